@@ -60,10 +60,11 @@ class Writers:
         while True:
             self._called = False
             while self._queue:
-                work, _ = self._queue.popleft()
+                piece = self._queue.popleft()
                 if self._queue:
                     self._call()
-                await guarded(work)
+                await guarded(piece[0])
+                del piece  # who rests keeps nothing of a connection that may end meanwhile
             if len(self._resting) >= _KEPT:
                 return
             woken = anyio.Event()

@@ -1,12 +1,14 @@
-"""The workbench over HTTP, served in each way of :data:`~tests.bindings.places.HTTP_WAYS`:
-``network_ways.py BACKEND``.
+"""The workbench over HTTP, served in each way of :data:`~tests.bindings.places.HTTP_WAYS` that a
+loop has: ``network_ways.py BACKEND LOOP``, of which the latter is ``usual`` or ``uvloop``.
 
 It says where each is, then ``ready``, and ends with its standard input.
 """
 
+import asyncio
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -22,12 +24,28 @@ _IDLE = 300.0
 """Seconds that a connection may be idle: longer than any test takes."""
 
 
-async def main(backend: str) -> None:
+def options_of(loop: str) -> dict[str, Any]:
+    """What anyio is told of the loop."""
+    if loop == "usual":
+        return {}
+    from uvloop import new_event_loop
+
+    return {"loop_factory": new_event_loop}
+
+
+def check(loop: str) -> None:
+    """Show that this runs on the loop that was asked for."""
+    if loop == "uvloop":
+        assert type(asyncio.get_running_loop()).__module__.startswith(loop)
+
+
+async def main(backend: str, loop: str) -> None:
+    check(loop)
     stop = anyio.Event()
     server = make_workbench()
     async with anyio.create_task_group() as group:
         for name, way in HTTP_WAYS.items():
-            if backend not in way.backends:
+            if backend not in way.backends or way.uvloop != (loop == "uvloop"):
                 continue
             if name == ASGI:
                 await group.start(offer_asgi, server, name, stop, SETTINGS, _IDLE)
@@ -42,4 +60,5 @@ async def main(backend: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], backend=sys.argv[1])
+    backend, loop = sys.argv[1:3]
+    anyio.run(main, backend, loop, backend=backend, backend_options=options_of(loop))

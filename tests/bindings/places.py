@@ -7,6 +7,7 @@ memory is made for each test.
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +73,23 @@ class HttpWay(Struct, frozen=True):
     driver: DriverName = "auto"
     parser: ParserName = "auto"
     backends: tuple[str, ...] = ("asyncio", "trio")
+    uvloop: bool = False
+    """On that loop of asyncio, of which there is a process of its own."""
 
 
+WITHOUT_UVLOOP = "" if find_spec("uvloop") else "uvloop (extra speed) is not installed"
+"""Why nothing is tried on it, if nothing is."""
 ASGI = "asgi"
 HTTP_WAYS = {
     "http-h11": HttpWay("asyncio", "h11", ("asyncio",)),
     "http-anyio": HttpWay("anyio", "h11", ("asyncio",)),
     "http-anyio-httptools": HttpWay("anyio", "httptools"),
+    "http-uvloop": HttpWay("asyncio", "httptools", ("asyncio",), uvloop=True),
     ASGI: HttpWay(),
 }
 """They are tried in the long run.  ``http`` itself is on asyncio the driver of asyncio with the
-parser that is installed, on trio that on streams of anyio with h11; ASGI is under uvicorn on the
-one and under hypercorn on the other."""
+parser that is installed, on trio that on streams of anyio with h11; with uvloop it is the whole of
+the extra ``speed``; ASGI is under uvicorn on the one and under hypercorn on the other."""
 
 
 def launcher(path: str | Path) -> tuple[str, ...]:
@@ -113,10 +119,12 @@ class House:
                 self._zygote = self._start("zygote.py", str(self._socket))
                 assert self._line(self._zygote) == "ready"
             return StdioTarget(launcher(self._socket))
-        if name in HTTP_WAYS and name not in self._urls:
-            self._meet(self._start("network_ways.py"))
-        elif not self._urls.keys() - HTTP_WAYS.keys():
-            self._meet(self._start("network.py", str(Path(self._room.name, "unix"))))
+        if name not in self._urls:
+            way = HTTP_WAYS.get(name)
+            if way is None:
+                self._meet(self._start("network.py", str(Path(self._room.name, "unix"))))
+            else:
+                self._meet(self._start("network_ways.py", "uvloop" if way.uvloop else "usual"))
         return parse_target(self._urls[name])
 
     def _meet(self, network: "subprocess.Popen[str]") -> None:

@@ -1,5 +1,6 @@
 """Every behaviour on every binding, in both eras, on both event loops."""
 
+import sys
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -17,7 +18,8 @@ from tests.bindings import (
     server_alone,
 )
 from tests.bindings.inbox import PATIENCE
-from tests.bindings.places import BINDINGS, HTTP_WAYS, House
+from tests.bindings.network_ways import options_of
+from tests.bindings.places import BINDINGS, HTTP_WAYS, WITHOUT_UVLOOP, House
 from tests.bindings.table import BEHAVIOURS, Behaviour, Bench
 
 MODULES = (features, cancelling, loads, ends, server_alone, client_alone, client_asked)
@@ -43,14 +45,18 @@ def _rows() -> Iterator[Any]:
 
 
 def _ways() -> Iterator[Any]:
-    """The same over HTTP in all ways in which it can be served, where a server of ours is in it."""
+    """The same over HTTP in all ways in which it can be served, where a server of ours is in it;
+    where that is on uvloop, so is the client."""
     http = BINDINGS["http"]
     rows = [row for row in BEHAVIOURS.values() if row.run.__module__ not in _WITHOUT]
     for row, (way, served) in product(rows, HTTP_WAYS.items()):
+        absent = WITHOUT_UVLOOP if served.uvloop else ""
+        marks = [pytest.mark.skip(reason=absent)] if absent else []
+        options = options_of("uvloop") if served.uvloop and not absent else {}
         for era, backend in product(row.eras, served.backends):
             if row.reason_to_skip(http, era) is None:
                 name = f"{row.name}-{way}-{era}-{backend}"
-                yield pytest.param(row, way, era, backend, id=name)
+                yield pytest.param(row, way, era, (backend, options), id=name, marks=marks)
 
 
 @pytest.mark.long
@@ -80,6 +86,14 @@ async def test_behaviour(
     bench = Bench(houses[anyio_backend_name], BINDINGS[binding], era)
     with anyio.fail_after(3 * PATIENCE):
         await row.run(bench)
+
+
+def test_http_is_tried_on_every_driver_parser_and_loop() -> None:
+    ways = HTTP_WAYS.values()
+    assert {way.driver for way in ways} >= {"anyio", "asyncio"}
+    assert {way.parser for way in ways} >= {"h11", "httptools"}
+    assert {way.uvloop for way in ways} == {False, True}
+    assert not WITHOUT_UVLOOP or sys.platform == "win32", "what develops this has the extra speed"
 
 
 def test_there_are_enough_of_them() -> None:

@@ -5,6 +5,7 @@ Prints what both processes hold at the start, each minute and at the end, and wh
 """
 
 import argparse
+import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ from tests.soak.actors import (
     babbler,
     deaf,
     flood,
+    great_storm,
     hello,
     intruder,
     killer,
@@ -27,20 +29,37 @@ from tests.soak.actors import (
     steady,
     storm,
 )
-from tests.soak.house import EVERYWHERE, NETWORK, SoakHouse
+from tests.soak.allocated import gives_back, start_anew
+from tests.soak.house import EVERYWHERE, NETWORK, UVLOOP, SoakHouse
 from tests.soak.kept import forget, kept
 from tests.soak.network import PATIENCE
 from tests.soak.residents import Residents
-from tests.soak.rules import Moment, busy, growing, grown, missing, remaining, restless
+from tests.soak.rules import (
+    NEEDED,
+    NEEDED_LONG,
+    OVER_HTTP,
+    STORM,
+    Moment,
+    busy,
+    growing,
+    grown,
+    larger,
+    missing,
+    remaining,
+    restless,
+)
 from tests.soak.sampling import listen_to_errors, sample, together
 from tests.tools import INTERRUPTED, interrupted
 
 REPORT = Path("build/reports/soak.json")
 SETTLING = 240.0
 """Seconds within which sessions that were given up are forgotten, and idle connections closed."""
-ENOUGH = 15.0
-"""Minutes from which on memory under load is compared: by a quarter of them there has been the
-largest storm, that in memory, on which the size of the load's process depends."""
+COMPARED = 1.5
+"""Minutes from which on memory under load is compared: a quarter of them has looks enough."""
+LONG = 15.0
+"""Minutes from which on there is a storm over HTTP that is as large as the others."""
+FILES = STORM + 2_000
+"""Descriptors that it takes, at either end, beside what else goes on."""
 PERIOD = 10.0
 """Seconds between two looks while there is load; each takes some tenths of a second."""
 SHOWN = 60.0
@@ -65,7 +84,7 @@ CAST = (
         storm,
         (
             *("tcp", "http", "ws", "http-anyio", "memory", "sse", "unix", "https"),
-            *("stdio", "asgi", "tls", "stored", "wss", "tokens"),
+            *("stdio", "asgi", "tls", "stored", "wss", "tokens", "tcp", UVLOOP),
         ),
         10.0,
     ),
@@ -108,8 +127,14 @@ async def _soak(
     tell: Callable[[str], object],
 ) -> Report:
     made = Soak(house, seed)
-    for binding in EVERYWHERE:
+    for reason in house.absent.values():
+        tell(reason)
+    tells = gives_back()
+    if not tells:
+        tell("resident memory is not compared: this allocator keeps what is free")
+    for binding in house.there():
         await hello(made, binding)  # what is made once is there from now on
+    needed = {**NEEDED, **(NEEDED_LONG if minutes >= LONG and _many_files(tell) else {})}
     begin = time.monotonic()
     moments: list[Moment] = []
     report = Report(backend, minutes, [], {}, moments)
@@ -133,15 +158,19 @@ async def _soak(
     residents = Residents(made)
     try:
         await residents.move_in(homes)
-        had = await _kept(house, residents)
+        had, there = await _kept(house, residents), look(show=False)
+        if OVER_HTTP in needed:
+            await great_storm(made)
+            tell(f"{STORM:,} calls over HTTP were cancelled in flight")
         async with anyio.create_task_group() as group:
             for cast in CAST:
-                group.start_soon(made.repeat, cast.act, cast.where, cast.rest)
+                if where := house.there(cast.where):
+                    group.start_soon(made.repeat, cast.act, where, cast.rest)
             for resident in residents.everywhere:
                 group.start_soon(residents.live, *resident)
             until = begin + minutes * 60
             while (now := time.monotonic()) < until or (
-                missing(made.done) and now < until + PATIENCE
+                missing(made.done, needed) and now < until + PATIENCE
             ):
                 await anyio.sleep(min(PERIOD, max(until - now, 1.0)))
                 moments.append(look(show=False))
@@ -151,14 +180,25 @@ async def _soak(
             raise
         report.wrong += [f"failed: {told}" for told in _told(group_of)]
         return report
-    if minutes >= ENOUGH:
-        report.wrong += growing(moments)
+    if minutes >= COMPARED:
+        report.wrong += growing(moments, resident=tells)
     tell("the load is over")
-    report.wrong += await _grown(house, residents, had)
+
+    async def kept_more() -> list[str]:
+        found = grown(had, await _kept(house, residents))
+        now = look(show=False)
+        return found + larger(there, now, "once the load was over", resident=tells)
+
+    report.wrong += await _until_none(kept_more)
+    still = look()
     await homes.aclose()
-    last = await _settled(first, look)
-    report.wrong += remaining(first, last)
-    report.wrong += [f"not done often enough: {name}" for name in missing(made.done)]
+
+    async def left() -> list[str]:
+        return remaining(first, look(show=False))
+
+    report.wrong += await _until_none(left)
+    last = look()
+    report.wrong += [f"not done often enough: {name}" for name in missing(made.done, needed)]
     await anyio.sleep(WATCHED)
     after = look()
     watched = after.seconds - last.seconds
@@ -167,7 +207,7 @@ async def _soak(
         "load": busy(last.load, after.load, watched),
     }
     report.wrong += restless(report.idle)
-    moments += [first, last, after]
+    moments += [first, there, still, last, after]
     moments.sort(key=lambda moment: moment.seconds)
     return report
 
@@ -178,37 +218,33 @@ async def _kept(house: SoakHouse, residents: Residents) -> dict[str, dict[str, i
     return {**servers, **await residents.kept_by_processes(), "load": kept()}
 
 
-async def _grown(
-    house: SoakHouse, residents: Residents, had: dict[str, dict[str, int]]
-) -> list[str]:
-    """What is kept more than at another time, and does not go in the time that it has."""
+async def _until_none(wrong: Callable[[], Awaitable[list[str]]]) -> list[str]:
+    """What is wrong, and does not go in the time that it has."""
     give_up = time.monotonic() + SETTLING
     while True:
-        found = grown(had, await _kept(house, residents))
+        await anyio.sleep(3.0)
+        found = await wrong()
         if not found or time.monotonic() > give_up:
             return found
-        await anyio.sleep(3.0)
 
 
-async def _settled(first: Moment, look: Callable[..., Moment]) -> Moment:
-    """The end: as soon as nothing is left that may still go, or when it has had its time."""
-    give_up = time.monotonic() + SETTLING
-    while True:
-        await anyio.sleep(3.0)
-        last = look(show=False)
-        if not remaining(first, last) or time.monotonic() > give_up:
-            return look()
+def _many_files(tell: Callable[[str], object]) -> bool:
+    """Whether there may be as many descriptors as a great storm over HTTP takes; says if not."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most < FILES:
+        tell(f"no storm of {STORM:,} over HTTP: a process may have {most:,} descriptors only")
+    return most >= FILES
 
 
 _COLUMNS = (
-    f"{'in use':>6} {'blocks':>8} {'fds':>5} {'tasks':>5} {'sess.':>5} {'flying':>6} {'cpu':>6}"
+    f"{'in use':>6} {'objects':>8} {'fds':>5} {'tasks':>5} {'sess.':>5} {'flying':>6} {'cpu':>6}"
 )
 _HEAD = f"{'s':>6} | {'servers MB':>10} {_COLUMNS} | {'load MB':>8} {_COLUMNS} | done"
 
 
 def _line(moment: Moment) -> str:
     cells = [
-        f"{each.rss:{width}.1f} {each.in_use:6.1f} {each.blocks:8} {each.descriptors:5} "
+        f"{each.rss:{width}.1f} {each.in_use:6.1f} {each.objects:8} {each.descriptors:5} "
         f"{each.tasks:5} {each.sessions:5} {each.in_flight:6} {each.cpu:6.1f}"
         for width, each in ((10, moment.servers), (8, moment.load))
     ]
@@ -236,6 +272,9 @@ def main() -> int:
     def tell(line: str) -> None:
         print(line, flush=True)
 
+    start_anew()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     listen_to_errors()
     try:
         report = anyio.run(

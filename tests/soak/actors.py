@@ -22,18 +22,22 @@ from msgspec import structs
 
 from mcpcore.http.messages import HttpSend
 from mcpcore.spec.errors import LocalError, McpError
-from tests.bindings.places import ERAS, LEGACY
+from tests.bindings.places import ERAS, LEGACY, MODERN
 from tests.bindings.relay import DOWN, UP, Harm, relayed
 from tests.bindings.stories import Story
+from tests.bindings.workbench import COUNTER
 from tests.soak.calls import answering, said
 from tests.soak.house import HTTP, PATIENT, STEADY, SoakHouse, impatient
 from tests.soak.network import PATIENCE
 from tests.soak.people import PEOPLE, shown
-from tests.soak.rules import STORM, storms
+from tests.soak.rules import OVER_HTTP, STORM, storms
 from tests.soak.tools import COUNTED
 from tests.transports.malformed import TABLE
 from tests.transports.remains import holders
 from transports.client import Client, connect
+from transports.client_changes import Change
+from transports.client_news import RESOURCE_UPDATED
+from transports.client_open import ClientSettings
 from transports.targets import UnixTarget
 
 LOST = (LocalError, McpError, OSError)
@@ -42,6 +46,12 @@ _LONG = 5.0
 _SESSION = (b"mcp-session-id", b"mcp-protocol-version")
 STEPS = 2_000
 NOTES = 500
+CHANGES = 50
+_GREAT = 4 * PATIENCE
+_MOST_PATIENT = structs.replace(
+    PATIENT, limits=structs.replace(PATIENT.limits, request_timeout=_GREAT, max_timeout=_GREAT)
+)
+"""10,000 connections take half a minute of a processor."""
 
 
 class Soak:
@@ -127,10 +137,24 @@ async def steady(soak: Soak, binding: str, era: str) -> None:
 
 
 async def storm(soak: Soak, binding: str, era: str) -> None:
-    """Have very many calls in flight, and cancel them all at once."""
-    case = soak.case()
+    """Have very many calls in flight, and cancel them all at once; over HTTP a tenth of them."""
     count = STORM if binding not in HTTP else STORM // 10
-    async with connect(soak.house.target(binding), revision=era, settings=PATIENT) as client:
+    await _storm(soak, binding, era, count)
+    soak.done[storms(count)] += 1
+
+
+async def great_storm(soak: Soak) -> None:
+    """The same over HTTP with all of them, each on a connection of its own; once is enough."""
+    with anyio.fail_after(_GREAT):
+        await _storm(soak, "http", MODERN, STORM, _MOST_PATIENT)
+    soak.done[OVER_HTTP] += 1
+
+
+async def _storm(
+    soak: Soak, binding: str, era: str, count: int, settings: ClientSettings = PATIENT
+) -> None:
+    case = soak.case()
+    async with connect(soak.house.target(binding), revision=era, settings=settings) as client:
         await client.tools()  # or each call would ask for them
         async with anyio.create_task_group() as group:
             for number in range(count):
@@ -141,7 +165,6 @@ async def storm(soak: Soak, binding: str, era: str) -> None:
             group.cancel_scope.cancel()
         await _until(client, "staying", case, 0)
     soak.done["cancelled"] += count
-    soak.done[storms(count)] += 1
 
 
 async def _until(client: Client, tool: str, case: str, count: int) -> None:
@@ -170,13 +193,16 @@ async def flood(soak: Soak, binding: str, era: str) -> None:
                 await anyio.sleep(0.005)
         await _until(client, "notes", case, NOTES)
         await client.call_tool("notes", {"case": case, "forget": True})
+        # Changes that nobody has looked at yet are joined, so each is looked at before the next;
+        # the resource is our own, so that no change of somebody else's is taken for it.
+        async with client.listen(uris=[f"{COUNTER}{case}"]) as changes:
+            for _ in range(CHANGES):
+                await client.call_tool("count", {"name": case})
+                assert await anext(changes) == Change(RESOURCE_UPDATED, uri=f"{COUNTER}{case}")
         async with client.listen(tools=True) as changes:
-            for _ in range(50):
-                await client.call_tool("change", {"what": "tools"})
-            async for change in changes:
-                assert change.kind == "tools"
-                break
-    soak.done["notifications"] += len(heard) + NOTES + 50
+            await client.call_tool("change", {"what": "tools"})
+            assert (await anext(changes)).kind == "tools"
+    soak.done["notifications"] += len(heard) + NOTES + CHANGES + 1
     soak.done["floods"] += 1
 
 

@@ -1,6 +1,7 @@
 """The bindings of the soak: the processes that serve on them, and how clients live there."""
 
 import subprocess
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from msgspec import json, structs
 
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service import Server
-from tests.bindings.places import House
+from tests.bindings.places import HTTP_WAYS, WITHOUT_UVLOOP, House
 from tests.bindings.stories import SETTINGS, hasty
 from tests.soak.network import LIMITS, MANY, PATIENCE
 from tests.soak.people import PEOPLE, shown
@@ -26,13 +27,24 @@ from transports.targets import MemoryTarget
 from transports.tls import client_tls
 from transports.websocket_settings import WebSocketSettings
 
-HTTP = ("http", "http-anyio", "https", "asgi", "stored", "tokens", "sse")
-"""The driver that is usual on the event loop, that on streams of anyio, TLS, an ASGI application,
-two processes that share a store, who shows a token, and HTTP+SSE."""
+UVLOOP = "http-uvloop"
+HTTP = ("http", "http-anyio", UVLOOP, "https", "asgi", "stored", "tokens", "sse")
+"""The driver that is usual on the event loop, that on streams of anyio with h11, the extra
+``speed``, TLS, an ASGI application, two processes that share a store, who shows a token, and
+HTTP+SSE."""
 NETWORK = ("tcp", "tls", "unix", "ws", "wss", *HTTP)
 EVERYWHERE = (*NETWORK, "stdio", "memory")
 SHARING = 2
 """Processes that share a store."""
+SERVERS = "servers"
+"""What the process is called that has most bindings."""
+
+
+def absent(backend: str) -> dict[str, str]:
+    """Which bindings are not there on an event loop, and why."""
+    if backend not in HTTP_WAYS[UVLOOP].backends:
+        return {UVLOOP: f"{UVLOOP} is not there: uvloop is a loop of asyncio, not of {backend}"}
+    return {UVLOOP: f"{UVLOOP} is not there: {WITHOUT_UVLOOP}"} if WITHOUT_UVLOOP else {}
 
 
 class SoakHouse(House):
@@ -44,7 +56,14 @@ class SoakHouse(House):
         """Where servers on pipes are made of which nobody minds that they are killed."""
         self._inside: Server = make_server()
         self._turn = count()
-        self._stores: list[subprocess.Popen[str]] = []
+        self._answering: dict[str, subprocess.Popen[str]] = {}
+        """The processes of the network, by name; each tells what it holds."""
+        self.absent = absent(backend)
+        """Which bindings are not there, and why."""
+
+    def there(self, bindings: Sequence[str] = EVERYWHERE) -> tuple[str, ...]:
+        """Those of some bindings that are there."""
+        return tuple(name for name in bindings if name not in self.absent)
 
     def target(self, name: str) -> Any:
         """What a client connects to; each time somebody else comes to where tokens are shown."""
@@ -52,7 +71,7 @@ class SoakHouse(House):
             return MemoryTarget(self._inside, RuntimeSettings(limits=LIMITS))
         if name in NETWORK and not self._urls:
             super().target("http")  # its process says where most are
-        if name == "stored" and not self._stores:
+        if name == "stored" and name not in self._urls:
             self._open_store()
         target = super().target(name)
         if name == "tokens":
@@ -61,18 +80,19 @@ class SoakHouse(House):
 
     def _open_store(self) -> None:
         database, port = str(Path(self._room.name, "store.db")), "0"
-        for _ in range(SHARING):
+        for number in range(SHARING):
             process = self._start("stored.py", port, database)
-            url = self._line(process).partition(" ")[2]
-            assert self._line(process) == "ready"
-            port = url.split(":")[2].partition("/")[0]
-            self._urls["stored"] = url
-            self._stores.append(process)
+            self._answering[f"{STORES} {number + 1}"] = process
+            self._meet(process)
+            port = self._urls["stored"].split(":")[2].partition("/")[0]
 
     def _start(self, program: str, *words: str) -> Any:
         if program == "network.py":
             words = (*words, str(papers().server))
-        return super()._start(str(Path(__file__).with_name(program)), *words)
+        process = super()._start(str(Path(__file__).with_name(program)), *words)
+        if called := _CALLED.get(program):
+            self._answering[called] = process
+        return process
 
     def close(self) -> None:
         self.shambles.close()
@@ -80,19 +100,18 @@ class SoakHouse(House):
 
     def ask(self, *, kept: bool) -> dict[str, Sample]:
         """Ask the processes of the network what each holds, and ``kept``: what its tables have."""
-        self.target("stored")
-        asked = [each for each in self._processes if each is not self._zygote]
-        for process in asked:
+        for process in self._answering.values():
             assert process.stdin is not None
             process.stdin.write("kept\n" if kept else "rest\n")
             process.stdin.flush()
-        names = ("servers", *(f"{STORES} {number + 1}" for number in range(SHARING)))
         return {
             name: json.decode(self._line(each), type=Sample)
-            for name, each in zip(names, asked, strict=True)
+            for name, each in self._answering.items()
         }
 
 
+_CALLED = {"network.py": SERVERS, "network_ways.py": "server on uvloop"}
+"""The processes of which there is one, by their programs."""
 _TRUSTING = client_tls(ca=papers().trusted.file)
 _HTTP = HttpClientSettings(
     endpoint_timeout=PATIENCE, notify_timeout=PATIENCE, stream_timeout=PATIENCE

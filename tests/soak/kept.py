@@ -7,6 +7,7 @@ import gc
 from collections import Counter
 from functools import lru_cache
 
+from tests.soak.allocated import give_back
 from tests.torture.tables import KEEPERS, REMEMBERED, living, modules, package, tables
 from transports.http_heads import RequestParser
 
@@ -31,12 +32,13 @@ _CACHED = type(lru_cache(len))
 
 
 def forget() -> None:
-    """Let go of garbage, and of the heads of requests, which are remembered up to a bound that a
-    short soak does not come to."""
+    """Let go of garbage, of the heads of requests, which are remembered up to a bound that a short
+    soak does not come to, and of free memory."""
     gc.collect()
     for each in gc.get_objects():
         if type(each) is RequestParser:
             each.forget()
+    give_back()
 
 
 def kept() -> Counter[str]:

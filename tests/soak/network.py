@@ -94,7 +94,8 @@ async def main(path: str, certificate: str) -> None:
     stop = anyio.Event()
     server = make_server()
     secure = structs.replace(SETTINGS, ssl_context=server_tls(Path(certificate)))
-    streams = structs.replace(SETTINGS, http_link=structs.replace(HTTP, driver="anyio"))
+    link = structs.replace(HTTP, driver="anyio", parser="h11")
+    streams = structs.replace(SETTINGS, http_link=link)
     known = structs.replace(SETTINGS, http_link=structs.replace(HTTP, authenticate=authenticate))
     bindings = (
         ("http", "http", SETTINGS),

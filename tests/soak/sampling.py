@@ -3,7 +3,6 @@
 import gc
 import logging
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -25,16 +24,16 @@ class Sample(Struct):
     rss: float
     """Resident memory in MB."""
     in_use: float
-    """What of it is in use, in MB; the rest is code, and what allocators keep."""
-    blocks: int
-    """Blocks of memory that Python has given out."""
+    """What of it is in use, in MB; the rest is code, and what the allocator keeps."""
+    objects: int
+    """Objects that the garbage collector knows."""
     descriptors: int
     tasks: int
     threads: int
     in_flight: int
     """Requests in the tables of all its endpoints, both ways."""
     sessions: int
-    """Legacy sessions of its HTTP servers."""
+    """Legacy sessions of its HTTP servers; where they live in a store, those that it knows of."""
     cpu: float
     """Seconds so far, without this look."""
     looking: float = 0.0
@@ -74,11 +73,11 @@ def sample(begun: float | None = None) -> Sample:
     there = census()
     known = gc.get_objects()
     hubs = [each for each in known if type(each) is Hub]
-    machines = [each for each in known if type(each) is HttpServer]
+    machines = [each for each in known if HttpServer in type(each).__mro__]
     return Sample(
         rss=int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE / 1e6,
         in_use=in_use(),
-        blocks=sys.getallocatedblocks(),
+        objects=len(known),
         descriptors=there.descriptors,
         tasks=sum(there.tasks.values()),
         threads=there.threads,

@@ -23,7 +23,9 @@ from transports.stores.base import StoreSettings
 from transports.stores.open import open_store
 
 _LIVES = StoreSettings(age=30.0, unused=30.0, idle=30.0)
-"""As without a store, what nobody comes back to is forgotten soon."""
+"""As without a store, what nobody comes back to is forgotten soon ..."""
+_VIEWS = structs.replace(SETTINGS.http, session_view_idle=30.0)
+"""... and so is what a worker knows of it."""
 
 
 def _rows(database: str) -> dict[str, int]:
@@ -40,7 +42,7 @@ async def main(port: str, database: str) -> None:
     stop = anyio.Event()
     with closing(open_store(f"sqlite:{database}", _LIVES)) as store:
         link = structs.replace(HTTP, reuse_port=True)
-        settings = structs.replace(SETTINGS, http_link=link, store=store)
+        settings = structs.replace(SETTINGS, http=_VIEWS, http_link=link, store=store)
         async with anyio.create_task_group() as group:
             address = f"127.0.0.1:{port}"
             server = make_server(f"{database}-tally")

@@ -1,37 +1,51 @@
 """A short soak: what ``make soak`` does for twenty minutes or more; and that its rules can fail."""
 
 import gc
+import mmap
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
+import anyio
 import pytest
+from msgspec import Raw
 
-from tests.soak.__main__ import CAST
-from tests.soak.actors import storm
+from tests.bindings.places import MODERN
+from tests.http.storebench import party, settle
+from tests.soak.__main__ import CAST, FILES
+from tests.soak.actors import CHANGES, NOTES, Soak, flood, great_storm, storm
 from tests.soak.allocated import in_use
-from tests.soak.house import HTTP
+from tests.soak.house import HTTP, UVLOOP, SoakHouse, absent
 from tests.soak.kept import kept
 from tests.soak.rules import (
     GROWN,
     NEEDED,
+    NEEDED_LONG,
+    OVER_HTTP,
+    PINNED,
+    STORM,
+    UNITS,
     Moment,
     busy,
     growing,
     grown,
+    larger,
     missing,
     remaining,
     restless,
     storms,
 )
-from tests.soak.sampling import Sample
+from tests.soak.sampling import Sample, sample
+from transports.client_listen import Listening
 
 FLAT = Sample(
     rss=50.0,
     in_use=30.0,
-    blocks=100_000,
+    objects=100_000,
     descriptors=10,
     tasks=5,
     threads=1,
@@ -46,7 +60,10 @@ def _moments(name: str, values: list[Any], side: str) -> list[Moment]:
     sides: list[dict[str, Any]] = [
         {"servers": FLAT, "load": FLAT, side: sample} for sample in samples
     ]
-    return [Moment(float(at), **each, done={}) for at, each in enumerate(sides)]
+    return [
+        Moment(float(at), **each, done={}, each={"servers": each["servers"], "another": FLAT})
+        for at, each in enumerate(sides)
+    ]
 
 
 def _members(sample: Sample) -> dict[str, Any]:
@@ -57,16 +74,20 @@ def _members(sample: Sample) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "values", "wrong"),
     [
-        ("rss", [40, 90, 90, 90, 95, 90, 96, 95], False),
-        ("rss", [40, 50, 60, 70, 80, 90, 99, 99], True),
+        ("rss", [40, 90, 90, 90, 190, 90, 96, 125], False),
+        ("rss", [40, 60, 70, 90, 100, 110, 130, 130], True),
         ("in_use", [25, 30, 30, 45, 30, 30, 38, 38], False),
         ("in_use", [25, 30, 32, 36, 40, 44, 50, 52], True),
-        ("blocks", [1e5, 1.1e5, 1.1e5, 1.1e5, 1.2e5, 1.1e5, 1.1e5, 1.1e5], False),
-        ("blocks", [1e5, 1.1e5, 1.2e5, 1.3e5, 1.4e5, 1.5e5, 1.6e5, 1.7e5], True),
+        ("objects", [1e5, 1.1e5, 1.1e5, 1.1e5, 1.2e5, 1.1e5, 1.1e5, 1.1e5], False),
+        ("objects", [1e5, 1.1e5, 1.2e5, 1.3e5, 1.4e5, 1.5e5, 1.6e5, 1.7e5], True),
     ],
 )
 def test_what_grows_is_seen(name: str, values: list[float], wrong: bool, side: str) -> None:
-    assert bool(growing(_moments(name, values, side))) is wrong
+    moments = _moments(name, values, side)
+    found = growing(moments)
+    assert len(found) == wrong
+    assert all(UNITS[name] in each and side in each for each in found)
+    assert bool(growing(moments, resident=False)) is (wrong and name != "rss")
 
 
 @pytest.mark.parametrize("side", ["servers", "load"])
@@ -81,8 +102,8 @@ def test_what_grows_is_seen(name: str, values: list[float], wrong: bool, side: s
         ("sessions", 1, True),
         ("in_use", 39.0, False),
         ("in_use", 40.0, True),
-        ("blocks", 120_000, False),
-        ("blocks", 130_000, True),
+        ("objects", 120_000, False),
+        ("objects", 130_000, True),
         ("errors", ["a connection failed"], True),
     ],
 )
@@ -90,6 +111,29 @@ def test_what_is_left_is_seen(name: str, value: Any, wrong: bool, side: str) -> 
     [end] = _moments(name, [value], side)
     [begin] = _moments("rss", [50.0], side)
     assert bool(remaining(begin, end)) is wrong
+
+
+@pytest.mark.parametrize("side", ["servers", "load"])
+def test_resident_memory_is_held_against_that_of_the_start(side: str) -> None:
+    [begin], room = _moments("rss", [50.0], side), PINNED[side]
+    for more, wrong in ((room, False), (room + 5.0, True)):
+        [end] = _moments("rss", [50.0 + more], side)
+        assert len(larger(begin, end, "now")) == wrong
+        assert larger(begin, end, "now", resident=False) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("pages", [0, 20_000])
+async def test_what_no_allocator_knows_of_is_seen(pages: int) -> None:
+    """... such as memory that something has mapped by itself."""
+    begin = sample()
+    held = mmap.mmap(-1, max(pages, 1) * mmap.PAGESIZE)
+    for place in range(0, pages * mmap.PAGESIZE, mmap.PAGESIZE):
+        held[place] = 1
+    end = sample()
+    held.close()
+    found = larger(Moment(0.0, begin, begin, {}), Moment(1.0, end, end, {}), "now")
+    assert [each.partition(" of the")[0] for each in found] == [UNITS["rss"]] * bool(pages)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +232,90 @@ def test_what_was_never_done_is_seen(name: str) -> None:
     assert missing({**done, name: NEEDED[name] - 1}) == [name]
     del done[name]
     assert missing(done) == [name]
+
+
+def test_a_long_soak_needs_a_great_storm() -> None:
+    done = {**NEEDED, **NEEDED_LONG}
+    assert missing(done, done) == []
+    del done[OVER_HTTP]
+    assert missing(done) == []
+    assert missing(done, {**NEEDED, **NEEDED_LONG}) == [OVER_HTTP]
+
+
+def test_what_is_not_there_has_its_reason() -> None:
+    assert absent("trio").keys() == {UVLOOP}
+    pytest.importorskip("uvloop")
+    assert absent("asyncio") == {}
+
+
+@pytest.fixture
+def soak(anyio_backend_name: str) -> Iterator[Soak]:
+    house = SoakHouse(anyio_backend_name)
+    yield Soak(house, 1)
+    house.close()
+
+
+@pytest.mark.anyio
+async def test_sessions_are_counted_with_a_store_too() -> None:
+    there = sample().sessions
+    one, other = party("a", "b")
+    one.session()
+    settle(one, other)
+    assert sample().sessions == there + one.server.sessions + other.server.sessions == there + 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("lost", [0, 1, CHANGES // 2, CHANGES])
+async def test_a_flood_hears_of_each_change(
+    lost: int, soak: Soak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """... and comes to no end if one is ``lost`` (0: none)."""
+    notify, count = Listening.notify, 0
+
+    def losing(listening: Listening, method: str, params: Raw) -> None:
+        nonlocal count
+        count += 1
+        if count != lost:
+            notify(listening, method, params)
+
+    monkeypatch.setattr(Listening, "notify", losing)
+    with anyio.move_on_after(1.5 if lost else 60.0) as scope:
+        await flood(soak, "memory", MODERN)
+    assert scope.cancelled_caught is bool(lost)
+    assert soak.done["floods"] == (not lost)
+    assert (soak.done["notifications"] > NOTES + CHANGES) is (not lost)
+
+
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """As many as there may be; skips where they are too few."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] < FILES:
+        pytest.skip(f"{FILES:,} descriptors cannot be had")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.long
+@pytest.mark.anyio
+@pytest.mark.usefixtures("descriptors")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_ten_thousand_calls_over_http_are_cancelled_in_flight(soak: Soak) -> None:
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, *(each.in_flight for each in soak.house.ask(kept=False).values()))
+            await anyio.sleep(1.0)
+
+    soak.house.target("http")
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        await great_storm(soak)
+        group.cancel_scope.cancel()
+    assert most >= STORM
 
 
 @pytest.mark.long
