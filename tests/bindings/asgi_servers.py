@@ -30,6 +30,8 @@ async def offer_asgi(
     """Serve until ``stop``, and say where; a connection may be ``idle`` for so many seconds."""
     app = asgi_app(server, settings=settings)
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    # Whoever is accepted has it, too: asyncio sees to it only where the protocol is named.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listener:
         print(name, f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
         serve = _uvicorn if sniffio.current_async_library() == "asyncio" else _hypercorn

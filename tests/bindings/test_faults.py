@@ -50,14 +50,14 @@ def _places(length: int, count: int) -> list[int]:
     return sorted({length * number // count for number in range(count)} | {1, length})
 
 
-async def _all(house: House, stories: list[Callable[[], Awaitable[object]]]) -> None:
+async def _all(house: House, binding: str, stories: list[Callable[[], Awaitable[object]]]) -> None:
     room = anyio.CapacityLimiter(AT_ONCE)
 
     async def one(tell: Callable[[], Awaitable[object]]) -> None:
         async with room:
             await tell()
 
-    async with nothing_left(house), anyio.create_task_group() as group:
+    async with nothing_left(house, binding), anyio.create_task_group() as group:
         for tell in stories:
             group.start_soon(one, tell)
 
@@ -85,6 +85,7 @@ async def _killed_anywhere(house: House, binding: str, era: str, count: int) -> 
     whole = await _length(house, binding, era)
     await _all(
         house,
+        binding,
         [
             partial(_killed, house, binding, era, {way: Harm(cut=place)})
             for way in (UP, DOWN)
@@ -138,6 +139,7 @@ async def test_killed_at_every_step(binding: str, era: str, house: House, ledger
     await _length(house, binding, era)
     await _all(
         house,
+        binding,
         [
             partial(_killed_at_step, house, binding, era, step, where)
             for step, (only, _, _) in STEPS.items()
@@ -150,7 +152,7 @@ async def test_killed_at_every_step(binding: str, era: str, house: House, ledger
 @cells()
 async def test_killed_when_it_is_met(binding: str, era: str, house: House, ledger: Ledger) -> None:
     await _length(house, binding, era)
-    async with nothing_left(house), relayed(house, binding) as relay:
+    async with nothing_left(house, binding), relayed(house, binding) as relay:
         relay.kill()
         story = Story()
         await story.live(relay.target, era)
@@ -173,7 +175,7 @@ async def test_it_comes_back(binding: str, era: str, house: House, ledger: Ledge
             assert story.refused is None
             assert story.again == "here again", "it has not come back"
 
-    await _all(house, [partial(lost, way, where) for way in (UP, DOWN) for where in WHERE])
+    await _all(house, binding, [partial(lost, way, where) for way in (UP, DOWN) for where in WHERE])
 
 
 # Garbage
@@ -183,6 +185,7 @@ async def _garbage_anywhere(house: House, binding: str, era: str, count: int) ->
     whole = await _length(house, binding, era)
     await _all(
         house,
+        binding,
         [
             partial(_harmed, house, binding, era, hasty(0.5), {way: Harm(junk=(place, JUNK))})
             for way in (UP, DOWN)
@@ -213,7 +216,10 @@ async def test_garbage_at_each_of_sixty_places(
 async def test_one_byte_at_a_time(binding: str, era: str, house: House, ledger: Ledger) -> None:
     await _length(house, binding, era)
     trickle = Harm(piece=1)
-    async with nothing_left(house), relayed(house, binding, {UP: trickle, DOWN: trickle}) as relay:
+    async with (
+        nothing_left(house, binding),
+        relayed(house, binding, {UP: trickle, DOWN: trickle}) as relay,
+    ):
         story = Story()
         await story.live(relay.target, era)
     assert story.happy, (story.ends, story.refused)
@@ -224,7 +230,7 @@ async def test_parted_at_every_byte(binding: str, era: str, house: House, ledger
     await _length(house, binding, era)
     parted = Harm(split=True)
     async with (
-        nothing_left(house),
+        nothing_left(house, binding),
         relayed(house, binding, {UP: parted, DOWN: parted}) as relay,
         connect(relay.target, revision=era, settings=SETTINGS) as client,
     ):
@@ -246,7 +252,7 @@ async def test_it_reads_nothing_from_the_first(
     binding: str, era: str, arg0: str, house: House, ledger: Ledger
 ) -> None:
     await _length(house, binding, era)
-    async with nothing_left(house), relayed(house, binding) as relay:
+    async with nothing_left(house, binding), relayed(house, binding) as relay:
         relay.stop(arg0)
         story = Story()
         await story.live(relay.target, era, hasty(0.2))
@@ -262,7 +268,7 @@ async def test_a_large_argument_for_who_stops_reading(
     """The write of a large argument has a deadline like any other; so has what waits behind it."""
     await _length(house, binding, era)
     async with (
-        nothing_left(house),
+        nothing_left(house, binding),
         relayed(house, binding) as relay,
         connect(relay.target, revision=era, settings=SETTINGS) as client,
     ):
@@ -289,7 +295,7 @@ async def test_large_answers_for_who_stops_reading(
         errors.append(caught.value)
 
     async with (
-        nothing_left(house),
+        nothing_left(house, binding),
         relayed(house, binding) as relay,
         connect(relay.target, revision=era, settings=SETTINGS) as client,
     ):

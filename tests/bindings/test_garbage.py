@@ -60,7 +60,10 @@ async def test_lines_of_garbage_for_a_server(binding: str, era: str, house: Hous
     modern = era if era != LEGACY else None
     async with calling(binding, house.target(binding), modern):
         pass  # what is made once is made now
-    async with nothing_left(house), calling(binding, house.target(binding), modern) as wire:
+    async with (
+        nothing_left(house, binding),
+        calling(binding, house.target(binding), modern) as wire,
+    ):
         assert isinstance(wire, LineWire)
         talk = Talk(wire, revision(era))
         for line in LINES:
@@ -80,7 +83,7 @@ async def test_frames_of_garbage_for_a_server(
     binding: str, era: str, arg0: str, arg1: str, house: House
 ) -> None:
     frame = _frame(arg1, mask=True, inside=arg0 == "inside")
-    async with nothing_left(house), calling(binding, house.target(binding), None) as wire:
+    async with nothing_left(house, binding), calling(binding, house.target(binding), None) as wire:
         assert isinstance(wire, FrameWire)
         talk = Talk(wire, revision(era))
         if arg0 != "before":
@@ -99,7 +102,8 @@ REQUESTS = {
     "inside": (b"POST {path} HTTP/1.1\r\nHost: {host}\r\n\xff\x00junk\r\n\r\n", b"400"),
     "a body": (
         b"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-        b"Accept: application/json, text/event-stream\r\nContent-Length: 4\r\n\r\n\xff{x]",
+        b"Accept: application/json, text/event-stream\r\nConnection: close\r\n"
+        b"Content-Length: 4\r\n\r\n\xff{x]",
         b"400",
     ),
     "after": (b"GET /nowhere HTTP/1.1\r\nHost: {host}\r\n\r\nGARBAGE\r\n\r\n", b"404"),
@@ -116,7 +120,7 @@ async def test_requests_of_garbage_for_a_server(
         b"{host}", parts.netloc.encode()
     )
     async with (
-        nothing_left(house),
+        nothing_left(house, binding),
         await anyio.connect_tcp(parts.hostname or "", parts.port or 80) as stream,
     ):
         await stream.send(request)
@@ -150,7 +154,7 @@ async def test_lines_of_garbage_for_a_client(
     ):
         script = Script(host, revision(era), tasks)
         await anyio.lowlevel.checkpoint()  # it accepts
-        async with nothing_left(house), anyio.create_task_group() as calling:
+        async with nothing_left(house, binding), anyio.create_task_group() as calling:
             calling.start_soon(_call, script, outcome, era)
             request = await script.called("odd")
             for line in LINES:
@@ -174,7 +178,7 @@ async def test_frames_of_garbage_for_a_client(
         script = Script(host, revision(era), tasks)
         script.noise = frame if arg0 == "before" else b""
         await anyio.lowlevel.checkpoint()  # it accepts
-        async with nothing_left(house), anyio.create_task_group() as calling:
+        async with nothing_left(house, binding), anyio.create_task_group() as calling:
             if arg0 == "before":
                 with pytest.raises(LocalError):
                     async with connect(script.target, revision=era, settings=SETTINGS) as client:
