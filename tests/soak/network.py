@@ -40,6 +40,9 @@ MANY = 20_000
 LIMITS = Limits(message_size=32 * 1024 * 1024, in_flight=MANY)
 PATIENCE = 300.0
 """Seconds that anything may take, on a machine that has other things to do."""
+LIVES = 90.0
+"""Seconds after which a session is forgotten that nobody comes back to: more than a client may be
+held up by a machine that has other things to do, and less than the end of a soak is waited for."""
 _PUMP = PumpSettings(drain=0.2, stall=PATIENCE)
 HTTP = HttpServerSettings(
     connections=MANY,
@@ -57,9 +60,9 @@ SETTINGS = ServeSettings(
         max_body=LIMITS.message_size,
         max_calls=2 * MANY,
         stall_timeout=PATIENCE,
-        session_idle=30.0,
-        session_unused=30.0,
-        replay_age=30.0,
+        session_idle=LIVES,
+        session_unused=LIVES,
+        replay_age=LIVES,
     ),
     http_link=HTTP,
     websocket=WebSocketSettings(

@@ -16,15 +16,15 @@ import anyio
 from msgspec import structs
 
 from tests.bindings.network import offer
-from tests.soak.network import HTTP, SETTINGS, answer
+from tests.soak.network import HTTP, LIVES, SETTINGS, answer
 from tests.soak.sampling import listen_to_errors
 from tests.soak.tools import make_server
 from transports.stores.base import StoreSettings
 from transports.stores.open import open_store
 
-_LIVES = StoreSettings(age=30.0, unused=30.0, idle=30.0)
+_LIVES = StoreSettings(age=LIVES, unused=LIVES, idle=LIVES)
 """As without a store, what nobody comes back to is forgotten soon ..."""
-_VIEWS = structs.replace(SETTINGS.http, session_view_idle=30.0)
+_VIEWS = structs.replace(SETTINGS.http, session_view_idle=LIVES)
 """... and so is what a worker knows of it."""
 
 
