@@ -24,8 +24,8 @@ become smaller, are 3 to 5 MB in use.  In a soak of 20 minutes 50 bytes for each
 answered are as much as the 8 MB."""
 PINNED = {"servers": 24.0, "load": 48.0}
 """... and MB of resident memory: what is in use keeps all of the page that it is in, which is up to
-10 MB more in the process of the servers and up to 30 in that of the load; they come with the first
-storms."""
+25 MB more in the process of the servers and up to 38 in that of the load; they come with the first
+storms, and some of it goes in the first half minute without load."""
 UNITS = {"rss": "MB of resident memory", "in_use": "MB of memory in use", "objects": "objects"}
 GROWN = 8
 """So many members more of the tables of one kind are no chance: what residents call leaves nothing,
