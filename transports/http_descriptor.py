@@ -19,7 +19,10 @@ def descriptor_of(stream: SocketStream) -> Descriptor | None:
     """
     if os.name != "posix":
         return None
-    found = stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 - anyio's
+    try:
+        found = stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 - anyio's
+    except AttributeError:  # uvloop's, lost already: see tcp_sockets.socket_of
+        return None
     return found if isinstance(found, (socket.socket, TransportSocket)) else None
 
 

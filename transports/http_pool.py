@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.faults import Fault, FaultKind
@@ -23,6 +23,7 @@ from transports.http_heads import BadHead, find_head
 from transports.http_origin import LOST, Failure, proxy_refusal
 from transports.http_responses import Response
 from transports.link import clock
+from transports.tcp_sockets import socket_of
 from transports.tls import tls_problem
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class PooledConnection:
         self._stream = await self._link.origin.connect(self._settings.connect_time, self._limits)
         if hasattr(select, "poll"):
             poll = select.poll()
-            raw_socket = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+            raw_socket = socket_of(self._stream)
             if raw_socket.fileno() < 0:  # it was lost at once, and the event loop has noticed
                 raise anyio.BrokenResourceError
             poll.register(raw_socket, select.POLLIN)

@@ -11,12 +11,12 @@ from contextlib import suppress
 from functools import partial
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
+from anyio.abc import ByteStream, SocketListener, SocketStream
 
 from mcpcore.http.server import HttpServer
 from transports.accepting import accept
 from transports.http_connection import ServerConnection, Upgrade
-from transports.http_host import peer_name
+from transports.http_host import peer_of
 from transports.http_listening import PAUSE, ListeningHost
 from transports.http_reply import LOST, refuse
 from transports.http_settings import HttpServerSettings
@@ -91,7 +91,7 @@ class HttpServerLink(ListeningHost):
     async def _let_in(self, stream: SocketStream) -> None:
         """Begin with a connection, or end it at once."""
         assert self._tasks is not None  # noqa: S101 - runs while serving only
-        connection = ServerConnection(self, stream, _peer(stream))
+        connection = ServerConnection(self, stream, peer_of(stream))
         full = self.full_for(connection.client)
         if full is None:
             self.add(connection)
@@ -134,11 +134,3 @@ class HttpServerLink(ListeningHost):
                 stream, server_side=True, ssl_context=context, standard_compatible=False
             )
         return None
-
-
-def _peer(stream: SocketStream) -> str | None:
-    try:
-        address = stream.extra(SocketAttribute.remote_address, None)  # noqa: S610 - anyio's
-    except OSError:  # already gone
-        return None
-    return peer_name(address)

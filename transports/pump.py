@@ -231,6 +231,10 @@ class Connection(Link):
 
     async def _read(self) -> None:
         while True:
+            # what came with the opening of the connection may have filled it already
+            while self._full() or self._holding:
+                self._room = anyio.Event()
+                await self._wait_for_room()
             try:
                 data = await self._receive()
             except (OSError, *STREAM_ERRORS) as error:
@@ -240,9 +244,6 @@ class Connection(Link):
                 break
             self._feed(data)
             self._turn()
-            while self._full() or self._holding:
-                self._room = anyio.Event()
-                await self._wait_for_room()
         reason = await self._end_of_input()
         half = self._server and self._half_close
         if half:

@@ -8,7 +8,7 @@ import ssl
 import anyio
 import anyio.lowlevel
 import msgspec
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream
 from msgspec import UNSET
 
 from mcpcore.engine.peer import Peer
@@ -19,7 +19,7 @@ from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
 from transports.socket_settings import SocketSettings
 from transports.streams import StreamLink
 from transports.targets import TcpTarget, UnixTarget
-from transports.tcp_sockets import keep_alive
+from transports.tcp_sockets import keep_alive, socket_of
 from transports.tls import SecureStream, client_tls, tls_problem
 from transports.unix_sockets import checked_path, credentials, not_welcome
 
@@ -65,7 +65,7 @@ class SocketClientLink(StreamLink):
         path, users = checked_path(path), self._limits.users
         stream = await anyio.connect_unix(path)
         try:
-            sock = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+            sock = socket_of(stream)
             unwelcome = None if users is None else not_welcome(credentials(sock), users)
             if unwelcome is not None:
                 text = f"{self.target.url}: the server is not to be trusted: {unwelcome}"
@@ -78,7 +78,7 @@ class SocketClientLink(StreamLink):
     async def _connect_tcp(self, target: TcpTarget) -> ByteStream:
         stream = await anyio.connect_tcp(target.host, target.port)
         try:
-            keep_alive(stream.extra(SocketAttribute.raw_socket), self._limits.keep_alive)  # noqa: S610
+            keep_alive(socket_of(stream), self._limits.keep_alive)
             if not target.tls:
                 return stream
             context = self._ssl_context or client_tls()

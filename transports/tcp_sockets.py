@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+from anyio.abc import ByteStream, SocketAttribute
 
 from transports.targets import BadTarget
 
@@ -50,6 +51,16 @@ async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.soc
             raise LinkError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
         raise
     return listeners
+
+
+def socket_of(stream: ByteStream) -> socket.socket:
+    """The socket beneath a stream of anyio.  Raises BrokenResourceError if it is lost already."""
+    try:
+        found: socket.socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+    except AttributeError:
+        # anyio looks at all that a socket can tell, and uvloop's streams have none any more
+        raise anyio.BrokenResourceError from None
+    return found
 
 
 def keep_alive(sock: socket.socket, seconds: float | None) -> None:

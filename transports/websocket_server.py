@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, TaskStatus
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
 from wsproto.connection import ConnectionType
 
 from mcpcore.engine.peer import Peer
@@ -22,7 +22,7 @@ from transports.accepting import accept
 from transports.handshake import Handshake, LinkFactory
 from transports.http_format import format_response
 from transports.http_heads import BadHead, RequestParser, find_head
-from transports.http_host import peer_name
+from transports.http_host import peer_name, peer_of
 from transports.http_reply import linger
 from transports.link import App
 from transports.link_errors import STREAM_ERRORS, LinkError
@@ -303,7 +303,7 @@ async def _accepted(listener: SocketListener, *, plain: bool) -> tuple[ByteStrea
     """Wait for a connection; ``plain``: one that can be read and written past the event loop."""
     if not plain:
         stream = await accept(listener)
-        return stream, _peer(stream)
+        return stream, peer_of(stream)
     bound: socket.socket = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
     while True:
         await anyio.wait_readable(bound)
@@ -312,10 +312,3 @@ async def _accepted(listener: SocketListener, *, plain: bool) -> tuple[ByteStrea
             sock.setblocking(False)
             keep_alive(sock, None)
             return PlainStream(sock), peer_name(address)
-
-
-def _peer(stream: SocketStream) -> str | None:
-    try:
-        return peer_name(stream.extra(SocketAttribute.remote_address, None))  # noqa: S610 - anyio's
-    except OSError:  # already gone
-        return None

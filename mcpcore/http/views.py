@@ -186,7 +186,10 @@ class View(Session):
     def _save(self) -> None:
         record, base = self.describe(), self.base
         if base is not None:
-            self._tried |= {*record.subscriptions} ^ {*base.subscriptions}
+            changed = {*record.subscriptions} ^ {*base.subscriptions}
+            few = len(self._tried) <= self.peer.config.limits.subscriptions
+            # a store may fail for long: of very many changes only the last count
+            self._tried = self._tried | changed if few else changed
             self._tried_level |= record.log_level != base.log_level
         self._saving = True
         self._changed = self.peer.changes

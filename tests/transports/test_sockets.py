@@ -22,13 +22,15 @@ from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.wire import Lines
 from transports.context import Context
+from transports.http_descriptor import descriptor_of
+from transports.http_host import peer_of
 from transports.http_settings import HttpServerSettings
 from transports.link_errors import STREAM_ERRORS
 from transports.pump import PumpSettings
 from transports.server import ServeSettings, serve
 from transports.socket_settings import Caller, SocketSettings
 from transports.targets import BadTarget
-from transports.tcp_sockets import keep_alive
+from transports.tcp_sockets import keep_alive, socket_of
 from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
@@ -647,3 +649,30 @@ async def test_tls_says_that_it_ends(tmp_path: Path) -> None:
 
         said = await anyio.to_thread.run_sync(ask)
         assert json.loads(said)["id"] == 1
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
+def test_a_lost_connection_tells_nothing_of_its_socket_and_breaks_nothing(backend: str) -> None:
+    """That of uvloop has no socket any more, of which anyio asks everything at once."""
+    if backend == "uvloop":
+        pytest.importorskip("uvloop")
+
+    async def lost() -> None:
+        async with (
+            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(listener.serve, lambda stream: stream.aclose())
+            port = listener.extra(SocketAttribute.local_port)
+            stream = await anyio.connect_tcp("127.0.0.1", port)
+            await stream.aclose()
+            assert peer_of(stream) is None
+            found = descriptor_of(stream)
+            if found is None:
+                with pytest.raises(anyio.BrokenResourceError):
+                    socket_of(stream)
+            else:
+                assert found.fileno() == socket_of(stream).fileno() == -1
+            group.cancel_scope.cancel()
+
+    anyio.run(lost, backend_options={"use_uvloop": backend == "uvloop"})

@@ -5,16 +5,19 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
+from anyio.abc import ByteStream
 
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
-from tests.transports.malformed import TABLE, good
+from tests.transports.malformed import TABLE, good, request
 from tests.transports.sites import (
     BINARY,
     CLOSE,
     PING,
     PONG,
     TEXT,
+    Site,
     call,
     frame,
     raw,
@@ -24,6 +27,9 @@ from tests.transports.sites import (
 )
 from transports.pump import PumpSettings
 from transports.websocket import WebSocketLink
+from transports.websocket_server import WebSocketServer
+from transports.websocket_settings import WebSocketSettings
+from transports.websocket_upgrade import UpgradeRules
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +54,38 @@ async def test_text_that_is_no_utf8_closes(row: Any) -> None:
             await client.frame(TEXT, row.data)
             assert (await client.closed())[0] == 1007
         await server.app.until(lambda: bool(server.app.of(ConnectionEnded)))
+
+
+class Said(ByteStream):
+    """A connection whose client has said everything in one piece, and ends its side."""
+
+    def __init__(self, said: bytes) -> None:
+        self._said = [said]
+        self.heard = b""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        if not self._said:
+            raise anyio.EndOfStream
+        return self._said.pop()
+
+    async def send(self, item: bytes) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.heard += item
+
+    async def send_eof(self) -> None:
+        """Nothing is kept of it."""
+
+    async def aclose(self) -> None:
+        """Nothing is kept of it."""
+
+
+async def test_frames_in_one_piece_with_the_opening_are_answered_before_the_end() -> None:
+    frames = b"".join(frame(TEXT, request("x", id=id)) for id in (1, 2, 3))
+    stream = Said(upgrade(80) + frames)
+    server = WebSocketServer(Site().serve, UpgradeRules(WebSocketSettings(ping_interval=None)))
+    await server.connection(stream, None, None)
+    assert [b'"id":%d,' % id in stream.heard for id in (1, 2, 3)] == [True] * 3, stream.heard
 
 
 BAD_FRAMES: list[tuple[str, bytes, int]] = [

@@ -237,9 +237,7 @@ def TARGET(data: bytes) -> None:
     cuts = Choices(c.take(6))
     frames = _frames(c, packed)
     opening = (_OPENING + (_PACKED if packed else "") + "\r\n").encode()
-    # In one piece with the request only where the connection is read at sight: elsewhere an end of
-    # input right behind it may come before there was time to write more than one answer.
-    together = ways[1][0] is _over_socket and not c.flag()
+    together = not c.flag()
     whole = [opening + frames] if together else [opening, frames]
     outcomes = []
     for (talk, loop), pieces in zip(ways, ([opening, *cuts.cuts(frames)], whole), strict=True):
