@@ -72,7 +72,7 @@ class Ask:
             self.until = min(time + self.timeout, self._last[1])
 
     def untimed(self) -> None:
-        """It may go on for ever."""
+        """Its time does not run."""
         self.due = self.until = None
 
 
@@ -209,7 +209,8 @@ class Accounts:
             if isinstance(event, ResultReceived):
                 check_text(json.loads(bytes(event.result)))
         if isinstance(event, InputRequired):
-            ask.ended = None  # its next try follows
+            ask.ended = None  # its next try follows, and till then nothing is due
+            ask.untimed()
             del self.by_id[client][event.request]
         if ask.kind == "unsubscribe" and isinstance(event, ResultReceived):
             self.common.unsubscribed(client, ask)

@@ -37,6 +37,8 @@ class Common:
         """... and the newest that was made when it had been promised."""
         self._interest: dict[tuple[int, str], list[Ask]] = {}
         """By client and resource: the requests to be told of it, or not any more."""
+        self._apart: set[Ask] = set()
+        """Those of them that were made when all before them had ended."""
         self._left: dict[tuple[int, str], int] = {}
         """... for which it has ended: the updates that were made before."""
         self.listens: dict[tuple[int, Any], dict[str, Any]] = {}
@@ -60,7 +62,11 @@ class Common:
         if ask.kind == "subscribe":
             self._subscribed.add(place)
         self._left.pop(place, None)
-        self._interest.setdefault(place, []).append(ask)
+        asked = self._interest.setdefault(place, [])
+        # What is under way at the same time arrives in any order.
+        if all(each.ended for each in asked):
+            self._apart.add(ask)
+        asked.append(ask)
 
     def unsubscribed(self, client: int, ask: "Ask") -> None:
         """A client was answered that it is not told of a resource any more.
@@ -70,6 +76,7 @@ class Common:
         for place, asked in self._interest.items():
             if place[0] == client and asked[-1] is ask:
                 settled = all(each.ended == "ResultReceived" for each in asked)
+                settled = settled and ask in self._apart
                 if settled and not self._books.twice and not self._books.shared:
                     self._left[place] = self.changes
 

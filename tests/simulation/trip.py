@@ -72,7 +72,7 @@ class Trip:
         if self.lives[1] != server.life or not self.open[1]:
             return
         now = server.told = server.now()
-        self.wire.used(now)
+        self.wire.used(now, whole=item is _END)
         if isinstance(item, HttpRequest):
             self.opened = True
             server.trips[self.route] = self

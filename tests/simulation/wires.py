@@ -132,6 +132,7 @@ class Exchange:
         self._method = plan.method
         self.listens = plan.method == "GET"
         self._asked: str | None = None
+        self._whole = False
         self._kept: float | None = None
         """Until then its session was to be kept when it began."""
         self.calls_off: list[Any] = []
@@ -149,8 +150,12 @@ class Exchange:
         self._body = b""
         self._over = False
 
-    def used(self, now: float, *, over: bool = False) -> None:
-        """A part of the request has arrived, or its exchange is ``over``: its session is in use."""
+    def used(self, now: float, *, whole: bool = False, over: bool = False) -> None:
+        """A part of the request has arrived, or its exchange is ``over``.
+
+        Once it is ``whole`` its session is in use.
+        """
+        self._whole = self._whole or whole
         until, session = self._streams.until, self.session
         if session is None or session not in until:
             return
@@ -158,13 +163,14 @@ class Exchange:
             self._kept = until[session]
         if self._method == "DELETE" or now >= until[session]:
             del until[session]  # as a clock jumps
-        elif self._asked not in _HANDSHAKE:
+        elif self._whole and self._asked not in _HANDSHAKE:
             until[session] = max(until[session], now + self._streams.idle)
 
     def _gone(self, now: float) -> None:
         """A session is not known: it has ended, or nobody has used it for too long."""
         if self._kept is not None and self.session in self._streams.until and not self._books.late:
             demand(now >= self._kept, "a session is kept", self.session, self._kept, now)
+            del self._streams.until[self.session]
 
     def head(self, head: HttpHead, client: int, now: float) -> None:
         """The head of the response has left the server."""

@@ -5,7 +5,6 @@ from typing import Any
 from msgspec import structs
 
 from mcpcore.http.shares import Share
-from mcpcore.http.views import View
 from mcpcore.http.writers import Writer
 from tests.simulation.mutations.model import Mutation, wrapped
 from transports.stores.memory_limits import MemoryLimits
@@ -150,19 +149,6 @@ def _share_forgotten() -> None:
     wrapped(Share, "_answered", make)
 
 
-def _changed_back() -> None:
-    """A change that the store has taken, and failed, hides that it was changed back."""
-
-    def make(save: Any) -> Any:
-        def mutant(self: Any) -> None:
-            save(self)
-            self._tried, self._tried_level = set(), False
-
-        return mutant
-
-    wrapped(View, "_save", make)
-
-
 MUTATIONS = [
     Mutation("owner stays", "store", _owner_stays),
     Mutation("queue unbounded", "store", _queue_unbounded),
@@ -173,7 +159,6 @@ MUTATIONS = [
     Mutation("share kept", "store", _share_kept, only="crash_server,store_cut"),
     Mutation("orphans unnoticed", "store", _orphans_unnoticed, only="crash_server,store_cut"),
     Mutation("left open", "store", _left_open),
-    Mutation("changed back", "store", _changed_back),
     Mutation(
         "share forgotten",
         "store",
