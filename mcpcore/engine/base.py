@@ -83,6 +83,7 @@ class PeerBase:
         "reconnects",
         "revision",
         "role",
+        "said",
         "session",
         "state",
         "streams",
@@ -150,6 +151,9 @@ class PeerBase:
         """Listen streams of the other side, by key."""
         self.uris: set[str] = set()
         """Resources that a legacy client subscribed to."""
+        self.said: set[str | None] | None = None
+        """Those of which it has just said so, or not any more, and None for the log level; for an
+        owner that wants to know."""
         self._replaceable: dict[tuple[Key | None, Hashable], Transmit] = {}
         """Frames that newer news may replace while they wait, by key and subject."""
         # Ours

@@ -99,6 +99,8 @@ def _set_level(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     if isinstance(params, ErrorData):
         return params
     peer.log_level = params.level
+    if peer.said is not None:
+        peer.said.add(None)
     peer.changes += 1
     peer.emit(LogLevelChanged(level=params.level, session=peer.session))
     _reply(peer, arrival)
@@ -119,6 +121,8 @@ def _subscribe(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     if params.uri not in peer.uris and len(peer.uris) >= limit:
         return ErrorData(busy_code(arrival.revision), f"busy: {limit} resources are subscribed to")
     peer.uris.add(params.uri)
+    if peer.said is not None:
+        peer.said.add(params.uri)
     peer.changes += 1
     peer.emit(ResourceSubscribed(uri=params.uri, active=True, session=peer.session))
     _reply(peer, arrival)
@@ -130,6 +134,8 @@ def _unsubscribe(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     if isinstance(params, ErrorData):
         return params
     peer.uris.discard(params.uri)
+    if peer.said is not None:
+        peer.said.add(params.uri)
     peer.changes += 1
     peer.emit(ResourceSubscribed(uri=params.uri, active=False, session=peer.session))
     _reply(peer, arrival)

@@ -60,9 +60,9 @@ class View(Session):
         "_around",
         "_changed",
         "_held",
+        "_said",
         "_saving",
-        "_tried",
-        "_tried_level",
+        "_written",
         "base",
         "followers",
         "outlet",
@@ -106,10 +106,11 @@ class View(Session):
         self._changed = 0
         """``peer.changes`` when the record was last made."""
         self._saving = False
-        self._tried: set[str] = set()
-        """Subscriptions that differ from ``base`` in what was to be written down since."""
-        self._tried_level = False
-        """The log level did."""
+        self._said = self.peer.said = set[str | None]()
+        """What the client has changed, or confirmed, since a record was last made: subscriptions,
+        and None for the log level."""
+        self._written: set[str | None] = set()
+        """The same of the record that is to be written down."""
         self._held: list[Exchange] = []
         """What must not leave before the record is in the store."""
 
@@ -137,18 +138,17 @@ class View(Session):
         self.update(record)
 
     def update(self, record: SessionRecord) -> None:
-        """Learn what the store has; what has changed here meanwhile stays changed.
+        """Learn what the store has; what its client has said here meanwhile stays as it was said.
 
-        So does what has changed back: what the store has may be what was written down in between.
+        So does what it has confirmed, or changed back: another worker may have changed it, or what
+        was written down in between, though the store has failed to say so.
         """
-        base, peer = self.base, self.peer
-        if base is not None and record.version <= base.version:
+        if self.base is not None and record.version <= self.base.version:
             return
-        level, uris = (None, set()) if base is None else (base.log_level, set(base.subscriptions))
-        if peer.log_level == level and not self._tried_level:
+        peer, ours = self.peer, self._said | self._written
+        if None not in ours:
             peer.log_level = record.log_level
-        changed = (peer.uris ^ uris) | self._tried
-        peer.uris = (set(record.subscriptions) - changed) | (peer.uris & changed)
+        peer.uris = {uri for uri in record.subscriptions if uri not in ours} | (peer.uris & ours)
         if record.initialized:
             peer.opened()
         self.base = record
@@ -184,13 +184,9 @@ class View(Session):
             exchange.hold()
 
     def _save(self) -> None:
-        record, base = self.describe(), self.base
-        if base is not None:
-            changed = {*record.subscriptions} ^ {*base.subscriptions}
-            few = len(self._tried) <= self.peer.config.limits.subscriptions
-            # a store may fail for long: of very many changes only the last count
-            self._tried = self._tried | changed if few else changed
-            self._tried_level |= record.log_level != base.log_level
+        record = self.describe()
+        self._written |= self._said
+        self._said.clear()
         self._saving = True
         self._changed = self.peer.changes
         self.steps.ask(
@@ -204,8 +200,9 @@ class View(Session):
         if self.over:
             return
         if isinstance(outcome, StoreFailure):
-            # Whatever is said next to the client tries again.
+            # Whatever is said next to the client tries again, but for what is refused now.
             self._changed = -1
+            self._take_back()
             self._release(503, UNAVAILABLE)
             if self.base is None:
                 self._around.gone(self)
@@ -214,17 +211,28 @@ class View(Session):
             self._around.gone(self)
         elif isinstance(outcome, SessionRecord):
             self.update(outcome)
-            self._tried, self._tried_level = set(), False
             self._save()
         else:
             self.base = record
-            self._tried, self._tried_level = set(), False
+            self._written = set()
             self.touched_at = self.log.owner.now
             self._around.saved(self)
             if self.peer.changes != self._changed:
                 self._save()
             else:
                 self._release()
+
+    def _take_back(self) -> None:
+        """What is refused is not done, nor later on: the client may have gone to another worker."""
+        peer, base, refused = self.peer, self.base, self._written | self._said
+        self._written = set()
+        self._said.clear()
+        if base is None:
+            return
+        if None in refused:
+            peer.log_level = base.log_level
+        kept = {uri for uri in base.subscriptions if uri in refused}
+        peer.uris = {uri for uri in peer.uris if uri not in refused} | kept
 
     def _release(self, status: int | None = None, message: str = "") -> None:
         held, self._held = self._held, []

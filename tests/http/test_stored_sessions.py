@@ -158,15 +158,66 @@ def test_a_change_is_in_the_store_before_it_is_answered(
     assert len(other.asked(SessionLoad)) == 1
 
 
-def test_a_change_that_cannot_be_written_down_is_refused_and_kept_for_the_next() -> None:
+@pytest.mark.parametrize(
+    ("first", "refused", "newer"),
+    [
+        (SUBSCRIBE, UNSUBSCRIBE, SUBSCRIBE),
+        (SET_LEVEL, {**SET_LEVEL, "params": {"level": "info"}}, SET_LEVEL),
+    ],
+)
+def test_what_cannot_be_written_down_is_refused_and_not_done_later(
+    first: Any, refused: Any, newer: Any
+) -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    one.post(first, mcp_session_id=session)
+    before = record_of(one, session)
+    one.failing("SessionSave")
+    assert_busy(one.post(refused, mcp_session_id=session))
+    one.failing()
+    # a client whose request was refused may have gone to another worker
+    assert other.post(newer, mcp_session_id=session).status == 200
+    assert one.post(request("ping"), mcp_session_id=session).status == 200
+    settle(one, other)
+    after = record_of(one, session)
+    assert (after.subscriptions, after.log_level) == (before.subscriptions, before.log_level)
+    for bench in (one, other):
+        peer = bench.view(session).peer
+        assert (peer.uris, peer.log_level) == ({*after.subscriptions}, after.log_level)
+
+
+def test_what_was_refused_may_be_asked_for_again() -> None:
     (one,) = party("a")
     session = one.session()
     one.failing("SessionSave")
     assert_busy(one.post(SET_LEVEL, mcp_session_id=session))
-    assert record_of(one, session).log_level is None
     one.failing()
     assert one.post(request("ping"), mcp_session_id=session).status == 200
+    assert record_of(one, session).log_level is None
+    assert one.post(SET_LEVEL, mcp_session_id=session).status == 200
     assert record_of(one, session).log_level == "error"
+
+
+@pytest.mark.parametrize("body", [SUBSCRIBE, SET_LEVEL])
+def test_what_is_confirmed_stays_though_another_worker_has_changed_it(body: Any) -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    one.post(body, mcp_session_id=session)
+    settle(one, other)
+    other.post(request("ping"), mcp_session_id=session)
+    settle(one, other)
+    undone = UNSUBSCRIBE if body is SUBSCRIBE else {**SET_LEVEL, "params": {"level": "info"}}
+    other.slow = True
+    confirmed = other.post(body, mcp_session_id=session)
+    assert one.post(undone, mcp_session_id=session).status == 200
+    other.slow = False
+    settle(one, other)
+    assert confirmed.status == 200
+    record = record_of(one, session)
+    if body is SUBSCRIBE:
+        assert "a://b" in record.subscriptions
+    else:
+        assert record.log_level == "error"
 
 
 @pytest.mark.parametrize("foreign", [False, True])

@@ -34,6 +34,14 @@ QUICK = 80
 BUDGET = float(os.environ.get("SIMULATION_SECONDS", "240"))
 """Seconds of processor time for the long run."""
 FOUND = [
+    Schedule(
+        70006186,
+        "store",
+        read_faults("crash_client@6.688:6:0:0.1,store_fail@9.694:6:0:15"),
+        read_works(
+            "0:2,0:11,0:12,0:13,0:14,0:15,2:4,2:5,2:6,2:8,2:3,2:2",
+        ),
+    ),
     # Rules that were wrong: between two rounds of input nothing is due; the head of a request does
     # not keep a session; and what is under way at the same time arrives in any order.
     Schedule(70002196, "lines", read_faults("jump@2.992:0:2000:0"), read_works("0:6,0:5")),
