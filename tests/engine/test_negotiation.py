@@ -19,7 +19,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.lifecycle import Session
 from mcpcore.engine.negotiation import is_modern
 from mcpcore.spec.errors import LocalProtocolError
-from mcpcore.spec.types.base import RequestMeta
+from mcpcore.spec.types.base import Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from tests.engine.bench import (
     ALL_NAMES,
@@ -609,8 +609,11 @@ def test_unsupported_version_that_is_named_as_supported_is_tried_once_more() -> 
 
 
 @pytest.mark.requirement("basic/transports/stdio/probe-modern-only")
-@pytest.mark.parametrize("reply", [lambda id: error(id, -32601), None])
-def test_modern_only_client_says_that_the_server_is_legacy(reply: Any) -> None:
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [(lambda id: error(id, -32601), "answered 'no' (-32601)"), (None, "did not answer")],
+)
+def test_modern_only_client_says_that_the_server_is_legacy(reply: Any, said: str) -> None:
     peer, request = started(revisions=rows(*MODERN_NAMES), limits=limits(request_timeout=9.0))
     if reply is None:
         peer.handle_timeout(9.0)
@@ -618,7 +621,10 @@ def test_modern_only_client_says_that_the_server_is_legacy(reply: Any) -> None:
     else:
         events = feed(peer, reply(request["id"]))
     assert isinstance(events[-1], NegotiationFailed)
-    assert "legacy server" in events[-1].message
+    assert events[-1].message == (
+        f"the server {said} to server/discover, so it is a legacy server; "
+        f"we speak {', '.join(MODERN_NAMES)} only"
+    )
 
 
 def test_transport_failure_with_evidence_falls_back() -> None:
@@ -665,6 +671,18 @@ def test_legacy_client_follows_the_servers_choice(revision: str) -> None:
     peer = legacy_client(revision)
     assert peer.revision is rows(revision)[0]
     assert peer.state is Session.OPEN
+
+
+@pytest.mark.parametrize("instructions", [None, "Be kind."])
+def test_what_initialize_says_of_a_server_is_told(instructions: str | None) -> None:
+    peer, request = started(negotiation=Negotiation.LEGACY)
+    said = {} if instructions is None else {"instructions": instructions}
+    [ready] = feed(peer, answer(request["id"], {**HANDSHAKE, **said}))
+    assert isinstance(ready, Ready)
+    assert ready.revision is peer.revision
+    assert ready.info == Implementation(name="s", version="1")
+    assert ready.capabilities == msgspec.convert(SERVER_ALL, ServerCapabilities)
+    assert ready.instructions == instructions
 
 
 @pytest.mark.requirement(

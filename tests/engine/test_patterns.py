@@ -451,6 +451,19 @@ def test_malformed_acknowledgement_is_a_violation() -> None:
     assert isinstance(event, Violation)
 
 
+@pytest.mark.parametrize("params", [{}, {"_meta": {}}])
+def test_an_acknowledgement_of_no_subscription_is_a_violation(params: Any) -> None:
+    peer = modern_client()
+    request = peer.request("subscriptions/listen", {"notifications": FILTER}, now=0)
+    method = "notifications/subscriptions/acknowledged"
+    message = json.dumps(tell(method, {"notifications": {}, **params})).encode()
+    peer.receive(message, now=0, route=7)
+    text = f"{method} names no subscription"
+    assert drain(peer) == [Violation(code=-32600, message=text, route=7)]
+    good = {**meta(request), "notifications": {}}
+    assert [type(event) for event in feed(peer, tell(method, good))] == [SubscriptionAcknowledged]
+
+
 def test_unacknowledged_listen_times_out() -> None:
     peer = modern_client()
     request = peer.request("subscriptions/listen", {"notifications": FILTER}, now=0, timeout=5.0)
@@ -769,7 +782,7 @@ def changed(**changes: Any) -> Mirror:
 
 
 @pytest.mark.parametrize(
-    ("mirror", "params", "header"),
+    ("mirror", "params", "said"),
     [
         (changed(version=None), {}, "MCP-Protocol-Version"),
         (changed(version=LEGACY_NAMES[-1]), {}, "MCP-Protocol-Version"),
@@ -777,17 +790,21 @@ def changed(**changes: Any) -> Mirror:
         (changed(method="TOOLS/CALL"), {}, "Mcp-Method"),
         (changed(name=None), {}, "Mcp-Name"),
         (changed(name="T"), {}, "Mcp-Name"),
-        (changed(params={}), {}, "Mcp-Param-Region"),
-        (changed(params={"region": "us"}), {}, "Mcp-Param-Region"),
-        (GOOD, {"arguments": {}}, "Mcp-Param-Region"),
-        (GOOD, {"arguments": {"region": "eu", "a": {"b": True}}}, "Mcp-Param-Deep"),
+        (changed(params={}), {}, "Mcp-Param-Region header is missing; arguments.region has"),
+        (changed(params={"region": "us"}), {}, "Region header does not match arguments.region"),
+        (GOOD, {"arguments": {}}, "Mcp-Param-Region header is present, arguments.region is not"),
+        (
+            GOOD,
+            {"arguments": {"region": "eu", "a": {"b": True}}},
+            "Mcp-Param-Deep header is missing; arguments.a.b has a value",
+        ),
     ],
 )
-def test_contradicting_headers_are_refused(mirror: Mirror, params: Any, header: str) -> None:
+def test_contradicting_headers_are_refused(mirror: Mirror, params: Any, said: str) -> None:
     events, [reply] = through_headers(mirror, **params)
     assert requests_of(events) == []
     assert reply["error"]["code"] == -32020
-    assert header in reply["error"]["message"]
+    assert said in reply["error"]["message"]
 
 
 @pytest.mark.parametrize(

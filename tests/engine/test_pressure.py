@@ -358,8 +358,9 @@ def test_an_acknowledgement_that_waits_is_narrowed_too() -> None:
     size = peer.queued(event.key)
     [frame] = peer.data_to_send()
     assert (frame.size, frame.kind) == (size, FrameKind.NOTIFICATION)
-    told = json.loads(b"".join(frame.data))["params"]["notifications"]
-    assert told == {"toolsListChanged": True}
+    told = json.loads(b"".join(frame.data))
+    assert told["method"] == "notifications/subscriptions/acknowledged"
+    assert told["params"]["notifications"] == {"toolsListChanged": True}
     assert drain(peer) == [StreamDrained(key=event.key)]
     assert peer.narrow(event.key, SubscriptionFilter())
     assert sent(peer) == [], "what has left is not taken back"

@@ -172,6 +172,8 @@ def test_unknown_notifications_reach_the_owner_and_foreign_ones_do_not() -> None
     assert isinstance(custom, NotificationReceived)
     assert json.loads(bytes(custom.params)) == {"a": 1}
     assert custom.route == MAIN
+    assert isinstance(custom.client_capabilities, ClientCapabilities)
+    assert custom.client_capabilities == peer.peer_capabilities
     [foreign] = feed(peer, tell("notifications/tools/list_changed"))
     assert isinstance(foreign, Violation)
     [roots] = feed(peer, tell("notifications/roots/list_changed"))
@@ -948,6 +950,8 @@ def test_modern_client_never_responds() -> None:
     peer = modern_client()
     events = feed(peer, call(1, "roots/list"), call(2, "ping"), b'{"jsonrpc":"1.0","id":3}')
     assert [type(event) for event in events] == [Violation] * 3
+    told = [(event.code, event.refused) for event in events if isinstance(event, Violation)]
+    assert told == [(-32601, True), (-32601, True), (-32600, False)]
     assert sent(peer) == []
 
 
@@ -1131,21 +1135,36 @@ def test_what_arrived_on_a_route_is_forgotten_but_for_answers() -> None:
     assert [item[1] for item in peer.hub.inbox if item[3] == 2] == frames
 
 
-@pytest.mark.parametrize(("size", "shown"), [(199, 199), (200, 200), (201, 200)])
-def test_of_what_is_no_message_the_beginning_is_shown(size: int, shown: int) -> None:
-    [event] = feed(legacy_client(), b"x" * size)
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        *((b"x" * size, "x" * min(size, 200)) for size in (199, 200, 201)),
+        (b"\xff no UTF-8", "\ufffd no UTF-8"),
+        (b"x" * 199 + "ä".encode(), "x" * 199 + "\ufffd"),
+    ],
+)
+def test_of_what_is_no_message_the_beginning_is_shown(line: bytes, shown: str) -> None:
+    [event] = feed(legacy_client(), line)
     assert isinstance(event, Violation)
-    assert event.excerpt == "x" * shown
+    assert event.excerpt == shown
 
 
-def test_a_notification_of_the_other_side_is_a_violation_on_its_route() -> None:
+@pytest.mark.parametrize(
+    ("method", "code", "said"),
+    [
+        ("notifications/tools/list_changed", -32601, "is not sent by a client"),
+        ("notifications/initialized", -32600, "while the session is open"),
+    ],
+)
+def test_a_notification_out_of_place_is_a_violation_on_its_route(
+    method: str, code: int, said: str
+) -> None:
     peer = legacy_server()
-    message = json.dumps(tell("notifications/tools/list_changed")).encode()
-    peer.receive(message, now=0, route=7)
+    peer.receive(json.dumps(tell(method)).encode(), now=0, route=7)
     [event] = drain(peer)
     assert isinstance(event, Violation)
-    assert (event.code, event.route) == (-32601, 7)
-    assert event.message.startswith("notifications/tools/list_changed is not sent by a client")
+    assert (event.code, event.route) == (code, 7)
+    assert event.message.startswith(f"{method} {said}")
 
 
 def test_every_route_gets_one_end() -> None:

@@ -55,3 +55,4 @@ def test_a_refusal_says_why(reason: Refusal) -> None:
     broken = SealBroken(reason)
     assert broken.reason is reason
     assert str(broken) == reason.value
+    assert str(broken).startswith("requestState "), "the parameter that it is about"

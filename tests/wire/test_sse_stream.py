@@ -209,6 +209,8 @@ def test_the_limit_is_of_one_event() -> None:
     [
         (b"{}", {}, b"event: message\ndata: {}\n\n"),
         (b"{\r}", {}, b"event: message\ndata: {\ndata: }\n\n"),
+        (b"{\n}", {}, b"event: message\ndata: {\ndata: }\n\n"),
+        (b"{\n}", {"id": "9"}, b"event: message\nid: 9\ndata: {\ndata: }\n\n"),
         (b"{}", {"event": None}, b"data: {}\n\n"),
         (b"/m", {"event": "endpoint"}, b"event: endpoint\ndata: /m\n\n"),
         (b"", {"event": None, "id": "9", "retry": 500}, b"id: 9\nretry: 500\ndata: \n\n"),

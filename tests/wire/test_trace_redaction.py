@@ -218,6 +218,8 @@ def test_cookies_are_remembered_one_by_one() -> None:
 def test_headers_that_are_named_alike_stay() -> None:
     fields = [
         (b"www-authenticate", b'Bearer resource_metadata="https://h/x"'),
+        (b"proxy-authenticate", b'Basic realm="the way out"'),
+        (b"access-control-allow-credentials", b"true"),
         (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
         (b"sec-websocket-accept", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
         (b"accept", b"application/json"),
@@ -266,6 +268,7 @@ def test_keys_are_texts_too() -> None:
         f'{{"password":["{SECRET}"',
         f'{{"a":1,,"password" : "{SECRET}"]]}}}}',
         f'["password":"{SECRET}"]',
+        f'["inputSchema":{{"password":"{SECRET}"}}]',
         f'{{"password":"{SECRET}\\',
         f'{{"pass\\u0077ord":"{SECRET}"}}',
         f'\ufeff{{"password":"{SECRET}"}}',
