@@ -217,6 +217,16 @@ def test_a_session_id_that_may_not_be_sent_back_fails_the_handshake(session: str
     assert hand.client.session is None
 
 
+def test_how_a_response_goes_on_that_fails_the_handshake_does_not_matter() -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    send = hand.next()
+    hand.head(send, 200, "application/json", mcp_session_id="a b")
+    hand.end(send, "connection reset")
+    assert hand.kinds() == ["NegotiationFailed"]
+    assert hand.client.exchanges == 0
+
+
 @pytest.mark.requirement("basic/lifecycle/client-waits", "basic/lifecycle/initialized")
 def test_requests_wait_until_the_server_knows_that_we_are_ready() -> None:
     hand = Hand(make_client(negotiation=Negotiation.LEGACY))
@@ -436,6 +446,7 @@ def test_a_notification_may_be_answered_with_anything() -> None:
         (401, None, ["401", "authorization"]),
         (403, b"go away", ["403", "forbids", "go away"]),
         (404, b"<html>nothing</html>", ["404"]),
+        (405, None, ["405 (it does not take this method)"]),
         (418, b"I'm a teapot", ["418", "I'm a teapot"]),
         (429, None, ["429", "too often"]),
         (500, b"\xff\x00", ["500"]),

@@ -187,7 +187,11 @@ def test_content_type(content_type: str, status: int) -> None:
     ("coding", "status"), [("identity", 200), ("Identity", 200), ("gzip", 415), ("gzip, br", 415)]
 )
 def test_content_encoding(coding: str, status: int) -> None:
-    assert Bench().post(initialize(), content_encoding=coding).status == status
+    reply = Bench().post(initialize(), content_encoding=coding)
+    assert reply.status == status
+    if status == 415:
+        assert reply.json["error"]["message"] == "the body must not be compressed"
+        assert reply.headers["accept-encoding"] == "identity"
 
 
 def test_a_missing_content_type_is_refused() -> None:
@@ -612,6 +616,7 @@ def test_the_status_of_a_handlers_error(code: int, status: int) -> None:
     bench.server.fail(bench.take(RequestReceived).key, ErrorData(code, "no"))
     bench.pump()
     assert (reply.status, reply.code) == (status, code)
+    assert "retry-after" not in reply.headers
 
 
 def test_a_status_is_decided_while_the_head_is_not_out() -> None:
@@ -686,6 +691,7 @@ def test_a_modern_notification_is_accepted() -> None:
     bench = Bench()
     reply = bench.post(note("notifications/custom"), mcp_protocol_version=MODERN)
     assert (reply.status, reply.body) == (202, b"")
+    assert reply.headers == {"content-length": "0"}, "no content has no type"
     assert bench.take(NotificationReceived).method == "notifications/custom"
 
 

@@ -101,7 +101,9 @@ def test_without_an_id_400_with_an_unknown_one_404(method: str) -> None:
     bench = Bench()
     session = bench.session()
     body = LIST if method == "POST" else None
-    assert bench.post(body, method=method).status == 400
+    reply = bench.post(body, method=method)
+    assert reply.status == 400
+    assert "the Mcp-Session-Id header is missing" in reply.json["error"]["message"]
     for id in ("", "x", session[:-1], session + "x", session.lower(), "é", "a\x01"):
         assert bench.post(body, method=method, mcp_session_id=id).status == 404
     assert bench.server.sessions == 1

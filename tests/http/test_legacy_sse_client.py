@@ -480,6 +480,7 @@ def test_an_event_that_is_too_large() -> None:
     hand.pump()
     assert hand.take(RequestEnded).request == asked
     assert "larger than 10000 bytes" in hand.take(ConnectionEnded).reason
+    assert hand.client.stream_fault == Fault(FaultKind.TOO_LARGE)
     assert hand.aborted == [hand.get.exchange]
 
 
@@ -491,6 +492,7 @@ def test_garbage_is_borne_for_a_while() -> None:
     assert hand.kinds() == ["Violation"] * 10
     hand.data(hand.get, b"data: {\n\n")
     assert hand.kinds()[-1] == "ConnectionEnded"
+    assert hand.client.stream_fault == Fault(FaultKind.MALFORMED)
 
 
 def test_closing() -> None:
@@ -726,6 +728,20 @@ def test_a_server_that_is_known_and_away() -> None:
     hand.client.response_end(hand.get.exchange, error="refused", fault=away, now=hand.now)
     assert hand.take(NegotiationFailed).fault == away
     assert hand.sent == []
+
+
+def test_a_server_that_is_known_as_legacy_and_offers_no_stream_is_probed() -> None:
+    hand = piped(
+        HttpClientSettings(), assumed=Negotiation.LEGACY, limits=Limits(probe_timeout=3.0)
+    ).begin()
+    assert hand.body_of(hand.get)["method"] == "initialize"
+    hand.reply(hand.get, 404, b"no such page", "text/plain")
+    hand.reply(hand.next(), 405)
+    probe = hand.next()
+    assert hand.body_of(probe)["method"] == "server/discover"
+    assert hand.client.deadline() == hand.now + 3.0
+    hand.result(probe, DISCOVERED)
+    assert hand.take(Ready).revision.name == MODERN
 
 
 def test_a_memory_of_no_use() -> None:

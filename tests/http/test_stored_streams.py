@@ -394,6 +394,23 @@ def test_a_stream_whose_worker_is_gone_ends_in_one_error(version: str) -> None:
     assert one.replies[route].end is not None
 
 
+def test_nothing_is_read_while_an_orphan_gets_its_end() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    other.worker.store.leave("a")
+    other.slow = True
+    reply = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
+    other.step()  # the session
+    other.step(2)  # what its stream has, and what is announced to all
+    assert other.waiting() == ["StreamClaim", "StreamAppend"]
+    other.slow = False
+    settle(other)
+    assert shown(reply) == ["error"]
+    assert len(other.asked(StreamRead)) == 2
+
+
 def test_an_orphan_that_two_find() -> None:
     one, two, three = party("a", "b", "c")
     session = one.session()
@@ -476,11 +493,18 @@ def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> N
         other.worker.carry_out(100, EPOCH + other.now)
         while other.worker.outcomes:
             other.worker.learn(0, other.now)
-    assert 1500 < other.stored._exchanges[slow].size < 3500
+    exchange = other.stored._exchanges[slow]
+    waits = exchange.size
+    assert 1500 < waits < 3500
     assert len(other.asked(StreamRead)) == 2
+    for taken in (10, 20, 400):  # parts of one event, and the rest of it with some of the next
+        waits -= taken
+        other.write(slow, taken)
+        assert exchange.size == waits
     other.pump()
     assert shown(other.replies[slow]) == [*range(2, 40)]
     assert len(other.asked(StreamRead)) > 10
+    assert other.asked(QueueTake) == [], "it answers a request: nothing is queued for it"
 
 
 # Clients that do not read
