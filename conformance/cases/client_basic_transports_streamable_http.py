@@ -1,5 +1,6 @@
 """Cases of the page basic/transports/streamable-http for clients: sending, receiving, SSE."""
 
+import re
 from collections.abc import Callable, Iterable
 
 from conformance.kit.client_link import ClientLink
@@ -342,12 +343,14 @@ async def sse_lines(talk: ClientTalk) -> None:
     await _by_stream(talk, chunks)
 
 
+_CRUMBS = re.compile(rb"[\n\x80-\xff]|[^\n\x80-\xff]{1,4}")
+"""Line ends and the bytes of long characters one by one: a busy kit takes its time for each."""
+
+
 @_stream_case("pieces", "Characters of several bytes may be cut.")
 async def sse_pieces(talk: ClientTalk) -> None:
-    """A stream may come byte by byte."""
-    await _by_stream(
-        talk, lambda body: [bytes([byte]) for byte in b"id: 1\ndata: " + body + b"\n\n"]
-    )
+    """A stream may come in pieces of a few bytes, and of one."""
+    await _by_stream(talk, lambda body: _CRUMBS.findall(b"id: 1\ndata: " + body + b"\n\n"))
 
 
 @_stream_case("long", "The whole text.")

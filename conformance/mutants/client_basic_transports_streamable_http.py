@@ -122,7 +122,7 @@ table.client(
     "no-pieces",
     f"{RECEIVING}/client-sse-pieces",
     "Takes each read for a whole event.",
-    gives_up(lambda value, payload: payload == b"d"),
+    gives_up(lambda value, payload: payload == b"\n"),
 )
 table.client(
     "no-long",

@@ -201,7 +201,7 @@ def test_nothing_is_left_of_a_client_that_is_ended(
     # Where nothing lingers, the second one may come at any time, and strike where trio itself
     # cannot bear it: between the body of a nursery and its end, say.
     if end == "interrupted twice" and backend == "trio" and "lingers" in habits:
-        assert errors.splitlines()[-1] == b"KeyboardInterrupt"
+        assert b"KeyboardInterrupt" in errors.splitlines()
         assert b"TrioInternalError" not in errors
 
 
