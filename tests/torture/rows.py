@@ -50,6 +50,8 @@ class Row(Struct, frozen=True):
     backends: tuple[str, ...] = BOTH
     stored: bool = False
     """What a server had begun that was cancelled is its store's to keep."""
+    silent: bool = False
+    """A process whose server has failed does not go: who waits for it waits for a deadline."""
 
 
 ROWS = {
@@ -96,7 +98,7 @@ ROWS = {
         Row("signalled", signalled, LARGE_MESSAGES, (MODERN,)),
         Row("custom", custom, eras=(LEGACY,)),
         Row("workers", alone, WORKERS, (MODERN,)),
-        Row("stubborn", stubborn, REFUSED, (MODERN,)),
+        Row("stubborn", stubborn, REFUSED, (MODERN,), silent=True),
         *[
             Row(f"large-{name}", made, LARGE_MESSAGES, (MODERN,))
             for name, made in (

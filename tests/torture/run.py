@@ -275,9 +275,9 @@ class Run:
         for name, end in wrong.items():
             if not story.may_end(end):
                 self.problems.append(f"{name} ends in {_flat(end)}")
-            elif isinstance(end, RequestTimeout):
+            elif isinstance(end, RequestTimeout) and not self.row.silent:
                 self.problems.append(f"{name} waits for its deadline")
-        if isinstance(story.refused, RequestTimeout):
+        if isinstance(story.refused, RequestTimeout) and not self.row.silent:
             self.problems.append("connecting waits for its deadline")
         if not self.watch.failed or (point is not None and point.kind in HARMLESS):
             if (wrong or story.refused) and not story.act.fickle:

@@ -25,7 +25,7 @@ from transports.tasks_follower import TaskOptions
 from transports.tracing import Trace
 from transports.websocket_settings import WebSocketSettings
 
-SILENT = 4.0
+SILENT = 2.0
 """Seconds for which a process that does not go may say nothing, as its server is gone."""
 
 SOON = HttpSettings(reconnect_delay=0.01)
