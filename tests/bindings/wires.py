@@ -109,7 +109,10 @@ def cancelled(id: Any, reason: str | None) -> dict[str, Any]:
 
 def reset(stream: ByteStream) -> None:
     """Have a socket end with a reset, as that of a killed process with unread input does."""
-    raw = stream.extra(SocketAttribute.raw_socket, None)
+    try:
+        raw = stream.extra(SocketAttribute.raw_socket, None)
+    except AttributeError:  # uvloop has lost it, and anyio asks it for its peer
+        return
     if raw is not None and raw.fileno() >= 0 and raw.family != socket.AF_UNIX:
         # one that its reader has closed meanwhile is gone already
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")

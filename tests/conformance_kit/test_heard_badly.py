@@ -2,10 +2,8 @@
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from conformance.run.registry import all_cases, all_mutants
 from conformance.run.run import Listener
 from conformance.run.servers import prepare, run_server
 from conformance.run.stages import Subject, everything
+from tests.conformance_kit.handlers import Quiet, listening
 from tests.conformance_kit.test_run_cli import conformance
 
 BEGINNING = """
@@ -166,7 +165,7 @@ def test_a_revision_that_is_declined_is_nothing_broken(tmp_path: Path) -> None:
     assert "initialize agreed to '2025-11-25'" in done.stderr
 
 
-class _Guarded(BaseHTTPRequestHandler):
+class _Guarded(Quiet):
     """Serves whoever sends a certain header."""
 
     protocol_version = "HTTP/1.1"
@@ -181,15 +180,7 @@ class _Guarded(BaseHTTPRequestHandler):
             result["protocolVersion"] = said["params"]["protocolVersion"]
         good = self.wanted in self.headers
         body = json.dumps({"jsonrpc": "2.0", "id": said.get("id"), "result": result}).encode()
-        self.send_response(200 if good else self.status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body) if good else 0))
-        self.end_headers()
-        if good:
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer(200 if good else self.status, body if good else b"")
 
 
 @contextmanager
@@ -199,14 +190,8 @@ def guarded(header: str, code: int) -> Iterator[str]:
     class Handler(_Guarded):
         wanted, status = header, code
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/mcp"
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(Handler) as address:
+        yield f"http://{address}/mcp"
 
 
 def test_a_server_that_wants_an_origin_is_judged() -> None:

@@ -1,10 +1,8 @@
 """Servers of HTTP/1.0, as Python's own is by default: what is only of HTTP/1.1 is not for them."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import anyio
@@ -18,6 +16,7 @@ from conformance.run.run import Listener
 from conformance.run.servers import prepare, run_server
 from conformance.run.stages import subject_of
 from mcpcore.spec.revisions import BY_NAME
+from tests.conformance_kit.handlers import Quiet, listening
 from transports.targets import HttpTarget
 
 OLD, NEW = "2025-11-25", "2026-07-28"
@@ -44,32 +43,19 @@ def _answer(value: Any) -> dict[str, Any]:
 def serving(version: str) -> Iterator[str]:
     """A server without sessions of that version of HTTP, which knows nothing of Expect."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = version
 
         def do_POST(self) -> None:
             value = json.loads(self.rfile.read(int(self.headers["content-length"])))
             body = json.dumps(_answer(value)).encode() if "id" in value else b""
-            self.send_response(200 if body else 202)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(200 if body else 202, body)
 
         def handle_expect_100(self) -> bool:
             return True
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/mcp"
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(Handler) as address:
+        yield f"http://{address}/mcp"
 
 
 def played(version: str, revision: str) -> dict[str, Result]:

@@ -1,12 +1,11 @@
 """Servers that let nobody in, and addresses without one: what to do about it is said."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.conformance_kit.handlers import Quiet, listening
 from tests.conformance_kit.test_run_cli import conformance
 
 BODIES = {
@@ -21,34 +20,19 @@ HEADER = "--header 'Authorization: Bearer TOKEN'"
 def answering(code: int, body: bytes, **headers: str) -> Iterator[str]:
     """A server that answers everything with one status; gives its host and port."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", 0)))
-            self.send_response(code)
             kind = "application/json" if body.startswith(b"{") else "text/html"
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(body)))
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(code, body, {"content-type": kind, **headers})
 
         def do_GET(self) -> None:
             self.do_POST()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(Handler) as address:
+        yield address
 
 
 @pytest.mark.parametrize("body", BODIES)
