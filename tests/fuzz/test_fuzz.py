@@ -36,12 +36,12 @@ CONVERSATIONS = {"peer_server": 4_000, "peer_client": 4_000, "http_server": 6_00
 """Inputs of targets that hold conversations, each of several messages."""
 MESSAGES = 100_000
 """That those have at least in all."""
-STREAMS = {"http_streams": 5_000, "websocket": 4_000, "websocket_client": 3_000}
+STREAMS = {"http_streams": 4_000, "websocket": 3_600, "websocket_client": 2_400}
 """Streams of raw bytes, each sent twice, whole and in pieces."""
 PARTS = 4
 """Seeds among which those are shared."""
 SLOW = {*CONVERSATIONS, *STREAMS, "stored_server", "http_client"}
-MINUTE = {"plain": 10_000, "guided": 1_000}
+MINUTE = {"plain": 6_000, "guided": 1_000}
 """Inputs of each target that take about a minute in all; a tenth of those that are slow."""
 
 SOME = settings(

@@ -1,5 +1,8 @@
 """Certificates that tests make for themselves."""
 
+import atexit
+import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -48,5 +51,12 @@ class Papers:
 
 @cache
 def papers() -> Papers:
-    """The same for all tests of a run: keys take time to make."""
-    return Papers()
+    """The same for all tests of a run: keys take time to make.  Gone with the process."""
+    made = Papers()
+    atexit.register(_remove, made.folder, os.getpid())
+    return made
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # and not a fork of it
+        shutil.rmtree(folder, ignore_errors=True)
