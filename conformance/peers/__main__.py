@@ -1,7 +1,9 @@
 """``python -m conformance.peers``: run the kit against the official SDKs.
 
-What it finds is held against ``checked.toml``, where every finding stands of which somebody has
-read the bytes; 1 is returned if there is another one, or one less.  ``--write`` writes the page
+What it finds is held against ``checked.toml``, where every fact stands of which somebody has read
+the bytes; 1 is returned if there is another one, or one less, also where only the verdict, the
+revisions or what the kit says differ.  ``--draft`` prints what is not read, with the bytes, as
+entries for that file which lack the fact.  ``--write`` writes the page
 docs/conformance-of-peers.md anew, ``--only NAME`` chooses among the programs, ``--sources DIR``
 adds the SDK's own programs (see the page).  ``--save DIR`` keeps results in files, ``--from DIR``
 takes those that are kept there instead of running anything.  Most of a run is waiting for what
@@ -21,9 +23,10 @@ import anyio
 
 from conformance.kit.model import Binding, Case, Result, Side
 from conformance.launch import LaunchError, serving
-from conformance.peers.findings import NOTABLE, gather, read_checked, unchecked
+from conformance.peers.checked import drafts, read_checked, unchecked
+from conformance.peers.findings import NOTABLE, gather
 from conformance.peers.listening import listening
-from conformance.peers.page import page_of
+from conformance.peers.page import page_of, summary
 from conformance.peers.programs import PEERS, PORT, ROOT, Peer, own_programs
 from conformance.peers.saved import load, save
 from conformance.peers.warm import warm
@@ -43,6 +46,7 @@ examples:
   python -m conformance.peers
   python -m conformance.peers --only NAME --jobs 4
   python -m conformance.peers --sources DIR --save results
+  python -m conformance.peers --from results --draft
   python -m conformance.peers --from results --write
 """
 PAGE = ROOT / "docs" / "conformance-of-peers.md"
@@ -67,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--sources", type=Path, metavar="DIR", help="the SDK's sources, with its own programs")
     add("--save", type=Path, metavar="DIR", help="keep what came of it in files")
     add("--from", type=Path, metavar="DIR", dest="kept", help="take what is kept, run nothing")
+    add("--draft", action="store_true", help="print what is not read, as entries to be completed")
     add("--write", action="store_true", help="write docs/conformance-of-peers.md anew")
     chosen = parser.parse_args(arguments)
     known = [*PEERS, *own_programs(chosen.sources or chosen.kept or Path())]
@@ -89,11 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.write:
         PAGE.write_text(page_of(findings, checked, results, peers), encoding="utf-8")
         sys.stdout.write(f"written: {PAGE}\n")
-    problems = unchecked(findings, checked, {peer.name for peer in peers})
+    if chosen.draft:
+        sys.stdout.writelines(drafts(findings, checked))
+    met = {peer.name: [revision.name for revision in peer.revisions] for peer in peers}
+    problems = unchecked(findings, checked, met)
     sys.stdout.write("".join(f"{problem}\n" for problem in problems))
     sys.stdout.write(
-        f"{sum(len(each.places) for each in findings)} findings of {len(findings)} cases in"
-        f" {len(peers)} programs, {len(problems)} not as written down;"
+        f"{summary(findings)}, in {len(peers)} programs, {len(problems)} not as written down;"
         f" {monotonic() - began:.0f} s, {_processor_seconds():.0f} s of the processor\n"
     )
     return 1 if problems else 0

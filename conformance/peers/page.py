@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from conformance.kit.model import Result, Verdict
-from conformance.peers.findings import Checked, Finding, explained
+from msgspec import Struct, field
+
+from conformance.kit.model import Case, Result, Verdict
+from conformance.peers.checked import Checked, readings, span_of
+from conformance.peers.findings import FOUND, Finding, Sight
 from conformance.peers.programs import DATES, NEWER, OLDER, Peer
-from mcpcore.spec.revisions import REVISIONS
 
 HEAD = """# What the kit finds in other implementations
 
@@ -19,11 +21,22 @@ The [conformance kit](conformance.md) run against both lines of the official Pyt
   repository as it was on {dates}. These run on the SDK of the
   versions above as well: those of 1.x, which were taken at v1.29.0, on 1.30.0.
 
-Each finding was checked by reading the bytes: a line of the table says what the program does, the
-clause says what is asked for, and what was on the wire follows below (of heads, the lines that
-matter; long ones are cut). A finding is one of the SDK, of uvicorn or httpx, the HTTP server and
-client below it, or of the program that is built on it. The cases of RFC 9112, HTTP/1.1 itself, are
-left out. What depends on timing, and is not found in every run, is marked so.
+A line of the table says what a program does, the clause says what is asked for, and the verdict
+what came of it: `failed` where a MUST is not met; `weak` where a SHOULD is not met, be it the
+clause itself or advice beside a MUST, so that `MUST` with `weak` is no MUST broken. What could not
+be found out is no finding and has a table of its own.
+
+Each line was checked by reading the bytes: for the verdict, the programs and the revisions that it
+names, and for what the kit says of them. Where a program does otherwise in another revision, that
+is another line. What was on the wire follows below, of each with the words of the kit: with the
+time in seconds since the case began (`earlier` is what opened the connection in another case) and
+over HTTP the number of the exchange; of heads the lines that matter, of long conversations and long
+lines the beginning, what the words of the kit are about, and of conversations the end. Blanks
+around values in heads, and a byte order mark before events, are not shown.
+
+A finding is one of the SDK, of uvicorn or httpx, the HTTP server and client below it, or of the
+program that is built on it. The cases of RFC 9112, HTTP/1.1 itself, are left out. What depends on
+timing, and is not found in every run, is marked so.
 
 Servers and clients are met in all revisions over HTTP, servers also over stdio. Over HTTP+SSE two
 revisions are played, 2024-11-05, to which it belongs, and 2025-11-25; with clients over stdio the
@@ -34,7 +47,7 @@ step.
 ## How it is made
 
 ```shell
-make peers                               # fails if a finding is new, or is not there any more
+make peers                               # fails if something was not read, or is not there any more
 ```
 
 That installs both lines of the SDK in environments of their own, and runs the programs of this
@@ -48,15 +61,33 @@ git -C sdk/2.x worktree add ../1.x {older}
 make peers SOURCES=sdk
 ```
 
-That takes about 470 seconds of the processor; a run says at its end what it took.
+That takes about 530 seconds of the processor; a run says at its end what it took.
 `python -m conformance.peers` has further options: `--write` writes this page, `--only NAME` chooses
 a program, `--programs N` and `--jobs N` say how many programs, and how many cases of each, run at a
 time, `--save DIR` keeps results and `--from DIR` takes them without another run.
 
-What has been read stands in `conformance/peers/checked.toml`.
+What has been read stands in `conformance/peers/checked.toml`: cases, verdict, programs, revisions,
+a part of what the kit says, and the fact. A result that differs in any of them was not read, and
+the run fails; `--draft` prints its bytes, and an entry to which the fact is to be added. An entry
+of which a case, a program or a revision is not found any more makes the run fail as well, unless
+it depends on timing.
 
 ## How much there is
 """
+
+
+class _Row(Struct):
+    """A line of a table: a fact about a case, and where it holds."""
+
+    case: Case
+    verdict: Verdict
+    fact: str
+    whose: str
+    sometimes: bool
+    places: dict[str, list[str]] = field(default_factory=dict)
+    """Revisions, by names of peers."""
+    sights: list[Sight] = field(default_factory=list)
+    """One for each wording of the kit's."""
 
 
 def page_of(
@@ -67,36 +98,60 @@ def page_of(
 ) -> str:
     """Write the page."""
     versions = ", ".join(dict.fromkeys(f"{peer.line}: {peer.version}" for peer in peers))
-    counts = [_count(peer, findings, checked, results) for peer in peers]
-    head = HEAD.format(versions=versions, dates=DATES, newer=NEWER, older=OLDER)
-    parts = [head, *_COUNTS, *counts, _BELOW, _total(findings, checked)]
-    return "\n".join([*parts, *_table(findings, checked), *_bytes(findings, checked)]) + "\n"
+    rows = [row for finding in findings for row in _rows(finding, checked)]
+    found = [row for row in rows if row.verdict in FOUND]
+    unclear = [row for row in rows if row.verdict not in FOUND]
+    parts = [
+        HEAD.format(versions=versions, dates=DATES, newer=NEWER, older=OLDER),
+        *_COUNTS,
+        *(_count(peer, findings, found, results) for peer in peers),
+        _BELOW,
+        _total(findings, found),
+        "## Findings\n",
+        *_table(found),
+        "\n## What could not be found out\n",
+        *(_table(unclear) if unclear else ("Nothing.",)),
+        "\n## What was on the wire\n",
+        *_bytes(rows),
+    ]
+    return "\n".join(parts) + "\n"
 
 
 SOMETIMES = " (Not in every run.)"
+UNREAD = "not read"
 
 _COUNTS = (
     "| program | played | passed | failed | weak | inconclusive | not applicable"
-    " | findings | of the SDK |",
-    "|---|---|---|---|---|---|---|---|---|",
+    " | findings that failed | findings that are weak | of the SDK |",
+    "|---|---|---|---|---|---|---|---|---|---|",
 )
 _BELOW = """
-Up to `not applicable`, a case counts once for each revision; a finding is a case that failed, was
-weak or inconclusive in a program, in however many revisions.
+Up to `not applicable`, a case counts once for each revision. A finding is a case that failed or was
+weak in a program, in however many revisions; if it failed in any of them, it failed.
 """
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """How much that is, by verdict."""
+    worst = Counter(verdict for finding in findings for verdict in finding.worst().values())
+    cases = sum(bool(finding.worst()) for finding in findings)
+    unclear = sum(len(finding.unclear()) for finding in findings)
+    return (
+        f"{worst.total()} findings of {cases} cases: {worst[Verdict.FAILED]} failed,"
+        f" {worst[Verdict.WEAK]} weak; besides, {unclear} inconclusive"
+    )
 
 
 def _count(
     peer: Peer,
     findings: Sequence[Finding],
-    checked: Sequence[Checked],
+    rows: Sequence[_Row],
     results: Sequence[tuple[str, Result]],
 ) -> str:
     count = Counter(result.verdict for name, result in results if name == peer.name)
     none = count[Verdict.NOT_APPLICABLE]
-    here = [each for each in findings if peer.name in each.places]
-    known = (explained(each, peer.name, checked) for each in here)
-    whose = Counter(each.whose for each in known if each is not None)
+    here = Counter(each.worst().get(peer.name) for each in findings)
+    of_sdk = {row.case.id for row in rows if peer.name in row.places and row.whose == "SDK"}
     cells = (
         peer.name,
         count.total() - none,
@@ -105,79 +160,77 @@ def _count(
         count[Verdict.WEAK],
         count[Verdict.INCONCLUSIVE],
         none,
-        len(here),
-        whose["SDK"],
+        here[Verdict.FAILED],
+        here[Verdict.WEAK],
+        len(of_sdk),
     )
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _total(findings: Sequence[Finding], checked: Sequence[Checked]) -> str:
+def _total(findings: Sequence[Finding], rows: Sequence[_Row]) -> str:
     """How much that is in all: one cause shows in many cases, and in many programs."""
-    facts = {fact[:2] for finding in findings for fact in _facts(finding, checked)}
+    facts = {(row.fact, row.whose) for row in rows}
     own = sum(whose == "SDK" for _, whose in facts)
-    places = sum(len(finding.places) for finding in findings)
     return (
-        f"In all {places} findings of {len(findings)} cases. They come to {len(facts)} different"
-        f" facts, {own} of them about the SDK.\n"
+        f"In all {summary(findings)}. The findings come to {len(facts)} different facts, {own} of"
+        " them about the SDK.\n"
     )
 
 
-def _table(findings: Sequence[Finding], checked: Sequence[Checked]) -> Iterator[str]:
-    yield "## Findings\n"
-    yield "| clause | strength | where | what the program does | whose |"
-    yield "|---|---|---|---|---|"
-    for finding in findings:
-        case = finding.case
-        for (fact, whose, sometimes), peers in _facts(finding, checked).items():
-            newest = max(name for peer in peers for name in finding.places[peer].revisions)
-            yield (
-                f"| [{case.id}]({case.link_in(newest)}) | {case.strength} |"
-                f" {_where(finding, peers)} | {_cell(fact)}{SOMETIMES * sometimes} | {whose} |"
-            )
+def _rows(finding: Finding, checked: Sequence[Checked]) -> Iterator[_Row]:
+    """What was written down, with the peers: those with one fact and verdict share a line."""
+    rows: dict[tuple[Verdict, str, str, bool], _Row] = {}
+    for each in readings(finding, checked):
+        sight, known = each.sight, each.known
+        about = (sight.verdict, sight.detail, UNREAD, False)
+        if known is not None:
+            about = (sight.verdict, known.fact, known.whose, known.sometimes)
+        row = rows.setdefault(about, _Row(finding.case, *about))
+        row.places.setdefault(sight.peer, []).extend(each.revisions)
+        if not any(other.detail == sight.detail for other in row.sights):
+            row.sights.append(sight)
+    yield from rows.values()
 
 
-def _where(finding: Finding, peers: Sequence[str]) -> str:
+def _table(rows: Sequence[_Row]) -> Iterator[str]:
+    yield "| clause | strength | verdict | where | what the program does | whose |"
+    yield "|---|---|---|---|---|---|"
+    for row in rows:
+        newest = max(name for revisions in row.places.values() for name in revisions)
+        yield (
+            f"| [{row.case.id}]({row.case.link_in(newest)}) | {row.case.strength} | {row.verdict} |"
+            f" {_where(row)} | {_cell(row.fact)}{SOMETIMES * row.sometimes} | {row.whose} |"
+        )
+
+
+def _where(row: _Row) -> str:
     """Programs and revisions; programs with the same revisions share them."""
     places: dict[str, list[str]] = {}
-    for peer in peers:
-        places.setdefault(_span(finding.places[peer].revisions), []).append(peer)
+    for peer, revisions in row.places.items():
+        places.setdefault(span_of(revisions), []).append(peer)
     return "; ".join(f"{', '.join(found)}: {span}" for span, found in places.items())
 
 
-def _span(revisions: Sequence[str]) -> str:
-    """Revisions in short, where they follow each other."""
-    names = [revision.name for revision in REVISIONS]
-    places = [names.index(name) for name in revisions]
-    if len(places) > 2 and places == [*range(places[0], places[-1] + 1)]:
-        return f"{revisions[0]} to {revisions[-1]}"
-    return ", ".join(revisions)
-
-
-_Fact = tuple[str, str, bool]
-"""What a program does, whose it is, and whether it depends on timing."""
-
-
-def _facts(finding: Finding, checked: Sequence[Checked]) -> dict[_Fact, list[str]]:
-    """What was written down, and in which peers: those with one fact share a line."""
-    found: dict[_Fact, list[str]] = {}
-    for peer, seen in finding.places.items():
-        known = explained(finding, peer, checked)
-        fact = (seen.detail, "not checked", False)
-        if known is not None:
-            fact = known.fact, known.whose, known.sometimes
-        found.setdefault(fact, []).append(peer)
-    return found
-
-
-def _bytes(findings: Sequence[Finding], checked: Sequence[Checked]) -> Iterator[str]:
-    yield "\n## What was on the wire\n"
-    for finding in findings:
-        yield f"### {finding.case.id}\n"
-        for peers in _facts(finding, checked).values():
-            yield f"{peers[0]}, {finding.places[peers[0]].revisions[0]}:\n"
+def _bytes(rows: Sequence[_Row]) -> Iterator[str]:
+    last = ""
+    for row in rows:
+        if row.case.id != last:
+            last = row.case.id
+            yield f"### {last}\n"
+        for sight in row.sights:
+            yield f"{sight.peer}, {sight.revisions[0]}, {sight.verdict}:\n"
             yield "````text"
-            yield from finding.places[peers[0]].said
+            yield f"the kit: {_short(sight.detail)}"
+            yield from sight.said
             yield "````\n"
+
+
+SAYING = 300
+"""Characters of what the kit says."""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SAYING else f"{text[:SAYING]} ..."
 
 
 def _cell(text: str) -> str:
