@@ -23,7 +23,7 @@ from conformance.kit.messages import Kind, Message, result
 from conformance.kit.model import (
     MODERN,
     MUST,
-    REMOTE,
+    OF_CLIENTS,
     SHOULD,
     STREAMABLE,
     Binding,
@@ -75,7 +75,7 @@ async def takes_batches(talk: ClientTalk) -> None:
     MUST,
     "batching/client-takes-responses",
     BATCHES,
-    bindings=REMOTE - {Binding.HTTP},
+    bindings=OF_CLIENTS - {Binding.HTTP},
     scenario="script",
     context=script(together(call(arguments={"text": "a"}), call(arguments={"text": "b"}))),
     needs=SCRIPT,

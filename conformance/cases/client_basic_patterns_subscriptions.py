@@ -11,7 +11,7 @@ from conformance.kit.model import (
     MAY,
     MODERN,
     MUST,
-    REMOTE,
+    OF_CLIENTS,
     SHOULD,
     STDIO,
     STREAMABLE,
@@ -27,7 +27,7 @@ LISTEN = "subscriptions/listen"
 TOOLS = "notifications/tools/list_changed"
 PROMPTS = "notifications/prompts/list_changed"
 UPDATED = "notifications/resources/updated"
-SHARED = REMOTE - {Binding.HTTP}
+SHARED = OF_CLIENTS - {Binding.HTTP}
 
 
 async def _change(link: ClientLink, stream: Message, method: str, **params: Any) -> None:

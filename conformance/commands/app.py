@@ -1,6 +1,5 @@
 """The typer application that ``mcpcore`` adds as ``mcpcore conformance``."""
 
-import shlex
 from typing import Annotated
 
 import typer
@@ -96,6 +95,9 @@ def client(
     as the official suite has it, and MCP_CONFORMANCE_TRANSPORT. The transport is http unless
     --transport says otherwise.
 
+    conformance.everything.client:main is the reference client of mcpcore; with --transport core it
+    is the client's half of the sans-IO engine, on virtual time.
+
     \b
     Examples:
       mcpcore conformance client -- python my_client.py
@@ -103,6 +105,7 @@ def client(
       mcpcore conformance client --only basic/lifecycle --revision 2026-07-28 -- node client.js
       mcpcore conformance client --trace-dir traces -- python my_client.py
       mcpcore conformance client --report junit:junit.xml --strict -- ./client
+      mcpcore conformance client --transport core conformance.everything.client:main
       mcpcore conformance client --list
     """  # noqa: D301
     chosen = structs.replace(choice, revisions=options.revisions or ())
@@ -112,9 +115,6 @@ def client(
             raise Failure(JSON_ALONE, Exit.USAGE)
         if show:
             return list_cases(chosen.listed(Side.CLIENT), as_json=as_json)
-        if words:
-            written = shlex.join([*words, *(options.command or ())])
-            raise Failure(f"a client is a command behind --, as in: -- {written}", Exit.USAGE)
         for name, given in (
             ("--other-header", choice.other_headers),
             ("--tool", choice.tools),
@@ -124,7 +124,7 @@ def client(
                 raise Failure(f"{name} is about servers", Exit.USAGE)
         from conformance.commands.client import check_client
 
-        return check_client(options, chosen)
+        return check_client(words or (), options, chosen)
 
     guarded(False, work)
 

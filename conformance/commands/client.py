@@ -1,6 +1,8 @@
 """``mcpcore conformance client``."""
 
 import os
+import shlex
+from collections.abc import Sequence
 
 from conformance.commands.choice import Choice
 from conformance.commands.ending import finish
@@ -8,37 +10,60 @@ from conformance.commands.playing import play_out
 from conformance.commands.server import secrets_of
 from conformance.kit.model import Binding, Side
 from conformance.run.clients import MEETING, Command, prepare_client, run_client
+from conformance.run.stages import EVERYTHING_CLIENT
 from transports.commands.common import Options
 from transports.commands.output import Exit, Failure
 from transports.commands.target import fitted
 from transports.targets import BadTarget, StdioTarget
 
+OURS = "conformance.everything.client:main"
+"""Our reference client: over every transport, and on the core."""
 
-def check_client(options: Options, choice: Choice) -> int:
-    """Check the client that the command behind ``--`` starts."""
-    if not options.command:
-        raise BadTarget("no command: a client is started by what stands behind --")
-    target = fitted(StdioTarget(options.command), options)
-    assert isinstance(target, StdioTarget)
-    command = Command(
-        target.command,
-        env=None if target.env is None else {**os.environ, **target.env},
-        cwd=None if target.cwd is None else os.fspath(target.cwd),
-    )
+
+def check_client(words: Sequence[str], options: Options, choice: Choice) -> int:
+    """Check our reference client, if the words name it, or what the command starts."""
+    secrets: list[str] = []
+    command = _ours(options) if [*words] == [OURS] else _started(words, options, secrets)
     choice.check_traces()
     choice.check_files()
     reports, expected = choice.wanted(), choice.expected(Side.CLIENT)
-    bindings = choice.bindings(MEETING) or [Binding.HTTP]
+    possible = MEETING if command.core is None else (*MEETING, Binding.CORE)
+    bindings = choice.bindings(possible) or [Binding.HTTP]
     for binding in bindings:
-        if binding not in MEETING:
+        if binding not in possible:
             raise Failure(
                 f"--transport: a client cannot be met over {binding}; there are"
-                f" {', '.join(MEETING)}",
+                f" {', '.join(possible)}",
                 Exit.USAGE,
             )
     run = prepare_client(command, bindings, choice.cases(Side.CLIENT), choice.settings())
     if not run.units:
         raise Failure("none of these cases is about that transport and revision", Exit.USAGE)
-    secrets = secrets_of(target)
     ended = play_out(lambda listener: run_client(run, command, listener), secrets)
     return finish(run, choice, reports, expected, secrets, ended=ended)
+
+
+def _ours(options: Options) -> Command:
+    from conformance.subjects.core_client import CoreClient
+
+    given = {"--env": options.env, "--cwd": options.cwd, "--": options.command}
+    for name, value in given.items():
+        if value not in (None, ()):
+            raise Failure(f"{name} does nothing for {OURS}", Exit.USAGE)
+    return Command(EVERYTHING_CLIENT, core=CoreClient)
+
+
+def _started(words: Sequence[str], options: Options, secrets: list[str]) -> Command:
+    if words:
+        written = shlex.join([*words, *(options.command or ())])
+        raise Failure(f"a client is a command behind --, as in: -- {written}", Exit.USAGE)
+    if not options.command:
+        raise BadTarget("no command: a client is started by what stands behind --")
+    target = fitted(StdioTarget(options.command), options)
+    assert isinstance(target, StdioTarget)
+    secrets += secrets_of(target)
+    return Command(
+        target.command,
+        env=None if target.env is None else {**os.environ, **target.env},
+        cwd=None if target.cwd is None else os.fspath(target.cwd),
+    )

@@ -11,14 +11,16 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
 import msgspec
 from msgspec import UNSET
 
-from conformance.everything.script import Script
+from conformance.everything.script import AnyioPace, Script
 from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.spec.errors import LocalError, McpError
@@ -158,16 +160,6 @@ def context() -> dict[str, Any]:
     return msgspec.json.decode(os.environ.get(CONTEXT) or "{}", type=dict[str, Any])
 
 
-async def elicit(params: ElicitParams) -> dict[str, Any] | ElicitResult:
-    """Agree to everything, and take the first of every choice; defaults are left to the engine."""
-    await anyio.sleep(context().get("answer_after", 0))
-    action = context().get("elicitation", "accept")
-    if action != "accept" or params.mode == "url":
-        return ElicitResult(action=action)
-    properties = {} if params.requested_schema is UNSET else params.requested_schema["properties"]
-    return {name: _field(rules) for name, rules in properties.items() if "default" not in rules}
-
-
 def _field(rules: dict[str, Any]) -> Any:
     if rules.get("type") == "array":
         return [_field(rules.get("items", {}))]
@@ -176,38 +168,54 @@ def _field(rules: dict[str, Any]) -> Any:
     return choices[0] if choices else _SAMPLES[rules.get("type", "string")]
 
 
-async def sample(params: CreateMessageParams) -> CreateMessageResult:
-    """Answer as a model would."""
-    await anyio.sleep(context().get("answer_after", 0))
-    text = TextContent(text="This is a test response from the client")
-    return CreateMessageResult(role="assistant", content=text, model="test-model")
+def declared(
+    details: Mapping[str, Any], sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+) -> Callbacks:
+    """What the client does for a server: everything, unless the context (``details``) says what.
 
+    It agrees to everything, and takes the first of every choice; ``sleep`` waits where the context
+    wants answers to take their time.
+    """
+    wanted = details.get("declare", ("elicitation", "sampling", "roots"))
+    pause = details.get("answer_after", 0)
 
-def declared() -> Callbacks:
-    """What the client does for a server: everything, unless the context says what."""
-    wanted = context().get("declare", ("elicitation", "sampling", "roots"))
+    async def elicit(params: ElicitParams) -> dict[str, Any] | ElicitResult:
+        await sleep(pause)
+        action = details.get("elicitation", "accept")
+        if action != "accept" or params.mode == "url":
+            return ElicitResult(action=action)
+        schema = params.requested_schema
+        properties = {} if schema is UNSET else schema["properties"]
+        # defaults are left to the engine
+        return {name: _field(rules) for name, rules in properties.items() if "default" not in rules}
+
+    async def sample(params: CreateMessageParams) -> CreateMessageResult:
+        await sleep(pause)
+        text = TextContent(text="This is a test response from the client")
+        return CreateMessageResult(role="assistant", content=text, model="test-model")
+
     return Callbacks(
         elicitation=elicit if "elicitation" in wanted else None,
         elicitation_url=elicit if "elicitation.url" in wanted else None,
         sampling=sample if "sampling" in wanted else None,
         sampling_tools="sampling.tools" in wanted,
-        roots=context().get("roots", ["file:///test/root"]) if "roots" in wanted else None,
+        roots=details.get("roots", ["file:///test/root"]) if "roots" in wanted else None,
     )
 
 
-def settings_for(revision: str | None) -> ClientSettings:
+def settings_for(revision: str | None, details: Mapping[str, Any]) -> ClientSettings:
     """Speak the era of the revision that the environment names."""
     row = None if revision is None else BY_NAME.get(revision)
     negotiation = Negotiation.AUTO
-    if row is not None and not context().get("negotiate"):
+    if row is not None and not details.get("negotiate"):
         # A mock may choose an older revision of the same era.
         negotiation = Negotiation.MODERN if row.modern else Negotiation.LEGACY
     return ClientSettings(
         info=Implementation(name="mcpcore-everything-client", version="0.1.0"),
         negotiation=negotiation,
         limits=Limits(
-            request_timeout=context().get("timeout", 20.0),
-            max_timeout=context().get("maximum", 300.0),
+            request_timeout=details.get("timeout", 20.0),
+            max_timeout=details.get("maximum", 300.0),
         ),
         reconnect=ReconnectSettings(max_restarts=2),
     )
@@ -221,11 +229,15 @@ def target_of(address: str) -> str | list[str]:
 
 async def run(address: str, name: str, revision: str | None) -> None:
     """Play a scenario against a server."""
-    target, callbacks, settings = target_of(address), declared(), settings_for(revision)
+    details = context()
+    callbacks = declared(details)
+    settings = settings_for(revision, details)
+    opening = partial(connect, target_of(address), callbacks=callbacks, settings=settings)
     if name == "script":
-        await Script(target, context(), callbacks, settings).play()
+        write = Path(details["report"]).write_bytes
+        await Script(opening, details, callbacks, write, AnyioPace()).play()
         return
-    async with connect(target, callbacks=callbacks, settings=settings) as client:
+    async with opening() as client:
         await SCENARIOS.get(name, tour)(client)
 
 

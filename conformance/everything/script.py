@@ -3,11 +3,10 @@
 What a script looks like is in ``docs/conformance-clients.md``.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import msgspec
@@ -16,7 +15,7 @@ from msgspec import UNSET, Raw
 from mcpcore.spec.errors import ErrorData, LocalError, LocalProtocolError, McpError
 from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
 from transports.callbacks import Callbacks
-from transports.client import Client, connect
+from transports.client import Client
 from transports.client_errors import (
     ConnectionClosed,
     InputFailed,
@@ -26,11 +25,13 @@ from transports.client_errors import (
     RequestRefused,
     RequestTimeout,
 )
-from transports.client_open import ClientSettings
 from transports.link_errors import LinkError
 
 Step = Mapping[str, Any]
 Outcome = dict[str, Any]
+Work = Callable[[], Coroutine[Any, Any, None]]
+Connect = Callable[..., AbstractAsyncContextManager[Client]]
+"""Takes ``headers``, which are for HTTP."""
 
 PATIENCE = 20.0
 """Seconds for a step that says nothing about it."""
@@ -46,25 +47,77 @@ _FAILURES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
+class Event(Protocol):
+    """Something that may be waited for."""
+
+    def set(self) -> None:
+        """It has happened."""
+
+    async def wait(self) -> object:
+        """Wait for it."""
+
+
+class Pace(Protocol):
+    """How a script waits: by an event loop, or on virtual time."""
+
+    def event(self) -> Event:
+        """Make something to wait for."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
+    async def within(self, seconds: float | None, work: Work) -> bool:
+        """Do something, for so many seconds at most; whether it came to its end."""
+
+    async def together(self, works: Sequence[Work]) -> None:
+        """Do several things at the same time."""
+
+
+class AnyioPace:
+    """Waits by the event loop that runs."""
+
+    def event(self) -> Event:
+        """See :class:`Pace`."""
+        return anyio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        """See :class:`Pace`."""
+        await anyio.sleep(seconds)
+
+    async def within(self, seconds: float | None, work: Work) -> bool:
+        """See :class:`Pace`."""
+        with anyio.move_on_after(seconds) as scope:
+            await work()
+        return not scope.cancelled_caught
+
+    async def together(self, works: Sequence[Work]) -> None:
+        """See :class:`Pace`."""
+        async with anyio.create_task_group() as tasks:
+            for work in works:
+                tasks.start_soon(work)
+
+
 class Script:
-    """Plays the steps of one context against one server."""
+    """Plays the steps of one context against one server; ``write`` takes the report."""
 
     def __init__(
         self,
-        target: Any,
+        connect: Connect,
         context: Mapping[str, Any],
         callbacks: Callbacks,
-        settings: ClientSettings,
+        write: Callable[[bytes], object],
+        pace: Pace,
     ) -> None:
         callbacks.notification = self._heard
         self._steps: list[Step] = context.get("steps", [])
-        self._report = Path(context["report"])
         self._headers = context.get("headers")
-        self._connect = partial(connect, target, callbacks=callbacks, settings=settings)
+        self._connect = connect
+        self._write = write
+        self._pace = pace
         self._connection = AsyncExitStack()
         self._client: Client | None = None
         self._notifications: list[dict[str, Any]] = []
-        self._news = anyio.Event()
+        self._news = pace.event()
 
     async def play(self) -> None:
         """Connect, do every step, disconnect, and write the report, whatever happens."""
@@ -76,7 +129,7 @@ class Script:
                     report["steps"].append(await self._do(step))
         finally:
             report["notifications"] = self._notifications
-            self._report.write_bytes(msgspec.json.encode(report))
+            self._write(msgspec.json.encode(report))
             await self._close()
 
     async def _open(self) -> dict[str, Any]:
@@ -94,7 +147,7 @@ class Script:
     def _heard(self, method: str, params: Raw) -> None:
         self._notifications.append({"method": method, "params": params})
         self._news.set()
-        self._news = anyio.Event()
+        self._news = self._pace.event()
 
     async def _do(self, step: Step) -> Outcome:
         if step["do"] == "together":
@@ -103,17 +156,20 @@ class Script:
             async def one(place: int, each: Step) -> None:
                 outcomes[place] = await self._do(each)
 
-            async with anyio.create_task_group() as tasks:
-                for place, each in enumerate(step["steps"]):
-                    tasks.start_soon(one, place, each)
+            works = [partial(one, place, each) for place, each in enumerate(step["steps"])]
+            await self._pace.together(works)
             return {"result": {}, "steps": outcomes}
         if step["do"] in ("open", "close"):
             # a connection ends in the scope in which it began
             return await self._outcome(partial(self._turn, step))
         progress: list[dict[str, Any]] = []
         outcome: Outcome = {"failure": "cancelled"}
-        with anyio.move_on_after(step.get("cancel_after")):
+
+        async def work() -> None:
+            nonlocal outcome
             outcome = await self._outcome(lambda: self._step(step, progress))
+
+        await self._pace.within(step.get("cancel_after"), work)
         return {**outcome, "progress": progress} if progress else outcome
 
     async def _outcome(self, action: Callable[[], Awaitable[Any]]) -> Outcome:
@@ -137,7 +193,7 @@ class Script:
     async def _step(self, step: Step, progress: list[dict[str, Any]]) -> Any:
         kind = step["do"]
         if kind == "pause":
-            await anyio.sleep(step["seconds"])
+            await self._pace.sleep(step["seconds"])
             return {}
         client = self._client
         if client is None:
@@ -168,7 +224,7 @@ class Script:
             case "unsubscribe":
                 await client.unsubscribe(step["uri"])
             case "listen":
-                return await _listen(client, step, timeout)
+                return await self._listen(client, step, timeout)
             case "level":
                 await client.set_log_level(step["level"])
             case "ping":
@@ -182,12 +238,37 @@ class Script:
         return {}
 
     async def _wait(self, method: str, timeout: float) -> None:
-        with suppress(TimeoutError):
-            with anyio.fail_after(timeout):
-                while all(each["method"] != method for each in self._notifications):
-                    await self._news.wait()
-            return
-        raise RequestTimeout(method, "it did not come in time")
+        async def heard() -> None:
+            while all(each["method"] != method for each in self._notifications):
+                await self._news.wait()
+
+        if not await self._pace.within(timeout, heard):
+            raise RequestTimeout(method, "it did not come in time")
+
+    async def _listen(self, client: Client, step: Step, timeout: float) -> dict[str, Any]:
+        """Listen until so many changes have come, the stream has ended, or the time is over."""
+        changes: list[dict[str, Any]] = []
+        stream = client.listen(
+            tools=step.get("tools", False),
+            prompts=step.get("prompts", False),
+            resources=step.get("resources", False),
+            uris=step.get("uris", []),
+        )
+        ended = False
+
+        async def hear() -> None:
+            nonlocal ended
+            async with stream as news:
+                if len(changes) < step.get("changes", 1):
+                    ended = True
+                    async for change in news:
+                        changes.append({"method": change.method, "uri": change.uri})
+                        if len(changes) >= step.get("changes", 1):
+                            ended = False
+                            break
+
+        await self._pace.within(timeout, hear)
+        return {"honoured": stream.filter, "changes": changes, "ended": ended}
 
 
 def _refusal(error: ErrorData) -> Outcome:
@@ -223,25 +304,3 @@ async def _complete(client: Client, step: Step, timeout: float) -> Any:
     return await client.complete(
         ref, step["argument"], step["value"], known=step.get("known"), timeout=timeout
     )
-
-
-async def _listen(client: Client, step: Step, timeout: float) -> dict[str, Any]:
-    """Listen until so many changes have come, the stream has ended, or the time is over."""
-    changes: list[dict[str, Any]] = []
-    stream = client.listen(
-        tools=step.get("tools", False),
-        prompts=step.get("prompts", False),
-        resources=step.get("resources", False),
-        uris=step.get("uris", []),
-    )
-    ended = False
-    with anyio.move_on_after(timeout):
-        async with stream as news:
-            if len(changes) < step.get("changes", 1):
-                ended = True
-                async for change in news:
-                    changes.append({"method": change.method, "uri": change.uri})
-                    if len(changes) >= step.get("changes", 1):
-                        ended = False
-                        break
-    return {"honoured": stream.filter, "changes": changes, "ended": ended}

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from conformance.kit.client_launch import SCRIPT, ClientProcess
 from conformance.kit.client_talk import ClientTalk, ClientTiming, Launcher
 from conformance.kit.client_wire import Host, HostSettings
+from conformance.kit.hosts.core import CoreHost, CoreRun, MakeClient
 from conformance.kit.hosts.http import HttpHost
 from conformance.kit.hosts.lines import TcpHost, UnixHost
 from conformance.kit.hosts.sse import SseHost
@@ -20,6 +21,8 @@ from conformance.kit.model import Binding, Case, Page, Result, Strength, Verdict
 from conformance.kit.verdicts import MISMADE, Broken, Ended, Inconclusive, NotApplicable
 from mcpcore.spec.revisions import Revision
 
+Tested = Sequence[str] | MakeClient
+"""A client under test: a command, or what makes one that is met on the core."""
 HOSTS: Mapping[Binding, Callable[[HostSettings], Any]] = {
     Binding.HTTP: HttpHost,
     Binding.SSE: SseHost,
@@ -28,7 +31,7 @@ HOSTS: Mapping[Binding, Callable[[HostSettings], Any]] = {
     Binding.TCP: TcpHost,
     Binding.UNIX: UnixHost,
 }
-"""Where clients can be met; a client is not an object of this process."""
+"""Where a program can be met."""
 
 CALLING = frozenset(
     {
@@ -61,6 +64,30 @@ class Between(Protocol):
 
     def report(self, data: bytes | None) -> bytes | None:
         """What the case gets in the place of the client's report."""
+
+
+class Launched(Protocol):
+    """The client of one case, run once or several times."""
+
+    @property
+    def errors(self) -> bytes:
+        """What came on its standard error."""
+        ...
+
+    async def start(self, tasks: Any, scenario: str, context: Mapping[str, Any]) -> None:
+        """Start it.  Raises Inconclusive if that cannot be done."""
+
+    def report(self) -> bytes | None:
+        """What it has written, if it has."""
+
+    def said(self) -> str:
+        """The last lines of its standard error."""
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+
+    async def aclose(self) -> None:
+        """Leave nothing of it behind."""
 
 
 class ClientFeatures(Struct):
@@ -114,7 +141,7 @@ class ClientFeatures(Struct):
 
 
 async def look_at_client(
-    command: Sequence[str],
+    client: Tested,
     binding: Binding,
     revision: Revision,
     *,
@@ -135,7 +162,7 @@ async def look_at_client(
         case = _probe(scenario, look)
         result = await play_client(
             case,
-            command,
+            client,
             binding,
             revision,
             timing=timing,
@@ -200,7 +227,7 @@ async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
 
 async def play_client(
     case: Case,
-    command: Sequence[str],
+    client: Tested,
     binding: Binding,
     revision: Revision,
     *,
@@ -212,7 +239,7 @@ async def play_client(
     cwd: str | None = None,
     between: Between | None = None,
 ) -> Result:
-    """Start the client's command once and play a case; every way to end becomes a verdict.
+    """Start a client once and play a case; every way to end becomes a verdict.
 
     ``features``: what :func:`look_at_client` found; without it the case is played whatever it
     needs.
@@ -227,10 +254,15 @@ async def play_client(
         result.detail = f"{_UNMET.format(case.scenario)} before, and did not end"
         return result
     timing = timing or ClientTiming()
-    made = HOSTS[binding](HostSettings(patience=timing.answer))
+    settings = HostSettings(patience=timing.answer)
+    made = CoreHost(settings) if callable(client) else HOSTS[binding](settings)
     async with made:
         host: Host = made if between is None else between.host(made)
-        process = ClientProcess(command, host, revision, env=env, cwd=cwd)
+        process: Launched
+        if callable(client):
+            process = CoreRun(client, made, revision)
+        else:
+            process = ClientProcess(client, host, revision, env=env, cwd=cwd)
 
         running = False
 
@@ -324,7 +356,7 @@ def not_applicable(
     """Why a case does not apply here; empty if it does."""
     if not case.holds_in(revision):
         return f"the clause is not one of {revision.name}"
-    if binding not in case.bindings or binding not in HOSTS:
+    if binding not in case.bindings:
         return f"the clause is not about {binding}"
     if binding is Binding.SSE and not revision.sessions:
         return f"{revision.name} has no HTTP+SSE"

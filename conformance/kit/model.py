@@ -71,8 +71,8 @@ WEBSOCKET = frozenset({Binding.WS})
 LEGACY_SSE = frozenset({Binding.SSE})
 LINES = frozenset({Binding.STDIO, Binding.TCP, Binding.UNIX, Binding.MEMORY, Binding.CORE})
 """Bindings that separate messages by newlines."""
-REMOTE = EVERY - {Binding.MEMORY, Binding.CORE}
-"""Bindings over which a program of its own can be met, as clients under test are."""
+OF_CLIENTS = EVERY - {Binding.MEMORY}
+"""Bindings over which a client is met: those of programs, and the core in this process."""
 ONE_CHANNEL = EVERY - {Binding.HTTP}
 """Bindings on which all messages of a conversation share one ordered channel to the client."""
 
@@ -250,7 +250,7 @@ class Page:
         expects: str,
         scenario: str = "tools_call",
         context: dict[str, Any] | None = None,
-        bindings: Iterable[Binding] = REMOTE,
+        bindings: Iterable[Binding] = OF_CLIENTS,
         needs: tuple[str, ...] = (),
         bare: bool = False,
     ) -> Callable[[ClientPlay], ClientPlay]:
@@ -263,7 +263,7 @@ class Page:
                 strength=strength,
                 revisions=revisions,
                 side=Side.CLIENT,
-                bindings=frozenset(bindings) & REMOTE,
+                bindings=frozenset(bindings) & OF_CLIENTS,
                 needs=needs,
                 bare=bare,
                 expects=expects,

@@ -20,7 +20,11 @@ PROMPTS = {"method": "notifications/prompts/list_changed", "uri": None}
 
 
 class KeepsStreams(ClientFault):
-    """The kit does not hear that the client closes a stream."""
+    """The kit does not hear that the client closes a stream, nor that it cancels anything."""
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        """See ClientFault."""
+        return () if value.get("method") == "notifications/cancelled" else (value,)
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
         """See ClientFault."""

@@ -9,11 +9,13 @@ from msgspec import Struct
 from conformance.kit.client_play import (
     HOSTS,
     ClientFeatures,
+    Tested,
     look_at_client,
     not_applicable,
     play_client,
 )
 from conformance.kit.client_talk import ClientTiming
+from conformance.kit.hosts.core import MakeClient
 from conformance.kit.model import Binding, Case, Result, Side
 from conformance.run.followers import Followers
 from conformance.run.hints import hint_of_client
@@ -33,7 +35,9 @@ from mcpcore.spec.revisions import Revision
 
 Look = Callable[[], Awaitable[None]]
 MEETING = tuple(HOSTS)
-"""The bindings over which the kit can meet a client."""
+"""The bindings over which the kit can meet a program."""
+THE_CORE = "the sans-IO core"
+"""What is tested there, for reports."""
 STARTS = 4
 """Answers that a client may take to show itself, and to end."""
 
@@ -45,18 +49,27 @@ class Command(Struct, frozen=True):
     env: Mapping[str, str] | None = None
     """Its whole environment; None: ours."""
     cwd: str | None = None
+    core: MakeClient | None = None
+    """Makes what is met on the core, if there is such a thing."""
 
     @property
     def shown(self) -> str:
         """For reports."""
         return " ".join(self.words)
 
+    def over(self, binding: Binding) -> Tested:
+        """What is tested over a binding."""
+        if binding is not Binding.CORE:
+            return self.words
+        assert self.core is not None
+        return self.core
+
 
 def prepare_client(
     command: Command, bindings: Sequence[Binding], cases: Sequence[Case], settings: Settings
 ) -> Run:
     """Plan a run."""
-    targets = dict.fromkeys(bindings, command.shown)
+    targets = {each: THE_CORE if each is Binding.CORE else command.shown for each in bindings}
     units = [
         unit
         for unit in plan(cases, Side.CLIENT, bindings, settings.revisions)
@@ -113,7 +126,7 @@ class Clients:
             found = ClientFeatures(problems=[UNHEARD], silent=True)
             if not silence.given_up(binding):
                 found = await look_at_client(
-                    self.command.words,
+                    self.command.over(binding),
                     binding,
                     revision,
                     timing=self.timing,
@@ -149,7 +162,7 @@ class Clients:
         found = self.features[unit.binding, unit.revision.name]
         result = await play_client(
             unit.case,
-            self.command.words,
+            self.command.over(unit.binding),
             unit.binding,
             unit.revision,
             features=found,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import structs
 
-from conformance.kit.client_play import ClientFeatures, look_at_client, play_client
+from conformance.kit.client_play import ClientFeatures, Tested, look_at_client, play_client
 from conformance.kit.client_talk import ClientTiming
 from conformance.kit.features import Features
 from conformance.kit.model import OTHER_PRINCIPAL, Binding, Case, Result, Verdict
@@ -21,6 +21,7 @@ from conformance.run.clients import consider_client
 from conformance.run.plan import Settings, Unit
 from conformance.run.servers import CannotRun, consider, look_at_server, play_server
 from conformance.run.stages import EVERYTHING_CLIENT, everything, written
+from conformance.subjects.core_client import CoreClient
 from mcpcore.spec.revisions import Revision
 
 GUARDED = "basic/authorization"
@@ -119,19 +120,19 @@ class MutantClients:
 
     async def ours(self, unit: Unit) -> Result:
         """See :class:`Subjects`."""
-        return await self._play(unit, EVERYTHING_CLIENT, self.settings.timeout, "")
+        return await self._play(unit, _our_client(unit.binding), self.settings.timeout, "")
 
     async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
         """See :class:`Subjects`."""
         if mutant.client_fault is not None:
             fault = mutant.client_fault
-            return await self._play(unit, EVERYTHING_CLIENT, PATIENCE, mutant.id, fault)
+            return await self._play(unit, _our_client(unit.binding), PATIENCE, mutant.id, fault)
         return await self._play(unit, [sys.executable, *mutant.command], PATIENCE, mutant.id)
 
     async def _play(
         self,
         unit: Unit,
-        command: Sequence[str],
+        client: Tested,
         patience: float,
         mutant: str,
         fault: Callable[[], ClientFault] | None = None,
@@ -140,12 +141,12 @@ class MutantClients:
         key = mutant, unit.binding, unit.revision.name
         if key not in self.found:
             try:
-                self.found[key] = await self._look(unit, command, fault)
+                self.found[key] = await self._look(unit, client, fault)
             except CannotRun as error:
                 return _not_run(unit, error)
         return await play_client(
             unit.case,
-            command,
+            client,
             unit.binding,
             unit.revision,
             features=self.found[key],
@@ -155,7 +156,7 @@ class MutantClients:
         )
 
     async def _look(
-        self, unit: Unit, command: Sequence[str], fault: Callable[[], ClientFault] | None
+        self, unit: Unit, client: Tested, fault: Callable[[], ClientFault] | None
     ) -> ClientFeatures:
         """See what a run of all revisions would see of this one.  Raises CannotRun."""
         here = unit.binding, unit.revision.name
@@ -166,7 +167,7 @@ class MutantClients:
 
         async def look(revision: Revision) -> ClientFeatures:
             return await look_at_client(
-                command,
+                client,
                 unit.binding,
                 revision,
                 timing=structs.replace(ClientTiming(), answer=self.settings.timeout),
@@ -179,9 +180,14 @@ class MutantClients:
                 if each is not unit.revision:
                     seen[unit.binding, each.name] = await look(each)
         consider_client(seen, self.settings, unit.case.id)
-        if command is EVERYTHING_CLIENT and fault is None:
+        if client is _our_client(unit.binding) and fault is None:
             self.passed[here] = recorder.passed
         return seen[here]
+
+
+def _our_client(binding: Binding) -> Tested:
+    """Our reference client, where it is met."""
+    return CoreClient if binding is Binding.CORE else EVERYTHING_CLIENT
 
 
 def _not_run(unit: Unit, error: CannotRun) -> Result:

@@ -126,15 +126,20 @@ async def try_mutants(
     mutants: Sequence[Mutant],
     settings: Settings,
     told: Callable[[int, int], None] = lambda _done, _total: None,
+    *,
+    choice: Sequence[Binding] = FIRST_CHOICE,
 ) -> Trial:
-    """Play each case against its mutants and against ours; ``told`` how many are done."""
+    """Play each case against its mutants and against ours; ``told`` how many are done.
+
+    ``choice``: where those are shown that do not say, the first that a case is about.
+    """
     trial = Trial(cases, settings)
     by_id = {case.id: case for case in cases}
     jobs: list[_Job] = []
     for mutant in mutants:
         for name in mutant.kills:
             if (case := by_id.get(name)) is not None:
-                units = _units(case, mutant, settings)
+                units = _units(case, mutant, settings, choice)
                 jobs += [_Job(unit, mutant) for unit in units]
                 if not units and not settings.named:
                     trial.problems.append(f"{mutant.id} is shown where {case.id} is not played")
@@ -153,7 +158,7 @@ async def try_mutants(
     return trial
 
 
-def _units(case: Case, mutant: Mutant, settings: Settings) -> list[Unit]:
+def _units(case: Case, mutant: Mutant, settings: Settings, choice: Sequence[Binding]) -> list[Unit]:
     """Where to show it: in each era, the newest revision there is, or in all that were named."""
     revisions = [
         each for each in settings.revisions if case.holds_in(each) and each in mutant.revisions
@@ -161,16 +166,15 @@ def _units(case: Case, mutant: Mutant, settings: Settings) -> list[Unit]:
     if not settings.named:
         eras = [[each for each in revisions if each.modern is modern] for modern in (False, True)]
         revisions = [era[-1] for era in eras if era]
-    binding = _binding(case, mutant)
+    binding = _binding(case, mutant, choice)
     return [] if binding is None else [Unit(case, each, binding) for each in revisions]
 
 
-def _binding(case: Case, mutant: Mutant) -> Binding | None:
+def _binding(case: Case, mutant: Mutant, choice: Sequence[Binding]) -> Binding | None:
     """Over what to show it; None if the case is not about that."""
-    for binding in [mutant.binding] if mutant.binding else FIRST_CHOICE:
+    for binding in [mutant.binding] if mutant.binding else choice:
         in_process = binding in (Binding.MEMORY, Binding.CORE)
-        played = not (in_process and (mutant.command or case.side is Side.CLIENT))
-        if played and binding in case.bindings:
+        if binding in case.bindings and not (in_process and mutant.command):
             return binding
     return None
 
