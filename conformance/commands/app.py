@@ -16,8 +16,9 @@ from transports.commands.output import Exit, Failure
 
 STATUSES = (
     "Exit status: 0 no failure, or none that is not known; 1 failures, known failures that did not"
-    " happen, or a server that was gone before the end; 2 wrong usage; 3 nothing could be run, or a"
-    " file cannot be written; 130 interrupted."
+    " happen, a server that was gone before the end, a case that failed itself, or no verdict but"
+    " inconclusive; 2 wrong usage; 3 nothing could be run, or a file cannot be written; 130"
+    " interrupted."
 )
 STATUSES_OF_MUTANTS = (
     "Exit status: 0 every case is proven; 1 a case has no mutant that it fails, a mutant survives,"
@@ -92,8 +93,8 @@ def client(
 
     It gets the address of a scripted server as its last argument, and in the environment
     MCP_CONFORMANCE_SCENARIO, MCP_CONFORMANCE_PROTOCOL_VERSION and MCP_CONFORMANCE_CONTEXT (JSON),
-    as the official suite has it, and MCP_CONFORMANCE_TRANSPORT. The transport is http unless
-    --transport says otherwise.
+    as the official suite has it, and MCP_CONFORMANCE_TRANSPORT and MCP_CONFORMANCE_ADDRESS. The
+    transport is http unless --transport says otherwise.
 
     conformance.everything.client:main is the reference client of mcpcore; with --transport core it
     is the client's half of the sans-IO engine, on virtual time.

@@ -83,7 +83,7 @@ def finish(
     if choice.write_expected is not None:
         _write(choice.write_expected, as_expectations(report))
         console.print(f"expected failures: {escape(choice.write_expected)}")
-        return 1 if report.gone else 0
+        return 1 if report.astray else 0
     return 0 if report.well else 1
 
 
@@ -121,6 +121,8 @@ def _print(report: Report, console: Console, *, verbose: bool) -> None:
     for how in report.gone:
         left = sum(entry.detail == how for entry in report.entries)
         console.print(f"[bold red]{escape(how)}[/]; {left} cases were not played")
+    if report.undecided and report.complete and not report.gone:
+        console.print(f"[bold red]{escape(report.why)}[/]")
     known = sum(entry.judged is Judged.KNOWN for entry in report.entries)
     rest = f" ({known} known failures)" if known else ""
     said = f"{report.target}: {report.summary()}{rest}, in {report.duration()}"

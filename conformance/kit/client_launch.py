@@ -1,8 +1,9 @@
 """Starting the client under test, as the contract of the official suite has it.
 
-``COMMAND ADDRESS`` with ``MCP_CONFORMANCE_SCENARIO``, ``MCP_CONFORMANCE_PROTOCOL_VERSION`` and, if
-there are details, ``MCP_CONFORMANCE_CONTEXT`` in the environment; ``MCP_CONFORMANCE_TRANSPORT``
-names the binding.  It has to end by itself.
+``COMMAND ADDRESS`` with ``MCP_CONFORMANCE_SCENARIO``, ``MCP_CONFORMANCE_PROTOCOL_VERSION`` and
+``MCP_CONFORMANCE_CONTEXT`` in the environment; beyond the contract ``MCP_CONFORMANCE_TRANSPORT``
+names the binding, and ``MCP_CONFORMANCE_ADDRESS`` says the address again, as the context does.  It
+has to end by itself.
 """
 
 import json
@@ -26,6 +27,7 @@ SCENARIO = "MCP_CONFORMANCE_SCENARIO"
 VERSION = "MCP_CONFORMANCE_PROTOCOL_VERSION"
 CONTEXT = "MCP_CONFORMANCE_CONTEXT"
 TRANSPORT = "MCP_CONFORMANCE_TRANSPORT"
+ADDRESS = "MCP_CONFORMANCE_ADDRESS"
 SCRIPT = "script"
 
 TAIL = 65536
@@ -63,12 +65,11 @@ class ClientProcess:
         """The environment of a scenario."""
         made = {**self._env, SCENARIO: scenario, VERSION: self._revision.name}
         made[TRANSPORT] = str(self._host.binding)
-        details = {**self._host.context(), **context}
+        made[ADDRESS] = self._host.address
+        details = {"address": self._host.address, **self._host.context(), **context}
         if scenario == SCRIPT:
             details["report"] = str(self._report)
-        made.pop(CONTEXT, None)
-        if details:
-            made[CONTEXT] = json.dumps({"name": scenario, **details})
+        made[CONTEXT] = json.dumps({"name": scenario, **details})
         return made
 
     async def start(self, tasks: TaskGroup, scenario: str, context: Mapping[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """Playing one case against one client, and judging what came of it."""
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from time import time
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from conformance.kit.hosts.sse import SseHost
 from conformance.kit.hosts.stdio import StdioHost
 from conformance.kit.hosts.ws import WsHost
 from conformance.kit.model import Binding, Case, Page, Result, Strength, Verdict
+from conformance.kit.play import fails_itself
 from conformance.kit.verdicts import MISMADE, Broken, Ended, Inconclusive, NotApplicable
 from mcpcore.spec.revisions import Revision
 
@@ -292,7 +292,8 @@ async def play_client(
         try:
             with anyio.fail_after(limit):
                 await _judged(case, talk, result)
-            if running and result.verdict is not Verdict.NOT_APPLICABLE:
+            applies = result.verdict is not Verdict.NOT_APPLICABLE
+            if running and applies and not result.faulty:
                 await _unmet(talk, result, features)
         except TimeoutError:
             result.verdict = Verdict.INCONCLUSIVE
@@ -319,8 +320,7 @@ async def _judged(case: Case, talk: ClientTalk, result: Result) -> None:
     except Inconclusive as error:
         result.verdict, result.detail = Verdict.INCONCLUSIVE, error.detail
     except Exception as error:
-        where = "".join(traceback.format_exception(error)[-3:])
-        result.verdict, result.detail = Verdict.INCONCLUSIVE, f"the case itself failed: {where}"
+        fails_itself(result, error)
 
 
 async def _unmet(talk: ClientTalk, result: Result, features: ClientFeatures | None) -> None:

@@ -169,6 +169,8 @@ class Result(Struct, kw_only=True):
     """Why, in one or two sentences."""
     flaw: str = ""
     """See :class:`~conformance.kit.verdicts.Broken`."""
+    faulty: bool = False
+    """The case itself failed: whatever the verdict, the fault is the kit's."""
     notes: list[str] = []
     """What else was seen."""
     transcript: list["Line"] = []

@@ -46,7 +46,7 @@ async def play(
         reason = _reason(case, stage, revision, features)
         found = features.usable()
     except Exception as error:
-        result.verdict, result.detail = Verdict.INCONCLUSIVE, _itself(error)
+        fails_itself(result, error)
         return result
     if reason:
         result.verdict, result.detail = Verdict.NOT_APPLICABLE, reason
@@ -69,9 +69,10 @@ async def play(
         try:
             await talk.close(keep=result.verdict is Verdict.PASSED)
         except Exception as error:
-            talk.note(_itself(error))
-            if result.verdict is Verdict.PASSED:
-                result.verdict, result.detail = Verdict.INCONCLUSIVE, _itself(error)
+            verdict, said = result.verdict, result.detail
+            fails_itself(result, error)
+            if verdict not in (Verdict.PASSED, Verdict.NOT_APPLICABLE):
+                result.verdict, result.detail = verdict, f"{said}; {result.detail}"
         result.seconds = stage.now() - started
         result.notes, result.transcript = talk.notes, log.lines()
     return result
@@ -93,12 +94,14 @@ async def _judged(case: Case, talk: ServerTalk, result: Result, limit: float | N
     except Inconclusive as error:
         result.verdict, result.detail = Verdict.INCONCLUSIVE, error.detail
     except Exception as error:
-        result.verdict, result.detail = Verdict.INCONCLUSIVE, _itself(error)
+        fails_itself(result, error)
 
 
-def _itself(error: Exception) -> str:
-    """What is said of an exception that no case may raise."""
-    return f"{ITSELF}: {''.join(traceback.format_exception(error)[-3:])}"
+def fails_itself(result: Result, error: Exception) -> None:
+    """Judge a case that has raised what no case may raise."""
+    where = "".join(traceback.format_exception(error)[-3:])
+    result.verdict, result.detail = Verdict.INCONCLUSIVE, f"{ITSELF}: {where}"
+    result.faulty = True
 
 
 def not_applicable(case: Case, stage: Stage, revision: Revision, features: Features) -> str:

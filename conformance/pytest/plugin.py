@@ -1,7 +1,8 @@
 """``pytest --mcp-server "python my_server.py"``: each case that applies becomes a test.
 
 A clause that is a MUST and broken is a failure, a SHOULD that is not met an expected failure (with
-``--mcp-strict`` a failure), what cannot be found out is skipped with the reason.
+``--mcp-strict`` a failure), what cannot be found out is skipped with the reason,
+unless it is the case itself that failed, which is a failure.
 """
 
 import math
@@ -188,7 +189,7 @@ class NothingToCheck(pytest.Item):
 
 
 class CaseBroken(Exception):
-    """The clause of a case is broken."""
+    """The clause of a case is broken, or the case itself."""
 
     def __init__(self, result: "Result") -> None:
         super().__init__(result.detail)
@@ -213,6 +214,8 @@ class CaseItem(pytest.Item):
             self.add_report_section("call", "note", hidden.text(note)[0])
         detail, _ = hidden.text(result.detail)
         strict = self.config.getoption("--mcp-strict")
+        if result.faulty:
+            raise CaseBroken(result)
         match result.verdict:
             case Verdict.FAILED:
                 raise CaseBroken(result)

@@ -1,9 +1,11 @@
-"""Text of others as plain text, and a record of a transcript as a line of it."""
+"""Text of others as plain text, and records of a transcript as reports show them."""
+
+from msgspec import structs
 
 from mcpcore.wire.trace import TO_SERVER, Record
 
 WIDTH = 2000
-"""Characters of what was said that a line shows."""
+"""Characters (or bytes, where it is no text) of one record that reports show."""
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
@@ -16,6 +18,16 @@ def printable(text: str, keep: str = "\n\t") -> str:
         else each.encode("unicode_escape", "surrogatepass").decode()
         for each in text
     )
+
+
+def bounded(record: Record, width: int = WIDTH) -> Record:
+    """A record with no more of what was said than reports show; the rest is counted in ``cut``."""
+    text, data, lost = record.text, record.data, 0
+    if text is not None:
+        text, lost = text[:width], len(text[width:].encode())
+    if data is not None:
+        data, lost = data[:width], len(data[width:])
+    return structs.replace(record, text=text, data=data, cut=record.cut + lost)
 
 
 def line_of(record: Record, width: int = WIDTH) -> str:

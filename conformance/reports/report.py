@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from msgspec import Struct, field, structs
+from msgspec import Struct, field, structs, to_builtins
 
 from conformance.kit.model import Binding, Case, Result, Side, Verdict
-from conformance.reports.plain import printable
+from conformance.reports.plain import bounded, printable
 from conformance.run.expected import Judged, Judgement, key_of
 from conformance.run.plan import Unit
 from conformance.run.run import Run
@@ -25,7 +25,7 @@ NOT_PLAYED = "not played"
 
 
 class Ended(Struct, frozen=True):
-    """Why a run did not come to its end."""
+    """Why a run did not come to its end, or came to nothing."""
 
     word: str
     why: str
@@ -55,6 +55,8 @@ class Entry(Struct, kw_only=True):
     """Wall-clock time at which it began, in seconds since 1970 UTC; 0: not known."""
     records: Sequence[Record] = ()
     """What was said, of what is notable."""
+    faulty: bool = False
+    """The case itself failed: a fault of the kit."""
     trace: str = ""
     """The file that holds it, if it was written."""
 
@@ -80,19 +82,27 @@ class Report(Struct, kw_only=True):
     took: dict[Binding, float] = field(default_factory=dict)
     """Seconds for the cases of each binding."""
     ended: Ended | None = None
-    """Why it did not come to its end; None: it did."""
+    """Why it did not come to its end, or came to nothing; None: it is all there."""
     unplayed: Sequence[Unit] = ()
     gone: Sequence[str] = ()
     """How servers went in the middle of it; also the detail of each case that they have left."""
     away: Sequence[str] = ()
     """When servers were gone in the middle of it, and came back."""
     stale: Sequence[str] = ()
+    undecided: bool = False
+    """Nothing was found out: what was played is inconclusive."""
     entries: list[Entry] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         """Whether the run came to its end."""
         return not self.unplayed
+
+    @property
+    def astray(self) -> bool:
+        """Whether the run is not well, whatever failures of the program are expected."""
+        faulty = any(entry.faulty for entry in self.entries)
+        return bool(self.gone) or self.undecided or faulty
 
     @property
     def title(self) -> str:
@@ -160,6 +170,8 @@ def report_of(
         ended = INTERRUPTED
     if ended is None and run.gone:
         ended = Ended("server gone", "; ".join(run.gone.values()), fails=True)
+    if ended is None and judgement.undecided:
+        ended = Ended("inconclusive", _undecided(run), fails=True)
     different = dict.fromkeys(target for _, target in shown)
     several = ", ".join(f"{target} ({binding})" for binding, target in shown)
     return Report(
@@ -177,8 +189,15 @@ def report_of(
         gone=[safe(how, secrets) for how in run.gone.values()],
         away=[safe(how, secrets) for how in run.away],
         stale=[*map(printable, judgement.stale)],
+        undecided=judgement.undecided,
         entries=[_entry(result, judgement, secrets) for result in run.results],
     )
+
+
+def _undecided(run: Run) -> str:
+    counts = run.count()
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+    return f"nothing was found out: of all that was played no case came to a verdict ({said})"
 
 
 def safe(text: str, secrets: Sequence[str] = ()) -> str:
@@ -222,6 +241,7 @@ def _entry(result: Result, judgement: Judgement, secrets: Sequence[str]) -> Entr
         reason=printable(judgement.reasons.get(key_of(result), "")),
         started=result.started,
         records=records,
+        faulty=result.faulty,
     )
 
 
@@ -268,6 +288,10 @@ def _row_of(entry: Entry, report: Report) -> dict[str, Any]:
         made["notes"] = [*entry.notes]
     if entry.reason:
         made["reason"] = entry.reason
+    if entry.faulty:
+        made["faulty"] = True
     if entry.trace:
         made["trace"] = entry.trace
+    if entry.records:
+        made["records"] = [to_builtins(bounded(record)) for record in entry.records]
     return made

@@ -58,6 +58,8 @@ class Judgement(Struct, kw_only=True):
     """Why known failures are known, as far as the file says."""
     stale: list[str] = field(default_factory=list)
     """What is expected to fail and is not applicable anywhere."""
+    undecided: bool = False
+    """Something was played, and nothing was found out: all of it is inconclusive."""
 
     def __getitem__(self, result: Result) -> Judged:
         """What a result means."""
@@ -71,7 +73,7 @@ class Judgement(Struct, kw_only=True):
     def well(self) -> bool:
         """Whether everything is as it should be."""
         bad = self.count(Judged.FAILURE) + self.count(Judged.UNEXPECTED_PASS)
-        return not bad and not self.stale
+        return not bad and not self.stale and not self.undecided
 
 
 def key_of(result: Result) -> tuple[str, str, Binding]:
@@ -100,10 +102,14 @@ def judge(run: Run, expected: Sequence[Expected], *, strict: bool) -> Judgement:
         if matching:
             judgement.reasons[key_of(result)] = expected[matching[0]].reason
     judgement.stale = [expected[number].case for number in sorted(met - live)]
+    verdicts = {result.verdict for result in run.results}
+    judgement.undecided = Verdict.INCONCLUSIVE in verdicts and verdicts.issubset(_OPEN)
     return judgement
 
 
 def _judged(result: Result, known: bool, bad: frozenset[Verdict]) -> Judged:
+    if result.faulty:
+        return Judged.FAILURE  # of the kit: no list of what is wrong with a program can know it
     if result.verdict in bad:
         return Judged.KNOWN if known else Judged.FAILURE
     return Judged.UNEXPECTED_PASS if known and result.verdict not in _OPEN else Judged.FINE

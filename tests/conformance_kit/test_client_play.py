@@ -131,16 +131,18 @@ async def test_a_client_is_started_as_the_contract_has_it() -> None:
     assert environment["MCP_CONFORMANCE_SCENARIO"] == "tools_call"
     assert environment["MCP_CONFORMANCE_PROTOCOL_VERSION"] == "2025-11-25"
     assert environment["MCP_CONFORMANCE_TRANSPORT"] == "tcp"
-    assert "MCP_CONFORMANCE_CONTEXT" not in environment, "there are no details"
+    assert environment["MCP_CONFORMANCE_ADDRESS"] == address
+    context = json.loads(environment["MCP_CONFORMANCE_CONTEXT"])
+    assert context == {"name": "tools_call", "address": address}, "there are no details"
     assert environment["PATH"] == os.environ["PATH"]
     assert ended.code == 7
     assert process.said() == "its last words"
 
 
 async def test_details_are_in_the_context() -> None:
-    process, _, _ = await started(TELLS, "http-custom-headers", {"toolCalls": [1]})
+    process, _, address = await started(TELLS, "http-custom-headers", {"toolCalls": [1]})
     context = json.loads(json.loads(process.output)[1]["MCP_CONFORMANCE_CONTEXT"])
-    assert context == {"name": "http-custom-headers", "toolCalls": [1]}
+    assert context == {"name": "http-custom-headers", "address": address, "toolCalls": [1]}
 
 
 async def test_a_script_says_where_to_report() -> None:
@@ -157,7 +159,23 @@ async def test_over_stdio_the_context_has_the_command() -> None:
     arguments, environment = json.loads(process.output)
     assert arguments == [address]
     server = json.loads(environment["MCP_CONFORMANCE_CONTEXT"])["server"]
+    assert environment["MCP_CONFORMANCE_ADDRESS"] == address
     assert [server["command"], *server["args"]] == host.command
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "os.environ['MCP_CONFORMANCE_ADDRESS']",
+        "json.loads(os.environ['MCP_CONFORMANCE_CONTEXT'])['address']",
+    ],
+)
+async def test_a_client_may_take_the_address_from_where_it_likes(place: str) -> None:
+    async def play(talk: ClientTalk) -> None:
+        await talk.succeeded()
+
+    result = await played(play, "import json, os" + CONNECTS.replace("sys.argv[1]", place))
+    assert (result.verdict, result.detail) == (Verdict.PASSED, "")
 
 
 async def test_a_client_that_stays_is_ended_with_all_that_it_started() -> None:
@@ -247,6 +265,7 @@ async def test_other_ends(error: Exception, verdict: Verdict) -> None:
     result = await played(play)
     assert result.verdict is verdict
     assert "why" in result.detail
+    assert result.faulty is isinstance(error, KeyError)
 
 
 async def test_a_should_within_a_must() -> None:

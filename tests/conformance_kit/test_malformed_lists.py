@@ -314,6 +314,7 @@ def test_a_case_whose_needs_cannot_be_told_fails_itself_alone() -> None:
     first, second = anyio.run(played)
     assert first.verdict is Verdict.INCONCLUSIVE
     assert first.detail.startswith(ITSELF)
+    assert (first.faulty, second.faulty) == (True, False)
     assert (second.verdict, second.detail) == (
         Verdict.NOT_APPLICABLE,
         "the server has no tool odd",

@@ -242,6 +242,21 @@ def test_without_its_options_it_does_nothing(tmp_path: Path) -> None:
     assert "mcp" not in done.stdout
 
 
+def test_a_case_that_fails_itself_is_not_skipped(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "from conformance.kit.talk import ServerTalk\n"
+        "async def fails(talk, **options):\n"
+        "    raise RuntimeError('the kit is broken')\n"
+        "ServerTalk.open = fails\n"
+    )
+    case = "server/tools/calling-tools/result-shape"
+    words = ("--mcp-revision", "2025-11-25", "--mcp-only", case, "-q")
+    done = run(tmp_path, "--mcp-server", EVERYTHING, *words)
+    assert done.returncode == 1, done.stdout
+    assert "RuntimeError: the kit is broken" in done.stdout
+    assert "1 failed" in done.stdout
+
+
 def test_strict_makes_a_should_a_failure(tmp_path: Path) -> None:
     (tmp_path / "liar.py").write_text(LIAR)
     words = [

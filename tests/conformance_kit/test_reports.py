@@ -11,12 +11,14 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
+from conformance.commands.ending import WIDTH as TERMINAL
 from conformance.commands.progress import line_of as line_of_result
+from conformance.kit.log import LIMIT, LINE_LIMIT
 from conformance.kit.model import MAY, SHOULD, Binding, Result, Verdict
 from conformance.reports.formats import FORMATS, BadReport, Wanted, wanted
-from conformance.reports.plain import line_of, printable
+from conformance.reports.plain import WIDTH, line_of, printable
 from conformance.reports.report import INTERRUPTED, Ended, Report, report_of
-from conformance.reports.traces import write_traces
+from conformance.reports.traces import lines_of, write_traces
 from conformance.run.expected import Expected, judge
 from mcpcore.wire.trace import Header, Record, decode_line
 from tests.conformance_kit.results import R1, R2, case, message, result, run_of
@@ -116,6 +118,74 @@ def test_json_has_one_object_a_case_and_place() -> None:
     assert rows[1]["detail"] == "wrong "
     assert rows[1]["outcome"] == "failure"
     assert rows[3]["notes"] == ["a note "]
+
+
+def test_json_has_what_was_said_in_each_finding_as_a_trace_has_it() -> None:
+    made = report()
+    rows = json.loads(FORMATS["json"](made))
+    kept = [
+        [decode_line(json.dumps(each).encode()) for each in row.get("records", ())] for row in rows
+    ]
+    assert kept == [[*entry.records] for entry in made.entries]
+    assert [len(each) for each in kept] == [0, 1, 0, 0, 1, 0]
+
+
+def test_json_has_as_much_of_it_as_the_page() -> None:
+    text = message(json.dumps({"long": "\N{LATIN SMALL LETTER O WITH STROKE}" * 5000}).encode())
+    odd = message(b"\xff" * 3000)
+    run = run_of(result(ONE, V.FAILED, "wrong", transcript=[text, odd], binding=Binding.WS))
+    made = report_of(run, judge(run, (), strict=False))
+    (row,) = json.loads(FORMATS["json"](made))
+    long, data = (decode_line(json.dumps(each).encode()) for each in row["records"])
+    assert isinstance(long, Record)
+    assert isinstance(data, Record)
+    assert len(long.text or "") == len(data.data or b"") == WIDTH
+    for cut, whole in zip((long, data), made.entries[0].records, strict=True):
+        assert cut.cut == len(whole.payload) - len(cut.payload) > 0
+    shown = Page(FORMATS["html"](made))
+    assert f"{(long.text or '')[:100]}" in "".join(shown.text)
+
+
+def test_json_can_be_looked_at_on_a_terminal() -> None:
+    odd = '{"x": "\x9b1m \N{RIGHT-TO-LEFT OVERRIDE} \U000e0001 \N{GRINNING FACE}"}'
+    run = run_of(result(ONE, V.FAILED, transcript=[message(odd.encode())]))
+    text = FORMATS["json"](report_of(run, judge(run, (), strict=False)))
+    assert text.replace("\n", "").isprintable()
+    assert json.loads(text)[0]["records"][0]["text"] == odd
+
+
+def test_json_names_a_case_that_failed_itself() -> None:
+    faulty = result(ONE, V.INCONCLUSIVE, "the case itself failed")
+    faulty.faulty = True
+    run = run_of(faulty, result(TWO, V.PASSED))
+    rows = json.loads(FORMATS["json"](report_of(run, judge(run, (), strict=False))))
+    assert [(row["outcome"], row.get("faulty")) for row in rows] == [
+        ("failure", True),
+        ("fine", None),
+    ]
+
+
+def test_the_page_says_how_much_is_kept_and_how_much_is_shown() -> None:
+    page = Path(__file__).parents[2] / "docs" / "conformance.md"
+    text = " ".join(page.read_text().split())
+    assert f"Of a case {LIMIT} lines and of a line" in text
+    assert f"{LINE_LIMIT // 1024} KiB are kept: all of that is in the trace" in text
+    assert f"the first {WIDTH} characters, or bytes" in text
+    assert f"`-v` shows {TERMINAL}" in text
+
+
+def test_the_page_on_traces_names_every_binding_that_a_trace_of_a_case_has() -> None:
+    found = set()
+    for binding in Binding:
+        run = run_of(result(ONE, V.FAILED, transcript=[message(b"{}")], binding=binding))
+        made = report_of(run, judge(run, (), strict=False))
+        header = decode_line(lines_of(made, made.entries[0], made.entries[0].records)[0])
+        assert isinstance(header, Header)
+        found.add(header.binding)
+    text = (Path(__file__).parents[2] / "docs" / "traces.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `binding` |")]
+    assert len(rows) == 2
+    assert {*re.findall("`([a-z]+)`", " ".join(rows))} - {"binding", "opened"} == found
 
 
 # What both Ant's and Jenkins' schema of JUnit reports allow, where they say the same: attributes,

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as Xml
 import pytest
 
 from conformance.commands.grouped import GROUPS
+from conformance.kit.talk import ServerTalk
 from tests.command import Done, mcpcore_here
 from transports.cli import main
 
@@ -206,6 +207,28 @@ def test_known_failures(broken: tuple[str, ...], tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "failures\n" in done.stdout
     assert re.search(r"\d+ known failure", done.stdout) or len(entries) == 2
+
+
+def test_a_kit_that_fails_itself_makes_no_green_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def fails(talk: ServerTalk, **options: object) -> None:
+        raise RuntimeError("the kit is broken")
+
+    monkeypatch.setattr(ServerTalk, "open", fails)
+    known, again = tmp_path / "known.toml", tmp_path / "again.toml"
+    known.write_text('[[expected]]\ncase = "server/tools"\n')
+    words = ("server", "conformance.everything.server:server", "--only", "server/tools")
+    for more in (
+        (),
+        ("--expected-failures", str(known)),
+        ("--write-expected", str(again)),
+        ("--strict", "--write-expected", str(again)),
+    ):
+        done = conformance(*words, "--revision", "2025-11-25", *more)
+        assert done.returncode == 1
+        assert "RuntimeError: the kit is broken" in " ".join(done.stdout.split())
+    assert "[[expected]]" not in again.read_text()
 
 
 def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:

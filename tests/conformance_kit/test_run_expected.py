@@ -4,6 +4,7 @@ import pytest
 
 from conformance.kit.model import Binding, Verdict
 from conformance.reports.expectations import as_expectations
+from conformance.reports.formats import FORMATS
 from conformance.reports.report import report_of
 from conformance.run.expected import BadExpectations, Expected, Judged, judge, read_expected
 from conformance.run.run import Run
@@ -42,13 +43,63 @@ def judged(run: Run, *expected: Expected, strict: bool = False) -> list[Judged]:
 )
 def test_what_a_verdict_means(verdict: Verdict, strict: bool, known: bool, means: Judged) -> None:
     expected = [Expected(case=ONE.id, reason="known since long")] * known
-    run = run_of(result(ONE, verdict))
-    assert judged(run, *expected, strict=strict) == [means]
+    run = run_of(result(ONE, verdict), result(TWO, V.PASSED))
+    assert judged(run, *expected, strict=strict) == [means, Judged.FINE]
     judgement = judge(run, expected, strict=strict)
     stale = known and verdict is V.NOT_APPLICABLE
     assert judgement.stale == [ONE.id] * stale
     assert judgement.well is (means in (Judged.FINE, Judged.KNOWN) and not stale)
     assert [*judgement.reasons.values()] == ["known since long"] * known
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("verdict", [*V])
+def test_a_case_that_failed_itself_is_a_failure_whatever_is_expected(
+    verdict: Verdict, strict: bool
+) -> None:
+    faulty = result(ONE, verdict, "the case itself failed")
+    faulty.faulty = True
+    run = run_of(faulty, result(TWO, V.PASSED))
+    for expected in ([], [Expected(case=ONE.id)]):
+        assert judged(run, *expected, strict=strict) == [Judged.FAILURE, Judged.FINE]
+        assert not judge(run, expected, strict=strict).well
+    report = report_of(run, judge(run, (), strict=strict))
+    assert report.astray
+    assert ONE.id not in as_expectations(report)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "undecided"),
+    [
+        ([], False),
+        ([V.INCONCLUSIVE], True),
+        ([V.INCONCLUSIVE, V.NOT_APPLICABLE], True),
+        ([V.NOT_APPLICABLE], False),
+        *(
+            ([V.INCONCLUSIVE, each], False)
+            for each in V
+            if each not in (V.INCONCLUSIVE, V.NOT_APPLICABLE)
+        ),
+    ],
+)
+def test_a_run_in_which_nothing_is_found_out_is_not_well(
+    verdicts: list[Verdict], undecided: bool
+) -> None:
+    results = [result(case(f"a/{number}"), each) for number, each in enumerate(verdicts)]
+    run = run_of(*results)
+    known = [
+        Expected(case=each.case.id) for each in results if each.verdict is not V.NOT_APPLICABLE
+    ]
+    judgement = judge(run, known, strict=True)
+    assert judgement.undecided is undecided
+    report = report_of(run, judgement)
+    assert report.astray is undecided
+    assert (report.ended is not None) is undecided
+    if undecided:
+        assert not judgement.well
+        for name in ("markdown", "html", "junit", "svg"):
+            assert "inconclusive" in FORMATS[name](report)
+        assert "<error " in FORMATS["junit"](report)
 
 
 @pytest.mark.parametrize(
