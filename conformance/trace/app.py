@@ -1,6 +1,6 @@
 """`mcpcore trace`: show a saved trace, check it, play it again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -8,15 +8,16 @@ import typer
 
 from conformance.trace.check import check as run_check
 from conformance.trace.check import summary
+from conformance.trace.conversations import chosen
 from conformance.trace.reading import BadTrace, TraceFile, read
-from conformance.trace.replay import Step
-from conformance.trace.replay import replay as run_replay
+from conformance.trace.replay import Step, parts, play_part
 from conformance.trace.show import timeline
 from transports.commands.common import Options
 from transports.commands.guard import guarded
 from transports.commands.options import connecting
 from transports.commands.output import Exit, Failure
 from transports.commands.target import client_settings, split_target
+from transports.targets import parse_address
 
 __all__ = ["app"]
 
@@ -121,6 +122,14 @@ def replay(
         bool,
         typer.Option("--stdio", help="Play the server for the client that starts this command."),
     ] = False,
+    http: Annotated[
+        str | None,
+        typer.Option("--http", metavar="HOST:PORT", help="Play the server there, for one client."),
+    ] = None,
+    ws: Annotated[
+        str | None,
+        typer.Option("--ws", metavar="HOST:PORT", help="The same over WebSocket."),
+    ] = None,
     shape: Annotated[
         bool, typer.Option("--shape", help="Live: compare members and types, not values.")
     ] = False,
@@ -144,10 +153,12 @@ def replay(
 ) -> None:
     """Play one side of a trace again.
 
-    Without a peer the core plays the side that recorded it, on the trace's own time; each record is
-    followed by events (*), by what the core sends (>), by what core and trace do not agree on (!),
-    and by its state (=). Against a live server (--against, or a command after --) the client of the
-    trace is played; with --side server --stdio the server, for a client that starts this command.
+    Without a peer the core plays the side that recorded it, on the trace's own time, one connection
+    after another; each record is followed by events (*), by what the core sends (>), by what core
+    and trace do not agree on (!), and by its state (=). With a live peer one conversation is
+    played, the first unless --connection or --conversation chooses another: against a server
+    (--against, or a command after --) its client; its server with --side server --stdio, for a
+    client that starts this command, or with --http or --ws, for the first client that comes there.
     Ids, sessions, states and cursors are the live ones; where the peer differs is told.
 
     Exit status: 0 core or peer agree with the trace, 1 they differ, 2 wrong usage, 3 no connection.
@@ -159,32 +170,49 @@ def replay(
       mcpcore trace replay --against http://127.0.0.1:8000/mcp client.jsonl
       mcpcore trace replay --shape client.jsonl -- python my_server.py
       mcpcore call add a=1 b=2 -- mcpcore trace replay --side server --stdio client.jsonl
+      mcpcore trace replay --side server --http 127.0.0.1:8000 client.jsonl
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
     def work() -> int:
         if side not in (None, "client", "server"):
             raise Failure(f"--side is client or server, not {side!r}", Exit.USAGE)
+        live = against is not None or options.command is not None
+        hosting = [way for way, at in (("stdio", stdio), ("http", http), ("ws", ws)) if at]
+        if len(hosting) > 1 or (hosting and (live or side == "client")):
+            raise Failure(f"--{hosting[0]} plays the server, and alone", Exit.USAGE)
+        if not hosting and live and side == "server":
+            ways = "--stdio, --http or --ws"
+            raise Failure(f"the server is played with {ways}, for a client", Exit.USAGE)
         trace = _read(file)
-        if against is None and options.command is None and not stdio:
-            steps = _steps(trace, side, connection, conversation)
-            return _print_steps(steps, as_json)
+        if not live and not hosting:
+            return _replay(trace, side, connection, conversation, as_json=as_json)
+        from conformance.kit.model import Binding
         from conformance.trace.against import Options as Playing
-        from conformance.trace.live import play_client, play_server
+        from conformance.trace.live import play_client, play_listening, play_server
 
         playing = Playing(
             timeout=timeout, notice=notice, shape=shape, paced=paced, given=_given(given or ())
         )
+        try:
+            number = chosen(trace, connection, conversation)
+        except ValueError as error:
+            raise Failure(str(error), Exit.USAGE) from error
         if stdio:
-            if side == "client" or against is not None or options.command is not None:
-                raise Failure("--stdio plays the server, and alone", Exit.USAGE)
-            return play_server(trace, conversation=conversation or 1, options=playing)
-        if side == "server":
-            raise Failure("the server is played with --stdio, for a client", Exit.USAGE)
+            return play_server(trace, conversation=number, options=playing)
+        if address := http or ws:
+            return play_listening(
+                trace,
+                Binding.HTTP if http else Binding.WS,
+                parse_address(address),
+                conversation=number,
+                options=playing,
+                tell=typer.echo,
+            )
         _, target = split_target([] if against is None else [against], options)
         return play_client(
             trace,
             target,
-            conversation=conversation or 1,
+            conversation=number,
             options=playing,
             settings=client_settings(options),
             tell=typer.echo,
@@ -196,28 +224,40 @@ def replay(
 app.command("replay")(connecting(replay, _REACHING))
 
 
-def _steps(
-    trace: TraceFile, side: str | None, connection: int | None, conversation: int | None
-) -> list[Step]:
+def _replay(
+    trace: TraceFile,
+    side: str | None,
+    connection: int | None,
+    conversation: int | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Play by the core, part after part, and print what comes of each."""
     try:
-        return list(run_replay(trace, side=side, connection=connection, conversation=conversation))
+        found = parts(trace, side=side, connection=connection, conversation=conversation)
     except ValueError as error:
         raise Failure(str(error), Exit.USAGE) from error
-
-
-def _print_steps(steps: Sequence[Step], as_json: bool) -> int:
-    agreed = not any(step.remarks for step in steps)
+    steps: list[Step] = []
+    for part in found:
+        played = [*play_part(trace, part, side=side)]
+        steps += played
+        if not as_json:
+            _print_steps(part.title, played)
     if as_json:
         _print_json(steps)
-    else:
-        for step in steps:
-            line = str(step.line) if step.line else ""
-            typer.echo(f"{line:>6} {step.time:>10.6f} {step.what}")
-            for mark, texts in (("*", step.events), (">", step.sends), ("!", step.remarks)):
-                for text in texts:
-                    typer.echo(f"{mark:>20} {text}")
-            typer.echo(f"{'=':>20} {step.state}")
-    return Exit.OK if agreed else Exit.REFUSED
+    return Exit.REFUSED if any(step.remarks for step in steps) else Exit.OK
+
+
+def _print_steps(title: str, steps: Iterable[Step]) -> None:
+    if title:
+        typer.echo(f"# {title}")
+    for step in steps:
+        line = str(step.line) if step.line else ""
+        typer.echo(f"{line:>6} {step.time:>10.6f} {step.what}")
+        for mark, texts in (("*", step.events), (">", step.sends), ("!", step.remarks)):
+            for text in texts:
+                typer.echo(f"{mark:>20} {text}")
+        typer.echo(f"{'=':>20} {step.state}")
 
 
 def _given(words: Iterable[str]) -> dict[str, str]:

@@ -8,7 +8,16 @@ from conformance.trace.dialogue import Router, Said
 from conformance.trace.reading import Entry, TraceFile
 from transports.tracing_http import GIVEN_UP, LEFT
 
-__all__ = ["Line", "conversations", "first_of", "only", "script"]
+__all__ = [
+    "Line",
+    "apart",
+    "check_choice",
+    "chosen",
+    "connections",
+    "conversations",
+    "places",
+    "script",
+]
 
 
 class Line(Struct):
@@ -46,33 +55,65 @@ def script(trace: TraceFile, number: int) -> list[Line]:
     return found[number - 1]
 
 
-def first_of(trace: TraceFile, connection: int) -> int | None:
-    """The number of the first conversation of a connection."""
-    for number, lines in enumerate(conversations(trace).values(), 1):
-        if _of(trace, lines[0]) == connection:
-            return number
-    return None
+def connections(trace: TraceFile) -> list[int]:
+    """The numbers of all connections, in the order in which they begin."""
+    return [*dict.fromkeys(entry.record.connection for entry in trace.entries)]
 
 
-def only(trace: TraceFile, number: int) -> list[Entry]:
-    """The records of one conversation, heads and events included.  Raises ValueError."""
-    wanted = script(trace, number)[0]
+def places(trace: TraceFile) -> list[int]:
+    """The connection of each conversation."""
+    of_line = {entry.line: entry.record.connection for entry in trace.entries}
+    return [of_line[lines[0].number] for lines in conversations(trace).values()]
+
+
+def check_choice(trace: TraceFile, connection: int | None, conversation: int | None) -> None:
+    """Raise ValueError for a connection or a conversation that there is not."""
+    known = connections(trace)
+    if connection is not None and connection not in known:
+        numbers = ", ".join(map(str, known)) or "none"
+        raise ValueError(f"there is no connection {connection}: the trace has {numbers}")
+    if conversation is not None:
+        script(trace, conversation)
+        place = places(trace)[conversation - 1]
+        if connection not in (None, place):
+            raise ValueError(
+                f"conversation {conversation} is on connection {place}, not on {connection}"
+            )
+
+
+def chosen(trace: TraceFile, connection: int | None, conversation: int | None) -> int:
+    """The number of the conversation that is meant: by default the first, also of a connection.
+
+    Raises ValueError for what there is not.
+    """
+    check_choice(trace, connection, conversation)
+    if connection is None:
+        script(trace, conversation or 1)
+        return conversation or 1
+    if conversation is not None:
+        return conversation
+    if connection not in places(trace):
+        raise ValueError(f"nothing was said on connection {connection}")
+    return places(trace).index(connection) + 1
+
+
+def apart(trace: TraceFile) -> list[list[Entry]]:
+    """The records of each conversation, heads and events included.
+
+    What belongs to none, as that a connection was opened, is there in each one of its connection.
+    """
     router = Router(trace)
-    key: Hashable = None
-    kept: list[Entry] = []
-    for entry in trace.entries:  # which exchange belongs to it is known once it was read
-        for said in router.follow(entry):
-            if said.line == wanted.number:
-                key = said.key
-    router = Router(trace)
+    own: dict[Hashable, list[Entry]] = {}
+    shared: dict[int, list[Entry]] = {}
     for entry in trace.entries:
-        said_here = list(router.follow(entry))
+        said = list(router.follow(entry))
         exchange = router.exchange(entry.record)
-        where = exchange.key if exchange else said_here[0].key if said_here else None
-        if where == key or (where is None and entry.record.connection == _of(trace, wanted)):
-            kept.append(entry)
-    return kept
-
-
-def _of(trace: TraceFile, line: Line) -> int:
-    return next(each.record.connection for each in trace.entries if each.line == line.number)
+        key = exchange.key if exchange else said[0].key if said else None
+        if key is None:
+            shared.setdefault(entry.record.connection, []).append(entry)
+        else:
+            own.setdefault(key, []).append(entry)
+    return [
+        sorted([*own[key], *shared.get(place, ())], key=lambda entry: entry.line)
+        for key, place in zip(conversations(trace), places(trace), strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""`mcpcore trace replay` against a live peer: which wire leads there, and what is told."""
+"""`mcpcore trace replay` with a live peer: which wire leads there, and what is told."""
 
 import sys
 from collections.abc import Callable
@@ -8,11 +8,13 @@ from functools import partial
 import anyio
 
 from conformance.kit.log import Log
+from conformance.kit.model import Binding
 from conformance.kit.verdicts import Broken
 from conformance.kit.wire import Refused
 from conformance.run.stages import CannotStart, subject_of
 from conformance.trace.against import Options, Outcome, play
-from conformance.trace.conversations import conversations, script
+from conformance.trace.conversations import connections, places, script
+from conformance.trace.hosted import Place, hosted
 from conformance.trace.own_stdio import OwnStdio
 from conformance.trace.reading import TraceFile
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision
@@ -22,7 +24,7 @@ from transports.commands.output import Exit, Failure
 from transports.server import ungrouped
 from transports.targets import Target
 
-__all__ = ["play_client", "play_server", "revision_of"]
+__all__ = ["play_client", "play_listening", "play_server", "revision_of"]
 
 Tell = Callable[[str], object]
 
@@ -97,6 +99,45 @@ def play_server(trace: TraceFile, *, conversation: int, options: Options) -> int
     return _status(anyio.run(work), tell)
 
 
+def play_listening(
+    trace: TraceFile,
+    binding: Binding,
+    place: Place,
+    *,
+    conversation: int,
+    options: Options,
+    tell: Tell,
+) -> int:
+    """Play the server of a trace for the first client that comes to an address.
+
+    Where that is goes to standard error, as ``listening on URL``.  Raises Failure.
+    """
+
+    async def work() -> Outcome:
+        async with hosted(binding, place, revision_of(trace, conversation)) as wire:
+            sys.stderr.write(f"listening on {wire.address}\n")
+            sys.stderr.flush()
+            await wire.arrived()
+            outcome = await play(
+                trace,
+                wire,
+                side="server",
+                conversation=conversation,
+                options=options,
+                tell=tell,
+            )
+            await wire.leave(options.notice)
+            return outcome
+
+    _announce(trace, conversation, "server", tell)
+    try:
+        with ungrouped():
+            return _status(anyio.run(work), tell)
+    except OSError as error:
+        host, port = place
+        raise Failure(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+
 def revision_of(trace: TraceFile, conversation: int) -> Revision:
     """The revision of a conversation: as agreed, or as its requests say."""
     names: list[object] = []
@@ -111,11 +152,12 @@ def revision_of(trace: TraceFile, conversation: int) -> Revision:
 
 
 def _announce(trace: TraceFile, conversation: int, side: str, tell: Tell) -> None:
-    count = len(conversations(trace))
-    if not 1 <= conversation <= count:
-        text = f"there is no conversation {conversation}: the trace has {count}"
-        raise Failure(text, Exit.USAGE)
-    tell(f"# the {side} of conversation {conversation} of {count}")
+    talks, known = places(trace), connections(trace)
+    where = ""
+    if len(known) > 1:
+        place = talks[conversation - 1]
+        where = f", on connection {place} ({known.index(place) + 1} of {len(known)})"
+    tell(f"# the {side} of conversation {conversation} of {len(talks)}{where}")
 
 
 def _status(outcome: Outcome, tell: Tell) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from msgspec import UNSET, Raw, Struct, field, structs
 
-from conformance.trace.conversations import first_of, only
+from conformance.trace.conversations import apart, check_choice, connections, places
 from conformance.trace.dialogue import Exchange, Router, Said
 from conformance.trace.players import Player, player_for
 from conformance.trace.reading import Entry, TraceFile
@@ -18,7 +18,7 @@ from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.trace import TO_CLIENT, TO_SERVER
 
-__all__ = ["Step", "replay"]
+__all__ = ["Part", "Step", "parts", "play_part", "replay"]
 
 _UNTOLD = frozenset(("client_info", "client_capabilities", "meta", "capabilities", "info"))
 _SHOWN = 100
@@ -32,6 +32,9 @@ class Step(Struct):
     time: float
     what: str
     """The record in a few words."""
+    connection: int = 1
+    conversation: int | None = None
+    """Which one is played, where it is not all of the connection."""
     events: list[str] = field(default_factory=list)
     """What the core told."""
     sends: list[str] = field(default_factory=list)
@@ -42,6 +45,61 @@ class Step(Struct):
     """Where the core stands after it."""
 
 
+class Part(Struct):
+    """What is played in one go, by a machine of its own."""
+
+    connection: int
+    entries: list[Entry]
+    conversation: int | None = None
+    """See :class:`Step`."""
+    title: str = ""
+    """Which one it is of how many; empty where there is no other."""
+
+
+def parts(
+    trace: TraceFile,
+    *,
+    side: str | None = None,
+    connection: int | None = None,
+    conversation: int | None = None,
+) -> list[Part]:
+    """What is played in turn: all connections, or the one that is chosen.
+
+    Over HTTP a server may have had several conversations on one: it plays all of them together,
+    unless one is chosen by its number; a client plays one after another.  Raises ValueError for
+    what there is not.
+    """
+    check_choice(trace, connection, conversation)
+    side = side or trace.header.side
+    known = connections(trace)
+    found: list[Part] = []
+    if conversation is not None or (side == "client" and trace.header.side == "server"):
+        talks = enumerate(zip(places(trace), apart(trace), strict=True), 1)
+        found = [Part(place, entries, number) for number, (place, entries) in talks]
+    if not found:
+        by_place: dict[int, list[Entry]] = {each: [] for each in known}
+        for entry in trace.entries:
+            by_place[entry.record.connection].append(entry)
+        found = [Part(place, entries) for place, entries in by_place.items()]
+    for part in found:
+        part.title = _title(part, known, len(found))
+    return [
+        part
+        for part in found
+        if connection in (None, part.connection) and conversation in (None, part.conversation)
+    ]
+
+
+def _title(part: Part, known: list[int], count: int) -> str:
+    words = []
+    if len(known) > 1:
+        place = known.index(part.connection) + 1
+        words.append(f"connection {part.connection} ({place} of {len(known)})")
+    if part.conversation is not None and count > 1:
+        words.append(f"conversation {part.conversation} of {count}")
+    return ", ".join(words)
+
+
 def replay(
     trace: TraceFile,
     *,
@@ -49,19 +107,19 @@ def replay(
     connection: int | None = None,
     conversation: int | None = None,
 ) -> Iterator[Step]:
-    """Play ``side`` (by default the one that recorded) of a connection (by default the first).
+    """Play ``side`` (by default the one that recorded) of all :func:`parts`, in turn."""
+    for part in parts(trace, side=side, connection=connection, conversation=conversation):
+        yield from play_part(trace, part, side=side)
 
-    Over HTTP a server may have had several conversations on it: it plays all of them, unless one
-    is chosen by its number; a client plays the first of them, or the one that is chosen.  Raises
-    ValueError for a conversation that there is not.
-    """
-    side = side or trace.header.side
-    connection = connection or _first(trace)
-    entries = [entry for entry in trace.entries if entry.record.connection == connection]
-    if conversation is None and side == "client" and trace.header.side == "server":
-        conversation = first_of(trace, connection)
-    if conversation is not None:
-        entries = only(trace, conversation)
+
+def play_part(trace: TraceFile, part: Part, *, side: str | None = None) -> Iterator[Step]:
+    """Play a side of one part; nothing of the others is known to it."""
+    for step in _play_part(trace, part.entries, side or trace.header.side):
+        step.connection, step.conversation = part.connection, part.conversation
+        yield step
+
+
+def _play_part(trace: TraceFile, entries: list[Entry], side: str) -> Iterator[Step]:
     router = Router(trace)
     player = player_for(trace, entries, side)
     for entry in entries:
@@ -74,7 +132,7 @@ def replay(
             player.actor.remarks.append(f"the core does not take this: {error}")
         yield _told(player, step, said)
     if player.actor.unsaid:
-        last = Step(0, entries[-1].record.time if entries else 0.0, "the end of the trace")
+        last = Step(0, entries[-1].record.time, "the end of the trace")
         last.remarks = [f"the core said what the trace does not: {own}" for own in player.unsaid()]
         last.state = player.state()
         yield last
@@ -148,7 +206,3 @@ def _shown(value: object) -> str:
     else:
         text = str(getattr(value, "value", value))
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
-
-
-def _first(trace: TraceFile) -> int:
-    return trace.entries[0].record.connection if trace.entries else 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec import structs
 
 from conformance.launch import serving
 from conformance.trace.show import timeline
@@ -17,6 +18,7 @@ from tests.trace.said import (
     BUILD,
     READY,
     c,
+    error,
     handshake,
     initialize,
     initialized,
@@ -81,6 +83,17 @@ def good(tmp_path: Path) -> str:
 def bad(tmp_path: Path) -> str:
     talk = trace(c(initialize()), s(initialized()), c(request("tools/list")))
     return written(tmp_path / "bad.jsonl", talk)
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> str:
+    """Two connections; on the second one the server is wrong."""
+    talk = trace(handshake(), c(request("ping")), s(result()))
+    other = trace(handshake(), c(request("ping")), s(error()))
+    records = [structs.replace(each.record, connection=4) for each in other.entries]
+    return written(
+        tmp_path / "several.jsonl", trace([each.record for each in talk.entries], records)
+    )
 
 
 def written(file: Path, talk: Any) -> str:
@@ -284,6 +297,37 @@ def test_replay(here: Run, good: str, bad: str) -> None:
     assert [step["line"] for step in steps] == [2, 3, 4, 5, 6]
 
 
+def test_replay_of_several_connections(here: Run, several: str) -> None:
+    words = ("trace", "replay", "--side", "server", several)
+    done = here(*words)
+    headings = [line for line in done.stdout.splitlines() if line.startswith("#")]
+    assert (done.returncode, headings) == (
+        1,
+        ["# connection 1 (1 of 2)", "# connection 4 (2 of 2)"],
+    )
+    assert done.stdout.startswith(headings[0])
+    first, last = here(*words, "--connection", "1"), here(*words, "--connection", "4")
+    assert (first.returncode, last.returncode) == (0, 1)
+    assert first.stdout + last.stdout == done.stdout
+    steps = json.loads(here(*words, "--json").stdout)
+    assert [step["connection"] for step in steps] == [1] * 5 + [4] * 5
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ((), "conversation 1 of 2, on connection 1 (1 of 2)"),
+        (("--connection", "4"), "conversation 2 of 2, on connection 4 (2 of 2)"),
+        (("--conversation", "2"), "conversation 2 of 2, on connection 4 (2 of 2)"),
+    ],
+)
+def test_it_is_said_what_is_played_against_a_peer(
+    here: Run, several: str, choice: tuple[str, ...], said: str
+) -> None:
+    done = here("trace", "replay", several, *choice, "--against", "tcp://127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (3, f"# the client of {said}\n")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -291,6 +335,11 @@ def test_replay(here: Run, good: str, bad: str) -> None:
         (["--conversation", "3"], "there is no conversation 3: the trace has 1"),
         (["--conversation", "3", "--stdio"], "there is no conversation 3: the trace has 1"),
         (["--stdio", "--side", "client"], "--stdio plays the server, and alone"),
+        (["--http", "127.0.0.1:0", "--stdio"], "--stdio plays the server, and alone"),
+        (["--ws", "127.0.0.1:0", "--side", "client"], "--ws plays the server, and alone"),
+        (["--http", "nowhere"], "'nowhere' is not an address"),
+        (["--connection", "2"], "there is no connection 2: the trace has 1"),
+        (["--connection", "2", "--stdio"], "there is no connection 2: the trace has 1"),
         (["--against", "http://x/", "--side", "server"], "the server is played with --stdio"),
         (["--against", "http://x/", "--set", "x"], "--set: 'x' is not N=VALUE"),
         (["--against", "nobody"], "'nobody' is no URL"),

@@ -2,22 +2,42 @@
 
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import anyio
+import httpx
 import pytest
 
 from conformance.kit.log import Log
+from conformance.kit.model import Binding
+from conformance.launch import serving
 from conformance.run.stages import subject_of
 from conformance.trace.against import Options, Outcome, play
 from conformance.trace.compare import Memory, differences
+from conformance.trace.hosted import hosted
 from conformance.trace.live import revision_of
 from conformance.trace.reading import TraceFile, read
 from mcpcore.service import Server
+from mcpcore.spec.revisions import BY_NAME
+from mcpcore.spec.types.base import Implementation
 from tests.trace.recorded import ERAS, SECRET, answering, converse, server
-from tests.trace.said import c, handshake, notice, request, result, s, trace
+from tests.trace.said import (
+    READY,
+    c,
+    handshake,
+    initialize,
+    notice,
+    request,
+    result,
+    s,
+    trace,
+)
 from tests.transports.served import served
+from transports.callbacks import Callbacks
 from transports.client import connect
 from transports.context import Context
 from transports.targets import MemoryTarget, parse_target
@@ -230,6 +250,126 @@ async def test_the_server_is_played_for_the_client_that_starts_it(
     ) as client:
         await converse(client)
     assert "no difference" in log.read_text(), log.read_text()
+
+
+async def hosting(
+    recorded: TraceFile, binding: Binding, revision: str, client: Callable[[str], Awaitable[None]]
+) -> tuple[Outcome, list[str]]:
+    """Play the server of a trace at an address, for a client that is given the URL."""
+    told: list[str] = []
+    outcomes: list[Outcome] = []
+    async with hosted(binding, ("127.0.0.1", 0), BY_NAME[revision]) as wire:
+
+        async def serve() -> None:
+            await wire.arrived()
+            outcomes.append(
+                await play(recorded, wire, side="server", options=QUICK, tell=told.append)
+            )
+            await wire.leave(QUICK.notice)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve)
+            await client(wire.address)
+    return outcomes[0], told
+
+
+async def turned_away(url: str) -> None:
+    """Open a WebSocket as a page of a browser would, and see it closed."""
+    place = urlsplit(url)
+    assert place.hostname is not None
+    assert place.port is not None
+    fields = ["Origin: http://evil.example", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+    lines = ["GET /mcp HTTP/1.1", "Host: h", "Upgrade: websocket", "Connection: Upgrade", *fields]
+    async with await anyio.connect_tcp(place.hostname, place.port) as stream:
+        await stream.send("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        assert [each async for each in stream]
+
+
+HOSTED: dict[Binding, dict[str, Any]] = {
+    Binding.HTTP: {"http": "127.0.0.1:0"},
+    Binding.WS: {"ws": "127.0.0.1:0"},
+}
+
+
+@pytest.mark.parametrize("revision", ERAS)
+@pytest.mark.parametrize("binding", HOSTED)
+async def test_the_server_is_played_for_the_client_that_comes(
+    binding: Binding, revision: str, tmp_path: Path
+) -> None:
+    async with served(server, **HOSTED[binding]) as state:
+        recorded = await record(tmp_path / "trace.jsonl", revision, state.url)
+    met: list[object] = []
+
+    def answers(params: object) -> dict[str, str]:
+        met.append("asked")
+        return {"color": "red"}
+
+    async def client(url: str) -> None:
+        if binding is Binding.WS:
+            await turned_away(url)
+        again = Callbacks(elicitation=answers)
+        async with connect(url, revision=revision, callbacks=again) as connected:
+            await converse(connected)
+            met.append(connected.server_info)
+
+    outcome, told = await hosting(recorded, binding, revision, client)
+    assert outcome.differences == 0, told
+    assert met == ["asked", Implementation(name="recorded", version="1")]
+
+
+async def test_where_the_client_differs_is_told_with_the_line(tmp_path: Path) -> None:
+    async with served(server) as state:
+        recorded = await record(tmp_path / "trace.jsonl", ERAS[0], state.url)
+
+    async def client(url: str) -> None:
+        async with connect(url, revision=ERAS[0], callbacks=answering()) as connected:
+            await connected.call_tool("echo", {"text": "weekly", "api_key": SECRET})
+            await connected.call_tool("steps", progress=lambda *_: None)
+            await connected.call_tool("ask")
+
+    outcome, told = await hosting(recorded, Binding.HTTP, ERAS[0], client)
+    (differs,) = [line for line in told if "differs" in line]
+    assert outcome.differences == 1
+    assert differs.endswith('params.arguments.text is "weekly", not "täglich"')
+
+
+async def test_what_belongs_to_no_request_waits_for_the_stream_of_the_client() -> None:
+    talk = trace(handshake(), s(notice("notifications/tools/list_changed")))
+    heard: list[str] = []
+
+    async def client(url: str) -> None:
+        async with httpx.AsyncClient() as http:
+            accept = {"accept": "application/json, text/event-stream"}
+            opened = await http.post(url, json=initialize(), headers=accept)
+            session = {"mcp-session-id": opened.headers["mcp-session-id"]}
+            assert opened.json()["result"]["serverInfo"] == {"name": "s", "version": "1"}
+            ready = await http.post(url, json=READY, headers={**accept, **session})
+            refused = [
+                await http.get(url, headers={**accept, **session, "origin": "http://evil.example"}),
+                await http.get(f"{url}/else", headers=accept),
+                await http.get(url, headers={**accept, "mcp-session-id": "another"}),
+                await http.put(url, headers=session),
+            ]
+            assert [each.status_code for each in (ready, *refused)] == [202, 403, 404, 404, 405]
+            async with http.stream("GET", url, headers={**accept, **session}) as stream:
+                heard.append(await anext(stream.aiter_lines()))
+            assert (await http.delete(url, headers=session)).status_code == 200
+
+    outcome, told = await hosting(talk, Binding.HTTP, ERAS[0], client)
+    assert outcome.differences == 0, told
+    assert heard == ['data: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}']
+
+
+def test_the_command_says_where_the_server_is_played(tmp_path: Path, anyio_backend: str) -> None:
+    file = tmp_path / "trace.jsonl"
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=60, check=False)
+    mcpcore = [sys.executable, "-m", "transports.cli"]
+    call = [*mcpcore, "call", "echo", "text=hi"]
+    with serving([*mcpcore, "serve", "tests.trace.recorded", "--ws", "127.0.0.1:0"]) as (url,):
+        assert run([*call, "--trace", str(file), url]).returncode == 0
+    words = ["trace", "replay", "--side", "server", "--ws", "127.0.0.1:0", str(file)]
+    with serving([*mcpcore, *words]) as (url,):
+        assert run([*call, url]).stdout == "hi\n"
 
 
 def test_nobody_to_play_with(tmp_path: Path, anyio_backend: str) -> None:

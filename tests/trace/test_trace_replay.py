@@ -8,8 +8,9 @@ import pytest
 
 from conformance.trace.conversations import conversations
 from conformance.trace.reading import TraceFile, read
-from conformance.trace.replay import Step, replay
+from conformance.trace.replay import Step, parts, replay
 from mcpcore.spec.revisions import REVISIONS
+from mcpcore.wire.trace import Record
 from tests.trace.recorded import ERAS, answering, converse, server
 from tests.trace.said import (
     BUILD,
@@ -120,7 +121,9 @@ async def test_and_over_http(binding: str, revision: str, tmp_path: Path) -> Non
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_of_many_conversations_a_server_plays_all_and_a_client_one(tmp_path: Path) -> None:
+async def test_of_many_conversations_a_server_plays_all_at_once_and_a_client_one_by_one(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "server.jsonl"
     async with served(server, trace=file) as state:
         for _ in range(3):
@@ -130,11 +133,67 @@ async def test_of_many_conversations_a_server_plays_all_and_a_client_one(tmp_pat
     assert len(conversations(recorded)) == 3
     assert remarks(recorded, "server") == []
     assert remarks(recorded, "client") == []
-    lines = [step.line for step in steps(recorded, "client", conversation=3)][1:]
-    assert remarks(recorded, "client", conversation=3) == []
-    assert min(lines) > max(step.line for step in steps(recorded, "client")) - 3
+    assert {step.conversation for step in steps(recorded, "server")} == {None}
+    played = steps(recorded, "client")
+    assert [*dict.fromkeys(step.conversation for step in played)] == [1, 2, 3]
+    assert [part.title for part in parts(recorded, side="client")] == [
+        f"conversation {number} of 3" for number in (1, 2, 3)
+    ]
+    last = steps(recorded, "client", conversation=3)
+    assert last == [step for step in played if step.conversation == 3]
     with pytest.raises(ValueError, match="there is no conversation 4: the trace has 3"):
         steps(recorded, "client", conversation=4)
+
+
+# Several connections
+
+
+def on(connection: int, *said: Record | list[Record]) -> list[Record]:
+    records = [record for each in said for record in (each if isinstance(each, list) else [each])]
+    return [msgspec.structs.replace(record, connection=connection) for record in records]
+
+
+def two() -> TraceFile:
+    """Two connections, the records of which are mixed; on the second the server is wrong."""
+    return trace(
+        on(1, handshake()),
+        on(4, handshake()),
+        on(1, c(request("ping"))),
+        on(4, c(request("ping", id=2)), s(error(-32601, 2))),
+        on(1, s(result())),
+    )
+
+
+def test_each_connection_is_played_in_turn() -> None:
+    found = steps(two(), "server")
+    lines = {1: [2, 3, 4, 8, 11], 4: [5, 6, 7, 9, 10]}
+    assert [(step.connection, step.line) for step in found] == [
+        (connection, line) for connection, those in lines.items() for line in those
+    ]
+    assert [part.title for part in parts(two())] == [
+        "connection 1 (1 of 2)",
+        "connection 4 (2 of 2)",
+    ]
+    wrong = [(10, "the core says result where the trace has error")]
+    assert remarks(two(), "server") == wrong
+    assert remarks(two(), "server", connection=4) == wrong
+    assert remarks(two(), "server", connection=1) == []
+    assert [step.line for step in steps(two(), "server", connection=1)] == lines[1]
+    assert [step.line for step in steps(two(), "client", conversation=2)] == lines[4]
+    assert [part.title for part in parts(trace(handshake()))] == [""]
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"connection": 2}, "there is no connection 2: the trace has 1, 4"),
+        ({"conversation": 3}, "there is no conversation 3: the trace has 2"),
+        ({"connection": 4, "conversation": 1}, "conversation 1 is on connection 1, not on 4"),
+    ],
+)
+def test_what_there_is_not_cannot_be_played(choice: dict[str, int], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        steps(two(), "server", **choice)
 
 
 # Events and states
