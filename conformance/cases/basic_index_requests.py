@@ -15,6 +15,7 @@ from conformance.kit.messages import (
 from conformance.kit.model import MAY, MUST, SHOULD, Binding, Page
 from conformance.kit.probes import answers, check_code, outcome, plain_request, rejected
 from conformance.kit.reply import Reply, Sent
+from conformance.kit.running import LONGER, over_too_soon
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 
@@ -320,18 +321,24 @@ async def duplicate_in_flight(talk: ServerTalk) -> None:
 async def duplicate_of_slow(talk: ServerTalk) -> None:
     """A request with the id of a call that still runs is answered, and so is the call."""
     link = await talk.open()
-    id = talk.fresh_id()
-    slow = await link.send(*talk.slow_call(0.1), id=id)
-    await _both_answered(link, [slow, await link.send(plain_request(link), id=id)])
+    for seconds in LONGER:
+        id, began = talk.fresh_id(), talk.stage.now()
+        sent = [await link.send(*talk.slow_call(seconds), id=id)]
+        sent.append(await link.send(plain_request(link), id=id))
+        behind = talk.stage.now() - began
+        await _both_answered(link, sent, link.patience + seconds)
+        if behind < seconds:
+            return
+    raise over_too_soon("a request with its id")
 
 
-async def _both_answered(link: Link, sent: list[Sent]) -> None:
+async def _both_answered(link: Link, sent: list[Sent], within: float | None = None) -> None:
     id = sent[0].id
 
     def found() -> list[Any]:
         return [each for each in answers(link) if each.answers(id) or each.id in (None, UNSET)]
 
-    await link.until(lambda: len(found()) == len(sent) or all(map(link.over, sent)))
+    await link.until(lambda: len(found()) == len(sent) or all(map(link.over, sent)), within)
     # over HTTP a refusal may be a status alone
     statuses = [
         head

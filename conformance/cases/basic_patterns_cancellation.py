@@ -9,16 +9,23 @@ from msgspec import UNSET
 from conformance.kit.features import Tool
 from conformance.kit.link import Link
 from conformance.kit.lists import listening
-from conformance.kit.messages import Kind, notification
+from conformance.kit.messages import Id, notification
 from conformance.kit.model import EVERY, MODERN, MUST, ONE_CHANNEL, SHOULD, STDIO, Binding, Page
 from conformance.kit.probes import answers, fence, unanswered
 from conformance.kit.reply import Sent
+from conformance.kit.running import (
+    CANCELLED,
+    LONGER,
+    after_cancellation,
+    cancel,
+    outlasts,
+    over_too_soon,
+)
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 
 page = Page("basic/patterns/cancellation")
 
-CANCELLED = "notifications/cancelled"
 SLOW = ("tool:test_wait",)
 LONG = 30.0
 """Seconds of a call that is going to be cancelled."""
@@ -43,14 +50,6 @@ async def waiting(talk: ServerTalk, link: Link, seconds: float, *, id: Any = UNS
     sent = await link.send("tools/call", params, id=id, meta={"progressToken": label})
     await link.wait_for(lambda each: each.params.get("progressToken") == label, 1.0)
     return sent
-
-
-async def cancel(link: Link, sent: Sent, params: dict[str, Any] | None = None) -> None:
-    """Cancel a call, perhaps by a notification of one's own; the conversation stays clean."""
-    spoilt = link.spoilt
-    await (link.cancel(sent) if params is None else link.notify(CANCELLED, params))
-    link.forget(sent)
-    link.spoilt = spoilt
 
 
 async def _silent(link: Link, cancelled: Mapping[str, Sent]) -> None:
@@ -155,12 +154,12 @@ async def frees_resources(talk: ServerTalk) -> None:
 async def others_unaffected(talk: ServerTalk) -> None:
     """To cancel one call does not cancel another."""
     link = await talk.open()
-    other = await link.send(*talk.slow_call(0.15))
-    sent = await waiting(talk, link, LONG)
-    await cancel(link, sent)
-    reply = await link.reply(other)
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"a call beside one that was cancelled got {reply}")
+    for seconds in LONGER:
+        other = await link.send(*talk.slow_call(seconds))
+        await cancel(link, await waiting(talk, link, LONG))
+        if await outlasts(link, other, seconds, "a call beside one that was cancelled"):
+            return
+    raise over_too_soon("the cancellation of another one")
 
 
 @page.server(
@@ -173,12 +172,19 @@ async def others_unaffected(talk: ServerTalk) -> None:
 async def id_type(talk: ServerTalk) -> None:
     """A cancellation names its request by an id of the same type."""
     link = await talk.open()
-    for id, other in ((1017, "1017"), ("1018", 1018)):
-        sent = await waiting(talk, link, 0.1, id=id)
-        await cancel(link, sent, {"requestId": other})
-        reply = await link.reply(sent)
-        served = reply.message is not None and reply.message.kind is Kind.RESULT
-        check(served, f"the call {id!r} got {reply} after {other!r} was cancelled")
+    first = 1017
+    for seconds in LONGER:
+        pairs: tuple[tuple[Id, Id], ...] = ((first, str(first)), (str(first + 1), first + 1))
+        lasted = []
+        for id, other in pairs:
+            sent = await waiting(talk, link, seconds, id=id)
+            await cancel(link, sent, {"requestId": other})
+            what = f"the call {id!r}, behind a cancellation of {other!r},"
+            lasted.append(await outlasts(link, sent, seconds, what))
+        if all(lasted):
+            return
+        first += len(pairs)
+    raise over_too_soon("a cancellation of another id")
 
 
 @page.server(
@@ -193,12 +199,14 @@ async def own_requests(talk: ServerTalk) -> None:
     first, second = await talk.open(), await talk.open()
     if talk.binding is Binding.HTTP and first.revision.handshake and not talk.http(first).session:
         talk.skip("the server keeps no sessions")
-    id = talk.fresh_id()
-    sent = await waiting(talk, first, 0.15, id=id)
-    await second.accepted(await second.notify(CANCELLED, {"requestId": id}))
-    reply = await first.reply(sent)
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"after somebody else had cancelled its id the call got {reply}")
+    for seconds in LONGER:
+        id = talk.fresh_id()
+        sent = await waiting(talk, first, seconds, id=id)
+        await second.accepted(await second.notify(CANCELLED, {"requestId": id}))
+        await fence(second)
+        if await outlasts(first, sent, seconds, "a call whose id somebody else had cancelled"):
+            return
+    raise over_too_soon("the cancellation of somebody else")
 
 
 @page.server(
@@ -338,17 +346,8 @@ async def twice(talk: ServerTalk) -> None:
 async def nothing_after(talk: ServerTalk) -> None:
     """Once a cancellation has been read nothing more is sent for its request."""
     link = await talk.open()
-    token = str(talk.fresh_id())
-    params = {"name": "test_tool_with_progress", "arguments": {}}
-    sent = await link.send("tools/call", params, meta={"progressToken": token})
-    await link.expect("notifications/progress")
-    await cancel(link, sent)
-    await fence(link)
-    link.inbox.clear()
-    await link.until(lambda: link.inbox, 0.2)
-    for each in link.inbox:
-        about = each.params.get("progressToken") == token or each.kind in (Kind.RESULT, Kind.ERROR)
-        check(not about, f"after the cancellation came {each.value}")
+    late = await after_cancellation(talk, link, lambda _each: True)
+    check(not late, f"after the cancellation came {[each.value for each in late]}")
 
 
 @page.server(

@@ -5,13 +5,13 @@ from typing import Any
 
 from msgspec import UNSET
 
-from conformance.cases.basic_patterns_cancellation import cancel
 from conformance.kit.account import Unasked
 from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, INVALID_REQUEST, Kind, Message, notification
 from conformance.kit.model import LEGACY, MODERN, MUST, ONE_CHANNEL, SHOULD, Binding, Page
 from conformance.kit.probes import fence, outcome, unanswered
 from conformance.kit.reply import Sent
+from conformance.kit.running import after_cancellation
 from conformance.kit.shapes import params_problem
 from conformance.kit.talk import ServerTalk
 from conformance.kit.tour import check_asked, check_notified
@@ -262,14 +262,8 @@ async def ends_with_cancellation(talk: ServerTalk) -> None:
     Other tools than the fixture's may be of those that cannot be cancelled.
     """
     link = await talk.open()
-    sent = await _call(link, talk.fresh_id())
-    await link.expect(PROGRESS)
-    await cancel(link, sent)
-    await fence(link)
-    before = len(_reports(link))
-    await link.until(lambda: len(_reports(link)) > before, AFTERWARDS)
-    late = [each.params for each in _reports(link)[before:]]
-    check(not late, f"after the cancellation came {late}")
+    late = await after_cancellation(talk, link, lambda each: each.method == PROGRESS)
+    check(not late, f"after the cancellation came {[each.params for each in late]}")
 
 
 @page.server(

@@ -13,8 +13,15 @@ from conformance.kit.verdicts import check
 page = Page("basic/transports/stdio")
 
 MEBIBYTE = 2**20
+RESTS = 0.5
+"""Seconds for which a client reads nothing: then a server has done what it can without that."""
 SEPARATORS = "\u2028 \u2029 \u0085 \x1c \x1e \x0b \x0c"
 """What some readers of lines take for an end of line."""
+
+
+def long_ids() -> list[str]:
+    """Ids of requests whose answers are 2 MiB together: more than pipes and sockets hold."""
+    return [f"kit-{number}-".ljust(4096, "x") for number in range(512)]
 
 
 def plain(link: Link, id: Id, filler: str = "") -> bytes:
@@ -35,7 +42,7 @@ async def written(
         found = reply.message
         check(
             found is not None and found.kind is Kind.RESULT and found.id == identifier,
-            f"{what}: the request {identifier!r} got {reply}",
+            f"{what}: the request {str(identifier)[:40]!r} got {reply}",
         )
     await link.alive()
     strays = [each.value for each in link.inbox if each.kind in (Kind.RESULT, Kind.ERROR)]
@@ -172,6 +179,23 @@ async def many_at_once(talk: ServerTalk) -> None:
 
 @page.server(
     SHOULD,
+    "stdio/slow-reader",
+    bindings=STDIO,
+    expects="All are answered: what cannot be written is kept, or nothing more is read meanwhile.",
+)
+async def slow_reader(talk: ServerTalk) -> None:
+    """A client that reads nothing while it asks for more than the pipe holds loses no answer."""
+    link = await talk.open()
+    spoilt = link.spoilt
+    await talk.process(link).rest(RESTS)
+    link.spoilt = spoilt
+    ids = long_ids()
+    lines = [plain(link, each) + b"\n" for each in ids]
+    await written(talk, link, lines, ids, "512 requests before anything is read")
+
+
+@page.server(
+    SHOULD,
     "stdio/large-message",
     bindings=LINES,
     expects="It is answered as a small one is.",
@@ -260,4 +284,4 @@ async def stderr_is_text(talk: ServerTalk) -> None:
         check(False, f"standard error has {found[error.start : error.start + 20]!r}")
 
 
-__all__ = ["page", "plain"]
+__all__ = ["RESTS", "long_ids", "page", "plain"]

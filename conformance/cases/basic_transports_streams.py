@@ -23,6 +23,7 @@ from conformance.kit.endpoint import (
 from conformance.kit.messages import Kind, Message, result
 from conformance.kit.model import MAY, MUST, SHOULD, Page
 from conformance.kit.reply import Sent
+from conformance.kit.running import AFTERWARDS, over_too_soon, reporting
 from conformance.kit.talk import ServerTalk
 from conformance.kit.trying import asker, unanswering
 from conformance.kit.verdicts import check
@@ -32,6 +33,7 @@ page = Page("basic/transports")
 case = over_http(page)
 
 LISTS_CHANGED = "notifications/tools/list_changed"
+CHANGES = "test_trigger_tool_change"
 RESPONSES = (Kind.RESULT, Kind.ERROR)
 WITH_PROGRESS = ("found:progress",)
 
@@ -278,23 +280,29 @@ async def no_broadcast(talk: ServerTalk) -> None:
     second = await point.open()
     if second.streams:
         streams.append(second)
-    running = await calling(point, "kit")
-    await point.begun(running.exchange)
-    # other conversations change the server's list, too: what came so far may be theirs
-    point.link.inbox = [each for each in point.link.inbox if each.method != LISTS_CHANGED]
-    answer = await point.post(point.message("tools/call", {"name": "test_trigger_tool_change"}))
-    check_served(answer, "the call that changes the list")
-    await point.answer(running.exchange)
-    await point.link.quiet()
-    exchanges = [*(each.exchange for each in streams), running.exchange, answer.exchange]
-    seen = Counter(
-        each.source.exchange
-        for each in point.link.inbox
-        if each.method == LISTS_CHANGED and each.source.exchange in exchanges
-    )
-    if not seen:
-        talk.skip(f"{LISTS_CHANGED} came on no stream")
-    check(len(seen) == 1, f"{LISTS_CHANGED} came on {len(seen)} streams of one session")
+    for pause, params in reporting(talk):
+        call = {**params, "_meta": {"progressToken": "kit"}}
+        running = await point.link.say(point.message("tools/call", call))
+        await point.begun(running.exchange)
+        # other conversations change the server's list, too: what came so far may be theirs
+        point.link.inbox = [each for each in point.link.inbox if each.method != LISTS_CHANGED]
+        answer = await point.post(point.message("tools/call", {"name": CHANGES}))
+        check_served(answer, "the call that changes the list")
+        early = point.so_far(running.exchange).result is not None
+        await point.answer(running.exchange, point.link.patience + AFTERWARDS * pause)
+        await point.link.quiet()
+        exchanges = [*(each.exchange for each in streams), running.exchange, answer.exchange]
+        seen = Counter(
+            each.source.exchange
+            for each in point.link.inbox
+            if each.method == LISTS_CHANGED and each.source.exchange in exchanges
+        )
+        if not seen:
+            talk.skip(f"{LISTS_CHANGED} came on no stream")
+        check(len(seen) == 1, f"{LISTS_CHANGED} came on {len(seen)} streams of one session")
+        if not early:
+            return
+    raise over_too_soon("the call that changes the list")
 
 
 @case(

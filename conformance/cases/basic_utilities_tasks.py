@@ -6,6 +6,8 @@ from typing import Any
 from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS
 from conformance.kit.model import MUST, SHOULD, Page
+from conformance.kit.reply import Reply
+from conformance.kit.running import over_too_soon
 from conformance.kit.shapes import result_problem
 from conformance.kit.shown import Tasker
 from conformance.kit.talk import ServerTalk
@@ -204,8 +206,21 @@ async def waits(talk: ServerTalk) -> None:
     """tasks/result of a task that works waits for its end, and gives what the call would have."""
     link = await open_link(talk)
     tool = await tasker(talk, SLOW, end="completed")
-    task = await create(link, tool, {**SOON, "label": "the kit"})
-    reply = await link.request("tasks/result", {"taskId": task["taskId"]})
+    for seconds in LONGER:
+        began = talk.stage.now()
+        task = await create(link, tool, {"seconds": seconds, "label": "the kit"})
+        trip = talk.stage.now() - began
+        asked = {"taskId": task["taskId"]}
+        reply = await link.request("tasks/result", asked, within=link.patience + seconds)
+        await _of_the_call(link, tool, task, reply)
+        # that it was asked for in time can be known of a tool that takes so long
+        if not tool.known or 2 * trip < seconds:
+            return
+    raise over_too_soon("the request for its result")
+
+
+async def _of_the_call(link: Link, tool: Tasker, task: dict[str, Any], reply: Reply) -> None:
+    """Check that a result is that of a call, which has ended with it."""
     found = reply.result
     check("content" in found, f"tasks/result has no content: {found}")
     said = not tool.known or "the kit" in repr(found["content"])

@@ -3,7 +3,7 @@
 import struct
 from typing import cast
 
-from conformance.cases.basic_transports_stdio import plain
+from conformance.cases.basic_transports_stdio import RESTS, long_ids, plain
 from conformance.cases.rfc6455 import NOT_UTF8, answered, failed, fails
 from conformance.cases.rfc6455_opening import BAD_REQUEST, opened, refused, replaced
 from conformance.kit.bindings.websocket import BINARY, TEXT, encoded
@@ -180,6 +180,28 @@ async def _not_echoed(talk: ServerTalk, offers: list[str]) -> bool:
     for name, value in told:
         check(SECRET not in value, f"the token is in the header {name}{where}")
     return not where
+
+
+# What is bounded
+
+
+@page.server(
+    SHOULD,
+    "what-is-bounded/slow-reader",
+    bindings=WEBSOCKET,
+    expects="All are answered: what cannot be sent is kept, or nothing more is read meanwhile.",
+)
+async def slow_reader(talk: ServerTalk) -> None:
+    """A client that reads nothing while it asks for more than a socket holds loses no answer."""
+    link = await talk.open()
+    wire = talk.frames(link)
+    await wire.rest(RESTS)
+    ids = long_ids()
+    for each in ids:
+        await wire.frame(TEXT, plain(link, each))
+    for each in ids:
+        await answered(link, each, f"the request {each[:40]!r}, before anything was read,")
+    await link.alive()
 
 
 # How it ends

@@ -95,11 +95,11 @@ def test_error_handling() -> str:
 
 
 @server.tool
-async def test_tool_with_progress(context: Context) -> str:
-    """Reports progress three times."""
+async def test_tool_with_progress(context: Context, seconds: float = _PAUSE) -> str:  # noqa: PT028
+    """Reports progress three times, and waits so many seconds after each."""
     for done in (0, 50, 100):
         context.progress(done, 100, f"Completed step {done} of 100")
-        await anyio.sleep(_PAUSE)
+        await anyio.sleep(seconds)
     return "done"
 
 

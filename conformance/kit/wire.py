@@ -68,6 +68,9 @@ class LinesWire(Wire, Protocol):
 class ProcessWire(LinesWire, Protocol):
     """A server that is a child process, over stdio."""
 
+    async def rest(self, seconds: float) -> None:
+        """Read nothing from now on, until nothing was written for so many seconds."""
+
     async def signal(self, number: int) -> None:
         """Send a signal to the process."""
 
@@ -163,6 +166,9 @@ class FramesWire(Wire, Protocol):
 
     async def raw(self, data: bytes) -> None:
         """Send bytes as they are."""
+
+    async def rest(self, seconds: float) -> None:
+        """Read nothing from now on, until nothing was written for so many seconds."""
 
 
 class Kept(Struct, frozen=True):

@@ -1,9 +1,9 @@
 """Mutants of closing, and of what older revisions had, over Streamable HTTP."""
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from conformance.kit.heard import Heard, Text
+from conformance.kit.heard import Heard
 from conformance.mutants.basic_transports_streams import Twice, is_response, message, misdirects, of
 from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import (
@@ -13,6 +13,7 @@ from conformance.mutants.http_faults import (
     gets,
     header_of,
     refuses,
+    requests,
     with_header,
 )
 from conformance.mutants.model import Table
@@ -30,21 +31,22 @@ class _Oblivious(Fault):
 class _CancelsById(Fault):
     """Forgets all calls with the id of one that was cancelled."""
 
-    gone: ClassVar[list[Fault]] = []
+    gone: ClassVar[set[Any]] = set()
 
     def fetching(self, asked: Asked) -> Asked | None:
-        if calls("tools/call")(asked):
-            self.gone.clear()
+        if requests(asked):
+            self.gone.discard(asked.value["id"])
         return asked
 
     def cutting(self, exchange: int) -> bool:
-        self.gone.append(self)
+        asked = self.exchanges.get(exchange)
+        if asked is not None and requests(asked):
+            self.gone.add(asked.value["id"])
         return True
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
-        if isinstance(heard, Text) and is_response(message(heard)) and self.gone:
-            return ()
-        return (heard,)
+        value = message(heard)
+        return () if is_response(value) and value.get("id") in self.gone else (heard,)
 
 
 table.add(

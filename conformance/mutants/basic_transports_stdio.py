@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from conformance.kit.heard import Heard, Text
 from conformance.mutants.fault import Fault, Value
@@ -10,6 +11,8 @@ from conformance.mutants.model import Table
 table = Table("basic/transports/stdio")
 
 READER_LIMIT = 65536
+PIPE = 65536
+"""Bytes that a pipe holds."""
 
 
 class _Reads(Fault):
@@ -49,6 +52,27 @@ class _Logs(Fault):
         if "result" in value and self.method_of(value) == self._method:
             return (b"INFO: called", value)
         return (value,)
+
+
+class Drops(Fault):
+    """Drops what it cannot write at once, as the client does not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._room: int | None = None
+
+    def attribute(self, name: str, value: Any) -> Any:
+        """See :class:`~conformance.mutants.fault.Fault`."""
+        if name == "rest":
+            self._room = PIPE
+        return value
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        """See :class:`~conformance.mutants.fault.Fault`."""
+        if self._room is None or not isinstance(heard, Text):
+            return (heard,)
+        self._room -= len(heard.data)
+        return (heard,) if self._room > 0 else ()
 
 
 class _ReadsOn(Fault):
@@ -128,6 +152,12 @@ table.add(
     "stdio/many-at-once",
     "Loses what comes while it writes.",
     reads(lambda data: b"".join(data.splitlines(keepends=True)[:100])),
+)
+table.add(
+    "drops-answers",
+    "stdio/slow-reader",
+    "Drops what it cannot write at once.",
+    Drops,
 )
 table.add(
     "reader-limit",

@@ -8,6 +8,7 @@ from conformance.kit.bindings.websocket import BINARY, TEXT, encoded
 from conformance.kit.heard import Heard, Text
 from conformance.kit.messages import encode
 from conformance.kit.wire import Refused
+from conformance.mutants.basic_transports_stdio import Drops
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.model import Table
 from conformance.mutants.rfc6455 import Frame, frames, overlooks
@@ -178,6 +179,12 @@ table.add(
     "how-it-ends/text-at-the-first-byte",
     "Looks at text when the message has ended.",
     overlooks(lambda frame: frame.opcode == TEXT and not frame.fin),
+)
+table.add(
+    "drops-answers",
+    "what-is-bounded/slow-reader",
+    "Drops what it cannot send at once.",
+    Drops,
 )
 table.add(
     "lines-are-messages",

@@ -103,13 +103,13 @@ def _waiting(server: Server) -> None:
         return cancelled
 
     @server.tool(structured=False)
-    def test_tool_with_progress(context: CoreContext) -> Any:
-        """Reports progress three times."""
+    def test_tool_with_progress(context: CoreContext, seconds: float = _PAUSE) -> Any:
+        """Reports progress three times, and waits so many seconds after each."""
 
         def steps() -> Steps:
             for done in (0, 50, 100):
                 context.progress(done, 100)
-                yield context.wait(_PAUSE)
+                yield context.wait(seconds)
             return "done"
 
         return steps()

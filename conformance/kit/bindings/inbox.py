@@ -1,5 +1,6 @@
 """Where a wire's reading tasks put what they hear, and dialogues take it."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -31,3 +32,27 @@ class Inbox:
             with anyio.move_on_after(within):
                 await self._event.wait()
         return self._heard.popleft() if self._heard else None
+
+
+class Rest:
+    """A pause of the task that reads, as long as much is written and for a moment more."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._until = -math.inf
+
+    def begin(self, seconds: float) -> None:
+        """Read nothing until nothing was written for so many seconds."""
+        self._seconds = seconds
+        self._until = anyio.current_time() + seconds
+
+    def wrote(self) -> None:
+        """Something was written: whoever rests goes on to rest."""
+        now = anyio.current_time()
+        if now < self._until:
+            self._until = now + self._seconds
+
+    async def over(self) -> None:
+        """Wait for its end, if there is one on."""
+        while (until := self._until) > anyio.current_time():  # noqa: ASYNC110 - put off by writing
+            await anyio.sleep_until(until)

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 from anyio.abc import Process
 
-from conformance.kit.bindings.inbox import Inbox
+from conformance.kit.bindings.inbox import Inbox, Rest
 from conformance.kit.bindings.lines import ENDLESS, Splitter
 from conformance.kit.bindings.staging import Staging
 from conformance.kit.heard import Gone, Heard, Text
@@ -177,6 +177,7 @@ class StdioWire:
         self._process = process
         self._log = log
         self._inbox = Inbox(anyio.current_time)
+        self._rest = Rest()
         self._stderr = b""
         self._silent = False
         """Whether its output has ended."""
@@ -211,9 +212,14 @@ class StdioWire:
         try:
             with self._stage.writing(data):
                 await self._process.stdin.send(data)
+            self._rest.wrote()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             # whether that is a fault is for the case to say: the end will be heard
             self._log.add(True, self.number, "note", b"the server does not read any more")
+
+    async def rest(self, seconds: float) -> None:
+        """See :class:`~conformance.kit.wire.ProcessWire`."""
+        self._rest.begin(seconds)
 
     async def hear(self, within: float) -> Heard | None:
         """See :class:`~conformance.kit.wire.Wire`."""
@@ -305,6 +311,7 @@ class StdioWire:
                 if not splitter.feed(data):
                     endless = True
                     break
+                await self._rest.over()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             pass
         splitter.end()

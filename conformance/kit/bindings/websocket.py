@@ -19,7 +19,7 @@ from wsproto import events
 from wsproto.connection import ConnectionType
 from wsproto.utilities import RemoteProtocolError
 
-from conformance.kit.bindings.inbox import Inbox
+from conformance.kit.bindings.inbox import Inbox, Rest
 from conformance.kit.bindings.staging import Staging
 from conformance.kit.heard import Event, Gone, Headers, Heard, Noise, Text
 from conformance.kit.log import Log
@@ -171,6 +171,7 @@ class WebSocketWire:
         self._socket = socket
         self._log = log
         self._inbox = Inbox(anyio.current_time)
+        self._rest = Rest()
         self._scope = anyio.CancelScope()
         self._text: list[str] = []
         self._closing = False
@@ -201,6 +202,10 @@ class WebSocketWire:
         """See :class:`~conformance.kit.wire.FramesWire`."""
         self._log.add(True, self._number, "bytes", data)
         await self._write(data)
+
+    async def rest(self, seconds: float) -> None:
+        """See :class:`~conformance.kit.wire.FramesWire`."""
+        self._rest.begin(seconds)
 
     async def hear(self, within: float) -> Heard | None:
         """See :class:`~conformance.kit.wire.Wire`."""
@@ -237,6 +242,7 @@ class WebSocketWire:
             with self._stage.writing(data):
                 async with self._writing:
                     await self._stream.send(data)
+            self._rest.wrote()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             # the end, which will be heard, says why
             self._log.add(True, self._number, "note", b"the server does not read any more")
@@ -252,6 +258,7 @@ class WebSocketWire:
             try:
                 gone = await self._frames(self._take())
                 while gone is None:
+                    await self._rest.over()
                     data = await self._stream.receive(CHUNK)
                     self._log.add(False, self._number, "bytes", data)
                     self._socket.receive_data(data)
