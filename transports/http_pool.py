@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketStream
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.messages import HttpSend
 from transports.http_body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
 from transports.http_coding import BadCoding, Bomb, Inflater, decoder_for
+from transports.http_descriptor import Descriptor, descriptor_of, write_some
 from transports.http_format import format_request
 from transports.http_heads import BadHead, find_head
 from transports.http_origin import LOST, Failure, proxy_refusal
@@ -59,6 +60,7 @@ class PooledConnection:
         self._limits = link.settings.head_limits
         self._send: HttpSend | None = send
         self._stream: ByteStream | None = None
+        self._socket: Descriptor | None = None  # of a stream that can be written to beside it
         self._poll: _Poll | None = None
         self._until = math.inf  # when the exchange has to be over, or the head to be there
         self._until_phase = ""
@@ -201,6 +203,8 @@ class PooledConnection:
     async def _connect(self) -> None:
         await self._close()
         self._stream = await self._link.origin.connect(self._settings.connect_time, self._limits)
+        if isinstance(self._stream, SocketStream):  # and no TLS between
+            self._socket = descriptor_of(self._stream)
         if hasattr(select, "poll"):
             poll = select.poll()
             raw_socket = socket_of(self._stream)
@@ -214,7 +218,7 @@ class PooledConnection:
         return self._poll is not None and bool(self._poll.poll(0))
 
     async def _close(self) -> None:
-        stream, self._stream, self._poll = self._stream, None, None
+        stream, self._stream, self._socket, self._poll = self._stream, None, None, None
         self._buffer.clear()
         if stream is not None:
             with anyio.CancelScope(shield=True):
@@ -227,7 +231,12 @@ class PooledConnection:
         it is too large (RFC 9112 section 9.5).
         """
         if len(head) + len(body) <= self._settings.write_size:
-            await self._write(head, body)
+            request = head + body
+            if self._socket is not None:
+                # nothing waits in the stream: it took all of the last request, or was closed
+                request = request[write_some(self._socket, request) :]
+            if request:
+                await self._write(request, b"")
             await self._read(exchange)
             return
         failure: Exception | None = None

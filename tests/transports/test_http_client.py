@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -137,6 +138,28 @@ async def test_large_request_and_response() -> None:
     async with server() as running, caller(url_of(running)) as client:
         assert len(await client.call(text="x" * 3_000_000)) > 3_000_000
         assert len(await client.call("big", size=10_000_000)) == 10_000_000
+
+
+@pytest.mark.parametrize("most", [0, 1, 100])
+async def test_a_system_that_takes_a_part_of_what_is_written(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, short = os.write, 0
+
+    def take(descriptor: int, data: bytes) -> int:
+        nonlocal short
+        short += len(data) > most
+        if most == 0:
+            raise BlockingIOError
+        return write(descriptor, data[:most])
+
+    monkeypatch.setattr(os, "write", take)
+    async with server() as running, caller(url_of(running)) as client:
+        for size in (1, 1_000, 60_000, 200_000):
+            text = "ab" * (size // 2 + 1)
+            assert json.loads(await client.call(text=text)) == {"text": text}
+        assert client.link.connections == 1
+    assert short >= 3
 
 
 async def test_idle_connection_is_closed() -> None:
