@@ -97,6 +97,39 @@ async def initializes_again(talk: ClientTalk) -> None:
 
 
 @page.client(
+    MUST,
+    "session-management/client-initializes-again-by-get",
+    STREAMABLE_LEGACY,
+    bindings=STREAMABLE,
+    expects="initialize, without the id of the session that is lost, once.",
+)
+async def initializes_again_by_get(talk: ClientTalk) -> None:
+    """404 to a GET that names the session makes a client begin a new one, too."""
+    talk.serving.hold.add("GET")
+    link = await talk.begin()
+    await link.until(lambda: link.posts("GET") or link.requests("tools/call"))
+    asked = await link.wait_for_http("GET", within=2.0)
+    if asked is None or header(asked.headers, "mcp-session-id") is None:
+        talk.skip("the client does not listen by GET")
+    waiting = None
+    if link.notifications("notifications/initialized"):
+        # It has said then what it has to say, and nothing crosses the 404.
+        waiting = await link.wait_for("tools/call")
+    talk.serving.hold.remove("GET")
+    talk.serving.session = "another-session"
+    await talk.http(link).reply(asked.exchange, 404)
+    again = await link.until(lambda: link.requests("initialize")[1:])
+    check(again, f"after 404 the client did not initialize again: {talk.state(link)}")
+    if waiting is not None:
+        await link.serve_one(waiting)
+    await talk.finished()
+    openings = link.requests("initialize")
+    check(len(openings) == 2, f"after one 404 the client initialized {len(openings) - 1} times")
+    found = link.header(openings[1], "mcp-session-id")
+    check(found is None, f"the new initialize came with the session {found!r}")
+
+
+@page.client(
     SHOULD,
     "session-management/client-deletes",
     STREAMABLE_LEGACY,
@@ -343,15 +376,13 @@ async def retry(talk: ClientTalk) -> None:
 async def gives_up(talk: ClientTalk) -> None:
     """A stream that cannot be resumed is not tried for ever."""
     link, _ = await _broken(talk, "1", retry=10)
-    talk.serving.by["tools/call"] = lambda message: None  # nor in a session that is begun anew
+    talk.serving.by["tools/call"] = lambda message: None  # nor is it answered if it is made again
     http = talk.http(link)
     attempts = 0
     while (asked := await _returned(link, within=12.0)) is not None:
         attempts += 1
         check(attempts < 50, "the client tried fifty times to resume")
-        await http.reply(asked.exchange, 404 if attempts % 2 else 503)
-        if link.requests("initialize")[1:]:
-            break
+        await http.reply(asked.exchange, 400 if attempts % 2 else 503)
     step = await talk.step()
     check(not step.good, "a call without an answer succeeded")
 

@@ -116,8 +116,17 @@ table.client(
     OneSession,
 )
 table.client(
+    "expects-no-stream",
+    "session-management/client-initializes-again-by-get",
+    "Takes a 404 to its GET for the word that there is no stream.",
+    OneSession,
+)
+table.client(
     "keeps-session",
-    "session-management/client-initializes-again",
+    (
+        "session-management/client-initializes-again",
+        "session-management/client-initializes-again-by-get",
+    ),
     "Begins a new session with the id of the old one.",
     with_header("mcp-session-id", "kit-session-1", "POST"),
 )

@@ -164,7 +164,7 @@ ROWS = (
         "basic/transports/session-lost",
         span("2025-03-26", "2025-11-25"),
         "basic/transports#session-management",
-        "A 404 for a session makes the client initialize anew.",
+        "A 404 for a session, to a POST or a GET, makes the client initialize anew.",
     ),
     client.should(
         "basic/transports/session-delete",

@@ -120,6 +120,8 @@ class Book:
     def __init__(self, side: str) -> None:
         self.side = side
         """Who recorded."""
+        self.unserved = 0
+        """The line of the first 404 to a GET that lost a session; 0 once a GET has got a stream."""
         self.findings: list[Finding] = []
         self._conversations: dict[Hashable, Conversation] = {}
         self._blind = False

@@ -161,8 +161,12 @@ def check_response(
     if request is None or _is_pipe(talk):
         return
     media = head.media()
-    if head.status == 404 and request.get(_SESSION) is not None:
+    if head.status == 404 and _is_loss(book, talk, request):
         talk.lost = head.line
+        if request.method == "GET":
+            book.unserved = book.unserved or head.line
+    elif request.method == "GET" and head.status == 200 and media == _EVENTS:
+        book.unserved = 0
     streams = revision is not None and revision.get_stream and talk.initialize is not None
     if request.method == "GET" and head.status == 200 and media != _EVENTS and streams:
         text = f"a GET is answered with {media or 'no type'}"
@@ -181,6 +185,18 @@ def check_response(
     if media == _EVENTS and buffered and revision is not None and revision.modern:
         text = "an event stream without X-Accel-Buffering: no"
         book.find("no-buffering", head.line, "server", text, revision)
+
+
+def _is_loss(book: Book, talk: Conversation, request: Head) -> bool:
+    """Whether 404 to a request tells that the session in use is lost.
+
+    A server that answers GET with it in the next session as well has nothing there, and a client
+    that goes on in that one has done what it can: in a trace of a server, whoever has begun since.
+    """
+    if not talk.session or request.get(_SESSION) != talk.session:
+        return False  # the one before it, if any
+    begun = talk.initialize.said.line if talk.initialize is not None else 0
+    return request.method != "GET" or not 0 < book.unserved < begun
 
 
 def check_told(book: Book, talk: Conversation, said: Said, revision: Revision | None) -> None:

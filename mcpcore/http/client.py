@@ -17,7 +17,10 @@ server has accepted ``notifications/initialized`` as well, which is said again w
 for now or lost.  If it cannot be said the conversation ends, and ConnectionEnded says why.
 
 A legacy session that the server has lost is opened anew, once, however many requests noticed; the
-owner sees a second Ready.  Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
+owner sees a second Ready.  A GET that meets 404 tells of a loss as any other request does, until
+the next session shows that the server has nothing there.
+
+Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
 """
 
 from collections.abc import Mapping

@@ -53,6 +53,8 @@ class Outcomes(ABC):
         self._revision: Revision | None = None
         """The legacy revision in use, once it was negotiated."""
         self._epoch = 0
+        self._get_missing = False
+        """In this session nothing more is asked for by GET: the server has nothing there."""
         self._closing = False
 
     @abstractmethod
@@ -94,7 +96,8 @@ class Outcomes(ABC):
 
     def _recovery(self, call: Call) -> Recovery:
         """What to do about a stream that has broken off."""
-        if call.epoch == self._epoch and call.resumes < self.settings.max_resumes:
+        again = call.resumes < self.settings.max_resumes and not self._get_missing
+        if call.epoch == self._epoch and again:
             if self.settings.resume and call.resumable:
                 return Recovery.RESUME
             if self.settings.reopen and call.purpose is Purpose.STREAM:

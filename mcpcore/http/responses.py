@@ -56,6 +56,8 @@ class Responses(Answers):
         """The session of this epoch has answered a request."""
         self._streamed = False
         """The standalone stream of this epoch was open once."""
+        self._get_unproven = False
+        """A session was given up because a GET met 404, and none has brought a stream since."""
         self._doubtful = -math.inf
         """Until then 404 says nothing about the session of this epoch."""
 
@@ -98,12 +100,14 @@ class Responses(Answers):
 
         What meets it again in the next session is refused for what it is; whether that session
         is known is not asked anew for a while, as each time costs all requests their session.
+        A server that answers GET with 404 in the next session as well has nothing there.
         """
-        if call.purpose is Purpose.STREAM:
-            return self._streamed
-        if call.purpose is not Purpose.POST or call.method == INITIALIZED:
-            return True
         current = call.epoch == self._epoch
+        if call.purpose is not Purpose.POST:
+            self._get_missing |= current and self._get_unproven
+            return not (current and self._get_missing)
+        if call.method == INITIALIZED:
+            return True
         if call.again and current:
             self._doubtful = now + self.settings.retry_delay
         return not (call.again or (current and now < self._doubtful))
@@ -211,10 +215,12 @@ class Responses(Answers):
 
     def _get_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
         if 200 <= status < 300 and content_kind(fields) is Reading.EVENTS:
-            if call.purpose is Purpose.STREAM and call.epoch == self._epoch:
-                if self._streamed and call.resumes and not call.last_event_id:
-                    self._relay.push(StreamReopened())
-                self._streamed = True
+            if call.epoch == self._epoch:
+                self._get_unproven = self._get_missing = False
+                if call.purpose is Purpose.STREAM:
+                    if self._streamed and call.resumes and not call.last_event_id:
+                        self._relay.push(StreamReopened())
+                    self._streamed = True
             self._begin(call, Reading.EVENTS, now)
         elif status in REDIRECTS:
             self._redirected(call, status, fields, now)

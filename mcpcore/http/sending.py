@@ -250,14 +250,17 @@ class Sending(Responses):
     def _lost(self, call: Call, frame: Transmit | None, now: float) -> None:
         current = call.epoch == self._epoch
         if current:
+            by_get = call.purpose is not Purpose.POST
             self._epoch += 1
             self._session = None
             if self._fruitful:
                 self._barren = 0
-            elif call.request is None:
-                # Requests end after their second try: it is for the rest to have an end as well.
+            elif call.request is None and (self._streamed or not by_get):
+                # Requests end after their second try, and a GET that is never served loses one
+                # session: it is for the rest to have an end as well.
                 self._barren += 1
-            self._fruitful = self._streamed = False
+            self._fruitful = self._streamed = self._get_missing = False
+            self._get_unproven |= by_get
             self._doubtful = -math.inf
             self._barrier = True
             # Queued behind the answers that were received before the loss.

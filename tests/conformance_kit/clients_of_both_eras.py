@@ -100,7 +100,7 @@ class Http(Connection):
         except OSError:
             pass
 
-    retry, last = 0.01, ""
+    retry, last, lost = 0.01, "", False
 
     def opened(self, result):
         self.headers["MCP-Protocol-Version"] = result["protocolVersion"]
@@ -108,17 +108,20 @@ class Http(Connection):
             there = threading.Event()
             threading.Thread(target=self.listen, args=(there,), daemon=True).start()
             there.wait(10)
+            if self.lost:
+                raise Lost
 
     def listen(self, there):
         try:
             with self.request("GET") as response:
                 there.set()
                 self.events(response)
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as error:
+            self.lost = error.code == 404
             there.set()
 
     def again(self):
-        self.headers = {"Accept": self.headers["Accept"]}
+        self.headers, self.lost = {"Accept": self.headers["Accept"]}, False
         return self
 
     def close(self):
@@ -205,7 +208,11 @@ class Client:
         if found.get("result", {}).get("protocolVersion") != REVISION:
             self.connection.close()
             sys.exit(f"refused: {found}")
-        self.connection.opened(found["result"])
+        try:
+            self.connection.opened(found["result"])
+        except Lost:
+            self.connection = self.connection.again()
+            return self.initialize()
         ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
         if "batches" in HOW:
             self.ask("tools/list", {}, ready)

@@ -98,12 +98,7 @@ def _blamed(run: Run, report: Report) -> Iterator[str]:
                 carried = found.rule == "cancel-own" and "never asked" in found.detail
                 if carried or found.side != run.side:
                     continue
-                if (entry.case.id, found.rule) not in LENIENT:
-                    yield f"{entry.case.id} ({entry.place}): {found}"
-
-
-LENIENT = {("basic/transports/resumability-and-redelivery/client-gives-up", "session-lost")}
-"""Our client takes a 404 for a GET as one for the stream, and not as one for the session."""
+                yield f"{entry.case.id} ({entry.place}): {found}"
 
 
 EXCEPTIONS = {

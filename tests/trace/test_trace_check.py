@@ -50,6 +50,7 @@ CANCELLED = "notifications/cancelled"
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 CHANGED = "notifications/tools/list_changed"
 TOLD: dict[str, Any] = {"mcp_session_id": "abc", "mcp_protocol_version": "2025-11-25"}
+ANEW: dict[str, Any] = {**TOLD, "mcp_session_id": "def"}
 MIRRORED: dict[str, Any] = {
     "mcp_protocol_version": MODERN,
     "mcp_method": "tools/call",
@@ -76,6 +77,32 @@ def raw(direction: Any, data: bytes) -> Record:
 
 def called(**more: Any) -> list[Record]:
     return [*post(modern("tools/call", CALL), **{**MIRRORED, **more})]
+
+
+def begun_anew() -> list[Record]:
+    """A second handshake over HTTP, on exchanges 4 and 5; seven lines."""
+    return [
+        *post(initialize(id=2), 4),
+        *reply(initialized(id=2), 4, mcp_session_id="def"),
+        *post(READY, 5, **ANEW),
+        *reply(None, 5, 202),
+    ]
+
+
+def without_streams(side: Any) -> TraceFile:
+    """A server that answers each GET with 404."""
+    return trace(
+        session(),
+        get(3, **TOLD),
+        reply(None, 3, 404),
+        begun_anew(),
+        get(6, **ANEW),
+        reply(None, 6, 404),
+        post(request("ping"), 7, **ANEW),
+        reply(result(), 7),
+        side=side,
+        binding="http",
+    )
 
 
 def progress(value: Any, token: Any = "p") -> Record:
@@ -618,6 +645,51 @@ BROKEN: list[tuple[str, int, str, TraceFile]] = [
         ),
     ),
     (
+        "session-lost",
+        11,
+        "client",
+        trace(
+            session(),
+            get(3, **TOLD),
+            reply(None, 3, 404),
+            post(request("ping"), 4, **TOLD),
+            binding="http",
+        ),
+    ),
+    (
+        "session-lost",
+        24,
+        "client",
+        trace(
+            session(),
+            get(3, **TOLD),
+            reply(None, 3, 404),
+            begun_anew(),
+            get(6, **ANEW),
+            stream(prime("1"), stream=6),
+            get(7, last_event_id="1", **ANEW),
+            reply(None, 7, 404),
+            post(request("ping"), 8, **ANEW),
+            binding="http",
+        ),
+    ),
+    (
+        "session-lost",
+        20,
+        "client",
+        trace(
+            session(),
+            begun_anew(),
+            get(3, **TOLD),
+            reply(None, 3, 404),
+            get(6, **ANEW),
+            reply(None, 6, 404),
+            post(request("ping"), 7, **ANEW),
+            side="server",
+            binding="http",
+        ),
+    ),
+    (
         "no-session",
         4,
         "server",
@@ -815,6 +887,19 @@ GOOD = {
         reply(None, 3, 404),
         post(initialize(id=2), 4),
         reply(initialized(id=2), 4, mcp_session_id="def"),
+        binding="http",
+    ),
+    "a server without streams, as its client saw it": without_streams("client"),
+    "a server without streams, as it saw itself": without_streams("server"),
+    "an answer from the session before": trace(
+        session(),
+        post(request("ping"), 3, **TOLD),
+        get(8, **TOLD),
+        reply(None, 8, 404),
+        begun_anew(),
+        reply(None, 3, 404),
+        post(request("ping", id=3), 7, **ANEW),
+        reply(result(id=3), 7),
         binding="http",
     ),
     "a stream that is resumed": trace(

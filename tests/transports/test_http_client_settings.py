@@ -41,6 +41,12 @@ async def echo(side: Side) -> bool:
     return True
 
 
+async def nothing_there(side: Side) -> bool:
+    """There is no such place for this method."""
+    await side.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+    return True
+
+
 async def text_of(client: Client, **options: Any) -> str:
     result = await client.call_tool("bad", **options)
     assert isinstance(result.content[0], TextContent)
@@ -296,6 +302,24 @@ async def test_a_lost_session_is_opened_once_however_many_notice(
                         group.start_soon(call)
                 assert done == ["none"] * 20
             assert server.session == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("basic/transports/session-lost")
+@pytest.mark.parametrize("revision", LEGACY)
+@pytest.mark.parametrize("carrier", ["own", "httpx"])
+async def test_a_server_that_has_nothing_for_get_is_called_all_the_same(
+    revision: str, carrier: str
+) -> None:
+    async with villain(echo, revision=revision) as server, httpx.AsyncClient() as other:
+        server.scripts["GET"] = nothing_there
+        brought = other if carrier == "httpx" else None
+        async with connect(server.url, revision=revision, http_client=brought) as client:
+            with anyio.fail_after(10):
+                while server.seen["GET"] < 2:
+                    assert await text_of(client) == "none"
+            assert await text_of(client) == "none"
+        assert (server.session, server.seen["GET"], server.seen["DELETE"]) == (2, 2, 1)
 
 
 @pytest.mark.anyio
