@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+from conformance.kit.bindings.staging import Staging
 from conformance.kit.bindings.stdio import StdioStage
 from conformance.kit.model import Binding, Side, Verdict
 from conformance.kit.wire import Stage
@@ -28,21 +29,27 @@ from conformance.subjects.core_client import CoreClient
 from conformance.trace.check import check as check_trace
 from conformance.trace.reading import parse
 from mcpcore.spec.revisions import REVISIONS, Revision
+from tests.conformance_kit.silence import CountedStage, Silence
 
 FOLDER = Path(__file__).parents[2] / "build" / "reports"
 """Where reports are kept."""
 MOST = 0.25
 """Processes for a case over stdio: to start them is most of what such a run takes."""
+LONGEST_SILENCE = 60.0
+"""Seconds for which the kit waits for what does not come, of all cases together."""
 SETTINGS = Settings(jobs=4, timeout=20.0)
 """Patient, as machines that build things are slow."""
 
 
-def _shown(subject: Subject, stages: list[Stage]) -> Subject:
-    """A subject whose stage is put there when it is made."""
+def _shown(subject: Subject, stages: list[Stage], silence: Silence) -> Subject:
+    """A subject whose stage is put there when it is made, and counted."""
 
     async def make(stack: AsyncExitStack) -> Stage:
-        stages.append(await subject.make(stack))
-        return stages[-1]
+        stage = await subject.make(stack)
+        if isinstance(stage, Staging):
+            stage.patience = SETTINGS.timeout
+        stages.append(stage)
+        return CountedStage(stage, silence)
 
     return structs.replace(subject, make=make)
 
@@ -53,7 +60,8 @@ async def server_report(
     """Play all cases against our server over a binding; ``guarded``: those about its guard."""
     settings = Settings(revisions=tuple(revisions), jobs=SETTINGS.jobs, timeout=SETTINGS.timeout)
     stages: list[Stage] = []
-    subjects = [_shown(everything(binding, guarded=guarded), stages)]
+    silence = Silence()
+    subjects = [_shown(everything(binding, guarded=guarded), stages, silence)]
     cases = [case for case in all_cases() if not guarded or about_a_guard(case)]
     run = prepare(subjects, cases, settings)
     await run_server(run, subjects, Listener())
@@ -61,6 +69,9 @@ async def server_report(
         if isinstance(stage, StdioStage):
             print(f"{stage.started} processes for {len(run.units)} cases", file=sys.stderr)
             assert stage.started < MOST * len(run.units)
+    print(f"{silence.seconds:.1f} s of silence in {len(run.units)} cases", file=sys.stderr)
+    if binding is not Binding.CORE:  # some can be played there only, and wait for hours
+        assert silence.seconds < LONGEST_SILENCE
     name = f"server-{binding}" + "-guarded" * guarded
     return _kept(run, name, revisions)
 

@@ -1,9 +1,10 @@
 """docs/conformance.md names exactly what cases need of a server for tests, and where."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
+from conformance.kit.client_launch import SCRIPT
 from conformance.kit.model import Side
 from conformance.kit.shown import FOUND
 from conformance.kit.watched import WATCHED
@@ -51,3 +52,23 @@ def test_the_other_table_names_what_cases_find_by_trying() -> None:
     wanted = {need for each in cases for need in each.needs if need.startswith("found:")}
     assert {*re.findall("`(found:[a-z-]+)`", section)} == wanted
     assert {need.partition(":")[2] for need in wanted} <= {*FOUND, *WATCHED}
+
+
+def test_the_page_on_clients_says_how_many_cases_need_which_scenario() -> None:
+    text = (PAGE.parent / "conformance-clients.md").read_text()
+    section = " ".join(text.partition("## Scenarios")[2].partition("\n### ")[0].split())
+    said = re.search(
+        r"Of the (\d+) cases (\d+) use the scenarios `(\w+)` .* and `(\w+)` .*"
+        r" and (\d+) these others of it: ([^.]+)\. .*"
+        r"The other (\d+) use .* judged by (\d+) cases\.",
+        section,
+    )
+    assert said is not None
+    count = Counter(each.scenario for each in all_cases() if each.side is Side.CLIENT)
+    plain = count.pop(said[3]) + count.pop(said[4])
+    script = count.pop(SCRIPT)
+    assert {*re.findall("`([^`]+)`", said[6])} == {*count}
+    others = count.total()
+    assert [int(said[each]) for each in (1, 2, 5, 7, 8)] == [
+        *(plain + others + script, plain, others, script, plain + others),
+    ]

@@ -1,8 +1,11 @@
 """How long a run takes that no server delays: what the kit itself waits, and what it starts.
 
 All cases in all revisions against one local server are to be over in a minute per binding.  Clocks
-say little of that on a busy machine; these count.
+say little of that on a busy machine; these count.  The long tests of ``test_ours`` do so over the
+other bindings, with the cases that are about one of them alone.
 """
+
+from pathlib import Path
 
 import anyio
 
@@ -41,3 +44,10 @@ def test_what_the_kit_waits_itself_is_less_than_a_minute_even_one_case_after_ano
     long = {(each.case.id, each.revision): took for each, took in found if took > LONGEST}
     assert long == {}
     assert sum(took for _, took in found) < MINUTE
+
+
+def test_the_page_says_how_many_of_the_cases_are_counted_here() -> None:
+    cases = [case for case in all_cases() if case.side is Side.SERVER]
+    counted = [case for case in cases if {Binding.CORE} < case.bindings]
+    text = " ".join((Path(__file__).parents[2] / "docs" / "conformance.md").read_text().split())
+    assert f"those {len(counted)} of the {len(cases)} cases for servers that can be" in text

@@ -1,0 +1,123 @@
+"""A stage on which it is counted how long the kit waits for what does not come.
+
+What is counted is the time that the kit allows, not what a clock shows: a busy machine changes
+nothing of it.
+"""
+
+from typing import Any, cast
+
+from msgspec import Struct, structs
+
+from conformance.kit.heard import Heard
+from conformance.kit.log import Log
+from conformance.kit.model import Binding
+from conformance.kit.wire import HttpWire, Kept, Overrides, Poured, ProcessWire, Stage, Wire
+from mcpcore.spec.revisions import Revision
+
+
+class Silence(Struct):
+    """Seconds in which nothing came, one after another."""
+
+    seconds: float = 0.0
+
+
+class CountedWire:
+    """A wire; everything goes straight through."""
+
+    def __init__(self, wire: Wire, silence: Silence) -> None:
+        self._wire = wire
+        self._silence = silence
+
+    @property
+    def binding(self) -> Binding:
+        return self._wire.binding
+
+    @property
+    def number(self) -> int:
+        return self._wire.number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wire, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._wire, name, value)
+
+    async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
+        return await self._wire.say(payload, headers=headers)
+
+    async def hear(self, within: float) -> Heard | None:
+        heard = await self._wire.hear(within)
+        if heard is None:
+            self._silence.seconds += within
+        return heard
+
+    async def pour(self, *pieces: bytes, within: float = 2.0, **options: Any) -> Poured:
+        found = await cast("HttpWire", self._wire).pour(*pieces, within=within, **options)
+        if not found.closed:
+            self._silence.seconds += within
+        return found
+
+    async def exited(self, within: float) -> int | None:
+        status = await cast("ProcessWire", self._wire).exited(within)
+        if status is None:
+            self._silence.seconds += within
+        return status
+
+    async def listen(self, last_event_id: str | None = None) -> int:
+        return await self._wire.listen(last_event_id)
+
+    async def cut(self, exchange: int = 0) -> None:
+        await self._wire.cut(exchange)
+
+    async def finish(self) -> None:
+        await self._wire.finish()
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+
+class CountedStage:
+    """A stage whose every connection is counted."""
+
+    def __init__(self, stage: Stage, silence: Silence) -> None:
+        self._stage = stage
+        self._silence = silence
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage, name)
+
+    @property
+    def binding(self) -> Binding:
+        return self._stage.binding
+
+    @property
+    def target(self) -> str:
+        return self._stage.target
+
+    @property
+    def keeps(self) -> bool:
+        return self._stage.keeps
+
+    def now(self) -> float:
+        return self._stage.now()
+
+    async def pause(self, seconds: float) -> None:
+        self._silence.seconds += seconds
+        await self._stage.pause(seconds)
+
+    async def connect(self, revision: Revision, *, log: Log, **options: Any) -> Wire:
+        return CountedWire(await self._stage.connect(revision, log=log, **options), self._silence)
+
+    async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> Kept | None:
+        found = await self._stage.kept(revision, said, log, wait=wait)
+        if found is None:
+            return None
+        return structs.replace(found, wire=CountedWire(found.wire, self._silence))
+
+    def keep(self, revision: Revision, said: str, kept: Kept) -> None:
+        assert isinstance(kept.wire, CountedWire)
+        own = kept.wire._wire
+        self._stage.keep(revision, said, structs.replace(kept, wire=own))
