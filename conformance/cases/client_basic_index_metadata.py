@@ -21,9 +21,9 @@ from conformance.kit.client_steps import (
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import Kind, Message, result
 from conformance.kit.model import (
+    EVERY,
     MODERN,
     MUST,
-    OF_CLIENTS,
     SHOULD,
     STREAMABLE,
     Binding,
@@ -75,7 +75,7 @@ async def takes_batches(talk: ClientTalk) -> None:
     MUST,
     "batching/client-takes-responses",
     BATCHES,
-    bindings=OF_CLIENTS - {Binding.HTTP},
+    bindings=EVERY - {Binding.HTTP},
     scenario="script",
     context=script(together(call(arguments={"text": "a"}), call(arguments={"text": "b"}))),
     needs=SCRIPT,

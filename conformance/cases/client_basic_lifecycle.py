@@ -16,7 +16,7 @@ from conformance.kit.client_steps import (
 )
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Message
-from conformance.kit.model import LEGACY, MUST, OF_CLIENTS, SHOULD, STDIO, Binding, Page
+from conformance.kit.model import EVERY, LEGACY, MUST, SHOULD, STDIO, Binding, Page
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, REVISIONS, Span
 
@@ -251,7 +251,7 @@ async def initialize_refused(talk: ClientTalk) -> None:
     SHOULD,
     "timeouts/client-initialize-times-out",
     LEGACY,
-    bindings=OF_CLIENTS - {Binding.SSE},
+    bindings=EVERY - {Binding.SSE},
     scenario="script",
     context=script(listing(), timeout=1.0),
     needs=SCRIPT,

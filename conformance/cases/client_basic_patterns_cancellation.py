@@ -5,7 +5,7 @@ from conformance.kit.client_steps import SCRIPT, call, pause, script, texts
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import Kind, Message
 from conformance.kit.model import ALL, LEGACY, MAY, MODERN, MUST, SHOULD, STREAMABLE, Binding, Page
-from conformance.kit.model import OF_CLIENTS as EVERYWHERE
+from conformance.kit.model import EVERY as EVERYWHERE
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 

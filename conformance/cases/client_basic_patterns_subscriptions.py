@@ -8,10 +8,10 @@ from conformance.kit.client_steps import SCRIPT, listen, listing, pause, script,
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import Message, result
 from conformance.kit.model import (
+    EVERY,
     MAY,
     MODERN,
     MUST,
-    OF_CLIENTS,
     SHOULD,
     STDIO,
     STREAMABLE,
@@ -27,7 +27,7 @@ LISTEN = "subscriptions/listen"
 TOOLS = "notifications/tools/list_changed"
 PROMPTS = "notifications/prompts/list_changed"
 UPDATED = "notifications/resources/updated"
-SHARED = OF_CLIENTS - {Binding.HTTP}
+SHARED = EVERY - {Binding.HTTP}
 
 
 async def _change(link: ClientLink, stream: Message, method: str, **params: Any) -> None:

@@ -3,7 +3,7 @@
 from conformance.kit.client_steps import SCRIPT, call, script
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import encode, result
-from conformance.kit.model import ALL, MUST, OF_CLIENTS, SHOULD, Binding, Page
+from conformance.kit.model import ALL, EVERY, MUST, SHOULD, Binding, Page
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 
@@ -34,7 +34,7 @@ async def writes_utf8(talk: ClientTalk) -> None:
     SHOULD,
     "messages/client-refuses-bad-utf-8",
     ALL,
-    bindings=OF_CLIENTS - {Binding.SSE},  # event streams are decoded with replacements, by HTML
+    bindings=EVERY - {Binding.SSE},  # event streams are decoded with replacements, by HTML
     scenario="script",
     context=script(call(timeout=2), call(timeout=10)),
     needs=SCRIPT,

@@ -29,11 +29,11 @@ from conformance.kit.messages import (
 )
 from conformance.kit.model import (
     ALL,
+    EVERY,
     LINES,
     MAY,
     MODERN,
     MUST,
-    OF_CLIENTS,
     SHOULD,
     STDIO,
     Binding,
@@ -52,7 +52,7 @@ STDERR = 1_500_000
 CALLS, PAD = 18, "a pipe holds less than all of these. " * 130
 """Calls that a pipe does not hold, in a context that an environment holds."""
 WRITTEN = 2_000_000
-SHARED = OF_CLIENTS - {Binding.HTTP, Binding.SSE}
+SHARED = EVERY - {Binding.HTTP, Binding.SSE}
 
 
 # Framing

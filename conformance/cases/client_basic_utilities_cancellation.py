@@ -2,7 +2,7 @@
 
 from conformance.kit.client_steps import SCRIPT, listing, script
 from conformance.kit.client_talk import ClientTalk
-from conformance.kit.model import LEGACY, MUST, OF_CLIENTS, Binding, Page
+from conformance.kit.model import EVERY, LEGACY, MUST, Binding, Page
 from conformance.kit.verdicts import check
 
 page = Page("basic/utilities/cancellation")
@@ -12,7 +12,7 @@ page = Page("basic/utilities/cancellation")
     MUST,
     "behavior-requirements/client-initialize",
     LEGACY,
-    bindings=OF_CLIENTS - {Binding.SSE},
+    bindings=EVERY - {Binding.SSE},
     scenario="script",
     context=script(listing(), timeout=0.5),
     needs=SCRIPT,

@@ -96,8 +96,9 @@ def client(
     as the official suite has it, and MCP_CONFORMANCE_TRANSPORT and MCP_CONFORMANCE_ADDRESS. The
     transport is http unless --transport says otherwise.
 
-    conformance.everything.client:main is the reference client of mcpcore; with --transport core it
-    is the client's half of the sans-IO engine, on virtual time.
+    conformance.everything.client:main is the reference client of mcpcore; with --transport memory
+    it is met in this process, with --transport core it is the client's half of the sans-IO engine,
+    on virtual time.
 
     \b
     Examples:

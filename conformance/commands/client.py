@@ -1,5 +1,6 @@
 """``mcpcore conformance client``."""
 
+import logging
 import os
 import shlex
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from transports.commands.target import fitted
 from transports.targets import BadTarget, StdioTarget
 
 OURS = "conformance.everything.client:main"
-"""Our reference client: over every transport, and on the core."""
+"""Our reference client: over every transport, in memory, and on the core."""
 
 
 def check_client(words: Sequence[str], options: Options, choice: Choice) -> int:
@@ -27,7 +28,7 @@ def check_client(words: Sequence[str], options: Options, choice: Choice) -> int:
     choice.check_traces()
     choice.check_files()
     reports, expected = choice.wanted(), choice.expected(Side.CLIENT)
-    possible = MEETING if command.core is None else (*MEETING, Binding.CORE)
+    possible = (*MEETING, *command.here)
     bindings = choice.bindings(possible) or [Binding.HTTP]
     for binding in bindings:
         if binding not in possible:
@@ -44,13 +45,15 @@ def check_client(words: Sequence[str], options: Options, choice: Choice) -> int:
 
 
 def _ours(options: Options) -> Command:
-    from conformance.subjects.core_client import CoreClient
+    from conformance.subjects.clients import HERE
 
     given = {"--env": options.env, "--cwd": options.cwd, "--": options.command}
     for name, value in given.items():
         if value not in (None, ()):
             raise Failure(f"{name} does nothing for {OURS}", Exit.USAGE)
-    return Command(EVERYTHING_CLIENT, core=CoreClient)
+    # what the client of this process warns of is nothing of the run's own
+    logging.getLogger("mcpcore").addHandler(logging.NullHandler())
+    return Command(EVERYTHING_CLIENT, here=HERE)
 
 
 def _started(words: Sequence[str], options: Options, secrets: list[str]) -> Command:

@@ -13,6 +13,7 @@ from conformance.kit.client_wire import Host, HostSettings
 from conformance.kit.hosts.core import CoreHost, CoreRun, MakeClient
 from conformance.kit.hosts.http import HttpHost
 from conformance.kit.hosts.lines import TcpHost, UnixHost
+from conformance.kit.hosts.memory import InMemory, MemoryHost, MemoryRun
 from conformance.kit.hosts.sse import SseHost
 from conformance.kit.hosts.stdio import StdioHost
 from conformance.kit.hosts.ws import WsHost
@@ -21,8 +22,8 @@ from conformance.kit.play import fails_itself
 from conformance.kit.verdicts import MISMADE, Broken, Ended, Inconclusive, NotApplicable
 from mcpcore.spec.revisions import Revision
 
-Tested = Sequence[str] | MakeClient
-"""A client under test: a command, or what makes one that is met on the core."""
+Tested = Sequence[str] | InMemory | MakeClient
+"""A client under test: a command, one of this process, or what makes one for the core."""
 HOSTS: Mapping[Binding, Callable[[HostSettings], Any]] = {
     Binding.HTTP: HttpHost,
     Binding.SSE: SseHost,
@@ -255,11 +256,17 @@ async def play_client(
         return result
     timing = timing or ClientTiming()
     settings = HostSettings(patience=timing.answer)
-    made = CoreHost(settings) if callable(client) else HOSTS[binding](settings)
+    made: Any
+    if isinstance(client, InMemory):
+        made = MemoryHost(settings)
+    else:
+        made = CoreHost(settings) if callable(client) else HOSTS[binding](settings)
     async with made:
         host: Host = made if between is None else between.host(made)
         process: Launched
-        if callable(client):
+        if isinstance(client, InMemory):
+            process = MemoryRun(client, made, revision)
+        elif callable(client):
             process = CoreRun(client, made, revision)
         else:
             process = ClientProcess(client, host, revision, env=env, cwd=cwd)

@@ -54,7 +54,7 @@ class Binding(StrEnum):
     TCP = "tcp"
     UNIX = "unix"
     MEMORY = "memory"
-    """A server object of this process."""
+    """A server or client object of this process."""
     CORE = "core"
     """The sans-IO core of this project, on virtual time."""
 
@@ -71,8 +71,6 @@ WEBSOCKET = frozenset({Binding.WS})
 LEGACY_SSE = frozenset({Binding.SSE})
 LINES = frozenset({Binding.STDIO, Binding.TCP, Binding.UNIX, Binding.MEMORY, Binding.CORE})
 """Bindings that separate messages by newlines."""
-OF_CLIENTS = EVERY - {Binding.MEMORY}
-"""Bindings over which a client is met: those of programs, and the core in this process."""
 ONE_CHANNEL = EVERY - {Binding.HTTP}
 """Bindings on which all messages of a conversation share one ordered channel to the client."""
 
@@ -252,7 +250,7 @@ class Page:
         expects: str,
         scenario: str = "tools_call",
         context: dict[str, Any] | None = None,
-        bindings: Iterable[Binding] = OF_CLIENTS,
+        bindings: Iterable[Binding] = EVERY,
         needs: tuple[str, ...] = (),
         bare: bool = False,
     ) -> Callable[[ClientPlay], ClientPlay]:
@@ -265,7 +263,7 @@ class Page:
                 strength=strength,
                 revisions=revisions,
                 side=Side.CLIENT,
-                bindings=frozenset(bindings) & OF_CLIENTS,
+                bindings=frozenset(bindings),
                 needs=needs,
                 bare=bare,
                 expects=expects,

@@ -15,7 +15,6 @@ from conformance.kit.client_play import (
     play_client,
 )
 from conformance.kit.client_talk import ClientTiming
-from conformance.kit.hosts.core import MakeClient
 from conformance.kit.model import Binding, Case, Result, Side
 from conformance.run.followers import Followers
 from conformance.run.hints import hint_of_client
@@ -36,7 +35,7 @@ from mcpcore.spec.revisions import Revision
 Look = Callable[[], Awaitable[None]]
 MEETING = tuple(HOSTS)
 """The bindings over which the kit can meet a program."""
-THE_CORE = "the sans-IO core"
+HERE = {Binding.CORE: "the sans-IO core", Binding.MEMORY: "the client of this process"}
 """What is tested there, for reports."""
 STARTS = 4
 """Answers that a client may take to show itself, and to end."""
@@ -49,8 +48,8 @@ class Command(Struct, frozen=True):
     env: Mapping[str, str] | None = None
     """Its whole environment; None: ours."""
     cwd: str | None = None
-    core: MakeClient | None = None
-    """Makes what is met on the core, if there is such a thing."""
+    here: Mapping[Binding, Tested] = {}
+    """What is met in this process, where there is such a thing."""
 
     @property
     def shown(self) -> str:
@@ -59,17 +58,14 @@ class Command(Struct, frozen=True):
 
     def over(self, binding: Binding) -> Tested:
         """What is tested over a binding."""
-        if binding is not Binding.CORE:
-            return self.words
-        assert self.core is not None
-        return self.core
+        return self.here.get(binding, self.words)
 
 
 def prepare_client(
     command: Command, bindings: Sequence[Binding], cases: Sequence[Case], settings: Settings
 ) -> Run:
     """Plan a run."""
-    targets = {each: THE_CORE if each is Binding.CORE else command.shown for each in bindings}
+    targets = {each: HERE.get(each, command.shown) for each in bindings}
     units = [
         unit
         for unit in plan(cases, Side.CLIENT, bindings, settings.revisions)

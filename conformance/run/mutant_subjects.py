@@ -21,7 +21,7 @@ from conformance.run.clients import consider_client
 from conformance.run.plan import Settings, Unit
 from conformance.run.servers import CannotRun, consider, look_at_server, play_server
 from conformance.run.stages import EVERYTHING_CLIENT, everything, written
-from conformance.subjects.core_client import CoreClient
+from conformance.subjects.clients import HERE
 from mcpcore.spec.revisions import Revision
 
 GUARDED = "basic/authorization"
@@ -187,7 +187,7 @@ class MutantClients:
 
 def _our_client(binding: Binding) -> Tested:
     """Our reference client, where it is met."""
-    return CoreClient if binding is Binding.CORE else EVERYTHING_CLIENT
+    return HERE.get(binding, EVERYTHING_CLIENT)
 
 
 def _not_run(unit: Unit, error: CannotRun) -> Result:

@@ -13,8 +13,7 @@ from conformance.run.plan import Settings, Unit
 from conformance.run.run import at_once
 from mcpcore.spec.revisions import Revision
 
-FIRST_CHOICE = (
-    Binding.MEMORY,
+PROGRAMS = (
     Binding.HTTP,
     Binding.STDIO,
     Binding.WS,
@@ -23,7 +22,8 @@ FIRST_CHOICE = (
     Binding.UNIX,
     Binding.CORE,
 )
-"""Where a mutant is shown if it does not say: what costs least first."""
+FIRST_CHOICE = {Side.SERVER: (Binding.MEMORY, *PROGRAMS), Side.CLIENT: PROGRAMS}
+"""Where a mutant is shown if it does not say; of servers, what costs least comes first."""
 NOTICED = {
     Strength.MUST: Verdict.FAILED,
     Strength.SHOULD: Verdict.WEAK,
@@ -127,11 +127,11 @@ async def try_mutants(
     settings: Settings,
     told: Callable[[int, int], None] = lambda _done, _total: None,
     *,
-    choice: Sequence[Binding] = FIRST_CHOICE,
+    choice: Sequence[Binding] = (),
 ) -> Trial:
     """Play each case against its mutants and against ours; ``told`` how many are done.
 
-    ``choice``: where those are shown that do not say, the first that a case is about.
+    ``choice``: where those are shown that do not say, in the place of FIRST_CHOICE.
     """
     trial = Trial(cases, settings)
     by_id = {case.id: case for case in cases}
@@ -139,7 +139,7 @@ async def try_mutants(
     for mutant in mutants:
         for name in mutant.kills:
             if (case := by_id.get(name)) is not None:
-                units = _units(case, mutant, settings, choice)
+                units = _units(case, mutant, settings, choice or FIRST_CHOICE[case.side])
                 jobs += [_Job(unit, mutant) for unit in units]
                 if not units and not settings.named:
                     trial.problems.append(f"{mutant.id} is shown where {case.id} is not played")

@@ -25,7 +25,7 @@ from conformance.run.run import Listener, Run
 from conformance.run.servers import prepare, run_server
 from conformance.run.stages import EVERYTHING_CLIENT, Subject, everything
 from conformance.run.transcript import records_of
-from conformance.subjects.core_client import CoreClient
+from conformance.subjects.clients import HERE
 from conformance.trace.check import check as check_trace
 from conformance.trace.reading import parse
 from mcpcore.spec.revisions import REVISIONS, Revision
@@ -79,7 +79,7 @@ async def server_report(
 async def client_report(binding: Binding, revisions: Sequence[Revision] = REVISIONS) -> Report:
     """Play all cases against our client over a binding."""
     settings = Settings(revisions=tuple(revisions), jobs=SETTINGS.jobs, timeout=SETTINGS.timeout)
-    command = Command(EVERYTHING_CLIENT, core=CoreClient)
+    command = Command(EVERYTHING_CLIENT, here=HERE)
     run = prepare_client(command, [binding], all_cases(), settings)
     await run_client(run, command, Listener())
     return _kept(run, f"client-{binding}", revisions)

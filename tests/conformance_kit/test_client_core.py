@@ -302,7 +302,6 @@ def test_the_command_checks_the_core() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--transport", "memory", CORE[-1]), "cannot be met over memory; there are"),
         (("--transport", "core", "--", "x"), "cannot be met over core; there are"),
         ((*CORE, "--cwd", "/"), "--cwd does nothing for conformance.everything.client:main"),
         ((*CORE, "--", "x"), "-- does nothing for conformance.everything.client:main"),

@@ -360,7 +360,7 @@ async def _play(talk: ClientTalk) -> None:
     [
         (case(_play, revisions=MODERN), Binding.HTTP, OLD, None, "not one of 2025-11-25"),
         (case(_play, bindings=STREAMABLE), Binding.STDIO, OLD, None, "not about stdio"),
-        (case(_play), Binding.MEMORY, OLD, None, "not about memory"),
+        (case(_play, bindings=STREAMABLE), Binding.MEMORY, OLD, None, "not about memory"),
         (case(_play), Binding.SSE, NEW, None, "2026-07-28 has no HTTP+SSE"),
         (case(_play), Binding.HTTP, NEW, features(), "does not speak 2026-07-28"),
         (case(_play, needs=("roots",)), Binding.HTTP, OLD, features(), "does not declare roots"),

@@ -62,7 +62,9 @@ def test_our_server_by_a_kit_on_trio(binding: Binding) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("binding", [each for each in HOSTS if each not in SOCKETS])
+@pytest.mark.parametrize(
+    "binding", [*(each for each in HOSTS if each not in SOCKETS), Binding.MEMORY]
+)
 def test_our_client(binding: Binding) -> None:
     report = anyio.run(client_report, binding)
     check(report, Side.CLIENT, binding, REVISIONS)
