@@ -61,7 +61,8 @@ git -C sdk/2.x worktree add ../1.x {older}
 make peers SOURCES=sdk
 ```
 
-That takes about 530 seconds of the processor; a run says at its end what it took.
+That takes about 550 seconds of the processor; a run says at its end what it took. On a busy machine
+more is late, and more is found that depends on timing.
 `python -m conformance.peers` has further options: `--write` writes this page, `--only NAME` chooses
 a program, `--programs N` and `--jobs N` say how many programs, and how many cases of each, run at a
 time, `--save DIR` keeps results and `--from DIR` takes them without another run.
