@@ -239,6 +239,8 @@ async def stops(talk: ClientTalk) -> None:
     told = await link.tell("elicitation/create", form, about=message)
     reason = "the kit wants to see it"
     await link.notify(CANCELLED, {"requestId": told.id, "reason": reason}, about=message)
+    # from here on it has read both, however busy it is
+    await link.ask("ping", about=message)
     await talk.advance(0.5)
     await link.ask("ping", about=message)
     answers = [each for each in link.seen if each.id == told.id]
