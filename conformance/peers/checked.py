@@ -139,19 +139,20 @@ def unchecked(
 def drafts(findings: Sequence[Finding], checked: Sequence[Checked]) -> Iterator[str]:
     """What nobody has read: the bytes, and an entry for checked.toml that lacks the fact."""
     for finding in findings:
-        alike: dict[tuple[Verdict, str, str], list[Sight]] = {}
+        alike: dict[tuple[Verdict, str, str], list[Reading]] = {}
         for each in readings(finding, checked):
             if each.known is None:
                 ends = dict.fromkeys((each.revisions[0], each.revisions[-1]))
                 saw = (each.sight.verdict, each.sight.detail, " to ".join(ends))
-                alike.setdefault(saw, []).append(each.sight)
-        for (verdict, detail, span), sights in alike.items():
-            lines = (f"{sights[0].peer}, {sights[0].revisions[0]}: {detail}", *sights[0].said)
+                alike.setdefault(saw, []).append(each)
+        for (verdict, detail, span), unread in alike.items():
+            sight, revision = unread[0].sight, unread[0].revisions[0]
+            lines = (f"{sight.peer}, {revision}: {detail}", *sight.said[revision])
             yield "".join(f"# {line}\n" for line in lines) + (
                 "[[finding]]\n"
                 f"cases = [{json.dumps(finding.case.id)}]\n"
                 f'verdict = "{verdict}"\n'
-                f"peers = {json.dumps([sight.peer for sight in sights])}\n"
+                f"peers = {json.dumps([each.sight.peer for each in unread])}\n"
                 f'revisions = "{span}"\n'
                 f"seen = {json.dumps(detail[:SHOWN], ensure_ascii=False)}\n"
                 'fact = ""\n\n'

@@ -31,9 +31,13 @@ class Sight(Struct):
     verdict: Verdict
     detail: str
     """Without what changes from run to run."""
-    revisions: list[str]
-    said: list[str]
-    """The bytes in the first of the revisions, oldest first."""
+    said: dict[str, list[str]]
+    """The bytes, oldest first, by revisions."""
+
+    @property
+    def revisions(self) -> list[str]:
+        """Names of the revisions."""
+        return [*self.said]
 
 
 class Finding(Struct):
@@ -65,10 +69,10 @@ def gather(results: Iterable[tuple[str, Result]]) -> list[Finding]:
         saw = (peer, result.verdict, normal(result.detail, result.revision))
         for sight in finding.sights:
             if (sight.peer, sight.verdict, sight.detail) == saw:
-                sight.revisions.append(result.revision)
+                sight.said[result.revision] = bytes_of(result)
                 break
         else:
-            finding.sights.append(Sight(*saw, [result.revision], bytes_of(result)))
+            finding.sights.append(Sight(*saw, {result.revision: bytes_of(result)}))
     return sorted(found.values(), key=lambda each: each.case.id)
 
 

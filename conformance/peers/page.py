@@ -87,8 +87,8 @@ class _Row(Struct):
     sometimes: bool
     places: dict[str, list[str]] = field(default_factory=dict)
     """Revisions, by names of peers."""
-    sights: list[Sight] = field(default_factory=list)
-    """One for each wording of the kit's."""
+    shown: list[tuple[Sight, str]] = field(default_factory=list)
+    """One sight, in one revision, for each wording of the kit's."""
 
 
 def page_of(
@@ -188,8 +188,8 @@ def _rows(finding: Finding, checked: Sequence[Checked]) -> Iterator[_Row]:
             about = (sight.verdict, known.fact, known.whose, known.sometimes)
         row = rows.setdefault(about, _Row(finding.case, *about))
         row.places.setdefault(sight.peer, []).extend(each.revisions)
-        if not any(other.detail == sight.detail for other in row.sights):
-            row.sights.append(sight)
+        if all(other.detail != sight.detail for other, _ in row.shown):
+            row.shown.append((sight, each.revisions[0]))
     yield from rows.values()
 
 
@@ -218,11 +218,11 @@ def _bytes(rows: Sequence[_Row]) -> Iterator[str]:
         if row.case.id != last:
             last = row.case.id
             yield f"### {last}\n"
-        for sight in row.sights:
-            yield f"{sight.peer}, {sight.revisions[0]}, {sight.verdict}:\n"
+        for sight, revision in row.shown:
+            yield f"{sight.peer}, {revision}, {sight.verdict}:\n"
             yield "````text"
             yield f"the kit: {_short(sight.detail)}"
-            yield from sight.said
+            yield from sight.said[revision]
             yield "````\n"
 
 

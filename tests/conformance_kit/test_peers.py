@@ -99,11 +99,15 @@ def test_a_verdict_or_words_that_differ_are_kept_apart_with_bytes_of_their_own()
         ("a", Verdict.FAILED, "otherwise", ["2026-07-28"]),
         ("b", Verdict.FAILED, "it is failed", [NEW]),
     ]
+    asked, told = (
+        '0.000 to the server: {"jsonrpc":"2.0","id":1,"method":"tools/list"}',
+        '0.250 to the client: {"jsonrpc":"2.0","id":"1","result":{}}',
+    )
     assert [each.said for each in finding.sights] == [
-        ['0.000 to the server: {"jsonrpc":"2.0","id":1,"method":"tools/list"}'],
-        ['0.250 to the client: {"jsonrpc":"2.0","id":"1","result":{}}'],
-        [],
-        [],
+        {OLDEST: [asked]},
+        {OLD: [told], NEW: [asked]},
+        {"2026-07-28": []},
+        {NEW: []},
     ]
     assert finding.worst() == {"a": Verdict.FAILED, "b": Verdict.FAILED}
 
@@ -346,6 +350,21 @@ def test_the_page_tells_failed_weak_and_inconclusive_apart() -> None:
     assert "part/one" not in unclear
     assert wire.count("### basic/test/part/") == 2
     assert wire.count("the kit: it is") == 3, "one for each of what the kit says"
+
+
+def test_the_page_has_the_bytes_of_the_revision_that_a_fact_is_about() -> None:
+    name = PEERS[0].name
+    results = [
+        (name, result(a_case(), Verdict.FAILED, ASKED, revision=OLD)),
+        (name, result(a_case(), Verdict.FAILED, TOLD, revision=NEW)),
+    ]
+    known = [
+        read(peers=(name,), revisions=OLD, fact="It asks."),
+        read(peers=(name,), revisions=NEW, fact="It tells."),
+    ]
+    _, page = pages(results, *known)
+    assert f"{name}, {OLD}, failed:\n\n````text\nthe kit: it is failed\n0.000 to the server" in page
+    assert f"{name}, {NEW}, failed:\n\n````text\nthe kit: it is failed\n0.250 to the client" in page
 
 
 @pytest.mark.parametrize("sometimes", [True, False])
