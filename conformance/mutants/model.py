@@ -33,7 +33,7 @@ class Mutant(Struct, frozen=True, kw_only=True):
     revisions: Span = ALL
     """Those in which it is something broken, and the cases that it kills are there to notice."""
     binding: Binding | None = None
-    """By default the first of memory, HTTP, stdio, WebSocket, SSE that the case has."""
+    """By default the first of memory (servers), HTTP, stdio, WebSocket, SSE that the case has."""
 
 
 class Table:
