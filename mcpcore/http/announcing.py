@@ -1,14 +1,16 @@
 """What a server with a store tells everybody, the clients of all other workers included."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from mcpcore.engine.events import Key
-from mcpcore.http.forwarding import LOG, Letters
+from mcpcore.http.forwarding import LOG, MOST_NOTES, Letters
 from mcpcore.http.server import HttpServer
+from mcpcore.http.sessions import Session
 from mcpcore.http.steps import Steps
 from mcpcore.http.storing import (
     Announced,
@@ -152,9 +154,10 @@ class Announcing(HttpServer):
         """Tell a session that has become known here what was announced since it last was.
 
         Whoever knew it before wrote down that it was in use about every ``session_touch`` seconds.
-        What was told here while the store was asked for the session may be there too late.
+        What was told here while the store was asked for the session may be there too late.  What
+        comes until the store has answered is told behind that, in its order.
         """
-        waiting = self._letters.announced()
+        view.behind = deque(self._letters.announced(), maxlen=MOST_NOTES)
         settings = self.settings
         since = record.created
         if record.used is not None:
@@ -164,7 +167,9 @@ class Announcing(HttpServer):
         def tell(notes: Sequence[bytes] | None) -> bool:
             known = self._view(view.id) is view
             if known and notes is not None:
-                for note in (*map(_decode_announced, notes), *waiting):
+                behind, view.behind = view.behind or (), None
+                told = (*map(_decode_announced, notes), *behind)
+                for note in {note.once: note for note in told}.values():
                     self._announce(note, view)
             return known
 
@@ -172,6 +177,10 @@ class Announcing(HttpServer):
 
     def _announce(self, note: Announced, view: View | None = None) -> bool:
         """Tell the clients that are known here, or one; a session hears it once, whoever tells."""
+        if view is None:
+            for each in self._all_views():
+                if each.behind is not None:
+                    each.behind.append(note)
         self._collect()
         self._announcing = note.once
         meta = note.meta or None
@@ -189,6 +198,12 @@ class Announcing(HttpServer):
         finally:
             self._collect()
             self._announcing = None
+
+    def _chosen(self, session: str | None) -> Iterable[Session]:
+        chosen = super()._chosen(session)
+        if session is not None:
+            return chosen
+        return [each for each in chosen if not isinstance(each, View) or each.behind is None]
 
     # In, from other workers
 

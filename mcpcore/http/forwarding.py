@@ -21,7 +21,7 @@ from mcpcore.wire.message import Frame, Message
 
 LOG = "notifications/message"
 WORKER = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MOST = 1000
+MOST_NOTES = 1000
 """So many notes wait for the store at most, and so many announcements are remembered."""
 _OURS = re.compile(rf"({WORKER.pattern}\.[0-9a-f]{{8}}\.)[0-9]{{1,15}}")
 
@@ -127,7 +127,7 @@ class Letters:
     def post(self, note: Note) -> None:
         """Let all others have a note.  If too many wait, the oldest of them is given up."""
         self._notes.append(note)
-        if len(self._notes) > self._open + _MOST:
+        if len(self._notes) > self._open + MOST_NOTES:
             del self._notes[self._open]
         self.again()
 
@@ -163,7 +163,7 @@ class Letters:
         if name in self._heard:
             return False
         self._heard[name] = None
-        if len(self._heard) > _MOST:
+        if len(self._heard) > MOST_NOTES:
             self._heard.popitem(last=False)
         return True
 

@@ -4,6 +4,7 @@ Several workers may have a view of one session at the same time.  The record in 
 counts; a view learns of changes by notes and, where it may be behind, by loading the record anew.
 """
 
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -21,6 +22,7 @@ from mcpcore.http.sessions import Session
 from mcpcore.http.shares import Share
 from mcpcore.http.steps import Steps, ignore
 from mcpcore.http.storing import (
+    Announced,
     HangUp,
     Note,
     Post,
@@ -64,6 +66,7 @@ class View(Session):
         "_saving",
         "_written",
         "base",
+        "behind",
         "followers",
         "outlet",
         "over",
@@ -95,6 +98,9 @@ class View(Session):
         """The store was told from here that the session is used for more than a handshake."""
         self.base: SessionRecord | None = None
         """The record as it was last known to be in the store."""
+        self.behind: deque[Announced] | None = None
+        """What everybody was told since it became known here, while it is not known what everybody
+        was told before."""
         self.over = False
         self.writers: dict[Route, Writer] = {}
         """The streams of requests that this worker runs, by the exchange that brought them."""

@@ -200,6 +200,53 @@ def test_the_store_is_asked_until_it_says_what_was_missed() -> None:
     assert len(other.asked(Announcements)) == asked
 
 
+def test_what_is_said_before_it_is_known_what_was_missed_comes_behind_that() -> None:
+    one, other, third = party("a", "b", "c")
+    session, another = one.session(), other.session()
+    one.worker.store.leave("a")
+    third.server.notify("notifications/missed")
+    third.pump()
+    other.failing("Announcements")
+    stream = other.replies[other.listen(session)]
+    beside = other.replies[other.listen(another)]
+    for here, name in ((other, "1"), (third, "2"), (other, "3")):
+        here.server.notify(f"notifications/{name}")
+        here.pump()
+        other.pump()
+    assert shown(beside) == ["missed", "1", "2", "3"]
+    assert shown(stream) == []
+    other.failing()
+    other.pass_time(2)
+    assert shown(stream) == ["missed", "1", "2", "3"]
+    other.server.notify("notifications/4")
+    other.pump()
+    assert shown(stream) == ["missed", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(("most", "said"), [(1000, ["1", "2", "3"]), (2, ["2", "3"])])
+def test_what_is_said_after_the_store_was_asked_what_was_missed_comes_behind_that(
+    most: int, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcpcore.http.announcing.MOST_NOTES", most)
+    one, other, third = party("a", "b", "c")
+    session = one.session()
+    one.worker.store.leave("a")
+    third.server.notify("notifications/missed")
+    third.pump()
+    other.slow = True
+    stream = other.replies[other.listen(session)]
+    other.step()
+    assert "Announcements" in other.waiting()
+    other.worker.carry_out(100, EPOCH + other.now)  # and the answer is on its way
+    for name in ("1", "2", "3"):
+        third.server.notify(f"notifications/{name}")
+        third.pump()
+        other.mail()
+    other.slow = False
+    other.pump()
+    assert shown(stream) == ["missed", *said]
+
+
 def test_what_is_on_its_way_to_the_store_is_said_to_a_session_that_becomes_known() -> None:
     one, other = party("a", "b")
     session = one.session()
@@ -214,7 +261,7 @@ def test_what_is_on_its_way_to_the_store_is_said_to_a_session_that_becomes_known
     assert "Announcements" in other.waiting()
     other.slow = False
     other.pump()
-    assert sorted(shown(other.replies[route])) == ["1", "2"]
+    assert shown(other.replies[route]) == ["1", "2"]
 
 
 def test_nobody_asks_for_a_session_that_is_gone() -> None:
