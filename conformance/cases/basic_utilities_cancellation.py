@@ -2,7 +2,7 @@
 
 from conformance.cases.basic_patterns_cancellation import CANCELLED, cancel
 from conformance.kit.answering import Answering
-from conformance.kit.asking import QUESTIONS
+from conformance.kit.asking import listen_too, questioned
 from conformance.kit.messages import Kind, result
 from conformance.kit.model import LEGACY, ONE_CHANNEL, SHOULD, Page
 from conformance.kit.probes import fence
@@ -41,8 +41,9 @@ async def while_asking(talk: ServerTalk) -> None:
     """A call that is cancelled while it waits for the client ends there."""
     which = await asker(talk, "question", "test_sampling")
     link = await talk.open(answering=unanswering())
+    await listen_too(link)
     sent = await link.send(which.method, which.params)
-    question = await link.expect(lambda each: each.method in QUESTIONS)
+    question = await questioned(link)
     await cancel(link, sent)
     await fence(link)
     late = Answering().result(question)

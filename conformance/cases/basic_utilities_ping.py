@@ -1,7 +1,7 @@
 """Cases of the page basic/utilities/ping."""
 
 from conformance.cases.basic_patterns_cancellation import cancel, waiting
-from conformance.kit.asking import QUESTIONS
+from conformance.kit.asking import listen_too, questioned
 from conformance.kit.model import LEGACY, MUST, SHOULD, Page
 from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
@@ -69,8 +69,9 @@ async def while_asking(talk: ServerTalk) -> None:
     """A ping is answered while the server waits for an answer of the client."""
     which = await asker(talk, "question", "test_sampling")
     link = await talk.open(answering=unanswering())
+    await listen_too(link)
     sent = await link.send(which.method, which.params)
-    await link.expect(lambda each: each.method in QUESTIONS)
+    await questioned(link)
     _empty(await link.request("ping"))
     await cancel(link, sent)
 

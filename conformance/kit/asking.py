@@ -11,7 +11,7 @@ from conformance.kit.link import Link
 from conformance.kit.messages import Kind, Message
 from conformance.kit.model import Binding
 from conformance.kit.reply import Reply, Sent
-from conformance.kit.verdicts import Broken, NotApplicable, check
+from conformance.kit.verdicts import Broken, Inconclusive, NotApplicable, check
 
 if TYPE_CHECKING:
     from conformance.kit.talk import ServerTalk
@@ -100,6 +100,15 @@ async def listen_too(link: Link) -> None:
     if link.wire.binding is Binding.HTTP:
         await link.listen()
     await at_rest(link)
+
+
+async def questioned(link: Link) -> Message:
+    """Wait for what the server wants to know; raises Inconclusive where it asks nothing."""
+    message = await link.wait_for(lambda each: each.method in QUESTIONS)
+    if message is None:
+        why = f": the connection is gone ({link.gone.reason})" if link.gone else ""
+        raise Inconclusive(f"the call did not ask its client this time{why}")
+    return message
 
 
 async def at_rest(link: Link) -> int:

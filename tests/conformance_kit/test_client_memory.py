@@ -50,7 +50,9 @@ def units() -> list[tuple[Case, Revision]]:
     return [(each, one) for each in found for one in (OLD, NEW) if each.holds_in(one)]
 
 
-@pytest.mark.parametrize(("case", "revision"), units(), ids=str)
+@pytest.mark.parametrize(
+    ("case", "revision"), units(), ids=lambda each: each.id if isinstance(each, Case) else str(each)
+)
 async def test_our_client_passes(case: Case, revision: Revision) -> None:
     result = await play_client(case, MEMORY_CLIENT, Binding.MEMORY, revision, timing=TIMING)
     assert (result.verdict, result.detail) == (Verdict.PASSED, "")
