@@ -32,7 +32,7 @@ from tests.http.support import META, MODERN, Bench, make_server, request
 ROOT = Path(__file__).parents[2]
 LINES = 100_000
 """Inputs of the decoder of messages."""
-CONVERSATIONS = {"peer_server": 4_000, "peer_client": 4_000, "http_server": 6_000}
+CONVERSATIONS = {"peer_server": 3_600, "peer_client": 3_600, "http_server": 5_200}
 """Inputs of targets that hold conversations, each of several messages."""
 MESSAGES = 100_000
 """That those have at least in all."""
