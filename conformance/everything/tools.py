@@ -132,9 +132,9 @@ async def test_wait(context: Context, seconds: float, label: str = "") -> str:  
 
 
 @server.tool
-def test_cancelled_count(label: str | None = None) -> int:  # noqa: PT028
+def test_cancelled_count(label: str | None = None) -> str:  # noqa: PT028
     """Says how many waits were cancelled, all of them or those with a label."""
-    return _Count.cancelled.total() if label is None else _Count.cancelled[label]
+    return str(_Count.cancelled.total() if label is None else _Count.cancelled[label])
 
 
 @server.tool
