@@ -103,11 +103,15 @@ async def listen_too(link: Link) -> None:
 
 
 async def questioned(link: Link) -> Message:
-    """Wait for what the server wants to know; raises Inconclusive where it asks nothing."""
+    """Wait for what the server wants to know; raises Inconclusive where it asks nothing.
+
+    Raises Broken where it has gone in the place of asking.
+    """
     message = await link.wait_for(lambda each: each.method in QUESTIONS)
+    if message is None and link.gone is not None:
+        raise Broken(f"the connection is gone ({link.gone.reason}), and nothing was asked")
     if message is None:
-        why = f": the connection is gone ({link.gone.reason})" if link.gone else ""
-        raise Inconclusive(f"the call did not ask its client this time{why}")
+        raise Inconclusive("the call did not ask its client this time")
     return message
 
 
