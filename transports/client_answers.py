@@ -152,7 +152,8 @@ async def answer_questions(
             for key, question in questions.items():
                 group.start_soon(work, key, question)
     except BaseExceptionGroup as failures:
-        raise _first(failures) from None
+        first = _first(failures)
+        raise first from first.__cause__
     return {key: answers[key] for key in questions}
 
 

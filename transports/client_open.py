@@ -257,7 +257,7 @@ class Opening:
                 raise
             failure = failure or KeyboardInterrupt()  # trio raises it in any of the tasks
         if failure is not None:
-            raise failure from None
+            raise failure from failure.__cause__
         if interrupted is None or cancelled:
             return swallowed if cancelled else None
         if not swallowed:

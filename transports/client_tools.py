@@ -126,7 +126,8 @@ class ToolBook:
                 return False
             _put(self._headers, tool.name, mirrored, self._limit)
         _put(self._known, tool.name, None, self._limit)
-        self._checks.pop(tool.name, None)
+        if tool.output_schema is UNSET or tool.output_schema != self._outputs.get(tool.name):
+            self._checks.pop(tool.name, None)
         if self._repeatable is not None:
             self._repeatable.discard(tool.name)
             if is_repeatable(tool) and len(self._repeatable) < self._limit:

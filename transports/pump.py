@@ -169,7 +169,8 @@ class Connection(Link):
             self._crashed = self.abandoned = True
             if len(group.exceptions) > 1:
                 raise
-            raise group.exceptions[0] from None
+            only = group.exceptions[0]
+            raise only from only.__cause__
         finally:
             try:
                 self._finish()

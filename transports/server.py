@@ -219,7 +219,7 @@ def ungrouped() -> Iterator[None]:
         only: BaseException = group
         while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
             only = only.exceptions[0]
-        raise only from None
+        raise only from only.__cause__
 
 
 def _listed(addresses: str | Sequence[str]) -> Sequence[str]:

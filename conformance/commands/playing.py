@@ -50,5 +50,5 @@ def play_out(
             error = only_one(group)
             if isinstance(error, CannotRun | CannotStart):
                 return Ended("not reached", str(error), reached=False)
-            raise error from None
+            raise error from error.__cause__
     return INTERRUPTED if interrupted else None

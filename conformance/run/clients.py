@@ -85,7 +85,8 @@ async def run_client(run: Run, command: Command, listener: Listener) -> None:
     try:
         await Clients(run, command, listener).run()
     except BaseExceptionGroup as group:
-        raise only_one(group) from None
+        only = only_one(group)
+        raise only from only.__cause__
     finally:
         run.seconds = monotonic() - started
         run.sort()

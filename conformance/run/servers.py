@@ -60,7 +60,8 @@ async def run_server(run: Run, subjects: Sequence[Subject], listener: Listener) 
             stages = {subject.binding: await subject.make(stack) for subject in subjects}
             await Servers(run, stages, listener).run()
     except BaseExceptionGroup as group:
-        raise only_one(group) from None
+        only = only_one(group)
+        raise only from only.__cause__
     finally:
         run.seconds = monotonic() - started
         run.sort()

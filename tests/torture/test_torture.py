@@ -39,6 +39,9 @@ FOUND = {
     "a callback that is cancelled, and the call is not": (
         *("memory 2026-07-28 asyncio", "user", "_elicited", "cancelled"),
     ),
+    "one of several callbacks at a time that is cancelled, and the call is not": (
+        *("features-http 2026-07-28 asyncio", "user", "callbacks.elicitation_url", "cancelled"),
+    ),
     "headers that are being made when somebody cancels that": (
         *("http 2026-07-28 asyncio", "user", "headers", "cancelled"),
     ),

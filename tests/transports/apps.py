@@ -110,7 +110,7 @@ class ToolServer(Recorder):
         if name == "fail":
             raise ZeroDivisionError("the application failed")
         if name == "break":
-            raise ConnectionResetError("not the connection of the link")
+            raise ConnectionResetError("not the connection of the link") from KeyError("its cause")
         if name == "hold":
             self.held.append(event.key)
             return

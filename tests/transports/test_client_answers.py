@@ -101,6 +101,20 @@ async def test_where_one_answer_fails_the_others_are_given_up() -> None:
     assert sorted(closed) == ["0", "2"]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+async def test_the_cause_of_a_failure_is_kept(count: int) -> None:
+    cause = OSError("the screen is off")
+
+    async def answer(params: ElicitParams) -> dict[str, Any]:
+        raise LookupError("no dialog") from cause
+
+    callbacks = Callbacks(elicitation=answer)
+    async with connect(asking(count), revision=MODERN, callbacks=callbacks) as client:
+        with pytest.raises(LookupError, match="no dialog") as failed:
+            await client.call_tool("sum_up")
+    assert failed.value.__cause__ is cause
+
+
 def test_at_least_one_callback_runs() -> None:
     with pytest.raises(ValueError, match="at_once must be at least 1"):
         Callbacks(at_once=0)

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
 from mcpcore.spec.types.tools import CallToolResult, Tool
@@ -263,6 +263,22 @@ def test_an_unknown_tool_is_worth_one_list_until_the_list_changes() -> None:
     never = ToolBook({}, strict=True, compile_schema=lambda schema: lambda value: [], look_up=False)
     never.outdated("notifications/tools/list_changed")
     assert not never.unknown("a", result)
+
+
+def test_a_schema_is_compiled_again_only_when_it_has_changed() -> None:
+    compiled: list[Any] = []
+
+    def compile_schema(schema: Any) -> Any:
+        compiled.append(schema)
+        return lambda value: []
+
+    book = ToolBook({}, strict=True, compile_schema=compile_schema)
+    result = CallToolResult(content=[], structured_content={})
+    first, second = {"type": "object"}, {"type": "object", "properties": {}}
+    for schema in (first, dict(first), second, UNSET, second):
+        book.learn([Tool(name="a", input_schema={}, output_schema=schema)])
+        book.check("a", result)
+    assert compiled == [first, second, second]
 
 
 def test_a_tool_that_turned_bad_is_forgotten() -> None:

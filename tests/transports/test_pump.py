@@ -256,20 +256,22 @@ async def test_close_tells_the_other_side() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "exception"), [("fail", ZeroDivisionError), ("break", ConnectionResetError)]
+    ("tool", "exception", "cause"),
+    [("fail", ZeroDivisionError, None), ("break", ConnectionResetError, "KeyError('its cause')")],
 )
 async def test_an_exception_of_the_application_comes_out_of_run(
-    tool: str, exception: type[Exception]
+    tool: str, exception: type[Exception], cause: str | None
 ) -> None:
     ours, theirs = await make_streams()
     app = ToolServer(make_server())
     link = StreamLink(app.peer, app, theirs)
     async with ours:
         await Lines(ours).send(call(1, tool))
-        with pytest.raises(exception):
+        with pytest.raises(exception) as raised:
             await link.run()
         await Lines(ours).end()
     assert app.ended
+    assert str(cause) == repr(raised.value.__cause__)
 
 
 async def test_cancelling_run_closes_the_stream() -> None:

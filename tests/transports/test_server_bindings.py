@@ -56,6 +56,18 @@ async def test_one_server_on_several_bindings(revision: str) -> None:
             pytest.fail("still there")
 
 
+async def test_what_the_caller_raises_comes_out_as_it_was() -> None:
+    """... in no group of exceptions, and with its cause."""
+    cause = OSError("there is no registry")
+
+    def announce(url: str) -> None:
+        raise LookupError(url) from cause
+
+    with anyio.fail_after(10), pytest.raises(LookupError, match="http:") as failed:
+        await serve(counter(), http="127.0.0.1:0", on_listening=announce)
+    assert failed.value.__cause__ is cause
+
+
 @pytest.mark.parametrize("binding", ["http", "ws"])
 async def test_stopping_lets_a_running_call_finish(binding: str) -> None:
     server = Server("s")
