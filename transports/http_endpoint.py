@@ -134,15 +134,20 @@ class HttpEndpoint:
     async def aclose(self) -> None:
         """End what runs in this event loop: requests may finish, for a bounded time.
 
-        Afterwards there is status 503.  Safe from any task, and more than once.
+        Afterwards there is status 503, also where nobody had come yet.  Safe from any task, and
+        more than once.
         """
-        running = self._running.get(current_loop())
-        if running is not None:
-            running.closing = True
-            async with anyio.create_task_group() as closing:
-                for link in (running.host, *running.links):
-                    closing.start_soon(link.aclose)
-            await running.ended.wait()
+        loop = current_loop()
+        running = self._running.get(loop)
+        if running is None:
+            running = self._make(loop, structs.replace(self.settings, store=None))
+            running.host.abandon()
+            running.ended.set()
+        running.closing = True
+        async with anyio.create_task_group() as closing:
+            for link in (running.host, *running.links):
+                closing.start_soon(link.aclose)
+        await running.ended.wait()
 
     @property
     def closing(self) -> bool:
@@ -150,14 +155,17 @@ class HttpEndpoint:
         running = self._running.get(current_loop())
         return running is not None and running.closing
 
-    async def serve_connection(self, make_link: LinkFactory, handshake: Handshake) -> None:
+    async def serve_connection(self, make_link: LinkFactory, handshake: Handshake) -> bool:
         """Serve a connection of another kind to its end; it ends with the endpoint at the latest.
 
-        It shares the tasks with the requests, and no sessions.
+        It shares the tasks with the requests, and no sessions.  False if the endpoint has been
+        closed meanwhile, so that nothing was served.
         """
         await self.prepare()
         self._host()
         running = self._running[current_loop()]
+        if running.closing:
+            return False
         of_store = running.runtime.settings
         await serve_connection(
             self._server,
@@ -168,6 +176,7 @@ class HttpEndpoint:
             tasks=running.tasks,
             trace=self.settings.trace,
         )
+        return True
 
     def reopen(self) -> None:
         """After :meth:`aclose`: let the next request start the endpoint again."""
@@ -180,19 +189,26 @@ class HttpEndpoint:
         loop = current_loop()
         running = self._running.get(loop)
         if running is None:
-            for other in [*self._running]:
-                if is_over(other) or self._running[other].ended.is_set():
-                    del self._running[other]
-            make_host = partial(HttpHost, settings=self.settings.http_link)
-            tasks: TaskHost | None = None
-            if self._server.capabilities().tasks is not UNSET:
-                tasks = TaskHost(self.settings.runtime.tasks)
-            host, runtime = assemble_http(
-                self._server, make_host, settings=self.settings, shared=shared, tasks=tasks
-            )
-            running = self._running[loop] = _Running(host, runtime, tasks)
+            running = self._make(loop, self.settings, shared)
             start_background(partial(self._run, loop, running), self._context.copy())
         return running.host
+
+    def _make(
+        self, loop: object, settings: ServeSettings, shared: StoreBinding | None = None
+    ) -> "_Running":
+        """What serves in an event loop, yet to be run."""
+        for other in [*self._running]:
+            if is_over(other) or self._running[other].ended.is_set():
+                del self._running[other]
+        make_host = partial(HttpHost, settings=settings.http_link)
+        tasks: TaskHost | None = None
+        if self._server.capabilities().tasks is not UNSET:
+            tasks = TaskHost(settings.runtime.tasks)
+        host, runtime = assemble_http(
+            self._server, make_host, settings=settings, shared=shared, tasks=tasks
+        )
+        running = self._running[loop] = _Running(host, runtime, tasks)
+        return running
 
     async def _run(self, loop: object, running: "_Running") -> None:
         try:

@@ -93,7 +93,8 @@ class AsgiWebSockets:
             link.trace = trace
             return link
 
-        await self._endpoint.serve_connection(make_link, handshake)
+        if not await self._endpoint.serve_connection(make_link, handshake):
+            await send({"type": "websocket.close", "code": CloseReason.GOING_AWAY, "reason": ""})
 
 
 class AsgiWebSocketLink(Connection):

@@ -534,7 +534,6 @@ async def test_a_reply_that_has_not_begun_when_time_is_up_says_why() -> None:
 
 async def test_after_its_end_an_application_refuses() -> None:
     async with mounted() as (_, app):
-        await app.aclose()  # nothing has begun
         assert (await Call(app, tool("add", a=1, b=1)).run()).status == 200
         await app.aclose()
         await app.aclose()

@@ -355,6 +355,17 @@ async def test_after_the_end_there_is_503() -> None:
         assert (reply.status, reply.close) == (503, True)
 
 
+async def test_after_the_end_there_is_503_though_nobody_had_come() -> None:
+    async with framework() as site:
+        await site.endpoint.aclose()
+        assert site.endpoint.closing
+        reply = await site.ask(tool("add", a=1, b=1))
+        assert (reply.status, reply.close) == (503, True)
+        await site.endpoint.aclose()
+        site.endpoint.reopen()
+        assert (await site.ask(tool("add", a=1, b=1))).status == 200
+
+
 def test_there_has_to_be_an_event_loop() -> None:
     with pytest.raises(RuntimeError, match="event loop"):
         Framework(ServeSettings()).handle(tool("add"))

@@ -93,6 +93,30 @@ async def application(**websocket: Any) -> AsyncIterator[tuple[AsgiApp, anyio.ab
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("before", [False, True])
+async def test_a_connection_is_closed_that_is_accepted_while_the_application_ends(
+    before: bool,
+) -> None:
+    async with application() as (app, tasks):
+        if before:
+            first = Wire(app, "mcp")
+            tasks.start_soon(first.run)
+            assert (await first.hear())["type"] == "websocket.accept"
+        wire = Wire(app, "mcp")
+        send = wire.send
+
+        async def slowly(message: Message) -> None:
+            if message["type"] == "websocket.accept":
+                await app.aclose()
+            await send(message)
+
+        wire.app = lambda scope, receive, _: app(scope, receive, slowly)  # type: ignore[assignment]
+        tasks.start_soon(wire.run)
+        assert (await wire.hear())["type"] == "websocket.accept"
+        assert await wire.hear() == {"type": "websocket.close", "code": 1001, "reason": ""}
+        assert (await wire.hear())["type"] == "the end"
+
+
 async def test_a_conversation() -> None:
     async with application() as (app, tasks):
         wire = Wire(app, "mcp.version.2026-07-28", "mcp")
