@@ -137,6 +137,8 @@ class Relay:
         """Bytes carried so far, to the server and to the client."""
         self.cuts = 0
         """How often everything was cut."""
+        self.spoilt = 0
+        """How often junk was put in."""
         self.connections = 0
         self._harm = {UP: Harm(), DOWN: Harm(), **harm}
         self._lasting = lasting
@@ -234,6 +236,7 @@ class Relay:
         """What becomes of bytes at a place, and whether it is all over then."""
         if harm.junk is not None and place <= harm.junk[0] < place + len(data):
             at = harm.junk[0] - place
+            self.spoilt += 1
             return data[:at] + harm.junk[1] + data[at:], False
         if harm.cut is not None and place + len(data) >= harm.cut:
             return data[: max(harm.cut - place, 0)], True

@@ -81,7 +81,8 @@ class Story:
         """The right result or a typed error for each call."""
         self.refused: LocalError | None = None
         self.again: str | None = None
-        self.cuts = 0
+        self.harmed = 0
+        """How often the way did harm to it."""
 
     async def live(
         self,

@@ -6,7 +6,7 @@ nothing is left of it: no task, thread, process or descriptor, at the client or 
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import pytest
@@ -31,6 +31,7 @@ from transports.client_open import ClientSettings
 
 pytestmark = pytest.mark.anyio
 
+T = TypeVar("T")
 JUNK = b"\x00\xff{junk]\r\n"
 AT_ONCE = 8
 """So many stories are told at the same time, as some of them wait for a deadline."""
@@ -50,16 +51,19 @@ def _places(length: int, count: int) -> list[int]:
     return sorted({length * number // count for number in range(count)} | {1, length})
 
 
-async def _all(house: House, binding: str, stories: list[Callable[[], Awaitable[object]]]) -> None:
+async def _all(house: House, binding: str, stories: list[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Tell all of them; give what came of each, in whatever order."""
     room = anyio.CapacityLimiter(AT_ONCE)
+    found: list[T] = []
 
-    async def one(tell: Callable[[], Awaitable[object]]) -> None:
+    async def one(tell: Callable[[], Awaitable[T]]) -> None:
         async with room:
-            await tell()
+            found.append(await tell())
 
     async with nothing_left(house, binding), anyio.create_task_group() as group:
         for tell in stories:
             group.start_soon(one, tell)
+    return found
 
 
 async def _harmed(
@@ -69,25 +73,26 @@ async def _harmed(
     async with relayed(house, binding, harm) as relay:
         story = Story()
         await story.live(relay.target, era, settings)
-        story.cuts = relay.cuts
+        story.harmed = relay.cuts + relay.spoilt
     return story
 
 
 # A side is killed
 
 
-async def _killed(house: House, binding: str, era: str, harm: dict[str, Harm]) -> None:
-    story = await _harmed(house, binding, era, SETTINGS, harm)
-    assert story.cuts or story.happy, (harm, story.ends, story.refused)
+def _how(story: Story) -> object:
+    """How it ended, for who reads of a failure."""
+    return story.refused or story.ends
 
 
-async def _killed_anywhere(house: House, binding: str, era: str, count: int) -> None:
+async def _killed_anywhere(house: House, binding: str, era: str, count: int) -> list[Story]:
+    """Stories that are cut at so many places of each way; the last places may not be reached."""
     whole = await _length(house, binding, era)
-    await _all(
+    return await _all(
         house,
         binding,
         [
-            partial(_killed, house, binding, era, {way: Harm(cut=place)})
+            partial(_harmed, house, binding, era, SETTINGS, {way: Harm(cut=place)})
             for way in (UP, DOWN)
             for place in _places(whole.sent[way], count)
         ],
@@ -96,7 +101,9 @@ async def _killed_anywhere(house: House, binding: str, era: str, count: int) -> 
 
 @cells()
 async def test_killed_at_any_byte(binding: str, era: str, house: House, ledger: Ledger) -> None:
-    await _killed_anywhere(house, binding, era, 6)
+    stories = await _killed_anywhere(house, binding, era, 6)
+    assert sum(story.harmed > 0 for story in stories) >= 6
+    assert [_how(story) for story in stories if not (story.harmed or story.happy)] == []
 
 
 @pytest.mark.long
@@ -105,7 +112,9 @@ async def test_killed_at_any_byte(binding: str, era: str, house: House, ledger: 
 async def test_killed_at_each_of_sixty_places(
     binding: str, era: str, house: House, ledger: Ledger
 ) -> None:
-    await _killed_anywhere(house, binding, era, 60)
+    stories = await _killed_anywhere(house, binding, era, 60)
+    assert sum(story.harmed > 0 for story in stories) >= 60
+    assert [_how(story) for story in stories if not (story.harmed or story.happy)] == []
 
 
 WHERE = ("before", "within", "after")
@@ -122,31 +131,36 @@ STEPS = {
 }
 
 
-async def _killed_at_step(house: House, binding: str, era: str, step: str, where: str) -> None:
+async def _wrong_at_step(house: House, binding: str, era: str, step: str, where: str) -> str | None:
+    """Kill a side there; give what is wrong with what comes of it."""
     _, way, mark = STEPS[step]
     story = await _harmed(house, binding, era, SETTINGS, {way: Harm(step=(where, mark))})
-    assert story.cuts, f"{where} {step}: it does not come"
-    if where != "after" and step != "the list of tools":  # without it results are not checked
-        assert not story.happy, f"{where} {step}: nobody has noticed"
-    if step in ("the handshake", "its answer") and where != "after":
-        assert story.refused is not None, f"{where} {step}"
-    if (where, step) == ("after", "the answer of a call"):
-        assert "a" * 300 in story.ends, "what was said before the end is heard"
+    if not story.harmed:
+        return f"{where} {step}: it does not come"
+    # Without the list of tools results are not checked.
+    if where != "after" and step != "the list of tools" and story.happy:
+        return f"{where} {step}: nobody has noticed"
+    if step in ("the handshake", "its answer") and where != "after" and story.refused is None:
+        return f"{where} {step}: it is a session all the same"
+    if (where, step) == ("after", "the answer of a call") and "a" * 300 not in story.ends:
+        return f"{where} {step}: what was said before the end is not heard"
+    return None
 
 
 @cells()
 async def test_killed_at_every_step(binding: str, era: str, house: House, ledger: Ledger) -> None:
     await _length(house, binding, era)
-    await _all(
+    wrong = await _all(
         house,
         binding,
         [
-            partial(_killed_at_step, house, binding, era, step, where)
+            partial(_wrong_at_step, house, binding, era, step, where)
             for step, (only, _, _) in STEPS.items()
             for where in WHERE
             if only in (None, era)
         ],
     )
+    assert list(filter(None, wrong)) == []
 
 
 @cells()
@@ -181,23 +195,26 @@ async def test_it_comes_back(binding: str, era: str, house: House, ledger: Ledge
 # Garbage
 
 
-async def _garbage_anywhere(house: House, binding: str, era: str, count: int) -> None:
+async def _garbage_anywhere(house: House, binding: str, era: str, count: int) -> list[Story]:
+    """Stories with garbage at so many places of each way; the last ones may not be reached."""
     whole = await _length(house, binding, era)
-    await _all(
+    settings = hasty(3.0 if binding == "stdio" else 0.5)  # a process has to start first
+    return await _all(
         house,
         binding,
         [
-            partial(_harmed, house, binding, era, hasty(0.5), {way: Harm(junk=(place, JUNK))})
+            partial(_harmed, house, binding, era, settings, {way: Harm(junk=(place, JUNK))})
             for way in (UP, DOWN)
             for place in _places(whole.sent[way], count)
         ],
     )
-    await _length(house, binding, era)
 
 
 @cells()
 async def test_garbage_at_any_byte(binding: str, era: str, house: House, ledger: Ledger) -> None:
-    await _garbage_anywhere(house, binding, era, 4)
+    stories = await _garbage_anywhere(house, binding, era, 4)
+    assert sum(story.harmed > 0 for story in stories) >= 4
+    await _other_lives(house, binding, era)
 
 
 @pytest.mark.long
@@ -206,7 +223,9 @@ async def test_garbage_at_any_byte(binding: str, era: str, house: House, ledger:
 async def test_garbage_at_each_of_sixty_places(
     binding: str, era: str, house: House, ledger: Ledger
 ) -> None:
-    await _garbage_anywhere(house, binding, era, 60)
+    stories = await _garbage_anywhere(house, binding, era, 60)
+    assert sum(story.harmed > 0 for story in stories) >= 60
+    await _other_lives(house, binding, era)
 
 
 # Bytes that come one by one, and messages in two parts
