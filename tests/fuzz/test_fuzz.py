@@ -67,6 +67,13 @@ def faults_of(target: Target, *, seed: int, executions: int) -> list[str]:
     return faults
 
 
+def fault_of(name: str, data: bytes) -> str | None:
+    """What one input did wrong."""
+    with Watch(load(name).run) as watch:
+        fault = watch.fault(data)
+    return None if fault is None else fault.report
+
+
 @every
 def test_the_corpus_and_some_mutations_of_it(name: str) -> None:
     target = load(name)
@@ -80,15 +87,14 @@ def test_the_corpus_and_some_mutations_of_it(name: str) -> None:
 @SOME
 @given(data=st.binary(max_size=300))
 def test_any_bytes(name: str, run: str, data: bytes) -> None:
-    load(name).run(data)
+    assert fault_of(name, data) is None
 
 
 @either_run
 @given(message=messages(), broken=malformed())
 def test_messages_of_the_strategies(run: str, message: object, broken: Malformed) -> None:
-    wire = load("wire").run
-    wire(b"\x02" + json.dumps(message).encode())
-    wire(b"\x02" + broken.data)
+    assert fault_of("wire", b"\x02" + json.dumps(message).encode()) is None
+    assert fault_of("wire", b"\x02" + broken.data) is None
 
 
 def test_the_corpus_is_small() -> None:

@@ -208,8 +208,8 @@ def test_a_server_that_had_heard_it_bears_it_twice(version: str, lost: str) -> N
 # It is given up
 
 
-def over(hand: Hand, requests: list[Any], fault: Fault | None, reason: EndReason) -> None:
-    """All is over, and everybody knows why."""
+def expect_over(hand: Hand, requests: list[Any], fault: Fault | None, reason: EndReason) -> None:
+    """Check that all is over, and that everybody knows why."""
     for event in ended(hand):
         assert event.request in requests
         requests.remove(event.request)
@@ -240,7 +240,7 @@ def test_what_will_not_change_ends_the_session_at_once(how: int | Fault, version
     else:
         reason = EndReason.INVALID
     assert isinstance(fault, Fault)
-    over(hand, requests, fault, reason)
+    expect_over(hand, requests, fault, reason)
 
 
 def test_what_the_server_says_about_it_is_told() -> None:
@@ -257,7 +257,7 @@ def test_it_is_said_so_often_and_no_more() -> None:
         send = saying(hand)
         assert send.after == delay
         meets(hand, send, 503)
-    over(hand, [request], Fault(FaultKind.STATUS, 503), EndReason.REFUSED)
+    expect_over(hand, [request], Fault(FaultKind.STATUS, 503), EndReason.REFUSED)
 
 
 @pytest.mark.parametrize(("timeout", "times"), [(0.5, 1), (10.0, 4), (60.0, 6), (None, 6)])
@@ -267,14 +267,14 @@ def test_it_is_said_for_as_long_as_a_request_may_take(timeout: float | None, tim
         send = saying(hand)
         comes_after(hand, send)
         meets(hand, send, None)
-    over(hand, [], None, EndReason.CLOSED)
+    expect_over(hand, [], None, EndReason.CLOSED)
 
 
 def test_nobody_waits_for_longer_than_that_because_the_server_says_so() -> None:
     hand = opening()
     request = hand.client.request("tools/list", now=hand.now)
     meets(hand, saying(hand), 503, retry_after="61")
-    over(hand, [request], Fault(FaultKind.STATUS, 503, 61.0), EndReason.REFUSED)
+    expect_over(hand, [request], Fault(FaultKind.STATUS, 503, 61.0), EndReason.REFUSED)
 
 
 def test_the_half_open_session_is_deleted() -> None:
@@ -317,7 +317,7 @@ def test_a_next_session_that_cannot_be_announced_ends_what_waited_for_it() -> No
     requests = lost(hand, 2)
     requests.append(hand.client.request("tools/list", now=hand.now))
     meets(hand, saying(hand), 403)
-    over(hand, requests, Fault(FaultKind.STATUS, 403), EndReason.REFUSED)
+    expect_over(hand, requests, Fault(FaultKind.STATUS, 403), EndReason.REFUSED)
 
 
 def test_each_session_has_all_its_tries() -> None:
@@ -375,7 +375,7 @@ def test_over_sse_the_conversation_ends(status: int) -> None:
     meets(hand, saying(hand), status)
     fault = Fault(FaultKind.STATUS, status)
     assert hand.client.stream_fault == fault
-    over(hand, [request], fault, EndReason.REFUSED)
+    expect_over(hand, [request], fault, EndReason.REFUSED)
     assert hand.get.exchange in hand.aborted
 
 

@@ -310,7 +310,9 @@ def test_bytes_that_are_no_text_are_no_endpoint() -> None:
     hand = piped().begin()
     hand.head(hand.get, 200, "text/event-stream")
     hand.data(hand.get, b"event: endpoint\ndata: /m\xff\n\n")
-    hand.take(NegotiationFailed)
+    failed = hand.take(NegotiationFailed)
+    assert failed.fault == Fault(FaultKind.MALFORMED)
+    assert (hand.sent, hand.client.exchanges) == ([], 0)
 
 
 def test_ports_that_need_not_be_written() -> None:

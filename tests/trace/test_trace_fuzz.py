@@ -134,7 +134,8 @@ ODD = st.sampled_from(
 ).map(lambda record: [record])
 
 
-def look_at(talk: TraceFile) -> None:
+def check_all_views(talk: TraceFile) -> None:
+    """Check that what looks at a trace tells of its own lines, and gets to its end."""
     for found in check(talk):
         assert found.rule in RULES
         assert found.clause
@@ -154,16 +155,16 @@ FUZZ = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @FUZZ
 @given(st.lists(PARTS | ODD, max_size=6), st.sampled_from(["client", "server"]))
 def test_messages(parts: list[list[Record]], side: Any) -> None:
-    look_at(trace(*parts, side=side))
+    check_all_views(trace(*parts, side=side))
 
 
 @FUZZ
 @given(st.lists(WEB | ODD, max_size=6), st.sampled_from(["client", "server"]))
 def test_exchanges(parts: list[list[Record]], side: Any) -> None:
-    look_at(trace(*parts, side=side, binding="http"))
+    check_all_views(trace(*parts, side=side, binding="http"))
 
 
 @FUZZ
 @given(st.lists(WEB | PARTS | ODD, max_size=6), st.sampled_from(["client", "server"]))
 def test_both(parts: list[list[Record]], side: Any) -> None:
-    look_at(trace(*parts, side=side))
+    check_all_views(trace(*parts, side=side))

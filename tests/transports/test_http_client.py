@@ -245,6 +245,7 @@ async def test_a_cancellation_arrives_although_the_client_closes() -> None:
             client.machine.cancel(request, now=clock())
             client.link.flush_soon()
         await running.app.until(lambda: running.app.cancelled)
+        assert running.app.cancelled == running.app.waiting
 
 
 @pytest.mark.parametrize("closes", [False, True], ids=["cancelled", "closed as well"])

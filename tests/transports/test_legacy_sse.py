@@ -84,8 +84,8 @@ async def text(client: Client, tool: str, **arguments: Any) -> str:
 CALLBACKS = Callbacks(elicitation=lambda params, context: {"name": "Ada"}, roots=["file:///a"])
 
 
-async def converse(client: Client) -> None:
-    """Use all that a session of HTTP+SSE can do."""
+async def check_conversation(client: Client) -> None:
+    """Use all that a session of HTTP+SSE can do, and check what comes of it."""
     assert await text(client, "add", a=2, b=3) == "5"
     assert await text(client, "where") == "file:///a"
     seen: list[float] = []
@@ -121,7 +121,7 @@ async def test_a_conversation(revision: str) -> None:
         assert state.url.startswith("sse+http://127.0.0.1:")
         assert state.url.endswith("/sse")
         assert client.revision.name == revision
-        await converse(client)
+        await check_conversation(client)
 
 
 async def test_one_port_for_both() -> None:
@@ -184,10 +184,15 @@ async def test_the_era_cache_remembers(revisions: list[str] | None) -> None:
 
 @pytest.mark.parametrize("scheme", ["sse+http", "http"])
 async def test_with_an_http_client_of_ones_own(scheme: str) -> None:
+    asked: set[tuple[str, str]] = set()
+
+    async def note(request: httpx.Request) -> None:
+        asked.add((request.method, request.url.path))
+
     async with served(tools(), sse=ANY_PORT) as state:
         url = state.url.replace("sse+http", scheme)
         async with (
-            httpx.AsyncClient() as own,
+            httpx.AsyncClient(event_hooks={"request": [note]}) as own,
             connect(
                 url,
                 http_client=own,
@@ -195,7 +200,8 @@ async def test_with_an_http_client_of_ones_own(scheme: str) -> None:
                 settings=ClientSettings(eras=EraCache()),
             ) as client,
         ):
-            await converse(client)
+            await check_conversation(client)
+    assert asked >= {("GET", "/sse"), ("POST", "/messages")}
 
 
 async def test_handed_in_by_a_framework() -> None:

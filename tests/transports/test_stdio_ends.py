@@ -88,8 +88,8 @@ ENDS = [end_of_input, closed_output, terminated, interrupted]
 BUSY = ["", "wait", "deaf", "block", "children"]
 
 
-def end_one(backend: str, end: Callable[[Program], None], busy: str) -> float:
-    """End a program that is busy; the seconds it took."""
+def check_end(backend: str, end: Callable[[Program], None], busy: str) -> float:
+    """Check that a program that is busy ends, and all with it; give the seconds it took."""
     with program(backend) as served:
         if busy:
             served.send(call(1, busy))
@@ -120,7 +120,7 @@ def end_one(backend: str, end: Callable[[Program], None], busy: str) -> float:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("end", ENDS)
 def test_it_ends_with_all_that_was_started(backend: str, end: Callable[[Program], None]) -> None:
-    end_one(backend, end, "children")
+    check_end(backend, end, "children")
 
 
 @pytest.mark.long
@@ -131,7 +131,7 @@ def test_it_ends_within_a_second(backend: str, end: Callable[[Program], None], b
     # A busy machine may make one slow, and hardly all five.
     took: list[float] = []
     while len(took) < 5 and not (took and min(took) < LIMIT):
-        took.append(end_one(backend, end, busy))
+        took.append(check_end(backend, end, busy))
     assert min(took) < LIMIT
 
 

@@ -83,21 +83,23 @@ class Fleet:
             self.ended += 1
 
 
-async def put_to_sea(size: int, *, cancelled: bool) -> None:
+async def put_to_sea(size: int, *, cancelled: bool) -> int:
+    """Check that nothing is left of a fleet; give how many servers were started."""
     before = held()
     fleet = Fleet(size)
     await fleet.sail(until_half=cancelled)
     assert fleet.ended == fleet.started
-    assert fleet.started == size or cancelled
     assert fleet.answered >= fleet.started * 2 // 3 - TOGETHER
     assert holders(fleet.token) == {}
     assert held() == before
+    return fleet.started
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_a_flotilla(cancelled: bool) -> None:
-    await put_to_sea(len(FLEET), cancelled=cancelled)
+    started = await put_to_sea(len(FLEET), cancelled=cancelled)
+    assert started > len(FLEET) // 2 if cancelled else started == len(FLEET)
 
 
 @pytest.mark.long
@@ -106,4 +108,5 @@ async def test_a_flotilla(cancelled: bool) -> None:
 @pytest.mark.parametrize(("size", "cancelled"), [(650, False), (700, True)])
 async def test_two_thousand_servers(size: int, cancelled: bool) -> None:
     """On two event loops: 2 · 650 to their end, and 2 · 350 until the parent task is cancelled."""
-    await put_to_sea(size, cancelled=cancelled)
+    started = await put_to_sea(size, cancelled=cancelled)
+    assert started > size // 2 if cancelled else started == size
