@@ -84,6 +84,9 @@ FOUND = {
     "a worker that cannot be heard": (
         *("workers 2026-07-28 asyncio", "call", "_await_ready", "error"),
     ),
+    "a WebSocket that is accepted while the application ends": (
+        *("asgi-ws 2026-07-28 asyncio", "wait", "_converse", "server"),
+    ),
     "a body that is left early, of somebody else's HTTP client": (
         *("asgi 2025-11-25 trio", "wait", "_stream", "calls"),
     ),
