@@ -1,0 +1,311 @@
+"""A call without the sockets: what it takes of CPU, of steps of the interpreter, and of calls.
+
+``python -m benchmarks.dry [WORK]...`` feeds connections of ours, and of raw programs, in turn and
+in one process, and checks every reply.  The loop is that of asyncio; where requests are answered
+at once it does not turn.
+
+Steps are bytecode instructions of Python functions, none of them for what is written in C; calls
+are those of Python functions, going on in a generator or a coroutine included.  Both are exact for
+one version of Python and of its packages.  Times are there for the ratio of one program to another.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from statistics import median
+from types import FrameType
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import dry_wires
+from benchmarks.dry_wires import Opener, Wire, programs
+from benchmarks.load.asks import (
+    FIRST,
+    HOLE,
+    INITIALIZED,
+    LEGACY,
+    Question,
+    WrongReply,
+    initialize,
+)
+from benchmarks.load.http_calls import RING
+from benchmarks.load.http_wire import Place, asking, field, post
+from benchmarks.load.jobs import Ask, Era
+
+PLACE = Place("127.0.0.1", 80, "/mcp")
+ROUNDS = 7
+COUNTED = 256
+"""Calls, at least, of which steps are counted; fewer where there are fewer different ones."""
+TOGETHER = 128
+"""Calls of a round, at least."""
+_OWN = frozenset({__file__, dry_wires.__file__})
+"""What stands there counts for nobody."""
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What is asked.  One that has the name of a row is what that row asks."""
+
+    title: str
+    asks: tuple[Ask, ...] = (Ask(),)
+    """In turn."""
+    vary: bool = False
+    """Every head has a field of its own."""
+    sessions: int = 0
+    """Those of the legacy era, used in turn; 0: the modern era."""
+    connections: int = 1
+    """With a request in flight on each, all at once."""
+    requests: int = RING
+    """Different ones, which come in turn: one for each connection, where there are several."""
+    lines: bool = False
+    """Of standard input, not of HTTP."""
+
+
+def _waiting(count: int) -> Work:
+    title = f"HTTP, {count:,} calls in flight that wait 50 ms"
+    return Work(title=title, asks=(Ask("wait", 50),), connections=count, requests=count)
+
+
+WORKS = {
+    "http": Work(title="HTTP, the same head each time"),
+    "http-lengths": Work(
+        title="HTTP, texts of 64 lengths in turn",
+        asks=tuple(Ask("echo", 200 + more) for more in range(64)),
+    ),
+    "http-heads": Work(title="HTTP, a header that differs each time", vary=True),
+    **{
+        f"sessions-{count}": Work(
+            title=f"HTTP, {count:,} legacy sessions in turn",
+            sessions=count,
+            requests=max(RING, count),
+        )
+        for count in (1, 100, 10_000)
+    },
+    "waiting-16": _waiting(16),
+    "waiting-1000": _waiting(1000),
+    "echo-1m": Work(
+        title="HTTP, 1 MB of text and back", asks=(Ask("echo", 1_000_000),), requests=4
+    ),
+    "stdio": Work(title="A line of standard input and its reply", lines=True),
+}
+
+
+class Request(NamedTuple):
+    """Ready bytes, and what they ask."""
+
+    number: int
+    data: bytes
+    question: Question
+
+
+class Figures(Struct, kw_only=True):
+    """What a call takes of a program."""
+
+    program: str
+    microseconds: float
+    """Of CPU; the median of the rounds."""
+    steps: float
+    calls: float
+
+
+class Counted(Struct):
+    """What the interpreter has done."""
+
+    steps: int = 0
+    calls: int = 0
+
+
+@contextmanager
+def counting() -> Iterator[Counted]:
+    """Count what this thread does in functions that begin, or go on, while the context lasts."""
+    found = Counted()
+
+    def within(_: FrameType, event: str, __: Any) -> Any:
+        if event == "opcode":
+            found.steps += 1
+        return within
+
+    def begins(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename in _OWN:
+            return None
+        found.calls += 1
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return within
+
+    before = sys.gettrace()
+    sys.settrace(begins)
+    try:
+        yield found
+    finally:
+        sys.settrace(before)
+
+
+class Rig:
+    """A program, with its connections and all that it is asked."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._wires: list[Wire] = []
+        self._requests: list[Request] = []
+        self._missing = 0
+        self._complete = asyncio.Event()
+
+    async def open(self, opener: Opener, stack: AsyncExitStack) -> None:
+        """Connect for as long as ``stack`` lasts, open sessions, and make the requests."""
+        work = self._work
+        self._wires = await stack.enter_async_context(opener(work.connections, self._written))
+        era: Era = "legacy" if work.lines or work.sessions else "modern"
+        questions = [Question(ask, era) for ask in work.asks]
+        if work.lines:
+            for line in (initialize(1), INITIALIZED):
+                self._wires[0].deliver(line + b"\n")
+                self._wires[0].outlet.take()
+        sessions = [self._open_session() for _ in range(work.sessions)] or [None]
+        for at in range(work.requests):
+            number, question = FIRST + at, questions[at % len(questions)]
+            if work.lines:
+                data = question.body(number) + b"\n"
+            else:
+                session = sessions[at % len(sessions)]
+                whole = asking(PLACE, question, "any", session, vary=work.vary)
+                data = whole.replace(HOLE, b"%d" % number)
+            self._requests.append(Request(number, data, question))
+
+    def _open_session(self) -> str | None:
+        wire = self._wires[0]
+        wire.deliver(post(PLACE, initialize(1)))
+        session = field(wire.outlet.take(), b"mcp-session-id").decode()
+        wire.deliver(post(PLACE, INITIALIZED, MCP_Protocol_Version=LEGACY, Mcp_Session_Id=session))
+        wire.outlet.take()
+        return session
+
+    def _written(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self._complete.set()
+
+    async def cost(self) -> float:
+        """Ask everything once, and oftener where it is little: microseconds of CPU a call."""
+        count = len(self._requests)
+        times = -(-TOGETHER // count)
+        spent = sum([await self._ask(self._requests) for _ in range(times)])
+        return spent / (times * count) * 1e6
+
+    async def count(self) -> tuple[float, float]:
+        """Steps and calls for each of the first requests."""
+        asked = self._requests[: max(COUNTED, len(self._wires))]
+        with counting() as found:
+            await self._ask(asked)
+        return found.steps / len(asked), found.calls / len(asked)
+
+    async def _ask(self, asked: Sequence[Request]) -> float:
+        wires = self._wires
+        self._missing = len(asked)
+        self._complete.clear()
+        began = time.process_time()
+        if len(wires) == 1:
+            deliver = wires[0].deliver
+            for request in asked:
+                deliver(request.data)
+        else:
+            for wire, request in zip(wires, asked, strict=True):
+                wire.deliver(request.data)
+            await self._complete.wait()
+        spent = time.process_time() - began
+        self._check(asked)
+        return spent
+
+    def _check(self, asked: Sequence[Request]) -> None:
+        cut = _lines if self._work.lines else _bodies
+        replies = [reply for wire in self._wires for reply in cut(wire.outlet.take())]
+        if len(replies) != len(asked):
+            raise WrongReply(f"{len(replies)} replies to {len(asked)} requests")
+        for request, reply in zip(asked, replies, strict=True):
+            request.question.check(request.number, reply)
+
+
+def _lines(data: bytes) -> list[bytes]:
+    return data.splitlines()
+
+
+def _bodies(data: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        begin = data.find(b"\r\n\r\n", at) + 4
+        head = data[at:begin]
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise WrongReply(f"not what was asked for: {data[at : at + 300]!r}")
+        at = begin + int(field(head, b"content-length"))
+        yield data[begin:at]
+
+
+async def measure(work: Work, rounds: int, *, alone: bool = False) -> list[Figures]:
+    """Measure the programs in turn, ours first; or ours ``alone``.  Raises WrongReply."""
+    async with AsyncExitStack() as stack:
+        rigs = {}
+        chosen = list(programs(lines=work.lines).items())
+        for name, opener in chosen[:1] if alone else chosen:
+            rigs[name] = Rig(work)
+            await rigs[name].open(opener, stack)
+            await rigs[name].cost()
+        costs: dict[str, list[float]] = {name: [await rig.cost()] for name, rig in rigs.items()}
+        for _ in range(rounds - 1):
+            for name, rig in rigs.items():
+                costs[name].append(await rig.cost())
+        found = []
+        for name, rig in rigs.items():
+            steps, calls = await rig.count()
+            figures = Figures(
+                program=name, microseconds=median(costs[name]), steps=steps, calls=calls
+            )
+            found.append(figures)
+        return found
+
+
+def show(console: Console, work: Work, found: Sequence[Figures]) -> None:
+    """Print what was measured; times beside that of the first raw program, if there is one."""
+    table = Table(title=work.title, title_justify="left", title_style="bold")
+    table.add_column("program")
+    for heading in ("µs of CPU a call", "of raw", "steps", "calls"):
+        table.add_column(heading, justify="right")
+    beside = found[1].microseconds if found[1:] else None
+    for each in found:
+        table.add_row(
+            each.program,
+            f"{each.microseconds:.1f}",
+            "" if beside is None else f"{each.microseconds / beside:.2f} x",
+            f"{each.steps:,.0f}",
+            f"{each.calls:,.1f}",
+        )
+    console.print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.dry",
+        description="What a call takes without the sockets: CPU, steps of the interpreter, calls.",
+    )
+    parser.add_argument("works", metavar="WORK", nargs="*", help=f"of {', '.join(WORKS)}")
+    parser.add_argument(
+        "--ours", action="store_true", help="ours alone, for a profiler that looks at this process"
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="default %(default)s")
+    chosen = parser.parse_args(arguments)
+    if unknown := [name for name in chosen.works if name not in WORKS]:
+        parser.error(f"there is no {unknown[0]!r}, but {', '.join(WORKS)}")
+    if chosen.rounds < 1:
+        parser.error("--rounds is 1 at least")
+    console = Console()
+    for name in chosen.works or WORKS:
+        work = WORKS[name]
+        show(console, work, asyncio.run(measure(work, chosen.rounds, alone=chosen.ours)))
+
+
+if __name__ == "__main__":
+    main()

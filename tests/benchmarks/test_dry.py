@@ -1,0 +1,125 @@
+"""Calls without sockets: every reply is checked, and steps and calls are counted exactly."""
+
+import asyncio
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+
+import pytest
+from msgspec import structs
+
+from benchmarks.dry import WORKS, Counted, Figures, Rig, Work, counting, main, measure
+from benchmarks.dry_wires import Opener, programs
+from benchmarks.load.asks import WrongReply
+from benchmarks.load.jobs import Ask
+from benchmarks.subjects import ROOT
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs the asyncio driver")
+
+FEW = 96
+"""Requests, where as many as are measured would only take longer."""
+
+
+def shortened(name: str) -> Work:
+    work = WORKS[name]
+    if work.connections > 1:
+        return structs.replace(work, connections=8, requests=8, asks=(Ask("wait", 1),))
+    return structs.replace(work, requests=min(work.requests, FEW), sessions=min(work.sessions, FEW))
+
+
+def measured(work: Work) -> list[Figures]:
+    return asyncio.run(measure(work, 1))
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_every_work_is_answered_by_all_programs(name: str) -> None:
+    work = shortened(name)
+    found = measured(work)
+    assert [each.program for each in found] == list(programs(lines=work.lines))
+    for each in found:
+        assert each.microseconds > 0
+        assert each.steps > each.calls > 1
+
+
+def test_counts_are_the_same_each_time() -> None:
+    work = shortened("http")
+    first, again = measured(work), measured(work)
+    for one, other in zip(first, again, strict=True):
+        # Once in a while the loop's own clock wants something more.
+        assert one.steps == pytest.approx(other.steps, rel=0.01)
+        assert one.calls == pytest.approx(other.calls, rel=0.01)
+
+
+def test_heads_that_differ_take_more_steps_of_ours() -> None:
+    same, lengths, heads = (
+        measured(shortened(name))[0] for name in ("http", "http-lengths", "http-heads")
+    )
+    assert same.steps < lengths.steps < heads.steps
+
+
+def test_a_call_that_waits_takes_more_steps_than_one_that_does_not() -> None:
+    assert measured(shortened("http"))[0].steps < measured(shortened("waiting-16"))[0].steps
+
+
+def three(n: int) -> int:
+    return n + 3
+
+
+def test_counting_sees_functions_that_begin_meanwhile() -> None:
+    def counted(times: int) -> Counted:
+        with counting() as found:
+            for n in range(times):
+                three(n)
+        return found
+
+    one, ten = counted(1), counted(10)
+    # The end of the context is in it as well.
+    assert ten.calls - one.calls == 9
+    steps, rest = divmod(ten.steps - one.steps, 9)
+    assert rest == 0
+    assert 3 <= steps <= 8  # load, load, add, return, as the version has it
+
+
+def test_counting_leaves_what_was_there_before() -> None:
+    before = sys.gettrace()
+    with pytest.raises(ZeroDivisionError), counting():
+        three(1 // 0)
+    assert sys.gettrace() is before
+
+
+def test_a_wrong_reply_is_noticed() -> None:
+    async def run(opener: Opener) -> None:
+        async with AsyncExitStack() as stack:
+            rig = Rig(structs.replace(shortened("stdio"), asks=(Ask("filler", 99),)))
+            await rig.open(opener, stack)
+            await rig.cost()
+
+    with pytest.raises(BaseException) as caught:
+        asyncio.run(run(programs(lines=True)["raw"]))
+    assert isinstance(caught.value, WrongReply)
+
+
+def test_ours_alone() -> None:
+    (found,) = asyncio.run(measure(shortened("http"), 1, alone=True))
+    assert found.program.startswith("ours")
+
+
+def test_the_command_names_what_it_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["nothing-like-that"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert [name for name in WORKS if name not in said] == []
+
+
+def test_it_is_a_command() -> None:
+    done = subprocess.run(
+        (sys.executable, "-m", "benchmarks.dry", "--ours", "--rounds", "1", "stdio"),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    assert "steps" in done.stdout
+    assert "ours" in done.stdout
+    assert "raw" not in done.stdout.replace("of raw", "")
