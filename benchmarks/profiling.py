@@ -1,13 +1,14 @@
 """Where our time goes: rows run once more, under a sampling profiler."""
 
-import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from msgspec import structs
+import msgspec
+from msgspec import Struct, structs
 
-from benchmarks.load.jobs import Command
+from benchmarks.load.jobs import AnyJob, Command
 from benchmarks.method.samples import Profile
 from benchmarks.programs.sampling import VARIABLE
 from benchmarks.runner import RunFailed, run_job
@@ -20,48 +21,88 @@ PROFILED = (
     "http-heads:ours-speed",
     "http-legacy:ours-asyncio",
     "http-legacy-sse:ours-asyncio",
+    "sessions:10000",
+    "progress:ours-anyio",
     "progress:ours-asyncio",
+    "progress-together:ours-asyncio",
     "stdio:ours-stdio",
     "stdio-64:ours-stdio",
     "websocket:ours-ws",
     "echo-1m:ours-asyncio",
+    "echo-10m:ours-asyncio",
     "waiting:ours-speed",
+    "client:client",
 )
-"""What the page of figures shows: servers once they are at work, so that starting is not in it."""
+"""What the page of figures shows: programs at work; of a server, starting is not in it."""
 SECONDS = 6.0
+LOOKS = 1000
+"""So many at least, for shares that are right to a few hundredths."""
+RUNS = 6
+"""More are not made for that."""
 
 
-def looked_at(server: Command, file: Path) -> Command:
-    """The same server, with its counts written to a file.
+class Found(Struct):
+    """What a program has written of itself."""
+
+    layers: dict[str, int]
+    """Looks."""
+    kernel: float
+    """A share of the CPU time."""
+
+
+def looked_at(program: Command, file: Path) -> Command:
+    """The same program of ours, with its counts written to a file.
 
     uvloop is no Python, and would count for whatever follows: the speed extra has asyncio's loop.
     """
-    words = ("httptools" if word == "speed" else word for word in server.words)
-    return Command(tuple(words), {**server.env, VARIABLE: str(file)})
+    words = ("httptools" if word == "speed" else word for word in program.words)
+    return Command(tuple(words), {**program.env, VARIABLE: str(file)})
 
 
-def profile(name: str, seconds: float = SECONDS) -> Profile:
-    """Run ``row:variant`` once and tell where its server has spent its time.  Raises RunFailed."""
+def profile(name: str, seconds: float = SECONDS, least: int = LOOKS) -> Profile:
+    """Run ``row:variant`` until there are enough looks, and tell where its time goes.
+
+    Raises RunFailed.
+    """
     row, _, key = name.partition(":")
     variant = ROWS[row].variants[key]
     job = variant.job()
-    with tempfile.TemporaryDirectory(prefix="mcpcore-bench-") as folder:
-        file = Path(folder) / "profile.json"
-        server = looked_at(job.server, file)
-        run_job(structs.replace(job, server=server, seconds=seconds))
-        try:
-            found = json.loads(file.read_text())
-        except FileNotFoundError:
-            raise RunFailed(f"{name} was not profiled: only our own servers are") from None
-    looks = sum(found["layers"].values())
-    layers = sorted(found["layers"].items(), key=lambda each: -each[1])
+    found = together((_look(name, job, seconds) for _ in range(RUNS)), least)
+    looks = sum(found.layers.values())
+    if not looks:
+        raise RunFailed(f"{name} was at work for too short a time to be looked at")
+    layers = sorted(found.layers.items(), key=lambda each: -each[1])
     return Profile(
         title=f"{ROWS[row].title}: {variant.title}"
-        + (", on asyncio" if server.words != job.server.words else ""),
+        + (", on asyncio's loop" if "speed" in job.server.words else ""),
         layers={layer: count / looks for layer, count in layers},
-        kernel=found["kernel"],
+        kernel=found.kernel,
         looks=looks,
     )
+
+
+def together(runs: Iterable[Found], least: int) -> Found:
+    """Add runs up until there are enough looks; those that are not needed are not made."""
+    layers: Counter[str] = Counter()
+    kernel = 0.0
+    for run in runs:
+        layers.update(run.layers)
+        kernel += run.kernel * sum(run.layers.values())
+        if layers.total() >= least:
+            break
+    return Found(layers=dict(layers), kernel=kernel / max(layers.total(), 1))
+
+
+def _look(name: str, job: AnyJob, seconds: float) -> Found:
+    with tempfile.TemporaryDirectory(prefix="mcpcore-bench-") as folder:
+        file = Path(folder) / "profile.json"
+        run_job(structs.replace(job, server=looked_at(job.server, file), seconds=seconds))
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=Found)
+        except FileNotFoundError:
+            raise RunFailed(
+                f"{name} was not profiled: only our own servers and our client are"
+            ) from None
 
 
 def profiles(names: Iterable[str] = PROFILED) -> dict[str, Profile]:

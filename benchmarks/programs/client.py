@@ -9,6 +9,7 @@ import sys
 import anyio
 
 from benchmarks.programs.measuring import TEXT, measured
+from benchmarks.programs.sampling import sampled
 from mcpcore.spec.types import TextContent
 from transports.client import connect
 
@@ -31,4 +32,5 @@ async def main(warm: float, seconds: float, url: str | None) -> None:
 
 if __name__ == "__main__":
     given = sys.argv[3] if sys.argv[3:] else None
-    anyio.run(main, float(sys.argv[1]), float(sys.argv[2]), given)
+    with sampled():
+        anyio.run(main, float(sys.argv[1]), float(sys.argv[2]), given)

@@ -15,10 +15,11 @@ import pytest
 from benchmarks.load import lines
 from benchmarks.load.jobs import Command
 from benchmarks.method.samples import Profile
-from benchmarks.profiling import PROFILED, looked_at, profile
+from benchmarks.profiling import PROFILED, Found, looked_at, profile, together
 from benchmarks.programs.ours import driven
 from benchmarks.programs.sampling import VARIABLE, Sampler, layer_of, sampled
 from benchmarks.report.markdown import profile_table
+from benchmarks.runner import RunFailed
 from benchmarks.table import ROWS
 from mcpcore.engine import peer
 from mcpcore.http import server
@@ -91,17 +92,55 @@ def test_the_loop_of_the_speed_extra_is_seen() -> None:
     variant = ROWS["http"].variants["ours-speed"]
     if missing := variant.needs():
         pytest.skip(missing)
-    found = profile("http:ours-speed", seconds=3.0)
+    found = profile("http:ours-speed", seconds=3.0, least=1)
     assert found.layers["asyncio"] > 0
-    assert found.title.endswith(", on asyncio")
+    assert found.title.endswith(", on asyncio's loop")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs setitimer")
+def test_our_client_is_looked_at_as_well() -> None:
+    found = profile("client:client", seconds=1.0, least=1)
+    assert found.looks > 0
+    assert sum(found.layers.values()) == pytest.approx(1.0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs setitimer")
+def test_what_is_not_ours_cannot_be_looked_at() -> None:
+    with pytest.raises(RunFailed, match="stdio:raw-stdio-ready was not profiled"):
+        profile("stdio:raw-stdio-ready", seconds=0.1)
+
+
+@pytest.mark.parametrize(
+    ("least", "made", "layers", "kernel"),
+    [
+        (1, 1, {"a": 10}, 0.5),
+        (10, 1, {"a": 10}, 0.5),
+        (11, 2, {"a": 20, "b": 20}, 0.2),
+        (1000, 3, {"a": 20, "b": 20, "c": 60}, 0.08),
+    ],
+)
+def test_there_are_as_many_runs_as_it_takes_looks(
+    least: int, made: int, layers: dict[str, int], kernel: float
+) -> None:
+    runs = [
+        Found(layers={"a": 10}, kernel=0.5),
+        Found(layers={"b": 20, "a": 10}, kernel=0.1),
+        Found(layers={"c": 60}, kernel=0.0),
+    ]
+    left = iter(runs)
+    found = together(left, least)
+    assert found.layers == layers
+    assert found.kernel == pytest.approx(kernel)
+    assert len(list(left)) == len(runs) - made
 
 
 def test_what_is_profiled_is_ours_and_in_the_table() -> None:
     for name in PROFILED:
         row, _, variant = name.partition(":")
-        words = ROWS[row].variants[variant].job().server.words
-        assert words[:3] == (sys.executable, "-m", "benchmarks.programs.ours")
-        assert isinstance(ROWS[row].variants[variant].job().server, Command)
+        server = ROWS[row].variants[variant].job().server
+        assert isinstance(server, Command)
+        assert server.words[:2] == (sys.executable, "-m")
+        assert server.words[2] in ("benchmarks.programs.ours", "benchmarks.programs.client")
 
 
 def test_the_table_has_a_column_for_each_profile() -> None:
