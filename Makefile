@@ -10,6 +10,8 @@ SDK1_VERSION := 1.30.0
 FASTMCP_VERSION := 4.1.2
 NODE_VERSION := 22
 TYPESCRIPT_VERSION := 1.32.2
+TYPESCRIPT2_VERSION := 2.4.0
+TYPESCRIPT2_NODE_VERSION := 2.1.2
 SUITE_VERSION := 0.2.0-alpha.12
 
 PY := .venv/bin/python
@@ -19,7 +21,7 @@ SDK_READY := .venv-sdk/.installed-$(SDK_VERSION)
 SDK1_READY := .venv-sdk1/.installed-$(SDK1_VERSION)
 FASTMCP_READY := .venv-fastmcp/.installed-$(FASTMCP_VERSION)
 SPEED_READY := .venv-sdk/.installed-speed-$(SDK_VERSION)
-TYPESCRIPT_READY := .tools/.installed-typescript-$(NODE_VERSION)-$(TYPESCRIPT_VERSION)
+TYPESCRIPT_READY := .tools/.installed-typescript-$(NODE_VERSION)-$(TYPESCRIPT_VERSION)-$(TYPESCRIPT2_VERSION)-$(TYPESCRIPT2_NODE_VERSION)
 TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 
 # Processes for the tests that do I/O, beside the one for those that do none; they wait a lot. Those that
@@ -97,7 +99,7 @@ types: $(READY) ## Strict typing of every package and of the tests
 bench: $(READY) bench-tools ## Costs beside raw limits and peers, one run; BENCH="--quick --only http"
 	@$(PY) -m benchmarks run $(BENCH)
 
-bench-tools: $(SPEED_READY) $(FASTMCP_READY) ## The peers of the bench; with npm the TypeScript SDK too
+bench-tools: $(SPEED_READY) $(FASTMCP_READY) ## The peers of the bench; with npm the TypeScript SDK too, both lines
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TYPESCRIPT_READY); \
 	  else echo "without npm there is no TypeScript SDK to measure (make ci-tools brings it)"; fi
 
@@ -155,10 +157,13 @@ $(FASTMCP_READY):
 	.venv-fastmcp/bin/python -m pip install -q 'fastmcp==$(FASTMCP_VERSION)' httptools uvloop
 	@touch $@
 
+# The SDK's line 1.x is one package; 2.x has one for servers, and one that puts them under Node's http.
 $(TYPESCRIPT_READY):
 	mkdir -p .tools
 	npm install --prefix .tools --no-audit --no-fund --loglevel=error \
-	  node@$(NODE_VERSION) @modelcontextprotocol/sdk@$(TYPESCRIPT_VERSION)
+	  node@$(NODE_VERSION) @modelcontextprotocol/sdk@$(TYPESCRIPT_VERSION) \
+	  @modelcontextprotocol/server@$(TYPESCRIPT2_VERSION) \
+	  @modelcontextprotocol/node@$(TYPESCRIPT2_NODE_VERSION)
 	@touch $@
 
 # Tests start their own servers; one that a package has started is stopped again.

@@ -64,12 +64,12 @@ def missing_in(python: str, *packages: str) -> str | None:
     return None if done.returncode == 0 else f"{place.parent.parent.name} does not work"
 
 
-def missing_typescript() -> str | None:
-    """Whether Node or the TypeScript SDK is not there."""
+def missing_typescript(line: str, *packages: str) -> str | None:
+    """Whether Node or this line of the TypeScript SDK is not there."""
     if node() is None:
         return f"Node is not installed ({HOW})"
-    if not (NODE_MODULES / "@modelcontextprotocol" / "sdk").is_dir():
-        return f"the TypeScript SDK is not installed ({HOW})"
+    if not all((NODE_MODULES / "@modelcontextprotocol" / each).is_dir() for each in packages):
+        return f"the TypeScript SDK {line} is not installed ({HOW})"
     return None
 
 
@@ -92,11 +92,21 @@ def _fastmcp(title: str, *words: str, packages: tuple[str, ...] = ("fastmcp",)) 
     return Subject(title, (FASTMCP, SDK_SCRIPT, "--kind", "fastmcp", *words), needs)
 
 
-def _typescript(title: str, *words: str) -> Subject:
-    # Where a module stands is where Node looks for packages: so it is told where they are.
-    program, *more = words
-    called = (node() or "node", str(TYPESCRIPT / program), *more, str(NODE_MODULES))
-    return Subject(title, called, missing_typescript)
+def _node(program: str, *words: str) -> tuple[str, ...]:
+    # Where a module stands is where Node looks for packages: so it is told where they are, and the
+    # flag lets a module look there for what `import` means by a name.
+    flag, script = "--experimental-import-meta-resolve", str(TYPESCRIPT / program)
+    return (node() or "node", flag, script, *words, str(NODE_MODULES))
+
+
+def _typescript(title: str, program: str, *words: str) -> Subject:
+    needs = partial(missing_typescript, "1.x", "sdk")
+    return Subject(f"TypeScript SDK 1.x{title}", _node(program, *words), needs)
+
+
+def _typescript2(title: str, *words: str) -> Subject:
+    needs = partial(missing_typescript, "2.x", "server", "node")
+    return Subject(f"TypeScript SDK 2.x{title}", _node("server2.mjs", *words), needs)
 
 
 _SPEEDY = ("mcp", "httptools", "uvloop")
@@ -153,7 +163,15 @@ SUBJECTS: dict[str, Subject] = {
     "sdk-high": _sdk("official SDK, MCPServer", "--kind", "high", "--replies", "json"),
     "fastmcp": _fastmcp("fastmcp", "--replies", "json"),
     "fastmcp-sse": _fastmcp("fastmcp, SSE replies", "--replies", "sse"),
-    "typescript": _typescript("TypeScript SDK", "server.mjs", "http"),
+    "fastmcp-events": _fastmcp("fastmcp, events in memory", "--replies", "sse", "--events", "yes"),
+    "typescript": _typescript("", "server.mjs", "http"),
+    "typescript2": _typescript2("", "http"),
+    "typescript2-high": _typescript2(", McpServer", "--kind", "high", "http"),
+    "typescript2-sessions": _typescript2("", "sessions"),
+    "typescript2-sse": _typescript2(", SSE replies", "--replies", "sse", "sessions"),
+    "typescript2-events": _typescript2(
+        ", events in memory", "--replies", "sse", "--events", "yes", "sessions"
+    ),
     # stdio
     "ours-stdio": _module("ours", "ours", "--binding", "stdio"),
     "raw-stdio-ready": _module("raw_stdio", "raw, by readiness", "--io", "ready"),
@@ -163,7 +181,8 @@ SUBJECTS: dict[str, Subject] = {
     "sdk-stdio": _sdk("official SDK", "--binding", "stdio"),
     "sdk-high-stdio": _sdk("official SDK, MCPServer", "--kind", "high", "--binding", "stdio"),
     "fastmcp-stdio": _fastmcp("fastmcp", "--binding", "stdio"),
-    "typescript-stdio": _typescript("TypeScript SDK", "server.mjs", "stdio"),
+    "typescript-stdio": _typescript("", "server.mjs", "stdio"),
+    "typescript2-stdio": _typescript2("", "stdio"),
     # WebSocket and the other bindings
     "ours-ws": _module("ours", "ours", "--binding", "ws"),
     "raw-ws": _module("raw_websocket", "raw wsproto on anyio", "--io", "anyio"),
@@ -191,7 +210,7 @@ SUBJECTS: dict[str, Subject] = {
     "fastmcp-client": Subject(
         "fastmcp", (FASTMCP, FASTMCP_CLIENT), partial(missing_in, FASTMCP, "fastmcp")
     ),
-    "typescript-client": _typescript("TypeScript SDK", "client.mjs"),
+    "typescript-client": _typescript("", "client.mjs"),
     "encoding": _module("encoding", "encoding the events alone"),
     "memory": _module("in_memory", "our Client and server in memory", "client"),
     "pair": _module("in_memory", "bare pair of Peers", "pair"),

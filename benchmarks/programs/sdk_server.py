@@ -147,6 +147,7 @@ async def serve(app, loop, parser):
         log_level="critical",
         access_log=False,
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=60,  # of a thousand connections the first wait longer for the last
         http=parser or "h11",
         loop=loop or "asyncio",
         backlog=2048,
@@ -178,7 +179,11 @@ def main():
             anyio.run(by_stdio, server)
         return
     if chosen.kind == "fastmcp":
-        app = server.http_app(path="/mcp", json_response=chosen.replies != "sse")
+        app = server.http_app(
+            path="/mcp",
+            json_response=chosen.replies != "sse",
+            event_store=make_events() if chosen.events else None,
+        )
     else:
         app = server.streamable_http_app(
             json_response=chosen.replies != "sse",

@@ -1,13 +1,12 @@
-// The TypeScript SDK as a client: client.mjs NODE_MODULES WARM SECONDS URL.
+// The TypeScript SDK 1.x as a client: client.mjs NODE_MODULES WARM SECONDS URL.
 //
 // It calls `echo` over Streamable HTTP, one at a time, and prints a sample: CPU of this process.
 
-import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
 const [modules, warm, seconds, url] = process.argv.slice(2);
-const find = createRequire(modules + "/");
-const load = (name) => import(pathToFileURL(find.resolve("@modelcontextprotocol/sdk/" + name)).href);
+const place = pathToFileURL(modules + "/").href;
+const load = (name) => import(import.meta.resolve("@modelcontextprotocol/sdk/" + name, place));
 
 const { Client } = await load("client/index.js");
 const { StreamableHTTPClientTransport } = await load("client/streamableHttp.js");

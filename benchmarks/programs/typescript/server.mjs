@@ -1,16 +1,15 @@
-// The TypeScript SDK as a server: server.mjs http|stdio NODE_MODULES.
+// The TypeScript SDK 1.x as a server: server.mjs http|stdio NODE_MODULES.
 //
 // It offers `echo` alone, on the low-level Server.  Over HTTP every session has a server of its
 // own, as the SDK's examples have it.
 
 import { createServer } from "node:http";
 import { randomUUID } from "node:crypto";
-import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
 const [binding, modules] = process.argv.slice(2);
-const find = createRequire(modules + "/");
-const load = (name) => import(pathToFileURL(find.resolve("@modelcontextprotocol/sdk/" + name)).href);
+const place = pathToFileURL(modules + "/").href;
+const load = (name) => import(import.meta.resolve("@modelcontextprotocol/sdk/" + name, place));
 
 const { Server } = await load("server/index.js");
 const { CallToolRequestSchema, ListToolsRequestSchema } = await load("types.js");
