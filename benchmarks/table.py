@@ -1,9 +1,15 @@
 """All rows, in the order in which they are measured and shown."""
 
-from benchmarks import table_asgi, table_http, table_others, table_setup
+from benchmarks import table_asgi, table_crowds, table_http, table_others, table_setup
 from benchmarks.rows import Row
 
 ROWS: dict[str, Row] = {
     row.name: row
-    for row in (*table_http.ROWS, *table_setup.ROWS, *table_asgi.ROWS, *table_others.ROWS)
+    for row in (
+        *table_http.ROWS,
+        *table_crowds.ROWS,
+        *table_setup.ROWS,
+        *table_asgi.ROWS,
+        *table_others.ROWS,
+    )
 }

@@ -21,7 +21,7 @@ from benchmarks.load.jobs import (
 )
 from benchmarks.rows import Bound, Row, Variant, at
 from benchmarks.subjects import OURS, SDK, SUBJECTS, missing_in
-from benchmarks.table_http import CALL, MB, NEW
+from benchmarks.table_http import CALL, MB, NEW, PEERS
 
 _LINES = (
     "ours-stdio",
@@ -34,20 +34,23 @@ _LINES = (
     "typescript-stdio",
 )
 _HTTP_OURS = ("ours-anyio", "ours-asyncio", "ours-speed")
+_SESSIONS = ("fastmcp", "typescript2-sessions")
 
 
 def _stdio(name: str, title: str, window: int) -> Row:
+    def job(name: str) -> LineCalls:
+        return LineCalls(server=SUBJECTS[name].command(), window=window)
+
     return Row(
         name=name,
         title=title,
         unit=CALL,
-        variants=at(
-            lambda name: LineCalls(server=SUBJECTS[name].command(), window=window), *_LINES
-        ),
+        variants={**at(job, *_LINES), **at(job, "typescript2-stdio", since=PEERS)},
         bounds=(
             Bound("ours-stdio", "raw-stdio-ready", 3.0),
             Bound("ours-stdio", "sdk-stdio", 1 / 12),
             Bound("ours-stdio", "typescript-stdio", 1.0),
+            Bound("ours-stdio", "typescript2-stdio", 1.0),
             Bound("ours-stdio", "raw-stdio-blocking"),
             Bound("ours-stdio", "fastmcp-stdio"),
         ),
@@ -81,6 +84,10 @@ def _clients() -> dict[str, Variant]:
     }
 
 
+def _first_reply(name: str) -> FirstReply:
+    return FirstReply(server=SUBJECTS[name].command())
+
+
 def _alone(name: str) -> SelfMeasured:
     return SelfMeasured(server=SUBJECTS[name].command())
 
@@ -97,11 +104,13 @@ def _imports(title: str, python: str, statement: str) -> Variant:
     return Variant(title, lambda: Import(server=command), needs)
 
 
-def _memory(what: Held, *names: str) -> dict[str, Variant]:
+def _memory(what: Held, *names: str, later: tuple[str, ...] = ()) -> dict[str, Variant]:
+    """``later``: those that the table has since others were there."""
+
     def job(name: str) -> Memory:
         return Memory(server=SUBJECTS[name].command(), what=what)
 
-    return at(job, *names)
+    return {**at(job, *names), **at(job, *later, since=PEERS)}
 
 
 def _peak(name: str, title: str, size: int) -> Row:
@@ -244,22 +253,28 @@ ROWS = (
         name="idle-session",
         title="Memory of an idle legacy session",
         unit="kB a session",
-        variants=_memory("session", *_HTTP_OURS, "sdk"),
-        bounds=(Bound("ours-asyncio", "sdk", 1 / 8),),
+        variants=_memory("session", *_HTTP_OURS, "sdk", later=_SESSIONS),
+        bounds=(
+            Bound("ours-asyncio", "sdk", 1 / 8),
+            *(Bound("ours-asyncio", peer) for peer in _SESSIONS),
+        ),
     ),
     Row(
         name="idle-stream",
         title="Memory of an idle legacy session with a GET stream",
         unit="kB a session",
-        variants=_memory("stream", *_HTTP_OURS, "sdk"),
-        bounds=(Bound("ours-asyncio", "sdk", 1 / 8),),
+        variants=_memory("stream", *_HTTP_OURS, "sdk", later=_SESSIONS),
+        bounds=(
+            Bound("ours-asyncio", "sdk", 1 / 8),
+            *(Bound("ours-asyncio", peer) for peer in _SESSIONS),
+        ),
     ),
     Row(
         name="active-session",
         title="Memory of a session with a connection and a call that waits",
         unit="kB a session",
-        variants=_memory("call", *_HTTP_OURS, "sdk"),
-        bounds=(Bound("ours-asyncio", "sdk"),),
+        variants=_memory("call", *_HTTP_OURS, "sdk", later=_SESSIONS),
+        bounds=tuple(Bound("ours-asyncio", peer) for peer in ("sdk", *_SESSIONS)),
         goal=False,
     ),
     Row(
@@ -289,20 +304,26 @@ ROWS = (
         name="start",
         title="From start to first reply on stdio",
         unit="ms of CPU",
-        variants=at(
-            lambda name: FirstReply(server=SUBJECTS[name].command()),
-            "ours-stdio",
-            "raw-stdio-ready",
-            "sdk-stdio",
-            "sdk-high-stdio",
-            "fastmcp-stdio",
-            "typescript-stdio",
-        ),
+        variants={
+            **at(
+                _first_reply,
+                "ours-stdio",
+                "raw-stdio-ready",
+                "sdk-stdio",
+                "sdk-high-stdio",
+                "fastmcp-stdio",
+                "typescript-stdio",
+            ),
+            **at(_first_reply, "typescript2-stdio", since=PEERS),
+        },
         bounds=(
             Bound("ours-stdio", "raw-stdio-ready", 1.5),
             Bound("ours-stdio", "sdk-stdio", 1 / 5),
-            Bound("ours-stdio", "typescript-stdio", 1.0),
-            Bound("ours-stdio", "typescript-stdio", 1.0, clock=True),
+            *(
+                Bound("ours-stdio", peer, 1.0, clock)
+                for peer in ("typescript-stdio", "typescript2-stdio")
+                for clock in (False, True)
+            ),
         ),
         note="CPU is that of all threads together, of which Node has several at work while it "
         "starts: by the wall clock it is there earlier than its CPU says.",

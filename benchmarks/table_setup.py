@@ -3,10 +3,12 @@
 from benchmarks.load.jobs import Era, Setup
 from benchmarks.rows import Bound, Row, at
 from benchmarks.subjects import SUBJECTS
-from benchmarks.table_http import OURS
+from benchmarks.table_http import OURS, PEERS
 
 
-def _setup(name: str, title: str, era: Era, *peers: str) -> Row:
+def _setup(name: str, title: str, era: Era, *peers: str, later: str) -> Row:
+    """``later``: the peer that the table has since others were there."""
+
     def job(name: str) -> Setup:
         # The SDKs want both types in Accept, and choose by their settings.
         own = name.startswith(("ours", "raw"))
@@ -17,12 +19,15 @@ def _setup(name: str, title: str, era: Era, *peers: str) -> Row:
         name=name,
         title=title,
         unit="µs of CPU a connection",
-        variants=at(job, *OURS, "raw-anyio", "raw-protocol", "raw-httptools", *peers),
+        variants={
+            **at(job, *OURS, "raw-anyio", "raw-protocol", "raw-httptools", *peers),
+            **at(job, later, since=PEERS),
+        },
         bounds=(
             Bound("ours-anyio", "raw-anyio"),
             Bound("ours-asyncio", "raw-protocol"),
             Bound("ours-speed", "raw-httptools"),
-            *(Bound("ours-asyncio", peer) for peer in peers if peer != "sdk-best"),
+            *(Bound("ours-asyncio", peer) for peer in (*peers, later) if peer != "sdk-best"),
             Bound("ours-speed", "sdk-best"),
         ),
         goal=False,
@@ -37,6 +42,7 @@ ROWS = (
         "sdk",
         "sdk-best",
         "fastmcp",
+        later="typescript2",
     ),
     _setup(
         "setup-legacy",
@@ -46,5 +52,6 @@ ROWS = (
         "sdk-best",
         "fastmcp",
         "typescript",
+        later="typescript2-sessions",
     ),
 )

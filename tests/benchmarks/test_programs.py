@@ -1,16 +1,21 @@
 """Every program that is measured answers a verified round of what it is measured with."""
 
 import importlib
+import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from _pytest.mark import ParameterSet
 from msgspec import structs
 
+from benchmarks import subjects
 from benchmarks.load.__main__ import MODULES
 from benchmarks.load.jobs import AnyJob, Events, HttpCalls, Memory, Peak, Resume
-from benchmarks.subjects import OURS
+from benchmarks.programs.offer import FILLERS_FROM, fillers
+from benchmarks.subjects import OURS, SUBJECTS, TYPESCRIPT, node
 from benchmarks.table import ROWS
 
 pytestmark = [
@@ -20,18 +25,28 @@ pytestmark = [
 
 ROUNDS = {
     "http": None,
-    "http-legacy": ("typescript", "ours-asyncio", "raw-httptools"),
-    "http-legacy-sse": ("ours-anyio", "raw-protocol", "sdk-sse", "fastmcp-sse"),
+    "http-legacy": ("typescript", "typescript2-sessions", "ours-asyncio", "raw-httptools"),
+    "http-legacy-sse": ("ours-anyio", "raw-protocol", "sdk-sse", "fastmcp-sse", "typescript2-sse"),
     "asgi": ("ours-asgi", "ours-asgi-speed"),
     "asgi-legacy": ("ours-asgi",),
-    "structured": ("ours-asyncio", "raw-protocol", "sdk"),
-    "list-10": ("ours-asyncio", "raw-protocol"),
-    "progress": ("ours-anyio", "raw-anyio", "raw-httptools"),
-    "progress-together": ("ours-asyncio", "raw-protocol", "encoding"),
-    "resume": ("ours-asyncio",),
-    "setup": ("ours-asyncio", "raw-protocol", "sdk", "fastmcp"),
-    "setup-legacy": ("ours-asyncio", "raw-httptools", "sdk", "fastmcp", "typescript"),
-    "waiting": ("ours-asyncio", "raw-protocol", "raw-httptools"),
+    "structured": ("ours-asyncio", "raw-protocol", "sdk", "typescript2", "typescript2-high"),
+    "echo-10k": ("fastmcp", "typescript2"),
+    "echo-16m": ("typescript2",),
+    "list-10": ("ours-asyncio", "raw-protocol", "fastmcp", "typescript2"),
+    "list-1000": ("fastmcp", "typescript2", "typescript2-high"),
+    "progress": ("ours-anyio", "raw-anyio", "raw-httptools", "typescript2"),
+    "progress-together": ("ours-asyncio", "raw-protocol", "encoding", "typescript2"),
+    "resume": ("ours-asyncio", "sdk-events", "fastmcp-events", "typescript2-events"),
+    "setup": ("ours-asyncio", "raw-protocol", "sdk", "fastmcp", "typescript2"),
+    "setup-legacy": (
+        "ours-asyncio",
+        "raw-httptools",
+        "sdk",
+        "fastmcp",
+        "typescript",
+        "typescript2-sessions",
+    ),
+    "waiting": ("ours-asyncio", "raw-protocol", "raw-httptools", "fastmcp", "typescript2"),
     "sessions": ("100",),
     "streams": ("100",),
     "stdio": None,
@@ -42,12 +57,13 @@ ROUNDS = {
     "client-bindings": ("client-stdio", "sse", "unix", "sdk-client-stdio"),
     "memory": None,
     "peak-1m": ("ours-asyncio", "bytes"),
-    "idle-stream": ("ours-asyncio",),
+    "idle-session": ("fastmcp", "typescript2-sessions"),
+    "idle-stream": ("ours-asyncio", "fastmcp", "typescript2-sessions"),
     "idle-connection": ("ours-asyncio",),
     "idle-server": ("ours-asyncio",),
     "active-session": ("ours-asyncio",),
     "import": ("core",),
-    "start": ("ours-stdio", "raw-stdio-ready"),
+    "start": ("ours-stdio", "raw-stdio-ready", "typescript-stdio", "typescript2-stdio"),
     "stores": ("memory-1",),
 }
 """Each program once at least, and each kind of job."""
@@ -91,6 +107,36 @@ def test_it_answers_rightly(row: str, variant: str) -> None:
     sample = module.measure(job)
     # Twenty of a thing may well fit into memory that was there before.
     assert sample.value >= 0 if isinstance(job, Memory | Peak) else sample.value > 0
+
+
+@pytest.mark.parametrize("count", [0, FILLERS_FROM, 10, 1000])
+def test_node_offers_the_same_list(count: int) -> None:
+    if (missing := SUBJECTS["typescript2"].needs()) is not None:
+        pytest.skip(missing)
+    offer = (TYPESCRIPT / "offer.mjs").as_uri()
+    ask = f"import {{ fillers, tools }} from {offer!r}; console.log(JSON.stringify({{"
+    ask += f"fillers: fillers({count}), tools: tools({count}).map((tool) => tool.name) }}))"
+    called = (node() or "node", "--input-type=module", "-e", ask)
+    said = subprocess.run(called, capture_output=True, check=True).stdout
+    found = msgspec.json.decode(said, type=dict[str, list[Any]])
+    named = [name for name, _ in fillers(count)]
+    assert found["fillers"] == [list(each) for each in fillers(count)]
+    assert found["tools"] == ["echo", "total", "wait", "events", *named]
+
+
+@pytest.mark.parametrize("name", ["typescript", "typescript2", "typescript2-stdio"])
+def test_a_line_of_the_sdk_that_is_not_there_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subjects, "NODE_MODULES", tmp_path)
+    assert "Node" in (said := SUBJECTS[name].needs() or "") or "TypeScript" in said
+    (tmp_path / ".bin").mkdir()
+    (tmp_path / ".bin" / "node").touch()
+    line, packages = ("2.x", ("server", "node")) if "2" in name else ("1.x", ("sdk",))
+    for package in packages:
+        assert f"TypeScript SDK {line} is not" in (SUBJECTS[name].needs() or "")
+        (tmp_path / "@modelcontextprotocol" / package).mkdir(parents=True)
+    assert SUBJECTS[name].needs() is None
 
 
 def words(job: AnyJob) -> tuple[str, ...]:

@@ -1,0 +1,97 @@
+"""The rows about many sessions, streams and tools: none may make a call dearer."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from benchmarks.load.jobs import Ask, HttpCalls
+from benchmarks.programs.offer import FILLERS_FROM
+from benchmarks.rows import UNCHANGED, Bound, Row, Variant
+from benchmarks.subjects import SUBJECTS
+from benchmarks.table_http import CALL, NEW
+
+SESSIONS = {"1": "1 session", "100": "100 sessions", "10000": "10,000 sessions"}
+STREAMS = {"1": "1 stream", "100": "100 streams", "1000": "1,000 streams"}
+TOOLS = {"10": "10 tools", "1000": "1,000 tools"}
+
+
+def _numbered(
+    titles: dict[str, str], make: Callable[[str, str], HttpCalls], subject: str, since: str
+) -> dict[str, Variant]:
+    """One subject under different circumstances."""
+    return {
+        key: Variant(title, partial(make, subject, key), SUBJECTS[subject].needs, since)
+        for key, title in titles.items()
+    }
+
+
+def _crowded(
+    name: str,
+    title: str,
+    titles: dict[str, str],
+    make: Any,
+    subject: str = "ours-asyncio",
+    since: str = "",
+) -> Row:
+    first, *others = titles
+    return Row(
+        name=name,
+        title=title,
+        unit=CALL,
+        variants=_numbered(titles, make, subject, since),
+        bounds=tuple(Bound(other, first, UNCHANGED) for other in others),
+    )
+
+
+def _sessions(subject: str, key: str) -> HttpCalls:
+    return HttpCalls(
+        server=SUBJECTS[subject].command(),
+        era="legacy",
+        sessions=int(key),
+        in_turn=True,
+        connections=1,
+    )
+
+
+def _streams(subject: str, key: str) -> HttpCalls:
+    count = int(key)
+    return HttpCalls(
+        server=SUBJECTS[subject].command(),
+        era="legacy",
+        sessions=count,
+        streams=count,
+        connections=1,
+    )
+
+
+def _tools(subject: str, key: str) -> HttpCalls:
+    first, *more = (Ask("filler", number) for number in range(int(key) - FILLERS_FROM))
+    server = SUBJECTS[subject].command("--tools", key)
+    return HttpCalls(server=server, ask=first, more=tuple(more), connections=1)
+
+
+ROWS = (
+    _crowded("sessions", "Calls in 1, 100, 10,000 sessions in turn", SESSIONS, _sessions),
+    _crowded(
+        "sessions-anyio",
+        "The same with anyio",
+        SESSIONS,
+        _sessions,
+        "ours-anyio",
+    ),
+    _crowded(
+        "sessions-speed",
+        "The same with the speed extra",
+        SESSIONS,
+        _sessions,
+        "ours-speed",
+    ),
+    _crowded("streams", "A call beside 1, 100, 1,000 open GET streams", STREAMS, _streams),
+    _crowded("streams-anyio", "The same with anyio", STREAMS, _streams, "ours-anyio", NEW),
+    _crowded(
+        "streams-speed", "The same with the speed extra", STREAMS, _streams, "ours-speed", NEW
+    ),
+    _crowded("tools", "Calls of all but a few of 10, 1,000 tools in turn", TOOLS, _tools),
+    _crowded("tools-anyio", "The same with anyio", TOOLS, _tools, "ours-anyio", NEW),
+    _crowded("tools-speed", "The same with the speed extra", TOOLS, _tools, "ours-speed", NEW),
+)
