@@ -273,8 +273,9 @@ ROWS = (
         name="active-session",
         title="Memory of a session with a connection and a call that waits",
         unit="kB a session",
-        variants=_memory("call", *_HTTP_OURS, "sdk", later=_SESSIONS),
-        bounds=tuple(Bound("ours-asyncio", peer) for peer in ("sdk", *_SESSIONS)),
+        # The call is sent for a reply in JSON alone, which the TypeScript SDK refuses.
+        variants=_memory("call", *_HTTP_OURS, "sdk", later=("fastmcp",)),
+        bounds=(Bound("ours-asyncio", "sdk"), Bound("ours-asyncio", "fastmcp")),
         goal=False,
     ),
     Row(

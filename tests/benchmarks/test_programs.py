@@ -61,7 +61,7 @@ ROUNDS = {
     "idle-stream": ("ours-asyncio", "fastmcp", "typescript2-sessions"),
     "idle-connection": ("ours-asyncio",),
     "idle-server": ("ours-asyncio",),
-    "active-session": ("ours-asyncio",),
+    "active-session": ("ours-asyncio", "fastmcp"),
     "import": ("core",),
     "start": ("ours-stdio", "raw-stdio-ready", "typescript-stdio", "typescript2-stdio"),
     "stores": ("memory-1",),
