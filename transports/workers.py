@@ -32,7 +32,8 @@ class WorkersSettings(Struct, frozen=True, kw_only=True):
     """How workers are watched. Times in seconds."""
 
     backoff: float = 1.0
-    """Before a worker that has ended is started again; doubles each time in a row."""
+    """Before a worker that has ended, or could not be started, is started again; doubles each time
+    in a row."""
     longest_backoff: float = 30.0
     """Upper bound of that."""
     steady: float = 10.0
@@ -122,7 +123,8 @@ class Supervisor:
         """Start the workers, call ``ready`` with their URLs once all listen, keep them running.
 
         Cancelling ends it: workers get SIGTERM, time to drain, and in the end SIGKILL.  Raises
-        WorkersFailed if one of them ends before all of them have listened once.
+        WorkersFailed if one of them ends, or cannot be started, before all of them have listened
+        once; later such a one is started again, or tried again, after a pause.
         """
         failure: str | None = None
         try:
@@ -144,39 +146,58 @@ class Supervisor:
 
     async def _keep(self, number: int) -> None:
         delay = self.settings.backoff
+        again = False
         while True:
             began = anyio.current_time()
-            status = await self._one(number)
+            steady = False
+            try:
+                process, ours = await self._start()
+            except (OSError, RuntimeError) as error:
+                # There may be enough descriptors, memory or processes for it later; that there
+                # cannot be another thread, which an event loop starts for it, is a RuntimeError.
+                reason = error.strerror if isinstance(error, OSError) else None
+                fate = f"could not be started: {reason or error}"
+            else:
+                self.restarts += again
+                status = await self._watch(number, process, ours)
+                fate = f"ended with {_said(status)}"
+                steady = anyio.current_time() - began >= self.settings.steady
             if not self._all_ready.is_set():
-                raise WorkersFailed(f"worker {number} ended with {_said(status)} at its start")
-            if anyio.current_time() - began >= self.settings.steady:
+                raise WorkersFailed(f"worker {number} {fate} at its start")
+            if steady:
                 delay = self.settings.backoff
                 pause = 0.0
             else:
                 pause, delay = delay, min(delay * 2, self.settings.longest_backoff)
             when = f"in {pause:g} s" if pause else "now"
-            self._report(f"worker {number} ended with {_said(status)}; it is started again {when}")
+            self._report(f"worker {number} {fate}; it is started again {when}")
             await anyio.sleep(pause)
-            self.restarts += 1
+            again = True
 
-    async def _one(self, number: int) -> int:
-        """Run one worker to its end; return its exit status."""
+    async def _start(self) -> tuple[Process, socket.socket]:
+        """Start a worker; returns it and our end of the socket pair."""
         ours, theirs = socket.socketpair()
+        with theirs, ExitStack() as failing:
+            failing.callback(ours.close)
+            # asyncio forgets a process whose start is cancelled.
+            with anyio.CancelScope(shield=True):
+                process = await anyio.open_process(
+                    self._command,
+                    stdin=None,
+                    stdout=None,
+                    stderr=None,
+                    env={**self._environment, LIFELINE: str(theirs.fileno())},
+                    pass_fds=[theirs.fileno()],
+                    # A terminal's Ctrl-C is the supervisor's to pass on, once.
+                    start_new_session=True,
+                )
+            failing.pop_all()
+        return process, ours
+
+    async def _watch(self, number: int, process: Process, ours: socket.socket) -> int:
+        """See a worker to its end; return its exit status."""
+        self.pids[number] = process.pid
         with ours:
-            with theirs:
-                # asyncio forgets a process whose start is cancelled.
-                with anyio.CancelScope(shield=True):
-                    process = await anyio.open_process(
-                        self._command,
-                        stdin=None,
-                        stdout=None,
-                        stderr=None,
-                        env={**self._environment, LIFELINE: str(theirs.fileno())},
-                        pass_fds=[theirs.fileno()],
-                        # A terminal's Ctrl-C is the supervisor's to pass on, once.
-                        start_new_session=True,
-                    )
-            self.pids[number] = process.pid
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._await_ready, ours)
@@ -192,8 +213,8 @@ class Supervisor:
         ours.setblocking(False)
         said = b""
         while not said.endswith(_END):
-            await anyio.wait_readable(ours)
             try:
+                await anyio.wait_readable(ours)
                 part = ours.recv(_MOST)
             except BlockingIOError:
                 continue

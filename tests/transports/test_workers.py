@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from collections import Counter
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
@@ -17,7 +18,7 @@ from transports.client import Client, connect
 from transports.client_open import ClientSettings
 from transports.commands.workers import without
 from transports.http_settings import HttpClientLinkSettings
-from transports.workers import Supervisor, WorkersFailed, WorkersSettings, reserved
+from transports.workers import LIFELINE, Supervisor, WorkersFailed, WorkersSettings, reserved
 
 pytestmark = [
     pytest.mark.anyio,
@@ -184,6 +185,62 @@ async def test_workers_that_fail_together_are_one_failure() -> None:
     supervisor = Supervisor([sys.executable, "-c", "raise SystemExit(7)"], 4)
     with anyio.fail_after(30), pytest.raises(WorkersFailed, match="ended with status 7"):
         await supervisor.run()
+
+
+async def test_a_worker_that_cannot_be_started_is_a_failure() -> None:
+    supervisor = Supervisor(["/nowhere/worker"], 2)
+    with anyio.fail_after(30), pytest.raises(WorkersFailed, match="could not be started: No such"):
+        await supervisor.run()
+
+
+async def test_a_replacement_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    program, away = tmp_path / "worker", tmp_path / "away"
+    program.write_text(
+        f"#!{sys.executable} -IS\nimport os\nend = int(os.environ[{LIFELINE!r}])\n"
+        'os.write(end, b"http://worker/\\n\\n")\nos.read(end, 1)\n'
+    )
+    program.chmod(0o700)
+    said: list[str] = []
+    changed = anyio.Event()
+
+    def report(text: str) -> None:
+        said.append(text)
+        changed.set()
+
+    async def until_said(words: str, times: int) -> list[str]:
+        nonlocal changed
+        while len(found := [text for text in said if words in text]) < times:
+            changed = anyio.Event()
+            await changed.wait()
+        return found
+
+    settings = WorkersSettings(backoff=0.01, longest_backoff=0.04, steady=60.0)
+    supervisor = Supervisor([str(program)], 2, settings=settings, report=report)
+    ready = anyio.Event()
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: supervisor.run(ready=lambda urls: ready.set()))
+            await ready.wait()
+            victim, other = supervisor.pids[1], supervisor.pids[2]
+            program.rename(away)
+            kill(victim)
+            failed = await until_said("could not be started", 4)
+            assert supervisor.pids == {2: other}
+            assert supervisor.restarts == 0
+            away.rename(program)
+            while supervisor.restarts == 0:
+                await anyio.lowlevel.checkpoint()
+            assert supervisor.pids.keys() == {1, 2}
+            assert supervisor.pids[2] == other
+            group.cancel_scope.cancel()
+    # The first pause was that after the worker had ended.
+    pauses = ["0.02", "0.04", "0.04", "0.04"]
+    assert failed[:4] == [
+        "worker 1 could not be started: No such file or directory; "
+        f"it is started again in {pause} s"
+        for pause in pauses
+    ]
+    assert not supervisor.pids
 
 
 async def test_whoever_is_cancelled_at_the_start_of_a_worker_leaves_none() -> None:
