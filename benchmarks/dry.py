@@ -13,18 +13,20 @@ import argparse
 import asyncio
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from statistics import median
 from types import FrameType
 from typing import Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import dry_wires
 from benchmarks.dry_wires import Opener, Wire, programs
+from benchmarks.load import http_wire
 from benchmarks.load.asks import (
     FIRST,
     HOLE,
@@ -35,14 +37,15 @@ from benchmarks.load.asks import (
     initialize,
 )
 from benchmarks.load.http_calls import RING
-from benchmarks.load.http_wire import Place, asking, field, post
+from benchmarks.load.http_wire import Place, asking, post
 from benchmarks.load.jobs import Ask, Era
+from benchmarks.programs.sampling import layer_of
 
 PLACE = Place("127.0.0.1", 80, "/mcp")
 ROUNDS = 7
 COUNTED = 256
 """Calls, at least, of which steps are counted; fewer where there are fewer different ones."""
-TOGETHER = 128
+TOGETHER = 64
 """Calls of a round, at least."""
 _OWN = frozenset({__file__, dry_wires.__file__})
 """What stands there counts for nobody."""
@@ -80,7 +83,7 @@ WORKS = {
     "http-heads": Work(title="HTTP, a header that differs each time", vary=True),
     **{
         f"sessions-{count}": Work(
-            title=f"HTTP, {count:,} legacy sessions in turn",
+            title=f"HTTP, legacy sessions in turn: {count:,}",
             sessions=count,
             requests=max(RING, count),
         )
@@ -109,14 +112,21 @@ class Figures(Struct, kw_only=True):
     program: str
     microseconds: float
     """Of CPU; the median of the rounds."""
-    steps: float
+    layers: dict[str, float]
+    """Steps, by layer; the most first."""
     calls: float
+
+    @property
+    def steps(self) -> float:
+        """Those of all layers."""
+        return sum(self.layers.values())
 
 
 class Counted(Struct):
     """What the interpreter has done."""
 
-    steps: int = 0
+    files: Counter[str] = field(default_factory=Counter)
+    """Steps, by source file."""
     calls: int = 0
 
 
@@ -125,9 +135,9 @@ def counting() -> Iterator[Counted]:
     """Count what this thread does in functions that begin, or go on, while the context lasts."""
     found = Counted()
 
-    def within(_: FrameType, event: str, __: Any) -> Any:
+    def within(frame: FrameType, event: str, _: Any) -> Any:
         if event == "opcode":
-            found.steps += 1
+            found.files[frame.f_code.co_filename] += 1
         return within
 
     def begins(frame: FrameType, event: str, _: Any) -> Any:
@@ -179,7 +189,7 @@ class Rig:
     def _open_session(self) -> str | None:
         wire = self._wires[0]
         wire.deliver(post(PLACE, initialize(1)))
-        session = field(wire.outlet.take(), b"mcp-session-id").decode()
+        session = http_wire.field(wire.outlet.take(), b"mcp-session-id").decode()
         wire.deliver(post(PLACE, INITIALIZED, MCP_Protocol_Version=LEGACY, Mcp_Session_Id=session))
         wire.outlet.take()
         return session
@@ -193,21 +203,30 @@ class Rig:
         """Ask everything once, and oftener where it is little: microseconds of CPU a call."""
         count = len(self._requests)
         times = -(-TOGETHER // count)
-        spent = sum([await self._ask(self._requests) for _ in range(times)])
+        spent = 0.0
+        for _ in range(times):
+            began = time.process_time()
+            await self._ask(self._requests)
+            spent += time.process_time() - began
+            self._check(self._requests)
         return spent / (times * count) * 1e6
 
-    async def count(self) -> tuple[float, float]:
-        """Steps and calls for each of the first requests."""
+    async def count(self) -> tuple[dict[str, float], float]:
+        """Steps, by layer, and calls for each of the first requests."""
         asked = self._requests[: max(COUNTED, len(self._wires))]
         with counting() as found:
             await self._ask(asked)
-        return found.steps / len(asked), found.calls / len(asked)
+        self._check(asked)
+        layers: Counter[str] = Counter()
+        for file, steps in found.files.items():
+            layers[layer_of(file)] += steps
+        shares = {layer: steps / len(asked) for layer, steps in layers.most_common()}
+        return shares, found.calls / len(asked)
 
-    async def _ask(self, asked: Sequence[Request]) -> float:
+    async def _ask(self, asked: Sequence[Request]) -> None:
         wires = self._wires
         self._missing = len(asked)
         self._complete.clear()
-        began = time.process_time()
         if len(wires) == 1:
             deliver = wires[0].deliver
             for request in asked:
@@ -216,9 +235,6 @@ class Rig:
             for wire, request in zip(wires, asked, strict=True):
                 wire.deliver(request.data)
             await self._complete.wait()
-        spent = time.process_time() - began
-        self._check(asked)
-        return spent
 
     def _check(self, asked: Sequence[Request]) -> None:
         cut = _lines if self._work.lines else _bodies
@@ -240,7 +256,7 @@ def _bodies(data: bytes) -> Iterator[bytes]:
         head = data[at:begin]
         if not head.startswith(b"HTTP/1.1 200 "):
             raise WrongReply(f"not what was asked for: {data[at : at + 300]!r}")
-        at = begin + int(field(head, b"content-length"))
+        at = begin + int(http_wire.field(head, b"content-length"))
         yield data[begin:at]
 
 
@@ -259,9 +275,9 @@ async def measure(work: Work, rounds: int, *, alone: bool = False) -> list[Figur
                 costs[name].append(await rig.cost())
         found = []
         for name, rig in rigs.items():
-            steps, calls = await rig.count()
+            layers, calls = await rig.count()
             figures = Figures(
-                program=name, microseconds=median(costs[name]), steps=steps, calls=calls
+                program=name, microseconds=median(costs[name]), layers=layers, calls=calls
             )
             found.append(figures)
         return found
@@ -283,6 +299,8 @@ def show(console: Console, work: Work, found: Sequence[Figures]) -> None:
             f"{each.calls:,.1f}",
         )
     console.print(table)
+    of_ours = ", ".join(f"{layer} {steps:,.0f}" for layer, steps in found[0].layers.items())
+    console.print(f"  Steps of ours: {of_ours}.", highlight=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,12 +19,20 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs the async
 FEW = 96
 """Requests, where as many as are measured would only take longer."""
 
+LARGE = 100_000
+"""A text that does not come at once."""
+
 
 def shortened(name: str) -> Work:
     work = WORKS[name]
     if work.connections > 1:
         return structs.replace(work, connections=8, requests=8, asks=(Ask("wait", 1),))
-    return structs.replace(work, requests=min(work.requests, FEW), sessions=min(work.sessions, FEW))
+    return structs.replace(
+        work,
+        asks=tuple(structs.replace(ask, size=min(ask.size, LARGE)) for ask in work.asks),
+        requests=min(work.requests, FEW),
+        sessions=min(work.sessions, FEW),
+    )
 
 
 def measured(work: Work) -> list[Figures]:
@@ -39,6 +47,7 @@ def test_every_work_is_answered_by_all_programs(name: str) -> None:
     for each in found:
         assert each.microseconds > 0
         assert each.steps > each.calls > 1
+        assert each.steps == sum(each.layers.values())
 
 
 def test_counts_are_the_same_each_time() -> None:
@@ -75,7 +84,7 @@ def test_counting_sees_functions_that_begin_meanwhile() -> None:
     one, ten = counted(1), counted(10)
     # The end of the context is in it as well.
     assert ten.calls - one.calls == 9
-    steps, rest = divmod(ten.steps - one.steps, 9)
+    steps, rest = divmod(ten.files[__file__] - one.files[__file__], 9)
     assert rest == 0
     assert 3 <= steps <= 8  # load, load, add, return, as the version has it
 
@@ -99,9 +108,13 @@ def test_a_wrong_reply_is_noticed() -> None:
     assert isinstance(caught.value, WrongReply)
 
 
-def test_ours_alone() -> None:
+def test_ours_alone_has_steps_in_each_of_its_layers_and_nowhere_else() -> None:
     (found,) = asyncio.run(measure(shortened("http"), 1, alone=True))
     assert found.program.startswith("ours")
+    rooms = {f"mcpcore/{room}" for room in ("wire", "engine", "http", "service")}
+    assert rooms | {"transports", "benchmarks"} <= set(found.layers)
+    assert found.layers["benchmarks"] < 20  # the tool itself
+    assert max(found.layers, key=lambda layer: found.layers[layer]) == next(iter(found.layers))
 
 
 def test_the_command_names_what_it_knows(capsys: pytest.CaptureFixture[str]) -> None:
