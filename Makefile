@@ -157,12 +157,13 @@ $(FASTMCP_READY):
 	.venv-fastmcp/bin/python -m pip install -q 'fastmcp==$(FASTMCP_VERSION)' httptools uvloop
 	@touch $@
 
-# The SDK's line 1.x is one package; 2.x has one for servers, and one that puts them under Node's http.
+# The SDK's line 1.x is one package; 2.x has one for servers, one for clients, and one for Node's http.
 $(TYPESCRIPT_READY):
 	mkdir -p .tools
 	npm install --prefix .tools --no-audit --no-fund --loglevel=error \
 	  node@$(NODE_VERSION) @modelcontextprotocol/sdk@$(TYPESCRIPT_VERSION) \
 	  @modelcontextprotocol/server@$(TYPESCRIPT2_VERSION) \
+	  @modelcontextprotocol/client@$(TYPESCRIPT2_VERSION) \
 	  @modelcontextprotocol/node@$(TYPESCRIPT2_NODE_VERSION)
 	@touch $@
 

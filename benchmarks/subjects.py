@@ -99,9 +99,9 @@ def _node(program: str, *words: str) -> tuple[str, ...]:
     return (node() or "node", flag, script, *words, str(NODE_MODULES))
 
 
-def _typescript(title: str, program: str, *words: str) -> Subject:
+def _typescript(program: str, word: str) -> Subject:
     needs = partial(missing_typescript, "1.x", "sdk")
-    return Subject(f"TypeScript SDK 1.x{title}", _node(program, *words), needs)
+    return Subject("TypeScript SDK 1.x", _node(program, word), needs)
 
 
 def _typescript2(title: str, *words: str) -> Subject:
@@ -164,7 +164,7 @@ SUBJECTS: dict[str, Subject] = {
     "fastmcp": _fastmcp("fastmcp", "--replies", "json"),
     "fastmcp-sse": _fastmcp("fastmcp, SSE replies", "--replies", "sse"),
     "fastmcp-events": _fastmcp("fastmcp, events in memory", "--replies", "sse", "--events", "yes"),
-    "typescript": _typescript("", "server.mjs", "http"),
+    "typescript": _typescript("server.mjs", "http"),
     "typescript2": _typescript2("", "http"),
     "typescript2-high": _typescript2(", McpServer", "--kind", "high", "http"),
     "typescript2-sessions": _typescript2("", "sessions"),
@@ -181,7 +181,7 @@ SUBJECTS: dict[str, Subject] = {
     "sdk-stdio": _sdk("official SDK", "--binding", "stdio"),
     "sdk-high-stdio": _sdk("official SDK, MCPServer", "--kind", "high", "--binding", "stdio"),
     "fastmcp-stdio": _fastmcp("fastmcp", "--binding", "stdio"),
-    "typescript-stdio": _typescript("", "server.mjs", "stdio"),
+    "typescript-stdio": _typescript("server.mjs", "stdio"),
     "typescript2-stdio": _typescript2("", "stdio"),
     # WebSocket and the other bindings
     "ours-ws": _module("ours", "ours", "--binding", "ws"),
@@ -210,7 +210,12 @@ SUBJECTS: dict[str, Subject] = {
     "fastmcp-client": Subject(
         "fastmcp", (FASTMCP, FASTMCP_CLIENT), partial(missing_in, FASTMCP, "fastmcp")
     ),
-    "typescript-client": _typescript("", "client.mjs"),
+    "typescript-client": _typescript("client.mjs", "1"),
+    "typescript2-client": Subject(
+        "TypeScript SDK 2.x",
+        _node("client.mjs", "2"),
+        partial(missing_typescript, "2.x", "client"),
+    ),
     "encoding": _module("encoding", "encoding the events alone"),
     "memory": _module("in_memory", "our Client and server in memory", "client"),
     "pair": _module("in_memory", "bare pair of Peers", "pair"),

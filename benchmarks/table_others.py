@@ -208,12 +208,14 @@ ROWS = (
         variants={
             **at(_client, "client", "raw-client", "sdk-client"),
             **at(_client, "fastmcp-client", "typescript-client", since=NEW),
+            **at(_client, "typescript2-client", since=PEERS),
         },
         bounds=(
             Bound("client", "raw-client", 1.7),
             Bound("client", "sdk-client", 1 / 3.5),
             Bound("client", "fastmcp-client"),
             Bound("client", "typescript-client"),
+            Bound("client", "typescript2-client"),
         ),
     ),
     Row(

@@ -124,15 +124,23 @@ def test_node_offers_the_same_list(count: int) -> None:
     assert found["tools"] == ["echo", "total", "wait", "events", *named]
 
 
-@pytest.mark.parametrize("name", ["typescript", "typescript2", "typescript2-stdio"])
+@pytest.mark.parametrize(
+    ("name", "line", "packages"),
+    [
+        ("typescript", "1.x", ["sdk"]),
+        ("typescript-client", "1.x", ["sdk"]),
+        ("typescript2", "2.x", ["server", "node"]),
+        ("typescript2-stdio", "2.x", ["server", "node"]),
+        ("typescript2-client", "2.x", ["client"]),
+    ],
+)
 def test_a_line_of_the_sdk_that_is_not_there_is_named(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, line: str, packages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subjects, "NODE_MODULES", tmp_path)
     assert "Node" in (said := SUBJECTS[name].needs() or "") or "TypeScript" in said
     (tmp_path / ".bin").mkdir()
     (tmp_path / ".bin" / "node").touch()
-    line, packages = ("2.x", ("server", "node")) if "2" in name else ("1.x", ("sdk",))
     for package in packages:
         assert f"TypeScript SDK {line} is not" in (SUBJECTS[name].needs() or "")
         (tmp_path / "@modelcontextprotocol" / package).mkdir(parents=True)

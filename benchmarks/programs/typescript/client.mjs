@@ -1,18 +1,22 @@
-// The TypeScript SDK 1.x as a client: client.mjs NODE_MODULES WARM SECONDS URL.
+// The TypeScript SDK as a client: client.mjs 1|2 NODE_MODULES WARM SECONDS URL.
 //
-// It calls `echo` over Streamable HTTP, one at a time, and prints a sample: CPU of this process.
+// Line 1.x opens a legacy session, 2.x finds out that the server is modern.  It calls `echo` over
+// Streamable HTTP, one at a time, and prints a sample: CPU of this process.
 
 import { pathToFileURL } from "node:url";
 
-const [modules, warm, seconds, url] = process.argv.slice(2);
+const [line, modules, warm, seconds, url] = process.argv.slice(2);
 const place = pathToFileURL(modules + "/").href;
-const load = (name) => import(import.meta.resolve("@modelcontextprotocol/sdk/" + name, place));
+const load = (name) => import(import.meta.resolve("@modelcontextprotocol/" + name, place));
 
-const { Client } = await load("client/index.js");
-const { StreamableHTTPClientTransport } = await load("client/streamableHttp.js");
+const { Client } = await load(line === "1" ? "sdk/client/index.js" : "client");
+const { StreamableHTTPClientTransport } = await load(
+  line === "1" ? "sdk/client/streamableHttp.js" : "client",
+);
 
 const text = "x".repeat(200);
-const client = new Client({ name: "typescript", version: "1" });
+const options = line === "1" ? {} : { versionNegotiation: { mode: "auto" } };
+const client = new Client({ name: "typescript", version: "1" }, options);
 await client.connect(new StreamableHTTPClientTransport(new URL(url)));
 await client.listTools();
 
