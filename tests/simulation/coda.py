@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from mcpcore.http.client import HttpClient
 from tests.simulation.accounts import ACTIVE
 from tests.simulation.common import TOOLS
+from tests.simulation.holdings import quiet
 from tests.simulation.rules import demand
 from tests.simulation.work import URIS, Script, Work, draw_script
 
@@ -47,6 +48,9 @@ class Coda:
             self._books.all_ended(client.number)
             if self._perfect and hears(client):
                 self._books.common.changes_told(client.number)
+        for host in (*self._clients, *self._servers):
+            for machine in host.machines:
+                quiet(machine, host.name)
 
     def begin(self) -> None:
         """Let every client do its work, and every server tell its news."""

@@ -13,6 +13,7 @@ from mcpcore.http.client import HttpClient
 from mcpcore.http.exchange import HARD_FACTOR
 from mcpcore.http.server import HttpServer
 from mcpcore.http.stored import StoredHttpServer
+from tests.simulation.holdings import empty
 from tests.simulation.rules import demand
 
 _SLACK = 1 << 15
@@ -160,56 +161,6 @@ def _earliest(deadlines: Deadlines[Any]) -> float:
 
 
 def rested(machine: Any, name: str) -> None:
-    """Demand that a machine that has ended holds nothing any more."""
-    if isinstance(machine, HttpServer):
-        counts = {
-            "exchanges": machine.exchanges,
-            "sessions": machine.sessions,
-            "calls": machine.calls,
-            "temporary sessions": len(machine._sessions._temporary),
-            "owners": len(machine._sessions._owners),
-            "pipes": len(machine._pipes),
-            "log": len(machine._log),
-            "log bytes": machine._log.size,
-            "news": len(machine._news),
-            **_of_hub(machine._hub),
-            **_of_peer(machine._modern),
-        }
-        if isinstance(machine, StoredHttpServer):
-            counts["steps"] = len(machine._steps)
-            counts["loading"] = len(machine._loading)
-    elif isinstance(machine, HttpClient):
-        counts = {
-            "exchanges": machine.exchanges,
-            "by request": len(machine._by_request),
-            "saved": len(machine._saved),
-            "waiting": len(machine._waiting),
-            "turns": len(machine._turns),
-            **_of_hub(machine._peer.hub),
-            **_of_peer(machine._peer),
-        }
-    else:
-        counts = {**_of_hub(machine.hub), **_of_peer(machine)}
-    left = {what: count for what, count in counts.items() if count}
-    demand(not left, "all tables are empty in the end", name, left)
+    """Demand that a machine that has ended holds nothing any more, and waits for nothing."""
+    empty(machine, name)
     demand(machine.deadline() is None, "nothing is due in the end", name, machine.deadline())
-
-
-def _of_hub(hub: Any) -> dict[str, int]:
-    return {
-        "inbox": len(hub.inbox),
-        "events": len(hub.events),
-        "inbound": len(hub.inbound),
-        "outbound": len(hub.outbound),
-    }
-
-
-def _of_peer(peer: Peer) -> dict[str, int]:
-    return {
-        "in flight": peer.in_flight,
-        "by route": len(peer._by_route),
-        "streams": len(peer.streams),
-        "pending": peer.pending,
-        "held": len(peer._held),
-        "input": len(peer.waiting_input),
-    }

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from tests.simulation.mutations import arrivals, engine, http, seldom, stores
+from tests.simulation.mutations import arrivals, engine, http, seldom, stores, unnoticed
 from tests.simulation.mutations.model import Mutation
 
 MUTATIONS: dict[str, Mutation] = {
     mutation.name: mutation
-    for each in (engine, http, arrivals, seldom, stores)
+    for each in (engine, http, arrivals, seldom, stores, unnoticed)
     for mutation in each.MUTATIONS
 }
 
