@@ -21,7 +21,8 @@ app = typer.Typer(
       mcpcore bench profile http:ours-asyncio           where the time goes
       mcpcore bench floods --scale 0.1                  what attacks cost
     """,
-    epilog="Exit status: 0 every bound is met, 1 one is MISSED, 2 wrong usage, 130 interrupted.",
+    epilog="Exit status: 0 no bound is MISSED, 1 one is, or ours has failed, 2 wrong usage, "
+    "130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -44,7 +45,9 @@ def run(
         int | None,
         typer.Option("--rounds", metavar="N", min=1, help=f"Runs of each; default {ROUNDS}."),
     ] = None,
-    goals: Annotated[bool, typer.Option("--goals", help="Only rows with bounds.")] = False,
+    goals: Annotated[
+        bool, typer.Option("--goals", help="Only rows with bounds; not with --only.")
+    ] = False,
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Save the run.")
     ] = None,
@@ -62,7 +65,8 @@ def run(
     """Measure, in turn, and hold every ratio against its bound.
 
     A row is a kind of work; its variants are ours, the raw limits and the peers. What is not
-    installed is left out, with the reason; `make bench` installs everything first.
+    installed is left out, with the reason; `make bench` installs everything first. With fewer than
+    five rounds no bound is judged.
 
     \b
     Examples:
@@ -71,6 +75,7 @@ def run(
       mcpcore bench run --only http:ours-asyncio --only http:raw-protocol --rounds 15
       mcpcore bench run --quick --goals
       mcpcore bench run --json new.json --markdown new.md --plots plots
+      mcpcore bench run --json new.json --write-docs
     """  # noqa: D301
     from benchmarks.commands.outputs import Outputs
     from benchmarks.commands.running import Choice, measure
@@ -123,10 +128,12 @@ def compare(
 ) -> None:
     """Say what has changed from one saved run to another, beyond the noise.
 
-    Where both have measured a raw program of the row, the ratio to it is compared, too: what moved
-    with it moved "as the machine" and has not changed itself. How the runs differ is said first.
+    Where both have measured another program of the row, the ratio to it is compared, too: what
+    moved with it moved "as the machine" and has not changed itself; without one that is not told.
+    With fewer than five rounds nothing is. How the runs differ is said first.
 
-    Exit status: 0 nothing costs more than it did, 1 something does, and beside its reference, too.
+    Exit status: 0 nothing of ours costs more than it did, 1 something does, and beside its
+    reference, too.
 
     \b
     Examples:
@@ -135,7 +142,7 @@ def compare(
     """  # noqa: D301
 
     def work() -> int:
-        from benchmarks.commands.running import show_comparison
+        from benchmarks.commands.saved import show_comparison
 
         return show_comparison(old, new, everything=everything)
 
@@ -167,7 +174,7 @@ def show(
 
     def work() -> int:
         from benchmarks.commands.outputs import Outputs
-        from benchmarks.commands.running import show_saved
+        from benchmarks.commands.saved import show_saved
 
         return show_saved(file, Outputs(markdown=markdown, plots=plots, write_docs=write_docs))
 

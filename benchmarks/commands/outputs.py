@@ -17,11 +17,11 @@ class Outputs(Struct, frozen=True, kw_only=True):
     plots: Path | None = None
     write_docs: bool = False
 
-    def check(self, page: Path, plots: Path, lacking: Sequence[str] = ()) -> None:
+    def check(self, page: Path, plots: Path, reasons: Sequence[str] = ()) -> None:
         """Find out whether all of it can be written, and leave everything as it is.
 
-        ``page``, ``plots``: the file and the folder that ``write_docs`` changes; ``lacking``: what
-        a whole run has and this one has not, which the page would lose.  Raises Failure.
+        ``page``, ``plots``: the file and the folder that ``write_docs`` changes; ``reasons``: why
+        the page does not take the run, if it does not.  Raises Failure.
         """
         for option, file in (("--json", self.json), ("--markdown", self.markdown)):
             if file is not None:
@@ -29,9 +29,8 @@ class Outputs(Struct, frozen=True, kw_only=True):
         if self.plots is not None:
             _folder("--plots", self.plots)
         if self.write_docs:
-            if lacking:
-                why = f"it shows whole runs, and this one lacks {', '.join(lacking)}"
-                raise _wrong("--write-docs", page, why)
+            if reasons:
+                raise _wrong("--write-docs", page, "; ".join(reasons))
             if not page.is_file():
                 raise _wrong("--write-docs", page, "there is no such file")
             _file("--write-docs", page)

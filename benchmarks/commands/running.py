@@ -1,39 +1,30 @@
 """What the commands of the bench do."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.commands.closing import interrupted, printing, save, status, write
 from benchmarks.commands.outputs import Outputs
-from benchmarks.method.compare import Change, compare, unlike
+from benchmarks.commands.rounds import measure_row
 from benchmarks.method.machine import OtherWork, described, machine
-from benchmarks.method.samples import FORMAT, Run
+from benchmarks.method.samples import RowResult, Run
 from benchmarks.profiling import PROFILED, profile, profiles
-from benchmarks.report.docs import PAGE, PLOTS, lacking, write_docs
-from benchmarks.report.markdown import markdown as in_markdown
-from benchmarks.report.plots import draw
-from benchmarks.report.tables import (
-    circumstances,
-    meanwhile,
-    reason,
-    show_differences,
-    show_load,
-    show_profile,
-    show_row,
-    verdict,
-)
+from benchmarks.report.docs import PAGE, PLOTS, unfit
+from benchmarks.report.tables import meanwhile, show_load, show_profile, show_row
 from benchmarks.rows import Row
-from benchmarks.runner import RunFailed, compile_modules, judge, measure_load, run_row
-from benchmarks.subjects import FASTMCP, NODE_MODULES, SDK, node
+from benchmarks.runner import RunFailed, compile_modules, measure_load
+from benchmarks.subjects import FASTMCP, NODE_MODULES, ROOT, SDK, node
 from benchmarks.table import ROWS
 from transports.commands.output import Exit, Failure
 
-_WIDE = 180
+BENCH = "the load generator by itself"
+Chosen = dict[str, tuple[Row, tuple[str, ...]]]
+"""Rows, and the variants of each that are wanted; none: all."""
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -46,11 +37,13 @@ class Choice(Struct, frozen=True, kw_only=True):
     outputs: Outputs = Outputs()
 
 
-def chosen(choice: Choice) -> dict[str, tuple[Row, tuple[str, ...]]]:
-    """The rows that are wanted, and the variants of each (none: all).  Raises Failure."""
+def chosen(choice: Choice) -> Chosen:
+    """What is wanted.  Raises Failure."""
+    if choice.only and choice.goals:
+        raise Failure("--goals and --only: both say which rows; give one of them", Exit.USAGE)
     if not choice.only:
         return {name: (row, ()) for name, row in ROWS.items() if row.goal or not choice.goals}
-    wanted: dict[str, tuple[Row, tuple[str, ...]]] = {}
+    wanted: Chosen = {}
     for each in choice.only:
         name, _, variant = each.partition(":")
         row = ROWS.get(name)
@@ -76,35 +69,46 @@ def list_rows(choice: Choice) -> int:
     return Exit.OK
 
 
-def _console() -> Console:
-    """Standard output; where it is no terminal, wide enough for any table."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDE)
-
-
 def measure(choice: Choice, page: Path = PAGE, plots: Path = PLOTS) -> int:
-    """Measure and show; 1 if a bound is missed or a run has failed.
+    """Measure and show; 1 if a bound is missed, or one of ours or the bench itself has failed.
 
     ``page``, ``plots``: what the outputs mean by the docs.
     """
-    console = _console()
+    console = printing()
     rows = chosen(choice)
     whole = {name: only or tuple(row.variants) for name, (row, only) in rows.items()}
-    choice.outputs.check(page, plots, lacking(whole))
+    choice.outputs.check(page, plots, unfit(whole, choice.rounds, choice.quick))
     facts = machine(
         {
             "official SDK": ((SDK,), ("mcp", "uvicorn", "h11", "httptools", "uvloop", "pydantic")),
             "fastmcp": ((FASTMCP,), ("fastmcp", "mcp", "uvicorn", "httptools", "uvloop")),
             "Node": ((node() or "node",), ()),
             "TypeScript SDK": _typescript(),
-        }
+        },
+        ROOT,
     )
-    for line in described(facts):
-        console.print(line, style="dim", soft_wrap=True, highlight=False)
-    console.print()
-    compile_modules()
-    work = OtherWork()
     run = Run(machine=facts, rounds=choice.rounds, rows={}, quick=choice.quick)
+    try:
+        for line in described(facts):
+            console.print(line, style="dim", soft_wrap=True, highlight=False)
+        console.print()
+        compile_modules()
+        _measure(console, run, rows, choice)
+    except KeyboardInterrupt:
+        save(run, choice.outputs)
+        console.print(interrupted(run, choice.outputs), markup=False, soft_wrap=True)
+        raise
+    for line in meanwhile(run):
+        console.print(line, style="dim", soft_wrap=True, highlight=False)
+    reasons = write(run, choice.outputs, page, plots)
+    for reason in reasons:
+        console.print(f"{page} stays as it was: {reason}", style="red", markup=False)
+    return status(console, run) or (Exit.REFUSED if reasons else Exit.OK)
+
+
+def _measure(console: Console, run: Run, rows: Chosen, choice: Choice) -> None:
+    """Fill a run with what is wanted, and show it as it comes."""
+    work = OtherWork()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -117,39 +121,50 @@ def measure(choice: Choice, page: Path = PAGE, plots: Path = PLOTS) -> int:
         for name, variant in row.variants.items()
     )
     with Progress(*columns, console=console, transient=True, refresh_per_second=1) as progress:
-        bar = progress.add_task("the load generator itself", total=total)
-        run.load = measure_load(lambda name: None)
-        show_load(console, run.load)
+        bar = progress.add_task(BENCH, total=total)
+        with attempted(run, BENCH):
+            run.load = measure_load(
+                lambda name: progress.update(bar, description=f"{BENCH}: {name}")
+            )
+            show_load(console, run.load)
         for name, (row, only) in rows.items():
 
             def told(number: int, title: str, name: str = name) -> None:
                 progress.update(bar, description=f"{name}: {title}", advance=1)
 
-            result = run_row(row, choice.rounds, quick=choice.quick, only=only, told=told)
-            run.rows[name] = result
-            show_row(console, name, result)
+            def kept(result: RowResult, name: str = name) -> None:
+                run.rows[name] = result
+                run.others = work.share()
+
+            found = measure_row(
+                row, choice.rounds, quick=choice.quick, only=only, told=told, kept=kept
+            )
+            show_row(console, name, found)
+            save(run, choice.outputs)
+        for name in () if choice.only else PROFILED:
+            progress.update(bar, description=f"where the time goes: {name}")
+            with attempted(run, f"profile {name}"):
+                run.profiles |= profiles((name,))
+                show_profile(console, run.profiles[name])
             run.others = work.share()
-            _save(run, choice)
-        if not choice.only:
-            progress.update(bar, description="where the time goes")
-            run.profiles = profiles()
-            for found in run.profiles.values():
-                show_profile(console, found)
-            run.others = work.share()
-            _save(run, choice)
-    for line in meanwhile(run):
-        console.print(line, style="dim", soft_wrap=True, highlight=False)
-    _write(run, choice.outputs, page, plots)
-    return _status(console, run)
+            save(run, choice.outputs)
+
+
+@contextmanager
+def attempted(run: Run, what: str) -> Iterator[None]:
+    """Go on without something that a run can do without, and say why."""
+    try:
+        yield
+    except RunFailed as problem:
+        run.failures[what] = str(problem)
 
 
 def show_profiles(names: Sequence[str]) -> int:
     """Profile and print."""
-    console = _console()
+    console = printing()
     for name in names or PROFILED:
-        row, _, variant = name.partition(":")
-        if row not in ROWS or variant not in ROWS[row].variants:
-            raise Failure(f"there is no {name!r}; `bench run --list` shows rows", Exit.USAGE)
+        _check_profiled(name)
+    for name in names or PROFILED:
         try:
             show_profile(console, profile(name))
         except RunFailed as problem:
@@ -157,101 +172,18 @@ def show_profiles(names: Sequence[str]) -> int:
     return Exit.OK
 
 
+def _check_profiled(name: str) -> None:
+    row, _, variant = name.partition(":")
+    if row not in ROWS:
+        raise Failure(f"there is no row {row!r}; `bench run --list` shows them", Exit.USAGE)
+    known = ", ".join(ROWS[row].variants)
+    if not variant:
+        why = f"{name!r} says no variant: ROW:VARIANT is wanted, and {row} has {known}"
+        raise Failure(why, Exit.USAGE)
+    if variant not in ROWS[row].variants:
+        raise Failure(f"the row {row} has no {variant!r}, but {known}", Exit.USAGE)
+
+
 def _typescript() -> tuple[tuple[str, ...], tuple[str, ...]]:
     package = NODE_MODULES / "@modelcontextprotocol" / "sdk" / "package.json"
     return ((node() or "node", "-p", f"require('{package}').version", "--"), ())
-
-
-def _save(run: Run, choice: Choice) -> None:
-    """Keep what there is, also of a run that is interrupted."""
-    if (file := choice.outputs.json) is not None:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
-
-
-def _write(run: Run, outputs: Outputs, page: Path, plots: Path) -> None:
-    if outputs.markdown is not None:
-        outputs.markdown.write_text(in_markdown(run), encoding="utf-8")
-    if outputs.plots is not None:
-        draw(run, outputs.plots)
-    if outputs.write_docs:
-        write_docs(run, page, plots)
-
-
-def _status(console: Console, run: Run) -> int:
-    verdicts = [(name, row, each) for name, row in run.rows.items() for each in row.verdicts]
-    missed = [
-        f"{verdict(row, each)}: {name} ({each.ours} : {each.peer})"
-        for name, row, each in verdicts
-        if each.met is False
-    ]
-    met = sum(each.met is True for _, _, each in verdicts)
-    unknown = sum(each.met is None and each.most is not None for _, _, each in verdicts)
-    failed = [
-        f"{name}: {measured.title}: failed: {reason(measured)}"
-        for name, row in run.rows.items()
-        for measured in row.variants.values()
-        if measured.missing and measured.missing.startswith("failed")
-    ]
-    for problem in failed:
-        console.print(problem, style="red", markup=False, soft_wrap=True)
-    console.print(f"{met} bounds met, {len(missed)} MISSED, {unknown} not measured", style="bold")
-    for each in missed:
-        console.print(f"  {each}", style="red", soft_wrap=True)
-    return Exit.REFUSED if missed or failed else Exit.OK
-
-
-def load(file: Path) -> Run:
-    """Read a saved run.  Raises Failure."""
-    try:
-        run = msgspec.json.decode(file.read_bytes(), type=Run)
-    except (OSError, msgspec.DecodeError) as error:
-        raise Failure(f"{file}: {error}", Exit.USAGE) from None
-    if run.format != FORMAT:
-        raise Failure(f"{file} has format {run.format}, not {FORMAT}", Exit.USAGE)
-    return run
-
-
-def show_comparison(old: Path, new: Path, *, everything: bool) -> int:
-    """Print what has changed; 1 if something costs more."""
-    console = _console()
-    before, after = load(old), load(new)
-    for line in unlike(before, after):
-        console.print(line, style="yellow", markup=False)
-    differences = compare(before, after)
-    changed = [each for each in differences if everything or each.change is not Change.SAME]
-    if changed:
-        show_differences(console, changed)
-    count = Counter(each.change for each in differences)
-    alone = count[Change.NEW] + count[Change.GONE]
-    console.print(
-        f"{len(differences) - alone} compared: {count[Change.SAME]} within the noise, "
-        f"{count[Change.MACHINE]} moved as the machine, {count[Change.SLOWER]} cost MORE, "
-        f"{count[Change.MORE_BESIDE]} cost MORE beside their reference alone, "
-        f"{count[Change.FASTER]} cost less, "
-        f"{count[Change.LESS_BESIDE]} cost less beside their reference alone; "
-        f"{alone} are in one file only: {count[Change.GONE]} in the old, "
-        f"{count[Change.NEW]} in the new",
-        soft_wrap=True,
-    )
-    return Exit.REFUSED if count[Change.SLOWER] else Exit.OK
-
-
-def show_saved(file: Path, outputs: Outputs, page: Path = PAGE, plots: Path = PLOTS) -> int:
-    """Print a saved run, held against the bounds that the table has now; the status tells of these.
-
-    ``page``, ``plots``: what the outputs mean by the docs.
-    """
-    console = _console()
-    run = load(file)
-    lost = lacking(run.names, run.begun)
-    outputs.check(page, plots, lost if run.profiles else [*lost, "where the time goes"])
-    for name, row in run.rows.items():
-        if name in ROWS:
-            row.verdicts = judge(ROWS[name], row)
-    for line in circumstances(run):
-        console.print(line, style="dim", soft_wrap=True, highlight=False)
-    show_load(console, run.load)
-    for name, row in run.rows.items():
-        show_row(console, name, row)
-    _write(run, outputs, page, plots)
-    return _status(console, run)

@@ -1,16 +1,28 @@
 """Two saved runs side by side: what has changed beyond the noise, what moved with the machine.
 
-A raw program of the same row, which has run in turn with what is compared, tells the two apart:
-what costs another multiple of it has changed itself.
+A reference tells the two apart, which is another program of the same row and has run in turn with
+what is compared: what costs another multiple of it has changed itself.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from statistics import median
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from benchmarks.method.samples import Measured, RowResult, Run, bootstrap, is_raw, ratios
+from benchmarks.method.machine import MISSING
+from benchmarks.method.samples import (
+    LEAST_ROUNDS,
+    Machine,
+    Measured,
+    RowResult,
+    Run,
+    bootstrap,
+    is_constant,
+    is_ours,
+    is_raw,
+    ratios,
+)
 
 LEAST = 0.02
 """Less than this share of a difference is never called a change."""
@@ -28,7 +40,11 @@ class Change(StrEnum):
     SLOWER = "MORE"
     SAME = "within the noise"
     MACHINE = "as the machine"
-    """The cost has changed, but as that of the reference, or it is that of a reference."""
+    """The cost has changed, but as that of the reference, or it is that of a raw program."""
+    UNTOLD = "not told apart from the machine"
+    """The cost has changed, and no reference can tell: one of ours that has as well cannot."""
+    FEW = "too few rounds"
+    """For anything to be said."""
     LESS_BESIDE = "less beside it"
     """The cost has not changed so, but as a multiple of the reference it has."""
     MORE_BESIDE = "MORE beside it"
@@ -46,9 +62,14 @@ class Difference(Struct, frozen=True):
     before: float | None
     after: float | None
     reference: str | None = None
-    """The raw program of the row that it was held against in both runs."""
+    """The program of the row that it was held against in both runs."""
     beside: float | None = None
     """The ratio to the reference now as a multiple of what it was."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is one of our own programs that has changed, or has not."""
+        return is_ours(self.variant)
 
     @property
     def factor(self) -> float | None:
@@ -63,18 +84,22 @@ def compare(old: Run, new: Run) -> list[Difference]:
 
     It has changed if the intervals of the two medians (bootstrap, 95 %) do not overlap, and the
     medians differ by more than two per cent.  The ratio to a reference is compared in the same way,
-    where both runs have measured one; then only what has changed in both is called more or less.
+    and only what has changed in both is called more or less.  Nothing is said of what has fewer
+    rounds than :data:`~benchmarks.method.samples.LEAST_ROUNDS` in one of the runs.
+
+    Beside other work nobody has to be woken up, which is much of a small cost and little of a large
+    one: where two runs had not as much of it, only raw programs tell.
     """
     found = []
+    alike = _other_work(old, new) is None
     rows = [*new.rows, *(name for name in old.rows if name not in new.rows)]
     for row in rows:
         before, after = old.rows.get(row), new.rows.get(row)
         either = after or before
         assert either is not None
         olds, news = _measured(before), _measured(after)
-        for variant in [*news, *(name for name in olds if name not in news)]:
-            reference = _reference(either, variant, olds.keys() & news.keys())
-            found.append(_difference(row, variant, either.unit, olds, news, reference))
+        variants = [*news, *(name for name in olds if name not in news)]
+        found += [_difference(row, variant, either, olds, news, alike) for variant in variants]
     return found
 
 
@@ -82,25 +107,48 @@ def unlike(old: Run, new: Run) -> list[str]:
     """How the circumstances of two runs differ, a line each."""
     was, now = old.machine, new.machine
     found = [
-        f"not the same machine: {name} was {was.get(name)}, is {now.get(name)}"
+        f"not the same machine: {name} was {getattr(was, name)}, is {getattr(now, name)}"
         for name in _FACTS
-        if was.get(name) != now.get(name)
+        if getattr(was, name) != getattr(now, name)
     ]
+    found += [*_code(was, now), *_versions("", was.packages, now.packages)]
+    for peer in was.peers | now.peers:
+        found += _versions(f" of {peer}", was.peers.get(peer, {}), now.peers.get(peer, {}))
     if old.rounds != new.rounds:
         found.append(f"not as many rounds: {old.rounds}, then {new.rounds}")
     if old.quick != new.quick:
         found.append(f"not rounds of the same length: {_length(old)}, then {_length(new)}")
-    if old.others is not None and new.others is not None:
-        if abs(old.others - new.others) >= OTHERS:
-            found.append(
-                "not as much other work of the machine: "
-                f"{old.others:.0%} of a processor, then {new.others:.0%}"
-            )
-        return found
-    (before, *_), (after, *_) = was["load"], now["load"]
-    if abs(before - after) >= LOADS:
-        found.append(f"not the same load of the machine: {before:.2f}, then {after:.2f}")
+    if (other := _other_work(old, new)) is not None:
+        found.append(other)
     return found
+
+
+def _other_work(old: Run, new: Run) -> str | None:
+    """How much else the machine had to do, where that was not alike."""
+    if old.others is not None and new.others is not None:
+        if abs(old.others - new.others) < OTHERS:
+            return None
+        return (
+            "not as much other work of the machine: "
+            f"{old.others:.0%} of a processor, then {new.others:.0%}"
+        )
+    before, after = old.machine.load[0], new.machine.load[0]
+    if abs(before - after) < LOADS:
+        return None
+    return f"not the same load of the machine: {before:.2f}, then {after:.2f}"
+
+
+def _code(was: Machine, now: Machine) -> list[str]:
+    if was.code == now.code:
+        return [f"perhaps not the same code: {now.code}, both times"] if now.changed else []
+    return [f"not the same code: {was.code or 'not known'}, then {now.code or 'not known'}"]
+
+
+def _versions(whose: str, was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for name in {**was, **now}:
+        before, after = was.get(name, MISSING), now.get(name, MISSING)
+        if before != after:
+            yield f"not the same {name}{whose}: was {before}, is {after}"
 
 
 def _length(run: Run) -> str:
@@ -112,49 +160,66 @@ def _measured(row: RowResult | None) -> dict[str, Measured]:
     return {name: measured for name, measured in variants.items() if measured.samples}
 
 
-def _reference(row: RowResult, variant: str, both: Set[str]) -> str | None:
-    """The raw program that a bound holds a variant against, or else the first one of the row."""
-    if is_raw(variant) or variant not in both:
-        return None
-    named = (verdict.peer for verdict in row.verdicts if verdict.ours == variant)
-    raw = (name for name in (*named, *row.variants) if is_raw(name) and name in both)
-    return next(raw, None)
+def _references(row: RowResult, variant: str, alike: bool) -> list[str]:
+    """What a variant may be held against, the best first.
+
+    Raw programs come before the other peers, and those before ours, each time beginning with what a
+    bound holds the variant against; ours only where a bound does, which is never for a peer.  Where
+    the two runs had not as much other work, there are none but raw programs.
+    """
+    held = [verdict.peer for verdict in row.verdicts if verdict.ours == variant]
+    known = [name for name in dict.fromkeys((*held, *row.variants)) if name != variant]
+    theirs = [name for name in known if not is_ours(name) and not is_constant(name)]
+    ours = [name for name in dict.fromkeys(held) if is_ours(name)]
+    raw = [name for name in theirs if is_raw(name)]
+    return [*raw, *(name for name in theirs if name not in raw), *ours] if alike else raw
 
 
 def _difference(
-    row: str,
+    name: str,
     variant: str,
-    unit: str,
+    row: RowResult,
     olds: Mapping[str, Measured],
     news: Mapping[str, Measured],
-    reference: str | None,
+    alike: bool,
 ) -> Difference:
     old, new = olds.get(variant), news.get(variant)
-    before = None if old is None else old.median
-    after = None if new is None else new.median
-    if old is None:
-        return Difference(row, variant, unit, Change.NEW, before, after)
-    if new is None:
-        return Difference(row, variant, unit, Change.GONE, before, after)
-    change, beside = _change(old.values, new.values), None
-    if reference is not None:
-        was, now = ratios(old, olds[reference]), ratios(new, news[reference])
-        if was and now and median(was):
-            beside = median(now) / median(was)
-            change = _told_apart(change, _change(was, now))
-    elif is_raw(variant) and change is not Change.SAME:
-        change = Change.MACHINE
-    return Difference(
-        row, variant, unit, change, before, after, None if beside is None else reference, beside
+    found = Difference(
+        name,
+        variant,
+        row.unit,
+        Change.SAME,
+        None if old is None else old.median,
+        None if new is None else new.median,
     )
+    if old is None or new is None:
+        return structs.replace(found, change=Change.NEW if old is None else Change.GONE)
+    if min(len(old.samples), len(new.samples)) < LEAST_ROUNDS:
+        return structs.replace(found, change=Change.FEW)
+    cost = _change(old.values, new.values)
+    if is_raw(variant) or is_constant(variant):
+        return structs.replace(found, change=cost if cost is Change.SAME else Change.MACHINE)
+    for reference in _references(row, variant, alike):
+        if reference not in olds or reference not in news:
+            continue
+        was, now = ratios(old, olds[reference]), ratios(new, news[reference])
+        if min(len(was), len(now)) >= LEAST_ROUNDS and median(was):
+            return structs.replace(
+                found,
+                change=_told_apart(cost, _change(was, now), reference),
+                reference=reference,
+                beside=median(now) / median(was),
+            )
+    return structs.replace(found, change=cost if cost is Change.SAME else Change.UNTOLD)
 
 
-def _told_apart(cost: Change, ratio: Change) -> Change:
+def _told_apart(cost: Change, ratio: Change, reference: str) -> Change:
     """What to call a change of a cost, given that of its ratio to the reference."""
     if cost is ratio:
         return cost
     if ratio is Change.SAME:
-        return Change.MACHINE
+        # Both may have changed alike where both are ours.
+        return Change.UNTOLD if is_ours(reference) else Change.MACHINE
     return Change.LESS_BESIDE if ratio is Change.FASTER else Change.MORE_BESIDE
 
 

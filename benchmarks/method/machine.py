@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from benchmarks.method.samples import Machine
 
 PACKAGES = (
     "mcpcore",
@@ -21,28 +22,47 @@ PACKAGES = (
     "wsproto",
     "websockets",
 )
+MISSING = "not installed"
 STAT = Path("/proc/stat")
 _LISTING = (
     "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
 )
 
 
-def machine(peers: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> dict[str, Any]:
+def machine(peers: Mapping[str, tuple[Sequence[str], Sequence[str]]], root: Path) -> Machine:
     """Describe where a run is made.
 
-    ``peers``: for each other environment the Python of it, as a command, and the packages to name.
+    ``peers``: for each other environment the Python of it, as a command, and the packages to name;
+    ``root``: the folder that our packages are in, which may be a checkout.
     """
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "memory": _memory(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "load": list(os.getloadavg()),
-        "packages": _ours(),
-        "peers": {name: _theirs(*asked) for name, asked in peers.items()},
-    }
+    commit = _git(root, "rev-parse", "HEAD") if _git(root, "rev-parse", "--show-cdup") == "" else ""
+    return Machine(
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        cpu=_cpu(),
+        cores=os.cpu_count(),
+        memory=_memory(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        load=os.getloadavg(),
+        packages=_ours(),
+        peers={name: _theirs(*asked) for name, asked in peers.items()},
+        commit=commit or None,
+        changed=bool(commit and _git(root, "status", "--porcelain", "--untracked-files=no")),
+    )
+
+
+def _git(root: Path, *words: str) -> str | None:
+    """What git says of a folder; None where it is not there, or knows nothing of it."""
+    try:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(root), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 class OtherWork:
@@ -104,7 +124,7 @@ def _ours() -> dict[str, str]:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
+            found[name] = MISSING
     return found
 
 
@@ -121,20 +141,19 @@ def _theirs(python: Sequence[str], packages: Sequence[str]) -> dict[str, str]:
     return {name: versions[name] for name in packages if name in versions}
 
 
-def described(facts: Mapping[str, Any]) -> list[str]:
+def described(facts: Machine) -> list[str]:
     """Say it in lines for people."""
     packages = ", ".join(
-        f"{name} {version}"
-        for name, version in facts["packages"].items()
-        if version != "not installed"
+        f"{name} {version}" for name, version in facts.packages.items() if version != MISSING
     )
     lines = [
-        f"{facts['when']}, {facts['cpu']}, {facts['cores']} cores, {facts['memory']}, "
-        f"{facts['system']}, {facts['python']}",
-        f"load before: {', '.join(f'{value:.2f}' for value in facts['load'])}",
+        f"{facts.when}, {facts.cpu}, {facts.cores} cores, {facts.memory}, "
+        f"{facts.system}, {facts.python}",
+        f"load before: {', '.join(f'{value:.2f}' for value in facts.load)}",
+        *([] if facts.code is None else [f"our code: {facts.code}"]),
         packages,
     ]
-    for name, versions in facts["peers"].items():
+    for name, versions in facts.peers.items():
         if versions:
             listed = ", ".join(f"{package} {version}" for package, version in versions.items())
             lines.append(f"{name}: {listed}")

@@ -6,7 +6,6 @@ Every value is a cost: less is better.  A rate is kept as the time that one unit
 import random
 from collections.abc import Sequence
 from statistics import median, quantiles
-from typing import Any
 
 from msgspec import Struct, field
 
@@ -14,6 +13,14 @@ from benchmarks.method.histogram import Histogram
 
 FORMAT = 1
 """Of the file that a run is saved in."""
+LEAST_ROUNDS = 5
+"""Fewer say nothing about a bound, or about a change: a median of them has no spread."""
+FAILED = "failed: "
+"""How the reason begins why something was tried in vain."""
+_PEERS = ("raw-", "sdk", "fastmcp", "typescript", "websockets", "encoding", "bare", "nothing")
+"""How the variants begin that are not ours."""
+_CONSTANTS = ("bytes", "8-kb")
+"""Numbers to hold ours against, which nobody has measured."""
 _LESS = 0.98
 """Less than this share of something is less than it, and no noise."""
 _BUSY = 0.9
@@ -30,6 +37,8 @@ class Sample(Struct, omit_defaults=True):
     generator, in microseconds a unit), ``busy`` (the server's share of a CPU)."""
     latency: dict[int, int] = field(default_factory=dict)
     """Counts of a :class:`~benchmarks.method.histogram.Histogram` in nanoseconds."""
+    round: int = 0
+    """Which round of its row it is of, from 1; 0: a file of old, in which its place tells."""
 
 
 class Measured(Struct, omit_defaults=True):
@@ -38,12 +47,22 @@ class Measured(Struct, omit_defaults=True):
     title: str
     samples: list[Sample] = field(default_factory=list)
     missing: str | None = None
-    """Why there are none."""
+    """Why there are none, or not in every round."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was tried, and measured nothing in one round at least."""
+        return self.missing is not None and self.missing.startswith(FAILED)
 
     @property
     def values(self) -> list[float]:
         """The values, in the order of the rounds."""
         return [sample.value for sample in self.samples]
+
+    @property
+    def by_round(self) -> dict[int, float]:
+        """The values by the number of their round."""
+        return {sample.round or at: sample.value for at, sample in enumerate(self.samples, 1)}
 
     @property
     def median(self) -> float:
@@ -71,7 +90,9 @@ class Measured(Struct, omit_defaults=True):
     def by_the_clock(self) -> "Measured":
         """The same by the wall clock's times of those samples that have one beside their value."""
         timed = [sample for sample in self.samples if "wall" in sample.facts]
-        return Measured(self.title, [Sample(sample.facts["wall"]) for sample in timed])
+        return Measured(
+            self.title, [Sample(sample.facts["wall"], round=sample.round) for sample in timed]
+        )
 
     @property
     def effort(self) -> float:
@@ -94,7 +115,10 @@ class Verdict(Struct):
 
     @property
     def met(self) -> bool | None:
-        """None where there is no bound, or nothing to hold against it."""
+        """None where there is no bound, or nothing to hold against it.
+
+        This is by the ratio alone; :meth:`RowResult.met` asks for rounds as well.
+        """
         if self.most is None or self.ratio is None:
             return None
         return self.ratio <= self.most
@@ -108,16 +132,26 @@ class RowResult(Struct):
     variants: dict[str, Measured]
     verdicts: list[Verdict] = field(default_factory=list)
 
+    def few(self, verdict: Verdict) -> bool:
+        """Whether a bound would be judged by fewer rounds than :data:`LEAST_ROUNDS`."""
+        return verdict.met is not None and len(ratios(*self.held(verdict))) < LEAST_ROUNDS
+
+    def met(self, verdict: Verdict) -> bool | None:
+        """Whether a bound is met; None where there is none, or too little to hold against it."""
+        return None if self.few(verdict) else verdict.met
+
     def close(self, verdict: Verdict) -> bool:
-        """Whether the bound lies within the spread: between quartiles of the ratios by round."""
-        if verdict.met is None:
+        """Whether the next run may say otherwise, by the quartiles of the ratios by round.
+
+        So it is where the bound lies between them, or where they lie on the other side of it than
+        the ratio of the medians.
+        """
+        met = self.met(verdict)
+        if met is None:
             return False
         assert verdict.most is not None
-        found = ratios(*self.held(verdict))
-        if not found:
-            return False
-        low, high = quartiles(found)
-        return low < verdict.most < high
+        low, high = quartiles(ratios(*self.held(verdict)))
+        return high > verdict.most if met else low < verdict.most
 
     def held(self, verdict: Verdict) -> tuple[Measured, Measured]:
         """What a verdict holds against each other: ours and the peer."""
@@ -170,10 +204,38 @@ class Profile(Struct):
     looks: int
 
 
+class Machine(Struct, omit_defaults=True):
+    """Where, when and of what code a run is made."""
+
+    when: str
+    """When it began, as ISO 8601 in UTC."""
+    cpu: str
+    cores: int | None
+    memory: str
+    system: str
+    python: str
+    load: tuple[float, float, float]
+    """The load averages when it began."""
+    packages: dict[str, str]
+    peers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By environment; nothing where there is none."""
+    commit: str | None = None
+    """Of our code; None: a file of old, or no checkout of git."""
+    changed: bool = False
+    """The code is not as the commit has it."""
+
+    @property
+    def code(self) -> str | None:
+        """Of which code it is, where that is known."""
+        if self.commit is None:
+            return None
+        return f"commit {self.commit[:12]}" + (", with changes" if self.changed else "")
+
+
 class Run(Struct):
     """A whole run, as it is saved."""
 
-    machine: dict[str, Any]
+    machine: Machine
     rounds: int
     rows: dict[str, RowResult]
     quick: bool | None = None
@@ -184,13 +246,14 @@ class Run(Struct):
     """Where our time goes, by row and variant, ``row:variant``."""
     others: float | None = None
     """How much of a processor others took meanwhile; None: a file of old, or nobody could tell."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """What has failed beside the variants of rows, and why."""
     format: int = FORMAT
 
     @property
     def begun(self) -> str:
         """When it began, as ISO 8601 in UTC."""
-        when: str = self.machine["when"]
-        return when
+        return self.machine.when
 
     @property
     def names(self) -> dict[str, set[str]]:
@@ -203,9 +266,23 @@ def is_raw(variant: str) -> bool:
     return variant.startswith("raw-")
 
 
+def is_constant(variant: str) -> bool:
+    """Whether this is a number to hold something against, the same on any machine."""
+    return variant in _CONSTANTS
+
+
+def is_ours(variant: str) -> bool:
+    """Whether this is one of our own programs: no raw one, no peer, no constant."""
+    return not variant.startswith(_PEERS) and not is_constant(variant)
+
+
 def ratios(ours: Measured, peer: Measured) -> list[float]:
-    """What ours cost as a multiple of the peer, by round: the two have run one after the other."""
-    return [mine / its for mine, its in zip(ours.values, peer.values, strict=False) if its]
+    """What ours cost as a multiple of the peer, by round: the two have run one after the other.
+
+    A round in which one of them has failed has no ratio.
+    """
+    theirs = peer.by_round
+    return [mine / theirs[at] for at, mine in ours.by_round.items() if theirs.get(at)]
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:

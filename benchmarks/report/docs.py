@@ -4,9 +4,17 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.method.compare import OTHERS
-from benchmarks.method.samples import Run
-from benchmarks.report.markdown import goals, load_table, machine_lines, profile_table, row_table
+from benchmarks.method.samples import LEAST_ROUNDS, Run
+from benchmarks.report.markdown import (
+    goals,
+    load_table,
+    looks,
+    machine_lines,
+    profile_table,
+    row_table,
+)
 from benchmarks.report.plots import draw
+from benchmarks.report.tables import failures
 from benchmarks.subjects import ROOT
 from benchmarks.table import ROWS
 
@@ -26,7 +34,7 @@ _BUSY = (
 
 def _busy(run: Run) -> list[str]:
     """A sentence where others have disturbed a run; a run of old knows its load at the start."""
-    load = run.machine["load"][0]
+    load = run.machine.load[0]
     if run.others is not None:
         return (
             [_BUSY.format(what=f"{run.others:.0%} of a processor")] if run.others > OTHERS else []
@@ -41,6 +49,38 @@ def lacking(rows: Mapping[str, Collection[str]], begun: str | None = None) -> li
     have yet when the run had ``begun``.
     """
     return [name for name, since in _absent(rows) if begun is None or since <= begun]
+
+
+def unfit(
+    rows: Mapping[str, Collection[str]], rounds: int, quick: bool | None, begun: str | None = None
+) -> list[str]:
+    """Why the page does not take a run of these rows and rounds, whatever comes of it."""
+    found = []
+    if lost := lacking(rows, begun):
+        found.append(f"it shows whole runs, and this one lacks {', '.join(lost)}")
+    if rounds < LEAST_ROUNDS:
+        found.append(f"it shows at least {LEAST_ROUNDS} rounds, and this run has {rounds}")
+    if quick:
+        found.append("it shows rounds of full length, and those of this run are --quick")
+    return found
+
+
+def spoilt(run: Run) -> list[str]:
+    """Why the page does not take a run for what has come of it."""
+    found = []
+    if failed := failures(run):
+        found.append(f"it shows what has not failed, unlike {', '.join(failed)}")
+    few = [
+        f"{name}:{key}"
+        for name, row in run.rows.items()
+        for key, measured in row.variants.items()
+        if measured.samples and not measured.failed and len(measured.samples) < LEAST_ROUNDS
+    ]
+    if few:
+        found.append(f"it shows at least {LEAST_ROUNDS} rounds, unlike those of {', '.join(few)}")
+    if not run.profiles:
+        found.append("it shows whole runs, and this one lacks where the time goes")
+    return found
 
 
 def added(run: Run) -> list[str]:
@@ -67,7 +107,7 @@ def _later(run: Run) -> list[str]:
 def measured(run: Run, plots: list[str]) -> str:
     """The part of the page that a run makes; ``plots``: the files, as the page names them."""
     parts = [
-        f"Measured on {run.machine['when'][:10]}, rounds: {run.rounds}; costs are medians.",
+        f"Measured on {run.begun[:10]}, rounds: {run.rounds}; costs are medians.",
         machine_lines(run),
         *_busy(run),
         *_later(run),
@@ -82,7 +122,7 @@ def measured(run: Run, plots: list[str]) -> str:
     for name, row in run.rows.items():
         parts += [f"`{name}`: {row.title}", row_table(name, row)]
     if run.profiles:
-        parts += ["### Where the time goes", profile_table(run)]
+        parts += ["### Where the time goes", profile_table(run), looks(run)]
     return "\n\n".join(parts)
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from benchmarks.method.samples import RowResult, Run
+from benchmarks.method.samples import Profile, RowResult, Run
 from benchmarks.report.tables import (
     bound,
     circumstances,
     columns,
+    failures,
     number,
     reason,
     remarks,
@@ -15,6 +16,9 @@ from benchmarks.report.tables import (
     unit,
     verdict,
 )
+
+_OTHER_LOOP = (", on asyncio's loop", ", on asyncio")
+"""How the title of a profile ends for which uvloop gave way to asyncio's loop; of old as well."""
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right: int) -> str:
@@ -96,6 +100,7 @@ def load_table(run: Run) -> str:
 def profile_table(run: Run) -> str:
     """Where our time goes, a column for each profile."""
     found = list(run.profiles.items())
+    names = [f"`{name}`{_loop(each)}" for name, each in found]
     totals: dict[str, float] = {}
     for _, each in found:
         for layer, share in each.layers.items():
@@ -106,7 +111,18 @@ def profile_table(run: Run) -> str:
         for layer in layers
     ]
     rows.append(("in the kernel, of all", *(f"{each.kernel:.0%}" for _, each in found)))
-    return table(("layer", *(f"`{name}`" for name, _ in found)), rows, right=1)
+    return table(("layer", *names), rows, right=1)
+
+
+def _loop(profile: Profile) -> str:
+    """On which loop it was looked at, where that is another than the one it is measured on."""
+    return " (on asyncio's loop)" if profile.title.endswith(_OTHER_LOOP) else ""
+
+
+def looks(run: Run) -> str:
+    """How often each of the profiles has looked, in a sentence."""
+    counts = ", ".join(f"`{name}` {each.looks:,}" for name, each in run.profiles.items())
+    return f"Looks: {counts}."
 
 
 def machine_lines(run: Run) -> str:
@@ -114,12 +130,20 @@ def machine_lines(run: Run) -> str:
     return "\n".join(f"- {line}" for line in circumstances(run))
 
 
+def _failed(run: Run) -> str:
+    """What has failed, as a list."""
+    return "\n".join(
+        ["Failed:", "", *(f"- `{name}`: {why}" for name, why in failures(run).items())]
+    )
+
+
 def markdown(run: Run) -> str:
     """The whole run."""
     parts = [
         "# Measured",
         machine_lines(run),
-        f"Rounds: {run.rounds}. Costs are medians.",
+        f"Rounds: {run.rounds}{', short ones (--quick)' if run.quick else ''}. Costs are medians.",
+        *([_failed(run)] if failures(run) else []),
         "## Goals",
         goals(run),
         "## The load generator by itself",
@@ -129,5 +153,5 @@ def markdown(run: Run) -> str:
     for name, row in run.rows.items():
         parts += [f"### `{name}`: {row.title}", row_table(name, row)]
     if run.profiles:
-        parts += ["## Where the time goes", profile_table(run)]
+        parts += ["## Where the time goes", profile_table(run), looks(run)]
     return "\n\n".join(parts) + "\n"

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from benchmarks.method.compare import Change, Difference
 from benchmarks.method.machine import described
-from benchmarks.method.samples import Measured, Profile, RowResult, Run, Verdict
+from benchmarks.method.samples import FAILED, Measured, Profile, RowResult, Run, Verdict
 from benchmarks.table import ROWS
 
 _CLOCK = "ms of wall clock"
@@ -17,6 +17,7 @@ _COLOURS = {
     Change.SLOWER: "red",
     Change.SAME: "dim",
     Change.MACHINE: "dim",
+    Change.FEW: "dim",
 }
 
 
@@ -47,7 +48,9 @@ def bound(most: float) -> str:
 
 def verdict(row: RowResult, found: Verdict) -> str:
     """Whether a bound is met, and whether that is within the noise."""
-    word = {True: "met", False: "MISSED", None: "not measured"}[found.met]
+    if row.few(found):
+        return "too few rounds"
+    word = {True: "met", False: "MISSED", None: "not measured"}[row.met(found)]
     return f"{word} (within the spread)" if row.close(found) else word
 
 
@@ -65,7 +68,8 @@ def fact(measured: Measured, name: str) -> str:
 
 def reason(measured: Measured) -> str:
     """Why something was not measured, in a line: the last one of a failure says most."""
-    return (measured.missing or "not measured").splitlines()[-1]
+    last = (measured.missing or "not measured").splitlines()[-1]
+    return f"{FAILED}{last.removeprefix(FAILED)}" if measured.failed else last
 
 
 def times(row: RowResult, found: Verdict) -> str:
@@ -126,10 +130,38 @@ def order(row: RowResult) -> list[str]:
     return [f"The first by CPU, and who follows: {said[0]}. By the wall clock: {said[1]}."]
 
 
+def partial(row: RowResult) -> list[str]:
+    """A sentence for each variant that has figures, but failed in some of the rounds."""
+    return [
+        f"Not in every round: {measured.title} {reason(measured)}"
+        for measured in row.variants.values()
+        if measured.samples and measured.failed
+    ]
+
+
+def failures(run: Run) -> dict[str, str]:
+    """What has failed, once at least, and why, in a line; variants are ``row:variant``."""
+    found = {
+        f"{name}:{key}": f"{measured.title}: {reason(measured)}"
+        for name, row in run.rows.items()
+        for key, measured in row.variants.items()
+        if measured.failed
+    }
+    return found | {
+        name: f"{FAILED}{why.splitlines()[-1] if why else ''}" for name, why in run.failures.items()
+    }
+
+
 def remarks(name: str, row: RowResult) -> list[str]:
     """What is to be said about a row beside its figures."""
     note = ROWS[name].note if name in ROWS else ""
-    return [*([note] if note else []), *order(row), *lower_bounds(row), *stalls(row)]
+    return [
+        *([note] if note else []),
+        *partial(row),
+        *order(row),
+        *lower_bounds(row),
+        *stalls(row),
+    ]
 
 
 def columns(row: RowResult) -> dict[str, Callable[[Measured], str]]:
@@ -180,7 +212,7 @@ def show_row(console: Console, name: str, row: RowResult) -> None:
     for found in row.verdicts:
         _show_verdict(console, row, found)
     for measured in row.variants.values():
-        if measured.missing is not None:
+        if measured.missing is not None and not measured.samples:
             console.print(f"  {measured.title}: {reason(measured)}", style="yellow", markup=False)
     for said in remarks(name, row):
         console.print(f"  {said}", style="yellow", markup=False, soft_wrap=True)
@@ -195,7 +227,7 @@ def _show_verdict(console: Console, row: RowResult, found: Verdict) -> None:
         return
     line = f"  {ours} : {peer} = {times(row, found)}"
     if found.most is not None:
-        colour = "green" if found.met else "red"
+        colour = {True: "green", False: "red", None: "yellow"}[row.met(found)]
         line += f"  ({bound(found.most)}: [{colour}]{verdict(row, found)}[/])"
     console.print(line, highlight=False, soft_wrap=True)
 
@@ -235,7 +267,7 @@ def show_profile(console: Console, found: Profile) -> None:
 def show_differences(console: Console, differences: Iterable[Difference]) -> None:
     """Print what has changed from one run to another.
 
-    "beside" is the factor by which the ratio to a raw program of the same row has changed.
+    "beside" is the factor by which the ratio to the reference has changed, a program of the row.
     """
     table = Table()
     for heading in ("row", "variant"):

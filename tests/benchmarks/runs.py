@@ -1,6 +1,8 @@
 """Runs that nobody has measured."""
 
-from benchmarks.method.samples import Measured, RowResult, Run, Sample, Verdict
+import msgspec
+
+from benchmarks.method.samples import Machine, Measured, RowResult, Run, Sample, Verdict
 
 FACTS = {
     "when": "2026-11-20T12:00:00+00:00",
@@ -13,6 +15,7 @@ FACTS = {
     "packages": {"mcpcore": "0.1.0", "uvloop": "not installed"},
     "peers": {"official SDK": {"mcp": "2.3.0"}, "fastmcp": {}},
 }
+"""As files of old have them."""
 LOAD = {"HTTP, 1 in flight": 9.0} | {
     f"HTTP, 1 in flight, {what}": value for what, value in (("responder", 20.0), ("a second", 3e4))
 }
@@ -34,4 +37,5 @@ def run(rows: dict[str, dict[str, Measured]], verdicts: list[Verdict] | None = N
         name: RowResult(f"The row {name}", "µs", variants, verdicts or [])
         for name, variants in rows.items()
     }
-    return Run(machine=dict(FACTS), rounds=5, rows=made, quick=False, load=dict(LOAD))
+    machine = msgspec.convert(FACTS, Machine)
+    return Run(machine=machine, rounds=5, rows=made, quick=False, load=dict(LOAD))

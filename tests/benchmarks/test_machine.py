@@ -1,14 +1,15 @@
-"""What else the machine did during a run: others' share of its processors."""
+"""What a run says of where it was made: the code, and others' share of the processors."""
 
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from shutil import which
 
 import pytest
 
-from benchmarks.method.machine import STAT, OtherWork
+from benchmarks.method.machine import STAT, OtherWork, described, machine
 
 TICKS = os.sysconf("SC_CLK_TCK")
 BURN = "import time\nwhile time.process_time() < 0.3: pass"
@@ -73,3 +74,42 @@ def test_this_machine_tells() -> None:
     share = OtherWork().share()
     assert share is not None
     assert share >= 0
+
+
+def git(folder: Path, *words: str) -> str:
+    settings = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", str(folder), *settings, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    if which("git") is None:
+        pytest.skip("needs git")
+    git(tmp_path, "init", "-q")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "module.py").write_text("VALUE = 1\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    return tmp_path
+
+
+def test_a_run_says_of_which_commit_it_is(checkout: Path) -> None:
+    commit = git(checkout, "rev-parse", "HEAD")
+    facts = machine({}, checkout)
+    assert (facts.commit, facts.changed) == (commit, False)
+    assert f"our code: commit {commit[:12]}" in described(facts)
+    (checkout / "run.json").write_text("{}")
+    assert not machine({}, checkout).changed  # what nobody has added is no code
+    (checkout / "package" / "module.py").write_text("VALUE = 2\n")
+    facts = machine({}, checkout)
+    assert (facts.commit, facts.changed) == (commit, True)
+    assert f"our code: commit {commit[:12]}, with changes" in described(facts)
+
+
+@pytest.mark.parametrize("folder", ["package", ".."])
+def test_what_is_no_checkout_has_no_commit(folder: str, checkout: Path) -> None:
+    """Neither has what lies within the checkout of something else, as an installed package does."""
+    facts = machine({}, checkout / folder)
+    assert (facts.commit, facts.changed, facts.code) == (None, False, None)
+    assert not any("our code" in line for line in described(facts))

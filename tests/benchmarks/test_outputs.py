@@ -1,5 +1,7 @@
 """Where a run is to be written is looked at before anything is measured, and stays as it was."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +10,10 @@ import msgspec
 import pytest
 
 from benchmarks.commands.outputs import Outputs
-from benchmarks.commands.running import Choice, load, measure, show_saved
+from benchmarks.commands.running import Choice, chosen, measure
+from benchmarks.commands.saved import load, show_saved
 from benchmarks.method.machine import STAT
-from benchmarks.method.samples import Measured, Profile, Run
+from benchmarks.method.samples import Measured, Profile, Run, Verdict
 from benchmarks.report.docs import BEGIN, END
 from benchmarks.table import ROWS
 from tests.benchmarks.runs import measured, run
@@ -145,7 +148,17 @@ def test_a_whole_run_replaces_what_the_page_shows(page: Path, plot: Path) -> Non
 
 @pytest.mark.parametrize(
     ("lost", "named"),
-    [("row", "stdio"), ("variant", "http:raw-trio"), ("profile", "where the time goes")],
+    [
+        ("row", "it shows whole runs, and this one lacks stdio"),
+        ("variant", "it shows whole runs, and this one lacks http:raw-trio"),
+        ("profile", "it shows whole runs, and this one lacks where the time goes"),
+        ("rounds", "it shows at least 5 rounds, and this run has 4"),
+        ("quick", "it shows rounds of full length, and those of this run are --quick"),
+        ("failed", "it shows what has not failed, unlike http:sdk"),
+        ("once", "it shows what has not failed, unlike http:sdk"),
+        ("failure", "it shows what has not failed, unlike profile http:ours-trio"),
+        ("interrupted", "it shows at least 5 rounds, unlike those of http:sdk"),
+    ],
 )
 def test_a_part_does_not_replace_what_the_page_shows(
     lost: str, named: str, page: Path, plot: Path
@@ -155,9 +168,22 @@ def test_a_part_does_not_replace_what_the_page_shows(
         del made.rows["stdio"]
     elif lost == "variant":
         del made.rows["http"].variants["raw-trio"]
-    else:
+    elif lost == "profile":
         made.profiles.clear()
-    with pytest.raises(Failure, match=f"--write-docs .*, and this one lacks {named}$") as caught:
+    elif lost == "rounds":
+        made.rounds = 4
+    elif lost == "quick":
+        made.quick = True
+    elif lost == "failed":
+        made.rows["http"].variants["sdk"] = Measured("SDK", missing="failed: WrongReply: no")
+    elif lost == "once":
+        made.rows["http"].variants["sdk"] = measured(*(1.0,) * 6)
+        made.rows["http"].variants["sdk"].missing = "failed: WrongReply: no"
+    elif lost == "failure":
+        made.failures["profile http:ours-trio"] = "nothing came of it"
+    else:
+        made.rows["http"].variants["sdk"] = measured(*(1.0,) * 4)
+    with pytest.raises(Failure, match=f"--write-docs .*: {named}$") as caught:
         show(made, page, plot)
     assert caught.value.status == Exit.USAGE
     assert (page.read_text(), plot.read_text()) == (f"{BEGIN}\nold\n{END}\n", "old")
@@ -166,7 +192,8 @@ def test_a_part_does_not_replace_what_the_page_shows(
 def test_a_part_is_not_measured_for_the_page(page: Path, plot: Path) -> None:
     part = ("stdio:ours-stdio", "stdio:raw-stdio-ready")
     choice = Choice(only=part, rounds=1, quick=True, outputs=Outputs(write_docs=True))
-    with pytest.raises(Failure, match=r"--write-docs .*, and this one lacks .*http-1000"):
+    why = "--write-docs .*, and this one lacks .*http-1000.*; .*this run has 1; .* --quick$"
+    with pytest.raises(Failure, match=why):
         measure(choice, page, plot.parent)
     assert (page.read_text(), plot.read_text()) == (f"{BEGIN}\nold\n{END}\n", "old")
 
@@ -180,6 +207,101 @@ def test_a_run_tells_what_others_took_meanwhile(tmp_path: Path) -> None:
     others = load(file).others
     assert (others is not None) is STAT.exists()
     assert others is None or f"others took {others:.0%} of a processor" in done.stdout
+
+
+def test_an_interrupted_run_says_what_is_saved_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    file, folder = tmp_path / "run.json", tmp_path / "temporary"
+    folder.mkdir()
+    words = (sys.executable, "-m", "benchmarks", "run", "--only", "client:client")
+    with subprocess.Popen(
+        (*words, "--json", str(file)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+        start_new_session=True,
+    ) as child:
+        assert child.stdout is not None
+        first = child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        rest, wrong = child.communicate()
+    assert first
+    assert (child.returncode, wrong) == (Exit.INTERRUPTED, "")
+    assert rest.endswith(f"interrupted: the rows so far (none) are saved to {file}\n")
+    assert load(file).rows == {}
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("profile", "http"), "'http' says no variant: ROW:VARIANT is wanted, and http has "),
+        (("profile", "http:"), "'http:' says no variant: ROW:VARIANT is wanted, and http has "),
+        (("profile", "http:nobody"), "the row http has no 'nobody', but ours-anyio, "),
+        (("profile", "nothing:ours"), "there is no row 'nothing'; "),
+        (("run", "--goals", "--only", "http"), "--goals and --only: both say which rows"),
+        (("run", "--list", "--goals", "--only", "http"), "--goals and --only: both say which rows"),
+    ],
+)
+def test_a_command_line_that_says_too_little_or_too_much(words: tuple[str, ...], why: str) -> None:
+    done = bench(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {why}")
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "status", "said"),
+    [
+        ("ours-asyncio", 0.5, 0, "1 bounds met, 0 MISSED"),
+        ("ours-asyncio", 2.0, 1, "0 bounds met, 1 MISSED"),
+        ("few", 2.0, 0, "0 bounds met, 0 MISSED, 0 not measured, 1 of too few rounds"),
+        ("sdk", 0.5, 0, "1 bounds met, 0 MISSED"),  # a peer that failed is said
+        ("ours-trio", 0.5, 1, "1 bounds met, 0 MISSED"),
+        ("profile", 0.5, 1, "1 bounds met, 0 MISSED"),
+    ],
+)
+def test_the_status_is_of_bounds_and_of_what_is_ours(
+    name: str,
+    ratio: float,
+    status: int,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    count = 4 if name == "few" else 5
+    variants = {
+        "ours-asyncio": measured(*(10 * ratio,) * count, title="ours"),
+        "raw-protocol": measured(*(10.0,) * count, title="raw"),
+        **{each: measured(*(1.0,) * count, title=each) for each in ("sdk", "ours-trio")},
+    }
+    # Of a row that the table does not know, with the bounds that it was judged by.
+    made = run({"row": variants}, [Verdict("ours-asyncio", "raw-protocol", 1.0, ratio)])
+    if name == "profile":
+        made.failures["profile row:ours-asyncio"] = "why\nit broke"
+    elif name in ("sdk", "ours-trio"):
+        variants[name].missing = "failed: Traceback\nWrongReply: another text"
+    file = tmp_path / "run.json"
+    file.write_bytes(msgspec.json.encode(made))
+    markdown = tmp_path / "run.md"
+    assert show_saved(file, Outputs(markdown=markdown)) == status
+    shown, written = capsys.readouterr().out, markdown.read_text()
+    assert said in shown
+    failed = {
+        "profile": ("profile row:ours-asyncio", "failed: it broke"),
+        "sdk": ("row:sdk", "sdk: failed: WrongReply: another text"),
+        "ours-trio": ("row:ours-trio", "ours-trio: failed: WrongReply: another text"),
+    }.get(name)
+    if failed is not None:
+        assert f"\n{failed[0]}: {failed[1]}\n" in shown
+        assert f"\n- `{failed[0]}`: {failed[1]}\n" in written
+    assert "failed: failed" not in shown
+    assert ("Failed:" in written) is (failed is not None)
+
+
+def test_a_choice_is_of_goals_or_of_names() -> None:
+    with pytest.raises(Failure, match="--goals and --only") as caught:
+        chosen(Choice(only=("http",), goals=True, rounds=1))
+    assert caught.value.status == Exit.USAGE
 
 
 @pytest.mark.parametrize("option", ["--markdown", "--plots"])

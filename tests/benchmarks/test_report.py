@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.method.samples import Measured, RowResult, Run, Sample, Verdict
+from benchmarks.method.samples import Measured, Profile, RowResult, Run, Sample, Verdict
 from benchmarks.report.docs import BEGIN, END, PAGE, PLOTS, lacking, write_docs
 from benchmarks.report.docs import measured as measured_part
 from benchmarks.report.markdown import markdown, row_table
@@ -23,8 +23,8 @@ from tests.benchmarks.runs import measured, run
 def made() -> Run:
     rows = {
         name: {
-            "ours-asyncio": measured(10.0, 12.0, 11.0, title="ours <fast> & | small"),
-            "raw-protocol": measured(9.0, 9.0, 9.5, title="raw"),
+            "ours-asyncio": measured(10.0, 12.0, 11.0, 11.0, 11.0, title="ours <fast> & | small"),
+            "raw-protocol": measured(9.0, 9.0, 9.5, 9.0, 9.0, title="raw"),
             "sdk": Measured("official SDK", missing="not installed"),
         }
         for name in ("http", "http-1", "http-64", "stdio")
@@ -117,7 +117,7 @@ def test_only_what_stands_between_the_marks_is_replaced(made: Run, tmp_path: Pat
 def test_the_page_says_so_if_the_machine_was_busy(
     load: float, others: float | None, said: str | None, made: Run
 ) -> None:
-    made.machine["load"] = [load, 1.0, 0.0]
+    made.machine.load = (load, 1.0, 0.0)
     made.others = others
     text = measured_part(made, [])
     assert ("had other work" in text) is (said is not None)
@@ -165,9 +165,9 @@ def test_what_was_added_later_is_no_loss_to_a_run_but_said(name: str, made: Run)
     assert lacking(rows) == lacking(rows, late) == [name]
     assert lacking(rows, early) == []
     made.rows |= run({row: {key: measured(1.0) for key in keys} for row, keys in rows.items()}).rows
-    made.machine["when"] = early
+    made.machine.when = early
     assert f"Added since this run began, and not in it: `{name}`.\n" in measured_part(made, [])
-    made.machine["when"] = late
+    made.machine.when = late
     assert "Added since" not in measured_part(made, [])
 
 
@@ -180,6 +180,8 @@ def test_what_was_added_later_is_no_loss_to_a_run_but_said(name: str, made: Run)
         ((11.0, 12.0, 13.0, 14.0, 15.0), 1.1, "MISSED"),
         ((13.0, 13.0, 13.0, 13.0, 13.0), 1.3, "met"),
         ((13.0, 13.0, 13.0, 99.0, 13.0), 1.3, "met"),
+        ((13.0, 13.0, 13.0, 13.0), 1.3, "too few rounds"),
+        ((13.0,), 1.0, "too few rounds"),
         ((), 1.3, "not measured"),
     ],
 )
@@ -207,7 +209,7 @@ def test_the_spread_is_that_of_rounds_that_follow_one_another() -> None:
 
 
 def costing(value: float, **facts: float) -> Measured:
-    return Measured(f"who takes {value:g}", [Sample(value, facts=facts)])
+    return Measured(f"who takes {value:g}", [Sample(value, facts=facts)] * 5)
 
 
 def told(row: RowResult, name: str = "http") -> tuple[str, str]:
@@ -331,6 +333,39 @@ def test_the_time_to_catch_up_is_shown_in_seconds() -> None:
     for text in told(row, "resume"):
         assert "s for all of them" in text
         assert "0.0351" in text
+
+
+def test_a_variant_that_failed_in_a_round_says_so_beside_its_figures(made: Run) -> None:
+    once = measured(*(10.0,) * 6, title="now and then")
+    once.missing = "failed: Traceback\n  somewhere\nWrongReply: another text"
+    never = Measured("never", missing="failed: no server")
+    row = run({"http": {"once": once, "never": never, "ours": measured(1.0)}}).rows["http"]
+    for text in told(row):
+        assert text.count("Not in every round: ") == 1
+        assert "Not in every round: now and then failed: WrongReply: another text" in text
+        assert text.count("failed: no server") == 1
+        assert "failed: failed" not in text
+    made.rows["http"] = row
+    text = markdown(made)
+    assert "\n- `http:once`: now and then: failed: WrongReply: another text\n" in text
+    assert "\n- `http:never`: never: failed: no server\n" in text
+
+
+def test_markdown_says_that_rounds_were_short(made: Run) -> None:
+    assert "\nRounds: 5. Costs" in markdown(made)
+    made.quick = True
+    assert "\nRounds: 5, short ones (--quick). Costs" in markdown(made)
+
+
+@pytest.mark.parametrize("title", ["HTTP: ours, on asyncio's loop", "HTTP: ours, on asyncio"])
+def test_a_profile_says_on_which_loop_and_how_often_it_looked(title: str, made: Run) -> None:
+    made.profiles = {
+        "http:ours-asyncio": Profile("HTTP: ours, asyncio, else h11", {"asyncio": 1.0}, 0.3, 1573),
+        "http:ours-speed": Profile(title, {"asyncio": 1.0}, 0.1, 9),
+    }
+    for text in (markdown(made), measured_part(made, [])):
+        assert "| layer | `http:ours-asyncio` | `http:ours-speed` (on asyncio's loop) |" in text
+        assert "\n\nLooks: `http:ours-asyncio` 1,573, `http:ours-speed` 9." in text
 
 
 def test_every_plot_that_is_there_is_shown() -> None:

@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.method.samples import Measured, Run, Sample, Verdict, bootstrap, quartiles
+from benchmarks.method.samples import (
+    Measured,
+    RowResult,
+    Run,
+    Sample,
+    Verdict,
+    bootstrap,
+    is_ours,
+    quartiles,
+    ratios,
+)
+from benchmarks.table import ROWS
 from tests.benchmarks.runs import measured, run
 
 VALUES = st.lists(st.floats(0.1, 1e6), min_size=1, max_size=30)
@@ -49,8 +60,104 @@ def test_facts_are_medians_of_the_samples_that_have_them() -> None:
     assert found.fact("busy") is None
 
 
+def in_rounds(**rounds: float) -> Measured:
+    """Samples of these rounds, named ``r1`` and so on."""
+    samples = [
+        Sample(value, {"wall": 2 * value}, round=int(name.removeprefix("r")))
+        for name, value in rounds.items()
+    ]
+    return Measured("x", samples)
+
+
+@pytest.mark.parametrize(
+    ("ours", "peer", "found"),
+    [
+        (in_rounds(r1=2, r2=6, r3=12), in_rounds(r1=1, r2=2, r3=3), [2, 3, 4]),
+        (in_rounds(r1=2, r3=12), in_rounds(r1=1, r2=2, r3=3), [2, 4]),  # ours failed in between
+        (in_rounds(r1=2, r2=6, r3=12), in_rounds(r2=2, r3=3), [3, 4]),
+        (in_rounds(r1=2), in_rounds(r2=2), []),
+        # Files of old do not say which it was.
+        (in_rounds(r0=2), in_rounds(r0=1), [2]),
+        (measured(2, 6, 12), measured(1, 2, 3), [2, 3, 4]),
+        (measured(2, 6), measured(1, 2, 3), [2, 3]),
+        (measured(2, 6), Measured("x", [Sample(0.0), Sample(2.0)]), [3]),
+    ],
+)
+def test_a_ratio_is_that_of_one_round(ours: Measured, peer: Measured, found: list[float]) -> None:
+    assert ratios(ours, peer) == found
+    if "wall" in ours.samples[0].facts:
+        assert ratios(ours.by_the_clock(), peer.by_the_clock()) == found
+
+
+@pytest.mark.parametrize(
+    ("ours", "most", "close"),
+    [
+        ((14, 14, 15, 16, 16), 1.55, True),  # met, but the bound is within the quartiles
+        ((14, 14, 15, 16, 16), 1.45, True),
+        ((14, 14, 15, 16, 16), 1.65, False),
+        ((14, 14, 15, 16, 16), 1.35, False),
+        ((15, 15, 15, 15, 15), 1.5, False),
+    ],
+)
+def test_the_bound_is_close_if_it_is_within_the_spread(
+    ours: tuple[float, ...], most: float, *, close: bool
+) -> None:
+    row = RowResult("", "", {"ours": measured(*ours), "raw": measured(*(10.0,) * 5)})
+    assert row.close(Verdict("ours", "raw", most, 1.5)) is close
+
+
+@pytest.mark.parametrize(("most", "met", "close"), [(1.4, True, True), (1.35, False, False)])
+def test_the_bound_is_close_if_most_rounds_say_otherwise(
+    most: float, *, met: bool, close: bool
+) -> None:
+    """The ratio of the medians is not the median of the ratios."""
+    ours, peer = measured(10, 13, 14, 20, 30), measured(20, 9, 10, 13, 8)
+    row = RowResult("", "", {"ours": ours, "raw": peer})
+    verdict = Verdict("ours", "raw", most, ours.median / peer.median)
+    assert verdict.ratio == 1.4
+    low, high = quartiles(ratios(ours, peer))
+    assert 1.4 <= low < high
+    assert (row.met(verdict), row.close(verdict)) == (met, close)
+
+
+@pytest.mark.parametrize(("ours", "peer", "few"), [(5, 5, False), (4, 7, True), (7, 1, True)])
+def test_too_few_rounds_meet_and_miss_nothing(ours: int, peer: int, *, few: bool) -> None:
+    variants = {"ours": measured(*(1.0,) * ours), "raw": measured(*(2.0,) * peer)}
+    row = RowResult("", "", variants)
+    for most, met in ((1.0, True), (0.4, False)):
+        verdict = Verdict("ours", "raw", most, 0.5)
+        assert row.few(verdict) is few
+        assert row.met(verdict) is (None if few else met)
+        assert not (few and row.close(verdict))
+    assert not row.few(Verdict("ours", "raw", None, 0.5))
+    assert not row.few(Verdict("ours", "raw", 1.0, None))
+
+
+def test_the_table_tells_ours_from_the_others() -> None:
+    theirs = (
+        "raw",
+        "SDK",
+        "FastMCP",
+        "fastmcp",
+        "websockets",
+        "alone",
+        "what ours imports",
+        "nothing",
+        "request",
+        "8 kB",
+    )
+    for row in ROWS.values():
+        for name, variant in row.variants.items():
+            told = not any(word in variant.title for word in theirs) or name == "core"
+            assert is_ours(name) is told, (row.name, name, variant.title)
+        assert all(is_ours(bound.ours) for bound in row.bounds if bound.ours != "client-stdio")
+
+
 def test_a_saved_run_is_read_back_as_it_was() -> None:
     made = run({"http": {"ours": measured(3.0, 1.0, 2.0), "sdk": Measured("SDK", missing="gone")}})
+    made.rows["http"].variants["numbered"] = in_rounds(r1=1.0, r3=2.0)
+    made.failures["profile http:ours"] = "it broke"
+    made.machine.commit, made.machine.changed = "0123", True
     back = msgspec.json.decode(msgspec.json.encode(made), type=Run)
     assert back == made
     assert back.rows["http"].variants["ours"].histogram.counts == {300: 15, 900: 3}
