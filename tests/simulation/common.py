@@ -31,6 +31,10 @@ class Common:
         """Updates of resources that were made."""
         self.listed = 0
         """Changes of the list of tools that were made."""
+        self._makers: dict[tuple[str, int], int] = {}
+        """By what has changed and the number of the change: the server that made it."""
+        self._newest: dict[tuple[Any, ...], int] = {}
+        """By stream, what has changed and maker: the newest change that has left, or was heard."""
         self._heard: dict[tuple[int, str], int] = {}
         """By client and resource: the newest change that was heard of."""
         self._owed: dict[tuple[int, str], int] = {}
@@ -94,9 +98,23 @@ class Common:
 
     # What is made
 
-    def changed(self, uri: str) -> None:
-        """A resource has changed: where nothing goes wrong, whoever was promised so hears of it."""
+    def listing(self, maker: int) -> int:
+        """The list of tools has changed; give the number of the change."""
+        self.listed += 1
+        self._makers[TOOLS, self.listed] = maker
+        return self.listed
+
+    def changed(self, uri: str, maker: int) -> int:
+        """A resource has changed; give the number of the change.
+
+        Where nothing goes wrong, whoever was promised so hears of it.
+        """
         self.changes += 1
+        self._makers[uri, self.changes] = maker
+        self._owe(uri)
+        return self.changes
+
+    def _owe(self, uri: str) -> None:
         if not self._books.perfect or self._books.shared:
             return
         for client in self._books.asks:
@@ -105,11 +123,16 @@ class Common:
 
     # What is on the wires
 
-    def sent(self, client: int, session: Any, message: Any) -> None:
-        """A server has sent a client something, in a session."""
+    def sent(self, client: int, session: Any, message: Any, *, again: bool = False) -> None:
+        """A server has sent a client something, in a session.
+
+        ``again``: the client had been given it before, and has asked for it once more.
+        """
         method = message.get("method")
         if method in (_UPDATED, _LISTED):
             self._change(client, message)
+            if not again:
+                self._once("a change is sent once, in order", session, message["params"])
         elif method == "notifications/x" and "all" in message["params"]:
             params = message["params"]
             self._told.setdefault((session, params["by"]), set()).add(params["all"])
@@ -130,6 +153,18 @@ class Common:
             heard = made <= self._left.get((client, uri), made)
             demand(heard, "no change is told after the end of a subscription", client, message)
 
+    def _once(self, rule: str, place: Any, params: Any) -> None:
+        """No change is told twice, nor an older one of a server after a newer of the same.
+
+        A newer one may take the place of an older that waits.
+        """
+        what, meta = params.get("uri", TOOLS), params["_meta"]
+        made: int = meta[MADE]
+        key = rule, place, meta.get(_SUBSCRIPTION), what, self._makers[what, made]
+        newest = self._newest.get(key, 0)
+        demand(made > newest, rule, what, newest, made)
+        self._newest[key] = made
+
     # What is heard
 
     def heard_of(self, client: int, what: str) -> int:
@@ -143,6 +178,7 @@ class Common:
     def heard(self, client: int, data: Any) -> None:
         """A client was told something that concerns no request."""
         if MADE in (data.get("_meta") or ()):
+            self._once("a change is heard of once, in order", client, data)
             self._heard[client, data.get("uri", TOOLS)] = data["_meta"][MADE]
         elif "all" in data:
             self._news(client, data["by"], data["all"])

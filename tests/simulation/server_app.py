@@ -165,14 +165,12 @@ class ServerApp:
     # What concerns everybody
 
     def _do_tools(self, job: Job) -> None:
-        self._books.common.listed += 1
-        made = {"_meta": {MADE: self._books.common.listed}}
+        made = {"_meta": {MADE: self._books.common.listing(self._number)}}
         self._announce(job, "notifications/tools/list_changed", made)
 
     def _do_uri(self, job: Job) -> None:
         uri = URIS[job.run.ask % len(URIS)]
-        self._books.common.changed(uri)
-        made = {"_meta": {MADE: self._books.common.changes}}
+        made = {"_meta": {MADE: self._books.common.changed(uri, self._number)}}
         self._announce(job, "notifications/resources/updated", {"uri": uri, **made})
 
     def _do_all(self, job: Job) -> None:

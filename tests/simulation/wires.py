@@ -256,7 +256,8 @@ class Exchange:
             run = self._books.runs[tag.run]
             own = run.client == self._client
             demand(own, "no message on a foreign stream", self._client, run.client, message)
-        self._books.common.sent(self._client, self.session or self.stream, message)
+        place = self.session or self.stream
+        self._books.common.sent(self._client, place, message, again=again)
         if self._piped or "method" in message:
             return
         demand(not self._over, "one answer an exchange", message)

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from mcpcore.engine import publisher
+from mcpcore.engine.base import PeerBase
 from mcpcore.http.server import HttpServer
 from mcpcore.http.session_table import SessionTable
 from tests.simulation.mutations.model import Mutation, wrapped
+
+_UPDATED = "notifications/resources/updated"
 
 
 def _routes_kept() -> None:
@@ -42,7 +46,33 @@ def _uses_kept() -> None:
     wrapped(SessionTable, "remove", make_remove)
 
 
+def _said_twice() -> None:
+    """A change of a resource is told twice to whoever has subscribed to it."""
+
+    def make(send: Any) -> Any:
+        def mutant(self: Any, method: str, *rest: Any, **options: Any) -> None:
+            for _ in range(2 if method == _UPDATED and "members" in options else 1):
+                send(self, method, *rest, **options)
+
+        return mutant
+
+    wrapped(PeerBase, "send_notification", make)
+
+
+def _streamed_twice() -> None:
+    """A change is told twice on each listen stream that it is for."""
+    tell = publisher._tell
+
+    def mutant(*change: Any) -> bool:
+        tell(*change)
+        return tell(*change)
+
+    vars(publisher)["_tell"] = mutant
+
+
 MUTATIONS = [
     Mutation("routes kept", "http", _routes_kept),
     Mutation("uses kept", "http", _uses_kept),
+    Mutation("said twice", "lines", _said_twice),
+    Mutation("streamed twice", "http", _streamed_twice),
 ]
