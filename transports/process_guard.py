@@ -58,6 +58,7 @@ class Guard:
                 self._tell(f"gone {mark}\n")
             else:
                 self._dismiss()
+                self._usable = True  # what was refused may be granted for those who come later
 
     def forget(self) -> None:
         """In a forked process: the guard and the servers are the parent's."""
