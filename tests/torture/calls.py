@@ -6,14 +6,19 @@ are the real loops, streams and drivers on top of it.  ``again``: nothing is the
 """
 
 import errno
+import fcntl
+import importlib
 import os
+import pathlib
+import pkgutil
+import signal
 import socket
 import sqlite3
 import stat
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from types import FrameType
@@ -22,16 +27,17 @@ from unittest import mock
 
 import trio._socket
 
+import transports
 from tests.torture.points import DRIVERS, Watch, caller, ours
 
 _READS = ("error", "short", "end")
 _WRITES = ("error", "short")
-_SOCKET = {
+SOCKET = {
     "recv": (errno.ECONNRESET, _READS),
-    "recv_into": (errno.ECONNRESET, ("error", "end")),
+    "recv_into": (errno.ECONNRESET, _READS),
     "send": (errno.EPIPE, _WRITES),
     "sendall": (errno.EPIPE, ("error",)),
-    "sendmsg": (errno.EPIPE, ("error",)),
+    "sendmsg": (errno.EPIPE, _WRITES),
     "recvmsg": (errno.ECONNRESET, ("error",)),
     "accept": (errno.EMFILE, ("error",)),
     "connect": (errno.ECONNREFUSED, ("error",)),
@@ -41,26 +47,44 @@ _SOCKET = {
     "setsockopt": (errno.EINVAL, ("error",)),
     "getsockopt": (errno.EINVAL, ("error",)),
     "getpeername": (errno.ENOTCONN, ("error",)),
+    "getsockname": (errno.ENOBUFS, ("error",)),
 }
 """Methods of sockets: what they fail with, and how."""
 _WAITS = {"recv", "recv_into", "send", "sendmsg", "accept"}
 """Those of a non-blocking socket that may find nothing to do after all."""
-_OS = {
+OS = {
     "read": (errno.EIO, _READS),
     "write": (errno.EPIPE, _WRITES),
     **dict.fromkeys(
-        ("open", "close", "fstat", "lstat", "unlink", "chmod", "fchmod", "listdir"),
+        ("open", "close", "stat", "fstat", "lstat", "unlink", "chmod", "fchmod", "listdir"),
         (errno.EIO, ("error",)),
     ),
     **dict.fromkeys(("dup", "dup2", "pipe", "pidfd_open"), (errno.EMFILE, ("error",))),
     **dict.fromkeys(("kill", "killpg", "set_blocking"), (errno.EPERM, ("error",))),
 }
+OTHERS: dict[str, tuple[Any, Exception, tuple[str, ...]]] = {
+    "socket.socketpair": (socket, OSError(errno.EMFILE, "EMFILE"), ("error",)),
+    "socket.getaddrinfo": (
+        *(socket, socket.gaierror(socket.EAI_AGAIN, "EAI_AGAIN")),
+        ("error",),
+    ),
+    "fcntl.flock": (fcntl, OSError(errno.ENOLCK, "ENOLCK"), ("error", "again")),
+    "fcntl.fcntl": (fcntl, OSError(errno.EMFILE, "EMFILE"), ("error",)),
+    "signal.pidfd_send_signal": (signal, OSError(errno.EPERM, "EPERM"), ("error",)),
+    "Path.read_text": (pathlib.Path, OSError(errno.EIO, "EIO"), ("error",)),
+    "Popen.__init__": (subprocess.Popen, OSError(errno.EAGAIN, "EAGAIN"), ("error",)),
+}
+"""Everything else: where it is, what it fails with, and how."""
+_OWN = {"socket", "socketpair", "flock", "fcntl", "pidfd_send_signal", "read_text"}
+"""Of these only those of a driver's: event loops make some for themselves."""
 _CROWD, _FIRST = "process_tree", 3
 """What looks at every process of the machine: those that it looks at first are enough."""
 _CARRY = {"recv", "recv_into", "recvmsg", "send", "sendall", "sendmsg"}
 """Those whose errors are the end of the connection."""
-_OPTIONS = {"setsockopt", "getsockopt", "getpeername"}
+_OPTIONS = {"setsockopt", "getsockopt", "getpeername", "getsockname"}
 """What the event loops make of a failure of these is theirs."""
+_LOOPS = ("site-packages", "asyncio", "concurrent/futures")
+"""Where event loops are, and the threads in which they make calls."""
 _LOOPS_OWN = {"_read_from_self", "_write_to_self", "wakeup_thread_and_signal_safe", "drain"}
 """Functions of the event loops that wake them up: no I/O of a driver's."""
 
@@ -76,12 +100,12 @@ def _site(name: str, frame: FrameType) -> str | None:
     if name in _OPTIONS and not frame.f_code.co_filename.startswith(DRIVERS):
         return None
     where = ours(frame)
+    if where is None and name in _OWN:
+        return None
     if where is None:
         file = os.path.basename(frame.f_code.co_filename)
         where = f"{file} {frame.f_code.co_name}"
-        if "site-packages" not in frame.f_code.co_filename and "asyncio" not in (
-            frame.f_code.co_filename
-        ):
+        if not any(words in frame.f_code.co_filename for words in _LOOPS):
             return None
     return f"{where} {name}"
 
@@ -95,7 +119,7 @@ def _way(name: str, kinds: tuple[str, ...], frame: FrameType) -> str | None:
 
 
 def _socket_method(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-    number, kinds = _SOCKET[name]
+    number, kinds = SOCKET[name]
 
     @wraps(real, updated=())
     def call(self: socket.socket, *args: Any) -> Any:
@@ -112,10 +136,23 @@ def _socket_method(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         if way == "end":
             return 0 if name == "recv_into" else b""
         if way == "short":
-            args = (1, *args[1:]) if name == "recv" else (memoryview(args[0])[:1], *args[1:])
+            args = (_SHORT[name](args[0]), *args[1:])
         return real(self, *args)
 
     return call
+
+
+def _first(parts: Iterable[Any]) -> list[memoryview]:
+    return [memoryview(part)[:1] for part in parts if len(part)][:1]
+
+
+_SHORT: dict[str, Callable[[Any], Any]] = {
+    "recv": lambda size: min(size, 1),
+    "recv_into": lambda room: memoryview(room)[:1],
+    "send": lambda data: memoryview(data)[:1],
+    "sendmsg": _first,
+}
+"""What a call is given that takes or gives one byte."""
 
 
 def _kill(sock: socket.socket) -> None:
@@ -130,13 +167,13 @@ _shutdown = socket.socket.shutdown
 def _trio_helper(real: Callable[..., Any]) -> Callable[..., Any]:
     async def helper(self: Any, wait: Any, fn: Callable[..., Any], /, *args: Any) -> Any:
         name = fn.__name__
-        return await real(self, wait, _socket_method(name, fn) if name in _SOCKET else fn, *args)
+        return await real(self, wait, _socket_method(name, fn) if name in SOCKET else fn, *args)
 
     return helper
 
 
 def _os_function(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-    number, kinds = _OS[name]
+    number, kinds = OS[name]
 
     @wraps(real)
     def call(*args: Any, **options: Any) -> Any:
@@ -188,10 +225,34 @@ def _connect(*args: Any, **options: Any) -> Any:
     return sqlite3.connect(*args, factory=_Database, **options)
 
 
-def _popen(*args: Any, **options: Any) -> Any:
-    if _way("Popen", ("error",), caller()) is not None:
-        raise _failure(errno.EAGAIN)
-    return subprocess.Popen(*args, **options)
+def _new_socket(real: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(real)
+    def make(self: Any, *args: Any, **options: Any) -> None:
+        # One around a descriptor that is there asks nothing of the system.
+        there = len(args) > 3 or options.get("fileno") is not None
+        if not there and _way("socket", ("error",), caller()) is not None:
+            self._closed = True
+            raise _failure(errno.EMFILE)
+        real(self, *args, **options)
+
+    return make
+
+
+def _other(what: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    _, error, kinds = OTHERS[what]
+    where, _, name = what.partition(".")
+    name = where if name == "__init__" else name
+
+    @wraps(real)
+    def call(*args: Any, **options: Any) -> Any:
+        way = _way(name, kinds, caller())
+        if way == "error":
+            raise type(error)(*error.args)
+        if way == "again":
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return real(*args, **options)
+
+    return call
 
 
 def _like(module: types.ModuleType, **instead: Any) -> types.ModuleType:
@@ -202,28 +263,33 @@ def _like(module: types.ModuleType, **instead: Any) -> types.ModuleType:
     return made
 
 
+def modules() -> dict[str, types.ModuleType]:
+    """All of ``transports``, imported: what is only imported in a run would not be watched."""
+    found = pkgutil.walk_packages(transports.__path__, "transports.")
+    return {each.name: importlib.import_module(each.name) for each in found}
+
+
 @contextmanager
 def watched() -> Iterator[None]:
     """Let every call be a point."""
-    own_os = _like(os, **{name: _os_function(name, getattr(os, name)) for name in _OS})
+    own_os = _like(os, **{name: _os_function(name, getattr(os, name)) for name in OS})
+    every = modules()
     with ExitStack() as stack:
-        for name in _SOCKET:
-            method = _socket_method(name, getattr(socket.socket, name))
-            stack.enter_context(mock.patch.object(socket.socket, name, method))
+
+        def instead(owner: Any, name: str, made: Any) -> None:
+            stack.enter_context(mock.patch.object(owner, name, made))
+
+        for name in SOCKET:
+            instead(socket.socket, name, _socket_method(name, getattr(socket.socket, name)))
+        instead(socket.socket, "__init__", _new_socket(socket.socket.__init__))
         helper = _trio_helper(trio._socket._SocketType._nonblocking_helper)
-        own = mock.patch.object(trio._socket._SocketType, "_nonblocking_helper", helper)
-        stack.enter_context(own)
-        for name, module in list(sys.modules.items()):
-            if name.startswith("transports.") and getattr(module, "os", None) is os:
-                stack.enter_context(mock.patch.object(module, "os", own_os))
-        process, schema = (
-            sys.modules.get("transports.process"),
-            sys.modules.get("transports.stores.schema"),
-        )
-        if process is not None:
-            spawning = _like(subprocess, Popen=_popen)
-            stack.enter_context(mock.patch.object(process, "subprocess", spawning))
-        if schema is not None:
-            opening = _like(sqlite3, connect=_connect)
-            stack.enter_context(mock.patch.object(schema, "sqlite3", opening))
+        instead(trio._socket._SocketType, "_nonblocking_helper", helper)
+        for what, (owner, _, _) in OTHERS.items():
+            name = what.partition(".")[2]
+            instead(owner, name, _other(what, getattr(owner, name)))
+        for module in every.values():
+            if getattr(module, "os", None) is os:
+                instead(module, "os", own_os)
+        opening = _like(sqlite3, connect=_connect)
+        instead(every["transports.stores.schema"], "sqlite3", opening)
         yield

@@ -84,6 +84,15 @@ FOUND = {
     "a worker that cannot be heard": (
         *("workers 2026-07-28 asyncio", "call", "_await_ready", "error"),
     ),
+    "a worker in whose place none can be started": (
+        *("workers 2026-07-28 asyncio", "call", "_start ", "error"),
+    ),
+    "a guard that cannot be started": (
+        *("process 2026-07-28 asyncio", "call", "_hire Popen", "error"),
+    ),
+    "a listener that cannot say where it is": (
+        *("tcp 2026-07-28 trio", "call", "getsockname", "error"),
+    ),
     "a WebSocket that is accepted while the application ends": (
         *("asgi-ws 2026-07-28 asyncio", "wait", "_converse", "server"),
     ),
