@@ -83,7 +83,9 @@ def measure(choice: Choice, page: Path = PAGE, plots: Path = PLOTS) -> int:
             "official SDK": ((SDK,), ("mcp", "uvicorn", "h11", "httptools", "uvloop", "pydantic")),
             "fastmcp": ((FASTMCP,), ("fastmcp", "mcp", "uvicorn", "httptools", "uvloop")),
             "Node": ((node() or "node",), ()),
-            "TypeScript SDK": _typescript(),
+            "TypeScript SDK": _typescript("sdk"),
+            "TypeScript SDK 2.x": _typescript("server"),
+            "TypeScript SDK 2.x for Node": _typescript("node"),
         },
         ROOT,
     )
@@ -184,6 +186,6 @@ def _check_profiled(name: str) -> None:
         raise Failure(f"the row {row} has no {variant!r}, but {known}", Exit.USAGE)
 
 
-def _typescript() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    package = NODE_MODULES / "@modelcontextprotocol" / "sdk" / "package.json"
-    return ((node() or "node", "-p", f"require('{package}').version", "--"), ())
+def _typescript(package: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    file = NODE_MODULES / "@modelcontextprotocol" / package / "package.json"
+    return ((node() or "node", "-p", f"require('{file}').version", "--"), ())
