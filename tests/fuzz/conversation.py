@@ -23,6 +23,7 @@ from mcpcore.engine.events import (
     ResultReceived,
     SubscriptionClosed,
     SubscriptionOpened,
+    Violation,
 )
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.lifecycle import Request
@@ -30,16 +31,12 @@ from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.wire.message import Message, Reject, decode
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices
+from tests.fuzz.messages import Identity
 
 TERMINAL = (ResultReceived, ErrorReceived, RequestEnded, InputRequired)
 _STEPS = 40
 
 Step = Callable[[Peer], Any]
-
-
-def _name(id: Any) -> tuple[str, Any]:
-    """An id by type and value; what has none is answered without."""
-    return ("", None) if id is UNSET or id is None else (type(id).__name__, id)
 
 
 class Conversation:
@@ -53,9 +50,14 @@ class Conversation:
         self.delivered = 0
         """Lines that have arrived."""
         self.now = 0.0
-        self.owed: Counter[tuple[str, Any]] = Counter()
-        self.answered: Counter[tuple[str, Any]] = Counter()
-        self.excused: Counter[tuple[str, Any]] = Counter()
+        self.owed: Counter[Identity] = Counter()
+        self.answered: Counter[Identity] = Counter()
+        self.excused: Counter[Identity] = Counter()
+        """Of those, how many need not be: it is not known whether their ids could be read."""
+        self.called_off: set[Identity] = set()
+        """Ids that the line which is arriving calls off."""
+        self.refused = False
+        """Something in that line is not as it must be."""
         self.open: dict[int, Any] = {}
         """Requests of the other side that its owner was told of: their ids."""
         self.streams: dict[int, Any] = {}
@@ -66,7 +68,10 @@ class Conversation:
         self.waiting: list[Any] = []
         """Requests of ours that wait for input."""
         self.over = False
+        self.silent = self.gone = False
+        """The other side has said all that it will say; it hears nothing any more either."""
         self.farewells: set[int] = set()
+        """Listen streams that we end ourselves, which are answered."""
         self.held_back = False
         """What the Peer has to send stays where it is for now."""
 
@@ -99,7 +104,19 @@ class Conversation:
             for byte in data + b"\n":
                 peer.receive_data(bytes([byte]), now=self.now)
 
+        before, self.refused = self._active(), False
         self.step(whole, told=bytewise)
+        heeded = not self._active() & before & self.called_off
+        assert heeded or self.refused, f"none of {self.called_off} is to go on"
+        self.called_off.clear()
+
+    def _active(self) -> set[Identity]:
+        """Ids of requests that the owner works on."""
+        return {
+            messages.identity(record.id)
+            for record in self.peer.hub.inbound.values()
+            if record.key in self.open and record.state is Request.ACTIVE
+        }
 
     def settle(self) -> None:
         """Take what there is to be told and sent."""
@@ -135,7 +152,7 @@ class Conversation:
         if isinstance(frame, list):
             revision = self.peer.revision
             if revision is None or not revision.batches:
-                self.owed[_name(UNSET)] += not client
+                self.owed[messages.identity(UNSET)] += not client
             else:
                 for part in frame:
                     self._note_one(part)
@@ -147,21 +164,23 @@ class Conversation:
         if isinstance(part, Reject):
             if part.owed and not (client and (part.id is None or self.peer.is_modern_client)):
                 self._owe(part.id)
+        elif (id := messages.called_off(part)) is not None:
+            self.called_off.add(id)
         elif part.method is not UNSET and part.id is not UNSET and not self.peer.is_modern_client:
             self._owe(part.id)
 
     def _owe(self, id: Any) -> None:
-        self.owed[_name(id)] += 1
+        self.owed[messages.identity(id)] += 1
 
     def _owe_loosely(self, head: bytes) -> None:
-        self.excused[_name(UNSET)] += 1
+        self.excused[messages.identity(UNSET)] += 1
         for id in messages.IDS:
             if (
                 json.dumps(id).encode() in head
                 or json.dumps(id, ensure_ascii=False).encode() in head
             ):
-                self.owed[_name(id)] += 1
-                self.excused[_name(id)] += 1
+                self.owed[messages.identity(id)] += 1
+                self.excused[messages.identity(id)] += 1
 
     def _sent(self, line: bytes) -> None:
         parts = json.loads(line)
@@ -173,7 +192,7 @@ class Conversation:
                 if "id" in part:
                     self.asked.append(part)
                 continue
-            name = _name(part.get("id"))
+            name = messages.identity(part.get("id"))
             self.answered[name] += 1
             assert self.answered[name] <= self.owed[name], f"nobody has asked: {line!r}"
 
@@ -183,21 +202,29 @@ class Conversation:
             assert event.key not in self.open
             self.open[event.key] = event.id
         elif isinstance(event, RequestCancelled):
-            self.excused[_name(self.open[event.key])] += 1
+            self._given_up(self.open[event.key], lawful=self.gone)
         elif isinstance(event, SubscriptionOpened):
             self.streams[event.key] = self.peer.hub.inbound[event.key].id
         elif isinstance(event, SubscriptionClosed):
             id = self.streams.pop(event.key)
             if event.key not in self.farewells:
-                self.excused[_name(id)] += 1
+                self._given_up(id, lawful=self.silent)
         elif isinstance(event, TERMINAL):
             assert event.request in self.issued, "nobody has asked for it"
             self.ended[event.request] += 1
             assert self.ended[event.request] == 1, "a second end of one request"
             if isinstance(event, InputRequired):
                 self.waiting.append(event.request)
+        elif isinstance(event, Violation):
+            self.refused = True
         elif isinstance(event, ConnectionEnded):
             self.over = True
+
+    def _given_up(self, id: Any, *, lawful: bool) -> None:
+        """Nobody waits for the answer to ``id`` any more, so that it must not come either."""
+        name = messages.identity(id)
+        assert lawful or name in self.called_off, f"nobody has called off {name}"
+        self.owed[name] -= 1
 
     def _check_tables(self) -> None:
         peer, limits = self.peer, self.config.limits
@@ -307,8 +334,14 @@ class Conversation:
 
     def end_of_input(self, *, half: bool) -> bool:
         """The other side says no more; whether it still listens."""
+        self.silent, self.gone = True, not half
         self.step(lambda peer: peer.receive_eof(now=self.now, half=half))
         return half
+
+    def close(self) -> None:
+        """Our side says no more, and ends what listens to it."""
+        self.farewells.update(self.streams)
+        self.step(lambda peer: peer.close(now=self.now))
 
     def finish(self) -> None:
         """Answer all that is open: then nothing is owed, and in the end nothing is left."""
@@ -328,6 +361,7 @@ class Conversation:
                 missing = count - self.answered[name]
                 assert missing <= self.excused[name], f"{name} is owed an answer"
         if not self.over:
+            self.silent = self.gone = True
             self.step(lambda peer: peer.end(now=self.now))
             assert self.over
         self._release()
@@ -387,7 +421,7 @@ def talk(conversation: Conversation, *, modern: bool) -> None:
                 if conversation.end_of_input(half=c.flag()):
                     break
             case 6 if c.flag(16):
-                conversation.step(lambda peer: peer.close(now=conversation.now))
+                conversation.close()
             case _:
                 conversation.own()
     conversation.finish()

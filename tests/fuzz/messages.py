@@ -4,8 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import REVISIONS
+from mcpcore.wire.message import Message
 from tests.fuzz.choices import Choices
 
 SECRET = "hunter2-0f9e8d"
@@ -14,7 +17,7 @@ MODERN = REVISIONS[-1].name
 VERSIONS = (MODERN, *(revision.name for revision in REVISIONS[:-1]), "1999-01-01", "")
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
-_CANCELLED = "notifications/cancelled"
+CANCELLED = "notifications/cancelled"
 METHODS = (
     *("tools/call", "tools/list", "ping", "initialize", "notifications/initialized"),
     *("notifications/cancelled", "notifications/progress", "subscriptions/listen"),
@@ -34,6 +37,29 @@ TOKENS = (
     *(word.encode() for word in _WORDS),
     *(b"\xff", b"\xc3", b"\xed\xa0\x80", b"\0", b"\r\n", b"\n"),
 )
+
+
+Identity = tuple[str, Any]
+"""An id by type and value; what has none is answered without."""
+
+
+def identity(id: Any) -> Identity:
+    """What an id is known by."""
+    return ("", None) if id is UNSET or id is None else (type(id).__name__, id)
+
+
+def called_off(message: Message) -> Identity | None:
+    """The request that a message calls off, be it there or not."""
+    if message.method != CANCELLED or message.id is not UNSET or not message.params:
+        return None
+    match json.loads(bytes(message.params)).get("requestId"):
+        case bool():
+            return None
+        case float() as id if id.is_integer():
+            return identity(int(id))
+        case int() | str() as id:
+            return identity(id)
+    return None
 
 
 def value(c: Choices, depth: int = 3) -> Any:
@@ -245,7 +271,7 @@ def any_message(
     how = c.below(16)
     if how == 10 and about:
         given_up = {"requestId": c.pick(about)}
-        return text(c, {"jsonrpc": "2.0", "method": _CANCELLED, "params": given_up})
+        return text(c, {"jsonrpc": "2.0", "method": CANCELLED, "params": given_up})
     if how in (1, 2, 3) and ids:
         message = response(c, ids)
     else:

@@ -32,7 +32,7 @@ def check(reply: Reply, body: bytes, *, left: bool) -> None:
     if left:
         return
     assert reply.end is not None, "a reply without an end"
-    found = [part for text in _texts(reply) for part in _parts(text)]
+    found = parts(reply)
     answers = Counter(repr(part.get("id")) for part in found if "method" not in part)
     frame = decode(body)
     owed: Counter[str] = Counter()
@@ -49,6 +49,11 @@ def kind(reply: Reply) -> bytes:
     """What it says that its body is."""
     assert reply.head is not None
     return dict(reply.head.headers).get(b"content-type", b"")
+
+
+def parts(reply: Reply) -> list[Any]:
+    """The messages in a reply."""
+    return [part for text in _texts(reply) for part in _parts(text)]
 
 
 def _texts(reply: Reply) -> list[bytes]:

@@ -20,7 +20,8 @@ from mcpcore.wire.message import Message, decode
 from mcpcore.wire.sse import SseDecoder
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices
-from tests.fuzz.replies import BUSY, check, kind
+from tests.fuzz.messages import Identity
+from tests.fuzz.replies import BUSY, check, kind, parts
 from tests.http.support import LEGACY, META, Bench, Reply, initialize, note, request
 
 TOKENS = messages.TOKENS
@@ -94,12 +95,24 @@ class Visit:
         """Event ids that were seen."""
         self.open: dict[int, Bench] = {}
         """Keys of requests that nobody has answered."""
-        self.streams: dict[int, Bench] = {}
+        self.requests: dict[int, RequestReceived] = {}
+        """What was asked with each key, be it answered or not."""
+        self.streams: dict[int, int] = {}
+        """Routes of the listen streams that are open, by key."""
         self.left: set[tuple[int, int]] = set()
         """Exchanges that the client has left: the bench's place, and the route."""
         self.bodies: dict[tuple[int, int], bytes] = {}
         self.asked: list[Any] = []
         """Requests that the server has sent."""
+        self._revoked: set[tuple[str, Identity]] = set()
+        """What the body that is on its way calls off: the session that it names, and the id."""
+        self.called_off: set[int] = set()
+        """Keys of requests that were."""
+        self._ended: set[str] = set()
+        """Sessions that are gone, and with them what was asked in them."""
+        self._came_back = False
+        """Somebody has asked for what a stream said before, which may be answers."""
+        self._closing = False
 
     # The client
 
@@ -112,11 +125,14 @@ class Visit:
         place, _, query = path.partition("?")
         head = HttpRequest(method=method, path=place, query=query, headers=lines)
         self.bodies[at, route] = body
+        self._revoked = _revoked(head, body)
+        self._came_back |= any(name == b"last-event-id" for name, _ in lines)
         wanted = bench.server.open(route, head, now=bench.now)
         assert wanted >= 0
         if wanted:
             self._feed(bench, route, lines, body, wanted)
         self.pump()
+        self._revoked.clear()
 
     def _feed(
         self, bench: Bench, route: int, lines: list[tuple[bytes, bytes]], body: bytes, wanted: int
@@ -225,9 +241,11 @@ class Visit:
     def pump(self) -> None:
         """Let everything move that can, and take note of what is told."""
         self._settle()
+        told = [(at, event) for at, bench in enumerate(self.benches) for event in bench.events]
+        self._ended |= {event.session for _, event in told if isinstance(event, SessionClosed)}
+        for at, event in told:
+            self._event(at, event)
         for bench in self.benches:
-            for event in bench.events:
-                self._event(bench, event)
             bench.events.clear()
         for at, bench in enumerate(self.benches):
             for route, reply in bench.replies.items():
@@ -238,22 +256,36 @@ class Visit:
             due = bench.server.deadline()
             assert due is None or math.isfinite(due)
 
-    def _event(self, bench: Bench, event: Any) -> None:
-        key = getattr(event, "key", 0) + _at(self.benches, bench)
+    def _event(self, at: int, event: Any) -> None:
+        bench = self.benches[at]
+        key = getattr(event, "key", 0) + at * _KEYS
         if isinstance(event, RequestReceived):
-            assert key not in self.open
+            assert key not in self.requests
             self.open[key] = bench
+            self.requests[key] = event
         elif isinstance(event, RequestCancelled):
+            self._cancelled(at, key)
             bench.server.release(event.key)
             self.open.pop(key, None)
         elif isinstance(event, SubscriptionOpened):
-            self.streams[key] = bench
+            self.streams[key] = event.route
         elif isinstance(event, SubscriptionClosed):
-            self.streams.pop(key, None)
+            route = self.streams.pop(key)
+            assert self._closing or (at, route) in self.left, "nobody has ended this stream"
         elif isinstance(event, SessionOpened):
             self.sessions.append(event.session)
         elif isinstance(event, SessionClosed) and event.session in self.sessions:
             self.sessions.remove(event.session)
+
+    def _cancelled(self, at: int, key: int) -> None:
+        """A request is not wanted any more: somebody must have said so, or have left."""
+        asked = self.requests[key]
+        if asked.session is None:
+            assert (at, asked.route) in self.left, f"nobody has left {asked}"
+        elif asked.session not in self._ended:
+            named = (asked.session, messages.identity(asked.id))
+            assert named in self._revoked, f"nobody has called off {asked}"
+            self.called_off.add(key)
 
     def _look(self, reply: Reply) -> None:
         """Event ids, and what the server asks, come with replies."""
@@ -343,7 +375,8 @@ class Visit:
             for route, reply in bench.replies.items():
                 if (at, route) not in self.left:
                     assert reply.head is not None, "an exchange without a reply"
-        self._excused = True
+        self._all_answered()
+        self._excused = self._closing = True
         for bench in self.benches:
             bench.server.close(now=bench.now)
         self.pump()
@@ -356,13 +389,35 @@ class Visit:
             assert bench.server.exchanges == 0
             assert bench.server.calls == 0
 
+    def _all_answered(self) -> None:
+        """What the owner was asked is answered where it was asked, unless nobody wants it."""
+        if self._excused:
+            return
+        for key, asked in self.requests.items():
+            at = key // _KEYS
+            if key in self.called_off or asked.session in self._ended:
+                continue
+            if (at, asked.route) in self.left:
+                continue
+            reply = self.benches[at].replies[asked.route]
+            if not (self._came_back and b"event-stream" in kind(reply)):
+                found = [part.get("id") for part in parts(reply) if "method" not in part]
+                assert found.count(asked.id) == 1, f"{asked} has no answer, or several"
+
 
 _KEYS = 1 << 20
+"""Keys of several servers are told apart by what is added to them."""
 
 
-def _at(benches: list[Bench], bench: Bench) -> int:
-    """Keys of several servers are told apart by what is added to them."""
-    return benches.index(bench) * _KEYS
+def _revoked(head: HttpRequest, body: bytes) -> set[tuple[str, Identity]]:
+    """What a request calls off in the session that it names."""
+    frame = decode(body)
+    parts = frame if isinstance(frame, list) else [frame]
+    named = [messages.called_off(part) for part in parts if isinstance(part, Message)]
+    sessions = [
+        value.decode("latin-1") for name, value in head.headers if name == b"mcp-session-id"
+    ]
+    return {(session, id) for session in sessions for id in named if id is not None}
 
 
 def open_session(visit: Visit, version: str) -> None:

@@ -9,25 +9,40 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conformance.strategies import Malformed, malformed, messages
-from mcpcore.engine import Limits
+from mcpcore.engine import Limits, Peer, Role
+from mcpcore.engine.events import MAIN
+from mcpcore.engine.lifecycle import Request, RequestSignal
+from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.settings import HttpSettings
+from tests.engine.bench import server_config
 from tests.fuzz import site
 from tests.fuzz.campaign import Budget, best_engine, run, table
 from tests.fuzz.choices import Choices
+from tests.fuzz.conversation import Conversation
 from tests.fuzz.faults import Watch, minimise
+from tests.fuzz.messages import CANCELLED
 from tests.fuzz.registry import CORPUS, Counted, Target, load, names
 from tests.fuzz.replies import BUSY
 from tests.fuzz.sockets import WAYS
 from tests.fuzz.targets import http_streams
 from tests.fuzz.worker import fuzz
-from tests.http.support import META, MODERN, Bench, make_server, request
+from tests.http.support import (
+    LEGACY,
+    META,
+    MODERN,
+    Bench,
+    initialize,
+    make_server,
+    note,
+    request,
+)
 
 ROOT = Path(__file__).parents[2]
 LINES = 100_000
@@ -243,6 +258,66 @@ def test_a_server_is_busy_only_at_a_limit() -> None:
             loose.pump()
     statuses = [reply.head and reply.status for reply in bench.replies.values()]
     assert statuses == [None, None, BUSY]
+
+
+CALL = request("tools/call", {"name": "x"}, id=7)
+
+
+def cancelling(id: int) -> dict[str, Any]:
+    return note(CANCELLED, {"requestId": id})
+
+
+def in_conversation(*lines: dict[str, Any]) -> Conversation:
+    """With a server, opened by the book."""
+    found = Conversation(Role.SERVER, server_config(), Choices(b""))
+    for line in (initialize(), note("notifications/initialized"), *lines):
+        found.line(json.dumps(line).encode())
+    return found
+
+
+def lose(peer: Peer) -> None:
+    """A request is lost, as if its sender did not want it any more."""
+    peer.drop(next(iter(peer.in_flight_by_id.values())), RequestSignal.END, "lost")
+
+
+def test_an_answer_is_owed_unless_that_very_request_was_called_off() -> None:
+    conversation = in_conversation(CALL, cancelling(7))
+    assert [record.state for record in conversation.peer.hub.inbound.values()] == [
+        Request.CANCELLED
+    ]
+    conversation.finish()
+    unknown = in_conversation(CALL, cancelling(8))
+    with pytest.raises(AssertionError, match="nobody has called off"):
+        unknown.step(lose)
+    both = in_conversation(CALL, cancelling(7))
+    late = b'{"jsonrpc":"2.0","id":7,"result":{}}'
+    with pytest.raises(AssertionError, match="nobody has asked"):
+        both.step(lambda peer: peer.answer(MAIN, None, FrameKind.RESULT, late))
+
+
+def test_over_http_an_answer_is_owed_unless_that_very_request_was_called_off() -> None:
+    for id, called_off in ((7, True), (8, False)):
+        bench = Bench(make_server())
+        visit = site.Visit(
+            [bench],
+            Choices(b""),
+            site.whole,
+            bench.pump,
+            settings=HttpSettings(),
+            limits=Limits(),
+        )
+        site.open_session(visit, LEGACY)
+        (session,) = visit.sessions
+        visit.post(CALL, mcp_session_id=session)
+        visit.post(cancelling(id), mcp_session_id=session)
+        assert len(visit.called_off) == called_off
+        if called_off:
+            visit.finish()
+            continue
+        (lost,) = bench.server._sessions
+        lose(lost.peer)
+        with pytest.raises(AssertionError, match="nobody has called off"):
+            visit.pump()
 
 
 def test_without_atheris_ci_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
