@@ -73,7 +73,7 @@ def _campaign(tasks: list[Task], options: Namespace, *, complete: bool) -> int:
         stopped = True
         print("\ninterrupted; so far:")
     ordered = [results[task] for task in tasks if task in results]
-    _conclude(ordered, report, complete=complete and len(ordered) == len(tasks))
+    conclude(ordered, report, complete=complete and len(ordered) == len(tasks))
     if stopped:
         return INTERRUPTED
     return bool(fell) or any(each.tally.failures for each in ordered)
@@ -113,7 +113,8 @@ def _command_line() -> Parser:
     return parser
 
 
-def _conclude(results: list[Result], report: Path, *, complete: bool) -> None:
+def conclude(results: list[Result], report: Path, *, complete: bool) -> None:
+    """Say what came of all of them, and keep it in ``report`` and beside it."""
     tallies = [each.tally for each in results]
     points = sum(tally.points for tally in tallies)
     runs = sum(tally.runs for tally in tallies)
@@ -132,6 +133,9 @@ def _conclude(results: list[Result], report: Path, *, complete: bool) -> None:
     print(f"functions of users: {len(users)}\n")
     print("\n".join(table(by_stories, by_failures)))
     never = sorted(places() - by_stories - by_failures)
+    missed = [f"{each.task.cell}: {point}" for each in results for point in each.tally.missed]
+    if missed:
+        print("\nno run came to these points:", *(f"    {each}" for each in missed), sep="\n")
     if complete:
         print("\nnever come to:", *(f"    {each}" for each in never), sep="\n")
     report.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +143,7 @@ def _conclude(results: list[Result], report: Path, *, complete: bool) -> None:
         str(each.task.cell): {
             "points": each.tally.points,
             "runs": each.tally.runs,
-            "elsewhere": each.tally.elsewhere,
+            "elsewhere": each.tally.missed,
             "kinds": each.tally.kinds,
             "failures": each.tally.failures,
             "seconds": each.seconds,

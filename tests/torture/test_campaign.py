@@ -10,9 +10,12 @@ from msgspec import json
 
 from tests.docs_blocks import ROOT
 from tests.tools import INTERRUPTED
+from tests.torture.__main__ import conclude
 from tests.torture.campaign import Result, Task, keep, kept, markdown, run
-from tests.torture.cells import Cell, Tally, cells
+from tests.torture.cells import TRIES, Cell, Tally, cells, until_reached
+from tests.torture.points import Watch
 from tests.torture.reach import places
+from tests.torture.run import Found
 
 ONE = Cell("memory", "2026-07-28", "asyncio")
 OTHER = Cell("memory", "2025-11-25", "trio")
@@ -21,7 +24,10 @@ FEW = 97
 
 def _result(task: Task, *failures: str) -> Result:
     reached = set(sorted(places())[:3])
-    tally = Tally(9, 3, 1, {"wait calls": 9}, list(failures), reached, users={"headers"})
+    tally = Tally(
+        *(9, 3, 1, ["call recv #1 error"], {"wait calls": 9}, list(failures), reached),
+        users={"headers"},
+    )
     return Result(task, tally, 2.0, 1.5)
 
 
@@ -42,6 +48,39 @@ def test_the_table() -> None:
     lines = list(markdown([_result(Task(ONE), "it hangs"), _result(Task(OTHER))]))
     assert lines[2] == "| `memory` | 2 of 4 | 18 | 6 | 2 | 1 | 4 | 3 |"
     assert lines[-1] == f"| all | 2 of {len(list(cells()))} | 18 | 6 | 2 | 1 | 4 | 3 |"
+
+
+@pytest.mark.parametrize(
+    ("runs", "made"),
+    [
+        pytest.param([(True, [])], 1, id="it is come to at once"),
+        pytest.param([(False, []), (False, []), (True, [])], 3, id="it is come to in the end"),
+        pytest.param([(False, []), (False, ["it hangs"])], 2, id="something else is wrong"),
+        pytest.param([(False, [])] * (TRIES + 1), TRIES, id="it is never come to"),
+    ],
+)
+def test_a_point_is_tried_until_a_run_comes_to_it(
+    runs: list[tuple[bool, list[str]]], made: int
+) -> None:
+    rest = iter(runs)
+
+    def run() -> Found:
+        reached, problems = next(rest)
+        return Found(None, reached, problems, Watch())
+
+    found = until_reached(run)
+    assert (found.reached, found.problems) == runs[made - 1]
+    assert list(rest) == runs[made:]
+
+
+def test_points_that_no_run_came_to_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conclude([_result(Task(ONE))], tmp_path / "report.json", complete=False)
+    named = f"no run came to these points:\n    {ONE}: call recv #1 error\n"
+    assert named in capsys.readouterr().out
+    [row] = json.decode((tmp_path / "report.json").read_bytes())["rows"].values()
+    assert row["elsewhere"] == ["call recv #1 error"]
 
 
 def _command(file: Path, cells: str, *more: str) -> "subprocess.Popen[str]":
