@@ -1,5 +1,6 @@
 """Requests as ready bytes, and the check of every reply."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,11 @@ decode = msgspec.json.decode
 
 class WrongReply(Exception):
     """A reply that does not answer its request."""
+
+
+def digits(number: int) -> bytearray:
+    """An id as it stands in messages, ready to be put into one."""
+    return bytearray(b"%d" % number)
 
 
 class Question:
@@ -65,21 +71,32 @@ class Verifier:
     """Checks every reply of one server: the first by reading it, the others by comparing.
 
     A reply is right if it differs from one that was read in nothing but the id, wherever that
-    stands in it; one that differs otherwise is read as well.
+    stands in it; one that differs otherwise is read as well.  The one that was read is kept, gets
+    the id that is due, and is compared where the other one lies: no reply is copied for that.
     """
 
     def __init__(self, question: Question) -> None:
         self._check = question.check
-        self._known: bytes | None = None
+        self._known = bytearray()
+        self._places: tuple[slice, ...] = ()
         self.read = 0
         """How many were read."""
 
-    def check(self, number: int, reply: bytes) -> None:
+    def knows(self, id: bytearray, reply: object) -> bool:
+        """Whether these bytes are a reply that was read, with another id."""
+        known = self._known
+        for place in self._places:
+            known[place] = id
+        # In this order: memoryviews compare item by item, bytearrays whole.
+        return known == reply
+
+    def check(self, id: bytearray, reply: bytes | memoryview) -> None:
         """Look at a reply.  Raises WrongReply."""
-        shape = reply.replace(b"%d" % number, HOLE)
-        if shape != self._known:
-            self._check(number, reply)
-            self._known = shape
+        if not self.knows(id, reply):
+            whole = bytes(reply)
+            self._check(int(id), whole)
+            self._known = bytearray(whole)
+            self._places = tuple(slice(*found.span()) for found in re.finditer(bytes(id), whole))
             self.read += 1
 
 

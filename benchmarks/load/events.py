@@ -6,6 +6,7 @@ import socket
 from benchmarks.load.asks import LEGACY, META, MODERN, WrongReply, message
 from benchmarks.load.http_wire import Place, Replies, dechunked, open_session, post
 from benchmarks.load.jobs import Events
+from benchmarks.load.room import Room
 from benchmarks.load.server import listening
 from benchmarks.load.steady import one_by_one, steady
 from benchmarks.method.samples import Sample
@@ -13,7 +14,6 @@ from benchmarks.method.samples import Sample
 _STEP = re.compile(rb'"progress":(\d+)')
 _ID = 1_000_001
 _END = b"0\r\n\r\n"
-_ROOM = 1 << 18
 
 
 def request(place: Place, job: Events, session: str | None) -> bytes:
@@ -34,20 +34,38 @@ def request(place: Place, job: Events, session: str | None) -> bytes:
     return post(place, body, MCP_Protocol_Version=LEGACY, Mcp_Session_Id=session or "")
 
 
-def told(connection: socket.socket, count: int) -> None:
-    """Read one stream to its end.  Raises WrongReply unless all events came, in order."""
-    buffer = bytearray()
-    while not buffer.endswith(_END):
-        data = connection.recv(_ROOM)
-        if not data:
-            raise WrongReply(f"the stream broke off after {len(buffer)} bytes")
-        buffer += data
-    body = dechunked(buffer, buffer.find(b"\r\n\r\n") + 4)
-    steps = [int(step) for step in _STEP.findall(body or b"")]
-    if steps != list(range(1, count + 1)):
-        raise WrongReply(f"{len(steps)} of {count} events, the last {steps[-3:]}")
-    if b'"id":%d' % _ID not in (body or b""):
-        raise WrongReply("the stream ended without the result")
+class Telling:
+    """Reads the streams of one connection, which has one at a time."""
+
+    def __init__(self, connection: socket.socket, count: int) -> None:
+        self._room = Room.of(connection)
+        self._count = count
+        self._known = bytearray()
+        self.read = 0
+        """How many were read, and not only compared with the one before."""
+
+    def wait(self) -> None:
+        """Read one stream to its end.  Raises WrongReply unless all events came, in order."""
+        room = self._room
+        room.more()
+        while not room.data.endswith(_END, 0, room.have):
+            room.widen()
+            room.more()
+        begin = room.data.find(b"\r\n\r\n", 0, room.have) + 4
+        body = room.view[begin : room.have]
+        if self._known != body:
+            self._check(bytes(body))
+            self._known = bytearray(body)
+            self.read += 1
+        room.have = 0
+
+    def _check(self, chunks: bytes) -> None:
+        body = dechunked(chunks, 0) or b""
+        steps = [int(step) for step in _STEP.findall(body)]
+        if steps != list(range(1, self._count + 1)):
+            raise WrongReply(f"{len(steps)} of {self._count} events, the last {steps[-3:]}")
+        if b'"id":%d' % _ID not in body:
+            raise WrongReply("the stream ended without the result")
 
 
 def measure(job: Events) -> Sample:
@@ -58,11 +76,11 @@ def measure(job: Events) -> Sample:
             session = None
             if job.era == "legacy":
                 session = open_session(place, connection, Replies(connection))
-            data = request(place, job, session)
+            data, telling = request(place, job, session), Telling(connection, job.count)
 
             def call() -> None:
                 connection.sendall(data)
-                told(connection, job.count)
+                telling.wait()
 
             loop = one_by_one(call)
             return steady(process, loop, warm=job.warm, seconds=job.seconds, units=job.count)

@@ -4,9 +4,10 @@ import socket
 import time
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
 
-from benchmarks.load.asks import FIRST, HOLE, Question, Verifier
+from benchmarks.load.asks import FIRST, HOLE, Question, Verifier, digits
 from benchmarks.load.http_wire import Place, Replies, asking, get_stream, open_session
 from benchmarks.load.jobs import HttpCalls
 from benchmarks.load.server import listening
@@ -16,6 +17,8 @@ from benchmarks.method.samples import Sample
 RING = 4096
 """Requests made beforehand, for all connections together; each connection has 8 at least."""
 RING_BYTES = 64 * 1024 * 1024
+Request = tuple[bytearray, bytes]
+"""An id, and the request that has it."""
 
 
 class Caller:
@@ -24,45 +27,41 @@ class Caller:
     def __init__(
         self,
         connection: socket.socket,
+        replies: Replies,
         verifiers: Sequence[Verifier],
-        ring: list[tuple[int, bytes]],
+        ring: Sequence[Request],
     ) -> None:
-        """``verifiers``: for the requests of the ring, in turn."""
+        """``verifiers``: for the requests of the ring, in turn, which is a multiple as long."""
         self.connection = connection
-        self.replies = Replies(connection)
-        self._verifiers = verifiers
-        self.ring = ring
-        self._next = 0
-        self._number = 0
-        self._verifier = verifiers[0]
+        self._replies = replies
+        self._ring = cycle(list(zip(ring, cycle(verifiers), strict=False)))
+        self._id, self._verifier = bytearray(), verifiers[0]
         self.begun = 0
 
     def send(self) -> None:
         """Send the next request."""
-        self._number, data = self.ring[self._next]
-        self._verifier = self._verifiers[self._next % len(self._verifiers)]
-        self._next = (self._next + 1) % len(self.ring)
+        (self._id, data), self._verifier = next(self._ring)
         self.begun = time.perf_counter_ns()
         self.connection.sendall(data)
 
     def receive(self) -> bool:
         """Read once; whether the reply is there, and right.  Raises WrongReply."""
-        reply = self.replies.receive()
+        reply = self._replies.receive()
         if reply is None:
             return False
-        self._verifier.check(self._number, reply)
+        self._verifier.check(self._id, reply)
         return True
 
     def call(self) -> None:
         """Send a request and wait for its reply."""
         self.send()
-        while not self.receive():
-            pass
+        self._verifier.check(self._id, self._replies.wait())
 
 
-def ring(whole: bytes, first: int, count: int) -> list[tuple[int, bytes]]:
+def ring(whole: bytes, first: int, count: int) -> list[Request]:
     """Requests with different ids, made of one with holes."""
-    return [(number, whole.replace(HOLE, b"%d" % number)) for number in range(first, first + count)]
+    ids = map(digits, range(first, first + count))
+    return [(id, whole.replace(HOLE, id)) for id in ids]
 
 
 def questions(job: HttpCalls) -> list[Question]:
@@ -79,14 +78,13 @@ def callers(place: Place, job: HttpCalls, sessions: Sequence[str] = ()) -> Itera
     asked = questions(job)
     verifiers = [Verifier(question) for question in asked]
     made: list[Caller] = []
-    try:
+    with ExitStack() as stack:
         for index in range(job.connections):
-            connection = place.connect()
-            caller = Caller(connection, verifiers, [])
-            made.append(caller)
+            connection = stack.enter_context(place.connect())
+            replies = Replies(connection)
             own: Sequence[str | None] = sessions or [None]
             if job.era == "legacy" and not sessions:
-                own = [open_session(place, connection, caller.replies)]
+                own = [open_session(place, connection, replies)]
             wholes = [
                 asking(place, question, job.replies, session, vary=job.vary)
                 for session in own
@@ -95,15 +93,13 @@ def callers(place: Place, job: HttpCalls, sessions: Sequence[str] = ()) -> Itera
             each = max(min(RING // job.connections, RING_BYTES // len(wholes[0])), 2)
             each = -(-each // len(wholes)) * len(wholes)
             first = FIRST + index * each
-            caller.ring = [
+            requests = [
                 entry
                 for number in range(each)
                 for entry in ring(wholes[number % len(wholes)], first + number, 1)
             ]
+            made.append(Caller(connection, replies, verifiers, requests))
         yield made
-    finally:
-        for caller in made:
-            caller.connection.close()
 
 
 def measure(job: HttpCalls) -> Sample:

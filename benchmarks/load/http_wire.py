@@ -6,6 +6,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from benchmarks.load.asks import HOLE, INITIALIZED, LEGACY, MODERN, Question, WrongReply, initialize
+from benchmarks.load.room import Room
 
 ACCEPTS = {
     "json": "application/json",
@@ -13,9 +14,18 @@ ACCEPTS = {
     "any": "application/json, text/event-stream",
 }
 _END = b"0\r\n\r\n"
-_ROOM = 1 << 16
-_LARGE = 1 << 20
 _HEADS = 256
+
+
+def connected(address: tuple[str, int]) -> socket.socket:
+    """Open a connection.
+
+    It has no timeout, which would be one more system call for each other: whoever runs the load
+    generator has patience for all of it.
+    """
+    connection = socket.create_connection(address)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 class Place(NamedTuple):
@@ -35,9 +45,7 @@ class Place(NamedTuple):
 
     def connect(self) -> socket.socket:
         """Open a connection."""
-        connection = socket.create_connection((self.host, self.port), timeout=60)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+        return connected((self.host, self.port))
 
 
 def request(place: Place, method: str, body: bytes, headers: Mapping[str, str]) -> bytes:
@@ -80,50 +88,67 @@ class Replies:
     """Cuts the responses out of what one connection receives, one at a time."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-        self._buffer = bytearray()
+        self._room = Room.of(connection)
         self._heads: dict[bytes, tuple[int, int, bool]] = {}
+        self._known = b""
+        self._meaning = (0, 0, False)
+        """Status, length (-1: chunked) and whether it is an event stream, of the known head."""
+        self._total = 0
+        """The length of the response under way, 0 if it is not known."""
         self.head = b""
         """Of the last response that had another head than those before it."""
 
-    def receive(self) -> bytes | None:
-        """Read once; return the body of a response if it is complete.
+    def receive(self) -> bytes | memoryview | None:
+        """Read once; return the body of a response if it is complete: good until the next call.
 
         Of an event stream it is the data of its last event.  Raises WrongReply for any status but
-        200 and 202, and at the end of the connection.
+        200 and 202, for more than one response, and at the end of the connection.
         """
-        buffer = self._buffer
-        data = self._socket.recv(_LARGE if len(buffer) > _ROOM else _ROOM)
-        if not data:
-            raise WrongReply(f"the connection has ended after {bytes(buffer[:200])!r}")
-        buffer += data
-        end = buffer.find(b"\r\n\r\n") + 4
-        if end < 4:
-            return None
-        head = bytes(buffer[:end])
-        status, length, events = self._heads.get(head) or self._learn(head)
+        self._room.more()
+        return self._cut()
+
+    def wait(self) -> bytes | memoryview:
+        """Read until a response is complete: what is known to be missing of it in one go."""
+        self._room.more()
+        while (body := self._cut()) is None:
+            self._room.more(self._total)
+        return body
+
+    def _cut(self) -> bytes | memoryview | None:
+        room, known = self._room, self._known
+        data, have = room.data, room.have
+        end = len(known)
+        if not known or have < end or not data.startswith(known):
+            end = data.find(b"\r\n\r\n", 0, have) + 4
+            if end < 4:
+                room.widen()
+                return None
+            head = self._known = bytes(room.view[:end])
+            self._meaning = self._heads.get(head) or self._learn(head)
+        status, length, events = self._meaning
+        body: bytes | memoryview
         if length >= 0:
-            if len(buffer) < end + length:
+            total = end + length
+            if have < total:
+                self._total = total
+                room.fit(total)
                 return None
-            body = bytes(buffer[end : end + length])
-            del buffer[: end + length]
+            if have > total:
+                raise WrongReply(f"more than one response: {bytes(room.view[total:have])[:200]!r}")
+            body = room.view[end:total]
+            self._total = 0
         else:
-            if not buffer.endswith(_END):
-                return None
-            whole = dechunked(buffer, end)
+            whole = None
+            if data.endswith(_END, end, have):
+                whole = dechunked(data, end, have)
             if whole is None:
+                room.widen()
                 return None
             body = whole
-            buffer.clear()
+        room.have = 0
         if status not in (200, 202):
-            raise WrongReply(f"status {status}: {body[:300]!r}")
-        return last_event(body) if events else body
-
-    def wait(self) -> bytes:
-        """Read until a response is complete."""
-        while (body := self.receive()) is None:
-            pass
-        return body
+            raise WrongReply(f"status {status}: {bytes(body[:300])!r}")
+        return last_event(bytes(body)) if events else body
 
     def _learn(self, head: bytes) -> tuple[int, int, bool]:
         if len(self._heads) >= _HEADS:
@@ -148,20 +173,22 @@ def field(head: bytes, name: bytes) -> bytes:
     return head[at + len(name) + 3 :].partition(b"\r\n")[0].strip()
 
 
-def dechunked(buffer: bytearray, at: int) -> bytes | None:
-    """Join the chunks that begin there; None if the last one is not there yet."""
-    parts: list[bytes] = []
+def dechunked(data: bytes | bytearray, at: int, end: int | None = None) -> bytes | None:
+    """Join the chunks that begin there; None if the last one is not there yet, before ``end``."""
+    parts: list[bytes | bytearray] = []
+    end = len(data) if end is None else end
     while True:
-        end = buffer.find(b"\r\n", at)
-        if end < 0:
+        line = data.find(b"\r\n", at, end)
+        if line < 0:
             return None
-        size = int(bytes(buffer[at:end]), 16)
+        size = int(data[at:line], 16)
         if size == 0:
             return b"".join(parts)
-        if len(buffer) < end + 4 + size:
+        at = line + 2 + size
+        if end < at + 2:
             return None
-        parts.append(bytes(buffer[end + 2 : end + 2 + size]))
-        at = end + 4 + size
+        parts.append(data[line + 2 : at])
+        at += 2
 
 
 def last_event(body: bytes) -> bytes:
@@ -175,7 +202,7 @@ def last_event(body: bytes) -> bytes:
 def open_session(place: Place, connection: socket.socket, replies: Replies) -> str:
     """Open a legacy session; returns its id.  Raises WrongReply."""
     connection.sendall(post(place, initialize(1)))
-    reply = replies.wait()
+    reply = bytes(replies.wait())
     if b'"protocolVersion"' not in reply:
         raise WrongReply(f"initialize was answered with {reply[:200]!r}")
     session = field(replies.head, b"mcp-session-id").decode()

@@ -3,6 +3,7 @@
 import socket
 import time
 from array import array
+from itertools import cycle
 from urllib.parse import urlsplit
 
 from benchmarks.load.asks import (
@@ -11,6 +12,7 @@ from benchmarks.load.asks import (
     Question,
     Verifier,
     WrongReply,
+    digits,
     initialize,
 )
 from benchmarks.load.http_wire import Place, Replies, post, request
@@ -32,7 +34,7 @@ class Session:
         self.connection: socket.socket = place.connect()
         self._verifier = verifier
         self._buffer = bytearray()
-        self._next = self._number = 0
+        self._id = bytearray()
         self.begun = 0
         self.connection.sendall(request(place, "GET", b"", {"Accept": "text/event-stream"}))
         while (event := self._event()) is None or b"/messages" not in event:
@@ -47,7 +49,9 @@ class Session:
             self._buffer += self.connection.recv(_ROOM)
         self._post(INITIALIZED)
         numbers = range(first, first + _RING)
-        self._ring = [(number, post(self._place, question.body(number))) for number in numbers]
+        self._ring = cycle(
+            [(digits(number), post(self._place, question.body(number))) for number in numbers]
+        )
 
     def _post(self, body: bytes) -> None:
         self._posts.sendall(post(self._place, body))
@@ -66,8 +70,7 @@ class Session:
 
     def send(self) -> None:
         """Post the next request, and read that it was taken."""
-        self._number, data = self._ring[self._next]
-        self._next = (self._next + 1) % _RING
+        self._id, data = next(self._ring)
         self.begun = time.perf_counter_ns()
         self._posts.sendall(data)
         self._replies.wait()
@@ -81,7 +84,7 @@ class Session:
         event = self._event()
         if event is None:
             return False
-        self._verifier.check(self._number, event)
+        self._verifier.check(self._id, event)
         return True
 
     def close(self) -> None:

@@ -5,9 +5,9 @@ import re
 import socket
 import time
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle
+from itertools import cycle, islice
 from urllib.parse import urlsplit
 
 from benchmarks.load.asks import (
@@ -16,9 +16,12 @@ from benchmarks.load.asks import (
     Question,
     Verifier,
     WrongReply,
+    digits,
     initialize,
 )
+from benchmarks.load.http_wire import connected as reached
 from benchmarks.load.jobs import Command, LineCalls
+from benchmarks.load.room import Room
 from benchmarks.load.server import listening, piped, placed
 from benchmarks.load.steady import steady
 from benchmarks.method.samples import Sample
@@ -27,6 +30,8 @@ RING = 4096
 RING_BYTES = 64 * 1024 * 1024
 _ROOM = 1 << 16
 _ID = re.compile(rb'"id":(\d+)')
+Line = tuple[int, bytearray, bytes]
+"""An id as a number and as it stands in messages, and the request that has it."""
 
 
 class Lines:
@@ -34,7 +39,10 @@ class Lines:
 
     def __init__(self, sink: int, source: int) -> None:
         self._sink, self._source = sink, source
-        self._rest = b""
+        self._room = Room(lambda view: os.readv(source, (view,)))
+        self._room.fit(_ROOM)
+        self._done = 0
+        """So much of the room belongs to lines that were given."""
 
     def write(self, data: bytes) -> None:
         """Write all of it."""
@@ -44,24 +52,31 @@ class Lines:
             while view:
                 view = view[os.write(self._sink, view) :]
 
-    def read(self) -> list[bytes]:
-        """Read until there is a whole line at least.  Raises WrongReply at the end."""
-        data = os.read(self._source, _ROOM)
-        parts = [self._rest]
-        while data and b"\n" not in data:
-            parts.append(data)
-            data = os.read(self._source, _ROOM)
-        if not data:
-            raise WrongReply(f"the server has ended after {b''.join(parts)[:200]!r}")
-        *lines, self._rest = b"".join([*parts, data]).split(b"\n")
-        return lines
+    def read(self) -> Sequence[bytes | memoryview]:
+        """Read until there is a whole line at least: they are good until the next call.
+
+        Raises WrongReply at the end.
+        """
+        room = self._room
+        room.keep(self._done)
+        while True:
+            looked = room.have
+            room.widen()
+            room.more()
+            last = room.data.rfind(b"\n", looked, room.have)
+            if last >= 0:
+                break
+        self._done = last + 1
+        if room.data.find(b"\n", looked, last) < 0:
+            return (room.view[:last],)
+        return bytes(room.view[:last]).split(b"\n")
 
 
 def handshake(lines: Lines, job: LineCalls) -> None:
     """Open a legacy conversation; a modern one needs nothing.  Raises WrongReply."""
     if job.era == "legacy":
         lines.write(initialize(1) + b"\n")
-        while b'"protocolVersion"' not in lines.read()[-1]:
+        while b'"protocolVersion"' not in bytes(lines.read()[-1]):
             pass
         lines.write(INITIALIZED + b"\n")
 
@@ -89,8 +104,9 @@ def _listening(command: Command) -> Iterator[tuple[int, socket.socket]]:
             connection = socket.socket(socket.AF_UNIX)
             connection.connect(parts.path)
         else:
-            connection = socket.create_connection((parts.hostname, parts.port))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            assert parts.hostname is not None
+            assert parts.port is not None
+            connection = reached((parts.hostname, parts.port))
         yield process, connection
 
 
@@ -100,7 +116,7 @@ def measure(job: LineCalls) -> Sample:
     size = len(question.body(FIRST))
     count = max(min(RING, RING_BYTES // size), job.window + 1)
     numbers = range(FIRST, FIRST + count)
-    ring = cycle([(number, question.body(number) + b"\n") for number in numbers])
+    ring = cycle([(number, digits(number), question.body(number) + b"\n") for number in numbers])
     verifier = Verifier(question)
     with connected(job) as (process, lines):
         handshake(lines, job)
@@ -113,7 +129,7 @@ def measure(job: LineCalls) -> Sample:
 
 def windowed(
     lines: Lines,
-    ring: Iterator[tuple[int, bytes]],
+    ring: Iterator[Line],
     verifier: Verifier,
     window: int,
     until: float,
@@ -122,36 +138,38 @@ def windowed(
     """Keep so many requests in flight; replies may come in any order."""
     clock = time.perf_counter_ns
     last, count = int(until * 1e9), 0
-    flying: dict[int, int] = {}
+    flying: dict[int, tuple[bytearray, int]] = {}
     fresh = window
     while True:
         now = clock()
         if fresh and now < last:
-            batch = [next(ring) for _ in range(fresh)]
-            flying.update((number, now) for number, _ in batch)
-            lines.write(b"".join([data for _, data in batch]))
+            batch = list(islice(ring, fresh))
+            flying.update({number: (id, now) for number, id, _ in batch})
+            lines.write(b"".join([data for _, _, data in batch]))
         elif not flying:
             return count
-        fresh = 0
-        for line in lines.read():
-            number = _answered(line, flying)
-            begun = flying.pop(number)
-            verifier.check(number, line)
-            fresh += 1
+        found = lines.read()
+        for line in found:
+            number = _answered(line, flying, verifier)
+            _, begun = flying.pop(number)
             if latencies is not None:
                 latencies.append(clock() - begun)
+        fresh = len(found)
         count += fresh
 
 
-def _answered(line: bytes, flying: Mapping[int, int]) -> int:
-    """Which request a reply answers, most likely the oldest.  Raises WrongReply."""
+def _answered(
+    line: bytes | memoryview, flying: Mapping[int, tuple[bytearray, int]], verifier: Verifier
+) -> int:
+    """Which request a reply answers rightly, most likely the oldest.  Raises WrongReply."""
     if not flying:
-        raise WrongReply(f"a reply to nothing: {line[:200]!r}")
+        raise WrongReply(f"a reply to nothing: {bytes(line[:200])!r}")
     oldest = next(iter(flying))
-    if b'"id":%d' % oldest in line:
+    if verifier.knows(flying[oldest][0], line):
         return oldest
     found = _ID.search(line)
     number = int(found[1]) if found else 0
     if number not in flying:
-        raise WrongReply(f"a reply to none of what was asked: {line[:200]!r}")
+        raise WrongReply(f"a reply to none of what was asked: {bytes(line[:200])!r}")
+    verifier.check(flying[number][0], line)
     return number

@@ -1,10 +1,11 @@
 """Resident memory of what a server holds."""
 
+import select
 import socket
 import time
 from collections.abc import Callable
 
-from benchmarks.load.asks import FIRST, Question, Verifier
+from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply
 from benchmarks.load.http_calls import open_stream, ring
 from benchmarks.load.http_wire import Place, Replies, asking, open_session
 from benchmarks.load.jobs import Ask, Memory
@@ -33,6 +34,8 @@ class Holder:
         self._modern = ring(asking(place, modern, "any", None), FIRST, 1)[0]
         self._verifier = Verifier(modern)
         self._wait = Question(Ask("wait", _LONG), "legacy")
+        self._calls: list[socket.socket] = []
+        """Those whose call is to wait."""
         self.add: Callable[[], None] = {
             "connection": self._connection,
             "session": self._session,
@@ -44,9 +47,9 @@ class Holder:
     def _connection(self) -> None:
         connection = self._place.connect()
         self.held.append(connection)
-        number, data = self._modern
+        id, data = self._modern
         connection.sendall(data)
-        self._verifier.check(number, Replies(connection).wait())
+        self._verifier.check(id, Replies(connection).wait())
 
     def _session(self) -> None:
         open_session(self._place, self._shared, self._replies)
@@ -59,8 +62,22 @@ class Holder:
         session = open_session(self._place, self._shared, self._replies)
         connection = self._place.connect()
         self.held.append(connection)
+        self._calls.append(connection)
         whole = asking(self._place, self._wait, "json", session)
         connection.sendall(ring(whole, FIRST, 1)[0][1])
+
+    def check(self) -> None:
+        """See that every call waits: nothing came on its connection, which is open.
+
+        Raises WrongReply.
+        """
+        poll = select.poll()
+        for each in self._calls:
+            poll.register(each, select.POLLIN)
+        if ready := poll.poll(0):
+            first = next(each for each in self._calls if each.fileno() == ready[0][0])
+            said = first.recv(300, socket.MSG_DONTWAIT)
+            raise WrongReply(f"{len(ready)} of {len(self._calls)} calls do not wait: {said!r}")
 
     def close(self) -> None:
         """Let go of everything."""
@@ -84,6 +101,7 @@ def measure(job: Memory) -> Sample:
                 holder.add()
                 if number in _LOOKS or number == job.count:
                     settle(process)
+                    holder.check()
                     grown = resident(process) - before
                     steps[f"{AT}{number}"] = grown / 1e6
         finally:

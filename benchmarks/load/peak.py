@@ -2,7 +2,7 @@
 
 from benchmarks.load.asks import FIRST, Question, Verifier
 from benchmarks.load.http_calls import Caller, ring
-from benchmarks.load.http_wire import Place, asking
+from benchmarks.load.http_wire import Place, Replies, asking
 from benchmarks.load.jobs import Ask, Peak
 from benchmarks.load.server import listening, peak, reset_peak, resident
 from benchmarks.method.samples import Sample
@@ -16,18 +16,15 @@ def measure(job: Peak) -> Sample:
         place = Place.of(url)
         small, large = Question(Ask(), "modern"), Question(Ask("echo", job.size), "modern")
         with place.connect() as connection:
-            caller = Caller(
-                connection,
-                [Verifier(small)],
-                ring(asking(place, small, "json", None), FIRST, _BEFORE),
-            )
+            replies = Replies(connection)
+            requests = ring(asking(place, small, "json", None), FIRST, _BEFORE)
+            caller = Caller(connection, replies, [Verifier(small)], requests)
             for _ in range(_BEFORE):
                 caller.call()
             before = resident(process)
             reset_peak(process)
-            big = Caller(
-                connection, [Verifier(large)], ring(asking(place, large, "json", None), FIRST, 2)
-            )
+            requests = ring(asking(place, large, "json", None), FIRST, 2)
+            big = Caller(connection, replies, [Verifier(large)], requests)
             for _ in range(job.calls):
                 big.call()
             rise = peak(process) - before

@@ -22,13 +22,13 @@ def measure(job: Setup) -> Sample:
         requests = cycle(ring(asking(place, question, job.replies, "{session}"), FIRST, _RING))
 
         def call() -> None:
-            number, data = next(requests)
+            id, data = next(requests)
             with place.connect() as connection:
                 replies = Replies(connection)
                 if job.era == "legacy":
                     session = open_session(place, connection, replies)
                     data = data.replace(b"{session}", session.encode())
                 connection.sendall(data)
-                verifier.check(number, replies.wait())
+                verifier.check(id, replies.wait())
 
         return steady(process, one_by_one(call), warm=job.warm, seconds=job.seconds)

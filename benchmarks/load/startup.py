@@ -22,7 +22,7 @@ def first_reply(job: FirstReply) -> Sample:
     with piped(job.server) as (process, sink, source):
         lines = Lines(sink, source)
         lines.write(initialize(1) + b"\n")
-        reply = lines.read()[0]
+        reply = bytes(lines.read()[0])
         wall, spent = time.perf_counter() - began, cpu(process)
     if b'"protocolVersion"' not in reply:
         raise WrongReply(f"initialize was answered with {reply[:200]!r}")

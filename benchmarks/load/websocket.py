@@ -5,10 +5,13 @@ import struct
 import time
 from array import array
 from base64 import b64encode
+from itertools import cycle
 
-from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply
+from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply, digits
+from benchmarks.load.http_calls import Request
 from benchmarks.load.http_wire import Place
 from benchmarks.load.jobs import WebSocketCalls
+from benchmarks.load.room import Room
 from benchmarks.load.server import listening
 from benchmarks.load.steady import steady, together
 from benchmarks.method.samples import Sample
@@ -16,7 +19,6 @@ from benchmarks.method.samples import Sample
 _MASK = 0x5A3C96E1
 _TEXT = 0x81
 _RING = 256
-_ROOM = 1 << 16
 
 
 def frame(data: bytes) -> bytes:
@@ -36,11 +38,11 @@ def frame(data: bytes) -> bytes:
 class Talker:
     """One connection with its ready frames."""
 
-    def __init__(self, place: Place, verifier: Verifier, ring: list[tuple[int, bytes]]) -> None:
+    def __init__(self, place: Place, verifier: Verifier, ring: list[Request]) -> None:
         self.connection = place.connect()
-        self._verifier, self._ring = verifier, ring
-        self._buffer = bytearray()
-        self._next = self._number = 0
+        self._verifier, self._ring = verifier, cycle(ring)
+        self._room = Room.of(self.connection)
+        self._id = bytearray()
         self.begun = 0
         self._open(place)
 
@@ -51,42 +53,39 @@ class Talker:
             f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mcp\r\n\r\n".encode()
         )
-        head = b""
-        while b"\r\n\r\n" not in head:
-            data = self.connection.recv(_ROOM)
-            if not data:
-                raise WrongReply(f"no WebSocket: {head[:300]!r}")
-            head += data
+        room = self._room
+        while not room.data.endswith(b"\r\n\r\n", 0, room.have):
+            room.more()
+        head = bytes(room.view[: room.have])
         if not head.startswith(b"HTTP/1.1 101"):
             raise WrongReply(f"no WebSocket: {head[:300]!r}")
+        room.have = 0
 
     def send(self) -> None:
         """Send the next request."""
-        self._number, data = self._ring[self._next]
-        self._next = (self._next + 1) % len(self._ring)
+        self._id, data = next(self._ring)
         self.begun = time.perf_counter_ns()
         self.connection.sendall(data)
 
     def receive(self) -> bool:
         """Read once; whether the reply is there, and right.  Raises WrongReply."""
-        buffer = self._buffer
-        data = self.connection.recv(_ROOM)
-        if not data:
-            raise WrongReply("the connection has ended")
-        buffer += data
-        if len(buffer) < 2:
+        room = self._room
+        room.more()
+        data, have = room.data, room.have
+        if have < 2:
             return False
-        size, at = buffer[1], 2
+        size, at = data[1], 2
         if size == 126:
-            size, at = int.from_bytes(buffer[2:4]), 4
+            size, at = int.from_bytes(data[2:4]), 4
         elif size == 127:
-            size, at = int.from_bytes(buffer[2:10]), 10
-        if len(buffer) < at + size:
+            size, at = int.from_bytes(data[2:10]), 10
+        if have < at + size:
+            room.fit(at + size)
             return False
-        if buffer[0] != _TEXT:
-            raise WrongReply(f"not one text frame: {bytes(buffer[:100])!r}")
-        self._verifier.check(self._number, bytes(buffer[at : at + size]))
-        del buffer[: at + size]
+        if data[0] != _TEXT or have > at + size:
+            raise WrongReply(f"not one text frame: {bytes(data[:100])!r}")
+        self._verifier.check(self._id, room.view[at:have])
+        room.have = 0
         return True
 
 
@@ -100,7 +99,7 @@ def measure(job: WebSocketCalls) -> Sample:
         for index in range(job.connections):
             first = FIRST + index * _RING
             numbers = range(first, first + _RING)
-            ring = [(number, frame(question.body(number))) for number in numbers]
+            ring = [(digits(number), frame(question.body(number))) for number in numbers]
             made.append(Talker(place, verifier, ring))
         try:
 

@@ -1,4 +1,4 @@
-"""A raw server that answers some requests wrongly: ``python -m tests.benchmarks.liar HOW BINDING``.
+"""A server that answers some requests wrongly: ``python -m tests.benchmarks.liar HOW BINDING``.
 
 HOW: ``id``, ``text``, ``error``, ``short`` (it stops in the middle of a reply).  The first replies
 are right, so that a comparison with a known one has to find the wrong one.
@@ -8,29 +8,41 @@ import re
 import sys
 
 from benchmarks.programs import responder
+from benchmarks.programs.offer import FILLERS_FROM
+from benchmarks.programs.responder import Shape
 
 RIGHT = 50
+COMPLETE = b'"resultType":"complete"'
 count = 0
-truth = responder.reply
+one, several = Shape.answer, Shape.answers
 
 
-def lie(request: bytes, at: int = 0) -> bytes:
+def lie(said: bytes | bytearray | memoryview) -> bytearray:
     global count
     count += 1
-    said = truth(request, at)
     if count <= RIGHT:
-        return said
+        return bytearray(said)
     how = sys.argv[1]
     if how == "id":
-        return re.sub(rb'"id":\d', b'"id":8', said)
+        return bytearray(re.sub(rb'"id":\d', b'"id":8', said))
     if how == "text":
-        return said.replace(b'x"', b'y"')
+        return bytearray(bytes(said).replace(b'x"', b'y"'))
     if how == "error":
-        return said.replace(b'"result":{', b'"result":{"isError":true,')
+        wrong = b'"isError":true'.ljust(len(COMPLETE))
+        return bytearray(bytes(said).replace(COMPLETE, wrong))
     raise SystemExit(0)
 
 
-responder.reply = lie
+def answer(self: Shape, request: bytearray) -> list[bytearray]:
+    return [lie(part) for part in one(self, request)]
+
+
+def answers(self: Shape, requests: bytearray, size: int, count: int) -> memoryview:
+    return memoryview(lie(several(self, requests, size, count)))
+
+
+Shape.answer = answer  # type: ignore[method-assign]
+Shape.answers = answers  # type: ignore[method-assign]
 
 if __name__ == "__main__":
-    responder.stdio() if sys.argv[2] == "stdio" else responder.http()
+    responder.BINDINGS[sys.argv[2]](responder.Replies(FILLERS_FROM))

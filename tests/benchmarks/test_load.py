@@ -1,26 +1,36 @@
 """The load generator: every reply is checked, and what it reads is cut rightly."""
 
 import os
+import select
+import socket
 import sys
+import threading
+import tracemalloc
 from array import array
+from contextlib import nullcontext
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.load import http_calls, lines
-from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply
-from benchmarks.load.http_wire import dechunked, field, last_event
-from benchmarks.load.jobs import Ask, Command, HttpCalls, LineCalls
+from benchmarks.load import http_calls, lines, memory, websocket
+from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply, digits
+from benchmarks.load.http_wire import Place, Replies, dechunked, field, last_event
+from benchmarks.load.jobs import Ask, Command, HttpCalls, LineCalls, Memory, WebSocketCalls
+from benchmarks.load.lines import Lines
 from benchmarks.load.server import ServerFailed, cpu, listening
 from benchmarks.load.steady import steady
 from benchmarks.load.websocket import frame
+from benchmarks.subjects import SUBJECTS
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="needs epoll and /proc"
 )
 
 REPLY = b'{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"%b"}]}}'
+COPY = 100_000
+"""Bytes, less than a large reply."""
 PATIENT = 30.0
 """Seconds of load, more than any of these servers lives."""
 
@@ -46,22 +56,42 @@ def test_a_wrong_reply_over_http_ends_the_run(how: str, what: str, connections: 
 
 
 @pytest.mark.parametrize("window", [1, 16])
+@pytest.mark.parametrize("binding", ["stdio", "tcp"])
 @pytest.mark.parametrize(
     ("how", "what"),
     [("id", "asked|not the id"), ("text", "not what was asked"), ("short", "ended")],
 )
-def test_a_wrong_reply_over_stdio_ends_the_run(how: str, what: str, window: int) -> None:
-    server = liar(how, "stdio")
-    job = LineCalls(server=server, era="modern", window=window, warm=PATIENT, seconds=0.0)
+def test_a_wrong_reply_on_lines_ends_the_run(
+    how: str, what: str, binding: Literal["stdio", "tcp"], window: int
+) -> None:
+    job = LineCalls(
+        server=liar(how, binding),
+        binding=binding,
+        era="modern",
+        window=window,
+        warm=PATIENT,
+        seconds=0.0,
+    )
     with pytest.raises((WrongReply, BrokenPipeError), match=what if how != "short" else None):
         lines.measure(job)
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [("id", "not the id"), ("text", "not what was asked"), ("short", "ended")],
+)
+def test_a_wrong_reply_over_websocket_ends_the_run(how: str, what: str) -> None:
+    job = WebSocketCalls(server=liar(how, "http"), connections=2, warm=PATIENT, seconds=0.0)
+    with pytest.raises((WrongReply, ConnectionError), match=what if how != "short" else None):
+        websocket.measure(job)
 
 
 @pytest.mark.parametrize("how", ["id", "text"])
 def test_one_wrong_digit_is_seen_wherever_it_stands(how: str) -> None:
     verifier = Verifier(Question(Ask("echo", 20), "modern"))
     for number in range(FIRST, FIRST + 3):
-        verifier.check(number, REPLY % (number, b"%d" % number + b"x" * 13))
+        reply = REPLY % (number, b"%d" % number + b"x" * 13)
+        verifier.check(digits(number), memoryview(reply) if number % 2 else reply)
     assert verifier.read == 1, "the others were compared"
     right, wrong = FIRST + 4, FIRST + 5
     reply = REPLY % (
@@ -69,17 +99,65 @@ def test_one_wrong_digit_is_seen_wherever_it_stands(how: str) -> None:
         b"%d" % (wrong if how == "text" else right) + b"x" * 13,
     )
     with pytest.raises(WrongReply):
-        verifier.check(right, reply)
+        verifier.check(digits(right), reply)
 
 
 def test_a_reply_of_another_shape_is_read() -> None:
     verifier = Verifier(Question(Ask("echo", 20), "modern"))
     text = b"%d" % FIRST + b"x" * 13
-    verifier.check(FIRST, REPLY % (FIRST, text))
-    verifier.check(FIRST, b" " + REPLY % (FIRST, text))
+    verifier.check(digits(FIRST), REPLY % (FIRST, text))
+    verifier.check(digits(FIRST), b" " + REPLY % (FIRST, text))
     assert verifier.read == 2
     with pytest.raises(WrongReply, match="no JSON"):
-        verifier.check(FIRST, b"{")
+        verifier.check(digits(FIRST), b"{")
+
+
+@given(st.integers(min_value=0), st.integers(1, 255), st.sampled_from(["change", "cut", "more"]))
+def test_a_reply_is_known_byte_for_byte(at: int, by: int, how: str) -> None:
+    verifier = Verifier(Question(Ask("echo", 300), "modern"))
+    verifier.check(digits(FIRST), REPLY % (FIRST, b"%d" % FIRST + b"x" * 293))
+    number = FIRST + 1
+    reply = bytearray(REPLY % (number, b"%d" % number + b"x" * 293))
+    assert verifier.knows(digits(number), memoryview(bytes(reply)))
+    if how == "change":
+        reply[at % len(reply)] ^= by
+    elif how == "cut":
+        del reply[at % len(reply) :]
+    else:
+        reply += bytes((by,))
+    assert not verifier.knows(digits(number), memoryview(reply))
+    assert not verifier.knows(digits(number), bytes(reply))
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"), [(Ask("echo", 1_000_000), ()), (Ask("list", 1000), ("--tools", "1000"))]
+)
+def test_a_large_reply_is_looked_at_where_it_arrived(ask: Ask, words: tuple[str, ...]) -> None:
+    job = HttpCalls(server=SUBJECTS["responder"].command(*words), ask=ask, connections=1)
+    with (
+        listening(job.server) as (_, url),
+        http_calls.callers(Place.of(url), job) as (caller,),
+    ):
+        for _ in range(3):
+            caller.call()
+        tracemalloc.start()
+        try:
+            for _ in range(20):
+                caller.call()
+            assert tracemalloc.get_traced_memory()[1] < COPY
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_memory_is_only_looked_at_while_every_call_waits(
+    waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Memory(server=SUBJECTS["raw-protocol"].command(), what="call", count=3)
+    if not waits:
+        monkeypatch.setattr(memory, "_LONG", 1)
+    with nullcontext() if waits else pytest.raises(WrongReply, match="23 of 23 calls do not wait"):
+        memory.measure(job)
 
 
 @pytest.mark.parametrize("kind", ["total", "list", "wait"])
@@ -96,6 +174,111 @@ def test_every_kind_of_question_refuses_another_answer(kind: str) -> None:
         if old in whole:
             with pytest.raises(WrongReply):
                 question.check(FIRST, whole.replace(old, new))
+
+
+def response(body: bytes, how: str, kind: str) -> bytes:
+    if kind == "text/event-stream":
+        body = b": hello\n\nid: 1\ndata: %b\n\n" % body
+    head = f"HTTP/1.1 200 OK\r\nX-Much: {'y' * len(body)}\r\nContent-Type: {kind}\r\n".encode()
+    if how == "length":
+        return head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    parts = [body[at : at + 5000] for at in range(0, len(body), 5000)]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+    return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 1, 40, 41, 3900, 4096, 9000]),
+            st.sampled_from(["length", "chunks"]),
+            st.sampled_from(["application/json", "text/event-stream"]),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(1, 5000),
+    st.booleans(),
+)
+def test_responses_are_cut_out_wherever_they_are_cut(
+    wanted: list[tuple[int, str, str]], piece: int, patient: bool
+) -> None:
+    """Whatever was received before: nothing of it is taken for what comes after it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        replies = Replies(ours)
+        for number, (size, how, kind) in enumerate(wanted):
+            body = b"%d" % number * size
+            data = response(body, how, kind)
+            if patient:
+                theirs.sendall(data)
+                assert bytes(replies.wait()) == body
+                continue
+            for at in range(0, len(data), piece):
+                theirs.sendall(data[at : at + piece])
+                found = None
+                while select.select([ours], [], [], 0)[0]:
+                    assert found is None
+                    found = replies.receive()
+                assert (found is not None) == (at + piece >= len(data))
+            assert found is not None
+            assert bytes(found) == body
+
+
+@pytest.mark.timeout(20)
+def test_what_was_received_before_says_nothing_of_a_head_that_is_not_there_yet() -> None:
+    """Else a shorter response than the one before would be waited for until the end of days."""
+    long, short = (
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        for body in (b"x" * 2000, b"y" * 1000)
+    )
+    ours, theirs = socket.socketpair()
+
+    def write() -> None:
+        theirs.sendall(short[:10])
+        while select.select([ours], [], [], 0)[0]:
+            pass
+        theirs.sendall(short[10:])
+
+    with ours, theirs:
+        replies = Replies(ours)
+        theirs.sendall(long)
+        assert len(replies.wait()) == 2000
+        writer = threading.Thread(target=write)
+        writer.start()
+        assert bytes(replies.wait()) == b"y" * 1000
+        writer.join()
+
+
+def test_what_follows_a_response_unasked_is_seen() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(response(b"{}", "length", "application/json") + b"H")
+        with pytest.raises(WrongReply, match="more than one response"):
+            Replies(ours).wait()
+
+
+@given(st.lists(st.integers(0, 70_000), min_size=1, max_size=5), st.integers(500, 60_000))
+def test_lines_are_cut_out_wherever_they_are_cut(sizes: list[int], piece: int) -> None:
+    wanted = [b"%d" % number * size for number, size in enumerate(sizes)]
+    data = b"".join(line + b"\n" for line in wanted)
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        for at in range(0, len(data), piece):
+            os.write(writing, data[at : at + piece])
+        os.close(writing)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    source, found = Lines(writing, reading), list[bytes]()
+    while len(found) < len(wanted):
+        found += [bytes(line) for line in source.read()]
+    with pytest.raises(WrongReply, match="ended after b''"):
+        source.read()
+    writer.join()
+    os.close(reading)
+    assert found == wanted
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=8))
