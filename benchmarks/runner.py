@@ -5,19 +5,30 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from benchmarks.load.jobs import AnyJob, Command, HttpCalls, LineCalls
+from benchmarks.load.jobs import (
+    AnyJob,
+    Ask,
+    Events,
+    HttpCalls,
+    LineCalls,
+    Setup,
+    WebSocketCalls,
+)
 from benchmarks.method.samples import Measured, RowResult, Sample, Verdict
 from benchmarks.rows import Row
 from benchmarks.subjects import ROOT, SUBJECTS
 
 PATIENCE = 180.0
 """Seconds that one run may take, starting and ending included."""
+GRACE = 5.0
+"""Seconds in which a run that is interrupted may end by itself."""
 QUICK = 0.4
 """Seconds of steady state where it should be quick."""
 
@@ -57,22 +68,37 @@ def run_job(job: AnyJob) -> Sample:
 def grouped(
     words: Sequence[str], pass_fds: Sequence[int] = ()
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Have a child that ends with all that it has started, whatever becomes of us."""
-    child = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        start_new_session=True,
-        pass_fds=pass_fds,
-    )
-    try:
-        yield child
-    finally:
-        with suppress(ProcessLookupError):  # nothing is left of the group, if all went well
+    """Have a child that ends with all that it has started, whatever becomes of us.
+
+    Its temporary files are in a folder of ours, which goes with it: also what it has no time for.
+    """
+    with tempfile.TemporaryDirectory(prefix="mcpcore-bench-", ignore_cleanup_errors=True) as folder:
+        child = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": folder},
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+        try:
+            yield child
+        finally:
+            _end(child)
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """End a group of processes: it is asked to, and then made to."""
+    with suppress(ProcessLookupError):  # nothing is left of the group, if all went well
+        os.killpg(child.pid, signal.SIGTERM)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE)
+        finally:
             os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
+    child.communicate()
 
 
 def run_row(
@@ -130,16 +156,17 @@ def judge(row: Row, result: RowResult) -> list[Verdict]:
     return verdicts
 
 
-def measure_load(told: Callable[[str], object]) -> dict[str, float]:
+def measure_load(told: Callable[[str], object], *, quick: bool = False) -> dict[str, float]:
     """What the load generator takes by itself, against the least that can answer.
 
-    Microseconds of CPU a request, by kind of work; beside it what the responder takes, and the rate
-    that the two reach.
+    Microseconds of CPU a request, or an event, for each kind of work; beside it what the responder
+    takes, and the rate that the two reach.
     """
-    http, stdio = SUBJECTS["responder"].command(), SUBJECTS["responder-stdio"].command()
     found = {}
-    for name, job in _idle_jobs(http, stdio).items():
+    for name, job in self_measurements().items():
         told(name)
+        if quick:
+            job = msgspec.structs.replace(job, warm=QUICK / 8, seconds=QUICK / 4)
         sample = run_job(job)
         found[name] = sample.facts["load"]
         found[f"{name}, responder"] = sample.value
@@ -147,13 +174,27 @@ def measure_load(told: Callable[[str], object]) -> dict[str, float]:
     return found
 
 
-def _idle_jobs(http: Command, stdio: Command) -> dict[str, AnyJob]:
+def self_measurements() -> dict[str, AnyJob]:
+    """Each kind of work that the load generator does in a steady state, by name."""
+    command = SUBJECTS["responder"].command
+    http, tcp = command(), command("--binding", "tcp")
+    stdio, list_1000 = command("--binding", "stdio"), command("--tools", "1000")
     jobs: dict[str, AnyJob] = {
-        f"HTTP, {count:,} in flight": HttpCalls(server=http, connections=count, seconds=0.5)
+        f"HTTP, {count:,} in flight": HttpCalls(server=http, connections=count)
         for count in (1, 16, 1000)
     }
+    jobs["HTTP, SSE replies, 16 in flight"] = HttpCalls(server=http, replies="sse")
+    jobs["HTTP, a connection each"] = Setup(server=http)
+    for title, size in (("10 kB", 10_000), ("1 MB", 1_000_000), ("16 MB", 16_000_000)):
+        ask = Ask("echo", size)
+        jobs[f"HTTP, {title} and back"] = HttpCalls(server=http, connections=1, ask=ask)
+    jobs["HTTP, a list of 1,000"] = HttpCalls(
+        server=list_1000, connections=1, ask=Ask("list", 1000)
+    )
+    jobs["events on a stream, one at a time"] = Events(server=http)
+    jobs["events on a stream, together"] = Events(server=http, together=True)
+    jobs["WebSocket, 16 in flight"] = WebSocketCalls(server=http)
     for window in (1, 64):
-        jobs[f"stdio, {window} in flight"] = LineCalls(
-            server=stdio, era="modern", window=window, seconds=0.5
-        )
-    return jobs
+        jobs[f"stdio, {window} in flight"] = LineCalls(server=stdio, era="modern", window=window)
+    jobs["TCP, 1 in flight"] = LineCalls(server=tcp, era="modern", binding="tcp")
+    return {name: msgspec.structs.replace(job, seconds=0.5) for name, job in jobs.items()}
