@@ -32,9 +32,12 @@ _SETTLED = {
 _ENDED = {
     "Outbox.frames": "what nobody has taken when the connection ended",
     "Peer.uris": "what a session that has ended was told of",
+    "SseDecoder._blocks": "an event that came in part on the last stream of HTTP+SSE",
+    "SseDecoder._data": "an event that came in part on the last stream of HTTP+SSE",
+    "SseDecoder._line": "an event that came in part on the last stream of HTTP+SSE",
     "Transmit.data": "what nobody has taken",
 }
-"""... that a Peer may have when its connection has ended ..."""
+"""... that a machine may have when its last connection has ended ..."""
 _KEPT = {
     "EventLog._order": "events",
     "EventStream.entries": "events",
