@@ -263,8 +263,8 @@ class Placing(OwnerCalls):
     def _watch(self, record: Exchange, now: float) -> None:
         """Look at an exchange again when something may be due."""
         when = now + self._interval
-        if record.phase is Phase.WAITING and now < record.slow_at < when:
-            when = record.slow_at
+        if record.phase is Phase.WAITING and not record.opens:
+            when = min(when, record.slow_at)
         self._deadlines.set(record, when)
         self._watched = True
 

@@ -110,6 +110,21 @@ def test_a_slow_legacy_answer_becomes_an_event_stream_too() -> None:
     assert reply.body.count(b":\n\n") == 2
 
 
+@pytest.mark.parametrize("heartbeat", [None, 10.0])
+def test_what_is_not_answered_at_once_becomes_an_event_stream_where_nothing_is_waited_for(
+    heartbeat: float | None,
+) -> None:
+    bench = Bench(make_server(HttpSettings(json_delay=0.0, heartbeat=heartbeat)))
+    at_once = bench.modern("server/discover")
+    assert at_once.headers["content-type"] == "application/json"
+    reply = bench.modern("tools/list")
+    bench.pass_time(0.0)
+    assert reply.headers["content-type"] == "text/event-stream"
+    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
+    bench.pump()
+    assert methods(reply.events) == ["answer"]
+
+
 def test_without_a_delay_json_is_waited_for() -> None:
     bench = Bench(make_server(HttpSettings(json_delay=None, heartbeat=None)))
     reply = bench.modern("tools/list")

@@ -48,6 +48,9 @@ class Coda:
             self._books.all_ended(client.number)
             if self._perfect and hears(client):
                 self._books.common.changes_told(client.number)
+        for server in self._servers:
+            for trip in getattr(server, "trips", {}).values():
+                trip.silence.look(self._world.time)
         for host in (*self._clients, *self._servers):
             for machine in host.machines:
                 quiet(machine, host.name)

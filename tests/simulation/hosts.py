@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mcpcore.engine.events import Event
+from mcpcore.http.settings import HttpSettings
 from tests.simulation.accounts import Accounts
 from tests.simulation.cancelling import Arrivals
 from tests.simulation.rules import demand
@@ -48,6 +49,8 @@ class Scene:
         self.books = books
         self.streams = Streams()
         self.arrivals = Arrivals()
+        self.settings = HttpSettings()
+        """Those of all its servers."""
         self.look: Callable[[Any], None] = lambda machine: None
         """Called with every machine after each of its turns."""
         self.routes = 0

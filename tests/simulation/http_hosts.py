@@ -96,6 +96,8 @@ class HttpServerHost(Host):
                 shown = data if isinstance(data, bytes) else repr(data).encode()
                 self.world.note(self.name, f"writes on {trip.route}", shown)
                 trip.put(data)
+        if trip.pending:
+            trip.silence.over(self.world.time)  # nothing is due before the network takes it
 
     # Life
 

@@ -7,17 +7,22 @@ import math
 from typing import Any
 
 from mcpcore.engine.deadlines import Deadlines
+from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import Request, Session
 from mcpcore.engine.peer import Peer
 from mcpcore.http.client import HttpClient
-from mcpcore.http.exchange import HARD_FACTOR
+from mcpcore.http.exchange import HARD_FACTOR, Exchange, Phase
 from mcpcore.http.server import HttpServer
+from mcpcore.http.settings import HttpSettings
 from mcpcore.http.stored import StoredHttpServer
 from tests.simulation.holdings import empty
 from tests.simulation.rules import demand
+from tests.simulation.world import World
 
 _SLACK = 1 << 15
 """Bytes: the longest message that the applications make, several times over."""
+_MOMENT = 0.01
+_UNREAD = "a stream that nobody reads is given up"
 _MOST_WAITING = 64
 """Frames and exchanges at a time, whatever happens: clients ask for less."""
 
@@ -48,10 +53,14 @@ for _state in Session:
 class Watch:
     """Looks at machines, and remembers the state in which it saw each last."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._states: dict[Any, Session] = {}
         self._most: dict[Deadlines[Any], int] = {}
         """The most that were alive at a time."""
+        self._over: dict[HttpServer, dict[Route, tuple[float, int]]] = {}
+        """Streams with more than may wait: since when, or since when some of it left that brings
+        answers, and how much."""
 
     def look(self, machine: Any) -> None:
         """Demand what holds after every turn."""
@@ -116,8 +125,13 @@ class Watch:
         demand(server.sessions <= settings.max_sessions, "sessions are bounded", server.sessions)
         demand(server._log.size <= settings.replay_total, "events are bounded", server._log.size)
         most = HARD_FACTOR * settings.max_queued + _SLACK
+        stuffed = []
         for exchange in server._exchanges.values():
             demand(0 <= exchange.size <= most, "a stream is bounded", exchange.size)
+            if exchange.size > settings.max_queued and exchange.phase is Phase.STREAMING:
+                stuffed.append(exchange)
+        if stuffed or server in self._over:
+            self._stalled(server, stuffed)
         self._peer(server._modern)
         for session in server._sessions:
             self._peer(session.peer)
@@ -135,6 +149,20 @@ class Watch:
             open_ones = all(route in server._exchanges for route in session.exchanges)
             demand(open_ones, "no exchange is stale", [*session.exchanges])
 
+    def _stalled(self, server: HttpServer, stuffed: list[Exchange]) -> None:
+        """A stream on which too much waits for too long is given up."""
+        before, now = self._over.pop(server, {}), self._world.time
+        over = {}
+        for exchange in stuffed:
+            since, size = before.get(exchange.route, (now, exchange.size))
+            answers = exchange.session is not None and exchange.session.piped
+            if answers and exchange.size < size:
+                since = now
+            demand(now <= since + _patience(server.settings), _UNREAD, exchange.size, since, now)
+            over[exchange.route] = since, exchange.size
+        if over:
+            self._over[server] = over
+
     def _client(self, client: HttpClient) -> None:
         peer = client._peer
         self._peer(peer)
@@ -146,6 +174,12 @@ class Watch:
         demand(not stale, "no exchange waits for what has ended", stale)
         for what in (client._saved, client._waiting, client._turns):
             demand(len(what) <= _MOST_WAITING, "what waits is bounded", len(what))
+
+
+def _patience(settings: HttpSettings) -> float:
+    """Seconds that a stream with too much may stay: it is looked at once in so many."""
+    look = settings.heartbeat or settings.stall_timeout
+    return look * (1 + math.ceil(settings.stall_timeout / look)) + _MOMENT
 
 
 def _earliest(deadlines: Deadlines[Any]) -> float:

@@ -87,7 +87,7 @@ class Performance:
         shared = schedule.scenario == "store"
         self.books = Accounts(world, tight=tight, twice=twice, late=late, shared=shared)
         self.scene = Scene(world, self.books)
-        watch = Watch()
+        watch = Watch(world)
         self.scene.look = watch.look
         self.scenery: Scenery = build(self.scene, schedule.scenario, chance, tight=tight)
         lasts = (fault.at + max(fault.length, AGAIN) for fault in schedule.faults)

@@ -150,12 +150,14 @@ def _http(scenery: Scenery, scenario: str, chance: Random) -> None:
     # Half of those with low limits give streams up that are not read, the others drop news first.
     most = scarce.choice((1200, 3000)) if tight else 1 << 20
     kept = scarce.choice((400, 3000)) if tight else 1 << 18
-    settings = HttpSettings(
+    stalled = scarce.choice((8.0, 30.0)) if tight else 30.0
+    settings = scene.settings = HttpSettings(
         json_delay=chance.choice((None, 0.0, 1.0)),
         heartbeat=chance.choice((None, 15.0)),
         sse=SsePaths() if scenario == "sse" else None,
         max_queued=most,
         session_queue=kept,
+        stall_timeout=stalled,
         replay_events=4 if scenery.forgetful else 1000,
         session_idle=scene.streams.idle,
         session_unused=SESSION_UNUSED,

@@ -9,6 +9,7 @@ from mcpcore.http.messages import HttpEnd, HttpHead, HttpRequest, HttpSend
 from tests.simulation.accounts import Run
 from tests.simulation.cancelling import heeded
 from tests.simulation.network import Pipe
+from tests.simulation.silence import Silence
 from tests.simulation.wires import Exchange
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 _PASSED_ON = 1.0
 """Seconds in which workers tell each other, where their store lets them."""
+_STORE, _LATE_STORE = 1.0, 20.0
+"""Seconds that a store may take for what is read, and written down, before anything leaves; one
+that is slow has failed after that time."""
 _END = "end"
 """Travels behind a request's last bytes."""
 
@@ -46,6 +50,9 @@ class Trip:
         self.got_head = False
         self.pending = False
         """The server has something to write, as far as it said."""
+        self.silence = Silence(client.scene.settings, slack=_slack(client, server))
+        self._streams = False
+        """Its response is an event stream."""
         self.crlf = chance.random() < 0.25
         self.lives = [client.life, server.life]
         self._wanted = 0
@@ -80,6 +87,8 @@ class Trip:
         elif self._wanted:
             end = item is _END
             server.machine.body(self.route, b"" if end else item, end=end, now=now)
+            if end and self.wire.awaits:
+                self.silence.asked(server.world.time)
         server.turn()
         if item is _END and self.wire.calls_off:
             # one that is let in only later, as its session is being loaded, is not known yet
@@ -117,6 +126,7 @@ class Trip:
 
     def put(self, item: Any) -> None:
         """Something has left the server."""
+        self._break_silence(item)
         if isinstance(item, HttpHead):
             self.wire.head(item, self.client.number, self.server.now())
             taken = item.status == 202 and self.wire.calls_off
@@ -124,8 +134,7 @@ class Trip:
             # Of two requests of one id in a session either may be meant.
             if taken and self.server.stored and not (books.late or books.twice):
                 self.client.world.after(_PASSED_ON, self._called_off)
-            kind = [value for name, value in item.headers if name == b"content-type"]
-            self.crlf = self.crlf and kind == [b"text/event-stream"]
+            self.crlf = self.crlf and self._streams
         elif isinstance(item, HttpEnd):
             self.wire.end()
             # A machine knows the time that it was told last.
@@ -138,6 +147,15 @@ class Trip:
                 # On the way somebody writes other line ends, which event streams may have.
                 item = item.replace(b"\n", b"\r\n")
         self.down.send(item)
+
+    def _break_silence(self, item: Any) -> None:
+        if isinstance(item, HttpHead):
+            kind = [value for name, value in item.headers if name == b"content-type"]
+            self._streams = kind == [b"text/event-stream"]
+        if self._streams and not isinstance(item, HttpEnd):
+            self.silence.said(self.server.world.time)
+        else:
+            self.silence.over(self.server.world.time)
 
     def broken(self, error: str, fault: Fault | None = None) -> None:
         """The client hears that nothing more will come."""
@@ -154,6 +172,7 @@ class Trip:
         """The server hears that the client is gone."""
         server = self.server
         if self.open[1] and self.lives[1] == server.life:
+            self.silence.over(server.world.time)
             self.open[1] = False
             server.trips.pop(self.route, None)
             if self.opened:
@@ -178,3 +197,10 @@ class Trip:
             self.down.cut(0.0)
             self.client.world.after(0.01, self.left)
             self.broken(f"timed out: {what}")
+
+
+def _slack(client: "HttpClientHost", server: "HttpServerHost") -> float:
+    """Seconds that what a server says may take because of its store."""
+    if not server.stored:
+        return 0.0
+    return _LATE_STORE if client.scene.books.late else _STORE

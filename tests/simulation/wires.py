@@ -150,6 +150,11 @@ class Exchange:
         self._body = b""
         self._over = False
 
+    @property
+    def awaits(self) -> bool:
+        """It brings a request whose answer may take its time."""
+        return self.request is not None and self._asked not in _HANDSHAKE
+
     def used(self, now: float, *, whole: bool = False, over: bool = False) -> None:
         """A part of the request has arrived, or its exchange is ``over``.
 

@@ -1,9 +1,11 @@
 """Bugs that disturb no conversation: what is kept for ever, said again, or not said in time."""
 
+import math
 from typing import Any
 
 from mcpcore.engine import publisher
 from mcpcore.engine.base import PeerBase
+from mcpcore.http.exchange import Exchange, Phase
 from mcpcore.http.server import HttpServer
 from mcpcore.http.session_table import SessionTable
 from tests.simulation.mutations.model import Mutation, wrapped
@@ -70,9 +72,62 @@ def _streamed_twice() -> None:
     vars(publisher)["_tell"] = mutant
 
 
+def _no_heartbeat() -> None:
+    """A stream on which there is nothing to say is silent."""
+
+    def mutant(self: Any) -> None:
+        return None
+
+    Exchange.heartbeat = mutant  # type: ignore[method-assign]
+
+
+def _never_slow() -> None:
+    """However slow an answer is, it is waited for."""
+
+    def make(wait: Any) -> Any:
+        def mutant(self: Any, record: Any, now: float) -> None:
+            wait(self, record, now)
+            record.slow_at = math.inf
+
+        return mutant
+
+    wrapped(HttpServer, "_await", make)
+
+
+def _slow_later() -> None:
+    """Where nothing is waited for, an answer is until its stream is looked at."""
+
+    def make(watch: Any) -> Any:
+        def mutant(self: Any, record: Any, now: float) -> None:
+            watch(self, record, now)
+            if record.phase is Phase.WAITING and record.slow_at <= now:
+                self._deadlines.set(record, now + self._interval)
+
+        return mutant
+
+    wrapped(HttpServer, "_watch", make)
+
+
+def _stalled_for_ever() -> None:
+    """A stream that nobody reads is kept, whatever waits on it."""
+
+    def make(look_at: Any) -> Any:
+        def mutant(self: Any, record: Any, now: float) -> None:
+            record.over_since = None
+            look_at(self, record, now)
+
+        return mutant
+
+    wrapped(HttpServer, "_look_at", make)
+
+
 MUTATIONS = [
     Mutation("routes kept", "http", _routes_kept),
     Mutation("uses kept", "http", _uses_kept),
     Mutation("said twice", "lines", _said_twice),
     Mutation("streamed twice", "http", _streamed_twice),
+    Mutation("no heartbeat", "http", _no_heartbeat),
+    Mutation("never slow", "http", _never_slow),
+    Mutation("slow later", "http", _slow_later),
+    Mutation("stalled for ever", "sse", _stalled_for_ever, only="deaf"),
 ]

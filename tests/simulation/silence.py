@@ -1,0 +1,47 @@
+"""How long an exchange may say nothing: until its event stream begins, and while that is open."""
+
+from mcpcore.http.settings import HttpSettings
+from tests.simulation.rules import demand
+
+_SLACK = 0.01
+_TWO_LOOKS = 2
+"""A stream is looked at once in each ``heartbeat``: whether it was silent since the last time."""
+_BEGINS = "an answer that is slow makes an event stream"
+_BEATS = "no event stream is silent for long"
+
+
+class Silence:
+    """The silence of one exchange, by a clock that does not jump: those that do jump ahead."""
+
+    __slots__ = ("_due", "_rule", "_settings", "_slack")
+
+    def __init__(self, settings: HttpSettings, *, slack: float = 0.0) -> None:
+        self._settings = settings
+        self._slack = slack + _SLACK
+        self._rule = ""
+        self._due: float | None = None
+        """Until then something has to leave."""
+
+    def asked(self, time: float) -> None:
+        """A request has arrived that may be answered by an event stream."""
+        self._await(_BEGINS, time, self._settings.json_delay)
+
+    def said(self, time: float) -> None:
+        """The head of an event stream, or a part of it, leaves."""
+        self.look(time)
+        beat = self._settings.heartbeat
+        self._await(_BEATS, time, None if beat is None else beat * _TWO_LOOKS)
+
+    def over(self, time: float) -> None:
+        """Nothing is due: the response is complete, is no stream, or waits for the network."""
+        self.look(time)
+        self._due = None
+
+    def look(self, time: float) -> None:
+        """Demand that nothing that is due has been missing."""
+        due = self._due
+        demand(due is None or time <= due, self._rule, due, time)
+
+    def _await(self, rule: str, time: float, length: float | None) -> None:
+        self._rule = rule
+        self._due = None if length is None else time + length + self._slack
