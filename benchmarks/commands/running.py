@@ -126,7 +126,8 @@ def _measure(console: Console, run: Run, rows: Chosen, choice: Choice) -> None:
         bar = progress.add_task(BENCH, total=total)
         with attempted(run, BENCH):
             run.load = measure_load(
-                lambda name: progress.update(bar, description=f"{BENCH}: {name}")
+                lambda name: progress.update(bar, description=f"{BENCH}: {name}"),
+                quick=choice.quick,
             )
             show_load(console, run.load)
         for name, (row, only) in rows.items():
