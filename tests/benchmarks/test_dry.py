@@ -16,7 +16,7 @@ from benchmarks.subjects import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs the asyncio driver")
 
-FEW = 96
+FEW = 64
 """Requests, where as many as are measured would only take longer."""
 
 LARGE = 100_000
