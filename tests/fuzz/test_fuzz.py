@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,8 +32,9 @@ from tests.fuzz.faults import Watch, minimise
 from tests.fuzz.messages import CANCELLED
 from tests.fuzz.registry import CORPUS, Counted, Target, load, names
 from tests.fuzz.replies import BUSY
-from tests.fuzz.sockets import WAYS
-from tests.fuzz.targets import http_streams
+from tests.fuzz.sockets import LOOPS, WAYS, Loop
+from tests.fuzz.sockets import run as run_on
+from tests.fuzz.targets import http_streams, websocket
 from tests.fuzz.worker import fuzz
 from tests.http.support import (
     LEGACY,
@@ -43,6 +46,7 @@ from tests.http.support import (
     note,
     request,
 )
+from tests.websocket_table import codec
 
 ROOT = Path(__file__).parents[2]
 LINES = 100_000
@@ -208,6 +212,25 @@ def test_a_conversation_counts_what_it_delivers(name: str) -> None:
     for data in load(name).corpus():
         counted.target.run(data)
     assert counted.messages > nothing + 2 * len(load(name).corpus())
+
+
+class Slow(websocket.Scripted):
+    """Takes its time to write."""
+
+    async def send(self, item: bytes) -> None:
+        """See ByteSendStream."""
+        for _ in range(500):
+            await anyio.lowlevel.checkpoint()
+        await super().send(item)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_scripted_end_comes_when_all_is_written(loop: Loop) -> None:
+    call = json.dumps(request("tools/call", {"name": "x"})).encode()
+    frame = codec.text(call, key=b"\x01\x20\x03\x40").encode(client=True)
+    stream = Slow([f"{websocket.OPENING}\r\n".encode(), frame])
+    run_on(lambda: websocket.serve(stream), loop)
+    assert b'"id":1' in stream.said
 
 
 def test_two_ways_are_never_the_same() -> None:

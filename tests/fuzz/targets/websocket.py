@@ -30,7 +30,7 @@ from transports.websocket_upgrade import UpgradeRules
 
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 _MASK = b"\x01\x20\x03\x40"
-_OPENING = (
+OPENING = (
     "GET /mcp HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {_KEY}\r\nSec-WebSocket-Protocol: mcp\r\n"
 )
@@ -42,11 +42,9 @@ TOKENS = (
 )
 _SETTINGS = WebSocketSettings(deflate=DeflateSettings(threshold=1), ping_interval=None)
 _LIMIT = sockets.LIMITS.message_size
-_TURNS = 40
-"""Of the event loop before a scripted end, in which answers are written: it cuts off the others."""
 
 
-class _Scripted(ByteStream):
+class Scripted(ByteStream):
     """A connection whose client has said everything beforehand, in these pieces."""
 
     def __init__(self, pieces: list[bytes]) -> None:
@@ -57,8 +55,8 @@ class _Scripted(ByteStream):
         """See ByteReceiveStream."""
         await anyio.lowlevel.checkpoint()
         if not self._pieces:
-            for _ in range(_TURNS):
-                await anyio.lowlevel.checkpoint()
+            # The end cuts off what is not written yet: it comes when nothing is being done.
+            await anyio.wait_all_tasks_blocked()
             raise anyio.EndOfStream
         piece = self._pieces.popleft()
         if len(piece) > max_bytes:
@@ -91,7 +89,9 @@ class _Echo:
             self._peer.release(event.key)
 
 
-async def _serve(stream: ByteStream) -> None:
+async def serve(stream: ByteStream) -> None:
+    """A connection to the real server, whose owner answers every request at once."""
+
     async def serve(make_link: LinkFactory, handshake: object) -> None:
         peer = Peer(Role.SERVER, server_config(limits=sockets.LIMITS))
         await make_link(peer, _Echo(peer)).run()
@@ -102,8 +102,8 @@ async def _serve(stream: ByteStream) -> None:
 
 async def _in_memory(pieces: list[bytes]) -> bytes:
     """Over a stream of anyio."""
-    stream = _Scripted(pieces)
-    await _serve(stream)
+    stream = Scripted(pieces)
+    await serve(stream)
     return bytes(stream.said)
 
 
@@ -114,7 +114,7 @@ async def _over_socket(pieces: list[bytes]) -> bytes:
         for end in (near, far):
             end.setblocking(False)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_serve, PlainStream(far))
+            tasks.start_soon(serve, PlainStream(far))
             said = await sockets.speak(near, pieces)
     return said
 
@@ -236,7 +236,7 @@ def TARGET(data: bytes) -> None:
     ways = c.pair(_WAYS)
     cuts = Choices(c.take(6))
     frames = _frames(c, packed)
-    opening = (_OPENING + (_PACKED if packed else "") + "\r\n").encode()
+    opening = (OPENING + (_PACKED if packed else "") + "\r\n").encode()
     together = not c.flag()
     whole = [opening + frames] if together else [opening, frames]
     outcomes = []
