@@ -1,6 +1,7 @@
 """``python -m tests.simulation``: play many schedules, or one again with all that happens in it."""
 
 import argparse
+import math
 import signal
 import threading
 from concurrent.futures import Future
@@ -9,7 +10,7 @@ from multiprocessing import resource_tracker
 from msgspec import structs
 
 from tests.simulation import jobs
-from tests.simulation.campaign import Tally, smallest
+from tests.simulation.campaign import EVERY, Tally, smallest
 from tests.simulation.jobs import Order, play_all
 from tests.simulation.mutations import MUTATIONS, apply
 from tests.simulation.play import play
@@ -21,8 +22,14 @@ from tests.simulation.schedule import (
     draw,
     read_faults,
     read_works,
+    write_works,
 )
 from tests.tools import INTERRUPTED, Parser, positive
+
+_OF_ONE = "faults", "works", "shrink", "last"
+"""Options of one schedule ..."""
+_OF_MANY = "schedules", "first", "jobs", "seconds", "failures", "only"
+"""... and of many."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--schedules", type=positive, default=1000, help="how many to play")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=positive, default=1, help="processes")
-    parser.add_argument("--seconds", type=float, help="stop after so much processor time a job")
+    parser.add_argument("--seconds", type=_seconds, help="stop after so much processor time a job")
     parser.add_argument("--scenario", choices=SCENARIOS)
     parser.add_argument("--failures", type=positive, default=3, help="stop after so many a job")
     parser.add_argument("--only", type=_kinds, help="kinds of faults, with commas between them")
@@ -45,6 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--last", type=int, default=400, help="lines of the timeline; 0: all")
     parser.add_argument("--mutation", choices=MUTATIONS, help="break the core in this way first")
     return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
 
 
 def _kinds(text: str) -> tuple[str, ...]:
@@ -114,9 +131,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status is 1 if a rule was broken, 130 after an interrupt."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.seed is not None:
+    if options.seed is None:
+        _refuse(parser, options, _OF_ONE, "is of one schedule, which --seed names")
+    else:
+        _refuse(parser, options, _OF_MANY, "is of many schedules, and --seed plays one")
         try:
-            return _again(options)
+            return _again(parser, options)
         except KeyboardInterrupt:
             return INTERRUPTED
     for scenario in [options.scenario] if options.scenario else SCENARIOS:
@@ -144,18 +164,34 @@ def main(arguments: list[str] | None = None) -> int:
     for failure in tally.failures:
         print(f"\n{failure.breach}\n  {failure.command}")
     if not whole:
-        print("interrupted: this is what was told last, which is each 256 schedules of a job")
+        print(f"interrupted: this is what was told last, which is each {EVERY} schedules of a job")
         return INTERRUPTED
     return 1 if tally.failures else 0
 
 
-def _again(options: argparse.Namespace) -> int:
+def _refuse(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, names: tuple[str, ...], why: str
+) -> None:
+    """End the program if any of these options was given."""
+    for name in names:
+        if getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name} {why}")
+
+
+def _again(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if options.mutation is not None:
         apply(options.mutation)
     schedule = draw(options.seed, options.scenario)
     if options.faults is not None:
         schedule = structs.replace(schedule, faults=options.faults)
     if options.works is not None:
+        there = play(schedule).works
+        missing = [place for place in options.works if place not in there]
+        if missing:
+            parser.error(
+                f"--works names {write_works(missing)}, which the seed has not, "
+                f"but {write_works(there)}"
+            )
         schedule = structs.replace(schedule, works=options.works)
     if options.shrink:
         schedule = smallest(schedule)

@@ -11,6 +11,8 @@ from tests.simulation.play import Outcome, play
 from tests.simulation.schedule import SCENARIOS, Schedule, draw, shrink
 
 REPORT = Path("build/reports/simulation.json")
+EVERY = 16
+"""So many schedules of a job are told of at a time: less than a second of it."""
 
 
 class Failure(Struct):
@@ -107,6 +109,6 @@ def campaign(
         tally.seconds = time.process_time() - began
         if seconds is not None and tally.seconds >= seconds:
             break
-        if index % 256 == 255:
+        if index % EVERY == EVERY - 1:
             tell(structs.replace(tally))
     return tally

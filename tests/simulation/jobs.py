@@ -65,7 +65,7 @@ def _play(order: Order, number: int, tell: Any) -> Tally:
         apply(order.mutation)
     return campaign(
         order.first + number,
-        order.schedules // order.jobs,
+        len(range(number, order.schedules, order.jobs)),
         seconds=order.seconds,
         scenario=order.scenario,
         only=order.only,
