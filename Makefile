@@ -34,6 +34,7 @@ LONG_JOBS ?= 3
 MINUTES ?= 20
 ONLY ?=
 MUTATION ?=
+SIMULATION ?=
 
 # Tests of the sans-IO packages: no sockets, pipes or processes. Coverage is measured on these alone.
 CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
@@ -43,7 +44,7 @@ export PYTHONUNBUFFERED := 1
 # Kept bytecode, whatever the environment says: tests start processes by the hundred.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest torture soak fuzz mutation lint types bench bench-tools clean clean-all ci-tools servers
+.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest torture simulation soak fuzz mutation lint types bench bench-tools clean clean-all ci-tools servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -85,6 +86,9 @@ peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against progra
 
 torture: $(READY) ## Everything that can fail, on every driver, made to fail once each; ONLY="http trio"
 	@$(PY) -m tests.torture $(ONLY)
+
+simulation: $(READY) ## 100,000 conversations in virtual time, with faults; SIMULATION="--schedules 4000"
+	@$(PY) -m tests.simulation $(if $(SIMULATION),$(SIMULATION),--schedules 100000 --jobs 2)
 
 soak: $(READY) ## Load with faults on every binding, and what is left of it; MINUTES=20
 	@$(PY) -m tests.soak --minutes $(MINUTES)

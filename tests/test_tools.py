@@ -103,7 +103,7 @@ def test_an_interrupt_ends_a_simulation_that_has_found_something(jobs: str) -> N
     assert child.stderr is not None
     assert child.stderr.read(1), "the first failure is told"
     said, _ = ended(child)
-    assert "\n  python -m tests.simulation --seed " in said
+    assert "\n  .venv/bin/python -m tests.simulation --seed " in said
     assert said.splitlines()[-1].startswith("interrupted")
 
 

@@ -85,7 +85,9 @@ class Schedule(Struct, frozen=True):
     def command(self) -> str:
         """What runs it again."""
         written = ",".join(map(str, self.faults)) or "none"
-        words = f"python -m tests.simulation --seed {self.seed} --scenario {self.scenario}"
+        words = (
+            f".venv/bin/python -m tests.simulation --seed {self.seed} --scenario {self.scenario}"
+        )
         words += f" --faults {written}"
         if self.works is not None:
             words += f" --works {write_works(self.works)}"
