@@ -23,7 +23,7 @@ from benchmarks.load.http_wire import connected as reached
 from benchmarks.load.jobs import Command, LineCalls
 from benchmarks.load.room import Room
 from benchmarks.load.server import listening, piped, placed
-from benchmarks.load.steady import steady
+from benchmarks.load.steady import one_by_one, steady
 from benchmarks.method.samples import Sample
 
 RING = 4096
@@ -121,9 +121,18 @@ def measure(job: LineCalls) -> Sample:
     with connected(job) as (process, lines):
         handshake(lines, job)
 
-        def loop(until: float, latencies: "array[int] | None") -> int:
+        def call() -> None:
+            _, id, data = next(ring)
+            lines.write(data)
+            found = lines.read()
+            if len(found) > 1:
+                raise WrongReply(f"a reply to nothing: {bytes(found[1][:200])!r}")
+            verifier.check(id, found[0])
+
+        def several(until: float, latencies: "array[int] | None") -> int:
             return windowed(lines, ring, verifier, job.window, until, latencies)
 
+        loop = one_by_one(call) if job.window == 1 else several
         return steady(process, loop, warm=job.warm, seconds=job.seconds)
 
 

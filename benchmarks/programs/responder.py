@@ -247,12 +247,13 @@ def lines(replies: Replies, source: int, sink: int) -> None:
                 continue
             shape = replies.line(bytes(room[:size]))
         count = have // size
-        out = shape.answers(room, size, count)
+        out = memoryview(shape.answer(room)[0]) if count == 1 else shape.answers(room, size, count)
         while out:
             out = out[os.write(sink, out) :]
         done = count * size
-        room[: have - done] = room[done:have]
-        have -= done
+        if rest := have - done:
+            room[:rest] = room[done:have]
+        have = rest
 
 
 def _listen(url: str) -> socket.socket:
