@@ -9,6 +9,7 @@ from msgspec import UNSET
 from mcpcore.wire.message import Message, decode
 from mcpcore.wire.sse import SseDecoder
 from tests.fuzz import messages
+from tests.fuzz.messages import Identity
 from tests.http.support import Reply
 
 STATUSES = {200, 202, 204, 400, 403, 404, 405, 406, 409, 413, 415}
@@ -33,16 +34,23 @@ def check(reply: Reply, body: bytes, *, left: bool) -> None:
         return
     assert reply.end is not None, "a reply without an end"
     found = parts(reply)
-    answers = Counter(repr(part.get("id")) for part in found if "method" not in part)
-    frame = decode(body)
-    owed: Counter[str] = Counter()
-    for part in frame if isinstance(frame, list) else [frame]:
-        if not isinstance(part, Message) or (part.method is not UNSET and part.id is not UNSET):
-            owed[repr(part.id)] += 1
+    answers = Counter(messages.identity(part.get("id")) for part in found if "method" not in part)
+    owed = asked_for(body)
     if reply.status == 200 and body and b"json" in kind(reply):
         for id, count in answers.items():
-            assert count <= owed[id] or id == "None", f"nobody has asked for {id}"
-        assert isinstance(frame, list) or len(found) == 1, "one answer for one request"
+            nameless = id == messages.identity(None)
+            assert count <= owed[id] or nameless, f"nobody has asked for {id}"
+        assert isinstance(decode(body), list) or len(found) == 1, "one answer for one request"
+
+
+def asked_for(body: bytes) -> Counter[Identity]:
+    """How often an answer to each id is owed for a body."""
+    frame = decode(body)
+    return Counter(
+        messages.identity(part.id)
+        for part in (frame if isinstance(frame, list) else [frame])
+        if not isinstance(part, Message) or (part.method is not UNSET and part.id is not UNSET)
+    )
 
 
 def kind(reply: Reply) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from mcpcore.wire.sse import SseDecoder
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices
 from tests.fuzz.messages import Identity
-from tests.fuzz.replies import BUSY, check, kind, parts
+from tests.fuzz.replies import BUSY, asked_for, check, kind, parts
 from tests.http.support import LEGACY, META, Bench, Reply, initialize, note, request
 
 TOKENS = messages.TOKENS
@@ -393,16 +394,22 @@ class Visit:
         """What the owner was asked is answered where it was asked, unless nobody wants it."""
         if self._excused:
             return
+        off = Counter(self._place(key) for key in self.called_off)
         for key, asked in self.requests.items():
-            at = key // _KEYS
-            if key in self.called_off or asked.session in self._ended:
+            at, route, id = place = self._place(key)
+            if asked.session in self._ended or (at, route) in self.left:
                 continue
-            if (at, asked.route) in self.left:
-                continue
-            reply = self.benches[at].replies[asked.route]
+            reply = self.benches[at].replies[route]
             if not (self._came_back and b"event-stream" in kind(reply)):
                 found = [part.get("id") for part in parts(reply) if "method" not in part]
-                assert found.count(asked.id) == 1, f"{asked} has no answer, or several"
+                answers = [messages.identity(each) for each in found].count(id)
+                # One batch may have an id more than once; it is answered as often.
+                wanted = asked_for(self.bodies[at, route])[id] - off[place]
+                assert answers == wanted, f"{answers} answers instead of {wanted}: {asked}"
+
+    def _place(self, key: int) -> tuple[int, int, Identity]:
+        asked = self.requests[key]
+        return key // _KEYS, asked.route, messages.identity(asked.id)
 
 
 _KEYS = 1 << 20
