@@ -33,8 +33,11 @@ class Common:
         """Changes of the list of tools that were made."""
         self._makers: dict[tuple[str, int], int] = {}
         """By what has changed and the number of the change: the server that made it."""
-        self._newest: dict[tuple[Any, ...], int] = {}
-        """By stream, what has changed and maker: the newest change that has left, or was heard."""
+        self._told_of: dict[tuple[Any, ...], list[int]] = {}
+        """By stream, what has changed and maker: the changes that have left, or were heard; the
+        newest is the last."""
+        self._since: dict[tuple[int, str], int] = {}
+        """By client and resource: the changes that were made when it subscribed last."""
         self._heard: dict[tuple[int, str], int] = {}
         """By client and resource: the newest change that was heard of."""
         self._owed: dict[tuple[int, str], int] = {}
@@ -65,6 +68,7 @@ class Common:
         place = client, uri
         if ask.kind == "subscribe":
             self._subscribed.add(place)
+            self._since[place] = self.changes
         self._left.pop(place, None)
         asked = self._interest.setdefault(place, [])
         # What is under way at the same time arrives in any order.
@@ -132,7 +136,7 @@ class Common:
         if method in (_UPDATED, _LISTED):
             self._change(client, message)
             if not again:
-                self._once("a change is sent once, in order", session, message["params"])
+                self._once("a change is sent once, in order", client, session, message["params"])
         elif method == "notifications/x" and "all" in message["params"]:
             params = message["params"]
             self._told.setdefault((session, params["by"]), set()).add(params["all"])
@@ -153,17 +157,24 @@ class Common:
             heard = made <= self._left.get((client, uri), made)
             demand(heard, "no change is told after the end of a subscription", client, message)
 
-    def _once(self, rule: str, place: Any, params: Any) -> None:
+    def _once(self, rule: str, client: int, place: Any, params: Any) -> None:
         """No change is told twice, nor an older one of a server after a newer of the same.
 
         A newer one may take the place of an older that waits.
         """
         what, meta = params.get("uri", TOOLS), params["_meta"]
         made: int = meta[MADE]
-        key = rule, place, meta.get(_SUBSCRIPTION), what, self._makers[what, made]
-        newest = self._newest.get(key, 0)
-        demand(made > newest, rule, what, newest, made)
-        self._newest[key] = made
+        stream = meta.get(_SUBSCRIPTION)
+        told = self._told_of.setdefault((rule, place, stream, what, self._makers[what, made]), [])
+        # A worker to which a session is new tells what it may have missed; of what was made before
+        # its client has subscribed nobody has told it yet.
+        early = self._books.shared and stream is None and made <= self._since.get((client, what), 0)
+        fits = not told or made > told[-1] or (early and made not in told)
+        demand(fits, rule, what, told, made)
+        if not told or made > told[-1]:
+            told.append(made)
+        else:
+            told.insert(0, made)
 
     # What is heard
 
@@ -178,7 +189,7 @@ class Common:
     def heard(self, client: int, data: Any) -> None:
         """A client was told something that concerns no request."""
         if MADE in (data.get("_meta") or ()):
-            self._once("a change is heard of once, in order", client, data)
+            self._once("a change is heard of once, in order", client, client, data)
             self._heard[client, data.get("uri", TOOLS)] = data["_meta"][MADE]
         elif "all" in data:
             self._news(client, data["by"], data["all"])
