@@ -166,6 +166,14 @@ def _store_cut(run: "Performance", fault: Fault) -> None:
     _server(run, fault).cut_off(fault.length)
 
 
+def _wall(run: "Performance", fault: Fault) -> None:
+    host = _server(run, fault)
+    host.wall_ahead = fault.amount
+    # A session may be judged by a clock that is ahead, and have been used by one that is behind.
+    run.scene.streams.wrong += abs(fault.amount)
+    run.world.after(fault.length, setattr, host, "wall_ahead", 0.0)
+
+
 def _all(step: Step) -> bool:
     return True
 
@@ -189,4 +197,5 @@ _STRIKES: dict[str, Callable[["Performance", Fault], None]] = {
     "store_slow": _store_slow,
     "store_fail": _store_fail,
     "store_cut": _store_cut,
+    "wall": _wall,
 }

@@ -52,8 +52,12 @@ KINDS: dict[str, Kind] = {
     "store_fail": Kind(SERVER, (0, 1), (0.5, 2.0, 15.0), ("store",)),
     # a server and the store hear nothing of each other; beyond 10 seconds the others take over
     "store_cut": Kind(SERVER, (0.0,), (2.0, 15.0, 40.0), ("store",)),
+    # the wall clock of one worker, by which a store counts, is ``amount`` seconds wrong
+    "wall": Kind(SERVER, (-70.0, -15.0, 15.0, 70.0), _LENGTHS, ("store",)),
 }
 SCENARIOS = ("lines", "http", "store", "sse")
+_WALL = 0.2
+"""So often is a wall clock wrong in a schedule with a store."""
 
 
 class Fault(Struct, frozen=True):
@@ -127,20 +131,24 @@ def draw(seed: int, scenario: str | None = None, only: tuple[str, ...] = ()) -> 
     scenario = scenario or SCENARIOS[seed % len(SCENARIOS)]
     kinds = [name for name, kind in KINDS.items() if scenario in kind.scenarios]
     kinds += ["crash_server", "drop"]
-    if only:
-        kinds = [name for name in kinds if name in only]
+    # Clocks are drawn last, so that all else is as it would be without.
+    kinds = [name for name in kinds if (name in only if only else name != "wall")]
     many = chance.choice((0, 1, 1, 2, 2, 3, 4, 6, 9))
-    faults = []
-    for _ in range(many):
-        name = chance.choice(kinds)
-        kind = KINDS[name]
-        # The beginning is where most can go wrong.
-        span = 0.2 if chance.random() < 0.25 else SPAN
-        at = round(chance.random() * span, 3)
-        amount, length = chance.choice(kind.amounts), chance.choice(kind.lengths)
-        faults.append(Fault(at, name, chance.randrange(8), amount, length))
+    faults = [_draw_fault(chance, chance.choice(kinds)) for _ in range(many)]
+    clocks = Random(f"{seed}/clocks")
+    if scenario == "store" and not only and clocks.random() < _WALL:
+        faults.append(_draw_fault(clocks, "wall"))
     faults.sort(key=lambda each: each.at)
     return Schedule(seed, scenario, tuple(faults))
+
+
+def _draw_fault(chance: Random, name: str) -> Fault:
+    kind = KINDS[name]
+    # The beginning is where most can go wrong.
+    span = 0.2 if chance.random() < 0.25 else SPAN
+    at = round(chance.random() * span, 3)
+    amount, length = chance.choice(kind.amounts), chance.choice(kind.lengths)
+    return Fault(at, name, chance.randrange(8), amount, length)
 
 
 def shrink(

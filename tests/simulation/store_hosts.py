@@ -32,6 +32,8 @@ class StoredServerHost(HttpServerHost):
         self._shared = shared
         self.neighbours: list[StoredServerHost] = []
         self.store_delay = 0.002
+        self.wall_ahead = 0.0
+        """So many seconds is its wall clock ahead of the others'."""
         self.store_fails: Callable[[Step], bool] = lambda step: False
         self.store_does_it = False
         self._chance = scene.world.chance(f"store/{name}")
@@ -72,7 +74,7 @@ class StoredServerHost(HttpServerHost):
         if count > 1 and self._chance.random() < 0.3:
             count = self._chance.randrange(1, count)
         self._shared.present()
-        worker.carry_out(count, EPOCH + self.now())
+        worker.carry_out(count, EPOCH + self.now() + self.wall_ahead)
         self._shared.look()
         self.after(self._pace(), self._learn)
         self._look_all()
