@@ -12,7 +12,7 @@ from tests.mutation.judged import FILE, judged, reasons
 from tests.mutation.mutants import Key
 from tests.mutation.reach import Reach, known
 from tests.mutation.report import failures, line, save, shown, survived, table
-from tests.tools import INTERRUPTED, Parser
+from tests.tools import INTERRUPTED, Parser, positive
 
 FOLDER = Path("build/mutation")
 
@@ -20,7 +20,7 @@ FOLDER = Path("build/mutation")
 def _options() -> argparse.Namespace:
     parser = Parser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--count", type=int, default=400, help="mutants of the sample")
+    parser.add_argument("--count", type=positive, default=400, help="mutants of the sample")
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="of modules with it in their path"
     )
@@ -30,7 +30,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--judged", type=Path, default=FILE, help="list of those that may survive")
     parser.add_argument("--again", type=_saved, metavar="REPORT", help="try its survivors again")
     parser.add_argument("--report", type=Path, default=FOLDER / "report.json")
-    return parser.parse_args()
+    options = parser.parse_args()
+    # What is wrong is said at once, not after minutes of measuring.
+    folders = [Path(folder) for folder in (*options.packages, *options.tests)]
+    if missing := [folder.as_posix() for folder in folders if not folder.is_dir()]:
+        parser.error(f"there is no folder {', '.join(missing)}")
+    if not any(
+        options.only in file.as_posix()
+        for package in options.packages
+        for file in Path(package).rglob("*.py")
+    ):
+        parser.error(f"--only {options.only}: no module of {', '.join(options.packages)} has it")
+    return options
 
 
 def _saved(text: str) -> list[Key]:

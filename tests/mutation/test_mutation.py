@@ -153,6 +153,23 @@ def test_an_interrupt_ends_a_campaign_with_its_table_and_no_verdict(toy: Path) -
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--only", "nowhere"], "--only nowhere: no module of toy has it"),
+        (["--count", "0"], "argument --count: '0' is no number of at least 1"),
+        (["--packages", "toys", "--tests", "check"], "there is no folder toys, check"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_measured(
+    toy: Path, words: list[str], said: str
+) -> None:
+    done = _campaign(toy, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"python -m tests.mutation: error: {said}\n"
+    assert not (toy / "build").exists()
+
+
+@pytest.mark.parametrize(
     ("killed", "judged_ones", "left", "sampled", "wrong"),
     [
         (85, 15, 0, True, []),
