@@ -25,6 +25,7 @@ from mcpcore.service import Server
 from transports.http_call import Action, HttpCall, refused, with_length
 from transports.http_endpoint import HttpEndpoint
 from transports.http_host import peer_name
+from transports.http_identity import broken
 from transports.http_settings import HttpServerSettings
 from transports.server import ServeSettings, ungrouped
 from transports.stores.base import StoreUnavailableError
@@ -110,7 +111,7 @@ class AsgiApp:
             extra = self._gate.readable(request)
             await reply.send(refused(request, 503, "the sessions cannot be reached", extra))
             return
-        principal: str | Refusal | None = self._principal(scope)
+        principal = self._authenticated(scope)
         if principal is None:
             principal = await self.endpoint.identify(request)
         with self.endpoint.handle(request, principal=principal) as call:
@@ -170,8 +171,19 @@ class AsgiApp:
             await receive()
             await refuse_websocket(scope, send, _NOT_HERE)
             return
-        principal = self._principal(scope)
+        principal = self._authenticated(scope)
+        if isinstance(principal, Refusal):
+            await receive()
+            await refuse_websocket(scope, send, principal)
+            return
         await self._websockets.serve(scope, _request(scope), principal, receive, send)
+
+    def _authenticated(self, scope: Scope) -> str | Refusal | None:
+        """Whom middleware has let in; a mistake in telling it lets nobody in."""
+        try:
+            return self._principal(scope)
+        except Exception as error:
+            return broken(error)
 
 
 class _Reply:

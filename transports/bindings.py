@@ -1,5 +1,6 @@
 """The bindings of one server: opened one by one, closed together."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from transports.tasks_host import TaskHost
     from transports.websocket_server import WebSocketServer
 
+logger = logging.getLogger(__name__)
+
 STDIO_URL = "stdio"
 """What is announced for standard input and output."""
 
@@ -39,7 +42,7 @@ class Listener(Protocol):
         """Take connections until cancelled.
 
         Call ``task_status.started(url)`` once they can come, and ``await accept(make_link)`` for
-        each, in a task of its own.
+        each, in a task of its own.  What the link of one raises is logged and ends that one.
         """
 
 
@@ -196,7 +199,10 @@ class Bindings:
         self._scopes.append(scope)
 
         async def accept(make_link: LinkFactory) -> None:
-            await self._serve_one(make_link, Handshake())
+            try:
+                await self._serve_one(make_link, Handshake())
+            except Exception:  # a mistake in a link ends one connection, not all of them
+                logger.exception("a connection failed")
 
         async def listen(*, task_status: TaskStatus[str]) -> None:
             with scope:

@@ -46,7 +46,7 @@ def ask(
     try:
         verdict: object = authenticate(request)
     except BaseException as error:
-        return _broken(failure_of(error))
+        return broken(failure_of(error))
     return verdict if inspect.isawaitable(verdict) else _checked(verdict)
 
 
@@ -60,7 +60,7 @@ async def answer(asked: Awaitable[object], seconds: float) -> Verdict:
             logger.error("authenticating a request took more than %g s", seconds)
             return _SLOW
     except BaseException as error:
-        return _broken(failure_of(error))
+        return broken(failure_of(error))
     return _checked(verdict)
 
 
@@ -71,7 +71,8 @@ def _checked(verdict: object) -> Verdict:
     return _BROKEN
 
 
-def _broken(error: Exception) -> Verdict:
+def broken(error: Exception) -> Refusal:
+    """Log that a function of the user's could not tell who asks; returns what is answered."""
     logger.error(
         "authenticating a request failed (messages left out: there may be a token in them)\n%s",
         without_messages(error),

@@ -442,6 +442,14 @@ async def test_principals() -> None:
         assert (await Call(app, ping).run()).status == 404
 
 
+async def test_a_principal_that_cannot_be_told_lets_nobody_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with mounted(principal=lambda scope: str(scope["nothing"])) as (_, app):
+        assert (await Call(app, tool("add", a=1, b=1)).run()).status == 500
+    assert "KeyError" in caplog.text
+
+
 @pytest.mark.parametrize("hosts", [None, ("tools.example",)])
 async def test_hosts(hosts: tuple[str, ...] | None) -> None:
     settings = ServeSettings(allowed_hosts=hosts)
