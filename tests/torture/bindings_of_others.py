@@ -25,7 +25,7 @@ async def custom(stage: Stage) -> AsyncIterator[None]:
     async def listen(accept: Accept, *, task_status: TaskStatus[str]) -> None:
         async def serve_one(stream: SocketStream) -> None:
             async with stream:
-                await accept(partial(_Link, stream=stream))
+                await accept(fallible(partial(_Link, stream=stream), "custom.make_link"))
 
         async with (
             await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
@@ -42,7 +42,7 @@ async def custom(stage: Stage) -> AsyncIterator[None]:
     async def serving() -> None:
         await serve(
             stage.server,
-            custom=[listen],
+            custom=[fallible(listen, "serve.custom")],
             settings=stage.settings(),
             on_listening=fallible(listening, "serve.on_listening"),
             on_ready=fallible(stage.up.set, "serve.on_ready"),
@@ -62,15 +62,18 @@ class _Link(Connection):
         super().__init__(peer, app, settings=PumpSettings(drain=0.2))
         self._stream = stream
 
+    @fallible
     async def _receive(self) -> bytes:
         try:
             return await self._stream.receive()
         except anyio.EndOfStream:
             return b""
 
+    @fallible
     async def _send(self, data: memoryview) -> int:
         await self._stream.send(bytes(data))
         return len(data)
 
+    @fallible
     async def _close(self) -> None:
         await self._stream.aclose()

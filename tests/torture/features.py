@@ -16,6 +16,7 @@ from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from tests.torture.acts import Act, said
 from tests.torture.features_server import NOTE, SIGN_IN, SUM
+from tests.torture.functions import fallible
 from tests.torture.story import Story, connected
 from tests.torture.users import fallible_settings
 from transports.callbacks import CallbackContext, Callbacks
@@ -204,6 +205,7 @@ async def _echo_once_more(client: Client) -> str:
     return said(await client.call_tool("echo", {"text": "again"}))
 
 
+@fallible
 def _progressed(*values: object) -> None:
     pass
 

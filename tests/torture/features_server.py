@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from mcpcore.service import Server
 from mcpcore.service.rate import RateLimits
+from tests.torture.functions import fallible
 from tests.torture.server import Point
 from tests.torture.users import FallibleServer
 from transports.context import Context
@@ -173,10 +174,12 @@ def make_features(soon: float) -> Server:
     return server
 
 
+@fallible
 def _reported(*values: object) -> None:
     pass
 
 
+@fallible
 async def _made(value: int) -> int:
     await anyio.lowlevel.checkpoint()
     return value

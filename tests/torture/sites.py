@@ -16,6 +16,7 @@ from mcpcore.engine.peer import Peer
 from tests.bindings.places import launcher
 from tests.torture.asgi_sockets import lifespan, serve_socket
 from tests.torture.bridge import Bridge
+from tests.torture.functions import Failed, fallible
 from tests.torture.relays import accept_always
 from tests.torture.stages import (
     ANY_PORT,
@@ -45,7 +46,7 @@ async def adapted(stage: Stage) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def asgi(stage: Stage) -> AsyncIterator[None]:
-    app = asgi_app(stage.server, settings=stage.settings())
+    app = asgi_app(stage.server, settings=stage.settings(), principal=_nobody_yet)
     async with anyio.create_task_group() as group:
         stage.http_client = Bridge(app, group, stage.cancelling)
         stage.target = HttpTarget("http://localhost/mcp", headers)
@@ -53,10 +54,15 @@ async def asgi(stage: Stage) -> AsyncIterator[None]:
         await app.aclose()
 
 
+@fallible
+def _nobody_yet(scope: object) -> None:
+    """Whom middleware has authenticated: it is left to the server."""
+
+
 @asynccontextmanager
 async def asgi_sockets(stage: Stage) -> AsyncIterator[None]:
     """WebSocket in an ASGI application, which is told when to begin and to end."""
-    app = asgi_app(stage.server, settings=stage.settings(shared=True))
+    app = asgi_app(stage.server, settings=stage.settings(shared=True), principal=_nobody_yet)
     serving_it = partial(serve_socket, app=app, cancelling=stage.cancelling)
 
     async def serving() -> None:
@@ -135,6 +141,16 @@ async def process(stage: Stage) -> AsyncIterator[None]:
             yield
 
 
+@fallible
+def _stdio_begins(link: StdioServerLink) -> None:
+    """As ``on_stdio_begin`` of ``serve``."""
+
+
+@fallible
+def _stdio_ends() -> None:
+    """As ``on_stdio_end`` of ``serve``."""
+
+
 async def _hold(stage: Stage, link: socket.socket) -> None:
     """Serve on the streams of the process at the other end; it exits when that is over."""
     with link:
@@ -143,13 +159,21 @@ async def _hold(stage: Stage, link: socket.socket) -> None:
 
         def make_link(peer: Peer, app: App) -> Connection:
             settings = StdioSettings(pump=stage.pump(), redirect=False, signals=False)
-            return StdioServerLink(peer, app, settings=settings, stdin=stdin, stdout=stdout)
+            return StdioServerLink(
+                peer,
+                app,
+                settings=settings,
+                stdin=stdin,
+                stdout=stdout,
+                on_begin=_stdio_begins,
+                on_end=_stdio_ends,
+            )
 
         try:
             with (
-                suppress(OSError, LinkError),
+                suppress(OSError, LinkError, Failed),
                 ungrouped(),
-            ):  # the streams cannot be used: it is over
+            ):  # the streams cannot be used, or who is told of that fails: it is over
                 await serve_connection(
                     stage.server, make_link, Handshake(), settings=stage.runtime()
                 )

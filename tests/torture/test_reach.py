@@ -1,11 +1,15 @@
 """What the stories come to: every place that waits, every function that users give."""
 
+from collections import Counter
+
 import pytest
 
+from tests.torture import surface
 from tests.torture.cells import cells
 from tests.torture.reach import Place, compiled_places, places
 from tests.torture.rows import ROWS
 from tests.torture.run import collect_points, rack
+from tests.torture.surface import functions_of_users
 from tests.torture.unreached import WHY
 from tests.torture.users import SETTINGS, all_fields, registrations
 
@@ -17,8 +21,17 @@ def _named(place: Place) -> str:
     return f"{place.file} {place.function}"
 
 
-def test_who_is_excused_is_there() -> None:
-    assert WHY.keys() <= {_named(each) for each in places()}
+def test_everything_that_takes_a_function_is_a_point_or_excused() -> None:
+    assert functions_of_users() == surface.POINTS.keys() | surface.NO_POINTS.keys()
+    assert not surface.POINTS.keys() & surface.NO_POINTS.keys()
+
+
+def test_who_is_excused_waits_where_it_did() -> None:
+    """A wait that is new in a function with an excuse is not excused unseen."""
+    waits = Counter(_named(each) for each in places())
+    assert {name: excuse.waits for name, excuse in WHY.items()} == {
+        name: waits[name] for name in WHY
+    }
 
 
 @pytest.mark.long
@@ -37,6 +50,7 @@ def test_everything_is_reached_but_what_is_excused() -> None:
     settings = {name for kind, under in SETTINGS.items() for name in all_fields(kind, under)}
     never = {name for name in settings - NOT_OF_A_CLIENT if not _any(users, name, ".")}
     never |= {name for name in registrations() if not _any(users, name, " ")}
+    never |= {*surface.POINTS.values(), surface.MAKES_LINKS} - users
     assert not never, "no story calls what users give here"
 
 

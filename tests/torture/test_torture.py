@@ -93,6 +93,15 @@ FOUND = {
     "a listener that cannot say where it is": (
         *("tcp 2026-07-28 trio", "call", "getsockname", "error"),
     ),
+    "it cannot be told whom middleware has let in, over HTTP": (
+        *("asgi 2026-07-28 asyncio", "user", "_nobody_yet", "before"),
+    ),
+    "it cannot be told whom middleware has let in, over WebSocket": (
+        *("asgi-ws 2026-07-28 trio", "user", "_nobody_yet", "after"),
+    ),
+    "a link of somebody else's that cannot be made": (
+        *("custom 2025-11-25 trio", "user", "custom.make_link", "before"),
+    ),
     "a WebSocket that is accepted while the application ends": (
         *("asgi-ws 2026-07-28 asyncio", "wait", "_converse", "server"),
     ),

@@ -89,6 +89,16 @@ def all_fields(kind: type[Struct], under: str = "") -> Iterator[str]:
                 yield from all_fields(hint, f"{under}{name}.")
 
 
+def kinds(kind: type[Struct]) -> Iterator[type[Struct]]:
+    """A configuration, and those in it that users give functions in."""
+    yield kind
+    hints = get_type_hints(kind, localns=_LATER)
+    for name, what in fields_of_users(kind).items():
+        for hint in _parts(hints[name]) if what == "settings" else ():
+            if isinstance(hint, type) and issubclass(hint, Struct):
+                yield from kinds(hint)
+
+
 def fallible_settings(settings: S, under: str = "") -> S:
     """The same, with every function in it made to fail."""
     instead: dict[str, Any] = {}

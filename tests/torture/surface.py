@@ -1,0 +1,155 @@
+"""Where users give functions: every parameter of what the documentation shows that takes one.
+
+Settings and what servers register are in :mod:`tests.torture.users`; here is the rest, found by the
+types of parameters: functions, and methods of classes, that a page of the documentation imports.
+"""
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from msgspec import Struct
+
+from mcpcore.service.registry import Registry
+from tests.torture.calls import modules
+from tests.torture.users import SETTINGS, kinds
+from transports.client import Client
+from transports.targets import HttpTarget, parse_target
+from transports.workers import Supervisor
+
+_ROOT = Path(__file__).parents[2]
+_IMPORT = re.compile(
+    r"^from ((?:transports|mcpcore\.service)[\w.]*) import (\([^)]*\)|.*)$", re.MULTILINE
+)
+_BESIDE = (Client, HttpTarget, Supervisor, parse_target)
+"""What is met with without being imported, or used by the command line."""
+
+
+def shown() -> list[Any]:
+    """What pages import, and what is met with beside it."""
+    found: list[Any] = [*_BESIDE]
+    for page in (_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))):
+        for module, names in _IMPORT.findall(page.read_text()):
+            for name in re.findall(r"\w+", names.partition("#")[0]):
+                each = getattr(importlib.import_module(module), name)
+                if callable(each) and inspect.getmodule(each) is not None and each not in found:
+                    found.append(each)
+    return found
+
+
+@cache
+def _aliases() -> frozenset[str]:
+    """The names of types of functions, as modules give them."""
+    return frozenset(
+        name
+        for module in modules().values()
+        for name, value in vars(module).items()
+        if _is_protocol(value)
+        or (get_origin(value) is not None and takes_function(value, frozenset({"Callable"})))
+    )
+
+
+def _is_protocol(hint: Any) -> bool:
+    return isinstance(hint, type) and getattr(hint, "_is_protocol", False)
+
+
+def takes_function(hint: Any, names: frozenset[str] | None = None) -> bool:
+    """Whether it is a type of functions, or of objects with methods, or has one in it."""
+    if _is_protocol(hint):
+        return True
+    if isinstance(hint, str) or hasattr(hint, "__forward_arg__"):
+        text = hint if isinstance(hint, str) else hint.__forward_arg__
+        names = _aliases() | {"Callable"} if names is None else names
+        return not names.isdisjoint(re.findall(r"\w+", text))
+    origin = get_origin(hint)
+    if isinstance(origin, type) and issubclass(origin, Callable):  # type: ignore[arg-type]
+        return True
+    return any(takes_function(each, names) for each in get_args(hint))
+
+
+def functions_of_users() -> set[str]:
+    """Each parameter that takes a function, as in ``connect.middleware``."""
+    return {name for each in shown() for name in _parameters(each)}
+
+
+def _parameters(each: Any) -> Iterator[str]:
+    if inspect.isfunction(each):
+        yield from _of(each, each.__name__)
+    elif isinstance(each, type) and issubclass(each, Struct):
+        if each.__name__ in settings():
+            return
+        hints = {name: hint for kind in each.__mro__ for name, hint in _annotations(kind).items()}
+        named = (name for name in each.__struct_fields__ if takes_function(hints.get(name)))
+        yield from (f"{each.__name__}.{name}" for name in named)
+    elif isinstance(each, type) and each.__module__.startswith(("transports", "mcpcore")):
+        yield from _of(inspect.getattr_static(each, "__init__"), each.__name__)
+        for name, method in inspect.getmembers(each, inspect.isfunction):
+            if not name.startswith("_") and not hasattr(Registry, name):
+                yield from _of(method, f"{each.__name__}.{name}")
+
+
+def _annotations(kind: type) -> dict[str, Any]:
+    return dict(vars(kind).get("__annotations__", {}))
+
+
+def _of(function: Callable[..., Any], name: str) -> Iterator[str]:
+    for each in inspect.signature(function).parameters.values():
+        if takes_function(each.annotation):
+            yield f"{name}.{each.name}"
+
+
+def settings() -> set[str]:
+    """The names of the settings that are found by themselves, with those inside of them."""
+    return {each.__name__ for kind in SETTINGS for each in kinds(kind)}
+
+
+POINTS = {
+    "Client.call_tool.progress": "_progressed",
+    "Client.read_resource.progress": "_progressed",
+    "Context.gather_inputs.progress": "_reported",
+    "Context.remember.factory": "_made",
+    "HttpTarget.headers": "headers",
+    "Supervisor.report": "Supervisor.report",
+    "Supervisor.run.ready": "Supervisor.ready",
+    "WebSocketTarget.headers": "headers",
+    "asgi_app.principal": "_nobody_yet",
+    "connect.middleware": "_stamped",
+    "serve.custom": "serve.custom",
+    "serve.on_listening": "serve.on_listening",
+    "serve.on_ready": "serve.on_ready",
+    "serve.on_stdio_begin": "_stdio_begins",
+    "serve.on_stdio_end": "_stdio_ends",
+}
+"""What is given there, and the points that it is."""
+MAKES_LINKS = "custom.make_link"
+"""What a binding of somebody else's gives to who serves it, and what its links do."""
+
+_OURS = "what is given there is ours"
+_SAME = "it is kept and called as that which is a point"
+_CLIENT = "an HTTP client of the user's: it fails by the calls that it makes"
+_TESTED = "tests of features; it is called while a server or a store is made, or only reads a clock"
+_PROGRAM = "in a program of its own it is called as with `serve`"
+
+NO_POINTS: dict[str, str] = {
+    **dict.fromkeys(
+        ("CallbackContext.report", "Connection.app", "CustomTarget.make_link.app"), _OURS
+    ),
+    **dict.fromkeys(
+        (
+            *("Client.get_prompt.progress", "Client.request.progress", "OutgoingRequest.progress"),
+            *("Context.ask.progress", "Context.elicit.progress", "Context.elicit_url.progress"),
+            *("Context.list_roots.progress", "Context.sample.progress"),
+            *("NotificationContext.ask.progress", "connect.headers", "parse_target.headers"),
+            "HttpEndpoint.serve_connection.make_link",
+        ),
+        _SAME,
+    ),
+    "connect.http_client": _CLIENT,
+    **dict.fromkeys(("MemoryStore.clock", "Server.validator"), _TESTED),
+    **dict.fromkeys(("run.custom", "run.on_listening", "run.on_ready", "run.until"), _PROGRAM),
+}
+"""What is no point, and why."""
