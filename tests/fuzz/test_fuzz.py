@@ -25,6 +25,7 @@ from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.settings import HttpSettings
 from tests.engine.bench import server_config
 from tests.fuzz import site
+from tests.fuzz.__main__ import command_line
 from tests.fuzz.campaign import Budget, best_engine, run, table
 from tests.fuzz.choices import Choices
 from tests.fuzz.conversation import Conversation
@@ -60,8 +61,8 @@ STREAMS = {"http_streams": 4_000, "websocket": 3_600, "websocket_client": 2_400}
 PARTS = 4
 """Seeds among which those are shared."""
 SLOW = {*CONVERSATIONS, *STREAMS, "stored_server", "http_client"}
-MINUTE = {"plain": 6_000, "guided": 1_000}
-"""Inputs of each target that take about a minute in all; a tenth of those that are slow."""
+MINUTE = {"plain": (6_000, 600), "guided": (1_000, 400)}
+"""Inputs of each target, and of each that is slow, that take about a minute in all."""
 
 SOME = settings(
     max_examples=max(10, settings().max_examples // 10),
@@ -166,7 +167,7 @@ def test_a_minute_of_all(
         without_atheris()
     tallies = []
     for name in names():
-        executions = MINUTE[engine] // (10 if name in SLOW else 1)
+        executions = MINUTE[engine][name in SLOW]
         tallies += run([name], Budget(1, executions=executions), engine=engine, folder=tmp_path)
     record_property("figures", table(tallies))
     assert [(tally.target, tally.faults) for tally in tallies] == [(name, []) for name in names()]
@@ -382,3 +383,13 @@ def test_the_command_replays_an_input(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.fuzz", "--replay", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "nothing is wrong\n")
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "ten"])
+def test_a_time_in_which_nothing_is_done_or_that_has_no_end_is_refused(
+    seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command_line().parse_args([f"--seconds={seconds}"])
+    assert f"{seconds!r} is no number of seconds above 0" in capsys.readouterr().err
+    assert command_line().parse_args(["--seconds=0.5"]).seconds == 0.5
