@@ -1,7 +1,9 @@
 """Bugs that are put into the core are found by the simulation, and each replay shows its own."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,23 +11,30 @@ from tests.simulation.mutations import MUTATIONS
 
 _SHORT = 8
 """Faults and pieces of work that a replay has at most."""
+_PAGE = Path(__file__).parents[2] / "docs" / "simulation.md"
+_REPLAY = re.compile(r"`(--seed [^`]*?)(?: --mutation \"([^\"]*)\")?`")
+_FOUND = _REPLAY.findall(" ".join(_PAGE.read_text(encoding="utf-8").split()))
 _AT_ONCE = {"repeats all", "subscribed for ever"}
 """Found so soon that it is looked for each time."""
+
+
+def _simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.simulation", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in _AT_ONCE else pytest.mark.long) for name in MUTATIONS],
+    [
+        pytest.param(name, marks=() if name in _AT_ONCE else pytest.mark.long)
+        for name in MUTATIONS
+        if MUTATIONS[name].within
+    ],
 )
 def test_a_bug_is_found_and_its_replay_shows_it(name: str) -> None:
     mutation = MUTATIONS[name]
-
-    def simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "tests.simulation", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    found = simulation(
+    found = _simulation(
         *("--mutation", name, "--scenario", mutation.scenario, "--only", mutation.only),
         *("--schedules", str(mutation.within), "--failures", "1"),
     )
@@ -33,8 +42,24 @@ def test_a_bug_is_found_and_its_replay_shows_it(name: str) -> None:
     breach, command = found.stdout.split("\n\n")[1].strip().split("\n")[-2:]
     replay = command.split()[3:]
     assert command.count("@") + command.partition("--works ")[2].count(":") <= _SHORT
-    again = simulation(*replay, "--mutation", name)
+    again = _simulation(*replay, "--mutation", name)
     assert again.returncode == 1
     assert again.stdout.splitlines()[-1].startswith(f"broken: {breach[:40]}")
-    sound = simulation(*replay)
+    sound = _simulation(*replay)
     assert sound.returncode == 0, sound.stdout[-500:]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("replay", "mutation"), _FOUND, ids=lambda each: each[:24])
+def test_replays_of_the_page_show_what_they_are_for(replay: str, mutation: str) -> None:
+    sound = _simulation(*replay.split())
+    assert sound.returncode == 0, sound.stdout[-500:]
+    if mutation:
+        assert _simulation(*replay.split(), "--mutation", mutation).returncode == 1
+
+
+def test_the_page_has_replays() -> None:
+    assert len(_FOUND) >= 13
+    shown = {mutation for _, mutation in _FOUND} - {""}
+    seldom = {name for name, mutation in MUTATIONS.items() if not mutation.within}
+    assert seldom <= shown <= set(MUTATIONS)

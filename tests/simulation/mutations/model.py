@@ -16,7 +16,7 @@ class Mutation(Struct, frozen=True):
     only: str = ""
     """Kinds of faults among which it shows soon; "": among all."""
     within: int = 600
-    """So many schedules are enough to find it."""
+    """So many schedules are enough to find it; 0: it shows too seldom, but in its replay."""
 
 
 def wrapped(owner: type[Any], name: str, make: Callable[[Any], Any]) -> None:

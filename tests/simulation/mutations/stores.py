@@ -4,7 +4,9 @@ from typing import Any
 
 from msgspec import structs
 
+from mcpcore.http.forwarding import Letters
 from mcpcore.http.shares import Share
+from mcpcore.http.views import View
 from mcpcore.http.writers import Writer
 from tests.simulation.mutations.model import Mutation, wrapped
 from transports.stores.memory_limits import MemoryLimits
@@ -149,6 +151,41 @@ def _share_forgotten() -> None:
     wrapped(Share, "_answered", make)
 
 
+def _unconfirmed_news() -> None:
+    """What is on its way to the store is not told to a session that is being loaded from it."""
+
+    def mutant(self: Any) -> list[Any]:
+        return []
+
+    Letters.announced = mutant  # type: ignore[method-assign]
+
+
+def _changed_back() -> None:
+    """What a client has changed back while the store was slow is taken for an older state."""
+
+    def make(update: Any) -> Any:
+        def mutant(self: Any, record: Any) -> None:
+            said, written = self._said, self._written
+            if self.base is not None:
+                new = self.peer.uris ^ set(self.base.subscriptions)
+                self._said, self._written = said & new, written & new
+            update(self, record)
+            self._said, self._written = said, written
+
+        return mutant
+
+    wrapped(View, "update", make)
+
+
+def _refused_later() -> None:
+    """A change that was refused, as the store failed, is written down with the next one."""
+
+    def mutant(self: Any) -> None:
+        return None
+
+    View._take_back = mutant  # type: ignore[method-assign]
+
+
 MUTATIONS = [
     Mutation("owner stays", "store", _owner_stays),
     Mutation("queue unbounded", "store", _queue_unbounded),
@@ -166,4 +203,7 @@ MUTATIONS = [
         only="store_cut,store_fail,crash_client",
         within=2000,
     ),
+    Mutation("unconfirmed news", "store", _unconfirmed_news, within=0),
+    Mutation("changed back", "store", _changed_back, within=0),
+    Mutation("refused later", "store", _refused_later, within=0),
 ]
