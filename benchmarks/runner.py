@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from pathlib import Path
 
 import msgspec
@@ -31,8 +33,8 @@ GRACE = 5.0
 """Seconds in which a run that is interrupted may end by itself."""
 QUICK = 0.4
 """Seconds of steady state where it should be quick."""
-
-
+TRIES = 2
+"""A variant that has failed so often is left out of the rounds that follow."""
 PACKAGES = tuple(ROOT / name for name in ("mcpcore", "transports", "benchmarks"))
 """Where the modules are that our programs, and the raw ones, are made of."""
 
@@ -108,11 +110,13 @@ def run_row(
     quick: bool,
     only: Sequence[str] = (),
     told: Callable[[int, str], object],
+    kept: Callable[[RowResult], object] = lambda result: None,
 ) -> RowResult:
     """Measure a row: every variant in turn, as often as there are rounds.
 
-    ``only``: these variants and no others; ``told`` gets the round and the variant that follows.
-    A variant that fails twice is left out, and says why.
+    ``only``: these variants and no others; ``told`` gets the round and the variant that follows,
+    ``kept`` after each round what there is then.  A variant that fails twice is left out of the rounds
+    that follow, and says why.
     """
     result = RowResult(row.title, row.unit, {})
     chosen = {}
@@ -123,22 +127,25 @@ def run_row(
         measured.missing = variant.needs()
         if measured.missing is None:
             chosen[name] = variant
-    failures: dict[str, int] = {}
+    failures: Counter[str] = Counter()
     for number in range(1, rounds + 1):
         for name, variant in chosen.items():
             measured = result.variants[name]
-            if failures.get(name, 0) > 1:
+            if failures[name] >= TRIES:
                 continue
             told(number, variant.title)
             job = variant.job()
             if quick and job.seconds > QUICK:
-                job = msgspec.structs.replace(job, seconds=QUICK)
+                job = msgspec.structs.replace(job, seconds=QUICK, warm_units=0)
             try:
-                measured.samples.append(run_job(job))
+                sample = run_job(job)
             except RunFailed as problem:
-                failures[name] = failures.get(name, 0) + 1
+                failures[name] += 1
                 measured.missing = f"failed: {problem}"
-    result.verdicts = judge(row, result)
+            else:
+                measured.samples.append(msgspec.structs.replace(sample, round=number))
+        result.verdicts = judge(row, result)
+        kept(deepcopy(result))
     return result
 
 

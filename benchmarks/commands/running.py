@@ -10,14 +10,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.commands.closing import interrupted, printing, save, status, write
 from benchmarks.commands.outputs import Outputs
-from benchmarks.commands.rounds import measure_row
 from benchmarks.method.machine import OtherWork, described, machine
 from benchmarks.method.samples import RowResult, Run
 from benchmarks.profiling import PROFILED, profile, profiles
 from benchmarks.report.docs import PAGE, PLOTS, unfit
 from benchmarks.report.tables import meanwhile, show_load, show_profile, show_row
 from benchmarks.rows import Row
-from benchmarks.runner import RunFailed, compile_modules, measure_load
+from benchmarks.runner import RunFailed, compile_modules, measure_load, run_row
 from benchmarks.subjects import FASTMCP, NODE_MODULES, ROOT, SDK, node
 from benchmarks.table import ROWS
 from transports.commands.output import Exit, Failure
@@ -139,9 +138,7 @@ def _measure(console: Console, run: Run, rows: Chosen, choice: Choice) -> None:
                 run.rows[name] = result
                 run.others = work.share()
 
-            found = measure_row(
-                row, choice.rounds, quick=choice.quick, only=only, told=told, kept=kept
-            )
+            found = run_row(row, choice.rounds, quick=choice.quick, only=only, told=told, kept=kept)
             show_row(console, name, found)
             save(run, choice.outputs)
         for name in () if choice.only else PROFILED:

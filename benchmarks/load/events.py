@@ -83,4 +83,4 @@ def measure(job: Events) -> Sample:
                 telling.wait()
 
             loop = one_by_one(call)
-            return steady(process, loop, warm=job.warm, seconds=job.seconds, units=job.count)
+            return steady(process, loop, job, units=job.count)

@@ -119,7 +119,7 @@ def measure(job: HttpCalls) -> Sample:
 
             # Every request that there is has been sent twice then, also where others are at work.
             kinds = len(made) * (1 + len(job.more)) * (len(sessions) if job.in_turn else 1)
-            sample = steady(process, loop, warm=job.warm, seconds=job.seconds, least=2 * kinds)
+            sample = steady(process, loop, job, least=2 * kinds)
             if job.wall:
                 sample.facts["cpu"] = sample.value
                 sample.value = 1e6 / sample.facts["rate"]

@@ -35,6 +35,8 @@ class Job(Struct, frozen=True, kw_only=True, tag_field="job"):
     """Of steady state."""
     warm: float = 0.3
     """Before that, after the handshake."""
+    warm_units: int = 0
+    """... and until the server has done so many units, for at most ten seconds."""
 
 
 class HttpCalls(Job, frozen=True, kw_only=True, tag="http"):

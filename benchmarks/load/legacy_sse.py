@@ -108,7 +108,7 @@ def measure(job: SseCalls) -> Sample:
             def loop(until: float, latencies: "array[int] | None") -> int:
                 return together(made, until, latencies)
 
-            return steady(process, loop, warm=job.warm, seconds=job.seconds)
+            return steady(process, loop, job)
         finally:
             for each in made:
                 each.close()

@@ -133,7 +133,7 @@ def measure(job: LineCalls) -> Sample:
             return windowed(lines, ring, verifier, job.window, until, latencies)
 
         loop = one_by_one(call) if job.window == 1 else several
-        return steady(process, loop, warm=job.warm, seconds=job.seconds)
+        return steady(process, loop, job)
 
 
 def windowed(

@@ -31,4 +31,4 @@ def measure(job: Setup) -> Sample:
                 connection.sendall(data)
                 verifier.check(id, replies.wait())
 
-        return steady(process, one_by_one(call), warm=job.warm, seconds=job.seconds)
+        return steady(process, one_by_one(call), job)

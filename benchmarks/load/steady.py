@@ -7,9 +7,13 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from benchmarks.load.jobs import Job
 from benchmarks.load.server import cpu
 from benchmarks.method.histogram import Histogram
 from benchmarks.method.samples import Sample
+
+LONGEST = 10.0
+"""Seconds that a warm-up by count takes at most."""
 
 
 class Loop(Protocol):
@@ -22,17 +26,18 @@ class Loop(Protocol):
         """
 
 
-def steady(
-    process: int, loop: Loop, *, warm: float, seconds: float, units: int = 1, least: int = 0
-) -> Sample:
+def steady(process: int, loop: Loop, job: Job, *, units: int = 1, least: int = 0) -> Sample:
     """Warm up, measure, and return the server's CPU in microseconds a unit.
 
     ``units``: so many are in one request; ``least``: so many replies belong to the warm-up, however
     long they take.
     """
-    warmed = loop(time.perf_counter() + warm, None)
-    while warmed < least:
-        warmed += loop(time.perf_counter() + warm, None)
+    seconds, began = job.seconds, time.perf_counter()
+    warmed = loop(began + job.warm, None)
+    while warmed < least or (
+        warmed * units < job.warm_units and time.perf_counter() < began + LONGEST
+    ):
+        warmed += loop(time.perf_counter() + job.warm, None)
     latencies = array("q")
     own, theirs, began = time.process_time(), cpu(process), time.perf_counter()
     count = loop(began + seconds, latencies)

@@ -106,7 +106,7 @@ def measure(job: WebSocketCalls) -> Sample:
             def loop(until: float, latencies: "array[int] | None") -> int:
                 return together(made, until, latencies)
 
-            return steady(process, loop, warm=job.warm, seconds=job.seconds)
+            return steady(process, loop, job)
         finally:
             for each in made:
                 each.connection.close()

@@ -331,8 +331,16 @@ def test_cpu_is_that_of_the_process_and_rises() -> None:
     assert cpu(os.getpid()) > before
 
 
-@pytest.mark.parametrize(("least", "calls"), [(0, 1), (3, 1), (4, 2), (10, 4)])
-def test_a_warm_up_lasts_until_enough_was_answered(least: int, calls: int) -> None:
+@pytest.mark.parametrize(
+    ("least", "warm_units", "units", "calls"),
+    [
+        *((least, 0, 1, calls) for least, calls in ((0, 1), (3, 1), (4, 2), (10, 4))),
+        *((0, warm, units, calls) for warm, units, calls in ((3, 1, 1), (7, 1, 3), (7, 3, 1))),
+    ],
+)
+def test_a_warm_up_lasts_until_enough_was_answered(
+    least: int, warm_units: int, units: int, calls: int
+) -> None:
     """However slow the machine is: what is sent for the first time is no steady state."""
     measured: list[bool] = []
 
@@ -340,6 +348,7 @@ def test_a_warm_up_lasts_until_enough_was_answered(least: int, calls: int) -> No
         measured.append(latencies is not None)
         return 3
 
-    sample = steady(os.getpid(), loop, warm=0.0, seconds=0.0, least=least)
+    job = HttpCalls(server=Command(()), warm=0.0, seconds=0.0, warm_units=warm_units)
+    sample = steady(os.getpid(), loop, job, units=units, least=least)
     assert measured == [False] * calls + [True]
-    assert sample.facts["count"] == 3.0
+    assert sample.facts["count"] == 3.0 * units

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.commands.rounds import measure_row
 from benchmarks.commands.running import attempted
 from benchmarks.load.jobs import AnyJob, Command, SelfMeasured
 from benchmarks.method.samples import RowResult
 from benchmarks.rows import Bound, Row, Variant
-from benchmarks.runner import RunFailed
+from benchmarks.runner import RunFailed, run_row
 from tests.benchmarks.runs import run
 
 COUNTING = """
@@ -55,7 +54,7 @@ def test_samples_know_their_round_and_what_fails_is_said(row: Row) -> None:
     def keep(result: RowResult) -> None:
         kept.append({name: len(each.samples) for name, each in result.variants.items()})
 
-    found = measure_row(
+    found = run_row(
         row, 4, quick=False, told=lambda number, title: told.append((number, title)), kept=keep
     )
     rounds = {
@@ -88,9 +87,7 @@ def test_samples_know_their_round_and_what_fails_is_said(row: Row) -> None:
 
 
 def test_only_what_is_wanted_is_measured(row: Row) -> None:
-    found = measure_row(
-        row, 1, quick=True, only=("ours",), told=lambda *_: None, kept=lambda _: None
-    )
+    found = run_row(row, 1, quick=True, only=("ours",), told=lambda *_: None, kept=lambda _: None)
     assert list(found.variants) == ["ours"]
 
 
@@ -105,7 +102,7 @@ def test_what_a_row_has_when_it_is_interrupted_is_kept(row: Row) -> None:
         made.rows["row"] = result
 
     with pytest.raises(KeyboardInterrupt):
-        measure_row(row, 5, quick=False, told=told, kept=kept)
+        run_row(row, 5, quick=False, told=told, kept=kept)
     assert [each.round for each in made.rows["row"].variants["ours"].samples] == [1, 2]
 
 
