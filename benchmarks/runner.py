@@ -115,7 +115,7 @@ def run_row(
     """Measure a row: every variant in turn, as often as there are rounds.
 
     ``only``: these variants and no others; ``told`` gets the round and the variant that follows,
-    ``kept`` after each round what there is then.  A variant that fails twice is left out of the rounds
+    ``kept`` after each round what there is then.  A variant that fails twice is left out of those
     that follow, and says why.
     """
     result = RowResult(row.title, row.unit, {})
