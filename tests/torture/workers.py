@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -37,6 +37,13 @@ class Workshop:
         self.ready = anyio.Event()
         self.urls: list[str] = []
         self.ended = anyio.Event()
+
+    async def until(self, there: Callable[[], bool]) -> None:
+        """Wait for something that nobody tells, or for the end."""
+        while not there():
+            if self.ended.is_set():
+                raise Refused
+            await anyio.sleep(0.005)
 
     def listen(self, urls: list[str]) -> None:
         self.urls = urls
@@ -86,16 +93,14 @@ async def _start_again(workshop: Workshop) -> str:
     with suppress(ProcessLookupError):
         for pid in list(before.values())[:1]:
             os.kill(pid, signal.SIGKILL)
-    while there == before or len(there) < WANTED:  # nobody tells
-        if workshop.ended.is_set():
-            raise Refused
-        await anyio.sleep(0.005)
+    await workshop.until(lambda: there != before and len(there) == WANTED)
     return "again"
 
 
 async def _are_there(workshop: Workshop) -> str:
     await workshop.ready.wait()
-    return right(str(len(workshop.supervisor.pids) == WANTED), "True")
+    await workshop.until(lambda: len(workshop.supervisor.pids) == WANTED)
+    return "True"
 
 
 WORKERS = Act(
@@ -103,7 +108,7 @@ WORKERS = Act(
     calls=(_listen, _start_again),
     last=_are_there,
     right={"_listen": "http://worker/", "_start_again": "again", "_are_there": "True"},
-    ends=(Refused, WorkersFailed),
+    ends=(Refused, WorkersFailed, TimeoutError),
     hears=frozenset({"_listen", "_start_again"}),
     serves=False,
 )
