@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from tests.mutation.campaign import PACKAGES, TESTS, Outcome, Scope, draw, find, measured, run
-from tests.mutation.judged import FILE, judged, reasons
+from tests.mutation.judged import FILE, SURVIVORS, judged, reasons
 from tests.mutation.mutants import Key
 from tests.mutation.reach import Reach, known
 from tests.mutation.report import failures, line, save, shown, survived, table
@@ -28,6 +28,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--packages", nargs="+", default=PACKAGES, help="folders to mutate")
     parser.add_argument("--tests", nargs="+", default=TESTS, help="folders of tests")
     parser.add_argument("--judged", type=Path, default=FILE, help="list of those that may survive")
+    parser.add_argument(
+        "--survivors", type=Path, default=SURVIVORS, help="list of those that were killed since"
+    )
     parser.add_argument("--again", type=_saved, metavar="REPORT", help="try its survivors again")
     parser.add_argument("--report", type=Path, default=FOLDER / "report.json")
     options = parser.parse_args()
@@ -71,7 +74,7 @@ def main() -> int:
     not in the judged list; 130 after an interrupt, which ends the campaign early.
     """
     options = _options()
-    accepted = reasons(judged(options.judged))
+    accepted = reasons(judged(options.judged) + judged(options.survivors))
     scope = Scope(options.packages, options.tests, options.budget)
     possible, chosen = draw(scope, options.count, options.seed, options.only)
     if options.again is not None:

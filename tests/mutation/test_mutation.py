@@ -13,9 +13,9 @@ from msgspec import json
 
 from tests.mutation.campaign import Outcome
 from tests.mutation.children import Verdict
-from tests.mutation.judged import judged, stale
+from tests.mutation.judged import SURVIVORS, judged, reasons, stale
 from tests.mutation.mutants import MODULE, Mutant, mutants, population, sample
-from tests.mutation.report import failures
+from tests.mutation.report import failures, shown
 
 ROOT = Path(__file__).parents[2]
 TOY = '''"""Doc."""
@@ -228,11 +228,26 @@ def test_each_mutant_is_another_program(path: str) -> None:
 
 @pytest.mark.long
 def test_judged_mutants_are_still_possible() -> None:
-    entries = judged()
+    entries = judged() + judged(SURVIVORS)
     assert len({entry.key for entry in entries}) == len(entries)
     assert all(entry.reason for entry in entries)
     possible = [mutant for path in {entry.path for entry in entries} for mutant in mutants(path)]
     assert stale(entries, possible) == []
+
+
+def test_a_survivor_that_was_killed_since_is_told_with_the_test_that_does_it() -> None:
+    entries = judged(SURVIVORS)
+    known = reasons(entries)
+    paths = {entry.path for entry in entries}
+    living = [each for path in paths for each in mutants(path) if each.key() in known]
+    outcomes = [Outcome(mutant, 1, Verdict("survived", 1)) for mutant in living]
+    assert len(outcomes) == len(entries)
+    assert failures(outcomes, known, sampled=False) == []
+    assert len(failures(outcomes, {}, sampled=False)) == 1
+    for outcome in outcomes:
+        file, _, name = known[outcome.mutant.key()].removeprefix("Killed since by ").partition("::")
+        assert f"def {name.rstrip('.')}(" in (ROOT / file).read_text()
+        assert shown(outcome, known).endswith(f"judged: {known[outcome.mutant.key()]}")
 
 
 def test_a_judged_mutant_is_stale_once_its_code_has_changed(
