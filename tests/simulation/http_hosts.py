@@ -214,7 +214,8 @@ class HttpClientHost(Host):
         wire = trip.wire
         self.returns.asks(wire, plan.exchange)
         if wire.session is not None:
-            self.session = wire.session
+            if not wire.listens:  # a stream may still be asked for in a session that is lost
+                self.session = wire.session
             if wire.request is not None:
                 self._asked[wire.request] = wire.session
         self.world.note(self.name, f"exchange {plan.exchange} is {trip.route} at {server.name}")
