@@ -55,6 +55,11 @@ FOUND = [
         read_faults("crash_server@0.101:1:0:10"),
         read_works("0:6,0:1,0:7,0:8,0:10"),
     ),
+    # ... a session that is lost is still asked for a stream, a worker that learns of a session
+    # tells what its client may have missed, and an event may stay that came in part.
+    Schedule(2001657, "http", read_faults("crash_server@19.816:7:0:0.1"), read_works("2:2,2:3")),
+    Schedule(315, "store", (), read_works("1:5,1:6,2:1,2:7,2:5,2:8")),
+    Schedule(600167, "sse", read_faults("narrow@0.084:3:16:2,crash_server@0.134:7:0:0.1"), ()),
     # What it has found in the core, each with the schedule that did.
     Schedule(175, "http", read_faults("delay@0.017:6:3:25")),
     Schedule(321, "http", read_faults("crash_server@16.76:6:0:2")),
