@@ -58,6 +58,8 @@ class Common:
         """By client and server: the news for all that was heard."""
         self._told: dict[tuple[Any, int], set[int]] = {}
         """By session and server: the news for all that has left for it."""
+        self.outlived: set[Any] = set()
+        """Sessions that asked for what followed an event when that was not kept any more."""
         self.last_news: dict[int, int] = {}
         """By server: the news that was made when nothing went wrong any more."""
 
@@ -215,9 +217,12 @@ class Common:
                 demand(heard >= made, "a change is told", client, uri, heard, made)
 
     def all_told(self) -> None:
-        """Whom the last news for all has reached was sent all of it since its beginning."""
+        """Whom the last news for all has reached was sent all of it since its beginning.
+
+        But for what was on a stream when its client came back to that too late.
+        """
         for (session, server), pieces in self._told.items():
             last = self.last_news.get(server)
-            if last in pieces and not self._books.tight:
+            if last in pieces and not self._books.tight and session not in self.outlived:
                 whole = len(pieces) == last - min(pieces) + 1
                 demand(whole, "no news for all is lost", session, server, sorted(pieces))

@@ -60,6 +60,13 @@ FOUND = [
     Schedule(2001657, "http", read_faults("crash_server@19.816:7:0:0.1"), read_works("2:2,2:3")),
     Schedule(315, "store", (), read_works("1:5,1:6,2:1,2:7,2:5,2:8")),
     Schedule(600167, "sse", read_faults("narrow@0.084:3:16:2,crash_server@0.134:7:0:0.1"), ()),
+    # ... and what was on a stream to which a client comes back too late need not come.
+    Schedule(
+        3003123,
+        "store",
+        read_faults("deaf@8.792:2:0:40,jump@12.865:2:400:0,drop@14.452:3:0.1:30"),
+        read_works("0:9"),
+    ),
     # What it has found in the core, each with the schedule that did.
     Schedule(175, "http", read_faults("delay@0.017:6:3:25")),
     Schedule(321, "http", read_faults("crash_server@16.76:6:0:2")),

@@ -187,6 +187,8 @@ class Exchange:
         demand(head.status in _STATUSES, "a status that is expected", head.status)
         if head.status == 404:
             self._gone(now)
+        if head.status == 410:
+            self._books.common.outlived.add(self.session)
         if head.status == 202 and self._asked == "notifications/initialized":
             self._streams.confirmed.add(self.session)
         fields = {name.decode(): value.decode() for name, value in head.headers}
