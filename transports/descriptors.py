@@ -135,7 +135,7 @@ def open_reader(fd: int, size: int, take: Take | None = None) -> Reader:
         return LoopReader(fd, size, take)
     except NotImplementedError:
         return ThreadReader(fd, size)
-    except PermissionError:
+    except OSError:  # it is always ready, or the event loop can watch no more at present
         return WaitReader(fd, size)
 
 

@@ -101,10 +101,8 @@ class AsyncioServerLink(ListeningHost):
             return
         except OSError as error:
             # Out of descriptors, or the client was gone before it was accepted.
-            logger.warning("cannot accept a connection: %s", error)
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(bound)
-            loop.call_later(PAUSE, self._accept_again, bound)
+            asyncio.get_running_loop().remove_reader(bound)
+            self._accept_later(bound, error)
             return
         accepted.setblocking(False)
         if accepted.family != socket.AF_UNIX:
@@ -125,9 +123,16 @@ class AsyncioServerLink(ListeningHost):
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
 
+    def _accept_later(self, bound: socket.socket, error: OSError) -> None:
+        logger.warning("cannot accept a connection: %s", error)
+        asyncio.get_running_loop().call_later(PAUSE, self._accept_again, bound)
+
     def _accept_again(self, bound: socket.socket) -> None:
         if bound in self._accepting:
-            asyncio.get_running_loop().add_reader(bound, self._accept, bound)
+            try:
+                asyncio.get_running_loop().add_reader(bound, self._accept, bound)
+            except OSError as error:  # the event loop can watch no more
+                self._accept_later(bound, error)
 
     async def _join(self, accepted: socket.socket, connection: HttpProtocol) -> None:
         loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@ writes the descriptor itself (:mod:`transports.descriptors`), as nothing has bee
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
@@ -35,7 +35,7 @@ class PlainStream(ByteStream):
             try:
                 data = self._socket.recv(max_bytes)
             except BlockingIOError:
-                await anyio.wait_readable(self._socket)
+                await self._until(anyio.wait_readable)
             except OSError as error:
                 raise self._broken() from error
             else:
@@ -51,9 +51,15 @@ class PlainStream(ByteStream):
             try:
                 rest = rest[self._socket.send(rest) :]
             except BlockingIOError:
-                await anyio.wait_writable(self._socket)
+                await self._until(anyio.wait_writable)
             except OSError as error:
                 raise self._broken() from error
+
+    async def _until(self, ready: Callable[[socket.socket], Awaitable[None]]) -> None:
+        try:
+            await ready(self._socket)
+        except OSError as error:  # the event loop can watch no more
+            raise self._broken() from error
 
     def _broken(self) -> Exception:
         closed = self._socket.fileno() < 0

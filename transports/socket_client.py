@@ -120,7 +120,10 @@ class _UnixStream(ByteStream):
         self._socket = sock
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        await anyio.wait_readable(self._socket)
+        try:
+            await anyio.wait_readable(self._socket)
+        except OSError as error:  # the event loop can watch no more
+            raise anyio.BrokenResourceError from error
         return await self._stream.receive(max_bytes)
 
     async def send(self, item: bytes) -> None:

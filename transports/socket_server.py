@@ -143,12 +143,12 @@ class SocketServer:
 
     async def _accept_from(self, listener: socket.socket) -> None:
         while True:
-            await anyio.wait_readable(listener)
             try:
+                await anyio.wait_readable(listener)
                 sock, address = listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 continue
-            except OSError as error:  # out of descriptors, for instance
+            except OSError as error:  # out of descriptors, or of what the event loop can watch
                 logger.warning("cannot accept a connection: %s", error)
                 await anyio.sleep(_PAUSE)
                 continue

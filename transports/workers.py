@@ -26,6 +26,8 @@ LIFELINE = "MCPCORE_WORKER"
 _END = b"\n\n"
 _MOST = 64 * 1024
 """Bytes that a worker may say."""
+_AGAIN = 0.05
+"""Seconds between two looks where the event loop cannot wait for what it says."""
 
 
 class WorkersSettings(Struct, frozen=True, kw_only=True):
@@ -215,6 +217,9 @@ class Supervisor:
         while not said.endswith(_END):
             try:
                 await anyio.wait_readable(ours)
+            except OSError:  # the event loop can watch no more
+                await anyio.sleep(_AGAIN)
+            try:
                 part = ours.recv(_MOST)
             except BlockingIOError:
                 continue

@@ -18,6 +18,7 @@ import stat
 import subprocess
 import sys
 import types
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
@@ -25,6 +26,7 @@ from types import FrameType
 from typing import Any
 from unittest import mock
 
+import anyio
 import trio._socket
 
 import transports
@@ -72,10 +74,16 @@ OTHERS: dict[str, tuple[Any, Exception, tuple[str, ...]]] = {
     "fcntl.fcntl": (fcntl, OSError(errno.EMFILE, "EMFILE"), ("error",)),
     "signal.pidfd_send_signal": (signal, OSError(errno.EPERM, "EPERM"), ("error",)),
     "Path.read_text": (pathlib.Path, OSError(errno.EIO, "EIO"), ("error",)),
+    "anyio.wait_readable": (anyio, OSError(errno.ENOSPC, "ENOSPC"), ("error",)),
+    "anyio.wait_writable": (anyio, OSError(errno.ENOSPC, "ENOSPC"), ("error",)),
+    "loop.add_reader": (BaseSelectorEventLoop, OSError(errno.ENOSPC, "ENOSPC"), ("error",)),
     "Popen.__init__": (subprocess.Popen, OSError(errno.EAGAIN, "EAGAIN"), ("error",)),
 }
 """Everything else: where it is, what it fails with, and how."""
-_OWN = {"socket", "socketpair", "flock", "fcntl", "pidfd_send_signal", "read_text"}
+_OWN = {
+    *("socket", "socketpair", "flock", "fcntl", "pidfd_send_signal", "read_text"),
+    *("wait_readable", "wait_writable", "add_reader"),
+}
 """Of these only those of a driver's: event loops make some for themselves."""
 _CROWD, _FIRST = "process_tree", 3
 """What looks at every process of the machine: those that it looks at first are enough."""

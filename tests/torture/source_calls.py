@@ -71,11 +71,12 @@ def _does_something(module: str, name: str) -> bool:
 def watched_calls() -> set[str]:
     """Those that are points, by the same names."""
     others = {what.replace("Popen.__init__", "subprocess.Popen") for what in OTHERS}
+    methods = {what for what in others if what.startswith(("Path.", "anyio.", "loop."))}
     return {
         *(f"os.{name}" for name in OS),
         *(f".{name}" for name in SOCKET),
-        *(what for what in others if not what.startswith("Path.")),
-        *(f".{what.partition('.')[2]}" for what in others if what.startswith("Path.")),
+        *(others - methods),
+        *(f".{what.partition('.')[2]}" for what in methods),
         *("socket.socket", "sqlite3.connect", ".execute", ".cursor"),
     }
 
@@ -85,7 +86,6 @@ _OWN = "of what is ours it fails only where the descriptor or the process is non
 _WHOLE = "it is made of calls that are points"
 _START = "the command line, and what is looked at before a process is started: tests of their own"
 _LAST = "it ends this process, or makes it another one"
-_LOOP_FAILS = "an event loop that cannot watch one descriptor more: only for want of memory"
 
 NO_POINTS: dict[str, str] = {
     **dict.fromkeys(
@@ -124,6 +124,5 @@ NO_POINTS: dict[str, str] = {
         _START,
     ),
     **dict.fromkeys(("os._exit", "os.execve"), _LAST),
-    **dict.fromkeys((f".{name}" for name in sorted(_LOOP)), _LOOP_FAILS),
 }
 """What is no point, and why: by the same names."""

@@ -102,6 +102,12 @@ FOUND = {
     "a link of somebody else's that cannot be made": (
         *("custom 2025-11-25 trio", "user", "custom.make_link", "before"),
     ),
+    "a listener for which an event loop cannot wait": (
+        *("unix 2026-07-28 asyncio", "call", "wait_readable", "error"),
+    ),
+    "a connection that an event loop cannot watch": (
+        *("ws 2026-07-28 asyncio", "call", "add_reader", "error"),
+    ),
     "a WebSocket that is accepted while the application ends": (
         *("asgi-ws 2026-07-28 asyncio", "wait", "_converse", "server"),
     ),
