@@ -61,7 +61,7 @@ STREAMS = {"http_streams": 4_000, "websocket": 3_600, "websocket_client": 2_400}
 PARTS = 4
 """Seeds among which those are shared."""
 SLOW = {*CONVERSATIONS, *STREAMS, "stored_server", "http_client"}
-MINUTE = {"plain": (6_000, 600), "guided": (1_000, 400)}
+MINUTE = {"plain": (6_000, 600), "guided": (1_000, 200)}
 """Inputs of each target, and of each that is slow, that take about a minute in all."""
 
 SOME = settings(

@@ -120,15 +120,19 @@ class Question:
 class Accounts:
     """The books of one run."""
 
-    def __init__(self, world: World, *, tight: bool, twice: bool, late: bool, shared: bool) -> None:
+    def __init__(
+        self, world: World, *, tight: bool, twice: bool, late: bool, shared: bool, skewed: bool
+    ) -> None:
         """``tight``: limits are so low that news may be dropped; ``twice``: requests may arrive
         a second time; ``late``: a store lets workers wait, so that news for all may overtake;
-        ``shared``: several workers hear of what concerns a session one after the other."""
+        ``shared``: several workers hear of what concerns a session one after the other;
+        ``skewed``: the wall clock of one of them may be wrong."""
         self.world = world
         self.tight = tight
         self.twice = twice
         self.late = late
         self.shared = shared
+        self.skewed = skewed
         self.runs: dict[int, Run] = {}
         self.asks: dict[int, dict[int, Ask]] = {}
         """By client and number."""

@@ -36,8 +36,6 @@ class Common:
         self._told_of: dict[tuple[Any, ...], list[int]] = {}
         """By stream, what has changed and maker: the changes that have left, or were heard; the
         newest is the last."""
-        self._since: dict[tuple[int, str], int] = {}
-        """By client and resource: the changes that were made when it subscribed last."""
         self._heard: dict[tuple[int, str], int] = {}
         """By client and resource: the newest change that was heard of."""
         self._owed: dict[tuple[int, str], int] = {}
@@ -70,7 +68,6 @@ class Common:
         place = client, uri
         if ask.kind == "subscribe":
             self._subscribed.add(place)
-            self._since[place] = self.changes
         self._left.pop(place, None)
         asked = self._interest.setdefault(place, [])
         # What is under way at the same time arrives in any order.
@@ -168,10 +165,10 @@ class Common:
         made: int = meta[MADE]
         stream = meta.get(_SUBSCRIPTION)
         told = self._told_of.setdefault((rule, place, stream, what, self._makers[what, made]), [])
-        # A worker to which a session is new tells what it may have missed; of what was made before
-        # its client has subscribed nobody has told it yet.
-        early = self._books.shared and stream is None and made <= self._since.get((client, what), 0)
-        fits = not told or made > told[-1] or (early and made not in told)
+        # A worker to which a session is new tells what it may have missed, be it from before its
+        # client has subscribed; another may have told of newer ones meanwhile.
+        anew = self._books.shared and stream is None and made not in told
+        fits = not told or made > told[-1] or anew
         demand(fits, rule, what, told, made)
         if not told or made > told[-1]:
             told.append(made)
@@ -219,8 +216,11 @@ class Common:
     def all_told(self) -> None:
         """Whom the last news for all has reached was sent all of it since its beginning.
 
-        But for what was on a stream when its client came back to that too late.
+        But for what was on a stream when its client came back to that too late, be it by the
+        clock of one worker alone.
         """
+        if self._books.skewed:
+            return
         for (session, server), pieces in self._told.items():
             last = self.last_news.get(server)
             if last in pieces and not self._books.tight and session not in self.outlived:

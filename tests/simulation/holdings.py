@@ -31,6 +31,7 @@ _SETTLED = {
 """Tables that stay as they are ..."""
 _ENDED = {
     "Outbox.frames": "what nobody has taken when the connection ended",
+    "Peer._replaceable": "what nobody has taken when the connection ended",
     "Peer.uris": "what a session that has ended was told of",
     "SseDecoder._blocks": "an event that came in part on the last stream of HTTP+SSE",
     "SseDecoder._data": "an event that came in part on the last stream of HTTP+SSE",
@@ -51,7 +52,7 @@ _NUMBERS = NUMBERED | {
     *("Hub.capacity", "LineReader._limit", "Peer.capacity", "SseDecoder._limit"),
     *("Chance._count", "HttpClient._barren", "HttpClient._epoch", "HttpClient._routes"),
     *("Call.epoch", "Call.route", "Call.status", "Peer.changes"),
-    *("Outbox.size", "Transmit.request", "Transmit.size"),
+    *("Outbox.size", "Transmit.key", "Transmit.request", "Transmit.size"),
 }
 """Limits, numbers that go up, and what is said of the last connection."""
 _TABLES = (dict, list, tuple, set, frozenset, deque)

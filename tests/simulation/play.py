@@ -85,7 +85,10 @@ class Performance:
         tight = chance.random() < 0.15
         late = any(fault.kind.startswith("store_") for fault in schedule.faults)
         shared = schedule.scenario == "store"
-        self.books = Accounts(world, tight=tight, twice=twice, late=late, shared=shared)
+        skewed = any(fault.kind == "wall" for fault in schedule.faults)
+        self.books = Accounts(
+            world, tight=tight, twice=twice, late=late, shared=shared, skewed=skewed
+        )
         self.scene = Scene(world, self.books)
         watch = Watch(world)
         self.scene.look = watch.look

@@ -67,6 +67,15 @@ FOUND = [
         read_faults("deaf@8.792:2:0:40,jump@12.865:2:400:0,drop@14.452:3:0.1:30"),
         read_works("0:9"),
     ),
+    Schedule(
+        *(1001726, "store", read_faults("wall@18.336:3:70:0.5,crash_client@19.438:5:0:2")),
+        read_works("0:1,1:1,1:3"),
+    ),
+    Schedule(
+        *(1003518, "store", read_faults("delay@0.069:2:12:2,crash_server@9.773:7:0:10")),
+        read_works("0:4,0:5"),
+    ),
+    Schedule(1009068, "lines", read_faults("mute@15.008:7:0.3:10"), read_works("0:7")),
     # What it has found in the core, each with the schedule that did.
     Schedule(175, "http", read_faults("delay@0.017:6:3:25")),
     Schedule(321, "http", read_faults("crash_server@16.76:6:0:2")),

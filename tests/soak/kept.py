@@ -7,6 +7,7 @@ import gc
 from collections import Counter
 from functools import lru_cache
 
+from mcpcore.engine.deadlines import Deadlines
 from tests.soak.allocated import give_back
 from tests.torture.tables import KEEPERS, REMEMBERED, living, modules, package, tables
 from transports.http_heads import RequestParser
@@ -35,11 +36,13 @@ _CACHED = type(lru_cache(len))
 
 def forget() -> None:
     """Let go of garbage, of the heads of requests, which are remembered up to a bound that a short
-    soak does not come to, and of free memory."""
+    soak does not come to, of deadlines that were over before their time, and of free memory."""
     gc.collect()
     for each in gc.get_objects():
         if type(each) is RequestParser:
             each.forget()
+        elif type(each) is Deadlines:
+            each._compact()
     give_back()
 
 
