@@ -223,9 +223,7 @@ async def test_garbage_at_any_byte(binding: str, era: str, house: House, ledger:
 @pytest.mark.long
 @pytest.mark.timeout(300)  # hundreds of processes
 @cells()
-async def test_garbage_at_many_places(
-    binding: str, era: str, house: House, ledger: Ledger
-) -> None:
+async def test_garbage_at_many_places(binding: str, era: str, house: House, ledger: Ledger) -> None:
     # Over stdio each has a process to start, and more time for that.
     count = 15 if binding == "stdio" else 60
     stories = await _garbage_anywhere(house, binding, era, count)
