@@ -55,6 +55,7 @@ WHY: dict[str, Excuse] = {
             "websocket_server.py listen_websocket.accept_from": 2,
             "asgi.py AsgiApp._websocket": 5,
             "websocket_asgi.py AsgiWebSockets._converse": 4,
+            "workers.py Supervisor._await_ready": 2,
             "asgi.py AsgiApp._http": 9,
         },
     ),
