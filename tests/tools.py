@@ -1,6 +1,8 @@
 """What the command lines of ``python -m tests.…`` have in common."""
 
 import argparse
+import math
+from collections.abc import Callable
 from typing import Never
 
 INTERRUPTED = 130
@@ -28,3 +30,18 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
     return int(text)
+
+
+def time_in(unit: str) -> Callable[[str], float]:
+    """A reader of times in which something can be done, and which end."""
+
+    def read(text: str) -> float:
+        try:
+            time = float(text)
+        except ValueError:
+            time = math.nan
+        if not 0 < time < math.inf:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number of {unit} above 0")
+        return time
+
+    return read

@@ -8,10 +8,11 @@ import anyio
 
 from conformance.commands.progress import shown
 from conformance.reports.report import INTERRUPTED, Ended
-from conformance.run.run import Listener, only_one
+from conformance.run.run import Listener
 from conformance.run.servers import CannotRun
 from conformance.run.stages import CannotStart
 from transports.commands.output import Exit, errors
+from transports.server import ungrouped
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -45,10 +46,8 @@ def play_out(
 
     with shown(secrets) as listener:
         try:
-            anyio.run(main, listener)
-        except BaseExceptionGroup as group:
-            error = only_one(group)
-            if isinstance(error, CannotRun | CannotStart):
-                return Ended("not reached", str(error), reached=False)
-            raise error from error.__cause__
+            with ungrouped():
+                anyio.run(main, listener)
+        except (CannotRun, CannotStart) as error:
+            return Ended("not reached", str(error), reached=False)
     return INTERRUPTED if interrupted else None

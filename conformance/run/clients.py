@@ -26,11 +26,11 @@ from conformance.run.run import (
     Run,
     Silence,
     at_once,
-    only_one,
     side_by_side,
 )
 from conformance.run.servers import CannotRun
 from mcpcore.spec.revisions import Revision
+from transports.server import ungrouped
 
 Look = Callable[[], Awaitable[None]]
 MEETING = tuple(HOSTS)
@@ -83,10 +83,8 @@ async def run_client(run: Run, command: Command, listener: Listener) -> None:
     """
     started = monotonic()
     try:
-        await Clients(run, command, listener).run()
-    except BaseExceptionGroup as group:
-        only = only_one(group)
-        raise only from only.__cause__
+        with ungrouped():
+            await Clients(run, command, listener).run()
     finally:
         run.seconds = monotonic() - started
         run.sort()

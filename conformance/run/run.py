@@ -150,10 +150,3 @@ async def at_once(works: Sequence[Callable[[], Awaitable[None]]], jobs: int) -> 
     async with anyio.create_task_group() as tasks:
         for _ in range(jobs):
             tasks.start_soon(work)
-
-
-def only_one(group: BaseException) -> BaseException:
-    """What a group of exceptions comes to if there is but one in it; else the group."""
-    while isinstance(group, BaseExceptionGroup) and len(group.exceptions) == 1:
-        group = group.exceptions[0]
-    return group

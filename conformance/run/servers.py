@@ -17,9 +17,10 @@ from conformance.run.followers import Followers
 from conformance.run.hints import hint
 from conformance.run.plan import Settings, Unit, plan
 from conformance.run.presence import Presence
-from conformance.run.run import UNHEARD, Listener, Run, Silence, at_once, only_one, side_by_side
+from conformance.run.run import UNHEARD, Listener, Run, Silence, at_once, side_by_side
 from conformance.run.stages import Subject
 from mcpcore.spec.revisions import Revision
+from transports.server import ungrouped
 
 _WITHIN = (Binding.MEMORY, Binding.CORE)
 """In this process: what ends there ends the run as well."""
@@ -56,12 +57,10 @@ async def run_server(run: Run, subjects: Sequence[Subject], listener: Listener) 
     """
     started = monotonic()
     try:
-        async with AsyncExitStack() as stack:
-            stages = {subject.binding: await subject.make(stack) for subject in subjects}
-            await Servers(run, stages, listener).run()
-    except BaseExceptionGroup as group:
-        only = only_one(group)
-        raise only from only.__cause__
+        with ungrouped():
+            async with AsyncExitStack() as stack:
+                stages = {subject.binding: await subject.make(stack) for subject in subjects}
+                await Servers(run, stages, listener).run()
     finally:
         run.seconds = monotonic() - started
         run.sort()

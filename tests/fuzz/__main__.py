@@ -1,7 +1,6 @@
 """Fuzz everything that reads what others have written: ``python -m tests.fuzz --help``."""
 
 import argparse
-import math
 import signal
 import sys
 import time
@@ -11,21 +10,10 @@ from tests.fuzz.campaign import Budget, best_engine, run, table
 from tests.fuzz.faults import Watch
 from tests.fuzz.registry import load, names
 from tests.fuzz.worker import Tally
-from tests.tools import INTERRUPTED, Parser, positive
+from tests.tools import INTERRUPTED, Parser, positive, time_in
 
 FOLDER = Path("build/fuzz")
 MINUTES = 10
-
-
-def _seconds(text: str) -> float:
-    """Read a time in which there is something to be done, and which ends."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
-    return seconds
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -33,7 +21,9 @@ def command_line() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--target", action="append", choices=names(), metavar="NAME")
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument("--seconds", type=_seconds, help="of all targets together; default 600")
+    amount.add_argument(
+        "--seconds", type=time_in("seconds"), help="of all targets together; default 600"
+    )
     amount.add_argument("--executions", type=positive, help="inputs of all targets together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=positive, default=1, help="targets at a time")

@@ -1,7 +1,6 @@
 """``python -m tests.simulation``: play many schedules, or one again with all that happens in it."""
 
 import argparse
-import math
 import signal
 import threading
 from concurrent.futures import Future
@@ -24,7 +23,7 @@ from tests.simulation.schedule import (
     read_works,
     write_works,
 )
-from tests.tools import INTERRUPTED, Parser, positive
+from tests.tools import INTERRUPTED, Parser, positive, time_in
 
 _OF_ONE = "faults", "works", "shrink", "last"
 """Options of one schedule ..."""
@@ -37,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--schedules", type=positive, default=1000, help="how many to play")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=positive, default=1, help="processes")
-    parser.add_argument("--seconds", type=_seconds, help="stop after so much processor time a job")
+    parser.add_argument(
+        "--seconds", type=time_in("seconds"), help="stop after so much processor time a job"
+    )
     parser.add_argument("--scenario", choices=SCENARIOS)
     parser.add_argument("--failures", type=positive, default=3, help="stop after so many a job")
     parser.add_argument("--only", type=_kinds, help="kinds of faults, with commas between them")
@@ -52,16 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--last", type=int, default=400, help="lines of the timeline; 0: all")
     parser.add_argument("--mutation", choices=MUTATIONS, help="break the core in this way first")
     return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
-    return seconds
 
 
 def _kinds(text: str) -> tuple[str, ...]:

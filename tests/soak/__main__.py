@@ -4,8 +4,6 @@ Prints what both processes hold at the start, each minute and at the end, and wh
 ``build/reports/soak.json``.  The exit status is 1 if something grows, is left, or failed.
 """
 
-import argparse
-import math
 import resource
 import sys
 import time
@@ -50,7 +48,7 @@ from tests.soak.rules import (
     restless,
 )
 from tests.soak.sampling import listen_to_errors, sample, together
-from tests.tools import INTERRUPTED, Parser, interrupted
+from tests.tools import INTERRUPTED, Parser, interrupted, time_in
 
 REPORT = Path("build/reports/soak.json")
 SETTLING = 240.0
@@ -261,21 +259,10 @@ def _told(error: BaseException, notes: tuple[str, ...] = ()) -> list[str]:
     return [told for inner in error.exceptions for told in _told(inner, notes)]
 
 
-def _minutes(text: str) -> float:
-    """Read for how long there is load: a time that ends."""
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = math.nan
-    if not (minutes > 0 and math.isfinite(minutes)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
-    return minutes
-
-
 def main() -> int:
     """Soak as the command line says; returns the exit status."""
     parser = Parser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--minutes", type=_minutes, default=20.0)
+    parser.add_argument("--minutes", type=time_in("minutes"), default=20.0)
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=REPORT)
