@@ -31,7 +31,7 @@ from transports.stores.base import StoreSettings
 
 QUICK = 80
 """Schedules of each scenario in the quick run."""
-BUDGET = float(os.environ.get("SIMULATION_SECONDS", "200"))
+BUDGET = float(os.environ.get("SIMULATION_SECONDS", "180"))
 """Seconds of processor time for the long run: four minutes by the clock, beside other tests."""
 FOUND = [
     Schedule(
