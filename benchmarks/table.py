@@ -1,6 +1,13 @@
 """All rows, in the order in which they are measured and shown."""
 
-from benchmarks import table_asgi, table_crowds, table_http, table_others, table_setup
+from benchmarks import (
+    table_asgi,
+    table_bindings,
+    table_crowds,
+    table_http,
+    table_others,
+    table_setup,
+)
 from benchmarks.rows import Row
 
 ROWS: dict[str, Row] = {
@@ -10,6 +17,7 @@ ROWS: dict[str, Row] = {
         *table_crowds.ROWS,
         *table_setup.ROWS,
         *table_asgi.ROWS,
+        *table_bindings.ROWS,
         *table_others.ROWS,
     )
 }

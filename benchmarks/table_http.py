@@ -15,6 +15,8 @@ NEW = "2026-11-22T01:00:00+00:00"
 """Since when the rows and variants are there that came with the clients of peers."""
 PEERS = "2026-11-22T09:00:00+00:00"
 """Since when the TypeScript SDK 2.x is there, and what fastmcp got with it."""
+FLIGHTS = "2026-11-22T13:00:00+00:00"
+"""Since when other bindings have rows for set-up and numbers in flight, and resuming a limit."""
 CALL_BOUNDS = (
     Bound("ours-anyio", "raw-anyio", 1.3),
     Bound("ours-asyncio", "raw-protocol", 1.4),
@@ -335,8 +337,12 @@ ROWS = (
         variants={
             **at(_resume, *OURS, "sdk-events"),
             **at(_resume, "fastmcp-events", "typescript2-events", since=PEERS),
+            **at(_resume, "raw-anyio", "raw-protocol", "raw-httptools", since=FLIGHTS),
         },
         bounds=(
+            Bound("ours-anyio", "raw-anyio"),
+            Bound("ours-asyncio", "raw-protocol"),
+            Bound("ours-speed", "raw-httptools"),
             Bound("ours-asyncio", "sdk-events"),
             Bound("ours-asyncio", "fastmcp-events"),
             Bound("ours-asyncio", "typescript2-events"),

@@ -1,7 +1,6 @@
-"""The rows about every other binding, clients, memory and starting up."""
+"""The rows about what takes no wire, memory, starting up, stores."""
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from shutil import which
 
@@ -16,72 +15,13 @@ from benchmarks.load.jobs import (
     Memory,
     Peak,
     SelfMeasured,
-    SseCalls,
-    WebSocketCalls,
 )
 from benchmarks.rows import Bound, Row, Variant, at
 from benchmarks.subjects import OURS, SDK, SUBJECTS, missing_in
-from benchmarks.table_http import CALL, MB, NEW, PEERS
+from benchmarks.table_http import CALL, MB, PEERS
 
-_LINES = (
-    "ours-stdio",
-    "raw-stdio-ready",
-    "raw-stdio-blocking",
-    "raw-stdio-threads",
-    "sdk-stdio",
-    "sdk-high-stdio",
-    "fastmcp-stdio",
-    "typescript-stdio",
-)
 _HTTP_OURS = ("ours-anyio", "ours-asyncio", "ours-speed")
 _SESSIONS = ("fastmcp", "typescript2-sessions")
-
-
-def _stdio(name: str, title: str, window: int) -> Row:
-    def job(name: str) -> LineCalls:
-        return LineCalls(server=SUBJECTS[name].command(), window=window)
-
-    return Row(
-        name=name,
-        title=title,
-        unit=CALL,
-        variants={**at(job, *_LINES), **at(job, "typescript2-stdio", since=PEERS)},
-        bounds=(
-            Bound("ours-stdio", "raw-stdio-ready", 3.0),
-            Bound("ours-stdio", "sdk-stdio", 1 / 12),
-            Bound("ours-stdio", "typescript-stdio", 1.0),
-            Bound("ours-stdio", "typescript2-stdio", 1.0),
-            Bound("ours-stdio", "raw-stdio-blocking"),
-            Bound("ours-stdio", "fastmcp-stdio"),
-        ),
-    )
-
-
-def _client(name: str) -> SelfMeasured:
-    # Whoever answers is the same for all of them, and fast.
-    return SelfMeasured(server=SUBJECTS[name].command(), beside=SUBJECTS["raw-protocol"].command())
-
-
-def _clients() -> dict[str, Variant]:
-    """Our client against the fastest server that there is of each binding."""
-    beside = {
-        "http": "raw-protocol",
-        "ws": "raw-ws-streams",
-        "sse": "ours-sse",
-        "tcp": "ours-tcp",
-        "unix": "ours-unix",
-    }
-
-    def job(server: str) -> SelfMeasured:
-        return SelfMeasured(server=SUBJECTS["client"].command(), beside=SUBJECTS[server].command())
-
-    return {
-        **{
-            binding: Variant(f"our client, {binding}", partial(job, server), lambda: None)
-            for binding, server in beside.items()
-        },
-        **at(_alone, "client-stdio", "sdk-client-stdio"),
-    }
 
 
 def _first_reply(name: str) -> FirstReply:
@@ -90,12 +30,6 @@ def _first_reply(name: str) -> FirstReply:
 
 def _alone(name: str) -> SelfMeasured:
     return SelfMeasured(server=SUBJECTS[name].command())
-
-
-def _lines(binding: str) -> Callable[[str], LineCalls]:
-    return lambda name: LineCalls(
-        server=SUBJECTS[name].command(), binding="tcp" if binding == "tcp" else "unix"
-    )
 
 
 def _imports(title: str, python: str, statement: str) -> Variant:
@@ -171,61 +105,6 @@ BARE = (
 """The same modules of other packages as SERVING has loaded in the end, and no others."""
 
 ROWS = (
-    _stdio("stdio", "stdio tools/call, one at a time", 1),
-    _stdio("stdio-64", "stdio tools/call, 64 in flight", 64),
-    Row(
-        name="websocket",
-        title="WebSocket tools/call, 16 in flight",
-        unit=CALL,
-        variants=at(
-            lambda name: WebSocketCalls(server=SUBJECTS[name].command()),
-            "ours-ws",
-            "raw-ws",
-            "raw-ws-streams",
-            "websockets",
-        ),
-        bounds=(
-            Bound("ours-ws", "raw-ws", 1.7),
-            Bound("ours-ws", "websockets", 1.0),
-            Bound("ours-ws", "raw-ws-streams"),
-        ),
-    ),
-    Row(
-        name="bindings",
-        title="tools/call over the other bindings, 1 in flight (HTTP+SSE: 16)",
-        unit=CALL,
-        variants={
-            **at(lambda name: SseCalls(server=SUBJECTS[name].command()), "ours-sse"),
-            **at(_lines("tcp"), "ours-tcp"),
-            **at(_lines("unix"), "ours-unix"),
-        },
-        goal=False,
-    ),
-    Row(
-        name="client",
-        title="A client's call over HTTP",
-        unit=CALL,
-        variants={
-            **at(_client, "client", "raw-client", "sdk-client"),
-            **at(_client, "fastmcp-client", "typescript-client", since=NEW),
-            **at(_client, "typescript2-client", since=PEERS),
-        },
-        bounds=(
-            Bound("client", "raw-client", 1.7),
-            Bound("client", "sdk-client", 1 / 3.5),
-            Bound("client", "fastmcp-client"),
-            Bound("client", "typescript-client"),
-            Bound("client", "typescript2-client"),
-        ),
-    ),
-    Row(
-        name="client-bindings",
-        title="A client's call over every binding",
-        unit=CALL,
-        variants=_clients(),
-        bounds=(Bound("client-stdio", "sdk-client-stdio"),),
-        goal=False,
-    ),
     Row(
         name="memory",
         title="In one process: Client and server, a bare pair of Peers",

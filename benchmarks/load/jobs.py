@@ -25,6 +25,8 @@ class Ask(Struct, frozen=True):
 
 Era = Literal["modern", "legacy"]
 Replies = Literal["json", "sse", "any"]
+Lined = Literal["stdio", "tcp", "unix"]
+Binding = Literal["http", "ws", "tcp", "unix", "sse"]
 
 
 class Job(Struct, frozen=True, kw_only=True, tag_field="job"):
@@ -64,7 +66,7 @@ class HttpCalls(Job, frozen=True, kw_only=True, tag="http"):
 class LineCalls(Job, frozen=True, kw_only=True, tag="lines"):
     """Requests on a byte stream of lines: standard input and output, TCP, a Unix socket."""
 
-    binding: Literal["stdio", "tcp", "unix"] = "stdio"
+    binding: Lined = "stdio"
     ask: Ask = Ask()
     era: Era = "legacy"
     window: int = 1
@@ -101,8 +103,12 @@ class Resume(Job, frozen=True, kw_only=True, tag="resume"):
 
 
 class Setup(Job, frozen=True, kw_only=True, tag="setup"):
-    """Connections that make one request each; in the legacy era each opens a session for it."""
+    """Connections that make one request each; in the legacy era each opens a session for it.
 
+    HTTP+SSE has the era and the revision of its own, 2024-11-05.
+    """
+
+    binding: Binding = "http"
     ask: Ask = Ask()
     era: Era = "modern"
     replies: Replies = "json"

@@ -29,7 +29,10 @@ _REVISION = "2024-11-05"
 class Session:
     """A stream and the connection beside it on which is posted."""
 
-    def __init__(self, url: str, question: Question, verifier: Verifier, first: int) -> None:
+    def __init__(
+        self, url: str, question: Question, verifier: Verifier, first: int, many: int = _RING
+    ) -> None:
+        """Open it, ready for ``many`` requests that have the ids from ``first``."""
         place = Place.of(url)
         self.connection: socket.socket = place.connect()
         self._verifier = verifier
@@ -48,7 +51,7 @@ class Session:
         while (event := self._event()) is None:
             self._buffer += self.connection.recv(_ROOM)
         self._post(INITIALIZED)
-        numbers = range(first, first + _RING)
+        numbers = range(first, first + many)
         self._ring = cycle(
             [(digits(number), post(self._place, question.body(number))) for number in numbers]
         )

@@ -19,8 +19,8 @@ from benchmarks.load.asks import (
     digits,
     initialize,
 )
-from benchmarks.load.http_wire import connected as reached
-from benchmarks.load.jobs import Command, LineCalls
+from benchmarks.load.http_wire import connected as opened
+from benchmarks.load.jobs import Era, LineCalls
 from benchmarks.load.room import Room
 from benchmarks.load.server import listening, piped, placed
 from benchmarks.load.steady import one_by_one, steady
@@ -72,9 +72,9 @@ class Lines:
         return bytes(room.view[:last]).split(b"\n")
 
 
-def handshake(lines: Lines, job: LineCalls) -> None:
+def handshake(lines: Lines, era: Era) -> None:
     """Open a legacy conversation; a modern one needs nothing.  Raises WrongReply."""
-    if job.era == "legacy":
+    if era == "legacy":
         lines.write(initialize(1) + b"\n")
         while b'"protocolVersion"' not in bytes(lines.read()[-1]):
             pass
@@ -90,24 +90,22 @@ def connected(job: LineCalls) -> Iterator[tuple[int, Lines]]:
         return
     with (
         placed(job.server) as command,
-        _listening(command) as (process, connection),
-        connection,
+        listening(command) as (process, url),
+        reached(url) as connection,
     ):
         yield process, Lines(connection.fileno(), connection.fileno())
 
 
-@contextmanager
-def _listening(command: Command) -> Iterator[tuple[int, socket.socket]]:
-    with listening(command) as (process, url):
-        parts = urlsplit(url)
-        if parts.scheme == "unix":
-            connection = socket.socket(socket.AF_UNIX)
-            connection.connect(parts.path)
-        else:
-            assert parts.hostname is not None
-            assert parts.port is not None
-            connection = reached((parts.hostname, parts.port))
-        yield process, connection
+def reached(url: str) -> socket.socket:
+    """Open a connection to where a TCP or Unix server says that it is."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(parts.path)
+        return connection
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return opened((parts.hostname, parts.port))
 
 
 def measure(job: LineCalls) -> Sample:
@@ -119,7 +117,7 @@ def measure(job: LineCalls) -> Sample:
     ring = cycle([(number, digits(number), question.body(number) + b"\n") for number in numbers])
     verifier = Verifier(question)
     with connected(job) as (process, lines):
-        handshake(lines, job)
+        handshake(lines, job.era)
 
         def call() -> None:
             _, id, data = next(ring)

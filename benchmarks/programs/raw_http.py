@@ -41,11 +41,15 @@ class Site:
     def __init__(self, codec: Codec, *, checked: bool = True) -> None:
         self._codec = codec
         self._checked = checked
+        self._told: dict[bytes, list[bytes]] = {}
+        """The events of the last stream of a session, the first of which has the id 1."""
 
     def respond(self, method: bytes, target: bytes, headers: Headers, body: bytes) -> Answer:
         """Answer a request; the names of ``headers`` are lower case."""
         codec = self._codec
         try:
+            if method == b"GET" and (rest := self._missed(dict(headers))) is not None:
+                return _streamed(rest)
             if self._checked:
                 fields = raw_codec.check_head(method, target, headers)
                 request = raw_codec.read(body)
@@ -58,7 +62,10 @@ class Site:
                 return Answer(202, b"", [])
             name = request.params.name if request.params is not UNSET else ""
             if name == "events" and request.method == "tools/call":
-                answer = Answer(200, codec.reply(request.id, [], modern=modern), EVENT_STREAM)
+                reply = codec.reply(request.id, [], modern=modern)
+                if not modern:
+                    return self._kept(fields[b"mcp-session-id"], request, reply)
+                answer = Answer(200, reply, EVENT_STREAM)
                 answer.stream, answer.request = True, request
                 return answer
             if late := codec.waits(request):
@@ -79,6 +86,26 @@ class Site:
             codec.sessions.add(session)
             answer.headers = [JSON, (b"mcp-session-id", session.encode())]
         return answer
+
+    def _kept(self, session: bytes, request: Request, reply: bytes) -> Answer:
+        """A stream that can be picked up: all its events at once."""
+        found = enumerate(steps(request), 1)
+        told = [b"id: %d\n%b" % (number, step) for number, step in found]
+        told.append(event(len(told) + 1, reply))
+        self._told[session] = told
+        return _streamed(told)
+
+    def _missed(self, fields: dict[bytes, bytes]) -> list[bytes] | None:
+        """The rest of the last stream of a session, if it had one and that is asked for."""
+        told = self._told.get(fields.get(b"mcp-session-id", b""))
+        last = fields.get(b"last-event-id")
+        return None if told is None or last is None else told[int(last) :]
+
+
+def _streamed(events: list[bytes]) -> Answer:
+    answer = Answer(200, b"".join(events), EVENT_STREAM)
+    answer.stream = True
+    return answer
 
 
 def event(number: int, data: bytes) -> bytes:

@@ -36,7 +36,15 @@ ROUNDS = {
     "list-1000": ("fastmcp", "typescript2", "typescript2-high"),
     "progress": ("ours-anyio", "raw-anyio", "raw-httptools", "typescript2"),
     "progress-together": ("ours-asyncio", "raw-protocol", "encoding", "typescript2"),
-    "resume": ("ours-asyncio", "sdk-events", "fastmcp-events", "typescript2-events"),
+    "resume": (
+        "ours-asyncio",
+        "raw-anyio",
+        "raw-protocol",
+        "raw-httptools",
+        "sdk-events",
+        "fastmcp-events",
+        "typescript2-events",
+    ),
     "setup": ("ours-asyncio", "raw-protocol", "sdk", "fastmcp", "typescript2"),
     "setup-legacy": (
         "ours-asyncio",
@@ -52,7 +60,11 @@ ROUNDS = {
     "stdio": None,
     "stdio-64": ("ours-stdio",),
     "websocket": None,
+    "websocket-1": ("ours-ws",),
+    "websocket-64": ("raw-ws",),
     "bindings": None,
+    "in-flight": ("stdio-16", "stdio-1000", "tcp-64", "tcp-1000", "unix-16", "sse-64"),
+    "setup-bindings": None,
     "client": None,
     "client-bindings": ("client-stdio", "sse", "unix", "sdk-client-stdio"),
     "memory": None,
@@ -107,6 +119,8 @@ def test_it_answers_rightly(row: str, variant: str) -> None:
     sample = module.measure(job)
     # Twenty of a thing may well fit into memory that was there before.
     assert sample.value >= 0 if isinstance(job, Memory | Peak) else sample.value > 0
+    if row.startswith("client") or row == "memory":
+        assert sum(sample.latency.values()) == sample.facts["count"]
 
 
 @pytest.mark.parametrize("count", [0, FILLERS_FROM, 10, 1000])

@@ -24,27 +24,43 @@ await client.connect(new StreamableHTTPClientTransport(new URL(url)));
 await client.listTools();
 
 async function calls(time) {
-  const until = performance.now() + time * 1000;
-  let count = 0;
-  while (performance.now() < until) {
+  const times = [];
+  let begun = performance.now();
+  const until = begun + time * 1000;
+  while (begun < until) {
     const result = await client.callTool({ name: "echo", arguments: { text } });
     if (result.content[0].text !== text) throw new Error(`wrong reply: ${JSON.stringify(result)}`);
-    count += 1;
+    const now = performance.now();
+    times.push(now - begun);
+    begun = now;
   }
-  return count;
+  return times;
+}
+
+// The buckets of benchmarks/method/histogram.py: of nanoseconds, each power of two cut into 128.
+function histogram(times) {
+  const counts = {};
+  for (const time of times) {
+    const value = Math.round(time * 1e6);
+    const shift = Math.max(24 - Math.clz32(value), 0);
+    const bucket = shift * 128 + (value >>> shift);
+    counts[bucket] = (counts[bucket] ?? 0) + 1;
+  }
+  return counts;
 }
 
 const born = performance.now();
-let warmed = await calls(Number(warm));
+let warmed = (await calls(Number(warm))).length;
 while (warmed < COMPILED && performance.now() < born + LONGEST * 1000) {
-  warmed += await calls(Number(warm));
+  warmed += (await calls(Number(warm))).length;
 }
 const began = performance.now();
 const before = process.cpuUsage();
-const count = await calls(Number(seconds));
+const times = await calls(Number(seconds));
 const { user, system } = process.cpuUsage(before);
 const wall = (performance.now() - began) / 1000;
+const count = times.length;
 const facts = { rate: count / wall, count, busy: (user + system) / 1e6 / wall };
-console.log(JSON.stringify({ value: (user + system) / count, facts }));
+console.log(JSON.stringify({ value: (user + system) / count, facts, latency: histogram(times) }));
 await client.close();
 process.exit(0);

@@ -1,0 +1,206 @@
+"""The rows about every other binding, and about clients."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from benchmarks.load.jobs import (
+    Binding,
+    Era,
+    LineCalls,
+    Lined,
+    SelfMeasured,
+    Setup,
+    SseCalls,
+    WebSocketCalls,
+)
+from benchmarks.rows import Bound, Row, Variant, at
+from benchmarks.subjects import SUBJECTS
+from benchmarks.table_http import CALL, FLIGHTS, NEW, PEERS
+
+_LINES = (
+    "ours-stdio",
+    "raw-stdio-ready",
+    "raw-stdio-blocking",
+    "raw-stdio-threads",
+    "sdk-stdio",
+    "sdk-high-stdio",
+    "fastmcp-stdio",
+    "typescript-stdio",
+)
+WINDOWS = (1, 16, 64, 1000)
+
+
+def _stdio(name: str, title: str, window: int) -> Row:
+    job = partial(_lined, "stdio", window=window)
+    return Row(
+        name=name,
+        title=title,
+        unit=CALL,
+        variants={**at(job, *_LINES), **at(job, "typescript2-stdio", since=PEERS)},
+        bounds=(
+            Bound("ours-stdio", "raw-stdio-ready", 3.0),
+            Bound("ours-stdio", "sdk-stdio", 1 / 12),
+            Bound("ours-stdio", "typescript-stdio", 1.0),
+            Bound("ours-stdio", "typescript2-stdio", 1.0),
+            Bound("ours-stdio", "raw-stdio-blocking"),
+            Bound("ours-stdio", "fastmcp-stdio"),
+        ),
+    )
+
+
+def _websocket(name: str, connections: int, most: tuple[float | None, ...], since: str) -> Row:
+    """``most``: of what raw wsproto on anyio takes, and of what the `websockets` library does."""
+
+    def job(name: str) -> WebSocketCalls:
+        return WebSocketCalls(server=SUBJECTS[name].command(), connections=connections)
+
+    peers = ("raw-ws", "websockets")
+    return Row(
+        name=name,
+        title=f"WebSocket tools/call, {connections:,} in flight",
+        unit=CALL,
+        variants=at(job, "ours-ws", "raw-ws", "raw-ws-streams", "websockets", since=since),
+        bounds=(
+            *(Bound("ours-ws", peer, each) for peer, each in zip(peers, most, strict=True)),
+            Bound("ours-ws", "raw-ws-streams"),
+        ),
+        goal=None not in most,
+    )
+
+
+def _lined(binding: Lined, name: str, window: int = 1) -> LineCalls:
+    return LineCalls(server=SUBJECTS[name].command(), binding=binding, window=window)
+
+
+def _flights() -> Row:
+    """Ours alone: what a call costs beside how many others."""
+    titles: dict[Lined | Literal["sse"], str] = {
+        "stdio": "stdio",
+        "tcp": "TCP",
+        "unix": "Unix socket",
+        "sse": "HTTP+SSE",
+    }
+
+    def job(binding: Lined | Literal["sse"], many: int) -> LineCalls | SseCalls:
+        name = f"ours-{binding}"
+        if binding == "sse":
+            return SseCalls(server=SUBJECTS[name].command(), connections=many)
+        return _lined(binding, name, many)
+
+    return Row(
+        name="in-flight",
+        title="tools/call with 1, 16, 64 and 1,000 in flight over the other bindings",
+        unit=CALL,
+        variants={
+            f"{binding}-{many}": Variant(
+                f"{title}, {many:,}", partial(job, binding, many), lambda: None, FLIGHTS
+            )
+            for binding, title in titles.items()
+            for many in WINDOWS
+        },
+        bounds=tuple(Bound(f"{binding}-1000", f"{binding}-16") for binding in titles),
+        goal=False,
+    )
+
+
+def _setup() -> Row:
+    def job(binding: Binding, era: Era) -> Callable[[str], Setup]:
+        return lambda name: Setup(server=SUBJECTS[name].command(), binding=binding, era=era)
+
+    return Row(
+        name="setup-bindings",
+        title="A connection with one request, over the other bindings",
+        unit="µs of CPU a connection",
+        variants={
+            **at(job("ws", "modern"), "ours-ws", "raw-ws", "websockets", since=FLIGHTS),
+            **at(job("sse", "legacy"), "ours-sse", since=FLIGHTS),
+            **at(job("tcp", "modern"), "ours-tcp", since=FLIGHTS),
+            **at(job("unix", "modern"), "ours-unix", since=FLIGHTS),
+        },
+        bounds=(Bound("ours-ws", "raw-ws"), Bound("ours-ws", "websockets")),
+        goal=False,
+        note="HTTP+SSE is a session: its stream, three POST requests on a connection beside it, "
+        "and its end. stdio has a process for each conversation: the row `start`.",
+    )
+
+
+def _client(name: str) -> SelfMeasured:
+    # Whoever answers is the same for all of them, and fast.
+    return SelfMeasured(server=SUBJECTS[name].command(), beside=SUBJECTS["raw-protocol"].command())
+
+
+def _clients() -> dict[str, Variant]:
+    """Our client against the fastest server that there is of each binding."""
+    beside = {
+        "http": "raw-protocol",
+        "ws": "raw-ws-streams",
+        "sse": "ours-sse",
+        "tcp": "ours-tcp",
+        "unix": "ours-unix",
+    }
+
+    def job(server: str) -> SelfMeasured:
+        return SelfMeasured(server=SUBJECTS["client"].command(), beside=SUBJECTS[server].command())
+
+    return {
+        **{
+            binding: Variant(f"our client, {binding}", partial(job, server), lambda: None)
+            for binding, server in beside.items()
+        },
+        **at(_alone, "client-stdio", "sdk-client-stdio"),
+    }
+
+
+def _alone(name: str) -> SelfMeasured:
+    return SelfMeasured(server=SUBJECTS[name].command())
+
+
+ROWS = (
+    _stdio("stdio", "stdio tools/call, one at a time", 1),
+    _stdio("stdio-64", "stdio tools/call, 64 in flight", 64),
+    _websocket("websocket", 16, (1.7, 1.0), ""),
+    *(
+        _websocket(f"websocket-{many}", many, (None, None), FLIGHTS)
+        for many in WINDOWS
+        if many != 16
+    ),
+    Row(
+        name="bindings",
+        title="tools/call over the other bindings, 1 in flight (HTTP+SSE: 16)",
+        unit=CALL,
+        variants={
+            **at(lambda name: SseCalls(server=SUBJECTS[name].command()), "ours-sse"),
+            **at(partial(_lined, "tcp"), "ours-tcp"),
+            **at(partial(_lined, "unix"), "ours-unix"),
+        },
+        goal=False,
+    ),
+    _flights(),
+    _setup(),
+    Row(
+        name="client",
+        title="A client's call over HTTP",
+        unit=CALL,
+        variants={
+            **at(_client, "client", "raw-client", "sdk-client"),
+            **at(_client, "fastmcp-client", "typescript-client", since=NEW),
+            **at(_client, "typescript2-client", since=PEERS),
+        },
+        bounds=(
+            Bound("client", "raw-client", 1.7),
+            Bound("client", "sdk-client", 1 / 3.5),
+            Bound("client", "fastmcp-client"),
+            Bound("client", "typescript-client"),
+            Bound("client", "typescript2-client"),
+        ),
+    ),
+    Row(
+        name="client-bindings",
+        title="A client's call over every binding",
+        unit=CALL,
+        variants=_clients(),
+        bounds=(Bound("client-stdio", "sdk-client-stdio"),),
+        goal=False,
+    ),
+)
