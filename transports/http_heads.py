@@ -23,7 +23,7 @@ from mcpcore.http.headers import PROTOCOL_VERSION, Alike, HeaderLines
 from mcpcore.http.messages import HttpRequest
 from mcpcore.spec.revisions import BY_NAME, Revision
 from transports.http_parsers import BadHead, Headers, RequestLines, h11_event, reader
-from transports.http_plain import Kind, LineReader, usual
+from transports.http_plain import Kind, LineReader, NoReader, usual
 from transports.http_settings import HeadLimits, ParserName
 
 __all__ = [
@@ -135,17 +135,20 @@ class RequestParser:
 
     __slots__ = ("_kinds", "_known", "_limits", "_lines", "_once", "_read")
 
-    def __init__(self, name: ParserName = "auto", limits: HeadLimits | None = None) -> None:
+    def __init__(
+        self, name: ParserName = "auto", limits: HeadLimits | None = None, *, plain: bool = True
+    ) -> None:
         """Make one; ``limits`` are needed for :meth:`take`.  Raises LocalError if it is not there.
 
-        ``name`` is that of what reads the lines of heads that are not usual.
+        ``name`` is that of what reads the lines of heads that are not usual; unless ``plain``, of
+        all that are not remembered.
         """
         self._read = reader(name)
         self._limits = limits or _NO_LIMITS
         self._known: OrderedDict[bytes, RequestHead] = OrderedDict()
         self._once: set[int] = set()
         """Hashes of heads that have come, and are not remembered yet."""
-        self._lines = LineReader()
+        self._lines = LineReader() if plain else NoReader()
         self._kinds: dict[Kind, _Common] = {}
 
     def take(

@@ -48,7 +48,11 @@ class ListeningHost(HttpHost):
         self.addresses: list[Address] = []
         """Host and port of each listener, once :meth:`serve` has started."""
         self.ssl_context = ssl_context
-        self.parser = RequestParser(self.settings.parser, self.settings.head_limits)
+        self.parser = RequestParser(
+            self.settings.parser,
+            self.settings.head_limits,
+            plain=self.settings.usual_heads == "plainly",
+        )
         self._listeners: Sequence[SocketListener] = ()
 
     @property

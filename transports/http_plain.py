@@ -12,7 +12,7 @@ from typing import TypeVar
 from mcpcore.http.headers import CONTENT_LENGTH, SESSION_ID, HeaderLines, decides
 from transports.http_parsers import RequestLines
 
-__all__ = ["Kind", "LineReader", "usual"]
+__all__ = ["Kind", "LineReader", "NoReader", "usual"]
 
 _FIRST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/(1\.1)")
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
@@ -86,6 +86,15 @@ class LineReader:
         """Remember none any more."""
         self._known.clear()
         self._lengths.clear()
+
+
+class NoReader(LineReader):
+    """Reads none, and so leaves every head to the parser."""
+
+    __slots__ = ()
+
+    def read(self, head: bytes) -> None:
+        """None, whatever the head is."""
 
 
 def _keep(known: dict[bytes, T], line: bytes, what: T) -> None:

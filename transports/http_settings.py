@@ -27,6 +27,9 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     parser: ParserName = "auto"
     """What reads heads: h11, or httptools (the extra ``speed``), which takes less and behaves the
     same.  ``auto``: httptools where it is installed."""
+    usual_heads: Literal["plainly", "parsed"] = "plainly"
+    """What reads the heads that most requests have: a reader of our own, which takes less and
+    behaves the same, or the parser, as it does all others."""
     reuse_port: bool = False
     """Let other processes listen on the same address (SO_REUSEPORT); each gets a share."""
 

@@ -50,7 +50,12 @@ async def main(backend: str, loop: str) -> None:
             if name == ASGI:
                 await group.start(offer_asgi, server, name, stop, SETTINGS, _IDLE)
                 continue
-            link = structs.replace(SETTINGS.http_link, driver=way.driver, parser=way.parser)
+            link = structs.replace(
+                SETTINGS.http_link,
+                driver=way.driver,
+                parser=way.parser,
+                usual_heads="parsed" if way.parsed else "plainly",
+            )
             settings = structs.replace(SETTINGS, http_link=link)
             serving = partial(offer, server, "http", "127.0.0.1:0", stop, settings, called=name)
             await group.start(serving)

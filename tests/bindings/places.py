@@ -72,6 +72,8 @@ class HttpWay(Struct, frozen=True):
 
     driver: DriverName = "auto"
     parser: ParserName = "auto"
+    parsed: bool = False
+    """The parser reads usual heads, too."""
     backends: tuple[str, ...] = ("asyncio", "trio")
     uvloop: bool = False
     """On that loop of asyncio, of which there is a process of its own."""
@@ -81,10 +83,10 @@ WITHOUT_UVLOOP = "" if find_spec("uvloop") else "uvloop (extra speed) is not ins
 """Why nothing is tried on it, if nothing is."""
 ASGI = "asgi"
 HTTP_WAYS = {
-    "http-h11": HttpWay("asyncio", "h11", ("asyncio",)),
-    "http-anyio": HttpWay("anyio", "h11", ("asyncio",)),
-    "http-anyio-httptools": HttpWay("anyio", "httptools"),
-    "http-uvloop": HttpWay("asyncio", "httptools", ("asyncio",), uvloop=True),
+    "http-h11": HttpWay("asyncio", "h11", parsed=True, backends=("asyncio",)),
+    "http-anyio": HttpWay("anyio", "h11", backends=("asyncio",)),
+    "http-anyio-httptools": HttpWay("anyio", "httptools", parsed=True),
+    "http-uvloop": HttpWay("asyncio", "httptools", backends=("asyncio",), uvloop=True),
     ASGI: HttpWay(),
 }
 """They are tried in the long run.  ``http`` itself is on asyncio the driver of asyncio with the

@@ -45,8 +45,10 @@ _PIECES = 150
 """Pieces that are sent one by one; what is left goes at once."""
 
 T = TypeVar("T")
-Loop = Literal["asyncio", "trio"]
+Loop = Literal["asyncio", "trio", "uvloop"]
 LOOPS: tuple[Loop, ...] = ("asyncio", "trio")
+if find_spec("uvloop") is not None:
+    LOOPS = (*LOOPS, "uvloop")
 
 
 class Way(Struct, frozen=True):
@@ -55,6 +57,8 @@ class Way(Struct, frozen=True):
     driver: DriverName
     parser: ParserName
     loop: Loop
+    parsed: bool = False
+    """The parser reads usual heads, too."""
 
 
 _PARSERS: list[ParserName] = ["h11"]
@@ -64,9 +68,10 @@ WAYS = [
     way
     for parser in _PARSERS
     for way in (
-        Way("anyio", parser, "asyncio"),
+        Way("anyio", parser, "asyncio", parsed=True),
         Way("asyncio", parser, "asyncio"),
         Way("anyio", parser, "trio"),
+        *([Way("asyncio", parser, "uvloop", parsed=True)] if "uvloop" in LOOPS else ()),
     )
 ]
 
@@ -101,11 +106,19 @@ def no_complaints() -> Iterator[None]:
     assert not handler.records, "\n".join(handler.records)
 
 
-_loop: list[asyncio.AbstractEventLoop] = []
+_loops: dict[Loop, asyncio.AbstractEventLoop] = {}
+
+
+def _new(loop: Loop) -> asyncio.AbstractEventLoop:
+    if loop == "asyncio":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()
 
 
 def run(work: Callable[[], Awaitable[T]], loop: Loop) -> T:
-    """Run something for a bounded time: on the loop of asyncio of this process, or on trio."""
+    """Run something for a bounded time: on this process's loop of asyncio, or on trio."""
 
     async def bounded() -> T:
         with anyio.fail_after(_PATIENCE):
@@ -114,12 +127,12 @@ def run(work: Callable[[], Awaitable[T]], loop: Loop) -> T:
     with no_complaints():
         if loop == "trio":
             return anyio.run(bounded, backend="trio")
-        if not _loop:
-            _loop.append(asyncio.new_event_loop())
+        if loop not in _loops:
+            _loops[loop] = _new(loop)
         try:
-            return _loop[0].run_until_complete(bounded())
+            return _loops[loop].run_until_complete(bounded())
         except BaseException:
-            _loop.pop()  # what is left in it is nobody's any more
+            del _loops[loop]  # what is left in it is nobody's any more
             raise
 
 
@@ -158,7 +171,9 @@ def _folder() -> Path:
 async def _converse(way: Way, pieces: list[bytes]) -> bytes:
     machine = make_machine()
     app = Echo(machine)
-    settings = HttpServerSettings(driver=way.driver, parser=way.parser)
+    settings = HttpServerSettings(
+        driver=way.driver, parser=way.parser, usual_heads="parsed" if way.parsed else "plainly"
+    )
     link = app.link = http_driver(settings)(machine, app, settings=settings)
     path = str(_folder() / "socket")
     with suppress(FileNotFoundError):

@@ -240,7 +240,8 @@ def test_two_ways_are_never_the_same() -> None:
             one, other = Choices(bytes([first, second])).pair(WAYS)
             assert one == WAYS[first]
             assert one != other
-    assert {way.loop for way in WAYS} == {"asyncio", "trio"}
+    assert {way.loop for way in WAYS} == set(LOOPS) >= {"asyncio", "trio"}
+    assert {way.parser for way in WAYS if way.parsed} == {way.parser for way in WAYS}
 
 
 @pytest.mark.parametrize(

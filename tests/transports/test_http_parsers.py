@@ -7,10 +7,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalError
+from tests.http.support import make_server
 from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE
 from tests.transports.test_http_server_attacks import ROWS
-from transports import http_parsers
+from transports import http_heads, http_parsers
+from transports.http_drivers import http_driver
 from transports.http_heads import BadHead, RequestHead, RequestParser
 from transports.http_settings import HttpServerSettings, ParserName
 
@@ -133,6 +136,37 @@ def test_httptools_reads_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = USUAL.replace(b"POST", b"post") + b"\r\n"
     assert isinstance(outcome("httptools", odd)[0], RequestHead)
     assert seen == [odd]
+
+
+class Deaf:
+    """An owner that is told nothing."""
+
+    def handle(self, event: object) -> None:
+        """See App."""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["h11", "httptools"])
+async def test_the_parser_reads_usual_heads_where_it_is_told_to(
+    name: ParserName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is for the behaviours of every binding: or else the plain reader answered for it."""
+    seen: list[bytes] = []
+    read = http_parsers.reader(name)
+
+    def spy(head: bytes) -> http_parsers.RequestLines:
+        seen.append(head)
+        return read(head)
+
+    monkeypatch.setattr(http_heads, "reader", lambda name: spy)
+    head = USUAL + b"\r\n"
+    for settings, heads in (
+        (HttpServerSettings(parser=name), []),
+        (HttpServerSettings(parser=name, usual_heads="parsed"), [head]),
+    ):
+        link = http_driver(settings)(make_server(HttpSettings()), Deaf(), settings=settings)
+        assert link.parser.parse(head).request.path == "/mcp"
+        assert seen == heads
 
 
 def test_a_known_head_is_taken_within_the_same_limits() -> None:

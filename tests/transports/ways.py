@@ -21,6 +21,8 @@ class Way(Struct, frozen=True):
     driver: DriverName
     parser: ParserName
     uvloop: bool = False
+    parsed: bool = False
+    """The parser reads usual heads, too."""
 
 
 WAYS = {
@@ -30,10 +32,10 @@ WAYS = {
 }
 """What serves on trio, and on asyncio without and with the extra ``speed``."""
 MORE = {
-    "asyncio": Way("asyncio", "anyio", "h11"),
+    "asyncio": Way("asyncio", "anyio", "h11", parsed=True),
     "asyncio-httptools": Way("asyncio", "anyio", "httptools"),
     "trio-httptools": Way("trio", "anyio", "httptools"),
-    "protocol-httptools": Way("asyncio", "asyncio", "httptools"),
+    "protocol-httptools": Way("asyncio", "asyncio", "httptools", parsed=True),
     "uvloop-h11": Way("asyncio", "asyncio", "h11", uvloop=True),
     "uvloop-anyio": Way("asyncio", "anyio", "h11", uvloop=True),
 }
@@ -47,7 +49,13 @@ def on_this_way(settings: HttpServerSettings | None) -> HttpServerSettings:
     settings = settings or HttpServerSettings()
     if not _now or settings.driver != "auto" or settings.parser != "auto":
         return settings
-    return structs.replace(settings, driver=_now[-1].driver, parser=_now[-1].parser)
+    way = _now[-1]
+    return structs.replace(
+        settings,
+        driver=way.driver,
+        parser=way.parser,
+        usual_heads="parsed" if way.parsed else "plainly",
+    )
 
 
 def backend_options(way: Way) -> dict[str, Any]:

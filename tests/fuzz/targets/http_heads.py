@@ -130,9 +130,9 @@ def _lengths(fields: list[tuple[bytes, bytes]]) -> tuple[int | None, bool]:
     return (int(lengths[0]) if lengths else None), bool(chunked)
 
 
-_PARSERS = [RequestParser("h11")]
+_PARSERS = [RequestParser("h11"), RequestParser("h11", plain=False)]
 if find_spec("httptools") is not None:
-    _PARSERS.append(RequestParser("httptools"))
+    _PARSERS += [RequestParser("httptools"), RequestParser("httptools", plain=False)]
 
 
 def _outcome(parser: RequestParser, data: bytes) -> str:
@@ -144,7 +144,8 @@ def _outcome(parser: RequestParser, data: bytes) -> str:
 
 def _request(data: bytes) -> None:
     parser = _PARSERS[0]
-    parser.forget()
+    for each in _PARSERS:
+        each.forget()
     outcomes = {_outcome(each, data) for each in _PARSERS}
     assert len(outcomes) == 1, "parsers differ"
     try:

@@ -1,7 +1,7 @@
 """Raw bytes to the real WebSocket server: every good message is answered, what is wrong ends it.
 
-A strict reader of RFC 6455 reads both directions.  Over a stream and over a socket, on asyncio and
-on trio it is the same.
+A strict reader of RFC 6455 reads both directions.  Over a stream and over a socket, on asyncio,
+uvloop and trio it is the same.
 """
 
 import json

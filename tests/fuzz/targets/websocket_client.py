@@ -1,6 +1,6 @@
 """Raw bytes to the real WebSocket client: its owner is told what a strict reader finds in them.
 
-The same bytes go twice over a connection: in pieces and whole, on asyncio and on trio, read at
+The same bytes go twice over a connection: in pieces and whole, on asyncio, uvloop and trio, read at
 sight and with a trace.  A Peer without a connection, given the messages that a strict reader of
 RFC 6455 finds, must tell and say the same.
 """
