@@ -89,8 +89,8 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     tasks: TaskOptions | None = None
     """Follow calls that the server runs as tasks; None: declare nothing of the kind."""
     reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
-    """How a lost connection is followed by another one, on all bindings but HTTP, whose settings
-    are in ``http``."""
+    """How a lost connection is followed by another one, on all bindings but Streamable
+    HTTP, whose settings are in ``http``."""
     http: HttpClientSettings | None = None
     http_link: HttpClientLinkSettings | None = None
     """Bounds of HTTP connections."""

@@ -60,9 +60,11 @@ logger = logging.getLogger(__name__)
 class HttpEndpoint:
     """One server over HTTP, wherever the requests come from.
 
-    Of ``settings`` these count: ``runtime``, ``http``, the hosts and origins, and of ``http_link``
-    the bounds of a head, ``connections`` and ``connections_per_client`` (requests at a time),
-    ``body_time``, ``write_time``, ``write_size`` and ``drain_time``.  ``revisions`` names those
+    Of ``settings`` these count: ``runtime``, ``http``, the hosts and origins, ``store`` and
+    ``store_link``, and of ``http_link`` the bounds of a head, ``connections`` and
+    ``connections_per_client`` (requests at a time), ``body_time``, ``body_rate``, ``body_grace``,
+    ``write_time``, ``write_size``, ``drain_time``, ``authenticate`` and ``authenticate_time``;
+    under ASGI also ``linger_time``, ``shared`` and ``websocket``.  ``revisions`` names those
     that are spoken, in the place of what ``settings`` say; ``trace`` records what comes and goes.
     Raises ValueError for settings that cannot be read.
 

@@ -120,6 +120,11 @@ class Connection(Link):
             self.trace.received(data)
         self.peer.receive_data(data, now=clock())
 
+    def _record(self, text: bytes, *, incoming: bool) -> None:
+        """Put a whole message on the trace, if there is one: for whoever has no lines."""
+        if self.trace is not None:
+            self.trace.message(text, incoming=incoming)
+
     def _take(self) -> bytes:
         data = self.peer.lines_to_send()
         if self.trace is not None:

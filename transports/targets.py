@@ -60,7 +60,9 @@ class WebSocketTarget(_UrlTarget, frozen=True):
 class StdioTarget(Discreet, frozen=True):
     """A server to be started as a child process and spoken to over its standard streams.
 
-    ``command``: program and arguments.  ``env``: added to our environment.  ``cwd``: where it runs.
+    ``command``: program and arguments.  ``env``: variables beside the few of
+    :data:`~transports.process_settings.SAFE_ENVIRONMENT`, and before those of
+    ``ProcessSettings.env``.  ``cwd``: where it runs.
     """
 
     command: Sequence[str]

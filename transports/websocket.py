@@ -202,8 +202,7 @@ class WebSocketLink(DirectLink):
             data = bytes(self._message)
             self._message = bytearray()
         self._fragments = 0
-        if self.trace is not None:
-            self.trace.message(data, incoming=True)
+        self._record(data, incoming=True)
         self.peer.receive(data, now=clock(), principal=self._principal)
 
     def _refuse(self, code: CloseReason, reason: str) -> None:

@@ -152,8 +152,7 @@ class AsgiWebSocketLink(Connection):
 
     def _feed(self, data: bytes) -> None:
         if self._arrived is not None:
-            if self.trace is not None:
-                self.trace.message(self._arrived, incoming=True)
+            self._record(self._arrived, incoming=True)
             self.peer.receive(self._arrived, now=clock(), principal=self._principal)
             self._arrived = None
 

@@ -19,7 +19,7 @@ class ReconnectSettings(Struct, frozen=True, kw_only=True):
     """How a client comes back after its connection broke. Times in seconds."""
 
     attempts: int = 5
-    """In a row, to a server that runs by itself (WebSocket, TCP, Unix sockets); 0: never."""
+    """In a row, to a server that runs by itself (WebSocket, sockets, HTTP+SSE); 0: never."""
     max_restarts: int = 0
     """In a row, of a server that we start as a process; 0: never, as a start is more than a
     connection: a program is run again, with all its effects, after it has failed."""

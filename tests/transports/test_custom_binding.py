@@ -111,6 +111,18 @@ async def test_large_messages_and_many(framed: ModuleType, revision: str) -> Non
         assert sorted(got, key=int) == [str(number) for number in range(50)]
 
 
+async def test_each_message_is_on_the_trace(framed: ModuleType, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    async with (
+        serving(framed, make_server()) as port,
+        connect(framed.FramedTarget("127.0.0.1", port), trace=trace) as client,
+    ):
+        await client.call_tool("echo", {"text": "on record"})
+    call, answer = (line for line in trace.read_text().splitlines() if "on record" in line)
+    assert '"tools/call"' in call
+    assert '"result"' in answer
+
+
 async def test_cancelling_reaches_the_handler(framed: ModuleType) -> None:
     server: Any = make_server()
     async with (

@@ -210,7 +210,7 @@ def serve(
         typer.Option(
             "--allocator",
             help="Of memory: system gives it back after a flood (default but for --stdio alone,"
-            " with glibc, unless PYTHONMALLOC is set); python takes up to 2 % less CPU.",
+            " with glibc, unless PYTHONMALLOC is set); python takes up to 3 % less CPU.",
         ),
     ] = None,
     http_driver: Annotated[
