@@ -107,8 +107,8 @@ bench-tools: $(SPEED_READY) $(FASTMCP_READY) ## The peers of the bench; with npm
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TYPESCRIPT_READY); \
 	  else echo "without npm there is no TypeScript SDK to measure (make ci-tools brings it)"; fi
 
-fuzz: $(FUZZ_READY) ## Ten minutes of fuzzing over all targets, guided by coverage where atheris installs
-	@$(PY) -m tests.fuzz --jobs $(LONG_JOBS)
+fuzz: $(FUZZ_READY) ## Ten minutes of fuzzing over all targets, guided by coverage where atheris installs; FUZZ="--seconds 3600"
+	@$(PY) -m tests.fuzz --jobs $(LONG_JOBS) $(FUZZ)
 
 mutation: $(READY) ## Change the core in 400 places, one at a time, and see which test notices; MUTATION="--seed 8"
 	@nice -n 10 $(PY) -m tests.mutation $(MUTATION)

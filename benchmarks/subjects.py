@@ -124,6 +124,21 @@ SUBJECTS: dict[str, Subject] = {
     ),
     "ours-asyncio": _module("ours", "ours, asyncio, own parser, else h11", "--driver", "asyncio"),
     "ours-speed": _module("ours", "ours, speed extra", "--driver", "speed", needs=_SPEED),
+    "ours-anyio-parsed": _module(
+        "ours", "ours, anyio, h11", "--driver", "anyio", "--heads", "parsed"
+    ),
+    "ours-asyncio-parsed": _module(
+        "ours", "ours, asyncio, h11", "--driver", "asyncio", "--heads", "parsed"
+    ),
+    "ours-speed-parsed": _module(
+        "ours",
+        "ours, httptools, uvloop",
+        "--driver",
+        "speed",
+        "--heads",
+        "parsed",
+        needs=_SPEED,
+    ),
     "ours-asgi": _module("ours_asgi", "ours, ASGI under uvicorn", needs=_UVICORN),
     "ours-asgi-speed": _module(
         "ours_asgi", "ours, ASGI under uvicorn, httptools, uvloop", *_BEST, needs=_UVICORN_BEST

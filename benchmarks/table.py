@@ -4,6 +4,7 @@ from benchmarks import (
     table_asgi,
     table_bindings,
     table_crowds,
+    table_heads,
     table_http,
     table_others,
     table_setup,
@@ -14,6 +15,7 @@ ROWS: dict[str, Row] = {
     row.name: row
     for row in (
         *table_http.ROWS,
+        *table_heads.ROWS,
         *table_crowds.ROWS,
         *table_setup.ROWS,
         *table_asgi.ROWS,

@@ -110,25 +110,6 @@ def _flying(count: int) -> Row:
     )
 
 
-def _differing(name: str, title: str, **members: Any) -> Row:
-    """No head, or hardly one, is the same as the one before: nothing known of it helps."""
-    return Row(
-        name=name,
-        title=title,
-        unit=CALL,
-        variants=at(
-            calls(replies="any", **members),
-            *OURS,
-            "raw-anyio",
-            "raw-protocol",
-            "raw-httptools",
-            "sdk",
-            "sdk-best",
-        ),
-        bounds=CALL_BOUNDS,
-    )
-
-
 def _events(name: str) -> Events:
     return Events(server=SUBJECTS[name].command())
 
@@ -219,12 +200,6 @@ ROWS = (
     _flying(1),
     _flying(64),
     _flying(1000),
-    _differing(
-        "http-lengths",
-        "HTTP modern tools/call, texts of 64 lengths in turn",
-        more=tuple(Ask("echo", 200 + more) for more in range(1, 64)),
-    ),
-    _differing("http-heads", "HTTP modern tools/call, a header that differs each time", vary=True),
     Row(
         name="structured",
         title="A structured tool: ten items in, a typed result out, over HTTP",

@@ -1,12 +1,14 @@
 """The rows about what takes no wire, memory, starting up, stores."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from shutil import which
 
 from benchmarks.load.jobs import (
     After,
     Ask,
+    Binding,
     Command,
     FirstReply,
     Held,
@@ -18,7 +20,7 @@ from benchmarks.load.jobs import (
 )
 from benchmarks.rows import Bound, Row, Variant, at
 from benchmarks.subjects import OURS, SDK, SUBJECTS, missing_in
-from benchmarks.table_http import CALL, MB, PEERS
+from benchmarks.table_http import CALL, FLIGHTS, MB, PEERS
 
 _HTTP_OURS = ("ours-anyio", "ours-asyncio", "ours-speed")
 _SESSIONS = ("fastmcp", "typescript2-sessions")
@@ -45,6 +47,10 @@ def _memory(what: Held, *names: str, later: tuple[str, ...] = ()) -> dict[str, V
         return Memory(server=SUBJECTS[name].command(), what=what)
 
     return {**at(job, *names), **at(job, *later, since=PEERS)}
+
+
+def _held(binding: Binding) -> Callable[[str], Memory]:
+    return lambda name: Memory(server=SUBJECTS[name].command(), what="connection", binding=binding)
 
 
 def _peak(name: str, title: str, size: int) -> Row:
@@ -103,6 +109,11 @@ BARE = (
     "from anyio import lowlevel, to_thread; from anyio.abc import SocketAttribute"
 )
 """The same modules of other packages as SERVING has loaded in the end, and no others."""
+RESIDENT = (
+    "import os; pages = int(open('/proc/self/statm').read().split()[1]);"
+    "print('{\"value\":%.3f}' % (pages * os.sysconf('SC_PAGE_SIZE') / 1e6))"
+)
+"""Prints how much memory a program has, in MB."""
 
 ROWS = (
     Row(
@@ -129,6 +140,20 @@ ROWS = (
             ),
         },
         bounds=(Bound("ours-asyncio", "8-kb", 1.0), Bound("ours-asyncio", "sdk")),
+    ),
+    Row(
+        name="idle-bindings",
+        title="Memory of an idle connection over the other bindings, one request made",
+        unit="kB a connection",
+        variants={
+            **at(_held("ws"), "ours-ws", "raw-ws", "websockets", since=FLIGHTS),
+            **at(_held("sse"), "ours-sse", since=FLIGHTS),
+            **at(_held("tcp"), "ours-tcp", since=FLIGHTS),
+            **at(_held("unix"), "ours-unix", since=FLIGHTS),
+        },
+        bounds=(Bound("ours-ws", "raw-ws"), Bound("ours-ws", "websockets")),
+        goal=False,
+        note="HTTP+SSE has a session, with a connection for its stream and one for what is posted.",
     ),
     Row(
         name="idle-session",
@@ -163,9 +188,18 @@ ROWS = (
         name="idle-server",
         title="Memory of an idle HTTP server",
         unit="MB",
-        variants=_memory("idle", *_HTTP_OURS, "raw-anyio", "sdk", "fastmcp"),
+        variants={
+            **_memory("idle", *_HTTP_OURS, "raw-anyio", "sdk", "fastmcp"),
+            "bare": Variant(
+                "what ours imports of anyio, h11, msgspec",
+                lambda: SelfMeasured(server=Command((OURS, "-c", f"{BARE}; {RESIDENT}"))),
+                lambda: None,
+                FLIGHTS,
+            ),
+        },
         bounds=(
             Bound("ours-asyncio", "raw-anyio", 1.5),
+            Bound("ours-asyncio", "bare", 1.5),
             Bound("ours-asyncio", "sdk", 1 / 2),
         ),
     ),

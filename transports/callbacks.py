@@ -84,12 +84,12 @@ class Callbacks(Struct, kw_only=True):
     notification, by method and params.  ``stream_interrupted`` is told when the connection of an
     event stream broke off (legacy, over HTTP), and what is done about it.  ``connection`` is told
     when a connection is lost, of each attempt to come back, when there is one again, and when none
-    is tried any more (all bindings but Streamable HTTP).  ``violation`` is told of each rule that the server
-    breaks, with the beginning of a line that is no message (``excerpt``): for instance of what a
-    server prints on its standard output.  The log has only some of them.  ``at_once``: where a
-    server asks several things in one round, so many callbacks run at the same time.  ``waiting``:
-    so many things that callbacks are to be told wait for coroutine functions that are still at
-    those before them; what is more is dropped, with a warning in the log.
+    is tried any more (not over Streamable HTTP).  ``violation`` is told of each rule that the
+    server breaks, with the beginning of a line that is no message (``excerpt``): for instance of
+    what a server prints on its standard output.  The log has only some of them.  ``at_once``:
+    where a server asks several things in one round, so many callbacks run at the same time.
+    ``waiting``: so many things that callbacks are to be told wait for coroutine functions that are
+    still at those before them; what is more is dropped, with a warning in the log.
 
     ``sampling_context`` declares that ``sampling`` heeds ``include_context``; ``extensions`` and
     ``experimental`` are declared as they are.

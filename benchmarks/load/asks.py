@@ -114,6 +114,17 @@ def initialize(number: int, revision: str = LEGACY) -> bytes:
     return message(number, "initialize", params)
 
 
+def opened(number: int, reply: bytes) -> None:
+    """Read the answer to :func:`initialize`.  Raises WrongReply."""
+    try:
+        found = decode(reply)
+        known = found["id"] == number and isinstance(found["result"]["protocolVersion"], str)
+    except (msgspec.DecodeError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise WrongReply(f"initialize was answered with {reply[:200]!r}")
+
+
 INITIALIZED = message(None, "notifications/initialized", {})
 
 Fits = Callable[[dict[str, Any], str], bool]

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from benchmarks.load.asks import HOLE, INITIALIZED, LEGACY, MODERN, Question, WrongReply, initialize
+from benchmarks.load.asks import (
+    HOLE,
+    INITIALIZED,
+    LEGACY,
+    MODERN,
+    Question,
+    WrongReply,
+    initialize,
+    opened,
+)
 from benchmarks.load.room import Room
 
 ACCEPTS = {
@@ -202,9 +211,7 @@ def last_event(body: bytes) -> bytes:
 def open_session(place: Place, connection: socket.socket, replies: Replies) -> str:
     """Open a legacy session; returns its id.  Raises WrongReply."""
     connection.sendall(post(place, initialize(1)))
-    reply = bytes(replies.wait())
-    if b'"protocolVersion"' not in reply:
-        raise WrongReply(f"initialize was answered with {reply[:200]!r}")
+    opened(1, bytes(replies.wait()))
     session = field(replies.head, b"mcp-session-id").decode()
     if not session:
         raise WrongReply("initialize was answered without a session")

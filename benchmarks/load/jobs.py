@@ -127,6 +127,8 @@ class Memory(Job, frozen=True, kw_only=True, tag="memory"):
     """
 
     what: Held
+    binding: Binding = "http"
+    """Others than HTTP have connections only, which with HTTP+SSE are sessions of two each."""
     count: int = 1000
 
 

@@ -14,6 +14,7 @@ from benchmarks.load.asks import (
     WrongReply,
     digits,
     initialize,
+    opened,
 )
 from benchmarks.load.http_wire import Place, Replies, post, request
 from benchmarks.load.jobs import SseCalls
@@ -50,6 +51,7 @@ class Session:
         self._post(initialize(1, _REVISION))
         while (event := self._event()) is None:
             self._buffer += self.connection.recv(_ROOM)
+        opened(1, event)
         self._post(INITIALIZED)
         numbers = range(first, first + many)
         self._ring = cycle(

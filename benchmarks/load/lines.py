@@ -18,8 +18,9 @@ from benchmarks.load.asks import (
     WrongReply,
     digits,
     initialize,
+    opened,
 )
-from benchmarks.load.http_wire import connected as opened
+from benchmarks.load.http_wire import connected as connected_to
 from benchmarks.load.jobs import Era, LineCalls
 from benchmarks.load.room import Room
 from benchmarks.load.server import listening, piped, placed
@@ -76,8 +77,10 @@ def handshake(lines: Lines, era: Era) -> None:
     """Open a legacy conversation; a modern one needs nothing.  Raises WrongReply."""
     if era == "legacy":
         lines.write(initialize(1) + b"\n")
-        while b'"protocolVersion"' not in bytes(lines.read()[-1]):
-            pass
+        said = bytes(lines.read()[-1])
+        while b'"id"' not in said:  # a server may say something of itself before
+            said = bytes(lines.read()[-1])
+        opened(1, said)
         lines.write(INITIALIZED + b"\n")
 
 
@@ -105,7 +108,7 @@ def reached(url: str) -> socket.socket:
         return connection
     assert parts.hostname is not None
     assert parts.port is not None
-    return opened((parts.hostname, parts.port))
+    return connected_to((parts.hostname, parts.port))
 
 
 def measure(job: LineCalls) -> Sample:

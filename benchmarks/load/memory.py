@@ -9,7 +9,8 @@ from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply
 from benchmarks.load.http_calls import open_stream, ring
 from benchmarks.load.http_wire import Place, Replies, asking, open_session
 from benchmarks.load.jobs import Ask, Memory
-from benchmarks.load.server import cpu, listening, resident
+from benchmarks.load.server import cpu, listening, placed, resident
+from benchmarks.load.setup import Guest, coming
 from benchmarks.method.samples import Sample
 
 _BEFORE = 20
@@ -85,10 +86,31 @@ class Holder:
             each.close()
 
 
+class Guests:
+    """Holds connections of another binding than HTTP open, each of which has made a request."""
+
+    def __init__(self, job: Memory, url: str) -> None:
+        self._come = coming(job.binding, url, Ask(), "legacy" if job.binding == "sse" else "modern")
+        self._held: list[Guest] = []
+
+    def add(self) -> None:
+        """One more.  Raises WrongReply."""
+        self._held.append(self._come())
+
+    def check(self) -> None:
+        """There is nothing that could have gone wrong since."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for each in self._held:
+            each.close()
+
+
 def measure(job: Memory) -> Sample:
     """Run the job."""
-    with listening(job.server) as (process, url):
-        holder = Holder(Place.of(url), job)
+    with placed(job.server) as command, listening(command) as (process, url):
+        other = job.binding != "http"
+        holder = Guests(job, url) if other else Holder(Place.of(url), job)
         try:
             for _ in range(_BEFORE if job.what != "idle" else 1):
                 holder.add()

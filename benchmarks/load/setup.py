@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from itertools import cycle
+from typing import Protocol
 
 from benchmarks.load.asks import FIRST, Question, Verifier, digits
 from benchmarks.load.http_calls import ring
 from benchmarks.load.http_wire import Place, Replies, asking, open_session
-from benchmarks.load.jobs import Binding, Setup
+from benchmarks.load.jobs import Ask, Binding, Era, Setup
+from benchmarks.load.jobs import Replies as Accepted
 from benchmarks.load.legacy_sse import Session
 from benchmarks.load.lines import Lines, handshake, reached
 from benchmarks.load.server import listening, placed
@@ -16,83 +18,103 @@ from benchmarks.method.samples import Sample
 
 _RING = 256
 _NUMBERS = range(FIRST, FIRST + _RING)
-Visit = Callable[[], None]
+
+
+class Guest(Protocol):
+    """A connection that has had the answer to a request."""
+
+    def close(self) -> None:
+        """Leave."""
+
+
+Come = Callable[[], Guest]
 
 
 def measure(job: Setup) -> Sample:
     """Run the job: CPU of a connection with its request; in the legacy era with its session."""
     with placed(job.server) as command, listening(command) as (process, url):
-        visit = _VISITS[job.binding](job, url, Question(job.ask, job.era))
-        return steady(process, one_by_one(visit), job)
+        come = coming(job.binding, url, job.ask, job.era, job.replies)
+        return steady(process, one_by_one(lambda: come().close()), job)
 
 
-def _http(job: Setup, url: str, question: Question) -> Visit:
+def coming(
+    binding: Binding, url: str, ask: Ask, era: Era = "modern", replies: Accepted = "json"
+) -> Come:
+    """How somebody comes to a server: connects, asks, reads the reply, and stays.
+
+    What it returns raises WrongReply.
+    """
+    question = Question(ask, era)
+    if binding == "http":
+        return _http(url, question, replies)
+    return _OTHERS[binding](url, question)
+
+
+def _http(url: str, question: Question, accepted: Accepted) -> Come:
     place, verifier = Place.of(url), Verifier(question)
-    requests = cycle(ring(asking(place, question, job.replies, "{session}"), FIRST, _RING))
+    requests = cycle(ring(asking(place, question, accepted, "{session}"), FIRST, _RING))
 
-    def visit() -> None:
+    def come() -> Guest:
         id, data = next(requests)
-        with place.connect() as connection:
-            replies = Replies(connection)
-            if job.era == "legacy":
-                session = open_session(place, connection, replies)
-                data = data.replace(b"{session}", session.encode())
-            connection.sendall(data)
-            verifier.check(id, replies.wait())
+        connection = place.connect()
+        replies = Replies(connection)
+        if question.era == "legacy":
+            session = open_session(place, connection, replies)
+            data = data.replace(b"{session}", session.encode())
+        connection.sendall(data)
+        verifier.check(id, replies.wait())
+        return connection
 
-    return visit
+    return come
 
 
-def _websocket(job: Setup, url: str, question: Question) -> Visit:
+def _websocket(url: str, question: Question) -> Come:
     place, verifier = Place.of(url), Verifier(question)
     requests = cycle([(digits(number), frame(question.body(number))) for number in _NUMBERS])
 
-    def visit() -> None:
+    def come() -> Guest:
         talker = Talker(place, verifier, [next(requests)])
-        with talker.connection:
-            talker.send()
-            while not talker.receive():
-                pass
+        talker.send()
+        while not talker.receive():
+            pass
+        return talker.connection
 
-    return visit
+    return come
 
 
-def _lines(job: Setup, url: str, question: Question) -> Visit:
+def _lines(url: str, question: Question) -> Come:
     verifier = Verifier(question)
     requests = cycle([(digits(number), question.body(number) + b"\n") for number in _NUMBERS])
 
-    def visit() -> None:
+    def come() -> Guest:
         id, data = next(requests)
-        with reached(url) as connection:
-            lines = Lines(connection.fileno(), connection.fileno())
-            handshake(lines, job.era)
-            lines.write(data)
-            verifier.check(id, lines.read()[0])
+        connection = reached(url)
+        lines = Lines(connection.fileno(), connection.fileno())
+        handshake(lines, question.era)
+        lines.write(data)
+        verifier.check(id, lines.read()[0])
+        return connection
 
-    return visit
+    return come
 
 
-def _sse(job: Setup, url: str, question: Question) -> Visit:
+def _sse(url: str, question: Question) -> Come:
     verifier, numbers = Verifier(question), cycle(_NUMBERS)
     url = url.removeprefix("sse+")
 
-    def visit() -> None:
+    def come() -> Guest:
         session = Session(url, question, verifier, next(numbers), 1)
-        try:
-            session.send()
-            while not session.receive():
-                pass
-        finally:
-            session.close()
+        session.send()
+        while not session.receive():
+            pass
+        return session
 
-    return visit
+    return come
 
 
-_VISITS: dict[Binding, Callable[[Setup, str, Question], Visit]] = {
-    "http": _http,
+_OTHERS: dict[Binding, Callable[[str, Question], Come]] = {
     "ws": _websocket,
     "tcp": _lines,
     "unix": _lines,
     "sse": _sse,
 }
-"""How each binding is visited: connect, ask, read the reply, leave."""

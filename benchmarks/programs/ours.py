@@ -20,6 +20,7 @@ from transports.context import Context
 from transports.http_settings import HttpServerSettings
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, run
+from transports.socket_settings import SocketSettings
 
 MANY = 100_000
 LARGE = 256 * 1024 * 1024
@@ -79,7 +80,7 @@ def make(tools: int) -> Server:
     return server
 
 
-def settings(driver: str) -> ServeSettings:
+def settings(driver: str, heads: str = "") -> ServeSettings:
     """Everything as by default, but for the limits that a load of this size would meet."""
     return ServeSettings(
         runtime=RuntimeSettings(limits=Limits(message_size=LARGE, in_flight=MANY, queued=LARGE)),
@@ -93,8 +94,12 @@ def settings(driver: str) -> ServeSettings:
             replay_bytes=LARGE,
             replay_total=LARGE,
         ),
+        socket=SocketSettings(connections=MANY, connections_per_client=MANY),
         http_link=HttpServerSettings(
-            connections=MANY, connections_per_client=MANY, **driven(driver)
+            connections=MANY,
+            connections_per_client=MANY,
+            usual_heads="parsed" if heads == "parsed" else "plainly",
+            **driven(driver),
         ),
     )
 
@@ -120,7 +125,7 @@ def announce(url: str) -> None:
 
 def main() -> None:
     """Serve as the command line says."""
-    chosen = arguments("driver", "backend")
+    chosen = arguments("driver", "backend", "heads")
     binding = chosen.binding
     where: dict[str, Any] = {binding: "127.0.0.1:0"}
     if binding == "unix":
@@ -132,7 +137,7 @@ def main() -> None:
     with sampled():
         run(
             make(chosen.tools),
-            settings=settings(chosen.driver),
+            settings=settings(chosen.driver, chosen.heads),
             on_listening=None if binding == "stdio" else announce,
             backend=chosen.backend or "asyncio",
             loop="asyncio" if chosen.driver == "httptools" else "auto",

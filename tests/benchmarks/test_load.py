@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.load import http_calls, lines, memory, websocket
-from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply, digits
+from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply, digits, opened
 from benchmarks.load.http_wire import Place, Replies, dechunked, field, last_event
 from benchmarks.load.jobs import Ask, Command, HttpCalls, LineCalls, Memory, WebSocketCalls
 from benchmarks.load.lines import Lines
@@ -158,6 +158,23 @@ def test_memory_is_only_looked_at_while_every_call_waits(
         monkeypatch.setattr(memory, "_LONG", 1)
     with nullcontext() if waits else pytest.raises(WrongReply, match="23 of 23 calls do not wait"):
         memory.measure(job)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b'{"jsonrpc":"2.0","id":2,"result":{"protocolVersion":"2025-11-25"}}',
+        b'{"jsonrpc":"2.0","id":1,"error":{"message":"protocolVersion"}}',
+        b'{"jsonrpc":"2.0","id":1,"result":{"other":"protocolVersion"}}',
+        b'{"jsonrpc":"2.0","id":1,"result":"protocolVersion"}',
+        b'"protocolVersion"',
+        b'{"protocolVersion"',
+    ],
+)
+def test_what_does_not_open_a_conversation_is_seen(reply: bytes) -> None:
+    opened(1, b'{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25"}}')
+    with pytest.raises(WrongReply, match="initialize was answered with"):
+        opened(1, reply)
 
 
 @pytest.mark.parametrize("kind", ["total", "list", "wait"])
