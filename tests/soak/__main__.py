@@ -84,6 +84,7 @@ CAST = (
         (
             *("tcp", "http", "ws", "http-anyio", "memory", "sse", "unix", "https"),
             *("stdio", "asgi", "tls", "stored", "wss", "tokens", "tcp", UVLOOP),
+            *("ws-shared", "sse-anyio"),
         ),
         10.0,
     ),

@@ -27,7 +27,7 @@ from tests.bindings.relay import DOWN, UP, Harm, relayed
 from tests.bindings.stories import Story
 from tests.bindings.workbench import COUNTER
 from tests.soak.calls import answering, said
-from tests.soak.house import HTTP, PATIENT, STEADY, SoakHouse, impatient
+from tests.soak.house import HTTP, PATIENT, SSE, STEADY, WEBSOCKET, SoakHouse, impatient
 from tests.soak.network import PATIENCE
 from tests.soak.people import PEOPLE, shown
 from tests.soak.rules import OVER_HTTP, STORM, storms
@@ -84,7 +84,7 @@ class Soak:
         turn = self.random.randrange(len(where))
         while not self.over.is_set():
             binding = where[turn % len(where)]
-            era = LEGACY if binding == "sse" else ERAS[turn // len(where) % 2]
+            era = LEGACY if binding in SSE else ERAS[turn // len(where) % 2]
             turn += 1
             begun = anyio.current_time()
             try:
@@ -267,7 +267,7 @@ async def babbler(soak: Soak, binding: str, era: str) -> None:
     data = soak.random.choice(TABLE).data
     if soak.random.random() < 0.3:
         data = soak.random.randbytes(soak.random.randrange(1, 2000))
-    if binding in (*HTTP, "ws", "wss"):
+    if binding in (*HTTP, *WEBSOCKET):
         parts = urlsplit(target.url)
         head = (
             f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"

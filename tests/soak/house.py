@@ -28,11 +28,14 @@ from transports.tls import client_tls
 from transports.websocket_settings import WebSocketSettings
 
 UVLOOP = "http-uvloop"
-HTTP = ("http", "http-anyio", UVLOOP, "https", "asgi", "stored", "tokens", "sse")
+SSE = ("sse", "sse-anyio")
+HTTP = ("http", "http-anyio", UVLOOP, "https", "asgi", "stored", "tokens", *SSE)
 """The driver that is usual on the event loop, that on streams of anyio with h11, the extra
 ``speed``, TLS, an ASGI application, two processes that share a store, who shows a token, and
-HTTP+SSE."""
-NETWORK = ("tcp", "tls", "unix", "ws", "wss", *HTTP)
+HTTP+SSE on both drivers."""
+WEBSOCKET = ("ws", "wss", "ws-shared")
+"""Plain, over TLS, and on one port with HTTP."""
+NETWORK = ("tcp", "tls", "unix", *WEBSOCKET, *HTTP)
 EVERYWHERE = (*NETWORK, "stdio", "memory")
 SHARING = 2
 """Processes that share a store."""

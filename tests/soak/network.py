@@ -97,7 +97,8 @@ async def main(path: str, certificate: str) -> None:
     stop = anyio.Event()
     server = make_server()
     secure = structs.replace(SETTINGS, ssl_context=server_tls(Path(certificate)))
-    link = structs.replace(HTTP, driver="anyio", parser="h11")
+    shared = structs.replace(SETTINGS, shared=True)
+    link = structs.replace(HTTP, driver="anyio", parser="h11", usual_heads="parsed")
     streams = structs.replace(SETTINGS, http_link=link)
     known = structs.replace(SETTINGS, http_link=structs.replace(HTTP, authenticate=authenticate))
     bindings = (
@@ -107,6 +108,8 @@ async def main(path: str, certificate: str) -> None:
         ("tcp", "tcp", SETTINGS),
         ("unix", "unix", SETTINGS),
         ("http-anyio", "http", streams),
+        ("sse-anyio", "sse", streams),
+        ("ws-shared", "http", shared),  # it says both URLs, that of WebSocket last
         ("https", "http", secure),
         ("wss", "ws", secure),
         ("tls", "tcp", secure),

@@ -14,7 +14,7 @@ from mcpcore.engine.events import Violation
 from tests.bindings.places import ERAS, LEGACY
 from tests.soak.actors import Soak
 from tests.soak.calls import KINDS, answering, said, subscription
-from tests.soak.house import STEADY
+from tests.soak.house import SSE, STEADY
 from tests.soak.network import PATIENCE
 from tests.soak.rules import ROUNDS
 from transports.client import Client, connect
@@ -38,7 +38,7 @@ class Residents:
         """Connect all, until the stack is unwound, and have each do its first rounds."""
         for binding in self._soak.house.there():
             for era in ERAS:
-                if binding == "sse" and era != LEGACY:
+                if binding in SSE and era != LEGACY:
                     continue
                 target = self._soak.house.target(binding)
                 callbacks = answering()
