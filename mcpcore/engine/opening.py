@@ -81,7 +81,9 @@ class Opener(Succession):
         ``legacy``: that is how a legacy server behaves when it is probed.
         """
         self.conclude(request, RequestSignal.END)
-        if request.purpose is Purpose.PROBE and legacy:
+        # Beside a handshake the end of the probe says no more than its silence did.
+        handshaking = self.state is Session.OPENING
+        if request.purpose is Purpose.PROBE and (legacy or handshaking):
             self._follow(self._silence(request), now)
         elif legacy:
             self._handshake_failed(request, message, now, fault=fault)

@@ -508,6 +508,23 @@ def test_other_late_answers_leave_it_to_the_handshake(reply: Any) -> None:
     assert isinstance(ready, Ready)
 
 
+@pytest.mark.parametrize("evidence", [False, True])
+def test_a_probe_that_breaks_off_late_leaves_it_to_the_handshake(evidence: bool) -> None:
+    peer, request = started()
+    held = peer.request("tools/list", now=0)
+    peer.handle_timeout(5.0)
+    [handshake] = sent(peer)
+    peer.receive_failure(
+        request["id"], now=6, reason=EndReason.CLOSED, message="HTTP 504", evidence=evidence
+    )
+    assert drain(peer) == []
+    assert (sent(peer), peer.pending) == ([], 2)
+    [ready] = feed(peer, answer(handshake["id"], HANDSHAKE))
+    assert isinstance(ready, Ready)
+    assert [frame["method"] for frame in sent(peer)] == ["notifications/initialized", "tools/list"]
+    assert peer.pending == 1, held
+
+
 def test_handshake_and_probe_may_both_be_refused() -> None:
     peer, _ = started()
     held = peer.request("tools/list", now=0)

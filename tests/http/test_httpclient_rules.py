@@ -710,6 +710,27 @@ def test_silence_is_a_legacy_server_and_the_probe_is_given_up() -> None:
     assert hand.aborted == [probe.exchange]
 
 
+@pytest.mark.parametrize("broken", [401, 404, 502, 504, None])
+def test_a_probe_that_fails_late_leaves_it_to_the_handshake(broken: int | None) -> None:
+    hand = Hand(make_client(limits=Limits(probe_timeout=5)))
+    hand.client.start(now=hand.now)
+    held = hand.client.request("tools/list", now=hand.now)
+    probe = hand.next()
+    hand.pass_time(6)
+    handshake = hand.next()
+    if broken is None:
+        hand.end(probe, "connection reset")
+    else:
+        hand.reply(probe, broken, b"gateway timeout", "text/plain")
+    assert (hand.events, hand.aborted) == ([], [])
+    hand.result(handshake, initialize_result(LEGACY), mcp_session_id="s-1")
+    assert hand.take(Ready).revision.name == LEGACY
+    sends = [hand.next(), hand.next(), hand.next()]
+    posts = [hand.body_of(send) for send in sends if send.method == "POST"]
+    assert [post["method"] for post in posts] == ["notifications/initialized", "tools/list"]
+    assert posts[1]["id"] == held
+
+
 def test_a_probe_that_answers_as_a_stream() -> None:
     hand = Hand(make_client())
     hand.client.start(now=0)
