@@ -31,11 +31,12 @@ def is_modern_body(frame: Frame, body: bytes, claimed: Revision | None) -> bool:
 
 
 def _meta_of(message: Message, body: bytes) -> RequestMeta | None:
-    """The ``_meta`` of a message if it may name a protocol version; None also if it is malformed.
+    """The ``_meta`` of a message if it may name its terms; None also if it is malformed.
 
-    A look at the bytes spares nearly all legacy messages the decode; escapes could hide the name.
+    A look at the bytes spares nearly all legacy messages the decode; escapes could hide the names.
     """
-    if message.params is UNSET or not (b"protocolVersion" in body or b"\\u" in body):
+    telling = b"protocolVersion" in body or b"clientCapabilities" in body or b"\\u" in body
+    if message.params is UNSET or not telling:
         return None
     try:
         meta = read_skim(message.params, lambda meta: True).meta

@@ -17,7 +17,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore.spec.revisions import MODERN as MODERN_ROWS
-from mcpcore.spec.types.base import META_PROTOCOL_VERSION
+from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
 from tests.http.support import (
     LEGACY,
     META,
@@ -406,6 +406,8 @@ def test_nesting_is_bounded() -> None:
             400,
             -32602,
         ),
+        # _meta names what the client can do, and no version
+        (request("tools/list", {"_meta": {META_CLIENT_CAPABILITIES: {}}}), {}, 400, -32602),
         # the header names a modern revision, _meta is missing
         (LIST, MODERN_HEADERS, 400, -32602),
         # the method exists only there
