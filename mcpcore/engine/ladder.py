@@ -8,7 +8,6 @@ Validation"); the lifecycle page of 2025-11-25.
 """
 
 from functools import partial
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -18,7 +17,7 @@ from mcpcore.engine.base import PeerBase
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SESSION, Session, SessionSignal, step
 from mcpcore.engine.metadata import decode_skim, read_skim
-from mcpcore.engine.mirror import mismatch, names_the_same
+from mcpcore.engine.mirror import mismatch, names_the_same, read_member
 from mcpcore.engine.negotiation import is_modern, unsupported
 from mcpcore.engine.requests import NO_PARAMS, Inbound
 from mcpcore.spec.capabilities import declares, requirement
@@ -288,11 +287,12 @@ def _missing(key: str) -> ErrorData:
 
 
 class _Requested(Struct, rename="camel"):
-    protocol_version: Any = ""
+    protocol_version: Raw = Raw(b'""')
 
 
 _decode_requested = Decoder(_Requested).decode
 
 
 def _requested_version(params: Raw) -> str:
-    return str(_decode_requested(params).protocol_version)
+    version = read_member(_decode_requested(params).protocol_version)
+    return version if isinstance(version, str) else ""

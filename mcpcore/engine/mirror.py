@@ -31,17 +31,29 @@ class Mirror(Struct, frozen=True, kw_only=True):
 
 
 class _Arguments(Struct):
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Raw] = {}
 
 
 _decode_skim = msgspec.json.Decoder(Skim).decode
 _decode_arguments = msgspec.json.Decoder(_Arguments).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
 
 _MIRRORED = {"name": "name", "uri": "uri", "taskId": "task_id"}
 """The members that ``Mcp-Name`` mirrors, and where a skim has them."""
 
 # Values
+
+
+def read_member(member: Raw) -> Any:
+    """The value of a member; the Raw itself for a number that Python cannot read.
+
+    JSON sets no limit to numbers: 1e999 is sound, and so is an integer of 5000 digits.
+    """
+    try:
+        return _decode_any(member)
+    except msgspec.MsgspecError:
+        return member
 
 
 def text_of(value: Any) -> str | None:
@@ -59,12 +71,24 @@ def text_of(value: Any) -> str | None:
 
 
 def value_at(arguments: Any, path: tuple[str, ...]) -> Any:
-    """The value at a property path, None where there is none."""
+    """The value at a property path, None where there is none.
+
+    What is Raw is read along the path and no further, as by :func:`read_member`.
+    """
     for step in path:
+        if isinstance(arguments, Raw):
+            arguments = _members_of(arguments)
         if not isinstance(arguments, dict):
             return None
         arguments = arguments.get(step)
-    return arguments
+    return read_member(arguments) if isinstance(arguments, Raw) else arguments
+
+
+def _members_of(value: Raw) -> dict[str, Raw] | None:
+    try:
+        return _decode_object(value)
+    except msgspec.MsgspecError:
+        return None
 
 
 def same_value(claimed: str, value: Any) -> bool:
@@ -84,7 +108,7 @@ def name_in(skim: Skim, row: Method) -> str | None:
     member: Raw | UnsetType = UNSET
     if row.header is not None:
         member = getattr(skim, _MIRRORED[row.header])
-    value = None if member is UNSET else _decode_any(member)
+    value = None if member is UNSET else read_member(member)
     return value if isinstance(value, str) else None
 
 
@@ -111,7 +135,7 @@ def mirror_of(
 def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str]:
     """Return the texts of the mirrored arguments in ``params`` by their name in ``wanted``.
 
-    Raises LocalProtocolError for an integer that no header can carry: servers must refuse it.
+    Raises LocalProtocolError for a number that no header can carry: servers must refuse it.
     """
     arguments = _decode_arguments(params).arguments
     texts = {}
@@ -120,7 +144,7 @@ def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str
         text = text_of(value)
         if text is not None:
             texts[name] = text
-        elif isinstance(value, int):
+        elif isinstance(value, int | Raw):
             raise LocalProtocolError(
                 f"arguments.{'.'.join(path)} cannot be mirrored in the header Mcp-Param-{name}: "
                 f"integers there are between -(2**53 - 1) and 2**53 - 1"
@@ -141,7 +165,7 @@ def names_the_same(
     if name is None or (row.header_params and name in header_params):
         return False
     member = getattr(skim, _MIRRORED[row.header])
-    return member is not UNSET and _decode_any(member) == name
+    return member is not UNSET and read_member(member) == name
 
 
 def mismatch(

@@ -97,6 +97,16 @@ def test_modern_only_server_survives_an_initialize_without_params() -> None:
     assert sent(peer)[0]["error"]["data"]["requested"] == ""
 
 
+@pytest.mark.parametrize("version", ["1e999", "9" * 5000, "7", "null", "{}"])
+def test_modern_only_server_survives_an_initialize_without_a_version(version: str) -> None:
+    peer = Peer(Role.SERVER, server_config(revisions=rows(*MODERN_NAMES)))
+    params = f'{{"protocolVersion":{version}}}'
+    feed(peer, f'{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{params}}}'.encode())
+    [reply] = sent(peer)
+    assert reply["error"]["code"] == -32022
+    assert reply["error"]["data"] == {"supported": MODERN_NAMES, "requested": ""}
+
+
 @pytest.mark.parametrize(
     "params",
     [

@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import Raw
 
 from mcpcore.engine import EndReason, FrameKind, InputRequest, Mirror, Peer, Role
 from mcpcore.engine.events import (
@@ -21,7 +23,8 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.mirror import header_arguments, same_value, text_of
-from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
+from mcpcore.service import Server
+from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError, McpError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from tests.engine.bench import (
@@ -816,6 +819,58 @@ def test_params_of_the_wrong_type_are_left_to_their_reader(params: Any) -> None:
     assert len(requests_of(events)) == 1
 
 
+NO_FLOAT, LONG_INTEGER = Raw(b"1e999"), Raw(b"9" * 5000)
+"""Sound JSON, of which Python makes no number."""
+either_number = pytest.mark.parametrize("number", [NO_FLOAT, LONG_INTEGER], ids=["float", "int"])
+
+
+@either_number
+@pytest.mark.parametrize(
+    ("method", "member"),
+    [("tools/call", "name"), ("prompts/get", "name"), ("resources/read", "uri")],
+)
+def test_a_mirrored_number_that_cannot_be_read_is_left_to_its_reader(
+    method: str, member: str, number: Raw
+) -> None:
+    peer = modern_server(server_config(header_params=HEADER_PARAMS))
+    message = msgspec.json.encode(call(1, method, {member: number}, modern=True))
+    peer.receive(message, now=0, mirror=changed(method=method, params={}))
+    [event] = requests_of(drain(peer))
+    with pytest.raises(McpError) as refused:
+        Server("s", version="1").prepare(method, event.params, event.revision, skim=event.skim)
+    assert refused.value.error.code == -32602
+
+
+@either_number
+@pytest.mark.parametrize(
+    ("arguments", "params", "said"),
+    [
+        ({"region": "us", "opts": {"junk": "N"}}, {"region": "eu"}, "not match arguments.region"),
+        ({"region": "eu", "opts": "N"}, {"region": "eu"}, None),
+        ({"region": "eu", "a": "N"}, {"region": "eu"}, None),
+        ({"region": "eu", "a": {"b": "N"}}, {"region": "eu"}, "Deep header is missing"),
+        (
+            {"region": "eu", "a": {"b": "N"}},
+            {"region": "eu", "deep": "1e999"},
+            "Deep header does not match arguments.a.b",
+        ),
+        ({"region": "N"}, {"region": "eu"}, "not match arguments.region"),
+    ],
+)
+def test_numbers_that_cannot_be_read_hide_no_contradiction(
+    arguments: Any, params: dict[str, str], said: str | None, number: Raw
+) -> None:
+    peer = modern_server(server_config(header_params=HEADER_PARAMS))
+    message = call(1, "tools/call", {"name": "t", "arguments": arguments}, modern=True)
+    text = json.dumps(message).replace('"N"', bytes(number).decode())
+    peer.receive(text.encode(), now=0, mirror=changed(params=params))
+    assert len(requests_of(drain(peer))) == (said is None)
+    for reply in sent(peer):
+        assert reply["error"]["code"] == -32020
+        assert said is not None
+        assert said in reply["error"]["message"]
+
+
 def test_metadata_is_checked_before_headers_and_headers_before_the_version() -> None:
     peer = modern_server()
     bare = Mirror(version=MODERN_NAMES[-1])
@@ -910,6 +965,10 @@ def test_client_computes_its_headers() -> None:
     large = b'{"arguments":{"a":{"n":%d}}}' % 2**53
     with pytest.raises(LocalProtocolError, match=r"arguments\.a\.n .* Mcp-Param-X: integers"):
         header_arguments(large, {"X": ("a", "n")})
+    endless = Raw(b'{"arguments":{"a":{"n":1e999},"b":"x"}}')
+    assert header_arguments(endless, {"X": ("b",)}) == {"X": "x"}
+    with pytest.raises(LocalProtocolError, match=r"arguments\.a\.n"):
+        header_arguments(endless, {"X": ("a", "n")})
 
 
 def test_legacy_clients_mirror_nothing() -> None:
