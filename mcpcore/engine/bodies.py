@@ -41,10 +41,9 @@ _RESERVED = frozenset(
 )
 _OF_RESULTS = _RESERVED | {META_SERVER_INFO, META_SUBSCRIPTION_ID}
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
-_meta_of = msgspec.json.Decoder(dict[str, Any]).decode
 _text_of = msgspec.json.Decoder(str).decode
 # One byte of each name, rare in text, is looked for first: that takes a tenth of the time.
-_UNDERSCORE, _T = b"_T"
+_UNDERSCORE, _T, _BACKSLASH = b"_T\\"
 
 
 def take_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None]:
@@ -53,7 +52,7 @@ def take_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None]:
     Raises ValueError or TypeError for a body that is no JSON object.
     """
     text = to_json(body)
-    if (type(body) is dict and "_meta" not in body) or not _names_meta(text):
+    if (type(body) is dict and "_meta" not in body) or not _may_name_meta(text):
         return text, meta
     members = _members(text)
     if "_meta" not in members:
@@ -66,7 +65,7 @@ def take_result_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None
     text = to_json(body)
     if type(body) is dict and "_meta" not in body and "resultType" not in body:
         return text, meta, None
-    if not _names_meta(text) and not (_T in text and b'"resultType"' in text):
+    if not _may_name_meta(text) and not (_T in text and b'"resultType"' in text):
         return text, meta, None
     members = _members(text)
     result_type = members.pop("resultType", None)
@@ -76,8 +75,11 @@ def take_result_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None
     return text, meta, None if result_type is None else _typed(_text_of, result_type, "resultType")
 
 
-def _names_meta(text: bytes) -> bool:
-    return _UNDERSCORE in text and b'"_meta"' in text
+def _may_name_meta(text: bytes) -> bool:
+    """Whether a member may be called ``_meta``; escapes could hide this name, and any other."""
+    if _UNDERSCORE in text and b'"_meta"' in text:
+        return True
+    return _BACKSLASH in text and b"\\u" in text
 
 
 def _members(text: bytes) -> dict[str, Raw]:
@@ -87,7 +89,7 @@ def _members(text: bytes) -> dict[str, Raw]:
 def _without_meta(members: dict[str, Raw], meta: Meta | None) -> tuple[bytes, Meta | None]:
     own = members.pop("_meta", None)
     if own is not None:
-        meta = {**_typed(_meta_of, own, "_meta"), **(meta or {})}
+        meta = {**_typed(_members_of, own, "_meta"), **(meta or {})}
     return to_json(members), meta
 
 

@@ -153,11 +153,14 @@ def test_meta_of_a_body_is_kept_and_never_written_twice() -> None:
         {"_meta": {"a": 1, "b": 1}},
         NotificationParams(meta=Raw(b'{"a":1,"b":1}')),
         Raw(b'{"_meta" : {"a":1,"b":1} }'),
+        Raw(b'{"\\u005fmeta":{"a":1,"\\u0062":1}}'),
+        Raw(b'{"_meta":{},"_\\u006Deta":{"a":1,"b":1}}'),
     ]
     for body in bodies:
         peer.notify("notifications/tools/list_changed", body, meta={"b": 2})
         frames = [b"".join(frame.data) for frame in peer.data_to_send()]
         assert [frame.count(b'"_meta"') for frame in frames] == [1, 1]
+        assert b"\\u" not in b"".join(frames)
         legacy, modern = (json.loads(frame)["params"]["_meta"] for frame in frames)
         assert legacy == {"a": 1, "b": 2}
         assert modern == {"a": 1, "b": 2, SUBSCRIPTION_ID: 1}
@@ -169,19 +172,27 @@ def test_meta_of_params_joins_that_of_the_engine() -> None:
         {"name": "t", "_meta": {"a": 1, "b": 1}},
         RequestParams(meta=Raw(b'{"a":1,"b":1}')),
         Raw(b'{"name":"t","_meta":{"a":1,"b":1}}'),
+        Raw(b'{"name":"t","\\u005Fmeta":{"a":1,"b":1}}'),
     ]
     for body in bodies:
         peer.request("tools/call", body, now=0, meta={"b": 2}, progress=True)
         [frame] = peer.data_to_send()
         text = b"".join(frame.data)
         assert text.count(b'"_meta"') == 1
+        assert b"\\u" not in text
         meta = json.loads(text)["params"]["_meta"]
         assert (meta["a"], meta["b"], meta["progressToken"]) == (1, 2, frame.request)
         assert META.keys() <= meta.keys()
 
 
 @pytest.mark.parametrize(
-    "body", [{"a": {"_meta": {"x": 1}}}, {"a": '"_meta"'}, {"a": '"resultType"', "b": {}}]
+    "body",
+    [
+        {"a": {"_meta": {"x": 1}}},
+        {"a": '"_meta"'},
+        {"a": '"resultType"', "b": {}},
+        {"a": "\x1b[0m", "\x1b": "\\u005fmeta"},
+    ],
 )
 def test_what_only_looks_like_meta_stays_where_it_is(body: Any) -> None:
     peer = legacy_client()
@@ -203,12 +214,30 @@ def test_meta_that_cannot_be_read_changes_nothing(body: Raw) -> None:
     assert peer.respond(event.key, {})
 
 
-def test_reserved_meta_in_a_body_is_refused_too() -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"_meta": {"io.modelcontextprotocol/protocolVersion": "v9"}},
+        Raw(b'{"\\u005fmeta":{"io.modelcontextprotocol/protocolVersion":"v9"}}'),
+        Raw(b'{"_meta":{"io.modelcontextprotocol\\/protocolVersio\\u006e":"v9"}}'),
+    ],
+)
+def test_reserved_meta_in_a_body_is_refused_too(body: Any) -> None:
     peer = modern_client()
-    body = {"_meta": {"io.modelcontextprotocol/protocolVersion": "v9"}}
     with pytest.raises(LocalProtocolError, match="protocolVersion"):
         peer.request("tools/list", body, now=0)
     assert peer.pending == 0
+
+
+def test_numbers_in_meta_travel_as_they_are_written() -> None:
+    body = Raw(b'{"_meta":{"large":1e999,"exact":0.10000000000000000001}}')
+    server = legacy_server()
+    assert server.respond(received(server, call(1, "tools/list")).key, body)
+    client = legacy_client()
+    client.request("tools/list", body, now=0)
+    for peer in (server, client):
+        [frame] = peer.data_to_send()
+        assert b'{"large":1e999,"exact":0.10000000000000000001}' in b"".join(frame.data)
 
 
 # Changes on the stream of a request
@@ -313,6 +342,9 @@ def test_input_is_required_by_its_own_call_only() -> None:
         peer.respond(event.key, {}, result_type="input_required")
     with pytest.raises(LocalProtocolError, match="require_input"):
         peer.respond(event.key, {"resultType": "input_required"})
+    hidden = Raw(b'{"content":[],"result\\u0054ype":"input_required","\\u005fmeta":{}}')
+    with pytest.raises(LocalProtocolError, match="require_input"):
+        peer.respond(event.key, hidden)
     assert peer.respond(event.key, {})
 
 
@@ -333,16 +365,23 @@ def test_only_who_follows_tasks_is_answered_by_one(declared: bool) -> None:
 
 def test_a_result_may_bring_its_type_along() -> None:
     peer = modern_server()
-    bodies: list[Any] = [{"a": 1, "resultType": "acme"}, Raw(b'{"a":1,"resultType":"acme"}')]
+    bodies: list[Any] = [
+        {"a": 1, "resultType": "acme"},
+        Raw(b'{"a":1,"resultType":"acme"}'),
+        Raw(b'{"a":1,"result\\u0054ype":"acme"}'),
+        Raw(b'{"resultType":"complete","a":1,"resul\\u0074Type":"acme"}'),
+    ]
     for id, body in enumerate(bodies):
         peer.respond(received(peer, call(id, "tools/list", modern=True)).key, body)
         [frame] = peer.data_to_send()
         text = b"".join(frame.data)
         assert text.count(b'"resultType"') == 1
         assert json.loads(text)["result"]["resultType"] == "acme"
+        assert b"\\u" not in text
     legacy = legacy_server()
-    legacy.respond(received(legacy, call(1, "tools/list")).key, bodies[0])
-    assert sent(legacy) == [answer(1, {"a": 1})]
+    for body in bodies:
+        legacy.respond(received(legacy, call(1, "tools/list")).key, body)
+        assert sent(legacy) == [answer(1, {"a": 1})]
 
 
 # Requests of ours
