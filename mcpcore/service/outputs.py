@@ -21,6 +21,7 @@ from mcpcore.service.schema import (
     Validator,
     is_object_schema,
     output_schema,
+    read_tree,
     wrap_schema,
 )
 from mcpcore.spec.revisions import Revision
@@ -63,7 +64,7 @@ class Output:
         problems = compiled(schema, validator, what)
 
         def check(value: bytes) -> None:
-            refuse(problems(msgspec.json.decode(value)), WRAPPED)
+            refuse(problems(read_tree(value, WRAPPED)), WRAPPED)
 
         return cls(schema, check)
 
@@ -183,10 +184,10 @@ def _says(block: ContentBlock, encoded: bytes) -> bool:
     if block.text == encoded.decode():
         return True
     try:
-        said = msgspec.json.decode(block.text)
+        said, meant = msgspec.json.decode(block.text), msgspec.json.decode(encoded)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         return False
-    return _sorted(said) == _sorted(msgspec.json.decode(encoded))
+    return _sorted(said) == _sorted(meant)
 
 
 def _wrap(encoded: bytes) -> bytes:

@@ -14,7 +14,7 @@ from msgspec import Raw
 from msgspec import inspect as types
 
 from mcpcore.service.errors import InvalidValue, ValidatorMissing
-from mcpcore.service.schema import Schema, Validator, explain, read, shorten
+from mcpcore.service.schema import Schema, Validator, explain, read, read_tree, shorten
 
 if TYPE_CHECKING:
     from mcpcore.service.twins import Twins
@@ -111,7 +111,7 @@ class Reader(Generic[T]):
         """The same for who does not want the value: what is returned may be of a twin."""
         value = read(self._decoder, raw, root)
         if self._problems is not None:
-            refuse(self._problems(msgspec.json.decode(raw)), root)
+            refuse(self._problems(read_tree(raw, root)), root)
         return value
 
     def convert(self, values: Mapping[str, str], root: str) -> T:

@@ -224,6 +224,8 @@ def _moved(schema: Schema) -> Schema:
 
 # Checking
 
+_anything: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
 
 def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
     """Decode and check a value; ``root`` is what it is called in messages.
@@ -242,6 +244,15 @@ def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
         raise InvalidValue(explain(error, root)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"{root}: {error}") from None
+
+
+def read_tree(raw: bytes | Raw, root: str) -> Any:
+    """Decode a value into what a validator takes.
+
+    Raises :class:`InvalidValue` for a number that Python cannot read (1e999), wherever it stands:
+    a type does not look at what it does not know.
+    """
+    return read(_anything, raw, root)
 
 
 def explain(error: msgspec.ValidationError, root: str) -> str:

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,24 @@ def test_arguments_of_tools(arguments: dict[str, Any], revision: Revision) -> No
     path = "arguments.x" if "x" in arguments else "arguments.inner"
     assert result["content"][0]["text"].startswith(f"{path}: ")
     assert WRONG in result["content"][0]["text"]
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"9" * 5000], ids=["float", "int"])
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: str(revision.name))
+def test_a_number_that_cannot_be_read_beside_a_pattern(number: bytes, revision: Revision) -> None:
+    server, says = servant(), "(?i)out of range"
+    params = b'{"name":"tool","arguments":{"inner":{"evil":"a","junk":%b}}}' % number
+    if revision.tool_errors_in_result:
+        result = ask(server, "tools/call", params, revision)
+        assert result["isError"] is True
+        assert re.search(says, result["content"][0]["text"])
+    else:
+        with pytest.raises(McpError, match=says) as caught:
+            ask(server, "tools/call", params, revision)
+        assert caught.value.code == INVALID_PARAMS
+    with pytest.raises(McpError, match=says) as caught:
+        ask(server, "acme/method", b'{"x":"a","junk":%b}' % number, revision)
+    assert caught.value.code == INVALID_PARAMS
 
 
 @pytest.mark.timeout(60)

@@ -24,6 +24,7 @@ from mcpcore.service import (
     mirrored,
 )
 from mcpcore.service.errors import OutputMismatch
+from mcpcore.service.outputs import given_result
 from mcpcore.service.task_views import task_form
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
@@ -880,6 +881,13 @@ def test_structured_content_of_an_own_result_is_never_lost(
     assert own.content == [TextContent(text=each) for each in said]  # it may be sent again
 
 
+def test_structured_content_that_cannot_be_compared_is_said_as_it_is_written() -> None:
+    own = CallToolResult(content=[TextContent(text="{}")], structured_content=Raw(b'{"a":1e999}'))
+    result = bytes(given_result(own, None, LATEST))
+    assert b'"text":"{\\"a\\":1e999}"' in result
+    assert b'"structuredContent":{"a":1e999}' in result
+
+
 @pytest.mark.requirement("server/tools/output-conforms")
 def test_written_output_schema() -> None:
     server = Server("s", validator=compile_schema)
@@ -903,6 +911,9 @@ def test_written_output_schema() -> None:
     assert call(server, "good") == {"content": [text("[1,2]")], "structuredContent": [1, 2]}
     for name in ("bad", "wrong"):
         assert call(server, name) == broken(SCHEMA)
+    endless = Raw(b"[1e999]")
+    server.add_tool(lambda: endless, "endless", output_schema=OUTPUT)
+    assert call(server, "endless") == broken(SCHEMA)
     missing = "has no structured content, which the output schema asks for"
     assert call(server, "missing") == broken(missing)
     assert call(server, "failed") == {"content": [text("no")], "isError": True}
