@@ -19,6 +19,7 @@ from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS, Method
 from mcpcore.spec.revisions import LATEST_LEGACY, Revision
 from mcpcore.spec.types.base import META_LOG_LEVEL, META_PROGRESS_TOKEN, RequestId
+from mcpcore.wire.jsontext import sayable
 from mcpcore.wire.message import encode_request, to_json
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
@@ -40,9 +41,11 @@ class Outgoing(PeerBase):
     def submit(self, request: Outbound, now: float) -> None:
         """Send a request, or hold it until negotiation has ended.
 
-        Raises LocalProtocolError if it may not be sent, and then nothing has changed.
+        Raises LocalProtocolError if it may not be sent, ValueError or TypeError if JSON cannot say
+        it, and then nothing has changed.
         """
         if request.purpose is _OWNER and self._must_wait(request.method):
+            to_json({"method": request.method, "meta": request.meta})  # or it raises far from here
             self._held[request.id] = request
         else:
             self._send(request)
@@ -183,7 +186,7 @@ class Outgoing(PeerBase):
             return  # such a request is ended by tasks/cancel only (2025-11-25, cancellation)
         body: dict[str, Any] = {"requestId": request.id}
         if reason is not None:
-            body["reason"] = reason
+            body["reason"] = sayable(reason)
         self.send_notification(
             "notifications/cancelled",
             to_json(body),

@@ -201,8 +201,8 @@ class Peer(Publisher):
         default what :mod:`mcpcore.engine.repeating` says).
 
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
-        no JSON object; msgspec.MsgspecError for Raw params that cannot be read where the engine
-        has to.
+        no JSON object, and for what JSON cannot say; msgspec.MsgspecError for Raw params that
+        cannot be read where the engine has to.
         """
         self._check_open(len(self._pending) + len(self.waiting_input))
         if log_level is not None and log_level not in SEVERITY:

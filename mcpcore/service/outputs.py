@@ -27,7 +27,7 @@ from mcpcore.service.schema import (
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.content import ContentBlock, TextContent
 from mcpcore.spec.types.tools import CallToolResult
-from mcpcore.wire.jsontext import encodable
+from mcpcore.wire.jsontext import encodable, sayable
 from mcpcore.wire.message import to_json
 
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
@@ -109,8 +109,8 @@ def text_result(text: str) -> Raw:
 
 def error_result(message: str) -> Raw:
     """A tool's error: one text block and ``isError``."""
-    text = message.encode(errors="replace").decode()  # a lone surrogate has no JSON form
-    return Raw(b'{"content":[{"type":"text","text":' + _encode(text) + b'}],"isError":true}')
+    text = _encode(sayable(message))
+    return Raw(b'{"content":[{"type":"text","text":' + text + b'}],"isError":true}')
 
 
 def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:

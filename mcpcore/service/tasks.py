@@ -35,6 +35,7 @@ from mcpcore.spec.errors import (
     McpError,
 )
 from mcpcore.spec.types.tasks import TERMINAL, TaskStatus
+from mcpcore.wire.jsontext import sayable
 
 MIN_SECRET = 32
 """Bytes of a table's secret."""
@@ -293,7 +294,7 @@ class TaskTable:
 
     def say(self, record: TaskRecord, message: str, *, wall: float) -> bool:
         """Describe where a task stands; False if it has ended, or says so already."""
-        message = shorten(message)
+        message = sayable(shorten(message))
         if record.ended or record.message == message:
             return False
         record.message = message
@@ -387,7 +388,7 @@ class TaskTable:
         if after is None:
             return False
         record.questions.clear()
-        record.message = None if message is None else shorten(message)
+        record.message = None if message is None else sayable(shorten(message))
         self._move(record, after, wall)
         if record.ttl is not None:
             lived = math.ceil((wall - record.created) * 1000)

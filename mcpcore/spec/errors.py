@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.spec.revisions import BY_NAME, LEGACY, MODERN, REVISIONS, Revision
+from mcpcore.wire.jsontext import sayable
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -47,7 +48,11 @@ class ErrorData(Struct, frozen=True):
 
     @classmethod
     def make(cls, code: int, message: str, data: Any = UNSET) -> "ErrorData":
-        """Build one from plain values; ``data`` is anything msgspec can encode."""
+        """Build one from plain values; ``data`` is anything msgspec can encode.
+
+        What JSON cannot say of ``message`` is replaced, as it may quote anything, such as a path.
+        """
+        message = sayable(message)
         if data is UNSET or isinstance(data, Raw):
             return cls(code, message, data)
         return cls(code, message, Raw(msgspec.json.encode(data)))

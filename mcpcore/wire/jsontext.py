@@ -176,6 +176,11 @@ def encodable(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def sayable(text: str) -> str:
+    """``text`` with a question mark for each lone surrogate, which JSON cannot say."""
+    return text.encode(errors="replace").decode()
+
+
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
 encode_sound = _encode
 """As :func:`to_json`, for an object that is known to hold no Raw and none but finite numbers."""

@@ -1,5 +1,6 @@
 """Handshake, discovery, the era probe, and which era a request belongs to."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -817,6 +818,27 @@ def test_what_the_handshake_forbids_ends_when_it_is_over() -> None:
     for event, id in ((first, undeclared), (second, unknown)):
         assert isinstance(event, RequestEnded)
         assert (event.request, event.reason) == (id, EndReason.REFUSED)
+    assert peer.pending == 0
+
+
+@pytest.mark.parametrize(
+    "unsayable",
+    [
+        {"method": "tools/list", "meta": {"path": "\udcff"}},
+        {"method": "tools/list", "meta": {"share": math.nan}},
+        {"method": "acme/\udcff", "force": True},
+    ],
+    ids=str,
+)
+def test_what_json_cannot_say_is_not_held(unsayable: dict[str, Any]) -> None:
+    peer, request = started()
+    with pytest.raises(ValueError, match=r"surrogates|NaN"):
+        peer.request(now=0, **unsayable)
+    assert peer.pending == 1
+    [ready] = feed(peer, answer(request["id"], DISCOVERED))
+    assert isinstance(ready, Ready)
+    with pytest.raises(ValueError, match=r"surrogates|NaN"):
+        peer.request(now=0, **unsayable)
     assert peer.pending == 0
 
 

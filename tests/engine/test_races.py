@@ -215,6 +215,18 @@ def test_requests_that_wait_for_input_take_their_place() -> None:
         peer.request("tools/list", now=0)
 
 
+def test_a_reason_that_json_cannot_say_is_told_as_far_as_it_can() -> None:
+    peer = modern_client()
+    request = peer.request("tools/list", now=0)
+    sent(peer)
+    peer.cancel(request, now=0, reason="cannot open \udcff")
+    [ended] = drain(peer)
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.CANCELLED)
+    [told] = sent(peer)
+    assert told["params"] == {"requestId": request, "reason": "cannot open ?"}
+
+
 def test_cancelling_a_request_that_waits_for_input_abandons_it() -> None:
     peer = modern_client()
     request = waiting_for_input(peer)

@@ -284,6 +284,7 @@ def test_cache_hints() -> None:
         (ResourceNotFound("gone"), INVALID_PARAMS, "gone", b'{"uri":"t:x"}'),
         (ToolError("shown"), INTERNAL_ERROR, "shown", None),
         (McpError(-1, "mine"), -1, "mine", None),
+        (ResourceError("no \udcff"), INTERNAL_ERROR, "no ?", b'{"uri":"t:x"}'),
         (ValueError("secret"), INTERNAL_ERROR, "Internal error", None),
     ],
 )

@@ -375,6 +375,16 @@ def test_messages_are_bounded_and_told_once() -> None:
     assert not tasks.say(record, "late", wall=4.0)
 
 
+def test_messages_can_be_told() -> None:
+    tasks = table()
+    record = tasks.create(None, wall=0.0)
+    assert tasks.say(record, "reading \udcff", wall=1.0)
+    assert record.message == "reading ?"
+    assert not tasks.say(record, "reading \udcff", wall=2.0)
+    assert tasks.fail(record, ErrorData(INTERNAL_ERROR, "lost \udcff"), wall=3.0)
+    assert record.message == "lost ?"
+
+
 def test_ended_sessions_leave_nothing_behind() -> None:
     tasks = table(tasks=10, per_owner=5)
     for _ in range(1000):
