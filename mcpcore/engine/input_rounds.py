@@ -16,9 +16,10 @@ from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import lookup_embedded
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import InputRequest as WireInputRequest
-from mcpcore.wire.message import Body, splice, to_json
+from mcpcore.wire.message import Body, to_json
 
 _decode_question = msgspec.json.Decoder(WireInputRequest).decode
+_members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class InputRequest(Struct, frozen=True):
@@ -87,11 +88,15 @@ def refuse_questions(
 
 
 def retry_body(request: Outbound, responses: Mapping[str, Body]) -> bytes:
-    """Build the params of a retry: the original ones, the answers, the state byte for byte."""
-    members: list[bytes] = []
+    """Build the params of a retry: the original ones, the answers, the state byte for byte.
+
+    What a relay passes on may be a retry itself; its answers and its state are of another round.
+    """
+    members: dict[str, Any] = dict(_members_of(request.original))
+    members.pop("inputResponses", None)
+    members.pop("requestState", None)
     if responses:
-        answers = {key: Raw(to_json(body)) for key, body in responses.items()}
-        members.append(b'"inputResponses":' + msgspec.json.encode(answers))
+        members["inputResponses"] = {key: Raw(to_json(body)) for key, body in responses.items()}
     if request.input_state is not None:
-        members.append(b'"requestState":' + msgspec.json.encode(request.input_state))
-    return splice(request.original, b",".join(members))
+        members["requestState"] = request.input_state
+    return to_json(members)

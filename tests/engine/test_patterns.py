@@ -666,6 +666,32 @@ def test_state_and_answers_are_used_once() -> None:
     assert isinstance(done, ResultReceived)
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/echo-state", "basic/patterns/mrtr/one-retry-only")
+@pytest.mark.parametrize("state", ["new", None])
+@pytest.mark.parametrize("answers", [{"q": {"roots": []}}, {}])
+def test_a_retry_of_a_retry_says_nothing_twice(answers: Any, state: str | None) -> None:
+    peer = modern_client()
+    passed_on = {"name": "t", "inputResponses": {"old": {}}, "requestState": "old"}
+    request = peer.request("tools/call", passed_on, now=0)
+    peer.data_to_send()
+    question = {"method": "roots/list"}
+    result: Any = {"resultType": "input_required", "inputRequests": {"q": question}}
+    feed(peer, answer(request, result if state is None else {**result, "requestState": state}))
+    peer.retry(request, answers, now=0)
+    [frame] = peer.data_to_send()
+    text = b"".join(frame.data)
+    params = json.loads(text)["params"]
+    del params["_meta"]
+    expected: Any = {"name": "t"}
+    if answers:
+        expected["inputResponses"] = answers
+    if state is not None:
+        expected["requestState"] = state
+    assert params == expected
+    assert text.count(b'"inputResponses"') == bool(answers)
+    assert text.count(b'"requestState"') == (state is not None)
+
+
 def test_input_rounds_are_bounded() -> None:
     peer = modern_client(client_config(limits=limits(input_rounds=2)))
     request, _ = asked(peer, requestState="s")
