@@ -10,7 +10,8 @@ Source: pagination page of the specification.
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import count, islice
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from msgspec import Raw
@@ -71,6 +72,25 @@ class Cursors:
         return hashlib.blake2s(data, key=self._key, digest_size=_CHECK).digest()
 
 
+class _Entry(Generic[T]):
+    """An item of a collection, and what is known of it."""
+
+    __slots__ = ("encoded", "item", "number", "visible")
+
+    def __init__(self, number: int, item: T, visible: Visible | None) -> None:
+        self.number = number
+        self.item = item
+        self.visible = visible
+        self.encoded: dict[Revision, bytes] = {}
+        """Its wire forms, where pages are put together anew for each principal."""
+
+    def seen_by(self, principal: str | None) -> bool:
+        return self.visible is None or self.visible(principal)
+
+
+_in_order = attrgetter("number")
+
+
 class Collection(Generic[T]):
     """What a server lists under one method: items by key, in the order in which they were added.
 
@@ -84,6 +104,10 @@ class Collection(Generic[T]):
     ``listed``: whether an item can be used at all in a revision; one that cannot is not listed.
     Pages are encoded once per revision and kept until the collection changes; where not everybody
     sees the same, items are.
+
+    Threads may change it while others read it, without a lock: an entry is never changed, what is
+    read is a copy of the table, and each change puts an empty table of pages in the place of the
+    last one, so that a page that is being made of what was there before is not kept.
     """
 
     def __init__(
@@ -110,12 +134,9 @@ class Collection(Generic[T]):
         self._cursors = cursors
         self._page_size = page_size
         self._changed = changed
-        self._items: dict[str, tuple[int, T]] = {}
-        self._next = 1
+        self._items: dict[str, _Entry[T]] = {}
+        self._numbers = count(1)
         self._pages: dict[tuple[Revision, str | None], Raw] = {}
-        self._encoded: dict[tuple[Revision, str], bytes] = {}
-        self._guarded = 0
-        """How many items not everybody sees."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -124,22 +145,19 @@ class Collection(Generic[T]):
         return key in self._items
 
     def __iter__(self) -> Iterator[T]:
-        return (item for _, item in self._items.values())
+        return (entry.item for entry in tuple(self._items.values()))
 
     def get(self, key: str, principal: str | None = None) -> T | None:
         """Return the item with ``key``, or None if there is none that ``principal`` may see."""
-        found = self._items.get(key)
-        if found is None or (self._guarded and not self._sees(principal, found[1])):
+        entry = self._items.get(key)
+        if entry is None or (entry.visible is not None and not entry.visible(principal)):
             return None
-        return found[1]
+        return entry.item
 
     def seen_by(self, principal: str | None) -> Iterator[T]:
         """The items that ``principal`` may see, in order."""
-        return (item for item in self if self._sees(principal, item))
-
-    def _sees(self, principal: str | None, item: T) -> bool:
-        visible = self._visible(item)
-        return visible is None or visible(principal)
+        entries = tuple(self._items.values())
+        return (entry.item for entry in entries if entry.seen_by(principal))
 
     def add(self, key: str, item: T, *, replace: bool = False) -> None:
         """Append ``item``; with ``replace`` it may take the place of one with the same key.
@@ -147,72 +165,80 @@ class Collection(Generic[T]):
         Raises ValueError if the key is taken.
         """
         known = self._items.get(key)
-        if known is not None and not replace:
+        if known is None:
+            new = _Entry(next(self._numbers), item, self._visible(item))
+            known = self._items.setdefault(key, new)  # another thread may have been quicker
+            if known is new:
+                self._has_changed()
+                return
+        if not replace:
             raise ValueError(
                 f"{self._kind} {key!r} is declared already; pass replace=True to mean it"
             )
-        self._items[key] = (known[0] if known else self._next, item)
-        if known is None:
-            self._next += 1
-        else:
-            self._guarded -= self._visible(known[1]) is not None
-        self._guarded += self._visible(item) is not None
+        self._items[key] = _Entry(known.number, item, self._visible(item))
         self._has_changed()
 
     def remove(self, key: str) -> T:
         """Take the item out.  Raises KeyError if there is none."""
         try:
-            _, item = self._items.pop(key)
+            entry = self._items.pop(key)
         except KeyError:
             raise KeyError(f"there is no {self._kind} {key!r}") from None
-        self._guarded -= self._visible(item) is not None
         self._has_changed()
-        return item
+        return entry.item
 
     def _has_changed(self) -> None:
-        self._pages.clear()
-        self._encoded.clear()
+        self._pages = {}
         self._changed()
 
     def page(self, cursor: str | None, revision: Revision, principal: str | None = None) -> Raw:
         """Return the result object of one page.  Raises McpError (-32602) for a bad cursor."""
-        if self._guarded:
-            return self._page_for(principal, cursor, revision)
-        kept = self._pages.get((revision, cursor))
+        pages = self._pages  # before the entries are looked at
+        kept = pages.get((revision, cursor))
         if kept is not None:
             return kept
-        chosen, last = self._choose(cursor, revision, self._items.items())
+        # Where threads add items at the same time, their numbers need not come in order.
+        entries = sorted(self._items.values(), key=_in_order)
+        if any(entry.visible is not None for entry in entries):
+            return self._page_for(principal, cursor, revision, entries)
+        chosen, last = self._choose(cursor, revision, entries)
         page = self._put_together(
-            [self._encode(item, revision) for _, (_, item) in chosen], last, self._hints, revision
+            [self._encode(entry.item, revision) for entry in chosen], last, self._hints, revision
         )
         # Our own cursors are fewer than this; forged ones must not make the cache grow.
-        if len(self._pages) < (len(self._items) + 1) * len(REVISIONS):
-            self._pages[revision, cursor] = page
+        if len(pages) < (len(entries) + 1) * len(REVISIONS):
+            pages[revision, cursor] = page
         return page
 
-    def _page_for(self, principal: str | None, cursor: str | None, revision: Revision) -> Raw:
-        seen = (entry for entry in self._items.items() if self._sees(principal, entry[1][1]))
+    def _page_for(
+        self,
+        principal: str | None,
+        cursor: str | None,
+        revision: Revision,
+        entries: Iterable[_Entry[T]],
+    ) -> Raw:
+        seen = (entry for entry in entries if entry.seen_by(principal))
         chosen, last = self._choose(cursor, revision, seen)
         parts = []
-        for key, (_, item) in chosen:
-            encoded = self._encoded.get((revision, key))
+        for entry in chosen:
+            encoded = entry.encoded.get(revision)
             if encoded is None:
-                encoded = self._encoded[revision, key] = self._encode(item, revision)
+                encoded = entry.encoded[revision] = self._encode(entry.item, revision)
             parts.append(encoded)
         return self._put_together(parts, last, self._private, revision)
 
     def _choose(
-        self, cursor: str | None, revision: Revision, entries: Iterable[tuple[str, tuple[int, T]]]
-    ) -> tuple[list[tuple[str, tuple[int, T]]], int | None]:
+        self, cursor: str | None, revision: Revision, entries: Iterable[_Entry[T]]
+    ) -> tuple[list[_Entry[T]], int | None]:
         """The entries of a page, and the number of its last one if there are more behind it."""
         after = 0 if cursor is None else self._cursors.read(cursor)
         rest = (
             entry
             for entry in entries
-            if entry[1][0] > after and self._listed(entry[1][1], revision)
+            if entry.number > after and self._listed(entry.item, revision)
         )
         chosen = list(islice(rest, self._page_size))
-        return chosen, None if next(rest, None) is None else chosen[-1][1][0]
+        return chosen, None if next(rest, None) is None else chosen[-1].number
 
     def _put_together(
         self, parts: list[bytes], last: int | None, hints: bytes, revision: Revision

@@ -53,7 +53,11 @@ _KINDS = ("tools", "resources", "prompts", "completions", "tasks")
 
 
 class Registry:
-    """What a server has declared; see :class:`~mcpcore.service.service.Server`."""
+    """What a server has declared; see :class:`~mcpcore.service.service.Server`.
+
+    Features come and go in any thread, also while a server is served; so does what is told of them
+    (:meth:`resource_updated`, :meth:`list_changed`).
+    """
 
     def __init__(
         self,
@@ -194,9 +198,10 @@ class Registry:
         name = _name(function, name)
         entry = ToolEntry(function, name, self.validator, options)
         self._tools.add(name, entry, replace=replace)
-        self.header_params.pop(name, None)
         if entry.header_params:
             self.header_params[name] = entry.header_params
+        else:
+            self.header_params.pop(name, None)
 
     def remove_tool(self, name: str) -> None:
         """Take a tool away.  Raises KeyError if there is none of that name."""
@@ -398,8 +403,9 @@ class Registry:
         return declare
 
     def _forget_completions(self, kind: str, owner: str) -> None:
-        for key in [key for key in self._completions if key[:2] == (kind, owner)]:
-            del self._completions[key]
+        for key in tuple(self._completions):  # other threads may change them meanwhile
+            if key[:2] == (kind, owner):
+                self._completions.pop(key, None)
 
     # What has been declared
 
@@ -440,7 +446,7 @@ class Registry:
     def watch(self, watcher: Watcher) -> None:
         """Have ``watcher(method, params)`` called for each notification to be sent.
 
-        It is called at once, from wherever the change is made, and must not raise.
+        It is called at once, in whatever thread the change is made, and must not raise.
         """
         self._watchers.append(watcher)
 

@@ -1,6 +1,8 @@
 """Cursors and the pages of a changing list."""
 
 import base64
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -125,6 +127,108 @@ def test_no_cursor_when_the_last_page_is_full() -> None:
 
 def test_an_empty_list_has_a_page() -> None:
     assert page(collection(), revision=LATEST_LEGACY) == {"things": []}
+
+
+def meddling(visible: bool) -> tuple[Collection[str], list[Callable[[], object]]]:
+    """A collection, and what happens to it when one of its items is next looked at."""
+    meanwhile: list[Callable[[], object]] = []
+
+    def meddle() -> None:
+        if meanwhile:
+            meanwhile.pop()()
+
+    def encode(item: str, revision: Revision) -> bytes:
+        meddle()
+        return msgspec.json.encode(item)
+
+    def sees(principal: str | None) -> bool:
+        meddle()
+        return principal == "ada"
+
+    things = Collection(
+        "thing",
+        "things",
+        encode,
+        hints=b'"ttlMs":5,"cacheScope":"public"',
+        private=b'"ttlMs":5,"cacheScope":"private"',
+        cursors=Cursors("test things"),
+        page_size=10,
+        changed=lambda: None,
+        visible=lambda item: sees if visible or item == "secret" else None,
+    )
+    for name in "abc":
+        things.add(name, name)
+    return things, meanwhile
+
+
+@pytest.mark.parametrize("visible", [True, False])
+@pytest.mark.parametrize(
+    ("change", "after"),
+    [
+        (lambda things: things.add("d", "d"), "abcd"),
+        (lambda things: things.remove("b"), "ac"),
+        (lambda things: things.add("b", "B", replace=True), "aBc"),
+    ],
+)
+def test_what_changes_while_it_is_listed_is_in_the_next_list(
+    change: Callable[[Collection[str]], object], after: str, visible: bool
+) -> None:
+    things, meanwhile = meddling(visible)
+    meanwhile.append(lambda: change(things))
+    during = msgspec.json.decode(things.page(None, LATEST, "ada"))["things"]
+    assert meanwhile == []
+    assert during == ["a", "b", "c"]
+    assert msgspec.json.decode(things.page(None, LATEST, "ada"))["things"] == [*after]
+
+
+def test_what_changes_while_it_is_gone_through_is_no_error() -> None:
+    things, _ = meddling(visible=False)
+    for seen in (iter(things), things.seen_by(None)):
+        assert next(seen) == "a"
+        things.add("more", "more", replace=True)
+        assert list(seen)[:2] == ["b", "c"]
+        things.remove("more")
+
+
+def test_what_is_hidden_while_it_is_listed_stays_hidden() -> None:
+    things, meanwhile = meddling(visible=False)
+    meanwhile.append(lambda: things.add("s", "secret"))
+    for principal, seen in (("bob", "abc"), ("bob", "abc"), (None, "abc")):
+        found = msgspec.json.decode(things.page(None, LATEST, principal))
+        assert found["things"] == [*seen]
+    assert things.get("s", "bob") is None
+    assert things.get("s", "ada") == "secret"
+    found = msgspec.json.decode(things.page(None, LATEST, "ada"))
+    assert (found["things"], found["cacheScope"]) == (["a", "b", "c", "secret"], "private")
+
+
+def test_threads_that_add_at_the_same_time_lose_nothing() -> None:
+    things = collection(page_size=3)
+    names = [f"{number:03}" for number in range(200)]
+    taken: list[str] = []
+    together = threading.Barrier(4)
+
+    def add() -> None:
+        together.wait(10)
+        for name in names:
+            try:
+                things.add(name, name)
+            except ValueError:
+                taken.append(name)
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(taken) == sorted(names * 3)
+    listed, cursor = [], None
+    while True:
+        found = page(things, cursor)
+        listed += found["things"]
+        if (cursor := found.get("nextCursor")) is None:
+            break
+    assert sorted(listed) == names
 
 
 def test_pages_are_encoded_once_until_something_changes() -> None:
