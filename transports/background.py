@@ -1,10 +1,13 @@
-"""Tasks that belong to no other task: owned by an object, ended with it or with the event loop."""
+"""Event loops that are not the caller's own: which one runs, work for it, tasks of no other task.
+
+Such tasks are owned by an object, and end with it or with the event loop.
+"""
 
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any
+from typing import Any, cast
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -23,11 +26,31 @@ def current_loop() -> object:
 
 
 def is_over(loop: object) -> bool:
-    """Tell whether an event loop, once running, will certainly not run again.
+    """Tell whether an event loop, once running, will certainly not run again."""
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        return loop.is_closed()
+    return not call_in_loop(loop, _nothing)  # there is no other way to ask trio
 
-    trio ends every task before its loop goes, so that those of trio need not be asked.
+
+def call_in_loop(loop: object, function: Callable[[], object]) -> bool:
+    """Have an event loop call ``function``, which must not raise; from whatever thread.
+
+    ``loop`` is what :func:`current_loop` returned there.  False if it is over.
     """
-    return isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed()
+    soon: Callable[[Callable[[], object]], object]
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        soon = loop.call_soon_threadsafe
+    else:
+        soon = cast("Any", loop).run_sync_soon
+    try:
+        soon(function)
+    except RuntimeError:  # both say so that the loop is over
+        return False
+    return True
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def start_background(work: Work, context: Context) -> None:

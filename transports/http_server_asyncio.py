@@ -64,8 +64,8 @@ class AsyncioServerLink(ListeningHost):
         """Have ``connection`` write in the next turn of the event loop."""
         self._late.append(connection)
         if not self._called:
-            self._called = True
             asyncio.get_running_loop().call_soon(self._write_in_turn)
+            self._called = True
 
     def write_now(self) -> None:
         """See :meth:`~transports.link.Link.write_now`."""

@@ -50,11 +50,15 @@ class Writers:
     def _call(self) -> None:
         if self._called:
             return  # somebody is coming
-        self._called = True
-        if self._resting:
-            self._resting.pop().set()
-        else:
-            self._start(self._write)
+        self._called = True  # first: a task may begin at once
+        try:
+            if self._resting:
+                self._resting.pop().set()
+            else:
+                self._start(self._write)
+        except BaseException:
+            self._called = False  # nobody comes: whoever is next calls again
+            raise
 
     async def _write(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
@@ -16,6 +17,7 @@ from mcpcore.spec.revisions import Revision
 from transports.in_order import InOrder
 from transports.progress import ProgressCallback
 from transports.questions import InputUnavailable, WireQuestions, ping
+from transports.threads import in_loop
 
 if TYPE_CHECKING:
     from transports.inputs import Input, RootList
@@ -35,11 +37,13 @@ class NotificationContext:
 
     __mcp_context__ = True
 
-    __slots__ = ("_event", "_runtime")
+    __slots__ = ("_event", "_runtime", "thread")
 
     def __init__(self, event: NotificationReceived, runtime: "ServerRuntime") -> None:
         self._event = event
         self._runtime = runtime
+        self.thread = runtime.thread
+        """The thread of the event loop, by its identifier."""
 
     @property
     def method(self) -> str:
@@ -81,6 +85,7 @@ class NotificationContext:
         answer: R = answers[name]
         return answer
 
+    @in_loop
     def notify(self, method: str, params: Mapping[str, Any] | None = None) -> bool:
         """Tell the client something in turn (legacy); False if it has no such notification.
 
@@ -132,6 +137,8 @@ class Notices:
         if entry.is_async:
             queue.later(lambda: entry.call(context, values))
         elif entry.thread:
-            queue.later(lambda: anyio.to_thread.run_sync(entry.call, context, values))
+            # A thread cannot be stopped: it must not hold up the end.
+            work = partial(anyio.to_thread.run_sync, entry.call, context, values)
+            queue.later(partial(work, abandon_on_cancel=True))
         else:
             queue.call(entry.call, context, values)

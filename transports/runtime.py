@@ -33,6 +33,7 @@ from mcpcore.spec.errors import (
     CapabilityMissing,
     McpError,
 )
+from transports.background import call_in_loop, current_loop
 from transports.context import Context, InputNeeded, RoundState
 from transports.failures import report, simplified
 from transports.notices import Notices
@@ -81,6 +82,8 @@ class ServerRuntime(Outgoing):
         super().__init__(machine, settings)
         self.thread = current()
         """The thread of the event loop, by its identifier."""
+        self._loop: object | None = None
+        """The event loop, while changes are published."""
         self._server = server
         self._asked: frozenset[str] = ASKABLE if self.settings.middleware else frozenset()
         """Requests that the engine answers once middleware has let them through."""
@@ -137,11 +140,13 @@ class ServerRuntime(Outgoing):
                 self._tasks.begin(group)
             self.progress = Progress(group, limit=self.settings.reports)
             self._notices = Notices(self._server, self, group)
+            self._loop = current_loop()
             self._server.watch(self._publish)
             try:
                 await link_run()
             finally:
                 self._server.unwatch(self._publish)
+                self._loop = None
                 if self._tasks is not None:
                     self._tasks.close()
                 group.cancel_scope.cancel()
@@ -327,5 +332,14 @@ class ServerRuntime(Outgoing):
     # Changes
 
     def _publish(self, method: str, params: Struct | None) -> None:
-        self.machine.notify(method, params)
-        self.flush()
+        """Tell of a change, which may have been made in any thread."""
+        loop = self._loop
+        if current() == self.thread:
+            self._tell_all(method, params)
+        elif loop is not None:
+            call_in_loop(loop, partial(self._tell_all, method, params))
+
+    def _tell_all(self, method: str, params: Struct | None) -> None:
+        if self._loop is not None:  # or else it was on its way when this ended
+            self.machine.notify(method, params)
+            self.flush()

@@ -3,7 +3,7 @@
 import functools
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import anyio.from_thread
 import anyio.to_thread
@@ -11,12 +11,19 @@ import anyio.to_thread
 from mcpcore.service import Prepared
 
 if TYPE_CHECKING:
-    from transports.context_facts import RequestFacts
     from transports.context_telling import Telling
+
+
+class AtHome(Protocol):
+    """What belongs to an event loop."""
+
+    thread: int
+    """The thread of the event loop, by its identifier."""
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound="RequestFacts")
+F = TypeVar("F", bound=AtHome)
 
 current = threading.get_ident
 

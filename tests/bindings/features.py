@@ -473,6 +473,23 @@ async def a_changed_list_of_resources_is_heard_of(bench: Bench) -> None:
     await _hears_of(bench, "resources")
 
 
+@behaviour()
+async def changes_that_threads_make_are_heard_of(bench: Bench) -> None:
+    """What a handler in a thread changes is heard, every time, and nothing else is held up."""
+    uri = f"count://{bench.case}"
+    wanted = ["tools", "prompts", "resources"]
+    lists = dict.fromkeys(wanted, True)
+    async with bench.client() as client, client.listen(uris=[uri], **lists) as changes:  # type: ignore[arg-type]
+        heard = aiter(changes)
+        for time in (1, 2):
+            assert text(await client.call_tool("stir", {"name": bench.case})) == str(time)
+            missing = {uri, *(f"notifications/{what}/list_changed" for what in wanted)}
+            while missing:
+                change = await anext(heard)
+                missing -= {change.uri, change.method}
+            assert text(await client.call_tool("echo_later", {"text": "on"})) == "on"
+
+
 # The conversation
 
 

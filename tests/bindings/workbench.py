@@ -253,7 +253,7 @@ def make_workbench() -> Server:
     # Changes
 
     @server.tool
-    def change(context: Context, what: str) -> None:
+    def change(what: str) -> None:
         """Make a list change: a tool, a prompt or a resource comes and goes."""
         if what == "tools":
             server.add_tool(echo, "for_a_moment")
@@ -271,6 +271,14 @@ def make_workbench() -> Server:
         counts[name] += 1
         server.resource_updated(f"{COUNTER}{name}")
         return counts[name]
+
+    @server.tool(thread=True)
+    def stir(name: str) -> int:
+        """Make a counted resource and all lists change, from a thread."""
+        counted_so_far = count(name)
+        for what in ("tools", "prompts", "resources"):
+            change(what)
+        return counted_so_far
 
     # Resources, prompts, completions
 

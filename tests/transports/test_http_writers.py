@@ -134,6 +134,26 @@ async def test_what_need_not_wait_is_done_when_somebody_asks_for_it() -> None:
         assert made.done[-1] == 4
 
 
+async def test_a_task_that_cannot_be_had_is_asked_for_again() -> None:
+    refusing = [True]
+    async with anyio.create_task_group() as group:
+
+        def start(work: Work) -> None:
+            if refusing:
+                raise RuntimeError("not here")
+            group.start_soon(work)
+
+        made = Bureau()
+        made.writers = Writers(start)
+        with pytest.raises(RuntimeError, match="not here"):
+            made.writers.run(made.short(1))
+        refusing.clear()
+        made.writers.run(made.short(2))
+        await made.until(2)
+        assert made.done == [1, 2]
+        group.cancel_scope.cancel()
+
+
 async def test_a_piece_that_fails_takes_nothing_with_it(caplog: pytest.LogCaptureFixture) -> None:
     async def broken() -> None:
         raise RuntimeError("the writer broke")

@@ -3,20 +3,25 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
+from msgspec import Raw
 
 from mcpcore.service import Server, ToolError
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from tests.transports.runtime_bench import Bench, bench
+from transports.background import call_in_loop, current_loop, is_over
 from transports.callbacks import Callbacks
 from transports.client import connect
 from transports.context import Context
 from transports.inputs import ElicitUrl
 from transports.middleware import CallNext, Steps
+from transports.notices import NotificationContext
 from transports.runtime import RuntimeSettings
 from transports.server_middleware import Answer, ServerMiddleware
 from transports.targets import MemoryTarget
@@ -166,6 +171,82 @@ async def test_it_may_require_a_visit() -> None:
     assert "does not visit" in text(result)
 
 
+def from_a_thread(change: Callable[[], object]) -> list[BaseException]:
+    """Make a change in a thread that nobody but the test has started; what it raised."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            change()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(10)
+    return raised
+
+
+async def test_changes_may_be_made_in_any_thread(revision: str) -> None:
+    server = Server("s", offers=["tools", "resources"])
+    server.add_resource("t:x", "text")
+    with anyio.fail_after(20):
+        async with connect(server, revision=revision) as client:
+            async with client.listen(tools=True, uris=["t:x"]) as changes:
+                heard = aiter(changes)
+                assert from_a_thread(lambda: server.resource_updated("t:x")) == []
+                assert (await anext(heard)).uri == "t:x"
+                assert from_a_thread(lambda: server.add_tool(lambda: "y", "y")) == []
+                assert (await anext(heard)).method == "notifications/tools/list_changed"
+            assert [tool.name for tool in await client.tools()] == ["y"]
+
+
+def told(made: Bench) -> list[str]:
+    return [message["method"] for message in made.sent if "method" in message]
+
+
+async def test_a_change_of_a_thread_waits_for_its_turn() -> None:
+    server = Server("s", offers=["tools"])
+    async with bench(server) as made:
+        made.open_legacy()
+        assert from_a_thread(lambda: server.list_changed("tools")) == []
+        assert told(made) == []  # all is done in the thread of the event loop
+        await anyio.wait_all_tasks_blocked()
+        assert told(made) == ["notifications/tools/list_changed"]
+
+
+async def test_a_change_that_comes_too_late_is_told_nobody() -> None:
+    server = Server("s", offers=["tools"])
+    made = Bench(server, RuntimeSettings())
+
+    async def run() -> None:
+        made.open_legacy()
+        assert from_a_thread(lambda: server.list_changed("tools")) == []
+
+    await made.runtime.run(run)
+    await anyio.wait_all_tasks_blocked()
+    assert from_a_thread(lambda: server.list_changed("tools")) == []
+    assert told(made) == []
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_event_loop_that_is_over_takes_nothing(backend: str) -> None:
+    called: list[int] = []
+
+    async def work() -> object:
+        loop = current_loop()
+        assert not is_over(loop)
+        assert call_in_loop(loop, lambda: called.append(1))
+        await anyio.wait_all_tasks_blocked()
+        return loop
+
+    loop = anyio.run(work, backend=backend)
+    assert called == [1]
+    assert is_over(loop)
+    assert not call_in_loop(loop, lambda: called.append(2))
+    assert called == [1]
+
+
 async def test_threads_of_others_are_told_apart() -> None:
     server = Server("s")
     failures: list[BaseException] = []
@@ -187,3 +268,48 @@ async def test_threads_of_others_are_told_apart() -> None:
         assert text(await client.call_tool("work")) == "done"
     assert len(failures) == 1
     assert "thread" in str(failures[0])
+
+
+NOTE = "notifications/acme/note"
+
+
+async def test_what_blocks_while_it_hears_holds_up_no_end(revision: str) -> None:
+    server = Server("s")
+    begun, released = threading.Event(), threading.Event()
+
+    @server.notification(NOTE, thread=True)
+    def hear() -> None:
+        begun.set()
+        released.wait(60)
+
+    try:
+        with anyio.fail_after(20):
+            async with connect(server, revision=revision) as client:
+                assert client.notify(NOTE, {})
+                assert await anyio.to_thread.run_sync(begun.wait, 10)
+    finally:
+        released.set()
+
+
+async def test_what_hears_in_a_thread_may_tell_something_in_turn() -> None:
+    server = Server("s")
+    more = anyio.Event()
+    heard: list[str] = []
+    threads: list[int] = []
+
+    @server.notification(NOTE, thread=True)
+    def hear(context: NotificationContext) -> None:
+        assert context.notify(NOTE, {"value": 1})
+
+    def notified(method: str, params: Raw) -> None:
+        threads.append(threading.get_ident())
+        heard.append(method)
+        more.set()
+
+    with anyio.fail_after(20):
+        callbacks = Callbacks(notification=notified)
+        async with connect(server, revision="2025-11-25", callbacks=callbacks) as client:
+            assert client.notify(NOTE, {})
+            await more.wait()
+    assert heard == [NOTE]
+    assert threads == [threading.get_ident()]
