@@ -111,7 +111,7 @@ class HttpEndpoint:
         """
         if body:
             request = with_length(request, len(body))
-        call = HttpCall(self._host(), request, principal)
+        call = HttpCall(self._serving().host, request, principal)
         if body is not None:
             call.feed(body, end=True)
         return call
@@ -124,14 +124,14 @@ class HttpEndpoint:
         store = self.settings.store
         if store is not None and current_loop() not in self._running:
             shared = await anyio.to_thread.run_sync(binding, store)
-            self._host(shared)
+            self._serving(shared)
 
     async def identify(self, request: HttpRequest) -> Principal | Refusal | None:
         """Ask ``settings.http_link.authenticate`` who sends a request, before :meth:`handle`.
 
         None if it is not set, or if that makes no difference to the request.
         """
-        return await self._host().identify(request)
+        return await self._serving().host.identify(request)
 
     async def aclose(self) -> None:
         """End what runs in this event loop: requests may finish, for a bounded time.
@@ -164,8 +164,7 @@ class HttpEndpoint:
         closed meanwhile, so that nothing was served.
         """
         await self.prepare()
-        self._host()
-        running = self._running[current_loop()]
+        running = self._serving()
         if running.closing:
             return False
         of_store = running.runtime.settings
@@ -185,23 +184,25 @@ class HttpEndpoint:
         loop = current_loop()
         running = self._running.get(loop)
         if running is not None and running.ended.is_set():
-            del self._running[loop]
+            self._running.pop(loop, None)
 
-    def _host(self, shared: StoreBinding | None = None) -> HttpHost:
+    def _serving(self, shared: StoreBinding | None = None) -> "_Running":
+        """What serves in this event loop, started if nothing does."""
         loop = current_loop()
         running = self._running.get(loop)
         if running is None:
             running = self._make(loop, self.settings, shared)
             start_background(partial(self._run, loop, running), self._context.copy())
-        return running.host
+        return running
 
     def _make(
         self, loop: object, settings: ServeSettings, shared: StoreBinding | None = None
     ) -> "_Running":
         """What serves in an event loop, yet to be run."""
-        for other in [*self._running]:
-            if is_over(other) or self._running[other].ended.is_set():
-                del self._running[other]
+        # Other threads may do the same.  What was closed stays: it says so to those who still come.
+        for other, known in self._running.copy().items():
+            if (known.ended.is_set() and not known.closing) or is_over(other):
+                self._running.pop(other, None)
         make_host = partial(HttpHost, settings=settings.http_link)
         tasks: TaskHost | None = None
         if self._server.capabilities().tasks is not UNSET:

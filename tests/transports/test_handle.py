@@ -4,10 +4,12 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from msgspec import structs
 
@@ -364,6 +366,25 @@ async def test_after_the_end_there_is_503_though_nobody_had_come() -> None:
         await site.endpoint.aclose()
         site.endpoint.reopen()
         assert (await site.ask(tool("add", a=1, b=1))).status == 200
+
+
+async def test_each_event_loop_has_its_own_end(anyio_backend_name: str) -> None:
+    asked = tool("add", a=1, b=1)
+    async with framework() as site:
+
+        async def elsewhere() -> list[int]:
+            statuses = [(await site.ask(asked)).status]
+            await site.endpoint.aclose()
+            return [*statuses, (await site.ask(asked)).status]
+
+        run = partial(anyio.run, elsewhere, backend=anyio_backend_name)
+        for _ in range(3):
+            assert await anyio.to_thread.run_sync(run) == [200, 503]
+            assert (await site.ask(asked)).status == 200
+        await site.endpoint.aclose()
+        await anyio.to_thread.run_sync(run)
+        assert (await site.ask(asked)).status == 503
+        assert len(site.endpoint._running) <= 2  # nothing is kept of loops that are over
 
 
 def test_there_has_to_be_an_event_loop() -> None:
