@@ -49,6 +49,7 @@ Serve = Callable[[LinkFactory, Handshake], Awaitable[None]]
 """Serves one connection: makes Peer, App and with them the link, and awaits ``link.run()``."""
 
 _PAUSE = 0.1
+_RETRY = ("Retry-After", "1")
 
 
 class ConnectionCount:
@@ -61,17 +62,20 @@ class ConnectionCount:
         self._all = 0
         self._clients: Counter[str] = Counter()
 
+    def check_open(self) -> None:
+        """Raise UpgradeRefused if no further ones are let in."""
+        if self.closing:
+            raise refused(503, "the server is shutting down", _RETRY)
+
     @contextmanager
     def another(self, peer: str | None) -> Iterator[None]:
         """Count a connection.  Raises UpgradeRefused if there are too many."""
         client = share_of(address_of(peer))
-        retry = ("Retry-After", "1")
-        if self.closing:
-            raise refused(503, "the server is shutting down", retry)
+        self.check_open()
         if self._all >= self._settings.max_connections:
-            raise refused(503, "too many connections", retry)
+            raise refused(503, "too many connections", _RETRY)
         if self._clients[client] >= self._settings.max_connections_per_client:
-            raise refused(503, "too many connections from your address", retry)
+            raise refused(503, "too many connections from your address", _RETRY)
         self._all += 1
         self._clients[client] += 1
         try:
@@ -175,6 +179,7 @@ class WebSocketServer:
             trace.asked(request)
         try:
             agreement = await self._rules.agree(request)
+            self.count.check_open()  # the end may have begun meanwhile
         except UpgradeRefused as error:
             if trace is not None:
                 trace.response_head(error.refusal.status, list(error.refusal.lines()))
@@ -183,7 +188,7 @@ class WebSocketServer:
             trace.response_head(101, list(agreement.headers))
         with anyio.move_on_after(self._settings.handshake_timeout) as opening:
             await stream.send(format_response(101, agreement.headers))
-        if opening.cancelled_caught:
+        if opening.cancelled_caught or self.count.closing:  # nobody would close it any more
             return
 
         def make_link(peer: Peer, app: App) -> Connection:

@@ -88,6 +88,23 @@ async def test_frames_in_one_piece_with_the_opening_are_answered_before_the_end(
     assert [b'"id":%d,' % id in stream.heard for id in (1, 2, 3)] == [True] * 3, stream.heard
 
 
+async def test_what_is_agreed_when_the_end_begins_is_not_served() -> None:
+    found = Site()
+    server = WebSocketServer(found.serve, UpgradeRules(WebSocketSettings()))
+
+    class Ending(Said):
+        """The end begins while the client takes the response."""
+
+        async def send(self, item: bytes) -> None:
+            server.count.closing = True
+            await super().send(item)
+
+    stream = Ending(upgrade(80))
+    await server.connection(stream, None, None)
+    assert stream.heard.startswith(b"HTTP/1.1 101 ")
+    assert found.apps == []
+
+
 BAD_FRAMES: list[tuple[str, bytes, int]] = [
     ("binary", frame(BINARY, good(1)), 1003),
     ("binary, not finished", frame(BINARY, b"x", first=0x02), 1003),

@@ -142,6 +142,27 @@ async def test_nobody_is_let_in_once_the_end_is_near() -> None:
         assert (status, headers["retry-after"]) == (503, "1")
 
 
+async def test_an_upgrade_that_is_under_way_at_the_end_is_refused() -> None:
+    asked, told = anyio.Event(), anyio.Event()
+
+    async def slowly(request: HttpRequest) -> Verdict:
+        asked.set()
+        await told.wait()
+        return Principal("ann")
+
+    link = HttpServerSettings(authenticate=slowly, drain_time=300)
+    async with served(make(), settings=ServeSettings(shared=True, http_link=link)) as site:
+        async with raw(site.port) as client:
+            await client.stream.send(upgrade(site.port))
+            await asked.wait()
+            site.stop.set()
+            await anyio.wait_all_tasks_blocked()
+            told.set()
+            status, headers = await client.head()
+            assert (status, headers["retry-after"]) == (503, "1")
+        await site.ended.wait()
+
+
 # Who is let in
 
 
