@@ -228,6 +228,24 @@ def test_a_wake_that_was_lost_with_its_sender_is_made_again(
         assert found == [woken]
 
 
+def test_notes_that_were_read_count_though_no_room_can_be_made(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    assert store.receive("a", 0) == []
+    post = [
+        Post(token=1, session="", to="a", note=b"mine"),
+        Post(token=1, session="", to=None, note=b"all"),
+    ]
+    store.commit("b", post, 1000)
+    client.execute_command("ACL", "SETUSER", "default", "-xtrim")  # type: ignore[no-untyped-call]
+    assert store.receive("a", 0) == [b"mine", b"all"]
+    client.execute_command("ACL", "SETUSER", "default", "+xtrim")  # type: ignore[no-untyped-call]
+    assert store.receive("a", 0) == [LOST]  # what may have been missed is looked for
+    store.commit("b", post, 1000)
+    assert store.receive("a", 0) == [b"mine", b"all"]
+    assert client.xlen("p:{workers}:inbox:a") == 0
+
+
 def test_each_worker_is_told_that_everything_is_lost(
     server: RedisServer, client: redis.Redis
 ) -> None:

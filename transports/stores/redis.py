@@ -292,23 +292,31 @@ class RedisStore(ByStep):
     def _read(self, worker: str, here: _Here, seconds: float) -> list[bytes]:
         """Return new notes, in the order in which Redis got them."""
         inbox, everybody = f"{self._base}inbox:{worker}", f"{self._base}all"
+        before = here.inbox
         reply = self._link.wait({inbox: here.inbox, everybody: here.all}, seconds)
         found: list[tuple[int, bytes]] = []
         for key, entries in reply:
             newest = entries[-1][0].decode()
             if key.decode() == inbox:
                 here.inbox = newest
-                # what has been read makes room
-                number, _, part = newest.partition("-")
-                self._link.one(("XTRIM", inbox, "MINID", "=", f"{number}-{int(part) + 1}"))
             else:
                 here.all = newest
             for _, fields in entries:
                 note = fields.get(b"n")
                 if note is not None and fields.get(b"f") != worker.encode():
                     found.append((int(fields[b"t"]), note))
+        if here.inbox != before:
+            self._make_room(inbox, here.inbox)
         found.sort(key=lambda entry: entry[0])
         return [note for _, note in found]
+
+    def _make_room(self, inbox: str, read: str) -> None:
+        """Trim a mailbox of what has been read, which was taken, whether this succeeds or not."""
+        number, _, part = read.partition("-")
+        try:
+            self._link.one(("XTRIM", inbox, "MINID", "=", f"{number}-{int(part) + 1}"))
+        except StoreUnavailableError:
+            self._failed()
 
     def _renew(self, worker: str, known: _Here | None = None) -> _Here:
         """The worker is there; now and then this is written down, and others are looked after.
