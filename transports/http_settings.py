@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from mcpcore.engine.bounds import check_numbers
 from mcpcore.http.principals import Authenticate
 
 DriverName = Literal["auto", "anyio", "asyncio"]
@@ -87,6 +88,18 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     write_size: int = 64 * 1024
     """Most that is taken from the machine and written at once."""
 
+    def __post_init__(self) -> None:
+        check_numbers(
+            self,
+            "turned_away",
+            "body_rate",
+            "body_grace",
+            "linger_time",
+            "linger_bytes",
+            "drain_time",
+            "notice_time",
+        )
+
     @property
     def head_limits(self) -> HeadLimits:
         """The bounds of a request's head."""
@@ -123,6 +136,9 @@ class HttpClientLinkSettings(Struct, frozen=True, kw_only=True):
     """Size of a response's head."""
     header_count: int = 200
     """Header lines of a response."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "idle_time", "close_time")
 
     @property
     def head_limits(self) -> HeadLimits:

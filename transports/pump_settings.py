@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from mcpcore.engine.bounds import check_numbers
+
 
 class PumpSettings(Struct, frozen=True, kw_only=True):
     """Bounds of one connection. Sizes in bytes, times in seconds."""
@@ -14,3 +16,6 @@ class PumpSettings(Struct, frozen=True, kw_only=True):
     """Output of which the other side takes nothing for this long ends the connection."""
     drain: float = 0.5
     """What running requests and unsent output get after end of input, a signal or aclose()."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "queued", "drain")

@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from mcpcore.engine.bounds import check_numbers
 from mcpcore.engine.config import Limits
 from mcpcore.engine.seal import Seal
 from mcpcore.service.rate import RateLimiter
@@ -44,3 +45,6 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """What becomes of what a limiter was to decide on that raised an exception."""
     tasks: TaskSettings = field(default_factory=TaskSettings)
     """Tasks of tools that declare them."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "input_timeout", "input_rounds")

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from msgspec import Struct, field
 
+from mcpcore.engine.bounds import check_numbers
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.principals import Verdict
 from transports.pump_settings import PumpSettings
@@ -68,3 +69,15 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
     ``users``, and blocks the event loop unless it is ``async``."""
     authenticate_time: float = 10.0
     """What that may take; longer refuses the connection."""
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            self,
+            "connections",
+            "connections_per_client",
+            "turned_away",
+            "linger_time",
+            "linger_bytes",
+            "lock_time",
+            "mode",
+        )

@@ -2,6 +2,7 @@
 
 from msgspec import Struct, field
 
+from mcpcore.engine.bounds import check_numbers
 from transports.pump_settings import PumpSettings
 
 
@@ -18,3 +19,6 @@ class StdioSettings(Struct, frozen=True, kw_only=True):
     the link has ended, whatever its handlers do; None: it waits for them."""
     end_children: bool = True
     """It ends the programs that its handlers have started and left behind, too (Linux)."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "linger")

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from mcpcore.engine.bounds import check_numbers
+
 
 class StoreLinkSettings(Struct, frozen=True, kw_only=True):
     """How a server works with its store.  Times in seconds."""
@@ -16,3 +18,6 @@ class StoreLinkSettings(Struct, frozen=True, kw_only=True):
     """How long after a failure the mailbox is looked into again."""
     farewell: float = 5.0
     """How long steps may take that are under way at the end."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "waiting", "farewell")

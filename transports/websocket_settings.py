@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from msgspec import Struct, field
 
+from mcpcore.engine.bounds import check_numbers
 from transports.http_settings import HeadLimits
 from transports.pump_settings import PumpSettings
 
@@ -30,6 +31,7 @@ class DeflateSettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise ValueError for what zlib cannot do."""
+        check_numbers(self, "threshold")
         if not 9 <= self.window_bits <= 15:
             raise ValueError("window_bits is a number from 9 to 15")
         if not 1 <= self.level <= 9:
@@ -79,6 +81,9 @@ class WebSocketSettings(Struct, frozen=True, kw_only=True):
     """Is told how long the answer to each ping took; what it raises is logged."""
     close_timeout: float = 1.0
     """For the closing handshake."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "turned_away", "close_timeout")
 
     @property
     def head_limits(self) -> HeadLimits:

@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct, field
 
+from mcpcore.engine.bounds import check_numbers
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.lifecycle import ClientCapabilities, ServerCapabilities
@@ -41,7 +42,10 @@ class Negotiation(Enum):
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Bounds of one conversation. Sizes in bytes, times in seconds."""
+    """Bounds of one conversation. Sizes in bytes, times in seconds.
+
+    Here and in all other settings 0 is taken only where it has a meaning.  Raises ValueError.
+    """
 
     message_size: int = 4 * 1024 * 1024
     depth: int = 128
@@ -71,6 +75,18 @@ class Limits(Struct, frozen=True, kw_only=True):
     """How long the era probe may stay unanswered before we open as with a legacy server."""
     farewell: float = 5.0
     """How long the result of a subscription that the server has cancelled may take."""
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            self,
+            "batch",
+            "subscriptions",
+            "listen_streams",
+            "queued",
+            "input_rounds",
+            "input_requests",
+            "farewell",
+        )
 
 
 class Config(Struct, frozen=True, kw_only=True):

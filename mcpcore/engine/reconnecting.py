@@ -5,11 +5,10 @@ Several conversations follow each other, each with a Peer of its own
 after each end whether, and when, there is to be another.
 """
 
-from typing import Any
-
 from msgspec import Struct
 
 from mcpcore.engine.backoff import Chance, grown
+from mcpcore.engine.bounds import check_numbers
 from mcpcore.engine.events import Event, Ready
 from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.spec.errors import ERRORS, ErrorData
@@ -45,18 +44,20 @@ class ReconnectSettings(Struct, frozen=True, kw_only=True):
     """How often a request is sent again that may have reached a server, if that is safe."""
 
     def __post_init__(self) -> None:
-        for name in ("attempts", "max_restarts", "max_waiting", "max_repeats"):
-            _check(name, getattr(self, name), 0)
-        for name in ("first_delay", "max_delay", "jitter", "lasting", "parting"):
-            _check(name, getattr(self, name), 0.0)
-        _check("growth", self.growth, 1.0)
-        if not self.opening > 0:
-            raise ValueError(f"opening must be more than 0, got {self.opening!r}")
-
-
-def _check(name: str, value: Any, least: float) -> None:
-    if not value >= least:
-        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+        check_numbers(
+            self,
+            "attempts",
+            "max_restarts",
+            "first_delay",
+            "max_delay",
+            "jitter",
+            "lasting",
+            "max_waiting",
+            "parting",
+            "max_repeats",
+        )
+        if not self.growth >= 1:
+            raise ValueError(f"growth must be at least 1, not {self.growth}")
 
 
 # What became of the connection

@@ -214,8 +214,8 @@ class SessionTable:
         ):
             while limit is not None and queue:
                 oldest = next(iter(queue))
-                if oldest.used_at + limit > now:
-                    break
+                if oldest.used_at >= now or oldest.used_at + limit > now:
+                    break  # what is at work is touched here, and then comes last
                 if not oldest.busy:
                     return oldest, reason
                 self.touch(oldest, now)

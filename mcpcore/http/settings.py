@@ -5,6 +5,8 @@ from enum import Enum
 
 from msgspec import Struct
 
+from mcpcore.engine.bounds import check_numbers
+
 _PATH = re.compile(r"/(?!/)[A-Za-z0-9/!$&'()*+,;=:@~\-._%]*")
 """A path as it stands in a URI (RFC 3986 section 3.3)."""
 
@@ -34,7 +36,7 @@ class SsePaths(Struct, frozen=True, kw_only=True):
 class HttpSettings(Struct, frozen=True, kw_only=True):
     """Where an :class:`~mcpcore.http.server.HttpServer` is found and what it bears.
 
-    Raises ValueError for settings that contradict each other.
+    Raises ValueError for settings that contradict each other, and for numbers that are no limit.
     """
 
     path: str | None = "/mcp"
@@ -106,6 +108,16 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """With a store: what has failed and must not be lost is tried again after this time."""
 
     def __post_init__(self) -> None:
+        check_numbers(
+            self,
+            "json_delay",
+            "session_streams",
+            "session_queue",
+            "replay_events",
+            "replay_bytes",
+            "replay_total",
+            "reconnect_delay",
+        )
         if self.sse is None:
             if self.path is None:
                 raise ValueError("without path and sse nothing is served")
@@ -179,3 +191,17 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     """Upper bound of that time, whatever the server says."""
     jitter: float = 0.2
     """So much of that time is added at most, by chance."""
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            self,
+            "max_refusal",
+            "max_redirects",
+            "max_violations",
+            "linger",
+            "max_lost_sessions",
+            "max_resumes",
+            "lasting",
+            "min_retry_delay",
+            "jitter",
+        )

@@ -246,6 +246,16 @@ def test_a_session_that_is_used_all_the_time_ends_all_the_same() -> None:
     assert not used(bench, session)
 
 
+def test_a_session_at_work_is_looked_at_once_however_short_the_time() -> None:
+    bench = bench_of(session_idle=1e-9)
+    bench.now = 1e9  # where the clock cannot say so little
+    session = opened(bench)
+    bench.post(None, method="GET", mcp_session_id=session)
+    bench.server.handle_timeout(bench.now)
+    bench.pump()
+    assert used(bench, session)
+
+
 def test_a_handshake_that_is_still_being_answered_is_not_unused() -> None:
     bench = bench_of(session_unused=10)
     route = bench.send(initialize(), pump=False)

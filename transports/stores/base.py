@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from mcpcore.engine.bounds import check_numbers
 from mcpcore.http.storing import (
     Announce,
     Announcements,
@@ -82,6 +83,9 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     announcements: int = 200
     """Announcements to everybody that are kept for sessions which no worker knows, each for
     ``idle`` and together at most ``queue_bytes``; the oldest go first."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "once", "renew", "announcements")
 
 
 class StoreUnavailableError(Exception):

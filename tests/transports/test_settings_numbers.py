@@ -1,0 +1,87 @@
+"""Every number of every settings: what no limit, time or size can be is refused by its name."""
+
+import math
+from typing import Any
+
+import pytest
+from msgspec import Struct, structs
+
+from mcpcore.engine.config import Limits
+from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.http.settings import HttpClientSettings, HttpSettings
+from transports.http_settings import HttpClientLinkSettings, HttpServerSettings
+from transports.pump_settings import PumpSettings
+from transports.runtime_settings import RuntimeSettings
+from transports.socket_settings import SocketSettings
+from transports.stdio_settings import StdioSettings
+from transports.store_settings import StoreLinkSettings
+from transports.stores.base import StoreSettings
+from transports.websocket_settings import DeflateSettings, WebSocketSettings
+
+MAY_BE_ZERO: dict[type[Struct], set[str]] = {
+    Limits: {
+        *("batch", "subscriptions", "listen_streams", "queued", "input_rounds"),
+        *("input_requests", "farewell"),
+    },
+    ReconnectSettings: {
+        *("attempts", "max_restarts", "first_delay", "max_delay", "jitter", "lasting"),
+        *("max_waiting", "parting", "max_repeats"),
+    },
+    HttpSettings: {
+        *("json_delay", "session_streams", "session_queue", "replay_events"),
+        *("replay_bytes", "replay_total", "reconnect_delay"),
+    },
+    HttpClientSettings: {
+        *("max_refusal", "max_redirects", "max_violations", "linger", "max_lost_sessions"),
+        *("max_resumes", "lasting", "min_retry_delay", "jitter"),
+    },
+    HttpServerSettings: {
+        *("turned_away", "body_rate", "body_grace", "linger_time", "linger_bytes", "drain_time"),
+        "notice_time",
+    },
+    HttpClientLinkSettings: {"idle_time", "close_time"},
+    StoreSettings: {"once", "renew", "announcements"},
+    StoreLinkSettings: {"waiting", "farewell"},
+    SocketSettings: {
+        *("connections", "connections_per_client", "turned_away", "linger_time", "linger_bytes"),
+        *("lock_time", "mode"),
+    },
+    WebSocketSettings: {"turned_away", "close_timeout"},
+    DeflateSettings: {"threshold"},
+    PumpSettings: {"queued", "drain"},
+    StdioSettings: {"linger"},
+    RuntimeSettings: {"input_timeout", "input_rounds"},
+}
+WHOLE = (int, int | None)
+NUMBERS = [
+    (kind, field.name, field.type in WHOLE)
+    for kind in MAY_BE_ZERO
+    for field in structs.fields(kind)
+    if field.type in (*WHOLE, float, float | None)
+]
+
+
+def refused(kind: type[Struct], name: str, value: Any) -> str:
+    with pytest.raises(ValueError, match=rf"^{name} ") as caught:
+        kind(**{name: value})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "name", "whole"), NUMBERS)
+def test_a_number(kind: type[Struct], name: str, whole: bool) -> None:
+    if name in MAY_BE_ZERO[kind]:
+        assert getattr(kind(**{name: 0}), name) == 0
+    else:
+        least = "at least 1" if whole else "above 0"
+        if kind is not DeflateSettings and name != "growth":  # which have words of their own
+            assert refused(kind, name, 0) == f"{name} must be {least}, not 0"
+        refused(kind, name, 0)
+    refused(kind, name, -1)
+    refused(kind, name, math.nan)
+    with pytest.raises(ValueError, match=rf"^{name} "):
+        structs.replace(kind(), **{name: -1})
+
+
+def test_every_name_is_one_of_a_number() -> None:
+    named = {(kind, name) for kind, names in MAY_BE_ZERO.items() for name in names}
+    assert named <= {(kind, name) for kind, name, _ in NUMBERS}
