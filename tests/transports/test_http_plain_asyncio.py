@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
 from tests.http.support import make_server
 from tests.transports.http_fixture import PATIENCE, Tools, tool
 from transports.http_drivers import http_driver
+from transports.http_server_asyncio import AsyncioServerLink
 from transports.http_settings import DriverName, HttpServerSettings
 
 
@@ -37,3 +39,23 @@ def test_a_server_runs_there(driver: DriverName) -> None:
     head, _, body = said.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert json.loads(body)["result"]["content"][0]["text"] == "late"
+
+
+def test_a_turn_that_could_not_be_asked_for_is_asked_for_again() -> None:
+    class Late:
+        written = 0
+
+        def write_late(self) -> None:
+            self.written += 1
+
+    late: Any = Late()
+    link = AsyncioServerLink(make_server(), Tools())
+    with pytest.raises(RuntimeError, match="event loop"):
+        link.write_soon(late)
+
+    async def write() -> None:
+        link.write_soon(late)
+        await asyncio.sleep(0)
+
+    asyncio.run(write())
+    assert late.written
