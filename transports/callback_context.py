@@ -85,8 +85,6 @@ class _WithMeta(Struct):
 
 def meta_of(params: Raw) -> RequestMeta:
     """The ``_meta`` of an input request.  Raises Malformed."""
-    if b'"_meta"' not in bytes(params):
-        return RequestMeta()
     meta = typed(params, _WithMeta).meta
     return RequestMeta() if meta is UNSET else meta
 

@@ -13,7 +13,7 @@ hold secrets, are never logged.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, structs
@@ -55,8 +55,11 @@ class RequestRecord(Struct, kw_only=True):
     """In seconds."""
 
 
+_TRUE, _FALSE = Raw(b"true"), Raw(b"false")
+
+
 class _Failure(Struct, rename="camel"):
-    is_error: Any = False
+    is_error: Raw = _FALSE
 
 
 def log_incoming(
@@ -139,5 +142,5 @@ def _logged(logger: logging.Logger, level: int, record: RequestRecord) -> Iterat
 
 
 def _outcome(result: Raw) -> Literal["answered", "failed"]:
-    failed = msgspec.json.decode(result, type=_Failure).is_error is True
+    failed = msgspec.json.decode(result, type=_Failure).is_error == _TRUE
     return "failed" if failed else "answered"

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
 from anyio.abc import TaskGroup
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
@@ -27,7 +28,7 @@ from mcpcore.spec.errors import (
     busy_code,
 )
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.types.base import META_RELATED_TASK, full_meta
+from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import to_json
@@ -166,9 +167,21 @@ class _Worker:
         """Requests of a server ask nothing."""
 
 
+class _Related(Struct):
+    task: Raw | UnsetType = field(default=UNSET, name=META_RELATED_TASK)
+
+
+class _Tied(Struct):
+    meta: _Related | UnsetType = field(default=UNSET, name="_meta")
+
+
+_tied = msgspec.json.Decoder(_Tied)
+
+
 def same_task(params: Raw) -> dict[str, Any] | None:
     """The ``_meta`` of an answer to a request that belongs to a task of the server."""
-    if b"related-task" not in bytes(params):
+    text = bytes(params)
+    if not (b"related-task" in text or b"\\u" in text):  # escapes could hide the name
         return None
-    task = full_meta(params).get(META_RELATED_TASK)
-    return None if task is None else {META_RELATED_TASK: task}
+    meta = _tied.decode(text).meta
+    return None if meta is UNSET or meta.task is UNSET else {META_RELATED_TASK: meta.task}

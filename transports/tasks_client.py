@@ -185,7 +185,9 @@ class ClientTasks:
     def _task_of(self, result: Raw) -> TaskState | None:
         """The task that a call became, None if this is its result."""
         form = self._form
-        if form is None or b'"task' not in bytes(result):
+        text = bytes(result)
+        # Escapes could hide the name.
+        if form is None or not (b'"task' in text or b"\\u" in text):
             return None
         if form is TaskForm.EXTENSION:
             if promised(result, _Kind, CALL).result_type != "task":

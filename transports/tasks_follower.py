@@ -160,8 +160,10 @@ class Follower:
         if self._listening is not None and self._listening.carries(state.task_id):
             return options.max_poll
         named = state.poll_interval if self._experimental else state.poll_interval_ms
-        wanted = options.poll if named is UNSET else named / 1000
-        return min(max(wanted, options.min_poll), options.max_poll)
+        if named is UNSET:
+            return min(max(options.poll, options.min_poll), options.max_poll)
+        # In milliseconds first: what a server names may be larger than any float.
+        return min(max(named, options.min_poll * 1000), options.max_poll * 1000) / 1000
 
     async def _look(self) -> None:
         params = {"taskId": self._state.task_id}

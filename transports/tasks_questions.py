@@ -91,8 +91,10 @@ def _ended(answered: ResultReceived, reason: EndReason, message: str) -> Request
 
 
 def _pause(task: Task) -> float:
-    wanted = _PAUSE if task.poll_interval is UNSET else task.poll_interval / 1000
-    return min(max(wanted, _MIN_PAUSE), _MAX_PAUSE)
+    if task.poll_interval is UNSET:
+        return _PAUSE
+    # In milliseconds first: what a client names may be larger than any float.
+    return min(max(task.poll_interval, _MIN_PAUSE * 1000), _MAX_PAUSE * 1000) / 1000
 
 
 async def _ask(

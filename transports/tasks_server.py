@@ -319,7 +319,8 @@ class _Request(Prepared):
 
 def _terms(params: Raw) -> TaskMetadata | None:
     """What a call says of the task that it wants to be; None: it wants to be none."""
-    if b'"task"' not in bytes(params):
+    text = bytes(params)
+    if not (b'"task"' in text or b"\\u" in text):  # escapes could hide the name
         return None
     try:
         task = typed(params, _Wanted).task

@@ -16,8 +16,8 @@ from msgspec.json import Decoder
 from mcpcore.engine.base import PeerBase
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SESSION, Session, SessionSignal, step
-from mcpcore.engine.metadata import decode_skim, read_skim
-from mcpcore.engine.mirror import mismatch, names_the_same, read_member
+from mcpcore.engine.metadata import decode_skim, read_member, read_skim
+from mcpcore.engine.mirror import mismatch, names_the_same
 from mcpcore.engine.negotiation import is_modern, unsupported
 from mcpcore.engine.requests import NO_PARAMS, Inbound
 from mcpcore.spec.capabilities import declares, requirement

@@ -6,6 +6,7 @@ W3C Trace Context, "Processing Model": who cannot parse ``traceparent`` goes on 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType, field
@@ -36,7 +37,19 @@ decode_skim = Decoder(Skim).decode
 """Reads what the engine needs to know of a request's params, as strictly as any era asks for."""
 _decode_loose = Decoder(_Loose).decode
 _decode_rest = Decoder(dict[str, Raw]).decode
+_decode_any = Decoder().decode
 _encode = msgspec.json.Encoder().encode
+
+
+def read_member(member: Raw) -> Any:
+    """The value of a member; the Raw itself for a number that Python cannot read.
+
+    JSON sets no limit to numbers: 1e999 is sound, and so is an integer of 5000 digits.
+    """
+    try:
+        return _decode_any(member)
+    except msgspec.MsgspecError:
+        return member
 
 
 def read_skim(params: Raw, is_modern: IsModern) -> Skim:

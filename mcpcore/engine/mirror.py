@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.engine.config import HeaderParams
+from mcpcore.engine.metadata import read_member
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import Method
 from mcpcore.spec.types.base import Skim
@@ -37,23 +38,11 @@ class _Arguments(Struct):
 _decode_skim = msgspec.json.Decoder(Skim).decode
 _decode_arguments = msgspec.json.Decoder(_Arguments).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_any = msgspec.json.Decoder().decode
 
 _MIRRORED = {"name": "name", "uri": "uri", "taskId": "task_id"}
 """The members that ``Mcp-Name`` mirrors, and where a skim has them."""
 
 # Values
-
-
-def read_member(member: Raw) -> Any:
-    """The value of a member; the Raw itself for a number that Python cannot read.
-
-    JSON sets no limit to numbers: 1e999 is sound, and so is an integer of 5000 digits.
-    """
-    try:
-        return _decode_any(member)
-    except msgspec.MsgspecError:
-        return member
 
 
 def text_of(value: Any) -> str | None:

@@ -170,8 +170,8 @@ def _tell(record: Inbound, change: Change, body: bytes, meta: Meta | None) -> bo
     if record.interest is None or not record.interest.wants(change):
         return False
     members = subscription_meta(record)
-    if meta:
-        members = members[:-1] + b"," + to_json(meta)[1:]
+    if meta:  # what a relay passes on names the stream that it came on
+        members = _meta_member({**meta, META_SUBSCRIPTION_ID: record.id})
     record.peer.send_notification(
         change.topic.method,
         body,

@@ -29,6 +29,8 @@ _RESULT, _ANSWER, _ACTIVE = FrameKind.RESULT, RequestSignal.ANSWER, Request.ACTI
 DEFAULT_LOG_LEVEL = "info"
 """What a legacy client that never set a level is sent from."""
 _PROGRESS = "notifications/progress"
+_INFINITE = math.inf
+"""Compared with, as :func:`math.isfinite` takes no integer that is larger than all floats."""
 LOST_LOGGER = "mcpcore"
 LOST_LEVEL = "warning"
 """How a client is told that log messages were dropped."""
@@ -165,7 +167,7 @@ class Responder(Receiver):
         token, last = record.meta.progress_token, record.progress
         if token is UNSET:
             return False
-        if not math.isfinite(value) or (last is not None and value <= last):
+        if not -_INFINITE < value < _INFINITE or (last is not None and value <= last):
             return False
         report = _Report(
             token,
@@ -174,7 +176,7 @@ class Responder(Receiver):
             UNSET if message is None else message,
             meta or UNSET,
         )
-        sound = not meta and (total is None or math.isfinite(total))
+        sound = not meta and (total is None or -_INFINITE < total < _INFINITE)
         encode = encode_sound if sound else to_json
         data = encode(_Reported(params=report))
         record.progress = value

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from mcpcore.engine.metadata import read_member
 from mcpcore.spec.capabilities import Capabilities, declares
 from mcpcore.spec.methods import METHODS
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
@@ -54,8 +55,9 @@ def change_of(topic: Topic, body: bytes) -> Change:
     """Return the change that a notification with ``body`` as params announces."""
     if topic.subject is None:
         return Change(topic, None)
-    value: Any = msgspec.json.decode(body, type=dict[str, Raw]).get(topic.subject)
-    return Change(topic, None if value is None else str(msgspec.json.decode(value)))
+    member = msgspec.json.decode(body, type=dict[str, Raw]).get(topic.subject)
+    value = None if member is None else read_member(member)
+    return Change(topic, value if isinstance(value, str) else None)
 
 
 class Interest:

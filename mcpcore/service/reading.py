@@ -123,6 +123,8 @@ class Reader(Generic[T]):
             value: T = msgspec.convert(values, self.type, strict=False)
         except msgspec.ValidationError as error:
             raise InvalidValue(explain(error, root)) from None
+        except ValueError as error:  # of datetime, for a number of seconds that is out of its range
+            raise InvalidValue(shorten(f"{root}: {error}")) from None
         if self._problems is not None:
             refuse(self._problems(msgspec.to_builtins(value)), root)
             return self._original(value, root)

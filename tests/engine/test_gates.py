@@ -146,6 +146,26 @@ def test_meta_reaches_all_who_hear_of_a_change(params: Any) -> None:
     assert legacy["params"] == modern["params"] == ({} if params is None else {"uri": "a:1"})
 
 
+def test_a_change_that_came_on_a_stream_goes_out_on_others() -> None:
+    peer = legacy_server()
+    opened(peer, 7)
+    peer.notify("notifications/tools/list_changed", {"_meta": {SUBSCRIPTION_ID: 99, "a": 1}})
+    modern = peer.data_to_send()[1]
+    text = b"".join(modern.data)
+    assert text.count(SUBSCRIPTION_ID.encode()) == 1
+    assert json.loads(text)["params"]["_meta"] == {SUBSCRIPTION_ID: 7, "a": 1}
+
+
+@pytest.mark.parametrize("uri", [b"1e999", b"9" * 5000, b"7", b"null"])
+def test_nobody_hears_of_a_change_of_what_has_no_name(uri: bytes) -> None:
+    peer = legacy_server()
+    opened(peer, 1, resourceSubscriptions=["7"])
+    feed(peer, call(2, "resources/subscribe", {"uri": "7"}))
+    peer.data_to_send()
+    assert peer.notify("notifications/resources/updated", Raw(b'{"uri":%b}' % uri)) is False
+    assert sent(peer) == []
+
+
 def test_meta_of_a_body_is_kept_and_never_written_twice() -> None:
     peer = legacy_server()
     opened(peer)

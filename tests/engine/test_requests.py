@@ -422,11 +422,12 @@ def test_progress_must_increase_and_be_asked_for() -> None:
     assert peer.progress(silent.key, 1) is False
     event = received(peer, call(2, "tools/list", {"_meta": {"progressToken": 2}}))
     assert peer.progress(event.key, 1)
-    for value in (1, 0.5, float("nan"), float("inf"), -1):
+    for value in (1, 0.5, float("nan"), float("inf"), -1, -(10**400)):
         assert peer.progress(event.key, value) is False
+    assert peer.progress(event.key, 10**400, 10**401)
     peer.respond(event.key, {})
-    assert peer.progress(event.key, 2) is False
-    assert len(sent(peer)) == 2
+    assert peer.progress(event.key, 10**402) is False
+    assert len(sent(peer)) == 3
 
 
 def test_progress_that_cannot_be_sent_changes_nothing() -> None:

@@ -1,5 +1,6 @@
 """Prompts: declared, listed, filled in."""
 
+import datetime
 import enum
 from typing import Annotated, Any, Literal
 
@@ -122,11 +123,18 @@ def test_get(arguments: Any, expected: str, revision: Revision) -> None:
             {"name": "review/code", "arguments": {"code": "x", "context": "y"}},
             "arguments.context: Unknown field",
         ),
+        ({"name": "dated", "arguments": {"day": "253402300800"}}, "arguments: year 10000 is out"),
     ],
 )
 def test_bad_params(params: Any, says: str, revision: Revision) -> None:
+    server = prompts()
+
+    @server.prompt
+    def dated(day: datetime.datetime) -> str:
+        return day.isoformat()
+
     with pytest.raises(McpError, match=says) as caught:
-        ask(prompts(), "prompts/get", params, revision)
+        ask(server, "prompts/get", params, revision)
     assert caught.value.code == INVALID_PARAMS
     assert len(caught.value.error.message) <= 500
 

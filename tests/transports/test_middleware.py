@@ -1060,7 +1060,10 @@ def breaks_before(request: Context) -> Steps[Answer]:
 
 async def test_outgoing_requests_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "mcpcore.requests")
-    async with connect(library(), middleware=[traced, log_outgoing()]) as client:
+    server = library()
+    server.method("acme/odd")(lambda: {"isError": Raw(b"1e999")})
+    async with connect(server, middleware=[traced, log_outgoing()]) as client:
+        await client.request("acme/odd")
         await client.call_tool("echo", {"text": "a secret"})
         await client.call_tool("refuse")
         with pytest.raises(PeerError):
@@ -1070,6 +1073,7 @@ async def test_outgoing_requests_are_logged(caplog: pytest.LogCaptureFixture) ->
         for record in caplog.records
     ]
     assert told == [
+        ["client", None, "answered", "00-1-2-01"],
         ["client", "echo", "answered", "00-1-2-01"],
         ["client", "refuse", "failed", "00-1-2-01"],
         ["client", "test://z", "refused", "00-1-2-01"],

@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
+from msgspec import UNSET, Raw
 
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import ErrorReceived, Event, NotificationReceived, ResultReceived
@@ -23,9 +24,12 @@ from mcpcore.spec.types import (
     ElicitResult,
     Implementation,
     ServerCapabilities,
+    Task,
     TextContent,
 )
+from mcpcore.wire.message import to_json
 from tests.transports.runtime_bench import LEGACY, Bench, bench
+from transports.callback_context import meta_of
 from transports.callbacks import Callbacks
 from transports.client_core import ClientCore
 from transports.context import Context
@@ -34,7 +38,10 @@ from transports.memory import MemoryPair
 from transports.notices import NotificationContext
 from transports.questions import InputUnavailable
 from transports.runtime import RuntimeSettings
+from transports.tasks_answers import same_task
 from transports.tasks_client import TaskOptions
+from transports.tasks_questions import _pause
+from transports.tasks_server import _terms
 
 pytestmark = pytest.mark.anyio
 
@@ -314,6 +321,39 @@ async def test_a_question_is_asked_after_until_its_task_has_ended() -> None:
         client.answer(fetch, result=MODEL_SAYS)
         reply = await client.bench.reply(call)
         assert reply["result"]["content"][0]["text"] == "yes decline"
+
+
+@pytest.mark.parametrize(
+    ("named", "seconds"), [(UNSET, 1), (1, 0.05), (2000, 2), (10**400, 30), (-(10**400), 0.05)]
+)
+def test_a_client_does_not_name_any_pause(named: Any, seconds: float) -> None:
+    state = {**STATE, "status": "working"}
+    task = msgspec.structs.replace(msgspec.convert(state, Task), poll_interval=named)
+    assert _pause(task) == seconds
+
+
+TIED = b'{"_meta":{"x":1e999,"io.modelcontextprotocol/related%btask":{"taskId":"t"}}}'
+
+
+@pytest.mark.parametrize(
+    ("params", "tied"),
+    [
+        (TIED % b"-", b'{"io.modelcontextprotocol/related-task":{"taskId":"t"}}'),
+        (TIED % b"\\u002d", b'{"io.modelcontextprotocol/related-task":{"taskId":"t"}}'),
+        (b'{"_meta":{"x":1e999},"message":"related-task"}', b"{}"),
+        (b'{"message":"related-task"}', b"{}"),
+        (b"{}", b"{}"),
+    ],
+)
+def test_answers_are_tied_to_the_task_of_their_question(params: bytes, tied: bytes) -> None:
+    assert to_json(same_task(Raw(params)) or {}) == tied
+
+
+def test_no_spelling_of_a_name_hides_a_member() -> None:
+    terms = _terms(Raw(b'{"\\u0074ask":{"ttl":5}}'))
+    assert terms is not None
+    assert terms.ttl == 5
+    assert meta_of(Raw(b'{"\\u005fmeta":{"traceparent":"a"}}')).traceparent == "a"
 
 
 async def test_a_client_may_answer_at_once() -> None:

@@ -308,6 +308,7 @@ ACK = {"result": modern({})}
     [
         ({"tasks/get": DONE}, None, "42"),
         ({"tasks/get": [task("working"), task("working"), DONE]}, None, "42"),
+        ({"tasks/get": [task("working", pollIntervalMs=10**400), DONE]}, None, "42"),
         ({"tasks/get": [ASKS, ASKS, task("working"), DONE], "tasks/update": ACK}, None, "42"),
         ({"tasks/get": ERROR}, PeerError, "no such task"),
         (

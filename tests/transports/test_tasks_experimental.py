@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+from msgspec import Raw
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import Event, RequestReceived, ResultReceived
@@ -48,6 +49,7 @@ class Scripted:
         self.news = news
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.times: list[float] = []
+        self.created: dict[str, Any] | Raw = {"task": {**STATE, "status": "working"}}
         self.question: dict[str, Any] | None = None
         """Put when the task is looked at, not on the stream of the request for its result."""
         self.answers: list[dict[str, Any]] = []
@@ -65,17 +67,17 @@ class Scripted:
         self.times.append(clock())
         self.peer.respond(event.key, self.reply(event.method, params))
 
-    def reply(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    def reply(self, method: str, params: dict[str, Any]) -> dict[str, Any] | Raw:
         if method == "tools/list":
             return {"tools": [declared(name) for name in TOOLS]}
         if method == "tools/call":
-            return {"task": {**STATE, "status": "working"}} if "task" in params else DONE
+            return self.created if "task" in params else DONE
         if method == "tasks/list":
             return {"tasks": [], "nextCursor": "next"}
         if method == "tasks/result":
             return DONE
         if self.question is not None:
-            about = {"io.modelcontextprotocol/related-task": {"taskId": "t"}}
+            about = {"io.modelcontextprotocol/related-task": {"taskId": "t"}, "x": Raw(b"1e999")}
             self.peer.request("elicitation/create", self.question, now=clock(), meta=about)
             self.question = None
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
@@ -190,6 +192,13 @@ async def test_what_wants_input_is_asked_for_its_result() -> None:
     async with scripted("input_required") as (script, client):
         assert text(await client.call_tool("optional")) == "42"
         assert script.methods == ["tools/call", "tasks/get", "tasks/result"]
+
+
+async def test_a_task_is_one_however_its_name_is_written() -> None:
+    async with scripted("completed") as (script, client):
+        created = msgspec.json.encode(script.created)
+        script.created = Raw(created.replace(b'"task', b'"\\u0074ask'))
+        assert text(await client.call_tool("optional")) == "42"
 
 
 @pytest.mark.requirement("basic/utilities/tasks/any-stream")

@@ -146,7 +146,7 @@ _full_meta = Decoder(_WithMeta)
 def full_meta(body: bytes | Raw) -> Meta:
     """Return the whole ``_meta`` of a params or result object, unknown keys included.
 
-    Raises msgspec.ValidationError if it is no object.
+    Raises msgspec.ValidationError if it is no object, or holds a number that Python cannot read.
     """
     meta = _full_meta.decode(body).meta
     return {} if meta is UNSET else meta
