@@ -87,4 +87,5 @@ def server_config(server: Server, settings: RuntimeSettings) -> Config:
         header_params=server.header_params,
         extension_methods=server.extension_methods,
         asked_first=ASKABLE if settings.middleware else frozenset(),
+        max_uri=server.max_uri,
     )

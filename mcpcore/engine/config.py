@@ -48,6 +48,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     """
 
     message_size: int = 4 * 1024 * 1024
+    introduction: int = 64 * 1024
+    """Bytes of the params of ``initialize``: who the client is and what it can do, which is kept
+    for as long as the conversation lasts."""
     depth: int = 128
     in_flight: int = 1024
     """Requests of the other side that are being worked on, per conversation; listen streams are
@@ -58,6 +61,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Messages in one batch."""
     subscriptions: int = 1024
     """Resource URIs per conversation (legacy), and what one listen stream may list (modern)."""
+    subscribed: int = 256 * 1024
+    """Characters of these together."""
     listen_streams: int = 1024
     """Listen streams per conversation (modern)."""
     queued: int = 1024 * 1024
@@ -117,6 +122,8 @@ class Config(Struct, frozen=True, kw_only=True):
 
     Out of :data:`ASKABLE`.  Each is told as RequestReceived and waits for ``admit`` or ``fail``.
     """
+    max_uri: int = 8192
+    """Longest URI, in characters, that a client may subscribe to."""
     route_scoped_ids: bool = False
     """Inbound ids are unique per route only, and the end of a route cancels what it asked for."""
     id_prefix: str | None = None

@@ -69,6 +69,10 @@ def _reply(peer: "Receiver", arrival: Inbound, result: bytes = b"{}") -> None:
 
 
 def _initialize(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
+    limit = peer.config.limits.introduction
+    if len(arrival.params) > limit:
+        text = f"invalid params: clientInfo and capabilities have more than {limit} bytes"
+        return ErrorData(INVALID_PARAMS, text)
     params = _typed(arrival.params, InitializeParams)
     if isinstance(params, ErrorData):
         return params
@@ -107,19 +111,33 @@ def _set_level(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     return None
 
 
-def _subscription(arrival: Inbound) -> "SubscribeParams | ErrorData":
+def _subscription(peer: "Receiver", arrival: Inbound) -> "SubscribeParams | ErrorData":
     from mcpcore.spec.types.resources import SubscribeParams  # here: few servers have resources
 
-    return _typed(arrival.params, SubscribeParams)
+    params = _typed(arrival.params, SubscribeParams)
+    if isinstance(params, ErrorData):
+        return params
+    return _overlong(peer, "uri", params.uri) or params
+
+
+def _overlong(peer: "Receiver", member: str, uri: str) -> ErrorData | None:
+    limit = peer.config.max_uri
+    if len(uri) <= limit:
+        return None
+    return ErrorData(INVALID_PARAMS, f"invalid params: {member}: longer than {limit} characters")
 
 
 def _subscribe(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
-    params = _subscription(arrival)
+    params = _subscription(peer, arrival)
     if isinstance(params, ErrorData):
         return params
-    limit = peer.config.limits.subscriptions
-    if params.uri not in peer.uris and len(peer.uris) >= limit:
-        return ErrorData(busy_code(arrival.revision), f"busy: {limit} resources are subscribed to")
+    limits = peer.config.limits
+    if params.uri not in peer.uris and (
+        len(peer.uris) >= limits.subscriptions
+        or sum(map(len, peer.uris), len(params.uri)) > limits.subscribed
+    ):
+        text = f"busy: {len(peer.uris)} resources are subscribed to"
+        return ErrorData(busy_code(arrival.revision), text)
     peer.uris.add(params.uri)
     if peer.said is not None:
         peer.said.add(params.uri)
@@ -130,7 +148,7 @@ def _subscribe(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
 
 
 def _unsubscribe(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
-    params = _subscription(arrival)
+    params = _subscription(peer, arrival)
     if isinstance(params, ErrorData):
         return params
     peer.uris.discard(params.uri)
@@ -157,11 +175,19 @@ def _listen(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     if missing is not None:
         return lacks_capability("what the filter asks for", missing)
     interest = Interest(asked)
-    if interest.size > limits.subscriptions:
+    subjects = interest.subjects
+    if len(subjects) > limits.subscriptions:
         text = f"invalid params: more than {limits.subscriptions} subjects are listed"
         return ErrorData(INVALID_PARAMS, text)
+    if sum(map(len, subjects)) > limits.subscribed:
+        text = f"invalid params: what is listed has more than {limits.subscribed} characters"
+        return ErrorData(INVALID_PARAMS, text)
+    for uri in asked.resource_subscriptions or ():
+        overlong = _overlong(peer, "notifications.resourceSubscriptions", uri)
+        if overlong is not None:
+            return overlong
     record = peer.register(arrival)
-    record.forget_params()
+    record.forget_arrival()
     record.stream = Stream.LISTENING
     record.interest = interest
     peer.streams[record.key] = record

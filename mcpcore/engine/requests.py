@@ -16,6 +16,7 @@ from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Event, Key, Route
 from mcpcore.engine.lifecycle import Request, Stream
+from mcpcore.engine.metadata import NO_META
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.profile import Profile
 from mcpcore.engine.subscriptions import Interest
@@ -100,9 +101,10 @@ class Inbound(Struct, weakref=False, eq=False):
     held: bool = False
     """The engine answers it itself, once our owner admits it."""
 
-    def forget_params(self) -> None:
+    def forget_arrival(self) -> None:
         """It lasts, and what it came with will not be looked at again."""
         self.params, self.skim, self.mirror = NO_PARAMS, NO_SKIM, None
+        self.meta, self.capabilities, self.client_info = NO_META, NO_CAPABILITIES, None
 
 
 class Purpose(Enum):

@@ -81,9 +81,10 @@ class Interest:
         return change.subject in self._subjects.get(field, ())
 
     @property
-    def size(self) -> int:
-        """How many subjects are listed."""
-        return sum(map(len, self._subjects.values()))
+    def subjects(self) -> list[str]:
+        """All that is listed, what stands there twice as well."""
+        lists = [getattr(self.filter, field) for field in self._subjects]
+        return [subject for listed in lists for subject in listed]
 
 
 def honoured(asked: SubscriptionFilter, announced: Mapping[str, bool]) -> SubscriptionFilter:

@@ -99,7 +99,8 @@ class Registry:
         self.header_params: dict[str, dict[str, tuple[str, ...]]] = {}
         """Tool name to its mirrored arguments (header part to property path); kept up to date."""
         self._read_hints: tuple[int, CacheScope] = (read_ttl_ms, read_cache_scope)
-        self._max_uri = max_uri
+        self.max_uri = max_uri
+        """Longest URI, in characters, that is read or subscribed to."""
         self._offers = set(offers)
         if unknown := self._offers.difference(_KINDS):
             raise ValueError(f"offers: {min(unknown)!r} is none of {', '.join(_KINDS)}")
@@ -252,7 +253,7 @@ class Registry:
             options,
             ttl_ms=ttl_ms,
             cache_scope=cache_scope,
-            max_uri=self._max_uri,
+            max_uri=self.max_uri,
             validator=self.validator,
         )
         kind = self._resources if entry.template is None else self._templates

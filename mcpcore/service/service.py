@@ -58,7 +58,7 @@ class Server(Registry):
     capabilities even while there are none.
     ``list_changed``, ``subscribe``, ``logging``: whether to declare these capabilities.
     ``extensions``, ``experimental``: capabilities declared as they are.
-    ``max_uri``: longest URI, in characters, that is matched against templates.
+    ``max_uri``: longest URI, in characters, that is read or subscribed to.
 
     >>> server = Server("calculator", version="1.0")
     >>> @server.tool
@@ -148,8 +148,8 @@ class Server(Registry):
         from mcpcore.spec.types.resources import ReadResourceParams
 
         uri = _read(params, ReadResourceParams).uri
-        if len(uri) > self._max_uri:
-            raise not_found(shorten(uri), revision, reason=f"longer than {self._max_uri}")
+        if len(uri) > self.max_uri:
+            raise not_found(shorten(uri), revision, reason=f"longer than {self.max_uri}")
         templates = self._templates.seen_by(principal)
         entry, values = find(uri, self._resources.get(uri, principal), templates, revision)
         return ResourceRead(entry, values, uri, revision)

@@ -115,7 +115,18 @@ def test_modern_only_server_survives_an_initialize_without_a_version(version: st
         {"protocolVersion": 7, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}},
         {"protocolVersion": LEGACY_NAMES[-1], "clientInfo": {"name": "c", "version": "1"}},
         {"protocolVersion": LEGACY_NAMES[-1], "capabilities": {}, "clientInfo": {"name": "c"}},
+        {
+            "protocolVersion": LEGACY_NAMES[-1],
+            "capabilities": {},
+            "clientInfo": {"name": "c" * 64 * 1024, "version": "1"},
+        },
+        {
+            "protocolVersion": LEGACY_NAMES[-1],
+            "capabilities": {"experimental": {"x": {"y": "z" * 64 * 1024}}},
+            "clientInfo": {"name": "c", "version": "1"},
+        },
     ],
+    ids=range(6),
 )
 def test_malformed_initialize_is_refused_and_may_be_repeated(params: Any) -> None:
     peer = Peer(Role.SERVER, server_config())

@@ -26,6 +26,8 @@ from mcpcore.engine.mirror import header_arguments, same_value, text_of
 from mcpcore.service import Server
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError, McpError
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore.spec.types.base import RequestMeta, Skim
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from tests.engine.bench import (
     CLIENT_ALL,
@@ -195,6 +197,28 @@ def test_resource_updates_go_to_subscribers_only() -> None:
     assert sent(peer) == []
 
 
+@pytest.mark.parametrize(
+    ("bounds", "uris", "codes"),
+    [
+        ({"max_uri": 5}, ["a:123", "a:1234"], [None, -32602]),
+        ({"limits": limits(subscribed=8)}, ["a:12", "a:34", "a:12", "a:5"], [None] * 3 + [-32000]),
+    ],
+)
+def test_legacy_subscriptions_are_bounded_in_size(
+    bounds: dict[str, Any], uris: list[str], codes: list[int | None]
+) -> None:
+    peer = legacy_server(config=server_config(**bounds))
+    for id, uri in enumerate(uris):
+        feed(peer, call(id, "resources/subscribe", {"uri": uri}))
+    replies = sent(peer)
+    assert [reply.get("error", {}).get("code") for reply in replies] == codes
+    assert "max_uri" not in bounds or "params: uri: " in replies[-1]["error"]["message"]
+    assert sum(map(len, peer.uris)) <= 8
+    feed(peer, call(9, "resources/unsubscribe", {"uri": uris[-1]}))
+    [reply] = sent(peer)
+    assert ("error" in reply) == ("max_uri" in bounds)
+
+
 def test_legacy_subscriptions_are_bounded() -> None:
     peer = legacy_server(config=server_config(limits=limits(subscriptions=1)))
     for id, uri in enumerate(["a:1", "a:1", "a:2"]):
@@ -325,6 +349,43 @@ def test_listen_streams_are_bounded() -> None:
     params = {"notifications": {"toolsListChanged": True}}
     feed(peer, call(3, "subscriptions/listen", params, modern=True))
     assert sent(peer)[0]["error"]["code"] == 1001
+
+
+@pytest.mark.parametrize(
+    ("listed", "says"),
+    [
+        (["a:1", "a:2"], None),
+        (["a:1"] * 3, "more than 2 subjects"),
+        (["a:123"], "notifications.resourceSubscriptions: longer than 4 characters"),
+        (["a:1", "a:12"], "more than 6 characters"),
+    ],
+)
+def test_what_a_listen_stream_keeps_is_bounded(listed: list[str], says: str | None) -> None:
+    bounds = limits(subscriptions=2, subscribed=6)
+    peer = modern_server(server_config(limits=bounds, max_uri=4))
+    params: Any = {"notifications": {"resourceSubscriptions": listed}}
+    feed(peer, call(1, "subscriptions/listen", params, modern=True))
+    [reply] = sent(peer)
+    if says is None:
+        assert reply["method"] == "notifications/subscriptions/acknowledged"
+    else:
+        assert reply["error"]["code"] == -32602
+        assert says in reply["error"]["message"]
+    assert len(peer.streams) == (says is None)
+
+
+def test_a_listen_stream_keeps_nothing_of_how_it_was_asked_for() -> None:
+    peer = modern_server()
+    meta = {
+        "io.modelcontextprotocol/clientInfo": {"name": "c", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {"experimental": {"much": {}}},
+        "progressToken": "long",
+    }
+    params: Any = {"notifications": {"toolsListChanged": True}, "_meta": meta}
+    feed(peer, call(1, "subscriptions/listen", params, modern=True))
+    [record] = peer.streams.values()
+    assert (record.meta, record.skim, record.params) == (RequestMeta(), Skim(), Raw(b"{}"))
+    assert (record.capabilities, record.client_info) == (ClientCapabilities(), None)
 
 
 def test_client_cancels_a_listen_stream() -> None:

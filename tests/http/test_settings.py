@@ -17,11 +17,13 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
         Limits(),
         {
             "message_size": 4 * MIB,
+            "introduction": 64 * KIB,
             "depth": 128,
             "in_flight": 1024,
             "pending": 16384,
             "batch": 100,
             "subscriptions": 1024,
+            "subscribed": 256 * KIB,
             "listen_streams": 1024,
             "queued": MIB,
             "input_rounds": 10,

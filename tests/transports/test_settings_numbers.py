@@ -1,4 +1,4 @@
-"""Every number of every settings: what no limit, time or size can be is refused by its name."""
+"""Every number of every settings: what no limit can be is refused by its name."""
 
 import math
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from msgspec import Struct, structs
 
-from mcpcore.engine.config import Limits
+from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
+from mcpcore.service import Server
+from transports.assembling import server_config
 from transports.http_settings import HttpClientLinkSettings, HttpServerSettings
 from transports.pump_settings import PumpSettings
 from transports.runtime_settings import RuntimeSettings
@@ -85,3 +87,10 @@ def test_a_number(kind: type[Struct], name: str, whole: bool) -> None:
 def test_every_name_is_one_of_a_number() -> None:
     named = {(kind, name) for kind, names in MAY_BE_ZERO.items() for name in names}
     assert named <= {(kind, name) for kind, name, _ in NUMBERS}
+
+
+def test_a_server_says_how_long_uris_may_be_once_for_all_that_is_done_with_them() -> None:
+    config = server_config(Server("s", max_uri=77), RuntimeSettings())
+    assert config.max_uri == 77
+    usual = Config(info=config.info, capabilities=config.capabilities)
+    assert usual.max_uri == Server("s").max_uri
