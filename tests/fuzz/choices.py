@@ -36,6 +36,11 @@ class Choices:
         """One of ``options``."""
         return options[self.below(len(options))]
 
+    def seldom(self, options: Sequence[T], rare: Sequence[T]) -> T:
+        """One of ``options``, or once in sixteen times one of ``rare``; one byte decides."""
+        number = self.byte()
+        return options[number % len(options)] if number < 240 else rare[number % len(rare)]
+
     def pair(self, options: Sequence[T]) -> tuple[T, T]:
         """Two of ``options`` that are not the same."""
         first = self.pick(options)

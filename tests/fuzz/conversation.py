@@ -6,10 +6,10 @@ The same is said to a second Peer byte by byte, which must tell and send the sam
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from mcpcore.engine import Config, Peer, Role
 from mcpcore.engine.events import (
@@ -28,7 +28,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.lifecycle import Request
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
-from mcpcore.wire.message import Message, Reject, decode
+from mcpcore.wire.message import Body, Message, Reject, decode
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices
 from tests.fuzz.messages import Identity
@@ -183,7 +183,7 @@ class Conversation:
                 self.excused[messages.identity(id)] += 1
 
     def _sent(self, line: bytes) -> None:
-        parts = json.loads(line)
+        parts = messages.read_ours(line)
         frame = decode(line)
         assert not isinstance(frame, Reject), frame
         for part in parts if isinstance(parts, list) else [parts]:
@@ -270,10 +270,11 @@ class Conversation:
                 level = c.pick(("debug", "error", "loud"))
                 self.step(lambda peer: peer.log(where, level, {"x": 1}, "l"))
             case 7:
-                parent = c.pick((None, key))
-                self.step(lambda peer: peer.notify(method, body, parent=parent))
+                parent, told = self._relayed(body, (None, key), key)
+                self.step(lambda peer: peer.notify(method, told, parent=parent))
             case 8 | 9:
-                self._ask(method, body, c.pick((None, None, key)))
+                parent, told = self._relayed(body, (None, None, key), key)
+                self._ask(method, told, parent)
             case 10 if self.issued:
                 request = c.pick(sorted(self.issued, key=str))
                 self.step(lambda peer: peer.cancel(request, now=self.now, reason="enough"))
@@ -293,14 +294,23 @@ class Conversation:
             case 15:
                 self.held_back = not self.held_back
 
+    def _relayed(
+        self, body: dict[str, Any], parents: Sequence[int | None], key: int
+    ) -> tuple[int | None, Body]:
+        """A parent, and the body as the owner or, seldom, a relay gives it."""
+        found: list[tuple[int | None, Body]] = [(parent, body) for parent in parents]
+        passed_on = messages.relayed(body)
+        return self.c.seldom(found, [(None, passed_on), (key, passed_on)])
+
     def _key(self) -> int:
         known = [*self.open, *self.streams]
         return self.c.pick(known) if known and not self.c.flag(16) else self.c.below(4)
 
     def _answer(self, key: int) -> None:
-        self.step(lambda peer: peer.respond(key, {"content": []}))
+        body: Body = {"content": []} if key % 5 else _PASSED_ON
+        self.step(lambda peer: peer.respond(key, body))
 
-    def _ask(self, method: str, body: dict[str, Any], parent: int | None) -> None:
+    def _ask(self, method: str, body: Body, parent: int | None) -> None:
         c = self.c
         timeout = c.pick((None, 1.0, 5.0))
         progress, force = c.flag(), c.flag(4)
@@ -375,6 +385,10 @@ class Conversation:
         assert not peer.streams
         assert peer.deadline() is None
         assert peer.next_event() is None
+
+
+_PASSED_ON = Raw(b'{"content":[],"\\u005fmeta":{"a/b":1e999},"resul\\u0074Type":"complete"}')
+"""What a relay may answer with."""
 
 
 def _drain(peer: Peer) -> list[Event]:

@@ -1,10 +1,11 @@
 """Messages out of choices: right ones, ones that are nearly right, and what is none."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import REVISIONS
@@ -26,12 +27,22 @@ METHODS = (
 )
 IDS: tuple[Any, ...] = (1, 2, 3, "1", "a", 0, -1, 2**64, "\u00e9\U0001f600", "x" * 40)
 ODD: tuple[Any, ...] = (None, True, 1.5, [], {}, [1], "", "text", -0.0, 1e300, 2**70, {"a": {}})
+_WRITTEN = {
+    "<1e999>": "1e999",
+    "<-1e999>": "-1e999",
+    "<310 digits>": "9" * 310,
+    "<5000 digits>": "9" * 5000,
+}
+NUMBERS: tuple[Any, ...] = tuple(_WRITTEN)
+"""They stand for numbers that no float holds, where a message is written."""
+_NAMES = re.compile(r'"(_meta|name|uri|protocolVersion|requestId|resultType|inputResponses)":')
 _WORDS = (
     *('"jsonrpc":"2.0"', '"id":1', '"id":"a"', '"id":null', '"method":"ping"', '"params":{}'),
     *('"result":{}', '"error":{"code":-32600,"message":""}', "NaN", "Infinity", "1e400"),
     *("\\ud800", "\\u0000", "\\ud83d\\ude00", "\ufeff", "[[[[[[[[", "]]]]", '{"a":', "}}}}"),
     *('"_meta":{', f'"{VERSION_KEY}":"{MODERN}"', f'"{CAPABILITIES_KEY}":{{}}', "tools/call"),
     *("tools/list", "initialize", "notifications/cancelled", '"requestId":1', "\u2028", "-0"),
+    *("1e999", "9" * 310, '"\\u005fmeta":', '"result\\u0054ype":', '"\\u006eame":'),
 )
 TOKENS = (
     *(word.encode() for word in _WORDS),
@@ -52,7 +63,7 @@ def called_off(message: Message) -> Identity | None:
     """The request that a message calls off, be it there or not."""
     if message.method != CANCELLED or message.id is not UNSET or not message.params:
         return None
-    match json.loads(bytes(message.params)).get("requestId"):
+    match read(bytes(message.params)).get("requestId"):
         case bool():
             return None
         case float() as id if id.is_integer():
@@ -60,6 +71,26 @@ def called_off(message: Message) -> Identity | None:
         case int() | str() as id:
             return identity(id)
     return None
+
+
+def read(text: bytes) -> Any:
+    """JSON as Python reads it, but for integers of which it makes none: these are infinite."""
+    return json.loads(text, parse_int=_integer)
+
+
+def read_ours(text: bytes) -> Any:
+    """The same for what we have sent, in which no object has a member twice."""
+    return json.loads(text, object_pairs_hook=_object, parse_int=_integer)
+
+
+def _integer(word: str) -> int | float:
+    return int(word) if len(word) <= 4300 else float(word)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    assert len(found) == len(pairs), f"a member is sent twice: {pairs}"
+    return found
 
 
 def value(c: Choices, depth: int = 3) -> Any:
@@ -70,7 +101,7 @@ def value(c: Choices, depth: int = 3) -> Any:
         case 1:
             return c.text()
         case 2:
-            return c.pick(ODD)
+            return c.seldom(ODD, NUMBERS)
         case 3:
             return c.pick((True, False, None))
         case 4:
@@ -85,8 +116,8 @@ def value(c: Choices, depth: int = 3) -> Any:
 
 def params(c: Choices, method: str, about: Sequence[Any] = ()) -> dict[str, Any]:
     """What a method may be asked with; ``about``: ids that may be cancelled."""
-    name = c.pick(("x", "echo", "", "wait"))
-    uri = c.pick(("file:///a", "x:b", ""))
+    name = c.seldom(("x", "echo", "", "wait"), NUMBERS)
+    uri = c.seldom(("file:///a", "x:b", ""), NUMBERS)
     level = c.pick(("info", "debug", "emergency", "loud"))
     match method:
         case "tools/call" | "prompts/get":
@@ -97,7 +128,7 @@ def params(c: Choices, method: str, about: Sequence[Any] = ()) -> dict[str, Any]
             return {"level": level}
         case "initialize":
             return {
-                "protocolVersion": c.pick(VERSIONS[1:]),
+                "protocolVersion": c.seldom(VERSIONS[1:], NUMBERS),
                 "capabilities": capabilities(c),
                 "clientInfo": {"name": "fuzz", "version": "1"},
             }
@@ -211,7 +242,7 @@ def bent(c: Choices, message: dict[str, Any]) -> dict[str, Any]:
         case 0:
             message.pop(name, None)
         case 1:
-            message[name] = c.pick(ODD)
+            message[name] = c.seldom(ODD, NUMBERS)
         case 2:
             message[name] = value(c)
         case 3 if isinstance(message.get("params"), dict):
@@ -236,7 +267,28 @@ def text(c: Choices, message: Any) -> bytes:
         ensure_ascii=how != 1,
         separators=(" , ", " : ") if how == 2 else (",", ":"),
     )
+    if how == 3:
+        written = escaped(written)
+    for stands, number in _WRITTEN.items():
+        written = written.replace(f'"{stands}"', number)
     return written.encode("utf-8", "surrogatepass")
+
+
+def escaped(written: str) -> str:
+    """JSON with names of members written in another way, each by an escape of one letter."""
+    return _NAMES.sub(lambda name: f'"\\u{ord(name[1][0]):04x}{name[1][1:]}":', written)
+
+
+_HIDDEN: dict[str, Any] = {
+    "_meta": {"a/b": "<1e999>", "io.modelcontextprotocol/subscriptionId": 7},
+    "inputResponses": {},
+    "requestState": "old",
+}
+
+
+def relayed(body: dict[str, Any]) -> Raw:
+    """A body as a relay passes it on: as it was written, with what belongs to another hop."""
+    return Raw(text(Choices(b"\x03"), {**body, **_HIDDEN}))
 
 
 def garbage(c: Choices, message: Any) -> bytes:

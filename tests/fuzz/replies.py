@@ -1,6 +1,5 @@
 """What a server of HTTP may answer to an exchange, whoever asks."""
 
-import json
 from collections import Counter
 from typing import Any
 
@@ -71,5 +70,5 @@ def _texts(reply: Reply) -> list[bytes]:
 
 
 def _parts(text: bytes) -> list[Any]:
-    found = json.loads(text)
+    found = messages.read_ours(text)
     return found if isinstance(found, list) else [found]

@@ -177,9 +177,11 @@ class Visit:
         )
         method, path = "POST", "/mcp"
         named = self._named(body) if modern else {"mcp_session_id": session}
-        match c.below(8):
+        what = c.byte()
+        match what % 8:
             case 0:
-                body = json.dumps(initialize(c.pick(messages.VERSIONS))).encode()
+                version = c.seldom(messages.VERSIONS, messages.NUMBERS)
+                body = messages.text(Choices(b""), initialize(version))
                 named = {}
             case 1:
                 method, body = c.pick(("GET", "GET", "DELETE")), b""
@@ -188,7 +190,9 @@ class Visit:
             case 2:
                 method, path = c.pick(_METHODS), c.pick(_PATHS)
             case 3:
-                body = json.dumps(request("tools/call", {"name": "x", "_meta": META})).encode()
+                name = "x" if what < 128 else messages.NUMBERS[what // 8 % len(messages.NUMBERS)]
+                call = request("tools/call", {"name": name, "_meta": META})
+                body = messages.text(Choices(b""), call)
                 named = self._named(body)
         lines = self.lines(body, **named)
         if c.flag(3):
@@ -201,10 +205,10 @@ class Visit:
         frame = decode(body)
         if isinstance(frame, Message) and isinstance(frame.method, str):
             found["mcp_method"] = frame.method
-            params = json.loads(bytes(frame.params)) if frame.params else {}
+            params = messages.read(bytes(frame.params)) if frame.params else {}
             named = params.get("name") or params.get("uri")
-            if isinstance(named, str):
-                found["mcp_name"] = named
+            if isinstance(named, (str, int, float)):
+                found["mcp_name"] = str(named)
         return found
 
     def _bent(self, lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -10,7 +10,6 @@ from tests.http.support import Bench, make_server
 
 TOKENS = site.TOKENS
 _SETTINGS = HttpSettings(
-    max_body=700,
     max_sessions=3,
     session_streams=2,
     session_queue=400,
@@ -19,16 +18,19 @@ _SETTINGS = HttpSettings(
     replay_events=6,
     replay_bytes=600,
 )
-_CALLS = (4, 2, 1)
-"""Of which one is the limit: in most conversations few are open at a time."""
-_LIMITS = Limits(message_size=700, depth=12, in_flight=4, batch=4, listen_streams=2, queued=600)
+_CALLS = ((4, 700), (2, 700), (1, 700))
+"""Limits of calls, of which few are open at a time in most conversations, and of bodies."""
+_ROOMY = ((4, 6_000),)
+_LIMITS = Limits(depth=12, in_flight=4, batch=4, listen_streams=2, queued=600)
 
 
 def _visit(data: bytes, cut: site.Cut) -> site.Visit:
     c = Choices(data)
-    settings = structs.replace(_SETTINGS, max_calls=c.pick(_CALLS))
-    bench = Bench(make_server(settings, limits=_LIMITS))
-    visit = site.Visit([bench], c, cut, bench.pump, settings=settings, limits=_LIMITS)
+    calls, size = c.seldom(_CALLS, _ROOMY)
+    settings = structs.replace(_SETTINGS, max_calls=calls, max_body=size)
+    limits = structs.replace(_LIMITS, message_size=size)
+    bench = Bench(make_server(settings, limits=limits))
+    visit = site.Visit([bench], c, cut, bench.pump, settings=settings, limits=limits)
     site.wander(visit)
     return visit
 
