@@ -24,7 +24,7 @@ from mcpcore.http.principals import Verdict
 from transports.http_body import BadBody, ChunkedBody, LengthBody
 from transports.http_descriptor import Descriptor, descriptor_of, write_some
 from transports.http_format import CONTINUE, PROCESSING
-from transports.http_heads import BadHead, RequestHead
+from transports.http_heads import HALF_A_LINE, BadHead, RequestHead
 from transports.http_reply import LOST, Reply, linger, refuse
 from transports.link import clock
 from transports.tls import SecureStream, client_certificate
@@ -195,7 +195,7 @@ class ServerConnection:
                 self._overdue = None
                 return head
             if buffer:
-                if not started:
+                if not started and buffer != HALF_A_LINE:
                     started = True
                     self._overdue = "the head of the request took too long"
                     self.deadline = clock() + self._settings.head_time
@@ -298,7 +298,7 @@ class ServerConnection:
         for delay in _PROBES:
             if not self._writing and reply.may_interject:
                 self._writing = True
-                await self._stream.send(PROCESSING)
+                await self._send(PROCESSING)
                 await self._drain()
             if self._exchange is None:
                 return

@@ -27,6 +27,7 @@ from transports.http_plain import Kind, LineReader, NoReader, usual
 from transports.http_settings import HeadLimits, ParserName
 
 __all__ = [
+    "HALF_A_LINE",
     "BadHead",
     "RequestHead",
     "RequestParser",
@@ -37,6 +38,8 @@ __all__ = [
     "split_target",
 ]
 
+HALF_A_LINE = b"\r"
+"""Of an empty line, as may come before a head: it is no part of that, and does not begin it."""
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[ \t]*[0-9]{1,18}[ \t]*")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)

@@ -20,7 +20,7 @@ from mcpcore.http.messages import HttpReply
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from transports.http_body import ChunkedBody, LengthBody
 from transports.http_format import CONTINUE, PROCESSING, format_reply
-from transports.http_heads import BadHead, RequestHead
+from transports.http_heads import HALF_A_LINE, BadHead, RequestHead
 from transports.http_identity import answer, ask
 from transports.http_protocol_life import LivingProtocol, Phase
 from transports.http_protocol_stream import ProtocolStream
@@ -46,14 +46,12 @@ class HttpProtocol(LivingProtocol):
     """One connection, which carries one exchange after the other."""
 
     __slots__ = (
-        "_began",
         "_body",
         "_direct",
         "_last",
         "_peer",
         "_principal",
         "_probe",
-        "_received",
         "_reply",
         "_unread",
     )
@@ -66,8 +64,6 @@ class HttpProtocol(LivingProtocol):
         self._last: RequestHead | None = None  # in case that the same comes again
         self._principal: Verdict | None = None
         self._body: ChunkedBody | LengthBody | None = None
-        self._began = 0.0
-        self._received = 0
         self._reply: Reply | None = None
         self._unread = False  # some of the request's body will not be read
         self._probe: asyncio.TimerHandle | None = None
@@ -170,7 +166,7 @@ class HttpProtocol(LivingProtocol):
                 raise BadHead(400, "the connection ended within a head")
             if self._eof or (link.draining and not buffer):
                 self._close()
-            elif buffer and self._overdue is None:
+            elif buffer and self._overdue is None and buffer != HALF_A_LINE:
                 self._overdue = "the head of the request took too long"
                 self.deadline = clock() + self._settings.head_time
             return False
@@ -190,7 +186,8 @@ class HttpProtocol(LivingProtocol):
             asked = ask(authenticate, head.request)
             if not isinstance(asked, (Principal, Refusal)):
                 self._phase = Phase.ASKING
-                self.deadline = math.inf  # it has a time of its own
+                if not self.blocked:
+                    self.deadline = math.inf  # it has a time of its own
                 self._link.start(partial(self._learn, head, asked))
                 return False
             self._principal = asked
@@ -281,7 +278,8 @@ class HttpProtocol(LivingProtocol):
         if body.done:
             return self._answer()
         self._received += len(data)
-        self.deadline = self._settings.body_deadline(self._began, self._received)
+        if not self.blocked:
+            self.deadline = self._settings.body_deadline(self._began, self._received)
         if data or ahead:
             link.flush_soon()
             if self._woken:
@@ -296,7 +294,8 @@ class HttpProtocol(LivingProtocol):
         """The request is read: let the application have it, and write what is ready."""
         self._phase = _REPLY
         self._head = self._body = self._overdue = None
-        self.deadline = math.inf
+        if not self.blocked:
+            self.deadline = math.inf
         self._link.flush_soon()
         return self._reply_ready()
 

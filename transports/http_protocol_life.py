@@ -56,6 +56,7 @@ class LivingProtocol(WireProtocol):
 
     __slots__ = (
         "__weakref__",
+        "_began",
         "_buffer",
         "_certificate",
         "_exchange",
@@ -65,6 +66,7 @@ class LivingProtocol(WireProtocol):
         "_machine",
         "_overdue",
         "_phase",
+        "_received",
         "_refusal",
         "_scope",
         "_settings",
@@ -89,6 +91,8 @@ class LivingProtocol(WireProtocol):
         self._buffer = bytearray()
         self._exchange: Route | None = None
         self._head: RequestHead | None = None  # until its body is there
+        self._began = 0.0  # the body, of which so much has come
+        self._received = 0
         self._overdue: str | None = None  # what a 408 would say now
         self._left = 0  # bytes that may still be thrown away
         self._writing = False  # what the machine has is being taken, or is about to be
@@ -119,7 +123,7 @@ class LivingProtocol(WireProtocol):
 
     def expire(self) -> None:
         """The deadline has passed."""
-        if self._overdue is not None:
+        if self._overdue is not None and not self.blocked:  # else it is that of writing
             self._fail(BadHead(408, self._overdue), decoded=True)
         else:
             self.stop()
@@ -181,7 +185,10 @@ class LivingProtocol(WireProtocol):
         return True
 
     def pause_writing(self) -> None:
-        """See :class:`asyncio.BaseProtocol`: the system takes no more."""
+        """See :class:`asyncio.BaseProtocol`: the system takes no more.
+
+        Until it does, nothing that the client sends moves the deadline.
+        """
         self.blocked = True
         if self._phase is not _LINGERING:  # which has its own time
             self.deadline = clock() + self._settings.write_time
@@ -189,13 +196,18 @@ class LivingProtocol(WireProtocol):
     def resume_writing(self) -> None:
         """See :class:`asyncio.BaseProtocol`: it has taken everything."""
         self.blocked = False
+        phase, settings = self._phase, self._settings
         if self._stream is not None:
             self.deadline = math.inf
             self._stream.changed()
-        elif self._phase is _HEAD or self._phase is _REPLY:
-            idle = self._phase is _HEAD
-            self.deadline = clock() + self._settings.idle_time if idle else math.inf
+        elif phase is _HEAD or phase is _REPLY:
+            self._overdue = None  # a head that has begun is looked at again
+            self.deadline = clock() + settings.idle_time if phase is _HEAD else math.inf
             self._link.write_soon(self)  # asyncio does not bear that we close it now
+        elif phase is Phase.BODY:
+            self.deadline = settings.body_deadline(self._began, self._received)
+        elif phase is Phase.ASKING:
+            self.deadline = math.inf
 
     def pace(self) -> None:
         """Read only as much as there is room for."""

@@ -2,13 +2,14 @@
 
 import json
 import secrets
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 from msgspec import Struct, field
 
@@ -91,9 +92,22 @@ class Running(Struct):
     port: int
     clients: list["Client"] = field(default_factory=list)
 
-    async def connect(self, ssl_context: ssl.SSLContext | None = None) -> "Client":
-        """Open a connection, to be closed by the end of the test at the latest."""
-        stream: ByteStream = await anyio.connect_tcp("127.0.0.1", self.port)
+    async def connect(
+        self, ssl_context: ssl.SSLContext | None = None, *, narrow: bool = False
+    ) -> "Client":
+        """Open a connection, to be closed by the end of the test at the latest.
+
+        ``narrow``: of 100 kB that the client does not read some wait in the server.
+        """
+        if narrow:
+            for listener in self.link._listeners:  # what is accepted inherits it
+                bound = listener.extra(SocketAttribute.raw_socket)
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * 1024)
+        connected = await anyio.connect_tcp("127.0.0.1", self.port)
+        if narrow:
+            own = connected.extra(SocketAttribute.raw_socket)
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+        stream: ByteStream = connected
         if ssl_context is not None:
             stream = await TLSStream.wrap(
                 stream, hostname="localhost", ssl_context=ssl_context, standard_compatible=False

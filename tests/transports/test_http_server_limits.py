@@ -127,6 +127,42 @@ async def test_slow_second_head() -> None:
         assert "head" in await refused(client, 408)
 
 
+async def send_empty_line(client: Client, other: Client) -> None:
+    """In two pieces."""
+    await client.send(b"\r")
+    assert (await other.call(tool("echo"))).status == 200
+    await client.send(b"\n")
+    assert (await other.call(tool("echo"))).status == 200
+
+
+async def test_an_empty_line_begins_no_head() -> None:
+    times = HttpServerSettings(head_time=ENOUGH, idle_time=3 * ENOUGH)
+    async with server(times) as running:
+        client, other = await running.connect(), await running.connect()
+        assert (await client.call(tool("echo"))).status == 200
+        await send_empty_line(client, other)
+        assert await client.closed()
+
+
+async def test_a_late_head_is_not_blamed_for_a_stream_that_is_not_read() -> None:
+    async with server(HttpServerSettings(write_time=ENOUGH)) as running:
+        client, other = await running.connect(narrow=True), await running.connect()
+        request = tool("wait", meta={"progressToken": 1})
+        for _ in range(2):  # so that its head is known
+            await client.send(request)
+            await running.app.until(lambda: running.app.waiting)
+            running.app.finish(running.app.waiting.pop())
+            assert (await client.response()).status == 200
+        await send_empty_line(client, other)
+        await client.send(request)
+        await running.app.until(lambda: running.app.waiting)
+        for step in range(200):
+            running.machine.progress(running.app.waiting[0], step + 1, message="m" * 1000)
+        running.link.flush_soon()
+        await running.app.until(lambda: running.app.cancelled)
+        assert (await client.rest()).count(b"HTTP/1.1") == 1
+
+
 async def test_slow_body() -> None:
     async with server(HttpServerSettings(body_time=SHORT)) as running:
         client = await running.connect()

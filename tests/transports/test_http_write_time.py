@@ -1,0 +1,188 @@
+"""A client that takes nothing has ``write_time``, whatever its connection is at meanwhile.
+
+Over real sockets with small buffers, on every driver.  A client cannot see how far the server is,
+so that an idle connection is the clock: when it is closed, so much time has passed.
+"""
+
+from collections.abc import Awaitable
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyio.abc import ByteStream
+
+from mcpcore.engine.events import RequestReceived
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Principal, Verdict
+from tests.transports.http_fixture import (
+    PATIENCE,
+    Client,
+    Running,
+    Tools,
+    link_for,
+    server,
+    tool,
+)
+from tests.transports.ways import anyio_backend as anyio_backend
+from transports.http_settings import HttpServerSettings
+
+pytestmark = pytest.mark.anyio
+
+SHORT = 0.3
+ENOUGH = 1.0
+"""What can be done at once is done by then, on a slow machine, too."""
+LARGE = 60_000
+"""Of a reply that waits for the next, if its request is there: two are too much for the system."""
+FIRST = tool("big", size=LARGE) * 2
+SECOND = tool("echo", id=2, headers={"Slow": "1"})
+HEAD, _, BODY = SECOND.partition(b"\r\n\r\n")
+CUT = len(HEAD) + 4 + len(BODY) // 2
+CHUNKED = SECOND[: len(HEAD)].replace(
+    b"Content-Length: %d" % len(BODY), b"Transfer-Encoding: chunked"
+) + b"\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+
+
+class Gate:
+    """Finds out who sends a request: late, where the request says so."""
+
+    def __init__(self) -> None:
+        self.asked = anyio.Event()
+        self.opened = anyio.Event()
+
+    def __call__(self, request: HttpRequest) -> Verdict | Awaitable[Verdict]:
+        return self._wait() if dict(request.headers).get(b"slow") else Principal("ann")
+
+    async def _wait(self) -> Verdict:
+        self.asked.set()
+        await self.opened.wait()
+        return Principal("ann")
+
+
+async def time_passes(running: Running) -> None:
+    """As much as ``head_time``: a connection that is opened now and says nothing is closed."""
+    assert await (await running.connect()).closed()
+
+
+async def only_left(running: Running, count: int) -> None:
+    with anyio.fail_after(PATIENCE):
+        while running.link.connections > count:
+            await anyio.lowlevel.checkpoint()
+
+
+async def is_taken(client: Client, app: Tools) -> bool:
+    """Whether a request with a large reply is read."""
+
+    def requests() -> int:
+        return sum(isinstance(event, RequestReceived) for event in app.events)
+
+    before = requests()
+    await client.send(tool("big", size=20_000))
+    with anyio.move_on_after(ENOUGH):
+        await app.until(lambda: requests() > before)
+    return requests() > before
+
+
+ORDERS: dict[str, tuple[bytes, bytes]] = {
+    # what comes first, and what comes when nothing more can be written
+    "the rest of a body": (FIRST + SECOND[:CUT], SECOND[CUT:]),
+    "a body in chunks": (FIRST + CHUNKED[:-9], CHUNKED[-9:]),
+    "a body that never ends": (FIRST + SECOND[:CUT], b""),
+    "the rest of a head": (FIRST + SECOND[:20], SECOND[20:]),
+    "nothing, it was there before": (FIRST + SECOND, b""),
+    "another request": (FIRST, SECOND),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+async def test_what_comes_meanwhile_gives_no_more_time(name: str) -> None:
+    before, behind = ORDERS[name]
+    settings = HttpServerSettings(write_time=SHORT)
+    async with server(settings) as running:
+        client = await running.connect(narrow=True)
+        await client.send(before)
+        await running.app.until(lambda: running.app.events)
+        await client.send(behind)
+        await only_left(running, 0)
+        assert running.machine.exchanges == 0
+
+
+@pytest.mark.parametrize("offered", [False, True])
+async def test_finding_out_who_asks_gives_no_more_time(offered: bool) -> None:
+    async def upgrade(stream: ByteStream, request: HttpRequest, rest: bytes) -> bool:
+        return False
+
+    gate = Gate()
+    settings = HttpServerSettings(write_time=SHORT * 2, authenticate=gate)
+    async with server(settings, upgrade=upgrade) as running:
+        client = await running.connect(narrow=True)
+        lines = b"\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n" if offered else b"\r\n"
+        await client.send(FIRST + SECOND.replace(b"\r\n", lines, 1))
+        with anyio.move_on_after(SHORT / 2):  # another driver asks when the first reply is out
+            await gate.asked.wait()
+        gate.opened.set()
+        await only_left(running, 0)
+        assert running.machine.exchanges == 0
+
+
+async def test_who_has_taken_everything_has_its_time_again() -> None:
+    gate = Gate()
+    settings = HttpServerSettings(
+        write_time=ENOUGH, head_time=ENOUGH, idle_time=PATIENCE, authenticate=gate
+    )
+    async with server(settings) as running:
+        asking, sending = [await running.connect(narrow=True) for _ in range(2)]
+        quick = tool("echo", id=2)
+        await asking.send(FIRST + SECOND)
+        await sending.send(FIRST + quick[:-10])
+        for client in (asking, asking, sending, sending):
+            assert len((await client.response()).result) == LARGE
+        await gate.asked.wait()
+        await time_passes(running)
+        gate.opened.set()
+        await sending.send(quick[-10:])
+        for client in (asking, sending):
+            assert (await client.response()).json["id"] == 2
+
+
+async def test_a_head_has_its_own_time_again() -> None:
+    settings = HttpServerSettings(head_time=SHORT, write_time=PATIENCE, idle_time=PATIENCE)
+    async with server(settings) as running:
+        client = await running.connect(narrow=True)
+        await client.send(FIRST + SECOND[:20])
+        for _ in range(2):
+            assert len((await client.response()).result) == LARGE
+        response = await client.response()
+        assert (response.status, "head" in response.json["error"]["message"]) == (408, True)
+        assert await client.closed()
+
+
+async def test_asking_whether_a_client_still_listens_has_the_same_time(tmp_path: Path) -> None:
+    """It takes nothing and sends no more.
+
+    How many replies a Unix socket has room for is not told, but it is the same number each time:
+    one of the connections has all of them there and no room for the question.
+    """
+    settings = HttpServerSettings(write_time=SHORT)
+    async with server(settings) as running, anyio.create_task_group() as tasks:
+        app, path = running.app, tmp_path / "http.sock"
+        app.link = link = link_for(running.machine, app, settings)
+        await tasks.start(link.serve_listeners, [await anyio.create_unix_listener(path)])
+        count, room = 0, True
+        while room:
+            client = Client(await anyio.connect_unix(path))
+            running.clients.append(client)
+            for _ in range(count):
+                room = await is_taken(client, app)
+                if not room:
+                    break
+            else:
+                await client.send(tool("wait"))
+                await client.stream.send_eof()
+            count += 1
+        await app.until(lambda: app.cancelled)
+        while app.waiting:
+            if (key := app.waiting.pop()) not in app.cancelled:
+                app.finish(key)
+        await only_left(Running(app, link, running.machine, 0), 0)
+        await link.aclose()
