@@ -212,11 +212,11 @@ class ServerConnection:
         """Feed a request to the machine; what is ready of its reply is for the caller to write."""
         reply = self._reply = Reply(head)
         principal: Verdict | None = None
+        self._writing = True  # what is ready at once is for this task to write
         if self._settings.authenticate is not None:
             self.deadline = math.inf  # it has a time of its own
             principal = await self._link.identify(head.request)
         self._woken = False
-        self._writing = True  # what is ready at once is for this task to write
         exchange = self._exchange = self._link.register(self)
         if self._link.trace is not None:
             self._link.trace.asked(exchange, head.request)

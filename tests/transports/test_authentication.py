@@ -137,6 +137,44 @@ async def test_a_client_that_leaves_while_it_is_being_authenticated() -> None:
                 await anyio.lowlevel.checkpoint()
 
 
+POST = tool("echo")
+HEAD = POST.find(b"\r\n\r\n") + 4
+SESSION = {"Mcp-Session-Id": "of nobody"}
+CLOSING: dict[str, tuple[bytes, bytes]] = {
+    # what comes before the server closes, and after it
+    "GET": (http(method="GET", headers=SESSION | {"Accept": "text/event-stream"}), b""),
+    "DELETE": (http(method="DELETE", headers=SESSION), b""),
+    "POST": (POST, b""),
+    "POST, its body later": (POST[:HEAD], POST[HEAD:]),
+    "POST, the rest of its body later": (POST[:-1], POST[-1:]),
+}
+
+
+@pytest.mark.parametrize("name", CLOSING)
+async def test_who_is_being_authenticated_when_the_server_closes_is_answered(name: str) -> None:
+    asked, go_on = anyio.Event(), anyio.Event()
+
+    async def waiting(request: HttpRequest) -> Verdict:
+        asked.set()
+        await go_on.wait()
+        return Principal("ann")
+
+    before, behind = CLOSING[name]
+    settings = HttpServerSettings(authenticate=waiting)
+    async with server(settings) as running, anyio.create_task_group() as tasks:
+        client, idle = await running.connect(), await running.connect()
+        await client.send(before)
+        await asked.wait()
+        tasks.start_soon(running.link.aclose)
+        assert await idle.closed()
+        await client.send(behind)
+        go_on.set()
+        response = await client.response()
+        assert (response.status, response.headers["retry-after"]) == (503, "1")
+        assert response.headers["connection"] == "close"
+        assert await client.closed()
+
+
 # Through the whole server
 
 
