@@ -16,7 +16,7 @@ _PIECE = 64 * 1024
 class ServerTls:
     """The server's end of one connection."""
 
-    __slots__ = ("_connection", "_in", "_out", "established", "over")
+    __slots__ = ("_connection", "_in", "_out", "established", "over", "untaken")
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -25,6 +25,8 @@ class ServerTls:
         """The handshake is complete."""
         self.over = False
         """The client has said that nothing follows."""
+        self.untaken = 0
+        """Bytes of :meth:`pending` that the client has not taken; counted by who writes them."""
 
     def receive(self, data: bytes | memoryview) -> bytes:
         """Take what has come; return what it holds.  Look at :meth:`pending` afterwards.

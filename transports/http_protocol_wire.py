@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 SMALL_READ = 64 * 1024
 """Bytes that are read at once where it is not known that more belong together."""
+_UNTAKEN = 64 * 1024
+"""Bytes that TLS may say by itself to a client that takes nothing."""
 
 
 class WireProtocol(asyncio.BufferedProtocol):
@@ -54,6 +56,10 @@ class WireProtocol(asyncio.BufferedProtocol):
     def _close(self) -> None:
         """Close once the last bytes are out."""
 
+    @abstractmethod
+    def stop(self) -> None:
+        """Close at once."""
+
     # From the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -85,7 +91,13 @@ class WireProtocol(asyncio.BufferedProtocol):
             self._write(tls.pending())  # it is told what is wrong
             self._close()
             return
-        self._write(tls.pending())
+        if said := tls.pending():
+            self._write(said)
+            # Each new key that a client sends may ask for one of ours: without end, if it likes.
+            tls.untaken = tls.untaken + len(said) if self.blocked else 0
+            if tls.untaken > _UNTAKEN:
+                self.stop()
+                return
         if tls.established and not established:
             self._begin()
         if plain:

@@ -4,7 +4,8 @@ Over real sockets with small buffers, on every driver.  A client cannot see how 
 so that an idle connection is the clock: when it is closed, so much time has passed.
 """
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -15,6 +16,7 @@ from anyio.abc import ByteStream
 from mcpcore.engine.events import RequestReceived
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Verdict
+from tests.transports.certificates import papers
 from tests.transports.http_fixture import (
     PATIENCE,
     Client,
@@ -24,8 +26,10 @@ from tests.transports.http_fixture import (
     server,
     tool,
 )
+from tests.transports.key_updates import KeyUpdates, agree
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_settings import HttpServerSettings
+from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
 
@@ -186,3 +190,34 @@ async def test_asking_whether_a_client_still_listens_has_the_same_time(tmp_path:
                 app.finish(key)
         await only_left(Running(app, link, running.machine, 0), 0)
         await link.aclose()
+
+
+@asynccontextmanager
+async def asking_for_keys(tmp_path: Path) -> AsyncIterator[tuple[Running, Client, KeyUpdates]]:
+    settings = HttpServerSettings(write_time=PATIENCE * 10, head_time=PATIENCE * 10)
+    async with server(settings, ssl_context=server_tls(papers().server)) as running:
+        client = await running.connect(narrow=True)
+        trusting = client_tls(ca=papers().trusted.file)
+        yield running, client, await agree(client.stream, trusting, tmp_path / "keys")
+
+
+async def test_new_keys_may_be_asked_for(tmp_path: Path) -> None:
+    async with asking_for_keys(tmp_path) as (running, client, updates):
+        for _ in range(10):
+            await client.send(updates.make(10))
+        await client.send(updates.end(tool("echo")))
+        await running.app.until(lambda: running.app.events)
+
+
+async def ask_again_and_again(client: Client, updates: KeyUpdates) -> None:
+    for _ in range(300):
+        await client.send(updates.make(100))
+
+
+@pytest.mark.parametrize("anyio_backend", ["protocol", "speed"], indirect=True)
+async def test_new_keys_that_are_asked_for_and_not_taken_are_bounded(tmp_path: Path) -> None:
+    """TLS answers each by itself.  Streams of anyio read on only when that is written."""
+    async with asking_for_keys(tmp_path) as (running, client, updates):
+        with pytest.raises(anyio.BrokenResourceError):
+            await ask_again_and_again(client, updates)
+        await only_left(running, 0)
