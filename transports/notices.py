@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
@@ -138,7 +137,10 @@ class Notices:
             queue.later(lambda: entry.call(context, values))
         elif entry.thread:
             # A thread cannot be stopped: it must not hold up the end.
-            work = partial(anyio.to_thread.run_sync, entry.call, context, values)
-            queue.later(partial(work, abandon_on_cancel=True))
+            queue.later(
+                lambda: anyio.to_thread.run_sync(
+                    entry.call, context, values, abandon_on_cancel=True
+                )
+            )
         else:
             queue.call(entry.call, context, values)

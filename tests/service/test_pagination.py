@@ -222,7 +222,8 @@ def test_threads_that_add_at_the_same_time_lose_nothing() -> None:
     for thread in threads:
         thread.join(20)
     assert sorted(taken) == sorted(names * 3)
-    listed, cursor = [], None
+    listed: list[str] = []
+    cursor: str | None = None
     while True:
         found = page(things, cursor)
         listed += found["things"]

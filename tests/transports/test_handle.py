@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import anyio
@@ -377,7 +376,9 @@ async def test_each_event_loop_has_its_own_end(anyio_backend_name: str) -> None:
             await site.endpoint.aclose()
             return [*statuses, (await site.ask(asked)).status]
 
-        run = partial(anyio.run, elsewhere, backend=anyio_backend_name)
+        def run() -> list[int]:
+            return anyio.run(elsewhere, backend=anyio_backend_name)
+
         for _ in range(3):
             assert await anyio.to_thread.run_sync(run) == [200, 503]
             assert (await site.ask(asked)).status == 200
