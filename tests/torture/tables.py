@@ -19,7 +19,7 @@ KEEPERS = OURS | {"anyio"}
 """... and those which have tables of what we do."""
 _SIMPLE = frozenset({set, frozenset, deque, bytearray, WeakSet, WeakKeyDictionary})
 NUMBERED = {
-    *("Collection._next", "Deadlines._count", "Hub._serial", "Hub.last_key"),
+    *("Deadlines._count", "Hub._serial", "Hub.last_key"),
     *("AsyncioServerLink._last_exchange", "HttpServerLink._last_exchange", "SessionTable._count"),
     *(
         "ServerRuntime._unyielding",
@@ -33,7 +33,7 @@ NUMBERED = {
 }
 """Numbers that go up only, as whatever comes gets the next one, or that stay where they are."""
 REMEMBERED = {
-    "Collection._encoded": "an item as each revision has it",
+    "_Entry.encoded": "an item of a list as each revision has it",
     "Collection._pages": "a list as each revision has it",
     "Deadlines._heap": "64 that are over, and four for each that is not",
     "Deadlines._queue": "64 that are over, and four for each that is not",
