@@ -130,8 +130,6 @@ class Accounts:
         self.world = world
         self.tight = tight
         self.twice = twice
-        self.doubled: set[tuple[int, int]] = set()
-        """By client: the requests that have arrived a second time."""
         self.late = late
         self.shared = shared
         self.skewed = skewed
@@ -256,8 +254,9 @@ class Accounts:
         # Whose session has ended is told so by 404, and asks again in the next one.
         before = self._ran.setdefault((run.client, run.ask, round), [])
         once = all(earlier.evicted for earlier in before)
-        repeated = ask.repeat or (run.client, run.ask) in self.doubled
-        demand(once or repeated, "what has effects is done once", run.client, run.ask)
+        demand(
+            once or ask.repeat or self.twice, "what has effects is done once", run.client, run.ask
+        )
         before.append(run)
         self.runs[run.number] = run
 
