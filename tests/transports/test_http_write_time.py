@@ -190,6 +190,7 @@ async def test_asking_whether_a_client_still_listens_has_the_same_time(tmp_path:
                 app.finish(key)
         await only_left(Running(app, link, running.machine, 0), 0)
         await link.aclose()
+        assert (link.connections, running.machine.exchanges) == (0, 0)
 
 
 @asynccontextmanager
@@ -207,6 +208,7 @@ async def test_new_keys_may_be_asked_for(tmp_path: Path) -> None:
             await client.send(updates.make(10))
         await client.send(updates.end(tool("echo")))
         await running.app.until(lambda: running.app.events)
+        assert len(running.app.events) == 1
 
 
 async def ask_again_and_again(client: Client, updates: KeyUpdates) -> None:
