@@ -16,7 +16,7 @@ _RELEASES = 1000
 class Releases:
     """Tells the store which streams are over at this worker, until it has heard of it."""
 
-    __slots__ = ("_failed", "_open", "_view", "deadline")
+    __slots__ = ("_begins", "_failed", "_open", "_view", "deadline")
 
     def __init__(self, view: "View") -> None:
         self.deadline: float | None = None
@@ -25,9 +25,11 @@ class Releases:
         """How many the store has not answered."""
         self._failed: deque[tuple[StreamNumber, bool]] = deque(maxlen=_RELEASES)
         """Those that it has failed, and whether they end; they go again."""
+        self._begins = set[StreamNumber]()
+        """Those that were given up before the store has said whether they are there."""
 
     def __bool__(self) -> bool:
-        return bool(self._open or self._failed)
+        return bool(self._open or self._failed or self._begins)
 
     def add(self, stream: StreamNumber) -> None:
         """A GET stream has lost its connection: it carries no longer."""
@@ -35,11 +37,16 @@ class Releases:
         told = partial(self._told, stream, False)
         self._view.steps.ask(StreamRelease, self._view.id, told, stream=stream)
 
+    def expect(self, stream: StreamNumber) -> None:
+        """The stream of a request is given up while it is being begun: :meth:`end` follows."""
+        self._begins.add(stream)
+
     def end(self, stream: StreamNumber) -> None:
         """The stream of a request is given up by its writer: nothing will be added to it.
 
         That it could not be begun does not mean that it is not there.
         """
+        self._begins.discard(stream)
         self._open += 1
         told = partial(self._told, stream, True)
         self._view.steps.ask(StreamAppend, self._view.id, told, stream=stream, data=b"", ends=True)

@@ -182,6 +182,8 @@ class Writer:
         elif not self._over:
             if self._begun:
                 self._give_up()
+            else:
+                self._view.releases.expect(self.number)
             self.end()
 
     def moved(self) -> None:

@@ -198,6 +198,39 @@ def test_a_client_that_leaves_before_anything_is_sent_to_it() -> None:
     assert [event["id"] for event in stream.events] == [asked]
 
 
+@every_revision
+@pytest.mark.parametrize("late", [False, True])
+def test_a_stream_that_is_begun_late_ends_though_its_session_is_of_no_use(
+    version: str, late: bool
+) -> None:
+    quick = HttpSettings(session_view_idle=1, store_timeout=10, heartbeat=None)
+    (one,) = party("a", settings=quick)
+    session = one.session(version)
+    route, key = one.call(session)
+    one.slow = True
+    assert one.server.progress(key, 1)
+    one.server.writable()
+    one.server.disconnect(route, now=one.now)
+    one.replies[route].end = CUT
+    one.server.respond(key, {"content": []})
+    one.pump()
+    assert one.waiting() == ["StreamBegin"]
+    one.pass_time(5)
+    assert one.server.sessions == 1
+    if late:
+        # Whether it was done is not known; it is, after that.
+        one.pass_time(6)
+        assert one.waiting()[0] == "StreamBegin"
+    one.slow = False
+    one.pump()
+    ended = one.asked(StreamAppend)[-1]
+    assert (ended.stream, ended.ends) == (one.asked(StreamBegin)[-1].stream, True)
+    one.pass_time(30)
+    assert one.server.sessions == 0
+    kept = one.worker.store._all.sessions[session]
+    assert not kept.busy
+
+
 # Picking up
 
 

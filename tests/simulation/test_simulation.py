@@ -96,6 +96,14 @@ FOUND = [
         read_works("1:5"),
     ),
     Schedule(
+        2010948,
+        "store",
+        read_faults(
+            "store_slow@0.085:3:1:8,store_cut@8.415:5:0:40,crash_client@11.386:0:0:0.1",
+        ),
+        read_works("0:3,0:2"),
+    ),
+    Schedule(
         107,
         "store",
         read_faults("refuse@0.156:7:0:2,store_slow@7.122:2:12:0.5"),

@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import structs
 
 from mcpcore.http.forwarding import Letters
+from mcpcore.http.releases import Releases
 from mcpcore.http.shares import Share
 from mcpcore.http.views import View
 from mcpcore.http.writers import Writer
@@ -138,6 +139,15 @@ def _left_open() -> None:
     Writer._give_up = mutant  # type: ignore[method-assign]
 
 
+def _begun_unheard() -> None:
+    """A worker forgets its session while a stream that was given up is still being begun."""
+
+    def mutant(self: Any, stream: Any) -> None:
+        return None
+
+    Releases.expect = mutant  # type: ignore[method-assign]
+
+
 def _share_forgotten() -> None:
     """A share that the store has given, and said that it had not, is not given back."""
 
@@ -204,6 +214,7 @@ MUTATIONS = [
         within=2000,
     ),
     Mutation("unconfirmed news", "store", _unconfirmed_news, within=0),
+    Mutation("begun unheard", "store", _begun_unheard, within=0),
     Mutation("changed back", "store", _changed_back, within=0),
     Mutation("refused later", "store", _refused_later, within=0),
 ]
