@@ -4,10 +4,12 @@ The stream of a request is read; a stream of the session's own is filled by its 
 takes from the queue.  Where there is nothing more, the store wakes the follower.
 """
 
+from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from mcpcore.http.exchange import Exchange, Phase
+from mcpcore.http.outlets import PAGE
 from mcpcore.http.storing import (
     LogPage,
     QueueTake,
@@ -25,8 +27,6 @@ from mcpcore.wire.sse import encode_event
 if TYPE_CHECKING:
     from mcpcore.http.views import View
 
-_PAGE = 256 * 1024
-"""About so many bytes are asked for at a time."""
 ORPHANED = "the process that worked on this request is gone"
 GONE = "what followed the Last-Event-ID is not kept any more"
 
@@ -55,6 +55,7 @@ class Follower:
         "_primed",
         "_request",
         "_unsent",
+        "_unsent_size",
         "_view",
         "_woken",
         "number",
@@ -81,8 +82,10 @@ class Follower:
         self._primed = False
         self._named = position > 0
         """The client has an id, so that it can ask for what followed."""
-        self._unsent: list[bytes] = []
-        """What was taken from the queue for a client without an id."""
+        self._unsent: deque[tuple[bytes, int]] = deque()
+        """What was taken from the queue for a client without an id and has not left as a whole,
+        with the size of its event."""
+        self._unsent_size = 0
         self._request: bytes | None = None
         """What the stream answers, if that is known."""
         self._known = False
@@ -133,7 +136,7 @@ class Follower:
             self._found,
             stream=self.number,
             after=self._position,
-            limit=_PAGE,
+            limit=PAGE,
         )
 
     def _found(self, page: LogPage | StoreFailure | None) -> None:
@@ -178,10 +181,11 @@ class Follower:
 
     def drained(self) -> None:
         """Something goes out to the client."""
-        if self._primed or self._position:
-            self._named = self._numbered
-            if self._named:
-                self._unsent.clear()
+        if self._numbered and (self._primed or self._position):
+            self._named = True
+            self._unsent.clear()
+        while self._unsent and self._unsent_size - self._unsent[0][1] >= self._exchange.size:
+            self._unsent_size -= self._unsent.popleft()[1]
         self._advance()
 
     def _advance(self) -> None:
@@ -200,10 +204,10 @@ class Follower:
                 self._answered,
                 stream=self.number,
                 after=self._position,
-                limit=_PAGE,
+                limit=PAGE,
             )
         else:
-            view.steps.ask(QueueTake, view.id, self._took, stream=self.number, limit=_PAGE)
+            view.steps.ask(QueueTake, view.id, self._took, stream=self.number, limit=PAGE)
 
     def _answered(self, page: LogPage | StoreFailure | None) -> None:
         self._busy = False
@@ -233,14 +237,19 @@ class Follower:
 
     def _took(self, page: LogPage | StoreFailure | None) -> None:
         self._busy = False
+        if isinstance(page, StoreFailure):
+            self._fail()
+            if not self._named:
+                # Something may have been taken all the same.
+                self._view.outlet.take_back(self.number, self._position)
+            return
         if self._over:
-            if isinstance(page, LogPage) and not self._named:
+            if page is not None and not self._named:
                 self._put_back([data for _, data in page.entries])
             return
-        if page is None or isinstance(page, StoreFailure) or page.ended:
+        if page is None or page.ended:
             self._fail()
-            if not isinstance(page, StoreFailure):
-                self._view.touch()
+            self._view.touch()
             return
         if page.entries and page.entries[0][0] == self._position + 1:
             self._give(page)
@@ -255,10 +264,12 @@ class Follower:
         view, exchange = self._view, self._exchange
         for position, data in page.entries:
             id = view.event_id(self.number, position) if self._numbered else None
-            exchange.write(encode_event(data, id=id))
+            event = encode_event(data, id=id)
+            exchange.write(event)
             self._position = position
             if not self._named:
-                self._unsent.append(data)
+                self._unsent.append((data, len(event)))
+                self._unsent_size += len(event)
 
     def _close_orphan(self, request: bytes) -> None:
         """Whoever would have answered is gone: that is the answer."""
@@ -315,6 +326,7 @@ class Follower:
                 self._exchange.fail(503, UNAVAILABLE)
             else:
                 self._exchange.finish()
+                self._unsent.clear()  # it leaves before the end does
             self._leave()
 
     def close(self, status: int, message: str) -> None:
@@ -350,7 +362,7 @@ class Follower:
         if carries:
             self._view.releases.add(self.number)
         if not self._named:
-            self._put_back(self._unsent)
+            self._put_back([data for data, _ in self._unsent])
 
     def _forget(self) -> None:
         self._exchange.source = None

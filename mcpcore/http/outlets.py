@@ -1,19 +1,27 @@
 """What belongs to no request, on its way into the queue of its session.
 
 Messages are handed over in rounds, as :mod:`mcpcore.http.writers` does it.  Each has a name, by
-which the store knows one that it has taken already though it seemed to fail.
+which the store knows one that it has taken already though it seemed to fail.  What it has moved
+onto a stream that cannot bring it comes back from there.
 """
 
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from mcpcore.engine.events import EndReason
-from mcpcore.http.storing import QueuePut, StoreFailure
+from mcpcore.http.storing import LogPage, QueuePut, StoreFailure, StreamNumber, StreamRead
 from mcpcore.wire.message import RequestId
 
 if TYPE_CHECKING:
     from mcpcore.http.views import View
+
+PAGE = 256 * 1024
+"""About so many bytes of a stream are asked for at a time."""
+_UNREAD = 1000
+"""So many streams of one session are remembered that the store has failed to read."""
 
 
 class _Message(Struct):
@@ -26,7 +34,16 @@ class _Message(Struct):
 class Outlet:
     """Puts what belongs to no request into the queue of a session."""
 
-    __slots__ = ("_count", "_failed", "_messages", "_open", "_size", "_view", "deadline")
+    __slots__ = (
+        "_failed",
+        "_messages",
+        "_open",
+        "_reading",
+        "_size",
+        "_unread",
+        "_view",
+        "deadline",
+    )
 
     def __init__(self, view: "View") -> None:
         self.deadline: float | None = None
@@ -36,10 +53,13 @@ class Outlet:
         self._size = 0
         self._open = 0
         self._failed = False
-        self._count = 0
+        self._reading = 0
+        """How many streams are read for what comes back."""
+        self._unread: deque[tuple[StreamNumber, int]] = deque(maxlen=_UNREAD)
+        """Those that the store has failed to read, and after which position; they go again."""
 
-    def __len__(self) -> int:
-        return len(self._messages)
+    def __bool__(self) -> bool:
+        return bool(self._messages or self._reading or self._unread)
 
     def put(
         self, data: bytes, *, request: RequestId | None = None, once: str | None = None
@@ -47,8 +67,7 @@ class Outlet:
         """Put a message; ``request`` is its id if it is a request of ours."""
         view = self._view
         if once is None:
-            self._count += 1
-            once = f"{view.name}{self._count}"
+            once = view.new_name()
         self._messages.append(_Message(data, once, request))
         self._size += len(data)
         while self._size > view.settings.session_queue and len(self._messages) > self._open:
@@ -57,7 +76,33 @@ class Outlet:
 
     def again(self) -> None:
         """Try again, with what has come meanwhile."""
+        unread = list(self._unread)
+        self._unread.clear()
+        for stream, after in unread:
+            self.take_back(stream, after)
         self._pump()
+
+    def take_back(self, stream: StreamNumber, after: int) -> None:
+        """Let another stream bring what this one may have taken after a position.
+
+        No event of it has left, so that nobody can ask for what followed.
+        """
+        view = self._view
+        if not view.over:
+            self._reading += 1
+            found = partial(self._found, stream, after)
+            view.steps.ask(StreamRead, view.id, found, stream=stream, after=after, limit=PAGE)
+
+    def _found(self, stream: StreamNumber, after: int, page: LogPage | StoreFailure | None) -> None:
+        self._reading -= 1
+        if isinstance(page, StoreFailure):
+            if not self._view.over:
+                self._unread.append((stream, after))
+                self._view.steps.retry(self)
+        elif page is not None and page.entries:
+            for _, data in page.entries:
+                self.put(data)
+            self.take_back(stream, page.entries[-1][0])
 
     def _pump(self) -> None:
         if self._open or self.deadline is not None or self._view.over:

@@ -14,6 +14,7 @@ and passes on the notes of others::
 import hmac
 import zlib
 from functools import partial
+from itertools import count
 from typing import Any, cast
 
 from msgspec import structs
@@ -92,7 +93,7 @@ class StoredHttpServer(Announcing):
         )
         self._around = Surroundings(
             steps=self._steps,
-            name=self._name,
+            names=(f"{self._name}{number}" for number in count(1)),
             store=store,
             watch=lambda exchange: self._watch(exchange, self._log.now),
             saved=self._saved,

@@ -5,7 +5,7 @@ counts; a view learns of changes by notes and, where it may be behind, by loadin
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -44,8 +44,8 @@ class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
     """What the views of one worker share."""
 
     steps: Steps
-    name: str
-    """What all names begin with that nobody else gives."""
+    names: Iterator[str]
+    """Names that nobody else gives, nor this worker again."""
     store: StoreBinding
     watch: Callable[[Exchange], None]
     """Looks after an exchange that has become a stream."""
@@ -120,10 +120,9 @@ class View(Session):
         self._held: list[Exchange] = []
         """What must not leave before the record is in the store."""
 
-    @property
-    def name(self) -> str:
-        """What the names begin with that nobody but this worker gives."""
-        return self._around.name
+    def new_name(self) -> str:
+        """A name that nothing else of the session has, whichever view of it has put it there."""
+        return next(self._around.names)
 
     @property
     def busy(self) -> bool:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from msgspec import structs
 
 from mcpcore.engine.events import EndReason, RequestEnded, RequestReceived, StreamDrained
 from mcpcore.http.settings import HttpSettings
@@ -509,7 +510,7 @@ def test_a_reader_that_does_not_keep_up() -> None:
 
 
 def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcpcore.http.followers._PAGE", 1000)
+    monkeypatch.setattr("mcpcore.http.followers.PAGE", 1000)
     one, other = party("a", "b", settings=HttpSettings(max_queued=1500, heartbeat=None))
     session = one.session()
     route, key = one.call(session)
@@ -681,6 +682,92 @@ def test_what_is_taken_after_a_client_without_an_id_has_left() -> None:
     one.slow = False
     one.pump()
     assert shown(one.replies[one.listen(session)]) == ["1"]
+
+
+@pytest.mark.parametrize("unread", [False, True])
+@pytest.mark.parametrize("done", [False, True])
+def test_what_was_taken_without_a_word_of_it_is_given_to_the_next(done: bool, unread: bool) -> None:
+    (one,) = party("a")
+    session = one.session(UNPRIMED)
+    one.failing("QueueTake", *["StreamRead"] * unread, done=done)
+    tell(one, session, 1, 2)
+    first = one.replies[one.listen(session)]
+    assert first.status == 503
+    assert bool(one.view(session).outlet) is unread
+    one.failing()
+    one.pass_time(1.5)
+    assert not one.view(session).outlet
+    tell(one, session, 3)
+    assert shown(one.replies[one.listen(session)]) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_was_taken_too_late_is_given_to_the_next(leaves: bool) -> None:
+    (one,) = party("a")
+    session = one.session(UNPRIMED)
+    tell(one, session, 1, 2)
+    one.slow = True
+    route = one.listen(session)
+    assert one.waiting() == ["StreamBegin", "QueueTake"]
+    if leaves:
+        one.cut(route)
+    one.pass_time(PLAIN.store_timeout + 1)
+    assert one.replies[route].end is not None
+    one.slow = False
+    one.pump()
+    assert shown(one.replies[one.listen(session)]) == ["1", "2"]
+    assert not one.view(session).outlet
+
+
+@pytest.mark.parametrize(
+    ("taken", "first", "rest"),
+    [(0, "", "123"), (100, "1", "23"), (1000, "123", "")],
+)
+def test_where_nothing_has_an_id_only_what_has_not_left_is_given_to_the_next(
+    taken: int, first: str, rest: str
+) -> None:
+    (one,) = party("a", settings=structs.replace(PLAIN, resumable=False))
+    session = one.session(UNPRIMED)
+    tell(one, session, 1, 2, 3)
+    one.slow = True
+    route = one.listen(session, pump=False)
+    one._events()
+    one.worker.carry_out(100, EPOCH + one.now)
+    while one.worker.outcomes:
+        one.worker.learn(0, one.now)
+    one.write(route, taken)
+    assert shown(one.replies[route]) == [*first]
+    one.slow = False
+    one.cut(route)
+    assert shown(one.replies[one.listen(session)]) == [*rest]
+
+
+def test_what_leaves_before_the_end_of_a_stream_is_not_given_to_the_next() -> None:
+    one, other = party("a", "b")
+    session = one.session(UNPRIMED)
+    tell(one, session, 1, 2)
+    route = one.listen(session, pump=False)
+    one._events()
+    one.worker.carry_out(100, EPOCH + one.now)
+    while one.worker.outcomes:
+        one.worker.learn(0, one.now)
+    one.server.close(now=one.now)
+    settle(one, other)
+    assert shown(one.replies[route]) == ["1", "2"]
+    assert one.replies[route].end is not None
+    assert shown(other.replies[other.listen(session)]) == []
+
+
+def test_what_belongs_to_no_request_has_names_of_its_own_when_a_view_was_forgotten() -> None:
+    one, other = party("a", "b", settings=PLAIN)
+    session = one.session()
+    stream = other.replies[other.listen(session)]
+    tell(one, session, 1, 2)
+    one.pass_time(PLAIN.session_view_idle + 1)
+    assert one.stored._view(session) is None
+    tell(one, session, 3, 4)
+    settle(one, other)
+    assert shown(stream) == ["1", "2", "3", "4"]
 
 
 def test_there_is_a_limit_on_streams() -> None:

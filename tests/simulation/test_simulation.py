@@ -109,6 +109,14 @@ FOUND = [
         read_faults("refuse@0.156:7:0:2,store_slow@7.122:2:12:0.5"),
         read_works("0:2,0:3,0:4,0:5,0:6,2:1,2:4"),
     ),
+    Schedule(
+        2049861,
+        "store",
+        read_faults(
+            "drop@0.162:0:0:30,store_slow@11.628:7:12:2,jump@14.546:4:70:0,crash_server@16.412:4:0:2"
+        ),
+        read_works("0:5,0:1,1:2,1:5,2:1,2:4,2:5,2:7"),
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import structs
 
 from mcpcore.http.forwarding import Letters
+from mcpcore.http.outlets import Outlet
 from mcpcore.http.releases import Releases
 from mcpcore.http.shares import Share
 from mcpcore.http.views import View
@@ -148,6 +149,15 @@ def _begun_unheard() -> None:
     Releases.expect = mutant  # type: ignore[method-assign]
 
 
+def _taken_unseen() -> None:
+    """What the store took for a stream, and was too slow to tell its worker, stays on it."""
+
+    def mutant(self: Any, stream: Any, after: int) -> None:
+        return None
+
+    Outlet.take_back = mutant  # type: ignore[method-assign]
+
+
 def _share_forgotten() -> None:
     """A share that the store has given, and said that it had not, is not given back."""
 
@@ -215,6 +225,7 @@ MUTATIONS = [
     ),
     Mutation("unconfirmed news", "store", _unconfirmed_news, within=0),
     Mutation("begun unheard", "store", _begun_unheard, within=0),
+    Mutation("taken unseen", "store", _taken_unseen, within=0),
     Mutation("changed back", "store", _changed_back, within=0),
     Mutation("refused later", "store", _refused_later, within=0),
 ]
