@@ -130,6 +130,8 @@ class Accounts:
         self.world = world
         self.tight = tight
         self.twice = twice
+        self.doubled: set[tuple[int, int]] = set()
+        """By client: the requests that have arrived a second time."""
         self.late = late
         self.shared = shared
         self.skewed = skewed
@@ -254,11 +256,16 @@ class Accounts:
         # Whose session has ended is told so by 404, and asks again in the next one.
         before = self._ran.setdefault((run.client, run.ask, round), [])
         once = all(earlier.evicted for earlier in before)
-        demand(
-            once or ask.repeat or self.twice, "what has effects is done once", run.client, run.ask
-        )
+        repeated = ask.repeat or (run.client, run.ask) in self.doubled
+        demand(once or repeated, "what has effects is done once", run.client, run.ask)
         before.append(run)
         self.runs[run.number] = run
+
+    def refused(self, exchange: Any) -> None:
+        """A response says that there is no such session, whatever was done for its request."""
+        for run in self.runs.values():
+            if run.place == exchange:
+                run.evicted = True
 
     def question(self, machine: Any, id: Any, tag: str, now: float) -> None:
         """A server has asked its client something."""

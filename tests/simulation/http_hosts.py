@@ -226,6 +226,9 @@ class HttpClientHost(Host):
             self.twice -= 1
             ghost = self._pick(plan)
             if ghost is not None:
+                books = self.scene.books
+                if (ask := books.by_id.get(self.number, {}).get(trip.wire.request)) is not None:
+                    books.doubled.add((self.number, ask.number))
                 second = Trip(self, ghost, plan, self._chance, ghost=True)
                 self.world.after(_GHOST, second.left)
 

@@ -131,6 +131,8 @@ class Trip:
             self.wire.head(item, self.client.number, self.server.now())
             taken = item.status == 202 and self.wire.calls_off
             books = self.client.scene.books
+            if item.status == 404 and self.wire.session is not None:
+                books.refused(self.route)
             # Of two requests of one id in a session either may be meant.
             if taken and self.server.stored and not (books.late or books.twice):
                 self.client.world.after(_PASSED_ON, self._called_off)
