@@ -7,12 +7,15 @@ Bytes on one pipe stay in order, as on TCP; what travels on different ones overt
 
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from random import Random
 from typing import Any
 
 from tests.simulation.world import World
 
-_MOST_PIECES = 24
+RUN = 24
+"""So many small pieces in a row are cut off what is sent at once: at its beginning, and at a place
+within the rest that is drawn.  What is between and behind them stays whole, to bound the work."""
 WINDOW = 1 << 16
 
 
@@ -23,7 +26,7 @@ class Weather:
         self.slow = 0.0
         """So many seconds more, at most, does anything take: each piece another time."""
         self.pieces = 0
-        """No piece is longer than this; 0: as it comes."""
+        """What is sent is cut into pieces of this size, two runs of them; 0: as it comes."""
         self.refuses = False
         """No connection can be opened."""
         self.deaf = [0.0, 0.0]
@@ -86,12 +89,23 @@ class Pipe:
     def _pieces(self, data: bytes) -> list[bytes]:
         most = self._weather.pieces
         if most and len(data) > most:
-            size = max(most, len(data) // _MOST_PIECES)
-            return [data[place : place + size] for place in range(0, len(data), size)]
+            return self._split(data, most)
         if len(data) > 1 and self._chance.random() < 0.25:
             cut = self._chance.randrange(1, len(data))
             return [data[:cut], data[cut:]]
         return [data]
+
+    def _split(self, data: bytes, size: int) -> list[bytes]:
+        span = RUN * size
+        begins = [0]
+        if len(data) > span:
+            begins.append(self._chance.randrange(span, len(data)))
+        cuts = {
+            place
+            for begin in begins
+            for place in range(begin, min(begin + span + 1, len(data)), size)
+        }
+        return [data[place:end] for place, end in pairwise([*sorted(cuts), len(data)])]
 
     def _arrive(self) -> None:
         if not self._transit:

@@ -27,7 +27,8 @@ _HTTP = ("http", "store", "sse")
 KINDS: dict[str, Kind] = {
     # everything takes up to ``amount`` seconds more, so that connections overtake each other
     "delay": Kind(CLIENT, (0.05, 0.5, 3.0, 12.0), _LENGTHS),
-    # nothing travels in pieces longer than ``amount``
+    # of all that is sent at once the first 24 pieces, and 24 from a place that is drawn, are
+    # ``amount`` bytes long
     "split": Kind(CLIENT, (1, 2, 7, 30), _LENGTHS),
     # a connection breaks, ``amount`` of what is under way arrives; the server hears of it after
     # ``length``

@@ -12,7 +12,7 @@ from msgspec import Raw, structs
 from mcpcore.http.storing import SessionRecord, SessionSave, StreamBegin
 from tests.simulation.campaign import REPORT, campaign
 from tests.simulation.hosts import EPOCH
-from tests.simulation.network import Pipe, Weather
+from tests.simulation.network import RUN, Pipe, Weather
 from tests.simulation.play import play
 from tests.simulation.schedule import (
     KINDS,
@@ -270,6 +270,28 @@ def test_a_pipe_keeps_the_order_whatever_the_weather() -> None:
         pass
     assert bytes(got) == sent
     assert pipe.waiting == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 30])
+@pytest.mark.parametrize("length", [1, 24, 25, 60, 300, 5000])
+def test_what_is_split_is_cut_into_pieces_of_that_size(size: int, length: int) -> None:
+    begins, sent = set(), bytes(each % 251 for each in range(length))
+    for seed in range(40):
+        world, weather, got = World(seed), Weather(), list[bytes]()
+        pipe = Pipe(world, Random(seed), weather, 0, got.append, lambda: None)
+        weather.pieces = size
+        pipe.send(sent)
+        while world.step(1e6):
+            pass
+        assert b"".join(got) == sent
+        assert {len(piece) for piece in got[: min(RUN, length // size)]} <= {size}
+        # What is left is at most one whole piece, a run of small ones, and the end.
+        whole, run = got[RUN : RUN + 1], got[RUN + 1 : -1]
+        assert {len(piece) for piece in run} <= {size}
+        assert len(run) <= RUN
+        begins.add(sum(map(len, whole)))
+    # Sooner or later the second run begins anywhere.
+    assert len(begins) > min(20, (length - RUN * size) // 2)
 
 
 @pytest.mark.parametrize(("share", "arrives"), [(0.0, 0), (0.5, 50), (1.0, 100)])
