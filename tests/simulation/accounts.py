@@ -19,6 +19,7 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
 )
 from tests.simulation.common import Common
+from tests.simulation.excuses import Excuses
 from tests.simulation.rules import demand
 from tests.simulation.tags import Tag, check_text, error_tag, result_tag, tag_of
 from tests.simulation.work import MAX_TIMEOUT
@@ -86,6 +87,8 @@ class Run:
         self.id = id
         self.place = place
         """The connection (lines), or the exchange (HTTP), that brought it."""
+        self.since = 0.0
+        """When it was begun."""
         self.made = 0
         """How much was told for it; each piece is numbered."""
         self.sent = 0
@@ -120,21 +123,16 @@ class Question:
 class Accounts:
     """The books of one run."""
 
-    def __init__(
-        self, world: World, *, tight: bool, twice: bool, late: bool, shared: bool, skewed: bool
-    ) -> None:
-        """``tight``: limits are so low that news may be dropped; ``twice``: requests may arrive
-        a second time; ``late``: a store lets workers wait, so that news for all may overtake;
-        ``shared``: several workers hear of what concerns a session one after the other;
-        ``skewed``: the wall clock of one of them may be wrong."""
+    def __init__(self, world: World, excuses: Excuses, *, tight: bool, shared: bool) -> None:
+        """``excuses``: when something is wrong with a store or a wall clock; ``tight``: limits are
+        so low that news may be dropped; ``shared``: several workers hear of what concerns a session
+        one after the other."""
         self.world = world
+        self.excuses = excuses
         self.tight = tight
-        self.twice = twice
-        self.doubled: set[tuple[int, int]] = set()
-        """By client: the requests that have arrived a second time."""
-        self.late = late
+        self.doubled: dict[tuple[int, int], float] = {}
+        """By client and request that is sent a second time: until then that may arrive."""
         self.shared = shared
-        self.skewed = skewed
         self.runs: dict[int, Run] = {}
         self.asks: dict[int, dict[int, Ask]] = {}
         """By client and number."""
@@ -259,6 +257,7 @@ class Accounts:
         repeated = ask.repeat or (run.client, run.ask) in self.doubled
         demand(once or repeated, "what has effects is done once", run.client, run.ask)
         before.append(run)
+        run.since = self.world.time
         self.runs[run.number] = run
 
     def refused(self, exchange: Any) -> None:

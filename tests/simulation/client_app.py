@@ -133,11 +133,11 @@ class ClientApp:
                 self._dropped.add(event.request)
         elif isinstance(event, Ready):
             if self._number in self._books.common.sessions:
-                self._books.common.reopened.add(self._number)
+                self._books.common.reopened[self._number] = self._host.world.time
             self._books.common.sessions.add(self._number)
         elif isinstance(event, StreamInterrupted):
             if event.request is None and event.recovery is not Recovery.RESUME:
-                self._books.common.reopened.add(self._number)
+                self._books.common.reopened[self._number] = self._host.world.time
         elif isinstance(event, ProgressReceived):
             demand(ask is None, "news is no end")
 

@@ -3,6 +3,7 @@
 Who has asked to hear of them, to whom they were promised, and what has left for whom and come.
 """
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.rules import demand
@@ -18,6 +19,9 @@ MADE = "acme/made"
 """In the ``_meta`` of a change: its number among all of its kind."""
 TOOLS = "tools/list"
 """Stands for the list of tools where resources stand for themselves."""
+_OPENS, _GONE = 200, 410
+_UNHEARD = 31.0
+"""Seconds after which a server has heard as well that the connection of a stream was lost."""
 
 
 class Common:
@@ -50,14 +54,17 @@ class Common:
         """By client and id: what a listen stream is to carry."""
         self.sessions: set[int] = set()
         """Clients that have had a session."""
-        self.reopened: set[int] = set()
-        """Clients whose standalone stream has begun anew, be it in another session."""
+        self.reopened: dict[int, float] = {}
+        """By client: when its standalone stream has begun anew, be it in another session."""
+        self._made: dict[tuple[int, int], float] = {}
+        """By server and news for all: when that was made."""
         self._all: dict[tuple[int, int], list[int]] = {}
         """By client and server: the news for all that was heard."""
         self._told: dict[tuple[Any, int], set[int]] = {}
         """By session and server: the news for all that has left for it."""
-        self.outlived: set[Any] = set()
-        """Sessions that asked for what followed an event when that was not kept any more."""
+        self._outlived: dict[Any, float] = {}
+        """By session that asked for what followed an event that was not kept any more: until then
+        news for all may have gone to that stream, and be lost with it."""
         self.last_news: dict[int, int] = {}
         """By server: the news that was made when nothing went wrong any more."""
 
@@ -84,8 +91,13 @@ class Common:
             if place[0] == client and asked[-1] is ask:
                 settled = all(each.ended == "ResultReceived" for each in asked)
                 settled = settled and ask in self._apart
-                if settled and not self._books.twice and not self._books.shared:
+                twice = any(self._arrives(client, each) for each in asked)
+                if settled and not twice and not self._books.shared:
                     self._left[place] = self.changes
+
+    def _arrives(self, client: int, ask: "Ask") -> bool:
+        """A second one of a request may yet arrive."""
+        return self._books.doubled.get((client, ask.number), 0.0) > self._books.world.time
 
     def _promised(self, client: int, uri: str) -> bool:
         asked = self._interest.get((client, uri), [])
@@ -124,6 +136,10 @@ class Common:
             if self._promised(client, uri):
                 self._owed[client, uri] = self.changes
 
+    def made(self, server: int, piece: int) -> None:
+        """A server has made news for all."""
+        self._made[server, piece] = self._books.world.time
+
     # What is on the wires
 
     def sent(self, client: int, session: Any, message: Any, *, again: bool = False) -> None:
@@ -139,6 +155,14 @@ class Common:
         elif method == "notifications/x" and "all" in message["params"]:
             params = message["params"]
             self._told.setdefault((session, params["by"]), set()).add(params["all"])
+
+    def stream(self, session: Any, status: int, *, again: bool) -> None:
+        """A server answers a client that has asked for the stream of its session, or for what
+        followed on it."""
+        if status == _GONE:
+            self._outlived[session] = inf
+        elif status == _OPENS and not again and self._outlived.get(session) == inf:
+            self._outlived[session] = self._books.world.time + _UNHEARD
 
     def _change(self, client: int, message: Any) -> None:
         """A client hears of changes what it has asked for."""
@@ -197,9 +221,10 @@ class Common:
         heard = self._all.setdefault((client, server), [])
         # What was on a stream that nobody can ask for again may come later, on the next one; and a
         # worker that hears of news late tells them to a session that is younger than they are.
-        once = client in self.reopened or piece not in heard
-        demand(once, "news for all comes once", client, server, piece)
-        loose = self._books.late or client in self.reopened
+        made, now = self._made[server, piece], self._books.world.time
+        anew = self.reopened.get(client, -_UNHEARD) + _UNHEARD >= made
+        demand(anew or piece not in heard, "news for all comes once", client, server, piece)
+        loose = anew or self._books.excuses.store(made, now)
         ordered = loose or not heard or piece > heard[-1]
         demand(ordered, "news for all comes in order", client, server, piece, heard)
         heard.append(piece)
@@ -216,13 +241,14 @@ class Common:
     def all_told(self) -> None:
         """Whom the last news for all has reached was sent all of it since its beginning.
 
-        But for what was on a stream when its client came back to that too late, be it by the
-        clock of one worker alone.
+        But for what was made before its client came back to a stream too late, be it by the clock
+        of one worker alone: what was on that is lost.
         """
-        if self._books.skewed:
-            return
+        right = self._books.excuses.walls_right
         for (session, server), pieces in self._told.items():
             last = self.last_news.get(server)
-            if last in pieces and not self._books.tight and session not in self.outlived:
-                whole = len(pieces) == last - min(pieces) + 1
-                demand(whole, "no news for all is lost", session, server, sorted(pieces))
+            if last in pieces and not self._books.tight:
+                since = max(right, self._outlived.get(session, 0.0))
+                left = [piece for piece in pieces if self._made[server, piece] > since]
+                whole = len(left) == last - min(left, default=last + 1) + 1
+                demand(whole, "no news for all is lost", session, server, sorted(left))

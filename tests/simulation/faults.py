@@ -169,8 +169,6 @@ def _store_cut(run: "Performance", fault: Fault) -> None:
 def _wall(run: "Performance", fault: Fault) -> None:
     host = _server(run, fault)
     host.wall_ahead = fault.amount
-    # A session may be judged by a clock that is ahead, and have been used by one that is behind.
-    run.scene.streams.wrong += abs(fault.amount)
     run.world.after(fault.length, setattr, host, "wall_ahead", 0.0)
 
 

@@ -228,7 +228,7 @@ class HttpClientHost(Host):
             if ghost is not None:
                 books = self.scene.books
                 if (ask := books.by_id.get(self.number, {}).get(trip.wire.request)) is not None:
-                    books.doubled.add((self.number, ask.number))
+                    books.doubled[self.number, ask.number] = self.world.time + _GHOST
                 second = Trip(self, ghost, plan, self._chance, ghost=True)
                 self.world.after(_GHOST, second.left)
 

@@ -9,6 +9,7 @@ from mcpcore.spec.errors import LocalProtocolError
 from tests.simulation.accounts import PATIENCE, Accounts
 from tests.simulation.client_app import ClientApp
 from tests.simulation.coda import LENGTH, Coda
+from tests.simulation.excuses import Excuses
 from tests.simulation.faults import AGAIN, strike
 from tests.simulation.hosts import Scene
 from tests.simulation.invariants import Watch, rested
@@ -80,15 +81,10 @@ class Performance:
     def __init__(self, world: World, schedule: Schedule) -> None:
         self.world = world
         self.schedule = schedule
-        twice = any(fault.kind == "twice" for fault in schedule.faults)
         chance = world.chance("scene")
         tight = chance.random() < 0.15
-        late = any(fault.kind.startswith("store_") for fault in schedule.faults)
-        shared = schedule.scenario == "store"
-        skewed = any(fault.kind == "wall" for fault in schedule.faults)
-        self.books = Accounts(
-            world, tight=tight, twice=twice, late=late, shared=shared, skewed=skewed
-        )
+        excuses = Excuses(schedule.faults)
+        self.books = Accounts(world, excuses, tight=tight, shared=schedule.scenario == "store")
         self.scene = Scene(world, self.books)
         watch = Watch(world)
         self.scene.look = watch.look

@@ -178,6 +178,7 @@ class ServerApp:
 
     def _news(self) -> dict[str, int]:
         self._said += 1
+        self._books.common.made(self._number, self._said)
         return {"by": self._number, "all": self._said}
 
     def last_news(self) -> None:

@@ -1,5 +1,7 @@
 """How long an exchange may say nothing: until its event stream begins, and while that is open."""
 
+from collections.abc import Callable
+
 from mcpcore.http.settings import HttpSettings
 from tests.simulation.rules import demand
 
@@ -13,12 +15,14 @@ _BEATS = "no event stream is silent for long"
 class Silence:
     """The silence of one exchange, by a clock that does not jump: those that do jump ahead."""
 
-    __slots__ = ("_due", "_rule", "_settings", "_slack")
+    __slots__ = ("_due", "_rule", "_settings", "_since", "_slack")
 
-    def __init__(self, settings: HttpSettings, *, slack: float = 0.0) -> None:
+    def __init__(self, settings: HttpSettings, slack: Callable[[float, float], float]) -> None:
+        """``slack``: seconds more that it may take, of what has begun and ends at these times."""
         self._settings = settings
-        self._slack = slack + _SLACK
+        self._slack = slack
         self._rule = ""
+        self._since = 0.0
         self._due: float | None = None
         """Until then something has to leave."""
 
@@ -40,8 +44,9 @@ class Silence:
     def look(self, time: float) -> None:
         """Demand that nothing that is due has been missing."""
         due = self._due
-        demand(due is None or time <= due, self._rule, due, time)
+        kept = due is None or time <= due + _SLACK + self._slack(self._since, time)
+        demand(kept, self._rule, due, time)
 
     def _await(self, rule: str, time: float, length: float | None) -> None:
-        self._rule = rule
-        self._due = None if length is None else time + length + self._slack
+        self._rule, self._since = rule, time
+        self._due = None if length is None else time + length

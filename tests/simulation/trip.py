@@ -50,7 +50,7 @@ class Trip:
         self.got_head = False
         self.pending = False
         """The server has something to write, as far as it said."""
-        self.silence = Silence(client.scene.settings, slack=_slack(client, server))
+        self.silence = Silence(client.scene.settings, self._slack)
         self._streams = False
         """Its response is an event stream."""
         self.crlf = chance.random() < 0.25
@@ -100,6 +100,17 @@ class Trip:
         """A notification that calls requests off was taken in."""
         heeded(self._meant)
 
+    def _passed_on(self) -> None:
+        """... and what was taken in is known to all workers, if nothing has kept them from it."""
+        books, time = self.client.scene.books, self.client.world.time
+        heeded(
+            run
+            for run in self._meant
+            # Of two requests of one id in a session either may be meant.
+            if (run.client, run.ask) not in books.doubled
+            and not books.excuses.store(run.since, time)
+        )
+
     def _ignored(self, item: Any) -> None:
         """Nobody is there to take it."""
 
@@ -133,9 +144,8 @@ class Trip:
             books = self.client.scene.books
             if item.status == 404 and self.wire.session is not None:
                 books.refused(self.route)
-            # Of two requests of one id in a session either may be meant.
-            if taken and self.server.stored and not (books.late or books.twice):
-                self.client.world.after(_PASSED_ON, self._called_off)
+            if taken and self.server.stored:
+                self.client.world.after(_PASSED_ON, self._passed_on)
             self.crlf = self.crlf and self._streams
         elif isinstance(item, HttpEnd):
             self.wire.end()
@@ -200,9 +210,9 @@ class Trip:
             self.client.world.after(0.01, self.left)
             self.broken(f"timed out: {what}")
 
-
-def _slack(client: "HttpClientHost", server: "HttpServerHost") -> float:
-    """Seconds that what a server says may take because of its store."""
-    if not server.stored:
-        return 0.0
-    return _LATE_STORE if client.scene.books.late else _STORE
+    def _slack(self, since: float, until: float) -> float:
+        """Seconds that what a server says may take because of its store."""
+        if not self.server.stored:
+            return 0.0
+        late = self.client.scene.books.excuses.store(since, until)
+        return _LATE_STORE if late else _STORE

@@ -15,6 +15,8 @@ from tests.simulation.rules import demand
 
 SESSION_IDLE, SESSION_UNUSED = 300.0, 60.0
 """Seconds that a session is kept after it was used last, or if it never is, in most runs."""
+_TOLD = 30.0
+"""Seconds in which a store is told once that a session is in use; which may have failed."""
 _HANDSHAKE = "initialize", "notifications/initialized"
 _STATUSES = frozenset({200, 202, 204, 400, 404, 405, 406, 409, 410, 503})
 
@@ -78,10 +80,10 @@ class Streams:
     def __init__(self) -> None:
         self.idle = SESSION_IDLE
         """Seconds that a session is kept after it was used last."""
-        self.wrong = 0.0
-        """So many seconds later may the wall clock of a worker be than that by which it counts."""
         self.of: dict[str, tuple[Any, str]] = {}
         """By event id: the stream that it is of, and what it says."""
+        self.standing: set[Any] = set()
+        """Those that were asked for by themselves, for what belongs to no request."""
         self.place: dict[str, int] = {}
         """By event id: how much of its stream a client has that was given it."""
         self.sent: dict[Any, int] = {}
@@ -92,6 +94,8 @@ class Streams:
         """Sessions of which the server has heard that their clients are ready."""
         self.until: dict[str, float] = {}
         """By session that lives: until then it is kept, by the clock of its server."""
+        self.used: dict[str, float] = {}
+        """By session: when that began, by the true time."""
         self.pipes: dict[str, int] = {}
         """HTTP+SSE: the exchange of a session."""
 
@@ -133,6 +137,8 @@ class Exchange:
         """The id of the request that it brings."""
         self._method = plan.method
         self.listens = plan.method == "GET"
+        if self.listens and not cursor:
+            streams.standing.add(route)
         self._asked: str | None = None
         self._whole = False
         self._kept: float | None = None
@@ -171,12 +177,16 @@ class Exchange:
         if self._method == "DELETE" or now >= until[session]:
             del until[session]  # as a clock jumps
         elif self._whole and self._asked not in _HANDSHAKE:
-            until[session] = max(until[session], now + self._streams.idle)
+            time = self._books.world.time
+            if not self._books.excuses.store(time - _TOLD, time):
+                until[session] = max(until[session], now + self._streams.idle)
+                self._streams.used[session] = time
 
     def _gone(self, now: float) -> None:
         """A session is not known: it has ended, or nobody has used it for too long."""
-        if self._kept is not None and self.session in self._streams.until and not self._books.late:
-            late = now + self._streams.wrong
+        if self._kept is not None and self.session in self._streams.until:
+            used, time = self._streams.used[self.session], self._books.world.time
+            late = now + self._books.excuses.wrong(used - _TOLD, time)
             demand(late >= self._kept, "a session is kept", self.session, self._kept, now)
             del self._streams.until[self.session]
 
@@ -187,8 +197,8 @@ class Exchange:
         demand(head.status in _STATUSES, "a status that is expected", head.status)
         if head.status == 404:
             self._gone(now)
-        if head.status == 410:
-            self._books.common.outlived.add(self.session)
+        if self.stream in self._streams.standing:
+            self._books.common.stream(self.session, head.status, again=self.cursor is not None)
         if head.status == 202 and self._asked == "notifications/initialized":
             self._streams.confirmed.add(self.session)
         fields = {name.decode(): value.decode() for name, value in head.headers}
@@ -199,6 +209,7 @@ class Exchange:
             demand(new, "a session is opened for one client", session)
             self._streams.given.setdefault(client, set()).add(session)
             self._streams.until[session] = now + min(SESSION_UNUSED, self._streams.idle)
+            self._streams.used[session] = self._books.world.time
 
     def data(self, data: bytes) -> None:
         """A part of the body has left the server."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import structs
 
+from mcpcore.http.announcing import Announcing
 from mcpcore.http.forwarding import Letters
 from mcpcore.http.outlets import Outlet
 from mcpcore.http.releases import Releases
@@ -206,6 +207,49 @@ def _refused_later() -> None:
     View._take_back = mutant  # type: ignore[method-assign]
 
 
+def _ended_early() -> None:
+    """A session ends long before its time, where nobody uses it for a while."""
+
+    def mutant(self: Any, session: Any, wall: float) -> bool:
+        used = session.record.created if session.used is None else session.used
+        over: bool = wall >= used + 45.0
+        return over
+
+    MemoryLimits._over = mutant  # type: ignore[method-assign]
+
+
+def _news_overtaken() -> None:
+    """Of two pieces of news for all from another worker the second is told first."""
+
+    def make(note: Any) -> Any:
+        waits: dict[int, Any] = {}
+
+        def mutant(self: Any, data: bytes, *, now: float) -> None:
+            if b'"all":' in data and id(self) not in waits:
+                waits[id(self)] = data
+                return
+            note(self, data, now=now)
+            if b'"all":' in data:
+                note(self, waits.pop(id(self)), now=now)
+
+        return mutant
+
+    wrapped(Announcing, "note", make)
+
+
+def _news_missed() -> None:
+    """A worker does not tell some of what another has for all."""
+
+    def make(note: Any) -> Any:
+        def mutant(self: Any, data: bytes, *, now: float) -> None:
+            if b'"all":3}' not in data:
+                note(self, data, now=now)
+
+        return mutant
+
+    wrapped(Announcing, "note", make)
+
+
 MUTATIONS = [
     Mutation("owner stays", "store", _owner_stays),
     Mutation("queue unbounded", "store", _queue_unbounded),
@@ -223,6 +267,9 @@ MUTATIONS = [
         only="store_cut,store_fail,crash_client",
         within=2000,
     ),
+    Mutation("ended early", "store", _ended_early),
+    Mutation("news overtaken", "store", _news_overtaken),
+    Mutation("news missed", "store", _news_missed),
     Mutation("unconfirmed news", "store", _unconfirmed_news, within=0),
     Mutation("begun unheard", "store", _begun_unheard, within=0),
     Mutation("taken unseen", "store", _taken_unseen, within=0),
