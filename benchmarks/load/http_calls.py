@@ -19,28 +19,25 @@ RING = 4096
 RING_BYTES = 64 * 1024 * 1024
 Request = tuple[bytearray, bytes]
 """An id, and the request that has it."""
+Turns = Iterator[tuple[Request, Verifier]]
+"""Requests again and again, each with what checks its reply."""
 
 
 class Caller:
-    """One connection with its ready requests."""
+    """One connection, and what it asks."""
 
-    def __init__(
-        self,
-        connection: socket.socket,
-        replies: Replies,
-        verifiers: Sequence[Verifier],
-        ring: Sequence[Request],
-    ) -> None:
-        """``verifiers``: for the requests of the ring, in turn, which is a multiple as long."""
+    def __init__(self, connection: socket.socket, replies: Replies, turns: Turns) -> None:
+        """``turns``: ready requests, which it has to itself or shares with other connections."""
         self.connection = connection
         self._replies = replies
-        self._ring = cycle(list(zip(ring, cycle(verifiers), strict=False)))
-        self._id, self._verifier = bytearray(), verifiers[0]
+        self._turns = turns
+        self._id = bytearray()
+        self._verifier: Verifier
         self.begun = 0
 
     def send(self) -> None:
         """Send the next request."""
-        (self._id, data), self._verifier = next(self._ring)
+        (self._id, data), self._verifier = next(self._turns)
         self.begun = time.perf_counter_ns()
         self.connection.sendall(data)
 
@@ -56,6 +53,11 @@ class Caller:
         """Send a request and wait for its reply."""
         self.send()
         self._verifier.check(self._id, self._replies.wait())
+
+
+def taking_turns(requests: Sequence[Request], verifiers: Sequence[Verifier]) -> Turns:
+    """These requests again and again; ``verifiers``: for them, in turn, of which each has one."""
+    return cycle(list(zip(requests, cycle(verifiers), strict=False)))
 
 
 def ring(whole: bytes, first: int, count: int) -> list[Request]:
@@ -77,28 +79,36 @@ def callers(place: Place, job: HttpCalls, sessions: Sequence[str] = ()) -> Itera
     """
     asked = questions(job)
     verifiers = [Verifier(question) for question in asked]
+    rings = 1 if job.in_turn else job.connections
     made: list[Caller] = []
+
+    def turns(index: int, own: Sequence[str | None]) -> Turns:
+        """The requests of a ring, for these sessions in turn."""
+        wholes = [
+            asking(place, question, job.replies, session, vary=job.vary)
+            for session in own
+            for question in asked
+        ]
+        each = max(min(RING // rings, RING_BYTES // len(wholes[0])), 2)
+        each = -(-each // len(wholes)) * len(wholes)
+        first = FIRST + index * each
+        requests = [
+            entry
+            for number in range(each)
+            for entry in ring(wholes[number % len(wholes)], first + number, 1)
+        ]
+        return taking_turns(requests, verifiers)
+
+    shared = turns(0, sessions or [None]) if job.in_turn else None
     with ExitStack() as stack:
         for index in range(job.connections):
             connection = stack.enter_context(place.connect())
             replies = Replies(connection)
-            own: Sequence[str | None] = sessions or [None]
-            if job.era == "legacy" and not sessions:
-                own = [open_session(place, connection, replies)]
-            wholes = [
-                asking(place, question, job.replies, session, vary=job.vary)
-                for session in own
-                for question in asked
-            ]
-            each = max(min(RING // job.connections, RING_BYTES // len(wholes[0])), 2)
-            each = -(-each // len(wholes)) * len(wholes)
-            first = FIRST + index * each
-            requests = [
-                entry
-                for number in range(each)
-                for entry in ring(wholes[number % len(wholes)], first + number, 1)
-            ]
-            made.append(Caller(connection, replies, verifiers, requests))
+            if shared is not None:
+                made.append(Caller(connection, replies, shared))
+                continue
+            session = open_session(place, connection, replies) if job.era == "legacy" else None
+            made.append(Caller(connection, replies, turns(index, [session])))
         yield made
 
 
@@ -118,7 +128,8 @@ def measure(job: HttpCalls) -> Sample:
                     return together(made, until, latencies)
 
             # Every request that there is has been sent twice then, also where others are at work.
-            kinds = len(made) * (1 + len(job.more)) * (len(sessions) if job.in_turn else 1)
+            each = max(len(sessions), 1) if job.in_turn else len(made)
+            kinds = each * (1 + len(job.more))
             sample = steady(process, loop, job, least=2 * kinds)
             if job.wall:
                 sample.facts["cpu"] = sample.value

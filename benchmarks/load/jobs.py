@@ -54,7 +54,8 @@ class HttpCalls(Job, frozen=True, kw_only=True, tag="http"):
     sessions: int = 0
     """Legacy sessions that are there beside those of the connections."""
     in_turn: bool = False
-    """Those are used, one after the other, in the place of the ones of the connections."""
+    """All connections take from one row of requests, so that what differs takes turns; so do those
+    sessions, in the place of the ones of the connections."""
     streams: int = 0
     """So many of those have a GET stream open."""
     vary: bool = False

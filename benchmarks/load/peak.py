@@ -1,7 +1,7 @@
 """The peak of a server's resident memory while it works on large requests."""
 
 from benchmarks.load.asks import FIRST, Question, Verifier
-from benchmarks.load.http_calls import Caller, ring
+from benchmarks.load.http_calls import Caller, ring, taking_turns
 from benchmarks.load.http_wire import Place, Replies, asking
 from benchmarks.load.jobs import Ask, Peak
 from benchmarks.load.server import listening, peak, reset_peak, resident
@@ -18,13 +18,13 @@ def measure(job: Peak) -> Sample:
         with place.connect() as connection:
             replies = Replies(connection)
             requests = ring(asking(place, small, "json", None), FIRST, _BEFORE)
-            caller = Caller(connection, replies, [Verifier(small)], requests)
+            caller = Caller(connection, replies, taking_turns(requests, [Verifier(small)]))
             for _ in range(_BEFORE):
                 caller.call()
             before = resident(process)
             reset_peak(process)
             requests = ring(asking(place, large, "json", None), FIRST, 2)
-            big = Caller(connection, replies, [Verifier(large)], requests)
+            big = Caller(connection, replies, taking_turns(requests, [Verifier(large)]))
             for _ in range(job.calls):
                 big.call()
             rise = peak(process) - before
