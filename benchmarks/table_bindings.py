@@ -16,7 +16,7 @@ from benchmarks.load.jobs import (
 )
 from benchmarks.rows import Bound, Row, Variant, at
 from benchmarks.subjects import SUBJECTS
-from benchmarks.table_http import CALL, FLIGHTS, NEW, PEERS
+from benchmarks.table_http import CALL, FLIGHTS, NEW, PEERS, WIDER
 
 _LINES = (
     "ours-stdio",
@@ -130,6 +130,24 @@ def _client(name: str) -> SelfMeasured:
     return SelfMeasured(server=SUBJECTS[name].command(), beside=SUBJECTS["raw-protocol"].command())
 
 
+def _calling(width: int) -> Row:
+    """Clients with calls in flight; raw is a connection for each of them."""
+
+    def job(name: str) -> SelfMeasured:
+        server = SUBJECTS[name].command("--width", str(width))
+        return SelfMeasured(server=server, beside=SUBJECTS["raw-protocol"].command())
+
+    return Row(
+        name=f"client-{width}",
+        title=f"A client's calls over HTTP, {width:,} in flight",
+        unit=CALL,
+        variants=at(job, "client", "raw-client", "sdk-client", since=WIDER),
+        bounds=(Bound("client", "raw-client"), Bound("client", "sdk-client")),
+        goal=False,
+        note="Every client may have as many connections as calls are in flight.",
+    )
+
+
 def _clients() -> dict[str, Variant]:
     """Our client against the fastest server that there is of each binding."""
     beside = {
@@ -195,6 +213,7 @@ ROWS = (
             Bound("client", "typescript2-client"),
         ),
     ),
+    *(_calling(width) for width in WINDOWS if width > 1),
     Row(
         name="client-bindings",
         title="A client's call over every binding",

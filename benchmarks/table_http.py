@@ -17,6 +17,8 @@ PEERS = "2026-11-22T09:00:00+00:00"
 """Since when the TypeScript SDK 2.x is there, and what fastmcp got with it."""
 FLIGHTS = "2026-11-22T13:00:00+00:00"
 """Since when other bindings have rows for set-up and numbers in flight, and resuming a limit."""
+WIDER = "2026-11-22T16:00:00+00:00"
+"""Since when clients have calls in flight, and other bindings large texts, peers and limits."""
 CALL_BOUNDS = (
     Bound("ours-anyio", "raw-anyio", 1.3),
     Bound("ours-asyncio", "raw-protocol", 1.4),

@@ -1,24 +1,29 @@
 """Our client, calling ``echo``: CPU of this process.
 
-``python -m benchmarks.programs.client WARM SECONDS URL`` prints a sample; without URL it starts a
-raw server on stdio.
+``python -m benchmarks.programs.client [--width N] WARM SECONDS URL`` prints a sample; without URL
+it starts a raw server on stdio.  N calls are in flight, with as many connections where those of
+HTTP are needed for it.
 """
 
 import sys
 
 import anyio
 
-from benchmarks.programs.measuring import TEXT, measured
+from benchmarks.programs.measuring import TEXT, measured, widened
 from benchmarks.programs.sampling import sampled
 from mcpcore.spec.types import TextContent
 from transports.client import connect
+from transports.client_open import ClientSettings
+from transports.http_settings import HttpClientLinkSettings
 
 STDIO = [sys.executable, "-m", "benchmarks.programs.raw_stdio", "--io", "blocking"]
 
 
-async def main(warm: float, seconds: float, url: str | None) -> None:
+async def main(width: int, warm: float, seconds: float, url: str | None) -> None:
     """Measure."""
-    async with connect(STDIO if url is None else url) as client:
+    link = HttpClientLinkSettings(connections=width) if width > 1 else None
+    settings = ClientSettings(http_link=link)
+    async with connect(STDIO if url is None else url, settings=settings) as client:
         await client.tools()
 
         async def call() -> None:
@@ -27,10 +32,10 @@ async def main(warm: float, seconds: float, url: str | None) -> None:
             if not isinstance(block, TextContent) or block.text != TEXT:
                 raise SystemExit(f"wrong reply: {result}")
 
-        print(await measured(call, warm, seconds))
+        print(await measured(call, warm, seconds, width))
 
 
 if __name__ == "__main__":
-    given = sys.argv[3] if sys.argv[3:] else None
+    flying, (warmth, time, *given) = widened(sys.argv[1:])
     with sampled():
-        anyio.run(main, float(sys.argv[1]), float(sys.argv[2]), given)
+        anyio.run(main, flying, float(warmth), float(time), given[0] if given else None)

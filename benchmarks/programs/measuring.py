@@ -3,32 +3,62 @@
 This module and what it imports need the standard library alone: it is used in every environment.
 """
 
+import asyncio
 import json
 import time
 from array import array
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from benchmarks.method.histogram import Histogram
 
 TEXT = "x" * 200
 
 
-async def measured(call: Callable[[], Awaitable[None]], warm: float, seconds: float) -> str:
-    """Make calls, one at a time, and return a sample as JSON: CPU in microseconds a call."""
+Call = Callable[[], Coroutine[Any, Any, None]]
+_WIDTH = "--width"
+
+
+def widened(words: Sequence[str]) -> tuple[int, list[str]]:
+    """How many calls are to be in flight (``--width N`` comes first; 1), and the other words."""
+    first, *rest = words
+    return (int(rest[0]), rest[1:]) if first == _WIDTH else (1, [*words])
+
+
+async def measured(call: Call, warm: float, seconds: float, width: int = 1) -> str:
+    """Make calls and return a sample as JSON: CPU in microseconds a call.
+
+    ``width``: so many are in flight, in as many tasks, on asyncio.
+    """
     clock = time.perf_counter_ns
-    until = clock() + int(warm * 1e9)
-    while clock() < until:
-        await call()
+    await _together(call, clock() + int(warm * 1e9), array("q"), width)
     latencies = array("q")
     spent, began = time.process_time(), clock()
-    until, begun = began + int(seconds * 1e9), began
-    while begun < until:
+    await _together(call, began + int(seconds * 1e9), latencies, width)
+    spent = time.process_time() - spent
+    return sample(len(latencies), spent, (clock() - began) / 1e9, latencies)
+
+
+async def _together(call: Call, until: int, latencies: "array[int]", width: int) -> None:
+    """Call until a moment has come, each task at least once: what a call opens is there then."""
+    if width == 1:
+        await _in_turn(call, until, latencies)
+        return
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(width):
+            tasks.create_task(_in_turn(call, until, latencies))
+
+
+async def _in_turn(call: Call, until: int, latencies: "array[int]") -> None:
+    clock = time.perf_counter_ns
+    begun = clock()
+    while True:
         await call()
         now = clock()
         latencies.append(now - begun)
+        if now >= until:
+            return
         begun = now
-    spent = time.process_time() - spent
-    return sample(len(latencies), spent, (begun - began) / 1e9, latencies)
 
 
 def sample(count: int, spent: float, wall: float, latencies: Iterable[int] = ()) -> str:

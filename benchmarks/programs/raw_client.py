@@ -2,18 +2,21 @@
 
 h11 parses the responses; requests are written by hand.
 
-``python -m benchmarks.programs.raw_client WARM SECONDS URL`` prints a sample: CPU of this process.
+``python -m benchmarks.programs.raw_client [--width N] WARM SECONDS URL`` prints a sample: CPU of
+this process, with N calls in flight, each on a connection that no other uses meanwhile.
 """
 
 import sys
+from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 import anyio
 import h11
 import msgspec
+from anyio.abc import SocketStream
 from msgspec import Struct
 
-from benchmarks.programs.measuring import TEXT, measured
+from benchmarks.programs.measuring import TEXT, measured, widened
 
 MODERN = "2026-07-28"
 
@@ -48,7 +51,7 @@ META = {
 }
 
 
-async def main(warm: float, seconds: float, url: str) -> None:
+async def main(width: int, warm: float, seconds: float, url: str) -> None:
     """Measure."""
     parts = urlsplit(url)
     assert parts.hostname is not None
@@ -59,14 +62,20 @@ async def main(warm: float, seconds: float, url: str) -> None:
         f"mcp-protocol-version: {MODERN}\r\nmcp-method: tools/call\r\nmcp-name: echo\r\n"
     ).encode()
     number = 0
-    async with await anyio.connect_tcp(parts.hostname, parts.port) as stream:
+    unused: list[SocketStream] = []
+    async with AsyncExitStack() as stack:
+        for _ in range(width):
+            stream = await anyio.connect_tcp(parts.hostname, parts.port)
+            unused.append(await stack.enter_async_context(stream))
 
         async def call() -> None:
             nonlocal number
             number += 1
+            mine = number
             params = {"name": "echo", "arguments": {"text": TEXT}, "_meta": META}
-            message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+            message = {"jsonrpc": "2.0", "id": mine, "method": "tools/call", "params": params}
             body = encode(message)
+            stream = unused.pop()
             await stream.send(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
             # One of its own for each response is cheaper than to bring one to its start again.
             http = h11.Connection(h11.CLIENT)
@@ -82,12 +91,14 @@ async def main(warm: float, seconds: float, url: str) -> None:
                     answer.append(event.data)
                 elif isinstance(event, h11.EndOfMessage):
                     break
+            unused.append(stream)
             found = read(b"".join(answer))
-            if found.id != number or found.result.content[0].text != TEXT:
+            if found.id != mine or found.result.content[0].text != TEXT:
                 raise SystemExit(f"wrong reply: {found}")
 
-        print(await measured(call, warm, seconds))
+        print(await measured(call, warm, seconds, width))
 
 
 if __name__ == "__main__":
-    anyio.run(main, float(sys.argv[1]), float(sys.argv[2]), sys.argv[3])
+    flying, (warmth, time, given) = widened(sys.argv[1:])
+    anyio.run(main, flying, float(warmth), float(time), given)
