@@ -18,13 +18,11 @@ from mcpcore.wire.message import Frame, Kind, Message
 LISTEN = "subscriptions/listen"
 
 
-def is_modern_body(frame: Frame, body: bytes, claimed: Revision | None) -> bool:
-    """Tell the era of a body; ``claimed`` is the revision that the version header names, if any.
+def is_modern_body(frame: Frame, body: bytes) -> bool:
+    """Tell the era of a body whose version header names no modern revision.
 
     What has no method (responses, batches, what is no message) goes by the header alone.
     """
-    if claimed is not None and claimed.modern:
-        return True
     if not isinstance(frame, Message) or frame.method is UNSET:
         return False
     return is_modern(_meta_of(frame, body), None, frame.method)

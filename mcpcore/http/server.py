@@ -403,9 +403,7 @@ class HttpServer(SessionEntry):
             self._receive_piped(record, frame, now)
             return
         record.modern = (
-            not self._stateful
-            or record.version in _MODERN
-            or is_modern_body(frame, body, record.claimed)
+            not self._stateful or record.version in _MODERN or is_modern_body(frame, body)
         )
         if record.modern:
             self._receive_modern(record, frame, now)

@@ -595,6 +595,15 @@ def test_an_answer_to_initialize_that_cannot_be_read_fails(broken: Any) -> None:
     assert peer.state is Session.CLOSED
 
 
+@pytest.mark.parametrize("known", [LEGACY_NAMES[-1:], LEGACY_NAMES[:2]])
+def test_a_refused_handshake_says_what_we_speak(known: tuple[str, ...]) -> None:
+    peer, request = started(revisions=rows(*known))
+    [failed] = feed(peer, error(request["id"], -32602, "too new"))
+    assert isinstance(failed, NegotiationFailed)
+    spoken = ", ".join(reversed(known))
+    assert failed.message == f"the server refused initialize: too new (we speak {spoken})"
+
+
 @pytest.mark.requirement("basic/transports/stdio/probe-modern-error")
 @pytest.mark.parametrize("code", [-32020, -32021])
 def test_a_modern_refusal_never_falls_back(code: int) -> None:

@@ -275,7 +275,9 @@ def test_a_subscription_that_the_server_cancels_ends() -> None:
     assert feed(peer, cancelled, now=10.0) == []
     assert feed(peer, cancelled, now=11.0) == [], "told once is enough"
     changed = tell(CHANGED, acknowledged(request))
-    assert [type(event) for event in feed(peer, changed)] == [Violation]
+    [violation] = feed(peer, changed)
+    assert isinstance(violation, Violation)
+    assert violation.message == f"{CHANGED} came while its subscription is ended"
     assert peer.deadline() == 12.0
     peer.handle_timeout(12.0)
     [ended] = drain(peer)

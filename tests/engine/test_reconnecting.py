@@ -83,6 +83,15 @@ def test_a_server_may_ask_for_a_longer_delay_within_bounds(
     assert step.delay == delay
 
 
+@pytest.mark.parametrize(("wanted", "delay"), [(None, 0.25), (0.0, 0.25), (0.5, 0.5)], ids=str)
+def test_where_a_server_asks_for_nothing_a_short_delay_stays_short(
+    wanted: float | None, delay: float
+) -> None:
+    step = plan(first_delay=0.25).lost(0.0, wanted=wanted)
+    assert step is not None
+    assert step.delay == delay
+
+
 @given(
     seed=st.binary(min_size=1, max_size=80),
     first=st.floats(0, 1e6),
@@ -134,6 +143,30 @@ def test_clients_do_not_come_back_in_step() -> None:
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ReconnectSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"attempts": -1}, "attempts must be at least 0, not -1"),
+        ({"opening": 0.0}, "opening must be above 0, not 0.0"),
+        ({"growth": 0.5}, "growth must be at least 1, not 0.5"),
+    ],
+    ids=str,
+)
+def test_the_refusal_of_a_setting_says_what_it_may_be(wrong: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        ReconnectSettings(**wrong)
+    assert str(refused.value) == text
+
+
+NAUGHTS = ["attempts", "max_restarts", "first_delay", "max_delay", "jitter", "lasting"]
+NAUGHTS += ["max_waiting", "parting", "max_repeats"]
+
+
+@pytest.mark.parametrize("name", NAUGHTS)
+def test_settings_that_may_be_nothing(name: str) -> None:
+    assert getattr(ReconnectSettings(**{name: 0}), name) == 0
 
 
 # Ends that are final

@@ -1247,6 +1247,20 @@ def test_what_the_owner_does_not_admit(method: str, params: Any, modern: bool, h
     assert sent(peer) == []
 
 
+@pytest.mark.parametrize(("method", "params", "modern"), HELD)
+def test_what_is_admitted_once_the_end_has_begun_is_too_late(
+    method: str, params: Any, modern: bool
+) -> None:
+    config = server_config(**ASKED)
+    peer = modern_server(config) if modern else legacy_server(config=config)
+    asked = received(peer, call(1, method, params, modern=modern))
+    peer.close(now=0)
+    assert peer.admit(asked.key)
+    code = 1001 if modern else -32000
+    assert sent(peer) == [error(1, code, "this server is shutting down")]
+    assert peer.in_flight == 0
+
+
 def test_only_what_the_owner_was_asked_about_is_admitted() -> None:
     peer = legacy_server(config=server_config(**ASKED))
     event = received(peer, call(1, "tools/list"))

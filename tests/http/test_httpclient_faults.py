@@ -245,7 +245,9 @@ def test_the_standalone_stream_goes_nowhere_else() -> None:
     head(hand, again := hand.next(), 301, location="https://evil.example/")
     (*_, last) = hand.interruptions()
     assert last.recovery is Recovery.FAIL
-    assert "other origins" in last.reason
+    refusal = "the server answered with HTTP status 301"
+    reason = "redirects to other origins are not followed"
+    assert last.reason == f"the standalone stream: {refusal}: {reason}"
     hand.end(again)
     assert hand.pump().sent == []
     assert hand.client.exchanges == 0
@@ -421,7 +423,8 @@ def test_the_standalone_stream_is_given_up_for_that_too() -> None:
     for _ in range(4):
         hand.event(get, result(99))
     assert hand.pump().aborted == [get.exchange]
-    assert hand.interruptions()[-1].recovery is Recovery.FAIL
+    last = hand.interruptions()[-1]
+    assert (last.recovery, last.attempt, last.delay) == (Recovery.FAIL, 1, 0.0)
     request = hand.client.request("tools/list", now=hand.now)
     hand.reply(hand.next(), body=result(request, {"tools": []}))
     assert hand.take(ResultReceived).request == request

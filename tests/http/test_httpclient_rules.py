@@ -934,6 +934,7 @@ def test_closing_deletes_the_session_once(status: int) -> None:
     assert hand.kinds() == []
     hand.reply(delete, status)
     assert hand.kinds() == ["ConnectionEnded"]
+    assert hand.take(ConnectionEnded).reason == "closed by this side"
     assert hand.sent == []
 
 

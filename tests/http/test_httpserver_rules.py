@@ -1,5 +1,6 @@
 """HttpServer, what it answers to which request: methods, headers, statuses, eras."""
 
+import json
 from typing import Any
 
 import pytest
@@ -132,6 +133,35 @@ def test_the_servers_own_pages_may_call(origin: str) -> None:
     assert reply.headers["vary"] == "Origin"
 
 
+@pytest.mark.parametrize(
+    ("scheme", "origin", "status"),
+    [
+        ({}, "http", 200),
+        ({}, "https", 403),
+        ({"scheme": "https"}, "https", 200),
+        ({"scheme": "https"}, "http", 403),
+    ],
+)
+def test_a_server_is_reached_without_tls_unless_its_driver_says_otherwise(
+    scheme: dict[str, Any], origin: str, status: int
+) -> None:
+    server = make_server()
+    data = json.dumps(initialize()).encode()
+    headers = [
+        (b"host", b"localhost:8000"),
+        (b"origin", f"{origin}://localhost:8000".encode()),
+        (b"content-type", b"application/json"),
+        (b"accept", b"application/json, text/event-stream"),
+        (b"content-length", str(len(data)).encode()),
+    ]
+    head = HttpRequest(method="POST", path="/mcp", headers=headers, **scheme)
+    if server.open(1, head, now=0):
+        server.body(1, data, end=True, now=0)
+    while server.next_event() is not None:
+        pass
+    assert server.data_to_send(1, 1000)[0].status == status  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(("origin", "may"), [("https://app.example", 1), ("https://evil", 0)])
 def test_a_page_that_may_call_can_read_what_a_driver_replies(origin: str, may: int) -> None:
     server = make_server(HttpSettings(allowed_origins=("https://app.example",)))
@@ -227,13 +257,19 @@ def test_an_error_status_is_json_whatever_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "status", "code"),
-    [("101", 413, -32003), ("x", 400, -32600), ("0", 400, -32700), ("1, 1", 400, -32600)],
+    ("length", "status", "code", "text"),
+    [
+        ("101", 413, -32003, "the body is larger than 100 bytes"),
+        ("x", 400, -32600, None),
+        ("0", 400, -32700, "Parse error: the body is empty"),
+        ("1, 1", 400, -32600, None),
+    ],
 )
-def test_announced_length(length: str, status: int, code: int) -> None:
+def test_announced_length(length: str, status: int, code: int, text: str | None) -> None:
     bench = Bench(make_server(HttpSettings(max_body=100)))
     reply = bench.post(None, content_length=length)
     assert (reply.status, reply.code) == (status, code)
+    assert text is None or reply.json["error"]["message"] == text
     assert reply.end is not None
     assert reply.end.close is (length != "0")
 

@@ -1,5 +1,6 @@
 """HttpServer, legacy sessions: ids, isolation, GET streams, DELETE, expiry, limits."""
 
+import json
 import re
 from typing import Any
 
@@ -223,6 +224,17 @@ def test_what_no_stream_takes_waits_within_bounds() -> None:
     numbers = [event["params"]["n"] for event in events if "id" not in event]
     assert numbers == list(range(105 - len(numbers), 105))
     assert len(numbers) > 5
+
+
+@pytest.mark.parametrize(("less", "waits"), [(0, True), (1, False)])
+def test_what_waits_may_be_as_large_as_the_limit(less: int, waits: bool) -> None:
+    said = json.dumps(note("notifications/n", {"n": 1}), separators=(",", ":"))
+    bench = Bench(make_server(HttpSettings(session_queue=len(said) - less)))
+    session = bench.session()
+    bench.server.notify("notifications/n", {"n": 1})
+    bench.pump()
+    reply = bench.post(None, method="GET", mcp_session_id=session)
+    assert methods(reply.events) == ["notifications/n"] * waits
 
 
 def test_requests_that_cannot_wait_end_at_once() -> None:

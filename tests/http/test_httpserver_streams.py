@@ -709,6 +709,7 @@ def test_a_graceful_end() -> None:
     finished = server.finished
     refused = bench.modern("tools/list", id=3)
     assert (refused.status, refused.code) == (503, 1001)
+    assert refused.headers["retry-after"] == "1"
     assert refused.end is not None
     assert refused.end.close
     refused = bench.post(CALL, mcp_session_id=session, mcp_protocol_version=LEGACY)

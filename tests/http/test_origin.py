@@ -125,6 +125,14 @@ def test_other_hosts_are_refused_by_default(host: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "text"),
+    [(None, "it is missing"), ("evil.example", '"evil.example" is not served here')],
+)
+def test_the_refusal_of_a_host_says_what_is_wrong(host: str | None, text: str) -> None:
+    assert OriginPolicy().check(host, None) == f"the Host header is refused: {text}"
+
+
+@pytest.mark.parametrize(
     "origin",
     [
         "null",

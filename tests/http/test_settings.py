@@ -97,6 +97,8 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
         },
     ),
 ]
+NAUGHTS = ["max_refusal", "max_redirects", "max_violations", "linger", "max_lost_sessions"]
+NAUGHTS += ["max_resumes", "lasting", "min_retry_delay", "jitter"]
 STORE = StoreBinding(worker="a", secret=bytes(32))
 CLASSES = [
     Config,
@@ -125,3 +127,9 @@ def test_settings_that_are_in_use_cannot_be_changed(settings: Any) -> None:
     for field in msgspec.structs.fields(settings):
         with pytest.raises(AttributeError):
             setattr(settings, field.name, getattr(settings, field.name))
+
+
+@pytest.mark.parametrize("name", NAUGHTS)
+def test_settings_of_a_client_that_may_be_nothing(name: str) -> None:
+    given: dict[str, Any] = {name: 0}
+    assert getattr(HttpClientSettings(**given), name) == 0

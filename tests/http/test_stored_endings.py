@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mcpcore.engine.events import RequestCancelled
+from mcpcore.http.reports import ExchangeEnded
 from mcpcore.http.sessions import SessionClosed
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.http.storing import NoSession, SessionTouch
@@ -16,6 +17,7 @@ from transports.stores.base import StoreSettings
 
 PING = request("ping")
 INITIALIZED = note("notifications/initialized")
+MISSING = "there is no such session (any more)"
 
 
 def lose(bench: StoreBench, session: str) -> None:
@@ -56,7 +58,7 @@ def test_who_needs_a_session_that_is_gone_gets_404(way: str) -> None:
     else:
         options = {"last_event_id": id} if way == "resume" else {}
         reply = one.replies[one.listen(session, **options)]
-    assert_gone(reply)
+    assert_gone(reply, MISSING if way in ("delete", "level") else "it is not kept any more")
     assert way == "level" or reply.code == INVALID_REQUEST
     assert len(closed(one)) == 1
     assert_gone(one.post(PING, mcp_session_id=session))
@@ -64,6 +66,20 @@ def test_who_needs_a_session_that_is_gone_gets_404(way: str) -> None:
     assert not one.waiting()
     one.pass_time(60)
     assert not one.waiting()
+
+
+def test_what_is_refused_for_want_of_a_session_is_reported_without_a_stream() -> None:
+    (one,) = party("a")
+    session = one.session()
+    one.server.reports = True
+    one.post(PING, mcp_session_id=session)
+    one.events.clear()
+    lose(one, session)
+    route, key = one.call(session)
+    one.progress(key, 1)
+    assert one.replies[route].status == 404
+    told = one.take(ExchangeEnded)
+    assert (told.exchange, told.status, told.stream) == (route, 404, None)
 
 
 @pytest.mark.parametrize("step", ["StreamAppend", "QueuePut", "QueueTake", "SessionCalls"])

@@ -670,6 +670,23 @@ def test_what_was_taken_for_a_client_without_an_id_is_given_to_the_next() -> Non
     assert len(one.asked(StreamRelease)) == 1
 
 
+def test_what_was_taken_for_a_client_with_an_id_waits_for_it_alone() -> None:
+    (one,) = party("a")
+    session = one.session()
+    route = one.listen(session)
+    id = cursor(one.replies[route])  # which is all that came
+    one.server.notify("notifications/1", session=session)
+    for _ in range(4):
+        one._events()
+        one.worker.carry_out(100, EPOCH + one.now)
+        while one.worker.outcomes:
+            one.worker.learn(0, one.now)
+        one.mail()
+    one.cut(route)  # the message has not been written
+    assert shown(one.replies[one.listen(session)]) == []
+    assert shown(one.replies[one.listen(session, last_event_id=id)]) == ["1"]
+
+
 def test_what_is_taken_after_a_client_without_an_id_has_left() -> None:
     (one,) = party("a")
     session = one.session(UNPRIMED)

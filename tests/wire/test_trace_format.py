@@ -234,6 +234,42 @@ def test_what_came_in_the_place_of_a_head_is_kept() -> None:
     )
 
 
+def test_a_message_holds_all_that_is_said() -> None:
+    record = RecordBuilder(None).message(
+        b'{"jsonrpc":"2.0","method":"m"}',
+        time=1.5,
+        direction=TO_CLIENT,
+        connection=2,
+        stream=3,
+        event="message",
+        event_id="7",
+        retry=100,
+        dropped=4,
+    )
+    assert record == Record(
+        time=1.5,
+        kind="notification",
+        direction=TO_CLIENT,
+        connection=2,
+        stream=3,
+        text='{"jsonrpc":"2.0","method":"m"}',
+        method="m",
+        event="message",
+        event_id="7",
+        retry=100,
+        cut=4,
+    )
+
+
+@pytest.mark.parametrize(
+    "item", [Header(trace=1, side="client"), Record(time=0.5, kind="closed")], ids=["head", "line"]
+)
+def test_what_was_recorded_cannot_be_changed(item: Record | Header) -> None:
+    for field in msgspec.structs.fields(item):
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(item, field.name, getattr(item, field.name))
+
+
 def test_without_a_redactor_method_and_id_are_kept() -> None:
     data = b'{"id":"token=S3cr3tV4lue9","method":"m"}'
     record = RecordBuilder(None).message(data, time=0.0, direction=TO_SERVER)

@@ -258,7 +258,8 @@ def test_what_is_hidden_already_stays_so() -> None:
 def test_keys_are_texts_too() -> None:
     shown, places = redact({f"Bearer {SECRET}": 1})
     assert shown == {"Bearer <hidden-1>": 1}
-    assert places
+    assert places == ["text"]
+    assert redact({"a": {f"Bearer {SECRET}": 1}})[1] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -404,6 +405,12 @@ def test_a_secret_of_any_length_is_hidden() -> None:
         shown, _ = redactor.text(json.dumps({"password": "x" * size}))
         assert json.loads(shown) == {"password": "<hidden-1>"}
         assert redactor.hide("x" * size) == "<hidden-1>"
+
+
+@pytest.mark.parametrize("size", [1, 65])
+def test_a_secret_that_is_no_text_is_hidden(size: int) -> None:
+    text = '{"password":"' + "\\ud800" * size + '"}'
+    assert Redactor().text(text) == ('{"password":"<hidden-1>"}', ["password"])
 
 
 def test_the_endpoint_of_an_event_stream_is_hidden_as_the_target_that_it_becomes() -> None:
