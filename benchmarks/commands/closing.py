@@ -63,14 +63,17 @@ def status(console: Console, run: Run) -> int:
         if row.met(each) is False
     ]
     few = sum(row.few(each) for _, row, each in bounds)
+    noisy = sum(row.noisy(each) and not row.few(each) for _, row, each in bounds)
     met = sum(row.met(each) is True for _, row, each in bounds)
-    unknown = len(bounds) - met - len(missed) - few
+    unknown = len(bounds) - met - len(missed) - few - noisy
     failed = failures(run)
     for name, why in failed.items():
         console.print(f"{name}: {why}", style="red", markup=False, soft_wrap=True)
     counts = [f"{met} bounds met", f"{len(missed)} MISSED", f"{unknown} not measured"]
     if few:
         counts.append(f"{few} of too few rounds")
+    if noisy:
+        counts.append(f"{noisy} too noisy")
     console.print(", ".join(counts), style="bold")
     for line in missed:
         console.print(f"  {line}", style="red", soft_wrap=True)

@@ -136,9 +136,21 @@ class RowResult(Struct):
         """Whether a bound would be judged by fewer rounds than :data:`LEAST_ROUNDS`."""
         return verdict.met is not None and len(ratios(*self.held(verdict))) < LEAST_ROUNDS
 
+    def noisy(self, verdict: Verdict) -> bool:
+        """Whether ours is to cost what another of ours does, which varies by more than is judged.
+
+        It does where its quartiles are further from each other than the bound is from its median.
+        """
+        if verdict.met is None or not is_ours(verdict.peer):
+            return False
+        assert verdict.most is not None
+        _, base = self.held(verdict)
+        low, high = base.quartiles
+        return verdict.most > 1 and high - low > (verdict.most - 1) * base.median
+
     def met(self, verdict: Verdict) -> bool | None:
         """Whether a bound is met; None where there is none, or too little to hold against it."""
-        return None if self.few(verdict) else verdict.met
+        return None if self.few(verdict) or self.noisy(verdict) else verdict.met
 
     def close(self, verdict: Verdict) -> bool:
         """Whether the next run may say otherwise, by the quartiles of the ratios by round.

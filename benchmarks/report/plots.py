@@ -1,14 +1,35 @@
 """The plots of a run: cost, throughput, percentile curves, memory."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from benchmarks.load.memory import AT
 from benchmarks.method.samples import Measured, RowResult, Run
 from benchmarks.report.svg import Bar, Line, bars, lines
 
-_FLYING = {"http-1": 1, "http": 16, "http-64": 64, "http-1000": 1000}
-_CURVES = ("ours-anyio", "ours-asyncio", "ours-speed", "raw-protocol", "raw-httptools", "sdk")
+_CURVES = {
+    "http": ("ours-anyio", "ours-asyncio", "ours-speed", "raw-protocol", "raw-httptools", "sdk"),
+    "stdio": (
+        "ours-stdio",
+        "raw-stdio-ready",
+        "raw-stdio-blocking",
+        "sdk-stdio",
+        "fastmcp-stdio",
+        "typescript-stdio",
+        "typescript2-stdio",
+    ),
+    "websocket": ("ours-ws", "raw-ws", "raw-ws-streams", "websockets"),
+}
+"""The variants whose curves are drawn, by row: as many as can be told apart."""
+_FLYING = {
+    "http": {"http-1": 1, "http": 16, "http-64": 64, "http-1000": 1000},
+    "websocket": {"websocket-1": 1, "websocket": 16, "websocket-64": 64, "websocket-1000": 1000},
+}
+"""How many calls are in flight, by row, for each of those that have such rows."""
+_BINDINGS = "in-flight"
+"""A row of many bindings: its variants are ``binding-number``, for each number in flight."""
+_NUMBERED = re.compile(r"(.+)-(\d+)")
 _MEMORY = {
     "idle-connection": "connection",
     "idle-session": "session",
@@ -29,11 +50,15 @@ def draw(run: Run, folder: Path, rows: Collection[str] | None = None) -> list[Pa
         for name, row in run.rows.items()
         if _any(row) and (rows is None or name in rows)
     }
-    if flying := throughput(run):
+    if flying := throughput(run, "http", "HTTP"):
         made["throughput.svg"] = flying
-    for name in ("http", "stdio", "websocket"):
+    if flying := throughput(run, "websocket", "WebSocket"):
+        made["throughput-websocket.svg"] = flying
+    if flying := throughput_of_bindings(run):
+        made["throughput-bindings.svg"] = flying
+    for name, keys in _CURVES.items():
         row = run.rows.get(name)
-        if row is not None and (curve := percentiles(row)):
+        if row is not None and (curve := percentiles(row, keys)):
             made[f"percentiles-{name}.svg"] = curve
     if held := memory(run):
         made["memory.svg"] = held
@@ -62,30 +87,54 @@ def cost(name: str, row: RowResult) -> str:
     return bars(f"{name}: {row.title}", row.unit, values)
 
 
-def throughput(run: Run) -> str | None:
-    """Calls a second against the number in flight."""
-    series = []
-    for key in _CURVES:
+def throughput(run: Run, name: str, called: str) -> str | None:
+    """Calls a second against the number in flight, of a row and those beside it."""
+    series = {}
+    for key in _CURVES[name]:
         found = {
-            float(count): run.rows[row].variants[key]
-            for row, count in _FLYING.items()
+            count: run.rows[row].variants[key]
+            for row, count in _FLYING[name].items()
             if row in run.rows and key in run.rows[row].variants
         }
+        if found:
+            series[next(iter(found.values())).title] = found
+    return _throughput(called, series)
+
+
+def throughput_of_bindings(run: Run) -> str | None:
+    """The same of the row that has all numbers in flight, on each binding."""
+    series: dict[str, dict[int, Measured]] = {}
+    variants = run.rows[_BINDINGS].variants if _BINDINGS in run.rows else {}
+    for key, measured in variants.items():
+        if found := _NUMBERED.fullmatch(key):
+            number = int(found[2])
+            title = measured.title.removesuffix(f", {number:,}")
+            series.setdefault(title, {})[number] = measured
+    return _throughput("Other bindings,", series)
+
+
+def _throughput(called: str, series: Mapping[str, Mapping[int, Measured]]) -> str | None:
+    drawn = []
+    for title, found in series.items():
         rates = {count: measured.fact("rate") for count, measured in found.items()}
-        points = sorted((count, rate) for count, rate in rates.items() if rate is not None)
+        points = sorted((float(count), rate) for count, rate in rates.items() if rate is not None)
         if len(points) > 1:
-            series.append(Line(next(iter(found.values())).title, points))
-    if not series:
+            drawn.append(Line(title, points))
+    if not drawn:
         return None
-    return lines("HTTP tools/call: throughput", "in flight", "calls a second", series, log_x=True)
+    title = f"{called} tools/call: throughput"
+    return lines(title, "in flight", "calls a second", drawn, log_x=True)
 
 
-def percentiles(row: RowResult) -> str | None:
-    """Latency against the share of calls that took no longer; the tail is stretched."""
+def percentiles(row: RowResult, keys: Collection[str]) -> str | None:
+    """Latency against the share of calls that took no longer; the tail is stretched.
+
+    ``keys``: of the variants that are drawn.
+    """
     series = [
         Line(measured.title, _curve(measured))
         for key, measured in row.variants.items()
-        if measured.histogram.counts and (len(row.variants) < 9 or key in _CURVES)
+        if measured.histogram.counts and key in keys
     ]
     if not series:
         return None

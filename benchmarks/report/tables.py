@@ -50,6 +50,8 @@ def verdict(row: RowResult, found: Verdict) -> str:
     """Whether a bound is met, and whether that is within the noise."""
     if row.few(found):
         return "too few rounds"
+    if row.noisy(found):
+        return "too noisy"
     word = {True: "met", False: "MISSED", None: "not measured"}[row.met(found)]
     return f"{word} (within the spread)" if row.close(found) else word
 

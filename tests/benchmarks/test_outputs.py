@@ -255,6 +255,7 @@ def test_a_command_line_that_says_too_little_or_too_much(words: tuple[str, ...],
         ("ours-asyncio", 0.5, 0, "1 bounds met, 0 MISSED"),
         ("ours-asyncio", 2.0, 1, "0 bounds met, 1 MISSED"),
         ("few", 2.0, 0, "0 bounds met, 0 MISSED, 0 not measured, 1 of too few rounds"),
+        ("noisy", 2.0, 0, "0 bounds met, 0 MISSED, 0 not measured, 1 too noisy"),
         ("sdk", 0.5, 0, "1 bounds met, 0 MISSED"),  # a peer that failed is said
         ("ours-trio", 0.5, 1, "1 bounds met, 0 MISSED"),
         ("profile", 0.5, 1, "1 bounds met, 0 MISSED"),
@@ -276,6 +277,9 @@ def test_the_status_is_of_bounds_and_of_what_is_ours(
     }
     # Of a row that the table does not know, with the bounds that it was judged by.
     made = run({"row": variants}, [Verdict("ours-asyncio", "raw-protocol", 1.0, ratio)])
+    if name == "noisy":
+        variants["ours-anyio"] = measured(8.0, 8.0, 10.0, 12.0, 12.0, title="the base")
+        made.rows["row"].verdicts = [Verdict("ours-asyncio", "ours-anyio", 1.1, ratio)]
     if name == "profile":
         made.failures["profile row:ours-asyncio"] = "why\nit broke"
     elif name in ("sdk", "ours-trio"):

@@ -66,6 +66,56 @@ def test_plots_are_svg_and_show_every_variant(made: Run, tmp_path: Path) -> None
     assert "ours &lt;fast&gt; &amp; | small" in said
 
 
+def of_the_table() -> Run:
+    """A small run with every variant of every row."""
+    return run(
+        {
+            name: {key: measured(9.0, 10.0, title=each.title) for key, each in row.variants.items()}
+            for name, row in ROWS.items()
+        }
+    )
+
+
+def lines_of(file: Path) -> list[str]:
+    """The names of what is drawn in a plot of lines, each of which has points."""
+    root = ET.fromstring(file.read_text(encoding="utf-8"))
+    drawn = root.findall("{http://www.w3.org/2000/svg}polyline")
+    assert all(len(str(each.get("points")).split()) > 1 for each in drawn)
+    texts = root.findall("{http://www.w3.org/2000/svg}text")
+    coloured = {str(each.get("stroke")) for each in drawn}
+    found = [str(each.text) for each in texts if each.get("fill") in coloured]
+    assert len(found) == len(drawn)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "among"),
+    [
+        ("percentiles-http", 8, ["ours, speed extra", "raw protocol and h11"]),
+        ("percentiles-stdio", 8, ["ours", "raw, by readiness", "official SDK", "fastmcp"]),
+        ("percentiles-websocket", 8, ["ours", "raw wsproto on anyio", "websockets library"]),
+        ("throughput", 8, ["ours, speed extra", "raw protocol and h11", "official SDK, JSON"]),
+        ("throughput-websocket", 8, ["ours", "raw wsproto on anyio", "websockets library"]),
+        ("throughput-bindings", 8, ["stdio", "TCP", "Unix socket", "HTTP+SSE"]),
+    ],
+)
+def test_each_plot_is_drawn_of_what_a_run_has(
+    name: str, most: int, among: list[str], tmp_path: Path
+) -> None:
+    files = {file.stem: file for file in draw(of_the_table(), tmp_path, rows=())}
+    found = lines_of(files[name])
+    assert len(found) == len(set(found)) <= most, "colours that can be told apart"
+    assert all(any(each.startswith(said) for each in found) for said in among)
+
+
+def test_a_row_that_no_run_has_has_no_plot(made: Run, tmp_path: Path) -> None:
+    assert {file.stem for file in draw(made, tmp_path, rows=())} == {
+        "percentiles-http",
+        "throughput",
+        "memory",
+    }
+
+
 @pytest.mark.parametrize("log", [True, False])
 @pytest.mark.parametrize("points", [[(1.0, 5.0)], [(1.0, 1.0), (1000.0, 1.0)], [(2.0, 0.0)]])
 def test_a_chart_of_hardly_anything_is_a_chart(
@@ -204,8 +254,14 @@ def test_the_spread_is_that_of_rounds_that_follow_one_another() -> None:
     loads = (1.0, 1.5, 2.0, 2.5, 3.0)
     mine = measured(*(12 * load for load in loads))
     its = measured(*(10 * load for load in loads))
-    row = run({"http": {"ours": mine, "raw": its}}, [Verdict("ours", "raw", 1.3, 1.2)]).rows["http"]
-    assert verdict(row, row.verdicts[0]) == "met"
+    held = [Verdict("ours", "raw-protocol", 1.3, 1.2), Verdict("ours", "1", 1.3, 1.2)]
+    made = run({"http": {"ours": mine, "raw-protocol": its, "1": its}}, held)
+    row = made.rows["http"]
+    # What is to cost as much as another of ours cannot be told where that varies so.
+    assert [verdict(row, each) for each in row.verdicts] == ["met", "too noisy"]
+    assert "| too noisy |" in markdown(made)
+    terminal, _ = told(row)
+    assert "(at most 1.3 x: too noisy)" in terminal
 
 
 def costing(value: float, **facts: float) -> Measured:

@@ -112,8 +112,8 @@ def test_the_bound_is_close_if_most_rounds_say_otherwise(
 ) -> None:
     """The ratio of the medians is not the median of the ratios."""
     ours, peer = measured(10, 13, 14, 20, 30), measured(20, 9, 10, 13, 8)
-    row = RowResult("", "", {"ours": ours, "raw": peer})
-    verdict = Verdict("ours", "raw", most, ours.median / peer.median)
+    row = RowResult("", "", {"ours": ours, "raw-protocol": peer})
+    verdict = Verdict("ours", "raw-protocol", most, ours.median / peer.median)
     assert verdict.ratio == 1.4
     low, high = quartiles(ratios(ours, peer))
     assert 1.4 <= low < high
@@ -131,6 +131,41 @@ def test_too_few_rounds_meet_and_miss_nothing(ours: int, peer: int, *, few: bool
         assert not (few and row.close(verdict))
     assert not row.few(Verdict("ours", "raw", None, 0.5))
     assert not row.few(Verdict("ours", "raw", 1.0, None))
+
+
+@pytest.mark.parametrize(
+    ("base", "most", "noisy"),
+    [
+        ((95, 95, 100, 105, 105), 1.1, False),  # as wide as what is judged
+        ((95, 95, 100, 106, 106), 1.1, True),
+        ((10, 95, 100, 105, 900), 1.1, False),  # two rounds of five are no quartiles
+        ((40, 40, 100, 160, 160), 6.0, False),
+        ((40, 40, 100, 160, 160), 2.0, True),
+        ((40, 40, 100, 160, 160), 0.5, False),  # less than another is no question of noise
+        ((40, 40, 100, 160, 160), None, False),
+    ],
+)
+@pytest.mark.parametrize("cost", [50.0, 300.0])
+def test_a_base_that_varies_by_more_than_is_judged_tells_nothing(
+    base: tuple[float, ...], most: float | None, cost: float, *, noisy: bool
+) -> None:
+    variants = {name: measured(*base) for name in ("1", "raw-protocol", "8-kb", "bare")}
+    row = RowResult("", "", {"10000": measured(*(cost,) * 5), **variants})
+    for peer in variants:
+        verdict = Verdict("10000", peer, most, cost / 100)
+        # Only ours is held against ours to cost the same: raw programs and peers have other bounds.
+        assert row.noisy(verdict) is (noisy and peer == "1")
+        assert row.met(verdict) is (None if row.noisy(verdict) else verdict.met)
+        assert not (row.noisy(verdict) and row.close(verdict))
+
+
+def test_the_base_of_a_bound_by_the_clock_is_the_clock() -> None:
+    ours, base = measured(*(1.0,) * 5, wall=1.0), measured(0.5, 0.5, 1.0, 1.5, 1.5)
+    for sample in base.samples:
+        sample.facts["wall"] = 1.0
+    row = RowResult("", "", {"ours": ours, "1": base})
+    assert row.noisy(Verdict("ours", "1", 1.1, 1.0))
+    assert not row.noisy(Verdict("ours", "1", 1.1, 1.0, clock=True))
 
 
 def test_the_table_tells_ours_from_the_others() -> None:
