@@ -18,7 +18,7 @@ from mcpcore.engine.events import (
     ResourceSubscribed,
     SubscriptionOpened,
 )
-from mcpcore.engine.ladder import lacks_capability
+from mcpcore.engine.ladder import lacks_capability, names_itself_shortly
 from mcpcore.engine.lifecycle import SessionSignal, Stream
 from mcpcore.engine.negotiation import discover_result, initialize_result
 from mcpcore.engine.requests import Inbound
@@ -167,6 +167,9 @@ def _listen(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     params = _typed(arrival.params, SubscriptionsListenParams)
     if isinstance(params, ErrorData):
         return params
+    overlong = names_itself_shortly(peer, arrival)
+    if overlong is not None:
+        return overlong
     limits = peer.config.limits
     if len(peer.streams) >= limits.listen_streams or len(peer.hub.inbound) >= peer.hub.capacity:
         return ErrorData(busy_code(arrival.revision), f"busy: {len(peer.streams)} streams are open")

@@ -38,6 +38,7 @@ from mcpcore.spec.types.base import (
     RequestMeta,
 )
 from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.wire.jsontext import shortened
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _CLIENT, _REQUEST = Role.CLIENT, MethodKind.REQUEST
@@ -202,7 +203,7 @@ def comes_in_order(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
         elif step(SESSION, peer.state, SessionSignal.INITIALIZE) is None:
             text = "initialize was already received"
     elif peer.revision is None and arrival.method != "ping":
-        text = f"{arrival.method} came before initialize"
+        text = f"{shortened(arrival.method)} came before initialize"
     return None if text is None else ErrorData(INVALID_REQUEST, text)
 
 
@@ -219,7 +220,7 @@ def names_a_method(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
         return ErrorData(INVALID_REQUEST, f"{method} is a notification and has no id")
     if method in peer.config.extension_methods:
         return None
-    text = f"method not found: {method}"
+    text = f"method not found: {shortened(method)}"
     if method in KNOWN_METHODS:
         text += f" (no request of a {peer.role.other.value} in {revision.name})"
     return ErrorData(METHOD_NOT_FOUND, text)
@@ -269,8 +270,22 @@ def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     if running < peer.capacity:
         limit = peer.hub.capacity
         if len(peer.hub.inbound) < limit:
-            return None
+            return names_itself_shortly(peer, arrival)
     return ErrorData(busy_code(arrival.revision), f"busy: {limit} requests are in flight")
+
+
+def names_itself_shortly(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
+    """What stands in all that is said of a request, its id and its token, has a bounded length."""
+    id, token = arrival.id, arrival.meta.progress_token
+    if type(id) is int and (token is UNSET or type(token) is int):
+        return None
+    limit = peer.config.limits.id
+    if isinstance(id, str) and len(id) > limit:
+        return ErrorData(INVALID_REQUEST, f"the id has more than {limit} characters")
+    if isinstance(token, str) and len(token) > limit:
+        text = f"invalid params: _meta.progressToken has more than {limit} characters"
+        return ErrorData(INVALID_PARAMS, text)
+    return None
 
 
 def lacks_capability(what: str, missing: str) -> ErrorData:

@@ -4,7 +4,9 @@ The engine checks (server) and computes (client) *values*; their encoding into h
 the business of ``mcpcore.http.headers``.  Source: 2026-07-28, Streamable HTTP, "Request Metadata".
 """
 
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from mcpcore.engine.metadata import read_member
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import Method
 from mcpcore.spec.types.base import Skim
+from mcpcore.wire.jsontext import shortened
 
 SAFE_INTEGER = 2**53 - 1
 
@@ -22,13 +25,15 @@ SAFE_INTEGER = 2**53 - 1
 class Mirror(Struct, frozen=True, kw_only=True):
     """What the headers of one request claim, decoded; None where a header is absent.
 
-    ``params`` is keyed by the lower-cased part of the header name after ``Mcp-Param-``.
+    ``params`` is keyed by the lower-cased part of the header name after ``Mcp-Param-``, as is
+    ``unreadable``, which says what is wrong; that matters only where a tool declares the header.
     """
 
     version: str | None = None
     method: str | None = None
     name: str | None = None
     params: Mapping[str, str] = {}
+    unreadable: Mapping[str, str] = {}
 
 
 class _Arguments(Struct):
@@ -39,6 +44,8 @@ _decode_skim = msgspec.json.Decoder(Skim).decode
 _decode_arguments = msgspec.json.Decoder(_Arguments).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
+_NUMBER = re.compile(r"[+-]?[0-9]{1,64}(?:\.[0-9]{0,64})?(?:[eE][+-]?[0-9]{1,4})?")
+"""How a header may write a number: in ASCII, and not at any length."""
 _MIRRORED = {"name": "name", "uri": "uri", "taskId": "task_id"}
 """The members that ``Mcp-Name`` mirrors, and where a skim has them."""
 
@@ -83,12 +90,12 @@ def _members_of(value: Raw) -> dict[str, Raw] | None:
 def same_value(claimed: str, value: Any) -> bool:
     """Whether a header text stands for the value in the body; integers compare as numbers."""
     if isinstance(value, int) and not isinstance(value, bool):
-        if abs(value) > SAFE_INTEGER:
-            return False
-        try:
-            return float(claimed) == value and claimed.strip() == claimed and "_" not in claimed
-        except ValueError:
-            return False
+        # As a float it would be the nearest one.
+        return (
+            abs(value) <= SAFE_INTEGER
+            and _NUMBER.fullmatch(claimed) is not None
+            and Decimal(claimed) == value
+        )
     return text_of(value) == claimed
 
 
@@ -183,7 +190,8 @@ def mismatch(
         # A name of the wrong type is refused with the parameters, by whoever types them.
         return None
     if mirror.name != name:
-        return f"the Mcp-Name header says {mirror.name!r}, params.{row.header} says {name!r}"
+        claimed, said = shortened(mirror.name), shortened(name)
+        return f"the Mcp-Name header says {claimed!r}, params.{row.header} says {said!r}"
     wanted = header_params.get(name) if row.header_params else None
     return _argument_mismatch(mirror, wanted, params) if wanted else None
 
@@ -191,7 +199,7 @@ def mismatch(
 def _differs(header: str, claimed: str | None, actual: str) -> str:
     if claimed is None:
         return f"the {header} header is missing"
-    return f"the {header} header says {claimed!r}, the body says {actual!r}"
+    return f"the {header} header says {shortened(claimed)!r}, the body says {shortened(actual)!r}"
 
 
 def _argument_mismatch(mirror: Mirror, wanted: HeaderParams, params: Raw) -> str | None:
@@ -203,6 +211,9 @@ def _argument_mismatch(mirror: Mirror, wanted: HeaderParams, params: Raw) -> str
         value = value_at(arguments, path)
         claimed = mirror.params.get(name.lower())
         where = ".".join(path)
+        flaw = mirror.unreadable.get(name.lower())
+        if flaw is not None:
+            return flaw
         if value is None:
             if claimed is not None:
                 return f"the Mcp-Param-{name} header is present, arguments.{where} is not"

@@ -19,6 +19,7 @@ from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, newest, select
 from mcpcore.spec.types.base import META_SERVER_INFO, Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
+from mcpcore.wire.jsontext import shortened
 from mcpcore.wire.message import to_json
 
 COMPLETE = "complete"
@@ -65,11 +66,11 @@ def unsupported(requested: str, revisions: Iterable[Revision]) -> ErrorData:
     if row is not None and not row.modern:
         # A legacy revision cannot be spoken without a handshake, so it is not on offer here.
         known = modern_of(known) or known
-    supported = names(known)
+    supported, said = names(known), shortened(requested)
     return ErrorData.make(
         UNSUPPORTED_PROTOCOL_VERSION,
-        f"unsupported protocol version {requested!r}; supported: {', '.join(supported)}",
-        {"supported": supported, "requested": requested},
+        f"unsupported protocol version {said!r}; supported: {', '.join(supported)}",
+        {"supported": supported, "requested": said},
     )
 
 

@@ -234,6 +234,10 @@ class Receiver(Notices):
             try:
                 if skim.input_responses is not UNSET:
                     responses = _decode_responses(skim.input_responses)
+                    most = self.config.limits.input_requests
+                    if len(responses) > most:
+                        text = f"invalid params: inputResponses has more than {most} members"
+                        return ErrorData(INVALID_PARAMS, text)
                 if skim.request_state is not UNSET:
                     state = _decode_state(skim.request_state)
             except msgspec.MsgspecError as error:

@@ -79,8 +79,8 @@ class Responder(Receiver):
         is no JSON object.
         """
         record = self.hub.inbound.get(key)
-        if record is None or record.stream is not None:
-            record = self._answerable(key)  # which says why not
+        if record is None or record.stream is not None or record.held:
+            record = self._unheld(key)  # which says why not
         text: bytes | memoryview
         if bare and type(result) is Raw:
             text = memoryview(result)
@@ -104,7 +104,7 @@ class Responder(Receiver):
 
         Raises LocalProtocolError, CapabilityMissing.
         """
-        record = self._answerable(key)
+        record = self._unheld(key)
         body = input_required(record, requests, state)
         return self.answer_with(record, body, None, INPUT_REQUIRED)
 
@@ -130,6 +130,12 @@ class Responder(Receiver):
             raise LocalProtocolError(f"no request with key {key} is in flight")
         if record.stream is not None:
             raise LocalProtocolError("a listen stream ends with end_subscription")
+        return record
+
+    def _unheld(self, key: Key) -> Inbound:
+        record = self._answerable(key)
+        if record.held:
+            raise LocalProtocolError(f"{record.method} is answered by the engine: admit it or fail")
         return record
 
     def answer_with(
@@ -164,6 +170,8 @@ class Responder(Receiver):
         record = self.hub.inbound.get(key)
         if record is None or record.state is not _ACTIVE or record.stream is not None:
             return False
+        if record.held:
+            return False  # as in _takes_news, without a call
         token, last = record.meta.progress_token, record.progress
         if token is UNSET:
             return False
@@ -239,13 +247,15 @@ class Responder(Receiver):
 
 
 def _takes_news(record: Inbound) -> bool:
-    """Whether progress and log messages may be sent for a request; a listen stream has none."""
-    return record.state is _ACTIVE and record.stream is None
+    """Whether progress and log messages may be sent for a request.
+
+    A listen stream has none, nor what becomes one when it is admitted.
+    """
+    return record.state is _ACTIVE and record.stream is None and not record.held
 
 
 def _wants_progress(record: Inbound) -> bool:
-    asked = record.meta.progress_token is not UNSET
-    return asked and record.state is _ACTIVE and record.stream is None
+    return record.meta.progress_token is not UNSET and _takes_news(record)
 
 
 def _check_result_type(record: Inbound, result_type: str) -> None:

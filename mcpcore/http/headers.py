@@ -173,13 +173,22 @@ class Fields:
         """The values of fields as they came; None if any field of the head stands twice."""
         return tuple(map(self._first.get, names)) if self._more is _NONE else None
 
-    def mirrored(self) -> dict[str, str]:
-        """Return the decoded ``Mcp-Param-*`` fields by the lower-cased rest of their names."""
-        return {
-            name[len(MCP_PARAM_PREFIX) :].decode("ascii", "replace"): self._decoded(name)
-            for name in self._first
-            if name.startswith(MCP_PARAM_PREFIX)
-        }
+    def mirrored(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the ``Mcp-Param-*`` fields by the lower-cased rest of their names.
+
+        First what they say, then of those that cannot be read why: it is an error only where the
+        field is recognized (2026-07-28, Streamable HTTP, "Server Behavior for Custom Headers").
+        """
+        said: dict[str, str] = {}
+        unreadable: dict[str, str] = {}
+        for name in self._first:
+            if name.startswith(MCP_PARAM_PREFIX):
+                rest = name[len(MCP_PARAM_PREFIX) :].decode("ascii", "replace")
+                try:
+                    said[rest] = self._decoded(name)
+                except HeaderError as error:
+                    unreadable[rest] = str(error)
+        return said, unreadable
 
     def name(self) -> str | None:
         """Return the decoded ``Mcp-Name``, None if it is absent. Raises HeaderError."""

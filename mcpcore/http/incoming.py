@@ -71,11 +71,13 @@ class RequestFields(Fields):
     def mirror(self) -> Mirror:
         """Read what the headers claim about the body. Raises HeaderError."""
         if self._mirror is None:
+            params, unreadable = self.mirrored()
             self._mirror = Mirror(
                 version=self.version,
                 method=self.one(MCP_METHOD),
                 name=self.name(),
-                params=self.mirrored(),
+                params=params,
+                unreadable=unreadable,
             )
         return self._mirror
 

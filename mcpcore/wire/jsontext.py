@@ -24,6 +24,9 @@ _BOM = b"\xef\xbb\xbf"
 LENIENT_LIMIT = 256 * 1024
 """Longest broken text, in bytes, that is read once more to find out whom it concerned."""
 
+_REPEATED = 100
+"""Characters of what the other side has sent that an error message repeats."""
+
 # Nesting
 
 _STEPS = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")
@@ -174,6 +177,11 @@ def encodable(value: Any) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def shortened(text: str) -> str:
+    """``text``, or its beginning: enough for an error message to repeat what it is about."""
+    return text if len(text) <= _REPEATED else text[:_REPEATED] + "..."
 
 
 def sayable(text: str) -> str:

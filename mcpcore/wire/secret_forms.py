@@ -82,6 +82,28 @@ def _headers(text: str) -> Iterator[tuple[int, int]]:
     return (found.span(1) for found in _HEADER.finditer(text))
 
 
+_DOTTED = re.compile(r"[\w.-]+")
+_JOSE = re.compile(r"(?<![A-Za-z0-9_])eyJ[\w-]{8}")
+_JOSE_PARTS = 5
+"""At most: those of an encrypted token (RFC 7516 section 3.1)."""
+
+
+def _json_web_tokens(text: str) -> Iterator[tuple[int, int]]:
+    """Find parts with dots in between, of which the first begins as a JSON object does in base64.
+
+    One run at a time, as one that has many beginnings must not be read to its end for each.
+    """
+    for run in _DOTTED.finditer(text):
+        parts, at, free = run[0].split("."), run.start(), 0
+        for place, part in enumerate(parts[:-1]):
+            found = _JOSE.search(part) if place >= free and parts[place + 1] else None
+            if found is not None:
+                free = place + _JOSE_PARTS
+                size = sum(map(len, parts[place:free])) + len(parts[place:free]) - 1
+                yield at + found.start(), at + size
+            at += len(part) + 1
+
+
 _BEGIN = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----")
 
 
@@ -98,7 +120,7 @@ FORMS = (
     Form(("bearer",), _groups(r"(?<![A-Za-z0-9_])(?i:bearer)\s{1,9}([A-Za-z0-9._~+/=-]{6,})")),
     Form(("authorization",), _headers),
     Form(("=",), _parameters),
-    Form(("eyj",), _groups(r"(?<![A-Za-z0-9_])(eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*){0,3})")),
+    Form(("eyj",), _json_web_tokens),
     Form(
         (
             "sk-",

@@ -1,6 +1,7 @@
 """Nothing secret survives what is recorded, and what is no secret stays as it was."""
 
 import json
+import re
 import string
 from base64 import b64encode
 from typing import Any
@@ -100,6 +101,43 @@ def test_also_where_it_only_begins_like_json(text: str, start: str) -> None:
         shown, places = Redactor().text(whole)
         assert SECRET not in shown
         assert places
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("join", ["-", ".", " ", ""])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("eyJaaaaaaaa", "eyJaaaaaaaa.", "-----BEGIN PRIVATE KEY-----", "sk-aaaaaaaaaaaaaaaa"),
+        *("://", "://a", "bearer ", "authorization: ", "a=", "?a=b", "mcp.auth.", "token=", "key"),
+    ],
+)
+def test_a_text_of_many_beginnings_is_read_in_linear_time(piece: str, join: str) -> None:
+    # Were the square of its length needed, it would take hours.
+    shown, _ = Redactor().text("begin " + join.join([piece] * (1_000_000 // len(piece))))
+    assert shown.startswith("begin ")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("x-eyJhbGciOiJub25l.eyJzdWIiOiIxIn0.c2ln y", "x-{} y"),
+        ("a.b.eyJhbGciOiJub25l.e30.c2ln.more", "a.b.{}"),
+        ("eyJhbGciOiJub25l.1.2.3.4.rest", "{}.rest"),
+        ("eyJhbGciOiJub25l.1.2.3.4.eyJhbGciOiJub25l.5", "{}.{}"),
+    ],
+)
+def test_where_a_token_begins_and_ends(text: str, shown: str) -> None:
+    hidden, places = Redactor().text(text)
+    assert re.sub(r"<hidden-\d+>", "{}", hidden) == shown
+    assert len(places) == min(1, shown.count("{}"))
+
+
+@pytest.mark.parametrize(
+    "text", ["eyJhbGciOiJub25l", "eyJshort.a", "xeyJhbGciOiJub25l.a", "eyJhbGciOiJub25l..a"]
+)
+def test_what_is_no_token_stays(text: str) -> None:
+    assert Redactor().text(text) == (text, [])
 
 
 @pytest.mark.parametrize("text", PLAIN_TEXTS)
