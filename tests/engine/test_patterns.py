@@ -8,6 +8,7 @@ import pytest
 from msgspec import Raw
 
 from mcpcore.engine import EndReason, FrameKind, InputRequest, Mirror, Peer, Role
+from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
     InputRequired,
     NotificationReceived,
@@ -374,6 +375,32 @@ def test_what_a_listen_stream_keeps_is_bounded(listed: list[str], says: str | No
     assert len(peer.streams) == (says is None)
 
 
+@pytest.mark.parametrize("method", ["subscriptions/listen", "tools/list"])
+@pytest.mark.parametrize("asked_first", [False, True])
+@pytest.mark.parametrize(
+    ("id", "token", "code"),
+    [
+        ("i" * 5, "t", None),
+        ("i", "t" * 5, None),
+        (10**6, 10**6, None),
+        ("i" * 6, "t", -32600),
+        ("i" * 6, 5, -32600),
+        (1, "t" * 6, -32602),
+    ],
+)
+def test_what_names_a_request_is_short(
+    method: str, asked_first: bool, id: Any, token: Any, code: int | None
+) -> None:
+    asked = ASKABLE if asked_first else frozenset[str]()
+    peer = modern_server(server_config(limits=limits(id=5), asked_first=asked))
+    params: Any = {"notifications": {}, "_meta": {"progressToken": token}}
+    feed(peer, call(id, method, params, modern=True))
+    refused = [reply["error"] for reply in sent(peer) if "error" in reply]
+    assert [error["code"] for error in refused] == ([] if code is None else [code])
+    assert all("more than 5 characters" in error["message"] for error in refused)
+    assert peer.in_flight == (code is None)
+
+
 def test_a_listen_stream_keeps_nothing_of_how_it_was_asked_for() -> None:
     peer = modern_server()
     meta = {
@@ -600,7 +627,13 @@ def test_server_gets_answers_and_state_as_they_came() -> None:
     "basic/patterns/mrtr/responses-validated", "basic/patterns/mrtr/protocol-errors"
 )
 @pytest.mark.parametrize(
-    "params", [{"inputResponses": None}, {"inputResponses": [1]}, {"requestState": 7}]
+    "params",
+    [
+        {"inputResponses": None},
+        {"inputResponses": [1]},
+        {"inputResponses": {str(number): {} for number in range(101)}},
+        {"requestState": 7},
+    ],
 )
 def test_malformed_answers_are_refused(params: Any) -> None:
     peer = modern_server()
@@ -999,6 +1032,11 @@ def test_header_text_of_arguments(value: Any, text: str | None) -> None:
         ("42.0", 42, True),
         ("4.2e1", 42, True),
         ("43", 42, False),
+        ("9007199254740991", 2**53 - 1, True),
+        ("9007199254740991.4", 2**53 - 1, False),
+        ("0.99999999999999999999", 1, False),
+        ("\uff17", 7, False),
+        ("0" * 65 + "7", 7, False),
         ("4_2", 42, False),
         (" 42", 42, False),
         ("x", 42, False),

@@ -1261,6 +1261,45 @@ def test_what_is_admitted_once_the_end_has_begun_is_too_late(
     assert peer.in_flight == 0
 
 
+@pytest.mark.parametrize(("method", "params", "modern"), HELD)
+def test_nothing_comes_before_what_is_admitted(method: str, params: Any, modern: bool) -> None:
+    config = server_config(**ASKED)
+    peer = modern_server(config) if modern else legacy_server(config=config)
+    meta = {"progressToken": 7, "io.modelcontextprotocol/logLevel": "debug"}
+    asked = received(peer, call(1, method, {**params, "_meta": meta}, modern=modern))
+    assert not peer.wants_progress(asked.key)
+    assert not peer.progress(asked.key, 1)
+    assert not peer.wants_log(asked.key, "error")
+    assert not peer.log(asked.key, "error", "x")
+    with pytest.raises(LocalProtocolError, match="is answered by the engine"):
+        peer.respond(asked.key, {})
+    with pytest.raises(LocalProtocolError, match="is answered by the engine"):
+        peer.require_input(asked.key, {}, "s")
+    assert sent(peer) == []
+    assert peer.admit(asked.key)
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "modern"),
+    [
+        ("x" * 9000, {}, True),
+        ("x" * 9000, {}, False),
+        (
+            "tools/list",
+            {"_meta": {"io.modelcontextprotocol/protocolVersion": "x" * 9000}},
+            True,
+        ),
+    ],
+)
+def test_what_is_not_known_is_repeated_in_part(method: str, params: Any, modern: bool) -> None:
+    peer = modern_server() if modern else legacy_server()
+    events = feed(peer, call(1, method, params, modern=modern))
+    [reply] = sent(peer)
+    assert "x" * 100 + "..." in reply["error"]["message"]
+    assert len(json.dumps(reply)) < 900
+    assert all(len(str(event)) < 900 for event in events)
+
+
 def test_only_what_the_owner_was_asked_about_is_admitted() -> None:
     peer = legacy_server(config=server_config(**ASKED))
     event = received(peer, call(1, "tools/list"))

@@ -546,7 +546,6 @@ def test_both_eras_at_once_and_a_failed_request_locks_nothing() -> None:
         ({"mcp_protocol_version": LEGACY}, "MCP-Protocol-Version"),
         ({"mcp_method": "a\x01b"}, "Mcp-Method"),
         ({"mcp_name": "=?base64?x?="}, "Mcp-Name"),
-        ({"mcp_param_region": "=?base64?/w==?="}, "Mcp-Param-Region"),
     ],
 )
 def test_headers_that_contradict_or_cannot_be_read(headers: dict[str, Any], text: str) -> None:
@@ -625,6 +624,21 @@ def test_mirrored_arguments(value: Any, header: str | None, good: bool) -> None:
         assert bench.kinds() == ["RequestReceived"]
     else:
         assert (reply.status, reply.code) == (400, -32020)
+
+
+@pytest.mark.requirement("basic/transports/streamable-http/param-invalid-characters")
+@pytest.mark.parametrize("value", ["=?base64?/w==?=", "=?base64?x?=", "a\x01b"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_parameter_that_cannot_be_read_matters_where_it_is_known(value: str, known: bool) -> None:
+    bench = Bench(make_server(header_params={"t": {"Region": ("region",)}}))
+    headers = {"mcp_param_region" if known else "mcp_param_other": value}
+    arguments = {"region": "x"} if known else {}
+    reply = bench.modern("tools/call", {"name": "t", "arguments": arguments}, **headers)
+    if known:
+        assert (reply.status, reply.code) == (400, -32020)
+        assert "the Mcp-Param-Region header" in reply.json["error"]["message"]
+    else:
+        assert bench.kinds() == ["RequestReceived"]
 
 
 @pytest.mark.requirement("basic/transports/streamable-http/method-unknown")
