@@ -25,10 +25,10 @@ TYPESCRIPT_READY := .tools/.installed-typescript-$(NODE_VERSION)-$(TYPESCRIPT_VE
 TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 
 # Processes for the tests that do I/O, beside the one for those that do none; they wait a lot. Those that
-# take their time measure, too, and want the machine for themselves; in the order of their files, as with
-# most tests first the longest of all, which stand alone in their files, would come last.
+# take their time have a process for each file, in the order of tests/conftest.py: with most tests first the
+# longest of all, which stand alone in their files, would come last.
 JOBS ?= 4
-LONG_JOBS ?= 3
+LONG_JOBS ?= 4
 
 # How long a soak takes, and words of the rows that are tortured.
 MINUTES ?= 20
@@ -108,7 +108,7 @@ bench-tools: $(SPEED_READY) $(FASTMCP_READY) ## The peers of the bench; with npm
 	  else echo "without npm there is no TypeScript SDK to measure (make ci-tools brings it)"; fi
 
 fuzz: $(FUZZ_READY) ## Ten minutes of fuzzing over all targets, guided by coverage where atheris installs; FUZZ="--seconds 3600"
-	@$(PY) -m tests.fuzz --jobs $(LONG_JOBS) $(FUZZ)
+	@$(PY) -m tests.fuzz --jobs 3 $(FUZZ)
 
 mutation: $(READY) ## Change the core in 400 places, one at a time, and see which test notices; MUTATION="--seed 8"
 	@nice -n 10 $(PY) -m tests.mutation $(MUTATION)

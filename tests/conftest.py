@@ -5,6 +5,7 @@ import signal
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,31 @@ from hypothesis import HealthCheck, settings
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has started us in the background; programs that tests interrupt would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LONGEST = (
+    "transports/test_http_floods.py",
+    "bindings/test_behaviours.py",
+    "conformance_kit/test_every_mutant.py",
+    "bindings/test_faults.py",
+    "conformance_kit/test_ours.py",
+    "fuzz/test_fuzz.py",
+    "simulation/test_simulation.py",
+    "interop/test_official_suite.py",
+    "soak/test_soak.py",
+    "websocket_table/test_websocket_table.py",
+    "simulation/test_simulation_mutations.py",
+    "torture/test_torture.py",
+    "interop/test_interop.py",
+    "transports/test_stdio_fleet.py",
+    "conformance_kit/test_tools_that_may_be_called.py",
+    "conformance_kit/test_servers_that_ask.py",
+    "interop/test_official_suite_asgi.py",
+)
+"""Files whose long tests take a minute or many, in the order in which they begin.
+
+A worker has a whole file: one of these that began last would leave the others with nothing to do.
+Those that wait more than they work come first, as the tests of the core go on beside them; the soak
+comes behind those that start programs by the hundred."""
 
 settings.register_profile(
     "default",
@@ -33,7 +59,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave repetitions along one axis to the long run.
+    """Leave repetitions along one axis to the long run; begin with the longest files.
 
     In the quick run each case of a test meets one event loop, and the cases take turns; a mark
     ``turns`` names other arguments (ways of serving HTTP) that are dealt out in the same way.  The
@@ -49,6 +75,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         property_based = getattr(cases[0].obj, "is_hypothesis_test", False)
         if not property_based:  # it would try many more examples there
             _deal_out(name, cases, "anyio_backend")
+    here = Path(__file__).parent
+    order = {here / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -76,10 +76,14 @@ async def server_report(
     return _kept(run, name, revisions)
 
 
-async def client_report(binding: Binding, revisions: Sequence[Revision] = REVISIONS) -> Report:
-    """Play all cases against our client over a binding."""
+async def client_report(
+    binding: Binding,
+    revisions: Sequence[Revision] = REVISIONS,
+    words: Sequence[str] = EVERYTHING_CLIENT,
+) -> Report:
+    """Play all cases against our client over a binding; ``words`` start it as a program."""
     settings = Settings(revisions=tuple(revisions), jobs=SETTINGS.jobs, timeout=SETTINGS.timeout)
-    command = Command(EVERYTHING_CLIENT, here=HERE)
+    command = Command(words, here=HERE)
     run = prepare_client(command, [binding], all_cases(), settings)
     await run_client(run, command, Listener())
     return _kept(run, f"client-{binding}", revisions)

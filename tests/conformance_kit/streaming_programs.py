@@ -18,6 +18,11 @@ from conformance.kit.messages import error, notification, result
 KINDS = ("application/json", "text/event-stream")
 """What a client of Streamable HTTP takes."""
 READS, KEEPS = {"readOnlyHint": True}, {"destructiveHint": False}
+STEP = 0.02
+"""Seconds that a server takes for each step of a call ..."""
+STEPS = {"forgets": 0.2, "cancels": 0.2}
+"""... or, by its fault, so many that the kit breaks a stream off before its answer is there: only
+then it sees the fault."""
 Value = dict[str, Any]
 
 
@@ -261,7 +266,7 @@ class Streaming(SessionServer):
         for each in reports[: len(reports) - len(late)]:
             self.put(stream, each)
             with self.grown:  # a step takes its time
-                self.grown.wait_for(lambda: False, 0.02)
+                self.grown.wait_for(lambda: False, STEPS.get(self.fault, STEP))
         answer = self._answer(message)
         if self.fault == "cancels" and stream.cut:
             answer = result(message["id"], {"content": [], "isError": True})

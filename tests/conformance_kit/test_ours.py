@@ -1,7 +1,7 @@
 """Every case passes on our server and our client."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import anyio
 import pytest
@@ -10,6 +10,7 @@ from conformance.kit.client_play import HOSTS
 from conformance.kit.model import Binding, Side, Verdict
 from conformance.run.registry import all_cases
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from tests.conformance_kit.client_zygote import warm_client
 from tests.conformance_kit.ours import (
     check,
     client_report,
@@ -65,13 +66,20 @@ def test_our_server_by_a_kit_on_trio(binding: Binding, revisions: Sequence[Revis
     check(report, Side.SERVER, binding, revisions)
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Sequence[str]]:
+    """Our client, but for its start; over sockets it is started for each case as anybody would."""
+    with warm_client() as words:
+        yield words
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "binding", [*(each for each in HOSTS if each not in SOCKETS), Binding.MEMORY]
 )
-def test_our_client(binding: Binding) -> None:
-    report = anyio.run(client_report, binding)
+def test_our_client(binding: Binding, warm: Sequence[str]) -> None:
+    report = anyio.run(client_report, binding, REVISIONS, warm)
     check(report, Side.CLIENT, binding, REVISIONS)
 
 

@@ -84,6 +84,8 @@ class _Server:
         sock, _ = listener.accept()
         with sock:
             sock.setblocking(False)
+            # each piece goes at once, and waits for no acknowledgement of the one before
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with suppress(OSError):  # the client may have left in the middle
                 await self._talk(sock, link)
             while not self._ended:
