@@ -69,7 +69,11 @@ SETTINGS = ServeSettings(
         close_timeout=0.5, handshake_timeout=PATIENCE, ping_timeout=PATIENCE, pump=_PUMP
     ),
     socket=SocketSettings(
-        pump=_PUMP, connections_per_client=MANY, first_time=PATIENCE, message_time=PATIENCE
+        pump=_PUMP,
+        connections_per_client=MANY,
+        handshake_time=PATIENCE,
+        first_time=PATIENCE,
+        message_time=PATIENCE,
     ),
 )
 """Nobody is hurried, and sessions that nobody comes back to are forgotten soon: so the end of the
