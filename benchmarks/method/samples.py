@@ -34,7 +34,8 @@ class Sample(Struct, omit_defaults=True):
     """In the unit of its row."""
     facts: dict[str, float] = field(default_factory=dict)
     """What is worth knowing beside it, such as ``rate`` (a second), ``load`` (the CPU of the load
-    generator, in microseconds a unit), ``busy`` (the server's share of a CPU)."""
+    generator, in microseconds a unit), ``busy`` (the server's share of a CPU), and where a program
+    measures itself ``answering`` and ``answering_busy`` (the same of whoever answers it)."""
     latency: dict[int, int] = field(default_factory=dict)
     """Counts of a :class:`~benchmarks.method.histogram.Histogram` in nanoseconds."""
     round: int = 0
@@ -187,6 +188,15 @@ class RowResult(Struct):
             if load is not None and busy is not None and (load >= measured.effort or busy >= _BUSY):
                 found.append(name)
         return found
+
+    @property
+    def held_up(self) -> list[str]:
+        """The variants that kept whoever answers them busy nearly all the time."""
+        return [
+            name
+            for name, measured in self.variants.items()
+            if (measured.fact("answering_busy") or 0.0) >= _BUSY
+        ]
 
     @property
     def stalled(self) -> list[tuple[str, str]]:

@@ -68,6 +68,12 @@ def fact(measured: Measured, name: str) -> str:
     return "" if value is None else number(value)
 
 
+def share(measured: Measured, name: str) -> str:
+    """How much of a processor something beside the value took."""
+    value = measured.fact(name)
+    return "" if value is None else f"{value:.0%}"
+
+
 def reason(measured: Measured) -> str:
     """Why something was not measured, in a line: the last one of a failure says most."""
     last = (measured.missing or "not measured").splitlines()[-1]
@@ -103,20 +109,30 @@ def stalls(row: RowResult) -> list[str]:
 
 
 def lower_bounds(row: RowResult) -> list[str]:
-    """A sentence for the variants whose rates are as much those of the load generator."""
-    found = [row.variants[name] for name in row.exhausting]
-    if not found:
-        return []
-    each = (
-        f"{measured.title} (it {fact(measured, 'load')} µs and {measured.fact('load_busy'):.0%} of "
-        f"the time, the server {number(measured.effort)} µs and {measured.fact('busy'):.0%})"
-        for measured in found
-    )
-    return [
-        "Rates here are lower bounds, and latencies upper ones, as the load generator took as much "
-        f"CPU as the server, or 90% of a processor: {'; '.join(each)}. The CPU of the servers is "
-        "what it is."
-    ]
+    """A sentence each for the variants whose rates are as much those of who is at the other end."""
+    said = []
+    if row.exhausting:
+        each = (
+            f"{measured.title} (it {fact(measured, 'load')} µs and "
+            f"{share(measured, 'load_busy')} of the time, the server {number(measured.effort)} µs "
+            f"and {share(measured, 'busy')})"
+            for measured in (row.variants[name] for name in row.exhausting)
+        )
+        said.append(
+            "Rates here are lower bounds, and latencies upper ones, as the load generator took as "
+            f"much CPU as the server, or 90% of a processor: {'; '.join(each)}. The CPU of the "
+            "servers is what it is."
+        )
+    if row.held_up:
+        each = (
+            f"{measured.title} (it {share(measured, 'answering_busy')} of the time)"
+            for measured in (row.variants[name] for name in row.held_up)
+        )
+        said.append(
+            "Rates here are lower bounds, and latencies upper ones, as whoever answers took 90% of "
+            f"a processor: {'; '.join(each)}. The CPU of the programs is what it is."
+        )
+    return said
 
 
 def order(row: RowResult) -> list[str]:
@@ -173,12 +189,21 @@ def columns(row: RowResult) -> dict[str, Callable[[Measured], str]]:
         times[_CLOCK] = lambda measured: fact(measured, "wall")
     if any(measured.fact("seconds") is not None for measured in row.variants.values()):
         times["s for all of them"] = lambda measured: fact(measured, "seconds")
+    ends: dict[str, Callable[[Measured], str]] = {
+        "load µs": lambda measured: fact(measured, "load")
+    }
+    if any(measured.fact("answering") is not None for measured in row.variants.values()):
+        # A program that makes its own load: who answers may be what it waits for.
+        ends = {
+            "who answers, µs": lambda measured: fact(measured, "answering"),
+            "of the time": lambda measured: share(measured, "answering_busy"),
+        }
     return {
         **times,
         "a second": lambda measured: fact(measured, "rate"),
         "p50 µs": lambda measured: latency(measured, 50),
         "p99 µs": lambda measured: latency(measured, 99),
-        "load µs": lambda measured: fact(measured, "load"),
+        **ends,
     }
 
 

@@ -364,6 +364,25 @@ def test_a_rate_that_is_as_much_that_of_the_load_generator_says_so(
         assert said is None or f"a processor: who takes 10 {said}" in text or said in text
 
 
+@pytest.mark.parametrize(("busy", "told_so"), [(0.89, False), (0.9, True), (0.99, True)])
+def test_a_client_says_what_whoever_answers_it_took(busy: float, *, told_so: bool) -> None:
+    variants = {
+        "client": costing(90, rate=7_000, answering=44.5, answering_busy=0.312),
+        "raw-client": costing(20, rate=20_000, answering=45.5, answering_busy=busy),
+        "typescript-client": Measured("not there", missing="not installed"),
+    }
+    row = run({"client": variants}).rows["client"]
+    for text in told(row, "client"):
+        assert "load µs" not in text
+        assert "who answers, µs" in text
+        assert "44.5" in text
+        assert "31%" in text
+        said = f"as whoever answers took 90% of a processor: who takes 20 (it {busy:.0%} of"
+        assert (said in text) is ("Rates here are lower bounds" in text) is told_so
+    plain = told(run({"client": {"client": costing(90, load=9.0)}}).rows["client"], "client")
+    assert all("load µs" in text and "who answers" not in text for text in plain)
+
+
 def test_ratios_without_a_bound_stand_beneath_the_table_of_their_row() -> None:
     variants = {"ours": costing(10), "raw": costing(5), "sdk": Measured("sdk", missing="gone")}
     verdicts = [
