@@ -17,15 +17,18 @@ import msgspec
 from benchmarks.load.jobs import (
     AnyJob,
     Ask,
+    Command,
     Events,
     HttpCalls,
     LineCalls,
+    Resume,
     Setup,
+    SseCalls,
     WebSocketCalls,
 )
 from benchmarks.method.samples import Measured, RowResult, Sample, Verdict
 from benchmarks.rows import Row
-from benchmarks.subjects import ROOT, SUBJECTS
+from benchmarks.subjects import OURS, ROOT, SUBJECTS
 
 PATIENCE = 180.0
 """Seconds that one run may take, starting and ending included."""
@@ -192,6 +195,7 @@ def self_measurements() -> dict[str, AnyJob]:
     }
     jobs["HTTP, SSE replies, 16 in flight"] = HttpCalls(server=http, replies="sse")
     jobs["HTTP, a connection each"] = Setup(server=http)
+    jobs["HTTP, a connection and a session each"] = Setup(server=http, era="legacy")
     for title, size in (("10 kB", 10_000), ("1 MB", 1_000_000), ("16 MB", 16_000_000)):
         ask = Ask("echo", size)
         jobs[f"HTTP, {title} and back"] = HttpCalls(server=http, connections=1, ask=ask)
@@ -204,4 +208,12 @@ def self_measurements() -> dict[str, AnyJob]:
     for window in (1, 64):
         jobs[f"stdio, {window} in flight"] = LineCalls(server=stdio, era="modern", window=window)
     jobs["TCP, 1 in flight"] = LineCalls(server=tcp, era="modern", binding="tcp")
+    unix = command("--binding", "unix", "--path", "{path}")
+    jobs["Unix socket, 1 in flight"] = LineCalls(server=unix, era="modern", binding="unix")
+    sse = Command((OURS, "-m", "benchmarks.programs.responder_sse"))
+    jobs["HTTP+SSE, 16 in flight"] = SseCalls(server=sse)
+    # Where a stream is to be picked up is nothing that ready bytes could know.
+    jobs["events that were missed, of the raw protocol"] = Resume(
+        server=SUBJECTS["raw-protocol"].command()
+    )
     return {name: msgspec.structs.replace(job, seconds=0.5) for name, job in jobs.items()}

@@ -33,12 +33,20 @@ def measure(job: Resume) -> Sample:
             last, step = left
         _settled(process)
         with place.connect() as again:
-            began, spent = time.perf_counter(), cpu(process)
+            own, began, spent = time.process_time(), time.perf_counter(), cpu(process)
             again.sendall(get_stream(place, session, last.decode()))
             steps = _caught_up(again)
             wall, spent = time.perf_counter() - began, cpu(process) - spent
+            own = time.process_time() - own
         verify(steps, step, job.count)
-        facts = {"seconds": wall, "count": float(len(steps)), "rate": len(steps) / wall}
+        facts = {
+            "seconds": wall,
+            "count": float(len(steps)),
+            "rate": len(steps) / wall,
+            "load": own / len(steps) * 1e6,
+            "busy": spent / wall,
+            "load_busy": own / wall,
+        }
         return Sample(value=spent / len(steps) * 1e6, facts=facts)
 
 

@@ -5,7 +5,10 @@ is measured may do with less.  The first request of each length is read, and its
 that follow are taken to differ in the id alone, which is put into that reply.  Lines that have come
 together are answered together, and of a large body most is thrown away unseen.
 
-``--binding http|tcp|stdio``, WebSocket on the port of HTTP; ``--tools``: the length of the list.
+What opens a legacy session gets one as well, always the same.
+
+``--binding http|tcp|unix|stdio``, WebSocket on the port of HTTP; ``--path``: of the Unix socket;
+``--tools``: the length of the list.
 """
 
 import hashlib
@@ -37,6 +40,18 @@ _STREAM = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 _END = b"0\r\n\r\n"
+_INITIALIZE = b'"method":"initialize"'
+_NOTIFICATION = b'"method":"notifications/'
+_OPENED = (
+    b'{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{},'
+    b'"serverInfo":{"name":"ready","version":"1"}}}'
+)
+"""What answers the ``initialize`` of the load generator, which has the id 1."""
+_SESSION = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: ready\r\n"
+    b"content-length: %d\r\n\r\n%b"
+)
+ACCEPTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 _UPGRADE = (
     b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
     b"sec-websocket-protocol: mcp\r\nsec-websocket-accept: %b\r\n\r\n"
@@ -84,6 +99,11 @@ class Shape:
         return memoryview(self._many)[: count * length]
 
 
+def _ready(*parts: bytes) -> Shape:
+    """Parts that are the same for each request."""
+    return Shape(0, b"\0", list(parts))
+
+
 class Replies:
     """What is replied to a message that nobody understands."""
 
@@ -109,6 +129,10 @@ class Replies:
         """For an HTTP request."""
         body = whole.index(b"\r\n\r\n") + 4
         message = whole[body:]
+        if _INITIALIZE in message:
+            return _ready(_SESSION % (len(_OPENED), _OPENED))
+        if _NOTIFICATION in message:
+            return _ready(ACCEPTED)
         reply, id, accept = self.reply(message), _identity(message), _ACCEPT.search(whole)
         events, token = _EVENTS.search(message), _TOKEN.search(message)
         if events is not None and token is not None:
@@ -122,6 +146,17 @@ class Replies:
         else:
             parts = [_JSON % (len(reply), reply)]
         return Shape(body + message.index(id), id, parts)
+
+    def event(self, whole: bytes) -> Shape:
+        """For an HTTP request that is answered by an event on another connection."""
+        body = whole.index(b"\r\n\r\n") + 4
+        message = whole[body:]
+        if _INITIALIZE in message:
+            return _ready(_event(_OPENED))
+        if _NOTIFICATION in message:
+            return _ready()
+        id = _identity(message)
+        return Shape(body + message.index(id), id, [_event(self.reply(message))])
 
     def frame(self, whole: bytes) -> Shape:
         """For a masked text frame."""
@@ -203,8 +238,12 @@ class Site:
 
 def http(replies: Replies) -> None:
     """Serve HTTP and WebSocket."""
-    listener = _listen("http://127.0.0.1:{}/mcp")
-    site, connections = Site(replies), dict[int, socket.socket]()
+    serve("http://127.0.0.1:{}/mcp", Site(replies).serve)
+
+
+def serve(url: str, answer: Callable[[socket.socket], bool]) -> None:
+    """Have connections answered when something has come on them; ``url``: what to announce."""
+    listener, connections = _listen(url), dict[int, socket.socket]()
     with select.epoll() as poll:
         poll.register(listener, select.EPOLLIN)
         while True:
@@ -215,7 +254,7 @@ def http(replies: Replies) -> None:
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     connections[connection.fileno()] = connection
                     poll.register(connection, select.EPOLLIN)
-                elif not site.serve(connection):
+                elif not answer(connection):
                     connections.pop(fd).close()
 
 
@@ -227,6 +266,18 @@ def tcp(replies: Replies) -> None:
         with connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             lines(replies, connection.fileno(), connection.fileno())
+
+
+def unix(replies: Replies, path: str) -> None:
+    """Serve lines on a Unix socket, on one connection after the other."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        print(f"listening on unix://{path}", file=sys.stderr, flush=True)
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                lines(replies, connection.fileno(), connection.fileno())
 
 
 def stdio(replies: Replies) -> None:
@@ -268,7 +319,11 @@ BINDINGS: dict[str, Callable[[Replies], None]] = {"http": http, "tcp": tcp, "std
 def main() -> None:
     """Serve as the command line says."""
     chosen = arguments()
-    BINDINGS[chosen.binding](Replies(chosen.tools))
+    replies = Replies(chosen.tools)
+    if chosen.binding == "unix":
+        unix(replies, chosen.path)
+    else:
+        BINDINGS[chosen.binding](replies)
 
 
 if __name__ == "__main__":

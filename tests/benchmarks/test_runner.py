@@ -16,8 +16,10 @@ from benchmarks.load.jobs import (
     Events,
     HttpCalls,
     LineCalls,
+    Resume,
     SelfMeasured,
     Setup,
+    SseCalls,
     WebSocketCalls,
 )
 from benchmarks.method.samples import Sample
@@ -202,10 +204,16 @@ def test_the_load_generator_is_measured_by_each_kind_of_its_work(name: str) -> N
 
 def test_no_kind_of_steady_work_is_left_out() -> None:
     kinds = {type(job) for job in runner.self_measurements().values()}
-    assert kinds == {Events, HttpCalls, LineCalls, Setup, WebSocketCalls}
+    assert kinds == {Events, HttpCalls, LineCalls, Resume, Setup, SseCalls, WebSocketCalls}
 
 
-@pytest.mark.parametrize(("quick", "most"), [(False, 15.0), (True, 3.0)])
+def test_no_binding_and_no_era_of_coming_is_left_out() -> None:
+    jobs = runner.self_measurements().values()
+    assert {job.binding for job in jobs if isinstance(job, LineCalls)} == {"stdio", "tcp", "unix"}
+    assert {job.era for job in jobs if isinstance(job, Setup)} == {"modern", "legacy"}
+
+
+@pytest.mark.parametrize(("quick", "most"), [(False, 18.0), (True, 4.0)])
 def test_what_is_measured_first_takes_little_time(
     quick: bool, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
