@@ -64,6 +64,7 @@ class PeerBase:
         "_permitted",
         "_replaceable",
         "_scoped",
+        "alone",
         "capacity",
         "changes",
         "config",
@@ -139,6 +140,8 @@ class PeerBase:
         """A client that means to come back; see :mod:`mcpcore.engine.succession`."""
         self.expected = False
         """It succeeds another Peer: requests may be made before it is started."""
+        self.alone = False
+        """A server that serves one request, after which nobody is there: it can ask nothing."""
         self._lines: LineReader | None = None
         # Theirs
         self._scoped = config.route_scoped_ids

@@ -131,6 +131,15 @@ class Config(Struct, frozen=True, kw_only=True):
     id_prefix: str | None = None
     """Ids of our requests become strings with this prefix (several workers, one session)."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers that cannot be, TypeError for parts of a millisecond."""
+        check_numbers(self, "discover_ttl_ms")
+        if not isinstance(self.discover_ttl_ms, int):
+            raise TypeError(f"discover_ttl_ms must be a whole number, not {self.discover_ttl_ms}")
+        if self.discover_cache_scope not in ("public", "private"):
+            scope = self.discover_cache_scope
+            raise ValueError(f"discover_cache_scope must be 'public' or 'private', not {scope!r}")
+
     def declared(self, kind: type[C]) -> C:
         """The capabilities as those of one role. Raises TypeError if they are of the other."""
         if not isinstance(self.capabilities, kind):

@@ -91,6 +91,8 @@ class Notices(Answers):
 
     def _initialized(self, params: Raw, row: Method | None, route: Route, now: float) -> None:
         revision = self.revision
+        if self.alone:
+            return  # its client cannot know that there is no session that this would open
         if self.role is Role.CLIENT or self.state is not Session.OPENING or revision is None:
             text = f"notifications/initialized while the session is {self.state.value}"
             self.violation(route, INVALID_REQUEST, text)

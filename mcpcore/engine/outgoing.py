@@ -44,6 +44,9 @@ class Outgoing(PeerBase):
         Raises LocalProtocolError if it may not be sent, ValueError or TypeError if JSON cannot say
         it, and then nothing has changed.
         """
+        if self.alone:
+            text = f"{request.method} cannot be sent: no session is there in which to answer it"
+            raise LocalProtocolError(text)
         if request.purpose is _OWNER and self._must_wait(request.method):
             to_json({"method": request.method, "meta": request.meta})  # or it raises far from here
             self._held[request.id] = request

@@ -15,7 +15,7 @@ from mcpcore.http.headers import LAST_EVENT_ID, SESSION_ID, HeaderError
 from mcpcore.http.owner import OwnerCalls
 from mcpcore.http.reports import ExchangeEnded, Report
 from mcpcore.http.sessions import Session, SessionClosed
-from mcpcore.http.settings import HttpSettings
+from mcpcore.http.settings import MAX_DELAY, HttpSettings
 
 
 def _ended(record: Exchange, report: Report) -> ExchangeEnded:
@@ -74,9 +74,10 @@ class Placing(OwnerCalls):
         The client is told to come back after ``retry`` seconds (None: ``reconnect_delay``) and
         then gets what it has missed.  False, and nothing happens, where the client's revision has
         no such polling, the client takes no event stream, the connection is gone or the request
-        has ended.
+        has ended.  Raises ValueError for a time that is none, or longer than a year.
         """
         self._log.now = now
+        delay = self._delay(retry)
         record = self._hub.inbound.get(key)
         if record is None or not record.revision.priming:
             return False
@@ -89,23 +90,29 @@ class Placing(OwnerCalls):
         waiting = exchange is not None and exchange.phase is Phase.WAITING
         if exchange is not None and waiting and exchange.accepts_stream:
             exchange.open_stream()
-        return session.poll(record.route, self._delay(retry))
+        return session.poll(record.route, delay)
 
     def close_get_streams(self, session: str, *, retry: float | None = None, now: float) -> int:
         """Close the connections of a session's GET streams, as :meth:`close_stream` does.
 
-        Returns how many were closed.  Raises LocalProtocolError if there is no such session.
+        Returns how many were closed.  Raises LocalProtocolError if there is no such session, and
+        ValueError as that does.
         """
         self._log.now = now
+        delay = self._delay(retry)
         found = self._session(session)
         self._collect()
         revision = found.peer.revision
         if revision is None or not revision.priming:
             return 0
-        return found.poll_gets(self._delay(retry))
+        return found.poll_gets(delay)
 
     def _delay(self, retry: float | None) -> float:
-        return self.settings.reconnect_delay if retry is None else max(retry, 0.0)
+        if retry is None:
+            return self.settings.reconnect_delay
+        if not retry <= MAX_DELAY:
+            raise ValueError(f"retry must be at most {MAX_DELAY:.0f} seconds, not {retry}")
+        return max(retry, 0.0)
 
     # Streams that a GET opens or picks up
 

@@ -52,9 +52,11 @@ class SessionEntry(LegacySse):
 
     def _make_session(self, id: str, record: Exchange, *, temporary: bool) -> Session:
         """A session of the client that sends ``record``."""
+        peer = Peer(Role.SERVER, self._session_config, hub=self._hub, session=id)
+        peer.alone = temporary
         return Session(
             id,
-            Peer(Role.SERVER, self._session_config, hub=self._hub, session=id),
+            peer,
             record.principal,
             self._log,
             self.settings,

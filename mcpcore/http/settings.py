@@ -7,6 +7,8 @@ from msgspec import Struct
 
 from mcpcore.engine.bounds import check_numbers
 
+MAX_DELAY = 31_536_000.0
+"""The longest that a client is asked to wait before it comes back: a year."""
 _PATH = re.compile(r"/(?!/)[A-Za-z0-9/!$&'()*+,;=:@~\-._%]*")
 """A path as it stands in a URI (RFC 3986 section 3.3)."""
 
@@ -118,6 +120,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
             "replay_total",
             "reconnect_delay",
         )
+        if self.reconnect_delay > MAX_DELAY:
+            raise ValueError(f"reconnect_delay must be at most {MAX_DELAY:.0f}")
         if self.sse is None:
             if self.path is None:
                 raise ValueError("without path and sse nothing is served")

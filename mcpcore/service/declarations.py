@@ -1,5 +1,6 @@
 """What all declarations share: names, icons, hints, absent members."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, TypeVar
@@ -103,8 +104,8 @@ def cache_hints(ttl_ms: int, scope: CacheScope) -> bytes:
 
     Raises ValueError for a negative time or an unknown scope.
     """
-    if ttl_ms < 0:
-        raise ValueError(f"ttl_ms must not be negative, got {ttl_ms}")
+    if not 0 <= ttl_ms < math.inf:
+        raise ValueError(f"ttl_ms must be finite and not negative, got {ttl_ms}")
     if scope not in ("public", "private"):
         raise ValueError(f"cache scope must be 'public' or 'private', got {scope!r}")
     return f'"ttlMs":{int(ttl_ms)},"cacheScope":"{scope}"'.encode()

@@ -83,8 +83,9 @@ class Registry:
         experimental: Mapping[str, Settings] | None = None,
         max_uri: int = MAX_URI,
     ) -> None:
-        if page_size < 1:
-            raise ValueError(f"page_size must be at least 1, got {page_size}")
+        for setting, size in (("page_size", page_size), ("max_uri", max_uri)):
+            if not size >= 1 or size % 1:
+                raise ValueError(f"{setting} must be a whole number of at least 1, got {size}")
         cache_hints(read_ttl_ms, read_cache_scope)
         self.info = Implementation(
             name=name,

@@ -213,6 +213,8 @@ class ResourceRead(Bound[ResourceEntry]):
         else:
             if result.ttl_ms is UNSET:
                 result.ttl_ms = self._entry.ttl_ms
+            elif result.ttl_ms < 0:
+                result.ttl_ms = 0  # what clients are to take it for anyway
             if result.cache_scope is UNSET:
                 result.cache_scope = self._entry.cache_scope
         return Raw(to_json(known_members(result, self.revision)))

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from mcpcore.engine.bounds import check_numbers
+
 
 class TaskSettings(Struct, frozen=True, kw_only=True):
     """Bounds and habits of one table. Times in milliseconds, sizes in bytes."""
@@ -26,3 +28,6 @@ class TaskSettings(Struct, frozen=True, kw_only=True):
     poll_interval: int = 500
     """How often a client should ask."""
     page_size: int = 100
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "questions", "keep", "min_ttl")

@@ -6,6 +6,7 @@ The experimental tasks of 2025-11-25 say ``ttl`` and ``pollInterval``, call a to
 questions in the task.
 """
 
+import math
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
@@ -67,12 +68,12 @@ def support_of(
         raise ValueError(f"task must be 'forbidden', 'optional' or 'required', not {mode!r}")
     if mode == "forbidden":
         return None
-    if after is not None and after < 0:
+    if after is not None and not after >= 0:
         raise ValueError(f"task_after must not be negative, got {after}")
-    if ttl is not UNSET and ttl is not None and ttl <= 0:
-        raise ValueError(f"task_ttl must be positive, got {ttl}")
-    if poll is not None and poll <= 0:
-        raise ValueError(f"task_poll must be positive, got {poll}")
+    if ttl is not UNSET and ttl is not None and not 0 < ttl < math.inf:
+        raise ValueError(f"task_ttl must be positive and finite, got {ttl}")
+    if poll is not None and not 0 < poll < math.inf:
+        raise ValueError(f"task_poll must be positive and finite, got {poll}")
     return TaskSupport(
         required=mode == "required",
         after=after,

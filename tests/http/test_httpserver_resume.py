@@ -543,6 +543,18 @@ def test_older_revisions_know_no_priming(version: str) -> None:
     assert shown(test.reply) == [1, "done"]
 
 
+@pytest.mark.parametrize("retry", [float("nan"), float("inf"), 1e15])
+def test_a_time_that_is_none_closes_nothing(retry: float) -> None:
+    test = Broken()
+    server, now = test.bench.server, test.bench.now
+    with pytest.raises(ValueError, match="retry must be at most 31536000 seconds"):
+        server.close_stream(test.key, retry=retry, now=now)
+    assert test.reply.head is None
+    (session,) = [each.id for each in server._sessions]
+    with pytest.raises(ValueError, match="retry must be at most 31536000 seconds"):
+        server.close_get_streams(session, retry=retry, now=now)
+
+
 @pytest.mark.requirement("basic/transports/prime", "basic/transports/retry-sent")
 @pytest.mark.parametrize("streaming", [True, False])
 def test_the_server_closes_the_connection_and_is_polled(streaming: bool) -> None:

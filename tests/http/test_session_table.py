@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.engine.events import RequestReceived
+from mcpcore.engine.events import RequestReceived, Violation
 from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.session_table import Shelf
 from mcpcore.http.sessions import SessionClosed
 from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.errors import LocalProtocolError
 from tests.http.support import Bench, initialize, make_server, note, request
 from tests.http.test_httpserver_streams import CALL, methods
 
@@ -327,6 +328,22 @@ def test_without_sessions_every_request_stands_on_its_own() -> None:
 def test_without_sessions_an_old_session_id_means_nothing() -> None:
     bench = bench_of(sessions=False)
     assert bench.post(PING, mcp_session_id="from before").json["result"] == {}
+
+
+@pytest.mark.parametrize("method", ["ping", "roots/list", "sampling/createMessage"])
+@pytest.mark.parametrize("opening", [False, True])
+def test_without_sessions_nothing_can_be_asked(method: str, opening: bool) -> None:
+    bench = bench_of(sessions=False)
+    reply = bench.post(CALL)
+    key = bench.take(RequestReceived).key
+    if opening:
+        bench.post(note("notifications/initialized"), mcp_protocol_version="2025-11-25")
+    with pytest.raises(LocalProtocolError, match="no session is there in which to answer it"):
+        bench.server.request(method, {}, now=bench.now, parent=key)
+    bench.server.respond(key, {"content": []})
+    bench.pump()
+    assert reply.json["result"] == {"content": []}
+    assert not any(isinstance(event, Violation) for event in bench.events)
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

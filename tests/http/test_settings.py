@@ -1,5 +1,6 @@
 """Settings: what holds if nobody says otherwise, and that they are named and stay as they are."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,6 +10,8 @@ from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.http.storing import StoreBinding
+from mcpcore.service.task_settings import TaskSettings
+from tests.engine.bench import server_config
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -22,6 +25,7 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
             "in_flight": 1024,
             "pending": 16384,
             "batch": 100,
+            "id": 1024,
             "subscriptions": 1024,
             "subscribed": 256 * KIB,
             "listen_streams": 1024,
@@ -133,3 +137,28 @@ def test_settings_that_are_in_use_cannot_be_changed(settings: Any) -> None:
 def test_settings_of_a_client_that_may_be_nothing(name: str) -> None:
     given: dict[str, Any] = {name: 0}
     assert getattr(HttpClientSettings(**given), name) == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: HttpSettings(reconnect_delay=float("inf")), "reconnect_delay must be at most"),
+        (lambda: HttpSettings(reconnect_delay=float("nan")), "reconnect_delay must be at least 0"),
+        (lambda: TaskSettings(page_size=0), "page_size must be at least 1"),
+        (lambda: TaskSettings(ttl=-5), "ttl must be at least 1"),
+        (lambda: TaskSettings(poll_interval=-1), "poll_interval must be at least 1"),
+        (lambda: TaskSettings(questions=-1), "questions must be at least 0"),
+        (lambda: server_config(discover_ttl_ms=-1), "discover_ttl_ms must be at least 0"),
+        (lambda: server_config(discover_ttl_ms=1.5), "discover_ttl_ms must be a whole number"),
+        (lambda: server_config(discover_cache_scope="x"), "discover_cache_scope must be 'public'"),
+        (lambda: server_config(max_uri=0), "max_uri must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_be(make: Callable[[], Any], says: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=says):
+        make()
+
+
+def test_tasks_without_end_or_questions() -> None:
+    settings = TaskSettings(ttl=None, questions=0, keep=0, min_ttl=0)
+    assert (settings.ttl, settings.questions) == (None, 0)

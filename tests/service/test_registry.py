@@ -97,7 +97,12 @@ def test_capabilities_that_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"page_size": 0}, "page_size must be at least 1"),
+        ({"page_size": 0}, "page_size must be a whole number of at least 1, got 0"),
+        ({"page_size": float("nan")}, "page_size must be a whole number"),
+        ({"page_size": 2.5}, "page_size must be a whole number"),
+        ({"max_uri": 0}, "max_uri must be a whole number"),
+        ({"list_ttl_ms": float("nan")}, "ttl_ms must be finite"),
+        ({"read_ttl_ms": float("inf")}, "ttl_ms must be finite"),
         ({"list_ttl_ms": -1}, "ttl_ms"),
         ({"read_ttl_ms": -1}, "ttl_ms"),
         ({"list_cache_scope": "all"}, "cache scope"),

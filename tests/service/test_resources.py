@@ -258,11 +258,13 @@ def test_cache_hints() -> None:
     server.add_resource("t:result", lambda: result)
     scoped = ReadResourceResult(contents=[], cache_scope="private")
     server.add_resource("t:scoped", lambda: scoped)
+    server.add_resource("t:past", lambda: ReadResourceResult(contents=[], ttl_ms=-5))
     for uri, hints in (
         ("t:server", (5, "public")),
         ("t:own", (9, "private")),
         ("t:result", (1, "public")),
         ("t:scoped", (5, "private")),
+        ("t:past", (0, "public")),
     ):
         read = ask(server, "resources/read", {"uri": uri})
         assert (read["ttlMs"], read["cacheScope"]) == hints
@@ -328,7 +330,7 @@ def test_errors(error: Exception, code: int, message: str, data: bytes | None) -
             TypeError,
             "resource 't:x': there is no option 'mime'",
         ),
-        ("t:x", lambda: "", {"ttl_ms": -1}, ValueError, "ttl_ms must not be negative"),
+        ("t:x", lambda: "", {"ttl_ms": -1}, ValueError, "ttl_ms must be finite and not negative"),
         ("t:x", lambda: "", {"cache_scope": "shared"}, ValueError, "'public' or 'private'"),
         ("t:x", lambda: "", {"icons": ["ftp://x"]}, ValueError, "resource 't:x': icon"),
         ("t:x", lambda: "", {"annotations": {"priority": "x"}}, ValueError, "priority"),

@@ -209,6 +209,10 @@ def test_a_prepared_call_knows_what_its_tool_declared(
     [
         ({"task": "always"}, "'always'"),
         ({"task": "optional", "task_after": -1}, "task_after"),
+        ({"task": "optional", "task_after": float("nan")}, "task_after"),
+        ({"task": "optional", "task_ttl": float("inf")}, "task_ttl"),
+        ({"task": "optional", "task_ttl": float("nan")}, "task_ttl"),
+        ({"task": "optional", "task_poll": float("inf")}, "task_poll"),
         ({"task": "optional", "task_ttl": 0}, "task_ttl"),
         ({"task": "required", "task_poll": 0}, "task_poll"),
     ],

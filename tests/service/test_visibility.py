@@ -177,7 +177,7 @@ def test_each_list_has_its_own_hints() -> None:
     ("options", "says"),
     [
         ({"list_ttl_ms": {"things": 1}}, "list_ttl_ms: 'things' is none of tools"),
-        ({"list_ttl_ms": {"tools": -1}}, "must not be negative"),
+        ({"list_ttl_ms": {"tools": -1}}, "must be finite and not negative"),
         ({"list_cache_scope": {"tools": "all"}}, "cache scope"),
     ],
 )
