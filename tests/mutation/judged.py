@@ -11,8 +11,8 @@ from tests.mutation.mutants import Key, Mutant
 FILE = Path(__file__).with_name("judged.toml")
 """Survivors that no test can kill, or that none should."""
 SURVIVORS = Path(__file__).with_name("survivors.toml")
-"""Survivors of samples that a test kills which has been written since, by its name: where nearly
-every test reaches the code, the budget may leave out that very one."""
+"""Survivors of samples that a test kills, by its name: where nearly every test reaches the code,
+the budget may leave out that very one."""
 
 
 class Judged(Struct, frozen=True, forbid_unknown_fields=True):

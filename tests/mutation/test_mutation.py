@@ -245,7 +245,7 @@ def test_a_survivor_that_was_killed_since_is_told_with_the_test_that_does_it() -
     assert failures(outcomes, known, sampled=False) == []
     assert len(failures(outcomes, {}, sampled=False)) == 1
     for outcome in outcomes:
-        file, _, name = known[outcome.mutant.key()].removeprefix("Killed since by ").partition("::")
+        file, _, name = known[outcome.mutant.key()].removeprefix("Killed by ").partition("::")
         assert f"def {name.rstrip('.')}(" in (ROOT / file).read_text()
         assert shown(outcome, known).endswith(f"judged: {known[outcome.mutant.key()]}")
 
