@@ -270,6 +270,8 @@ def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     if running < peer.capacity:
         limit = peer.hub.capacity
         if len(peer.hub.inbound) < limit:
+            if type(arrival.id) is int and arrival.meta.progress_token is UNSET:
+                return None  # as nearly always, and without a call
             return names_itself_shortly(peer, arrival)
     return ErrorData(busy_code(arrival.revision), f"busy: {limit} requests are in flight")
 
@@ -277,8 +279,6 @@ def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 def names_itself_shortly(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """What stands in all that is said of a request, its id and its token, has a bounded length."""
     id, token = arrival.id, arrival.meta.progress_token
-    if type(id) is int and (token is UNSET or type(token) is int):
-        return None
     limit = peer.config.limits.id
     if isinstance(id, str) and len(id) > limit:
         return ErrorData(INVALID_REQUEST, f"the id has more than {limit} characters")
