@@ -34,8 +34,8 @@ def _crowded(
     title: str,
     titles: dict[str, str],
     make: Any,
-    subject: str = "ours-asyncio",
-    since: str = "",
+    subject: str,
+    since: str,
 ) -> Row:
     first, *others = titles
     return Row(
@@ -72,40 +72,37 @@ def _tools(subject: str, key: str) -> HttpCalls:
     return HttpCalls(server=server, ask=first, more=tuple(more), in_turn=True)
 
 
+_DRIVERS = {
+    "": ("ours-asyncio", ""),
+    "anyio": ("ours-anyio", "with anyio"),
+    "speed": ("ours-speed", "with the speed extra"),
+}
+"""By what follows the name of a row: the subject, and what follows the title."""
+
+
+def _on_each_driver(
+    name: str, title: str, titles: dict[str, str], make: Any, since: str = ""
+) -> tuple[Row, ...]:
+    """``since``: when the table got the other drivers than asyncio's."""
+    return tuple(
+        _crowded(
+            "-".join(filter(None, (name, driver))),
+            ", ".join(filter(None, (title, "16 in flight", said))),
+            titles,
+            make,
+            subject,
+            since if driver else "",
+        )
+        for driver, (subject, said) in _DRIVERS.items()
+    )
+
+
 ROWS = (
-    _crowded(
-        "sessions", "Calls in 1, 100, 10,000 sessions in turn, 16 in flight", SESSIONS, _sessions
+    *_on_each_driver("sessions", "Calls in 1, 100, 10,000 sessions in turn", SESSIONS, _sessions),
+    *_on_each_driver(
+        "streams", "A call beside 1, 100, 1,000 open GET streams", STREAMS, _streams, NEW
     ),
-    _crowded(
-        "sessions-anyio",
-        "The same with anyio",
-        SESSIONS,
-        _sessions,
-        "ours-anyio",
+    *_on_each_driver(
+        "tools", "Calls of all but a few of 10, 1,000 tools in turn", TOOLS, _tools, NEW
     ),
-    _crowded(
-        "sessions-speed",
-        "The same with the speed extra",
-        SESSIONS,
-        _sessions,
-        "ours-speed",
-    ),
-    _crowded(
-        "streams",
-        "A call beside 1, 100, 1,000 open GET streams, 16 in flight",
-        STREAMS,
-        _streams,
-    ),
-    _crowded("streams-anyio", "The same with anyio", STREAMS, _streams, "ours-anyio", NEW),
-    _crowded(
-        "streams-speed", "The same with the speed extra", STREAMS, _streams, "ours-speed", NEW
-    ),
-    _crowded(
-        "tools",
-        "Calls of all but a few of 10, 1,000 tools in turn, 16 in flight",
-        TOOLS,
-        _tools,
-    ),
-    _crowded("tools-anyio", "The same with anyio", TOOLS, _tools, "ours-anyio", NEW),
-    _crowded("tools-speed", "The same with the speed extra", TOOLS, _tools, "ours-speed", NEW),
 )

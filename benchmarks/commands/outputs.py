@@ -1,4 +1,4 @@
-"""Where a run is written: looked at before anything is measured, for measuring takes an hour."""
+"""Where a run is written: looked at before anything is measured, for measuring takes long."""
 
 import tempfile
 from collections.abc import Sequence

@@ -118,6 +118,10 @@ def unlike(old: Run, new: Run) -> list[str]:
         found.append(f"not as many rounds: {old.rounds}, then {new.rounds}")
     if old.quick != new.quick:
         found.append(f"not rounds of the same length: {_length(old)}, then {_length(new)}")
+    for name in sorted(old.rows.keys() & new.rows.keys()):
+        before, after = old.rows[name].title, new.rows[name].title
+        if before != after:
+            found.append(f"perhaps not the same work: {name} was {before!r}, is {after!r}")
     if (other := _other_work(old, new)) is not None:
         found.append(other)
     return found

@@ -99,9 +99,23 @@ def _absent(rows: Mapping[str, Collection[str]]) -> Iterator[tuple[str, str]]:
                 yield f"{name}:{key}", variant.since
 
 
+def retitled(run: Run) -> list[str]:
+    """The rows that the table describes otherwise than a run, as they do other work now."""
+    return [
+        name for name, row in run.rows.items() if name in ROWS and row.title != ROWS[name].title
+    ]
+
+
 def _later(run: Run) -> list[str]:
-    names = ", ".join(f"`{name}`" for name in added(run))
-    return [f"Added since this run began, and not in it: {names}."] if names else []
+    said = {
+        "Added since this run began, and not in it": added(run),
+        "Described otherwise in the table since": retitled(run),
+    }
+    return [
+        f"{what}: {', '.join(f'`{name}`' for name in names)}."
+        for what, names in said.items()
+        if names
+    ]
 
 
 def measured(run: Run, plots: list[str]) -> str:

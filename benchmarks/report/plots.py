@@ -20,11 +20,20 @@ _CURVES = {
         "typescript2-stdio",
     ),
     "websocket": ("ours-ws", "raw-ws", "raw-ws-streams", "websockets"),
+    "client": (
+        "client",
+        "raw-client",
+        "sdk-client",
+        "fastmcp-client",
+        "typescript-client",
+        "typescript2-client",
+    ),
 }
 """The variants whose curves are drawn, by row: as many as can be told apart."""
 _FLYING = {
     "http": {"http-1": 1, "http": 16, "http-64": 64, "http-1000": 1000},
     "websocket": {"websocket-1": 1, "websocket": 16, "websocket-64": 64, "websocket-1000": 1000},
+    "client": {"client": 1, "client-16": 16, "client-64": 64, "client-1000": 1000},
 }
 """How many calls are in flight, by row, for each of those that have such rows."""
 _BINDINGS = "in-flight"
@@ -54,6 +63,8 @@ def draw(run: Run, folder: Path, rows: Collection[str] | None = None) -> list[Pa
         made["throughput.svg"] = flying
     if flying := throughput(run, "websocket", "WebSocket"):
         made["throughput-websocket.svg"] = flying
+    if flying := throughput(run, "client", "Clients,"):
+        made["throughput-client.svg"] = flying
     if flying := throughput_of_bindings(run):
         made["throughput-bindings.svg"] = flying
     for name, keys in _CURVES.items():

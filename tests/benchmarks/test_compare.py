@@ -249,6 +249,15 @@ def test_what_differs_between_two_runs_is_said(name: str, value: object, line: s
     assert unlike(old, new) == ([] if line is None else [line])
 
 
+def test_a_row_that_is_described_otherwise_may_be_other_work() -> None:
+    old, new = (run({"http": {}, "sessions": {}, name: {}}) for name in ("old", "new"))
+    assert unlike(old, new) == []
+    new.rows["sessions"].title = "Sixteen at once"
+    assert unlike(old, new) == [
+        "perhaps not the same work: sessions was 'The row sessions', is 'Sixteen at once'"
+    ]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "line"),
     [
