@@ -21,6 +21,7 @@ from mcpcore.wire.sse import ServerSentEvent, SseDecoder, SseTooLarge
 
 INITIALIZE = "initialize"
 INITIALIZED = "notifications/initialized"
+CANCELLED = "notifications/cancelled"
 
 _decode_error = msgspec.json.Decoder(ErrorData).decode
 _SHOWN = 200
@@ -108,7 +109,7 @@ class Answers(Piping):
         if not answer:
             if isinstance(item, Reject):
                 call.violations += 1
-            return item
+            return None if call.epoch != self._epoch and _asks(item) else item
         if call.request is None or (id is not None and id != call.request):
             text = f"an answer to request {id!r} came where none was asked for"
             if call.request is not None:
@@ -189,6 +190,15 @@ class Answers(Piping):
             self._unconfirmed(call, message, fault, now)
         else:
             self._violation(call, message)
+
+
+def _asks(item: Message | Reject) -> bool:
+    """Whether an answer is wanted to what is no answer itself, or is not wanted any more.
+
+    Of a session that is lost that is left alone: the next one counts its ids anew, so that they
+    would stand for questions of its own.
+    """
+    return isinstance(item, Reject) or item.id is not UNSET or item.method == CANCELLED
 
 
 def _passes(call: Call, fault: Fault | None) -> bool:

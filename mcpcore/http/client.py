@@ -193,7 +193,7 @@ class HttpClient(Sending):
         self._peer = self._peer.succeed()
         for call in list(self._calls.values()):  # what was still on its way to the last session
             self._abort(call)
-        self._epoch += 1
+        self._next_epoch()
         self._pipe, self._sse_first, self._revision, self._barrier = None, True, None, False
         self._waiting.clear()
         self._saved.clear()

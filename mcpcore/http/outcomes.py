@@ -53,6 +53,8 @@ class Outcomes(ABC):
         self._revision: Revision | None = None
         """The legacy revision in use, once it was negotiated."""
         self._epoch = 0
+        self._lost_route: Route = 0
+        """What came on this route, or on one before it, came in a session that was lost."""
         self._get_missing = False
         """In this session nothing more is asked for by GET: the server has nothing there."""
         self._closing = False
@@ -211,6 +213,11 @@ class Outcomes(ABC):
     def _new_route(self) -> Route:
         self._routes += 1
         return self._routes
+
+    def _next_epoch(self) -> None:
+        """The session is lost: what came in it is answered no more."""
+        self._epoch += 1
+        self._lost_route = self._routes
 
     def _version(self) -> Revision | None:
         """What the version header says in the legacy session."""

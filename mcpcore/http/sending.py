@@ -8,13 +8,13 @@ from typing import cast
 
 from msgspec import structs
 
-from mcpcore.engine.events import ENGINE, EndReason, Key
+from mcpcore.engine.events import ENGINE, MAIN, EndReason, Key
 from mcpcore.engine.faults import Fault
 from mcpcore.engine.lifecycle import Request, Session
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import fails_for_good
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.answers import INITIALIZE, INITIALIZED
+from mcpcore.http.answers import CANCELLED, INITIALIZE, INITIALIZED
 from mcpcore.http.call import Call, Purpose
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.outcomes import reason_of
@@ -24,8 +24,8 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 
-CANCELLED = "notifications/cancelled"
-_NEGOTIATING = ("server/discover", INITIALIZE)
+_PROBE = "server/discover"
+_NEGOTIATING = (_PROBE, INITIALIZE)
 
 
 class Sending(Responses):
@@ -77,7 +77,7 @@ class Sending(Responses):
                 self._pipe.call.revision = frame.revision
             self._post(frame)
             return
-        if self._must_wait or (self._barrier and frame.method != INITIALIZE):
+        if self._must_wait or (self._barrier and frame.method not in _NEGOTIATING):
             self._waiting.append(frame)
         else:
             self._say(frame)
@@ -85,8 +85,11 @@ class Sending(Responses):
     def _say(self, frame: Transmit) -> None:
         """Post a frame; what belongs to one request of the server in turn, as POSTs may overtake.
 
-        So no report of progress comes after the answer.
+        So no report of progress comes after the answer.  What answers to a session that was lost
+        is not said in the next: it counts its ids anew, and has asked something else by that name.
         """
+        if MAIN < frame.route <= self._lost_route:
+            return
         key = frame.key
         reports = frame.kind is FrameKind.NOTIFICATION
         if key is None or key == ENGINE or frame.kind is FrameKind.REQUEST:
@@ -127,6 +130,8 @@ class Sending(Responses):
         return revision is None or not revision.disconnect_cancels
 
     def _post(self, frame: Transmit, *, again: bool = False) -> Call:
+        if frame.method == _PROBE:
+            self._forget_handshake()
         route = self._new_route()
         revision = frame.revision
         call = self._calls[route] = self._call(route, Purpose.POST, revision)
@@ -166,8 +171,8 @@ class Sending(Responses):
                 self._abort(call)
 
     def _forget_handshake(self) -> None:
-        """The server is a modern one: a session that was asked for meanwhile is not used."""
-        self._session = None
+        """The era is a modern one, or asked for again: no session that was asked for is used."""
+        self._session, self._barrier = None, False
         self._drop_handshakes(None)
 
     def _repeat(self, frame: Transmit) -> None:
@@ -220,10 +225,13 @@ class Sending(Responses):
                     timeout=self.settings.stream_timeout,
                 )
             )
-        for frame in saved.values():
-            self._post(frame, again=True)
+        outbound = self._peer.hub.outbound  # what nobody waits for any more is not asked
+        for request, frame in saved.items():
+            if request in outbound:
+                self._post(frame, again=True)
         for frame in waiting:
-            self._say(frame)
+            if frame.kind is not FrameKind.REQUEST or frame.request in outbound:
+                self._say(frame)
 
     def _unconfirmed(self, call: Call, message: str, fault: Fault | None, now: float) -> None:
         self._violation(call, message)
@@ -251,11 +259,13 @@ class Sending(Responses):
         current = call.epoch == self._epoch
         if current:
             by_get = call.purpose is not Purpose.POST
-            self._epoch += 1
+            self._next_epoch()
             self._session = None
             if self._fruitful:
                 self._barren = 0
-            elif call.request is None and (self._streamed or not by_get):
+            elif call.method == INITIALIZE or (
+                call.request is None and (self._streamed or not by_get)
+            ):
                 # Requests end after their second try, and a GET that is never served loses one
                 # session: it is for the rest to have an end as well.
                 self._barren += 1
@@ -287,8 +297,8 @@ class Sending(Responses):
     def take_in(self, now: float) -> None:
         """Open the next session at its place in the queue of what arrived (called by the hub)."""
         peer = self._peer
-        if peer.state not in (Session.OPEN, Session.OPENING):
-            return
+        if peer.state not in (Session.OPEN, Session.OPENING) or peer.is_modern_client:
+            return  # what was lost is a handshake that nobody waits for any more
         if self._barren >= self.settings.max_lost_sessions:
             peer.receive_eof(now=now, reason="the server does not keep its sessions")
         else:
