@@ -19,6 +19,7 @@ from tests.fuzz.worker import Found, Tally
 _DONE = re.compile(r"cov: (\d+) ft: (\d+)")
 _COUNT = re.compile(r"stat::number_of_executed_units: *(\d+)")
 _RAW = re.compile(r"written to (\S+)")
+_RAISED = re.compile(r"=== Uncaught Python exception: ===\n(.*?)(?:\n\n|\Z)", re.DOTALL)
 _LATE = -1
 """What a process is said to have ended with that has not ended."""
 _GRACE = 300.0
@@ -63,7 +64,7 @@ def run(
 
     An interrupt ends all of them; it is raised when those that had begun have been told of.
     """
-    workers = _Workers()
+    workers = Workers()
 
     def one(target: str) -> Tally:
         tally = _guided(workers, target, budget, folder) if engine == "guided" else None
@@ -81,7 +82,7 @@ def run(
             raise
 
 
-class _Workers:
+class Workers:
     """The processes that fuzz, in groups of their own: Ctrl-C reaches them through here alone."""
 
     def __init__(self) -> None:
@@ -135,7 +136,7 @@ def _limit(budget: Budget) -> float | None:
     return None if budget.seconds is None else budget.seconds + _GRACE
 
 
-def _plain(workers: _Workers, target: str, budget: Budget, folder: Path) -> Tally:
+def _plain(workers: Workers, target: str, budget: Budget, folder: Path) -> Tally:
     arguments = ["plain", target, "--keep", str(folder), *budget.arguments()]
     done = workers.run(arguments, _limit(budget))
     if done.returncode and workers.interrupted:
@@ -147,7 +148,7 @@ def _plain(workers: _Workers, target: str, budget: Budget, folder: Path) -> Tall
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Tally)
 
 
-def _guided(workers: _Workers, target: str, budget: Budget, folder: Path) -> Tally:
+def _guided(workers: Workers, target: str, budget: Budget, folder: Path) -> Tally:
     grown = folder / target / "corpus"
     before = len(list(grown.glob("*")))
     began = time.monotonic()
@@ -161,18 +162,20 @@ def _guided(workers: _Workers, target: str, budget: Budget, folder: Path) -> Tal
     if seen := _DONE.findall(said):
         tally.covered = int(seen[-1][1])
     if done.returncode and not workers.interrupted:
-        tally.faults.append(_explain(workers, target, said, folder))
+        tally.faults.append(explain(workers, target, said, folder))
     return tally
 
 
-def _explain(workers: _Workers, target: str, said: str, folder: Path) -> Found:
+def explain(workers: Workers, target: str, said: str, folder: Path) -> Found:
     """What atheris has ended with: run again by itself, which says more."""
     raw = _RAW.search(said)
     if raw is None:
         return Found("the process ended", said[-4000:], "")
     again = workers.run(["minimise", target, "--keep", str(folder), "--file", raw[1]], _GRACE)
     if again.returncode:
-        return Found("it happens in a process of many inputs only", said[-4000:], raw[1])
+        raised = _RAISED.search(said)  # before all that is told of the process
+        report = raised[1] if raised is not None else said[-4000:]
+        return Found("it happens in a process of many inputs only", report, raw[1])
     return msgspec.json.decode(again.stdout.splitlines()[-1], type=Found)
 
 

@@ -26,7 +26,7 @@ from mcpcore.http.settings import HttpSettings
 from tests.engine.bench import server_config
 from tests.fuzz import site
 from tests.fuzz.__main__ import command_line
-from tests.fuzz.campaign import Budget, best_engine, run, table
+from tests.fuzz.campaign import Budget, Workers, best_engine, explain, run, table
 from tests.fuzz.choices import Choices
 from tests.fuzz.conversation import Conversation
 from tests.fuzz.faults import Watch, minimise
@@ -56,7 +56,12 @@ CONVERSATIONS = {"peer_server": 3_600, "peer_client": 3_600, "http_server": 5_20
 """Inputs of targets that hold conversations, each of several messages."""
 MESSAGES = 100_000
 """That those have at least in all."""
-STREAMS = {"http_streams": 4_000, "websocket": 3_600, "websocket_client": 2_400}
+STREAMS = {
+    "http_streams": 4_000,
+    "http_client_streams": 1_600,
+    "websocket": 3_600,
+    "websocket_client": 2_400,
+}
 """Streams of raw bytes, each sent twice, whole and in pieces."""
 PARTS = 4
 """Seeds among which those are shared."""
@@ -361,6 +366,15 @@ def test_a_seed_gives_the_same_inputs() -> None:
         fuzz(target, seed=9, executions=200, found=lambda d, w, r: None)
     assert seen[0] == seen[1]
     assert len(set(seen[0])) > 50
+
+
+def test_what_was_raised_is_told_where_it_does_not_come_again(tmp_path: Path) -> None:
+    file = tmp_path / "raw-1"
+    file.write_bytes(b"")
+    raised = "ValueError: boo\n  at one()"
+    said = f"\n === Uncaught Python exception: ===\n{raised}\n\n" + "INFO: more\n" * 900
+    fault = explain(Workers(), "sse", f"{said}written to {file}\n", tmp_path)
+    assert (fault.what, fault.report) == ("it happens in a process of many inputs only", raised)
 
 
 def test_what_hangs_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

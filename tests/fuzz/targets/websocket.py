@@ -40,7 +40,12 @@ TOKENS = (
     *(b"\x81\x80", b"\x81\xfe", b"\x81\xff", b"\x88\x82", b"\x89\x80", b"\x01\x85", b"\x80\x80"),
     *(b"\xc1\x80", b"\x82\x80", b"\x88\x80", b"\x03\xe8", b"\x03\xed", b"\x83\x80"),
 )
-_SETTINGS = WebSocketSettings(deflate=DeflateSettings(threshold=1), ping_interval=None)
+_SETTINGS = WebSocketSettings(
+    deflate=DeflateSettings(threshold=1),
+    ping_interval=None,
+    handshake_timeout=60.0,  # the clock is the real one, and no part of it
+    close_timeout=60.0,
+)
 _LIMIT = sockets.LIMITS.message_size
 _TURNS = 8
 """Turns of the event loop after which most servers have written what they have to."""

@@ -131,7 +131,12 @@ async def _live(script: Script, cuts: Choices | None, traced: bool) -> _Outcome:
         owner,
         f"ws://{host}:{port}/mcp",
         headers={"Authorization": f"Bearer {_TOKEN}"},
-        settings=WebSocketSettings(deflate=_DEFLATE if script.packed else None, ping_interval=None),
+        settings=WebSocketSettings(
+            deflate=_DEFLATE if script.packed else None,
+            ping_interval=None,
+            handshake_timeout=60.0,  # the clock is the real one, and no part of it
+            close_timeout=60.0,
+        ),
     )
     lines: list[bytes] = []
     if traced:
