@@ -210,8 +210,14 @@ SUBJECTS: dict[str, Subject] = {
         needs=partial(missing_here, "websockets"),
     ),
     "ours-sse": _module("ours", "ours, HTTP+SSE", "--binding", "sse"),
+    "sdk-sse-binding": _sdk("official SDK, HTTP+SSE", "--binding", "sse"),
+    "fastmcp-sse-binding": _fastmcp("fastmcp, HTTP+SSE", "--binding", "sse"),
     "ours-tcp": _module("ours", "ours, TCP", "--binding", "tcp"),
     "ours-unix": _module("ours", "ours, Unix socket", "--binding", "unix", "--path", "{path}"),
+    "raw-tcp": _module("raw_lines", "raw protocol, TCP", "--binding", "tcp"),
+    "raw-unix": _module(
+        "raw_lines", "raw protocol, Unix socket", "--binding", "unix", "--path", "{path}"
+    ),
     # clients, and what measures itself
     "client": _module("client", "our client"),
     "client-stdio": _module("client", "our client, stdio"),

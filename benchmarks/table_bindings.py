@@ -5,6 +5,7 @@ from functools import partial
 from typing import Literal
 
 from benchmarks.load.jobs import (
+    Ask,
     Binding,
     Era,
     LineCalls,
@@ -16,7 +17,7 @@ from benchmarks.load.jobs import (
 )
 from benchmarks.rows import Bound, Row, Variant, at
 from benchmarks.subjects import SUBJECTS
-from benchmarks.table_http import CALL, FLIGHTS, NEW, PEERS, WIDER
+from benchmarks.table_http import CALL, FLIGHTS, MB, NEW, PEERS, WIDER
 
 _LINES = (
     "ours-stdio",
@@ -29,6 +30,15 @@ _LINES = (
     "typescript-stdio",
 )
 WINDOWS = (1, 16, 64, 1000)
+RAW_WINDOWS = (64, 1000)
+"""Of those, the ones at which the raw programs are measured, too."""
+SSE_PEERS = ("sdk-sse-binding", "fastmcp-sse-binding")
+PEERED = (
+    *(Bound("ours-sse", peer) for peer in SSE_PEERS),
+    Bound("ours-tcp", "raw-tcp"),
+    Bound("ours-unix", "raw-unix"),
+)
+"""What ours is held against over HTTP+SSE, and over byte streams of lines."""
 
 
 def _stdio(name: str, title: str, window: int) -> Row:
@@ -45,6 +55,42 @@ def _stdio(name: str, title: str, window: int) -> Row:
             Bound("ours-stdio", "typescript2-stdio", 1.0),
             Bound("ours-stdio", "raw-stdio-blocking"),
             Bound("ours-stdio", "fastmcp-stdio"),
+        ),
+    )
+
+
+_SIZES = {10_000: ("10k", "10 kB", 0.6), MB: ("1m", "1 MB", 0.8), 16 * MB: ("16m", "16 MB", 1.0)}
+"""Bytes of large texts: how each is called, and the seconds that it gets."""
+
+
+def _large(size: int) -> tuple[Row, Row]:
+    """A large text over WebSocket and stdio, one at a time."""
+    short, title, seconds = _SIZES[size]
+    ask = Ask("echo", size)
+
+    def by_websocket(name: str) -> WebSocketCalls:
+        server = SUBJECTS[name].command()
+        return WebSocketCalls(server=server, ask=ask, connections=1, seconds=seconds)
+
+    def by_stdio(name: str) -> LineCalls:
+        return LineCalls(server=SUBJECTS[name].command(), ask=ask, seconds=seconds)
+
+    return (
+        Row(
+            name=f"echo-{short}-websocket",
+            title=f"{title} of text and back, over WebSocket",
+            unit=CALL,
+            variants=at(by_websocket, "ours-ws", "raw-ws", "websockets", since=WIDER),
+            bounds=(Bound("ours-ws", "raw-ws"), Bound("ours-ws", "websockets")),
+            goal=False,
+        ),
+        Row(
+            name=f"echo-{short}-stdio",
+            title=f"{title} of text and back, over stdio",
+            unit=CALL,
+            variants=at(by_stdio, "ours-stdio", "raw-stdio-ready", "sdk-stdio", since=WIDER),
+            bounds=(Bound("ours-stdio", "raw-stdio-ready"), Bound("ours-stdio", "sdk-stdio")),
+            goal=False,
         ),
     )
 
@@ -74,7 +120,7 @@ def _lined(binding: Lined, name: str, window: int = 1) -> LineCalls:
 
 
 def _flights() -> Row:
-    """Ours alone: what a call costs beside how many others."""
+    """What a call costs beside how many others; of peers and limits at a few of the numbers."""
     titles: dict[Lined | Literal["sse"], str] = {
         "stdio": "stdio",
         "tcp": "TCP",
@@ -82,24 +128,43 @@ def _flights() -> Row:
         "sse": "HTTP+SSE",
     }
 
-    def job(binding: Lined | Literal["sse"], many: int) -> LineCalls | SseCalls:
-        name = f"ours-{binding}"
+    def job(name: str, binding: Lined | Literal["sse"], many: int) -> LineCalls | SseCalls:
         if binding == "sse":
             return SseCalls(server=SUBJECTS[name].command(), connections=many)
         return _lined(binding, name, many)
+
+    def peer(name: str, binding: Lined | Literal["sse"], many: int) -> Variant:
+        subject, make = SUBJECTS[name], partial(job, name, binding, many)
+        return Variant(f"{subject.title}, {many:,}", make, subject.needs, WIDER)
 
     return Row(
         name="in-flight",
         title="tools/call with 1, 16, 64 and 1,000 in flight over the other bindings",
         unit=CALL,
         variants={
-            f"{binding}-{many}": Variant(
-                f"{title}, {many:,}", partial(job, binding, many), lambda: None, FLIGHTS
-            )
-            for binding, title in titles.items()
-            for many in WINDOWS
+            **{
+                f"{binding}-{many}": Variant(
+                    f"ours, {title}, {many:,}",
+                    partial(job, f"ours-{binding}", binding, many),
+                    lambda: None,
+                    FLIGHTS,
+                )
+                for binding, title in titles.items()
+                for many in WINDOWS
+            },
+            **{f"raw-tcp-{many}": peer("raw-tcp", "tcp", many) for many in RAW_WINDOWS},
+            **{f"raw-unix-{many}": peer("raw-unix", "unix", many) for many in RAW_WINDOWS},
+            "sdk-sse-64": peer("sdk-sse-binding", "sse", 64),
         },
-        bounds=tuple(Bound(f"{binding}-1000", f"{binding}-16") for binding in titles),
+        bounds=(
+            *(Bound(f"{binding}-1000", f"{binding}-16") for binding in titles),
+            *(
+                Bound(f"{binding}-{many}", f"raw-{binding}-{many}")
+                for binding in ("tcp", "unix")
+                for many in RAW_WINDOWS
+            ),
+            Bound("sse-64", "sdk-sse-64"),
+        ),
         goal=False,
     )
 
@@ -117,8 +182,11 @@ def _setup() -> Row:
             **at(job("sse", "legacy"), "ours-sse", since=FLIGHTS),
             **at(job("tcp", "modern"), "ours-tcp", since=FLIGHTS),
             **at(job("unix", "modern"), "ours-unix", since=FLIGHTS),
+            **at(job("sse", "legacy"), *SSE_PEERS, since=WIDER),
+            **at(job("tcp", "modern"), "raw-tcp", since=WIDER),
+            **at(job("unix", "modern"), "raw-unix", since=WIDER),
         },
-        bounds=(Bound("ours-ws", "raw-ws"), Bound("ours-ws", "websockets")),
+        bounds=(Bound("ours-ws", "raw-ws"), Bound("ours-ws", "websockets"), *PEERED),
         goal=False,
         note="HTTP+SSE is a session: its stream, three POST requests on a connection beside it, "
         "and its end. stdio has a process for each conversation: the row `start`.",
@@ -183,6 +251,7 @@ ROWS = (
         for many in WINDOWS
         if many != 16
     ),
+    *(row for size in _SIZES for row in _large(size)),
     Row(
         name="bindings",
         title="tools/call over the other bindings, 1 in flight (HTTP+SSE: 16)",
@@ -191,7 +260,11 @@ ROWS = (
             **at(lambda name: SseCalls(server=SUBJECTS[name].command()), "ours-sse"),
             **at(partial(_lined, "tcp"), "ours-tcp"),
             **at(partial(_lined, "unix"), "ours-unix"),
+            **at(lambda name: SseCalls(server=SUBJECTS[name].command()), *SSE_PEERS, since=WIDER),
+            **at(partial(_lined, "tcp"), "raw-tcp", since=WIDER),
+            **at(partial(_lined, "unix"), "raw-unix", since=WIDER),
         },
+        bounds=PEERED,
         goal=False,
     ),
     _flights(),

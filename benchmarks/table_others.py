@@ -20,7 +20,8 @@ from benchmarks.load.jobs import (
 )
 from benchmarks.rows import Bound, Row, Variant, at
 from benchmarks.subjects import OURS, SDK, SUBJECTS, missing_in
-from benchmarks.table_http import CALL, FLIGHTS, MB, PEERS
+from benchmarks.table_bindings import PEERED, SSE_PEERS
+from benchmarks.table_http import CALL, FLIGHTS, MB, PEERS, WIDER
 
 _HTTP_OURS = ("ours-anyio", "ours-asyncio", "ours-speed")
 _SESSIONS = ("fastmcp", "typescript2-sessions")
@@ -150,8 +151,11 @@ ROWS = (
             **at(_held("sse"), "ours-sse", since=FLIGHTS),
             **at(_held("tcp"), "ours-tcp", since=FLIGHTS),
             **at(_held("unix"), "ours-unix", since=FLIGHTS),
+            **at(_held("sse"), *SSE_PEERS, since=WIDER),
+            **at(_held("tcp"), "raw-tcp", since=WIDER),
+            **at(_held("unix"), "raw-unix", since=WIDER),
         },
-        bounds=(Bound("ours-ws", "raw-ws"), Bound("ours-ws", "websockets")),
+        bounds=(Bound("ours-ws", "raw-ws"), Bound("ours-ws", "websockets"), *PEERED),
         goal=False,
         note="HTTP+SSE has a session, with a connection for its stream and one for what is posted.",
     ),

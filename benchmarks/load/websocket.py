@@ -19,6 +19,7 @@ from benchmarks.method.samples import Sample
 _MASK = 0x5A3C96E1
 _TEXT = 0x81
 _RING = 256
+_RING_BYTES = 64 * 1024 * 1024
 
 
 def frame(data: bytes) -> bytes:
@@ -96,9 +97,10 @@ def measure(job: WebSocketCalls) -> Sample:
     with listening(job.server) as (process, url):
         place = Place.of(url)
         made: list[Talker] = []
+        many = max(min(_RING, _RING_BYTES // len(question.body(FIRST))), 2)
         for index in range(job.connections):
-            first = FIRST + index * _RING
-            numbers = range(first, first + _RING)
+            first = FIRST + index * many
+            numbers = range(first, first + many)
             ring = [(digits(number), frame(question.body(number))) for number in numbers]
             made.append(Talker(place, verifier, ring))
         try:

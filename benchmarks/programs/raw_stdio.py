@@ -16,6 +16,7 @@ from msgspec import UNSET
 from benchmarks.programs import raw_codec
 from benchmarks.programs.offer import arguments
 from benchmarks.programs.raw_codec import Codec, ToolError
+from transports.allocator import keep_room
 
 
 def answer(codec: Codec, line: bytes) -> bytes:
@@ -31,6 +32,16 @@ def answer(codec: Codec, line: bytes) -> bytes:
         return raw_codec.refused(error)[1] + b"\n"
 
 
+def answered(codec: Codec, parts: list[bytes], data: bytes) -> bytes:
+    """What answers all lines that have come; ``parts`` are of the one that has not, yet."""
+    parts.append(data)
+    if b"\n" not in data:
+        return b""
+    *lines, rest = b"".join(parts).split(b"\n")
+    parts[:] = (rest,) if rest else ()
+    return b"".join([answer(codec, line) for line in lines])
+
+
 def blocking(codec: Codec) -> None:
     """Read and answer line by line."""
     source, sink = sys.stdin.buffer, sys.stdout.buffer
@@ -43,17 +54,15 @@ async def ready(codec: Codec) -> None:
     """Answer whatever is there when something is."""
     loop = asyncio.get_running_loop()
     over = loop.create_future()
-    rest = b""
+    parts: list[bytes] = []
 
     def readable() -> None:
-        nonlocal rest
         data = os.read(0, 65536)
         if not data:
             loop.remove_reader(0)
             over.set_result(None)
             return
-        *lines, rest = (rest + data).split(b"\n")
-        out = b"".join([answer(codec, line) for line in lines])
+        out = answered(codec, parts, data)
         while out:
             out = out[os.write(1, out) :]
 
@@ -63,10 +72,9 @@ async def ready(codec: Codec) -> None:
 
 async def threads(codec: Codec) -> None:
     """The same, where every read and write is a worker thread's."""
-    rest = b""
+    parts: list[bytes] = []
     while data := await to_thread.run_sync(os.read, 0, 65536):
-        *lines, rest = (rest + data).split(b"\n")
-        out = b"".join([answer(codec, line) for line in lines])
+        out = answered(codec, parts, data)
         while out:
             out = out[await to_thread.run_sync(os.write, 1, out) :]
 
@@ -75,6 +83,7 @@ def main() -> None:
     """Serve as the command line says."""
     chosen = arguments("io")
     codec = Codec(chosen.tools)
+    keep_room()
     if chosen.io == "ready":
         asyncio.run(ready(codec))
     elif chosen.io == "threads":

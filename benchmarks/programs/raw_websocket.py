@@ -15,6 +15,7 @@ from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, Tex
 from benchmarks.programs.offer import arguments
 from benchmarks.programs.raw_codec import Codec
 from benchmarks.programs.raw_stdio import answer
+from transports.allocator import keep_room
 
 
 class Conversation:
@@ -114,7 +115,9 @@ def main() -> None:
     codec = Codec(chosen.tools)
     if chosen.io == "websockets":
         asyncio.run(by_websockets(codec))
-    elif chosen.io == "streams":
+        return
+    keep_room()
+    if chosen.io == "streams":
         asyncio.run(by_streams(codec))
     else:
         anyio.run(by_anyio, codec)

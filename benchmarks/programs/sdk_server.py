@@ -1,8 +1,8 @@
 """The official Python SDK 2.x (or fastmcp) as a server; run as a script in its own environment.
 
 ``--kind low`` (the SDK's low-level server), ``high`` (its MCPServer) or ``fastmcp``; ``--replies
-json|sse``; ``--events yes`` keeps events, so that streams can be picked up; ``--loop
-asyncio|uvloop`` and ``--parser h11|httptools`` are uvicorn's.
+json|sse``; ``--events yes`` keeps events, so that streams can be picked up; ``--binding sse`` is
+HTTP+SSE of 2024-11-05; ``--loop asyncio|uvloop`` and ``--parser h11|httptools`` are uvicorn's.
 """
 
 import json
@@ -136,7 +136,7 @@ def make_events():
     return Events()
 
 
-async def serve(app, loop, parser):
+async def serve(app, loop, parser, path="/mcp"):
     """Serve an application with uvicorn, on a port that is announced."""
     import uvicorn
 
@@ -153,7 +153,7 @@ async def serve(app, loop, parser):
         backlog=2048,
     )
     port = listener.getsockname()[1]
-    print(f"listening on http://127.0.0.1:{port}/mcp", file=sys.stderr, flush=True)
+    print(f"listening on http://127.0.0.1:{port}{path}", file=sys.stderr, flush=True)
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
@@ -177,6 +177,13 @@ def main():
             server.run("stdio")
         else:
             anyio.run(by_stdio, server)
+        return
+    if chosen.binding == "sse":
+        if chosen.kind == "fastmcp":
+            app = server.http_app(path="/sse", transport="sse")
+        else:
+            app = by_sse(server)
+        anyio.run(serve, app, chosen.loop, chosen.parser, "/sse")
         return
     if chosen.kind == "fastmcp":
         app = server.http_app(
@@ -203,6 +210,25 @@ async def by_stdio(server):
 
     async with stdio_server() as (received, sent):
         await server.run(received, sent, server.create_initialization_options())
+
+
+def by_sse(server):
+    """Serve HTTP+SSE: a session for each GET request."""
+    from mcp.server.sse import SseServerTransport
+    from starlette.applications import Starlette
+    from starlette.responses import Response
+    from starlette.routing import Mount, Route
+
+    transport = SseServerTransport("/messages/")
+
+    async def stream(request):
+        opened = transport.connect_sse(request.scope, request.receive, request._send)
+        async with opened as (received, sent):
+            await server.run(received, sent, server.create_initialization_options())
+        return Response()
+
+    messages = Mount("/messages/", app=transport.handle_post_message)
+    return Starlette(routes=[Route("/sse", stream), messages])
 
 
 if __name__ == "__main__":

@@ -28,13 +28,13 @@ def test_so_many_calls_are_in_flight_and_each_of_them_counts(width: int) -> None
 
 
 @pytest.mark.parametrize("width", [1, 16])
-def test_a_wrong_reply_ends_the_program(width: int) -> None:
+def test_a_wrong_reply_ends_it(width: int) -> None:
     async def call() -> None:
         await asyncio.sleep(0)
-        raise SystemExit("wrong reply")
+        raise ValueError("wrong reply")
 
-    with pytest.raises(SystemExit, match="wrong reply"):
-        asyncio.run(measured(call, 0.0, 0.0, width))
+    with pytest.raises((ValueError, ExceptionGroup)):
+        asyncio.run(measured(call, 0.0, 60.0, width))
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,23 @@ ROUNDS = {
     "websocket": None,
     "websocket-1": ("ours-ws",),
     "websocket-64": ("raw-ws",),
+    **{
+        f"echo-{size}-{binding}": None
+        for size in ("10k", "1m", "16m")
+        for binding in ("websocket", "stdio")
+    },
     "bindings": None,
-    "in-flight": ("stdio-16", "stdio-1000", "tcp-64", "tcp-1000", "unix-16", "sse-64"),
+    "in-flight": (
+        "stdio-16",
+        "stdio-1000",
+        "tcp-64",
+        "tcp-1000",
+        "unix-16",
+        "sse-64",
+        "raw-unix-64",
+        "raw-tcp-1000",
+        "sdk-sse-64",
+    ),
     "setup-bindings": None,
     "client": None,
     "client-16": None,

@@ -6,16 +6,21 @@ from pathlib import Path
 
 import h11
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from benchmarks.load.asks import FIRST, Question
+from benchmarks.load.asks import FIRST, INITIALIZED, Question
 from benchmarks.load.http_calls import ring
 from benchmarks.load.http_wire import Place, Replies, asking, request
 from benchmarks.load.jobs import Ask
 from benchmarks.load.server import listening
+from benchmarks.load.setup import coming
 from benchmarks.programs.offer import FILLERS_FROM
 from benchmarks.programs.raw_codec import Codec
 from benchmarks.programs.raw_h11 import Exchange
 from benchmarks.programs.raw_http import Site
+from benchmarks.programs.raw_stdio import answer
+from benchmarks.programs.raw_stdio import answered as answered_lines
 from benchmarks.subjects import SUBJECTS
 
 PLACE = Place("127.0.0.1", 80, "/mcp")
@@ -55,6 +60,38 @@ def test_all_have_the_memory_of_large_messages_from_the_heap(name: str) -> None:
             for _ in range(CALLS):
                 call()
             assert faults(process) - before < MAPPED_ANEW * CALLS
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_so_has_the_raw_limit_of_lines() -> None:
+    with listening(SUBJECTS["raw-tcp"].command()) as (process, url):
+        come = coming("tcp", url, Ask("echo", 1_000_000))
+        for _ in range(CALLS):
+            come().close()
+        before = faults(process)
+        for _ in range(CALLS):
+            come().close()
+        assert faults(process) - before < MAPPED_ANEW * CALLS
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([1, 200, 9000])), min_size=1, max_size=6),
+    st.integers(1, 10_000),
+)
+def test_lines_are_answered_wherever_they_are_cut(
+    wanted: list[tuple[bool, int]], piece: int
+) -> None:
+    codec, parts = Codec(FILLERS_FROM), list[bytes]()
+    lines = [
+        Question(Ask("echo", size), "legacy").body(FIRST + number) if asks else INITIALIZED
+        for number, (asks, size) in enumerate(wanted)
+    ]
+    data = b"".join(line + b"\n" for line in lines)
+    cut = [data[at : at + piece] for at in range(0, len(data), piece)]
+    out = b"".join([answered_lines(codec, parts, each) for each in cut])
+    assert out == b"".join([answer(codec, line) for line in lines])
+    assert out.count(b"\n") == sum(asks for asks, _ in wanted)
+    assert not parts
 
 
 def asked(*numbers: int) -> bytes:
