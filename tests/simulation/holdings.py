@@ -50,7 +50,8 @@ _KEPT = {
 """... and that are longer for as long as a session is: these have limits of their own."""
 _NUMBERS = NUMBERED | {
     *("Hub.capacity", "LineReader._limit", "Peer.capacity", "SseDecoder._limit"),
-    *("Chance._count", "HttpClient._barren", "HttpClient._epoch", "HttpClient._routes"),
+    *("Chance._count", "HttpClient._barren", "HttpClient._epoch"),
+    *("HttpClient._lost_route", "HttpClient._routes"),
     *("Call.epoch", "Call.route", "Call.status", "Peer.changes"),
     *("Outbox.size", "Transmit.key", "Transmit.request", "Transmit.size"),
 }
