@@ -24,6 +24,8 @@ class Arrivals:
     def __init__(self) -> None:
         self._runs: dict[Any, list[Run]] = {}
         """By connection, exchange or session, as they were begun."""
+        self.taken: set[tuple[Any, Any]] = set()
+        """By connection and id: the requests that a batch calls off which is being taken in."""
 
     def begun(self, run: Run, *places: Any) -> None:
         """A server has begun to work on a request, which came by these."""
@@ -56,10 +58,13 @@ class LinesIn:
 
     def __init__(self) -> None:
         self._rest = b""
+        self.batched: list[Any] = []
+        """Those that a batch has called off which is complete with the last piece."""
 
     def taken(self, data: bytes) -> list[Any]:
         """The ids that the lines name which are complete with this piece."""
         *lines, self._rest = (self._rest + data).split(b"\n")
+        self.batched = [id for line in lines if line.startswith(b"[") for id in called_off(line)]
         return [id for line in lines for id in called_off(line)]
 
 

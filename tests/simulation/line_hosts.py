@@ -1,5 +1,6 @@
 """Clients and servers that talk over byte streams with newlines: stdio, sockets."""
 
+import json
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -13,6 +14,10 @@ from tests.simulation.hosts import App, Host, Scene
 from tests.simulation.network import Pipe, Weather
 from tests.simulation.wires import Lines
 
+_TOGETHER = 0.5
+"""Seconds for which a client that sends batches waits for more that goes into one."""
+_MOST = 20
+"""Messages in a batch."""
 HALF = "half"
 """Travels behind the last bytes of a side that will not write any more, but reads."""
 
@@ -34,6 +39,8 @@ class Link:
         self.wire = Lines(client.scene.books, self, client.number)
         self.taken = LinesIn()
         self.crlf = chance.random() < 0.25
+        self._batch: list[bytes] = []
+        """Requests and notifications of the client that go out together."""
         down, up = self._to_client, self._to_server
         self.up = Pipe(world, chance, weather, 1, up, lambda: client.flush(self))
         self.down = Pipe(world, chance, weather, 0, down, lambda: server.flush(self))
@@ -50,8 +57,52 @@ class Link:
         """Send lines, which may end as on other systems."""
         pipe.send(data.replace(b"\n", b"\r\n") if self.crlf else data)
 
+    @property
+    def room(self) -> int:
+        """How many bytes the client may send now."""
+        return self.up.room - sum(map(len, self._batch))
+
+    def ask(self, lines: bytes) -> None:
+        """Send what a client says, where its revision has them in batches."""
+        revision = self.client.machine.revision
+        if not self.client.batches or revision is None or not revision.batches:
+            self.put(self.up, lines)
+            return
+        for line in lines.splitlines():
+            if b'"method"' not in line or "method" not in json.loads(line):
+                self.send_batch()  # answers have arrays of their own
+                self.put(self.up, line + b"\n")
+                continue
+            if not self._batch:
+                self.client.world.after(_TOGETHER, self._send_later)
+            self._batch.append(line)
+            if len(self._batch) == _MOST:
+                self.send_batch()
+
+    def _send_later(self) -> None:
+        self.send_batch()
+        if self.lives[0] == self.client.life:
+            self.client.flush(self)
+
+    def send_batch(self) -> None:
+        """Send what has waited."""
+        batch, self._batch = self._batch, []
+        if len(batch) == 1:
+            self.put(self.up, batch[0] + b"\n")
+        elif batch:
+            data = b"[" + b",".join(batch) + b"]\n"
+            self.client.world.note(self.client.name, "sends together", data)
+            self.wire.together(batch)
+            self.put(self.up, data)
+
+    def end(self, item: str | None) -> None:
+        """The client says nothing more."""
+        self.send_batch()
+        self.up.send(item)
+
     def drop(self, share: float, client_after: float, server_after: float) -> None:
         """Break: so much of what is under way arrives; each side learns of it when it does."""
+        self._batch.clear()
         self.up.cut(share)
         self.down.cut(share)
         self.client.world.after(client_after, self._to_client, None)
@@ -83,6 +134,7 @@ class LineServer(Host):
         peer = link.peer
         assert peer is not None
         over = link.taken.taken(data) if isinstance(data, bytes) else ()
+        self.scene.arrivals.taken = {(link, id) for id in link.taken.batched}
         if data is None:
             link.open[1] = False
             peer.receive_eof(now=self.now())
@@ -91,6 +143,7 @@ class LineServer(Host):
         else:
             peer.receive_data(data, now=self.now())
         self.turn(peer)
+        self.scene.arrivals.taken.clear()
         for id in over:
             self.scene.arrivals.cancelled(link, id)
         if data is None:
@@ -175,9 +228,13 @@ class LineClient(Host):
         make_app: Callable[["LineClient"], Any],
         dial: Callable[["LineClient"], Link | None],
         reconnect: ReconnectSettings | None,
+        *,
+        batches: bool,
     ) -> None:
         super().__init__(scene, name)
         self.number = number
+        self.batches = batches
+        """What it sends at about the same time it sends in one, where the revision has them."""
         self.config = config
         self._dial = dial
         self._reconnect = reconnect
@@ -226,7 +283,7 @@ class LineClient(Host):
 
     def _hang_up(self, link: Link) -> None:
         """This side is gone: the other one hears of it behind what was sent."""
-        link.up.send(None)
+        link.end(None)
 
     def turn(self) -> None:
         """Let the machine do what it can."""
@@ -245,14 +302,14 @@ class LineClient(Host):
         peer = self.machine
         if link is not self.link or not link.open[0]:
             return
-        while not peer.ended and link.up.room > 0:
-            data = peer.lines_to_send(link.up.room)
+        while not peer.ended and (room := link.room) > 0:
+            data = peer.lines_to_send(room)
             if not data:
                 link.wire.said_all(0)
                 return
             self.world.note(self.name, "sends", data)
             link.wire.sent(0, data)
-            link.put(link.up, data)
+            link.ask(data)
 
     def handle(self, event: Event, machine: Any) -> None:
         """Take an event, and see to what follows on the end of a conversation."""
@@ -293,7 +350,7 @@ class LineClient(Host):
         self.machine.reconnects = None
         link = self.link
         if half and link is not None and link.open[0] and self.machine.ready:
-            link.up.send(HALF)
+            link.end(HALF)
             return
         if self.machine.expected or not self.begun or link is None or not link.open[0]:
             self.machine.receive_eof(now=self.now(), reason="closed by this side")

@@ -115,7 +115,9 @@ class Performance:
             if chosen is not None and (slot, work.number) not in chosen:
                 continue
             self.works.append((slot, work.number))
-            wanted = expectation(work) if self.perfect else None
+            # The answers of a batch come with the last of them.
+            settled = self.perfect and slot not in self.scenery.batching
+            wanted = expectation(work) if settled else None
             client.after(work.at, self._do, client.app, work, wanted)
 
     def _do(self, app: ClientApp, work: Work, wanted: str | None) -> None:

@@ -65,6 +65,8 @@ class Scenery:
         for weather in self.weathers:
             usual = windows.choice((WINDOW, WINDOW, 2000, 20_000))
             weather.usual_window = weather.window = 600 if tight else usual
+        self.batching: set[int] = set()
+        """Slots of clients that send batches, where their revision has them."""
         self.servers: list[Any] = []
         self.shared: SharedStore | None = None
         """What the servers share."""
@@ -112,6 +114,8 @@ def _lines(scenery: Scenery, chance: Random) -> None:
     scenery.servers.append(server)
     spoken = [_revisions(chance, http=False) for _ in range(scenery.size)]
     returns = [chance.random() < 0.7 for _ in range(scenery.size)]
+    batches = scene.world.chance("batches")
+    scenery.batching = {slot for slot in range(scenery.size) if batches.random() < 0.8}
 
     def make(slot: int, number: int) -> LineClient:
         revisions, how = spoken[slot]
@@ -135,6 +139,7 @@ def _lines(scenery: Scenery, chance: Random) -> None:
             lambda host: ClientApp(host, number),
             dial,
             _BACK if returns[slot] else None,
+            batches=slot in scenery.batching,
         )
 
     scenery.populate(make)

@@ -55,6 +55,8 @@ class ServerApp:
         self._said = 0
         self._jobs: dict[Any, Job] = {}
         self._asking: dict[Any, Job] = {}
+        self._called_off: set[Any] = set()
+        """Requests that the batch with them calls off, as their answers have shown."""
 
     @property
     def jobs(self) -> int:
@@ -66,6 +68,8 @@ class ServerApp:
         self._books.replied(machine, event, self._host.now())
         if isinstance(event, RequestReceived):
             self._begin(event, machine)
+        elif isinstance(event, RequestCancelled) and (machine, event.key) in self._called_off:
+            self._called_off.discard((machine, event.key))
         elif isinstance(event, RequestCancelled):
             job = self._jobs.get((machine, event.key))
             demand(job is not None, "what is cancelled is worked on", event)
@@ -298,7 +302,14 @@ class ServerApp:
 
     def _over(self, job: Job, sent: bool) -> None:
         run = job.run
-        demand(sent == (run.state == ACTIVE), "a request is answered unless cancelled", run.number)
+        if not sent and run.state == ACTIVE:
+            # All of a batch is taken in at once, be it told one after the other.
+            at_once = (run.place, run.id) in self._host.scene.arrivals.taken
+            demand(at_once, "a request is answered unless cancelled", run.number)
+            self._called_off.add((job.machine, job.key))
+        else:
+            wanted = run.state == ACTIVE
+            demand(sent == wanted, "a request is answered unless cancelled", run.number)
         run.state = ANSWERED if sent else DEAD
         self._jobs.pop((job.machine, job.key), None)
 

@@ -184,6 +184,12 @@ def test_a_worker_that_says_nothing_keeps_what_it_holds_for_its_lease(
     assert not shared.lapsed("other")
 
 
+def test_some_clients_send_batches_and_are_answered_by_them() -> None:
+    lines = play(draw(23, "lines"), timeline=True).timeline or []
+    assert any(" sends together [{" in line for line in lines)
+    assert any("server     sends [{" in line for line in lines)
+
+
 # Schedules
 
 

@@ -33,14 +33,34 @@ class Lines:
         self._answered: list[set[Any]] = [set(), set()]
         self._given_up = GivenUp(), GivenUp()
         """By side."""
+        self._batches: dict[Any, set[Any]] = {}
+        """By request: all those of the batch in which the client has sent it."""
+        self._called_off: set[Any] = set()
+        """Requests that the client has called off."""
+
+    def together(self, messages: list[bytes]) -> None:
+        """The client's messages leave in one batch."""
+        asked = {json.loads(message).get("id") for message in messages} - {None}
+        self._batches.update(dict.fromkeys(asked, asked))
 
     def sent(self, side: int, data: bytes) -> None:
         """Something has left one side: whole lines."""
         demand(data.endswith(b"\n"), "what leaves is whole lines", data[-50:])
         for line in data.split(b"\n")[:-1]:
             message = json.loads(line)
-            for each in message if isinstance(message, list) else [message]:
+            messages = message if isinstance(message, list) else [message]
+            for each in messages:
                 self._message(side, each)
+            if side == 1:
+                self._in_one(messages)
+
+    def _in_one(self, messages: list[Any]) -> None:
+        """What a batch has asked is answered in one as well, but for what was called off."""
+        for message in messages:
+            batch = set() if "method" in message else self._batches.get(message.get("id"), set())
+            told = {each.get("id") for each in messages}
+            whole = told == batch - (self._called_off - told)
+            demand(not batch or whole, "a batch is answered by one", told, batch)
 
     def _message(self, side: int, message: Any) -> None:
         demand(message["jsonrpc"] == "2.0", "a message is JSON-RPC", message)
@@ -54,6 +74,8 @@ class Lines:
                 id = message["params"]["requestId"]
                 known = id in self._asked[side] or id in self._asked[1 - side]
                 demand(known, "what is cancelled was asked for", message)
+                if side == 0:
+                    self._called_off.add(id)
                 self._given_up[side].said(id)
         elif message.get("id") is not None:
             id = message["id"]

@@ -9,7 +9,7 @@ from mcpcore.engine.handlers import IMMEDIATE
 from mcpcore.engine.lifecycle import Request
 from mcpcore.engine.outgoing import Outgoing
 from mcpcore.engine.publisher import Publisher
-from mcpcore.engine.requests import Hub
+from mcpcore.engine.requests import Batch, Hub
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.engine.succession import Succession
 from mcpcore.engine.transmit import FrameKind
@@ -261,6 +261,30 @@ def _miscounted() -> None:
     wrapped(Deadlines, "due", make)
 
 
+def _batch_apart() -> None:
+    """Each answer to a batch leaves by itself."""
+
+    def mutant(self: Any, answer: bytes | None = None) -> None:
+        if answer is not None:
+            self.peer.send_last(self.route, FrameKind.RESULT, (answer,), revision=self.revision)
+
+    Batch.settle = mutant  # type: ignore[method-assign]
+
+
+def _batch_incomplete() -> None:
+    """The first answer to a batch is lost where there are more."""
+
+    def make(settle: Any) -> Any:
+        def mutant(self: Any, answer: bytes | None = None) -> None:
+            if self._open == 1 and answer is not None:
+                del self._parts[:1]
+            settle(self, answer)
+
+        return mutant
+
+    wrapped(Batch, "settle", make)
+
+
 MUTATIONS = [
     Mutation("lost end", "lines", _lost_end),
     Mutation("two ends", "lines", _two_ends),
@@ -278,6 +302,8 @@ MUTATIONS = [
     Mutation("subscribed for ever", "lines", _subscribed_for_ever),
     Mutation("unfiltered", "lines", _unfiltered),
     Mutation("no maximum", "lines", _no_maximum),
+    Mutation("batch apart", "lines", _batch_apart),
+    Mutation("batch incomplete", "lines", _batch_incomplete, within=2000),
     Mutation("miscounted", "lines", _miscounted),
     Mutation("extended too far", "lines", _extended_too_far),
 ]
