@@ -207,7 +207,7 @@ class MemoryLink(Connection):
 
     def _dispatch(self) -> bool:
         while not super()._dispatch():
-            if not self._waiting:
+            if self._sharing or not self._waiting:
                 return False
             text = self._waiting.popleft()
             self._held -= len(text)

@@ -27,6 +27,8 @@ _QUICK = 0.001
 """Seconds that an event may take to be handled for what follows to be as quick, presumably."""
 _STEADY = 16
 """That many in a row, and answers are gathered to be written together."""
+_SHARE = 512
+"""So many events in one turn, and then others have theirs."""
 _HOLD = 0.005
 """Seconds that a handler waits at most for the writer task to begin."""
 
@@ -67,6 +69,7 @@ class Connection(Link):
         self._stall = self.settings.stall
         self._steady = 0  # events handled quickly, in a row
         self._holding = False  # events wait for the writer task
+        self._sharing = False  # events wait until others had their turn
         self._broken = False  # output can no longer be written; it is dropped
         self._turning = False
         self._again = False
@@ -238,7 +241,7 @@ class Connection(Link):
     async def _read(self) -> None:
         while True:
             # what came with the opening of the connection may have filled it already
-            while self._full() or self._holding:
+            while self._full() or self._holding or self._sharing:
                 self._room = anyio.Event()
                 await self._wait_for_room()
             try:
@@ -260,7 +263,9 @@ class Connection(Link):
     def _take_in(self, data: bytes) -> bytes | None:
         """Take in what was just read, outside of the reader's task; what is left to that."""
         waits = self._writing or self._outbox.size
-        if self._state != "running" or self._holding or (waits and self._full()):
+        if self._state != "running" or self._holding or self._sharing:
+            return data
+        if waits and self._full():
             return data
         try:
             self._feed(data)
@@ -307,6 +312,8 @@ class Connection(Link):
     def _due(self) -> float:
         deadline = self._deadline()
         due = math.inf if deadline is None else deadline
+        if self._sharing:
+            return 0.0
         if self._holding:
             due = min(due, self._begun + _HOLD)
         return min(due, self._moved + self._stall) if self._writing else due
@@ -339,7 +346,8 @@ class Connection(Link):
                     break  # if it is writing, the writer turns again when it has made room
         finally:
             self._turning = False
-        if self._requests.live or self._has_time or self._writing or self._holding:
+        waits = self._writing or self._holding or self._sharing
+        if waits or self._requests.live or self._has_time:
             due = self._due()
             if due < self._armed:
                 self._arm(due)
@@ -349,17 +357,24 @@ class Connection(Link):
     def _dispatch(self) -> bool:
         """Hand over events until there are none, or (True) until the output is full.
 
+        What is more than this connection's share waits until the event loop has looked after
+        others.
         A handler may hold up the event loop, and an answer that is ready must not wait for it:
         until handlers have shown to be quick, what is ready is written before the next one begins.
         """
-        if self._holding:
-            self._holding = False
+        if self._holding or self._sharing:
+            self._holding = self._sharing = False
             self._room.set()
+        share = _SHARE if self._state == "running" else math.inf
         hub, handle, now = self.peer.hub, self.app.handle, clock()
         outbox, most = self._outbox, self.settings.queued if self._server else math.inf
         while hub.inbox or hub.events:
             if outbox.size + len(self._rest) > most:
                 return True
+            if share <= 0:
+                self._sharing = True
+                return False
+            share -= 1
             if self._steady < _STEADY and self._must_wait():
                 self._holding = True
                 return False
@@ -405,7 +420,8 @@ class Connection(Link):
         """Whether there is nothing left to wait for at the end."""
         if self._broken:
             return False  # a client reads what is still on its way, until end of input
-        return not self._writing and not self._outbox.size and not self.peer.in_flight
+        waits = self._writing or self._sharing or self._outbox.size
+        return not waits and not self.peer.in_flight
 
     def _write_failed(self, reason: str = "the other side no longer reads") -> None:
         self._broken = True

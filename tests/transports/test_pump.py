@@ -4,6 +4,7 @@ import json
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -20,9 +21,10 @@ from mcpcore.engine.events import (
     Event,
     RequestCancelled,
     RequestReceived,
+    Violation,
 )
 from mcpcore.engine.peer import Peer
-from tests.transports.apps import Caller, ToolServer, make_client, make_server
+from tests.transports.apps import Caller, Recorder, ToolServer, make_client, make_server
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.wire import Lines
 from transports.link_errors import what_broke
@@ -207,6 +209,48 @@ async def test_one_read_with_many_requests_does_not_pile_up_answers() -> None:
         assert len(served.app.events) < 60
         for id in range(100):
             assert (await served.lines.message())["id"] == id
+
+
+class Counting(Recorder):
+    """Counts what it is told in each turn of the event loop."""
+
+    def __init__(self, peer: Peer) -> None:
+        super().__init__(peer)
+        self.turn = 0
+        self.told: Counter[int] = Counter()
+
+    async def tick(self) -> None:
+        while True:
+            await checkpoint()
+            self.turn += 1
+
+    def handle(self, event: Event) -> None:
+        self.told[self.turn] += 1
+        super().handle(event)
+
+
+@pytest.mark.parametrize("server", [True, False])
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_flood_of_small_lines_leaves_others_their_turn(server: bool, left: bool) -> None:
+    """Also where the other side leaves right after it; nothing of it is lost."""
+    lines = 20_000
+    ours, theirs = await make_streams()
+    app = Counting(make_server() if server else make_client(Negotiation.LEGACY))
+    link = StreamLink(app.peer, app, theirs, settings=PumpSettings(queued=10_000_000))
+    async with anyio.create_task_group() as tasks, ours:
+        await tasks.start(link.run)
+        tasks.start_soon(app.tick)
+        tasks.start_soon(ours.send, b"z\n" * lines)
+        if left:
+            await app.until(lambda: bool(app.events))
+            await ours.send_eof()
+            await app.until(lambda: bool(app.of(ConnectionEnded)))
+        else:
+            await app.until(lambda: len(app.of(Violation)) == lines)
+        assert len(app.of(Violation)) == lines
+        if not left:
+            assert max(app.told.values()) <= 3000
+        tasks.cancel_scope.cancel()
 
 
 async def test_output_that_nobody_reads_ends_the_connection() -> None:
