@@ -3,6 +3,7 @@
 import msgspec
 
 from benchmarks.method.samples import Machine, Measured, RowResult, Run, Sample, Verdict
+from benchmarks.table import ROWS
 
 FACTS = {
     "when": "2026-11-20T12:00:00+00:00",
@@ -39,3 +40,13 @@ def run(rows: dict[str, dict[str, Measured]], verdicts: list[Verdict] | None = N
     }
     machine = msgspec.convert(FACTS, Machine)
     return Run(machine=machine, rounds=5, rows=made, quick=False, load=dict(LOAD))
+
+
+def of_the_table() -> Run:
+    """A small run with every variant of every row."""
+    return run(
+        {
+            name: {key: measured(9.0, 10.0, title=each.title) for key, each in row.variants.items()}
+            for name, row in ROWS.items()
+        }
+    )

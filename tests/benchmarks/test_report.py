@@ -13,10 +13,9 @@ from benchmarks.report.docs import BEGIN, END, PAGE, PLOTS, lacking, write_docs
 from benchmarks.report.docs import measured as measured_part
 from benchmarks.report.markdown import markdown, row_table
 from benchmarks.report.plots import draw
-from benchmarks.report.svg import Line, lines
 from benchmarks.report.tables import bound, number, ratio, show_load, show_row, verdict
 from benchmarks.table import ROWS
-from tests.benchmarks.runs import measured, run
+from tests.benchmarks.runs import measured, of_the_table, run
 
 
 @pytest.fixture
@@ -64,68 +63,6 @@ def test_plots_are_svg_and_show_every_variant(made: Run, tmp_path: Path) -> None
                 assert -1 <= float(element.get(name, "0")) <= 2000, (file, element.attrib)
     said = files["cost-http.svg"].read_text(encoding="utf-8")
     assert "ours &lt;fast&gt; &amp; | small" in said
-
-
-def of_the_table() -> Run:
-    """A small run with every variant of every row."""
-    return run(
-        {
-            name: {key: measured(9.0, 10.0, title=each.title) for key, each in row.variants.items()}
-            for name, row in ROWS.items()
-        }
-    )
-
-
-def lines_of(file: Path) -> list[str]:
-    """The names of what is drawn in a plot of lines, each of which has points."""
-    root = ET.fromstring(file.read_text(encoding="utf-8"))
-    drawn = root.findall("{http://www.w3.org/2000/svg}polyline")
-    assert all(len(str(each.get("points")).split()) > 1 for each in drawn)
-    texts = root.findall("{http://www.w3.org/2000/svg}text")
-    coloured = {str(each.get("stroke")) for each in drawn}
-    found = [str(each.text) for each in texts if each.get("fill") in coloured]
-    assert len(found) == len(drawn)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("name", "most", "among"),
-    [
-        ("percentiles-http", 8, ["ours, speed extra", "raw protocol and h11"]),
-        ("percentiles-stdio", 8, ["ours", "raw, by readiness", "official SDK", "fastmcp"]),
-        ("percentiles-websocket", 8, ["ours", "raw wsproto on anyio", "websockets library"]),
-        ("throughput", 8, ["ours, speed extra", "raw protocol and h11", "official SDK, JSON"]),
-        ("throughput-websocket", 8, ["ours", "raw wsproto on anyio", "websockets library"]),
-        ("percentiles-client", 8, ["our client", "raw h11 client", "official SDK", "TypeScript"]),
-        ("throughput-client", 8, ["our client", "raw h11 client", "official SDK"]),
-        ("throughput-bindings", 8, ["stdio", "TCP", "Unix socket", "HTTP+SSE"]),
-    ],
-)
-def test_each_plot_is_drawn_of_what_a_run_has(
-    name: str, most: int, among: list[str], tmp_path: Path
-) -> None:
-    files = {file.stem: file for file in draw(of_the_table(), tmp_path, rows=())}
-    found = lines_of(files[name])
-    assert len(found) == len(set(found)) <= most, "colours that can be told apart"
-    assert all(any(said in each for each in found) for said in among)
-
-
-def test_a_row_that_no_run_has_has_no_plot(made: Run, tmp_path: Path) -> None:
-    assert {file.stem for file in draw(made, tmp_path, rows=())} == {
-        "percentiles-http",
-        "throughput",
-        "memory",
-    }
-
-
-@pytest.mark.parametrize("log", [True, False])
-@pytest.mark.parametrize("points", [[(1.0, 5.0)], [(1.0, 1.0), (1000.0, 1.0)], [(2.0, 0.0)]])
-def test_a_chart_of_hardly_anything_is_a_chart(
-    points: list[tuple[float, float]], *, log: bool
-) -> None:
-    text = lines("t", "x", "y", [Line("only", points)], log_x=log, log_y=log)
-    assert "nan" not in text
-    ET.fromstring(text)
 
 
 def test_the_terminal_is_told_the_same(made: Run) -> None:
