@@ -136,7 +136,8 @@ def test_too_few_rounds_meet_and_miss_nothing(ours: int, peer: int, *, few: bool
 @pytest.mark.parametrize(
     ("base", "most", "noisy"),
     [
-        ((95, 95, 100, 105, 105), 1.1, False),  # as wide as what is judged
+        ((75, 75, 100, 125, 125), 1.5, False),  # as wide as what is judged
+        ((95, 95, 100, 105, 105), 1.1, False),
         ((95, 95, 100, 106, 106), 1.1, True),
         ((10, 95, 100, 105, 900), 1.1, False),  # two rounds of five are no quartiles
         ((40, 40, 100, 160, 160), 6.0, False),
