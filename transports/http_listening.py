@@ -1,7 +1,5 @@
 """What the drivers of the HTTP server share that own their sockets: where they listen."""
 
-import errno
-import os
 import ssl
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from transports.http_heads import RequestParser
 from transports.http_host import HttpHost
 from transports.http_settings import HttpServerSettings
 from transports.link import App
+from transports.link_errors import cannot_listen
 
 if TYPE_CHECKING:
     from transports.http_connection import Upgrade
@@ -123,12 +122,9 @@ async def _listen(host: str, port: int, reuse_port: bool) -> list[SocketListener
         bound = await anyio.create_tcp_listener(
             local_host=host or None, local_port=port, reuse_port=reuse_port
         )
-    except OSError as error:
-        # getaddrinfo has numbers of its own, and says what they mean
-        known = error.errno if error.errno in errno.errorcode else None
-        reason = str(error) if known is None else os.strerror(known)
-        readable = OSError(f"cannot listen on {host}:{port}: {reason.lower()}")
-        readable.errno = error.errno
+    except (OSError, UnicodeError) as error:
+        readable = OSError(cannot_listen(host, port, error))
+        readable.errno = getattr(error, "errno", None)
         raise readable from error
     return list(bound.listeners)  # type: ignore[arg-type]
 

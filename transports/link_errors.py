@@ -1,5 +1,9 @@
 """Connections that cannot be opened or that break: how that is told, whatever they run over."""
 
+import errno
+import os
+import socket
+
 import anyio
 
 from mcpcore.engine.faults import Fault
@@ -31,6 +35,17 @@ _WORDS: dict[type[BaseException], str] = {
     anyio.ClosedResourceError: "it was closed on this side",
     anyio.EndOfStream: "the other side closed it",
 }
+
+
+def cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> str:
+    """One sentence about an address that cannot be had; UnicodeError: the name can be no host's."""
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        reason = "unknown host"
+    elif error.errno is not None and error.errno in errno.errorcode:
+        reason = os.strerror(error.errno).lower()
+    else:
+        reason = str(error)
+    return f"cannot listen on {host}:{port}: {reason}"
 
 
 def what_broke(error: BaseException) -> str:

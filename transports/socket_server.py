@@ -20,7 +20,7 @@ from mcpcore.wire.message import encode_error
 from transports.http_host import peer_name
 from transports.http_identity import identify
 from transports.link import App
-from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
+from transports.link_errors import STREAM_ERRORS, LinkError, cannot_listen, what_broke
 from transports.pump import Connection
 from transports.socket_settings import Caller, SocketSettings
 from transports.sockets import PlainServerLink, StreamServerLink
@@ -88,8 +88,7 @@ class SocketServer:
         except OSError as error:
             for each in listeners:
                 each.close()
-            reason = error.strerror or str(error)
-            raise LinkError(f"cannot listen on {host}:{port}: {reason.lower()}") from error
+            raise LinkError(cannot_listen(host, port, error)) from error
         urls = [TcpTarget(address[0], address[1], tls).url for address in bound]
         return cls(listeners, urls, serve, settings, ssl_context)
 

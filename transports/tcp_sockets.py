@@ -2,7 +2,6 @@
 
 import errno
 import ipaddress
-import os
 import socket
 from contextlib import suppress
 from typing import Any
@@ -46,9 +45,9 @@ async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.soc
         for listener in listeners:
             listener.close()
         if isinstance(error, (OSError, UnicodeError)):
-            from transports.link_errors import LinkError
+            from transports.link_errors import LinkError, cannot_listen
 
-            raise LinkError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
+            raise LinkError(cannot_listen(host, port, error)) from error
         raise
     return listeners
 
@@ -93,10 +92,3 @@ def _must_be_ours(address: str, host: str) -> None:
             "serve it over TLS, listen on 127.0.0.1, or allow it (SocketSettings.insecure, "
             "--insecure-tcp)"
         )
-
-
-def _reason(error: OSError | UnicodeError) -> str:
-    if isinstance(error, (socket.gaierror, UnicodeError)):
-        return "unknown host"
-    known = error.errno is not None and error.errno in errno.errorcode
-    return os.strerror(error.errno).lower() if known and error.errno else str(error)

@@ -18,6 +18,8 @@ import anyio
 from anyio.abc import Process
 from msgspec import Struct
 
+from transports.link_errors import cannot_listen
+
 logger = logging.getLogger("mcpcore.workers")
 
 LIFELINE = "MCPCORE_WORKER"
@@ -70,10 +72,15 @@ def reserved(host: str, port: int) -> Iterator[int]:
                     held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 held.bind(at)
                 port = port or held.getsockname()[1]
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise OSError(error.errno, f"cannot listen on {host}:{port}: {reason}") from error
+        except (OSError, UnicodeError) as error:
+            raise _readable(host, port, error) from error
         yield port
+
+
+def _readable(host: str, port: int, error: OSError | UnicodeError) -> OSError:
+    readable = OSError(cannot_listen(host, port, error))
+    readable.errno = getattr(error, "errno", None)
+    return readable
 
 
 def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
