@@ -34,8 +34,8 @@ from tests.soak.kept import forget, kept
 from tests.soak.network import PATIENCE
 from tests.soak.residents import Residents
 from tests.soak.rules import (
+    GREAT,
     NEEDED,
-    NEEDED_LONG,
     OVER_HTTP,
     STORM,
     Moment,
@@ -44,6 +44,7 @@ from tests.soak.rules import (
     grown,
     larger,
     missing,
+    overfull,
     remaining,
     restless,
 )
@@ -76,6 +77,8 @@ class Cast(Struct, frozen=True):
     rest: float
 
 
+KILLED = ("stdio", "stored")
+"""Where servers are killed: processes that nobody has but who kills them."""
 CAST = (
     *(Cast(steady, (binding,), 4.0) for binding in EVERYWHERE),
     # In turn large and small ones: even where there is time for two storms only, one is large.
@@ -92,7 +95,7 @@ CAST = (
     Cast(intruder, ("tokens",), 4.0),
     Cast(killer, (*NETWORK, "stdio"), 0.5),
     Cast(deaf, NETWORK, 3.0),
-    Cast(slaughterer, ("stdio",), 3.0),
+    Cast(slaughterer, KILLED, 3.0),
     Cast(babbler, NETWORK, 0.3),
 )
 
@@ -133,8 +136,13 @@ async def _soak(
     if not tells:
         tell("resident memory is not compared: this allocator keeps what is free")
     for binding in house.there():
-        await hello(made, binding)  # what is made once is there from now on
-    needed = {**NEEDED, **(NEEDED_LONG if minutes >= LONG and _many_files(tell) else {})}
+        await hello(house.target(binding))  # what is made once is there from now on
+    for binding in KILLED:
+        await hello(house.shambles.target(binding))
+    great = [turn for turn in GREAT if turn[0] not in house.absent]
+    if minutes < LONG or not _many_files(tell):
+        great.clear()
+    needed = {**NEEDED, OVER_HTTP: len(great)}
     begin = time.monotonic()
     moments: list[Moment] = []
     report = Report(backend, minutes, [], {}, moments)
@@ -144,10 +152,10 @@ async def _soak(
     def look(*, show: bool = True) -> Moment:
         nonlocal shown
         begun = time.process_time()
-        forget()
+        heads = forget()
         each = house.ask(kept=False)
         servers, at = together(list(each.values())), time.monotonic() - begin
-        moment = Moment(at, servers, sample(begun), dict(made.done), each)
+        moment = Moment(at, servers, sample(begun, heads), dict(made.done), each)
         if show or moment.seconds >= shown + SHOWN:
             shown = moment.seconds
             tell(_line(moment))
@@ -159,9 +167,9 @@ async def _soak(
     try:
         await residents.move_in(homes)
         had, there = await _kept(house, residents), look(show=False)
-        if OVER_HTTP in needed:
-            await great_storm(made)
-            tell(f"{STORM:,} calls over HTTP were cancelled in flight")
+        for binding, era in great:
+            await great_storm(made, binding, era)
+            tell(f"{STORM:,} calls over {binding} in {era} were cancelled in flight")
         async with anyio.create_task_group() as group:
             for cast in CAST:
                 if where := house.there(cast.where):
@@ -183,6 +191,7 @@ async def _soak(
     if minutes >= COMPARED:
         report.wrong += growing(moments, resident=tells)
     tell("the load is over")
+    report.wrong += overfull(moments, look(show=False))
 
     async def kept_more() -> list[str]:
         found = grown(had, await _kept(house, residents))

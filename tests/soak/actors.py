@@ -17,17 +17,18 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream
 from msgspec import structs
 
 from mcpcore.http.messages import HttpSend
 from mcpcore.spec.errors import LocalError, McpError
-from tests.bindings.places import ERAS, LEGACY, MODERN
+from tests.bindings.places import ERAS, LEGACY
 from tests.bindings.relay import DOWN, UP, Harm, relayed
 from tests.bindings.stories import Story
 from tests.bindings.workbench import COUNTER
 from tests.soak.calls import answering, said
-from tests.soak.house import HTTP, PATIENT, SSE, STEADY, WEBSOCKET, SoakHouse, impatient
+from tests.soak.house import HTTP, PATIENT, SHARING, SSE, STEADY, WEBSOCKET, SoakHouse, impatient
 from tests.soak.network import PATIENCE
 from tests.soak.people import PEOPLE, shown
 from tests.soak.rules import OVER_HTTP, STORM, storms
@@ -107,17 +108,19 @@ def _disturbed() -> Iterator[None]:
         pass
 
 
-async def hello(soak: Soak, binding: str) -> None:
+async def hello(target: Any) -> None:
     """Meet a server for the first time."""
-    async with connect(soak.house.target(binding), settings=STEADY) as client:
+    async with connect(target, settings=STEADY) as client:
         assert said(await client.call_tool("echo", {"text": "hello"})) == "hello"
 
 
 async def steady(soak: Soak, binding: str, era: str) -> None:
     """Ask for a little of everything, and check every answer."""
-    async with connect(
-        soak.house.target(binding), revision=era, settings=STEADY, callbacks=answering()
-    ) as client:
+    await _converse(soak, soak.house.target(binding), era)
+
+
+async def _converse(soak: Soak, target: Any, era: str) -> None:
+    async with connect(target, revision=era, settings=STEADY, callbacks=answering()) as client:
         for _ in range(10):
             size = int(soak.random.paretovariate(0.5)) % 50_000 + 1
             text = "".join(soak.random.choices(string.ascii_letters, k=16)) * (size // 16 + 1)
@@ -143,10 +146,10 @@ async def storm(soak: Soak, binding: str, era: str) -> None:
     soak.done[storms(count)] += 1
 
 
-async def great_storm(soak: Soak) -> None:
+async def great_storm(soak: Soak, binding: str, era: str) -> None:
     """The same over HTTP with all of them, each on a connection of its own; once is enough."""
     with anyio.fail_after(_GREAT):
-        await _storm(soak, "http", MODERN, STORM, _MOST_PATIENT)
+        await _storm(soak, binding, era, STORM, _MOST_PATIENT)
     soak.done[OVER_HTTP] += 1
 
 
@@ -237,7 +240,12 @@ async def _ask_in_vain(client: Client) -> None:
 
 
 async def slaughterer(soak: Soak, binding: str, era: str) -> None:
-    """Kill the server's process, or the one that stands for it, in the middle of a conversation."""
+    """Kill the server's process, or the one that stands for it, in the middle of a conversation;
+    of two that share a store one, which is started again."""
+    await (_slaughter_worker if binding == "stored" else _slaughter_child)(soak, era)
+
+
+async def _slaughter_child(soak: Soak, era: str) -> None:
     shambles = soak.house.shambles
     with _disturbed():
         async with (
@@ -254,6 +262,40 @@ async def slaughterer(soak: Soak, binding: str, era: str) -> None:
                 with suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
             soak.done["killed children"] += 1
+
+
+async def _slaughter_worker(soak: Soak, era: str) -> None:
+    """What is in flight at the one that is killed may be lost; a session may not, the other one
+    serves meanwhile, and both do in the end."""
+    shambles = soak.house.shambles
+    target = shambles.target("stored")
+    victim = soak.random.randrange(SHARING)
+    async with connect(target, revision=era, settings=PATIENT) as outliving:
+        assert said(await outliving.call_tool("echo", {"text": "before"})) == "before"
+        with _disturbed():
+            async with (
+                connect(target, revision=era, settings=impatient(3.0)) as client,
+                anyio.create_task_group() as group,
+            ):
+                for _ in range(8):
+                    group.start_soon(_stay_in_vain, client, soak.case())
+                group.start_soon(_converse_in_vain, soak, target, era)
+                await client.call_tool("echo", {"text": "here"})
+                shambles.kill(victim)
+        assert said(await outliving.call_tool("echo", {"text": "after"})) == "after"
+        await _converse(soak, target, era)
+        logged = await anyio.to_thread.run_sync(shambles.logged, 1 - victim)
+        assert not logged, f"logged by the one that was left: {logged}"
+        await anyio.to_thread.run_sync(shambles.raise_again, victim)
+        for _ in range(2 * SHARING):  # they come to any of them
+            await hello(target)
+        assert said(await outliving.call_tool("echo", {"text": "again"})) == "again"
+    soak.done["killed workers"] += 1
+
+
+async def _converse_in_vain(soak: Soak, target: Any, era: str) -> None:
+    with _disturbed():
+        await _converse(soak, target, era)
 
 
 async def _stay_in_vain(client: Client, case: str) -> None:

@@ -50,13 +50,67 @@ def absent(backend: str) -> dict[str, str]:
     return {UVLOOP: f"{UVLOOP} is not there: {WITHOUT_UVLOOP}"} if WITHOUT_UVLOOP else {}
 
 
-class SoakHouse(House):
+class StoreHouse(House):
+    """Has processes that share a store, besides what any house has."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__(backend)
+        self._sharing: list[subprocess.Popen[str]] = []
+
+    def target(self, name: str) -> Any:
+        """What a client connects to."""
+        if name == "stored" and name not in self._urls:
+            self._open_store()
+        return super().target(name)
+
+    def _open_store(self) -> None:
+        port = "0"
+        for _ in range(SHARING):
+            self._sharing.append(self._share(port))
+            port = self._port()
+
+    def _share(self, port: str) -> "subprocess.Popen[str]":
+        """Start one more, where the others are."""
+        database = str(Path(self._room.name, "store.db"))
+        process = super()._start(str(Path(__file__).with_name("stored.py")), port, database)
+        self._meet(process)
+        return process
+
+    def _port(self) -> str:
+        return self._urls["stored"].split(":")[2].partition("/")[0]
+
+    def _hear(self, process: "subprocess.Popen[str]") -> Sample:
+        """What a process answers that was asked what it holds."""
+        return json.decode(self._line(process), type=Sample)
+
+
+class Shambles(StoreHouse):
+    """Servers on pipes, and processes that share a store, of which nobody minds that they are
+    killed."""
+
+    def kill(self, number: int) -> None:
+        """Kill one of the processes that share a store."""
+        process = self._sharing[number]
+        process.kill()
+        process.communicate()
+        self._processes.remove(process)
+
+    def raise_again(self, number: int) -> None:
+        """Start another one in the place of one that was killed."""
+        self._sharing[number] = self._share(self._port())
+
+    def logged(self, number: int) -> list[str]:
+        """What one of them has logged as an error."""
+        _ask(self._sharing[number], "rest")
+        return self._hear(self._sharing[number]).errors
+
+
+class SoakHouse(StoreHouse):
     """The processes of the servers; what is in memory is made once."""
 
     def __init__(self, backend: str) -> None:
         super().__init__(backend)
-        self.shambles = House(backend)
-        """Where servers on pipes are made of which nobody minds that they are killed."""
+        self.shambles = Shambles(backend)
         self._inside: Server = make_server()
         self._turn = count()
         self._answering: dict[str, subprocess.Popen[str]] = {}
@@ -74,20 +128,15 @@ class SoakHouse(House):
             return MemoryTarget(self._inside, RuntimeSettings(limits=LIMITS))
         if name in NETWORK and not self._urls:
             super().target("http")  # its process says where most are
-        if name == "stored" and name not in self._urls:
-            self._open_store()
         target = super().target(name)
         if name == "tokens":
             target = structs.replace(target, headers=shown(PEOPLE[next(self._turn) % len(PEOPLE)]))
         return target
 
     def _open_store(self) -> None:
-        database, port = str(Path(self._room.name, "store.db")), "0"
-        for number in range(SHARING):
-            process = self._start("stored.py", port, database)
-            self._answering[f"{STORES} {number + 1}"] = process
-            self._meet(process)
-            port = self._urls["stored"].split(":")[2].partition("/")[0]
+        super()._open_store()
+        for number, process in enumerate(self._sharing, 1):
+            self._answering[f"{STORES} {number}"] = process
 
     def _start(self, program: str, *words: str) -> Any:
         if program == "network.py":
@@ -104,13 +153,14 @@ class SoakHouse(House):
     def ask(self, *, kept: bool) -> dict[str, Sample]:
         """Ask the processes of the network what each holds, and ``kept``: what its tables have."""
         for process in self._answering.values():
-            assert process.stdin is not None
-            process.stdin.write("kept\n" if kept else "rest\n")
-            process.stdin.flush()
-        return {
-            name: json.decode(self._line(each), type=Sample)
-            for name, each in self._answering.items()
-        }
+            _ask(process, "kept" if kept else "rest")
+        return {name: self._hear(each) for name, each in self._answering.items()}
+
+
+def _ask(process: "subprocess.Popen[str]", what: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{what}\n")
+    process.stdin.flush()
 
 
 _CALLED = {"network.py": SERVERS, "network_ways.py": "server on uvloop"}

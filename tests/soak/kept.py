@@ -34,20 +34,29 @@ answers at most are not among them, as they are not counted."""
 _CACHED = type(lru_cache(len))
 
 
-def forget() -> None:
+def forget() -> int:
     """Let go of garbage, of the heads of requests, which are remembered up to a bound that a short
-    soak does not come to, of deadlines that were over before their time, and of free memory."""
+    soak does not come to, and of free memory; gives the most heads that one parser had."""
     gc.collect()
+    most = 0
     for each in gc.get_objects():
         if type(each) is RequestParser:
+            most = max(most, len(each._known), len(each._once), len(each._kinds))
             each.forget()
-        elif type(each) is Deadlines:
-            each._compact()
     give_back()
+    return most
 
 
 def kept() -> Counter[str]:
-    """What tables have how much, and how many objects of ours there are of which class."""
+    """What tables have how much, and how many objects of ours there are of which class.
+
+    What waits for a deadline that was over before its time is let go of first: it would be taken
+    for what is kept of its call.  How much of that there is, is counted when nobody has let go of
+    it (:func:`tests.soak.sampling.sample`).
+    """
+    for each in gc.get_objects():
+        if type(each) is Deadlines:
+            each._compact()
     forget()
     there = living(KEEPERS)
     kinds = Counter(f"objects: {package(type(each))} {type(each).__qualname__}" for each in there)

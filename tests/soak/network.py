@@ -88,8 +88,7 @@ async def answer(also: Callable[[], Mapping[str, int]] = dict) -> None:
         if not asked:
             return
         begun = time.process_time()
-        forget()
-        found = sample(begun)
+        found = sample(begun, forget())
         if asked == KEPT:
             found.kept = {**kept(), **also()}
         sys.stdout.buffer.write(json.encode(found) + b"\n")

@@ -6,6 +6,7 @@ from statistics import median
 
 from msgspec import Struct
 
+from tests.bindings.places import LEGACY, MODERN
 from tests.soak.kept import MAY_GROW
 from tests.soak.sampling import Sample
 from tests.torture.tables import more
@@ -32,6 +33,8 @@ GROWN = 8
 and each of them has made every kind of call more often."""
 CALM = 100
 """Requests in flight that are no storm."""
+HEADS = 1024
+"""Heads of requests that a parser may remember, of each kind."""
 SPARE = 4
 """Descriptors and tasks that are there for a moment only, such as those of an idle thread."""
 IDLE, LOOKING = 0.01, 0.02
@@ -53,12 +56,14 @@ def storms(count: int) -> str:
 ROUNDS = "rounds of each resident"
 NEEDED = {
     **dict.fromkeys(("calls", storms(STORM), "floods", "notifications", "harmed"), 1),
-    **dict.fromkeys(("slow readers", "killed children", "malformed", "intruders"), 1),
+    **dict.fromkeys(("slow readers", "killed children", "killed workers"), 1),
+    **dict.fromkeys(("malformed", "intruders"), 1),
     ROUNDS: GROWN,
 }
 """What a soak must have done at least so often; small storms over HTTP do not count."""
-NEEDED_LONG = {OVER_HTTP: 1}
-"""... and a long one beside that, where so many connections can be had."""
+GREAT = (("http", MODERN), ("http", LEGACY), ("http-uvloop", MODERN))
+"""Where a long one must have had a storm over HTTP beside that, if so many connections can be had:
+binding and era."""
 
 
 class Moment(Struct):
@@ -95,6 +100,26 @@ def growing(moments: list[Moment], *, resident: bool = True) -> list[str]:
             was, now = (median(getattr(each, name) for each in part) for part in parts)
             if now > was * (1 + GROWTH) + room:
                 found.append(f"{UNITS[name]} of the {side} under load: {was:.1f}, then {now:.1f}")
+    return found
+
+
+def overfull(moments: list[Moment], over: Moment) -> list[str]:
+    """What has more than it may: heads at any time, deadlines once the load is ``over``.
+
+    Deadlines that were over before their time are cleared away when the next one is set, so that as
+    many may be there as were allowed at that time: for :data:`CALM` that there were at most.  Just
+    after a storm there may be more, which one look may meet, but not two.
+    """
+    found = []
+    for side, now in over.processes.items():
+        samples = [each.processes[side] for each in moments]
+        heads = max(each.heads for each in (*samples, now))
+        if heads > HEADS:
+            found.append(f"heads of requests that the {side} remembered: {heads:,}")
+        full = [each for each in samples if each.in_flight <= CALM and each.overdue > 4 * CALM]
+        if len(full) > 1 or now.overdue > 4 * CALM:
+            most = max(each.overdue for each in (*full, now))
+            found.append(f"deadlines of the {side} that were over and are there: {most:,}")
     return found
 
 

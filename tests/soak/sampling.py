@@ -10,11 +10,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.requests import Hub
 from mcpcore.http.server import HttpServer
 from tests.bindings.workbench import census
 from tests.soak.allocated import in_use
 
+DEADLINES = 65
+"""Entries that a table of deadlines may have, and four for each deadline that there is or was when
+one was set last."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -38,6 +42,12 @@ class Sample(Struct):
     """Seconds so far, without this look."""
     looking: float = 0.0
     """Seconds that this look took."""
+    deadlines: int = 0
+    """Entries of all tables of deadlines, those that were over before their time among them."""
+    overdue: int = 0
+    """How much the table has that has most beyond what it may have for so many deadlines."""
+    heads: int = 0
+    """Heads of requests that the parser remembered which had most."""
     work: dict[str, int] = {}
     """How many tasks do what."""
     kept: dict[str, int] = {}
@@ -67,13 +77,17 @@ def listen_to_errors() -> None:
     logging.basicConfig(handlers=[ERRORS], level=logging.ERROR)
 
 
-def sample(begun: float | None = None) -> Sample:
-    """Look at this process; ``begun``: the seconds of CPU at which that has begun."""
+def sample(begun: float | None = None, heads: int = 0) -> Sample:
+    """Look at this process; ``begun``: the seconds of CPU at which that has begun; ``heads``: those
+    that were forgotten for it."""
     begun = time.process_time() if begun is None else begun
     there = census()
     known = gc.get_objects()
     hubs = [each for each in known if type(each) is Hub]
     machines = [each for each in known if HttpServer in type(each).__mro__]
+    sizes = [
+        (len(each._queue) + len(each._heap), each.live) for each in known if type(each) is Deadlines
+    ]
     return Sample(
         rss=int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE / 1e6,
         in_use=in_use(),
@@ -85,6 +99,9 @@ def sample(begun: float | None = None) -> Sample:
         sessions=sum(machine.sessions for machine in machines),
         cpu=begun,
         looking=time.process_time() - begun,
+        deadlines=sum(size for size, _ in sizes),
+        overdue=max((size - DEADLINES - 4 * live for size, live in sizes), default=0),
+        heads=heads,
         work=there.tasks,
         errors=ERRORS.heard,
     )
