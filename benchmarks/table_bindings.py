@@ -33,11 +33,8 @@ WINDOWS = (1, 16, 64, 1000)
 RAW_WINDOWS = (64, 1000)
 """Of those, the ones at which the raw programs are measured, too."""
 SSE_PEERS = ("sdk-sse-binding", "fastmcp-sse-binding")
-PEERED = (
-    *(Bound("ours-sse", peer) for peer in SSE_PEERS),
-    Bound("ours-tcp", "raw-tcp"),
-    Bound("ours-unix", "raw-unix"),
-)
+LIMITED = (Bound("ours-tcp", "raw-tcp"), Bound("ours-unix", "raw-unix"))
+PEERED = (*(Bound("ours-sse", peer) for peer in SSE_PEERS), *LIMITED)
 """What ours is held against over HTTP+SSE, and over byte streams of lines."""
 
 
@@ -59,7 +56,7 @@ def _stdio(name: str, title: str, window: int) -> Row:
     )
 
 
-_SIZES = {10_000: ("10k", "10 kB", 0.6), MB: ("1m", "1 MB", 0.8), 16 * MB: ("16m", "16 MB", 1.0)}
+_SIZES = {10_000: ("10k", "10 kB", 0.5), MB: ("1m", "1 MB", 0.6), 16 * MB: ("16m", "16 MB", 0.8)}
 """Bytes of large texts: how each is called, and the seconds that it gets."""
 
 
@@ -203,7 +200,8 @@ def _calling(width: int) -> Row:
 
     def job(name: str) -> SelfMeasured:
         server = SUBJECTS[name].command("--width", str(width))
-        return SelfMeasured(server=server, beside=SUBJECTS["raw-protocol"].command())
+        beside = SUBJECTS["raw-protocol"].command()
+        return SelfMeasured(server=server, beside=beside, seconds=0.6)
 
     return Row(
         name=f"client-{width}",

@@ -16,14 +16,16 @@ from benchmarks.load.jobs import (
     LineCalls,
     Memory,
     Peak,
+    Replies,
     SelfMeasured,
 )
 from benchmarks.rows import Bound, Row, Variant, at
 from benchmarks.subjects import OURS, SDK, SUBJECTS, missing_in
-from benchmarks.table_bindings import PEERED, SSE_PEERS
+from benchmarks.table_bindings import LIMITED
 from benchmarks.table_http import CALL, FLIGHTS, MB, PEERS, WIDER
 
 _HTTP_OURS = ("ours-anyio", "ours-asyncio", "ours-speed")
+_MODERN = ("sdk", "fastmcp", "typescript2")
 _SESSIONS = ("fastmcp", "typescript2-sessions")
 
 
@@ -52,6 +54,20 @@ def _memory(what: Held, *names: str, later: tuple[str, ...] = ()) -> dict[str, V
 
 def _held(binding: Binding) -> Callable[[str], Memory]:
     return lambda name: Memory(server=SUBJECTS[name].command(), what="connection", binding=binding)
+
+
+def _waiting(binding: Binding, replies: Replies = "json") -> Callable[[str], Memory]:
+    def job(name: str) -> Memory:
+        return Memory(
+            server=SUBJECTS[name].command(),
+            what="call",
+            binding=binding,
+            era="modern",
+            replies=replies,
+            count=300,
+        )
+
+    return job
 
 
 def _peak(name: str, title: str, size: int) -> Row:
@@ -151,11 +167,16 @@ ROWS = (
             **at(_held("sse"), "ours-sse", since=FLIGHTS),
             **at(_held("tcp"), "ours-tcp", since=FLIGHTS),
             **at(_held("unix"), "ours-unix", since=FLIGHTS),
-            **at(_held("sse"), *SSE_PEERS, since=WIDER),
+            **at(_held("sse"), "sdk-sse-binding", since=WIDER),
             **at(_held("tcp"), "raw-tcp", since=WIDER),
             **at(_held("unix"), "raw-unix", since=WIDER),
         },
-        bounds=(Bound("ours-ws", "raw-ws"), Bound("ours-ws", "websockets"), *PEERED),
+        bounds=(
+            Bound("ours-ws", "raw-ws"),
+            Bound("ours-ws", "websockets"),
+            Bound("ours-sse", "sdk-sse-binding"),
+            *LIMITED,
+        ),
         goal=False,
         note="HTTP+SSE has a session, with a connection for its stream and one for what is posted.",
     ),
@@ -187,6 +208,25 @@ ROWS = (
         variants=_memory("call", *_HTTP_OURS, "sdk", later=("fastmcp",)),
         bounds=(Bound("ours-asyncio", "sdk"), Bound("ours-asyncio", "fastmcp")),
         goal=False,
+    ),
+    Row(
+        name="active-connection",
+        title="Memory of a connection with a modern call that waits, behind one that was answered",
+        unit="kB a connection",
+        variants={
+            **at(_waiting("http"), *_HTTP_OURS[1:], "raw-protocol", since=WIDER),
+            # The SDKs want both types in Accept, and choose by their settings.
+            **at(_waiting("http", "any"), *_MODERN, since=WIDER),
+            **at(_waiting("ws"), "ours-ws", since=WIDER),
+            **at(_waiting("tcp"), "ours-tcp", since=WIDER),
+        },
+        bounds=(
+            Bound("ours-asyncio", "raw-protocol"),
+            *(Bound("ours-asyncio", peer) for peer in _MODERN),
+        ),
+        goal=False,
+        note="HTTP, unless a binding is named; `ours` by itself is WebSocket.  The raw programs of "
+        "other bindings answer in the order of the requests, and so cannot wait.",
     ),
     Row(
         name="idle-server",

@@ -123,13 +123,18 @@ class Memory(Job, frozen=True, kw_only=True, tag="memory"):
     """Resident memory of what a server holds, in kB a piece.
 
     ``what``: ``connection`` (that made a modern request and stays), ``session``, ``stream`` (a
-    session and its GET stream), ``call`` (a session with a call that waits), ``idle`` (the server
-    itself, in MB, once it has answered).
+    session and its GET stream), ``call`` (a connection with a call that waits, of a legacy session,
+    or behind another call), ``idle`` (the server itself, in MB, once it has answered).
     """
 
     what: Held
     binding: Binding = "http"
-    """Others than HTTP have connections only, which with HTTP+SSE are sessions of two each."""
+    """Others than HTTP have connections, which with HTTP+SSE are sessions of two each, and all but
+    that calls, which are modern."""
+    era: Era = "legacy"
+    """Of calls over HTTP."""
+    replies: Replies = "json"
+    """What the Accept header of those allows; ours makes a call that lasts a stream if it may."""
     count: int = 1000
 
 

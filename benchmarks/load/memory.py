@@ -3,14 +3,16 @@
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply
+from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply, digits
 from benchmarks.load.http_calls import open_stream, ring
 from benchmarks.load.http_wire import Place, Replies, asking, open_session
-from benchmarks.load.jobs import Ask, Memory
+from benchmarks.load.jobs import Ask, Era, Memory
+from benchmarks.load.lines import Lines, reached
 from benchmarks.load.server import cpu, listening, placed, resident
 from benchmarks.load.setup import Guest, coming
+from benchmarks.load.websocket import Talker, frame
 from benchmarks.method.samples import Sample
 
 _BEFORE = 20
@@ -34,7 +36,8 @@ class Holder:
         modern = Question(Ask(), "modern")
         self._modern = ring(asking(place, modern, "any", None), FIRST, 1)[0]
         self._verifier = Verifier(modern)
-        self._wait = Question(Ask("wait", _LONG), "legacy")
+        self._wait = Question(Ask("wait", _LONG), job.era)
+        self._accepted = job.replies
         self._calls: list[socket.socket] = []
         """Those whose call is to wait."""
         self.add: Callable[[], None] = {
@@ -45,12 +48,17 @@ class Holder:
             "idle": self._connection,
         }[job.what]
 
-    def _connection(self) -> None:
+    def _connected(self) -> socket.socket:
+        """A connection that has made a modern request."""
         connection = self._place.connect()
         self.held.append(connection)
         id, data = self._modern
         connection.sendall(data)
         self._verifier.check(id, Replies(connection).wait())
+        return connection
+
+    def _connection(self) -> None:
+        self._connected()
 
     def _session(self) -> None:
         open_session(self._place, self._shared, self._replies)
@@ -60,25 +68,20 @@ class Holder:
         self.held.append(open_stream(self._place, session))
 
     def _call(self) -> None:
-        session = open_session(self._place, self._shared, self._replies)
-        connection = self._place.connect()
-        self.held.append(connection)
+        # What is not waited for comes faster than a server accepts: so something is, each time.
+        if self._wait.era == "legacy":
+            session = open_session(self._place, self._shared, self._replies)
+            connection = self._place.connect()
+            self.held.append(connection)
+        else:
+            session, connection = None, self._connected()
         self._calls.append(connection)
-        whole = asking(self._place, self._wait, "json", session)
+        whole = asking(self._place, self._wait, self._accepted, session)
         connection.sendall(ring(whole, FIRST, 1)[0][1])
 
     def check(self) -> None:
-        """See that every call waits: nothing came on its connection, which is open.
-
-        Raises WrongReply.
-        """
-        poll = select.poll()
-        for each in self._calls:
-            poll.register(each, select.POLLIN)
-        if ready := poll.poll(0):
-            first = next(each for each in self._calls if each.fileno() == ready[0][0])
-            said = first.recv(300, socket.MSG_DONTWAIT)
-            raise WrongReply(f"{len(ready)} of {len(self._calls)} calls do not wait: {said!r}")
+        """See that every call waits.  Raises WrongReply."""
+        see_waiting(self._calls)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -90,7 +93,8 @@ class Guests:
     """Holds connections of another binding than HTTP open, each of which has made a request."""
 
     def __init__(self, job: Memory, url: str) -> None:
-        self._come = coming(job.binding, url, Ask(), "legacy" if job.binding == "sse" else "modern")
+        era: Era = "legacy" if job.binding == "sse" else "modern"
+        self._come = coming(job.binding, url, Ask(), era)
         self._held: list[Guest] = []
 
     def add(self) -> None:
@@ -106,11 +110,76 @@ class Guests:
             each.close()
 
 
+class Waiters:
+    """Holds connections of another binding than HTTP open, each of which has a call that waits.
+
+    It had the answer to another one before.
+    """
+
+    def __init__(self, job: Memory, url: str) -> None:
+        self._url = url
+        short, long = Question(Ask(), "modern"), Question(Ask("wait", _LONG), "modern")
+        self._verifier = Verifier(short)
+        self._first, self._second = short.body(FIRST), long.body(FIRST + 1)
+        self._connect = self._websocket if job.binding == "ws" else self._lines
+        self._held: list[socket.socket] = []
+
+    def add(self) -> None:
+        """One more.  Raises WrongReply."""
+        self._held.append(self._connect())
+
+    def _websocket(self) -> socket.socket:
+        frames = [(digits(FIRST), frame(self._first)), (digits(FIRST + 1), frame(self._second))]
+        talker = Talker(Place.of(self._url), self._verifier, frames)
+        talker.send()
+        while not talker.receive():
+            pass
+        talker.send()
+        return talker.connection
+
+    def _lines(self) -> socket.socket:
+        connection = reached(self._url)
+        connection.sendall(self._first + b"\n")
+        lines = Lines(connection.fileno(), connection.fileno())
+        self._verifier.check(digits(FIRST), lines.read()[0])
+        connection.sendall(self._second + b"\n")
+        return connection
+
+    def check(self) -> None:
+        """See that every call waits.  Raises WrongReply."""
+        see_waiting(self._held)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for each in self._held:
+            each.close()
+
+
+def see_waiting(calls: Sequence[socket.socket]) -> None:
+    """See that every call waits: nothing came on its connection, which is open.
+
+    Raises WrongReply.
+    """
+    poll = select.poll()
+    for each in calls:
+        poll.register(each, select.POLLIN)
+    if ready := poll.poll(0):
+        first = next(each for each in calls if each.fileno() == ready[0][0])
+        said = first.recv(300, socket.MSG_DONTWAIT)
+        raise WrongReply(f"{len(ready)} of {len(calls)} calls do not wait: {said!r}")
+
+
+def holding(job: Memory, url: str) -> Holder | Guests | Waiters:
+    """What holds what the job is about."""
+    if job.binding == "http":
+        return Holder(Place.of(url), job)
+    return Waiters(job, url) if job.what == "call" else Guests(job, url)
+
+
 def measure(job: Memory) -> Sample:
     """Run the job."""
     with placed(job.server) as command, listening(command) as (process, url):
-        other = job.binding != "http"
-        holder = Guests(job, url) if other else Holder(Place.of(url), job)
+        holder = holding(job, url)
         try:
             for _ in range(_BEFORE if job.what != "idle" else 1):
                 holder.add()

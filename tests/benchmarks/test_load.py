@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from benchmarks.load import http_calls, lines, memory, websocket
 from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply, digits, opened
 from benchmarks.load.http_wire import Place, Replies, dechunked, field, last_event
-from benchmarks.load.jobs import Ask, Command, HttpCalls, LineCalls, Memory, WebSocketCalls
+from benchmarks.load.jobs import (
+    Ask,
+    Binding,
+    Command,
+    Era,
+    HttpCalls,
+    LineCalls,
+    Memory,
+    WebSocketCalls,
+)
 from benchmarks.load.lines import Lines
 from benchmarks.load.server import ServerFailed, cpu, listening
 from benchmarks.load.steady import steady
@@ -150,10 +159,20 @@ def test_a_large_reply_is_looked_at_where_it_arrived(ask: Ask, words: tuple[str,
 
 
 @pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize(
+    ("name", "binding", "era"),
+    [
+        ("raw-protocol", "http", "legacy"),
+        ("raw-protocol", "http", "modern"),
+        ("ours-ws", "ws", "modern"),
+        ("ours-tcp", "tcp", "modern"),
+    ],
+)
 def test_memory_is_only_looked_at_while_every_call_waits(
-    waits: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, binding: Binding, era: Era, waits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = Memory(server=SUBJECTS["raw-protocol"].command(), what="call", count=3)
+    server = SUBJECTS[name].command()
+    job = Memory(server=server, what="call", binding=binding, era=era, count=3)
     if not waits:
         monkeypatch.setattr(memory, "_LONG", 1)
     with nullcontext() if waits else pytest.raises(WrongReply, match="23 of 23 calls do not wait"):

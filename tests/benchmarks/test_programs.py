@@ -94,6 +94,7 @@ ROUNDS = {
     "idle-connection": ("ours-asyncio",),
     "idle-bindings": None,
     "idle-server": ("ours-asyncio", "bare"),
+    "active-connection": None,
     "active-session": ("ours-asyncio", "fastmcp"),
     "import": ("core",),
     "start": ("ours-stdio", "raw-stdio-ready", "typescript-stdio", "typescript2-stdio"),
