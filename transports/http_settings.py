@@ -4,8 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mcpcore.engine.bounds import check_numbers
 from mcpcore.http.principals import Authenticate
+from mcpcore.spec.bounds import check_numbers
 
 DriverName = Literal["auto", "anyio", "asyncio"]
 ParserName = Literal["auto", "h11", "httptools"]

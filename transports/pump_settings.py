@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from mcpcore.engine.bounds import check_numbers
+from mcpcore.spec.bounds import check_numbers
 
 
 class PumpSettings(Struct, frozen=True, kw_only=True):

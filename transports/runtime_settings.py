@@ -6,11 +6,11 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from mcpcore.engine.bounds import check_numbers
 from mcpcore.engine.config import Limits
 from mcpcore.engine.seal import Seal
 from mcpcore.service.rate import RateLimiter
 from mcpcore.service.task_settings import TaskSettings
+from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.revisions import REVISIONS, Revision
 from transports.server_middleware import ServerMiddleware
 

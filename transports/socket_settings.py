@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Collection
 
 from msgspec import Struct, field
 
-from mcpcore.engine.bounds import check_numbers
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.principals import Verdict
+from mcpcore.spec.bounds import check_numbers
 from transports.pump_settings import PumpSettings
 
 

@@ -2,7 +2,7 @@
 
 from msgspec import Struct, field
 
-from mcpcore.engine.bounds import check_numbers
+from mcpcore.spec.bounds import check_numbers
 from transports.pump_settings import PumpSettings
 
 

@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct, field
 
-from mcpcore.engine.bounds import check_numbers
+from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.lifecycle import ClientCapabilities, ServerCapabilities

@@ -8,9 +8,9 @@ after each end whether, and when, there is to be another.
 from msgspec import Struct
 
 from mcpcore.engine.backoff import Chance, grown
-from mcpcore.engine.bounds import check_numbers
 from mcpcore.engine.events import Event, Ready
 from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.errors import ERRORS, ErrorData
 
 

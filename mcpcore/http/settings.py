@@ -5,7 +5,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from mcpcore.engine.bounds import check_numbers
+from mcpcore.spec.bounds import check_numbers
 
 MAX_DELAY = 31_536_000.0
 """The longest that a client is asked to wait before it comes back: a year."""

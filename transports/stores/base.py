@@ -12,7 +12,6 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from mcpcore.engine.bounds import check_numbers
 from mcpcore.http.storing import (
     Announce,
     Announcements,
@@ -39,6 +38,7 @@ from mcpcore.http.storing import (
     StreamRelease,
     Wake,
 )
+from mcpcore.spec.bounds import check_numbers
 
 Outcome = SessionRecord | LogPage | StoreFailure | tuple[bytes, ...] | bool | int | None
 """What becomes of a step; which of these, the step's class says."""
