@@ -448,7 +448,9 @@ class PeerBase:
                 self.in_flight_by_id.pop((record.route, record.id), None)
                 self._by_route.pop(record.route, None)
             else:
-                self.in_flight_by_id.pop(record.id, None)
+                named = self.in_flight_by_id.pop(record.id, None)
+                if named is not record and named is not None:  # asked since in another session
+                    self.in_flight_by_id[record.id] = named
             if record.stream is not None:
                 self.streams.pop(record.key, None)
         return before is _ACTIVE and after is _DONE

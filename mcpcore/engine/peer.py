@@ -176,6 +176,8 @@ class Peer(Publisher):
         self.initialize_again(now)
         for record in list(self.in_flight_by_id.values()):
             self.drop(record, RequestSignal.END, "the session was lost")
+        # What handlers have yet to release takes no id from what the next session is asked in.
+        self.in_flight_by_id.clear()
 
     def request(
         self,

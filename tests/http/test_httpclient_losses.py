@@ -76,6 +76,32 @@ def expect_nothing_old(hand: Hand, call: HttpSend) -> None:
     assert (hand.client._turns, hand.client._waiting, hand.client._saved) == ({}, [], {})
 
 
+@pytest.mark.parametrize("releases_late", [False, True])
+def test_a_handler_that_works_on_takes_no_id_from_the_next_session(releases_late: bool) -> None:
+    hand, get, call = asking()
+    hand.stream(get)
+    hand.event(get, request("roots/list", id=1))
+    old = hand.take(RequestReceived).key
+    loses(hand, call)
+    get = begin_anew(hand)
+    hand.take(RequestCancelled)
+    hand.stream(get)
+    hand.sent.clear()
+    hand.event(get, request("roots/list", id=1))
+    new = hand.take(RequestReceived).key
+    if releases_late:
+        hand.client.release(old)
+    hand.event(get, request("roots/list", id=1))
+    assert hand.body_of(hand.next())["error"]["message"] == (
+        "a request with this id is already in flight"
+    )
+    hand.client.respond(new, {"roots": ["new"]})
+    assert hand.body_of(hand.next())["result"] == {"roots": ["new"]}
+    hand.client.release(old)
+    hand.event(get, request("roots/list", id=1))
+    assert hand.take(RequestReceived)
+
+
 def says(hand: Hand, key: int, how: str) -> None:
     if how == "result":
         assert hand.client.respond(key, {"roots": ["old"]})
