@@ -52,8 +52,12 @@ def _memory(what: Held, *names: str, later: tuple[str, ...] = ()) -> dict[str, V
     return {**at(job, *names), **at(job, *later, since=PEERS)}
 
 
-def _held(binding: Binding) -> Callable[[str], Memory]:
-    return lambda name: Memory(server=SUBJECTS[name].command(), what="connection", binding=binding)
+def _held(binding: Binding, count: int = 1000) -> Callable[[str], Memory]:
+    def job(name: str) -> Memory:
+        server = SUBJECTS[name].command()
+        return Memory(server=server, what="connection", binding=binding, count=count)
+
+    return job
 
 
 def _waiting(binding: Binding, replies: Replies = "json") -> Callable[[str], Memory]:
@@ -167,7 +171,8 @@ ROWS = (
             **at(_held("sse"), "ours-sse", since=FLIGHTS),
             **at(_held("tcp"), "ours-tcp", since=FLIGHTS),
             **at(_held("unix"), "ours-unix", since=FLIGHTS),
-            **at(_held("sse"), "sdk-sse-binding", since=WIDER),
+            # Its sessions take long to open, and a few hundred tell as much.
+            **at(_held("sse", 300), "sdk-sse-binding", since=WIDER),
             **at(_held("tcp"), "raw-tcp", since=WIDER),
             **at(_held("unix"), "raw-unix", since=WIDER),
         },
