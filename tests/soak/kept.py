@@ -47,16 +47,18 @@ def forget() -> int:
     return most
 
 
-def kept() -> Counter[str]:
-    """What tables have how much, and how many objects of ours there are of which class.
-
-    What waits for a deadline that was over before its time is let go of first: it would be taken
-    for what is kept of its call.  How much of that there is, is counted when nobody has let go of
-    it (:func:`tests.soak.sampling.sample`).
-    """
+def overdue_gone() -> None:
+    """Let go of deadlines that were over before their time: what waits for one would be taken for
+    what is kept of its call.  How much of that there is, is counted when nobody has let go of it
+    (:func:`tests.soak.sampling.sample`)."""
     for each in gc.get_objects():
         if type(each) is Deadlines:
             each._compact()
+
+
+def kept() -> Counter[str]:
+    """What tables have how much, and how many objects of ours there are of which class."""
+    overdue_gone()
     forget()
     there = living(KEEPERS)
     kinds = Counter(f"objects: {package(type(each))} {type(each).__qualname__}" for each in there)

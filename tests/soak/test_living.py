@@ -21,7 +21,7 @@ from mcpcore.http.settings import HttpSettings
 from tests.bindings.places import ERAS, LEGACY
 from tests.bindings.stories import SETTINGS
 from tests.soak.calls import KINDS, answering, subscription
-from tests.soak.kept import forget
+from tests.soak.kept import forget, overdue_gone
 from tests.soak.tools import make_server
 from tests.torture.tables import (
     KEEPERS,
@@ -90,6 +90,7 @@ async def _live(client: Client, rounds: int) -> None:
 
 def _look() -> Counter[str]:
     """What tables have how much, and how many objects there are of which class."""
+    overdue_gone()
     forget()
     kinds = Counter(
         f"objects: {package(each)} {each.__qualname__}"
