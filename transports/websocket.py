@@ -341,8 +341,8 @@ class WebSocketLink(DirectLink):
         # It may still be sending, also if its answer was none (then the state has not changed).
         if (not client and (self._goodbye or ws.state is ConnectionState.OPEN)) or self._refused:
             await self._let_it_read()
-        while client:  # it is for the server to close first (section 7.1.1)
-            await self.stream.receive()
+        if client:  # it is for the server to close first (section 7.1.1)
+            await self._read_to_the_end()
 
     async def _let_it_read(self) -> None:
         """Read to the end: closing with unread input would take back what was written."""
@@ -351,8 +351,12 @@ class WebSocketLink(DirectLink):
         except NotImplementedError:  # TLS ends only both ways
             if not self._refused:
                 return
-        while True:
-            await self.stream.receive()
+        await self._read_to_the_end()
+
+    async def _read_to_the_end(self) -> None:
+        left = self._ws_settings.linger_bytes
+        while left > 0:
+            left -= len(await self.stream.receive())
 
 
 def _is_error(event: Event, ws: WsProtocol) -> bool:

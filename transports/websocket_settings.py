@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from msgspec import Struct, field
 
-from mcpcore.engine.bounds import check_numbers
+from mcpcore.spec.bounds import check_numbers
 from transports.http_settings import HeadLimits
 from transports.pump_settings import PumpSettings
 
@@ -81,9 +81,11 @@ class WebSocketSettings(Struct, frozen=True, kw_only=True):
     """Is told how long the answer to each ping took; what it raises is logged."""
     close_timeout: float = 1.0
     """For the closing handshake."""
+    linger_bytes: int = 1024 * 1024
+    """Most that is read, and thrown away, behind the last that is said, lest it be taken back."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, "turned_away", "close_timeout")
+        check_numbers(self, "turned_away", "close_timeout", "linger_bytes")
 
     @property
     def head_limits(self) -> HeadLimits:

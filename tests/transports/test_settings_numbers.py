@@ -48,7 +48,7 @@ MAY_BE_ZERO: dict[type[Any], set[str]] = {
         *("connections", "connections_per_client", "turned_away", "linger_time", "linger_bytes"),
         *("lock_time", "mode"),
     },
-    WebSocketSettings: {"turned_away", "close_timeout"},
+    WebSocketSettings: {"turned_away", "close_timeout", "linger_bytes"},
     DeflateSettings: {"threshold"},
     PumpSettings: {"queued", "drain"},
     StdioSettings: {"linger"},

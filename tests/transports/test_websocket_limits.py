@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from mcpcore.engine.events import ConnectionEnded
+from tests.transports.http_fixture import PATIENCE
 from tests.transports.malformed import good
 from tests.transports.sites import (
     CLOSE,
@@ -287,3 +288,13 @@ async def test_a_slow_opening_is_cut() -> None:
             tasks.cancel_scope.cancel()
         assert status == 408
         assert server.apps == []
+
+
+@pytest.mark.parametrize("data", [frame(TEXT, b"\xff"), frame(CLOSE, b"")], ids=["refused", "left"])
+async def test_who_sends_on_behind_the_end_is_not_read_for_ever(data: bytes) -> None:
+    settings: dict[str, Any] = {"close_timeout": 2 * PATIENCE, "linger_bytes": 100_000}
+    async with site(**settings) as server, upgraded(server.port) as client:
+        await client.stream.send(data)
+        with anyio.fail_after(PATIENCE), suppress(anyio.BrokenResourceError):
+            while True:
+                await client.stream.send(bytes(65536))
