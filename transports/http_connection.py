@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.events import Route
@@ -49,8 +49,10 @@ class ServerConnection:
     __slots__ = (
         "_buffer",
         "_certificate",
+        "_ended",
         "_exchange",
         "_expired",
+        "_lingers",
         "_link",
         "_machine",
         "_overdue",
@@ -63,7 +65,6 @@ class ServerConnection:
         "_settings",
         "_socket",
         "_stream",
-        "_unread",
         "_upgraded",
         "_watching",
         "_woken",
@@ -73,12 +74,12 @@ class ServerConnection:
         "deadline",
     )
 
-    def __init__(self, link: "HttpServerLink", stream: SocketStream, peer: str | None) -> None:
+    def __init__(self, link: "HttpServerLink", stream: ByteStream, peer: str | None) -> None:
         self.deadline = clock() + link.settings.head_time
         self._link = link
         self._machine = link.machine
         self._settings = link.settings
-        self._stream: SocketStream | TLSStream = stream
+        self._stream = stream
         self._socket: Descriptor | None = None  # once somebody has asked for it
         self._rest = b""  # of what was taken to be written at once
         self._buffer = bytearray()
@@ -94,7 +95,8 @@ class ServerConnection:
         self._certificate: ClientCertificate | None = None
         self._upgraded = False
         self._parting = False  # the client sends no more: it is left when nothing is being written
-        self._unread = False  # some of the request's body will not be read
+        self._ended = False  # the client sends no more; there may be requests in the buffer
+        self._lingers = False  # the last reply is out, and what else comes is not read
         self._writing = False  # a task is taking from the machine, or is about to
         self._woken = False  # there has been something to write for this exchange
         self._writer: anyio.CancelScope | None = None  # of the task that is lent at present
@@ -154,7 +156,8 @@ class ServerConnection:
             self._leave()
             if refusal is not None:
                 await self._refuse(refusal)
-            elif self._unread:
+            elif self._lingers:
+                self._buffer.clear()
                 await linger(self._stream, self._settings)
         finally:
             self._leave()
@@ -181,7 +184,8 @@ class ServerConnection:
             while self._writing or not reply.complete:
                 await self._watch(reply)
             if reply.close:
-                return
+                break
+        self._finish()
 
     async def _next_head(self) -> RequestHead | None:
         """Read the next head; None if the client leaves, or is to leave, instead."""
@@ -204,6 +208,7 @@ class ServerConnection:
             try:
                 buffer += await self._stream.receive()
             except anyio.EndOfStream:
+                self._ended = True
                 if buffer:
                     raise BadHead(400, "the connection ended within a head") from None
                 return None
@@ -216,7 +221,7 @@ class ServerConnection:
         if self._settings.authenticate is not None:
             self.deadline = math.inf  # it has a time of its own
             principal = await self._link.identify(head.request)
-        self._woken = False
+        self._woken = self._parting = False
         exchange = self._exchange = self._link.register(self)
         if self._link.trace is not None:
             self._link.trace.asked(exchange, head.request)
@@ -225,7 +230,7 @@ class ServerConnection:
         elif head.length is not None and head.length <= len(self._buffer):
             del self._buffer[: head.length]
         else:
-            self._unread = reply.close = True
+            reply.close = True
         self.deadline = math.inf
         self._overdue = None
         self._link.flush_soon()
@@ -257,7 +262,7 @@ class ServerConnection:
                 self._link.flush_soon()
                 if self._woken:
                     # Answered before its end, as too large for instance: the rest is not read.
-                    self._unread = reply.close = True
+                    reply.close = True
                     self._reading = None
                     return
             try:
@@ -267,21 +272,23 @@ class ServerConnection:
 
     async def _watch(self, reply: Reply) -> None:
         """While a reply is awaited: read ahead, and see the client leave."""
-        room = self._settings.read_ahead - len(self._buffer)
-        try:
-            if not self._buffer:
-                self._buffer += await self._stream.receive(room)
-                return
-            with anyio.CancelScope() as self._watching:  # a request waits for this one's end
-                if room > 0:
-                    self._buffer += await self._stream.receive(room)
-                else:
-                    await anyio.sleep_forever()
-            self._watching = None
+        if not (self._buffer or self._ended):
+            try:
+                self._buffer += await self._stream.receive(self._settings.read_ahead)
+            except anyio.EndOfStream:
+                self._ended = True
             return
-        except anyio.EndOfStream:
-            pass  # left behind before what follows: what is raised there must not keep us alive
-        await self._half_closed(reply)
+        with anyio.CancelScope() as self._watching:  # a request may wait for this one's end
+            if self._ended:
+                await self._half_closed(reply)
+            elif (room := self._settings.read_ahead - len(self._buffer)) > 0:
+                try:
+                    self._buffer += await self._stream.receive(room)
+                except anyio.EndOfStream:
+                    self._ended = True
+            else:
+                await anyio.sleep_forever()
+        self._watching = None
 
     async def _half_closed(self, reply: Reply) -> None:
         """The client sends no more; find out whether it still listens, as only writing tells.
@@ -289,12 +296,12 @@ class ServerConnection:
         ``shutdown(SHUT_WR)`` and ``close()`` look the same from here.  A client that closed answers
         an interim response with a reset; one that listens must ignore it (RFC 9110 section 15.2).
         """
+        reply.close = reply.close or not self._buffer  # else there is another request
         if isinstance(self._stream, TLSStream) or not reply.may_interject:
             if not self._writing:
                 raise anyio.EndOfStream
-            reply.close = self._parting = True
+            self._parting = True
             await anyio.sleep_forever()  # what is being written may be all that it waits for
-        reply.close = True
         for delay in _PROBES:
             if not self._writing and reply.may_interject:
                 self._writing = True
@@ -351,10 +358,21 @@ class ServerConnection:
 
     def _release_reader(self) -> None:
         """The reply, or what there was of it, is out; what the reader waits for has come."""
-        if self._reply is None or self._reply.close or self._link.draining:
+        if self._exchange is not None:
+            self._scope.cancel()  # who has left does not wait for the rest
+        elif self._reply is None or self._reply.close or self._link.draining:
+            self._finish()
             self._scope.cancel()
         elif self._buffer and self._watching is not None:
             self._watching.cancel()
+
+    def _finish(self) -> None:
+        """The last reply is out.
+
+        A client may be sending still, whoever wants the end: closing with input unread would take
+        back what it has not received (RFC 9112 section 9.6).
+        """
+        self._lingers = not self._ended
 
     async def _drain(self) -> None:
         """Take what the machine has for this exchange and write it, until there is no more."""

@@ -5,13 +5,13 @@ import socket
 from asyncio.trsock import TransportSocket
 from typing import TypeAlias
 
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute
 
 Descriptor: TypeAlias = socket.socket | TransportSocket
 """Knows its number, and when it has none any more."""
 
 
-def descriptor_of(stream: SocketStream) -> Descriptor | None:
+def descriptor_of(stream: ByteStream) -> Descriptor | None:
     """The socket of a stream if it can be written to; for whoever knows that nothing waits in it.
 
     That of uvloop cannot: it goes on telling its number when that is another socket's.  Nor can

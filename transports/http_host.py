@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream, TaskGroup, TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.engine.events import Route
 from mcpcore.http.messages import HttpRequest
@@ -253,14 +253,6 @@ async def guarded(work: Work) -> None:
         await work()
     except Exception:
         logger.exception("a connection failed")
-
-
-def peer_of(stream: SocketStream) -> str | None:
-    """Name the client of a connection; none of one that is lost already."""
-    try:
-        return peer_name(stream.extra(SocketAttribute.remote_address, None))  # noqa: S610 - anyio's
-    except (OSError, AttributeError):  # the latter from uvloop's streams
-        return None
 
 
 def peer_name(address: object) -> str | None:

@@ -51,9 +51,8 @@ class HttpProtocol(LivingProtocol):
         "_last",
         "_peer",
         "_principal",
-        "_probe",
+        "_probed",
         "_reply",
-        "_unread",
     )
 
     def __init__(
@@ -65,8 +64,7 @@ class HttpProtocol(LivingProtocol):
         self._principal: Verdict | None = None
         self._body: ChunkedBody | LengthBody | None = None
         self._reply: Reply | None = None
-        self._unread = False  # some of the request's body will not be read
-        self._probe: asyncio.TimerHandle | None = None
+        self._probed: Reply | None = None  # the last for which it was asked who still listens
         # Nobody has to be asked about a request, or to be told of it.
         self._direct = link.trace is None and link.settings.authenticate is None
 
@@ -165,7 +163,7 @@ class HttpProtocol(LivingProtocol):
             if self._eof and buffer:
                 raise BadHead(400, "the connection ended within a head")
             if self._eof or (link.draining and not buffer):
-                self._close()
+                self._linger()
             elif buffer and self._overdue is None and buffer != HALF_A_LINE:
                 self._overdue = "the head of the request took too long"
                 self.deadline = clock() + self._settings.head_time
@@ -240,7 +238,7 @@ class HttpProtocol(LivingProtocol):
                 self.transmit(CONTINUE)
             return self._read_body()
         else:
-            self._unread = reply.close = True
+            reply.close = True
         return self._answer()
 
     def _ask_whole(self, head: RequestHead, body: bytes) -> bool:
@@ -284,7 +282,7 @@ class HttpProtocol(LivingProtocol):
             link.flush_soon()
             if self._woken:
                 # Answered before its end, as too large for instance: the rest is not read.
-                self._unread = reply.close = True
+                reply.close = True
                 return self._answer()
         if self._eof:
             raise BadHead(400, "the connection ended within a body")
@@ -332,12 +330,10 @@ class HttpProtocol(LivingProtocol):
                 break  # that was all there is
         self._writing = False
         if self._exchange is not None:
-            if self._eof and self._probe is None:
+            if self._eof and self._probed is not reply:
                 self._half_closed()
-        elif self._unread:
-            self._linger()
         elif reply.close:
-            self._close()
+            self._linger()
         else:
             return self._next()
         return False
@@ -382,17 +378,17 @@ class HttpProtocol(LivingProtocol):
             if not self._writing:  # what is being written may be all that it waits for
                 self.stop()
             return
-        reply.close = True
-        self._probe_again(_PROBES)
+        reply.close = reply.close or not self._buffer  # else there is another request
+        self._probed = reply
+        self._probe(reply, _PROBES)
 
-    def _probe_again(self, delays: tuple[float, ...]) -> None:
-        reply = self._reply
-        if self._phase is not _REPLY or reply is None or not delays or not reply.may_interject:
+    def _probe(self, reply: Reply, delays: tuple[float, ...]) -> None:
+        waits = self._phase is _REPLY and self._reply is reply
+        if not waits or not delays or not reply.may_interject:
             return  # if it leaves now, the reply will find out
         if not self.blocked:
             self.transmit(PROCESSING)
-        loop = asyncio.get_running_loop()
-        self._probe = loop.call_later(delays[0], self._probe_again, delays[1:])
+        asyncio.get_running_loop().call_later(delays[0], self._probe, reply, delays[1:])
 
     # Another protocol
 

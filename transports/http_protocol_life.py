@@ -38,7 +38,7 @@ class Phase(Enum):
     UPGRADED = "upgraded"
     """It has left HTTP, or may be about to."""
     LINGERING = "lingering"
-    """The last reply is out; what comes is thrown away."""
+    """The last reply is written; what comes is thrown away."""
     CLOSING = "closing"
     """The last bytes are on their way."""
     CLOSED = "closed"
@@ -190,8 +190,9 @@ class LivingProtocol(WireProtocol):
         Until it does, nothing that the client sends moves the deadline.
         """
         self.blocked = True
-        if self._phase is not _LINGERING:  # which has its own time
-            self.deadline = clock() + self._settings.write_time
+        self.deadline = clock() + self._settings.write_time
+        if self._phase is _LINGERING:
+            self.pace()
 
     def resume_writing(self) -> None:
         """See :class:`asyncio.BaseProtocol`: it has taken everything."""
@@ -208,11 +209,16 @@ class LivingProtocol(WireProtocol):
             self.deadline = settings.body_deadline(self._began, self._received)
         elif phase is Phase.ASKING:
             self.deadline = math.inf
+        elif phase is _LINGERING:
+            self.deadline = clock() + settings.linger_time
+            self.pace()
 
     def pace(self) -> None:
         """Read only as much as there is room for."""
         if self._stream is not None:
             self._hold_back(self._stream.waiting >= SMALL_READ)
+        elif self._phase is _LINGERING:
+            self._hold_back(self.blocked)  # what is thrown away is counted once the reply is out
         else:
             busy = self.blocked or self._phase is _REPLY or self._phase is Phase.ASKING
             self._hold_back(busy and len(self._buffer) >= self._settings.read_ahead)
@@ -254,17 +260,23 @@ class LivingProtocol(WireProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Let the client read the reply: closing with unread input would reset the connection."""
+        """Let the client read the last reply, unless it has finished itself.
+
+        It may be sending still, whoever wants the end: closing with input unread would take back
+        what it has not received (RFC 9112 section 9.6).
+        """
+        if self._eof:
+            self._close()
+            return
         self._phase = _LINGERING
         self._head = self._overdue = None
         self._buffer.clear()
         self._left = self._settings.linger_bytes
-        self.deadline = clock() + self._settings.linger_time
         self.transmit(b"")
-        if self._eof:
-            self._close()
-        else:
-            self.finish_sending()
+        if not self.blocked:
+            self.deadline = clock() + self._settings.linger_time
+        self.finish_sending()
+        self.pace()
 
     def _close(self) -> None:
         if self._phase is Phase.CLOSED:

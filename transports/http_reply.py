@@ -99,11 +99,12 @@ async def refuse(
     settings: HttpServerSettings = _DEFAULTS,
 ) -> None:
     """Answer with an error and end the connection, in bounded time."""
-    with anyio.move_on_after(settings.linger_time):
-        try:
+    try:
+        with anyio.move_on_after(settings.write_time) as writing:  # behind a reply that is not read
             await stream.send(error_response(status, message, revision, extra))
-        except LOST:
-            return
+    except LOST:
+        return
+    if not writing.cancelled_caught:
         await linger(stream, settings)
 
 

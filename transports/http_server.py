@@ -11,12 +11,12 @@ from contextlib import suppress
 from functools import partial
 
 import anyio
-from anyio.abc import ByteStream, SocketListener, SocketStream
+from anyio.abc import ByteStream, SocketListener
 
 from mcpcore.http.server import HttpServer
 from transports.accepting import accept
 from transports.http_connection import ServerConnection, Upgrade
-from transports.http_host import peer_of
+from transports.http_host import peer_name
 from transports.http_listening import PAUSE, ListeningHost
 from transports.http_reply import LOST, refuse
 from transports.http_settings import HttpServerSettings
@@ -77,7 +77,7 @@ class HttpServerLink(ListeningHost):
     async def _accept(self, listener: SocketListener) -> None:
         while True:
             try:
-                stream = await accept(listener)
+                stream, address = await accept(listener)
             except anyio.ClosedResourceError:
                 return
             except (OSError, anyio.BrokenResourceError) as error:
@@ -85,13 +85,13 @@ class HttpServerLink(ListeningHost):
                 logger.warning("cannot accept a connection: %s", error.__cause__ or error)
                 await anyio.sleep(PAUSE)
                 continue
-            await self._let_in(stream)
+            await self._let_in(stream, peer_name(address))
             del stream  # it would be kept until the next one comes
 
-    async def _let_in(self, stream: SocketStream) -> None:
+    async def _let_in(self, stream: ByteStream, peer: str | None) -> None:
         """Begin with a connection, or end it at once."""
         assert self._tasks is not None  # noqa: S101 - runs while serving only
-        connection = ServerConnection(self, stream, peer_of(stream))
+        connection = ServerConnection(self, stream, peer)
         full = self.full_for(connection.client)
         if full is None:
             self.add(connection)
@@ -112,7 +112,7 @@ class HttpServerLink(ListeningHost):
         finally:
             self.discard(connection)
 
-    async def _turn_away(self, stream: SocketStream, message: str) -> None:
+    async def _turn_away(self, stream: ByteStream, message: str) -> None:
         """Say that there is no room; over TLS in as much time as those have that are let in."""
         secured: ByteStream | None = stream
         try:
@@ -127,7 +127,7 @@ class HttpServerLink(ListeningHost):
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
 
-    async def _secured(self, stream: SocketStream, context: ssl.SSLContext) -> ByteStream | None:
+    async def _secured(self, stream: ByteStream, context: ssl.SSLContext) -> ByteStream | None:
         """The same stream after the handshake of TLS; None: there was none in time."""
         with anyio.move_on_after(self.settings.head_time), suppress(*LOST):
             return await SecureStream.wrap(

@@ -62,8 +62,9 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     write_time: float = 30.0
     """For the client to take ``write_size`` bytes; then the connection is closed."""
     linger_time: float = 1.0
-    """For a client to read a refusal and stop sending, before the connection is closed; to a
-    framework also for reading what is left of a refused body."""
+    """For a client to read a refusal, or the last reply, and stop sending, before the connection
+    is closed; it begins when that is written.  To a framework also for reading what is left of a
+    refused body."""
     linger_bytes: int = 1024 * 1024
     """Most that is read, and thrown away, meanwhile."""
     drain_time: float = 10.0

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import anyio
-from anyio.abc import ByteStream, SocketStream, TaskGroup, TaskStatus
+from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
 from mcpcore.engine.peer import Peer
 from mcpcore.http.addresses import share_of
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, ErrorData
 from mcpcore.wire.message import encode_error
+from transports.accepting import stream_of
 from transports.http_host import peer_name
 from transports.http_identity import identify
 from transports.link import App
@@ -190,7 +191,7 @@ class SocketServer:
             if self._ssl_context is None and os.name == "posix":
                 await self._plain(sock, caller)
             else:
-                await self._stream(await _as_stream(sock), caller)
+                await self._stream(await stream_of(sock), caller)
         except _GONE as error:
             # Not a connection yet, or its end could not be told.
             logger.info("a connection ended: %s", tls_problem(error) or what_broke(error))
@@ -214,7 +215,7 @@ class SocketServer:
 
         await self._serve(make_link)
 
-    async def _stream(self, stream: SocketStream, caller: Caller) -> None:
+    async def _stream(self, stream: ByteStream, caller: Caller) -> None:
         """Serve over TLS, or where plain sockets are not descriptors."""
         try:
             secured = await self._secure(stream)
@@ -237,7 +238,7 @@ class SocketServer:
             with anyio.CancelScope(shield=True), suppress(*_GONE):
                 await anyio.aclose_forcefully(stream)
 
-    async def _secure(self, stream: SocketStream) -> ByteStream:
+    async def _secure(self, stream: ByteStream) -> ByteStream:
         if self._ssl_context is None:
             return stream
         with anyio.move_on_after(self._settings.handshake_time):
@@ -275,13 +276,6 @@ class SocketServer:
                 if not (data := sock.recv(4096)):
                     return
                 left -= len(data)
-
-
-async def _as_stream(sock: socket.socket) -> SocketStream:
-    try:
-        return await SocketStream.from_socket(sock)
-    except ValueError as error:  # what anyio makes of a connection that was reset
-        raise ConnectionResetError(str(error)) from error
 
 
 def _share(caller: Caller) -> str:

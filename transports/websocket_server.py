@@ -1,7 +1,6 @@
 """The server's end of the WebSocket binding: listeners, connections, and the port it shares."""
 
 import logging
-import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,13 +21,11 @@ from transports.accepting import accept
 from transports.handshake import Handshake, LinkFactory
 from transports.http_format import format_response
 from transports.http_heads import BadHead, RequestParser, find_head
-from transports.http_host import peer_name, peer_of
+from transports.http_host import peer_name
 from transports.http_reply import linger
 from transports.link import App
-from transports.link_errors import STREAM_ERRORS, LinkError
-from transports.plain_stream import DIRECT, PlainStream
+from transports.link_errors import STREAM_ERRORS, LinkError, cannot_listen
 from transports.pump import Connection
-from transports.tcp_sockets import keep_alive
 from transports.tls import SecureStream, client_certificate
 from transports.unbegun import Unbegun
 from transports.websocket import WebSocketLink
@@ -281,20 +278,20 @@ async def listen_websocket(
     """Accept connections for ``server`` until cancelled; see :func:`serve_websocket`."""
     try:
         bound = await anyio.create_tcp_listener(local_host=host, local_port=port)
-    except OSError as error:
-        raise LinkError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    plain = ssl_context is None and DIRECT
+    except (OSError, UnicodeError) as error:
+        raise LinkError(cannot_listen(host, port, error)) from error
     async with bound, Unbegun() as unbegun, anyio.create_task_group() as tasks:
 
         async def accept_from(listener: SocketListener) -> None:
             while True:
                 try:
-                    stream, peer = await _accepted(listener, plain=plain)
+                    stream, address = await accept(listener)
                 except (OSError, anyio.BrokenResourceError) as error:
                     # Out of descriptors, or the client was gone before it was accepted.
                     logger.warning("cannot accept a connection: %s", error.__cause__ or error)
                     await anyio.sleep(_PAUSE)
                 else:
+                    peer = peer_name(address)
                     work = partial(server.connection, stream, peer, ssl_context)
                     unbegun.begin(tasks, stream, work, "connection")
 
@@ -302,18 +299,3 @@ async def listen_websocket(
             assert isinstance(listener, SocketListener)  # noqa: S101 - made above
             tasks.start_soon(accept_from, listener)
         task_status.started(bound.extra(SocketAttribute.local_port))  # noqa: S610 - anyio's
-
-
-async def _accepted(listener: SocketListener, *, plain: bool) -> tuple[ByteStream, str | None]:
-    """Wait for a connection; ``plain``: one that can be read and written past the event loop."""
-    if not plain:
-        stream = await accept(listener)
-        return stream, peer_of(stream)
-    bound: socket.socket = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
-    while True:
-        await anyio.wait_readable(bound)
-        with suppress(BlockingIOError):
-            sock, address = bound.accept()
-            sock.setblocking(False)
-            keep_alive(sock, None)
-            return PlainStream(sock), peer_name(address)

@@ -1,16 +1,58 @@
-"""Accepting connections: none is lost, and who waits for one hears of the end."""
+"""Accepting connections: none is lost or read ahead of, and who waits for one hears of the end."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketListener, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketListener
+from msgspec import structs
 
-from transports.accepting import accept, close_listener
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Principal
+from tests.transports.http_fixture import server, tool
+from tests.transports.ways import WAYS, backend_options
+from transports.accepting import accept, close_listener, paused_stream, stream_of
+from transports.http_settings import HttpServerSettings
 
 pytestmark = pytest.mark.anyio
+
+FLOOD = 16_000_000
+"""What a client tries to send to somebody who does not want it."""
+HELD = 4_000_000
+"""What the system may have taken of that, with small buffers, and some to spare."""
+LOOPS = ("asyncio", "trio", "uvloop")
+TURNS = 100
+"""Of the event loop, in which whoever would read has read."""
+
+
+def on_loop(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run a test on an event loop of its own."""
+    way = structs.replace(WAYS["protocol"], uvloop=name == "uvloop")
+    backend = "trio" if name == "trio" else "asyncio"
+    anyio.run(work, backend=backend, backend_options=backend_options(way))
+
+
+async def taken_of_a_flood(client: socket.socket) -> int:
+    """Send until nothing more is taken, however often the event loop turns; how much that was."""
+    client.setblocking(False)
+    sent = waited = 0
+    while sent < FLOOD and waited < TURNS:
+        try:
+            sent += client.send(bytes(65536))
+            waited = 0
+        except BlockingIOError:
+            waited += 1
+            await anyio.lowlevel.checkpoint()
+    return sent
+
+
+def small_buffers(listener: SocketListener, client: socket.socket) -> None:
+    """What is accepted inherits those of the listener."""
+    bound: socket.socket = listener.extra(SocketAttribute.raw_socket)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
 
 
 @pytest.fixture(params=["tcp", "unix"])
@@ -36,10 +78,10 @@ def _connected(listener: SocketListener) -> socket.socket:
 async def test_a_connection_that_comes_as_accepting_is_cancelled_is_not_lost(
     listener: SocketListener,
 ) -> None:
-    accepted: list[SocketStream] = []
+    accepted: list[ByteStream] = []
 
     async def take() -> None:
-        accepted.append(await accept(listener))
+        accepted.append((await accept(listener))[0])
 
     async def end() -> None:
         group.cancel_scope.cancel()
@@ -57,13 +99,11 @@ async def test_a_connection_that_comes_as_accepting_is_cancelled_is_not_lost(
             assert await stream.receive() == b"here"
 
 
-async def test_streams_are_what_the_listener_would_have_given(listener: SocketListener) -> None:
-    with _connected(listener):
-        expected = await listener.accept()
-    with _connected(listener):
-        stream = await accept(listener)
-    async with expected, stream:
-        assert type(stream) is type(expected)
+async def test_the_address_of_the_client_is_told(listener: SocketListener) -> None:
+    with _connected(listener) as client:
+        stream, address = await accept(listener)
+        async with stream:
+            assert address == client.getsockname()
 
 
 async def test_a_client_that_is_gone_is_no_mistake_of_ours(listener: SocketListener) -> None:
@@ -72,7 +112,7 @@ async def test_a_client_that_is_gone_is_no_mistake_of_ours(listener: SocketListe
     client.close()
     with anyio.fail_after(5):
         try:
-            stream = await accept(listener)
+            stream, _ = await accept(listener)
         except ConnectionAbortedError:
             return
         async with stream:
@@ -81,7 +121,7 @@ async def test_a_client_that_is_gone_is_no_mistake_of_ours(listener: SocketListe
 
 
 async def test_who_waits_hears_that_it_is_closed(listener: SocketListener) -> None:
-    ended: list[SocketStream | Exception] = []
+    ended: list[object] = []
 
     async def wait() -> None:
         try:
@@ -97,3 +137,60 @@ async def test_who_waits_hears_that_it_is_closed(listener: SocketListener) -> No
     await wait()
     await close_listener(listener)
     assert [type(end) for end in ended] == [anyio.ClosedResourceError] * 2
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("make", [stream_of, paused_stream])
+def test_what_nobody_has_asked_for_stays_with_the_system(
+    make: Callable[[socket.socket], Awaitable[ByteStream]], loop: str
+) -> None:
+    async def flood() -> None:
+        made = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        [listener] = made.listeners
+        assert isinstance(listener, SocketListener)
+        client = socket.socket()
+        small_buffers(listener, client)
+        async with made:
+            bound: socket.socket = listener.extra(SocketAttribute.raw_socket)
+            client.connect(bound.getsockname())
+            with client, anyio.fail_after(30):
+                await anyio.wait_readable(bound)
+                async with await make(bound.accept()[0]) as stream:
+                    first = await taken_of_a_flood(client)
+                    assert first < HELD
+                    assert await stream.receive(1)  # some of it, without having to wait
+                    assert first + await taken_of_a_flood(client) < HELD
+                    received = 1
+                    while received < first:  # nothing is lost
+                        received += len(await stream.receive())
+
+    on_loop(loop, flood)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_client_is_not_read_while_it_is_found_out_who_it_is(loop: str) -> None:
+    """It has sent much by the time at which it is accepted, so that nothing is waited for."""
+
+    async def flood() -> None:
+        asked, told = anyio.Event(), anyio.Event()
+
+        async def who(request: HttpRequest) -> Principal:
+            asked.set()
+            await told.wait()
+            return Principal("somebody")
+
+        settings = HttpServerSettings(driver="anyio", parser="h11", authenticate=who)
+        async with server(settings) as running:
+            client = socket.socket()
+            [listener] = running.link._listeners
+            small_buffers(listener, client)
+            client.connect(("127.0.0.1", running.port))
+            with client:
+                client.setblocking(False)
+                first = tool("echo") * 100
+                sent = client.send(first)  # before the event loop turns
+                await asked.wait()
+                assert sent + await taken_of_a_flood(client) < HELD
+            told.set()
+
+    on_loop(loop, flood)
