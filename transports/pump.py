@@ -16,6 +16,7 @@ from anyio.abc import TaskStatus
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import ConnectionEnded
 from mcpcore.engine.peer import Peer
+from transports.allocator import keep_room
 from transports.link import App, Link, clock
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
 from transports.pump_settings import PumpSettings as PumpSettings
@@ -147,6 +148,8 @@ class Connection(Link):
         if self._state != "new":
             raise RuntimeError("a connection runs once")
         self._state = "running"
+        if self._server:
+            keep_room()
         try:
             await self._open()
             if self.trace is not None:
