@@ -77,6 +77,8 @@ WHY: dict[str, Excuse] = {
     **_all(
         _OTHERS,
         {
+            "accepting.py paused_stream": 1,
+            "accepting.py stream_of": 1,
             "departure.py _bytes_of": 1,
             "descriptors.py DescriptorLink._send": 2,
             "descriptors.py ThreadReader.read": 1,
