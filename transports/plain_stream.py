@@ -45,7 +45,7 @@ class PlainStream(ByteStream):
 
     async def send(self, item: bytes) -> None:
         """See :class:`anyio.abc.ByteSendStream`."""
-        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint_if_cancelled()
         rest = memoryview(item)
         while rest:
             try:
@@ -54,6 +54,7 @@ class PlainStream(ByteStream):
                 await self._until(anyio.wait_writable)
             except OSError as error:
                 raise self._broken() from error
+        await anyio.lowlevel.cancel_shielded_checkpoint()  # behind it: what is there goes out first
 
     async def _until(self, ready: Callable[[socket.socket], Awaitable[None]]) -> None:
         try:

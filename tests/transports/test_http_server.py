@@ -875,7 +875,7 @@ async def test_who_has_left_http_reads_what_it_wants_to() -> None:
         if request.path != "/ws":
             return False
         await go_on.wait()
-        count = 0
+        count = len(rest)
         while count < 20_000_000:
             count += len(await stream.receive(1000 if count < 10_000 else 65536))
         await stream.send(b"%d" % count)
