@@ -81,10 +81,11 @@ def test_a_broken_name_is_refused_and_named(fields: list[tuple[bytes, bytes]], t
 
 @pytest.mark.requirement("basic/transports/streamable-http/param-invalid-characters")
 def test_a_broken_parameter_is_named() -> None:
-    fields = Fields([(b"mcp-param-region", b"=?base64?SGVs!!!bG8=?="), (b"mcp-param-a", b"b")])
-    said, unreadable = fields.mirrored()
+    lines = [(b"mcp-param-region", b"=?base64?SGVs!!!bG8=?="), (b"mcp-param-a", b"b")]
+    said, unreadable = Fields([*lines, *[(b"mcp-param-c", b"1")] * 2]).mirrored()
     assert said == {"a": "b"}
-    assert unreadable.keys() == {"region"}
+    assert unreadable.keys() == {"region", "c"}
+    assert unreadable["c"] == "the Mcp-Param-C header is given more than once"
     assert unreadable["region"].startswith("the Mcp-Param-Region header is no valid base64")
 
 
