@@ -59,7 +59,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Requests of ours that wait for an answer, or for the input that their server asked for."""
     batch: int = 100
     """Messages in one batch."""
-    id: int = 1024
+    id: int = 4096
     """Characters of the id, and of the progress token, of a request of the other side."""
     subscriptions: int = 1024
     """Resource URIs per conversation (legacy), and what one listen stream may list (modern)."""

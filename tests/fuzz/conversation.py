@@ -306,9 +306,17 @@ class Conversation:
         known = [*self.open, *self.streams]
         return self.c.pick(known) if known and not self.c.flag(16) else self.c.below(4)
 
-    def _answer(self, key: int) -> None:
+    def _answer(self, key: int, *, admits: bool = True) -> None:
+        """Answer, or decide about what the engine is to answer."""
         body: Body = {"content": []} if key % 5 else _PASSED_ON
-        self.step(lambda peer: peer.respond(key, body))
+        record = self.peer.hub.inbound.get(key)
+        if record is None or not record.held:
+            self.step(lambda peer: peer.respond(key, body))
+        elif admits and key % 3:
+            self.step(lambda peer: peer.admit(key))
+        else:
+            assert isinstance(self.step(lambda peer: peer.respond(key, body)), LocalProtocolError)
+            self.step(lambda peer: peer.fail(key, ErrorData(-7, "no")))
 
     def _ask(self, method: str, body: Body, parent: int | None) -> None:
         c = self.c
@@ -363,7 +371,7 @@ class Conversation:
         for key in list(self.open):
             record = self.peer.hub.inbound.get(key)
             if record is not None and record.state is Request.ACTIVE:
-                self._answer(key)
+                self._answer(key, admits=False)  # a listen stream would not end
         self._release()
         assert not self.peer.hub.inbound
         if not self.over:

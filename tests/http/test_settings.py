@@ -25,7 +25,7 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
             "in_flight": 1024,
             "pending": 16384,
             "batch": 100,
-            "id": 1024,
+            "id": 4096,
             "subscriptions": 1024,
             "subscribed": 256 * KIB,
             "listen_streams": 1024,
