@@ -15,6 +15,10 @@ from transports.http_heads import RequestParser
 MAY_GROW = {
     **REMEMBERED,
     "Letters._heard": "10,000 announcements of others",
+    "Profile.offered": "those of the profiles, which are counted by themselves",
+    "Profile.ours": "those of the profiles",
+    "Profile.theirs": "those of the profiles",
+    "Profile.usual": "those of the profiles",
     "ResponseHead.headers": "those of the heads",
     "ResponseParser._known": "32 heads of each client",
     "ResultCache._changes": "as many as there are results",
