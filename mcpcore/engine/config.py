@@ -73,7 +73,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     input_rounds: int = 10
     """How often a server may ask for input before it has answered one request."""
     input_requests: int = 100
-    """Questions that a server may ask in one round of input."""
+    """Questions that a server may ask, and a client may answer, in one round of input."""
     request_timeout: float | None = 60.0
     """Default time for an answer; None waits for ever."""
     max_timeout: float | None = 300.0

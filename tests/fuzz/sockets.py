@@ -51,6 +51,26 @@ if find_spec("uvloop") is not None:
     LOOPS = (*LOOPS, "uvloop")
 
 
+class Listener:
+    """Where the clients of one target connect; made when it is needed."""
+
+    def __init__(self) -> None:
+        self._made: socket.socket | None = None
+
+    def get(self) -> socket.socket:
+        """The socket, which does not block."""
+        if self._made is None:
+            self._made = socket.create_server(("127.0.0.1", 0))
+            self._made.setblocking(False)
+        return self._made
+
+    def give_up(self) -> None:
+        """Whoever comes next gets another one."""
+        if self._made is not None:
+            self._made.close()
+            self._made = None
+
+
 class Way(Struct, frozen=True):
     """A driver with a parser, on an event loop."""
 

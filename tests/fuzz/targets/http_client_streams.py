@@ -109,16 +109,7 @@ class _Outcome(Struct):
         return {event.request: event for event in self.told if isinstance(event, TERMINAL)}
 
 
-_listeners: list[socket.socket] = []
-
-
-def _listener() -> socket.socket:
-    """Where the clients of this process connect."""
-    if not _listeners:
-        made = socket.create_server(("127.0.0.1", 0))
-        made.setblocking(False)
-        _listeners.append(made)
-    return _listeners[0]
+_listener = sockets.Listener()
 
 
 class _Server:
@@ -305,7 +296,7 @@ async def _ask(
 
 
 async def _live(script: _Script, cuts: bytes | None, traced: bool) -> _Outcome:
-    listener = _listener()
+    listener = _listener.get()
     host, port = listener.getsockname()
     url = f"http://{host}:{port}/mcp"
     outcome = _Outcome()
@@ -337,7 +328,7 @@ def _run(script: _Script, cuts: bytes | None, way: tuple[sockets.Loop, bool]) ->
     try:
         return sockets.run(partial(_live, script, cuts, traced), loop)
     except BaseException:
-        _listeners.pop().close()  # somebody may wait there
+        _listener.give_up()  # somebody may wait there
         raise
 
 

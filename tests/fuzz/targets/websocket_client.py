@@ -50,16 +50,7 @@ class _Outcome(Struct):
     """What goes with the key that it has sent."""
 
 
-_listeners: list[socket.socket] = []
-
-
-def _listener() -> socket.socket:
-    """Where the clients of this process connect."""
-    if not _listeners:
-        made = socket.create_server(("127.0.0.1", 0))
-        made.setblocking(False)
-        _listeners.append(made)
-    return _listeners[0]
+_listener = sockets.Listener()
 
 
 class _Server:
@@ -122,7 +113,7 @@ class _Server:
 
 
 async def _live(script: Script, cuts: Choices | None, traced: bool) -> _Outcome:
-    listener = _listener()
+    listener = _listener.get()
     peer = Peer(Role.CLIENT, script.config)
     owner = Owner(peer)
     host, port = listener.getsockname()
@@ -161,7 +152,7 @@ def _run(script: Script, cuts: Choices | None, way: tuple[sockets.Loop, bool]) -
     try:
         return sockets.run(partial(_live, script, cuts, traced), loop)
     except BaseException:
-        _listeners.pop().close()  # somebody may wait there
+        _listener.give_up()  # somebody may wait there
         raise
 
 
