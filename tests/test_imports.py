@@ -65,9 +65,12 @@ ASKED = [
 ]
 
 NOT_OFFERED = {
+    "mcpcore.engine.seal",
     "mcpcore.service.completions",
     "mcpcore.service.prompts",
+    "mcpcore.service.rate",
     "mcpcore.service.resources",
+    "mcpcore.service.task_views",
     "mcpcore.service.tasks",
     "mcpcore.service.twins",
     "mcpcore.service.uri_templates",
@@ -78,14 +81,33 @@ NOT_OFFERED = {
     "mcpcore.spec.types.resources",
     "mcpcore.spec.types.sampling",
     "mcpcore.spec.types.tasks",
+    "transports.http_identity",
+    "transports.http_log",
     "transports.inputs",
     "transports.seal",
+    "transports.server_middleware",
     "transports.tasks_host",
     "transports.tasks_questions",
     "transports.tracing",
 }
-OF_OTHERS = {"cryptography", "httptools", "jsonschema", "redis", "rich", "sqlite3", "trio", "typer"}
-OF_CLIENTS = {"mcpcore.http.client", "transports.client", "transports.process"}
+OF_OTHERS = {
+    "anyio.from_thread",
+    "cryptography",
+    "httptools",
+    "jsonschema",
+    "redis",
+    "rich",
+    "sqlite3",
+    "trio",
+    "typer",
+}
+OF_CLIENTS = {
+    "mcpcore.engine.reconnecting",
+    "mcpcore.http.client",
+    "transports.client",
+    "transports.process",
+    "transports.targets",
+}
 
 UNNEEDED: dict[str, tuple[str, set[str]]] = {
     "the core": (
@@ -112,9 +134,11 @@ UNNEEDED: dict[str, tuple[str, set[str]]] = {
             "h11",
             "hashlib",
             "json",
+            "mcpcore.http.headers",
             "mcpcore.http.server",
             "random",
             "secrets",
+            "transports.event_loops",
             "transports.http_host",
             "transports.stores",
             "transports.websocket",
@@ -131,11 +155,14 @@ UNNEEDED: dict[str, tuple[str, set[str]]] = {
             "ctypes",
             "hashlib",
             "json",
+            "mcpcore.http.certificates",
             "mcpcore.http.stored",
             "random",
             "secrets",
+            "transports.accepting",
             "transports.departure",
             "transports.http_connection",
+            "transports.http_protocol_stream",
             "transports.http_protocol_tls",
             "transports.pump",
             "transports.rate_limits",

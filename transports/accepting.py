@@ -22,7 +22,7 @@ async def accept(listener: SocketListener) -> tuple[ByteStream, Any]:
     """Wait for a connection; return it with the address of its client, as the system has it.
 
     Raises OSError if it could not be accepted, and anyio.ClosedResourceError once the listener is
-    closed by :func:`close_listener`.
+    closed by :func:`~transports.tcp_sockets.close_listener`.
     """
     bound: socket.socket = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
     while True:
@@ -64,11 +64,3 @@ async def paused_stream(accepted: socket.socket) -> SocketStream:
     if transport is not None:
         transport.pause_reading()  # whoever receives resumes it, for as long as that takes
     return stream
-
-
-async def close_listener(listener: SocketListener) -> None:
-    """Close it, whoever waits for a connection, and however often."""
-    bound: socket.socket = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
-    if bound.fileno() >= 0:
-        anyio.notify_closing(bound)
-    await listener.aclose()

@@ -5,7 +5,8 @@ Such tasks are owned by an object, and end with it or with the event loop.
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any, cast
 
@@ -23,6 +24,24 @@ def current_loop() -> object:
     if _in_trio():
         return sys.modules["trio"].lowlevel.current_trio_token()
     return asyncio.get_running_loop()
+
+
+@contextmanager
+def known_in_callbacks() -> Iterator[None]:
+    """Have anyio know of the event loop in callbacks, too, that are asked for within.
+
+    With sniffio installed it finds asyncio by its task alone, unless it has begun the loop itself.
+    """
+    sniffio = sys.modules.get("sniffio")
+    name = None if sniffio is None or _in_trio() else sniffio.current_async_library_cvar
+    if name is None or name.get() is not None:
+        yield
+        return
+    token = name.set("asyncio")
+    try:
+        yield
+    finally:
+        name.reset(token)
 
 
 def is_over(loop: object) -> bool:

@@ -13,11 +13,11 @@ from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
+from transports.addresses import BadTarget, authority
 from transports.assembling import serve_connection, server_config
 from transports.handshake import Handshake, LinkFactory
 from transports.link import App, Link
 from transports.serve_settings import ServeSettings, guard, sealing, websocket_rules
-from transports.targets import BadTarget, authority
 
 if TYPE_CHECKING:
     from transports.pump import Connection

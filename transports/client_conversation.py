@@ -130,11 +130,13 @@ class ClientConversation(ClientCalls):
         for method, params in wishes:
             try:
                 await self.request(method, params)
-            except (McpError, LocalError) as error:
+            except Exception as error:  # a middleware may raise anything
                 if self.away or self.closed is not None:
                     return  # the next session is told anew
-                logger.warning("the server's new session refuses %s: %s", method, error)
-                if isinstance(error, PeerError) and "uri" in params:
+                known = isinstance(error, McpError | LocalError)
+                reason = error if known else type(error).__name__
+                logger.warning("the server's new session refuses %s: %s", method, reason)
+                if not isinstance(error, LocalError) and "uri" in params:
                     for listener in tuple(self.listeners):
                         listener.refused(params["uri"], error)
         for listener in tuple(self.listeners):

@@ -61,7 +61,7 @@ class Listening:
     (``ClientSettings.reconnect``); then all that it tells of is reported as changed, with
     ``missed``.  The iteration ends when the server ends the stream gracefully and does not go away
     itself; if it is broken for good, the iteration raises PeerError, ConnectionClosed or another
-    CallFailed.
+    CallFailed, or what a middleware has raised when the stream was to be opened anew.
     """
 
     def __init__(self, core: "ClientCore", wanted: SubscriptionFilter) -> None:
@@ -236,7 +236,7 @@ class Listening:
                     return
                 try:
                     await self._core.open_stream(self, self.wanted)
-                except (CallFailed, PeerError) as error:
+                except Exception as error:  # a middleware may raise anything
                     if self._over():
                         return
                     self._error = error

@@ -29,7 +29,7 @@ from transports.client_errors import NegotiationError
 from transports.client_links import attempts_for, http_link, memory_link, peer_link
 from transports.client_middleware import ClientMiddleware, GuardedCore
 from transports.client_tools import ToolBook, Uncheckable
-from transports.eras import ENDED_WHEN_PROBED, ERAS, EraCache, place_of
+from transports.eras import ERAS, EraCache, advice_to, place_of
 from transports.http_settings import HttpClientLinkSettings
 from transports.link import Link, clock
 from transports.link_errors import LinkError
@@ -195,7 +195,7 @@ class Opening:
                 self._eras.forget(self._place)
             if isinstance(error, LinkError) and self._died_of_the_probe():
                 self._eras.learn(self._place, Negotiation.LEGACY, now=clock())
-                raise LinkError(f"{error} {ENDED_WHEN_PROBED}") from error
+                raise LinkError(f"{error}{advice_to(str(error))}") from error
             raise
         sse = isinstance(core.machine, HttpClient) and core.machine.uses_sse
         if (self._open_era or sse) and self._place is not None:

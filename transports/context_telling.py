@@ -49,9 +49,10 @@ class Telling(RequestFacts):
             return False
         if task is not None:
             return task.progress(value, total, message, meta)
-        key, machine = self._request.key, runtime.machine
-        waits = machine.waits(key)
-        sent = machine.progress(key, value, total, message, meta=meta)
+        key = self._request.key
+        record = runtime.in_flight.get(key)
+        waits = record is not None and record.queued > 0
+        sent = runtime.teller.progress(key, value, total, message, meta=meta)
         if sent and not waits:  # or else whoever takes what waits takes this as well
             runtime.flush()
         return sent
@@ -151,13 +152,13 @@ class Telling(RequestFacts):
         """
         return partial(_ping_later, self._runtime, self.revision, self.session)
 
-    async def drained(self) -> None:
+    def drained(self) -> Awaitable[None]:
         """Wait until the client has taken what was sent; for handlers that send very much.
 
         If it has taken all of it, others get their turn at every eighth such call, not at each.
         A handler that runs in a thread need not: what it sends waits for room.
         """
-        await self._runtime.drained(self._request.key)
+        return self._runtime.drained(self._request.key)
 
     async def room(self) -> None:
         """Wait until so little waits to be sent that nothing would have to make way."""

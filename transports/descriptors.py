@@ -2,7 +2,8 @@
 
 On asyncio a descriptor stays registered with the event loop, is read in the loop's callback, and
 what was read is taken in there and then: no task is woken for it.  Registering anew for each read
-costs three times as much as all of that, and a worker thread more than ten times.
+costs three times as much as all of that, and a worker thread more than ten times.  Output that is
+not taken at once is written in such a callback, too, until all of it has been.
 On trio the wait is trio's own.  What the selector refuses because it is always ready (a regular
 file) is read directly; where nothing can wait (pipes on Windows) a worker thread reads.
 """
@@ -24,12 +25,28 @@ if TYPE_CHECKING:
 Take = Callable[[bytes], bytes | None]
 """Takes in what was just read, at once; returns what somebody has to be woken for, if anything."""
 
+Write = Callable[[memoryview], int]
+"""Writes what can be written at once; how much that was."""
+
 
 class Reader(Protocol):
     """Reads one descriptor; the descriptor itself belongs to somebody else."""
 
     async def read(self) -> bytes:
         """Wait for some bytes; empty at the end of input.  Raises OSError."""
+
+    def close(self) -> None:
+        """Stop watching the descriptor."""
+
+
+class Writer(Protocol):
+    """Writes to one descriptor; the descriptor itself belongs to somebody else."""
+
+    async def write(self, data: memoryview) -> int:
+        """Wait until some of ``data`` is written; how much.  Raises OSError.
+
+        Who is cancelled may have written some, and does not get to know it.
+        """
 
     def close(self) -> None:
         """Stop watching the descriptor."""
@@ -70,17 +87,71 @@ class LoopReader:
 
     async def read(self) -> bytes:
         """See :class:`Reader`."""
+        return await self.begin()
+
+    def begin(self) -> "asyncio.Future[bytes]":
+        """Begin to read, for who does not want to have a task that waits for it."""
         if not self._watched:
             self._loop.add_reader(self._fd, self._ready)
             self._watched = True
         self._waiter = self._loop.create_future()
-        return await self._waiter
+        return self._waiter
 
     def close(self) -> None:
         """See :class:`Reader`."""
         if self._watched:
             self._watched = False
             self._loop.remove_reader(self._fd)
+
+
+class LoopWriter:
+    """Asyncio: writes in the loop's callback; stays registered while somebody has more to write."""
+
+    def __init__(self, fd: int, write: Write) -> None:
+        self._fd = fd
+        self._write = write
+        from asyncio import get_running_loop  # as above
+
+        self._loop = get_running_loop()
+        self._loop.add_writer(fd, self._ready)
+        self._watched = True
+        self._data = memoryview(b"")
+        self._waiter: asyncio.Future[int] | None = None
+
+    def _ready(self) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():  # nobody has more to write, or has given up
+            self.close()
+            return
+        try:
+            count = self._write(self._data)
+        except OSError as error:
+            waiter.set_exception(error)
+            return
+        if count:
+            waiter.set_result(count)
+
+    async def write(self, data: memoryview) -> int:
+        """See :class:`Writer`."""
+        if not self._watched:
+            self._loop.add_writer(self._fd, self._ready)
+            self._watched = True
+        self._data = data
+        self._waiter = self._loop.create_future()
+        try:
+            count = await self._waiter
+        finally:
+            self._waiter = None
+            self._data = memoryview(b"")
+        if count == len(data):
+            self.close()
+        return count
+
+    def close(self) -> None:
+        """See :class:`Writer`."""
+        if self._watched:
+            self._watched = False
+            self._loop.remove_writer(self._fd)
 
 
 class WaitReader:
@@ -106,6 +177,24 @@ class WaitReader:
         """Nothing is kept between reads."""
 
 
+class WaitWriter:
+    """Any event loop that can wait for a descriptor."""
+
+    def __init__(self, fd: int, write: Write) -> None:
+        self._fd = fd
+        self._write = write
+
+    async def write(self, data: memoryview) -> int:
+        """See :class:`Writer`."""
+        while True:
+            await anyio.wait_writable(self._fd)
+            if count := self._write(data):
+                return count
+
+    def close(self) -> None:
+        """Nothing is kept between writes."""
+
+
 class ThreadReader:
     """Where nothing can wait for the descriptor: a worker thread per read."""
 
@@ -128,8 +217,7 @@ def open_reader(fd: int, size: int, take: Take | None = None) -> Reader:
     """
     if not make_nonblocking(fd):
         return ThreadReader(fd, size)
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_task():
+    if _in_trio():
         return WaitReader(fd, size)
     try:
         return LoopReader(fd, size, take)
@@ -137,6 +225,24 @@ def open_reader(fd: int, size: int, take: Take | None = None) -> Reader:
         return ThreadReader(fd, size)
     except OSError:  # it is always ready, or the event loop can watch no more at present
         return WaitReader(fd, size)
+
+
+def open_writer(fd: int, write: Write) -> Writer:
+    """Choose how to wait for a descriptor that is in non-blocking mode; ``write`` writes to it.
+
+    Call it in the loop that will write, once something is to be written.  Raises OSError.
+    """
+    if _in_trio():
+        return WaitWriter(fd, write)
+    try:
+        return LoopWriter(fd, write)
+    except NotImplementedError:
+        return WaitWriter(fd, write)
+
+
+def _in_trio() -> bool:
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_task()
 
 
 def make_nonblocking(fd: int) -> bool:
@@ -152,6 +258,7 @@ class DescriptorLink(Connection):
     """Newline-framed messages over a pair of descriptors: :meth:`_attach` them in ``_open``."""
 
     _reader: Reader | None = None
+    _writer: Writer | None = None  # not before something had to wait
     _output = -1
     _direct = False  # writes never block
 
@@ -164,6 +271,9 @@ class DescriptorLink(Connection):
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     async def _receive(self) -> bytes:
         assert self._reader is not None, "attached in _open"  # noqa: S101
@@ -182,9 +292,10 @@ class DescriptorLink(Connection):
             return await anyio.to_thread.run_sync(
                 os.write, self._output, data, abandon_on_cancel=True
             )
-        while True:
-            await anyio.wait_writable(self._output)
-            try:
-                return os.write(self._output, data)
-            except BlockingIOError:
-                continue
+        if self._writer is None:
+            self._writer = open_writer(self._output, self._send_ready)
+        return await self._writer.write(data)
+
+    def _send_ready(self, data: memoryview) -> int:
+        """Write some of what had to wait, as the output takes more now; how much that was."""
+        return self._send_nowait(data)

@@ -13,8 +13,6 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
-import anyio
-
 from mcpcore.engine.peer import Peer
 from transports.descriptors import DescriptorLink
 from transports.link import App, clock
@@ -56,6 +54,7 @@ class SeizableLink(DescriptorLink):
         super().__init__(peer, app, settings=settings)
         self._touching = False  # the event loop has the output in its hands
         self._seized = False
+        self._unnoted = 0  # so much of the rest is written, and the writer task does not know yet
 
     def seize(self, patience: float) -> None:
         """Write what is ready, from another thread, for ``patience`` seconds at most.
@@ -73,7 +72,7 @@ class SeizableLink(DescriptorLink):
         if self.trace is not None:
             self.trace.sent(last)
         with suppress(OSError):
-            _write(self._output, bytes(self._rest) + last, deadline)
+            _write(self._output, bytes(self._rest[self._unnoted :]) + last, deadline)
 
     def _touch(self) -> None:
         self._touching = True
@@ -90,23 +89,22 @@ class SeizableLink(DescriptorLink):
         finally:
             self._touching = False
 
+    def _send_ready(self, data: memoryview) -> int:
+        self._touch()
+        try:
+            self._unnoted = self._send_nowait(data)
+        finally:
+            self._touching = False
+        return self._unnoted
+
     async def _send(self, data: memoryview) -> int:
-        if not self._direct:
-            return await super()._send(data)
-        while True:
-            await anyio.wait_writable(self._output)
-            self._touch()
-            count = 0
-            try:
-                count = self._send_nowait(data)
-            finally:
-                if not count:
-                    self._touching = False
-            if count:
-                return count  # let go of in _wrote(), once it is no longer in the rest
+        count = await super()._send(data)
+        self._touch()  # let go of in _wrote(), once it is no longer in the rest
+        return count
 
     def _wrote(self) -> None:
         super()._wrote()
+        self._unnoted = 0
         self._touching = False
 
     def _detach(self) -> None:

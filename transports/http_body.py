@@ -74,6 +74,15 @@ class LengthBody:
         self.done = not self._left
         return data
 
+    def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
+        """Do what :meth:`take` does, with ``data`` behind ``buffer``: most often copied once."""
+        if buffer or len(data) > self._left:
+            buffer += data
+            return self.take(buffer)
+        self._left -= len(data)
+        self.done = not self._left
+        return bytes(data)
+
     def end(self) -> bool:
         """See :class:`Body`."""
         return self.done
@@ -144,6 +153,11 @@ class ChunkedBody:
             del buffer[: end + 2]
             self._line(line)
         return content[0] if len(content) == 1 else b"".join(content)
+
+    def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
+        """Do what :meth:`take` does, with ``data`` behind ``buffer``."""
+        buffer += data
+        return self.take(buffer)
 
     def end(self) -> bool:
         """See :class:`Body`."""

@@ -69,10 +69,14 @@ class HttpClientLink(HttpCarrier):
         self.flush_soon()
         self._check_quiet()
 
+    def retire(self, connection: PooledConnection) -> None:
+        """The connection is given no exchange any more."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+
     def discard(self, connection: PooledConnection) -> None:
         """The connection is gone."""
         self._connections.discard(connection)
-        self._forget_idle(connection)
         if self._waiting:
             self._send(self._waiting.popleft())
 
@@ -104,10 +108,6 @@ class HttpClientLink(HttpCarrier):
     def _runs(self) -> bool:
         return bool(self._exchanges)
 
-    def _forget_idle(self, connection: PooledConnection) -> None:
-        if connection in self._idle:
-            self._idle.remove(connection)
-
     # Time
 
     def _quiet_until(self) -> float:
@@ -118,6 +118,6 @@ class HttpClientLink(HttpCarrier):
     def _expire(self, now: float) -> bool:
         for connection in tuple(self._connections):
             if connection.deadline <= now:
-                self._forget_idle(connection)
+                self.retire(connection)
                 connection.expire()
         return bool(self._connections)

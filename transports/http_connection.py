@@ -9,6 +9,7 @@ it sees the client leave, and holds a bounded amount of what the client sends ah
 import logging
 import math
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,10 @@ Upgrade = Callable[[ByteStream, HttpRequest, bytes], Awaitable[bool]]
 and what was read behind it.  Who may leave HTTP is for it to find out.  Returns when the connection
 may be closed; False, with nothing read or written, leaves the request to plain HTTP."""
 
+_SMALL_READ = 64 * 1024
+_LARGE_READ = 256 * 1024
+"""Most that is read at once of a body, and no more than there is left of it unless that is small.
+Streams on asyncio have read as much by themselves."""
 _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between the probes of a client that has finished sending: they end by themselves."""
 
@@ -183,7 +188,7 @@ class ServerConnection:
             # Who has the end of a reply may ask again before the one that wrote it goes on.
             while self._writing or not reply.complete:
                 await self._watch(reply)
-            if reply.close:
+            if reply.close or self._link.draining:
                 break
         self._finish()
 
@@ -243,11 +248,12 @@ class ServerConnection:
         self._overdue = "the body of the request took too long"
         self._reading = head
         began, received = clock(), 0
+        data = b""
         self.deadline = self._settings.body_deadline(began, received)
         if head.expects_continue and not buffer:
             await self._stream.send(CONTINUE)
         while True:
-            data = body.take(buffer)
+            data = body.feed(buffer, data)
             ahead = body.announced
             if self._link.trace is not None:
                 self._link.trace.request_body(exchange, data, end=body.done)
@@ -265,8 +271,9 @@ class ServerConnection:
                     reply.close = True
                     self._reading = None
                     return
+            left = ahead if head.length is None else head.length - received
             try:
-                buffer += await self._stream.receive()
+                data = await self._stream.receive(min(max(left, _SMALL_READ), _LARGE_READ))
             except anyio.EndOfStream:
                 raise BadHead(400, "the connection ended within a body") from None
 
@@ -391,12 +398,18 @@ class ServerConnection:
         reply = self._reply
         assert reply is not None  # noqa: S101 - made with the exchange
         reply.close = reply.close or self._link.draining
-        items = self._machine.data_to_send(exchange, self._settings.write_size)
-        if not items:
-            return b""
-        if self._link.trace is not None:
-            self._link.trace.replied(items)
-        data = reply.encode(items)
+        whole = None
+        if reply.may_be_whole and self._link.trace is None:
+            whole = self._machine.whole_reply(exchange, sys.maxsize)
+        if whole is not None:
+            data = reply.encode_whole(whole)
+        else:
+            items = self._machine.data_to_send(exchange, self._settings.write_size)
+            if not items:
+                return b""
+            if self._link.trace is not None:
+                self._link.trace.replied(items)
+            data = reply.encode(items)
         if reply.complete:
             self._exchange = None
             self._link.unregister(exchange)

@@ -14,17 +14,20 @@ no path or contradict Host, and versions other than 1.0 and 1.1 (RFC 9112 sectio
 import re
 import sys
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import h11
 from msgspec import Struct
 
-from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import PROTOCOL_VERSION, Alike, HeaderLines
 from mcpcore.http.messages import HttpRequest
 from mcpcore.spec.revisions import BY_NAME, Revision
 from transports.http_parsers import BadHead, Headers, RequestLines, h11_event, reader
 from transports.http_plain import Kind, LineReader, NoReader, usual
 from transports.http_settings import HeadLimits, ParserName
+
+if TYPE_CHECKING:
+    from mcpcore.http.certificates import ClientCertificate
 
 __all__ = [
     "HALF_A_LINE",
@@ -42,7 +45,7 @@ HALF_A_LINE = b"\r"
 """Of an empty line, as may come before a head: it is no part of that, and does not begin it."""
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[ \t]*[0-9]{1,18}[ \t]*")
-_ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+_ABSOLUTE = r"(?i:https?)://([^/?#]*)"  # yet to be compiled, which re does once
 _KNOWN = 1024
 """So many heads are remembered, each of ``_SHORT`` bytes at most."""
 _SHORT = 4096
@@ -160,7 +163,7 @@ class RequestParser:
         peer: str | None = None,
         *,
         scheme: str = "http",
-        certificate: ClientCertificate | None = None,
+        certificate: "ClientCertificate | None" = None,
         last: RequestHead | None = None,
     ) -> RequestHead | None:
         """Remove empty lines and a head from the front of ``buffer``; None if none is complete.
@@ -211,7 +214,7 @@ class RequestParser:
         peer: str | None = None,
         *,
         scheme: str = "http",
-        certificate: ClientCertificate | None = None,
+        certificate: "ClientCertificate | None" = None,
     ) -> RequestHead:
         """Parse one complete head as :func:`find_head` found it.
 
@@ -232,7 +235,7 @@ class RequestParser:
         kind: _Common | None,
         peer: str | None,
         scheme: str,
-        certificate: ClientCertificate | None,
+        certificate: "ClientCertificate | None",
     ) -> RequestHead:
         """A head that is not remembered."""
         if found is None or (kind is None and (kind := self._kind_of(head, *found)) is None):
@@ -295,7 +298,7 @@ class RequestParser:
 
 
 def _given(
-    known: RequestHead, peer: str | None, scheme: str, certificate: ClientCertificate | None
+    known: RequestHead, peer: str | None, scheme: str, certificate: "ClientCertificate | None"
 ) -> RequestHead:
     """The same head as it came from one client.  Raises BadHead."""
     request = known.request
@@ -329,7 +332,7 @@ def _of_kind(
     head: bytes,
     peer: str | None,
     scheme: str,
-    certificate: ClientCertificate | None,
+    certificate: "ClientCertificate | None",
 ) -> RequestHead:
     return RequestHead(
         HttpRequest(
@@ -457,7 +460,7 @@ def split_target(target: str, host: bytes) -> tuple[str, str]:
     """Split a request target into path and query.  Raises :class:`BadHead`."""
     if "#" in target:
         raise BadHead(400, "a fragment in the request target")
-    absolute = _ABSOLUTE.match(target)
+    absolute = None if target.startswith("/") else re.match(_ABSOLUTE, target)
     if absolute:  # RFC 9112 section 3.2.2: a server has to accept it
         if absolute[1].encode("ascii").lower() != host.lower():
             raise BadHead(400, "the request target contradicts the Host header")

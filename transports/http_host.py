@@ -19,9 +19,8 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
 from mcpcore.http.server import HttpServer
 from transports.allocator import keep_room
-from transports.http_identity import identify
+from transports.background import known_in_callbacks
 from transports.http_link import HttpLink
-from transports.http_log import HttpLog
 from transports.http_settings import HttpServerSettings
 from transports.link import App, clock
 from transports.store_settings import StoreLinkSettings
@@ -70,6 +69,8 @@ class HttpHost(HttpLink):
         self.settings = times = settings or HttpServerSettings()
         shortest = min(times.head_time, times.body_time, times.idle_time, times.write_time)
         if times.log:
+            from transports.http_log import HttpLog  # here and not above: many do not log
+
             machine.reports = True
             app = HttpLog(app)
         super().__init__(machine, app, sweep=min(1.0, shortest / 4))
@@ -101,7 +102,8 @@ class HttpHost(HttpLink):
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until :meth:`aclose`; started when exchanges can be registered."""
-        await self._run(task_status.started)
+        with known_in_callbacks():
+            await self._run(task_status.started)
 
     async def aclose(self) -> None:
         """Take nothing new, close the machine, let running requests end, close what is left."""
@@ -165,6 +167,8 @@ class HttpHost(HttpLink):
         authenticate = self.settings.authenticate
         if authenticate is None or not self.machine.asks_who(request):
             return None
+        from transports.http_identity import identify  # here and not above: many ask nobody
+
         return await identify(authenticate, request, self.settings.authenticate_time)
 
     def start(self, work: Work) -> None:

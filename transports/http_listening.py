@@ -9,12 +9,13 @@ import anyio
 from anyio.abc import SocketAttribute, SocketListener, TaskStatus
 
 from mcpcore.http.server import HttpServer
-from transports.accepting import close_listener
+from transports.background import known_in_callbacks
 from transports.http_heads import RequestParser
 from transports.http_host import HttpHost
 from transports.http_settings import HttpServerSettings
 from transports.link import App
 from transports.link_errors import cannot_listen
+from transports.tcp_sockets import close_listener
 
 if TYPE_CHECKING:
     from transports.http_connection import Upgrade
@@ -104,7 +105,8 @@ class ListeningHost(HttpHost):
             self.addresses = [_address(listener) for listener in listeners]
             task_status.started(self.addresses)
 
-        await self._run(started)
+        with known_in_callbacks():
+            await self._run(started)
 
     @abstractmethod
     def _accept_from(self, listener: SocketListener) -> None:

@@ -21,7 +21,7 @@ from transports.http_settings import ParserName
 Headers = list[tuple[bytes, bytes]]
 
 _SENT = r": (?=b['\"]|bytearray)"
-_FIRST = re.compile(rb"([-!#$%&'*+.^_`|~0-9a-zA-Z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
+_FIRST = rb"([-!#$%&'*+.^_`|~0-9a-zA-Z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n"
 
 
 class BadHead(Exception):
@@ -103,8 +103,10 @@ def _by_httptools() -> Reader:
     """Make what has httptools read the head of a request."""
     from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+    first_line = re.compile(_FIRST).match
+
     def read(head: bytes) -> RequestLines:
-        first = _FIRST.match(head)
+        first = first_line(head)
         if first is None:
             return read_by_h11(head)
         method, target, version = first.groups()

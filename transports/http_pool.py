@@ -69,6 +69,7 @@ class PooledConnection:
         self._writing = False  # and no response has begun
         self._phase = ""  # what an expired deadline would say
         self._overdue = False
+        self._over = False  # no exchange is begun any more
         self._buffer = bytearray()
         self._scope = anyio.CancelScope()
         self._signal = anyio.Event()
@@ -77,7 +78,7 @@ class PooledConnection:
     def usable(self) -> bool:
         """Whether the connection can carry another exchange."""
         kept = self._stream is not None and self._settings.idle_time > 0
-        return kept and not self._scope.cancel_called
+        return kept and not self._over and not self._scope.cancel_called
 
     def resume(self, send: HttpSend) -> None:
         """Carry out another exchange; only while idle."""
@@ -114,6 +115,9 @@ class PooledConnection:
             if self._overdue:
                 failure = Failure(f"{self._link.origin} {self._phase}", Fault(FaultKind.STALLED))
         finally:
+            # Cancelled with all tasks, it may be idle, and others may have something to send yet.
+            self._over = True
+            self._link.retire(self)
             if self._send is not None:
                 self._link.finish(self, self._send.exchange, failure)
             await self._close()

@@ -4,11 +4,12 @@ What :mod:`transports.http_connection` does in a task, the callbacks of the tran
 the same order: a request is taken from what has come, fed to the machine, and what is ready of its
 reply is written at once.  What comes later is written when the loop has its next turn, together
 with what other connections have to write then.  While a reply is awaited, a bounded amount is read
-ahead; nothing is taken from the machine that the client does not read.
+ahead; of a stream nothing is taken from the machine that the client does not read.
 """
 
 import asyncio
 import math
+import sys
 from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
@@ -16,19 +17,19 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from mcpcore.http.headers import CONTENT_LENGTH
 from mcpcore.http.messages import HttpReply
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from transports.http_body import ChunkedBody, LengthBody
-from transports.http_format import CONTINUE, PROCESSING, format_reply
+from transports.http_format import CONTINUE, PROCESSING, format_reply, format_response
 from transports.http_heads import HALF_A_LINE, BadHead, RequestHead
-from transports.http_identity import answer, ask
 from transports.http_protocol_life import LivingProtocol, Phase
-from transports.http_protocol_stream import ProtocolStream
 from transports.http_protocol_wire import SMALL_READ
 from transports.http_reply import LOST, Reply
 from transports.link import clock
 
 if TYPE_CHECKING:
+    from transports.http_protocol_stream import ProtocolStream
     from transports.http_server_asyncio import AsyncioServerLink
 
 _SMALL = 16 * 1024
@@ -53,6 +54,7 @@ class HttpProtocol(LivingProtocol):
         "_principal",
         "_probed",
         "_reply",
+        "_rest",
     )
 
     def __init__(
@@ -65,6 +67,7 @@ class HttpProtocol(LivingProtocol):
         self._body: ChunkedBody | LengthBody | None = None
         self._reply: Reply | None = None
         self._probed: Reply | None = None  # the last for which it was asked who still listens
+        self._rest: bytes | memoryview = b""  # of a reply that the machine has forgotten
         # Nobody has to be asked about a request, or to be told of it.
         self._direct = link.trace is None and link.settings.authenticate is None
 
@@ -114,6 +117,9 @@ class HttpProtocol(LivingProtocol):
                 if more or self._paused:
                     self._advance()
                 return
+        if self._phase is _BODY:
+            self._go_on(partial(self._read_body, data))
+            return
         self._buffer += data
         self._advance()
 
@@ -123,7 +129,8 @@ class HttpProtocol(LivingProtocol):
         elif self._phase in (Phase.OPENING, Phase.LINGERING):
             self._close()
         elif self._phase is _REPLY:
-            self._half_closed()
+            if not self._rest:  # that may be all that it waits for
+                self._half_closed()
         else:
             self._advance()
 
@@ -151,7 +158,7 @@ class HttpProtocol(LivingProtocol):
 
     def _read_head(self) -> bool:
         if self.blocked:
-            if self._eof:
+            if self._eof and not self._buffer:
                 self._close()  # once the last bytes are out
             return False
         link, buffer = self._link, self._buffer
@@ -181,6 +188,8 @@ class HttpProtocol(LivingProtocol):
         authenticate = self._settings.authenticate
         self._principal = None
         if authenticate is not None and self._machine.asks_who(head.request):
+            from transports.http_identity import ask  # here and not above: many ask nobody
+
             asked = ask(authenticate, head.request)
             if not isinstance(asked, (Principal, Refusal)):
                 self._phase = Phase.ASKING
@@ -192,6 +201,8 @@ class HttpProtocol(LivingProtocol):
         return self._open(head)
 
     async def _learn(self, head: RequestHead, asked: Awaitable[object]) -> None:
+        from transports.http_identity import answer  # as above
+
         with anyio.CancelScope() as self._scope:
             self._principal = await answer(asked, self._settings.authenticate_time)
         self._scope = None
@@ -199,12 +210,14 @@ class HttpProtocol(LivingProtocol):
             self._go_on(partial(self._open, head))
 
     def _go_on(self, step: "partial[bool]") -> None:
-        """Go on behind what a task has found out."""
+        """Go on with ``step``, and then as far as it goes."""
         try:
-            step()
+            more = step()
         except Exception as error:
             self._fail(error)
-        self._advance()
+            return
+        if more or self._buffer or self._paused:
+            self._advance()
 
     def _open(self, head: RequestHead) -> bool:
         """Feed a request to the machine, with as much of its body as there is."""
@@ -251,7 +264,7 @@ class HttpProtocol(LivingProtocol):
         machine.ask(exchange, head.request, body, principal=self._principal, now=clock())
         link.handle_events()
         if not (self.blocked or link.draining):
-            whole = machine.whole_reply(exchange, self._settings.write_size)
+            whole = machine.whole_reply(exchange, sys.maxsize)
             if whole is not None:
                 self._head = None
                 return self._write_whole(whole)
@@ -264,10 +277,11 @@ class HttpProtocol(LivingProtocol):
         link.keep_time()
         return False
 
-    def _read_body(self) -> bool:
+    def _read_body(self, data: bytes | memoryview = b"") -> bool:
+        """Read on, with ``data`` that has come behind what there was."""
         body, exchange, reply, link = self._body, self._exchange, self._reply, self._link
         assert body is not None and exchange is not None and reply is not None  # noqa: S101, PT018
-        data = body.take(self._buffer)
+        data = body.feed(self._buffer, data)
         ahead = body.announced
         if link.trace is not None:
             link.trace.request_body(exchange, data, end=body.done)
@@ -301,6 +315,8 @@ class HttpProtocol(LivingProtocol):
 
     def _reply_ready(self) -> bool:
         """Take what the machine has and write it; whether another request may follow."""
+        if self._rest:
+            return self._write_rest()
         link, reply = self._link, self._reply
         assert reply is not None  # noqa: S101 - made with the exchange
         while self._exchange is not None:
@@ -308,7 +324,7 @@ class HttpProtocol(LivingProtocol):
                 return False  # it goes on in resume_writing()
             reply.close = reply.close or link.draining
             if reply.may_be_whole and link.trace is None:
-                whole = self._machine.whole_reply(self._exchange, self._settings.write_size)
+                whole = self._machine.whole_reply(self._exchange, sys.maxsize)
                 if whole is not None:
                     return self._write_whole(whole)
             items = self._machine.data_to_send(self._exchange, self._settings.write_size)
@@ -344,13 +360,39 @@ class HttpProtocol(LivingProtocol):
         link.unregister(whole.exchange)
         self._exchange = None
         self._writing = False
-        self._write_reply(format_reply(whole))
-        more = self._next()
+        if len(whole.body) > self._settings.write_size:
+            length = (CONTENT_LENGTH, b"%d" % len(whole.body))
+            self._held += format_response(whole.status, (*whole.headers, length))
+            self._rest = memoryview(whole.body)
+            self._reply = None  # nothing may be interjected any more
+            more = self._write_rest()
+        else:
+            self._write_reply(format_reply(whole))
+            more = self._next()
         if machine.pending:
             link.flush_soon()
         elif machine.timed:
             link.keep_time()
         return more
+
+    def _write_rest(self) -> bool:
+        """Go on with a large reply; whether it is out, and another request may follow.
+
+        Behind each ``write_size`` bytes that the system does not take at once the client is waited
+        for.
+        """
+        rest, size = self._rest, self._settings.write_size
+        while rest:
+            if self.blocked or self._transport is None or self._transport.is_closing():
+                self._rest = rest
+                return False  # it goes on in resume_writing(), unless the client is gone
+            self.transmit(rest[:size])
+            rest = rest[size:]
+        self._rest = b""
+        if self._link.draining:
+            self._linger()
+            return False
+        return self._next()
 
     def _write_reply(self, data: bytes) -> None:
         """Write the end of a reply, or all of it; with the next, if its request is there."""
@@ -396,12 +438,14 @@ class HttpProtocol(LivingProtocol):
         """Offer the connection to who may take it over; there is a task for that."""
         self._phase = Phase.UPGRADED
         self.deadline = math.inf
+        from transports.http_protocol_stream import ProtocolStream  # few are upgraded
+
         self._stream = ProtocolStream(self, secure=self._tls is not None)
         if self._eof:
             self._stream.feed_eof()
         self._link.start(partial(self._hand_over, head, self._stream))
 
-    async def _hand_over(self, head: RequestHead, stream: ProtocolStream) -> None:
+    async def _hand_over(self, head: RequestHead, stream: "ProtocolStream") -> None:
         upgrade, taken = self._link.upgrade, True
         assert upgrade is not None  # noqa: S101 - asked before
         try:

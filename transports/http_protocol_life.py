@@ -10,15 +10,15 @@ import anyio
 
 from mcpcore.engine.events import Route
 from mcpcore.http.addresses import address_of, share_of
-from mcpcore.http.certificates import ClientCertificate
 from transports.http_body import BadBody
 from transports.http_format import error_response
 from transports.http_heads import BadHead, RequestHead
-from transports.http_protocol_stream import ProtocolStream
 from transports.http_protocol_wire import SMALL_READ, WireProtocol
 from transports.link import clock
 
 if TYPE_CHECKING:
+    from mcpcore.http.certificates import ClientCertificate
+    from transports.http_protocol_stream import ProtocolStream
     from transports.http_server_asyncio import AsyncioServerLink
 
 logger = logging.getLogger(__name__)

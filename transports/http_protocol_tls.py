@@ -52,7 +52,7 @@ class ServerTls:
         """Take what is to be sent."""
         return self._out.read()
 
-    def send(self, data: bytes) -> bytes:
+    def send(self, data: bytes | memoryview) -> bytes:
         """Return what is to be sent for ``data``, and with it."""
         self._connection.write(data)
         return self._out.read()

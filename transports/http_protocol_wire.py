@@ -117,7 +117,7 @@ class WireProtocol(asyncio.BufferedProtocol):
 
     # To the transport
 
-    def transmit(self, data: bytes) -> None:
+    def transmit(self, data: bytes | memoryview) -> None:
         """Write ``data``, and what was held back before it."""
         if self._held:
             data, self._held = self._held + data, b""

@@ -10,11 +10,10 @@ import anyio
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
-from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore.spec.revisions import Revision
-from transports.http_format import error_response, format_response
+from transports.http_format import error_response, format_reply, format_response
 from transports.http_heads import RequestHead
-from transports.http_protocol_stream import ProtocolStream
 from transports.http_settings import HttpServerSettings
 
 _DEFAULTS = HttpServerSettings()
@@ -48,6 +47,11 @@ class Reply:
     def may_be_whole(self) -> bool:
         """Whether it can be written as :func:`~transports.http_format.format_reply` has it."""
         return self._plain and not (self.begun or self.close)
+
+    def encode_whole(self, whole: HttpReply) -> bytes:
+        """Return the bytes of all of it; only where it may be whole."""
+        self.begun = self.complete = True
+        return format_reply(whole)
 
     def encode(self, items: Iterable[HttpHead | HttpChunk | HttpEnd]) -> bytes:
         """Return the bytes of the next parts of the reply, in order."""
@@ -110,6 +114,8 @@ async def refuse(
 
 async def linger(stream: ByteStream, settings: HttpServerSettings = _DEFAULTS) -> None:
     """Let the client read the reply: closing with unread input would reset the connection."""
+    from transports.http_protocol_stream import ProtocolStream  # it is for upgrades
+
     if isinstance(stream, TLSStream):
         # Nobody is interested in what is thrown away, and TLS itself cannot be closed by halves.
         stream = cast(ByteStream, stream.transport_stream)

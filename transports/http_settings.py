@@ -87,7 +87,7 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     read_ahead: int = 64 * 1024
     """Most that is read while a request is running."""
     write_size: int = 64 * 1024
-    """Most that is taken from the machine and written at once."""
+    """Most that is written at once, and of an event stream taken from the machine."""
 
     def __post_init__(self) -> None:
         check_numbers(

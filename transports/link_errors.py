@@ -7,7 +7,6 @@ import socket
 import anyio
 
 from mcpcore.engine.faults import Fault
-from mcpcore.engine.reconnecting import fails_for_good
 from mcpcore.spec.errors import LocalError
 
 STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
@@ -27,7 +26,12 @@ class LinkError(LocalError):
     ) -> None:
         super().__init__(message)
         self.fault = fault
-        self.final = fails_for_good(fault) if final is None else final
+        if final is None:
+            # Here and not above: what a server cannot open is no connection.
+            from mcpcore.engine.reconnecting import fails_for_good
+
+            final = fails_for_good(fault)
+        self.final = final
 
 
 _WORDS: dict[type[BaseException], str] = {

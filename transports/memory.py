@@ -171,18 +171,12 @@ class MemoryLink(Connection):
             if not other._arrived(texts):
                 self._write_failed()
 
-    async def _write(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
-            self._turn()
-
     def _goes_on(self) -> None:
         """The other end has room again, or is gone."""
         if self._writing:
             self._writing = False
             self._moved = clock()
-            self._room.set()
+            self._make_room()
             self._wake.set()
 
     # In

@@ -273,12 +273,23 @@ class ProcessLink(DescriptorLink):
         assert process is not None  # noqa: S101
         kin |= self._family()
         present = self._remains(kin)
-        with suppress(ProcessLookupError, PermissionError):
+        everybody, spared = kin, process.pid
+        try:
             if _POSIX:
                 os.killpg(process.pid, number)
             elif process.returncode is None:
                 process.terminate()
-        signal_all(kin, number, spare_group=process.pid)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            # macOS says so, too, where one of the group is a zombie: each by itself, then.
+            spared = 0
+            if self._root is not None:
+                everybody = kin | {self._root}
+            elif process.returncode is None:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(process.pid, number)
+        signal_all(everybody, number, spare_group=spared)
         return present
 
     def _remains(self, kin: set[Process]) -> bool:

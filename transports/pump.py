@@ -2,8 +2,9 @@
 
 :class:`Connection` is the base of every driver that has one Peer per connection.  It decides
 nothing about the protocol: bytes are fed in, events go to the application, what the Peer has to
-say is written, and one timer sleeps until the Peer's deadline.  Three tasks per connection
-(reader, writer, timer), owned by :meth:`Connection.run`; none per message.
+say is written, and the Peer's deadline is kept.  Two tasks per connection, one that reads and that
+of :meth:`Connection.run`, which keeps the time; a third as soon as output had to wait.  None per
+message: an idle connection is mostly its tasks.
 """
 
 import math
@@ -11,12 +12,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
+from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import ConnectionEnded
 from mcpcore.engine.peer import Peer
 from transports.allocator import keep_room
+from transports.background import known_in_callbacks
 from transports.link import App, Link, clock
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
 from transports.pump_settings import PumpSettings as PumpSettings
@@ -30,6 +33,8 @@ _STEADY = 16
 """That many in a row, and answers are gathered to be written together."""
 _SHARE = 512
 """So many events in one turn, and then others have theirs."""
+_ROUNDS = 4
+"""Turns of the event loop in which a write that need not wait is over, and the next has begun."""
 _HOLD = 0.005
 """Seconds that a handler waits at most for the writer task to begin."""
 
@@ -76,16 +81,20 @@ class Connection(Link):
         self._again = False
         self._draining = False
         self._leaving = False
-        self._armed = math.inf  # when the timer task will wake
+        self._armed = math.inf  # when run() will look at the time
         self._sleep: anyio.CancelScope | None = None
         self._ahead = 0.0  # of our clock is that of the event loop
-        self._wake = anyio.Event()
-        self._room = anyio.Event()
-        self._stopping = anyio.Event()
-        self._drained = anyio.Event()
+        # An event of asyncio takes a kilobyte: there are none that nobody waits for.
+        self._wake = anyio.Event()  # run() is to look again
+        self._room: anyio.Event | None = None  # the reader waits for it
+        self._unsent: anyio.Event | None = None  # the writer task waits for it
+        self._done: anyio.Event | None = None
+        self._has_writer = False
+        self._to_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._stopping = False
+        self._drained = False
         self._crashed = False
         self._failure: Exception | None = None
-        self._done = anyio.Event()
         self.abandoned = False
         """It was cancelled, or our application failed: nobody means to go on."""
         self.steps = 0
@@ -151,22 +160,27 @@ class Connection(Link):
         if self._server:
             keep_room()
         try:
-            await self._open()
-            if self.trace is not None:
-                self.trace.opened(self.binding)
-            async with anyio.create_task_group() as tasks:
-                for task in (self._read, self._write, self._timer, *self._background()):
-                    tasks.start_soon(task)
-                self._turn()
-                task_status.started()
-                await self._stopping.wait()
-                self._draining = True
-                with anyio.move_on_after(self.settings.drain):
-                    if self._leaving:
-                        self.peer.close(now=clock())
+            with known_in_callbacks():
+                await self._open()
+                if self.trace is not None:
+                    self.trace.opened(self.binding)
+                async with anyio.create_task_group() as tasks:
+                    self._begin_reading()
+                    for task in self._background():
+                        tasks.start_soon(task)
                     self._turn()
-                    await self._drained.wait()
-                tasks.cancel_scope.cancel()
+                    task_status.started()
+                    while not self._stopping:
+                        await self._sit(tasks)
+                    self._draining = True
+                    with anyio.move_on_after(self.settings.drain):
+                        if self._leaving:
+                            self.peer.close(now=clock())
+                        self._turn()
+                        while not self._drained:
+                            await self._sit(tasks)
+                        await self._write_out()
+                    tasks.cancel_scope.cancel()
             if self._failure is not None:
                 self._crashed = self.abandoned = True
                 raise self._failure
@@ -191,13 +205,12 @@ class Connection(Link):
                 if self.trace is not None:
                     self.trace.closed(self._reason or self._last_resort)
                 self._state = "ended"
-                self._done.set()
+                if self._done is not None:
+                    self._done.set()
 
     def flush_soon(self) -> None:
         """See :meth:`Link.flush_soon`; before run() it is not needed: run() begins with it."""
         self._wake.set()
-        if self._writing and self._armed > 0.0:
-            self._arm(0.0)  # the writer may be held up for long: the timer turns in its place
 
     def write_now(self) -> None:
         """See :meth:`Link.write_now`; events are left to the turn that follows."""
@@ -208,6 +221,8 @@ class Connection(Link):
         """End the conversation in good order; run() has returned when this does."""
         self._leave("closed by this side")
         if self._state == "running":
+            if self._done is None:
+                self._done = anyio.Event()
             await self._done.wait()
 
     def leave(self, reason: str) -> None:
@@ -216,16 +231,16 @@ class Connection(Link):
 
     def _leave(self, reason: str) -> None:
         """End in good order, of our own accord."""
-        if not self._stopping.is_set():
+        if not self._stopping:
             self._leaving = True
         self._stop(reason)
 
     def _stop(self, reason: str, *, hard: bool = False) -> None:
         """Begin the end; ``hard`` leaves running requests no time."""
         self._reason = self._reason or reason
-        self._stopping.set()
-        if hard:
-            self._drained.set()
+        self._stopping = True
+        self._drained = self._drained or hard
+        self._wake.set()
 
     def _fail(self, error: Exception) -> None:
         """End the connection with an exception that was caught outside of its own tasks."""
@@ -239,14 +254,23 @@ class Connection(Link):
         self._server = False  # no back-pressure any more: drain everything
         self._turn()
 
-    # The three tasks
+    # The tasks
+
+    def _begin_reading(self) -> None:
+        """Have the reader task started, now or once it is needed."""
+        self._start(self._read)
+
+    def _start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have run() start a task, in its context: callbacks of the event loop cannot."""
+        self._to_start.append(task)
+        self._wake.set()
 
     async def _read(self) -> None:
         while True:
             # what came with the opening of the connection may have filled it already
             while self._full() or self._holding or self._sharing:
-                self._room = anyio.Event()
-                await self._wait_for_room()
+                room = self._room = anyio.Event()
+                await self._wait_for_room(room)
             try:
                 data = await self._receive()
             except (OSError, *STREAM_ERRORS) as error:
@@ -277,13 +301,24 @@ class Connection(Link):
             self._fail(error)
         return None
 
-    async def _wait_for_room(self) -> None:
-        await self._room.wait()
+    async def _wait_for_room(self, room: anyio.Event) -> None:
+        await room.wait()
+
+    def _make_room(self) -> None:
+        """Have the reader look whether it may go on."""
+        if self._room is not None:
+            self._room.set()
+
+    def _begin_writing(self) -> None:
+        """Have the writer task write the rest; it is there from the first time on."""
+        if self._unsent is not None:
+            self._unsent.set()
+        elif not self._has_writer:
+            self._has_writer = True
+            self._start(self._write)
 
     async def _write(self) -> None:
         while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
             while self._writing:
                 try:
                     count = await self._send(self._rest)
@@ -293,24 +328,40 @@ class Connection(Link):
                 self._moved = clock()
                 self._rest = self._rest[count:]
                 self._wrote()
-                self._room.set()
+                self._make_room()
                 if not self._rest:
                     self._writing = False
                     self._turn()
-            self._turn()
+            unsent = self._unsent = anyio.Event()
+            await unsent.wait()
 
-    async def _timer(self) -> None:
-        while True:
-            self._armed = self._due()
-            self._ahead = anyio.current_time() - clock()
-            with anyio.CancelScope() as self._sleep:
-                self._arm(self._armed)
-                await anyio.Event().wait()  # asyncio would keep a timer for sleep_forever()
-            now = clock()
-            if self._writing and now >= self._moved + self._stall:
-                self._write_failed(f"the other side read nothing for {self._stall:g} s")
-            self._timeout(now)
-            self._turn()
+    async def _write_out(self) -> None:
+        """Let the writer go on while it gets on: the other side may only have stopped to write."""
+        left = -1
+        while self._writing and len(self._rest) != left:
+            left = len(self._rest)
+            for _ in range(_ROUNDS):
+                await checkpoint()
+
+    async def _sit(self, tasks: TaskGroup) -> None:
+        """Turn whenever that was asked for, until a deadline has passed or the end has come."""
+        self._armed = self._due()
+        self._ahead = anyio.current_time() - clock()
+        with anyio.CancelScope() as self._sleep:
+            self._arm(self._armed)
+            while True:
+                await self._wake.wait()
+                self._wake = anyio.Event()
+                while self._to_start:
+                    tasks.start_soon(self._to_start.pop(0))
+                self._turn()
+                if self._drained if self._draining else self._stopping:
+                    return
+        now = clock()
+        if self._writing and now >= self._moved + self._stall:
+            self._write_failed(f"the other side read nothing for {self._stall:g} s")
+        self._timeout(now)
+        self._turn()
 
     def _due(self) -> float:
         deadline = self._deadline()
@@ -354,8 +405,9 @@ class Connection(Link):
             due = self._due()
             if due < self._armed:
                 self._arm(due)
-        if self._draining and self._idle():
-            self._drained.set()
+        if self._draining and not self._drained and self._idle():
+            self._drained = True
+            self._wake.set()
 
     def _dispatch(self) -> bool:
         """Hand over events until there are none, or (True) until the output is full.
@@ -367,7 +419,7 @@ class Connection(Link):
         """
         if self._holding or self._sharing:
             self._holding = self._sharing = False
-            self._room.set()
+            self._make_room()
         share = _SHARE if self._state == "running" else math.inf
         hub, handle, now = self.peer.hub, self.app.handle, clock()
         outbox, most = self._outbox, self.settings.queued if self._server else math.inf
@@ -413,7 +465,7 @@ class Connection(Link):
             self._rest = memoryview(data)[count:]
             self._writing = True
             self._moved = self._begun = clock()
-            self._wake.set()
+            self._begin_writing()
 
     def _wrote(self) -> None:
         """The writer task has written some of the output."""
@@ -430,6 +482,6 @@ class Connection(Link):
         self._broken = True
         self._writing = False
         self._rest = memoryview(b"")
-        self._room.set()
+        self._make_room()
         self._last_resort = reason  # the end of input, soon to come, may tell more
         self._stop("", hard=self._server)

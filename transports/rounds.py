@@ -1,19 +1,26 @@
 """What a server keeps between the rounds of one request: in the client's hands, sealed."""
 
 from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from mcpcore.engine.events import RequestReceived
-from mcpcore.engine.seal import Refusal, Seal, SealBroken, request_binding
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, McpError
 from transports.questions import RoundState
 
+if TYPE_CHECKING:
+    from mcpcore.engine.seal import Binding, Seal
+
 
 class Rounds:
-    """Seals and opens ``requestState``, and counts: a request may take ``limit`` rounds."""
+    """Seals and opens ``requestState``, and counts: a request may take ``limit`` rounds.
 
-    def __init__(self, seal: Seal, wall: Callable[[], float], limit: int) -> None:
+    What it takes is imported for those that have more than one, which most servers never do.
+    """
+
+    def __init__(self, seal: "Seal", wall: Callable[[], float], limit: int) -> None:
         self._seal = seal
         self._wall = wall
         self._limit = limit
@@ -22,6 +29,8 @@ class Rounds:
         """Return what earlier rounds left, None in the first.  Raises McpError (-32602)."""
         if event.request_state is None:
             return None
+        from mcpcore.engine.seal import Refusal, SealBroken, request_binding
+
         binding = request_binding(event.principal, event.method, event.params)
         try:
             payload = self._seal.open(event.request_state, binding, wall=self._wall())
@@ -40,5 +49,29 @@ class Rounds:
         state.round += 1
         if state.round > self._limit:
             raise McpError(INVALID_REQUEST, f"no usable input after {self._limit} rounds")
+        from mcpcore.engine.seal import request_binding
+
         binding = request_binding(event.principal, event.method, event.params)
         return self._seal.seal(msgspec.json.encode(state), binding, wall=self._wall())
+
+
+class OwnSeal:
+    """The seal of a server that was given none: the best that can be had, with a key of its own.
+
+    It is made when something is sealed or opened first: most servers never do, and what it takes
+    is imported then.
+    """
+
+    @cached_property
+    def _made(self) -> "Seal":
+        from transports.seal import make_seal
+
+        return make_seal()
+
+    def seal(self, payload: bytes, binding: "Binding", *, wall: float) -> str:
+        """See :class:`~mcpcore.engine.seal.Seal`."""
+        return self._made.seal(payload, binding, wall=wall)
+
+    def open(self, text: str, binding: "Binding", *, wall: float) -> bytes:
+        """See :class:`~mcpcore.engine.seal.Seal`."""
+        return self._made.open(text, binding, wall=wall)

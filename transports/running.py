@@ -1,6 +1,7 @@
 """What both runtimes keep about work in progress: handlers by key, requests of ours by id."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import anyio
@@ -20,7 +21,7 @@ Outcome = ResultReceived | ErrorReceived | InputRequired | RequestEnded
 
 
 _TASK = "handler"
-"""Of each task: anyio would make a name for every one of them."""
+"""Of each task: anyio and asyncio would make a name for every one of them."""
 
 
 class Told(Protocol):
@@ -32,41 +33,45 @@ class Told(Protocol):
 class Run:
     """One handler at work: what remains to be said about it is that it is to stop."""
 
-    __slots__ = ("_handle", "cancel_called", "told")
+    __slots__ = ("cancel_called", "scope", "task", "told")
 
-    def __init__(self, told: Told | None) -> None:
+    def __init__(self, told: Told | None, scope: anyio.CancelScope) -> None:
         self.told = told
         """Who learns why, if it is cancelled."""
         self.cancel_called = False
         """It was cancelled, whether it has ended or not."""
-        self._handle: anyio.TaskHandle[None] | None = None
-
-    def begun(self, handle: "anyio.TaskHandle[None]") -> None:
-        """It has a task now, which has not begun to run."""
-        self._handle = handle
+        self.scope = scope
+        """What its task enters before it does anything else."""
+        self.task: asyncio.Task[None] | None = None
+        """Its task, as long as it runs, if that is not one of the group's."""
 
     def cancel(self) -> None:
         """Have every ``await`` of the handler raise from now on."""
         self.cancel_called = True
-        if self._handle is not None:
-            self._handle.cancel()
-
-    def ended(self) -> None:
-        """It has ended: part with the task, which holds on to what it has raised."""
-        self._handle = None
+        self.scope.cancel()
 
 
 class Handlers:
     """The tasks that work on requests of the other side.
 
-    ``release`` is called with a key when the handler of a cancelled request has ended.  A handler
-    that waits is most of what a call in flight takes: so its task has no scope beside the one that
-    anyio gives it, and nothing is kept of how it was begun.
+    ``release`` is called with a key when the handler of a cancelled request has ended.
+
+    ``loop``: that of asyncio, where whoever has the ``group`` calls :meth:`stop` before the group
+    ends.  Handlers are then tasks of the loop, which take half of what a task of a group takes of
+    anyio.  They stop with the group all the same, and it fails with what they raise.
     """
 
-    def __init__(self, group: TaskGroup, release: Callable[[Key], object]) -> None:
+    def __init__(
+        self,
+        group: TaskGroup,
+        release: Callable[[Key], object],
+        loop: object = None,
+    ) -> None:
         self._group = group
         self._release = release
+        self._loop = loop if isinstance(loop, asyncio.AbstractEventLoop) else None
+        # Asking anyio for a scope has it find out about the loop, and make the scope twice.
+        self._scope = type(group.cancel_scope)
         self._runs: dict[Key, Run] = {}
         self._idle: anyio.Event | None = None
 
@@ -81,8 +86,12 @@ class Handlers:
 
         ``told`` learns the reason if the request is cancelled.
         """
-        run = self._runs[key] = Run(told)
-        run.begun(self._group.start_soon(self._run, key, run, work, name=_TASK))
+        run = self._runs[key] = Run(told, self._scope())
+        if self._loop is None:
+            self._group.start_soon(self._run, key, run, work, name=_TASK)
+        else:
+            # No factory is asked: an eager one would have it begin here, within App.handle().
+            run.task = asyncio.Task(self._run(key, run, work), loop=self._loop, name=_TASK)
         return run
 
     def cancel(self, key: Key, reason: str | None = None) -> None:
@@ -95,6 +104,17 @@ class Handlers:
             run.told.cancel_reason = reason
         run.cancel()
 
+    def stop(self) -> None:
+        """Stop all of them; the group does not end before they have."""
+        self._loop = None  # what begins now ends with the group
+        tasks = []
+        for run in self._runs.values():
+            if run.task is not None:
+                run.scope.cancel()
+                tasks.append(run.task)
+        if tasks:
+            self._group.start_soon(_ended, tasks)
+
     async def idle(self) -> None:
         """Wait until no handler runs."""
         while self._runs:
@@ -103,18 +123,34 @@ class Handlers:
             await self._idle.wait()
 
     async def _run(self, key: Key, run: Run, work: Callable[[], Awaitable[None]]) -> None:
+        grouped = run.task is None
         try:
-            running = work()
-            del work
-            await running
-        finally:
-            run.ended()
-            del self._runs[key]
-            if run.cancel_called:
-                self._release(key)
-            if not self._runs and self._idle is not None:
-                self._idle.set()
-                self._idle = None
+            try:
+                with run.scope:
+                    running = work()
+                    del work
+                    await running
+            finally:
+                run.task = None  # it holds on to what it has raised
+                del self._runs[key]
+                if run.cancel_called:
+                    self._release(key)
+                if not self._runs and self._idle is not None:
+                    self._idle.set()
+                    self._idle = None
+        except BaseException as error:
+            if grouped:
+                raise
+            self._group.start_soon(_fail, error)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait(tasks)
+
+
+async def _fail(error: BaseException) -> None:
+    raise error
 
 
 class Waiting:

@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -38,18 +38,17 @@ from transports.context import Context, InputNeeded, RoundState
 from transports.failures import report, simplified
 from transports.notices import Notices
 from transports.outgoing import Outgoing, ServerMachine
-from transports.own_seal import OwnSeal
 from transports.progress import Progress
-from transports.rounds import Rounds
+from transports.rounds import OwnSeal, Rounds
 from transports.running import Handlers, Outcome
 from transports.runtime_settings import RuntimeSettings
-from transports.server_middleware import Guard
 from transports.strays import failure_of
 from transports.threads import begin, current
 
 if TYPE_CHECKING:
     from mcpcore.service.rate import RateLimiter
     from transports.rate_limits import Throttle
+    from transports.server_middleware import Guard, Prepare
     from transports.tasks_calls import TaskCall
     from transports.tasks_host import TaskHost
     from transports.tasks_server import ServerTasks
@@ -87,8 +86,9 @@ class ServerRuntime(Outgoing):
         self._server = server
         self._asked: frozenset[str] = ASKABLE if self.settings.middleware else frozenset()
         """Requests that the engine answers once middleware has let them through."""
-        guard = self._guard = Guard(self.settings.middleware)
-        self._prepare = guard.around(server.prepare) if self.settings.middleware else server.prepare
+        self._prepare: Prepare = server.prepare
+        if self.settings.middleware:
+            self._prepare = self._guard.around(server.prepare)
         self._rounds = Rounds(
             self.settings.seal or OwnSeal(), self.settings.wall, self.settings.input_rounds
         )
@@ -111,6 +111,13 @@ class ServerRuntime(Outgoing):
             self._limit(self.settings.limiter)
         if tasks is not None or server.capabilities().tasks is not UNSET:
             self._serve_tasks(tasks)
+
+    @cached_property
+    def _guard(self) -> "Guard":
+        """Imported here: a server without middleware does not pay for it."""
+        from transports.server_middleware import Guard
+
+        return Guard(self.settings.middleware)
 
     def _limit(self, limiter: "RateLimiter") -> None:
         """Imported here: a server without a limiter does not pay for it."""
@@ -135,12 +142,12 @@ class ServerRuntime(Outgoing):
         """Run the link to its end; what handlers are still at work then is cancelled."""
         self.thread = current()
         async with anyio.create_task_group() as group:
-            self._handlers = Handlers(group, self._release)
+            self._loop = current_loop()
+            self._handlers = Handlers(group, self._release, self._loop)
             if self._tasks is not None:
                 self._tasks.begin(group)
             self.progress = Progress(group, limit=self.settings.reports)
             self._notices = Notices(self._server, self, group)
-            self._loop = current_loop()
             self._server.watch(self._publish)
             try:
                 await link_run()
@@ -149,6 +156,7 @@ class ServerRuntime(Outgoing):
                 self._loop = None
                 if self._tasks is not None:
                     self._tasks.close()
+                self._handlers.stop()
                 group.cancel_scope.cancel()
 
     def handle(self, event: Event) -> None:
@@ -179,7 +187,9 @@ class ServerRuntime(Outgoing):
         try:
             about_tasks = None if tasks is None else tasks.prepare(event)
             if about_tasks is not None:
-                self._run(event, self._guard(event.revision, about_tasks), None)
+                if self.settings.middleware:
+                    about_tasks = self._guard(event.revision, about_tasks)
+                self._run(event, about_tasks, None)
                 return
             state = None if event.request_state is None else self._rounds.open(event)
             prepared = self._prepare(

@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
 from mcpcore.engine.config import Limits
-from mcpcore.engine.seal import Seal
-from mcpcore.service.rate import RateLimiter
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.revisions import REVISIONS, Revision
-from transports.server_middleware import ServerMiddleware
+
+if TYPE_CHECKING:
+    from mcpcore.engine.seal import Seal
+    from mcpcore.service.rate import RateLimiter
+    from transports.server_middleware import ServerMiddleware
 
 
 class RuntimeSettings(Struct, frozen=True, kw_only=True):
@@ -20,7 +22,7 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
 
     revisions: tuple[Revision, ...] = REVISIONS
     limits: Limits = field(default_factory=Limits)
-    seal: Seal | None = None
+    seal: "Seal | None" = None
     """Seals ``requestState``; workers that serve the same clients share its keys.  None: one with
     a key of its own or, with a store, of the store's."""
     wall: Callable[[], float] = time.time
@@ -37,9 +39,9 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     reports: int = 100
     """Reports of progress on one question that wait for the function that hears those before them;
     what is more is dropped, with a warning in the log."""
-    middleware: tuple[ServerMiddleware, ...] = ()
+    middleware: "tuple[ServerMiddleware, ...]" = ()
     """Around every request but those that the engine answers alone, the first outermost."""
-    limiter: RateLimiter | None = None
+    limiter: "RateLimiter | None" = None
     """Bounds the rates of tool calls, completions, requests about tasks, log messages, progress."""
     limiter_failure: Literal["refuse", "admit"] = "refuse"
     """What becomes of what a limiter was to decide on that raised an exception."""

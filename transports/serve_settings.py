@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct, field, structs
 
 from mcpcore.http.settings import HttpSettings
+from transports.addresses import BadTarget, authority
 from transports.http_settings import HttpServerSettings
-from transports.own_seal import OwnSeal
+from transports.rounds import OwnSeal
 from transports.runtime import RuntimeSettings
 from transports.socket_settings import SocketSettings
 from transports.stdio_settings import StdioSettings
 from transports.store_settings import StoreLinkSettings
-from transports.targets import BadTarget, authority
 from transports.websocket_settings import WebSocketSettings
 
 if TYPE_CHECKING:

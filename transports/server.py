@@ -17,14 +17,14 @@ from msgspec import structs
 
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
+from transports.addresses import parse_address
 from transports.assembling import server_config
 from transports.bindings import STDIO_URL, Accept, Bindings, Listener
-from transports.event_loops import LoopName, backend_options
 from transports.serve_settings import ServeSettings
 from transports.stdio_settings import StdioSettings
-from transports.targets import parse_address
 
 if TYPE_CHECKING:
+    from transports.event_loops import LoopName
     from transports.stdio import StdioServerLink
     from transports.tracing import Trace, TraceTo
 
@@ -132,7 +132,7 @@ def run(
     on_ready: Callable[[], None] | None = None,
     until: Callable[[], Awaitable[None]] | None = None,
     backend: str = "asyncio",
-    loop: LoopName = "auto",
+    loop: "LoopName" = "auto",
     trace: "TraceTo | None" = None,
 ) -> None:
     """Serve as a whole program: SIGINT and SIGTERM end it in good order.
@@ -161,6 +161,8 @@ def run(
         trace=trace,
     )
     if elsewhere:
+        from transports.event_loops import backend_options  # on HTTP it may be a quicker one
+
         link = (settings or ServeSettings()).http_link if http or sse else None
         options = backend_options(loop, backend, link)
         anyio.run(_until_signalled, serving, until, backend=backend, backend_options=options)

@@ -51,13 +51,11 @@ class Guard:
     """Has what was prepared, and what was refused, run inside of middleware."""
 
     def __init__(self, middleware: Sequence[ServerMiddleware]) -> None:
-        self._chain: Chain[Context, Answer] | None = Chain(middleware) if middleware else None
+        self._chain: Chain[Context, Answer] = Chain(middleware)
 
     def __call__(self, revision: Revision, inner: Prepared | Exception) -> Prepared:
-        """Put it inside; what was prepared is returned as it is where there is no middleware."""
-        if self._chain is None and isinstance(inner, Prepared):
-            return inner
-        return _Guarded(self._chain or Chain(()), revision, inner)
+        """Put it inside."""
+        return _Guarded(self._chain, revision, inner)
 
     def around(self, prepare: Prepare) -> Prepare:
         """Do the same with all that ``prepare`` returns or raises."""

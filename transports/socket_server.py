@@ -269,13 +269,19 @@ class SocketServer:
         """Send a line, and leave the other side time to read it."""
         left = self._settings.linger_bytes
         with suppress(OSError), anyio.move_on_after(self._settings.linger_time):
-            sock.send(line)
+            rest = memoryview(line)
+            while rest:
+                try:
+                    rest = rest[sock.send(rest) :]
+                except BlockingIOError:
+                    await anyio.wait_writable(sock)
             sock.shutdown(socket.SHUT_WR)
             while left > 0:
                 await anyio.wait_readable(sock)
-                if not (data := sock.recv(4096)):
-                    return
-                left -= len(data)
+                with suppress(BlockingIOError):
+                    if not (data := sock.recv(4096)):
+                        return
+                    left -= len(data)
 
 
 def _share(caller: Caller) -> str:

@@ -1,13 +1,16 @@
 """How TCP and Unix sockets are listened on and connected to, and who may."""
 
 from collections.abc import Awaitable, Callable, Collection
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.principals import Verdict
 from mcpcore.spec.bounds import check_numbers
 from transports.pump_settings import PumpSettings
+
+if TYPE_CHECKING:
+    from mcpcore.http.certificates import ClientCertificate
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -17,7 +20,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     """``tcp``, ``tls`` or ``unix``."""
     peer: str | None = None
     """The address, for logs; None on a Unix socket."""
-    certificate: ClientCertificate | None = None
+    certificate: "ClientCertificate | None" = None
     """What the client has shown (``tls``); None without one."""
     uid: int | None = None
     """The user who runs the other process (``unix``), as the system says; None if it cannot."""

@@ -10,17 +10,21 @@ import math
 import re
 import socket
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import ByteStream
 
 from mcpcore.engine.peer import Peer
-from transports.descriptors import DescriptorLink
+from transports.descriptors import DescriptorLink, LoopReader
 from transports.link import App, clock
 from transports.link_errors import STREAM_ERRORS
 from transports.pump import Connection
 from transports.socket_settings import SocketSettings
 from transports.streams import StreamLink
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +85,7 @@ class ServerSide(Connection):
     def _look(self, data: bytes, *, end: bool = False) -> bytes:
         """What may be read of the first bytes; nothing as long as it is not clear."""
         assert self._head is not None  # noqa: S101 - asked by the caller
-        if self._farewell or self._stopping.is_set():
+        if self._farewell or self._stopping:
             return b""
         head = (self._head + data).lstrip(_BLANK)
         clear = end or len(head) >= _ENOUGH or head.startswith((b"{", b"[")) or b"\n" in head
@@ -113,13 +117,13 @@ class ServerSide(Connection):
     def _timeout(self, now: float) -> None:
         self.peer.handle_timeout(now)
         when, reason = self._overdue()
-        if now >= when and not self._stopping.is_set():
+        if now >= when and not self._stopping:
             self._leave(reason)
 
     def _overdue(self) -> tuple[float, str]:
         """When we have waited too long for the other side, and for what."""
         limits, peer = self._limits, self.peer
-        if self._stopping.is_set():
+        if self._stopping:
             return math.inf, ""
         if self._partial is not None and not self._full():
             seconds = limits.message_time
@@ -146,21 +150,40 @@ class PlainServerLink(ServerSide, DescriptorLink):
         self._guard(settings)
         self._socket = sock
         self._at_end = False
+        self._first: asyncio.Future[bytes] | None = None  # what the reader task is started for
 
     async def _open(self) -> None:
         if self._socket.family != socket.AF_INET and self._socket.family != socket.AF_INET6:
             self.binding = "unix"
         self._attach(self._socket.fileno(), self._socket.fileno())
 
+    def _begin_reading(self) -> None:
+        """Start no reader task as long as all that comes is taken in at once."""
+        if isinstance(self._reader, LoopReader):
+            self._first = self._reader.begin()
+            self._first.add_done_callback(self._read_on)
+        else:
+            super()._begin_reading()
+
+    def _read_on(self, first: "asyncio.Future[bytes]") -> None:
+        super()._begin_reading()
+        if not first.cancelled():
+            first.exception()  # it may be that nobody asks for it: the connection ends
+
     async def _receive(self) -> bytes:
-        data = await super()._receive()
+        if self._first is None:
+            data = await super()._receive()
+        else:
+            first, self._first = self._first, None
+            data = await first
         self._at_end = not data
         return data
 
     async def _close(self) -> None:
         with anyio.move_on_after(self.settings.drain), suppress(OSError):
-            if self._farewell:
-                self._send_nowait(self._farewell)
+            farewell = memoryview(self._farewell)
+            while farewell:
+                farewell = farewell[await self._send(farewell) :]
             if not self._broken and not self._writing and self._reader is not None:
                 await self._linger()
         self._detach()

@@ -151,18 +151,18 @@ class StdioServerLink(SeizableLink):
             await anyio.wait_readable(2)  # nobody writes: this waits for its end
         self._check_errors()
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_room(self, room: anyio.Event) -> None:
         """Meanwhile the end of input cannot be read, and who has gone will hardly read more."""
         gone = polling((self._source, CLOSED))
-        while gone is not None and not self._room.is_set():
+        while gone is not None and not room.is_set():
             with anyio.move_on_after(_TICK):
-                await self._room.wait()
+                await room.wait()
             if gone.poll(0):
                 self._stall = min(self._stall, self.settings.drain)
                 self._moved = max(self._moved, clock())
                 self._arm(self._due())
                 gone = None
-        await self._room.wait()
+        await room.wait()
 
     async def _watch_output(self) -> None:
         """Notice that nobody reads our output any more, though there is nothing to write."""

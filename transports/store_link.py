@@ -125,14 +125,17 @@ class StoreLink(App):
             logger.exception("the store failed")
             return [StoreFailure(f"the store failed: {type(error).__name__}")] * len(batch)
 
+    def _receive(self, timeout: float) -> list[bytes]:
+        """Take notes, in a thread; one that begins late does not bring a worker back that left."""
+        return [] if self._closing else self._store.receive(self._worker, timeout)
+
     async def _listen(self) -> None:
         limiter = anyio.CapacityLimiter(1)
         down = False
         while not self._closing:
             try:
                 notes = await anyio.to_thread.run_sync(
-                    self._store.receive,
-                    self._worker,
+                    self._receive,
                     0.0 if down else self.settings.listen,
                     limiter=limiter,
                     abandon_on_cancel=True,

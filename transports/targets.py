@@ -1,4 +1,4 @@
-"""What a client can be connected to, and where a server can listen, as plain values."""
+"""What a client can be connected to, as plain values."""
 
 import os
 from abc import ABC, abstractmethod
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from mcpcore.service import Server
-from mcpcore.spec.errors import LocalError
 from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
+from transports.addresses import BadTarget as BadTarget
+from transports.addresses import authority
 
-# URLs are for clients: servers, which need the addresses here, do not pay for them.
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from transports.link import App
     from transports.pump import Connection
     from transports.runtime import RuntimeSettings
-
-
-class BadTarget(LocalError, ValueError):
-    """What was given cannot be connected to or listened on; the message says why."""
 
 
 class _UrlTarget(Discreet, frozen=True):
@@ -221,20 +217,6 @@ def check_headers(headers: Mapping[str, str]) -> None:
             raise BadTarget(str(error)) from None
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """Split ``HOST:PORT``, ``[v6]:PORT``, ``:PORT`` or ``PORT``; without host it is loopback.
-
-    Raises :class:`BadTarget`.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        host, port = "", text
-    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if not (port.isascii() and port.isdigit() and int(port) < 2**16):
-        raise BadTarget(f"{text!r} is not an address: expected HOST:PORT with a port up to 65535")
-    return host, int(port)
-
-
 def _shown(target: Any) -> str:
     """What kind of thing was given, in a message."""
     return "a command" if isinstance(target, list | tuple) else f"a {type(target).__name__}"
@@ -307,9 +289,3 @@ def _parse_unix(url: str) -> UnixTarget:
     from urllib.parse import unquote_to_bytes
 
     return UnixTarget(os.fsdecode(unquote_to_bytes(path)))
-
-
-def authority(host: str, port: int | None = None) -> str:
-    """Write a host, and a port if there is one, as in a URL."""
-    name = f"[{host}]" if ":" in host else host
-    return name if port is None else f"{name}:{port}"

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream, SocketAttribute, SocketListener
 
-from transports.targets import BadTarget
+from transports.addresses import BadTarget
 
 _BACKLOG = 128
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -50,6 +50,14 @@ async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.soc
             raise LinkError(cannot_listen(host, port, error)) from error
         raise
     return listeners
+
+
+async def close_listener(listener: SocketListener) -> None:
+    """Close it, whoever waits for a connection, and however often."""
+    bound: socket.socket = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+    if bound.fileno() >= 0:
+        anyio.notify_closing(bound)
+    await listener.aclose()
 
 
 def socket_of(stream: ByteStream) -> socket.socket:

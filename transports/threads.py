@@ -1,11 +1,13 @@
-"""Handlers that block: run in worker threads, and at home in the event loop where they touch it."""
+"""Handlers that block: run in worker threads, and at home in the event loop where they touch it.
+
+What anyio has for the way home is imported when a thread takes it: most servers have none.
+"""
 
 import functools
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-import anyio.from_thread
 import anyio.to_thread
 
 from mcpcore.service import Prepared
@@ -63,7 +65,9 @@ def when_there_is_room(context: "Telling", send: Callable[[], R]) -> R:
         await context.room()
         return send()
 
-    return anyio.from_thread.run(wait_and_send)
+    from anyio import from_thread
+
+    return from_thread.run(wait_and_send)
 
 
 def in_loop(
@@ -78,6 +82,8 @@ def in_loop(
     def call(context: F, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if current() == context.thread:
             return method(context, *args, **kwargs)
-        return anyio.from_thread.run_sync(functools.partial(method, context, *args, **kwargs))
+        from anyio import from_thread
+
+        return from_thread.run_sync(functools.partial(method, context, *args, **kwargs))
 
     return call

@@ -21,8 +21,8 @@ from typing import Any
 
 import anyio
 
+from transports.addresses import BadTarget
 from transports.link_errors import LinkError
-from transports.targets import BadTarget
 
 LONGEST_PATH = 107 if sys.platform == "linux" else 103
 """Most bytes of a path: ``sun_path`` without its final NUL."""

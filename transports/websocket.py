@@ -33,8 +33,8 @@ from transports.link import App, clock
 from transports.link_errors import STREAM_ERRORS
 from transports.tracing_websocket import record_frame, record_refused
 from transports.websocket_deflate import Bounds
-from transports.websocket_frames import Boundaries, text_head, whole_text
-from transports.websocket_reasons import what_is_wrong, what_was_said
+from transports.websocket_frames import Boundaries, LongText, long_text, text_head, whole_text
+from transports.websocket_reasons import NOT_UTF_8, what_is_wrong, what_was_said
 from transports.websocket_settings import WebSocketSettings
 
 __all__ = ["WebSocketLink", "WebSocketSettings"]
@@ -82,6 +82,7 @@ class WebSocketLink(DirectLink):
         self._message = bytearray()  # what there is of one that is not complete
         self._fragments = self._progress = 0
         self._boundaries = Boundaries()
+        self._long: LongText | None = None  # a text of which wsproto is not told
         self._unread = b""  # was received, and is not taken in yet
         self._pongs: deque[bytes] = deque()
         self._pings = bytearray()  # that wait to be written
@@ -135,12 +136,21 @@ class WebSocketLink(DirectLink):
                 self._unread = data[at:]
                 break
             frames += 1
-            whole = self._whole_text(data, at)
-            if whole is not None:
-                text, at = whole
-                self.peer.receive(text, now=clock(), principal=self._principal)
-                continue
+            start = at
+            if self._at_sight():
+                whole = whole_text(data, at, masked=self._masked, limit=self._limit)
+                if whole is not None:
+                    text, at = whole
+                    self.peer.receive(text, now=clock(), principal=self._principal)
+                    continue
+                long = long_text(data, at, masked=self._masked, limit=self._limit)
+                if long is not None:
+                    self._long, start = long
             end = self._boundaries.advance(data, at)
+            if self._long is not None:
+                self._go_on(self._long, data[start:end])
+                at = end
+                continue
             ws.receive_data(data[at:end])
             for event in ws.events():
                 if not self._frame(event, ws):
@@ -148,16 +158,26 @@ class WebSocketLink(DirectLink):
                         record_refused(self.trace, event, data[at:], self._said)
                     return
             at = end
-        if self._message:
+        if self._message or self._long is not None:
             self._progress += len(data)
             if self._progress >= _PROGRESS:
                 self._excused, self._progress = clock(), 0
 
-    def _whole_text(self, data: bytes, at: int) -> tuple[bytes, int] | None:
-        """Take the next frame at sight, if it is a message; traces want to know more of it."""
-        if self._fragments or self.trace is not None or not self._boundaries.between:
-            return None
-        return whole_text(data, at, masked=self._masked, limit=self._limit)
+    def _at_sight(self) -> bool:
+        """Whether the next frame may be a message by itself; traces want to know more of it."""
+        return self._boundaries.between and not self._fragments and self.trace is None
+
+    def _go_on(self, long: LongText, data: bytes) -> None:
+        """Take in the next piece of a text."""
+        try:
+            long.take(data)
+            text = long.whole() if self._boundaries.between else None
+        except UnicodeDecodeError:
+            self._refuse(CloseReason.INVALID_FRAME_PAYLOAD_DATA, NOT_UTF_8)
+            return
+        if text is not None:
+            self._long = None
+            self.peer.receive(text, now=clock(), principal=self._principal)
 
     def _frame(self, event: Event, ws: WsProtocol) -> bool:
         """Take in what wsproto has found; whether to go on."""
@@ -332,8 +352,12 @@ class WebSocketLink(DirectLink):
         client, answered = self.peer.role is Role.CLIENT, self._goodbye is not None
         unread = self._unread
         while not (answered or self._refused):
-            ws.receive_data(unread or await self.stream.receive())
-            unread = b""
+            data, unread = unread or await self.stream.receive(), b""
+            if self._long is not None:  # to the end of which wsproto cannot go on
+                data = data[self._boundaries.advance(data, 0) :]
+                if self._boundaries.between:
+                    self._long = None
+            ws.receive_data(data)
             for event in ws.events():
                 answered = answered or isinstance(event, CloseConnection)
                 if self.trace is not None:

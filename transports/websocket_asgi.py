@@ -19,6 +19,7 @@ from transports.http_endpoint import HttpEndpoint
 from transports.link import App, clock
 from transports.pump import Connection
 from transports.serve_settings import websocket_rules
+from transports.websocket_reasons import NOT_UTF_8
 from transports.websocket_server import ConnectionCount
 from transports.websocket_settings import WebSocketSettings
 from transports.websocket_upgrade import UpgradeRefused, refused
@@ -142,7 +143,7 @@ class AsgiWebSocketLink(Connection):
         try:
             data = text.encode()
         except UnicodeEncodeError:
-            self._refuse(CloseReason.INVALID_FRAME_PAYLOAD_DATA, "text that is not UTF-8")
+            self._refuse(CloseReason.INVALID_FRAME_PAYLOAD_DATA, NOT_UTF_8)
             return _ARRIVED
         if len(data) > self._limit:
             self._refuse(CloseReason.MESSAGE_TOO_BIG, f"longer than {self._limit} bytes")

@@ -12,6 +12,7 @@ import zlib
 from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
+from transports.websocket_reasons import NOT_UTF_8
 from transports.websocket_settings import DeflateSettings
 
 DEFLATE = "permessage-deflate"
@@ -110,7 +111,7 @@ class Bounds(Extension):
         """Refuse half a surrogate at the end, which Python's decoder takes for a beginning."""
         self._last = last = data[-2:] if len(data) > 1 else (self._last + data)[-2:]
         if len(last) == 2 and last[0] == _SURROGATES and last[1] >= _FIRST_OF_THEM:
-            self.problem = "text that is not UTF-8"
+            self.problem = NOT_UTF_8
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
         return data
 

@@ -1,13 +1,15 @@
 """Frames of a WebSocket connection that can be read and written at sight.
 
-Most messages are one text frame, whole in what was received, with nothing special about it.  Those
-are read here in a fraction of the time that wsproto takes; it reads everything else, mistakes
-included, frame by frame, so that one can go on with the other at every boundary.
+Most messages are one text frame with nothing special about it.  Those are read here in a fraction
+of the time that wsproto takes, also if they come piece by piece; it reads everything else, mistakes
+of heads included, frame by frame, so that one can go on with the other at every boundary.
 
 Source: RFC 6455 section 5.
 """
 
+from codecs import utf_8_decode
 from functools import cache
+from io import BytesIO
 
 _WHOLE_TEXT = 0x81
 """FIN and the opcode of text; no reserved bit."""
@@ -16,6 +18,7 @@ _TWO, _EIGHT = 126, 127
 _LONGEST_HEAD = 14
 _SHORT = 512
 """Bytes up to which unmasking as one number is the fastest."""
+_SURROGATES, _FIRST_OF_THEM = 0xED, 0xA0
 
 
 def whole_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[bytes, int] | None:
@@ -46,6 +49,58 @@ def whole_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[bytes
         except UnicodeDecodeError:
             return None
     return text, end
+
+
+class LongText:
+    """The text of one frame that comes in pieces: what is wrong with one is wrong at once."""
+
+    __slots__ = ("_cut", "_key", "_text")
+
+    def __init__(self, key: bytes) -> None:
+        """``key``: the mask; empty if there is none."""
+        self._key = key  # turned to where the next piece begins
+        self._text = BytesIO()  # gives its bytes away without a copy
+        self._cut = b""  # the beginning of a character
+
+    def take(self, data: bytes) -> None:
+        """Take the next piece of the payload.  Raises UnicodeDecodeError."""
+        clear: bytes | bytearray = data
+        if self._key:
+            clear = _unmask_long(data, self._key)
+            turn = len(data) % 4
+            self._key = self._key[turn:] + self._key[:turn]
+        if self._cut or not clear.isascii():
+            checked = self._cut + clear
+            _, end = utf_8_decode(checked, "strict", False)
+            self._cut = cut = bytes(checked[end:])
+            # Half a surrogate, which Python's decoder takes for a beginning.
+            if len(cut) == 2 and cut[0] == _SURROGATES and cut[1] >= _FIRST_OF_THEM:
+                cut.decode()
+        self._text.write(clear)
+
+    def whole(self) -> bytes:
+        """The text, which is all there.  Raises UnicodeDecodeError."""
+        self._cut.decode()
+        return self._text.getvalue()
+
+
+def long_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[LongText, int] | None:
+    """What takes the text of the frame that begins at ``at`` as it comes, and where that begins.
+
+    None if its head is not complete, or any other than that of a whole message of at most
+    ``limit`` bytes.
+    """
+    head = data[at : at + _LONGEST_HEAD]
+    if len(head) < 2 or head[0] != _WHOLE_TEXT:
+        return None
+    end = _head_size(head[1])
+    if len(head) < end:
+        return None
+    size = _payload_size(head)
+    as_it_has_to_be = len(text_head(size)) + (4 if masked else 0)
+    if size > limit or end != as_it_has_to_be:  # also where there is a mask, or none
+        return None
+    return LongText(head[end - 4 : end] if masked else b""), at + end
 
 
 def text_head(size: int) -> bytes:
@@ -103,10 +158,14 @@ def _unmask(data: bytes, key: bytes) -> bytes:
     if size <= _SHORT:
         whole = int.from_bytes((key * (size // 4 + 1))[:size], "little")
         return (int.from_bytes(data, "little") ^ whole).to_bytes(size, "little")
+    return bytes(_unmask_long(data, key))
+
+
+def _unmask_long(data: bytes, key: bytes) -> bytearray:
     clear = bytearray(data)
     for offset, byte in enumerate(key):
         clear[offset::4] = clear[offset::4].translate(_xor(byte))
-    return bytes(clear)
+    return clear
 
 
 @cache

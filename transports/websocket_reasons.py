@@ -3,6 +3,7 @@
 from wsproto.events import CloseConnection
 from wsproto.frame_protocol import CloseReason
 
+NOT_UTF_8 = "text that is not UTF-8"
 _SAID = 120
 """Characters of the other side's reason that are told to ours."""
 
@@ -10,7 +11,7 @@ _SAID = 120
 def what_is_wrong(event: CloseConnection) -> str:
     """What is wrong with a frame, without what was in it."""
     if event.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA:
-        return "text that is not UTF-8"
+        return NOT_UTF_8
     return event.reason or "protocol error"
 
 

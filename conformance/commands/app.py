@@ -26,7 +26,6 @@ STATUSES_OF_MUTANTS = (
 )
 
 app = typer.Typer(
-    help="Check servers and clients against the specification, case by case.",
     epilog=STATUSES,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -187,4 +186,13 @@ app.command(
 
 @app.callback()
 def _group() -> None:
-    """Check servers and clients against the specification, case by case."""
+    """Check servers and clients case by case.
+
+    A case is about one clause of the specification; its verdict has the link.
+
+    \b
+    Examples:
+      mcpcore conformance server -- python my_server.py
+      mcpcore conformance server http://127.0.0.1:8000/mcp
+      mcpcore conformance client -- python my_client.py
+    """  # noqa: D301

@@ -253,7 +253,10 @@ class _Declared:
     ] = False
     trace_secrets: TraceSecretsOption = False
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show what was said in each failure.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Show what was said in each failure, and in what is weak."
+        ),
     ] = False
 
 

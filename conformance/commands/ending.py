@@ -114,6 +114,8 @@ def _print(report: Report, console: Console, *, verbose: bool) -> None:
             _print_cases(found, console, verbose=verbose)
             if judged is Judged.UNEXPECTED_PASS:
                 console.print(_DELETE, style="dim")
+    if verbose:
+        _print_weak(report, console)
     for case in report.stale:
         console.print(f"[bold red]expected to fail, and not applicable:[/] {escape(case)}")
     for how in report.away:
@@ -127,6 +129,18 @@ def _print(report: Report, console: Console, *, verbose: bool) -> None:
     rest = f" ({known} known failures)" if known else ""
     said = f"{report.target}: {report.summary()}{rest}, in {report.duration()}"
     console.print(escape(said))
+
+
+def _print_weak(report: Report, console: Console) -> None:
+    """What is weak and no failure: who wants to see what was said wants to see it there, too."""
+    weak = [
+        entry
+        for entry in report.entries
+        if entry.verdict is Verdict.WEAK and entry.judged is Judged.FINE
+    ]
+    if weak:
+        console.print("[bold]weak, which fails only with --strict[/]")
+        _print_cases(weak, console, verbose=True)
 
 
 def _print_cases(entries: Sequence[Entry], console: Console, *, verbose: bool) -> None:

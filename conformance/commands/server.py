@@ -13,8 +13,8 @@ from conformance.run.servers import prepare, run_server
 from conformance.run.stages import Subject, binding_of, everything, module, subject_of
 from mcpcore.wire.redaction import is_secret_header
 from transports.commands.common import Options
+from transports.commands.loading import load
 from transports.commands.output import Exit, Failure
-from transports.commands.serve import load
 from transports.commands.target import split_target
 from transports.targets import BadTarget, HttpTarget, Target
 from transports.tls import BadTls, client_tls

@@ -63,9 +63,9 @@ make peers SOURCES=sdk
 
 That takes about 550 seconds of the processor; a run says at its end what it took. On a busy machine
 more is late, and more is found that depends on timing.
-`python -m conformance.peers` has further options: `--write` writes this page, `--only NAME` chooses
-a program, `--programs N` and `--jobs N` say how many programs, and how many cases of each, run at a
-time, `--save DIR` keeps results and `--from DIR` takes them without another run.
+`.venv/bin/python -m conformance.peers` has further options: `--write` writes this page, `--only
+NAME` chooses a program, `--programs N` and `--jobs N` say how many programs, and how many cases of
+each, run at a time, `--save DIR` keeps results and `--from DIR` takes them without another run.
 
 What has been read stands in `conformance/peers/checked.toml`: cases, verdict, programs, revisions,
 a part of what the kit says, and the fact. A result that differs in any of them was not read, and

@@ -1,6 +1,5 @@
 """A run of the kit whose cases are played one by one, by code that does not await."""
 
-import pkgutil
 import re
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from conformance.run.run import Listener
 from conformance.run.selection import select
 from conformance.run.servers import CannotRun, Servers, prepare
 from conformance.run.stages import Subject, module, subject_of
-from mcpcore.service import Server
+from transports.commands.loading import load
 from transports.targets import BadTarget, headers_of, parse_target
 
 T = TypeVar("T")
@@ -63,7 +62,7 @@ def playing_server(
     """Check a server: a URL, MODULE:SERVER, or a command.
 
     ``headers``: lines of ``Name: value`` that go with every request to a URL.
-    Raises BadTarget, NoSuchCase, CannotStart, CannotRun, and ValueError for a bad module.
+    Raises BadTarget, NoSuchCase, CannotStart and CannotRun.
     """
     subject = _server(target, headers_of(headers))
     problem: CannotRun | KeyboardInterrupt | None = None
@@ -127,15 +126,5 @@ def _server(target: str, headers: Mapping[str, str]) -> Subject:
     if headers:
         raise BadTarget("--mcp-header is for servers at a URL of http, sse or ws")
     if _MODULE.fullmatch(target):
-        return module(_loaded(target), target, Binding.MEMORY)
+        return module(load(target), target, Binding.MEMORY)
     return subject_of(parse_target(shlex.split(target)))
-
-
-def _loaded(name: str) -> Server:
-    try:
-        found = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name} cannot be imported: {error}") from error
-    if not isinstance(found, Server):
-        raise ValueError(f"{name} is a {type(found).__name__}, not a Server")
-    return found

@@ -125,7 +125,8 @@ ROWS = (
         "server/tools/structured-as-text",
         span("2025-06-18", "2026-07-28"),
         "server/tools#structured-content",
-        "Structured content is also sent as JSON text.",
+        "Structured content is also sent as JSON text; ours is the value alone where the content "
+        "has an object around it.",
     ),
     server.must(
         "server/tools/output-conforms",

@@ -12,17 +12,23 @@ from conformance.trace.conversations import chosen
 from conformance.trace.reading import BadTrace, TraceFile, read
 from conformance.trace.replay import Step, parts, play_part
 from conformance.trace.show import timeline
+from transports.addresses import parse_address
 from transports.commands.common import Options
 from transports.commands.guard import guarded
 from transports.commands.options import connecting
 from transports.commands.output import Exit, Failure
 from transports.commands.target import client_settings, split_target
-from transports.targets import parse_address
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Show, check and replay what --trace has recorded.",
+    help="""Show, check and replay what --trace has recorded.
+
+    \b
+    Examples:
+      mcpcore trace show server.jsonl
+      mcpcore trace check server.jsonl
+    """,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -33,7 +33,7 @@ from mcpcore.engine.lifecycle import (
     StreamSignal,
     step,
 )
-from mcpcore.engine.requests import Batch, Hub, Inbound, Outbound, Purpose
+from mcpcore.engine.requests import NO_CAPABILITIES, Batch, Hub, Inbound, Outbound, Purpose
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.methods import Method
@@ -67,6 +67,7 @@ class PeerBase:
         "alone",
         "capacity",
         "changes",
+        "client_capabilities",
         "config",
         "ended",
         "expected",
@@ -121,6 +122,8 @@ class PeerBase:
         self.peer_info: Implementation | None = None
         self.peer_capabilities: ClientCapabilities | ServerCapabilities | None = None
         """What the other side declared; None if unknown."""
+        self.client_capabilities = NO_CAPABILITIES
+        """The same on a server, where it is a legacy client that has declared them."""
         self.principal: str | None = None
         """Whom the transport has authenticated for the whole conversation, where bytes are fed."""
         self.log_level: str | None = None
@@ -241,6 +244,11 @@ class PeerBase:
         self.revision = revision
         self._permitted = {}
 
+    def introduced(self, info: Implementation | None, capabilities: ClientCapabilities) -> None:
+        """Server: note what a legacy client has said of itself in the handshake."""
+        self.peer_info = info
+        self.peer_capabilities = self.client_capabilities = capabilities
+
     def emit(self, event: Event) -> None:
         """Queue an event for our owner."""
         self.hub.events.append(event)
@@ -318,8 +326,13 @@ class PeerBase:
         method: str | None = None,
         revision: Revision | None = None,
     ) -> None:
-        """Answer with an error of the engine's own and report the violation."""
+        """Answer with an error of the engine's own and report the violation.
+
+        ``method``: of the request, if it is one that could be read.
+        """
         self.violation(route, error.code, error.message, refused=method is not None)
+        if method is not None and self.is_modern_client:
+            return  # it never sends responses, so there is nobody to tell
         self.answer(
             route,
             batch,
@@ -439,21 +452,23 @@ class PeerBase:
         """Advance an inbound request; True if it is done and was not cancelled before."""
         before = record.state
         after = REQUEST.get((before, signal))
-        if after is None:
-            raise LocalProtocolError(f"the request with key {record.key} is {before.value}")
-        record.state = after
-        if after is _DONE:
-            del self.hub.inbound[record.key]
-            if self._scoped:
-                self.in_flight_by_id.pop((record.route, record.id), None)
-                self._by_route.pop(record.route, None)
-            else:
-                named = self.in_flight_by_id.pop(record.id, None)
-                if named is not record and named is not None:  # asked since in another session
-                    self.in_flight_by_id[record.id] = named
-            if record.stream is not None:
-                self.streams.pop(record.key, None)
-        return before is _ACTIVE and after is _DONE
+        if after is not _DONE:
+            if after is None:
+                raise LocalProtocolError(f"the request with key {record.key} is {before.value}")
+            record.state = after
+            return False
+        record.state = _DONE
+        del self.hub.inbound[record.key]
+        if self._scoped:
+            self.in_flight_by_id.pop((record.route, record.id), None)
+            self._by_route.pop(record.route, None)
+        else:
+            named = self.in_flight_by_id.pop(record.id, None)
+            if named is not record and named is not None:  # asked since in another session
+                self.in_flight_by_id[record.id] = named
+        if record.stream is not None:
+            self.streams.pop(record.key, None)
+        return before is _ACTIVE
 
     def end_stream(self, record: Inbound, signal: StreamSignal) -> None:
         """Forget a listen stream of the other side and tell our owner."""

@@ -53,7 +53,7 @@ def _typed(params: Raw, type_: type[T]) -> T | ErrorData:
 
 
 def _reply(peer: "Receiver", arrival: Inbound, result: bytes = b"{}") -> None:
-    members = peer.profile.complete if arrival.revision.result_type else b""
+    members = peer.profile.complete[arrival.revision]
     peer.answer(
         arrival.route,
         arrival.batch,
@@ -79,8 +79,7 @@ def _initialize(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     chosen, result = initialize_result(peer.config, params.protocol_version)
     peer.move(SessionSignal.INITIALIZE)
     peer.agree(chosen)
-    peer.peer_info = params.client_info
-    peer.peer_capabilities = in_revision(params.capabilities, chosen)
+    peer.introduced(params.client_info, in_revision(params.capabilities, chosen))
     peer.changes += 1
     arrival.revision = chosen
     _reply(peer, arrival, result)
@@ -189,7 +188,8 @@ def _listen(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
         overlong = _overlong(peer, "notifications.resourceSubscriptions", uri)
         if overlong is not None:
             return overlong
-    record = peer.register(arrival)
+    record = arrival
+    peer.register(record)
     record.forget_arrival()
     record.stream = Stream.LISTENING
     record.interest = interest

@@ -9,17 +9,16 @@ Validation"); the lifecycle page of 2025-11-25.
 
 from functools import partial
 
-import msgspec
 from msgspec import UNSET, Raw, Struct
 from msgspec.json import Decoder
 
 from mcpcore.engine.base import PeerBase
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SESSION, Session, SessionSignal, step
-from mcpcore.engine.metadata import decode_skim, read_member, read_skim
-from mcpcore.engine.mirror import mismatch, names_the_same
+from mcpcore.engine.metadata import UNREADABLE, read_member, read_skim
+from mcpcore.engine.mirror import Mirror, mismatch, names_the_same
 from mcpcore.engine.negotiation import is_modern, unsupported
-from mcpcore.engine.requests import NO_PARAMS, Inbound
+from mcpcore.engine.requests import NO_SKIM, Inbound
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
@@ -31,104 +30,92 @@ from mcpcore.spec.errors import (
     busy_code,
 )
 from mcpcore.spec.methods import KNOWN_METHODS, MethodKind
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+from mcpcore.spec.revisions import LATEST
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_PROTOCOL_VERSION,
     RequestMeta,
+    Skim,
 )
-from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.jsontext import shortened
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _CLIENT, _REQUEST = Role.CLIENT, MethodKind.REQUEST
-_CLOSING, _CLOSED = Session.CLOSING, Session.CLOSED
+_ENDING = frozenset({Session.CLOSING, Session.CLOSED})
 
 
-def climb(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """Take a request up the ladder; say why it may not be served, or None if it may."""
-    refusal = read_metadata(peer, arrival)
-    if refusal is not None or is_usual(peer, arrival):
-        return refusal
-    if _is_modern(peer, arrival, arrival.meta):
+def read_metadata(
+    peer: PeerBase, method: str, params: Raw, mirror: Mirror | None
+) -> tuple[Skim, ErrorData | None]:
+    """The second look at a message: only as strict as its era asks for, and what is wrong.
+
+    For params that :func:`~mcpcore.engine.metadata.decode_skim` does not take.
+    """
+    try:
+        return read_skim(params, partial(_is_modern, peer, method, mirror)), None
+    except UNREADABLE as error:
+        return NO_SKIM, ErrorData(INVALID_PARAMS, f"invalid params: {error}")
+
+
+def climb(peer: PeerBase, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
+    """Take a request up the ladder; say why it may not be served, or None if it may.
+
+    ``mirror`` is what the HTTP headers claim.  That it passes all rungs, as nearly all do, is told
+    at once; that it does not, and why, is for the rungs to find.
+    """
+    meta = arrival.meta
+    version = meta.protocol_version
+    if peer.in_flight_by_id and has_its_own_id(peer, arrival) is not None:
+        return _climb_by_rungs(peer, arrival, mirror)  # which may have more to say
+    if version is UNSET:
+        if meta.client_capabilities is UNSET and mirror is None:
+            row = peer.profile.usual.get((peer.revision, arrival.method))
+            if row is not None:
+                arrival.row = row
+                return None
+    elif (capabilities := meta.client_capabilities) is not UNSET and arrival.batch is None:
+        row = peer.profile.usual.get((version, arrival.method))
+        if row is not None and (
+            mirror is None
+            or (
+                mirror.version == version
+                and mirror.method == row.name
+                and names_the_same(mirror, row, arrival.skim, peer.config.header_params)
+            )
+        ):
+            arrival.revision = peer.profile.by_name[version]
+            arrival.row = row
+            arrival.capabilities = capabilities
+            arrival.client_info = None if meta.client_info is UNSET else meta.client_info
+            return None
+    return _climb_by_rungs(peer, arrival, mirror)
+
+
+def _climb_by_rungs(peer: PeerBase, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
+    if _is_modern(peer, arrival.method, mirror, arrival.meta):
         return (
             is_alone(arrival)
             or names_its_terms(peer, arrival)
-            or agrees_with_headers(peer, arrival)
+            or agrees_with_headers(peer, arrival, mirror)
             or speaks_our_revision(peer, arrival)
             or names_a_method(peer, arrival)
             or has_its_capabilities(peer, arrival)
             or has_its_own_id(peer, arrival)
         )
     return (
-        belongs_to_session(peer, arrival)
-        or names_a_method(peer, arrival)
+        names_a_method(peer, arrival)
         or comes_in_order(peer, arrival)
         or has_its_capabilities(peer, arrival)
         or has_its_own_id(peer, arrival)
     )
 
 
-def is_usual(peer: PeerBase, arrival: Inbound) -> bool:
-    """Tell at once that a request passes all rungs, as nearly all do.
-
-    That it does not pass is for the rungs to find.
-    """
-    meta = arrival.meta
-    version = meta.protocol_version
-    terms = peer.revision if version is UNSET else version
-    usual = peer.profile.usual.get((terms, arrival.method))
-    if usual is None or (
-        peer.in_flight_by_id and peer.slot(arrival.route, arrival.id) in peer.in_flight_by_id
-    ):
-        return False
-    revision, row = usual
-    capabilities, mirror = meta.client_capabilities, arrival.mirror
-    if version is UNSET:
-        if capabilities is not UNSET or mirror is not None:
-            return False
-        belongs_to_session(peer, arrival)
-        arrival.row = row
-        return True
-    if capabilities is UNSET or arrival.batch is not None:
-        return False
-    if mirror is not None and not (
-        mirror.version == version
-        and mirror.method == row.name
-        and names_the_same(mirror, row, arrival.skim, peer.config.header_params)
-    ):
-        return False
-    arrival.revision = revision
-    arrival.row = row
-    arrival.capabilities = capabilities
-    if meta.client_info is not UNSET:
-        arrival.client_info = meta.client_info
-    return True
-
-
-def read_metadata(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """The second look at a message: ``_meta``, and the members that headers mirror."""
-    if arrival.params is NO_PARAMS:
-        return None
-    try:
-        skim = decode_skim(arrival.params)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        try:
-            skim = read_skim(arrival.params, partial(_is_modern, peer, arrival))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            return ErrorData(INVALID_PARAMS, f"invalid params: {error}")
-    arrival.skim = skim
-    if skim.meta is not UNSET:
-        arrival.meta = skim.meta
-    return None
-
-
-def _is_modern(peer: PeerBase, arrival: Inbound, meta: RequestMeta) -> bool:
+def _is_modern(peer: PeerBase, method: str, mirror: Mirror | None, meta: RequestMeta) -> bool:
     """The era belongs to the request, not to the connection."""
     if peer.role is _CLIENT:
         return False
-    header = None if arrival.mirror is None else arrival.mirror.version
-    return not peer.profile.legacy or is_modern(meta, header, arrival.method)
+    header = None if mirror is None else mirror.version
+    return not peer.profile.legacy or is_modern(meta, header, method)
 
 
 # The modern era: everything stands in the request
@@ -153,22 +140,21 @@ def names_its_terms(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     if meta.client_capabilities is UNSET:
         return _missing(META_CLIENT_CAPABILITIES)
     arrival.capabilities = meta.client_capabilities
-    if meta.client_info is not UNSET:
-        arrival.client_info = meta.client_info
+    arrival.client_info = None if meta.client_info is UNSET else meta.client_info
     return None
 
 
-def agrees_with_headers(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
+def agrees_with_headers(
+    peer: PeerBase, arrival: Inbound, mirror: Mirror | None
+) -> ErrorData | None:
     """What the HTTP headers mirror must be what the body says."""
-    if arrival.mirror is None:
+    if mirror is None:
         return None
     version = str(arrival.meta.protocol_version)
     revision = peer.profile.by_name.get(version, LATEST)
     row = peer.profile.theirs[revision.position].get(arrival.method)
     wanted = peer.config.header_params
-    flaw = mismatch(
-        arrival.mirror, version, arrival.method, row, arrival.skim, arrival.params, wanted
-    )
+    flaw = mismatch(mirror, version, arrival.method, row, arrival.skim, arrival.params, wanted)
     return None if flaw is None else ErrorData(HEADER_MISMATCH, f"header mismatch: {flaw}")
 
 
@@ -182,16 +168,7 @@ def speaks_our_revision(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     return None
 
 
-# The legacy era: what was agreed in the handshake
-
-
-def belongs_to_session(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """It is read as the handshake says (before one, as of the newest revision that has any)."""
-    arrival.revision = peer.revision or LATEST_LEGACY
-    arrival.client_info = peer.peer_info
-    if isinstance(peer.peer_capabilities, ClientCapabilities):
-        arrival.capabilities = peer.peer_capabilities
-    return None
+# The legacy era: a request is read as the handshake says, which is how it arrives
 
 
 def comes_in_order(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
@@ -252,7 +229,7 @@ def has_its_own_id(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
 def is_early_enough(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """Nothing new begins once the end has begun."""
-    if peer.state is not _CLOSING and peer.state is not _CLOSED:
+    if peer.state not in _ENDING:
         return None
     text = f"this {peer.role.value} is shutting down"
     return ErrorData(busy_code(arrival.revision), text)
@@ -263,16 +240,17 @@ def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
     And it must be early enough.
     """
-    if peer.state is _CLOSING or peer.state is _CLOSED:
+    if peer.state in _ENDING:
         return is_early_enough(peer, arrival)
-    limit = peer.config.limits.in_flight
-    running = len(peer.in_flight_by_id) - len(peer.streams)
-    if running < peer.capacity:
+    there = len(peer.hub.inbound)  # of all Peers: where these are few, so are those of this one
+    if there >= peer.capacity and (len(peer.in_flight_by_id) - len(peer.streams) >= peer.capacity):
+        limit = peer.config.limits.in_flight
+    elif there >= peer.hub.capacity:
         limit = peer.hub.capacity
-        if len(peer.hub.inbound) < limit:
-            if type(arrival.id) is int and arrival.meta.progress_token is UNSET:
-                return None  # as nearly always, and without a call
-            return names_itself_shortly(peer, arrival)
+    elif type(arrival.id) is int and arrival.meta.progress_token is UNSET:
+        return None  # as nearly always, and without a call
+    else:
+        return names_itself_shortly(peer, arrival)
     return ErrorData(busy_code(arrival.revision), f"busy: {limit} requests are in flight")
 
 

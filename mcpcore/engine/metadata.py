@@ -33,6 +33,9 @@ class _Loose(Model, kw_only=True):
     meta: dict[str, Raw] | UnsetType = field(default=UNSET, name="_meta")
 
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What reading params may raise."""
+
 decode_skim = Decoder(Skim).decode
 """Reads what the engine needs to know of a request's params, as strictly as any era asks for."""
 _decode_loose = Decoder(_Loose).decode
@@ -55,7 +58,7 @@ def read_member(member: Raw) -> Any:
 def read_skim(params: Raw, is_modern: IsModern) -> Skim:
     """The same as strictly as the era of the request asks for.
 
-    Raises msgspec.MsgspecError or UnicodeDecodeError for what that does not allow.
+    Raises one of :data:`UNREADABLE` for what that does not allow.
     """
     try:
         return decode_skim(params)

@@ -44,8 +44,8 @@ _decode_skim = msgspec.json.Decoder(Skim).decode
 _decode_arguments = msgspec.json.Decoder(_Arguments).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,64}(?:\.[0-9]{0,64})?(?:[eE][+-]?[0-9]{1,4})?")
-"""How a header may write a number: in ASCII, and not at any length."""
+_NUMBER = r"[+-]?[0-9]{1,64}(?:\.[0-9]{0,64})?(?:[eE][+-]?[0-9]{1,4})?"
+"""How a header may write a number: in ASCII, and not at any length.  Compiled when it is needed."""
 _MIRRORED = {"name": "name", "uri": "uri", "taskId": "task_id"}
 """The members that ``Mcp-Name`` mirrors, and where a skim has them."""
 
@@ -93,7 +93,7 @@ def same_value(claimed: str, value: Any) -> bool:
         # As a float it would be the nearest one.
         return (
             abs(value) <= SAFE_INTEGER
-            and _NUMBER.fullmatch(claimed) is not None
+            and re.fullmatch(_NUMBER, claimed) is not None
             and Decimal(claimed) == value
         )
     return text_of(value) == claimed

@@ -42,6 +42,7 @@ from mcpcore.wire.message import Body, Frame, RequestId
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _NEW, _CLOSING, _CLOSED = Session.NEW, Session.CLOSING, Session.CLOSED
 _CLIENT = Role.CLIENT
+_NEWLINE = (b"\n",)
 
 DEFAULT_TIMEOUT = math.nan
 """Stands for the configured timeout (None is a value of its own: wait for ever)."""
@@ -150,8 +151,7 @@ class Peer(Publisher):
             raise LocalProtocolError("only a new server can take up a session")
         self.move(SessionSignal.INITIALIZE)
         self.agree(revision)
-        self.peer_info = info
-        self.peer_capabilities = capabilities
+        self.introduced(info, capabilities)
 
     def opened(self) -> None:
         """The handshake was completed elsewhere; nothing happens if that is known already."""
@@ -341,7 +341,7 @@ class Peer(Publisher):
         for frame in self.hub.data_to_send(limit):
             if frame.data:
                 parts += frame.data
-                parts.append(b"\n")
+                parts += _NEWLINE
         return b"".join(parts)
 
     def queued(self, key: Key) -> int:

@@ -4,6 +4,7 @@ An endpoint with ten thousand sessions has ten thousand Peers and one or two of 
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from mcpcore.spec.types.base import (
     META_SERVER_INFO,
 )
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.wire.message import decode
 
 Rows = tuple[dict[str, Method], ...]
 """What one side may send, by the position of the revision, then by method."""
@@ -57,6 +59,7 @@ class Profile:
         "by_name",
         "complete",
         "config",
+        "decode",
         "legacy",
         "modern",
         "offered",
@@ -82,6 +85,9 @@ class Profile:
                 raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")
         self.role = role
         self.config = config
+        limits = config.limits
+        self.decode = partial(decode, max_depth=limits.depth, max_batch=limits.batch)
+        """Reads one JSON text within the limits."""
         self.modern = modern_of(config.revisions)
         self.legacy = legacy_of(config.revisions)
         self.by_name = {revision.name: revision for revision in self.modern}
@@ -89,8 +95,9 @@ class Profile:
         self.ours = ROWS[role]
         self.theirs = ROWS[role.other]
         self.server_meta: dict[str, Any] = {META_SERVER_INFO: config.info}
-        self.complete = b'"resultType":"complete","_meta":' + msgspec.json.encode(self.server_meta)
-        """The members that every complete result of ours carries in the modern era."""
+        ours = b'"resultType":"complete","_meta":' + msgspec.json.encode(self.server_meta)
+        self.complete = {row: ours if row.result_type else b"" for row in REVISIONS}
+        """The members that every complete result of ours carries, by revision."""
         self.offered = frozenset(path for path in _PATHS if declares(capabilities, path))
         """The capabilities that methods need and we declared, as dotted paths."""
         self.usual = dict(self._usual()) if role is Role.SERVER else {}
@@ -103,15 +110,15 @@ class Profile:
         """Which changes we said we would announce, by notification method."""
         self._client_meta: dict[str, bytes] = {}
 
-    def _usual(self) -> Iterator[tuple[tuple[Terms, str], tuple[Revision, Method]]]:
+    def _usual(self) -> Iterator[tuple[tuple[Terms, str], Method]]:
         for revision in (*self.modern, *self.legacy):
             for row in self.theirs[revision.position].values():
                 declared = row.capability is None or row.capability in self.offered
                 if row.kind is MethodKind.REQUEST and declared and row.peer_capability is None:
                     if revision.modern:
-                        yield (revision.name, row.name), (revision, row)
+                        yield (revision.name, row.name), row
                     elif row.name != "initialize":  # which comes once, and has a rung of its own
-                        yield (revision, row.name), (revision, row)
+                        yield (revision, row.name), row
 
     def client_meta(self, revision: Revision) -> bytes:
         """The ``_meta`` member of every request of ours in a modern ``revision``."""

@@ -16,21 +16,23 @@ from mcpcore.engine.events import (
     MAIN,
     ConnectionEnded,
     EndReason,
+    Key,
     RequestReceived,
     Route,
 )
 from mcpcore.engine.handlers import IMMEDIATE, LASTING
-from mcpcore.engine.ladder import climb, finds_room, is_early_enough
+from mcpcore.engine.ladder import climb, finds_room, is_early_enough, read_metadata
 from mcpcore.engine.lifecycle import Request, RequestSignal, Session, SessionSignal
-from mcpcore.engine.metadata import NO_META
+from mcpcore.engine.metadata import NO_META, UNREADABLE, decode_skim
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.notices import Notices
-from mcpcore.engine.requests import NO_CAPABILITIES, NO_PARAMS, NO_SKIM, Batch, Inbound
+from mcpcore.engine.requests import NO_PARAMS, Batch, Inbound
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+from mcpcore.spec.types.base import Skim
 from mcpcore.wire.framing import TooLong
-from mcpcore.wire.message import Frame, Message, Reject, decode, refuse_oversized
+from mcpcore.wire.message import Frame, Message, Reject, refuse_oversized
 
 _decode_responses = Decoder(dict[str, Raw]).decode
 _decode_state = Decoder(str).decode
@@ -64,19 +66,100 @@ class Receiver(Notices):
         mirror: Mirror | None = None,
         principal: str | None = None,
         proves_modern: bool = False,
+        batch: Batch | None = None,
     ) -> None:
-        """Advance by one thing that arrived."""
-        line = b""
-        if isinstance(item, bytes):
-            line = item
-            limits = self.config.limits
-            item = decode(item, max_depth=limits.depth, max_batch=limits.batch)
+        """Advance by one thing that arrived; ``batch`` is what a message came in.
+
+        A request climbs the ladder, and is answered or told to our owner.
+        """
+        frame = self.profile.decode(item) if isinstance(item, bytes) else item
+        if self.ended or not isinstance(frame, Message):
+            line = item if isinstance(item, bytes) else b""
+            self._no_message(frame, now, route, principal, batch, line)
+            return
+        id, method, params = frame.id, frame.method, frame.params
+        if id is UNSET or method is UNSET:
+            self._no_request(frame, now, route, batch, proves_modern)
+            return
+        if batch is not None:
+            batch.expect()
+        if params is UNSET:
+            params = NO_PARAMS
+        try:
+            skim = decode_skim(params)
+        except UNREADABLE:
+            skim, refusal = read_metadata(self, method, params, mirror)
+            if refusal is not None:
+                era = self.revision or LATEST_LEGACY
+                self.refuse(route, id, refusal, batch=batch, method=method, revision=era)
+                return
+        meta = skim.meta if skim.meta is not UNSET else NO_META
+        arrival = Inbound(
+            self,
+            id,
+            method,
+            params,
+            route,
+            principal,
+            batch,
+            self.revision or LATEST_LEGACY,
+            skim,
+            meta,
+            self.client_capabilities,
+            self.peer_info,
+        )
+        refusal = climb(self, arrival, mirror)
+        revision = arrival.revision
+        responses: dict[str, Raw] | None = None
+        state: str | None = None
+        if refusal is None:
+            if method in _ANSWERED_HERE:
+                if method not in self.config.asked_first:
+                    self._answer_here(arrival)
+                    return
+                arrival.held = True
+            refusal = finds_room(self, arrival)
+            if refusal is None and revision.input_rounds:
+                responses, state, refusal = self._retried(skim)
+        if refusal is not None:
+            self._refuse(arrival, refusal)
+            return
+        key = self.register(arrival)
+        self.hub.events.append(
+            RequestReceived(
+                key=key,
+                id=id,
+                method=method,
+                params=params,
+                meta=meta,
+                revision=revision,
+                client_info=arrival.client_info,
+                client_capabilities=arrival.capabilities,
+                route=route,
+                input_responses=responses,
+                request_state=state,
+                session=self.session,
+                principal=principal,
+                skim=skim,
+            )
+        )
+
+    # Other frames
+
+    def _no_message(
+        self,
+        item: Frame | End | Failure | TooLong,
+        now: float,
+        route: Route,
+        principal: str | None,
+        batch: Batch | None,
+        line: bytes,
+    ) -> None:
+        """Take what is no single message, or comes after the end; ``line`` is its text."""
         if self.ended:
             self._too_late(item, route)
-        elif isinstance(item, Message):
-            self._message(item, now, route, mirror, principal, None, proves_modern)
         elif isinstance(item, Reject):
-            self._reject(item, now, route, None, line)
+            self._reject(item, now, route, batch, line)
         elif isinstance(item, list):
             self._batch(item, now, route, principal)
         elif isinstance(item, End):
@@ -85,56 +168,22 @@ class Receiver(Notices):
             request = self._pending.get(item.request)
             if request is not None:
                 self.transport_failed(request, item, now)
-        else:
+        elif isinstance(item, TooLong):
             self._reject(refuse_oversized(item.head, item.limit), now, route, None, item.head)
 
-    # Frames
-
-    def _message(
-        self,
-        message: Message,
-        now: float,
-        route: Route,
-        mirror: Mirror | None,
-        principal: str | None,
-        batch: Batch | None,
-        proves_modern: bool = False,
+    def _no_request(
+        self, message: Message, now: float, route: Route, batch: Batch | None, proves_modern: bool
     ) -> None:
-        method, id, params = message.method, message.id, message.params
-        if params is UNSET:
-            params = NO_PARAMS
-        if method is UNSET:
-            if self._scoped:
-                error = ErrorData(INVALID_REQUEST, "a response is not expected here")
-                self.refuse(route, None, error, revision=LATEST)
-                return
-            self.response(message, now, route, modern=proves_modern)
-        elif id is UNSET:
-            self.notification(method, params, route, now)
-        else:
-            if batch is not None:
-                batch.expect()
-            era = self.revision or LATEST_LEGACY
-            arrival = Inbound(
-                self,
-                id,
-                method,
-                params,
-                route,
-                mirror,
-                principal,
-                batch,
-                era,
-                NO_SKIM,
-                NO_META,
-                NO_CAPABILITIES,
-            )
-            refusal = climb(self, arrival)
-            if refusal is None:
-                refusal = self._serve(arrival)
-            if refusal is not None:
-                self.refuse_arrival(arrival, refusal)
+        """Take a notification or a response, to which nothing is answered."""
+        if message.method is not UNSET:
+            params = NO_PARAMS if message.params is UNSET else message.params
+            self.notification(message.method, params, route, now)
+        elif self._scoped:
+            error = ErrorData(INVALID_REQUEST, "a response is not expected here")
+            self.refuse(route, None, error, revision=LATEST)
             return
+        else:
+            self.response(message, now, route, modern=proves_modern)
         if batch is None and route != MAIN:
             self.send_last(route, FrameKind.ACCEPTED)
 
@@ -176,10 +225,7 @@ class Receiver(Notices):
             return
         batch = Batch(self, route, revision)
         for frame in frames:
-            if isinstance(frame, Reject):
-                self._reject(frame, now, route, batch)
-            else:
-                self._message(frame, now, route, None, principal, batch)
+            self.take_in(frame, now, route, None, principal, batch=batch)
         batch.settle()
 
     def _reject_batch(self, text: str, now: float, route: Route) -> None:
@@ -199,12 +245,7 @@ class Receiver(Notices):
 
     # Requests
 
-    def refuse_arrival(self, arrival: Inbound, error: ErrorData) -> None:
-        """Answer a request with an error of the engine's own."""
-        if self.is_modern_client:
-            # The modern client never sends responses, so there is nobody to tell.
-            self.violation(arrival.route, error.code, error.message, refused=True)
-            return
+    def _refuse(self, arrival: Inbound, error: ErrorData) -> None:
         self.refuse(
             arrival.route,
             arrival.id,
@@ -214,55 +255,33 @@ class Receiver(Notices):
             revision=arrival.revision,
         )
 
-    def _serve(self, arrival: Inbound) -> ErrorData | None:
-        """Answer a request that has climbed the ladder, or tell our owner of it."""
-        method = arrival.method
-        if method in _ANSWERED_HERE:
-            if method in self.config.asked_first:
-                arrival.held = True
-            elif method in IMMEDIATE:
-                return IMMEDIATE[method](self, arrival)
-            else:
-                return is_early_enough(self, arrival) or LASTING[method](self, arrival)
-        refusal = finds_room(self, arrival)
+    def _answer_here(self, arrival: Inbound) -> None:
+        """Answer a request that is the engine's to answer."""
+        answer = IMMEDIATE.get(arrival.method)
+        if answer is not None:
+            refusal = answer(self, arrival)
+        else:
+            answer = LASTING[arrival.method]
+            refusal = is_early_enough(self, arrival) or answer(self, arrival)
         if refusal is not None:
-            return refusal
-        responses: dict[str, Raw] | None = None
-        state: str | None = None
-        skim, revision = arrival.skim, arrival.revision
-        if revision.input_rounds:
-            try:
-                if skim.input_responses is not UNSET:
-                    responses = _decode_responses(skim.input_responses)
-                    most = self.config.limits.input_requests
-                    if len(responses) > most:
-                        text = f"invalid params: inputResponses has more than {most} members"
-                        return ErrorData(INVALID_PARAMS, text)
-                if skim.request_state is not UNSET:
-                    state = _decode_state(skim.request_state)
-            except msgspec.MsgspecError as error:
-                text = f"invalid params: inputResponses or requestState: {error}"
-                return ErrorData(INVALID_PARAMS, text)
-        self.register(arrival)
-        self.hub.events.append(
-            RequestReceived(
-                key=arrival.key,
-                id=arrival.id,
-                method=method,
-                params=arrival.params,
-                meta=arrival.meta,
-                revision=revision,
-                client_info=arrival.client_info,
-                client_capabilities=arrival.capabilities,
-                route=arrival.route,
-                input_responses=responses,
-                request_state=state,
-                session=self.session,
-                principal=arrival.principal,
-                skim=skim,
-            )
-        )
-        return None
+            self._refuse(arrival, refusal)
+
+    def _retried(self, skim: Skim) -> tuple[dict[str, Raw] | None, str | None, ErrorData | None]:
+        """The answers and the state with which a request comes again, or what is wrong."""
+        responses, state = None, None
+        try:
+            if skim.input_responses is not UNSET:
+                responses = _decode_responses(skim.input_responses)
+                most = self.config.limits.input_requests
+                if len(responses) > most:
+                    text = f"invalid params: inputResponses has more than {most} members"
+                    return None, None, ErrorData(INVALID_PARAMS, text)
+            if skim.request_state is not UNSET:
+                state = _decode_state(skim.request_state)
+        except msgspec.MsgspecError as error:
+            text = f"invalid params: inputResponses or requestState: {error}"
+            return None, None, ErrorData(INVALID_PARAMS, text)
+        return responses, state, None
 
     def answer_held(self, record: Inbound) -> bool:
         """Answer a request that our owner was asked about; False if it was cancelled meanwhile."""
@@ -273,20 +292,20 @@ class Receiver(Notices):
         answer = IMMEDIATE.get(arrival.method) or LASTING[arrival.method]
         refusal = is_early_enough(self, arrival) or answer(self, arrival)
         if refusal is not None:
-            self.refuse_arrival(arrival, refusal)
+            self._refuse(arrival, refusal)
         return True
 
-    def register(self, arrival: Inbound) -> Inbound:
+    def register(self, arrival: Inbound) -> Key:
         """Put a request of the other side into the tables."""
-        hub, route = self.hub, arrival.route
+        hub = self.hub
         hub.last_key = arrival.key = key = hub.last_key + 1
         hub.inbound[key] = arrival
         if self._scoped:
-            self.in_flight_by_id[route, arrival.id] = arrival
-            self._by_route[route] = arrival
+            self.in_flight_by_id[arrival.route, arrival.id] = arrival
+            self._by_route[arrival.route] = arrival
         else:
             self.in_flight_by_id[arrival.id] = arrival
-        return arrival
+        return key
 
     # Ends
 

@@ -17,7 +17,6 @@ from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Event, Key, Route
 from mcpcore.engine.lifecycle import Request, Stream
 from mcpcore.engine.metadata import NO_META
-from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.profile import Profile
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
@@ -76,16 +75,16 @@ class Inbound(Struct, weakref=False, eq=False):
     method: str
     params: Raw
     route: Route
-    mirror: Mirror | None
     principal: str | None
     batch: Batch | None
     revision: Revision
-    """The one in which it is to be read; before that is known, one of its era."""
+    """The one in which it is to be read: as was agreed in the handshake (before one, the newest
+    that has any), unless it names another."""
     skim: Skim
     meta: RequestMeta
     capabilities: ClientCapabilities
-    """On a server: what the client declared."""
-    client_info: Implementation | None = None
+    """On a server: what the client declared, in the handshake or with the request."""
+    client_info: Implementation | None
     row: Method | None = None
     """None for a method of an extension that our owner knows."""
     key: Key = 0
@@ -103,7 +102,7 @@ class Inbound(Struct, weakref=False, eq=False):
 
     def forget_arrival(self) -> None:
         """It lasts, and what it came with will not be looked at again."""
-        self.params, self.skim, self.mirror = NO_PARAMS, NO_SKIM, None
+        self.params, self.skim = NO_PARAMS, NO_SKIM
         self.meta, self.capabilities, self.client_info = NO_META, NO_CAPABILITIES, None
 
 
@@ -258,8 +257,8 @@ class Hub:
         while not events:
             if not inbox:
                 return None
-            item = inbox.popleft()
-            item[0].take_in(*item[1:])
+            target, *item = inbox.popleft()
+            target.take_in(*item)
         return events.popleft()
 
     def data_to_send(self, limit: int | None = None) -> list[Transmit]:

@@ -81,15 +81,14 @@ class Responder(Receiver):
         record = self.hub.inbound.get(key)
         if record is None or record.stream is not None or record.held:
             record = self._unheld(key)  # which says why not
-        text: bytes | memoryview
-        if bare and type(result) is Raw:
-            text = memoryview(result)
-        else:
-            text, meta, own_type = take_result_apart(result, meta)
+        if not (bare and isinstance(result, Raw)):
+            result, meta, own_type = take_result_apart(result, meta)
             result_type = own_type or result_type
-        if result_type != COMPLETE:
+        if meta or result_type != COMPLETE:
             _check_result_type(record, result_type)
-        return self.answer_with(record, text, own_meta(meta) if meta else None, result_type)
+            return self.answer_with(record, result, own_meta(meta) if meta else None, result_type)
+        members = record.peer.profile.complete[record.revision]
+        return _finish(record, _RESULT, encode_result(record.id, result, members))
 
     def fail(self, key: Key, error: ErrorData) -> bool:
         """Answer with an error; False if the request was cancelled meanwhile."""
@@ -139,18 +138,15 @@ class Responder(Receiver):
         return record
 
     def answer_with(
-        self, record: Inbound, body: bytes | memoryview, meta: Meta | None, result_type: str
+        self, record: Inbound, body: bytes | Raw, meta: Meta | None, result_type: str
     ) -> bool:
-        """Send a result with the members that its revision adds; False if it was cancelled."""
+        """Send a result with a type or ``_meta`` of its own; False if it was cancelled."""
         members = b""
         if record.revision.result_type:
-            profile = record.peer.profile
-            members = profile.complete
-            if meta or result_type != COMPLETE:
-                members = b'"resultType":%b,"_meta":%b' % (
-                    msgspec.json.encode(result_type),
-                    to_json({**profile.server_meta, **(meta or {})}),
-                )
+            members = b'"resultType":%b,"_meta":%b' % (
+                msgspec.json.encode(result_type),
+                to_json({**record.peer.profile.server_meta, **(meta or {})}),
+            )
         elif meta:
             members = b'"_meta":' + to_json(meta)
         return _finish(record, _RESULT, encode_result(record.id, body, members))

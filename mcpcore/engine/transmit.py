@@ -91,15 +91,17 @@ class Outbox:
 
     def join(self, data: bytes, size: int, key: Key, subject: Hashable) -> bool:
         """Let ``data`` leave with the last frame; False if that is not of this subject, or full."""
-        if not self.frames:
+        frames = self.frames
+        if not frames:
             return False
-        last = self.frames[-1]
+        last = frames[-1]
         if last.key != key or last.subject != subject or last.size > _FULL:
             return False
-        if last.more is None:
+        more = last.more
+        if more is None:
             last.more = [data]
         else:
-            last.more.append(data)
+            more.append(data)
         last.size += size
         self.size += size
         return True

@@ -24,6 +24,7 @@ INITIALIZED = "notifications/initialized"
 CANCELLED = "notifications/cancelled"
 
 _decode_error = msgspec.json.Decoder(ErrorData).decode
+NOT_FOUND = 404
 _SHOWN = 200
 """Characters of a plain-text refusal that are worth showing."""
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
@@ -172,7 +173,9 @@ class Answers(Piping):
             clear = modern or (row is not None and row.proves_modern)
             if not clear and self._falls_back(call, body, now):
                 return
-            if asks and (clear or not call.negotiating or tells_era(status)):
+            # 404 is HTTP's own word, and not about versions, which is how the engine would tell it.
+            missing = call.method == INITIALIZE and status == NOT_FOUND and not clear
+            if asks and not missing and (clear or not call.negotiating or tells_era(status)):
                 self._take(call, frame, now, modern=modern)
             detail = error.message
         elif self._falls_back(call, body, now):
@@ -180,8 +183,12 @@ class Answers(Piping):
         else:
             text = body[: 4 * _SHOWN].decode("utf-8", "replace").strip()
             detail = text[:_SHOWN] if text.isprintable() and not text.startswith("<") else ""
-        message = f"{call.method}: {refusal_text(status, detail)}"
-        if call.method == INITIALIZE and self._denial:
+        refusal = refusal_text(status, detail)
+        message = f"{call.method}: {refusal}"
+        if call.method == INITIALIZE and status == NOT_FOUND:
+            message += self._planner.another()
+        # What was said of the POST as well tells nothing more.
+        if call.method == INITIALIZE and self._denial and refusal_text(status) not in self._denial:
             message = f"{message}; {self._denial}"
         fault = Fault(FaultKind.STATUS, status, call.retry_after)
         if asks:

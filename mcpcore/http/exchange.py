@@ -162,21 +162,24 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             self.session.begin(self, self.route)
         self.phase = _STREAMING
         self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *self.extra])
-        self._announce()
+        if not self._waits:
+            self._announce()
 
     def push(self, frame: Transmit) -> bool:
         """Send a frame of the engine in the form that the response has, or now takes.
 
         False if the response cannot carry it: it is complete, or the client takes only JSON.
         """
-        if self.phase is _DONE:
-            return False
-        if self.phase is _WAITING:
-            if self.answer(frame):
-                return True
-            if not self.accepts_stream:
+        phase = self.phase
+        if phase is not _STREAMING:
+            if phase is _DONE:
                 return False
-            self.open_stream()
+            if phase is _WAITING:
+                if self.answer(frame):
+                    return True
+                if not self.accepts_stream:
+                    return False
+                self.open_stream()
         size = frame.size
         if size:
             self._append(frame, size)
@@ -295,10 +298,10 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             self._announce()
 
     def _announce(self) -> None:
-        if not self._waits:
-            self._waits = True
-            if not self._holds:
-                self.news[self.route] = self
+        """It has something to write, which it had not before."""
+        self._waits = True
+        if not self._holds:
+            self.news[self.route] = self
 
     def take_whole(self, limit: int) -> HttpReply | None:
         """Take the response, if it is whole, with at most ``limit`` bytes, and nothing else."""
@@ -312,8 +315,10 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         return whole
 
     def take(self, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
-        """Take what waits, at most ``limit`` bytes of the body."""
+        """Take what waits, at most ``limit`` bytes of the body; [] if there is nothing to write."""
         taken: list[HttpHead | HttpChunk | HttpEnd] = []
+        if not self._waits or self._holds:
+            return taken
         head, whole, report = self._head, self._whole, self.report
         if whole is not None:
             lines = [*whole.headers]
@@ -335,7 +340,6 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         out = self._out
         if out and limit > 0:
             taken.append(HttpChunk(self.route, self._take_data(limit)))
-            out = self._out
         if out:
             self.news[self.route] = self
             return taken
@@ -351,10 +355,13 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
     def _take_data(self, limit: int) -> bytes:
         """Take what waits of the body, at most ``limit`` bytes."""
         parts: list[bytes | memoryview] = []
-        room = limit
-        while self._out and room > 0:
-            item = self._out.popleft()
+        out, room = self._out, limit
+        while out and room > 0:
+            item = out.popleft()
             if isinstance(item, Transmit):
+                if item.size > room and parts:
+                    out.appendleft(item)  # whole next time, and not the better part of it now
+                    break
                 self.size -= item.size
                 data: bytes | memoryview = self._encoded(item)
             else:
@@ -362,7 +369,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
                 self.size -= len(item)
             if len(data) > room:
                 rest = memoryview(data)[room:]
-                self._out.appendleft(rest)
+                out.appendleft(rest)
                 self.size += len(rest)
                 data = memoryview(data)[:room]
             parts.append(data)

@@ -80,7 +80,7 @@ class Follower:
         self._position = position
         self._numbered = numbered
         self._primed = False
-        self._named = position > 0
+        self._named = False
         """The client has an id, so that it can ask for what followed."""
         self._unsent: deque[tuple[bytes, int]] = deque()
         """What was taken from the queue for a client without an id and has not left as a whole,

@@ -36,11 +36,10 @@ EVENT_STREAM = "text/event-stream"
 _OWS = b" \t"
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MEDIA_TYPE = re.compile(r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)/([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*")
-_PARAMETER = re.compile(
-    r'\s*;\s*(?:([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*))?\s*'
-)
-_QUALITY = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")
 _FIELD_TEXT = re.compile(rb"[\t\x20-\x7e]*")
+# Yet to be compiled, which re does once: few media types have parameters.
+_PARAMETER = r'\s*;\s*(?:([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*))?\s*'
+_QUALITY = r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?"
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 _QUOTED = 60
@@ -48,7 +47,7 @@ _QUOTED = 60
 
 _SENTINEL_START = "=?base64?"
 _SENTINEL_END = "?="
-_PLAIN = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
+_PLAIN = r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?"  # for clients: yet to be compiled
 
 
 _NONE: dict[bytes, list[bytes]] = {}
@@ -220,7 +219,7 @@ def encode_value(value: str) -> str:
     Tabs, surrounding blanks, everything outside printable ASCII, and texts that look like the
     base64 form itself are encoded.  Raises HeaderError for lone surrogates, which have no UTF-8.
     """
-    if _PLAIN.fullmatch(value) and not _looks_encoded(value):
+    if re.fullmatch(_PLAIN, value) and not _looks_encoded(value):
         return value
     try:
         data = value.encode()
@@ -311,7 +310,7 @@ def _media_ranges(accept: str) -> Iterable[tuple[str, str, float]]:
             continue
         # The parameters of an event stream or of JSON carry no meaning here; q alone counts.
         if "q" in parameters:
-            if not _QUALITY.fullmatch(parameters["q"]):
+            if not re.fullmatch(_QUALITY, parameters["q"]):
                 continue
             weight = float(parameters["q"])
         yield match[1].lower(), match[2].lower(), weight
@@ -328,7 +327,7 @@ def _parameters(value: str, start: int) -> dict[str, str] | None:
     """Read ``;name=value`` pairs from ``start`` to the end, None if anything else stands there."""
     found: dict[str, str] = {}
     while start < len(value):
-        match = _PARAMETER.match(value, start)
+        match = re.compile(_PARAMETER).match(value, start)
         if match is None:
             return None
         if match[1] is not None:

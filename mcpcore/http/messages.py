@@ -1,13 +1,16 @@
 """What passes between an HTTP machine and the driver that owns the sockets."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
 from mcpcore.engine.events import Route
-from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import HeaderLines, Headers
 from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers, shown_target
+
+if TYPE_CHECKING:
+    from mcpcore.http.certificates import ClientCertificate
 
 
 class HttpRequest(Discreet, frozen=True, kw_only=True):
@@ -28,7 +31,7 @@ class HttpRequest(Discreet, frozen=True, kw_only=True):
     """Address of the other side, for logs."""
     scheme: str = "http"
     """``https`` if the client has reached this server, or the one in front, over TLS."""
-    certificate: ClientCertificate | None = None
+    certificate: "ClientCertificate | None" = None
     """The certificate with which the client has proved who it is; None without one."""
     root: str = ""
     """What a framework has taken from the front of ``path``, for paths that a client is told."""

@@ -20,7 +20,7 @@ ANY = "*"
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255})(?::(\d{1,5}|\*))?")
-_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
+_ORIGIN = r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)"  # compiled when it is needed
 
 
 class Authority(Struct, frozen=True):
@@ -52,7 +52,7 @@ def parse_authority(value: str) -> Authority:
 
 def parse_origin(value: str) -> Origin:
     """Read ``scheme://host[:port]``, and nothing more than that. Raises ValueError."""
-    match = _ORIGIN.fullmatch(value)
+    match = re.fullmatch(_ORIGIN, value)
     if match is None:
         raise ValueError(f"{quoted(value)} is no origin (scheme://host[:port])")
     scheme = match[1].lower()

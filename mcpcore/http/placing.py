@@ -17,6 +17,9 @@ from mcpcore.http.reports import ExchangeEnded, Report
 from mcpcore.http.sessions import Session, SessionClosed
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
 
+_ROUNDING = 0.001
+"""Seconds by which sums of times may be too little; else the next look would be the one."""
+
 
 def _ended(record: Exchange, report: Report) -> ExchangeEnded:
     carried = record.stream or record.source
@@ -179,8 +182,13 @@ class Placing(OwnerCalls):
             self._to_session(frame, session)
         elif session is None:
             record = self._exchanges.get(route)
-            if record is None or record.phase is not _WAITING or not record.answer(frame):
-                self._carry(frame, None, record)
+            if record is None:
+                self._carry(frame, None, None)
+            elif record.phase is _WAITING:
+                if not record.answer(frame):
+                    self._carry(frame, None, record)
+            elif (record.size and frame.kind is _NOTIFICATION) or not record.push(frame):
+                self._carry(frame, None, record)  # which looks closer
         else:
             self._deliver(frame, session)
             if session.temporary and frame.ends:
@@ -254,7 +262,7 @@ class Placing(OwnerCalls):
             # What asks for more than the client can take is closed; a stream that carries answers
             # may be as slow as its client.
             record.over_since = now
-        elif now - record.over_since >= self.settings.stall_timeout:
+        elif now - record.over_since >= self.settings.stall_timeout - _ROUNDING:
             self._give_up(record, now)
             return
         record.moved = False

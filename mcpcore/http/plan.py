@@ -171,6 +171,13 @@ class Planner:
             raise ValueError("it is of another origin")
         return _target(parts)
 
+    def another(self) -> str:
+        """A question for the user if nothing is at the URL: whether the usual path is meant."""
+        parts = urlsplit(self._url)
+        if parts.path.endswith(_USUAL):
+            return ""
+        return f"; is it {parts.scheme}://{parts.netloc}{_USUAL}?"
+
     def moved(self, location: str | None, base: str = "") -> str | None:
         """Where a redirect leads within our origin; None if it leads elsewhere or nowhere.
 
@@ -188,6 +195,7 @@ class Planner:
         return target
 
 
+_USUAL = "/mcp"
 _PORTS = {"http": 80, "https": 443}
 
 

@@ -6,15 +6,17 @@ authorization pages since 2025-03-26, of which nothing is built in here.
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from mcpcore.http.messages import HttpRequest
+if TYPE_CHECKING:
+    from mcpcore.http.messages import HttpRequest
 
-_LINE = re.compile(r"[\t\x20-\x7e]*")
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 section 2.1
+# Yet to be compiled, which re does once: few servers ask who sends a request.
+_LINE = r"[\t\x20-\x7e]*"
+_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_BEARER = r"[A-Za-z0-9\-._~+/]+=*"  # RFC 6750 section 2.1
 _UNAUTHORIZED = 401
 
 
@@ -65,7 +67,8 @@ class Refusal(Struct, frozen=True, kw_only=True):
         if not 400 <= self.status <= 599:
             raise ValueError(f"{self.status} is no status of a refusal")
         for name, value in self.lines():
-            if not (_NAME.fullmatch(name.decode("latin-1")) and _LINE.fullmatch(value.decode())):
+            sound = re.fullmatch(_NAME, name.decode("latin-1"))
+            if not (sound and re.fullmatch(_LINE, value.decode())):
                 raise ValueError(f"the header {name!r} of a refusal cannot be sent")
 
     def lines(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -80,11 +83,11 @@ class Refusal(Struct, frozen=True, kw_only=True):
 
 
 Verdict = Principal | Refusal
-Authenticate = Callable[[HttpRequest], Verdict | Awaitable[Verdict]]
+Authenticate = Callable[["HttpRequest"], Verdict | Awaitable[Verdict]]
 """An application's authentication: from the head of a request to who sends it, or a refusal."""
 
 
-def bearer_token(request: HttpRequest) -> str | None:
+def bearer_token(request: "HttpRequest") -> str | None:
     """The token of an ``Authorization: Bearer`` header, None if there is no (readable) one.
 
     A token anywhere else, such as in the query, counts for nothing ("Token Requirements").
@@ -94,4 +97,4 @@ def bearer_token(request: HttpRequest) -> str | None:
         return None
     scheme, _, token = values[0].decode("latin-1").strip(" \t").partition(" ")
     token = token.strip(" ")
-    return token if scheme.lower() == "bearer" and _TOKEN.fullmatch(token) else None
+    return token if scheme.lower() == "bearer" and re.fullmatch(_BEARER, token) else None

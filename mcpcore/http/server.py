@@ -252,6 +252,14 @@ class HttpServer(SessionEntry):
             self._end_session(session, "its client disconnected before it was opened", now)
 
     @property
+    def teller(self) -> Peer:
+        """What progress may be told by, and asked about, with a call less for each report.
+
+        Any Peer of the hub does for the requests of all, as it finds them by their keys.
+        """
+        return self._modern
+
+    @property
     def pending(self) -> bool:
         """Whether :meth:`next_event` or :meth:`writable` may have something new to tell."""
         hub = self._hub
@@ -307,10 +315,10 @@ class HttpServer(SessionEntry):
         if self._hub.outbox.frames or self._closing:
             self._collect()
         record = self._exchanges.get(exchange)
-        if record is None or not record.ready:
+        if record is None:
             return []
         taken = record.take(limit)
-        if isinstance(taken[-1], HttpEnd):
+        if taken and isinstance(taken[-1], HttpEnd):
             self._forget(record)
         return taken
 

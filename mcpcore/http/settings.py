@@ -9,8 +9,8 @@ from mcpcore.spec.bounds import check_numbers
 
 MAX_DELAY = 31_536_000.0
 """The longest that a client is asked to wait before it comes back: a year."""
-_PATH = re.compile(r"/(?!/)[A-Za-z0-9/!$&'()*+,;=:@~\-._%]*")
-"""A path as it stands in a URI (RFC 3986 section 3.3)."""
+_PATH = r"/(?!/)[A-Za-z0-9/!$&'()*+,;=:@~\-._%]*"
+"""A path as it stands in a URI (RFC 3986 section 3.3).  Compiled when it is needed."""
 
 
 class SsePaths(Struct, frozen=True, kw_only=True):
@@ -29,9 +29,9 @@ class SsePaths(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         paths = (self.stream, self.messages)
-        if not all(_PATH.fullmatch(path) for path in paths) or self.stream == self.messages:
+        if not all(re.fullmatch(_PATH, path) for path in paths) or self.stream == self.messages:
             raise ValueError(f"HTTP+SSE needs two paths that begin with '/', not {paths}")
-        if self.root and not _PATH.fullmatch(self.root):
+        if self.root and not re.fullmatch(_PATH, self.root):
             raise ValueError(f"the root of HTTP+SSE is no path that begins with '/': {self.root!r}")
 
 

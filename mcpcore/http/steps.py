@@ -15,6 +15,9 @@ Then = Callable[[Any], None]
 """Takes the outcome of a step."""
 
 _NUMBER_BITS = 59
+_ANSWERED = 64
+"""Steps that were answered stay among the deadlines while one before them waits: so many at least,
+and as many as wait."""
 
 
 class Retried(Protocol):
@@ -64,6 +67,8 @@ class Steps:
         self._count += 1
         token = self._count
         self._waiting[token] = session, then
+        if len(self._due) > _ANSWERED + 2 * len(self._waiting):
+            self._due = deque(due for due in self._due if due[1] in self._waiting)
         self._due.append((self.log.now + self.settings.store_timeout, token))
         self._events.append(kind(token=token, session=session, **members))
 

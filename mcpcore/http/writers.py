@@ -341,12 +341,13 @@ class Writer:
         if page is None or page.ended:
             self.end()
             return
+        if page.lost > self._last:
+            # What of it was written down nobody can tell; nor can its client ask for it any more.
+            self._missed()
+            return
         for position, data in page.entries:
             if not self._given or self._given[0].data != data:
-                # Something is missing in between.
-                self._given.clear()
-                self._failed = False
-                self.abandon("an event could not be written down")
+                self._missed()
                 return
             self._given.popleft()
             self._last = position
@@ -357,6 +358,12 @@ class Writer:
         for event in self._given:
             self._append(event)
         self._pump()
+
+    def _missed(self) -> None:
+        """Something is missing in between."""
+        self._given.clear()
+        self._failed = False
+        self.abandon("an event could not be written down")
 
     # What is not sent
 

@@ -19,8 +19,9 @@ MAX_URI = 8192
 """Longest URI that is matched against templates by default, in characters."""
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_UNFIT = re.compile(r"[\x00-\x20\x7f]")
+# Yet to be compiled, which re does once: tools have no URIs.
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
+_UNFIT = r"[\x00-\x20\x7f]"
 
 
 class Options(TypedDict, total=False):
@@ -64,7 +65,7 @@ def check_options(options: Mapping[str, Any], known: type, what: str) -> None:
 
 def check_uri(uri: str) -> str:
     """Return ``uri``.  Raises ValueError if it has no scheme, or has blanks or controls in it."""
-    if not _SCHEME.match(uri) or _UNFIT.search(uri):
+    if not re.match(_SCHEME, uri) or re.search(_UNFIT, uri):
         raise ValueError(f"{uri!r} is no absolute URI")
     return uri
 

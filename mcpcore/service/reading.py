@@ -91,7 +91,7 @@ class Reader(Generic[T]):
             type = self._twins.annotation(info)
         self.type: Any = type
         """What is decoded: the type, or its twin."""
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(type)
+        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(type)
         self._decode = self._decoder.decode
 
     def read(self, raw: bytes | Raw, root: str) -> T:
@@ -101,10 +101,9 @@ class Reader(Generic[T]):
         """
         if self._problems is None:
             try:
-                found: T = self._decode(raw)
+                return self._decode(raw)
             except _FLAWS:  # nearly never; the second try finds the words, or takes 1.0 for 1
-                found = read(self._decoder, raw, root)
-            return found
+                return read(self._decoder, raw, root)
         return self._original(self.check(raw, root), root)
 
     def check(self, raw: bytes | Raw, root: str) -> Any:

@@ -56,12 +56,15 @@ def input_schema(
     ``descriptions``: of parameters, where their types have none.
     Raises TypeError naming the parameter whose type has no schema.
     """
-    for parameter in parameters:
-        try:
-            derive(parameter.type)
-        except (TypeError, NotImplementedError) as error:
-            raise TypeError(f"parameter {parameter.name!r}: {_first_line(error)}") from None
-    schema = derive(type)
+    try:
+        schema = derive(type)
+    except (TypeError, NotImplementedError):
+        for parameter in parameters:
+            try:
+                derive(parameter.type)
+            except (TypeError, NotImplementedError) as error:
+                raise TypeError(f"parameter {parameter.name!r}: {_first_line(error)}") from None
+        raise
     del schema["title"]
     if not schema["required"]:
         del schema["required"]

@@ -92,8 +92,38 @@ class Server(Registry):
         Raises McpError: unknown method, unknown tool, prompt or resource, bad params, bad cursor,
         and bad arguments where these are an error of the protocol.
         """
-        if method == "tools/call":
-            return self._call_tool(params, revision, principal, skim)
+        if method != "tools/call":
+            return self._prepare_other(method, params, revision, principal)
+        if skim is None or skim.name is UNSET:
+            name, arguments = _read_call(params)
+        else:
+            try:
+                name, arguments = _decode_name(skim.name), skim.arguments
+            except (msgspec.MsgspecError, UnicodeDecodeError):  # the closer look says why
+                name, arguments = _read_call(params)
+        entry = self._tools.get(name, principal)
+        if entry is None:
+            raise McpError(INVALID_PARAMS, shorten(f"Unknown tool: {name}"))
+        if arguments is UNSET:
+            arguments = _NO_ARGUMENTS
+        try:
+            values = entry.bind(arguments)
+        except InvalidValue as error:
+            if memoryview(arguments)[0] != _BRACE:
+                raise McpError(INVALID_PARAMS, "params.arguments: Expected object") from None
+            if not revision.tool_errors_in_result:
+                raise McpError(INVALID_PARAMS, str(error)) from None
+            prepared = Prepared(revision, result=error_result(str(error)))
+            prepared.error, prepared.failed = error, True
+        else:
+            prepared = entry.call_type(entry, values, revision)
+        if entry.task is not None:
+            prepared.task = entry.task
+        return prepared
+
+    def _prepare_other(
+        self, method: str, params: Raw | bytes, revision: Revision, principal: str | None
+    ) -> Prepared:
         handler = _METHODS.get(method)
         if handler is not None:
             return handler(self, params, revision, principal)
@@ -113,33 +143,6 @@ class Server(Registry):
     ) -> Prepared:
         cursor = _read(params, _ListParams).cursor
         return Listed(revision, result=list.page(cursor, revision, principal))
-
-    def _call_tool(
-        self,
-        params: Raw | bytes,
-        revision: Revision,
-        principal: str | None,
-        skim: Skim | None,
-    ) -> Prepared:
-        call = _called(skim) or _read(params, _Call)
-        entry = self._tools.get(call.name, principal)
-        if entry is None:
-            raise McpError(INVALID_PARAMS, shorten(f"Unknown tool: {call.name}"))
-        arguments = _NO_ARGUMENTS if call.arguments is UNSET else call.arguments
-        if memoryview(arguments)[0] != _BRACE:
-            raise McpError(INVALID_PARAMS, "params.arguments: Expected object")
-        try:
-            values = entry.bind(arguments)
-        except InvalidValue as error:
-            if not revision.tool_errors_in_result:
-                raise McpError(INVALID_PARAMS, str(error)) from None
-            prepared = Prepared(revision, result=error_result(str(error)))
-            prepared.error, prepared.failed = error, True
-        else:
-            prepared = entry.call_type(entry, values, revision)
-        if entry.task is not None:
-            prepared.task = entry.task
-        return prepared
 
     def _read_resource(
         self, params: Raw | bytes, revision: Revision, principal: str | None
@@ -216,14 +219,9 @@ class Server(Registry):
         raise McpError(INVALID_PARAMS, shorten(f"Unknown resource template: {uri}"))
 
 
-def _called(skim: Skim | None) -> _Call | None:
-    """The call that a skim has found; None if it takes a closer look to say what is wrong."""
-    if skim is None or skim.name is UNSET:
-        return None
-    try:
-        return _Call(_decode_name(skim.name), skim.arguments)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+def _read_call(params: Raw | bytes) -> tuple[str, Raw | UnsetType]:
+    call = _read(params, _Call)
+    return call.name, call.arguments
 
 
 def _read(params: Raw | bytes, type: type[P]) -> P:

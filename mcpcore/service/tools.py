@@ -5,7 +5,7 @@ Source: the tools page of each revision.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -35,12 +35,14 @@ from mcpcore.service.outputs import (
 from mcpcore.service.prepared import Bound
 from mcpcore.service.reading import Reader, refuse
 from mcpcore.service.schema import Schema, Validator, input_schema, is_object_schema, read
-from mcpcore.service.task_views import TaskForm, TaskMode, support_of, task_form
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.header_params import header_params
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations, ToolExecution
+
+if TYPE_CHECKING:
+    from mcpcore.service.task_views import TaskMode, TaskSupport
 
 _encode = msgspec.json.Encoder().encode
 _anything: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
@@ -59,7 +61,7 @@ class ToolOptions(Options, total=False):
     """JSON Schema of the structured content; needs a validator."""
     structured: bool
     """True: derive an output schema even for a string; False: derive none."""
-    task: TaskMode
+    task: "TaskMode"
     """Whether a call may (``optional``) or must (``required``) run as a task; default: neither."""
     task_after: float | None
     """Extension: seconds until a call that has not ended becomes a task (default: at once).
@@ -133,12 +135,7 @@ class ToolEntry:
                 if handler.rest is not None:
                     self._known = handler.taken()
             self.output = _output(handler, validator, what, options)
-            self.task = support_of(
-                options.get("task", "forbidden"),
-                options.get("task_after", 0.0),
-                options.get("task_ttl", UNSET),
-                options.get("task_poll"),
-            )
+            self.task = _task_support(options)
             self.header_params = header_params(schema)
             """Mirrored arguments: header part to property path."""
             self.tool = Tool(
@@ -156,7 +153,11 @@ class ToolEntry:
 
     def listed(self, revision: Revision) -> bool:
         """Whether it can be called in a revision: one that runs only as a task needs tasks."""
-        return self.task is None or not self.task.required or task_form(revision) is not None
+        if self.task is None or not self.task.required:
+            return True
+        from mcpcore.service.task_views import task_form
+
+        return task_form(revision) is not None
 
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration as it is listed in a revision."""
@@ -167,9 +168,13 @@ class ToolEntry:
         if self.output is not None and revision.structured_content:
             schema = self.output.schema_for(revision)
             tool = msgspec.structs.replace(tool, output_schema=schema)
-        if self.task is not None and task_form(revision) is TaskForm.EXPERIMENTAL:
-            execution = ToolExecution(task_support="required" if self.task.required else "optional")
-            tool = msgspec.structs.replace(tool, execution=execution)
+        if self.task is not None:
+            from mcpcore.service.task_views import TaskForm, task_form
+
+            if task_form(revision) is TaskForm.EXPERIMENTAL:
+                required = self.task.required
+                execution = ToolExecution(task_support="required" if required else "optional")
+                tool = msgspec.structs.replace(tool, execution=execution)
         return _encode(tool)
 
     def bind(self, arguments: bytes | Raw) -> tuple[Any, ...]:
@@ -202,6 +207,20 @@ def _titled_by_annotation(tool: Tool) -> Tool:
     if hints.title is UNSET:
         hints = msgspec.structs.replace(hints, title=tool.title)
     return msgspec.structs.replace(tool, annotations=hints)
+
+
+def _task_support(options: ToolOptions) -> "TaskSupport | None":
+    mode = options.get("task", "forbidden")
+    if mode == "forbidden":
+        return None
+    from mcpcore.service.task_views import support_of  # here and not above: few tools have tasks
+
+    return support_of(
+        mode,
+        options.get("task_after", 0.0),
+        options.get("task_ttl", UNSET),
+        options.get("task_poll"),
+    )
 
 
 def _output(

@@ -8,7 +8,7 @@ unknown blocks are set aside, the rest is decoded, and they return to their plac
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from msgspec import Raw, ValidationError, json
 
@@ -42,12 +42,8 @@ def _places() -> dict[Any, tuple[tuple[str, ...], frozenset[Any]]]:
 _STAND_IN = {"type": "text", "text": ""}
 
 
-class _Aside(NamedTuple):
-    """An unknown block and the way to it: members and positions."""
-
-    way: tuple[str | int, ...]
-    block: dict[str, Any]
-
+_Aside = tuple[tuple[str | int, ...], dict[str, Any]]
+"""The way to an unknown block, members and positions, and the block."""
 
 _decoders: dict[Any, json.Decoder[Any]] = {}
 
@@ -99,7 +95,7 @@ def _visit(
     elif isinstance(node, dict) and isinstance(kind := node.get("type"), str):
         if kind not in known:
             parent[key] = _STAND_IN
-            yield _Aside(way, node)
+            yield way, node
         elif kind == "tool_result":
             yield from _set_aside(node, ("content",), _CONTENT, way)
 

@@ -13,8 +13,8 @@ from mcpcore.spec.json_schema import subschemas
 
 ANNOTATION = "x-mcp-header"
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-"""``1*tchar``, RFC 9110 section 5.6.2."""
+_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+"""``1*tchar``, RFC 9110 section 5.6.2.  Compiled when it is needed: few tools mirror."""
 _TYPES = ("string", "integer", "boolean")
 
 
@@ -54,7 +54,7 @@ def _check(node: Mapping[str, Any], header: Any, path: tuple[str, ...], reachabl
     where = f"{ANNOTATION} at {'.'.join(path) or 'the root'!r}"
     if not reachable or not path:
         raise ValueError(f"{where}: only a property reached through 'properties' can be mirrored")
-    if not isinstance(header, str) or not _TOKEN.fullmatch(header):
+    if not isinstance(header, str) or not re.fullmatch(_NAME, header):
         raise ValueError(f"{where}: {header!r} is no header name (RFC 9110 token)")
     kind = node.get("type")
     if kind not in _TYPES:

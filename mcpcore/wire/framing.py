@@ -6,6 +6,7 @@ no line longer than the limit is ever held.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 
 from msgspec import Struct
 
@@ -42,7 +43,9 @@ class LineReader:
         self._limit = limit
         self._chunks: deque[bytes] = deque()
         self._offset = 0  # into the first chunk: what stands before is done
-        self._partial = bytearray()  # the beginning of a line whose end has not been seen
+        # The beginning of a line whose end has not been seen: what is taken out of it whole is not
+        # copied once more, as it would be out of a bytearray.
+        self._partial = BytesIO()
         self._skipping = False
 
     def receive(self, data: bytes | bytearray | memoryview) -> None:
@@ -67,7 +70,7 @@ class LineReader:
                 if self._passes_limit(chunk, start, end):
                     self._skipping = True
                     return self._too_long(chunk, start, end)
-                self._partial += chunk[start:] if start else chunk
+                self._partial.write(chunk[start:] if start else chunk)
             elif self._passes_limit(chunk, start, end):
                 return self._too_long(chunk, start, end)
             elif line := self._complete(chunk, start, end):
@@ -83,7 +86,7 @@ class LineReader:
         if (
             data[-1:] == _LF
             and len(data) <= self._limit
-            and not (self._chunks or self._partial or self._skipping)
+            and not (self._chunks or self._skipping or self._partial.tell())
             and type(data) is bytes
             and _CR not in data
         ):  # whole lines, as small messages come
@@ -105,26 +108,26 @@ class LineReader:
 
     def _passes_limit(self, chunk: bytes, start: int, end: int) -> bool:
         """Whether the line that has ``chunk[start:end]`` as its latest part is too long already."""
-        excess = len(self._partial) + end - start - self._limit
+        excess = self._partial.tell() + end - start - self._limit
         if excess != 1:
             return excess > 0
         # One byte too many may be the CR of the line ending.
-        return (chunk[end - 1] if start < end else self._partial[-1]) != _CR
+        return (chunk[end - 1] if start < end else self._partial.getbuffer()[-1]) != _CR
 
     def _too_long(self, chunk: bytes, start: int, end: int) -> TooLong:
-        head = bytes(self._partial[:_HEAD])
+        head = bytes(self._partial.getbuffer()[:_HEAD])
         head += chunk[start : min(end, start + _HEAD - len(head))]
-        self._partial = bytearray()
+        self._partial = BytesIO()
         return TooLong(self._limit, head)
 
     def _complete(self, chunk: bytes, start: int, end: int) -> bytes | None:
         """The line that ends with ``chunk[start:end]``, or None if it is blank."""
-        if self._partial:
-            self._partial += chunk[start:end]
-            if self._partial[-1] == _CR:
-                del self._partial[-1:]
-            line = bytes(self._partial)
-            self._partial = bytearray()
+        if size := self._partial.tell():
+            size += self._partial.write(chunk[start:end])
+            if self._partial.getbuffer()[-1] == _CR:
+                self._partial.truncate(size - 1)
+            line = self._partial.getvalue()
+            self._partial = BytesIO()
         else:
             if start < end and chunk[end - 1] == _CR:
                 end -= 1

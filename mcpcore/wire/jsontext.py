@@ -251,7 +251,7 @@ def splice(body: bytes, members: bytes) -> bytes:
     return b"".join(pieces(body, members)) if members else body
 
 
-def pieces(body: bytes | memoryview, members: bytes) -> tuple[bytes | memoryview, ...]:
+def pieces(body: bytes, members: bytes) -> tuple[bytes | memoryview, ...]:
     """What :func:`splice` joins, for callers that join more, so that ``body`` is copied once."""
     if not members:
         return (body,)

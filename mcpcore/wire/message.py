@@ -159,19 +159,30 @@ def decode(
     Never raises.  Nothing returned refers to ``data`` if that is mutable, nor to a text that is
     much larger than what is kept of it.
     """
-    text = data if type(data) is bytes else bytes(data)
+    if type(data) is not bytes:
+        data = bytes(data)
     try:
-        if not text.isascii():
-            _check_utf8(text)  # msgspec does not, in Raw values and in members it skips
+        if not data.isascii():
+            _check_utf8(data)  # msgspec does not, in Raw values and in members it skips
         # More than max_depth arrays take more than twice as many bytes, objects five times: {"":}.
-        size = len(text)
-        may_be_deep = size > 2 * max_depth and (size > 5 * max_depth or _BRACKET in text)
-        if may_be_deep and deeper_than(text, max_depth):
-            return _look_closer(text, max_depth, max_batch)
-        message = _decode_message(text)
+        size = len(data)
+        if (
+            (size > 5 * max_depth or _BRACKET in data)
+            and size > 2 * max_depth
+            and deeper_than(data, max_depth)
+        ):
+            return _look_closer(data, max_depth, max_batch)
+        message = _decode_message(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _look_closer(text, max_depth, max_batch)
-    if size < _WORTH_A_COPY and _find_flaw(message) is None:
+        return _look_closer(data, max_depth, max_batch)
+    if size < _WORTH_A_COPY and (
+        (  # a request or a notification with nothing odd: as nearly always, and without a call
+            message.method is not UNSET
+            and message.result is message.error
+            and ((params := message.params) is UNSET or memoryview(params)[0] == _BRACE)
+        )
+        or _find_flaw(message) is None
+    ):
         return message
     return _examine(message, size)
 
@@ -204,7 +215,7 @@ def _examine(message: Message, size: int) -> Message | Reject:
 def _find_flaw(message: Message) -> str | None:
     """What is wrong with an envelope whose members have the right types one by one."""
     if message.method is not UNSET:
-        if message.result is not UNSET or message.error is not UNSET:
+        if message.result is not message.error:  # these are UNSET, both
             return "method stands beside result or error"
         params = message.params
         if params is UNSET or memoryview(params)[0] == _BRACE:
@@ -346,7 +357,7 @@ def _with_params(head: bytes, params: bytes | None, members: bytes) -> bytes:
     return b"".join((head, b',"params":', *pieces(params, members), b"}"))
 
 
-def encode_result(id: RequestId, result: bytes | memoryview, members: bytes = b"") -> bytes:
+def encode_result(id: RequestId, result: bytes | Raw, members: bytes = b"") -> bytes:
     """A successful response."""
     if type(id) is int:  # as nearly always
         head = b'{"jsonrpc":"2.0","id":%d,"result":' % id
@@ -354,9 +365,10 @@ def encode_result(id: RequestId, result: bytes | memoryview, members: bytes = b"
         head = b'{"jsonrpc":"2.0","id":%b,"result":' % _encode_id(id)
     if not members:
         return b"".join((head, result, b"}"))
-    if result[1] == _QUOTE:  # as nearly always; see pieces()
-        return b"".join((head, b"{", members, b",", memoryview(result)[1:], b"}"))
-    return b"".join((head, *pieces(result, members), b"}"))
+    rest = memoryview(result)[1:]
+    if rest[0] == _QUOTE:  # as nearly always; see pieces()
+        return b"".join((head, b"{", members, b",", rest, b"}"))
+    return b"".join((head, *pieces(bytes(result), members), b"}"))
 
 
 def encode_error(id: RequestId | None, error: Body) -> bytes:

@@ -23,6 +23,7 @@ DEFAULT_LIMIT = 4 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _LINE_BREAK = re.compile(rb"\r\n|\n|\r")
 _RETRY_DIGITS = 15
+_LF, _CR = b"\n\r"  # as integers: that is the fast way to look for one byte
 _BLOCK = 1024
 """Data lines that are joined before the next are taken: many short ones must not take many times
 their size."""
@@ -65,7 +66,7 @@ def encode_event(
     ``event`` None leaves the field out (it then arrives as ``message``); ``retry`` is in
     milliseconds.  Raises ValueError for what the format cannot carry.
     """
-    if event == "message" and retry is None and b"\n" not in data and b"\r" not in data:
+    if event == "message" and retry is None and _LF not in data and _CR not in data:
         # As nearly all are.
         if id is None:
             return b"event: message\ndata: %b\n\n" % data
@@ -79,7 +80,7 @@ def encode_event(
         if retry < 0 or retry >= 10**_RETRY_DIGITS:
             raise ValueError(f"retry must be a sensible number of milliseconds, not {retry}")
         parts += [b"retry: %d\n" % retry]
-    lines = _LINE_BREAK.split(data) if b"\n" in data or b"\r" in data else (data,)
+    lines = _LINE_BREAK.split(data) if _LF in data or _CR in data else (data,)
     for line in lines:
         parts += [b"data: ", line, b"\n"]
     parts.append(b"\n")
@@ -89,7 +90,7 @@ def encode_event(
 def encode_events(texts: list[bytes]) -> bytes:
     """Several events without ids, each of them ``message``, one after the other."""
     joined = b"\n\nevent: message\ndata: ".join(texts)
-    if b"\r" in joined or joined.count(b"\n") != 3 * (len(texts) - 1):
+    if _CR in joined or joined.count(b"\n") != 3 * (len(texts) - 1):
         return b"".join(map(encode_event, texts))
     return b"event: message\ndata: %b\n\n" % joined
 

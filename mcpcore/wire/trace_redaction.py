@@ -34,7 +34,6 @@ _LONG = 4096
 _REMARKABLE = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{8,}|.{16,}", re.DOTALL)
 """What is looked for everywhere: not what could be a common word."""
 _HIDDEN = re.compile(r"<hidden-\d+>|" + re.escape(HIDDEN))
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DEPTH = 1000
 """Brackets open at once that are told apart."""
 _NESTED = 5
@@ -112,11 +111,7 @@ class Redactor:
             label = HIDDEN if full else f"<hidden-{len(self._labels) + 1}>"
             if not full:
                 self._labels[name] = label
-            if (
-                len(secret) <= _LONG
-                and _REMARKABLE.fullmatch(secret)
-                and not _DATE.fullmatch(secret)
-            ):
+            if len(secret) <= _LONG and _REMARKABLE.fullmatch(secret):
                 self._known[secret] = None
                 self._learned = True
                 if len(self._known) > _KNOWN:

@@ -27,13 +27,17 @@ async def offer_asgi(
     *,
     task_status: TaskStatus[None],
 ) -> None:
-    """Serve until ``stop``, and say where; a connection may be ``idle`` for so many seconds."""
+    """Serve until ``stop``, and say where, with ``shared`` also where WebSocket is (``asgi-ws``); a
+    connection may be ``idle`` for so many seconds."""
     app = asgi_app(server, settings=settings)
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
     # Whoever is accepted has it, too: asyncio sees to it only where the protocol is named.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listener:
-        print(name, f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
+        place = f"127.0.0.1:{listener.getsockname()[1]}/mcp"
+        print(name, f"http://{place}", flush=True)
+        if settings.shared:
+            print(f"{name}-ws", f"ws://{place}", flush=True)
         serve = _uvicorn if sniffio.current_async_library() == "asyncio" else _hypercorn
         # who connects before they accept waits in the line of the listener
         task_status.started()
@@ -47,13 +51,14 @@ async def _uvicorn(app: AsgiApp, listener: socket.socket, stopped: Stopped, idle
     from uvicorn import Config
     from uvicorn import Server as Uvicorn
 
-    options: dict[str, Any] = {"http": "h11", "ws": "none", "loop": "none", "log_config": None}
+    options: dict[str, Any] = {"http": "h11", "ws": "wsproto", "loop": "none", "log_config": None}
     uvicorn = Uvicorn(
         Config(
             app,
             **options,
             access_log=False,
             timeout_keep_alive=int(idle),
+            ws_ping_interval=None,
             timeout_graceful_shutdown=2,
         )
     )

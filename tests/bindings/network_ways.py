@@ -1,7 +1,8 @@
 """The workbench over HTTP, served in each way of :data:`~tests.bindings.places.HTTP_WAYS` that a
 loop has: ``network_ways.py BACKEND LOOP``, of which the latter is ``usual`` or ``uvloop``.
 
-It says where each is, then ``ready``, and ends with its standard input.
+On asyncio it runs as a program does that does not begin with anyio: in callbacks of such a loop
+anyio knows of none.  It says where each is, then ``ready``, and ends with its standard input.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ _IDLE = 300.0
 
 
 def options_of(loop: str) -> dict[str, Any]:
-    """What anyio is told of the loop."""
+    """What anyio, or asyncio, is told of the loop."""
     if loop == "usual":
         return {}
     from uvloop import new_event_loop
@@ -66,4 +67,8 @@ async def main(backend: str, loop: str) -> None:
 
 if __name__ == "__main__":
     backend, loop = sys.argv[1:3]
-    anyio.run(main, backend, loop, backend=backend, backend_options=options_of(loop))
+    if backend == "asyncio":
+        with asyncio.Runner(**options_of(loop)) as runner:
+            runner.run(main(backend, loop))
+    else:
+        anyio.run(main, backend, loop, backend=backend, backend_options=options_of(loop))

@@ -84,7 +84,9 @@ WITHOUT_UVLOOP = "" if find_spec("uvloop") else "uvloop (extra speed) is not ins
 ASGI = "asgi"
 HTTP_WAYS = {
     "http-h11": HttpWay("asyncio", "h11", parsed=True, backends=("asyncio",)),
-    "http-anyio": HttpWay("anyio", "h11", backends=("asyncio",)),
+    "http-h11-plain": HttpWay("asyncio", "h11", backends=("asyncio",)),
+    "http-httptools": HttpWay("asyncio", "httptools", parsed=True, backends=("asyncio",)),
+    "http-anyio": HttpWay("anyio", "h11", parsed=True, backends=("asyncio",)),
     "http-anyio-httptools": HttpWay("anyio", "httptools", parsed=True),
     "http-uvloop": HttpWay("asyncio", "httptools", backends=("asyncio",), uvloop=True),
     ASGI: HttpWay(),

@@ -2,14 +2,11 @@
 
 ``client_zygote.py SOCKET``: each :mod:`launcher <tests.conformance_kit.client_launcher>` that
 connects becomes a client of its own, with the launcher's address, environment and standard streams.
-Most of what a client takes that is started for one case is its start.
 """
 
 import gc
 import importlib
 import os
-import selectors
-import signal
 import socket
 import subprocess
 import sys
@@ -22,7 +19,10 @@ from pathlib import Path
 
 import anyio
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from conformance.everything import client
+from tests.forks import fork_for_each, take_streams
 
 HERE = Path(__file__).parent
 LATER = (
@@ -57,12 +57,11 @@ def _die_with(link: socket.socket) -> None:
 
 def _be_client(link: socket.socket) -> None:
     """Be the client that a launcher stands for; does not return."""
+    os.setsid()
     status = 1
     try:
         size, streams, _, _ = socket.recv_fds(link, 4, 3)
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-            os.close(stream)
+        take_streams(streams)
         with link.makefile("rb") as reader:
             given = reader.read(int.from_bytes(size, "big"))
         address, *environment = given.split(b"\0")
@@ -88,26 +87,7 @@ def main() -> None:
     anyio.run(anyio.sleep, 0)  # imports what it does on this event loop
     gc.collect()
     gc.freeze()  # pages that forks share stay shared
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(sys.argv[1])
-    listener.listen(64)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
-    with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
-        selector.register(0, selectors.EVENT_READ)
-        os.write(1, b"ready\n")
-        while True:
-            ready = {key.fd for key, _ in selector.select()}
-            if 0 in ready:  # the test has gone
-                return
-            link, _ = listener.accept()
-            if os.fork() == 0:
-                selector.close()
-                listener.close()
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                os.setsid()
-                _be_client(link)
-            link.close()
+    fork_for_each(sys.argv[1], _be_client)
 
 
 if __name__ == "__main__":

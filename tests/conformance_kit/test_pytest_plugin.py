@@ -105,6 +105,26 @@ def test_a_server_of_this_process_and_a_pattern(tmp_path: Path) -> None:
     assert "4 passed" in done.stdout
 
 
+def test_a_module_of_this_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from mcpcore.service import Server\nmine = Server('mine', offers=['tools'])\n"
+    )
+    done = subprocess.run(
+        # -P: as the command `pytest` is, which does not look for modules in this folder
+        [
+            *(sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rA"),
+            *("--mcp-server", "mine:mine", "--mcp-only", IDS),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{IDS}[2025-11-25-memory]" in done.stdout
+
+
 def test_a_client_is_started_for_each_case(tmp_path: Path) -> None:
     done = run(
         tmp_path,
@@ -119,7 +139,8 @@ def test_a_client_is_started_for_each_case(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["--mcp-server", "no-such-program-at-all"], "speaks none of"),
-        (["--mcp-server", "no_such_module:server"], "cannot be imported"),
+        (["--mcp-server", "no_such_module:server"], "there is no module 'no_such_module'"),
+        (["--mcp-server", "json:server"], "the module 'json' has no 'server'"),
         (["--mcp-server", "json:loads"], "not a Server"),
         (["--mcp-server", EVERYTHING, "--mcp-only", "no/such/case"], "there is no case"),
         (["--mcp-server", EVERYTHING, "--mcp-revision", "1999-01-01"], "1999-01-01"),
@@ -134,7 +155,17 @@ def test_a_client_is_started_for_each_case(tmp_path: Path) -> None:
         (["--mcp-server", "http://127.0.0.1:9/", "--mcp-header", "b"], "expected 'Name: value'"),
     ],
     ids=[
-        *("program", "module", "attribute", "case", "revision", "no-time", "negative", "nan"),
+        *(
+            "program",
+            "module",
+            "attribute",
+            "kind",
+            "case",
+            "revision",
+            "no-time",
+            "negative",
+            "nan",
+        ),
         *(
             "server-transport",
             "client-memory",

@@ -247,7 +247,8 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         "main()\n"
     )
     base = [sys.executable, str(tmp_path / "weak.py"), "conformance", "server"]
-    for more, status in (((), 0), (("--strict",), 1)):
+    heading = "weak, which fails only with --strict"
+    for more, status in (((), 0), (("--strict",), 1), (("-v",), 0), (("-v", "--strict"), 1)):
         done = subprocess.run(
             [*base, "conformance.everything.server:server", *more],
             capture_output=True,
@@ -257,6 +258,8 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
             check=False,
         )
         assert (done.returncode, "5 weak" in done.stdout) == (status, True), done.stderr
+        assert (heading in done.stdout) is (more == ("-v",))
+        assert ("weak p/a/b (memory 2024-11-05" in done.stdout) is (more != ())
 
 
 @pytest.mark.parametrize(
@@ -285,7 +288,7 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         ),
         (("server", "http://h/mcp", "--env", "A=1"), "--env is for servers that are started"),
         (("server", "nothing:server"), "there is no module 'nothing'"),
-        (("server", "json:loads"), "names a function, not a Server"),
+        (("server", "json:loads"), "is a function, not a Server"),
         (("server", "ftp://h"), "is no target"),
         (("server", "http://h/mcp", "--json"), "--json goes with --list; --report json gives"),
         (("client", "--json", "--", "x"), "--json goes with --list; --report json gives"),

@@ -283,7 +283,10 @@ def test_a_listen_stream_carries_only_its_changes() -> None:
     assert not peer.notify("notifications/prompts/list_changed", parent=event.key)
     assert not peer.notify("notifications/acme", parent=event.key)
     frames = sent(peer)
-    assert [frame["params"]["_meta"] for frame in frames] == [{SUBSCRIPTION_ID: 7}] * 2
+    assert [frame["params"] for frame in frames] == [
+        {"_meta": {SUBSCRIPTION_ID: 7}},
+        {"_meta": {SUBSCRIPTION_ID: 7}, "uri": "a:1"},
+    ]
 
 
 def test_progress_and_logs_never_travel_on_a_listen_stream() -> None:

@@ -133,7 +133,8 @@ def test_batches_before_initialize_are_refused() -> None:
     peer = Peer(Role.SERVER, server_config())
     feed(peer, [initialize(1, BATCHING)])
     [reply] = sent(peer)
-    assert reply["error"]["code"] == -32600
+    text = "Invalid request: batches are not supported before initialize"
+    assert (reply["error"]["code"], reply["error"]["message"]) == (-32600, text)
 
 
 @pytest.mark.requirement("basic/lifecycle/initialize-not-batched")

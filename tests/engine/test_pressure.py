@@ -20,6 +20,7 @@ from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from tests.engine.bench import (
     CLIENT_ALL,
     META,
+    MODERN_NAMES,
     answer,
     call,
     drain,
@@ -132,6 +133,23 @@ def test_progress_waits_with_a_transport_that_buffers() -> None:
     assert values == sorted(values)
     assert values[-1] == 99
     assert peer.queued(event.key) == sum(frame.size for frame in buffered)
+
+
+@pytest.mark.parametrize(
+    ("method", "facts"),
+    [("tools/list", ("notifications/progress", None)), ("acme/none", ("acme/none", -32601))],
+)
+def test_a_frame_tells_what_it_is_about(method: str, facts: Any) -> None:
+    """... to the transport that it waits for, which need not read it."""
+    peer = modern_server()
+    meta = {"_meta": {**META, "progressToken": "p"}}
+    peer.receive(json.dumps(call(1, method, meta)).encode(), now=0, route=4)
+    for event in drain(peer):
+        assert not isinstance(event, RequestReceived) or peer.progress(event.key, 1)
+    [frame] = peer.hub.outbox.take()
+    assert (frame.method, frame.code) == facts
+    assert frame.revision is not None
+    assert frame.revision.name == MODERN_NAMES[-1]
 
 
 def texts(frame: Transmit) -> list[dict[str, Any]]:

@@ -277,7 +277,8 @@ def test_a_subscription_that_the_server_cancels_ends() -> None:
     changed = tell(CHANGED, acknowledged(request))
     [violation] = feed(peer, changed)
     assert isinstance(violation, Violation)
-    assert violation.message == f"{CHANGED} came while its subscription is ended"
+    text = f"{CHANGED} came while its subscription is ended"
+    assert (violation.code, violation.message) == (-32600, text)
     assert peer.deadline() == 12.0
     peer.handle_timeout(12.0)
     [ended] = drain(peer)

@@ -1088,6 +1088,16 @@ def test_peers_of_one_hub_share_keys_and_events() -> None:
     assert (frame.peer, frame.route, frame.ends) == (peers[1], 2, True)
 
 
+def test_each_peer_of_a_hub_has_room_of_its_own() -> None:
+    hub, config = Hub(), server_config(limits=limits(in_flight=1))
+    peers = [Peer(Role.SERVER, config, hub=hub) for _ in range(3)]
+    for peer in (*peers, peers[1]):
+        id = peer.in_flight + 1
+        peer.receive(json.dumps(call(id, "tools/list", modern=True)).encode(), now=0)
+        assert isinstance(hub.next_event(), RequestReceived if id == 1 else Violation)
+    assert [peer.in_flight for peer in peers] == [1, 1, 1]
+
+
 def test_ids_scoped_by_route() -> None:
     peer = modern_server(server_config(route_scoped_ids=True))
     for route in (1, 2):

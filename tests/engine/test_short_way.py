@@ -120,3 +120,21 @@ def test_what_nearly_all_send_takes_the_short_way(
     [event] = drain(peer)
     assert isinstance(event, RequestReceived)
     assert event.id == 8
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_modern_request_is_read_by_what_it_says_itself(*, short: bool) -> None:
+    """Also where a handshake has said something else before."""
+    peer = serve(server_config(), LEGACY_NAMES[-1], short=short)
+    drain(peer)
+    peer.receive(json.dumps(call(8, "tools/call", {"name": "x", "_meta": META})).encode(), now=0.0)
+    peer.receive(json.dumps(call(9, "tools/call", {"name": "x"})).encode(), now=0.0)
+    modern, legacy = drain(peer)
+    assert isinstance(modern, RequestReceived)
+    assert isinstance(legacy, RequestReceived)
+    assert (modern.revision.name, legacy.revision.name) == (MODERN, LEGACY_NAMES[-1])
+    assert modern.client_info is None
+    assert legacy.client_info is not None
+    assert legacy.client_info == peer.peer_info
+    assert modern.client_capabilities != legacy.client_capabilities
+    assert legacy.client_capabilities == peer.peer_capabilities

@@ -127,6 +127,23 @@ def test_the_outbox_gives_as_much_as_may_be() -> None:
     assert [each.size for each in outbox.take(4)] == [4]
 
 
+def test_a_frame_that_waits_gets_other_bytes() -> None:
+    outbox = Outbox()
+    first, joined = frame(5), frame(3)
+    joined.key = 1
+    for each in (first, joined):
+        outbox.push(each)
+    assert outbox.join(b"yy", 2, 1, None)
+    assert outbox.replace(first, (b"ab", b"c")) == -2
+    assert outbox.replace(joined, (b"d", b"ef", b"g")) == 2
+    assert (first.line(), joined.data, joined.more) == (b"abc\n", (b"xxx",), [b"defg"])
+    assert (first.size, joined.size, outbox.size) == (3, 7, 10)
+
+
+def test_a_frame_may_reach_nobody_twice_unless_it_says_so() -> None:
+    assert frame(1).repeatable is False
+
+
 def test_frames_as_lines() -> None:
     assert frame(2).line() == b"xx\n"
     empty = frame(0)

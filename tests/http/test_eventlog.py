@@ -113,8 +113,9 @@ def test_bytes_of_a_session_are_bounded() -> None:
     assert (log.size, len(log), kept(stream, 3), kept(stream, 4)) == (0, 0, None, [])
 
 
-def test_bytes_of_all_sessions_are_bounded() -> None:
-    log = make_log(replay_total=10)
+@pytest.mark.parametrize("limit", [8, 11])
+def test_bytes_of_all_sessions_are_bounded(limit: int) -> None:
+    log = make_log(replay_total=limit)
     streams = [new_stream(log, f"s-{number}") for number in range(5)]
     for stream in streams:
         stream.append(b"x" * 4)

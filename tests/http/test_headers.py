@@ -44,6 +44,12 @@ def test_a_list_field_may_be_repeated_a_single_one_may_not() -> None:
         fields.one(b"accept")
 
 
+def test_values_as_they_came_tell_requests_apart_unless_a_field_is_repeated() -> None:
+    fields = Fields([(b"Accept", b" a/b"), (b"host", b"h")])
+    assert fields.values_of((b"accept", b"absent", b"host")) == (b" a/b", None, b"h")
+    assert Fields([(b"host", b"h"), (b"x", b"1"), (b"X", b"1")]).values_of((b"host",)) is None
+
+
 @pytest.mark.parametrize("value", [b"a\x00b", b"a\rb", b"a\nb", b"\x7f", b"\xc3\xa4", b"a\x1bb"])
 def test_invalid_characters_are_refused(value: bytes) -> None:
     name = b"mcp-protocol-version"

@@ -241,6 +241,8 @@ class Forgetful(Hand):
         self.sessions = 0
         self.ids = count(1)
         self.open: list[tuple[int, str]] = []
+        self.said: list[tuple[Any, Any]] = []
+        """What the client has said of questions: in which session, by which id; and whose it is."""
         self.open_legacy(session="s-0", stream=True)
         self.streams = [(0, self.sent.pop())]
 
@@ -302,7 +304,7 @@ class Forgetful(Hand):
         said = body.get("result", {}).get("name") or body.get("params", {}).get("progressToken")
         if said is not None:
             session, _, id = said.partition("/")
-            assert (f"s-{session}", body.get("id", int(id))) == (named, int(id))
+            self.said.append(((named, body.get("id", int(id))), (f"s-{session}", int(id))))
         if named != f"s-{self.sessions}":
             self.head(send, 404, None)
         elif send.method == "GET" or method == "tools/call":
@@ -323,6 +325,7 @@ def test_an_answer_is_said_in_the_session_that_has_asked(steps: list[tuple[str, 
     hand = Forgetful()
     for step, which in steps:
         getattr(hand, step)(which)
+    assert [where for where, _ in hand.said] == [asked for _, asked in hand.said]
 
 
 # A handshake that a lost session refused

@@ -91,7 +91,14 @@ def test_urls_that_cannot_be_used(url: str) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    [("a b", "x"), ("x", "a\r\nb: c"), ("x", "ä"), ("Mcp-Param-X", "x"), ("Content-Length", "1")],
+    [
+        ("a b", "x"),
+        ("x", "a\r\nb: c"),
+        ("x", "ä"),
+        ("Mcp-Param-X", "x"),
+        ("Content-Length", "1"),
+        ("Connection", "close"),
+    ],
 )
 def test_own_headers_that_cannot_be_sent(header: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="header"):
@@ -215,6 +222,15 @@ def test_a_session_id_that_may_not_be_sent_back_fails_the_handshake(session: str
     hand.result(hand.next(), initialize_result(), mcp_session_id=session)
     assert "session id" in hand.take(NegotiationFailed).message
     assert hand.client.session is None
+
+
+def test_such_a_session_id_ends_an_initialize_that_our_owner_asks_for() -> None:
+    hand = legacy()
+    asked = hand.client.request("initialize", now=hand.now)
+    hand.result(hand.next(), initialize_result(), mcp_session_id="a b")
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (asked, EndReason.INVALID)
+    assert hand.client.session == "s-1"
 
 
 def test_how_a_response_goes_on_that_fails_the_handshake_does_not_matter() -> None:
@@ -747,6 +763,7 @@ def test_a_refused_initialize_is_explained() -> None:
     failed = hand.take(NegotiationFailed)
     assert "HTTP status 404" in failed.message
     assert "no such page" in failed.message
+    assert failed.message.count("404") == 1
     hand = Hand(make_client(negotiation=Negotiation.LEGACY))
     hand.client.start(now=0)
     hand.reply(hand.next(), 400, error(1, -32602))
@@ -754,6 +771,28 @@ def test_a_refused_initialize_is_explained() -> None:
     failed = hand.take(NegotiationFailed)
     assert failed.error is not None
     assert failed.error.code == -32602
+
+
+@pytest.mark.parametrize(
+    ("url", "question"),
+    [
+        ("http://host.test:8077/", "; is it http://host.test:8077/mcp?"),
+        ("http://host.test/mcp/", "; is it http://host.test/mcp?"),
+        ("http://host.test/mcp?x=1", ""),
+        ("http://host.test/team/mcp", ""),
+    ],
+)
+@pytest.mark.parametrize("body", [error(1, -32600), b"no"])
+def test_where_nothing_is_the_usual_path_is_asked_about(url: str, question: str, body: Any) -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY, url=url))
+    hand.client.start(now=0)
+    for _ in range(2):  # HTTP+SSE is not there either
+        hand.reply(hand.next(), 404, body)
+    failed = hand.take(NegotiationFailed)
+    assert failed.message == (
+        f"initialize: the server answered with HTTP status 404 (nothing is there): no{question}"
+    )
+    assert failed.fault == Fault(FaultKind.STATUS, 404)
 
 
 @pytest.mark.requirement("basic/patterns/index/no-client-responses")

@@ -245,6 +245,9 @@ def test_accept(accept: str, status: int, kind: str) -> None:
     assert reply.status == status
     assert reply.headers["content-type"] == kind
     assert ("mcp-session-id" in reply.headers) is (status == 200)
+    if status == 406:
+        text = "the Accept header allows neither application/json nor text/event-stream"
+        assert reply.json["error"]["message"] == text
 
 
 def test_a_missing_accept_takes_everything() -> None:
@@ -458,6 +461,8 @@ def test_nesting_is_bounded() -> None:
         ),
         # legacy: no session
         (LIST, {}, 400, -32600),
+        # no params, of whose names the escape could be a part
+        (b'{"jsonrpc":"2.0","id":"\\u0031","method":"tools/list"}', {}, 400, -32600),
         (LIST, {"mcp_protocol_version": LEGACY}, 400, -32600),
         (request("tools/list", {"_meta": {"progressToken": 1}}), {}, 400, -32600),
         # _meta of the wrong type decides nothing

@@ -18,6 +18,7 @@ from mcpcore.engine.events import (
     SubscriptionClosed,
     SubscriptionOpened,
 )
+from mcpcore.http.messages import HttpChunk
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
@@ -179,6 +180,27 @@ def test_output_in_pieces_of_any_size(limits: list[int]) -> None:
     assert bench.server.data_to_send(route, 100) == []
 
 
+@pytest.mark.parametrize("limit", [400, 500, 1000, 1500])
+def test_a_part_of_a_stream_ends_with_an_event_that_fits(limit: int) -> None:
+    """None is torn whose better part would only travel in another write, and held up for it."""
+    bench = Bench()
+    meta = {**PROGRESS["_meta"], "io.modelcontextprotocol/logLevel": "debug"}
+    route = bench.send_modern("tools/list", {"_meta": meta})
+    key = bench.take(RequestReceived).key
+    for number in range(20):
+        bench.server.log(key, "info", f"{number} {'x' * 200}")
+    chunks: list[bytes] = []
+    while taken := bench.server.data_to_send(route, limit):
+        chunks += [each.data for each in taken if isinstance(each, HttpChunk)]
+    assert max(map(len, chunks)) <= limit
+    assert [chunk.count(b"event: ") for chunk in chunks] == [
+        chunk.count(b"\n\n") for chunk in chunks
+    ]
+    body = b"".join(chunks)
+    assert [body.find(b'"%d x' % number) > 0 for number in range(20)] == [True] * 20
+    assert bench.server.queued(key) == 0
+
+
 def test_what_is_not_taken_waits_and_is_reported_when_gone() -> None:
     bench = Bench()
     route = bench.send_modern("tools/list", PROGRESS)
@@ -218,16 +240,21 @@ def test_progress_and_logs_of_a_client_that_does_not_read_are_bounded() -> None:
     assert reply.events[-1]["id"] == 1
 
 
-def test_a_stream_that_stays_full_is_closed() -> None:
-    settings = HttpSettings(max_queued=500, stall_timeout=40, heartbeat=10)
+@pytest.mark.parametrize(("heartbeat", "looks"), [(10, 5), (None, 2)])
+@pytest.mark.parametrize("began", [0.0, *(17.317 * number for number in range(1, 20))])
+def test_a_stream_that_stays_full_is_closed(
+    heartbeat: float | None, looks: int, began: float
+) -> None:
+    settings = HttpSettings(max_queued=500, stall_timeout=40, heartbeat=heartbeat)
     bench = Bench(make_server(settings))
+    bench.now = began
     route = bench.send_modern("subscriptions/listen", LISTEN)
     opened = bench.take(SubscriptionOpened)
     assert len(bench.replies[route].events) == 1
     for _ in range(8):
         bench.server.notify("notifications/tools/list_changed")
     server = bench.server
-    for step in range(5):
+    for step in range(looks):
         assert server.writable() == ([] if step else [route])
         due = server.deadline()
         assert due is not None

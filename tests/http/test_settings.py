@@ -39,6 +39,22 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
         },
     ),
     (
+        ReconnectSettings(),
+        {
+            "attempts": 5,
+            "max_restarts": 0,
+            "first_delay": 1.0,
+            "growth": 2.0,
+            "max_delay": 30.0,
+            "jitter": 0.2,
+            "lasting": 10.0,
+            "opening": 60.0,
+            "max_waiting": 1024,
+            "parting": 1.0,
+            "max_repeats": 1,
+        },
+    ),
+    (
         HttpSettings(),
         {
             "path": "/mcp",
@@ -131,6 +147,17 @@ def test_settings_that_are_in_use_cannot_be_changed(settings: Any) -> None:
     for field in msgspec.structs.fields(settings):
         with pytest.raises(AttributeError):
             setattr(settings, field.name, getattr(settings, field.name))
+
+
+@pytest.mark.parametrize("path", ["/", "/MCP/v1", "/a-b_c.d~e", "/x%20y", "/!$&'()*+,;=:@"])
+def test_paths_of_an_endpoint(path: str) -> None:
+    paths = SsePaths(stream=path, messages=f"{path}M", root=path)
+    assert (paths.stream, paths.messages, paths.root) == (path, f"{path}M", path)
+
+
+@pytest.mark.parametrize("scope", ["public", "private"])
+def test_who_may_keep_what_discovery_finds(scope: Any) -> None:
+    assert server_config(discover_cache_scope=scope).discover_cache_scope == scope
 
 
 @pytest.mark.parametrize("name", NAUGHTS)

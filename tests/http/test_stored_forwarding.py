@@ -508,8 +508,12 @@ def test_an_announcement_says_what_it_is() -> None:
     (one,) = party("a")
     one.server.notify("notifications/x", {"n": 1})
     one.server.notify("notifications/y")
+    one.server.log(None, "error", "z")
     one.pump()
-    first, second = (each for _, each in notes(one) if isinstance(each, Announced))
+    first, second, third = (each for _, each in notes(one) if isinstance(each, Announced))
     assert (first.method, second.method) == ("notifications/x", "notifications/y")
     assert first.params == msgspec.Raw(b'{"n":1}')
-    assert first.once != second.once
+    # Workers of another version know a line of a log by its method.
+    assert third.method == "notifications/message"
+    assert third.params == msgspec.Raw(b'{"level":"error","data":"z"}')
+    assert len({first.once, second.once, third.once}) == 3

@@ -62,6 +62,9 @@ def test_what_a_store_leaves_out() -> None:
     page = LogPage()
     assert (page.entries, page.lost, page.last) == ((), 0, 0)
     assert (page.ended, page.orphaned, page.request) == (False, False, None)
+    for kept in (record, page):  # as who has it may share it with whoever asked
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(kept, kept.__struct_fields__[0], "other")
 
 
 def test_a_server_with_a_store_always_has_to_be_called_in_time() -> None:
@@ -80,7 +83,9 @@ def test_a_session_is_in_the_store_before_the_client_knows_of_it() -> None:
     assert one.waiting() == ["SessionSave"]
     one.step()
     assert reply.status == 200
-    record = record_of(one, reply.headers["mcp-session-id"])
+    session = reply.headers["mcp-session-id"]
+    assert [step.session for step in one.asked(SessionSave)] == [session]
+    record = record_of(one, session)
     assert record.revision == LEGACY
     assert record.created == EPOCH + one.now
     assert not record.initialized

@@ -1117,6 +1117,32 @@ def test_a_store_that_loses_an_event_in_between() -> None:
     assert "written down" in resumed.events[-1]["error"]["message"]
 
 
+def test_what_was_written_down_by_a_step_that_failed_is_not_kept_any_more() -> None:
+    one, other = party("a", "b", store=StoreSettings(lease=1e9, age=100))
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    id = cursor(one.replies[route])
+    one.failing("StreamAppend", "StreamRead", done=True)
+    one.progress(key, 2)
+    one.pass_time(150)
+    looks = len(one.asked(StreamRead))
+    one.failing()
+    one.slow = True
+    one.pass_time(5)
+    one.step(20)
+    assert len(one.asked(StreamRead)) == looks + 1
+    page = one.outcomes(StreamRead)[-1]
+    assert isinstance(page, LogPage)
+    assert page.lost == page.last == 2
+    assert not page.entries
+    one.slow = False
+    one.server.respond(key, {"content": []})
+    one.pump()
+    assert_clear(other.replies[other.listen(session, last_event_id=id)], 410, "not kept")
+    assert not one.view(session).writers
+
+
 def test_a_store_that_fails_for_too_long() -> None:
     one, other = party("a", "b", settings=HttpSettings(max_queued=1000))
     session = one.session()

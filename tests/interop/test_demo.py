@@ -109,8 +109,25 @@ def test_missing_sdk_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "SDK", structs.replace(demo.SDK, environment="nonexistent"))
-    assert whole.main() == 2
+    assert whole.main([]) == 2
     assert "make sdk" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"), [("--help", 0, "conformance kit"), ("quick", 2, "quick")]
+)
+def test_the_demonstration_does_not_start_over_what_it_is_asked(
+    words: str, status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        whole.main([words])
+    assert ended.value.code == status
+    assert said in "".join(capsys.readouterr())
+
+
+def test_why_it_took_long_is_told() -> None:
+    assert whole.told(179.6) == "the demonstration took 180 s"
+    assert whole.told(181.0).startswith("the demonstration took 181 s; on two quiet cores")
 
 
 @pytest.mark.parametrize("well", [True, False])

@@ -13,8 +13,9 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal
 from tests.transports.http_fixture import server, tool
 from tests.transports.ways import WAYS, backend_options
-from transports.accepting import accept, close_listener, paused_stream, stream_of
+from transports.accepting import accept, paused_stream, stream_of
 from transports.http_settings import HttpServerSettings
+from transports.tcp_sockets import close_listener
 
 pytestmark = pytest.mark.anyio
 

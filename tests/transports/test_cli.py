@@ -89,6 +89,22 @@ def test_help_shows_examples(command: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("group", [[], ["bench"], ["conformance"], ["trace"]])
+def test_help_of_a_group_shows_examples_and_whole_sentences(group: list[str]) -> None:
+    done = mcpcore_here(*group, "--help", COLUMNS="80")
+    examples = re.findall(r"^    (mcpcore .*)", done.stdout, re.MULTILINE)
+    assert len(examples) >= 2
+    assert all(each.startswith(" ".join(["mcpcore", *group, ""])) for each in examples)
+    listed = done.stdout.partition("Commands:\n")[2]
+    assert listed
+    assert "..." not in listed
+
+
+def test_the_server_is_named_in_one_way() -> None:
+    assert "MODULE:SERVER" in mcpcore_here("serve", "--help").stdout
+    assert "MODULE:SERVER" in mcpcore_here("conformance", "server", "--help").stdout
+
+
 def test_version() -> None:
     done = mcpcore("--version")
     assert (done.returncode, done.stderr) == (0, "")
@@ -327,9 +343,9 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
         (["call", "t", "--arguments", "[]", "http://127.0.0.1:1/"], 2, "--arguments: "),
         (["call", "t", "--answer", "{", "http://127.0.0.1:1/"], 2, "--answer: "),
         (["serve", "nonexistent:server"], 2, "there is no module 'nonexistent'"),
-        (["serve", "os:path"], 2, "not a Server"),
+        (["serve", "os:path"], 2, "'path' of the module 'os' is a module, not a Server"),
         (["serve", ":x"], 2, "cannot be imported"),
-        (["serve", "os:nothing"], 2, "names nothing"),
+        (["serve", "os:nothing"], 2, "the module 'os' has no 'nothing'"),
         (["serve", "--http", "nonsense"], 2, "HOST:PORT"),
         (["serve", "--http", "127.0.0.1:0", "--allow-host", "a b"], 2, "a b"),
         (["serve", "--stdio", "--allow-host", "h"], 2, "--allow-host is for --http, --ws and"),
@@ -375,6 +391,13 @@ def test_a_header_is_sent(served: list[str]) -> None:
     done = mcpcore("list", "--header", "Origin: http://evil.example.com", served[0])
     assert done.returncode == 3
     assert "403" in done.stderr
+
+
+def test_an_address_where_nothing_is(served: list[str]) -> None:
+    done = mcpcore("list", served[0].removesuffix("mcp"))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.endswith(f"; is it {served[0]}?\n")
+    assert "2025" not in done.stderr, "it is not about revisions"
 
 
 def test_an_address_in_use(served: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Listen streams that break: opened anew, as patiently as allowed, and never in silence."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,9 @@ from transports.client import Client, connect
 from transports.client_changes import Change
 from transports.client_errors import ConnectionClosed, PeerError
 from transports.client_listen import Listening
+from transports.client_middleware import Outcome, OutgoingRequest
 from transports.client_open import ClientSettings
+from transports.middleware import CallNext
 
 pytestmark = pytest.mark.anyio
 
@@ -122,10 +124,16 @@ async def site() -> AsyncIterator[Site]:
 
 @asynccontextmanager
 async def listening(
-    place: Site, *, http: HttpClientSettings = QUICK, callbacks: Callbacks | None = None
+    place: Site,
+    *,
+    http: HttpClientSettings = QUICK,
+    callbacks: Callbacks | None = None,
+    middleware: Sequence[Any] = (),
 ) -> AsyncIterator[tuple[Client, Listening, Stream]]:
     settings = ClientSettings(http=http, cache=True)
-    async with connect(place.url, settings=settings, callbacks=callbacks) as client:
+    async with connect(
+        place.url, settings=settings, callbacks=callbacks, middleware=middleware
+    ) as client:
         changes = client.listen(tools=True, uris=["t:a"])
         first: list[Stream] = []
 
@@ -156,6 +164,27 @@ async def test_a_stream_that_breaks_is_opened_anew() -> None:
         assert changes.reopened == 1
         await second.tell(UPDATED, uri="t:a")
         assert await anext(changes) == Change(UPDATED, uri="t:a")
+
+
+async def test_a_middleware_that_fails_when_a_stream_is_opened_anew_ends_that_stream() -> None:
+    """It has no caller then: whoever listens hears of it, and nobody else."""
+    streams: list[OutgoingRequest] = []
+
+    async def unlucky(request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
+        if request.method == "subscriptions/listen":
+            streams.append(request)
+            if len(streams) > 1:
+                raise KeyError("unlucky")
+        return await call_next()
+
+    async with (
+        site() as place,
+        listening(place, middleware=[unlucky]) as (client, changes, stream),
+    ):
+        stream.drop()
+        with pytest.raises(KeyError, match="unlucky"):
+            await anext(changes)
+        assert (await client.list_tools()).tools == []
 
 
 async def test_what_may_have_changed_is_told_everywhere() -> None:

@@ -46,6 +46,32 @@ def test_length_split_anywhere(content: bytes, cuts: list[int]) -> None:
     assert (got, left, body.done) == (content, NEXT, True)
 
 
+@given(
+    st.binary(max_size=100),
+    st.lists(st.integers(0, 10**6), max_size=8),
+    st.booleans(),
+    st.booleans(),
+)
+def test_what_is_fed_is_taken_as_if_it_had_been_in_the_buffer(
+    content: bytes, cuts: list[int], in_chunks: bool, viewed: bool
+) -> None:
+    """Whatever is there when the body begins, and whichever kind of bytes comes."""
+    wire = chunked([content[:30], content[30:]]) if in_chunks else content
+    body = ChunkedBody() if in_chunks else LengthBody(len(content))
+    first, *others = split(wire + NEXT, cuts)
+    buffer = bytearray(first)
+    parts = [body.take(buffer)]
+    for piece in others:
+        if body.done:
+            buffer += piece
+        else:
+            reused = bytearray(piece)
+            parts.append(body.feed(buffer, memoryview(reused) if viewed else piece))
+            reused[:] = bytes(len(reused))  # where it was read to is read to again
+    assert all(type(part) is bytes for part in parts)
+    assert (b"".join(parts), bytes(buffer), body.done) == (content, NEXT, True)
+
+
 def test_chunks_byte_by_byte() -> None:
     data = chunked([b"abc", b"d" * 300], extension=b' ; a="b"', trailers=b"X-Sum: 1\r\nY:\r\n")
     body = ChunkedBody()

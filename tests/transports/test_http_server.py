@@ -417,7 +417,7 @@ async def test_large_reply_to_a_slow_reader() -> None:
         other = await running.connect()
         for _ in range(10):  # others are served meanwhile
             assert (await other.call(tool("echo"))).status == 200
-        assert running.machine.exchanges == 1
+        assert not all(each.idle for each in running.link.carriers)
         assert len((await client.response()).result) == 20_000_000
         assert (await client.call(tool("echo"))).status == 200
 

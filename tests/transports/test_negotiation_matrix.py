@@ -223,6 +223,26 @@ async def test_a_process_that_does_not_survive_the_probe(tmp_path: Path) -> None
     assert lines(methods).count("server/discover") == 1
 
 
+@pytest.mark.parametrize(
+    ("program", "advice"),
+    [
+        ("import nowhere_at_all", False),
+        ("def f(: pass", False),
+        ("import json, sys; {}[json.loads(sys.stdin.readline())['method']]", True),
+        ("import sys; print('  File \"a\"', 'Error: so', 'bye', sep='\\n', file=sys.stderr)", True),
+        ("exit('ValueError: of no traceback')", True),
+    ],
+    ids=["import", "syntax", "over-the-probe", "in-good-order", "words"],
+)
+async def test_a_program_that_crashes_gets_no_advice_about_eras(
+    program: str, advice: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(program)
+    with pytest.raises(LinkError, match="last words") as failure:
+        await connect([sys.executable, str(tmp_path / "mine.py")], settings=fresh()).__aenter__()
+    assert ("legacy" in str(failure.value)) is advice
+
+
 async def test_a_process_that_cannot_start_is_not_taken_for_anything(tmp_path: Path) -> None:
     settings = fresh()
     broken = [sys.executable, "-c", "raise SystemExit('no configuration')"]

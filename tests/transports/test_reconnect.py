@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,11 @@ from tests.transports.served import Served, served
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_errors import ConnectionClosed, PeerError, RequestTimeout
+from transports.client_middleware import Outcome, OutgoingRequest
 from transports.client_open import ClientSettings
 from transports.context import Context
 from transports.link_errors import LinkError
+from transports.middleware import CallNext
 from transports.tasks_client import TaskOptions
 
 pytestmark = pytest.mark.anyio
@@ -154,6 +156,7 @@ async def world(
     *,
     reconnect: ReconnectSettings = QUICK,
     callbacks: dict[str, Any] | None = None,
+    middleware: Sequence[Any] = (),
     **settings: Any,
 ) -> AsyncIterator[World]:
     shop = Workshop()
@@ -164,6 +167,7 @@ async def world(
             revision=revision,
             callbacks=Callbacks(connection=made.hear, **(callbacks or {})),
             settings=ClientSettings(reconnect=reconnect, **settings),
+            middleware=middleware,
         ) as made.client:
             yield made
 
@@ -570,6 +574,28 @@ async def test_changes_are_heard_of_again(binding: str, revision: str, tmp_path:
             await client.call_tool("tell")
             told = await anext(changes)
             assert (told.kind, told.uri, told.missed) == ("resource", "shop:shelf", False)
+
+
+async def test_a_middleware_that_fails_meanwhile_ends_what_it_was_asked_about(
+    tmp_path: Path,
+) -> None:
+    """What is asked in the background has no caller: who listens hears of it, and nobody else."""
+    subscribed: list[OutgoingRequest] = []
+
+    async def unlucky(request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
+        if request.method == "resources/subscribe":
+            subscribed.append(request)
+            if len(subscribed) > 1:
+                raise KeyError("unlucky")
+        return await call_next()
+
+    async with world("tcp", LATEST_LEGACY.name, tmp_path, middleware=[unlucky]) as made:
+        async with made.client.listen(uris=["shop:shelf"]) as changes:
+            made.way.cut()
+            assert (await anext(changes)).missed
+            with pytest.raises(KeyError, match="unlucky"):
+                await anext(changes)
+        assert not (await made.client.call_tool("make")).is_error
 
 
 async def test_subscriptions_by_hand_are_made_again(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every number of every settings: what no limit can be is refused by its name."""
 
 import math
+from inspect import get_annotations
 from typing import Any
 
 import pytest
@@ -56,10 +57,10 @@ MAY_BE_ZERO: dict[type[Any], set[str]] = {
 }
 WHOLE = (int, int | None)
 NUMBERS = [
-    (kind, field.name, field.type in WHOLE)
+    (kind, name, type_ in WHOLE)
     for kind in MAY_BE_ZERO
-    for field in structs.fields(kind)
-    if field.type in (*WHOLE, float, float | None)
+    for name, type_ in get_annotations(kind).items()
+    if type_ in (*WHOLE, float, float | None)
 ]
 
 

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -15,7 +16,7 @@ from transports.client import connect
 from transports.client_errors import CallFailed, NegotiationError, PeerError
 from transports.context import Context
 from transports.server import ServeSettings
-from transports.store_link import StoreLinkSettings, worker_name
+from transports.store_link import StoreLink, StoreLinkSettings, worker_name
 from transports.stores.base import Outcome, StoreUnavailableError
 from transports.stores.memory import MemoryStore
 
@@ -180,3 +181,14 @@ def test_names_of_workers_are_new_and_tell_nothing() -> None:
     names = {worker_name() for _ in range(1000)}
     assert len(names) == 1000
     assert all(len(name) == 12 for name in names)
+
+
+async def test_a_thread_that_begins_late_does_not_bring_back_a_worker_that_has_left() -> None:
+    store = MemoryStore()
+    nobody: Any = None
+    link = StoreLink(store, "worker", nobody, nobody, lambda: None)
+    link._receive(0.0)
+    assert [*store._workers] == ["worker"]
+    await link.leave()
+    link._receive(0.0)
+    assert not store._workers

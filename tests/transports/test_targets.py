@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 
 from mcpcore.service import Server
+from transports.addresses import BadTarget, parse_address
 from transports.targets import (
-    BadTarget,
     HttpTarget,
     MemoryTarget,
     StdioTarget,
     WebSocketTarget,
     describe,
-    parse_address,
     parse_target,
 )
 

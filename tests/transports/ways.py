@@ -34,9 +34,9 @@ WAYS = {
 MORE = {
     "asyncio": Way("asyncio", "anyio", "h11", parsed=True),
     "asyncio-httptools": Way("asyncio", "anyio", "httptools"),
-    "trio-httptools": Way("trio", "anyio", "httptools"),
+    "trio-httptools": Way("trio", "anyio", "httptools", parsed=True),
     "protocol-httptools": Way("asyncio", "asyncio", "httptools", parsed=True),
-    "uvloop-h11": Way("asyncio", "asyncio", "h11", uvloop=True),
+    "uvloop-h11": Way("asyncio", "asyncio", "h11", uvloop=True, parsed=True),
     "uvloop-anyio": Way("asyncio", "anyio", "h11", uvloop=True),
 }
 """The other combinations, for the long run."""

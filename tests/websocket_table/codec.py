@@ -8,6 +8,7 @@ import hashlib
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -133,13 +134,15 @@ class Reader:
 
     def feed(self, data: bytes) -> list[Seen]:
         """Take in bytes; returns what is complete.  Raises Wrong."""
+        return list(self.read(data))
+
+    def read(self, data: bytes) -> Iterator[Seen]:
+        """Take in bytes; gives what is complete, one by one, until one is wrong.  Raises Wrong."""
         self._rest += data
-        found = []
         while (frame := self._frame()) is not None:
             seen = self._take(*frame)
             if seen is not None:
-                found.append(seen)
-        return found
+                yield seen
 
     @property
     def inside(self) -> bool:

@@ -53,6 +53,25 @@ def too_long(head: bytes, limit: int = 8) -> TooLong:
 
 
 @pytest.mark.parametrize(
+    ("before", "lines"),
+    [
+        (b"a\n", [b"a", b"b"]),
+        (b"a", [b"ab"]),
+        (b"\n", [b"b"]),
+        (b"123456789", [too_long(b"123456789"), b"c"]),
+    ],
+)
+def test_whole_lines_come_behind_what_was_there(before: bytes, lines: list[Item]) -> None:
+    """... and was not taken yet, or is the beginning of a line that is passed over."""
+    reader = LineReader(8)
+    reader.receive(before)
+    found = [] if before.endswith(b"\n") else list(reader.lines())
+    found += reader.take_in(b"b\n")
+    found += reader.take_in(b"c\n")
+    assert found == (lines if lines[-1] == b"c" else [*lines, b"c"])
+
+
+@pytest.mark.parametrize(
     ("stream", "lines"),
     [
         (b"", []),

@@ -220,10 +220,10 @@ def test_a_head_is_kept_as_lines() -> None:
         stream=3,
     )
     assert record.text == "POST /mcp\nhost: h\naccept: a, b"
-    assert (record.kind, record.stream) == ("http-request", 3)
+    assert (record.kind, record.direction, record.stream) == ("http-request", TO_SERVER, 3)
     answer = builder().head([(b"a", b"b")], time=0.0, direction=TO_CLIENT, status=202)
     assert answer.text == "202\na: b"
-    assert (answer.kind, answer.status) == ("http-response", 202)
+    assert (answer.kind, answer.direction, answer.status) == ("http-response", TO_CLIENT, 202)
 
 
 def test_what_came_in_the_place_of_a_head_is_kept() -> None:

@@ -42,9 +42,12 @@ PLAIN_TEXTS = [
     "-----BEGIN PRIVATE KEY-----\ncut off " + SECRET,
     f"eyJhbGciOiJIUzI1NiJ9.{SECRET}.{SECRET}",
     f"sk-{SECRET}{SECRET}",
-    f"ghp_{SECRET}{SECRET}",
+    *(f"gh{kind}_{SECRET}{SECRET}" for kind in "pousr"),
+    f"github_pat_{SECRET}{SECRET}",
     f"glpat-{SECRET}{SECRET}",
     f"xoxb-{SECRET}-{SECRET}",
+    f"AIza{SECRET}{SECRET}{SECRET}",
+    *(f"{name}: {SECRET}" for name in ("passwd", "pwd", "passphrase", "secret", "cookie")),
 ]
 
 
@@ -92,6 +95,13 @@ def test_what_looks_like_a_secret_in_a_text(text: str, wrap: Any) -> None:
     shown, places = Redactor().text(wrap(text))
     assert SECRET not in shown
     assert places
+
+
+@pytest.mark.parametrize("before", [" ", "\t", "\r\n", "\ufeff", "\ufeff \n"])
+def test_what_stands_before_json_is_no_matter(before: str) -> None:
+    shown, places = Redactor().text(before + json.dumps({"pin": SECRET, "n": "1"}))
+    assert shown == f'{before}{{"pin": "<hidden-1>", "n": "1"}}'
+    assert places == ["pin"]
 
 
 @pytest.mark.parametrize("text", [text for text in PLAIN_TEXTS if not text.startswith("code=")])

@@ -17,6 +17,7 @@ from typer.core import TyperCommand
 
 from transports.allocator import Allocator
 from transports.commands.common import Options
+from transports.commands.groups import Group
 from transports.commands.guard import guarded
 from transports.commands.options import (
     ConfigOption,
@@ -46,7 +47,7 @@ RevisionOption = Annotated[
 def build(words: Sequence[str] = ()) -> typer.Typer:
     """Put the application together; without plug-ins if ``words`` begin with a command of ours."""
     app = typer.Typer(
-        help="Serve, call, list and probe Model Context Protocol servers.",
+        cls=Group,
         epilog="Exit status: 0 well, 1 refused by the server or a failed tool, 2 wrong usage, "
         "3 no connection or no answer.",
         no_args_is_help=True,
@@ -70,7 +71,7 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
             sys.stderr.write(f"warning: the command {entry.name!r} cannot be loaded: {error}\n")
             continue
         if isinstance(plugin, typer.Typer):
-            app.add_typer(plugin, name=entry.name)
+            app.add_typer(plugin, name=entry.name, cls=Group)
         else:
             app.command(entry.name)(plugin)
     return app
@@ -90,7 +91,14 @@ def _common(
         ),
     ] = False,
 ) -> None:
-    """Serve, call, list and probe Model Context Protocol servers."""
+    """Serve, call, list and probe Model Context Protocol servers.
+
+    \b
+    Examples:
+      mcpcore serve my_module:server --http 127.0.0.1:8000
+      mcpcore list http://127.0.0.1:8000/mcp
+      mcpcore call add a=2 b=3 -- python my_server.py
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
 
 def _usage(words: str) -> type[TyperCommand]:
@@ -106,7 +114,7 @@ def _usage(words: str) -> type[TyperCommand]:
 def serve(
     service: Annotated[
         str | None,
-        typer.Argument(metavar="MODULE:SERVICE", help="Default: the reference server."),
+        typer.Argument(metavar="MODULE:SERVER", help="Default: the reference server."),
     ] = None,
     stdio: Annotated[bool, typer.Option("--stdio", help="Standard input and output.")] = False,
     http: Annotated[
@@ -259,7 +267,7 @@ def serve(
       mcpcore serve weather:server --http 127.0.0.1:8000 --websocket
       mcpcore serve weather:server --unix /run/user/1000/weather.sock --tcp 127.0.0.1:8002
       mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
-    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+    """  # noqa: D301
     guarded(
         verbose,
         lambda: run_serve(
@@ -320,7 +328,7 @@ def call(
 
     \b
     Examples:
-      mcpcore call add a=1 b=2 http://127.0.0.1:8000/mcp
+      mcpcore call greet name=Ada http://127.0.0.1:8000/mcp
       mcpcore call search query="two words" tags='["a","b"]' -- python server.py
       mcpcore call greet --answer '{"name": "Ada"}' --json ws://127.0.0.1:8001/mcp
       mcpcore call forecast city=Bergen weather        weather is a name out of mcp.json

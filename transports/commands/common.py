@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, structs
 
 from mcpcore.spec.revisions import parse_revisions
+from transports.addresses import BadTarget
 from transports.commands.output import Exit, Failure
-from transports.targets import BadTarget
 
 if TYPE_CHECKING:
     from transports.tracing import Trace

@@ -6,8 +6,8 @@ from typing import Never
 
 import typer
 
+from transports.addresses import BadTarget
 from transports.commands.output import Exit, Failure, print_error
-from transports.targets import BadTarget
 
 
 def guarded(verbose: bool, work: Callable[[], int]) -> Never:

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import get_close_matches
+from inspect import get_annotations
 from typing import Any
 
 from msgspec import Struct, structs
@@ -150,10 +151,11 @@ class _Limit(Struct, frozen=True):
 
 def _each() -> Iterator[_Limit]:
     for kind in _KINDS:
-        for field in structs.fields(kind.of):
-            number = _NUMBERS.get(field.type)
-            if number is not None and (kind.of, field.name) not in _NO_LIMITS:
-                yield _Limit(field.name, kind, *number)
+        # As they are written: those in quotes are no numbers, and name what is not imported here.
+        for name, type_ in get_annotations(kind.of).items():
+            number = _NUMBERS.get(type_)
+            if number is not None and (kind.of, name) not in _NO_LIMITS:
+                yield _Limit(name, kind, *number)
 
 
 LIMITS = {limit.whole: limit for limit in _each()}

@@ -1,7 +1,5 @@
 """`mcpcore serve`: offer a server on any number of bindings."""
 
-import importlib
-import logging
 import os
 import ssl
 import sys
@@ -10,12 +8,13 @@ from functools import partial
 
 from msgspec import Struct, structs
 
-from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
+from transports.addresses import BadTarget
 from transports.allocator import Allocator, is_system
 from transports.commands.common import check_revisions, recording
 from transports.commands.http_log import show_http_log
 from transports.commands.limits import limited
+from transports.commands.loading import load
 from transports.commands.output import Exit, Failure
 from transports.commands.workers import supervise
 from transports.event_loops import LoopName
@@ -25,11 +24,8 @@ from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, run
 from transports.socket_settings import SocketSettings
 from transports.stores.base import StoreUnavailableError
-from transports.targets import BadTarget
 from transports.tls import BadTls, server_tls
 from transports.workers import worker_lifeline
-
-logger = logging.getLogger("mcpcore.cli")
 
 REFERENCE = "conformance.everything.server:server"
 """What is served when nothing is named: loaded by name, as nothing here may depend on it."""
@@ -219,27 +215,6 @@ def _draining(settings: ServeSettings, seconds: float) -> ServeSettings:
         socket=structs.replace(settings.socket, pump=pump),
         http_link=structs.replace(settings.http_link, drain_time=seconds),
     )
-
-
-def load(name: str) -> Server:
-    """Import ``MODULE:SERVICE``; without ``:SERVICE`` it is called ``server``.  Raises Failure."""
-    module_name, _, attribute = name.partition(":")
-    sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing and f"{module_name}.".startswith(f"{missing}."):
-            raise Failure(f"there is no module {module_name!r}", Exit.USAGE) from None
-        logger.debug("importing %s", module_name, exc_info=True)
-        raise Failure(
-            f"{module_name!r} cannot be imported: {type(error).__name__}: {error}", Exit.USAGE
-        ) from None
-    found = getattr(module, attribute or "server", None)
-    if not isinstance(found, Server):
-        kind = "nothing" if found is None else f"a {type(found).__name__}"
-        raise Failure(f"{name!r} names {kind}, not a Server; expected MODULE:SERVICE", Exit.USAGE)
-    return found
 
 
 def _of_worker(trace: str) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import anyio
 
+from transports.addresses import parse_address
 from transports.commands.output import Exit, Failure
 from transports.server import ungrouped
 from transports.stores.base import StoreUnavailableError
-from transports.targets import parse_address
 from transports.workers import Supervisor, WorkersFailed, WorkersSettings, reserved
 
 _REPLACED = ("--http", "--workers", "--store")

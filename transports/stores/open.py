@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from msgspec import structs
 
+from transports.addresses import BadTarget
 from transports.stores.base import Store, StoreSettings, StoreUnavailableError
-from transports.targets import BadTarget
 
 _REDIS = {"redis", "rediss", "unix"}
 _OURS = {"decode_responses", "protocol", "retry", "socket_connect_timeout", "socket_timeout"}

@@ -1,0 +1,43 @@
+"""A program that has imported everything, and forks for each who connects.
+
+Most of what a process takes that is started for one case is its start.
+"""
+
+import os
+import selectors
+import signal
+import socket
+from collections.abc import Callable
+
+
+def fork_for_each(path: str, become: Callable[[socket.socket], object]) -> None:
+    """Listen on a Unix socket at ``path``, say so, and fork until standard input ends.
+
+    A fork runs ``become`` with its connection, and is to leave by ``os._exit``.
+    """
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(64)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        selector.register(0, selectors.EVENT_READ)
+        os.write(1, b"ready\n")
+        while True:
+            ready = {key.fd for key, _ in selector.select()}
+            if 0 in ready:  # the test has gone
+                return
+            link, _ = listener.accept()
+            if os.fork() == 0:
+                selector.close()
+                listener.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                become(link)
+            link.close()
+
+
+def take_streams(streams: list[int]) -> None:
+    """Have the descriptors that came as standard streams."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)

@@ -1,0 +1,302 @@
+"""Replies that are larger than what is written at once.
+
+The machine is done with such a reply when its first piece is written; the connection goes on with
+the rest, as its client takes it.  Of what a client does meanwhile nothing gets into the reply.
+"""
+
+import logging
+import math
+import socket
+import struct
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.transports.certificates import papers
+from tests.transports.http_fixture import PATIENCE, Client, Running, server, tool
+from tests.transports.ways import anyio_backend as anyio_backend
+from transports.http_connection import ServerConnection
+from transports.http_host import Carrier
+from transports.http_protocol import HttpProtocol
+from transports.http_settings import HttpServerSettings
+from transports.link import clock
+from transports.tls import client_tls, server_tls
+
+pytestmark = pytest.mark.anyio
+
+TEXT = "".join(f"{number:07}," for number in range(250_000))
+"""2 MB, of which no two pieces are alike."""
+PATIENT = HttpServerSettings(linger_time=2 * PATIENCE, write_time=4 * PATIENCE)
+KINDS = {"at once": False, "late": True}
+
+
+@pytest.fixture(params=KINDS)
+def late(request: pytest.FixtureRequest) -> bool:
+    """The reply is not there yet when the request has been read."""
+    return KINDS[request.param]
+
+
+async def ask(
+    running: Running, client: Client, *, late: bool, behind: bytes = b"", small: bool = False
+) -> Carrier:
+    """Ask for a large reply, of which much waits in the server when this returns.
+
+    ``small``: the request is read together with what is sent behind it, however large the reply.
+    Returns the connection at the server.
+    """
+    app = running.app
+    large = tool("big", size=len(TEXT)) if small else tool("echo", text=TEXT)
+    request = tool("wait") if late else large
+    if late:
+        await client.send(request + behind)
+        await app.until(lambda: app.waiting)
+        assert app.finish(app.waiting.pop(), TEXT)
+    else:
+        async with anyio.create_task_group() as tasks:  # the server reads only so much ahead
+            tasks.start_soon(client.send, request + behind)
+    with anyio.fail_after(PATIENCE):
+        while not (found := [each for each in running.link.carriers if waits(each)]):
+            await anyio.lowlevel.checkpoint()
+    assert running.machine.exchanges == 0  # it has done its part
+    (carrier,) = found
+    return carrier
+
+
+def waits(carrier: Carrier) -> bool:
+    """Its client has to take something, and has all its time for that."""
+    return clock() + PATIENT.write_time / 2 < carrier.deadline < math.inf
+
+
+async def is_whole(client: Client, late: bool, *, small: bool = False) -> None:
+    """Read a large reply, by and by."""
+    response = await client.response()
+    assert response.status == 200
+    at_once = "x" * len(TEXT) if small else f'{{"text": "{TEXT}"}}'
+    assert response.result == (TEXT if late else at_once)
+
+
+async def none_left(running: Running) -> None:
+    with anyio.fail_after(PATIENCE):
+        while running.link.connections:
+            await anyio.lowlevel.checkpoint()
+
+
+async def time_passes(running: Running) -> None:
+    """As much as ``head_time``: a connection that says nothing is closed."""
+    assert await (await running.connect()).closed()
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+async def test_a_slow_reader_gets_every_byte(late: bool, secure: bool) -> None:
+    async with server(
+        PATIENT, ssl_context=server_tls(papers().server) if secure else None
+    ) as running:
+        trusting = client_tls(ca=papers().trusted.file) if secure else None
+        client = await running.connect(trusting, narrow=True)
+        for _ in range(2):
+            await ask(running, client, late=late)
+            await is_whole(client, late)
+        assert (await client.call(tool("echo", id=7))).json["id"] == 7
+
+
+@pytest.mark.parametrize("size", [1000, 64 * 1024, len(TEXT) - 1, 2 * len(TEXT)])
+async def test_pieces_of_any_size_make_the_same_reply(late: bool, size: int) -> None:
+    settings = HttpServerSettings(write_size=size, write_time=4 * PATIENCE)
+    async with server(settings) as running:
+        client = await running.connect(narrow=True)
+        await ask(running, client, late=late, behind=tool("echo", id=2))
+        await is_whole(client, late)
+        assert (await client.response()).json["id"] == 2
+
+
+async def test_each_piece_has_a_time_of_its_own(late: bool) -> None:
+    async with server(PATIENT) as running:
+        client = await running.connect(narrow=True)
+        carrier = await ask(running, client, late=late)
+        received = 0
+        for _ in range(5):
+            before = carrier.deadline
+            with anyio.fail_after(PATIENCE):
+                while not (waits(carrier) and carrier.deadline > before):
+                    client.buffer += await client.stream.receive(4096)
+                    await anyio.lowlevel.checkpoint()
+            assert received < (received := len(client.buffer)) < len(TEXT) // 2
+        await is_whole(client, late)
+
+
+async def test_who_takes_nothing_is_left(late: bool) -> None:
+    settings = HttpServerSettings(write_time=0.3, idle_time=PATIENCE * 4)
+    async with server(settings) as running:
+        client = await running.connect(narrow=True)
+        await client.send(tool("wait") if late else tool("big", size=len(TEXT)))
+        if late:
+            await running.app.until(lambda: running.app.waiting)
+            running.app.finish(running.app.waiting.pop(), TEXT)
+        await none_left(running)
+        assert len(await client.rest()) < len(TEXT)
+
+
+async def test_requests_behind_it_wait_for_its_end(late: bool) -> None:
+    async with server(PATIENT) as running:
+        client = await running.connect(narrow=True)
+        behind = tool("echo", id=2, text=TEXT[:300_000]) + tool("echo", id=3)
+        async with anyio.create_task_group() as tasks:
+            carrier = await ask(running, client, late=late)
+            tasks.start_soon(client.send, behind)
+            served = await time_passes_by(running)
+            assert not carrier.idle
+            assert len(running.app.events) == 1 + served
+            await is_whole(client, late)
+            for number in (2, 3):
+                assert (await client.response()).json["id"] == number
+
+
+async def time_passes_by(running: Running) -> int:
+    """The server sees to what has come; how many others are served meanwhile."""
+    other, count = await running.connect(), 10
+    for _ in range(count):
+        assert (await other.call(tool("echo"))).status == 200
+    return count
+
+
+async def test_its_client_half_closes_within_it(late: bool) -> None:
+    async with server(PATIENT) as running:
+        client = await running.connect(narrow=True)
+        await ask(running, client, late=late)
+        await client.stream.send_eof()
+        await time_passes_by(running)
+        await is_whole(client, late)
+        assert await client.closed()
+        assert running.app.cancelled == []
+
+
+async def test_requests_behind_a_half_close_are_answered(late: bool) -> None:
+    async with server(PATIENT) as running:
+        client = await running.connect(narrow=True)
+        await ask(running, client, late=late, behind=tool("echo", id=2) + tool("echo", id=3))
+        await client.stream.send_eof()
+        await is_whole(client, late)
+        for number in (2, 3):
+            assert (await client.response()).json["id"] == number
+        assert await client.closed()
+
+
+async def test_who_is_asked_whether_it_listens_is_not_asked_within_its_reply() -> None:
+    """A client that has finished sending is sent interim responses, until the reply begins."""
+    settings = HttpServerSettings(head_time=1.0, write_time=4 * PATIENCE, idle_time=4 * PATIENCE)
+    async with server(settings) as running:
+        app, client = running.app, await running.connect(narrow=True)
+        await client.send(tool("wait") + tool("echo", id=2))
+        await app.until(lambda: app.waiting)
+        await client.stream.send_eof()
+        assert (await client.response()).status == 102
+        assert app.finish(app.waiting.pop(), TEXT)
+        await time_passes(running)  # the questions are asked within it, if at all
+        while (response := await client.response()).status == 102:
+            pass
+        assert response.result == TEXT
+        assert (await client.response()).json["id"] == 2
+        assert await client.closed()
+
+
+async def test_its_client_vanishes_within_it(late: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async with server(PATIENT) as running:
+        client = await running.connect(narrow=True)
+        await ask(running, client, late=late, behind=tool("echo", id=2))
+        assert (await client.head()).status == 200
+        await client.aclose()
+        await none_left(running)
+        assert (await (await running.connect()).call(tool("echo"))).status == 200
+    assert said(caplog) == []
+
+
+async def test_its_client_has_vanished_before_it(caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be written is not tried again and again."""
+    async with server(PATIENT) as running:
+        with socket.create_connection(("127.0.0.1", running.port)) as gone:
+            gone.sendall(tool("wait"))
+            await running.app.until(lambda: running.app.waiting)
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        running.app.finish(running.app.waiting.pop(), TEXT)  # before anything is noticed
+        await none_left(running)
+    assert said(caplog) == []
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+async def test_the_end_of_the_server_waits_for_it(late: bool) -> None:
+    settings = HttpServerSettings(linger_time=2 * PATIENCE, write_time=4 * PATIENCE, drain_time=60)
+    async with server(settings) as running, anyio.create_task_group() as tasks:
+        client = await running.connect(narrow=True)
+        await ask(running, client, late=late)
+        ended = anyio.Event()
+
+        async def end() -> None:
+            await running.link.aclose()
+            ended.set()
+
+        tasks.start_soon(end)
+        while not running.link.draining:
+            await anyio.lowlevel.checkpoint()
+        await is_whole(client, late)
+        assert await client.closed()
+        assert not ended.is_set()  # until it sends no more itself
+        await client.aclose()
+        with anyio.fail_after(PATIENCE):
+            await ended.wait()
+
+
+async def test_nothing_begins_behind_it_when_the_server_ends(late: bool) -> None:
+    async with server(PATIENT) as running, anyio.create_task_group() as tasks:
+        client = await running.connect(narrow=True)
+        await ask(running, client, late=late, behind=tool("echo", id=2) * 3, small=True)
+        tasks.start_soon(running.link.aclose)
+        while not running.link.draining:
+            await anyio.lowlevel.checkpoint()
+        await is_whole(client, late, small=True)
+        assert await client.closed()
+        await client.aclose()
+        assert len(running.app.events) == 1
+
+
+async def test_the_end_of_the_server_does_not_wait_for_ever(late: bool) -> None:
+    settings = HttpServerSettings(write_time=4 * PATIENCE, drain_time=0.05)
+    async with server(settings) as running:
+        client = await running.connect(narrow=True)
+        await ask(running, client, late=late)
+        with anyio.fail_after(PATIENCE):
+            await running.link.aclose()
+        assert len(await client.rest()) < len(TEXT)
+
+
+async def test_no_more_is_read_behind_a_large_body_than_behind_others() -> None:
+    async with server(PATIENT) as running, anyio.create_task_group() as tasks:
+        client = await running.connect()
+        behind = b"".join(tool("echo", id=number) for number in range(2000))
+        tasks.start_soon(client.send, tool("wait", text=TEXT[:900_000]) + behind)
+        await running.app.until(lambda: running.app.waiting)
+        (connection,) = running.link.carriers
+        assert isinstance(connection, ServerConnection | HttpProtocol)
+        assert len(connection._buffer) <= 64 * 1024
+        assert running.app.finish(running.app.waiting.pop())
+        assert (await client.response()).result == "late"
+        for number in range(2000):
+            assert (await client.response()).json["id"] == number
+
+
+async def test_a_large_body_is_followed_by_other_requests() -> None:
+    """Whatever is read together with its end belongs to them."""
+    async with server(PATIENT) as running:
+        client = await running.connect()
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                behind = b"".join(tool("echo", id=10 * number + each) for each in range(1, 5))
+                data = tool("echo", id=10 * number, text=TEXT[: 700_000 + number]) + behind
+                tasks.start_soon(client.send, data)
+                response = await client.response()
+                assert len(response.result) == 700_000 + number + len('{"text": ""}')
+                for each in range(1, 5):
+                    assert (await client.response()).json["id"] == 10 * number + each
