@@ -37,6 +37,8 @@ class Common:
         """Changes of the list of tools that were made."""
         self._makers: dict[tuple[str, int], int] = {}
         """By what has changed and the number of the change: the server that made it."""
+        self._changed: dict[tuple[str, int], float] = {}
+        """... and when that was."""
         self._told_of: dict[tuple[Any, ...], list[int]] = {}
         """By stream, what has changed and maker: the changes that have left, or were heard; the
         newest is the last."""
@@ -116,7 +118,7 @@ class Common:
     def listing(self, maker: int) -> int:
         """The list of tools has changed; give the number of the change."""
         self.listed += 1
-        self._makers[TOOLS, self.listed] = maker
+        self._made_by(maker, TOOLS, self.listed)
         return self.listed
 
     def changed(self, uri: str, maker: int) -> int:
@@ -125,9 +127,13 @@ class Common:
         Where nothing goes wrong, whoever was promised so hears of it.
         """
         self.changes += 1
-        self._makers[uri, self.changes] = maker
+        self._made_by(maker, uri, self.changes)
         self._owe(uri)
         return self.changes
+
+    def _made_by(self, maker: int, what: str, number: int) -> None:
+        self._makers[what, number] = maker
+        self._changed[what, number] = self._books.world.time
 
     def _owe(self, uri: str) -> None:
         if not self._books.perfect or self._books.shared:
@@ -192,7 +198,10 @@ class Common:
         # A worker to which a session is new tells what it may have missed, be it from before its
         # client has subscribed; another may have told of newer ones meanwhile.
         anew = self._books.shared and stream is None and made not in told
-        fits = not told or made > told[-1] or anew
+        # What waited on a stream of which a server hears late that it is lost moves to the next.
+        since = self.reopened.get(client, -_UNHEARD) + _UNHEARD
+        moved = stream is None and made not in told and since >= self._changed[what, made]
+        fits = not told or made > told[-1] or anew or moved
         demand(fits, rule, what, told, made)
         if not told or made > told[-1]:
             told.append(made)
@@ -213,7 +222,8 @@ class Common:
         """A client was told something that concerns no request."""
         if MADE in (data.get("_meta") or ()):
             self._once("a change is heard of once, in order", client, client, data)
-            self._heard[client, data.get("uri", TOOLS)] = data["_meta"][MADE]
+            place = client, data.get("uri", TOOLS)
+            self._heard[place] = max(self._heard.get(place, 0), data["_meta"][MADE])
         elif "all" in data:
             self._news(client, data["by"], data["all"])
 

@@ -53,9 +53,11 @@ _NUMBERS = NUMBERED | {
     *("Chance._count", "HttpClient._barren", "HttpClient._epoch"),
     *("HttpClient._lost_route", "HttpClient._routes"),
     *("Call.epoch", "Call.route", "Call.status", "Peer.changes"),
-    *("Outbox.size", "Transmit.key", "Transmit.request", "Transmit.size"),
+    *("Outbox.size", "Transmit.code", "Transmit.key", "Transmit.request", "Transmit.size"),
+    "SseDecoder._size",
 }
-"""Limits, numbers that go up, and what is said of the last connection."""
+"""Limits, numbers that go up, and what is said of the last connection, or of an event that came in
+part on the last stream."""
 _TABLES = (dict, list, tuple, set, frozenset, deque)
 
 

@@ -15,6 +15,7 @@ from mcpcore.http.exchange import HARD_FACTOR, Exchange, Phase
 from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.stored import StoredHttpServer
+from mcpcore.http.views import View
 from tests.simulation.holdings import empty
 from tests.simulation.rules import demand
 from tests.simulation.world import World
@@ -23,6 +24,8 @@ _SLACK = 1 << 15
 """Bytes: the longest message that the applications make, several times over."""
 _MOMENT = 0.01
 _UNREAD = "a stream that nobody reads is given up"
+_COUNTED = "what waits for the store is counted right"
+_STORED = "what waits for the store is bounded"
 _MOST_WAITING = 64
 """Frames and exchanges at a time, whatever happens: clients ask for less."""
 
@@ -133,13 +136,20 @@ class Watch:
         if stuffed or server in self._over:
             self._stalled(server, stuffed)
         self._peer(server._modern)
+        if isinstance(server, StoredHttpServer):
+            steps = server._steps
+            few = len(steps) <= 4 * _MOST_WAITING
+            demand(few, "what the store was asked is bounded", len(steps))
+            few = len(steps._due) <= 66 + 2 * 4 * _MOST_WAITING
+            demand(few, "deadlines are bounded", len(steps._due))
         for session in server._sessions:
             self._peer(session.peer)
             waiting = sum(frame.size for frame in session.backlog)
             demand(waiting == session.backlog_size, "what waits for a stream is counted right")
             full = waiting <= settings.session_queue
             demand(full, "what waits for a stream is bounded", waiting)
-            if isinstance(server, StoredHttpServer):
+            if isinstance(session, View):
+                self._view(session, most)
                 continue
             demand(len(session.gets) <= settings.session_streams, "GET streams are bounded")
             known = all(
@@ -148,6 +158,22 @@ class Watch:
             demand(known, "no route is stale")
             open_ones = all(route in server._exchanges for route in session.exchanges)
             demand(open_ones, "no exchange is stale", [*session.exchanges])
+
+    def _view(self, view: View, most: int) -> None:
+        """What is on its way to the store, or has come from there."""
+        for writer in view.writers.values():
+            waiting = sum(frame.size for frame in writer._frames)
+            demand(writer._size == waiting, _COUNTED, writer._size, waiting)
+            given = sum(len(event.data) for event in writer._given)
+            demand(max(waiting, given) <= most, _STORED, waiting, given)
+        for follower in view.followers.values():
+            unsent = sum(size for _, size in follower._unsent)
+            demand(follower._named or follower._unsent_size == unsent, _COUNTED, unsent)
+            demand(unsent <= most, _STORED, unsent)
+        outlet = view.outlet
+        waiting = sum(len(message.data) for message in outlet._messages)
+        demand(outlet._size == waiting, _COUNTED, outlet._size, waiting)
+        demand(waiting <= view.settings.session_queue, _STORED, waiting)
 
     def _stalled(self, server: HttpServer, stuffed: list[Exchange]) -> None:
         """A stream on which too much waits for too long is given up."""

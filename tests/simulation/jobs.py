@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+import time
 from queue import Empty
 from typing import Any
 
@@ -9,6 +10,9 @@ from msgspec import Struct
 
 from tests.simulation.campaign import Tally, campaign
 from tests.simulation.mutations import apply
+
+SILENCE = 10.0
+"""Seconds between two lines about progress where there is no terminal."""
 
 
 class Order(Struct, frozen=True):
@@ -81,13 +85,22 @@ def _job(order: Order, number: int, results: Any) -> None:
 
 
 class _Teller:
-    """Tells how far it is, and at once what has failed."""
+    """Tells how far it is, and at once what has failed.
+
+    On a terminal that is one line which changes, elsewhere a line at first, and then now and then.
+    """
 
     def __init__(self) -> None:
         self._failures = 0
+        self._live = sys.stderr.isatty()
+        self._told = time.monotonic() - SILENCE
 
     def __call__(self, tally: Tally) -> None:
         for failure in tally.failures[self._failures :]:
             print(f"\n{failure.breach}\n  {failure.command}", file=sys.stderr)
         self._failures = len(tally.failures)
-        print(f"\r{tally.schedules} schedules", end="", file=sys.stderr, flush=True)
+        if self._live:
+            print(f"\r{tally.schedules} schedules", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._told >= SILENCE:
+            self._told = time.monotonic()
+            print(f"{tally.schedules} schedules", file=sys.stderr, flush=True)

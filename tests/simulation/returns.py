@@ -24,6 +24,8 @@ class Returns:
         self._last: dict[int, str] = {}
         """By stream: the last event that has come whole."""
         self._rest: dict[Exchange, bytes] = {}
+        self._open: set[Exchange] = set()
+        """Where the last piece ended with a CR, which ends a line; a LF behind it is part of it."""
         self._standing: tuple[str, int] | None = None
         """The newest stream for what belongs to no request: its session, and the stream."""
 
@@ -53,9 +55,14 @@ class Returns:
 
     def got(self, wire: Exchange, data: bytes) -> None:
         """A part of an event stream has come."""
+        if wire in self._open:
+            self._open.remove(wire)
+            data = data.removeprefix(b"\n")
+        if b"\r" in data:
+            if data.endswith(b"\r"):
+                self._open.add(wire)
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         text = self._rest.get(wire, b"") + data
-        if b"\r" in text:
-            text = text.replace(b"\r\n", b"\n")
         *blocks, self._rest[wire] = text.split(b"\n\n")
         for block in blocks:
             place = block.find(b"id: ")

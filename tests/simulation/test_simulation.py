@@ -31,7 +31,7 @@ from transports.stores.base import StoreSettings
 
 QUICK = 80
 """Schedules of each scenario in the quick run."""
-BUDGET = float(os.environ.get("SIMULATION_SECONDS", "180"))
+BUDGET = float(os.environ.get("SIMULATION_SECONDS", "110"))
 """Seconds of processor time for the long run: four minutes by the clock, beside other tests."""
 FOUND = [
     Schedule(
@@ -60,6 +60,15 @@ FOUND = [
     Schedule(2001657, "http", read_faults("crash_server@19.816:7:0:0.1"), read_works("2:2,2:3")),
     Schedule(315, "store", (), read_works("1:5,1:6,2:1,2:7,2:5,2:8")),
     Schedule(600167, "sse", read_faults("narrow@0.084:3:16:2,crash_server@0.134:7:0:0.1"), ()),
+    # ... an event is whole with the CR of its last line, whether the LF behind it comes or not.
+    Schedule(
+        31016849,
+        "http",
+        read_faults(
+            "crash_server@1.134:2:0:0.1,drop@7.774:5:1:0,delay@8.235:7:3:25,mute@19.886:1:0.3:10"
+        ),
+        read_works("0:4,0:1"),
+    ),
     # ... and what was on a stream to which a client comes back too late need not come.
     Schedule(
         3003123,
@@ -76,6 +85,12 @@ FOUND = [
         read_works("0:4,0:5"),
     ),
     Schedule(1009068, "lines", read_faults("mute@15.008:7:0.3:10"), read_works("0:7")),
+    Schedule(18084918, "sse", read_faults("mute@0.183:6:0.8:30"), ()),
+    # ... and a change that waits on a stream that is lost goes to the next when that is known.
+    Schedule(18011522, "http", read_faults("drop@3.872:0:1:30"), read_works("0:4,0:5")),
+    Schedule(18030970, "http", read_faults("drop@9.801:2:1:30"), read_works("2:6,2:7")),
+    # ... and a frame that nobody has taken says with which error its request has ended.
+    Schedule(19080617, "lines", read_faults("crash_server@2.829:7:0:0.1"), read_works("1:2")),
     # What it has found in the core, each with the schedule that did.
     Schedule(175, "http", read_faults("delay@0.017:6:3:25")),
     Schedule(321, "http", read_faults("crash_server@16.76:6:0:2")),
@@ -116,6 +131,14 @@ FOUND = [
             "drop@0.162:0:0:30,store_slow@11.628:7:12:2,jump@14.546:4:70:0,crash_server@16.412:4:0:2"
         ),
         read_works("0:5,0:1,1:2,1:5,2:1,2:4,2:5,2:7"),
+    ),
+    Schedule(
+        *(19081750, "sse", read_faults("crash_client@0.068:6:0:2,drop@9.081:0:0.9:30")),
+        read_works("1:3"),
+    ),
+    Schedule(
+        *(19091821, "store", read_faults("store_fail@11.274:3:1:15")),
+        read_works("1:9,1:10,1:11,1:12,1:13"),
     ),
 ]
 

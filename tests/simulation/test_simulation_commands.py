@@ -2,7 +2,9 @@
 
 import pytest
 
+from tests.simulation import jobs
 from tests.simulation.__main__ import main
+from tests.simulation.campaign import Failure, Tally
 from tests.simulation.jobs import Order, play_all
 from tests.simulation.test_simulation import FOUND
 
@@ -48,3 +50,28 @@ def test_jobs_play_all_that_was_ordered(schedules: int, jobs: int) -> None:
     shared, whole = play_all(order), play_all(alone)
     assert shared.schedules == schedules
     assert (shared.requests, shared.steps) == (whole.requests, whole.steps)
+
+
+@pytest.mark.parametrize(
+    ("live", "silence", "said"),
+    [
+        (True, 3600.0, "\r16 schedules\r32 schedules\nb\n  c\n\r48 schedules"),
+        (False, 0.0, "16 schedules\n32 schedules\n\nb\n  c\n48 schedules\n"),
+        (False, 3600.0, "16 schedules\n\nb\n  c\n"),
+    ],
+    ids=["terminal", "pipe", "pipe-in-silence"],
+)
+def test_progress_is_a_line_that_changes_on_a_terminal_alone(
+    live: bool,
+    silence: float,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: live)
+    monkeypatch.setattr(jobs, "SILENCE", silence)
+    tell = jobs._Teller()
+    for schedules in (16, 32, 48):
+        failures = [Failure("b", "c")] if schedules > 32 else []
+        tell(Tally(schedules=schedules, failures=failures))
+    assert capsys.readouterr().err == said

@@ -36,7 +36,7 @@ def test_a_bug_is_found_and_its_replay_shows_it(name: str) -> None:
     mutation = MUTATIONS[name]
     found = _simulation(
         *("--mutation", name, "--scenario", mutation.scenario, "--only", mutation.only),
-        *("--schedules", str(mutation.within), "--failures", "1"),
+        *("--schedules", str(mutation.within), "--failures", "1", "--first", str(mutation.first)),
     )
     assert found.returncode == 1, found.stderr
     breach, command = found.stdout.split("\n\n")[1].strip().split("\n")[-2:]

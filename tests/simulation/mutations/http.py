@@ -264,7 +264,7 @@ MUTATIONS = [
     Mutation("split line ends", "http", _split_line_ends),
     Mutation("late handshake", "http", only="delay", change=_late_handshake),
     Mutation("old progress", "http", only="crash_server", change=_old_progress),
-    Mutation("over a gap", "http", _over_a_gap, within=2000),
+    Mutation("over a gap", "http", _over_a_gap, within=2000, first=660),
     Mutation("unsent lost", "http", _unsent_lost, only="drop,mute,deaf,narrow"),
     Mutation("report overtaken", "http", _report_overtaken),
     Mutation("ready once", "http", _ready_once, only="refuse,mute,drop"),
@@ -272,5 +272,5 @@ MUTATIONS = [
     Mutation("ready once, with a store", "store", _ready_once, only="store_fail"),
     Mutation("read again", "store", _read_again),
     Mutation("no patience", "store", _no_patience),
-    Mutation("unwritten end", "store", _unwritten_end, only="crash_client", within=2000),
+    Mutation("unwritten end", "store", _unwritten_end, only="crash_client", within=2000, first=700),
 ]

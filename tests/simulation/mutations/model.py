@@ -17,6 +17,8 @@ class Mutation(Struct, frozen=True):
     """Kinds of faults among which it shows soon; "": among all."""
     within: int = 600
     """So many schedules are enough to find it; 0: it shows too seldom, but in its replay."""
+    first: int = 0
+    """The seed to begin with: some sixty before one that shows it, if it shows seldom."""
 
 
 def wrapped(owner: type[Any], name: str, make: Callable[[Any], Any]) -> None:

@@ -128,13 +128,13 @@ def _poll_unsettled() -> None:
 
 
 MUTATIONS = [
-    Mutation("no heap", "http", _no_heap, within=2000),
+    Mutation("no heap", "http", _no_heap, within=2000, first=500),
     Mutation("unread goes on", "http", _unread_goes_on),
     Mutation("backlog unbounded", "http", _backlog_unbounded),
     Mutation("backlog miscounted", "http", _backlog_miscounted),
     Mutation("place forgotten", "http", _place_forgotten, only="drop,delay,split"),
-    Mutation("rest unnoticed", "http", _rest_unnoticed, only="mute", within=2000),
+    Mutation("rest unnoticed", "http", _rest_unnoticed, only="mute", within=2000, first=350),
     Mutation("earlier questions", "http", _earlier_questions),
     Mutation("foreign news", "http", _foreign_news),
-    Mutation("poll unsettled", "http", _poll_unsettled),
+    Mutation("poll unsettled", "http", _poll_unsettled, first=340),
 ]

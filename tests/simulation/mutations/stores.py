@@ -9,6 +9,7 @@ from mcpcore.http.forwarding import Letters
 from mcpcore.http.outlets import Outlet
 from mcpcore.http.releases import Releases
 from mcpcore.http.shares import Share
+from mcpcore.http.storing import LogPage
 from mcpcore.http.views import View
 from mcpcore.http.writers import Writer
 from tests.simulation.mutations.model import Mutation, wrapped
@@ -207,6 +208,18 @@ def _refused_later() -> None:
     View._take_back = mutant  # type: ignore[method-assign]
 
 
+def _looked_for_ever() -> None:
+    """How far a stream has come is asked again until something comes that is not kept any more."""
+
+    def make(looked: Any) -> Any:
+        def mutant(self: Any, page: Any) -> None:
+            looked(self, structs.replace(page, lost=0) if isinstance(page, LogPage) else page)
+
+        return mutant
+
+    wrapped(Writer, "_looked", make)
+
+
 def _ended_early() -> None:
     """A session ends long before its time, where nobody uses it for a while."""
 
@@ -252,7 +265,7 @@ def _news_missed() -> None:
 
 MUTATIONS = [
     Mutation("owner stays", "store", _owner_stays),
-    Mutation("queue unbounded", "store", _queue_unbounded),
+    Mutation("queue unbounded", "store", _queue_unbounded, first=330),
     Mutation("log unbounded", "store", _log_unbounded),
     Mutation("events for ever", "store", _events_for_ever),
     Mutation("never lapsed", "store", _never_lapsed, only="crash_server,store_cut"),
@@ -266,6 +279,7 @@ MUTATIONS = [
         _share_forgotten,
         only="store_cut,store_fail,crash_client",
         within=2000,
+        first=460,
     ),
     Mutation("ended early", "store", _ended_early),
     Mutation("news overtaken", "store", _news_overtaken),
@@ -275,4 +289,5 @@ MUTATIONS = [
     Mutation("taken unseen", "store", _taken_unseen, within=0),
     Mutation("changed back", "store", _changed_back, within=0),
     Mutation("refused later", "store", _refused_later, within=0),
+    Mutation("looked for ever", "store", _looked_for_ever, within=0),
 ]

@@ -5,6 +5,7 @@ from typing import Any
 
 from mcpcore.engine import publisher
 from mcpcore.engine.base import PeerBase
+from mcpcore.http import placing
 from mcpcore.http.exchange import Exchange, Phase
 from mcpcore.http.server import HttpServer
 from mcpcore.http.session_table import SessionTable
@@ -121,6 +122,11 @@ def _stalled_for_ever() -> None:
     wrapped(HttpServer, "_look_at", make)
 
 
+def _rounded() -> None:
+    """A stream is given up when sums of times say to the last bit that it has been full so long."""
+    placing._ROUNDING = 0.0
+
+
 MUTATIONS = [
     Mutation("routes kept", "http", _routes_kept),
     Mutation("uses kept", "http", _uses_kept),
@@ -129,5 +135,6 @@ MUTATIONS = [
     Mutation("no heartbeat", "http", _no_heartbeat),
     Mutation("never slow", "http", _never_slow),
     Mutation("slow later", "http", _slow_later),
-    Mutation("stalled for ever", "sse", _stalled_for_ever, only="deaf"),
+    Mutation("rounded", "sse", _rounded, within=0),
+    Mutation("stalled for ever", "sse", _stalled_for_ever, only="deaf", first=230),
 ]
