@@ -68,13 +68,21 @@ class Choices:
         """All that is left."""
         return self.take(len(self._data))
 
-    def cuts(self, data: bytes, most: int = 8) -> list[bytes]:
-        """``data`` in pieces: whole, by single bytes, or cut in some places."""
+    def cuts(self, data: bytes, most: int = 8, *, single: int | None = None) -> list[bytes]:
+        """``data`` in pieces: whole, by single bytes, or cut in some places.
+
+        ``single``: so many single bytes from some place on, and all of them once in sixteen times.
+        """
         how = self.below(4)
         if how == 0 or len(data) < 2:
             return [data]
         if how == 1:
-            return [data[at : at + 1] for at in range(len(data))]
+            start, end = 0, len(data)
+            if single is not None and self.below(16):
+                start = self.below(min(end, 65536))
+                end = min(end, start + single)
+            pieces = [data[at : at + 1] for at in range(start, end)]
+            return [piece for piece in (data[:start], *pieces, data[end:]) if piece]
         places = {1 + self.below(min(len(data), 65536)) for _ in range(1 + self.below(most))}
         edges = [0, *sorted(place for place in places if place < len(data)), len(data)]
         return [data[start:end] for start, end in pairwise(edges)]

@@ -21,8 +21,9 @@ from typing import Any, Literal, TypeVar
 import anyio
 import anyio.lowlevel
 import msgspec
+import trio._core._run
 from anyio.abc import SocketListener
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.events import RequestCancelled, RequestReceived
@@ -39,8 +40,19 @@ SECRET = bytes(range(32))
 LIMITS = Limits(message_size=900, depth=12, in_flight=4, batch=4, listen_streams=2)
 HTTP = HttpSettings(max_body=900, max_sessions=3)
 _PATIENCE = 60.0
+_PATIENT = HttpServerSettings(
+    # The clock is the real one, and no part of it.
+    head_time=60.0,
+    body_time=60.0,
+    body_grace=60.0,
+    write_time=60.0,
+    linger_time=60.0,
+    drain_time=60.0,
+)
 _TURNS = 2
 """Turns of the event loop after which a server has read what was sent."""
+SINGLE = 32
+"""Bytes that most streams sent byte by byte have one by one, in the middle of them or elsewhere."""
 _PIECES = 150
 """Pieces that are sent one by one; what is left goes at once."""
 
@@ -137,6 +149,14 @@ def _new(loop: Loop) -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def scheduled_by(data: bytes) -> None:
+    """Have trio, which mixes the tasks that may go on, do it alike for one input, whenever it runs.
+
+    Hypothesis does this, too.
+    """
+    trio._core._run._r.seed(data)
+
+
 def run(work: Callable[[], Awaitable[T]], loop: Loop) -> T:
     """Run something for a bounded time: on this process's loop of asyncio, or on trio."""
 
@@ -191,8 +211,11 @@ def _folder() -> Path:
 async def _converse(way: Way, pieces: list[bytes]) -> bytes:
     machine = make_machine()
     app = Echo(machine)
-    settings = HttpServerSettings(
-        driver=way.driver, parser=way.parser, usual_heads="parsed" if way.parsed else "plainly"
+    settings = structs.replace(
+        _PATIENT,
+        driver=way.driver,
+        parser=way.parser,
+        usual_heads="parsed" if way.parsed else "plainly",
     )
     link = app.link = http_driver(settings)(machine, app, settings=settings)
     path = str(_folder() / "socket")

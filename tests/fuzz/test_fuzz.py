@@ -3,10 +3,12 @@
 ``python -m tests.fuzz`` does the same at any size (docs/fuzzing.md).
 """
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,7 +35,7 @@ from tests.fuzz.faults import Watch, minimise
 from tests.fuzz.messages import CANCELLED
 from tests.fuzz.registry import CORPUS, Counted, Target, load, names
 from tests.fuzz.replies import BUSY
-from tests.fuzz.sockets import LOOPS, WAYS, Loop
+from tests.fuzz.sockets import LOOPS, WAYS, Loop, scheduled_by
 from tests.fuzz.sockets import run as run_on
 from tests.fuzz.targets import http_streams, websocket
 from tests.fuzz.worker import fuzz
@@ -48,21 +50,22 @@ from tests.http.support import (
     request,
 )
 from tests.websocket_table import codec
+from transports.pump_settings import PumpSettings
 
 ROOT = Path(__file__).parents[2]
 LINES = 100_000
-"""Inputs of the decoder of messages."""
+"""Mutated inputs of the decoder of messages."""
 CONVERSATIONS = {"peer_server": 3_600, "peer_client": 3_600, "http_server": 5_200}
 """Inputs of targets that hold conversations, each of several messages."""
 MESSAGES = 100_000
 """That those have at least in all."""
 STREAMS = {
-    "http_streams": 4_000,
+    "http_streams": 5_200,
     "http_client_streams": 1_600,
-    "websocket": 3_600,
+    "websocket": 5_200,
     "websocket_client": 2_400,
 }
-"""Streams of raw bytes, each sent twice, whole and in pieces."""
+"""Mutated streams of raw bytes, each sent twice, whole and in pieces; 10,000 go to servers."""
 PARTS = 4
 """Seeds among which those are shared."""
 SLOW = {*CONVERSATIONS, *STREAMS, "stored_server", "http_client"}
@@ -132,8 +135,9 @@ def test_the_corpus_is_small() -> None:
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", ["wire", *STREAMS])
 def test_so_many_lines_and_streams(name: str, part: int) -> None:
-    executions = STREAMS.get(name, LINES) // PARTS
-    assert faults_of(load(name), seed=2026 + part, executions=executions) == []
+    target = load(name)
+    executions = len(target.corpus()) + STREAMS.get(name, LINES) // PARTS
+    assert faults_of(target, seed=2026 + part, executions=executions) == []
 
 
 @pytest.mark.long
@@ -230,6 +234,29 @@ class Slow(websocket.Scripted):
         await super().send(item)
 
 
+class Held(websocket.Scripted):
+    """Has the process stand before the first answer goes, as on a machine with much to do."""
+
+    async def send(self, item: bytes) -> None:
+        """See ByteSendStream."""
+        if item[:1] == b"\x81" and b"\x81" not in self.said:
+            until = time.monotonic() + 1.2 * PumpSettings().drain
+            while time.monotonic() < until:
+                pass
+        await super().send(item)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_clock_has_no_part_in_what_is_told(loop: Loop) -> None:
+    call = json.dumps(request("tools/call", {"name": "x"})).encode()
+    frames = codec.text(call, key=b"\x01\x20\x03\x40").encode(client=True) + b"\xf1\x80"
+    stream = Held([f"{websocket.OPENING}\r\n".encode(), frames])
+    run_on(lambda: websocket.serve(stream), loop)
+    _, _, said = bytes(stream.said).partition(b"\r\n\r\n")
+    answer, close = codec.Reader(client=False).feed(said)
+    assert (json.loads(answer.data)["id"], close.code) == (1, 1002)
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_scripted_end_comes_when_all_is_written(loop: Loop) -> None:
     call = json.dumps(request("tools/call", {"name": "x"})).encode()
@@ -237,6 +264,42 @@ def test_a_scripted_end_comes_when_all_is_written(loop: Loop) -> None:
     stream = Slow([f"{websocket.OPENING}\r\n".encode(), frame])
     run_on(lambda: websocket.serve(stream), loop)
     assert b'"id":1' in stream.said
+
+
+async def _order() -> list[int]:
+    """In which order eight tasks go on that may go on at any time."""
+    order = []
+
+    async def count(number: int) -> None:
+        for _ in range(8):
+            order.append(number)
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(8):
+            tasks.start_soon(count, number)
+    return order
+
+
+def test_an_input_has_one_order_of_tasks_on_trio() -> None:
+    orders = []
+    for data in (b"one", b"one", b"other"):
+        scheduled_by(data)
+        orders.append(run_on(_order, "trio"))
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_single_bytes_come_from_any_place() -> None:
+    data = bytes(range(40))
+    for seed in itertools.product((1,), range(16), range(40)):
+        pieces = Choices(bytes(seed)).cuts(data, single=4)
+        assert b"".join(pieces) == data
+        _, whole, start = seed
+        assert all(pieces)
+        ends = [0, *itertools.accumulate(len(piece) for piece in pieces)]
+        singles = {at for at, end in itertools.pairwise(ends) if end == at + 1}
+        assert singles >= set(range(start, min(start + 4, 40)) if whole else range(40))
+        assert len(pieces) <= (6 if whole else 40)
 
 
 def test_two_ways_are_never_the_same() -> None:

@@ -29,17 +29,19 @@ from tests.soak.actors import (
     storm,
 )
 from tests.soak.allocated import gives_back, start_anew
-from tests.soak.house import EVERYWHERE, NETWORK, UVLOOP, SoakHouse
+from tests.soak.house import EVERYWHERE, NETWORK, REDIS, STORED, UVLOOP, SoakHouse
 from tests.soak.kept import forget, kept
 from tests.soak.network import PATIENCE
 from tests.soak.residents import Residents
 from tests.soak.rules import (
     GREAT,
+    LOOKS,
     NEEDED,
     OVER_HTTP,
     STORM,
     Moment,
     busy,
+    calm,
     growing,
     grown,
     larger,
@@ -77,7 +79,7 @@ class Cast(Struct, frozen=True):
     rest: float
 
 
-KILLED = ("stdio", "stored")
+KILLED = ("stdio", *STORED)
 """Where servers are killed: processes that nobody has but who kills them."""
 CAST = (
     *(Cast(steady, (binding,), 4.0) for binding in EVERYWHERE),
@@ -87,7 +89,7 @@ CAST = (
         (
             *("tcp", "http", "ws", "http-anyio", "memory", "sse", "unix", "https"),
             *("stdio", "asgi", "tls", "stored", "wss", "tokens", "tcp", UVLOOP),
-            *("ws-shared", "sse-anyio"),
+            *("ws-shared", "sse-anyio", "asgi-ws", REDIS),
         ),
         10.0,
     ),
@@ -137,7 +139,7 @@ async def _soak(
         tell("resident memory is not compared: this allocator keeps what is free")
     for binding in house.there():
         await hello(house.target(binding))  # what is made once is there from now on
-    for binding in KILLED:
+    for binding in house.there(KILLED):
         await hello(house.shambles.target(binding))
     great = [turn for turn in GREAT if turn[0] not in house.absent]
     if minutes < LONG or not _many_files(tell):
@@ -177,9 +179,12 @@ async def _soak(
             for resident in residents.everywhere:
                 group.start_soon(residents.live, *resident)
             until = begin + minutes * 60
-            while (now := time.monotonic()) < until or (
-                missing(made.done, needed) and now < until + PATIENCE
-            ):
+            few = minutes >= COMPARED
+
+            def lacking() -> bool:
+                return bool(missing(made.done, needed)) or (few and len(calm(moments)) < LOOKS)
+
+            while (now := time.monotonic()) < until or (lacking() and now < until + PATIENCE):
                 await anyio.sleep(min(PERIOD, max(until - now, 1.0)))
                 moments.append(look(show=False))
             made.over.set()

@@ -28,7 +28,17 @@ from tests.bindings.relay import DOWN, UP, Harm, relayed
 from tests.bindings.stories import Story
 from tests.bindings.workbench import COUNTER
 from tests.soak.calls import answering, said
-from tests.soak.house import HTTP, PATIENT, SHARING, SSE, STEADY, WEBSOCKET, SoakHouse, impatient
+from tests.soak.house import (
+    HTTP,
+    PATIENT,
+    SHARING,
+    SSE,
+    STEADY,
+    STORED,
+    WEBSOCKET,
+    SoakHouse,
+    impatient,
+)
 from tests.soak.network import PATIENCE
 from tests.soak.people import PEOPLE, shown
 from tests.soak.rules import OVER_HTTP, STORM, storms
@@ -242,14 +252,14 @@ async def _ask_in_vain(client: Client) -> None:
 async def slaughterer(soak: Soak, binding: str, era: str) -> None:
     """Kill the server's process, or the one that stands for it, in the middle of a conversation;
     of two that share a store one, which is started again."""
-    await (_slaughter_worker if binding == "stored" else _slaughter_child)(soak, era)
+    await (_slaughter_worker if binding in STORED else _slaughter_child)(soak, binding, era)
 
 
-async def _slaughter_child(soak: Soak, era: str) -> None:
+async def _slaughter_child(soak: Soak, binding: str, era: str) -> None:
     shambles = soak.house.shambles
     with _disturbed():
         async with (
-            connect(shambles.target("stdio"), revision=era, settings=impatient(3.0)) as client,
+            connect(shambles.target(binding), revision=era, settings=impatient(3.0)) as client,
             anyio.create_task_group() as group,
         ):
             for _ in range(8):
@@ -264,11 +274,11 @@ async def _slaughter_child(soak: Soak, era: str) -> None:
             soak.done["killed children"] += 1
 
 
-async def _slaughter_worker(soak: Soak, era: str) -> None:
+async def _slaughter_worker(soak: Soak, binding: str, era: str) -> None:
     """What is in flight at the one that is killed may be lost; a session may not, the other one
     serves meanwhile, and both do in the end."""
     shambles = soak.house.shambles
-    target = shambles.target("stored")
+    target = shambles.target(binding)
     victim = soak.random.randrange(SHARING)
     async with connect(target, revision=era, settings=PATIENT) as outliving:
         assert said(await outliving.call_tool("echo", {"text": "before"})) == "before"
@@ -281,12 +291,12 @@ async def _slaughter_worker(soak: Soak, era: str) -> None:
                     group.start_soon(_stay_in_vain, client, soak.case())
                 group.start_soon(_converse_in_vain, soak, target, era)
                 await client.call_tool("echo", {"text": "here"})
-                shambles.kill(victim)
+                shambles.kill(binding, victim)
         assert said(await outliving.call_tool("echo", {"text": "after"})) == "after"
         await _converse(soak, target, era)
-        logged = await anyio.to_thread.run_sync(shambles.logged, 1 - victim)
+        logged = await anyio.to_thread.run_sync(shambles.logged, binding, 1 - victim)
         assert not logged, f"logged by the one that was left: {logged}"
-        await anyio.to_thread.run_sync(shambles.raise_again, victim)
+        await anyio.to_thread.run_sync(shambles.raise_again, binding, victim)
         for _ in range(2 * SHARING):  # they come to any of them
             await hello(target)
         assert said(await outliving.call_tool("echo", {"text": "again"})) == "again"

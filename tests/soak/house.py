@@ -2,6 +2,8 @@
 
 import subprocess
 from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ from tests.bindings.places import HTTP_WAYS, WITHOUT_UVLOOP, House
 from tests.bindings.stories import SETTINGS, hasty
 from tests.soak.network import LIMITS, MANY, PATIENCE
 from tests.soak.people import PEOPLE, shown
-from tests.soak.rules import STORES
+from tests.soak.rules import REDIS_STORES, STORES
 from tests.soak.sampling import Sample
 from tests.soak.tools import make_server
 from tests.transports.certificates import papers
+from tests.transports.redis_server import PROGRAM, redis_server
 from transports.client_open import ClientSettings
 from transports.http_settings import HttpClientLinkSettings
 from transports.pump import PumpSettings
@@ -29,14 +32,23 @@ from transports.websocket_settings import WebSocketSettings
 
 UVLOOP = "http-uvloop"
 SSE = ("sse", "sse-anyio")
-HTTP = ("http", "http-anyio", UVLOOP, "https", "asgi", "stored", "tokens", *SSE)
+REDIS = "stored-redis"
+STORED = {"stored": STORES, REDIS: REDIS_STORES}
+"""Where two processes share a store, and what they are called: in SQLite, and in Redis."""
+HTTP = ("http", "http-anyio", UVLOOP, "https", "asgi", *STORED, "tokens", *SSE)
 """The driver that is usual on the event loop, that on streams of anyio with h11, the extra
 ``speed``, TLS, an ASGI application, two processes that share a store, who shows a token, and
 HTTP+SSE on both drivers."""
-WEBSOCKET = ("ws", "wss", "ws-shared")
-"""Plain, over TLS, and on one port with HTTP."""
+WEBSOCKET = ("ws", "wss", "ws-shared", "asgi-ws")
+"""Plain, over TLS, and on one port with HTTP, of our own and of an ASGI server."""
 NETWORK = ("tcp", "tls", "unix", *WEBSOCKET, *HTTP)
 EVERYWHERE = (*NETWORK, "stdio", "memory")
+WITHOUT_REDIS = ""
+"""Why there is no store in Redis, if there is none."""
+if PROGRAM is None:
+    WITHOUT_REDIS = "redis-server is not installed"
+elif find_spec("redis") is None:
+    WITHOUT_REDIS = "redis (extra redis) is not installed"
 SHARING = 2
 """Processes that share a store."""
 SERVERS = "servers"
@@ -45,9 +57,10 @@ SERVERS = "servers"
 
 def absent(backend: str) -> dict[str, str]:
     """Which bindings are not there on an event loop, and why."""
+    reasons = {UVLOOP: WITHOUT_UVLOOP, REDIS: WITHOUT_REDIS}
     if backend not in HTTP_WAYS[UVLOOP].backends:
-        return {UVLOOP: f"{UVLOOP} is not there: uvloop is a loop of asyncio, not of {backend}"}
-    return {UVLOOP: f"{UVLOOP} is not there: {WITHOUT_UVLOOP}"} if WITHOUT_UVLOOP else {}
+        reasons[UVLOOP] = f"uvloop is a loop of asyncio, not of {backend}"
+    return {name: f"{name} is not there: {why}" for name, why in reasons.items() if why}
 
 
 class StoreHouse(House):
@@ -55,29 +68,42 @@ class StoreHouse(House):
 
     def __init__(self, backend: str) -> None:
         super().__init__(backend)
-        self._sharing: list[subprocess.Popen[str]] = []
+        self._sharing: dict[str, list[subprocess.Popen[str]]] = {}
+        """Those of each store."""
+        self._stores: dict[str, str] = {}
+        """The URL of each."""
+        self._databases = ExitStack()
 
     def target(self, name: str) -> Any:
         """What a client connects to."""
-        if name == "stored" and name not in self._urls:
-            self._open_store()
+        if name in STORED and name not in self._urls:
+            self._open_store(name)
         return super().target(name)
 
-    def _open_store(self) -> None:
-        port = "0"
-        for _ in range(SHARING):
-            self._sharing.append(self._share(port))
-            port = self._port()
+    def close(self) -> None:
+        with self._databases:
+            super().close()
 
-    def _share(self, port: str) -> "subprocess.Popen[str]":
+    def _open_store(self, name: str) -> None:
+        if name == REDIS:
+            self._stores[name] = self._databases.enter_context(redis_server()).url
+        else:
+            self._stores[name] = f"sqlite:{Path(self._room.name, 'store.db')}"
+        port, sharing = "0", self._sharing.setdefault(name, [])
+        for _ in range(SHARING):
+            sharing.append(self._share(name, port))
+            port = self._port(name)
+
+    def _share(self, name: str, port: str) -> "subprocess.Popen[str]":
         """Start one more, where the others are."""
-        database = str(Path(self._room.name, "store.db"))
-        process = super()._start(str(Path(__file__).with_name("stored.py")), port, database)
+        tally = str(Path(self._room.name, f"{name}-tally"))
+        program = str(Path(__file__).with_name("stored.py"))
+        process = super()._start(program, name, port, self._stores[name], tally)
         self._meet(process)
         return process
 
-    def _port(self) -> str:
-        return self._urls["stored"].split(":")[2].partition("/")[0]
+    def _port(self, name: str) -> str:
+        return self._urls[name].split(":")[2].partition("/")[0]
 
     def _hear(self, process: "subprocess.Popen[str]") -> Sample:
         """What a process answers that was asked what it holds."""
@@ -88,21 +114,22 @@ class Shambles(StoreHouse):
     """Servers on pipes, and processes that share a store, of which nobody minds that they are
     killed."""
 
-    def kill(self, number: int) -> None:
+    def kill(self, name: str, number: int) -> None:
         """Kill one of the processes that share a store."""
-        process = self._sharing[number]
+        process = self._sharing[name][number]
         process.kill()
         process.communicate()
         self._processes.remove(process)
 
-    def raise_again(self, number: int) -> None:
+    def raise_again(self, name: str, number: int) -> None:
         """Start another one in the place of one that was killed."""
-        self._sharing[number] = self._share(self._port())
+        self._sharing[name][number] = self._share(name, self._port(name))
 
-    def logged(self, number: int) -> list[str]:
+    def logged(self, name: str, number: int) -> list[str]:
         """What one of them has logged as an error."""
-        _ask(self._sharing[number], "rest")
-        return self._hear(self._sharing[number]).errors
+        process = self._sharing[name][number]
+        _ask(process, "rest")
+        return self._hear(process).errors
 
 
 class SoakHouse(StoreHouse):
@@ -133,10 +160,10 @@ class SoakHouse(StoreHouse):
             target = structs.replace(target, headers=shown(PEOPLE[next(self._turn) % len(PEOPLE)]))
         return target
 
-    def _open_store(self) -> None:
-        super()._open_store()
-        for number, process in enumerate(self._sharing, 1):
-            self._answering[f"{STORES} {number}"] = process
+    def _open_store(self, name: str) -> None:
+        super()._open_store(name)
+        for number, process in enumerate(self._sharing[name], 1):
+            self._answering[f"{STORED[name]} {number}"] = process
 
     def _start(self, program: str, *words: str) -> Any:
         if program == "network.py":

@@ -122,7 +122,7 @@ async def main(path: str, certificate: str) -> None:
         for called, name, settings in bindings:
             address = path if name == "unix" else "127.0.0.1:0"
             await group.start(partial(offer, server, name, address, stop, settings, called=called))
-        await group.start(offer_asgi, server, "asgi", stop, SETTINGS, PATIENCE)
+        await group.start(offer_asgi, server, "asgi", stop, shared, PATIENCE)
         print("ready", flush=True)
         await answer()
         stop.set()

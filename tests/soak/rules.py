@@ -31,8 +31,11 @@ UNITS = {"rss": "MB of resident memory", "in_use": "MB of memory in use", "objec
 GROWN = 8
 """So many members more of the tables of one kind are no chance: what residents call leaves nothing,
 and each of them has made every kind of call more often."""
-CALM = 100
-"""Requests in flight that are no storm."""
+CALM, CROWD = 100, 500
+"""Requests in flight that are no storm; and tasks, beyond the fewest of the process: on a busy
+machine those of the calls of a storm end long after the calls."""
+LOOKS = 8
+"""Looks without a storm that it takes to compare the second quarter of them with the last."""
 HEADS = 1024
 """Heads of requests that a parser may remember, of each kind."""
 SPARE = 4
@@ -41,7 +44,9 @@ IDLE, LOOKING = 0.01, 0.02
 """Share of a processor that a process may take that has nothing to do; and one that looks into a
 database for news fifty times a second."""
 STORES = "store server"
-"""What processes are called that share a store, with their number."""
+"""What processes are called that share a store in SQLite, with their number ..."""
+REDIS_STORES = "Redis store server"
+"""... and in Redis, which tells them of news."""
 STORM = 10_000
 """Calls in flight that are cancelled at once."""
 OVER_HTTP = "a storm of 10,000 over HTTP"
@@ -82,17 +87,35 @@ class Moment(Struct):
         return {**self.each, "load": self.load}
 
 
+def calm(moments: list[Moment]) -> list[Moment]:
+    """Those within no storm: a storm takes memory while it lasts, of all who have a part in it."""
+    fewest = {
+        side: min(moment.processes[side].tasks for moment in moments) + CROWD
+        for side in (moments[0].processes if moments else ())
+    }
+    return [
+        moment
+        for moment in moments
+        if all(
+            each.in_flight <= CALM and each.tasks <= fewest[side]
+            for side, each in moment.processes.items()
+        )
+    ]
+
+
 def growing(moments: list[Moment], *, resident: bool = True) -> list[str]:
     """What grows under load, in which process: the medians of the second quarter and of the last.
 
-    A storm takes memory while it lasts, so moments within one do not count.  ``resident``: what is
-    free has gone back to the system, so that resident memory tells something.
+    Moments within a storm do not count; where there are too few without, that is what is wrong.
+    ``resident``: what is free has gone back to the system, so that resident memory tells something.
     """
+    moments = calm(moments)
+    if len(moments) < LOOKS:
+        return [f"looks under load without a storm: {len(moments)}, of {LOOKS} that are needed"]
+    quarter = len(moments) // 4
     found = []
     for side in moments[0].processes:
         samples = [moment.processes[side] for moment in moments]
-        samples = [each for each in samples if each.in_flight <= CALM] or samples
-        quarter = max(len(samples) // 4, 1)
         parts = samples[quarter : 2 * quarter], samples[-quarter:]
         for name, room in MORE.items():
             if name == "rss" and not resident:
@@ -111,12 +134,13 @@ def overfull(moments: list[Moment], over: Moment) -> list[str]:
     after a storm there may be more, which one look may meet, but not two.
     """
     found = []
+    without = calm(moments)
     for side, now in over.processes.items():
-        samples = [each.processes[side] for each in moments]
-        heads = max(each.heads for each in (*samples, now))
+        heads = max(each.processes[side].heads for each in (*moments, over))
         if heads > HEADS:
             found.append(f"heads of requests that the {side} remembered: {heads:,}")
-        full = [each for each in samples if each.in_flight <= CALM and each.overdue > 4 * CALM]
+        samples = [each.processes[side] for each in without]
+        full = [each for each in samples if each.overdue > 4 * CALM]
         if len(full) > 1 or now.overdue > 4 * CALM:
             most = max(each.overdue for each in (*full, now))
             found.append(f"deadlines of the {side} that were over and are there: {most:,}")

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import anyio
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from mcpcore.engine.deadlines import Deadlines
 from tests.bindings.places import ERAS, MODERN
@@ -20,14 +22,16 @@ from tests.http.storebench import party, settle
 from tests.soak.__main__ import CAST, FILES
 from tests.soak.actors import CHANGES, NOTES, Soak, flood, great_storm, slaughterer, storm
 from tests.soak.allocated import in_use
-from tests.soak.house import HTTP, UVLOOP, SoakHouse, absent
+from tests.soak.house import HTTP, REDIS, STORED, UVLOOP, WITHOUT_REDIS, SoakHouse, absent
 from tests.soak.kept import forget, kept
 from tests.soak.rules import (
     CALM,
+    CROWD,
     GREAT,
     GROWN,
     HEADS,
     KEPT,
+    LOOKS,
     NEEDED,
     OVER_HTTP,
     PINNED,
@@ -93,6 +97,33 @@ def test_what_grows_is_seen(name: str, values: list[float], wrong: bool, side: s
     assert len(found) == wrong
     assert all(UNITS[name] in each and side in each for each in found)
     assert bool(growing(moments, resident=False)) is (wrong and name != "rss")
+
+
+@pytest.mark.parametrize("side", ["servers", "load"])
+@pytest.mark.parametrize(
+    "stormy",
+    [
+        {"in_flight": CALM + 1},
+        {"tasks": FLAT.tasks + CROWD + 1},
+        {"in_flight": 1000, "tasks": 2000},
+    ],
+)
+def test_what_a_storm_takes_while_it_lasts_is_no_growth(stormy: dict[str, int], side: str) -> None:
+    """... in whichever process it is still seen, if only by the tasks of its calls."""
+    quiet = _moments("objects", [1e5] * LOOKS, "load")
+    after = _moments("objects", [3e5] * 3, "load")
+    for moment in after:
+        moment.load.overdue = 4 * CALM + 1
+    assert (len(growing([*quiet, *after])), len(overfull(after, quiet[0]))) == (1, 1)
+    for moment in after:
+        changed = replace(moment.processes[side], **stormy)
+        if side == "load":
+            moment.load = changed
+        else:
+            moment.each = {**moment.each, side: changed}
+    assert growing([*quiet, *after]) == overfull([*quiet, *after], quiet[0]) == []
+    [found] = growing([*quiet[1:], *after])
+    assert found.startswith(f"looks under load without a storm: {LOOKS - 1}, ")
 
 
 @pytest.mark.parametrize("side", ["servers", "load"])
@@ -294,9 +325,17 @@ def test_a_long_soak_needs_all_great_storms() -> None:
 
 
 def test_what_is_not_there_has_its_reason() -> None:
-    assert absent("trio").keys() == {UVLOOP}
+    without = {REDIS} if WITHOUT_REDIS else set()
+    assert absent("trio").keys() == {UVLOOP} | without
     pytest.importorskip("uvloop")
-    assert absent("asyncio") == {}
+    assert absent("asyncio").keys() == without
+
+
+def test_where_redis_is_not_the_soak_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.soak.house.WITHOUT_REDIS", "redis-server is not installed")
+    assert absent("trio")[REDIS] == "stored-redis is not there: redis-server is not installed"
+    with closing(SoakHouse("trio")) as house:
+        assert REDIS not in house.there((*STORED, "http"))
 
 
 @pytest.fixture
@@ -340,9 +379,14 @@ async def test_a_flood_hears_of_each_change(
 @pytest.mark.long
 @pytest.mark.anyio
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_worker_is_killed_and_its_sessions_live_on(soak: Soak, era: str) -> None:
+@pytest.mark.parametrize("binding", STORED)
+async def test_a_worker_is_killed_and_its_sessions_live_on(
+    soak: Soak, binding: str, era: str
+) -> None:
     """... as those who were there before find, and those who come next."""
-    await slaughterer(soak, "stored", era)
+    if binding in soak.house.absent:
+        pytest.skip(soak.house.absent[binding])
+    await slaughterer(soak, binding, era)
     assert soak.done["killed workers"] == 1
 
 

@@ -1,17 +1,25 @@
 """An act of plain ASGI messages: what ASGI servers bring that no client of ours sends."""
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 
+from mcpcore.service import Server
 from tests.torture.acts import Act
 from tests.torture.asgi_sockets import fails
 from tests.torture.raw_http import Refused, call_of, of_call, right
 from tests.torture.story import Story
+from transports.asgi import asgi_app
+from transports.context import Context
+from transports.http_settings import HttpServerSettings
+from transports.serve_settings import ServeSettings
+from transports.stores.base import StoreUnavailableError
+from transports.stores.memory import MemoryStore
 
 _TYPES = [
     (b"host", b"localhost"),
@@ -20,13 +28,50 @@ _TYPES = [
     (b"mcp-protocol-version", b"2026-07-28"),
 ]
 _LEFT = {"type": "http.disconnect"}
+_SOCKET = {"type": "websocket", "path": "/mcp", "headers": _TYPES[:1], "subprotocols": ["mcp"]}
+
+
+class _NoStore(MemoryStore):
+    """A store that cannot be reached."""
+
+    def secret(self) -> bytes:
+        raise StoreUnavailableError("nobody answers")
 
 
 class Caller:
     """Calls an application as an ASGI server does."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, group: TaskGroup) -> None:
         self._app = app
+        self._group = group
+        self.begun: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint
+        """Called when a response has begun, or a WebSocket is accepted."""
+
+    @asynccontextmanager
+    async def another(self, **settings: Any) -> AsyncIterator["Caller"]:
+        """Have an application of one's own, with a tool that waits for ever."""
+        server = Server("another", version="1")
+
+        @server.tool
+        async def wait(context: Context) -> str:
+            context.progress(1)
+            await anyio.sleep_forever()
+            return "never"
+
+        made = asgi_app(server, settings=ServeSettings(**settings))
+        try:
+            yield Caller(made, self._group)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await made.aclose()
+
+    async def end(self) -> None:
+        """Let the application end."""
+        await self._app.aclose()
+
+    async def end_soon(self) -> None:
+        """Do so meanwhile."""
+        self._group.start_soon(self.end)
 
     async def http(
         self, *messages: dict[str, Any], length: int = 0, tool: str = "echo", **more: Any
@@ -65,6 +110,8 @@ class Caller:
             await anyio.lowlevel.checkpoint()
             if message["type"].endswith(("start", "close")):
                 seen.append(str(message.get("status", message.get("code"))))
+            if message["type"].endswith(("start", "accept")):
+                await self.begun()
 
         await self._app(scope, receive, send)
         return " ".join(seen)
@@ -76,7 +123,8 @@ def _part(body: bytes, *, more: bool = False) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _reach(story: Story, target: Any, era: str) -> AsyncIterator[Caller]:
-    yield Caller(story.http_client.app)
+    async with anyio.create_task_group() as group:
+        yield Caller(story.http_client.app, group)
 
 
 async def _in_parts(caller: Caller) -> str:
@@ -106,6 +154,43 @@ async def _is_no_place_for_sockets(caller: Caller) -> str:
     return right(await caller.call(scope, {"type": "websocket.connect"}), "1008")
 
 
+async def _finds_no_store(caller: Caller) -> str:
+    async with caller.another(store=_NoStore()) as other:
+        body = call_of("wait", {})
+        status = await other.http(_part(body), length=len(body), tool="wait")
+        return right(status, "503")
+
+
+async def _finds_a_store(caller: Caller) -> str:
+    async with caller.another(store=MemoryStore()) as other:
+        body = call_of("nothing", {})
+        return right(await other.http(_part(body), length=len(body), tool="nothing"), "200")
+
+
+async def _is_there_at_the_end(caller: Caller) -> str:
+    """Wait for an answer while the application ends."""
+    link = HttpServerSettings(drain_time=0.01, notice_time=0.001)
+    async with caller.another(http_link=link) as other:
+        other.begun = other.end_soon
+        body = call_of("wait", {}, progressToken="p")
+        status = await other.http(_part(body), length=len(body), tool="wait")
+        return right(status, "200")
+
+
+async def _comes_at_the_end(caller: Caller) -> str:
+    """Be accepted, while the application ends, and not be served any more."""
+    async with caller.another(shared=True) as other:
+        other.begun = other.end
+        return right(await other.call(_SOCKET, {"type": "websocket.connect"}), "1001")
+
+
+async def _stays_to_the_end(caller: Caller) -> str:
+    """Be served when the application ends."""
+    async with caller.another(shared=True) as other:
+        other.begun = other.end_soon
+        return right(await other.call(_SOCKET, {"type": "websocket.connect"}), "1001")
+
+
 async def _last(caller: Caller) -> str:
     body = call_of("echo", {"text": "last"})
     return right(await caller.http(_part(body), length=len(body)), "200")
@@ -113,7 +198,11 @@ async def _last(caller: Caller) -> str:
 
 ASGI = Act(
     meet=_reach,
-    calls=(_in_parts, _is_nowhere, _leaves_within_a_body, _leaves, _is_no_place_for_sockets),
+    calls=(
+        *(_in_parts, _is_nowhere, _leaves_within_a_body, _leaves, _is_no_place_for_sockets),
+        *(_finds_no_store, _finds_a_store, _is_there_at_the_end, _comes_at_the_end),
+        _stays_to_the_end,
+    ),
     last=_last,
     right={
         "_in_parts": "200",
@@ -121,6 +210,11 @@ ASGI = Act(
         "_leaves_within_a_body": "499",
         "_leaves": "left",
         "_is_no_place_for_sockets": "1008",
+        "_finds_no_store": "503",
+        "_finds_a_store": "200",
+        "_is_there_at_the_end": "200",
+        "_comes_at_the_end": "1001",
+        "_stays_to_the_end": "1001",
         "_last": "200",
     },
     ends=(OSError, Refused),

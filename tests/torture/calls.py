@@ -3,6 +3,7 @@
 What is patched is what the event loops and the drivers themselves call, so that what is under test
 are the real loops, streams and drivers on top of it.  ``again``: nothing is there after all.
 ``short``: one byte, really, and the rest stays where it is.  ``end``: the other side has closed.
+Where a run has little room, that is so of every write (:attr:`~tests.torture.points.Watch.room`).
 """
 
 import errno
@@ -126,6 +127,18 @@ def _way(name: str, kinds: tuple[str, ...], frame: FrameType) -> str | None:
     return watch.visit("call", site, kinds, most=_FIRST if _CROWD in site else sys.maxsize)
 
 
+def _taken(name: str, frame: FrameType, descriptor: int, data: Any) -> Any:
+    """As much of what is written as the system takes now.  Raises BlockingIOError."""
+    watch = Watch.current
+    if watch is None or watch.room is None or descriptor < 0 or _site(name, frame) is None:
+        return data
+    # Copied: who has written, and failed, may change what it is from.
+    part = bytes(data[: watch.taken(descriptor, len(data))])
+    if data and not part:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return part
+
+
 def _socket_method(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
     number, kinds = SOCKET[name]
 
@@ -145,6 +158,8 @@ def _socket_method(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
             return 0 if name == "recv_into" else b""
         if way == "short":
             args = (_SHORT[name](args[0]), *args[1:])
+        elif name == "send" and self.gettimeout() == 0.0:
+            args = (_taken(name, caller(), self.fileno(), args[0]), *args[1:])
         return real(self, *args)
 
     return call
@@ -202,6 +217,8 @@ def _os_function(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
             return b""
         if way == "short":
             args = (args[0], 1) if name == "read" else (args[0], memoryview(args[1])[:1])
+        elif name == "write" and not os.get_blocking(args[0]):
+            args = (args[0], _taken(name, caller(), args[0], args[1]))
         return real(*args, **options)
 
     return call

@@ -48,9 +48,13 @@ class Watch:
         """The target was reached."""
         self.on = True
         """What is done while it is off, to see how things stand, has no points."""
+        self.room: int | None = None
+        """The most bytes that the system takes in one write, and in every second one it takes none,
+        as where buffers are full; None: it takes what it likes."""
         self.found: list[Point] = []
         """Without a target: every point there is, in the order in which it came."""
         self._visits: Counter[tuple[str, str]] = Counter()
+        self._roomy: set[int] = set()
 
     def visit(
         self, family: str, site: str, kinds: tuple[str, ...], *, most: int = sys.maxsize
@@ -75,6 +79,16 @@ class Watch:
             return None
         self.failed = True
         return target.kind
+
+    def taken(self, descriptor: int, size: int) -> int:
+        """How many of so many bytes the system takes that are written now."""
+        if not self.on or self.room is None:
+            return size
+        if descriptor not in self._roomy:
+            self._roomy.add(descriptor)
+            return 0
+        self._roomy.remove(descriptor)
+        return min(size, self.room)
 
     @contextmanager
     def watching(self) -> Iterator["Watch"]:

@@ -114,9 +114,9 @@ def _reader() -> h11.Connection:
     return reader
 
 
-def call_of(tool: str, arguments: dict[str, Any]) -> bytes:
+def call_of(tool: str, arguments: dict[str, Any], **meta: Any) -> bytes:
     """The body of a call."""
-    params = {"name": tool, "arguments": arguments, "_meta": META}
+    params = {"name": tool, "arguments": arguments, "_meta": {**META, **meta}}
     return json.dumps(
         {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     ).encode()
@@ -200,6 +200,14 @@ async def _follow_each_other(place: Place) -> str:
         return right(await wire.answers(2), "200 200")
 
 
+async def _follow_at_length(place: Place) -> str:
+    """The same, and more than is read ahead of it."""
+    async with place.wire() as wire:
+        first, second = (b"".join(wire.call("later", text="x" * LARGE)) for _ in range(2))
+        await wire.send(first + second)
+        return right(await wire.answers(2), "200 200")
+
+
 async def _is_malformed(place: Place) -> str:
     async with place.wire() as wire:
         await wire.send(b"NO HTTP AT ALL\r\n\r\n" + b"x" * 10_000)
@@ -279,7 +287,14 @@ RAW = Act(
     meet=_reach,
     calls=(
         *(_in_parts, _continues, _half_closes, _reads_late, _follow_each_other, _is_malformed),
-        *(_is_nowhere, _is_too_long, _grows_too_long, _stops_within_a_body, _stops_within_a_head),
+        *(
+            _follow_at_length,
+            _is_nowhere,
+            _is_too_long,
+            _grows_too_long,
+            _stops_within_a_body,
+            _stops_within_a_head,
+        ),
         # Of who has left the server hears late: until then one less can be let in.
         *(_sends_bad_chunks, _are_too_many, _leaves),
     ),
@@ -290,6 +305,7 @@ RAW = Act(
         "_half_closes": "200",
         "_reads_late": "200",
         "_follow_each_other": "200 200",
+        "_follow_at_length": "200 200",
         "_is_malformed": "400",
         "_is_nowhere": "404",
         "_is_too_long": "413",

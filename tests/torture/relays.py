@@ -10,13 +10,14 @@ from anyio.streams.tls import TLSStream
 
 from tests.torture.points import unwatched
 
-_LOST = (
+LOST = (
     OSError,
     anyio.EndOfStream,
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
     ConnectionError,
 )
+"""How a connection ends."""
 
 
 async def accept_always(
@@ -33,7 +34,8 @@ async def accept_always(
 class Relay:
     """Carries connections to ``upstream``, a host and a port.
 
-    ``tunnel``: it is a proxy that is asked for each of them.  ``ssl_context``: over TLS.
+    ``tunnel``: it is a proxy that is asked for each of them; ``refusing``: and says no to each.
+    ``ssl_context``: over TLS.
     ``cuts``: the first connection is cut when so many bytes have come from the server, the next
     after the next number, and those behind them never.  ``words``: so is each of the first two
     connections on which these come from the server, when they have.
@@ -44,6 +46,7 @@ class Relay:
         upstream: tuple[str, int],
         *,
         tunnel: bool = False,
+        refusing: bool = False,
         ssl_context: SSLContext | None = None,
         cuts: Sequence[int] = (),
         words: bytes | None = None,
@@ -51,6 +54,7 @@ class Relay:
         self.port = 0
         self._upstream = upstream
         self._tunnel = tunnel
+        self._refusing = refusing
         self._ssl_context = ssl_context
         self._cuts = list(cuts)
         self._words = [] if words is None else [words] * 2
@@ -73,7 +77,7 @@ class Relay:
             group.cancel_scope.cancel()
 
     async def _carry(self, plain: SocketStream) -> None:
-        with suppress(*_LOST):
+        with suppress(*LOST):
             async with plain:
                 client: ByteStream = plain
                 if self._ssl_context is not None:
@@ -94,6 +98,9 @@ class Relay:
         head = b""
         while b"\r\n\r\n" not in head:
             head += await client.receive()
+        if self._refusing:
+            await client.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            raise ConnectionError("nobody is let through")
         await client.send(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 20")
         await client.send(b"0 OK\r\n\r\n")
 
@@ -108,7 +115,7 @@ class Relay:
             group.start_soon(carry, server, client, cut)
 
     async def _pump(self, source: ByteStream, sink: ByteStream, left: int | None) -> None:
-        with suppress(*_LOST):
+        with suppress(*LOST):
             while left is None or left > 0:
                 data = await source.receive(65_536 if left is None else left)
                 left = None if left is None else left - len(data)

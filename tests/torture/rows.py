@@ -6,8 +6,10 @@ from tests.bindings.places import ERAS, LEGACY, MODERN
 from tests.torture.acts import Act
 from tests.torture.asgi_raw import ASGI
 from tests.torture.bindings_of_others import custom
+from tests.torture.by_hand import BY_HAND, adapted_by_hand, by_hand
 from tests.torture.features import FEATURES
 from tests.torture.raw_http import RAW
+from tests.torture.raw_sockets import CROWD, SOCKETS
 from tests.torture.sites import (
     adapted,
     asgi,
@@ -17,27 +19,35 @@ from tests.torture.sites import (
 )
 from tests.torture.stages import Open, in_memory, network, over_http, over_websocket, shared
 from tests.torture.stored import stored_in_memory, stored_in_redis, stored_in_sqlite
-from tests.torture.story import COMMON, CUT, LARGE_MESSAGES, REFUSED
+from tests.torture.story import COMMON, CUT, GONE, LARGE_MESSAGES, NARROW, REFUSED
 from tests.torture.tasks import TASKS
 from tests.torture.ways import (
     SOON,
     alone,
+    behind_a_firm_proxy,
     behind_a_proxy,
+    crowded,
     cut_off,
     driven,
+    dying,
+    narrow,
     pinging,
     raw,
     refusing,
     returning,
     stubborn,
+    untrusted,
     with_features,
     with_tasks,
 )
-from tests.torture.workers import WORKERS
+from tests.torture.workers import DEAF_WORKERS, WORKERS
 from tests.transports.redis_server import PROGRAM
 
-BOTH = ("asyncio", "trio")
+ASYNCIO = ("asyncio",)
+BOTH = (*ASYNCIO, "trio")
 """The event loops."""
+TINY, BRIEF, LONG = 20, 200, 50_000
+"""Bytes that a system takes that has little room for lines, for messages, and for large ones."""
 
 
 class Row(Struct, frozen=True):
@@ -74,6 +84,7 @@ ROWS = {
                 ("ws-shared", network("http", shared, shared=True), "h11", ERAS, "asyncio"),
             )
         ],
+        Row("ws-shared-anyio", driven(network("http", shared, shared=True))),
         Row("httpx", adapted),
         Row("asgi", asgi),
         Row("asgi-ws", asgi_sockets),
@@ -86,6 +97,29 @@ ROWS = {
         Row("features-http", driven(with_features(network("http", over_http))), FEATURES),
         Row("raw", driven(raw), RAW, (MODERN,)),
         Row("raw-asyncio", driven(raw, "asyncio"), RAW, (MODERN,), ("asyncio",)),
+        *[
+            Row(f"refused-by-{name}", made, GONE, (MODERN,), silent=silent)
+            for name, made, silent in (
+                ("us-tcp", untrusted(network("tcp", tls=True)), False),
+                ("us-https", untrusted(network("http", over_http, tls=True)), False),
+                ("proxy", behind_a_firm_proxy, False),
+                ("death", dying("echo gone >&2; exit 3"), True),
+                ("orphan", dying("(trap '' TERM; exec sleep 60) & exit 3"), True),
+            )
+        ],
+        Row("workers-deaf", alone, DEAF_WORKERS, (MODERN,)),
+        Row("by-hand", by_hand, BY_HAND, (MODERN,)),
+        Row("by-hand-httpx", adapted_by_hand, BY_HAND, (MODERN,)),
+        *[
+            Row(f"crowded-{name}", crowded(made), act, (MODERN,), backends)
+            for name, made, act, backends in (
+                ("tcp", network("tcp"), SOCKETS, BOTH),
+                ("unix", narrow(network("unix"), TINY), SOCKETS, BOTH),
+                ("tls", network("tcp", tls=True), SOCKETS, BOTH),
+                ("https", driven(network("http", over_http, tls=True)), CROWD, BOTH),
+                ("https-asyncio", network("http", over_http, tls=True), CROWD, ASYNCIO),
+            )
+        ],
         Row("tasks", with_tasks(network("tcp")), TASKS),
         Row("tasks-listen", with_tasks(in_memory(wire=True), listen=True), TASKS, (MODERN,)),
         Row("returning", returning),
@@ -109,6 +143,20 @@ ROWS = {
                 ("tls", network("tcp", tls=True)),
                 ("ws", network("ws", over_websocket)),
                 ("http", driven(network("http", over_http))),
+            )
+        ],
+        *[
+            Row(f"narrow-{name}", narrow(made, room), act, (MODERN,), backends)
+            for name, made, room, act, backends in (
+                ("tcp", network("tcp"), BRIEF, NARROW, BOTH),
+                ("unix", network("unix"), BRIEF, NARROW, BOTH),
+                ("process", process, BRIEF, NARROW, BOTH),
+                ("ws", network("ws", over_websocket), BRIEF, NARROW, BOTH),
+                ("http", driven(network("http", over_http)), BRIEF, NARROW, BOTH),
+                ("http-asyncio", network("http", over_http), BRIEF, NARROW, ASYNCIO),
+                ("ws-shared", network("http", shared, shared=True), LONG, LARGE_MESSAGES, ASYNCIO),
+                ("ws-anyio", driven(network("http", shared, shared=True)), BRIEF, NARROW, BOTH),
+                ("raw", driven(raw), LONG, RAW, BOTH),
             )
         ],
         Row("large-http-asyncio", network("http"), LARGE_MESSAGES, (MODERN,), ("asyncio",)),

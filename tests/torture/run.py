@@ -12,7 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import pytest
@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.requests import Hub
+from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import LocalError
 from tests.bindings.stories import Ledger, children
 from tests.bindings.workbench import census
@@ -56,6 +57,7 @@ OPENING = (OSError, LocalError, Failed, StoreUnavailableError)
 OPENED = "serve."
 """Who is told that a server has just been opened, and fails that as well: so its points begin."""
 _LOGGERS = ("mcpcore", "transports", "asyncio")
+_T = TypeVar("_T")
 
 
 class Found(Struct):
@@ -116,26 +118,36 @@ class Complaints(logging.Handler):
 
 
 class _Tables:
-    """The tables of requests in flight of every endpoint that a run has made."""
+    """The tables of requests in flight of every endpoint, and of exchanges of every HTTP client,
+    that a run has made."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._hubs: list[Hub] = []
-        begin = Hub.__init__
-
-        def begun(hub: Hub) -> None:
-            begin(hub)
-            self._hubs.append(hub)
-
-        patch.setattr(Hub, "__init__", begun)
+        self._hubs = _made(patch, Hub)
+        self._clients = _made(patch, HttpClient)
 
     def left(self) -> list[str]:
         """What is still in flight."""
-        return [
+        requests = [
             f"{way} {row.method}"
             for hub in self._hubs
             for way, table in (("in", hub.inbound), ("out", hub.outbound))
             for row in table.values()
         ]
+        exchanges = sum(client.exchanges for client in self._clients)
+        return [*requests, f"{exchanges} exchanges"] if exchanges else requests
+
+
+def _made(patch: pytest.MonkeyPatch, kind: type[_T]) -> list[_T]:
+    """All objects of a class that are made from now on."""
+    made: list[_T] = []
+    begin = kind.__init__
+
+    def begun(new: _T, *arguments: Any, **settings: Any) -> None:
+        begin(new, *arguments, **settings)
+        made.append(new)
+
+    patch.setattr(kind, "__init__", begun)
+    return made
 
 
 class Run:

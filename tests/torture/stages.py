@@ -73,7 +73,9 @@ class Stage:
         """Nobody is let in, until the story is told."""
         self.websocket = WebSocketSettings()
         self.connections = 10_000
-        """The most of HTTP."""
+        """The most that there may be on one address ..."""
+        self.turned_away = 100
+        """... and of those that are told why they may not, of HTTP."""
         self.more: dict[str, Any] = {}
         """Settings of the runtime."""
         self.stop = anyio.Event()
@@ -92,6 +94,7 @@ class Stage:
         soon = 0.2 * self.patience
         link = HttpServerSettings(
             connections=self.connections,
+            turned_away=self.turned_away,
             authenticate=self.authenticate,
             drain_time=0.5 * self.patience,
             linger_time=soon,
@@ -102,7 +105,12 @@ class Stage:
             runtime=self._runtime(),
             http_link=structs.replace(link, **self.driver),
             websocket=structs.replace(self.websocket, close_timeout=soon, pump=pump),
-            socket=SocketSettings(authenticate=self.authenticate, pump=pump, linger_time=soon),
+            socket=SocketSettings(
+                authenticate=self.authenticate,
+                connections=self.connections,
+                pump=pump,
+                linger_time=soon,
+            ),
             **more,
         )
         return fallible_settings(settings, "server.")

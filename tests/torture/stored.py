@@ -172,7 +172,12 @@ async def stored_in_redis(stage: Stage) -> AsyncIterator[None]:
                     found[name] += db.hlen(key)
             return found
 
-        stored = Stored(lambda workers: RedisStore(server.url, clock=workers), keys)
+        try:
+            stored = Stored(lambda workers: RedisStore(server.url, clock=workers), keys)
+        except OSError as error:  # its scripts cannot be read
+            stage.failure = error
+            yield
+            return
         with closing(stored.store):
             async with _served(stage, stored):
                 yield

@@ -257,6 +257,18 @@ COMMON = Act(meet=_usual, calls=_CALLS, last=once_more, right=_RIGHT, hears=froz
 """What every driver has to do."""
 
 
+async def _tells(client: Client) -> str:
+    return said(await client.call_tool("tells", {"count": 3}, progress=_progressed))
+
+
+NARROW = structs.replace(
+    COMMON,
+    calls=(*_CALLS, _tells),
+    right={**_RIGHT, "_tells": "3", "_tools": _RIGHT["_tools"] + ",tells"},
+)
+"""The same on a server that tells much, where there is little room for it."""
+
+
 @asynccontextmanager
 async def _told_of_losses(story: Story, target: Any, era: str) -> AsyncIterator[Client]:
     callbacks = Callbacks(
@@ -304,5 +316,9 @@ LARGE_MESSAGES = Act(
     right={**_RIGHT, "_large": "True", "_larger": "True"},
 )
 """Messages that no buffer takes at once."""
+
+
 REFUSED = Act(meet=_told_of_losses, calls=(_later,), last=once_more, right=_RIGHT, fickle=True)
 """What comes of nothing, as nobody is let in."""
+GONE = structs.replace(REFUSED, serves=False)
+"""The same where nobody else is let in either."""

@@ -55,6 +55,7 @@ REMEMBERED = {
     "RequestParser._once": "1,024 marks of heads",
     "Writers._resting": "as many as wrote at a time",
     "objects: trio CancelScope": "1,000 whose deadlines do not matter any more, and two for each",
+    "objects: weakref ReferenceType": "of cursors that are gone a connection of SQLite has 200",
 }
 """What is kept to be used again, and how much of it at most."""
 STORED = {
@@ -120,7 +121,12 @@ def more(now: Counter[str], before: Counter[str], but: Container[str], by: int =
 
 
 def _attributes(each: Any) -> Iterator[tuple[str, Any]]:
-    yield from tuple(getattr(each, "__dict__", {}).items())
+    # A module that comes later brings its builtins along.
+    yield from [
+        (name, value)
+        for name, value in tuple(getattr(each, "__dict__", {}).items())
+        if not name.startswith("__")
+    ]
     for kind in type(each).__mro__:
         slots = vars(kind).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:

@@ -44,9 +44,12 @@ def test_everything_is_reached_but_what_is_excused() -> None:
             watch, seen = collect_points(ROWS[cell.driver], cell.era, cell.backend)
             reached |= seen.places()
             users |= {point.site for point in watch.found if point.family == "user"}
-    missed = sorted(place for place in places() - reached if _named(place) not in WHY)
-    assert not missed, "no story comes to:\n" + "\n".join(map(str, missed))
-    assert len(reached) / len(places()) > 0.82
+    missed = places() - reached
+    counts = Counter(map(_named, missed))
+    excused = {name for name, excuse in WHY.items() if counts[name] <= excuse.missed}
+    more = sorted(place for place in missed if _named(place) not in excused)
+    assert not more, "no story comes to:\n" + "\n".join(map(str, more))
+    assert len(reached) / len(places()) > 0.88
     settings = {name for kind, under in SETTINGS.items() for name in all_fields(kind, under)}
     never = {name for name in settings - NOT_OF_A_CLIENT if not _any(users, name, ".")}
     never |= {name for name in registrations() if not _any(users, name, " ")}

@@ -60,6 +60,9 @@ FOUND = {
     "a connection whose task has not begun": (
         *("ws 2025-11-25 asyncio", "wait", "_upgrade", "server"),
     ),
+    "a group of processes that cannot be signalled as one": (
+        *("stubborn 2026-07-28 asyncio", "call", "_signal killpg", "error"),
+    ),
     "a process table that cannot be read": (
         *("process 2026-07-28 asyncio", "call", "_living listdir", "error"),
     ),
@@ -111,6 +114,12 @@ FOUND = {
     "a WebSocket that is accepted while the application ends": (
         *("asgi-ws 2026-07-28 asyncio", "wait", "_converse", "server"),
     ),
+    "a refusal that the system takes in parts": (
+        *("crowded-tcp 2026-07-28 asyncio", "call", "_tell send", "short"),
+    ),
+    "a farewell for which there is no room at first": (
+        *("crowded-tcp 2026-07-28 trio", "call", "_send_nowait write", "again"),
+    ),
     "a body that is left early, of somebody else's HTTP client": (
         *("asgi 2025-11-25 trio", "wait", "_stream", "calls"),
     ),
@@ -123,6 +132,9 @@ FOUND_AMONG_MANY = {
     ),
     "a client that sends no more while its answer is being written": (
         *("raw 2026-07-28 asyncio", "call", "_read_ready__data_received recv", "again"),
+    ),
+    "a middleware of a client that fails when a listen stream is opened anew": (
+        *("cut-off-http 2026-07-28 trio", "user", "_stamped", "before"),
     ),
     "a middleware of a client that is cancelled, and the call is not": (
         *("tasks 2025-11-25 asyncio", "user", "_guarded", "cancelled"),

@@ -14,13 +14,17 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from msgspec import Struct, structs
 
+from mcpcore.engine.seal import Seal
+from mcpcore.http.messages import HttpRequest
 from mcpcore.service import Server
+from mcpcore.service.rate import RateLimiter
 from mcpcore.service.registry import Registry
 from tests.torture.functions import Fallible, fallible
 from transports.callbacks import Callbacks
 from transports.client_open import ClientSettings
 from transports.process_settings import ProcessSettings
 from transports.serve_settings import ServeSettings
+from transports.server_middleware import ServerMiddleware
 from transports.socket_settings import SocketSettings
 from transports.stores.base import Store
 from transports.tracing import Trace
@@ -29,7 +33,11 @@ from transports.websocket_settings import WebSocketSettings
 S = TypeVar("S", bound=Struct)
 
 _LATER = {
+    "HttpRequest": HttpRequest,
     "ProcessSettings": ProcessSettings,
+    "RateLimiter": RateLimiter,
+    "Seal": Seal,
+    "ServerMiddleware": ServerMiddleware,
     "SocketSettings": SocketSettings,
     "Store": Store,
     "Trace": Trace,

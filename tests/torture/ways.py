@@ -6,27 +6,35 @@ from urllib.parse import urlsplit
 
 from msgspec import structs
 
+from mcpcore.engine.config import Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service.task_settings import TaskSettings
 from tests.bindings.stories import hasty
 from tests.torture.features_server import limiter, make_features
 from tests.torture.functions import fallible
+from tests.torture.points import Watch
 from tests.torture.raw_http import CONNECTIONS, LONGEST
 from tests.torture.relays import Relay
 from tests.torture.sites import process
 from tests.torture.stages import Open, Stage, contexts, network, over_http, over_websocket
 from tests.torture.tasks import make_task_server
 from tests.torture.users import fallible_settings
-from transports.own_seal import OwnSeal
+from transports.context import Context
 from transports.proxies import Proxy
+from transports.pump import PumpSettings
+from transports.rounds import OwnSeal
 from transports.targets import StdioTarget
 from transports.tasks_follower import TaskOptions
+from transports.tls import client_tls
 from transports.tracing import Trace
 from transports.websocket_settings import WebSocketSettings
 
 SILENT = 2.0
 """Seconds for which a process that does not go may say nothing, as its server is gone."""
+
+_QUEUED = 1000
+"""Bytes of notifications that may wait to be sent where there is little room."""
 
 SOON = HttpSettings(reconnect_delay=0.01)
 """Of a server over HTTP whose clients come back at once."""
@@ -61,6 +69,18 @@ async def raw(stage: Stage) -> AsyncIterator[None]:
     settings = HttpSettings(max_body=LONGEST)
     async with network("http", over_http, http=settings)(stage):
         yield
+
+
+def crowded(inner: Open) -> Open:
+    """Where there is room for few, and one at a time is told why it is let in no more."""
+
+    @asynccontextmanager
+    async def open_it(stage: Stage) -> AsyncIterator[None]:
+        stage.connections, stage.turned_away = CONNECTIONS, 1
+        async with inner(stage):
+            yield
+
+    return open_it
 
 
 def _written(line: bytes) -> None:
@@ -149,6 +169,33 @@ async def behind_a_proxy(stage: Stage) -> AsyncIterator[None]:
             yield
 
 
+def narrow(inner: Open, room: int) -> Open:
+    """On a system that takes little at a time, and every second time nothing."""
+
+    @asynccontextmanager
+    async def open_it(stage: Stage) -> AsyncIterator[None]:
+        watch = Watch.current
+        assert watch is not None
+        watch.room = room
+        stage.more = {"limits": Limits(queued=_QUEUED)}
+
+        @stage.server.tool
+        @fallible
+        async def tells(context: Context, count: int) -> str:
+            """Tell much, no more of it than there is room for."""
+            for step in range(count):
+                context.progress(2 * step, message="x" * _QUEUED)
+                await context.room()
+                context.progress(2 * step + 1)
+                await context.drained()
+            return str(count)
+
+        async with inner(stage):
+            yield
+
+    return open_it
+
+
 def refusing(inner: Open) -> Open:
     """Nobody is let in."""
 
@@ -190,6 +237,49 @@ async def stubborn(stage: Stage) -> AsyncIterator[None]:
             client.process, close_wait=soon, term_wait=soon, descendants=True, stderr=_said
         )
         stage.client = fallible_settings(structs.replace(client, process=settings), "client.")
+        yield
+
+
+def dying(script: str) -> Open:
+    """A process that ends by itself, and was never a server."""
+
+    @asynccontextmanager
+    async def open_it(stage: Stage) -> AsyncIterator[None]:
+        soon = 0.02 * stage.patience
+        assert stage.client.process is not None
+        settings = structs.replace(
+            stage.client.process,
+            close_wait=soon,
+            term_wait=soon,
+            descendants=True,
+            pump=PumpSettings(drain=soon),
+        )
+        stage.client = structs.replace(stage.client, process=settings)
+        stage.target = StdioTarget(("sh", "-c", script))
+        yield
+
+    return open_it
+
+
+def untrusted(inner: Open) -> Open:
+    """A server over TLS whose certificate its clients do not know."""
+
+    @asynccontextmanager
+    async def open_it(stage: Stage) -> AsyncIterator[None]:
+        async with inner(stage):
+            stage.client = structs.replace(stage.client, ssl_context=client_tls())
+            yield
+
+    return open_it
+
+
+@asynccontextmanager
+async def behind_a_firm_proxy(stage: Stage) -> AsyncIterator[None]:
+    """Behind one that lets nobody through."""
+    upstream = "127.0.0.1", 9
+    async with Relay(upstream, tunnel=True, refusing=True).open() as relay:
+        stage.client = structs.replace(stage.client, proxy=Proxy(host="127.0.0.1", port=relay.port))
+        stage.target = over_http("https://localhost/mcp")
         yield
 
 

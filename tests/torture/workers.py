@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
+from msgspec import structs
 
 from tests.torture.acts import Act
 from tests.torture.functions import fallible
@@ -23,6 +24,8 @@ posix.write(end, b"http://worker/\\n\\n")
 posix.read(end, 1)
 """
 """What a worker does: it says that it listens, and stays until nobody supervises it."""
+_DEAF = f"import _signal; _signal.signal({signal.SIGTERM:d}, _signal.SIG_IGN)\n{_PROGRAM}"
+"""... also when it is told to go."""
 
 
 WANTED = 2
@@ -50,10 +53,19 @@ class Workshop:
         self.ready.set()
 
 
+def _supervised(program: str, drain: float) -> Any:
+    @asynccontextmanager
+    async def meet(story: Story, target: Any, era: str) -> AsyncIterator[Workshop]:
+        async with _supervise(story, program, drain) as workshop:
+            yield workshop
+
+    return meet
+
+
 @asynccontextmanager
-async def _supervise(story: Story, target: Any, era: str) -> AsyncIterator[Workshop]:
-    command = [sys.executable, "-I", "-S", "-c", _PROGRAM]
-    settings = WorkersSettings(drain=2.0, backoff=0.01, start=story.heard)
+async def _supervise(story: Story, program: str, drain: float) -> AsyncIterator[Workshop]:
+    command = [sys.executable, "-I", "-S", "-c", program]
+    settings = WorkersSettings(drain=drain, backoff=0.01, start=story.heard)
 
     def report(text: str) -> None:
         pass
@@ -104,7 +116,7 @@ async def _are_there(workshop: Workshop) -> str:
 
 
 WORKERS = Act(
-    meet=_supervise,
+    meet=_supervised(_PROGRAM, 2.0),
     calls=(_listen, _start_again),
     last=_are_there,
     right={"_listen": "http://worker/", "_start_again": "again", "_are_there": "True"},
@@ -113,3 +125,5 @@ WORKERS = Act(
     serves=False,
 )
 """Workers."""
+DEAF_WORKERS = structs.replace(WORKERS, meet=_supervised(_DEAF, 0.02))
+"""The same, with such as do not go."""

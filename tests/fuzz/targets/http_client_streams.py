@@ -68,6 +68,9 @@ _LINK = HttpClientLinkSettings(
     connections=8,
     header_bytes=http_script.HEAD,
     header_count=http_script.LINES,
+    connect_time=60.0,
+    idle_time=60.0,
+    write_time=60.0,
     close_time=60.0,
 )
 
@@ -380,6 +383,7 @@ def _plain(ends: dict[Any, Event]) -> dict[Any, Any]:
 
 
 def TARGET(data: bytes) -> None:
+    sockets.scheduled_by(data)
     c = Choices(data)
     ways = c.pair(_WAYS)
     cuts = c.take(6)

@@ -165,6 +165,7 @@ def allowed(status: int, stream: bytes) -> bool:
 
 
 def TARGET(data: bytes) -> None:
+    sockets.scheduled_by(data)
     c = Choices(data)
     one, other = c.pair(WAYS)
     cuts = Choices(c.take(6))

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import sniffio
 from anyio.abc import ByteStream
 from msgspec import UNSET
 
@@ -24,6 +25,7 @@ from tests.fuzz.choices import Choices
 from tests.websocket_table import codec
 from transports.handshake import LinkFactory
 from transports.plain_stream import PlainStream
+from transports.pump_settings import PumpSettings
 from transports.websocket_server import WebSocketServer
 from transports.websocket_settings import DeflateSettings, WebSocketSettings
 from transports.websocket_upgrade import UpgradeRules
@@ -43,11 +45,14 @@ TOKENS = (
 _SETTINGS = WebSocketSettings(
     deflate=DeflateSettings(threshold=1),
     ping_interval=None,
-    handshake_timeout=60.0,  # the clock is the real one, and no part of it
+    # The clock is the real one, and no part of it.
+    handshake_timeout=60.0,
     close_timeout=60.0,
+    pump=PumpSettings(drain=60.0, stall=60.0),
 )
+_RULES = UpgradeRules(_SETTINGS)
 _LIMIT = sockets.LIMITS.message_size
-_TURNS = 8
+_TURNS = 4
 """Turns of the event loop after which most servers have written what they have to."""
 
 
@@ -56,17 +61,22 @@ class Scripted(ByteStream):
 
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = deque(piece for piece in pieces if piece)
+        self._ended = False
         self.said = bytearray()
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """See ByteReceiveStream."""
         await anyio.lowlevel.checkpoint()
+        if self._ended:
+            raise anyio.EndOfStream
         if not self._pieces:
             # The end cuts off what is not written yet: it comes when nothing is being done, and
-            # whoever finds that something is looks again after a tenth of a second only.
-            for _ in range(_TURNS):
-                await anyio.lowlevel.checkpoint()
+            # who finds on asyncio that something is looks again after a tenth of a second only.
+            if sniffio.current_async_library() == "asyncio":
+                for _ in range(_TURNS):
+                    await anyio.lowlevel.checkpoint()
             await anyio.wait_all_tasks_blocked()
+            self._ended = True
             raise anyio.EndOfStream
         piece = self._pieces.popleft()
         if len(piece) > max_bytes:
@@ -107,7 +117,7 @@ async def serve(stream: ByteStream) -> None:
         await make_link(peer, _Echo(peer)).run()
         assert not peer.hub.inbound
 
-    await WebSocketServer(serve, UpgradeRules(_SETTINGS)).connection(stream, None, None)
+    await WebSocketServer(serve, _RULES).connection(stream, None, None)
 
 
 async def _in_memory(pieces: list[bytes]) -> bytes:
@@ -141,13 +151,11 @@ class _Heard:
         reader = codec.Reader(client=client)
         if packed:
             reader.agree(fresh=True, bits=15)
-        for byte in data:
-            try:
-                self.seen += reader.feed(bytes([byte]))
-            except Exception as error:  # also UTF-8 that is none, and what does not unfold
-                self.wrong = str(error) or type(error).__name__
-                return
-        self.inside = reader.inside
+        try:
+            for seen in reader.read(data):
+                self.seen.append(seen)
+        except Exception as error:  # also UTF-8 that is none, and what does not unfold
+            self.wrong = str(error) or type(error).__name__
 
 
 def _frame(c: Choices, text: bytes, packer: codec.Packer | None) -> list[codec.Frame]:
@@ -241,6 +249,7 @@ def _parts(text: bytes) -> list[Any]:
 
 
 def TARGET(data: bytes) -> None:
+    sockets.scheduled_by(data)
     c = Choices(data)
     packed = c.flag(3)
     ways = c.pair(_WAYS)
@@ -250,7 +259,8 @@ def TARGET(data: bytes) -> None:
     together = not c.flag()
     whole = [opening + frames] if together else [opening, frames]
     outcomes = []
-    for (talk, loop), pieces in zip(ways, ([opening, *cuts.cuts(frames)], whole), strict=True):
+    cut = [opening, *cuts.cuts(frames, single=sockets.SINGLE)]
+    for (talk, loop), pieces in zip(ways, (cut, whole), strict=True):
         said = sockets.run(partial(talk, pieces), loop)
         head, _, rest = said.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 ")

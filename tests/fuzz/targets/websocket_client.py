@@ -24,6 +24,7 @@ from tests.fuzz.websocket_script import ACCEPT, Model, Owner, Script, written
 from tests.websocket_table import codec
 from transports.link import clock
 from transports.link_errors import LinkError
+from transports.pump_settings import PumpSettings
 from transports.tracing import Trace
 from transports.websocket_client import WebSocketClientLink
 from transports.websocket_settings import DeflateSettings, WebSocketSettings
@@ -125,8 +126,10 @@ async def _live(script: Script, cuts: Choices | None, traced: bool) -> _Outcome:
         settings=WebSocketSettings(
             deflate=_DEFLATE if script.packed else None,
             ping_interval=None,
-            handshake_timeout=60.0,  # the clock is the real one, and no part of it
+            # The clock is the real one, and no part of it.
+            handshake_timeout=60.0,
             close_timeout=60.0,
+            pump=PumpSettings(drain=60.0, stall=60.0),
         ),
     )
     lines: list[bytes] = []
@@ -213,6 +216,7 @@ def _check(model: Model, script: Script, outcome: _Outcome) -> None:
 
 
 def TARGET(data: bytes) -> None:
+    sockets.scheduled_by(data)
     c = Choices(data)
     ways = c.pair(_WAYS)
     cuts = Choices(c.take(6))
