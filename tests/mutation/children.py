@@ -67,16 +67,7 @@ class Plan(Struct):
 @contextmanager
 def apart(work: Callable[[int], None]) -> Iterator[BinaryIO]:
     """Run ``work`` in a child that writes to the file descriptor it is given; yields what comes."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.close(reading)
-            _quiet()
-            work(writing)
-        finally:
-            os._exit(0)
-    os.close(writing)
+    child, reading = _started(work)
     try:
         with os.fdopen(reading, "rb") as come:
             yield come
@@ -87,19 +78,14 @@ def apart(work: Callable[[int], None]) -> Iterator[BinaryIO]:
 
 def fork(work: Callable[[int], None]) -> Verdict:
     """The same for a child that runs tests, within limits: wait for what becomes of it."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.close(reading)
-            _quiet()
-            signal.signal(signal.SIGPROF, signal.SIG_DFL)
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            work(writing)
-        finally:
-            os._exit(1)
-    os.close(writing)
+
+    def limited(out: int) -> None:
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        work(out)
+
+    child, reading = _started(limited)
     said = b""
     try:
         while select.select([reading], [], [], _PATIENCE)[0]:
@@ -115,8 +101,27 @@ def fork(work: Callable[[int], None]) -> Verdict:
     return _judge(said, status)
 
 
+def _started(work: Callable[[int], None]) -> tuple[int, int]:
+    """A child, and where what it writes can be read."""
+    reading, writing = os.pipe()
+    # What fork() calls back would swallow the exception of an interrupt: it has to come later.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    child = os.fork()
+    if not child:
+        try:
+            os.close(reading)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            _quiet()
+            work(writing)
+        finally:
+            os._exit(1)
+    os.close(writing)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return child, reading
+
+
 def _quiet() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)

@@ -152,6 +152,29 @@ def test_an_interrupt_ends_a_campaign_with_its_table_and_no_verdict(toy: Path) -
     assert (toy / "build/mutation/report.json").exists()
 
 
+_INTERRUPTED_WHILE_IT_FORKS = """
+import os, signal
+from tests.mutation.children import fork
+
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
+try:
+    fork(lambda out: None)
+except KeyboardInterrupt:
+    print("seen")
+"""
+
+
+def test_an_interrupt_that_comes_while_a_child_is_forked_is_not_lost() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_WHILE_IT_FORKS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("seen\n", "")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
