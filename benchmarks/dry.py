@@ -11,6 +11,7 @@ one version of Python and of its packages.  Times are there for the ratio of one
 
 import argparse
 import asyncio
+import re
 import sys
 import time
 from collections import Counter
@@ -25,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import dry_wires
-from benchmarks.dry_wires import Opener, Wire, programs
-from benchmarks.load import http_wire
+from benchmarks.dry_wires import END, Opener, Wire, programs
+from benchmarks.load import events, http_wire
 from benchmarks.load.asks import (
     FIRST,
     HOLE,
@@ -38,7 +39,8 @@ from benchmarks.load.asks import (
 )
 from benchmarks.load.http_calls import RING
 from benchmarks.load.http_wire import Place, asking, post
-from benchmarks.load.jobs import Ask, Era
+from benchmarks.load.jobs import Ask, Command, Era, Events
+from benchmarks.programs.offer import FILLERS_FROM
 from benchmarks.programs.sampling import layer_of
 
 PLACE = Place("127.0.0.1", 80, "/mcp")
@@ -49,6 +51,7 @@ TOGETHER = 64
 """Calls of a round, at least."""
 _OWN = frozenset({__file__, dry_wires.__file__})
 """What stands there counts for nobody."""
+_STEP = re.compile(rb'"progress":(\d+)')
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -67,11 +70,35 @@ class Work(Struct, frozen=True, kw_only=True):
     """Different ones, which come in turn: one for each connection, where there are several."""
     lines: bool = False
     """Of standard input, not of HTTP."""
+    tools: int = FILLERS_FROM
+    """So many are registered."""
+    events: int = 0
+    """Calls that report progress so often: the figures are those of an event."""
+    together: bool = False
+    """Events that are ready together, not one by one."""
+
+    @property
+    def unit(self) -> str:
+        """What the figures are of."""
+        return "an event" if self.events else "a call"
+
+
+def _events(title: str, *, together: bool) -> Work:
+    title = f"HTTP, 1,000 progress events on one stream, {title}"
+    return Work(title=title, events=1000, together=together, requests=2)
 
 
 def _waiting(count: int) -> Work:
     title = f"HTTP, {count:,} calls in flight that wait 50 ms"
     return Work(title=title, asks=(Ask("wait", 50),), connections=count, requests=count)
+
+
+def _tools(count: int) -> Work:
+    return Work(
+        title=f"HTTP, calls of all but a few of {count:,} tools in turn",
+        asks=tuple(Ask("filler", number) for number in range(count - FILLERS_FROM)),
+        tools=count,
+    )
 
 
 WORKS = {
@@ -89,8 +116,12 @@ WORKS = {
         )
         for count in (1, 100, 10_000)
     },
+    "tools-10": _tools(10),
+    "tools-1000": _tools(1000),
     "waiting-16": _waiting(16),
     "waiting-1000": _waiting(1000),
+    "progress": _events("one at a time", together=False),
+    "progress-together": _events("ready together", together=True),
     "echo-1m": Work(
         title="HTTP, 1 MB of text and back", asks=(Ask("echo", 1_000_000),), requests=4
     ),
@@ -98,16 +129,29 @@ WORKS = {
 }
 
 
+class Told:
+    """What a call that reports progress is answered with."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def check(self, number: int, reply: bytes) -> None:
+        """Look at all events, of which the last is the result.  Raises WrongReply."""
+        steps = [int(step) for step in _STEP.findall(reply)]
+        if steps != list(range(1, self._count + 1)) or b'"id":%d' % number not in reply:
+            raise WrongReply(f"{len(steps)} events, or no result: {reply[-300:]!r}")
+
+
 class Request(NamedTuple):
     """Ready bytes, and what they ask."""
 
     number: int
     data: bytes
-    question: Question
+    question: Question | Told
 
 
 class Figures(Struct, kw_only=True):
-    """What a call takes of a program."""
+    """What a call takes of a program, or an event."""
 
     program: str
     microseconds: float
@@ -170,6 +214,11 @@ class Rig:
         work = self._work
         self._wires = await stack.enter_async_context(opener(work.connections, self._written))
         era: Era = "legacy" if work.lines or work.sessions else "modern"
+        if work.events:
+            job = Events(server=Command(()), count=work.events, together=work.together)
+            asked = Request(FIRST, events.request(PLACE, job, None), Told(work.events))
+            self._requests = [asked] * work.requests
+            return
         questions = [Question(ask, era) for ask in work.asks]
         if work.lines:
             for line in (initialize(1), INITIALIZED):
@@ -195,13 +244,15 @@ class Rig:
         return session
 
     def _written(self) -> None:
+        if self._work.events and not self._wires[0].outlet.ended:
+            return
         self._missing -= 1
         if not self._missing:
             self._complete.set()
 
     async def cost(self) -> float:
-        """Ask everything once, and oftener where it is little: microseconds of CPU a call."""
-        count = len(self._requests)
+        """Ask everything once, and oftener where it is little: microseconds of CPU."""
+        count = len(self._requests) * (self._work.events or 1)
         times = -(-TOGETHER // count)
         spent = 0.0
         for _ in range(times):
@@ -212,26 +263,33 @@ class Rig:
         return spent / (times * count) * 1e6
 
     async def count(self) -> tuple[dict[str, float], float]:
-        """Steps, by layer, and calls for each of the first requests."""
+        """Steps, by layer, and calls for each of the first requests, or for each event."""
         asked = self._requests[: max(COUNTED, len(self._wires))]
+        count = len(asked) * (self._work.events or 1)
         with counting() as found:
             await self._ask(asked)
         self._check(asked)
         layers: Counter[str] = Counter()
         for file, steps in found.files.items():
             layers[layer_of(file)] += steps
-        shares = {layer: steps / len(asked) for layer, steps in layers.most_common()}
-        return shares, found.calls / len(asked)
+        shares = {layer: steps / count for layer, steps in layers.most_common()}
+        return shares, found.calls / count
 
     async def _ask(self, asked: Sequence[Request]) -> None:
         wires = self._wires
-        self._missing = len(asked)
-        self._complete.clear()
-        if len(wires) == 1:
+        if self._work.events:
+            for request in asked:
+                self._missing = 1
+                self._complete.clear()
+                wires[0].deliver(request.data)
+                await self._complete.wait()
+        elif len(wires) == 1:
             deliver = wires[0].deliver
             for request in asked:
                 deliver(request.data)
         else:
+            self._missing = len(asked)
+            self._complete.clear()
             for wire, request in zip(wires, asked, strict=True):
                 wire.deliver(request.data)
             await self._complete.wait()
@@ -256,6 +314,10 @@ def _bodies(data: bytes) -> Iterator[bytes]:
         head = data[at:begin]
         if not head.startswith(b"HTTP/1.1 200 "):
             raise WrongReply(f"not what was asked for: {data[at : at + 300]!r}")
+        if b"chunked" in head:
+            yield http_wire.dechunked(data, begin) or b""
+            at = data.index(END, begin) + len(END)
+            continue
         at = begin + int(http_wire.field(head, b"content-length"))
         yield data[begin:at]
 
@@ -264,7 +326,7 @@ async def measure(work: Work, rounds: int, *, alone: bool = False) -> list[Figur
     """Measure the programs in turn, ours first; or ours ``alone``.  Raises WrongReply."""
     async with AsyncExitStack() as stack:
         rigs = {}
-        chosen = list(programs(lines=work.lines).items())
+        chosen = list(programs(lines=work.lines, tools=work.tools).items())
         for name, opener in chosen[:1] if alone else chosen:
             rigs[name] = Rig(work)
             await rigs[name].open(opener, stack)
@@ -287,7 +349,7 @@ def show(console: Console, work: Work, found: Sequence[Figures]) -> None:
     """Print what was measured; times beside that of the first raw program, if there is one."""
     table = Table(title=work.title, title_justify="left", title_style="bold")
     table.add_column("program")
-    for heading in ("µs of CPU a call", "of raw", "steps", "calls"):
+    for heading in (f"µs of CPU {work.unit}", "of raw", "steps", "calls"):
         table.add_column(heading, justify="right")
     beside = found[1].microseconds if found[1:] else None
     for each in found:

@@ -27,6 +27,8 @@ from transports.http_server_asyncio import AsyncioServerLink
 from transports.link import App
 from transports.pump import Connection
 
+END = b"\r\n0\r\n\r\n"
+"""Of a chunked body."""
 PATIENCE = 600.0
 """Seconds that a call may take."""
 Written = Callable[[], object]
@@ -56,6 +58,11 @@ class Outlet(asyncio.Transport):
     def abort(self) -> None:
         """There is nothing to be closed."""
 
+    @property
+    def ended(self) -> bool:
+        """A chunked body, if that is what was written, is complete."""
+        return self._data[-1].endswith(END)
+
     def take(self) -> bytes:
         """All that was written since it was taken last."""
         data, self._data = b"".join(self._data), []
@@ -74,13 +81,13 @@ Opener = Callable[[int, Written], AbstractAsyncContextManager[list[Wire]]]
 
 
 @asynccontextmanager
-async def ours_http(count: int, written: Written) -> AsyncIterator[list[Wire]]:
+async def ours_http(tools: int, count: int, written: Written) -> AsyncIterator[list[Wire]]:
     """Our asyncio driver with its own parser, in a server that listens nowhere."""
     chosen = settings("asyncio")
     # Counting takes its time, for which no reply is to become an event stream.
     chosen = structs.replace(chosen, http=structs.replace(chosen.http, json_delay=PATIENCE))
     link, runtime = assemble_http(
-        make(FILLERS_FROM), partial(AsyncioServerLink, settings=chosen.http_link), settings=chosen
+        make(tools), partial(AsyncioServerLink, settings=chosen.http_link), settings=chosen
     )
 
     def connect() -> Wire:
@@ -110,9 +117,11 @@ def into_buffer(protocol: HttpProtocol, data: bytes) -> None:
 
 
 @asynccontextmanager
-async def raw_http(module: str, count: int, written: Written) -> AsyncIterator[list[Wire]]:
+async def raw_http(
+    module: str, tools: int, count: int, written: Written
+) -> AsyncIterator[list[Wire]]:
     """The protocol of a raw program, by the name of its module."""
-    site = Site(Codec(FILLERS_FROM))
+    site = Site(Codec(tools))
     wires = []
     for _ in range(count):
         protocol, outlet = import_module(module).Protocol(site), Outlet(written)
@@ -175,12 +184,16 @@ async def raw_lines(count: int, written: Written) -> AsyncIterator[list[Wire]]:
     yield [connect() for _ in range(count)]
 
 
-def programs(*, lines: bool) -> dict[str, Opener]:
-    """Who is measured: ours first, then the raw programs that are installed."""
+def programs(*, lines: bool, tools: int = FILLERS_FROM) -> dict[str, Opener]:
+    """Who is measured: ours first, then the raw programs that are installed.
+
+    ``tools``: how many they have, over HTTP.
+    """
     if lines:
         return {"ours": ours_lines, "raw": raw_lines}
-    found: dict[str, Opener] = {"ours, asyncio, own parser": ours_http}
-    if find_spec("httptools") is not None:
-        found["raw protocol, httptools"] = partial(raw_http, "benchmarks.programs.raw_httptools")
-    found["raw protocol and h11"] = partial(raw_http, "benchmarks.programs.raw_h11")
+    found: dict[str, Opener] = {"ours, asyncio, own parser": partial(ours_http, tools)}
+    raws = {"raw protocol, httptools": "raw_httptools", "raw protocol and h11": "raw_h11"}
+    for name, module in raws.items():
+        if module != "raw_httptools" or find_spec("httptools") is not None:
+            found[name] = partial(raw_http, f"benchmarks.programs.{module}", tools)
     return found

@@ -8,8 +8,17 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, structs
 
-from benchmarks.load.jobs import AnyJob, Command
-from benchmarks.method.samples import Profile
+from benchmarks.load.jobs import (
+    AnyJob,
+    Command,
+    Events,
+    HttpCalls,
+    LineCalls,
+    SelfMeasured,
+    SseCalls,
+    WebSocketCalls,
+)
+from benchmarks.method.samples import Profile, Run
 from benchmarks.programs.sampling import VARIABLE
 from benchmarks.runner import RunFailed, run_job
 from benchmarks.table import ROWS
@@ -18,24 +27,46 @@ PROFILED = (
     "http:ours-anyio",
     "http:ours-asyncio",
     "http:ours-speed",
+    "http-64:ours-speed",
+    "http-1000:ours-speed",
+    "http-lengths:ours-speed",
     "http-heads:ours-speed",
+    "http-parsed:ours-anyio-parsed",
+    "http-parsed:ours-asyncio-parsed",
+    "http-parsed:ours-speed-parsed",
     "http-legacy:ours-asyncio",
     "http-legacy-sse:ours-asyncio",
     "sessions:10000",
+    "sessions-anyio:10000",
+    "sessions-speed:10000",
+    "tools-speed:1000",
     "progress:ours-anyio",
     "progress:ours-asyncio",
     "progress-together:ours-asyncio",
+    "progress-together:ours-anyio",
     "stdio:ours-stdio",
     "stdio-64:ours-stdio",
     "websocket:ours-ws",
+    "websocket-1000:ours-ws",
+    "echo-1m-websocket:ours-ws",
+    "echo-16m-websocket:ours-ws",
+    "echo-1m:ours-anyio",
     "echo-1m:ours-asyncio",
+    "echo-1m:ours-speed",
+    "echo-10m:ours-anyio",
     "echo-10m:ours-asyncio",
+    "echo-10m:ours-speed",
     "waiting:ours-speed",
     "client:client",
+    "client-1000:client",
 )
 """What the page of figures shows: programs at work; of a server, starting is not in it."""
-SECONDS = 6.0
-LOOKS = 1000
+PROGRAMS = ("ours", "ours_asgi", "client")
+"""Those that look at themselves."""
+WORKS = (Events, HttpCalls, LineCalls, SelfMeasured, SseCalls, WebSocketCalls)
+"""What goes on for as long as it is told to."""
+SECONDS = 4.0
+LOOKS = 800
 """So many at least, for shares that are right to a few hundredths."""
 RUNS = 6
 """More are not made for that."""
@@ -57,6 +88,29 @@ def looked_at(program: Command, file: Path) -> Command:
     """
     words = ("httptools" if word == "speed" else word for word in program.words)
     return Command(tuple(words), {**program.env, VARIABLE: str(file)})
+
+
+def to_be_profiled(run: Run) -> list[str]:
+    """What a run shows the profiles of: :data:`PROFILED`, and what has MISSED a bound in it.
+
+    What cannot be looked at is left out, which is what starts, or only holds memory.
+    """
+    missed = (
+        f"{name}:{verdict.ours}"
+        for name, row in run.rows.items()
+        for verdict in row.verdicts
+        if row.met(verdict) is False and can_be_profiled(name, verdict.ours)
+    )
+    return list(dict.fromkeys((*PROFILED, *missed)))
+
+
+def can_be_profiled(row: str, variant: str) -> bool:
+    """Whether this is a program of ours that goes on with its work, and looks at itself."""
+    if row not in ROWS:
+        return False
+    job = ROWS[row].variants[variant].job()
+    program = job.server.words[2].rpartition(".")[2]
+    return isinstance(job, WORKS) and program in PROGRAMS
 
 
 def profile(name: str, seconds: float = SECONDS, least: int = LOOKS) -> Profile:

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,7 @@ from benchmarks.load.jobs import (
     SseCalls,
     WebSocketCalls,
 )
-from benchmarks.method.samples import Measured, RowResult, Sample, Verdict
+from benchmarks.method.samples import LEAST_ROUNDS, Measured, RowResult, Sample, Verdict
 from benchmarks.rows import Row
 from benchmarks.subjects import OURS, ROOT, SUBJECTS
 
@@ -36,6 +37,8 @@ GRACE = 5.0
 """Seconds in which a run that is interrupted may end by itself."""
 QUICK = 0.4
 """Seconds of steady state where it should be quick."""
+SHORT = 0.2
+"""Seconds of steady state in which the load generator is measured by itself."""
 TRIES = 2
 """A variant that has failed so often is left out of the rounds that follow."""
 PACKAGES = tuple(ROOT / name for name in ("mcpcore", "transports", "benchmarks"))
@@ -166,22 +169,94 @@ def judge(row: Row, result: RowResult) -> list[Verdict]:
     return verdicts
 
 
-def measure_load(told: Callable[[str], object], *, quick: bool = False) -> dict[str, float]:
+def measure_load(
+    told: Callable[[str], object], *, rounds: int = LEAST_ROUNDS, quick: bool = False
+) -> dict[str, Measured]:
     """What the load generator takes by itself, against the least that can answer.
 
-    Microseconds of CPU a request, or an event, for each kind of work; beside it what the responder
-    takes, and the rate that the two reach.
+    The costs are those of whoever answers, for each kind of work; beside each of them is what the
+    load generator took, and the rate that the two reached.
+    """
+    return _in_turn(self_measurements(), told, rounds=rounds, quick=quick)
+
+
+def _in_turn(
+    jobs: Mapping[str, AnyJob], told: Callable[[str], object], *, rounds: int, quick: bool
+) -> dict[str, Measured]:
+    """Run jobs one after the other, as often as there are rounds.  Raises RunFailed."""
+    found = {name: Measured(name) for name in jobs}
+    for number in range(1, rounds + 1):
+        for name, job in jobs.items():
+            told(name)
+            length = QUICK / 4 if quick else SHORT
+            sample = run_job(msgspec.structs.replace(job, warm=length / 4, seconds=length))
+            found[name].samples.append(msgspec.structs.replace(sample, round=number))
+    return found
+
+
+def undercut(
+    row: Row,
+    result: RowResult,
+    own: Mapping[str, Measured],
+    told: Callable[[str], object],
+    *,
+    quick: bool = False,
+) -> dict[str, str]:
+    """The variants of a row that cost less than whoever answers the load generator by itself.
+
+    Says why for each of them: what looks for nothing in a request is not the least that can answer
+    then.  The machine may have been slower when that was measured: who costs less is run again, in
+    turn with it, and only what does so then, beyond the spread of both, is told.
+    Raises RunFailed.
     """
     found = {}
-    for name, job in self_measurements().items():
-        told(name)
-        if quick:
-            job = msgspec.structs.replace(job, warm=QUICK / 8, seconds=QUICK / 4)
-        sample = run_job(job)
-        found[name] = sample.facts["load"]
-        found[f"{name}, responder"] = sample.value
-        found[f"{name}, a second"] = sample.facts["rate"]
+    for name, measured in result.variants.items():
+        job = row.variants[name].job()
+        kind = kind_of(job)
+        least = own.get(kind or "")
+        if kind is None or least is None:
+            continue
+        if min(len(least.samples), len(measured.samples)) < LEAST_ROUNDS:
+            continue
+        if measured.median >= least.median:
+            continue
+        jobs = {"responder": self_measurements()[kind], name: job}
+        again = _in_turn(jobs, told, rounds=LEAST_ROUNDS, quick=quick)
+        (low, high), (lower, higher) = (again[each].quartiles for each in (name, "responder"))
+        if high < lower:
+            found[name] = (
+                f"{measured.title} takes {low:.3g} to {high:.3g} µs, and the responder, which "
+                f"should be the least ({kind}), {lower:.3g} to {higher:.3g}"
+            )
     return found
+
+
+def kind_of(job: AnyJob) -> str | None:
+    """The kind of work by which the load generator was measured that a job is, if it is one."""
+    return _kinds().get(_alike(job))
+
+
+@cache
+def _kinds() -> dict[bytes, str]:
+    return {
+        _alike(job): name
+        for name, job in self_measurements().items()
+        if "benchmarks.programs.responder" in job.server.words[2]
+    }
+
+
+def _alike(job: AnyJob) -> bytes:
+    """What a job has in common with all those that are the same work for who looks for nothing.
+
+    Such a program does not care for the era, for what heads say, or for sessions that are there.
+    """
+    members = msgspec.to_builtins(job)
+    own = ("server", "seconds", "warm", "warm_units", "more", "vary", "sessions", "in_turn")
+    for name in (*own, "streams", *(() if isinstance(job, Setup) else ("era",))):
+        members.pop(name, None)
+    if members.get("replies") == "any":
+        members["replies"] = "json"
+    return msgspec.json.encode(members)
 
 
 def self_measurements() -> dict[str, AnyJob]:
@@ -216,4 +291,4 @@ def self_measurements() -> dict[str, AnyJob]:
     jobs["events that were missed, of the raw protocol"] = Resume(
         server=SUBJECTS["raw-protocol"].command()
     )
-    return {name: msgspec.structs.replace(job, seconds=0.5) for name, job in jobs.items()}
+    return jobs

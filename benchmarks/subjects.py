@@ -113,6 +113,8 @@ _SPEEDY = ("mcp", "httptools", "uvloop")
 _BEST = ("--parser", "httptools", "--loop", "uvloop")
 
 _SPEED = partial(missing_here, "httptools", "uvloop")
+_CERTIFICATES = partial(missing_here, "trustme")
+_SPEED_TLS = partial(missing_here, "httptools", "uvloop", "trustme")
 _UVICORN = partial(missing_here, "uvicorn")
 _UVICORN_BEST = partial(missing_here, "uvicorn", "httptools", "uvloop")
 
@@ -186,6 +188,43 @@ SUBJECTS: dict[str, Subject] = {
     "typescript2-sse": _typescript2(", SSE replies", "--replies", "sse", "sessions"),
     "typescript2-events": _typescript2(
         ", events in memory", "--replies", "sse", "--events", "yes", "sessions"
+    ),
+    # over TLS
+    "ours-asyncio-tls": _module(
+        "ours", "ours, asyncio, https", "--driver", "asyncio", needs=_CERTIFICATES
+    ),
+    "ours-speed-tls": _module(
+        "ours", "ours, speed extra, https", "--driver", "speed", needs=_SPEED_TLS
+    ),
+    "raw-protocol-tls": _module(
+        "raw_h11", "raw protocol and h11, https", "--io", "protocol", needs=_CERTIFICATES
+    ),
+    "raw-httptools-tls": _module(
+        "raw_httptools",
+        "raw protocol, httptools, uvloop, https",
+        "--loop",
+        "uvloop",
+        needs=_SPEED_TLS,
+    ),
+    "sdk-tls": Subject(
+        "official SDK, JSON replies, https",
+        (SDK, SDK_SCRIPT, "--replies", "json"),
+        lambda: _CERTIFICATES() or missing_in(SDK, "mcp"),
+    ),
+    "ours-wss": _module("ours", "ours, wss", "--binding", "ws", needs=_CERTIFICATES),
+    "raw-wss-streams": _module(
+        "raw_websocket",
+        "raw wsproto on asyncio streams, wss",
+        "--io",
+        "streams",
+        needs=_CERTIFICATES,
+    ),
+    "websockets-tls": _module(
+        "raw_websocket",
+        "websockets library, wss",
+        "--io",
+        "websockets",
+        needs=partial(missing_here, "websockets", "trustme"),
     ),
     # stdio
     "ours-stdio": _module("ours", "ours", "--binding", "stdio"),

@@ -8,6 +8,7 @@ from benchmarks import (
     table_http,
     table_others,
     table_setup,
+    table_tls,
 )
 from benchmarks.rows import Row
 
@@ -19,6 +20,7 @@ ROWS: dict[str, Row] = {
         *table_crowds.ROWS,
         *table_setup.ROWS,
         *table_asgi.ROWS,
+        *table_tls.ROWS,
         *table_bindings.ROWS,
         *table_others.ROWS,
     )

@@ -17,7 +17,7 @@ from benchmarks.load.jobs import (
 )
 from benchmarks.rows import Bound, Row, Variant, at
 from benchmarks.subjects import SUBJECTS
-from benchmarks.table_http import CALL, FLIGHTS, MB, NEW, PEERS, WIDER
+from benchmarks.table_http import CALL, FLIGHTS, MB, NEW, OTHERS, PEERS, WIDER
 
 _LINES = (
     "ours-stdio",
@@ -36,6 +36,11 @@ SSE_PEERS = ("sdk-sse-binding", "fastmcp-sse-binding")
 LIMITED = (Bound("ours-tcp", "raw-tcp"), Bound("ours-unix", "raw-unix"))
 PEERED = (*(Bound("ours-sse", peer) for peer in SSE_PEERS), *LIMITED)
 """What ours is held against over HTTP+SSE, and over byte streams of lines."""
+
+WEBSOCKET_BOUNDS = (Bound("ours-ws", "raw-ws", 1.7), Bound("ours-ws", "websockets", 1.0))
+"""What a call over WebSocket may cost, however large it is, and however many are in flight."""
+CLIENT_BOUNDS = (Bound("client", "raw-client", 1.7), Bound("client", "sdk-client", 1 / 3.5))
+"""What a client's call over HTTP may cost, however many are in flight."""
 
 
 def _stdio(name: str, title: str, window: int) -> Row:
@@ -78,8 +83,7 @@ def _large(size: int) -> tuple[Row, Row]:
             title=f"{title} of text and back, over WebSocket",
             unit=CALL,
             variants=at(by_websocket, "ours-ws", "raw-ws", "websockets", since=WIDER),
-            bounds=(Bound("ours-ws", "raw-ws"), Bound("ours-ws", "websockets")),
-            goal=False,
+            bounds=WEBSOCKET_BOUNDS,
         ),
         Row(
             name=f"echo-{short}-stdio",
@@ -92,23 +96,50 @@ def _large(size: int) -> tuple[Row, Row]:
     )
 
 
-def _websocket(name: str, connections: int, most: tuple[float | None, ...], since: str) -> Row:
-    """``most``: of what raw wsproto on anyio takes, and of what the `websockets` library does."""
-
+def _websocket(name: str, connections: int, since: str) -> Row:
     def job(name: str) -> WebSocketCalls:
         return WebSocketCalls(server=SUBJECTS[name].command(), connections=connections)
 
-    peers = ("raw-ws", "websockets")
     return Row(
         name=name,
         title=f"WebSocket tools/call, {connections:,} in flight",
         unit=CALL,
         variants=at(job, "ours-ws", "raw-ws", "raw-ws-streams", "websockets", since=since),
-        bounds=(
-            *(Bound("ours-ws", peer, each) for peer, each in zip(peers, most, strict=True)),
-            Bound("ours-ws", "raw-ws-streams"),
+        bounds=(*WEBSOCKET_BOUNDS, Bound("ours-ws", "raw-ws-streams")),
+    )
+
+
+def _structured() -> tuple[Row, Row]:
+    """A structured tool over the bindings that are not HTTP."""
+    ask = Ask("total", 10)
+    title = "A structured tool: ten items in, a typed result out, over"
+
+    def by_stdio(name: str) -> LineCalls:
+        return LineCalls(server=SUBJECTS[name].command(), ask=ask, seconds=0.6)
+
+    def by_websocket(name: str) -> WebSocketCalls:
+        return WebSocketCalls(server=SUBJECTS[name].command(), ask=ask, seconds=0.6)
+
+    return (
+        Row(
+            name="structured-stdio",
+            title=f"{title} stdio, one at a time",
+            unit=CALL,
+            variants=at(by_stdio, "ours-stdio", "raw-stdio-ready", "sdk-high-stdio", since=OTHERS),
+            bounds=(
+                Bound("ours-stdio", "raw-stdio-ready"),
+                Bound("ours-stdio", "sdk-high-stdio"),
+            ),
+            goal=False,
         ),
-        goal=None not in most,
+        Row(
+            name="structured-websocket",
+            title=f"{title} WebSocket, 16 in flight",
+            unit=CALL,
+            variants=at(by_websocket, "ours-ws", "raw-ws", "websockets", since=OTHERS),
+            bounds=(Bound("ours-ws", "raw-ws"), Bound("ours-ws", "websockets")),
+            goal=False,
+        ),
     )
 
 
@@ -208,8 +239,7 @@ def _calling(width: int) -> Row:
         title=f"A client's calls over HTTP, {width:,} in flight",
         unit=CALL,
         variants=at(job, "client", "raw-client", "sdk-client", since=WIDER),
-        bounds=(Bound("client", "raw-client"), Bound("client", "sdk-client")),
-        goal=False,
+        bounds=CLIENT_BOUNDS,
         note="Every client may have as many connections as calls are in flight.",
     )
 
@@ -243,13 +273,10 @@ def _alone(name: str) -> SelfMeasured:
 ROWS = (
     _stdio("stdio", "stdio tools/call, one at a time", 1),
     _stdio("stdio-64", "stdio tools/call, 64 in flight", 64),
-    _websocket("websocket", 16, (1.7, 1.0), ""),
-    *(
-        _websocket(f"websocket-{many}", many, (None, None), FLIGHTS)
-        for many in WINDOWS
-        if many != 16
-    ),
+    _websocket("websocket", 16, ""),
+    *(_websocket(f"websocket-{many}", many, FLIGHTS) for many in WINDOWS if many != 16),
     *(row for size in _SIZES for row in _large(size)),
+    *_structured(),
     Row(
         name="bindings",
         title="tools/call over the other bindings, 1 in flight (HTTP+SSE: 16)",
@@ -277,8 +304,7 @@ ROWS = (
             **at(_client, "typescript2-client", since=PEERS),
         },
         bounds=(
-            Bound("client", "raw-client", 1.7),
-            Bound("client", "sdk-client", 1 / 3.5),
+            *CLIENT_BOUNDS,
             Bound("client", "fastmcp-client"),
             Bound("client", "typescript-client"),
             Bound("client", "typescript2-client"),

@@ -19,6 +19,10 @@ FLIGHTS = "2026-11-22T13:00:00+00:00"
 """Since when other bindings have rows for set-up and numbers in flight, and resuming a limit."""
 WIDER = "2026-11-22T16:00:00+00:00"
 """Since when clients have calls in flight, and other bindings large texts, peers and limits."""
+BESIDE = "2026-11-22T20:00:00+00:00"
+"""Since when starting is held against the raw program with what ours imports of others."""
+OTHERS = "2026-11-23T03:00:00+00:00"
+"""Since when structured tools are called over other bindings, and a row has TLS."""
 CALL_BOUNDS = (
     Bound("ours-anyio", "raw-anyio", 1.3),
     Bound("ours-asyncio", "raw-protocol", 1.4),
@@ -69,8 +73,10 @@ def legacy(*more: str, **members: Any) -> Callable[[str], HttpCalls]:
 def _sizes(name: str, title: str, size: int, **members: Any) -> Row:
     raws = ("raw-anyio", "raw-protocol", "raw-httptools")
     job = calls(ask=Ask("echo", size), replies="any", connections=1, **members)
-    bounded = size in (MB, 10 * MB)
-    limit = 1.5 if bounded else None
+    bounded = size >= MB
+    # A smaller one is held as any call is: the SDK's best, which speed has to beat, is not in it.
+    limits = (1.5, 1.5, 1.5) if bounded else (1.3, 1.4, 1.8)
+    shares = (1 / 3, 1 / 3, 1 / 3) if bounded else (1 / 2, 1 / 3, None)
     return Row(
         name=name,
         title=title,
@@ -81,11 +87,10 @@ def _sizes(name: str, title: str, size: int, **members: Any) -> Row:
             **at(job, "typescript2", since=PEERS),
         },
         bounds=(
-            *(Bound(ours, raw, limit) for ours, raw in zip(OURS, raws, strict=True)),
-            *(Bound(ours, "sdk", 1 / 3 if bounded else None) for ours in OURS),
+            *(Bound(*each) for each in zip(OURS, raws, limits, strict=True)),
+            *(Bound(ours, "sdk", share) for ours, share in zip(OURS, shares, strict=True)),
             Bound("ours-asyncio", "typescript2"),
         ),
-        goal=bounded,
     )
 
 
@@ -102,13 +107,7 @@ def _flying(count: int) -> Row:
             "raw-httptools",
             "sdk",
         ),
-        bounds=(
-            Bound("ours-anyio", "raw-anyio"),
-            Bound("ours-asyncio", "raw-protocol"),
-            Bound("ours-speed", "raw-httptools"),
-            Bound("ours-asyncio", "sdk"),
-        ),
-        goal=False,
+        bounds=tuple(bound for bound in CALL_BOUNDS if bound.peer != "sdk-best"),
     )
 
 
@@ -249,17 +248,16 @@ ROWS = (
             Bound("ours-asyncio", "raw-protocol", 2.0),
             Bound("ours-anyio", "raw-anyio", 2.0),
             Bound("ours-asyncio", "sdk-high", 1 / 100),
-            Bound("ours-asyncio", "sdk"),
+            Bound("ours-asyncio", "sdk", 1 / 100),
             Bound("ours-asyncio", "fastmcp"),
             Bound("ours-asyncio", "typescript2"),
             Bound("ours-asyncio", "typescript2-high"),
         ),
-        note="The bound of 100 x is held against the SDK's MCPServer, which makes the list from "
-        "tools that were declared as ours are. The program on its low-level server (official SDK, "
-        "JSON replies) has the list ready, as an object made once by hand, and the SDK only checks "
-        "and encodes it for each request: the ratio to that is shown, and is not what is bounded. "
-        "So it is with the TypeScript SDK 2.x, which wants a server made for each request over "
-        "HTTP: its McpServer has all tools registered each time, its Server has the list ready.",
+        note="The SDK's MCPServer makes the list from tools that were declared as ours are. The "
+        "program on its low-level server (official SDK, JSON replies) has the list ready, as an "
+        "object made once by hand, and the SDK only checks and encodes it for each request. So it "
+        "is with the TypeScript SDK 2.x, which wants a server made for each request over HTTP: "
+        "its McpServer has all tools registered each time, its Server has the list ready.",
     ),
     Row(
         name="progress",
@@ -286,9 +284,14 @@ ROWS = (
             Bound("ours-speed", "raw-httptools"),
             Bound("ours-asyncio", "typescript2"),
         ),
-        note="Ours is a handler that awaits `context.drained()` behind each event. The raw "
-        "programs on a protocol are a loop that writes and never waits, so fast that the kernel "
-        "joins ten of their events and more in a packet, and two or three of everybody else's.",
+        note="The bound holds ours against the raw program on anyio's streams and h11, on "
+        "asyncio's loop: on anyio, which has the same loop and streams, and on asyncio, whose "
+        "driver is a protocol without anyio. Beside the raw program of its own loop, driver "
+        "and parser (raw protocol and h11; for the speed extra httptools and uvloop) ours "
+        "stands without a bound. Ours is a handler that awaits `context.drained()` behind "
+        "each event. The raw programs on a protocol are a loop that writes and never waits, "
+        "so fast that the kernel joins ten of their events and more in a packet, and two or "
+        "three of everybody else's.",
     ),
     Row(
         name="progress-together",
@@ -303,6 +306,7 @@ ROWS = (
             *(Bound(ours, "encoding", 3.5) for ours in OURS),
             Bound("ours-anyio", "raw-anyio", 3.5),
             Bound("ours-asyncio", "raw-protocol", 3.5),
+            Bound("ours-speed", "raw-httptools"),
             Bound("ours-asyncio", "sdk-sse", 1 / 3),
             Bound("ours-asyncio", "typescript2"),
         ),

@@ -22,7 +22,7 @@ from benchmarks.load.jobs import (
 from benchmarks.rows import Bound, Row, Variant, at
 from benchmarks.subjects import OURS, SDK, SUBJECTS, missing_in
 from benchmarks.table_bindings import LIMITED
-from benchmarks.table_http import CALL, FLIGHTS, MB, PEERS, WIDER
+from benchmarks.table_http import BESIDE, CALL, FLIGHTS, MB, PEERS, WIDER
 
 _HTTP_OURS = ("ours-anyio", "ours-asyncio", "ours-speed")
 _MODERN = ("sdk", "fastmcp", "typescript2")
@@ -126,10 +126,13 @@ _BYTES = SelfMeasured(
 """One, to hold multiples against."""
 SERVING = "import transports.server, transports.http_server_asyncio, transports.assembling_http"
 BARE = (
-    "import asyncio, socket, ssl, h11, msgspec, anyio.from_thread, anyio.streams.tls;"
-    "from anyio import lowlevel, to_thread; from anyio.abc import SocketAttribute"
+    "import asyncio, socket, ssl, h11, msgspec, anyio.streams.tls;"
+    "from anyio import Event, lowlevel, to_thread; from anyio.abc import SocketAttribute"
 )
 """The same modules of other packages as SERVING has loaded in the end, and no others."""
+BARE_STDIO = "import anyio._backends._asyncio"
+"""The same modules of other packages as our server on stdio has loaded in the end."""
+RAW_STDIO = "from benchmarks.programs.raw_stdio import main; main()"
 RESIDENT = (
     "import os; pages = int(open('/proc/self/statm').read().split()[1]);"
     "print('{\"value\":%.3f}' % (pages * os.sysconf('SC_PAGE_SIZE') / 1e6))"
@@ -280,9 +283,18 @@ ROWS = (
                 "typescript-stdio",
             ),
             **at(_first_reply, "typescript2-stdio", since=PEERS),
+            "bare": Variant(
+                "raw, by readiness, with what ours imports of anyio, msgspec",
+                lambda: FirstReply(
+                    server=Command((OURS, "-c", f"{BARE_STDIO}; {RAW_STDIO}", "--io", "ready"))
+                ),
+                lambda: None,
+                BESIDE,
+            ),
         },
         bounds=(
-            Bound("ours-stdio", "raw-stdio-ready", 1.5),
+            Bound("ours-stdio", "raw-stdio-ready"),
+            Bound("ours-stdio", "bare", 1.5),
             Bound("ours-stdio", "sdk-stdio", 1 / 5),
             *(
                 Bound("ours-stdio", peer, 1.0, clock)

@@ -17,6 +17,13 @@ class Outputs(Struct, frozen=True, kw_only=True):
     plots: Path | None = None
     write_docs: bool = False
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As the command line says it; of files and folders the names alone."""
+        named = (("--json", self.json), ("--markdown", self.markdown), ("--plots", self.plots))
+        found = [word for option, path in named if path is not None for word in (option, path.name)]
+        return (*found, *(("--write-docs",) if self.write_docs else ()))
+
     def check(self, page: Path, plots: Path, reasons: Sequence[str] = ()) -> None:
         """Find out whether all of it can be written, and leave everything as it is.
 

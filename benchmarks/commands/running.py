@@ -1,5 +1,6 @@
 """What the commands of the bench do."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,17 +12,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.commands.closing import interrupted, printing, save, status, write
 from benchmarks.commands.outputs import Outputs
 from benchmarks.method.machine import OtherWork, described, machine
-from benchmarks.method.samples import RowResult, Run
-from benchmarks.profiling import PROFILED, profile, profiles
+from benchmarks.method.samples import LEAST_ROUNDS, RowResult, Run
+from benchmarks.pace import Pace
+from benchmarks.profiling import PROFILED, profile, profiles, to_be_profiled
 from benchmarks.report.docs import PAGE, PLOTS, unfit
-from benchmarks.report.tables import meanwhile, show_load, show_profile, show_row
+from benchmarks.report.tables import meanwhile, pace, show_load, show_profile, show_row
 from benchmarks.rows import Row
-from benchmarks.runner import RunFailed, compile_modules, measure_load, run_row
+from benchmarks.runner import RunFailed, compile_modules, measure_load, run_row, undercut
 from benchmarks.subjects import FASTMCP, NODE_MODULES, ROOT, SDK, node
 from benchmarks.table import ROWS
 from transports.commands.output import Exit, Failure
 
 BENCH = "the load generator by itself"
+SPEED = "the speed of the machine"
 Chosen = dict[str, tuple[Row, tuple[str, ...]]]
 """Rows, and the variants of each that are wanted; none: all."""
 
@@ -34,6 +37,14 @@ class Choice(Struct, frozen=True, kw_only=True):
     quick: bool = False
     goals: bool = False
     outputs: Outputs = Outputs()
+
+    @property
+    def command(self) -> str:
+        """The command line that says the same, whatever the defaults are by then."""
+        words = ["mcpcore", "bench", "run", "--rounds", str(self.rounds)]
+        words += ["--quick"] * self.quick + ["--goals"] * self.goals
+        words += [word for name in self.only for word in ("--only", name)]
+        return shlex.join((*words, *self.outputs.words))
 
 
 def chosen(choice: Choice) -> Chosen:
@@ -88,7 +99,13 @@ def measure(choice: Choice, page: Path = PAGE, plots: Path = PLOTS) -> int:
         },
         ROOT,
     )
-    run = Run(machine=facts, rounds=choice.rounds, rows={}, quick=choice.quick)
+    run = Run(
+        machine=facts,
+        rounds=choice.rounds,
+        rows={},
+        quick=choice.quick,
+        command=choice.command,
+    )
     try:
         for line in described(facts):
             console.print(line, style="dim", soft_wrap=True, highlight=False)
@@ -97,9 +114,10 @@ def measure(choice: Choice, page: Path = PAGE, plots: Path = PLOTS) -> int:
         _measure(console, run, rows, choice)
     except KeyboardInterrupt:
         save(run, choice.outputs)
-        console.print(interrupted(run, choice.outputs), markup=False, soft_wrap=True)
+        # A console that was interrupted while it printed may keep what it is given for itself.
+        printing().print(interrupted(run, choice.outputs), markup=False, soft_wrap=True)
         raise
-    for line in meanwhile(run):
+    for line in (*meanwhile(run), *pace(run)):
         console.print(line, style="dim", soft_wrap=True, highlight=False)
     reasons = write(run, choice.outputs, page, plots)
     for reason in reasons:
@@ -123,12 +141,18 @@ def _measure(console: Console, run: Run, rows: Chosen, choice: Choice) -> None:
     )
     with Progress(*columns, console=console, transient=True, refresh_per_second=1) as progress:
         bar = progress.add_task(BENCH, total=total)
+        speed = Pace(run.phases, quick=choice.quick)
+
+        def said(name: str) -> None:
+            progress.update(bar, description=f"{BENCH}: {name}")
+
+        with attempted(run, SPEED):
+            speed.look()
         with attempted(run, BENCH):
-            run.load = measure_load(
-                lambda name: progress.update(bar, description=f"{BENCH}: {name}"),
-                quick=choice.quick,
+            run.own = measure_load(
+                said, rounds=min(choice.rounds, LEAST_ROUNDS), quick=choice.quick
             )
-            show_load(console, run.load)
+            show_load(console, run)
         for name, (row, only) in rows.items():
 
             def told(number: int, title: str, name: str = name) -> None:
@@ -136,12 +160,20 @@ def _measure(console: Console, run: Run, rows: Chosen, choice: Choice) -> None:
 
             def kept(result: RowResult, name: str = name) -> None:
                 run.rows[name] = result
+                with attempted(run, SPEED):
+                    speed.look_if_due(name)
                 run.others = work.share()
 
             found = run_row(row, choice.rounds, quick=choice.quick, only=only, told=told, kept=kept)
             show_row(console, name, found)
+            with attempted(run, BENCH):
+                least = undercut(row, found, run.own, said, quick=choice.quick)
+                run.failures |= {f"{BENCH}, {name}:{key}": why for key, why in least.items()}
             save(run, choice.outputs)
-        for name in () if choice.only else PROFILED:
+        with attempted(run, SPEED):
+            speed.look()
+        save(run, choice.outputs)
+        for name in () if choice.only else to_be_profiled(run):
             progress.update(bar, description=f"where the time goes: {name}")
             with attempted(run, f"profile {name}"):
                 run.profiles |= profiles((name,))

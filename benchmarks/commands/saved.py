@@ -70,7 +70,7 @@ def show_saved(file: Path, outputs: Outputs, page: Path = PAGE, plots: Path = PL
             row.verdicts = judge(ROWS[name], row)
     for line in circumstances(run):
         console.print(line, style="dim", soft_wrap=True, highlight=False)
-    show_load(console, run.load)
+    show_load(console, run)
     for name, row in run.rows.items():
         show_row(console, name, row)
     write(run, outputs, page, plots)

@@ -10,7 +10,7 @@ from itertools import cycle
 from benchmarks.load.asks import FIRST, HOLE, Question, Verifier, digits
 from benchmarks.load.http_wire import Place, Replies, asking, get_stream, open_session
 from benchmarks.load.jobs import HttpCalls
-from benchmarks.load.server import listening
+from benchmarks.load.server import listening, placed
 from benchmarks.load.steady import one_by_one, steady, together
 from benchmarks.method.samples import Sample
 
@@ -114,7 +114,7 @@ def callers(place: Place, job: HttpCalls, sessions: Sequence[str] = ()) -> Itera
 
 def measure(job: HttpCalls) -> Sample:
     """Run the job."""
-    with listening(job.server) as (process, url):
+    with placed(job.server) as command, listening(command) as (process, url):
         place = Place.of(url)
         with (
             crowd(place, job.sessions, job.streams) as sessions,

@@ -1,6 +1,7 @@
 """HTTP as the load generator speaks it: ready requests, and replies cut out of what arrives."""
 
 import socket
+import ssl
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -26,15 +27,22 @@ _END = b"0\r\n\r\n"
 _HEADS = 256
 
 
-def connected(address: tuple[str, int]) -> socket.socket:
-    """Open a connection.
+def connected(address: tuple[str, int], *, tls: bool = False) -> socket.socket:
+    """Open a connection; ``tls``: over TLS.
 
     It has no timeout, which would be one more system call for each other: whoever runs the load
     generator has patience for all of it.
     """
     connection = socket.create_connection(address)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
+    return secure(connection) if tls else connection
+
+
+def secure(connection: socket.socket) -> ssl.SSLSocket:
+    """Speak TLS on it, with anybody: the server is one that we have started."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(connection)
 
 
 class Place(NamedTuple):
@@ -43,6 +51,7 @@ class Place(NamedTuple):
     host: str
     port: int
     path: str
+    tls: bool = False
 
     @classmethod
     def of(cls, url: str) -> "Place":
@@ -50,11 +59,11 @@ class Place(NamedTuple):
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
-        return cls(parts.hostname, parts.port, parts.path)
+        return cls(parts.hostname, parts.port, parts.path, parts.scheme in ("https", "wss"))
 
     def connect(self) -> socket.socket:
         """Open a connection."""
-        return connected((self.host, self.port))
+        return connected((self.host, self.port), tls=self.tls)
 
 
 def request(place: Place, method: str, body: bytes, headers: Mapping[str, str]) -> bytes:

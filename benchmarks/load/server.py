@@ -53,11 +53,25 @@ def reset_peak(process: int) -> None:
 
 @contextmanager
 def placed(command: Command) -> Iterator[Command]:
-    """The same command with ``{path}``, of a Unix socket, filled in."""
+    """The same command with ``{path}``, of a Unix socket, and ``{cert}`` filled in.
+
+    The latter is a file with a certificate for this machine, just made, and its key.
+    """
     with tempfile.TemporaryDirectory(prefix="mcpcore-bench-") as folder:
-        path = os.path.join(folder, "bench.sock")
-        words = tuple(word.replace("{path}", path) for word in command.words)
+        path, cert = (os.path.join(folder, name) for name in ("bench.sock", "cert.pem"))
+        if "{cert}" in command.words:
+            _certify(cert)
+        words = tuple(
+            word.replace("{path}", path).replace("{cert}", cert) for word in command.words
+        )
         yield structs.replace(command, words=words)
+
+
+def _certify(file: str) -> None:
+    import trustme  # here and not above: it takes long, and few want it
+
+    made = trustme.CA().issue_cert("127.0.0.1")
+    made.private_key_and_cert_chain_pem.write_to_path(file)
 
 
 @contextmanager

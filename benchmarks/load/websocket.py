@@ -12,7 +12,7 @@ from benchmarks.load.http_calls import Request
 from benchmarks.load.http_wire import Place
 from benchmarks.load.jobs import WebSocketCalls
 from benchmarks.load.room import Room
-from benchmarks.load.server import listening
+from benchmarks.load.server import listening, placed
 from benchmarks.load.steady import steady, together
 from benchmarks.method.samples import Sample
 
@@ -94,7 +94,7 @@ def measure(job: WebSocketCalls) -> Sample:
     """Run the job."""
     question = Question(job.ask, job.era)
     verifier = Verifier(question)
-    with listening(job.server) as (process, url):
+    with placed(job.server) as command, listening(command) as (process, url):
         place = Place.of(url)
         made: list[Talker] = []
         many = max(min(_RING, _RING_BYTES // len(question.body(FIRST))), 2)

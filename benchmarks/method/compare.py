@@ -30,6 +30,8 @@ LOADS = 0.5
 """Load averages that differ by less are alike."""
 OTHERS = 0.1
 """Others that took so much of a processor disturb a run, or have changed from one to the next."""
+PACE = 0.05
+"""The machine was faster, or slower, where the same work took another cost by this share."""
 _FACTS = ("cpu", "cores", "system", "python")
 
 
@@ -124,7 +126,22 @@ def unlike(old: Run, new: Run) -> list[str]:
             found.append(f"perhaps not the same work: {name} was {before!r}, is {after!r}")
     if (other := _other_work(old, new)) is not None:
         found.append(other)
+    if (pace := _pace(old, new)) is not None:
+        found.append(pace)
     return found
+
+
+def _pace(old: Run, new: Run) -> str | None:
+    """How fast the machine was, where both runs have looked at it and that was not alike."""
+    if not old.phases or not new.phases:
+        return None
+    was, now = (median(phase.value for phase in run.phases) for run in (old, new))
+    if abs(now - was) < PACE * was:
+        return None
+    return (
+        f"not the same speed of the machine: the same work took {was:.3g} µs of CPU a call, "
+        f"then {now:.3g}"
+    )
 
 
 def _other_work(old: Run, new: Run) -> str | None:

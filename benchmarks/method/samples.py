@@ -88,12 +88,16 @@ class Measured(Struct, omit_defaults=True):
             whole.merge(Histogram(sample.latency))
         return whole
 
+    def by(self, name: str) -> "Measured":
+        """The same by something beside the value, of those samples that have it."""
+        known = [sample for sample in self.samples if name in sample.facts]
+        return Measured(
+            self.title, [Sample(sample.facts[name], round=sample.round) for sample in known]
+        )
+
     def by_the_clock(self) -> "Measured":
         """The same by the wall clock's times of those samples that have one beside their value."""
-        timed = [sample for sample in self.samples if "wall" in sample.facts]
-        return Measured(
-            self.title, [Sample(sample.facts["wall"], round=sample.round) for sample in timed]
-        )
+        return self.by("wall")
 
     @property
     def effort(self) -> float:
@@ -226,6 +230,17 @@ class Profile(Struct):
     looks: int
 
 
+class Phase(Struct, omit_defaults=True):
+    """How fast the machine was at one moment of a run: what the same work took then."""
+
+    at: float
+    """Seconds since the run began."""
+    value: float
+    """Microseconds of CPU a call."""
+    row: str = ""
+    """The one under way; empty before the first and behind the last."""
+
+
 class Machine(Struct, omit_defaults=True):
     """Where, when and of what code a run is made."""
 
@@ -263,19 +278,46 @@ class Run(Struct):
     quick: bool | None = None
     """Whether the rounds were short ones; None: a file of old, which does not say it."""
     load: dict[str, float] = field(default_factory=dict)
-    """What the load generator takes by itself, in microseconds of CPU, by kind of work."""
+    """Of a file of old, in the place of ``own``, from one round: for each kind of work what the
+    load generator takes, and by the name with ``, responder`` and ``, a second`` the rest."""
+    own: dict[str, Measured] = field(default_factory=dict)
+    """The load generator by itself, by kind of work: the costs are those of whoever answers it,
+    and beside each of them is what it takes itself (``load``) and the ``rate``."""
+    phases: list[Phase] = field(default_factory=list)
+    """How fast the machine was, again and again; none in a file of old."""
     profiles: dict[str, "Profile"] = field(default_factory=dict)
     """Where our time goes, by row and variant, ``row:variant``."""
     others: float | None = None
     """How much of a processor others took meanwhile; None: a file of old, or nobody could tell."""
     failures: dict[str, str] = field(default_factory=dict)
     """What has failed beside the variants of rows, and why."""
+    command: str | None = None
+    """The command line that made it; None: a file of old, which does not say it."""
     format: int = FORMAT
 
     @property
     def begun(self) -> str:
         """When it began, as ISO 8601 in UTC."""
         return self.machine.when
+
+    @property
+    def generator(self) -> dict[str, Measured]:
+        """The load generator by itself, also of a file of old."""
+        if self.own:
+            return self.own
+        return {
+            name: Measured(
+                name,
+                [
+                    Sample(
+                        self.load[f"{name}, responder"],
+                        {"load": cost, "rate": self.load[f"{name}, a second"]},
+                    )
+                ],
+            )
+            for name, cost in self.load.items()
+            if not name.endswith((", responder", ", a second"))
+        }
 
     @property
     def names(self) -> dict[str, set[str]]:

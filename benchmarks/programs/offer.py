@@ -8,6 +8,10 @@ This module imports the standard library alone: it is used in every environment.
 """
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
 
 FILLERS_FROM = 4
 """So many tools are there before any fillers."""
@@ -20,9 +24,21 @@ def arguments(*options: str) -> argparse.Namespace:
     parser.add_argument("--binding", default="http")
     parser.add_argument("--tools", type=int, default=FILLERS_FROM, help="length of the list")
     parser.add_argument("--path", default="", help="of a Unix socket")
+    parser.add_argument("--cert", default="", help="PEM file of certificate and key: serve TLS")
     for option in options:
         parser.add_argument(f"--{option}", default="")
     return parser.parse_args()
+
+
+def secured(cert: str) -> "ssl.SSLContext | None":
+    """What serves TLS with a certificate, if there is one; as Python has it by default."""
+    if not cert:
+        return None
+    import ssl  # here and not above: whoever starts without it is measured, too
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert)
+    return context
 
 
 def fillers(count: int) -> list[tuple[str, str]]:

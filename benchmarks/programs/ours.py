@@ -2,6 +2,7 @@
 
 Drivers of HTTP: ``anyio`` (h11; with ``--backend trio`` too), ``asyncio`` (h11 on a protocol),
 ``speed`` (httptools and uvloop), ``httptools`` (the same on asyncio's loop, to be profiled).
+``--cert FILE``: TLS.
 """
 
 import asyncio
@@ -80,8 +81,16 @@ def make(tools: int) -> Server:
     return server
 
 
-def settings(driver: str, heads: str = "") -> ServeSettings:
-    """Everything as by default, but for the limits that a load of this size would meet."""
+def settings(driver: str, heads: str = "", cert: str = "") -> ServeSettings:
+    """Everything as by default, but for the limits that a load of this size would meet.
+
+    ``cert``: TLS with this certificate.
+    """
+    tls = None
+    if cert:
+        from transports.tls import server_tls  # here and not above, as the command has it
+
+        tls = server_tls(cert)
     return ServeSettings(
         runtime=RuntimeSettings(limits=Limits(message_size=LARGE, in_flight=MANY, queued=LARGE)),
         http=HttpSettings(
@@ -101,6 +110,7 @@ def settings(driver: str, heads: str = "") -> ServeSettings:
             usual_heads="parsed" if heads == "parsed" else "plainly",
             **driven(driver),
         ),
+        ssl_context=tls,
     )
 
 
@@ -137,7 +147,7 @@ def main() -> None:
     with sampled():
         run(
             make(chosen.tools),
-            settings=settings(chosen.driver, chosen.heads),
+            settings=settings(chosen.driver, chosen.heads, chosen.cert),
             on_listening=None if binding == "stdio" else announce,
             backend=chosen.backend or "asyncio",
             loop="asyncio" if chosen.driver == "httptools" else "auto",

@@ -6,7 +6,6 @@ Mcp-Name against the body).  No sessions but their ids, no cancellation, no limi
 """
 
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
@@ -46,6 +45,13 @@ class Echo(Struct, forbid_unknown_fields=True):
     """Arguments of ``echo``."""
 
     text: str
+
+
+class Times(Struct, forbid_unknown_fields=True):
+    """Arguments of the tools that fill a list."""
+
+    text: str
+    times: int = 1
 
 
 class Item(Struct, forbid_unknown_fields=True):
@@ -121,6 +127,7 @@ class ToolError(Exception):
 read = msgspec.json.Decoder(Request).decode
 encode = msgspec.json.Encoder().encode
 echo_arguments = msgspec.json.Decoder(Echo).decode
+times_arguments = msgspec.json.Decoder(Times).decode
 items_arguments = msgspec.json.Decoder(Items).decode
 wait_arguments = msgspec.json.Decoder(Wait).decode
 events_arguments = msgspec.json.Decoder(Events).decode
@@ -155,6 +162,7 @@ class Codec:
 
     def __init__(self, tools: int) -> None:
         self._listed = tools_listed(tools)
+        self._fillers = {name for name, _ in fillers(tools)}
         self.sessions: set[str] = set()
 
     def answer(self, request: Request, *, modern: bool) -> bytes:
@@ -196,6 +204,9 @@ class Codec:
             items = items_arguments(params.arguments).items
             structured = Total(len(items), sum(item.quantity * item.price for item in items))
             content = [Text(encode(structured).decode())]
+        elif params.name in self._fillers:
+            repeated = times_arguments(params.arguments)
+            content = [Text(repeated.text * repeated.times)]
         else:
             raise ToolError(400, -32602, f"Unknown tool: {params.name}")
         return self.reply(request.id, content, structured, modern=modern)
@@ -267,8 +278,11 @@ def check_head(method: bytes, target: bytes, headers: Headers) -> dict[bytes, by
     if name not in _HOSTS:
         raise ToolError(403, -32600, "the Host header is refused")
     origin = fields.get(b"origin")
-    if origin is not None and urlsplit(origin.decode("latin-1")).netloc != host:
-        raise ToolError(403, -32600, "the Origin header is refused")
+    if origin is not None:
+        from urllib.parse import urlsplit  # here and not above: it is for web pages
+
+        if urlsplit(origin.decode("latin-1")).netloc != host:
+            raise ToolError(403, -32600, "the Origin header is refused")
     kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if kind != b"application/json":
         raise ToolError(415, -32600, "the Content-Type must be application/json")

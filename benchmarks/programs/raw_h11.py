@@ -1,7 +1,8 @@
 """Raw limit: an HTTP server on h11 and msgspec, on anyio streams, asyncio streams or a protocol.
 
-``--io anyio|streams|protocol``, ``--backend asyncio|trio`` (anyio only).  h11 parses every request,
-each with an object of its own; responses are written by hand.
+``--io anyio|streams|protocol``, ``--backend asyncio|trio`` (anyio only), ``--cert`` for TLS
+(protocol only).  h11 parses every request, each with an object of its own; responses are written by
+hand.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import anyio
 import h11
 from anyio.abc import SocketAttribute, SocketStream
 
-from benchmarks.programs.offer import arguments
+from benchmarks.programs.offer import arguments, secured
 from benchmarks.programs.raw_codec import Codec
 from benchmarks.programs.raw_http import Answer, Site, by_hand, chunk, event, steps, together
 from transports.allocator import keep_room
@@ -167,16 +168,17 @@ class Protocol(asyncio.Protocol):
             transport.write(exchange.part(event(1, answer.body)) + exchange.end())
 
 
-async def by_protocol(site: Site) -> None:
-    """Serve on a protocol."""
-    server = await asyncio.get_running_loop().create_server(lambda: Protocol(site), "127.0.0.1", 0)
-    announce(server.sockets[0].getsockname()[1])
+async def by_protocol(site: Site, cert: str) -> None:
+    """Serve on a protocol; ``cert``: over TLS."""
+    loop, tls = asyncio.get_running_loop(), secured(cert)
+    server = await loop.create_server(lambda: Protocol(site), "127.0.0.1", 0, ssl=tls)
+    announce(server.sockets[0].getsockname()[1], "https" if tls else "http")
     await server.serve_forever()
 
 
-def announce(port: int) -> None:
+def announce(port: int, scheme: str = "http") -> None:
     """Say where we are."""
-    print(f"listening on http://127.0.0.1:{port}/mcp", file=sys.stderr, flush=True)
+    print(f"listening on {scheme}://127.0.0.1:{port}/mcp", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -187,7 +189,7 @@ def main() -> None:
     if chosen.io == "streams":
         asyncio.run(by_streams(site))
     elif chosen.io == "protocol":
-        asyncio.run(by_protocol(site))
+        asyncio.run(by_protocol(site, chosen.cert))
     else:
         anyio.run(by_anyio, site, backend=chosen.backend or "asyncio")
 

@@ -1,6 +1,6 @@
 """Raw limit: an HTTP server on httptools and msgspec, an asyncio protocol, heads written by hand.
 
-``--loop asyncio|uvloop``; ``--checks no`` looks at no header.
+``--loop asyncio|uvloop``; ``--checks no`` looks at no header; ``--cert``: TLS.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ from typing import Any
 
 import httptools
 
-from benchmarks.programs.offer import arguments
+from benchmarks.programs.offer import arguments, secured
 from benchmarks.programs.raw_codec import Codec, Headers
 from benchmarks.programs.raw_h11 import announce
 from benchmarks.programs.raw_http import Answer, Site, by_hand, chunk, event, steps, together
@@ -72,10 +72,11 @@ class Protocol(asyncio.Protocol):
             transport.write(chunk(event(1, answer.body)) + b"0\r\n\r\n")
 
 
-async def serve(site: Site) -> None:
-    """Serve for ever."""
-    server = await asyncio.get_running_loop().create_server(lambda: Protocol(site), "127.0.0.1", 0)
-    announce(server.sockets[0].getsockname()[1])
+async def serve(site: Site, cert: str) -> None:
+    """Serve for ever; ``cert``: over TLS."""
+    loop, tls = asyncio.get_running_loop(), secured(cert)
+    server = await loop.create_server(lambda: Protocol(site), "127.0.0.1", 0, ssl=tls)
+    announce(server.sockets[0].getsockname()[1], "https" if tls else "http")
     await server.serve_forever()
 
 
@@ -87,9 +88,9 @@ def main() -> None:
     if chosen.loop == "uvloop":
         import uvloop
 
-        uvloop.run(serve(site))
+        uvloop.run(serve(site, chosen.cert))
     else:
-        asyncio.run(serve(site))
+        asyncio.run(serve(site, chosen.cert))
 
 
 if __name__ == "__main__":

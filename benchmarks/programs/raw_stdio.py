@@ -9,8 +9,6 @@ import asyncio
 import os
 import sys
 
-import anyio
-from anyio import to_thread
 from msgspec import UNSET
 
 from benchmarks.programs import raw_codec
@@ -70,13 +68,19 @@ async def ready(codec: Codec) -> None:
     await over
 
 
-async def threads(codec: Codec) -> None:
+def threads(codec: Codec) -> None:
     """The same, where every read and write is a worker thread's."""
-    parts: list[bytes] = []
-    while data := await to_thread.run_sync(os.read, 0, 65536):
-        out = answered(codec, parts, data)
-        while out:
-            out = out[await to_thread.run_sync(os.write, 1, out) :]
+    import anyio  # here and not above: the others are what there is without it
+    from anyio import to_thread
+
+    async def serve() -> None:
+        parts: list[bytes] = []
+        while data := await to_thread.run_sync(os.read, 0, 65536):
+            out = answered(codec, parts, data)
+            while out:
+                out = out[await to_thread.run_sync(os.write, 1, out) :]
+
+    anyio.run(serve)
 
 
 def main() -> None:
@@ -87,7 +91,7 @@ def main() -> None:
     if chosen.io == "ready":
         asyncio.run(ready(codec))
     elif chosen.io == "threads":
-        anyio.run(threads, codec)
+        threads(codec)
     else:
         blocking(codec)
 

@@ -1,6 +1,7 @@
 """Raw limits: WebSocket servers with the raw codec: on wsproto, or on the ``websockets`` library.
 
-``--io anyio|streams`` (wsproto on anyio or asyncio streams) or ``--io websockets``.
+``--io anyio|streams`` (wsproto on anyio or asyncio streams) or ``--io websockets``; ``--cert`` for
+TLS, not on anyio.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, TextMessage
 
-from benchmarks.programs.offer import arguments
+from benchmarks.programs.offer import arguments, secured
 from benchmarks.programs.raw_codec import Codec
 from benchmarks.programs.raw_stdio import answer
 from transports.allocator import keep_room
@@ -68,8 +69,9 @@ async def by_anyio(codec: Codec) -> None:
     await listener.serve(serve)
 
 
-async def by_streams(codec: Codec) -> None:
-    """Serve on asyncio streams."""
+async def by_streams(codec: Codec, cert: str) -> None:
+    """Serve on asyncio streams; ``cert``: over TLS."""
+    tls = secured(cert)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         conversation = Conversation(codec)
@@ -82,13 +84,16 @@ async def by_streams(codec: Codec) -> None:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    announce(server.sockets[0].getsockname()[1])
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    announce(server.sockets[0].getsockname()[1], "wss" if tls else "ws")
     await server.serve_forever()
 
 
-async def by_websockets(codec: Codec) -> None:
-    """Serve with the websockets library, without compression, which we do not offer either."""
+async def by_websockets(codec: Codec, cert: str) -> None:
+    """Serve with the websockets library, without compression, which we do not offer either.
+
+    ``cert``: over TLS.
+    """
     from websockets.asyncio.server import serve
     from websockets.typing import Subprotocol
 
@@ -97,16 +102,23 @@ async def by_websockets(codec: Codec) -> None:
             if reply := answer(codec, message.encode()):
                 await connection.send(reply[:-1].decode())
 
+    tls = secured(cert)
     async with serve(
-        talk, "127.0.0.1", 0, compression=None, subprotocols=[Subprotocol("mcp")], max_size=None
+        talk,
+        "127.0.0.1",
+        0,
+        compression=None,
+        subprotocols=[Subprotocol("mcp")],
+        max_size=None,
+        ssl=tls,
     ) as server:
-        announce(next(iter(server.sockets)).getsockname()[1])
+        announce(next(iter(server.sockets)).getsockname()[1], "wss" if tls else "ws")
         await server.serve_forever()
 
 
-def announce(port: int) -> None:
+def announce(port: int, scheme: str = "ws") -> None:
     """Say where we are."""
-    print(f"listening on ws://127.0.0.1:{port}/mcp", file=sys.stderr, flush=True)
+    print(f"listening on {scheme}://127.0.0.1:{port}/mcp", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -114,11 +126,11 @@ def main() -> None:
     chosen = arguments("io")
     codec = Codec(chosen.tools)
     if chosen.io == "websockets":
-        asyncio.run(by_websockets(codec))
+        asyncio.run(by_websockets(codec, chosen.cert))
         return
     keep_room()
     if chosen.io == "streams":
-        asyncio.run(by_streams(codec))
+        asyncio.run(by_streams(codec, chosen.cert))
     else:
         anyio.run(by_anyio, codec)
 

@@ -1,9 +1,10 @@
 """The least that can answer: it looks for nothing in a request but the id, and that at one place.
 
 The load generator is measured against it, so that what it takes by itself is known: no server that
-is measured may do with less.  The first request of each length is read, and its reply made; those
-that follow are taken to differ in the id alone, which is put into that reply.  Lines that have come
-together are answered together, and of a large body most is thrown away unseen.
+is measured may do with less, which every run looks at.  The first request of each length is read,
+and its reply made; those that follow are taken to differ in the id alone, which is put into that
+reply.  Lines that have come together are answered together, and of a large body most is thrown away
+unseen.
 
 What opens a legacy session gets one as well, always the same.
 
@@ -23,8 +24,12 @@ from collections.abc import Callable
 from benchmarks.programs.offer import arguments
 from benchmarks.programs.raw_codec import tools_listed
 from benchmarks.programs.raw_http import chunk
+from transports.allocator import keep_room
 
-ROOM = 1 << 20
+ROOM = 1 << 16
+"""Of what comes on a connection of HTTP: a head, and little of a large body."""
+_LINES = 1 << 20
+"""Of lines that may have come together."""
 DIGITS = 7
 """Of an id."""
 _ID = re.compile(rb'"id":(\d{7})\b')
@@ -287,7 +292,7 @@ def stdio(replies: Replies) -> None:
 
 def lines(replies: Replies, source: int, sink: int) -> None:
     """Answer lines of one length, as many at once as have come, until there are no more."""
-    room = bytearray(ROOM)
+    room = bytearray(_LINES)
     view, have, size = memoryview(room), 0, 0
     shape: Shape | None = None
     while got := os.readv(source, (view[have:],)):
@@ -319,6 +324,7 @@ BINDINGS: dict[str, Callable[[Replies], None]] = {"http": http, "tcp": tcp, "std
 def main() -> None:
     """Serve as the command line says."""
     chosen = arguments()
+    keep_room()
     replies = Replies(chosen.tools)
     if chosen.binding == "unix":
         unix(replies, chosen.path)

@@ -136,8 +136,8 @@ def make_events():
     return Events()
 
 
-async def serve(app, loop, parser, path="/mcp"):
-    """Serve an application with uvicorn, on a port that is announced."""
+async def serve(app, loop, parser, path="/mcp", cert=""):
+    """Serve an application with uvicorn, on a port that is announced; ``cert``: over TLS."""
     import uvicorn
 
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
@@ -151,9 +151,11 @@ async def serve(app, loop, parser, path="/mcp"):
         http=parser or "h11",
         loop=loop or "asyncio",
         backlog=2048,
+        ssl_certfile=cert or None,
     )
     port = listener.getsockname()[1]
-    print(f"listening on http://127.0.0.1:{port}{path}", file=sys.stderr, flush=True)
+    scheme = "https" if cert else "http"
+    print(f"listening on {scheme}://127.0.0.1:{port}{path}", file=sys.stderr, flush=True)
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
@@ -201,7 +203,7 @@ def main():
         import uvloop
 
         uvloop.install()
-    anyio.run(serve, app, chosen.loop, chosen.parser)
+    anyio.run(serve, app, chosen.loop, chosen.parser, "/mcp", chosen.cert)
 
 
 async def by_stdio(server):

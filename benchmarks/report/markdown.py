@@ -4,10 +4,12 @@ from collections.abc import Iterable
 
 from benchmarks.method.samples import Profile, RowResult, Run
 from benchmarks.report.tables import (
+    LOAD_HEADINGS,
     bound,
     circumstances,
     columns,
     failures,
+    load_cells,
     number,
     reason,
     remarks,
@@ -83,18 +85,8 @@ def row_table(name: str, row: RowResult) -> str:
 
 def load_table(run: Run) -> str:
     """What the load generator takes by itself."""
-    names = [name for name in run.load if "responder" not in name and "a second" not in name]
-    rows = [
-        (
-            name,
-            number(run.load[name]),
-            number(run.load[f"{name}, responder"]),
-            number(run.load[f"{name}, a second"]),
-        )
-        for name in names
-    ]
-    headings = ("work", "load generator, µs a request", "responder, µs a request", "a second")
-    return table(headings, rows, right=1)
+    rows = [(name, *cells) for name, cells in load_cells(run).items()]
+    return table(("work", *LOAD_HEADINGS), rows, right=1)
 
 
 def profile_table(run: Run) -> str:

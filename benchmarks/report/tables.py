@@ -1,17 +1,32 @@
 """A run as tables for a terminal."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.method.compare import Change, Difference
 from benchmarks.method.machine import described
-from benchmarks.method.samples import FAILED, Measured, Profile, RowResult, Run, Verdict
+from benchmarks.method.samples import FAILED, Measured, Phase, Profile, RowResult, Run, Verdict
+from benchmarks.pace import SUBJECT
+from benchmarks.subjects import SUBJECTS
 from benchmarks.table import ROWS
 
 _CLOCK = "ms of wall clock"
+LOAD_HEADINGS = (
+    "load generator, µs a request",
+    "quartiles",
+    "responder, µs a request",
+    "quartiles",
+    "a second",
+    "runs",
+)
+_SLOW = 1.1
+"""As a multiple of what the same work usually takes: the machine is slow where it takes so much."""
 
+_cost = attrgetter("value")
 _COLOURS = {
     Change.FASTER: "green",
     Change.SLOWER: "red",
@@ -212,9 +227,36 @@ def meanwhile(run: Run) -> list[str]:
     return [] if run.others is None else [f"others took {run.others:.0%} of a processor meanwhile"]
 
 
+def pace(run: Run) -> list[str]:
+    """How the speed of the machine went up and down, as far as a run has looked at it."""
+    if len(run.phases) < 2:
+        return []
+    fastest, slowest = min(run.phases, key=_cost), max(run.phases, key=_cost)
+    said = [
+        f"the machine: slowest phase {slowest.value / fastest.value:.2f} x of the fastest; "
+        f"{SUBJECTS[SUBJECT].title}, the same {len(run.phases)} times, took "
+        f"{number(fastest.value)} ({_while(fastest)}) to {number(slowest.value)} µs of CPU a call "
+        f"({_while(slowest)})"
+    ]
+    usual = median(phase.value for phase in run.phases)
+    found = {
+        row: median(phase.value for phase in run.phases if phase.row == row) / usual
+        for row in dict.fromkeys(phase.row for phase in run.phases if phase.row)
+    }
+    slow = ", ".join(f"{row} {each:.2f} x" for row, each in found.items() if each >= _SLOW)
+    if slow:
+        said.append(f"rows in which that took {_SLOW:g} x of the median or more: {slow}")
+    return said
+
+
+def _while(phase: Phase) -> str:
+    return f"in {phase.row}" if phase.row else f"{phase.at:.0f} s from the start, between rows"
+
+
 def circumstances(run: Run) -> list[str]:
-    """The machine, the packages, and what else the machine did; a line each."""
-    return [*described(run.machine), *meanwhile(run)]
+    """The machine, the packages, the command, what else the machine did, its speed; lines."""
+    made = [] if run.command is None else [f"made by: {run.command}"]
+    return [*described(run.machine), *made, *meanwhile(run), *pace(run)]
 
 
 def show_row(console: Console, name: str, row: RowResult) -> None:
@@ -259,7 +301,17 @@ def _show_verdict(console: Console, row: RowResult, found: Verdict) -> None:
     console.print(line, highlight=False, soft_wrap=True)
 
 
-def show_load(console: Console, load: Mapping[str, float]) -> None:
+def load_cells(run: Run) -> dict[str, tuple[str, ...]]:
+    """What the load generator takes by itself, as :data:`LOAD_HEADINGS` say; for each work."""
+    found = {}
+    for name, answering in run.generator.items():
+        costs = (answering.by("load"), answering)
+        cells = [each for cost in costs for each in (number(cost.median), spread(cost))]
+        found[name] = (*cells, fact(answering, "rate"), str(len(answering.samples)))
+    return found
+
+
+def show_load(console: Console, run: Run) -> None:
     """Print what the load generator takes by itself."""
     table = Table(
         title="The load generator by itself, against ready bytes",
@@ -267,14 +319,10 @@ def show_load(console: Console, load: Mapping[str, float]) -> None:
         title_style="bold",
     )
     table.add_column("work")
-    for heading in ("its CPU, µs a request", "the responder's", "a second"):
+    for heading in LOAD_HEADINGS:
         table.add_column(heading, justify="right")
-    for name in load:
-        if "responder" in name or "a second" in name:
-            continue
-        table.add_row(
-            name, *(number(load[key]) for key in (name, f"{name}, responder", f"{name}, a second"))
-        )
+    for name, cells in load_cells(run).items():
+        table.add_row(name, *cells)
     console.print(table)
     console.print()
 

@@ -22,6 +22,12 @@ LOAD = {"HTTP, 1 in flight": 9.0} | {
 }
 
 
+def answering(*values: float, load: float = 10.0) -> Measured:
+    """What whoever answers the load generator took, and beside it what that took itself."""
+    samples = [Sample(value, {"load": load * value, "rate": 1e6 / value}) for value in values]
+    return Measured("a kind of work", samples)
+
+
 def measured(*values: float, title: str = "a variant", wall: float | None = None) -> Measured:
     """Samples of these values; ``wall``: the wall clock's time as a multiple of each."""
     samples = []

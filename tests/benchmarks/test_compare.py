@@ -8,7 +8,7 @@ import pytest
 from benchmarks.commands.outputs import Outputs
 from benchmarks.commands.saved import load, show_comparison, show_saved
 from benchmarks.method.compare import Change, compare, unlike
-from benchmarks.method.samples import Measured, Run, Verdict
+from benchmarks.method.samples import Measured, Phase, Run, Verdict
 from tests.benchmarks.runs import FACTS, measured, run
 from transports.commands.output import Failure
 
@@ -54,6 +54,23 @@ def test_what_is_new_gone_or_was_never_measured() -> None:
         ("http", "ours"): Change.GONE,
         ("left", "ours"): Change.GONE,
     }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ((60.0, 62.0, 61.0), (61.0, 60.0, 90.0), False),
+        ((60.0, 62.0, 61.0), (80.0, 62.0, 79.0), True),
+        ((60.0,), (50.0,), True),
+        ((), (90.0,), False),  # a file of old
+    ],
+)
+def test_runs_on_a_faster_or_slower_machine_are_told_apart(
+    before: tuple[float, ...], after: tuple[float, ...], *, told: bool
+) -> None:
+    old, new = run(of(STEADY)), run(of(STEADY))
+    old.phases, new.phases = ([Phase(0.0, each) for each in side] for side in (before, after))
+    assert any("not the same speed of the machine" in line for line in unlike(old, new)) is told
 
 
 def times(factor: float, values: tuple[float, ...] = STEADY) -> Measured:

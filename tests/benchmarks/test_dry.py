@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 from msgspec import structs
 
-from benchmarks.dry import WORKS, Counted, Figures, Rig, Work, counting, main, measure
+from benchmarks.dry import WORKS, Counted, Figures, Rig, Told, Work, counting, main, measure
 from benchmarks.dry_wires import Opener, programs
 from benchmarks.load.asks import WrongReply
 from benchmarks.load.jobs import Ask
@@ -32,6 +32,7 @@ def shortened(name: str) -> Work:
         asks=tuple(structs.replace(ask, size=min(ask.size, LARGE)) for ask in work.asks),
         requests=min(work.requests, FEW),
         sessions=min(work.sessions, FEW),
+        events=min(work.events, FEW),
     )
 
 
@@ -66,8 +67,34 @@ def test_heads_that_differ_take_more_steps_of_ours() -> None:
     assert same.steps < lengths.steps < heads.steps
 
 
+def test_a_call_of_one_of_many_tools_takes_the_same_steps() -> None:
+    few, many = (measured(shortened(f"tools-{count}")) for count in (10, 1000))
+    for one, other in zip(few, many, strict=True):
+        assert one.steps == pytest.approx(other.steps, rel=0.02)
+
+
+def test_all_tools_of_a_work_but_a_few_are_called() -> None:
+    assert [len(WORKS[f"tools-{count}"].asks) for count in (10, 1000)] == [6, 996]
+
+
 def test_a_call_that_waits_takes_more_steps_than_one_that_does_not() -> None:
     assert measured(shortened("http"))[0].steps < measured(shortened("waiting-16"))[0].steps
+
+
+def test_events_that_are_ready_together_take_fewer_steps_each() -> None:
+    alone, together = measured(shortened("progress")), measured(shortened("progress-together"))
+    assert [each.steps > other.steps for each, other in zip(alone, together, strict=True)] == [
+        True
+    ] * len(alone)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_events_that_are_missing_or_too_many_are_noticed(count: int) -> None:
+    body = b"".join(b'data: {"progress":%d}\n\n' % step for step in (1, 2, 3))
+    Told(3).check(7, body + b'data: {"id":7}\n\n')
+    for expected, reply in ((count, body + b'data: {"id":7}\n\n'), (3, body)):
+        with pytest.raises(WrongReply):
+            Told(expected).check(7, reply)
 
 
 def three(n: int) -> int:

@@ -8,6 +8,7 @@ import threading
 import tracemalloc
 from array import array
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from benchmarks.load import http_calls, lines, memory, websocket
 from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply, digits, opened
-from benchmarks.load.http_wire import Place, Replies, dechunked, field, last_event
+from benchmarks.load.http_wire import Place, Replies, dechunked, field, last_event, secure
 from benchmarks.load.jobs import (
     Ask,
     Binding,
@@ -28,9 +29,11 @@ from benchmarks.load.jobs import (
     WebSocketCalls,
 )
 from benchmarks.load.lines import Lines
-from benchmarks.load.server import ServerFailed, cpu, listening
+from benchmarks.load.room import Room
+from benchmarks.load.server import ServerFailed, cpu, listening, placed
 from benchmarks.load.steady import steady
 from benchmarks.load.websocket import frame
+from benchmarks.programs.offer import secured
 from benchmarks.subjects import SUBJECTS
 
 pytestmark = pytest.mark.skipif(
@@ -42,6 +45,43 @@ COPY = 100_000
 """Bytes, less than a large reply."""
 PATIENT = 30.0
 """Seconds of load, more than any of these servers lives."""
+
+
+def test_a_record_of_tls_is_read_whole(tmp_path: Path) -> None:
+    """... and nothing of it is left where nobody who waits for the socket would see it."""
+    pytest.importorskip("trustme")
+    command = Command((str(tmp_path), "--cert", "{cert}"))
+    ours, theirs = socket.socketpair()
+    with placed(command) as found, ours, theirs:
+        tls = secured(found.words[2])
+        assert tls is not None
+
+        def serve() -> None:
+            with tls.wrap_socket(theirs, server_side=True) as connection:
+                connection.sendall(b"x" * 16_000)
+                connection.recv(1)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        with secure(ours) as connection:
+            room = Room.of(connection)
+            room.more()
+            assert (room.have, connection.pending()) == (16_000, 0)
+            connection.sendall(b".")
+            server.join()
+
+
+@pytest.mark.parametrize(
+    ("url", "tls"),
+    [
+        ("http://127.0.0.1:1/mcp", False),
+        ("ws://127.0.0.1:1/mcp", False),
+        ("https://127.0.0.1:1/mcp", True),
+        ("wss://127.0.0.1:1/mcp", True),
+    ],
+)
+def test_a_url_says_whether_there_is_tls(url: str, *, tls: bool) -> None:
+    assert Place.of(url) == Place("127.0.0.1", 1, "/mcp", tls)
 
 
 def liar(how: str, binding: str) -> Command:

@@ -1,6 +1,7 @@
 """Where a run is to be written is looked at before anything is measured, and stays as it was."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -8,13 +9,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
+from benchmarks import pace, runner
+from benchmarks.commands import running
+from benchmarks.commands.app import app
 from benchmarks.commands.outputs import Outputs
 from benchmarks.commands.running import Choice, chosen, measure
 from benchmarks.commands.saved import load, show_saved
+from benchmarks.load.jobs import AnyJob
 from benchmarks.method.machine import STAT
-from benchmarks.method.samples import Measured, Profile, Run, Verdict
+from benchmarks.method.samples import Measured, Profile, Run, Sample, Verdict
 from benchmarks.report.docs import BEGIN, END
+from benchmarks.runner import self_measurements
 from benchmarks.table import ROWS
 from tests.benchmarks.runs import measured, run
 from transports.commands.output import Exit, Failure
@@ -204,9 +211,73 @@ def test_a_run_tells_what_others_took_meanwhile(tmp_path: Path) -> None:
     words = ("--only", "stdio:raw-stdio-ready", "--quick", "--rounds", "1", "--json", str(file))
     done = bench("run", *words)
     assert done.returncode == 0, done.stderr
-    others = load(file).others
+    kept = load(file)
+    others = kept.others
     assert (others is not None) is STAT.exists()
     assert others is None or f"others took {others:.0%} of a processor" in done.stdout
+    # The machine is looked at before and behind the rows, and each round measures all kinds.
+    assert [phase.row for phase in kept.phases if not phase.row] == ["", ""]
+    assert "the machine: slowest phase " in done.stdout
+    assert set(kept.own) == set(self_measurements())
+    assert {len(each.samples) for each in kept.own.values()} == {1}
+    made = "--rounds 1 --quick --only stdio:raw-stdio-ready --json run.json"
+    assert kept.command == f"mcpcore bench run {made}"
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (Choice(rounds=7), "--rounds 7"),
+        (Choice(rounds=5, quick=True, goals=True), "--rounds 5 --quick --goals"),
+        (Choice(rounds=7, only=("http:sdk", "stdio")), "--rounds 7 --only http:sdk --only stdio"),
+        (
+            # Where that is on the machine is nobody's business who reads the run.
+            Choice(
+                rounds=7,
+                outputs=Outputs(
+                    json=Path("/home/me/a run.json"),
+                    markdown=Path("x/run.md"),
+                    plots=Path("plots"),
+                    write_docs=True,
+                ),
+            ),
+            "--rounds 7 --json 'a run.json' --markdown run.md --plots plots --write-docs",
+        ),
+    ],
+)
+def test_a_choice_is_a_command_line_that_says_the_same(choice: Choice, words: str) -> None:
+    assert choice.command == f"mcpcore bench run {words}"
+    taken: list[Choice] = []
+
+    def measure(choice: Choice) -> int:
+        taken.append(choice)
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "measure", measure)
+        with pytest.raises(SystemExit):
+            app(shlex.split(choice.command)[2:])
+    assert [each.command for each in taken] == [choice.command]
+
+
+def test_who_costs_less_than_ready_bytes_is_a_failure_of_the_bench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.json"
+
+    def run_job(job: AnyJob) -> Sample:
+        dear = "benchmarks.programs.responder" in job.server.words
+        return Sample(9.0 if dear else 2.0, {"load": 1.0, "rate": 1.0})
+
+    for module in (runner, pace):
+        monkeypatch.setattr(module, "run_job", run_job)
+    chosen = Choice(only=("stdio:raw-stdio-ready",), rounds=5, outputs=Outputs(json=file))
+    assert measure(chosen) == Exit.REFUSED
+    name = "the load generator by itself, stdio:raw-stdio-ready"
+    why = "raw, by readiness takes 2 to 2 µs, and the responder, which should be the least "
+    why += "(stdio, 1 in flight), 9 to 9"
+    assert load(file).failures == {name: why}
+    assert f"{name}: failed: {why}\n" in capsys.readouterr().out
 
 
 def test_an_interrupted_run_says_what_is_saved_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -230,6 +301,24 @@ def test_an_interrupted_run_says_what_is_saved_and_leaves_nothing_behind(tmp_pat
     assert rest.endswith(f"interrupted: the rows so far (none) are saved to {file}\n")
     assert load(file).rows == {}
     assert list(folder.iterdir()) == []
+
+
+def test_an_interrupt_of_what_is_printed_is_told_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """... though the console that it met would keep for itself all that comes later."""
+    file = tmp_path / "run.json"
+    whole = Console._exit_buffer
+
+    def broken_off(console: Console) -> None:
+        monkeypatch.setattr(Console, "_exit_buffer", whole)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Console, "_exit_buffer", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        measure(Choice(only=("client:client",), rounds=1, outputs=Outputs(json=file)))
+    said = f"interrupted: the rows so far (none) are saved to {file}\n"
+    assert capsys.readouterr().out == said
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio.base_events
 import json
 import os
+import re
 import selectors
 import sys
 from pathlib import Path
@@ -14,16 +15,25 @@ import pytest
 
 from benchmarks.load import lines
 from benchmarks.load.jobs import Command
-from benchmarks.method.samples import Profile
-from benchmarks.profiling import PROFILED, Found, looked_at, profile, together
+from benchmarks.method.samples import Measured, Profile, Verdict
+from benchmarks.profiling import (
+    PROFILED,
+    Found,
+    can_be_profiled,
+    looked_at,
+    profile,
+    to_be_profiled,
+    together,
+)
 from benchmarks.programs.ours import driven
 from benchmarks.programs.sampling import VARIABLE, Sampler, layer_of, sampled
+from benchmarks.report.docs import PAGE
 from benchmarks.report.markdown import profile_table
 from benchmarks.runner import RunFailed
 from benchmarks.table import ROWS
 from mcpcore.engine import peer
 from mcpcore.http import server
-from tests.benchmarks.runs import run
+from tests.benchmarks.runs import measured, run
 from transports import pump
 
 
@@ -82,7 +92,7 @@ def test_a_server_that_is_looked_at_has_a_loop_that_can_be_seen(name: str, tmp_p
     asked = looked_at(server, tmp_path)
     assert asked.env == {**server.env, VARIABLE: str(tmp_path)}
     changed = {(was, now) for was, now in zip(server.words, asked.words, strict=True) if was != now}
-    assert changed == ({("speed", "httptools")} if variant == "ours-speed" else set())
+    assert changed == ({("speed", "httptools")} if "speed" in server.words else set())
     assert driven("httptools") == driven("speed")
     assert "speed" not in asked.words
 
@@ -141,6 +151,60 @@ def test_what_is_profiled_is_ours_and_in_the_table() -> None:
         assert isinstance(server, Command)
         assert server.words[:2] == (sys.executable, "-m")
         assert server.words[2] in ("benchmarks.programs.ours", "benchmarks.programs.client")
+        assert can_be_profiled(row, variant)
+
+
+def missing(ratio: float, ours: str, count: int = 5) -> tuple[dict[str, Measured], Verdict]:
+    """Ours and what it is held against, at most 1.5 x, and how far it got."""
+    cost = {ours: measured(*(10 * ratio,) * count), "raw": measured(*(10.0,) * count)}
+    return cost, Verdict(ours, "raw", 1.5, ratio)
+
+
+@pytest.mark.parametrize(
+    ("row", "variant", "ratio", "count", "shown"),
+    [
+        ("http-legacy", "ours-speed", 2.0, 5, True),
+        ("asgi", "ours-asgi", 2.0, 5, True),
+        ("client-bindings", "tcp", 2.0, 5, True),
+        ("http-legacy", "ours-speed", 1.4, 5, False),  # met
+        ("http-legacy", "ours-speed", 2.0, 4, False),  # of too few rounds
+        ("start", "ours-stdio", 2.0, 5, False),  # not a program at work
+        ("idle-session", "ours-asyncio", 2.0, 5, False),
+        ("memory", "pair", 2.0, 5, False),  # does not look at itself
+        ("a row of old", "ours", 2.0, 5, False),
+    ],
+)
+def test_what_misses_a_bound_is_profiled_as_well(
+    row: str, variant: str, ratio: float, count: int, *, shown: bool
+) -> None:
+    costs, verdict = missing(ratio, variant, count)
+    found = to_be_profiled(run({row: costs}, [verdict]))
+    assert found == [*PROFILED, *([f"{row}:{variant}"] if shown else [])]
+
+
+def test_what_is_profiled_anyway_is_profiled_once() -> None:
+    costs, verdict = missing(2.0, "ours-speed")
+    assert to_be_profiled(run({"http": costs}, [verdict])) == list(PROFILED)
+    assert len(set(PROFILED)) == len(PROFILED)
+
+
+def test_all_that_the_page_says_to_be_missed_has_a_profile() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    goals = text.partition("### Goals")[2].partition("###")[0].splitlines()
+    titles = {
+        name: {variant.title: key for key, variant in row.variants.items()}
+        for name, row in ROWS.items()
+    }
+    missed = set()
+    for line in goals:
+        cells = [cell.strip() for cell in line.split("|")]
+        if cells[-2:-1] and cells[-2].startswith("MISSED"):
+            row = re.findall(r"\(`([a-z0-9-]+)`\)$", cells[1])[0]
+            missed.add((row, titles[row][cells[2]]))
+    wanted = {f"{row}:{variant}" for row, variant in missed if can_be_profiled(row, variant)}
+    shown = set(re.findall(r"`([a-z0-9-]+:[a-z0-9-]+)`", text.partition("| layer |")[2]))
+    assert wanted
+    assert wanted <= shown | set(PROFILED)
 
 
 def test_the_table_has_a_column_for_each_profile() -> None:

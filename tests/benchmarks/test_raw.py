@@ -38,7 +38,15 @@ def faults(process: int) -> int:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 @pytest.mark.parametrize(
     "name",
-    ["ours-anyio", "ours-asyncio", "ours-speed", "raw-anyio", "raw-protocol", "raw-httptools"],
+    [
+        "ours-anyio",
+        "ours-asyncio",
+        "ours-speed",
+        "raw-anyio",
+        "raw-protocol",
+        "raw-httptools",
+        "responder",
+    ],
 )
 def test_all_have_the_memory_of_large_messages_from_the_heap(name: str) -> None:
     if (missing := SUBJECTS[name].needs()) is not None:

@@ -6,16 +6,17 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
-from benchmarks.method.samples import Measured, Profile, RowResult, Run, Sample, Verdict
+from benchmarks.method.samples import Measured, Phase, Profile, RowResult, Run, Sample, Verdict
 from benchmarks.report.docs import BEGIN, END, PAGE, PLOTS, lacking, write_docs
 from benchmarks.report.docs import measured as measured_part
 from benchmarks.report.markdown import markdown, row_table
 from benchmarks.report.plots import draw
 from benchmarks.report.tables import bound, number, ratio, show_load, show_row, verdict
 from benchmarks.table import ROWS
-from tests.benchmarks.runs import measured, of_the_table, run
+from tests.benchmarks.runs import answering, measured, of_the_table, run
 
 
 @pytest.fixture
@@ -67,13 +68,59 @@ def test_plots_are_svg_and_show_every_variant(made: Run, tmp_path: Path) -> None
 
 def test_the_terminal_is_told_the_same(made: Run) -> None:
     console = Console(width=160, record=True, file=StringIO())
-    show_load(console, made.load)
+    show_load(console, made)
     for name, row in made.rows.items():
         show_row(console, name, row)
     text = console.export_text()
     assert "not installed" in text
     assert "= 1.22 x  (at most 1.1 x: MISSED)" in text
     assert "not measured (at least 4 x less)" in text
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_what_the_load_generator_takes_has_a_spread(made: Run, *, old: bool) -> None:
+    cells = ["9", "9 to 9", "20", "20 to 20", "30,000", "1"]
+    if not old:
+        made.own = {"HTTP, 1 in flight": answering(8.0, 9.0, 10.0, 11.0, 12.0, load=2.0)}
+        cells = ["20", "18 to 22", "10", "9 to 11", "100,000", "5"]
+    console = Console(width=160, record=True, file=StringIO())
+    show_load(console, made)
+    (line,) = (line for line in console.export_text().splitlines() if "HTTP, 1 in" in line)
+    assert re.split(r"\s*│\s*", line.strip("│ \n"))[1:] == cells
+    assert f"\n| HTTP, 1 in flight | {' | '.join(cells)} |\n" in markdown(made)
+
+
+def phases(**values: float) -> list[Phase]:
+    """What the same work took in some rows, and before and behind them."""
+    found = [Phase(50.0 * at, value, row) for at, (row, value) in enumerate(values.items())]
+    return [
+        structs.replace(each, row="") if each.row in ("first", "last") else each for each in found
+    ]
+
+
+def test_the_speed_of_the_machine_is_told(made: Run) -> None:
+    made.phases = phases(first=60.0, http=78.0, stdio=61.0, start=59.0, last=60.6)
+    lines = (
+        "- the machine: slowest phase 1.32 x of the fastest; raw protocol and h11, the same 5 "
+        "times, took 59 (in start) to 78 µs of CPU a call (in http)\n"
+        "- rows in which that took 1.1 x of the median or more: http 1.29 x\n"
+    )
+    for text in (markdown(made), measured_part(made, [])):
+        assert lines in text
+    made.phases = phases(first=60.0, http=61.0, last=66.0)
+    text = markdown(made)
+    assert "60 (0 s from the start, between rows) to 66 µs of CPU a call (100 s from" in text
+    assert "of the median" not in text
+    for few in ([], phases(first=60.0)):
+        made.phases = few
+        assert "slowest phase" not in markdown(made)
+
+
+def test_the_command_that_made_a_run_is_told(made: Run) -> None:
+    assert "made by" not in markdown(made)
+    made.command = "mcpcore bench run --rounds 5 --json run.json"
+    for text in (markdown(made), measured_part(made, [])):
+        assert f"\n- made by: {made.command}\n" in text
 
 
 def test_only_what_stands_between_the_marks_is_replaced(made: Run, tmp_path: Path) -> None:

@@ -22,9 +22,11 @@ from benchmarks.load.jobs import (
     SseCalls,
     WebSocketCalls,
 )
-from benchmarks.method.samples import Sample
+from benchmarks.method.samples import LEAST_ROUNDS, RowResult, Sample
 from benchmarks.rows import Bound, Row, Variant
 from benchmarks.subjects import SUBJECTS
+from benchmarks.table import ROWS
+from tests.benchmarks.runs import measured
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs epoll and /proc")
 
@@ -213,7 +215,7 @@ def test_no_binding_and_no_era_of_coming_is_left_out() -> None:
     assert {job.era for job in jobs if isinstance(job, Setup)} == {"modern", "legacy"}
 
 
-@pytest.mark.parametrize(("quick", "most"), [(False, 18.0), (True, 4.0)])
+@pytest.mark.parametrize(("quick", "most"), [(False, 30.0), (True, 13.0)])
 def test_what_is_measured_first_takes_little_time(
     quick: bool, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,9 +228,101 @@ def test_what_is_measured_first_takes_little_time(
     monkeypatch.setattr(runner, "run_job", run_job)
     told: list[str] = []
     found = runner.measure_load(told.append, quick=quick)
-    assert told == list(runner.self_measurements())
-    assert [(found[name], found[f"{name}, responder"]) for name in told] == [(2.0, 1.0)] * len(ran)
+    kinds = list(runner.self_measurements())
+    assert told == kinds * LEAST_ROUNDS  # in turn
+    assert list(found) == kinds
+    for each in found.values():
+        assert [(sample.round, sample.value, sample.facts) for sample in each.samples] == [
+            (number, 1.0, {"load": 2.0, "rate": 3.0}) for number in range(1, LEAST_ROUNDS + 1)
+        ]
     assert sum(job.warm + job.seconds for job in ran) < most
+    assert {len(each.samples) for each in runner.measure_load(str, rounds=2).values()} == {2}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("http:ours-asyncio", "HTTP, 16 in flight"),
+        ("http-legacy:raw-protocol", "HTTP, 16 in flight"),
+        ("http-lengths:raw-httptools", "HTTP, 16 in flight"),
+        ("sessions:10000", "HTTP, 16 in flight"),
+        ("tls:raw-httptools-tls", "HTTP, 16 in flight"),
+        ("http-1000:raw-httptools", "HTTP, 1,000 in flight"),
+        ("http-legacy-sse:raw-httptools", "HTTP, SSE replies, 16 in flight"),
+        ("echo-1m:raw-httptools", "HTTP, 1 MB and back"),
+        ("list-1000:raw-httptools", "HTTP, a list of 1,000"),
+        ("setup:raw-httptools", "HTTP, a connection each"),
+        ("setup-legacy:raw-httptools", "HTTP, a connection and a session each"),
+        ("progress:raw-protocol", "events on a stream, one at a time"),
+        ("progress-together:raw-protocol", "events on a stream, together"),
+        ("websocket:websockets", "WebSocket, 16 in flight"),
+        ("stdio:raw-stdio-blocking", "stdio, 1 in flight"),
+        ("stdio-64:raw-stdio-ready", "stdio, 64 in flight"),
+        ("bindings:raw-tcp", "TCP, 1 in flight"),
+        ("bindings:raw-unix", "Unix socket, 1 in flight"),
+        ("bindings:sdk-sse-binding", "HTTP+SSE, 16 in flight"),
+        # Other work, or none that ready bytes can answer.
+        ("http-64:raw-httptools", None),
+        ("echo-10m:raw-httptools", None),
+        ("structured:raw-protocol", None),
+        ("waiting:raw-protocol", None),
+        ("resume:raw-protocol", None),
+        ("setup-bindings:raw-tcp", None),
+        ("echo-1m-stdio:raw-stdio-ready", None),
+        ("progress-together:encoding", None),
+        ("idle-connection:raw-protocol", None),
+    ],
+)
+def test_a_job_is_of_a_kind_by_which_the_load_generator_was_measured(
+    name: str, kind: str | None
+) -> None:
+    row, _, variant = name.partition(":")
+    assert runner.kind_of(ROWS[row].variants[variant].job()) == kind
+
+
+KIND = "HTTP, 16 in flight"
+
+
+@pytest.mark.parametrize(
+    ("cost", "again", "told"),
+    [
+        (9.0, (3.0, 3.0, 3.0, 3.0, 3.0), False),  # it costs more: it is not looked at again
+        (4.0, (3.0, 3.0, 3.0, 3.0, 3.0), True),
+        (4.0, (3.0, 3.0, 3.0, 9.0, 3.0), True),  # one round of five is no quartile
+        (4.0, (3.0, 3.0, 3.0, 9.0, 9.0), False),  # within the spread
+        (4.0, (6.0, 6.0, 6.0, 6.0, 6.0), False),  # the machine was slower before
+    ],
+)
+def test_who_costs_less_than_ready_bytes_is_told_if_it_does_so_beside_them(
+    cost: float, again: tuple[float, ...], *, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = iter(again)
+    ran: list[AnyJob] = []
+
+    def run_job(job: AnyJob) -> Sample:
+        ran.append(job)
+        return Sample(5.0 if job.server.words[-1].endswith("responder") else next(rest))
+
+    monkeypatch.setattr(runner, "run_job", run_job)
+    row = ROWS["http"]
+    result = RowResult(row.title, row.unit, {"raw-bare": measured(*(cost,) * 5, title="bare")})
+    found = runner.undercut(row, result, {KIND: measured(*(5.5,) * 5)}, str)
+    assert list(found) == (["raw-bare"] if told else [])
+    assert not told or found["raw-bare"] == (
+        "bare takes 3 to 3 µs, and the responder, which should be the least "
+        "(HTTP, 16 in flight), 5 to 5"
+    )
+    # The two take turns.
+    words = [job.server.words[-1] for job in ran]
+    assert words == ([] if cost > 5.5 else [words[0], words[1]] * LEAST_ROUNDS)
+
+
+@pytest.mark.parametrize(("least", "its"), [(4, 5), (5, 4), (0, 5)])
+def test_of_too_few_rounds_nothing_is_told(least: int, its: int) -> None:
+    row = ROWS["http"]
+    result = RowResult(row.title, row.unit, {"raw-bare": measured(*(1.0,) * its)})
+    own = {KIND: measured(*(5.0,) * least)} if least else {}
+    assert runner.undercut(row, result, own, str) == {}
 
 
 @LINUX

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from benchmarks.method.samples import (
     Measured,
+    Phase,
     RowResult,
     Run,
     Sample,
@@ -17,7 +18,7 @@ from benchmarks.method.samples import (
     ratios,
 )
 from benchmarks.table import ROWS
-from tests.benchmarks.runs import measured, run
+from tests.benchmarks.runs import answering, measured, run
 
 VALUES = st.lists(st.floats(0.1, 1e6), min_size=1, max_size=30)
 
@@ -194,6 +195,24 @@ def test_a_saved_run_is_read_back_as_it_was() -> None:
     made.rows["http"].variants["numbered"] = in_rounds(r1=1.0, r3=2.0)
     made.failures["profile http:ours"] = "it broke"
     made.machine.commit, made.machine.changed = "0123", True
+    made.own = {"HTTP, 1 in flight": answering(1.0, 2.0)}
+    made.phases = [Phase(0.0, 60.0), Phase(40.5, 80.0, "http")]
+    made.command = "mcpcore bench run --rounds 5"
     back = msgspec.json.decode(msgspec.json.encode(made), type=Run)
     assert back == made
     assert back.rows["http"].variants["ours"].histogram.counts == {300: 15, 900: 3}
+
+
+def test_a_file_of_old_has_one_round_of_the_load_generator_and_no_phases() -> None:
+    made = run({})
+    old = msgspec.to_builtins(made)
+    for name in ("own", "phases", "command"):
+        del old[name]
+    back = msgspec.convert(old, Run)
+    assert back == made
+    assert (back.phases, back.command) == ([], None)
+    assert list(back.generator) == ["HTTP, 1 in flight"]
+    (only,) = back.generator["HTTP, 1 in flight"].samples
+    assert (only.value, only.facts) == (20.0, {"load": 9.0, "rate": 3e4})
+    made.own = {"another": answering(1.0)}
+    assert made.generator == made.own

@@ -16,14 +16,20 @@ GOALS = {
     "http-legacy-sse": {1.4: 1, 1 / 6: 1},
     "stdio": {3.0: 1, 1 / 12: 1, 1.0: 2},
     "stdio-64": {3.0: 1, 1 / 12: 1, 1.0: 2},
+    **{f"http-{many}": {1.3: 1, 1.4: 1, 1.8: 1, 1 / 2: 1, 1 / 3: 1} for many in (1, 64, 1000)},
     "websocket": {1.7: 1, 1.0: 1},
+    **{f"websocket-{many}": {1.7: 1, 1.0: 1} for many in (1, 64, 1000)},
+    **{f"echo-{size}-websocket": {1.7: 1, 1.0: 1} for size in ("10k", "1m", "16m")},
     "client": {1.7: 1, 1 / 3.5: 1},
+    **{f"client-{many}": {1.7: 1, 1 / 3.5: 1} for many in (16, 64, 1000)},
     "memory": {1 / 4: 1, 1 / 12: 1},
-    "list-1000": {2.0: 2, 1 / 100: 1},
+    "list-1000": {2.0: 2, 1 / 100: 2},
     "progress": {1.5: 2, 1 / 3: 2},
     "progress-together": {3.5: 5, 1 / 3: 1},
+    "echo-10k": {1.3: 1, 1.4: 1, 1.8: 1, 1 / 2: 1, 1 / 3: 1},
     "echo-1m": {1.5: 3, 1 / 3: 3},
     "echo-10m": {1.5: 3, 1 / 3: 3},
+    "echo-16m": {1.5: 3, 1 / 3: 3},
     "peak-1m": {3.0: 3},
     "peak-10m": {3.0: 3},
     "idle-connection": {1.0: 1},
@@ -61,6 +67,22 @@ def test_the_goals_are_all_there() -> None:
                 counts[bound.most] = counts.get(bound.most, 0) + 1
     assert found == GOALS
     assert set(found) == {name for name, row in ROWS.items() if row.goal}
+
+
+@pytest.mark.parametrize("ours", ["ours-asyncio", "ours-speed"])
+def test_progress_is_bounded_by_the_raw_program_on_anyio_and_shown_beside_its_own(
+    ours: str,
+) -> None:
+    row = ROWS["progress"]
+    raws = {
+        bound.peer: bound.most
+        for bound in row.bounds
+        if bound.ours == ours and bound.peer.startswith("raw-")
+    }
+    own = {"ours-asyncio": "raw-protocol", "ours-speed": "raw-httptools"}[ours]
+    assert raws.pop(own) is None
+    assert raws == ({"raw-anyio": 1.5} if ours == "ours-asyncio" else {})
+    assert "the raw program on anyio's streams and h11, on asyncio's loop" in row.note
 
 
 @pytest.mark.parametrize("name", ROWS)
