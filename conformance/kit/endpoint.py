@@ -257,7 +257,7 @@ class Endpoint:
 
     async def pour(self, *pieces: bytes, **options: Any) -> Poured:
         """See :meth:`~conformance.kit.wire.HttpWire.pour`."""
-        return await self.wire.pour(*pieces, **options)
+        return await self.wire.pour(*pieces, first=self.talk.timing.answer, **options)
 
 
 async def endpoint(talk: ServerTalk, *, by_hand: bool = False, **options: Any) -> Endpoint:

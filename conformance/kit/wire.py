@@ -139,11 +139,17 @@ class HttpWire(Wire, Protocol):
         """Send more bytes on the connection of a ``raw`` exchange."""
 
     async def pour(
-        self, *pieces: bytes, within: float = 2.0, methods: Sequence[str] = (), wait: bool = False
+        self,
+        *pieces: bytes,
+        within: float = 2.0,
+        first: float = 2.0,
+        methods: Sequence[str] = (),
+        wait: bool = False,
     ) -> Poured:
         """Send bytes on a connection of their own and return all that came of them.
 
-        Ends when the server closes, or with ``within`` seconds of silence.  ``methods``: of the
+        Ends when the server closes, or with ``within`` seconds of silence, ``first`` of them as
+        long as nothing has come, for a server that is busy elsewhere.  ``methods``: of the
         requests that are meant, by default POST; ``wait``: each piece but the first is sent when
         something has come.
         """

@@ -54,10 +54,13 @@ class CountedWire:
             self._silence.seconds += within
         return heard
 
-    async def pour(self, *pieces: bytes, within: float = 2.0, **options: Any) -> Poured:
-        found = await cast("HttpWire", self._wire).pour(*pieces, within=within, **options)
+    async def pour(
+        self, *pieces: bytes, within: float = 2.0, first: float = 2.0, **options: Any
+    ) -> Poured:
+        wire = cast("HttpWire", self._wire)
+        found = await wire.pour(*pieces, within=within, first=first, **options)
         if not found.closed:
-            self._silence.seconds += within
+            self._silence.seconds += within if found.responses else first
         return found
 
     async def exited(self, within: float) -> int | None:

@@ -276,7 +276,12 @@ class HttpWire:
         await self._write(stream, data)
 
     async def pour(
-        self, *pieces: bytes, within: float = 2.0, methods: Sequence[str] = (), wait: bool = False
+        self,
+        *pieces: bytes,
+        within: float = 2.0,
+        first: float = 2.0,
+        methods: Sequence[str] = (),
+        wait: bool = False,
     ) -> Poured:
         """See :class:`~conformance.kit.wire.HttpWire`."""
         number = self._new().number
@@ -284,7 +289,9 @@ class HttpWire:
         try:
             for piece in pieces:
                 self._log.add(True, self.number, "bytes", piece, number)
-            found = await pour(stream, pieces, within=within, methods=methods, wait=wait)
+            found = await pour(
+                stream, pieces, within=within, first=first, methods=methods, wait=wait
+            )
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(stream)

@@ -18,11 +18,13 @@ async def pour(
     pieces: Sequence[bytes],
     *,
     within: float,
+    first: float,
     methods: Sequence[str],
     wait: bool,
 ) -> Poured:
     """Send ``pieces`` and hear responses until the end, or silence for ``within`` seconds.
 
+    ``first``: the seconds of silence as long as nothing has come;
     ``methods`` are those of the requests that are meant, POST where there are no more;
     ``wait``: before each piece but the first, something has to come.
     """
@@ -44,7 +46,7 @@ async def pour(
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(write)
-        while await _read(stream, reader, within):
+        while await _read(stream, reader, within if came.is_set() else first):
             came.set()
         tasks.cancel_scope.cancel()
     return reader.found
