@@ -137,7 +137,9 @@ class ClientApp:
             self._books.common.sessions.add(self._number)
         elif isinstance(event, StreamInterrupted):
             if event.request is None and event.recovery is not Recovery.RESUME:
-                self._books.common.reopened[self._number] = self._host.world.time
+                now = self._host.world.time
+                self._books.common.reopened[self._number] = now
+                self._books.common.unresumed.setdefault(self._number, []).append(now)
         elif isinstance(event, ProgressReceived):
             demand(ask is None, "news is no end")
 

@@ -64,6 +64,9 @@ class Common:
         """By client and server: the news for all that was heard."""
         self._told: dict[tuple[Any, int], set[int]] = {}
         """By session and server: the news for all that has left for it."""
+        self.unresumed: dict[int, list[float]] = {}
+        """When a client lost the stream of its session and had no id to ask with."""
+        self._whose: dict[Any, int] = {}
         self._outlived: dict[Any, float] = {}
         """By session that asked for what followed an event that was not kept any more: until then
         news for all may have gone to that stream, and be lost with it."""
@@ -161,6 +164,7 @@ class Common:
         elif method == "notifications/x" and "all" in message["params"]:
             params = message["params"]
             self._told.setdefault((session, params["by"]), set()).add(params["all"])
+            self._whose[session] = client
 
     def stream(self, session: Any, status: int, *, again: bool) -> None:
         """A server answers a client that has asked for the stream of its session, or for what
@@ -252,13 +256,19 @@ class Common:
         """Whom the last news for all has reached was sent all of it since its beginning.
 
         But for what was made before its client came back to a stream too late, be it by the clock
-        of one worker alone: what was on that is lost.
+        of one worker alone: what was on that is lost.  And for what was written to a stream that
+        was lost before its client had an id to ask with, until the server heard of that.
         """
         right = self._books.excuses.walls_right
         for (session, server), pieces in self._told.items():
             last = self.last_news.get(server)
             if last in pieces and not self._books.tight:
                 since = max(right, self._outlived.get(session, 0.0))
-                left = [piece for piece in pieces if self._made[server, piece] > since]
-                whole = len(left) == last - min(left, default=last + 1) + 1
+                left = {piece for piece in pieces if self._made[server, piece] > since}
+                lost = set(range(min(left, default=last + 1), last + 1)) - left
+                unheard = self.unresumed.get(self._whose[session], [])
+                whole = all(
+                    any(at <= self._made[server, piece] <= at + _UNHEARD for at in unheard)
+                    for piece in lost
+                )
                 demand(whole, "no news for all is lost", session, server, sorted(left))

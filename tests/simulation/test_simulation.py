@@ -69,7 +69,11 @@ FOUND = [
         ),
         read_works("0:4,0:1"),
     ),
-    # ... and what was on a stream to which a client comes back too late need not come.
+    # ... and what was on a stream to which a client comes back too late need not come, nor what was
+    # written to one that was lost before the client had an id to ask with.
+    Schedule(
+        41069669, "store", read_faults("deaf@0.982:2:0:40,drop@9.314:5:0:30"), read_works("0:3")
+    ),
     Schedule(
         3003123,
         "store",
