@@ -67,6 +67,8 @@ class Common:
         self.unresumed: dict[int, list[float]] = {}
         """When a client lost the stream of its session and had no id to ask with."""
         self._whose: dict[Any, int] = {}
+        self._opened: dict[Any, list[float]] = {}
+        """By session: when a server has begun a stream of it that follows on none."""
         self._outlived: dict[Any, float] = {}
         """By session that asked for what followed an event that was not kept any more: until then
         news for all may have gone to that stream, and be lost with it."""
@@ -169,6 +171,8 @@ class Common:
     def stream(self, session: Any, status: int, *, again: bool) -> None:
         """A server answers a client that has asked for the stream of its session, or for what
         followed on it."""
+        if status == _OPENS and not again:
+            self._opened.setdefault(session, []).append(self._books.world.time)
         if status == _GONE:
             self._outlived[session] = inf
         elif status == _OPENS and not again and self._outlived.get(session) == inf:
@@ -257,7 +261,7 @@ class Common:
 
         But for what was made before its client came back to a stream too late, be it by the clock
         of one worker alone: what was on that is lost.  And for what was written to a stream that
-        was lost before its client had an id to ask with, until the server heard of that.
+        was lost before its client had an id to ask with, until it had the next one.
         """
         right = self._books.excuses.walls_right
         for (session, server), pieces in self._told.items():
@@ -266,9 +270,13 @@ class Common:
                 since = max(right, self._outlived.get(session, 0.0))
                 left = {piece for piece in pieces if self._made[server, piece] > since}
                 lost = set(range(min(left, default=last + 1), last + 1)) - left
-                unheard = self.unresumed.get(self._whose[session], [])
-                whole = all(
-                    any(at <= self._made[server, piece] <= at + _UNHEARD for at in unheard)
-                    for piece in lost
-                )
+                whole = all(self._unheard(session, self._made[server, piece]) for piece in lost)
                 demand(whole, "no news for all is lost", session, server, sorted(left))
+
+    def _unheard(self, session: Any, made: float) -> bool:
+        """Whether what was made then may have been written to a lost stream, before the next."""
+        opened = self._opened.get(session, [])
+        return any(
+            at <= made <= min([at + _UNHEARD, *(each for each in opened if each > at)])
+            for at in self.unresumed.get(self._whose[session], [])
+        )
