@@ -65,8 +65,9 @@ class Common:
         self._told: dict[tuple[Any, int], set[int]] = {}
         """By session and server: the news for all that has left for it."""
         self.unresumed: dict[int, list[float]] = {}
-        """When a client lost the stream of its session and had no id to ask with."""
+        """By client: when it lost the stream of its session and had no id to ask with."""
         self._whose: dict[Any, int] = {}
+        """By session: the client that has it."""
         self._opened: dict[Any, list[float]] = {}
         """By session: when a server has begun a stream of it that follows on none."""
         self._outlived: dict[Any, float] = {}
