@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Take = Callable[[bytes], bytes | None]
 """Takes in what was just read, at once; returns what somebody has to be woken for, if anything."""
 
+Decrypt = Callable[[bytes], bytes]
+"""Makes of what was just read what it holds; BlockingIOError if that is nothing yet."""
+
 Write = Callable[[memoryview], int]
 """Writes what can be written at once; how much that was."""
 
@@ -58,10 +61,13 @@ class LoopReader:
     What ``take`` takes in is not what :meth:`read` waits for.
     """
 
-    def __init__(self, fd: int, size: int, take: Take | None = None) -> None:
+    def __init__(
+        self, fd: int, size: int, take: Take | None = None, decrypt: Decrypt | None = None
+    ) -> None:
         self._fd = fd
         self._size = size
         self._take = take
+        self._decrypt = decrypt
         from asyncio import get_running_loop  # here and not above: on trio nobody needs it
 
         self._loop = get_running_loop()
@@ -76,6 +82,8 @@ class LoopReader:
             return
         try:
             data = os.read(self._fd, self._size)
+            if self._decrypt is not None:
+                data = self._decrypt(data)
         except BlockingIOError:
             return
         except OSError as error:
@@ -157,9 +165,10 @@ class LoopWriter:
 class WaitReader:
     """Any event loop that can wait for a descriptor, and descriptors that are always ready."""
 
-    def __init__(self, fd: int, size: int) -> None:
+    def __init__(self, fd: int, size: int, decrypt: Decrypt | None = None) -> None:
         self._fd = fd
         self._size = size
+        self._decrypt = decrypt
 
     async def read(self) -> bytes:
         """See :class:`Reader`."""
@@ -169,7 +178,8 @@ class WaitReader:
             except PermissionError:  # epoll knows only what can be unready
                 await checkpoint()
             try:
-                return os.read(self._fd, self._size)
+                data = os.read(self._fd, self._size)
+                return data if self._decrypt is None else self._decrypt(data)
             except BlockingIOError:
                 continue
 
@@ -210,21 +220,24 @@ class ThreadReader:
         """A thread that still reads ends with the next byte or the end of input."""
 
 
-def open_reader(fd: int, size: int, take: Take | None = None) -> Reader:
+def open_reader(
+    fd: int, size: int, take: Take | None = None, decrypt: Decrypt | None = None
+) -> Reader:
     """Choose how to read ``fd``, ``size`` bytes at most; call it in the loop that will read.
 
-    ``take`` is offered what was read where that saves waking a task.
+    ``take`` is offered what was read where that saves waking a task; ``decrypt`` is for sockets,
+    which can be waited for.
     """
     if not make_nonblocking(fd):
         return ThreadReader(fd, size)
     if _in_trio():
-        return WaitReader(fd, size)
+        return WaitReader(fd, size, decrypt)
     try:
-        return LoopReader(fd, size, take)
+        return LoopReader(fd, size, take, decrypt)
     except NotImplementedError:
         return ThreadReader(fd, size)
     except OSError:  # it is always ready, or the event loop can watch no more at present
-        return WaitReader(fd, size)
+        return WaitReader(fd, size, decrypt)
 
 
 def open_writer(fd: int, write: Write) -> Writer:
@@ -262,8 +275,8 @@ class DescriptorLink(Connection):
     _output = -1
     _direct = False  # writes never block
 
-    def _attach(self, source: int, sink: int) -> None:
-        self._reader = open_reader(source, self.settings.read_size, self._take_in)
+    def _attach(self, source: int, sink: int, decrypt: Decrypt | None = None) -> None:
+        self._reader = open_reader(source, self.settings.read_size, self._take_in, decrypt)
         self._output = sink
         self._direct = make_nonblocking(sink)
 

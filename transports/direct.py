@@ -1,29 +1,70 @@
-"""A link over a byte stream that goes past the stream where that is nothing but a socket."""
+"""A link over a byte stream that goes past the stream where that is a socket, or TLS over one."""
+
+import ssl
+from contextlib import suppress
 
 from transports.descriptors import DescriptorLink
 from transports.plain_stream import PlainStream
+from transports.secure_stream import SecureStream
 from transports.streams import StreamLink
 
 
 class DirectLink(DescriptorLink, StreamLink):
-    """Reads and writes the socket of a :class:`PlainStream` itself, any other stream as it is.
+    """Reads and writes the socket of a :class:`PlainStream` itself, also through TLS.
 
-    :meth:`_go_direct` in ``_open``, once ``stream`` is set.
+    Any other stream is used as it is.  :meth:`_go_direct` in ``_open``, once ``stream`` is set;
+    :meth:`_settle` before the stream is written to again.
     """
 
-    def _go_direct(self) -> None:
-        if isinstance(self.stream, PlainStream):
-            self._attach(self.stream.descriptor, self.stream.descriptor)
+    _secured: SecureStream | None = None
+
+    def _go_direct(self) -> bytes:
+        """Leave the stream aside from here on; return what it has read ahead."""
+        stream = self.stream
+        if isinstance(stream, PlainStream):
+            self._attach(stream.descriptor, stream.descriptor)
+        elif isinstance(stream, SecureStream) and isinstance(stream.transport_stream, PlainStream):
+            self._secured, below = stream, stream.transport_stream.descriptor
+            self._attach(below, below, self._decrypt)
+            return stream.read_ahead()
+        return b""
+
+    def _take_in(self, data: bytes) -> bytes | None:
+        left = super()._take_in(data)
+        if left is None and self._secured is not None and self._secured.over:
+            return b""  # there is nothing more to wait for
+        return left
 
     async def _receive(self) -> bytes:
-        if self._reader is not None:
-            return await DescriptorLink._receive(self)
-        return await StreamLink._receive(self)
+        if self._reader is None:
+            return await StreamLink._receive(self)
+        if self._secured is not None and self._secured.over:
+            return self._decrypt(b"")
+        return await DescriptorLink._receive(self)
+
+    def _decrypt(self, data: bytes) -> bytes:
+        assert self._secured is not None  # noqa: S101 - given to the reader with it
+        try:
+            return self._secured.decrypt(data)
+        except ssl.SSLError:
+            with suppress(OSError):
+                self._secured.push(super()._send_nowait)
+            raise
+
+    def _send_nowait(self, data: bytes | memoryview) -> int:
+        if self._secured is None:
+            return super()._send_nowait(data)
+        return self._secured.write_some(data, super()._send_nowait)
 
     async def _send(self, data: memoryview) -> int:
         if self._reader is not None:
             return await DescriptorLink._send(self, data)
         return await StreamLink._send(self, data)
+
+    async def _settle(self) -> None:
+        """Finish what was begun to be written."""
+        if self._secured is not None:
+            self._rest = self._rest[await self._secured.settle() :]
 
     async def _close(self) -> None:
         self._detach()

@@ -28,7 +28,8 @@ from transports.http_format import CONTINUE, PROCESSING
 from transports.http_heads import HALF_A_LINE, BadHead, RequestHead
 from transports.http_reply import LOST, Reply, linger, refuse
 from transports.link import clock
-from transports.tls import SecureStream, client_certificate
+from transports.secure_stream import SecureStream
+from transports.tls import client_certificate
 
 if TYPE_CHECKING:
     from transports.http_server import HttpServerLink

@@ -15,7 +15,8 @@ from transports.http_format import format_request
 from transports.http_heads import BadHead, find_head, parse_response
 from transports.http_settings import HeadLimits
 from transports.proxies import Proxy
-from transports.tls import SecureStream, client_tls, tls_problem
+from transports.secure_stream import SecureStream
+from transports.tls import client_tls, tls_problem
 
 _PORTS = {"http": 80, "https": 443}
 _INTERIM = 16

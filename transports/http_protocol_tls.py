@@ -8,9 +8,7 @@ a client sends behind a refusal.
 import ssl
 
 from mcpcore.http.certificates import ClientCertificate
-from transports.tls import shown_certificate
-
-_PIECE = 64 * 1024
+from transports.tls import read_all, shown_certificate
 
 
 class ServerTls:
@@ -39,13 +37,9 @@ class ServerTls:
             if not self.established:
                 self._connection.do_handshake()
                 self.established = True
-            while part := self._connection.read(_PIECE):
-                parts.append(part)
-            self.over = True
+            self.over = read_all(self._connection, self._in, parts)
         except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:
-            self.over = True
+            pass  # of the handshake
         return b"".join(parts)
 
     def pending(self) -> bytes:

@@ -22,7 +22,7 @@ from transports.http_reply import LOST, refuse
 from transports.http_settings import HttpServerSettings
 from transports.http_writers import Writers
 from transports.link import App
-from transports.tls import SecureStream
+from transports.secure_stream import SecureStream
 from transports.unbegun import Unbegun
 
 __all__ = ["HttpServerLink", "HttpServerSettings", "Upgrade"]

@@ -16,11 +16,12 @@ from mcpcore.spec.errors import ErrorData
 from mcpcore.wire.message import Message, decode
 from transports.link import App
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
+from transports.secure_stream import SecureStream
 from transports.socket_settings import SocketSettings
 from transports.streams import StreamLink
 from transports.targets import TcpTarget, UnixTarget
 from transports.tcp_sockets import keep_alive, socket_of
-from transports.tls import SecureStream, client_tls, tls_problem
+from transports.tls import client_tls, tls_problem
 from transports.unix_sockets import checked_path, credentials, not_welcome
 
 

@@ -23,11 +23,12 @@ from transports.http_identity import identify
 from transports.link import App
 from transports.link_errors import STREAM_ERRORS, LinkError, cannot_listen, what_broke
 from transports.pump import Connection
+from transports.secure_stream import SecureStream
 from transports.socket_settings import Caller, SocketSettings
 from transports.sockets import PlainServerLink, StreamServerLink
 from transports.targets import TcpTarget, UnixTarget
 from transports.tcp_sockets import keep_alive, listen_tcp
-from transports.tls import SecureStream, client_certificate, tls_problem
+from transports.tls import client_certificate, tls_problem
 from transports.unix_sockets import UnixFile, credentials, listen_unix, not_welcome
 
 logger = logging.getLogger(__name__)

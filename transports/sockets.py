@@ -17,11 +17,11 @@ from anyio.abc import ByteStream
 
 from mcpcore.engine.peer import Peer
 from transports.descriptors import DescriptorLink, LoopReader
+from transports.direct import DirectLink
 from transports.link import App, clock
 from transports.link_errors import STREAM_ERRORS
 from transports.pump import Connection
 from transports.socket_settings import SocketSettings
-from transports.streams import StreamLink
 
 if TYPE_CHECKING:
     import asyncio
@@ -197,7 +197,7 @@ class PlainServerLink(ServerSide, DescriptorLink):
             left -= len(await self._receive())
 
 
-class StreamServerLink(ServerSide, StreamLink):
+class StreamServerLink(ServerSide, DirectLink):
     """The server's end of a TLS stream (or of any other), which it closes."""
 
     def __init__(
@@ -207,8 +207,12 @@ class StreamServerLink(ServerSide, StreamLink):
         super().__init__(peer, app, stream, settings=settings.pump)
         self._guard(settings)
 
+    async def _open(self) -> None:
+        if ahead := self._go_direct():
+            self._feed(ahead)
+
     async def _close(self) -> None:
-        if self._farewell:
+        if self._farewell:  # nothing was written before it
             with anyio.move_on_after(self.settings.drain), suppress(OSError, *STREAM_ERRORS):
                 await self.stream.send(self._farewell)
         await super()._close()

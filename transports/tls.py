@@ -7,41 +7,20 @@ Sources: RFC 9325 (which versions), RFC 9110 section 4.3.4 (which names), RFC 84
 
 import os
 import ssl
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from collections.abc import Sequence
+from typing import Any
 
-import anyio
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from mcpcore.http.certificates import ClientCertificate, write_name
 from mcpcore.spec.errors import LocalError
 
-T = TypeVar("T")
-PosArgs = TypeVarTuple("PosArgs")
-
 Path = str | os.PathLike[str]
 
+_PIECE = 64 * 1024
 _PROTOCOLS = ["http/1.1"]
 _SSL_ERRORS = (ssl.SSLError, ssl.CertificateError)
 _NO_PROBLEM = (ssl.SSLEOFError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-class SecureStream(TLSStream):
-    """A TLS stream whose other side is told what is wrong, and not only cut off.
-
-    When the handshake fails, anyio leaves the alert that says why unsent.
-    """
-
-    async def _call_sslobject_method(
-        self, func: Callable[[Unpack[PosArgs]], T], *args: *PosArgs
-    ) -> T:
-        try:
-            return await super()._call_sslobject_method(func, *args)
-        except ssl.SSLError:
-            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-                await self._flush_write_bio()
-            raise
 
 
 class BadTls(LocalError, ValueError):
@@ -121,6 +100,23 @@ def shown_certificate(connection: ssl.SSLObject | ssl.SSLSocket) -> ClientCertif
         der=der,
         names=tuple((kind, name) for kind, name in names if isinstance(name, str)),
     )
+
+
+def read_all(connection: ssl.SSLObject, source: ssl.MemoryBIO, into: list[bytes]) -> bool:
+    """Decrypt all of ``source`` that is whole ``into`` a list; whether the other side has ended.
+
+    Raises ssl.SSLError for what is refused.
+    """
+    try:
+        while part := connection.read(_PIECE):
+            into.append(part)
+            if not (source.pending or connection.pending()):
+                return False  # to be told so by an exception takes as long as to decrypt
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLZeroReturnError:
+        pass
+    return True
 
 
 def tls_problem(error: BaseException) -> str | None:

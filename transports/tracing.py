@@ -301,5 +301,5 @@ def _program() -> str:
 
     try:
         return f"mcpcore {version('mcpcore')}"
-    except PackageNotFoundError:  # run from a checkout
+    except (PackageNotFoundError, OSError):  # run from a checkout; its files cannot be read
         return "mcpcore"

@@ -103,8 +103,7 @@ class WebSocketLink(DirectLink):
         bounds.limit = self._limit
         self._ws = WsProtocol(role, extensions=[bounds])
         self._out = FrameProtocol(role is ConnectionType.CLIENT, [bounds])
-        self._feed(received)
-        self._go_direct()
+        self._feed(received + self._go_direct())
 
     # In
 
@@ -112,7 +111,7 @@ class WebSocketLink(DirectLink):
         if self._parting():
             return data
         left = super()._take_in(data)
-        return _MORE if left is None and self._unread else left
+        return _MORE if not left and self._unread else left
 
     async def _receive(self) -> bytes:
         if self._parting():
@@ -344,6 +343,7 @@ class WebSocketLink(DirectLink):
         said = self._said or (self._reason if self._crashed else "")
         goodbye = self._goodbye or CloseConnection(code=code, reason=said)
         self.close_code = self.close_code or int(code)
+        await self._settle()
         # Answers to what came before the other side's close are told, if they are there.
         last = bytes(self._rest) + b"".join(self._pongs)
         if self.trace is not None:

@@ -26,7 +26,8 @@ from transports.http_reply import linger
 from transports.link import App
 from transports.link_errors import STREAM_ERRORS, LinkError, cannot_listen
 from transports.pump import Connection
-from transports.tls import SecureStream, client_certificate
+from transports.secure_stream import SecureStream
+from transports.tls import client_certificate
 from transports.unbegun import Unbegun
 from transports.websocket import WebSocketLink
 from transports.websocket_settings import WebSocketSettings

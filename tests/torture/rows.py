@@ -152,6 +152,8 @@ ROWS = {
                 ("unix", network("unix"), BRIEF, NARROW, BOTH),
                 ("process", process, BRIEF, NARROW, BOTH),
                 ("ws", network("ws", over_websocket), BRIEF, NARROW, BOTH),
+                ("tls", network("tcp", tls=True), BRIEF, NARROW, BOTH),
+                ("wss", network("ws", over_websocket, tls=True), BRIEF, NARROW, BOTH),
                 ("http", driven(network("http", over_http)), BRIEF, NARROW, BOTH),
                 ("http-asyncio", network("http", over_http), BRIEF, NARROW, ASYNCIO),
                 ("ws-shared", network("http", shared, shared=True), LONG, LARGE_MESSAGES, ASYNCIO),

@@ -60,6 +60,9 @@ FOUND = {
     "a connection whose task has not begun": (
         *("ws 2025-11-25 asyncio", "wait", "_upgrade", "server"),
     ),
+    "a trace, and the program's own name cannot be read": (
+        *("features 2026-07-28 asyncio", "call", "_program read_text", "error"),
+    ),
     "a group of processes that cannot be signalled as one": (
         *("stubborn 2026-07-28 asyncio", "call", "_signal killpg", "error"),
     ),

@@ -1,0 +1,348 @@
+"""TLS whose socket is read and written past the stream: records, ends, and what is no TLS."""
+
+import base64
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import ObjectStream, SocketAttribute, SocketStream
+from anyio.streams.tls import TLSStream
+from hypothesis import given
+from hypothesis import strategies as st
+from wsproto.frame_protocol import FrameProtocol, Opcode
+
+from mcpcore.service import Server
+from tests.transports.certificates import papers
+from tests.transports.malformed import META, good, request
+from tests.transports.served import ANY_PORT, Served, served
+from tests.transports.tls_by_hand import ByHand, dial, read_on
+from transports.secure_stream import SecureStream
+from transports.server import ServeSettings
+from transports.tls import client_tls, server_tls
+
+AUTHORITY = str(papers().trusted.file)
+GARBAGE = b"\x17\x03\x03\x00\x40" + b"." * 64
+
+
+class Sink(ObjectStream[bytes]):
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent = bytearray()
+
+    async def receive(self) -> bytes:
+        """Nothing comes."""
+        raise anyio.EndOfStream
+
+    async def send(self, item: bytes) -> None:
+        """Keep it."""
+        self.sent += item
+
+    async def send_eof(self) -> None:
+        """Nobody asks for it."""
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+
+def established(*, standard: bool = True) -> tuple[SecureStream, ByHand, Sink]:
+    """A server's stream and a client, behind the handshake."""
+    came, ready, sink = ssl.MemoryBIO(), ssl.MemoryBIO(), Sink()
+    server = server_tls(papers().server).wrap_bio(came, ready, server_side=True)
+    client = ByHand(AUTHORITY)
+    client.take(b"")
+    for _ in range(2):
+        came.write(client.ready())
+        with suppress(ssl.SSLWantReadError):
+            server.do_handshake()
+        client.take(ready.read())
+    assert client.established
+    return SecureStream(sink, standard, server, came, ready), client, sink
+
+
+class Output:
+    """Takes so much at a time, again and again."""
+
+    def __init__(self, counts: list[int]) -> None:
+        self.taken, self._counts, self._calls = bytearray(), counts, 0
+
+    def write(self, data: memoryview) -> int:
+        """Take some, or nothing."""
+        count = min(len(data), self._counts[self._calls % len(self._counts)])
+        self._calls += 1
+        self.taken += data[:count]
+        return count
+
+
+@given(
+    data=st.lists(st.binary(min_size=1, max_size=40).map(lambda part: part * 5000), max_size=4),
+    counts=st.lists(st.sampled_from([0, 1, 5, 4096, 20_000, 1 << 20]), max_size=5),
+    settled=st.integers(0, 30),
+)
+def test_what_is_written_in_parts_is_whole(
+    data: list[bytes], counts: list[int], settled: int
+) -> None:
+    stream, client, sink = established()
+    output = Output([*counts, 20_000])
+    at, calls = 0, 0
+    text = b"".join(data)
+    for part in data:
+        rest = memoryview(part)
+        while rest and calls < settled:
+            calls += 1
+            count = stream.write_some(rest, output.write)
+            rest = rest[count:]
+            at += count
+        if calls == settled:
+            break
+
+    async def write_the_rest() -> None:
+        # From here on as anybody does it who has no descriptor.
+        left = text[at + await stream.settle() :]
+        if left:
+            await stream.send(left)
+
+    anyio.run(write_the_rest)
+    assert client.take(bytes(output.taken + sink.sent)) == text
+
+
+@given(
+    sizes=st.lists(st.sampled_from([1, 200, 16_384, 70_000]), min_size=1, max_size=4),
+    cuts=st.lists(st.integers(1, 40_000), max_size=6),
+    end=st.sampled_from(["none", "said", "cut off", "garbage"]),
+    standard=st.booleans(),
+)
+def test_what_is_read_in_pieces_is_whole(
+    sizes: list[int], cuts: list[int], end: str, standard: bool
+) -> None:
+    stream, client, _ = established(standard=standard)
+    text = b"".join(bytes([65 + number]) * size for number, size in enumerate(sizes))
+    wire = client.write(text, last=end == "said") + (GARBAGE if end == "garbage" else b"")
+    found, waited, problem = b"", 0, ""
+    pieces = []
+    for cut in cuts:
+        pieces.append(wire[:cut])
+        wire = wire[cut:]
+    pieces += [wire, *([b""] if end == "cut off" else [])]
+    for number, piece in enumerate(pieces):
+        if not piece and number < len(pieces) - (end == "cut off"):
+            continue
+        try:
+            found += stream.decrypt(piece)
+        except BlockingIOError:
+            waited += 1
+        except ssl.SSLError as error:
+            problem = type(error).__name__
+    assert found == text
+    assert stream.over is (end != "none")
+    if end == "none":
+        with pytest.raises(BlockingIOError):
+            stream.decrypt(b"\x17")
+    elif end == "garbage":
+        with pytest.raises(ssl.SSLError):
+            stream.decrypt(b"")
+        output = Output([1 << 20])
+        assert stream.push(output.write)
+        with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
+            client.take(bytes(output.taken))
+    elif end == "cut off" and standard:
+        assert problem == "SSLEOFError"
+    else:
+        assert (stream.decrypt(b""), problem) == (b"", "")
+
+
+# Over the network
+
+server = Server("secure", version="1")
+heard: list[int] = []
+
+
+@server.tool
+def note(number: int) -> str:
+    heard.append(number)
+    return "noted"
+
+
+@server.tool
+def much(size: int) -> str:
+    return "." * size
+
+
+def call(id: int, tool: str, **arguments: Any) -> bytes:
+    return request("tools/call", {"name": tool, "arguments": arguments, "_meta": META}, id=id)
+
+
+@asynccontextmanager
+async def secure(**bindings: Any) -> AsyncIterator[Served]:
+    heard.clear()
+    settings = ServeSettings(ssl_context=server_tls(papers().server))
+    async with served(server, settings=settings, **bindings) as running:
+        yield running
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("begun", [False, True])
+async def test_the_last_message_and_the_end_in_one_piece(begun: bool) -> None:
+    async with secure(tcp=ANY_PORT) as running:
+        client, stream = await dial(running.port, AUTHORITY)
+        async with stream:  # which the client does not close before the server has said its end
+            if begun:
+                await stream.send(client.write(good(0) + b"\n"))
+                await read_on(client, stream, b"\n")
+            await stream.send(client.write(good(1) + b"\n", last=True))
+            answer = await read_on(client, stream)
+            assert client.over
+        assert json.loads(answer)["id"] == 1
+
+
+@pytest.mark.anyio
+async def test_a_message_that_came_with_the_end_of_the_handshake() -> None:
+    async with secure(tcp=ANY_PORT) as running:
+        stream, client = await anyio.connect_tcp("127.0.0.1", running.port), ByHand(AUTHORITY)
+        async with stream:
+            client.take(b"")
+            await stream.send(client.ready())
+            while not client.established:
+                client.take(await stream.receive())
+            await stream.send(client.write(good(1) + b"\n"))  # with what ends the handshake
+            assert json.loads(await read_on(client, stream, b"\n"))["id"] == 1
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_is_read_late() -> None:
+    size = 12_000_000
+    async with secure(tcp=ANY_PORT) as running:
+        client, stream = await dial(running.port, AUTHORITY)
+        async with stream:
+            await stream.send(client.write(call(1, "much", size=size) + b"\n"))
+            await stream.send(client.write(call(2, "note", number=7) + b"\n"))
+            text = await read_on(client, stream, b'"noted"')
+        first, second = sorted(map(json.loads, text.splitlines()), key=lambda each: each["id"])
+        assert len(first["result"]["content"][0]["text"]) == size
+        assert second["id"] == 2
+
+
+async def upgraded(port: int) -> tuple[ByHand, SocketStream, FrameProtocol]:
+    client, stream = await dial(port, AUTHORITY)
+    key = base64.b64encode(b"0123456789abcdef")
+    head = [
+        b"GET /mcp HTTP/1.1",
+        b"Host: localhost:%d" % port,
+        b"Connection: Upgrade",
+        b"Upgrade: websocket",
+        b"Sec-WebSocket-Version: 13",
+        b"Sec-WebSocket-Protocol: mcp",
+        b"Sec-WebSocket-Key: " + key,
+    ]
+    await stream.send(client.write(b"\r\n".join([*head, b"", b""])))
+    answer = await read_on(client, stream, b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 101 "), answer
+    return client, stream, FrameProtocol(client=True, extensions=[])
+
+
+@pytest.mark.anyio
+async def test_many_frames_and_the_end_in_one_piece() -> None:
+    count = 300  # more than are taken in at once
+    async with secure(ws=ANY_PORT) as running:
+        client, stream, frames = await upgraded(running.port)
+        async with stream:
+            messages = [call(id, "note", number=id) for id in range(count)]
+            text = b"".join(bytes(frames.send_data(each.decode())) for each in messages)
+            await stream.send(client.write(text, last=True))
+            await read_on(client, stream)
+    assert heard == list(range(count))
+
+
+@pytest.mark.anyio
+async def test_a_closing_handshake_behind_what_was_not_read_yet() -> None:
+    size = 12_000_000
+    async with secure(ws=ANY_PORT) as running:
+        client, stream, frames = await upgraded(running.port)
+        async with stream:
+            text = bytes(frames.send_data(call(1, "much", size=size).decode()))
+            await stream.send(client.write(text))
+            first = await stream.receive(1)
+            text = bytes(frames.close(1000))
+            await stream.send(client.write(text))
+            answer = client.take(first) + await read_on(client, stream)
+    found = FrameProtocol(client=True, extensions=[])
+    found.receive_bytes(answer)
+    parts, closed = [], False
+    for frame in found.received_frames():
+        if frame.opcode is Opcode.CLOSE:
+            closed = True
+        else:
+            parts.append(str(frame.payload))
+    assert len(json.loads("".join(parts))["result"]["content"][0]["text"]) == size
+    assert closed
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("binding", ["tcp", "ws"])
+async def test_what_is_no_tls_is_told_so(binding: str, alone: bool) -> None:
+    async with secure(**{binding: ANY_PORT}) as running:
+        if binding == "tcp":
+            client, stream = await dial(running.port, AUTHORITY)
+            message = good(1) + b"\n"
+        else:
+            client, stream, frames = await upgraded(running.port)
+            message = bytes(frames.send_data(good(1).decode()))
+        async with stream:
+            await stream.send(client.write(message))
+            await read_on(client, stream, b"}")
+            await stream.send((b"" if alone else client.write(message)) + GARBAGE)
+            with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
+                await read_on(client, stream)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("begun", [False, True])
+async def test_nothing_follows_a_part_of_a_record(begun: bool) -> None:
+    stream, client, sink = established()
+    output = Output([5 if begun else 1 << 20, 0])
+    stream.write_some(b"." * 200, output.write)
+    with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        await stream.aclose()
+    client.take(bytes(output.taken + sink.sent))
+    assert client.over is not begun
+    assert bool(sink.sent) is not begun
+
+
+@pytest.mark.anyio
+async def test_what_is_no_tls_while_much_is_written() -> None:
+    """Who reads is told, though nobody can be sent the alert."""
+    context = server_tls(papers().server)
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
+    port = listener.extra(SocketAttribute.local_port)
+    writing = anyio.Event()
+
+    async def babble(below: SocketStream) -> None:
+        async with below:
+            with suppress(anyio.BrokenResourceError):
+                await SecureStream.wrap(below, server_side=True, ssl_context=context)
+                await below.send(GARBAGE)
+                await writing.wait()
+
+    async def write(stream: TLSStream) -> None:
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await stream.send(b"." * 50_000_000)
+
+    with anyio.fail_after(30):
+        async with listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, babble)
+            below = await anyio.connect_tcp("127.0.0.1", port)
+            client = client_tls(ca=AUTHORITY)
+            stream = await SecureStream.wrap(below, hostname="localhost", ssl_context=client)
+            tasks.start_soon(write, stream)
+            await anyio.lowlevel.checkpoint()
+            with pytest.raises(ssl.SSLError, match=r"(?i)record|version|bad"):
+                await stream.receive()
+            writing.set()
+            await anyio.aclose_forcefully(stream)
+            tasks.cancel_scope.cancel()

@@ -1,0 +1,119 @@
+"""A TLS stream that can be gone past, as the socket under it can.
+
+Who has the descriptor below reads and writes that by itself (:mod:`transports.direct`), and has
+what it reads decrypted and what it writes encrypted here, without a task that waits for it.
+"""
+
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar, TypeVarTuple, Unpack
+
+import anyio
+from anyio.streams.tls import TLSStream
+
+from transports.tls import read_all
+
+T = TypeVar("T")
+PosArgs = TypeVarTuple("PosArgs")
+
+_PIECE = 64 * 1024
+_UNTOLD = (anyio.BrokenResourceError, anyio.BusyResourceError, anyio.ClosedResourceError)
+"""Why it cannot be told what is wrong: nobody listens, or somebody is writing at this moment."""
+
+
+class SecureStream(TLSStream):
+    """A TLS stream whose other side is told what is wrong, and not only cut off.
+
+    When the handshake fails, anyio leaves the alert that says why unsent.
+    """
+
+    over = False
+    """Nothing more will be decrypted: the other side has ended, or has sent what is no TLS."""
+    _problem: ssl.SSLError | None = None  # what it has sent then
+    _unsent = memoryview(b"")  # encrypted, and not written yet
+    _held = 0  # bytes that are encrypted in it
+
+    async def _call_sslobject_method(
+        self, func: Callable[[Unpack[PosArgs]], T], *args: *PosArgs
+    ) -> T:
+        try:
+            return await super()._call_sslobject_method(func, *args)
+        except ssl.SSLError:
+            with suppress(*_UNTOLD, OSError):
+                await self._flush_write_bio()
+            raise
+
+    async def aclose(self) -> None:
+        """End TLS as well, unless a record was begun and not written whole: nothing can follow."""
+        self._broken = self._broken or bool(self._unsent)
+        await super().aclose()
+
+    # For who reads and writes the descriptor
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Return what ``data``, just read, brings; nothing at the end, which empty ``data`` is.
+
+        Raises BlockingIOError if more has to be read for that, and ssl.SSLError for what is
+        refused; then :meth:`push` tells the other side.
+        """
+        if not self.over:
+            if data:
+                self._read_bio.write(data)
+            else:
+                self._read_bio.write_eof()
+            if found := self.read_ahead():
+                return found
+        if self._problem is not None:
+            raise self._problem
+        if not self.over:
+            raise BlockingIOError
+        return b""
+
+    def read_ahead(self) -> bytes:
+        """Return what has been read already, and not been received."""
+        parts: list[bytes] = []
+        try:
+            self.over = read_all(self._ssl_object, self._read_bio, parts)
+        except ssl.SSLError as error:
+            self.over = True
+            if self.standard_compatible or not isinstance(error, ssl.SSLEOFError):
+                self._problem = error
+        return b"".join(parts)
+
+    def write_some(self, data: bytes | memoryview, write: Callable[[memoryview], int]) -> int:
+        """Encrypt ``data`` for ``write``, which says how much it took; how much of it is written.
+
+        As a record is whole or worthless, what is begun is kept: the next ``data`` has to begin
+        with what was not written of this.
+        """
+        taken, view = 0, memoryview(data)
+        while self.push(write):
+            taken += self._held
+            self._held = 0
+            if taken == len(view):
+                break
+            self._held = self._ssl_object.write(view[taken : taken + _PIECE])
+        return taken
+
+    def push(self, write: Callable[[memoryview], int]) -> bool:
+        """Have written what is encrypted; whether that is all of it."""
+        while self._unsent or self._write_bio.pending:
+            if not self._unsent:
+                self._unsent = memoryview(self._write_bio.read())
+            self._unsent = self._unsent[write(self._unsent) :]
+            if self._unsent:
+                return False
+        return True
+
+    async def settle(self) -> int:
+        """Write what was begun, before the stream is used again; how much of ``data`` that was."""
+        if self._unsent:
+            rest, self._unsent = bytes(self._unsent), memoryview(b"")
+            try:
+                await self.transport_stream.send(rest)
+            except BaseException:
+                self._broken = True
+                raise
+        held, self._held = self._held, 0
+        return held
