@@ -21,8 +21,9 @@ from tests.transports.malformed import META, good, request
 from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.tls_by_hand import ByHand, dial, read_on
 from transports.secure_stream import SecureStream
-from transports.server import ServeSettings
+from transports.server import ServeSettings, serve
 from transports.tls import client_tls, server_tls
+from transports.websocket_settings import WebSocketSettings
 
 AUTHORITY = str(papers().trusted.file)
 GARBAGE = b"\x17\x03\x03\x00\x40" + b"." * 64
@@ -245,6 +246,19 @@ async def upgraded(port: int) -> tuple[ByHand, SocketStream, FrameProtocol]:
     return client, stream, FrameProtocol(client=True, extensions=[])
 
 
+def messages(data: bytes) -> tuple[str, int | None]:
+    """The texts of frames, and the code of the one that closes."""
+    found = FrameProtocol(client=True, extensions=[])
+    found.receive_bytes(data)
+    parts, code = [], None
+    for frame in found.received_frames():
+        if frame.opcode is Opcode.CLOSE:
+            code = int(frame.payload[0])
+        else:
+            parts.append(str(frame.payload))
+    return "".join(parts), code
+
+
 @pytest.mark.anyio
 async def test_many_frames_and_the_end_in_one_piece() -> None:
     count = 300  # more than are taken in at once
@@ -264,22 +278,50 @@ async def test_a_closing_handshake_behind_what_was_not_read_yet() -> None:
     async with secure(ws=ANY_PORT) as running:
         client, stream, frames = await upgraded(running.port)
         async with stream:
-            text = bytes(frames.send_data(call(1, "much", size=size).decode()))
-            await stream.send(client.write(text))
+            await stream.send(
+                client.write(bytes(frames.send_data(call(1, "much", size=size).decode())))
+            )
             first = await stream.receive(1)
-            text = bytes(frames.close(1000))
-            await stream.send(client.write(text))
+            await stream.send(client.write(bytes(frames.close(1000))))
             answer = client.take(first) + await read_on(client, stream)
-    found = FrameProtocol(client=True, extensions=[])
-    found.receive_bytes(answer)
-    parts, closed = [], False
-    for frame in found.received_frames():
-        if frame.opcode is Opcode.CLOSE:
-            closed = True
-        else:
-            parts.append(str(frame.payload))
-    assert len(json.loads("".join(parts))["result"]["content"][0]["text"]) == size
-    assert closed
+    text, code = messages(answer)
+    assert len(json.loads(text)["result"]["content"][0]["text"]) == size
+    assert code == 1000
+
+
+@pytest.mark.anyio
+async def test_a_server_that_is_cancelled_inside_a_record_says_the_rest() -> None:
+    size = 12_000_000  # more than the system takes at once
+    settings = ServeSettings(
+        ssl_context=server_tls(papers().server), websocket=WebSocketSettings(close_timeout=20)
+    )
+    ending, urls = anyio.CancelScope(), list[str]()
+    brief, listening = Server("brief", version="1"), anyio.Event()
+
+    @brief.tool
+    def last() -> str:
+        ending.cancel()  # before the task is there that writes what is not taken at once
+        return "." * size
+
+    def announce(url: str) -> None:
+        urls.append(url)
+        listening.set()
+
+    async def run() -> None:
+        with ending:
+            await serve(brief, ws=ANY_PORT, settings=settings, on_listening=announce)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await listening.wait()
+            client, stream, frames = await upgraded(int(urls[0].split(":")[2].partition("/")[0]))
+            async with stream:
+                await stream.send(client.write(bytes(frames.send_data(call(1, "last").decode()))))
+                answer = await read_on(client, stream, (1001).to_bytes(2, "big"))
+    text, code = messages(answer)
+    assert len(json.loads(text)["result"]["content"][0]["text"]) == size
+    assert code == 1001
 
 
 @pytest.mark.anyio
