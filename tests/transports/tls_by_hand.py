@@ -62,10 +62,11 @@ async def dial(port: int, authority: str) -> tuple[ByHand, SocketStream]:
 
 async def read_on(client: ByHand, stream: SocketStream, until: bytes = b"") -> bytes:
     """What the server says, to its end or until it has said that."""
-    text = b""
-    while not client.over and not (until and until in text):
+    text, looked = bytearray(), 0
+    while not client.over and not (until and text.find(until, looked) >= 0):
+        looked = max(0, len(text) - len(until))
         try:
             text += client.take(await stream.receive())
         except (anyio.EndOfStream, anyio.BrokenResourceError):
             break
-    return text
+    return bytes(text)
