@@ -249,10 +249,10 @@ class Supervisor:
         with anyio.move_on_after(self.settings.drain):
             await process.wait()
             return
-        self._report(f"process {process.pid} did not end in time and is killed")
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+        self._report(f"process {process.pid} did not end in time and was killed")
 
 
 def _said(status: int) -> str:

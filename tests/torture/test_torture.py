@@ -60,6 +60,9 @@ FOUND = {
     "a connection whose task has not begun": (
         *("ws 2025-11-25 asyncio", "wait", "_upgrade", "server"),
     ),
+    "a worker that does not go when told, and a report of it that raises": (
+        *("workers-deaf 2026-07-28 asyncio", "user", "Supervisor.report", "before"),
+    ),
     "a trace, and the program's own name cannot be read": (
         *("features 2026-07-28 asyncio", "call", "_program read_text", "error"),
     ),
