@@ -1,12 +1,15 @@
 """A link over a byte stream that goes past the stream where that is a socket, or TLS over one."""
 
-import ssl
+import errno
 from contextlib import suppress
 
 from transports.descriptors import DescriptorLink
 from transports.plain_stream import PlainStream
 from transports.secure_stream import SecureStream
 from transports.streams import StreamLink
+
+_OWED = 64 * 1024
+"""Bytes that the other side's TLS may have asked for, and not read."""
 
 
 class DirectLink(DescriptorLink, StreamLink):
@@ -26,6 +29,8 @@ class DirectLink(DescriptorLink, StreamLink):
         elif isinstance(stream, SecureStream) and isinstance(stream.transport_stream, PlainStream):
             self._secured, below = stream, stream.transport_stream.descriptor
             self._attach(below, below, self._decrypt)
+            if not self._direct:  # nothing may be written there that is not encrypted
+                raise OSError(errno.EBADF, "the connection is gone")
             return stream.read_ahead()
         return b""
 
@@ -38,18 +43,23 @@ class DirectLink(DescriptorLink, StreamLink):
     async def _receive(self) -> bytes:
         if self._reader is None:
             return await StreamLink._receive(self)
-        if self._secured is not None and self._secured.over:
-            return self._decrypt(b"")
-        return await DescriptorLink._receive(self)
+        if self._secured is None or not self._secured.over:
+            data = await DescriptorLink._receive(self)
+            if data or self._secured is None:
+                return data
+        return self._decrypt(b"")  # how it has ended
 
     def _decrypt(self, data: bytes) -> bytes:
-        assert self._secured is not None  # noqa: S101 - given to the reader with it
+        secured = self._secured
+        assert secured is not None  # noqa: S101 - given to the reader with it
         try:
-            return self._secured.decrypt(data)
-        except ssl.SSLError:
-            with suppress(OSError):
-                self._secured.push(super()._send_nowait)
-            raise
+            return secured.decrypt(data)
+        finally:
+            if secured.owed:
+                with suppress(OSError):
+                    secured.push(super()._send_nowait)
+                if secured.owed > _OWED:
+                    raise BrokenPipeError(errno.EPIPE, "it does not read what its TLS asks for")
 
     def _send_nowait(self, data: bytes | memoryview) -> int:
         if self._secured is None:

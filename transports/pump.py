@@ -330,6 +330,7 @@ class Connection(Link):
                 self._wrote()
                 self._make_room()
                 if not self._rest:
+                    self._rest = memoryview(b"")  # an empty part would keep the whole
                     self._writing = False
                     self._turn()
             unsent = self._unsent = anyio.Event()

@@ -18,6 +18,7 @@ T = TypeVar("T")
 PosArgs = TypeVarTuple("PosArgs")
 
 _PIECE = 64 * 1024
+_NOTHING = memoryview(b"")
 _UNTOLD = (anyio.BrokenResourceError, anyio.BusyResourceError, anyio.ClosedResourceError)
 """Why it cannot be told what is wrong: nobody listens, or somebody is writing at this moment."""
 
@@ -25,14 +26,16 @@ _UNTOLD = (anyio.BrokenResourceError, anyio.BusyResourceError, anyio.ClosedResou
 class SecureStream(TLSStream):
     """A TLS stream whose other side is told what is wrong, and not only cut off.
 
-    When the handshake fails, anyio leaves the alert that says why unsent.
+    When the handshake fails, anyio leaves the alert that says why unsent.  Once it is complete,
+    who has the descriptor below may use :meth:`decrypt`, :meth:`write_some` and :meth:`push`, and
+    the stream again after :meth:`settle`.
     """
 
     over = False
     """Nothing more will be decrypted: the other side has ended, or has sent what is no TLS."""
     _problem: ssl.SSLError | None = None  # what it has sent then
-    _unsent = memoryview(b"")  # encrypted, and not written yet
-    _held = 0  # bytes that are encrypted in it
+    _unsent = _NOTHING  # encrypted, and not written yet
+    _held = 0  # bytes of what was to be written that are encrypted, and not all of them written
 
     async def _call_sslobject_method(
         self, func: Callable[[Unpack[PosArgs]], T], *args: *PosArgs
@@ -55,7 +58,8 @@ class SecureStream(TLSStream):
         """Return what ``data``, just read, brings; nothing at the end, which empty ``data`` is.
 
         Raises BlockingIOError if more has to be read for that, and ssl.SSLError for what is
-        refused; then :meth:`push` tells the other side.
+        refused, once all that came before it was returned.  Whatever comes of it, there may be
+        something :attr:`owed` to the other side.
         """
         if not self.over:
             if data:
@@ -65,7 +69,7 @@ class SecureStream(TLSStream):
             if found := self.read_ahead():
                 return found
         if self._problem is not None:
-            raise self._problem
+            raise self._problem.with_traceback(None)  # it may be raised again
         if not self.over:
             raise BlockingIOError
         return b""
@@ -80,6 +84,11 @@ class SecureStream(TLSStream):
             if self.standard_compatible or not isinstance(error, ssl.SSLEOFError):
                 self._problem = error
         return b"".join(parts)
+
+    @property
+    def owed(self) -> int:
+        """Bytes that TLS itself has to say, an alert for instance: to be pushed."""
+        return self._write_bio.pending
 
     def write_some(self, data: bytes | memoryview, write: Callable[[memoryview], int]) -> int:
         """Encrypt ``data`` for ``write``, which says how much it took; how much of it is written.
@@ -104,12 +113,16 @@ class SecureStream(TLSStream):
             self._unsent = self._unsent[write(self._unsent) :]
             if self._unsent:
                 return False
+            self._unsent = _NOTHING  # an empty part would keep the whole
         return True
 
     async def settle(self) -> int:
-        """Write what was begun, before the stream is used again; how much of ``data`` that was."""
+        """Write what was begun, before the stream is used again.
+
+        Returns how much that was of what :meth:`write_some` was given.
+        """
         if self._unsent:
-            rest, self._unsent = bytes(self._unsent), memoryview(b"")
+            rest, self._unsent = bytes(self._unsent), _NOTHING
             try:
                 await self.transport_stream.send(rest)
             except BaseException:

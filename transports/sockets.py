@@ -206,10 +206,16 @@ class StreamServerLink(ServerSide, DirectLink):
         settings = settings or SocketSettings()
         super().__init__(peer, app, stream, settings=settings.pump)
         self._guard(settings)
+        self._early = b""  # came with the end of the handshake
 
     async def _open(self) -> None:
-        if ahead := self._go_direct():
-            self._feed(ahead)
+        self._early = self._go_direct()
+
+    async def _receive(self) -> bytes:
+        if self._early:
+            early, self._early = self._early, b""
+            return early
+        return await super()._receive()
 
     async def _close(self) -> None:
         if self._farewell:  # nothing was written before it

@@ -119,7 +119,10 @@ class WebSocketLink(DirectLink):
         if self._unread:
             await anyio.lowlevel.checkpoint()
             return _MORE
-        return await super()._receive()
+        data = await super()._receive()
+        if not data and self._parting():  # it has ended behind its close; the output has time still
+            await anyio.sleep_forever()
+        return data
 
     def _feed(self, data: bytes) -> None:
         ws = self._ws

@@ -1,10 +1,17 @@
 """TLS whose socket is read and written past the stream: records, ends, and what is no TLS."""
 
 import base64
+import ctypes
+import ctypes.util
+import gc
 import json
+import os
+import re
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,12 +23,14 @@ from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from mcpcore.service import Server
+from tests.transports.apps import ToolServer, make_server
 from tests.transports.certificates import papers
 from tests.transports.malformed import META, good, request
 from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.tls_by_hand import ByHand, dial, read_on
 from transports.secure_stream import SecureStream
 from transports.server import ServeSettings, serve
+from transports.sockets import StreamServerLink
 from transports.tls import client_tls, server_tls
 from transports.websocket_settings import WebSocketSettings
 
@@ -124,7 +133,7 @@ def test_what_is_read_in_pieces_is_whole(
     stream, client, _ = established(standard=standard)
     text = b"".join(bytes([65 + number]) * size for number, size in enumerate(sizes))
     wire = client.write(text, last=end == "said") + (GARBAGE if end == "garbage" else b"")
-    found, waited, problem = b"", 0, ""
+    found, problem = b"", ""
     pieces = []
     for cut in cuts:
         pieces.append(wire[:cut])
@@ -136,7 +145,7 @@ def test_what_is_read_in_pieces_is_whole(
         try:
             found += stream.decrypt(piece)
         except BlockingIOError:
-            waited += 1
+            assert not (number == len(pieces) - 1 and stream.over)
         except ssl.SSLError as error:
             problem = type(error).__name__
     assert found == text
@@ -214,6 +223,18 @@ async def test_a_message_that_came_with_the_end_of_the_handshake() -> None:
             assert json.loads(await read_on(client, stream, b"\n"))["id"] == 1
 
 
+def kept() -> int:
+    """Bytes of output that the one connection of a server refers to."""
+    gc.collect()
+    (link,) = [each for each in gc.get_objects() if isinstance(each, StreamServerLink)]
+    stream = link.stream
+    assert isinstance(stream, SecureStream)
+    rest, unsent = link._rest.obj, stream._unsent.obj
+    assert isinstance(rest, bytes)
+    assert isinstance(unsent, bytes)
+    return len(rest) + len(unsent)
+
+
 @pytest.mark.anyio
 async def test_an_answer_that_is_read_late() -> None:
     size = 12_000_000
@@ -223,7 +244,8 @@ async def test_an_answer_that_is_read_late() -> None:
             await stream.send(client.write(call(1, "much", size=size) + b"\n"))
             await stream.send(client.write(call(2, "note", number=7) + b"\n"))
             text = await read_on(client, stream, b'"noted"')
-        first, second = sorted(map(json.loads, text.splitlines()), key=lambda each: each["id"])
+            first, second = sorted(map(json.loads, text.splitlines()), key=lambda each: each["id"])
+            assert kept() == 0
         assert len(first["result"]["content"][0]["text"]) == size
         assert second["id"] == 2
 
@@ -273,7 +295,8 @@ async def test_many_frames_and_the_end_in_one_piece() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_closing_handshake_behind_what_was_not_read_yet() -> None:
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_closing_handshake_behind_what_was_not_read_yet(ended: bool) -> None:
     size = 12_000_000
     async with secure(ws=ANY_PORT) as running:
         client, stream, frames = await upgraded(running.port)
@@ -282,7 +305,7 @@ async def test_a_closing_handshake_behind_what_was_not_read_yet() -> None:
                 client.write(bytes(frames.send_data(call(1, "much", size=size).decode())))
             )
             first = await stream.receive(1)
-            await stream.send(client.write(bytes(frames.close(1000))))
+            await stream.send(client.write(bytes(frames.close(1000)), last=ended))
             answer = client.take(first) + await read_on(client, stream)
     text, code = messages(answer)
     assert len(json.loads(text)["result"]["content"][0]["text"]) == size
@@ -388,3 +411,78 @@ async def test_what_is_no_tls_while_much_is_written() -> None:
             writing.set()
             await anyio.aclose_forcefully(stream)
             tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("alone", [False, True])
+async def test_why_a_connection_was_ended(alone: bool, tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    async with secure(tcp=ANY_PORT, trace=str(path)) as running:
+        client, stream = await dial(running.port, AUTHORITY)
+        async with stream:
+            await stream.send(client.write(good(1) + b"\n"))
+            await read_on(client, stream, b"\n")
+            await stream.send((b"" if alone else client.write(good(2) + b"\n")) + GARBAGE)
+            with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
+                await read_on(client, stream)
+    assert re.search("connection lost: .*record", path.read_text())
+
+
+# What TLS says by itself
+
+ASKED = 100
+
+
+def ask_for_keys(client: ByHand, count: int = 1) -> bytes:
+    """Ask so often for new keys, each of which has to be answered (RFC 8446 section 4.6.3)."""
+    if sys.implementation.name != "cpython" or sys.version_info >= (3, 14):
+        pytest.skip("only of some Pythons is it known where they keep what OpenSSL is to be given")
+    library = ctypes.CDLL(ctypes.util.find_library("ssl"))
+    library.SSL_key_update.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    library.SSL_do_handshake.argtypes = [ctypes.c_void_p]
+    inner: Any = client.end
+    at = ctypes.c_void_p.from_address(id(inner._sslobj) + 24).value
+    for _ in range(count):
+        assert library.SSL_key_update(at, 1) == 1
+        assert library.SSL_do_handshake(at) == 1
+    return client.ready()
+
+
+@pytest.mark.anyio
+async def test_tls_answers_where_the_server_has_nothing_to_say() -> None:
+    async with secure(tcp=ANY_PORT) as running:
+        client, stream = await dial(running.port, AUTHORITY)
+        async with stream:
+            await stream.send(client.write(good(1) + b"\n"))
+            await read_on(client, stream, b"\n")
+            await stream.send(asked := ask_for_keys(client, ASKED))
+            size = 0
+            with anyio.fail_after(10):
+                while size < len(asked) // 2:  # answers are as long as questions
+                    size += len(await stream.receive())
+
+
+def test_who_only_asks_and_never_reads_is_left() -> None:
+    stream, client, _ = established()
+    source, sink = os.pipe()
+    os.set_blocking(sink, False)
+    with suppress(BlockingIOError):
+        while os.write(sink, b"." * 65536):
+            pass
+
+    peer = make_server()
+    link = StreamServerLink(peer, ToolServer(peer), stream)
+    link._secured, link._output, link._direct = stream, sink, True
+    asked, said = 0, ""
+    while asked < 1_000_000 and not said:
+        asked += len(part := ask_for_keys(client, ASKED))
+        try:
+            link._decrypt(part)
+        except BlockingIOError:
+            continue
+        except BrokenPipeError as error:
+            said = str(error)
+    assert "does not read" in said
+    assert 65_536 < asked < 100_000
+    os.close(source)
+    os.close(sink)
