@@ -28,6 +28,7 @@ from tests.transports.certificates import papers
 from tests.transports.malformed import META, good, request
 from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.tls_by_hand import ByHand, dial, read_on
+from transports.pump_settings import PumpSettings
 from transports.secure_stream import SecureStream
 from transports.server import ServeSettings, serve
 from transports.sockets import StreamServerLink
@@ -188,9 +189,12 @@ def call(id: int, tool: str, **arguments: Any) -> bytes:
 
 
 @asynccontextmanager
-async def secure(**bindings: Any) -> AsyncIterator[Served]:
+async def secure(
+    websocket: WebSocketSettings | None = None, /, **bindings: Any
+) -> AsyncIterator[Served]:
     heard.clear()
-    settings = ServeSettings(ssl_context=server_tls(papers().server))
+    context = server_tls(papers().server)
+    settings = ServeSettings(ssl_context=context, websocket=websocket or WebSocketSettings())
     async with served(server, settings=settings, **bindings) as running:
         yield running
 
@@ -298,7 +302,9 @@ async def test_many_frames_and_the_end_in_one_piece() -> None:
 @pytest.mark.parametrize("ended", [False, True])
 async def test_a_closing_handshake_behind_what_was_not_read_yet(ended: bool) -> None:
     size = 12_000_000
-    async with secure(ws=ANY_PORT) as running:
+    # So much may be waiting that the server goes on reading.
+    websocket = WebSocketSettings(close_timeout=20, pump=PumpSettings(queued=2 * size, drain=20))
+    async with secure(websocket, ws=ANY_PORT) as running:
         client, stream, frames = await upgraded(running.port)
         async with stream:
             await stream.send(
