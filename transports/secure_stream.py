@@ -34,6 +34,7 @@ class SecureStream(TLSStream):
     over = False
     """Nothing more will be decrypted: the other side has ended, or has sent what is no TLS."""
     _problem: ssl.SSLError | None = None  # what it has sent then
+    _cut = False  # within a record
     _unsent = _NOTHING  # encrypted, and not written yet
     _held = 0  # bytes of what was to be written that are encrypted, and not all of them written
 
@@ -44,13 +45,16 @@ class SecureStream(TLSStream):
             return await super()._call_sslobject_method(func, *args)
         except ssl.SSLError:
             with suppress(*_UNTOLD, OSError):
-                await self._flush_write_bio()
+                if self._write_bio.pending:
+                    await self.transport_stream.send(self._write_bio.read())
             raise
 
     async def aclose(self) -> None:
         """End TLS as well, unless a record was begun and not written whole: nothing can follow."""
-        self._broken = self._broken or bool(self._unsent)
-        await super().aclose()
+        if self._unsent or self._cut:
+            await self.transport_stream.aclose()
+        else:
+            await super().aclose()
 
     # For who reads and writes the descriptor
 
@@ -126,7 +130,7 @@ class SecureStream(TLSStream):
             try:
                 await self.transport_stream.send(rest)
             except BaseException:
-                self._broken = True
+                self._cut = True
                 raise
         held, self._held = self._held, 0
         return held
