@@ -36,8 +36,8 @@ class Subjects(Protocol):
     async def ours(self, unit: Unit) -> Result:
         """Play a case on our own program."""
 
-    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
-        """Play a case on a mutant."""
+    async def mutant(self, unit: Unit, mutant: Mutant, *, again: bool = False) -> Result:
+        """Play a case on a mutant; ``again``: with nothing beside it, and all the time of ours."""
 
 
 def about_a_guard(case: Case) -> bool:
@@ -48,6 +48,11 @@ def about_a_guard(case: Case) -> bool:
 def _guarded(unit: Unit) -> bool:
     """Whether a case is about a server that lets in only who has a token."""
     return about_a_guard(unit.case)
+
+
+def _key(unit: Unit, mutant: str) -> Hashable:
+    """Whoever has the same has the same features."""
+    return mutant, unit.binding, unit.revision.name, _guarded(unit)
 
 
 class MutantServers:
@@ -74,19 +79,22 @@ class MutantServers:
     def _stage(self, unit: Unit) -> Stage:
         return self.stages[unit.binding, _guarded(unit)]
 
-    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
+    async def mutant(self, unit: Unit, mutant: Mutant, *, again: bool = False) -> Result:
         """See :class:`Subjects`."""
+        settings = self.settings if again else self.hasty
+        if again:
+            self.found.pop(_key(unit, mutant.id), None)
         if mutant.fault is not None:
             faulty = FaultyStage(self._stage(unit), mutant.fault)
-            return await self._play(unit, faulty, self.hasty, mutant.id)
+            return await self._play(unit, faulty, settings, mutant.id)
         async with AsyncExitStack() as stack:
             command = [sys.executable, *mutant.command]
             stage = await written(command, unit.binding).make(stack)
-            return await self._play(unit, stage, self.hasty, mutant.id)
+            return await self._play(unit, stage, settings, mutant.id)
 
     async def _play(self, unit: Unit, stage: Stage, settings: Settings, mutant: str) -> Result:
         """Look at a server and play, as a run does it; ``mutant``: its id, or nothing."""
-        key = mutant, unit.binding, unit.revision.name, _guarded(unit)
+        key = _key(unit, mutant)
         try:
             if key not in self.found:
                 self.found[key] = await self._look(unit.revision, stage)
@@ -122,12 +130,15 @@ class MutantClients:
         """See :class:`Subjects`."""
         return await self._play(unit, _our_client(unit.binding), self.settings.timeout, "")
 
-    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
+    async def mutant(self, unit: Unit, mutant: Mutant, *, again: bool = False) -> Result:
         """See :class:`Subjects`."""
+        patience = self.settings.timeout if again else PATIENCE
+        if again:
+            self.found.pop((mutant.id, unit.binding, unit.revision.name), None)
         if mutant.client_fault is not None:
             fault = mutant.client_fault
-            return await self._play(unit, _our_client(unit.binding), PATIENCE, mutant.id, fault)
-        return await self._play(unit, [sys.executable, *mutant.command], PATIENCE, mutant.id)
+            return await self._play(unit, _our_client(unit.binding), patience, mutant.id, fault)
+        return await self._play(unit, [sys.executable, *mutant.command], patience, mutant.id)
 
     async def _play(
         self,

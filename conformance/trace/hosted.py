@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from conformance.kit.client_wire import Arrival, Asked, Host, HostSettings, HostWire
 from conformance.kit.heard import Done, Gone, Heard, Noise, Text, header
+from conformance.kit.hosts.door import Door
 from conformance.kit.hosts.http import JSON, HttpHost, HttpWire
 from conformance.kit.hosts.listener import ListeningHost
 from conformance.kit.hosts.ws import WsHost
@@ -295,7 +296,7 @@ async def hosted(binding: Binding, place: Place, revision: Revision) -> AsyncIte
 
 
 async def _listener(host: ListeningHost, place: Place) -> Listener[Any]:
-    listener = await anyio.create_tcp_listener(local_host=place[0], local_port=place[1])
+    listener = Door(await anyio.create_tcp_listener(local_host=place[0], local_port=place[1]))
     address = listener.extra(SocketAttribute.local_address)  # noqa: S610 - no Django
     host.port = int(address[1])
     return listener

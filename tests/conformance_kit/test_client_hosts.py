@@ -1,12 +1,15 @@
 """The kit's hosts over real sockets and pipes: what clients say is heard, what cases do arrives."""
 
+import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -51,6 +54,32 @@ async def heard(host: ListeningHost, kind: type[Any]) -> tuple[Any, Any]:
         if isinstance(found[1], kind):
             return found
     raise AssertionError(f"no {kind.__name__}")
+
+
+@pytest.mark.parametrize("made", [TcpHost, UnixHost])
+async def test_a_connection_that_comes_as_a_host_ends_is_closed(made: type[TcpHost]) -> None:
+    families = {TcpHost: socket.AF_INET, UnixHost: socket.AF_UNIX}
+    gc.disable()  # which closes what was forgotten
+    try:
+        with socket.socket(families[made]) as client:
+            client.settimeout(WITHIN)
+            async with made() as host:
+                ended = anyio.Event()
+
+                async def end() -> None:
+                    host.tasks.cancel_scope.cancel()
+                    ended.set()
+
+                await anyio.wait_all_tasks_blocked()
+                parts = urlsplit(host.address)
+                client.connect(parts.path or (parts.hostname, parts.port))
+                # runs in the very round in which the event loop sees the connection
+                host.tasks.start_soon(end)
+                await ended.wait()
+            with suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+    finally:
+        gc.enable()
 
 
 async def until(stream: ByteStream, mark: bytes, found: bytes = b"") -> bytes:

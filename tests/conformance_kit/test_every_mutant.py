@@ -11,6 +11,7 @@ from msgspec import structs
 
 from conformance.commands.mutants import described
 from conformance.kit.model import Case, Side
+from conformance.mutants.fault import Fault
 from conformance.run.mutants import Trial, strays, try_mutants
 from conformance.run.registry import all_cases, all_mutants
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
@@ -63,6 +64,30 @@ def test_a_case_is_proven_in_each_era_or_in_the_revisions_that_are_named() -> No
     both.rows = [row for row in both.rows if row.revision.modern]
     assert [(each.case.id, each.place) for each in both.unproven()] == [(IDS, "the legacy era")]
     assert not both.well
+
+
+def test_a_mutant_that_survives_is_played_once_more() -> None:
+    case = next(each for each in all_cases() if each.id == IDS)
+    mutant = next(each for each in all_mutants() if IDS in each.kills and each.fault)
+    made: list[Fault] = []
+    harmless = 1_000
+
+    def fault() -> Fault:
+        made.append(mutant.fault() if len(made) >= harmless and mutant.fault else Fault())
+        return made[-1]
+
+    def played() -> Trial:
+        late = structs.replace(mutant, kills=(IDS,), fault=fault)
+        settings = structs.replace(MUTANTS, revisions=PAIR[1:], named=True)
+        return anyio.run(functools.partial(try_mutants, [case], [late], settings))
+
+    [survivor] = played().rows
+    assert survivor.problem.startswith("the mutant survives: passed")
+    harmless = len(made) // 2  # it is broken when it is played again, and only then
+    made.clear()
+    [killed] = played().rows
+    assert killed.proof
+    assert len(made) > harmless
 
 
 @pytest.mark.long

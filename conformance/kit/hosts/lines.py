@@ -10,6 +10,7 @@ from anyio.abc import ByteStream, Listener
 
 from conformance.kit.client_wire import Came, HostSettings
 from conformance.kit.heard import Gone, Text
+from conformance.kit.hosts.door import Door
 from conformance.kit.hosts.listener import LOOPBACK, ListeningHost, receive, write
 from conformance.kit.model import Binding
 
@@ -119,7 +120,7 @@ class UnixHost(TcpHost):
         return f"unix://{self._path}"
 
     async def _listen(self) -> Listener[Any]:
-        return await anyio.create_unix_listener(self._path)
+        return Door(await anyio.create_unix_listener(self._path))
 
     async def __aexit__(
         self,

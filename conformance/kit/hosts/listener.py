@@ -9,6 +9,7 @@ import anyio
 from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
 
 from conformance.kit.client_wire import Arrival, HostSettings, HostWire
+from conformance.kit.hosts.door import Door
 from conformance.kit.log import Log
 
 CHUNK = 65536
@@ -53,7 +54,7 @@ class ListeningHost:
                 await self._listener.aclose()
 
     async def _listen(self) -> Listener[Any]:
-        listener = await anyio.create_tcp_listener(local_host=LOOPBACK)
+        listener = Door(await anyio.create_tcp_listener(local_host=LOOPBACK))
         address = listener.extra(SocketAttribute.local_address)  # noqa: S610 - no Django
         self.port = int(address[1])
         return listener
