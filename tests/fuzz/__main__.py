@@ -8,12 +8,14 @@ from pathlib import Path
 
 from tests.fuzz.campaign import Budget, best_engine, run, table
 from tests.fuzz.faults import Watch
-from tests.fuzz.registry import load, names
+from tests.fuzz.registry import SLOW, load, names
 from tests.fuzz.worker import Tally
 from tests.tools import INTERRUPTED, Parser, positive, time_in
 
 FOLDER = Path("build/fuzz")
 MINUTES = 10
+OTHERS = 10
+"""Inputs of another target for each of one that is slow."""
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -33,13 +35,22 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def shared(options: argparse.Namespace, targets: list[str]) -> Budget:
-    """What each of the targets gets of what all of them together may take."""
-    if options.executions is not None:
-        return Budget(options.seed, executions=-(-options.executions // len(targets)))
-    seconds = 60.0 * MINUTES if options.seconds is None else options.seconds
-    at_a_time = min(options.jobs, len(targets))
-    return Budget(options.seed, seconds=seconds * at_a_time / len(targets))
+def shared(options: argparse.Namespace, targets: list[str]) -> dict[str, Budget]:
+    """What each of the targets gets of what all of them together may take.
+
+    Seconds are shared evenly; of inputs, those that are many messages each are a tenth of others.
+    """
+    if options.executions is None:
+        seconds = 60.0 * MINUTES if options.seconds is None else options.seconds
+        at_a_time = min(options.jobs, len(targets))
+        each = Budget(options.seed, seconds=seconds * at_a_time / len(targets))
+        return dict.fromkeys(targets, each)
+    weights = {name: 1 if name in SLOW else OTHERS for name in targets}
+    total = sum(weights.values())
+    return {
+        name: Budget(options.seed, executions=-(-options.executions * weight // total))
+        for name, weight in weights.items()
+    }
 
 
 def _chosen(parser: argparse.ArgumentParser, file: Path, targets: list[str] | None) -> str:
@@ -83,7 +94,7 @@ def main() -> int:
     if options.replay is not None:
         return _replay(options.replay, _chosen(parser, options.replay, options.target))
     targets = options.target or names()
-    budget = shared(options, targets)
+    budgets = shared(options, targets)
     # Who ends the command otherwise would leave processes behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
@@ -98,8 +109,7 @@ def main() -> int:
     interrupted = False
     try:
         tallies = run(
-            targets,
-            budget,
+            budgets,
             engine=options.engine,
             folder=FOLDER,
             jobs=options.jobs,

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,28 +52,27 @@ def best_engine() -> str:
 
 
 def run(
-    targets: list[str],
-    budget: Budget,
+    budgets: Mapping[str, Budget],
     *,
     engine: str,
     folder: Path,
     jobs: int = 1,
     told: Callable[[Tally], None] = lambda tally: None,
 ) -> list[Tally]:
-    """Fuzz ``targets``, ``jobs`` of them at a time; ``told`` of each once it is done.
+    """Fuzz targets, each with its budget, ``jobs`` at a time; ``told`` of each once it is done.
 
     An interrupt ends all of them; it is raised when those that had begun have been told of.
     """
     workers = Workers()
 
-    def one(target: str) -> Tally:
+    def one(target: str, budget: Budget) -> Tally:
         tally = _guided(workers, target, budget, folder) if engine == "guided" else None
         tally = tally or _plain(workers, target, budget, folder)
         told(tally)
         return tally
 
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(one, target) for target in targets]
+        futures = [pool.submit(one, target, budget) for target, budget in budgets.items()]
         try:
             return [future.result() for future in futures]
         except BaseException:

@@ -8,6 +8,12 @@ from msgspec import Struct, structs
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
+CONVERSATIONS = frozenset(
+    {"http_client", "http_server", "peer_client", "peer_server", "stored_server"}
+)
+STREAMS = frozenset({"http_client_streams", "http_streams", "websocket", "websocket_client"})
+SLOW = CONVERSATIONS | STREAMS
+"""Targets whose inputs are many messages each, and take ten times as long as others, or more."""
 
 
 class Target(Struct, frozen=True):

@@ -27,13 +27,13 @@ from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.settings import HttpSettings
 from tests.engine.bench import server_config
 from tests.fuzz import site
-from tests.fuzz.__main__ import command_line
+from tests.fuzz.__main__ import command_line, shared
 from tests.fuzz.campaign import Budget, Workers, best_engine, explain, run, table
 from tests.fuzz.choices import Choices
 from tests.fuzz.conversation import Conversation
 from tests.fuzz.faults import Watch, minimise
 from tests.fuzz.messages import CANCELLED
-from tests.fuzz.registry import CORPUS, Counted, Target, load, names
+from tests.fuzz.registry import CORPUS, SLOW, Counted, Target, load, names
 from tests.fuzz.replies import BUSY
 from tests.fuzz.sockets import LOOPS, WAYS, Loop, scheduled_by
 from tests.fuzz.sockets import run as run_on
@@ -68,7 +68,6 @@ STREAMS = {
 """Mutated streams of raw bytes, each sent twice, whole and in pieces; 10,000 go to servers."""
 PARTS = 4
 """Seeds among which those are shared."""
-SLOW = {*CONVERSATIONS, *STREAMS, "stored_server", "http_client"}
 MINUTE = {"plain": (6_000, 600), "guided": (1_000, 200)}
 """Inputs of each target, and of each that is slow, that take about a minute in all."""
 
@@ -174,10 +173,8 @@ def test_a_minute_of_all(
     """By inputs, not by time: what is found here is found again, on a machine of any speed."""
     if engine == "guided" and best_engine() != engine:
         without_atheris()
-    tallies = []
-    for name in names():
-        executions = MINUTE[engine][name in SLOW]
-        tallies += run([name], Budget(1, executions=executions), engine=engine, folder=tmp_path)
+    budgets = {name: Budget(1, executions=MINUTE[engine][name in SLOW]) for name in names()}
+    tallies = run(budgets, engine=engine, folder=tmp_path)
     record_property("figures", table(tallies))
     assert [(tally.target, tally.faults) for tally in tallies] == [(name, []) for name in names()]
     assert all(tally.executions for tally in tallies)
@@ -471,3 +468,14 @@ def test_a_time_in_which_nothing_is_done_or_that_has_no_end_is_refused(
         command_line().parse_args([f"--seconds={seconds}"])
     assert f"{seconds!r} is no number of seconds above 0" in capsys.readouterr().err
     assert command_line().parse_args(["--seconds=0.5"]).seconds == 0.5
+
+
+def test_what_all_targets_may_take_is_shared() -> None:
+    def of(*said: str) -> dict[str, Budget]:
+        return shared(command_line().parse_args(said), ["wire", "websocket", "sse"])
+
+    inputs = {name: budget.executions for name, budget in of("--executions=2101").items()}
+    assert inputs == {"wire": 1001, "websocket": 101, "sse": 1001}
+    seconds = {name: budget.seconds for name, budget in of("--seconds=6", "--jobs=9").items()}
+    assert seconds == {"wire": 6.0, "websocket": 6.0, "sse": 6.0}
+    assert of("--executions=1")["websocket"].executions == 1
