@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=positive, default=1, help="processes")
     parser.add_argument(
-        "--seconds", type=time_in("seconds"), help="stop after so much processor time a job"
+        "--seconds", type=time_in("seconds"), help="stop after so much time by the clock"
     )
     parser.add_argument("--scenario", choices=SCENARIOS)
     parser.add_argument("--failures", type=positive, default=3, help="stop after so many a job")
