@@ -1,13 +1,15 @@
 """Raw bytes to the real WebSocket server: every good message is answered, what is wrong ends it.
 
-A strict reader of RFC 6455 reads both directions.  Over a stream and over a socket, on asyncio,
-uvloop and trio it is the same.
+A strict reader of RFC 6455 reads both directions.  Over a stream, over a socket and over a socket
+with TLS, on asyncio, uvloop and trio it is the same.
 """
 
 import json
 import socket
+import ssl
 from collections import Counter, deque
-from functools import partial
+from functools import cache, partial
+from itertools import chain
 from typing import Any
 
 import anyio
@@ -22,10 +24,13 @@ from mcpcore.wire.message import Message, decode
 from tests.engine.bench import server_config
 from tests.fuzz import messages, sockets
 from tests.fuzz.choices import Choices
+from tests.transports.certificates import papers
+from tests.transports.tls_by_hand import ByHand
 from tests.websocket_table import codec
 from transports.handshake import LinkFactory
 from transports.plain_stream import PlainStream
 from transports.pump_settings import PumpSettings
+from transports.tls import server_tls
 from transports.websocket_server import WebSocketServer
 from transports.websocket_settings import DeflateSettings, WebSocketSettings
 from transports.websocket_upgrade import UpgradeRules
@@ -109,7 +114,7 @@ class _Echo:
             self._peer.release(event.key)
 
 
-async def serve(stream: ByteStream) -> None:
+async def serve(stream: ByteStream, context: ssl.SSLContext | None = None) -> None:
     """A connection to the real server, whose owner answers every request at once."""
 
     async def serve(make_link: LinkFactory, handshake: object) -> None:
@@ -117,7 +122,7 @@ async def serve(stream: ByteStream) -> None:
         await make_link(peer, _Echo(peer)).run()
         assert not peer.hub.inbound
 
-    await WebSocketServer(serve, _RULES).connection(stream, None, None)
+    await WebSocketServer(serve, _RULES).connection(stream, None, context)
 
 
 async def _in_memory(pieces: list[bytes]) -> bytes:
@@ -139,7 +144,32 @@ async def _over_socket(pieces: list[bytes]) -> bytes:
     return said
 
 
-_WAYS = [(talk, loop) for talk in (_in_memory, _over_socket) for loop in sockets.LOOPS]
+@cache
+def _secured() -> ssl.SSLContext:
+    return server_tls(papers().server)
+
+
+async def _over_tls(pieces: list[bytes]) -> bytes:
+    """Over a socket with TLS, each record in two parts."""
+    near, far = socket.socketpair()
+    with near, far:
+        for end in (near, far):
+            end.setblocking(False)
+        client = ByHand(str(papers().trusted.file))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve, PlainStream(far), _secured())
+            client.take(b"")
+            while not client.established:
+                await sockets.say(near, [client.ready()])
+                client.take(await sockets.hear(near))
+            records = [client.ready(), *map(client.write, pieces), client.write(b"", last=True)]
+            halves = [(each[: len(each) // 2], each[len(each) // 2 :]) for each in records]
+            said = client.take(await sockets.speak(near, [*chain.from_iterable(halves)]))
+    return said
+
+
+_TALKS = (_in_memory, _over_socket, _over_tls)
+_WAYS = [(talk, loop) for talk in _TALKS for loop in sockets.LOOPS]
 
 
 class _Heard:
