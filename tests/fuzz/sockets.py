@@ -10,11 +10,13 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -32,9 +34,12 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from tests.http.support import SERVER_OFFERS
+from tests.transports.certificates import papers
+from tests.transports.tls_by_hand import ByHand
 from transports.http_drivers import http_driver
 from transports.http_listening import ListeningHost
 from transports.http_settings import DriverName, HttpServerSettings, ParserName
+from transports.tls import server_tls
 
 SECRET = bytes(range(32))
 LIMITS = Limits(message_size=900, depth=12, in_flight=4, batch=4, listen_streams=2)
@@ -91,6 +96,7 @@ class Way(Struct, frozen=True):
     loop: Loop
     parsed: bool = False
     """The parser reads usual heads, too."""
+    tls: bool = False
 
 
 _PARSERS: list[ParserName] = ["h11"]
@@ -103,6 +109,8 @@ WAYS = [
         Way("anyio", parser, "asyncio", parsed=True),
         Way("asyncio", parser, "asyncio"),
         Way("anyio", parser, "trio"),
+        Way("asyncio", parser, "asyncio", tls=True),
+        Way("anyio", parser, "trio", tls=True),
         *([Way("asyncio", parser, "uvloop", parsed=True)] if "uvloop" in LOOPS else ()),
     )
 ]
@@ -217,7 +225,8 @@ async def _converse(way: Way, pieces: list[bytes]) -> bytes:
         parser=way.parser,
         usual_heads="parsed" if way.parsed else "plainly",
     )
-    link = app.link = http_driver(settings)(machine, app, settings=settings)
+    context = secured() if way.tls else None
+    link = app.link = http_driver(settings)(machine, app, settings=settings, ssl_context=context)
     path = str(_folder() / "socket")
     with suppress(FileNotFoundError):
         os.unlink(path)
@@ -231,7 +240,7 @@ async def _converse(way: Way, pieces: list[bytes]) -> bytes:
         with socket.socket(socket.AF_UNIX) as client:
             client.setblocking(False)
             client.connect(path)
-            said = await speak(client, pieces)
+            said = await (speak_tls if way.tls else speak)(client, pieces)
         await link.aclose()
     assert link.connections == 0
     assert machine.exchanges == 0
@@ -273,6 +282,24 @@ async def speak(client: socket.socket, pieces: list[bytes]) -> bytes:
     while data := await hear(client):
         said += data
     return bytes(said)
+
+
+@cache
+def secured() -> ssl.SSLContext:
+    """What a server has for TLS."""
+    return server_tls(papers().server)
+
+
+async def speak_tls(client: socket.socket, pieces: list[bytes]) -> bytes:
+    """As :func:`speak`, with TLS: a record for each piece, in two parts, and a word at the end."""
+    near = ByHand(str(papers().trusted.file))
+    near.take(b"")
+    while not near.established:
+        await say(client, [near.ready()])
+        near.take(await hear(client))
+    records = [near.ready(), *map(near.write, pieces), near.write(b"", last=True)]
+    halves = [(each[: len(each) // 2], each[len(each) // 2 :]) for each in records]
+    return near.take(await speak(client, [*chain.from_iterable(halves)]))
 
 
 def converse(way: Way, pieces: list[bytes]) -> bytes:

@@ -8,8 +8,7 @@ import json
 import socket
 import ssl
 from collections import Counter, deque
-from functools import cache, partial
-from itertools import chain
+from functools import partial
 from typing import Any
 
 import anyio
@@ -24,13 +23,10 @@ from mcpcore.wire.message import Message, decode
 from tests.engine.bench import server_config
 from tests.fuzz import messages, sockets
 from tests.fuzz.choices import Choices
-from tests.transports.certificates import papers
-from tests.transports.tls_by_hand import ByHand
 from tests.websocket_table import codec
 from transports.handshake import LinkFactory
 from transports.plain_stream import PlainStream
 from transports.pump_settings import PumpSettings
-from transports.tls import server_tls
 from transports.websocket_server import WebSocketServer
 from transports.websocket_settings import DeflateSettings, WebSocketSettings
 from transports.websocket_upgrade import UpgradeRules
@@ -144,27 +140,15 @@ async def _over_socket(pieces: list[bytes]) -> bytes:
     return said
 
 
-@cache
-def _secured() -> ssl.SSLContext:
-    return server_tls(papers().server)
-
-
 async def _over_tls(pieces: list[bytes]) -> bytes:
-    """Over a socket with TLS, each record in two parts."""
+    """Over a socket with TLS."""
     near, far = socket.socketpair()
     with near, far:
         for end in (near, far):
             end.setblocking(False)
-        client = ByHand(str(papers().trusted.file))
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(serve, PlainStream(far), _secured())
-            client.take(b"")
-            while not client.established:
-                await sockets.say(near, [client.ready()])
-                client.take(await sockets.hear(near))
-            records = [client.ready(), *map(client.write, pieces), client.write(b"", last=True)]
-            halves = [(each[: len(each) // 2], each[len(each) // 2 :]) for each in records]
-            said = client.take(await sockets.speak(near, [*chain.from_iterable(halves)]))
+            tasks.start_soon(serve, PlainStream(far), sockets.secured())
+            said = await sockets.speak_tls(near, pieces)
     return said
 
 
