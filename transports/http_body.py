@@ -30,6 +30,9 @@ class BadBody(Exception):
     ``status`` is what a server answers.
     """
 
+    content = b""
+    """What came before that, and was not returned yet."""
+
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
@@ -133,6 +136,14 @@ class ChunkedBody:
     def take(self, buffer: bytearray) -> bytes:
         """See :class:`Body`."""
         content: list[bytes] = []
+        try:
+            self._take(buffer, content)
+        except BadBody as error:
+            error.content = b"".join(content)
+            raise
+        return content[0] if len(content) == 1 else b"".join(content)
+
+    def _take(self, buffer: bytearray, content: list[bytes]) -> None:
         while buffer and not self.done:
             if self._left:
                 data = bytes(buffer[: self._left])
@@ -152,7 +163,6 @@ class ChunkedBody:
             line = bytes(buffer[:end])
             del buffer[: end + 2]
             self._line(line)
-        return content[0] if len(content) == 1 else b"".join(content)
 
     def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
         """Do what :meth:`take` does, with ``data`` behind ``buffer``."""

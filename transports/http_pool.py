@@ -300,13 +300,21 @@ class PooledConnection:
         else:
             body = StreamBody()
         while True:
-            if data := body.take(buffer):
+            refused: BadBody | None = None
+            try:
+                data = body.take(buffer)
+            except BadBody as error:
+                # Whether what came before it arrived by itself or with it, it counts.
+                data, refused = error.content, error
+            if data:
                 if inflater is None:
                     if link.trace is not None:
                         link.trace.response_data(exchange, data)
                     machine.response_data(exchange, data, now=clock())
                 else:
                     await self._inflate(inflater, data, exchange)
+            if refused is not None:
+                raise refused
             if body.done:
                 break
             link.flush_soon()

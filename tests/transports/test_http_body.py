@@ -167,6 +167,12 @@ def test_a_chunk_announces_what_is_to_come() -> None:
     assert body.announced == 0
 
 
+def test_what_came_before_a_refusal_counts() -> None:
+    with pytest.raises(BadBody) as raised:
+        feed(ChunkedBody(), [b"1\r\na\r\n", b"2\r\nbc\r\n3\r\ndef\r\nno\r\n"])
+    assert raised.value.content == b"bcdef"
+
+
 @given(st.binary(max_size=300))
 def test_garbage_never_raises_anything_else(data: bytes) -> None:
     body = ChunkedBody()

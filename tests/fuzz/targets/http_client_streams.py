@@ -26,6 +26,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
+from mcpcore.engine.faults import FaultKind
 from mcpcore.http.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
@@ -48,6 +49,8 @@ _ENOUGH = 4 * 1024 * 1024
 """Bytes of what has no end that nobody reads, whatever is on its way."""
 _TURNS = 4
 """Turns of the event loop after which a client has read what was sent."""
+_RETURNS = 30
+"""How often somebody may come back before streams cannot be picked up any more."""
 _LIMITS = Limits(message_size=http_script.BODY, depth=12, in_flight=4, pending=8)
 _SETTINGS = HttpClientSettings(
     headers=(("Authorization", f"Bearer {_TOKEN}"),),
@@ -123,6 +126,7 @@ class _Server:
         self._cuts = cuts
         self._outcome = outcome
         self._busy = 0
+        self._returns = 0
         self._news = anyio.Event()
         self.begun = anyio.Event()
         """It has said something to one of the requests of the last batch."""
@@ -176,7 +180,9 @@ class _Server:
         if method != b"POST":
             status = b"204 No Content" if method == b"DELETE" else b"405 No"
             answer = Saying(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % status, ends=False)
-            if method == b"GET" and self._script.sayings:
+            self._returns += method == b"GET"
+            # Who has no deadline comes back for as long as each time something comes of it.
+            if method == b"GET" and self._script.sayings and self._returns <= _RETURNS:
                 answer = said(Choices(self._script.sayings[-1]), {"id": 1, "method": "ping"})
             await self._say(sock, answer)
             return answer.ends or bool(answer.endless)
@@ -374,12 +380,15 @@ def _script(c: Choices) -> _Script:
     return _Script(negotiation, settings, link, opening, batches, sayings, leaves)
 
 
-def _plain(ends: dict[Any, Event]) -> dict[Any, Any]:
-    """What ends say, without the words: of two things that are wrong either may come first."""
-    return {
-        id: (end.method, end.reason) if isinstance(end, RequestEnded) else end
-        for id, end in ends.items()
-    }
+def _plain(end: Event) -> Any:
+    """What an end says, without the words: of two things that are wrong either may come first."""
+    return (end.method, end.reason) if isinstance(end, RequestEnded) else end
+
+
+def _miscoded(end: Event) -> bool:
+    """Whether the data of a content coding was broken; what it held before that nobody knows."""
+    fault = end.fault if isinstance(end, RequestEnded) else None
+    return fault is not None and fault.kind is FaultKind.ENCODING
 
 
 def TARGET(data: bytes) -> None:
@@ -392,4 +401,7 @@ def TARGET(data: bytes) -> None:
     for outcome in (first, second):
         _check(script, outcome)
     if script.apart:
-        assert _plain(first.ends) == _plain(second.ends)
+        assert first.ends.keys() == second.ends.keys()
+        for id, end in first.ends.items():
+            if not (_miscoded(end) or _miscoded(second.ends[id])):
+                assert _plain(end) == _plain(second.ends[id])

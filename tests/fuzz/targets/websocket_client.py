@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import anyio
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.engine import Peer, Role
 from mcpcore.engine.events import ConnectionEnded, Event
@@ -33,6 +33,7 @@ TOKENS = websocket_script.TOKENS
 _DEFLATE = DeflateSettings(threshold=1)
 _TOKEN = "fuzz-token-9d2c41"
 _KEY = re.compile(rb"\r\nsec-websocket-key: ([^\r]+)\r\n", re.IGNORECASE)
+_BROKEN = re.compile("(closed by this side with 1007): .*", re.DOTALL)
 _INTERIM = re.compile(r"HTTP/1\.1 1(?!01)[0-9][0-9]\b")
 _WAYS = [(loop, traced) for loop in sockets.LOOPS for traced in (False, True)]
 
@@ -215,6 +216,14 @@ def _check(model: Model, script: Script, outcome: _Outcome) -> None:
             assert texts == model.said, "it does not say all that it has to"
 
 
+def _plainly(told: list[Event]) -> list[Event]:
+    """Text that is broken when it is unfolded may be no UTF-8 as well: either may come first."""
+    *others, last = told
+    if isinstance(last, ConnectionEnded):
+        last = structs.replace(last, reason=_BROKEN.sub(r"\1", last.reason))
+    return [*others, last]
+
+
 def TARGET(data: bytes) -> None:
     sockets.scheduled_by(data)
     c = Choices(data)
@@ -229,4 +238,4 @@ def TARGET(data: bytes) -> None:
         if script.right:
             _check(model, script, outcome)
     assert first.error == second.error
-    assert first.told == second.told
+    assert _plainly(first.told) == _plainly(second.told)

@@ -138,7 +138,7 @@ def _is_message(found: Any) -> bool:
     if not isinstance(error, dict) or not _is_text(error.get("message")):
         return False
     code = error.get("code")
-    known = isinstance(code, _Number) and bool(_INTEGER.fullmatch(code))
+    known = isinstance(code, _Number) and _is_id(code)
     return known and (found.get("id") is None or _is_id(found["id"]))
 
 
