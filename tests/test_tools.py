@@ -134,16 +134,24 @@ def test_fuzzing_ends_when_it_is_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "targets", "budget"),
+    ("words", "targets", "budgets"),
     [
-        ("--seconds 60", 4, Budget(0, seconds=15)),
-        ("--seconds 60 --jobs 2", 4, Budget(0, seconds=30)),
-        ("--seconds 60 --jobs 4", 4, Budget(0, seconds=60)),
-        ("--seconds 5 --jobs 3", 1, Budget(0, seconds=5)),
-        ("--seconds 6 --jobs 9", 2, Budget(0, seconds=6)),
-        ("--executions 10 --jobs 9 --seed 3", 4, Budget(3, executions=3)),
+        ("--seconds 60", "wire sse seal bodies", [Budget(0, seconds=15)] * 4),
+        ("--seconds 60 --jobs 2", "wire sse seal bodies", [Budget(0, seconds=30)] * 4),
+        ("--seconds 60 --jobs 4", "wire sse seal websocket", [Budget(0, seconds=60)] * 4),
+        ("--seconds 5 --jobs 3", "wire", [Budget(0, seconds=5)]),
+        ("--seconds 6 --jobs 9", "wire sse", [Budget(0, seconds=6)] * 2),
+        ("--executions 10 --seed 3", "wire sse seal bodies", [Budget(3, executions=3)] * 4),
+        (
+            "--executions 2101",
+            "wire websocket sse",
+            [Budget(0, executions=count) for count in (1001, 101, 1001)],
+        ),
     ],
 )
-def test_targets_share_what_is_meant_for_all(words: str, targets: int, budget: Budget) -> None:
+def test_targets_share_what_is_meant_for_all(
+    words: str, targets: str, budgets: list[Budget]
+) -> None:
+    names = targets.split()
     options = command_line().parse_args(words.split())
-    assert shared(options, ["sse"] * targets) == budget
+    assert shared(options, names) == dict(zip(names, budgets, strict=True))

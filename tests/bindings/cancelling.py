@@ -1,12 +1,16 @@
 """Behaviours of calls that end unanswered: cancelled, too late, or with their caller."""
 
+from contextlib import suppress
+
 import anyio
 import pytest
 
 from mcpcore.spec.errors import INVALID_REQUEST
 from tests.bindings.features import text
+from tests.bindings.scripts import Message, Script
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
 from tests.bindings.talk import Talk
+from tests.bindings.wires import LOST
 from transports.callbacks import Callbacks
 from transports.client import Client
 from transports.client_errors import RequestTimeout
@@ -17,6 +21,57 @@ ROUTES = "over HTTP a modern request is cancelled by closing its response, never
 
 async def _started(bench: Bench, client: Client) -> None:
     await bench.journal("started", via=client)
+
+
+async def _entries(client: Client, case: str, entry: str) -> None:
+    """Wait for an entry of a case that is not the bench's own."""
+    await client.call_tool("journal_until", {"case": case, "entry": entry})
+
+
+async def _misses_its_deadline(bench: Bench, client: Client, tool: str) -> str:
+    """Let a call run into its deadline after its handler has begun; the case it was about.
+
+    A server that stands still for a while reads the call no sooner than its cancellation: such a
+    call says nothing, and another is made, which has more time.
+    """
+    for seconds in (0.1, 1.0, 10.0):
+        case, begun = f"{bench.case} {seconds}", False
+
+        async def look(case: str = case) -> None:
+            nonlocal begun
+            await _entries(client, case, "started")
+            begun = True
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(look)
+            with pytest.raises(RequestTimeout, match="tools/call"):
+                await client.call_tool(tool, {"case": case}, timeout=seconds)
+            group.cancel_scope.cancel()
+        if begun:
+            return case
+        await client.call_tool("release", {"case": case})  # if it begins later, it ends
+    raise AssertionError("no handler began within its call's deadline")
+
+
+async def _given_up_late(script: Script, client: Client, tool: str) -> Message:
+    """Let a call run into its deadline that the script has heard; its request.
+
+    A machine that stands still may let the deadline pass before the call is even sent: then
+    another is made, which has more time.
+    """
+    heard: list[Message] = []
+
+    async def hear() -> None:
+        heard.append(await script.called(tool))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(hear)
+        for seconds in (0.1, 1.0, 10.0):
+            with pytest.raises(RequestTimeout):
+                await client.call_tool(tool, timeout=seconds)
+            if heard:
+                break
+    return heard[0]
 
 
 @behaviour()
@@ -36,9 +91,8 @@ async def a_cancelled_caller_cancels_the_handler(bench: Bench) -> None:
 async def a_timeout_cancels_the_handler(bench: Bench) -> None:
     """A deadline that passes ends the call on both sides."""
     async with bench.client() as client:
-        with pytest.raises(RequestTimeout, match="tools/call"):  # once the handler has begun
-            await client.call_tool("wait", {"case": bench.case}, timeout=0.5)
-        await bench.journal("cancelled", via=client)
+        case = await _misses_its_deadline(bench, client, "wait")
+        await _entries(client, case, "cancelled")
         assert text(await client.call_tool("echo", {"text": "on"})) == "on"
 
 
@@ -63,10 +117,9 @@ async def a_deadline_of_one_call_is_its_own(bench: Bench) -> None:
 async def a_result_too_late_is_nobodys(bench: Bench) -> None:
     """A handler that answers although nobody waits disturbs no later call."""
     async with bench.client() as client:
-        with pytest.raises(RequestTimeout):
-            await client.call_tool("linger", {"case": bench.case}, timeout=0.1)
-        await client.call_tool("release", {"case": bench.case})
-        await bench.journal("lingered", via=client)
+        case = await _misses_its_deadline(bench, client, "linger")
+        await client.call_tool("release", {"case": case})
+        await _entries(client, case, "lingered")
         for number in range(5):
             assert text(await client.call_tool("echo", {"text": str(number)})) == str(number)
 
@@ -289,18 +342,14 @@ async def tokens_keep_their_type(bench: Bench) -> None:
 async def a_server_is_told_of_a_timeout(bench: Bench) -> None:
     """A client that gives up says so as its era and binding have it."""
     async with bench.script() as script, bench.client(script.target) as client:
-        with pytest.raises(RequestTimeout):
-            await client.call_tool("never", timeout=0.1)
-        await script.given_up(await script.called("never"))
+        await script.given_up(await _given_up_late(script, client, "never"))
 
 
 @behaviour(by_hand=True)
 async def an_answer_after_the_timeout_is_dropped(bench: Bench) -> None:
     """What comes too late is nobody's; the next call has its own answer."""
     async with bench.script() as script, bench.client(script.target) as client:
-        with pytest.raises(RequestTimeout):
-            await client.call_tool("late", timeout=0.1)
-        late = await script.called("late")
+        late = await _given_up_late(script, client, "late")
         await script.given_up(late)
         if not script.streams_are_per_request:
             await script.reply(late, script.text("late"))
@@ -319,24 +368,40 @@ async def an_answer_after_the_timeout_is_dropped(bench: Bench) -> None:
 async def progress_gives_more_time(bench: Bench) -> None:
     """A call that makes progress outlives its timeout, which begins anew each time."""
     async with bench.script() as script, bench.client(script.target) as client:
-        heard = anyio.Event()
-        async with anyio.create_task_group() as group:
-            said: list[str] = []
+        said: list[str] = []
+        for timeout in (1.0, 10.0):
+            await _makes_progress(script, client, timeout, said)
+            if said:
+                break
+        assert said == ["at last"]
 
-            async def call() -> None:
-                def hear(value: float, total: float | None, message: str | None) -> None:
-                    if value == 6:
-                        heard.set()
 
-                said.append(text(await client.call_tool("slow", progress=hear, timeout=1.0)))
+async def _makes_progress(script: Script, client: Client, timeout: float, said: list[str]) -> None:
+    """Tell of progress for longer than a call's timeout, and then answer it.
 
-            group.start_soon(call)
-            request = await script.called("slow")
+    A machine that stands still between two steps may let the timeout pass; nothing is said then.
+    """
+    heard, tool = anyio.Event(), f"slow_{timeout:.0f}"
+
+    def hear(value: float, total: float | None, message: str | None) -> None:
+        if value == 6:
+            heard.set()
+
+    async with anyio.create_task_group() as group:
+
+        async def call() -> None:
+            try:
+                said.append(text(await client.call_tool(tool, progress=hear, timeout=timeout)))
+            except RequestTimeout:
+                group.cancel_scope.cancel()
+
+        group.start_soon(call)
+        with suppress(*LOST):  # the call may be over
+            request = await script.called(tool)
             token = request["params"]["_meta"]["progressToken"]
-            for step in range(1, 7):  # 1.2 s in all
-                await anyio.sleep(0.2)
+            for step in range(1, 7):  # 1.2 times the timeout in all
+                await anyio.sleep(timeout / 5)
                 params = {"progressToken": token, "progress": step}
                 await script.tell("notifications/progress", params, request)
             await heard.wait()
             await script.reply(request, script.text("at last"))
-        assert said == ["at last"]

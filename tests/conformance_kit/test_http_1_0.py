@@ -58,9 +58,9 @@ def serving(version: str) -> Iterator[str]:
         yield f"http://{address}/mcp"
 
 
-def played(version: str, revision: str) -> dict[str, Result]:
+def played(version: str, revision: str, timeout: float = 10.0) -> dict[str, Result]:
     cases = [each for each in all_cases() if each.id in (ORDER, EXPECT)]
-    settings = Settings(revisions=(BY_NAME[revision],), named=True, timeout=2.0)
+    settings = Settings(revisions=(BY_NAME[revision],), named=True, timeout=timeout)
     with serving(version) as url:
         subjects = [subject_of(HttpTarget(url))]
         run = prepare(subjects, cases, settings)
@@ -77,6 +77,10 @@ def test_what_http_1_0_does_not_have_is_not_asked_of_it(revision: str) -> None:
 
 @pytest.mark.parametrize("revision", [OLD, NEW])
 def test_the_same_server_of_http_1_1_has_to_know_of_expect(revision: str) -> None:
-    found = played("HTTP/1.1", revision)
+    # What never comes is waited for; a server that stands still is slow to say the rest as well.
+    for timeout in (2.0, 10.0):
+        found = played("HTTP/1.1", revision, timeout)
+        if found[ORDER].verdict is Verdict.PASSED:
+            break
     assert found[ORDER].verdict is Verdict.PASSED, found[ORDER].detail
     assert found[EXPECT].verdict is Verdict.FAILED, found[EXPECT].detail

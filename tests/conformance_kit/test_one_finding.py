@@ -196,7 +196,7 @@ async def test_what_a_server_declines_is_not_held_against_it_where_another_revis
     places = ("basic/lifecycle", "server/discover", "basic/transports/stdio/stdio")
     cases = [each for each in select(all_cases(), places) if each.side is Side.SERVER]
     subjects = [subject_of(parse_target([sys.executable, "-c", MISSHAPEN]))]
-    run = prepare(subjects, cases, Settings(timeout=2.0))
+    run = prepare(subjects, cases, Settings(timeout=10.0))
     await run_server(run, subjects, Listener())
     assert {*of(run.results, Verdict.FAILED)} == {HOMES["initialize"]}
     modern = {each.verdict for each in run.results if each.revision == "2026-07-28"}

@@ -60,7 +60,7 @@ def anyio_backend() -> str:
 async def test_what_a_call_does_not_ask_again(
     fault: str, bad: bool, said: str, case: str, tmp_path: Path
 ) -> None:
-    run = await ran(PROGRAM, fault, "2025-11-25", tmp_path, (case,), timeout=2.0)
+    run = await ran(PROGRAM, fault, "2025-11-25", tmp_path, (case,), timeout=10.0)
     [result] = run.results
     assert (result.verdict is not Verdict.INCONCLUSIVE) is bad, (result.verdict, result.detail)
     assert said in result.detail

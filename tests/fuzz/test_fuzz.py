@@ -27,7 +27,7 @@ from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.settings import HttpSettings
 from tests.engine.bench import server_config
 from tests.fuzz import site
-from tests.fuzz.__main__ import command_line, shared
+from tests.fuzz.__main__ import command_line
 from tests.fuzz.campaign import Budget, Workers, best_engine, explain, run, table
 from tests.fuzz.choices import Choices
 from tests.fuzz.conversation import Conversation
@@ -468,14 +468,3 @@ def test_a_time_in_which_nothing_is_done_or_that_has_no_end_is_refused(
         command_line().parse_args([f"--seconds={seconds}"])
     assert f"{seconds!r} is no number of seconds above 0" in capsys.readouterr().err
     assert command_line().parse_args(["--seconds=0.5"]).seconds == 0.5
-
-
-def test_what_all_targets_may_take_is_shared() -> None:
-    def of(*said: str) -> dict[str, Budget]:
-        return shared(command_line().parse_args(said), ["wire", "websocket", "sse"])
-
-    inputs = {name: budget.executions for name, budget in of("--executions=2101").items()}
-    assert inputs == {"wire": 1001, "websocket": 101, "sse": 1001}
-    seconds = {name: budget.seconds for name, budget in of("--seconds=6", "--jobs=9").items()}
-    assert seconds == {"wire": 6.0, "websocket": 6.0, "sse": 6.0}
-    assert of("--executions=1")["websocket"].executions == 1

@@ -92,7 +92,7 @@ async def test_a_connection_that_comes_as_accepting_is_cancelled_is_not_lost(
         await anyio.wait_all_tasks_blocked()
         client = _connected(listener)
         group.start_soon(end)  # runs in the very round in which the event loop sees the connection
-    with client, anyio.fail_after(5):
+    with client, anyio.fail_after(20):
         client.send(b"here")
         if not accepted:
             await take()
@@ -111,7 +111,7 @@ async def test_a_client_that_is_gone_is_no_mistake_of_ours(listener: SocketListe
     client = _connected(listener)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset it
     client.close()
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         try:
             stream, _ = await accept(listener)
         except ConnectionAbortedError:
@@ -130,7 +130,7 @@ async def test_who_waits_hears_that_it_is_closed(listener: SocketListener) -> No
         except anyio.ClosedResourceError as error:
             ended.append(error)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
             await anyio.wait_all_tasks_blocked()

@@ -120,16 +120,18 @@ server = Server("slow")
 
 @server.tool
 async def slow() -> str:
-    await anyio.sleep(0.8)
+    await anyio.sleep(SECONDS)
     return "done"
 """
 
 
-@pytest.mark.parametrize(("words", "answers"), [((), [1]), (("--drain", "30"), [1, 2])])
+@pytest.mark.parametrize(
+    ("words", "seconds", "answers"), [((), 60, [1]), (("--drain", "30"), 0.8, [1, 2])]
+)
 def test_running_requests_have_the_time_that_drain_says(
-    tmp_path: Path, words: tuple[str, ...], answers: list[int]
+    tmp_path: Path, words: tuple[str, ...], seconds: float, answers: list[int]
 ) -> None:
-    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "slow.py").write_text(SLOW.replace("SECONDS", str(seconds)))
     handshake = {
         "protocolVersion": "2025-11-25",
         "capabilities": {},

@@ -28,6 +28,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.settings import HttpClientSettings
+from tests.more_time import with_more_time
 from tests.transports.http_client_fixture import (
     GOOD,
     Caller,
@@ -126,11 +127,14 @@ async def test_cancelled_call_closes_its_connection() -> None:
 
 async def test_call_that_times_out_closes_its_connection() -> None:
     async with server() as running, caller(url_of(running)) as client:
-        request = client.request("wait", timeout=0.05)
-        assert client.link._alarm <= clock() + 0.05
-        outcome = await client.outcome(request)
-        assert isinstance(outcome, RequestEnded)
-        assert outcome.reason is EndReason.TIMED_OUT
+        for seconds in (0.05, 1.0, 10.0):  # the server has to hear of it before it is over
+            request = client.request("wait", timeout=seconds)
+            assert client.link._alarm <= clock() + seconds
+            outcome = await client.outcome(request)
+            assert isinstance(outcome, RequestEnded)
+            assert outcome.reason is EndReason.TIMED_OUT
+            if running.app.waiting:
+                break
         await running.app.until(lambda: running.app.cancelled)
 
 
@@ -166,7 +170,7 @@ async def test_idle_connection_is_closed() -> None:
     settings = HttpClientLinkSettings(idle_time=0.05)
     async with server() as running, caller(url_of(running), settings=settings) as client:
         await client.call()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while client.link.connections:
                 await anyio.lowlevel.checkpoint()
         assert await client.call() == "{}"
@@ -646,31 +650,35 @@ async def test_server_that_does_not_take_the_request() -> None:
 
 
 async def test_response_that_never_ends() -> None:
-    settings = HttpClientLinkSettings(body_time=0.05)
-
     async def endless(side: ServerSide) -> None:
         await side.reply(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
         )
         assert await side.closed()
 
-    async with scripted(endless) as script, caller(script.url, settings=settings) as client:
-        assert "took too long" in await client.failure()
+    async def attempt(seconds: float) -> None:
+        settings = HttpClientLinkSettings(body_time=seconds)
+        async with scripted(endless) as script, caller(script.url, settings=settings) as client:
+            assert "took too long" in await client.failure()
+
+    await with_more_time(attempt, 0.05, 1.0, 8.0)  # the handshake has to be over in it
 
 
 async def test_event_stream_may_last() -> None:
-    settings = HttpClientLinkSettings(body_time=0.02, idle_time=0.02, write_time=0.02)
+    async def attempt(seconds: float) -> None:
+        async def lasts(side: ServerSide) -> None:
+            answer = (await side.request()).answer("at last")
+            await side.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+            for _ in range(30):
+                await side.send(b": still here\n\n")
+                await anyio.sleep(seconds / 4)  # the time that must not end the stream
+            await side.send(b"data: " + answer + b"\n\n")
 
-    async def lasts(side: ServerSide) -> None:
-        answer = (await side.request()).answer("at last")
-        await side.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
-        for _ in range(30):
-            await side.send(b": still here\n\n")
-            await anyio.sleep(0.005)  # the time that must not end the stream
-        await side.send(b"data: " + answer + b"\n\n")
+        settings = HttpClientLinkSettings(body_time=seconds, idle_time=seconds, write_time=seconds)
+        async with scripted(lasts) as script, caller(script.url, settings=settings) as client:
+            assert await client.call() == "at last"
 
-    async with scripted(lasts) as script, caller(script.url, settings=settings) as client:
-        assert await client.call() == "at last"
+    await with_more_time(attempt, 0.02, 0.5, 3.0)  # the handshake has to be over in it
 
 
 @pytest.mark.requirement("basic/transports/streamable-http/post")
@@ -753,7 +761,7 @@ async def test_stream_is_not_resumed_before_the_time_that_the_server_names(given
     await_cancel = anyio.Event()
     async with scripted(legacy, discover=False) as script, resuming(script.url) as client:
         request = client.request()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while not client.link._delayed:
                 await anyio.lowlevel.checkpoint()
         if given_up:

@@ -73,7 +73,7 @@ async def test_sessions_and_streams_are_told_apart_but_not_given_away(
         await client.chunk()
         delete = await running.connect()
         assert (await delete.call(http(method="DELETE", headers=headers))).status == 204
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while running.machine.exchanges:
                 await anyio.lowlevel.checkpoint()
         running.link.flush_soon()

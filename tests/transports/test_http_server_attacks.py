@@ -12,6 +12,7 @@ import anyio
 import pytest
 from msgspec import Struct
 
+from tests.more_time import with_more_time
 from tests.transports.http_fixture import Client, Running, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_settings import HttpServerSettings
@@ -530,7 +531,6 @@ async def test_a_body_of_very_small_chunks() -> None:
         assert (await client.call(BEHIND)).json["id"] == 98
 
 
-SLOW = HttpServerSettings(head_time=0.3, body_time=0.3, body_grace=0.2, idle_time=0.3)
 STAGES: dict[str, tuple[bytes, bytes, int | None]] = {
     "empty lines": (b"", b"\r\n", None),
     "the request line": (b"POST /", b"a", 408),
@@ -549,38 +549,45 @@ STAGES: dict[str, tuple[bytes, bytes, int | None]] = {
 @pytest.mark.parametrize("reused", [False, True])
 async def test_whoever_drips_is_cut_off(reused: bool) -> None:
     """A little at a time for as long as it likes: the time of each stage is one for all of it."""
-    statuses: dict[str, int | None] = {}
 
-    async def attack(stage: str) -> None:
-        begin, drop, status = STAGES[stage]
-        client = await running.connect()
-        if reused:
-            assert (await client.call(BEHIND)).json["id"] == 98
-        await client.send(begin)
+    async def attempt(seconds: float) -> None:
+        statuses: dict[str, int | None] = {}
+        slow = HttpServerSettings(
+            head_time=seconds, body_time=seconds, body_grace=seconds / 1.5, idle_time=seconds
+        )
 
-        async def listen() -> None:
-            if status is None:
-                assert await client.rest() == b""
-            statuses[stage] = None if status is None else (await client.response()).status
-            tasks.cancel_scope.cancel()
+        async def attack(stage: str) -> None:
+            begin, drop, status = STAGES[stage]
+            client = await running.connect()
+            if reused:
+                assert (await client.call(BEHIND)).json["id"] == 98
+            await client.send(begin)
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(listen)
-            while True:
-                if drop:
-                    await drip(client, drop)
-                await anyio.sleep(0.01)
-        await client.aclose()
+            async def listen() -> None:
+                if status is None:
+                    assert await client.rest() == b""
+                statuses[stage] = None if status is None else (await client.response()).status
+                tasks.cancel_scope.cancel()
 
-    async with server(SLOW) as running:
-        with anyio.fail_after(10):
-            async with anyio.create_task_group() as attacks:
-                for stage in STAGES:
-                    attacks.start_soon(attack, stage)
-        assert statuses == {stage: status for stage, (_, _, status) in STAGES.items()}
-        assert running.machine.exchanges == 0
-        other = await running.connect()
-        assert (await other.call(BEHIND)).json["id"] == 98
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listen)
+                while True:
+                    if drop:
+                        await drip(client, drop)
+                    await anyio.sleep(seconds / 30)  # so few drops that none of them is too much
+            await client.aclose()
+
+        async with server(slow) as running:
+            with anyio.fail_after(20):
+                async with anyio.create_task_group() as attacks:
+                    for stage in STAGES:
+                        attacks.start_soon(attack, stage)
+            assert statuses == {stage: status for stage, (_, _, status) in STAGES.items()}
+            assert running.machine.exchanges == 0
+            other = await running.connect()
+            assert (await other.call(BEHIND)).json["id"] == 98
+
+    await with_more_time(attempt, 0.3, 4.0)  # the whole beginning has to come in it
 
 
 async def drip(client: Client, drop: bytes) -> None:

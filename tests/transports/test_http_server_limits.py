@@ -8,6 +8,7 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.http.settings import HttpSettings
+from tests.more_time import with_more_time
 from tests.transports.http_fixture import PATIENCE, Client, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_server import HttpServerSettings
@@ -120,11 +121,14 @@ async def test_slow_head() -> None:
 
 
 async def test_slow_second_head() -> None:
-    async with server(HttpServerSettings(head_time=ENOUGH)) as running:
-        client = await running.connect()
-        assert (await client.call(tool("echo"))).status == 200
-        await client.send(b"P")
-        assert "head" in await refused(client, 408)
+    async def attempt(seconds: float) -> None:
+        async with server(HttpServerSettings(head_time=seconds)) as running:
+            client = await running.connect()
+            assert (await client.call(tool("echo"))).status == 200
+            await client.send(b"P")
+            assert "head" in await refused(client, 408)
+
+    await with_more_time(attempt, ENOUGH, 6.0)  # the first head has to come in it
 
 
 async def send_empty_line(client: Client, other: Client) -> None:
@@ -136,12 +140,15 @@ async def send_empty_line(client: Client, other: Client) -> None:
 
 
 async def test_an_empty_line_begins_no_head() -> None:
-    times = HttpServerSettings(head_time=ENOUGH, idle_time=3 * ENOUGH)
-    async with server(times) as running:
-        client, other = await running.connect(), await running.connect()
-        assert (await client.call(tool("echo"))).status == 200
-        await send_empty_line(client, other)
-        assert await client.closed()
+    async def attempt(seconds: float) -> None:
+        times = HttpServerSettings(head_time=seconds, idle_time=3 * seconds)
+        async with server(times) as running:
+            client, other = await running.connect(), await running.connect()
+            assert (await client.call(tool("echo"))).status == 200
+            await send_empty_line(client, other)
+            assert await client.closed()
+
+    await with_more_time(attempt, ENOUGH, 4.0)  # the calls have to be over in it
 
 
 async def test_a_late_head_is_not_blamed_for_a_stream_that_is_not_read() -> None:
@@ -205,19 +212,22 @@ async def test_idle_connection() -> None:
 
 
 async def test_running_request_is_not_idle() -> None:
-    times = HttpServerSettings(
-        idle_time=ENOUGH, head_time=ENOUGH, body_time=ENOUGH, write_time=ENOUGH
-    )
-    async with server(times) as running:
-        client = await running.connect()
-        idle = await running.connect()
-        await client.send(tool("wait"))
-        await running.app.until(lambda: running.app.waiting)
-        assert await idle.closed()  # so much time has passed
-        assert await (await running.connect()).closed()
-        running.app.finish(running.app.waiting.pop())
-        assert (await client.response()).result == "late"
-        assert await client.closed()  # idle now
+    async def attempt(seconds: float) -> None:
+        times = HttpServerSettings(
+            idle_time=seconds, head_time=seconds, body_time=seconds, write_time=seconds
+        )
+        async with server(times) as running:
+            client = await running.connect()
+            idle = await running.connect()
+            await client.send(tool("wait"))
+            await running.app.until(lambda: running.app.waiting)
+            assert await idle.closed()  # so much time has passed
+            assert await (await running.connect()).closed()
+            running.app.finish(running.app.waiting.pop())
+            assert (await client.response()).result == "late"
+            assert await client.closed()  # idle now
+
+    await with_more_time(attempt, ENOUGH, 4.0)  # the request has to come in it
 
 
 async def test_client_that_does_not_read() -> None:
@@ -277,7 +287,7 @@ async def test_connections_of_one_address() -> None:
         for client in (other, *clients):
             await client.aclose()
         await third.aclose()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while running.link.carriers:
                 await anyio.lowlevel.checkpoint()
         assert not running.link._clients
@@ -336,6 +346,6 @@ async def test_timer_sleeps_when_nobody_is_there() -> None:
         client = await running.connect()
         assert (await client.call(tool("echo"))).status == 200
         assert await client.closed()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while running.link._sweep_at != float("inf"):
                 await anyio.lowlevel.checkpoint()

@@ -30,7 +30,7 @@ class Bureau:
         return work
 
     async def until(self, count: int) -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while len(self.done) < count:
                 await anyio.lowlevel.checkpoint()
 

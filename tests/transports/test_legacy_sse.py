@@ -309,8 +309,11 @@ async def failing(client: Client, error: type[Exception]) -> None:
 async def test_a_call_is_cancelled() -> None:
     server = Endless()
     async with served(server, sse=ANY_PORT) as state, connect(state.url) as client:
-        with pytest.raises(RequestTimeout):
-            await client.call_tool("wait", timeout=0.2)
+        for seconds in (0.2, 2.0, 10.0):  # the handler has to begin before the call is over
+            with pytest.raises(RequestTimeout):
+                await client.call_tool("wait", timeout=seconds)
+            if server.started.is_set():
+                break
         await server.stopped.wait()
         assert server.cancelled == [True]
         await client.ping()

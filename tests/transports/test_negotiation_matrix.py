@@ -17,6 +17,7 @@ from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS
 from mcpcore.spec.types.content import TextContent
+from tests.more_time import with_more_time
 from tests.transports.offers import EVERY_TRANSPORT, PIDS, echo, offered
 from tests.transports.scripted import DISCOVERY, http_server
 from transports.client import Client, connect
@@ -197,11 +198,18 @@ async def test_a_legacy_process_is_found_out_and_started_once(unknown: Any, tmp_
 @pytest.mark.requirement("basic/transports/stdio/probe-modern-only")
 @pytest.mark.parametrize("unknown", [*REFUSALS, "ignore"])
 async def test_a_modern_client_says_that_a_process_is_legacy(unknown: Any, tmp_path: Path) -> None:
-    target, pids, methods = script(unknown, tmp_path)
-    settings = fresh(request_timeout=2.0 if unknown == "ignore" else 20)
-    with pytest.raises(NegotiationError, match=r"it is a legacy server.* 2026-07-28"):
-        await connect(target, revisions=SIDES["modern"], settings=settings).__aenter__()
-    assert (len(lines(pids)), lines(methods)) == (1, ["server/discover"])
+
+    async def attempt(seconds: float) -> None:
+        folder = tmp_path / str(seconds)
+        folder.mkdir()
+        target, pids, methods = script(unknown, folder)
+        settings = fresh(request_timeout=seconds)
+        with pytest.raises(NegotiationError, match=r"it is a legacy server.* 2026-07-28"):
+            await connect(target, revisions=SIDES["modern"], settings=settings).__aenter__()
+        assert (len(lines(pids)), lines(methods)) == (1, ["server/discover"])
+
+    # Whose silence is waited for has to have started by then.
+    await with_more_time(attempt, *((2.0, 20.0) if unknown == "ignore" else (20.0,)))
 
 
 async def test_a_process_that_does_not_survive_the_probe(tmp_path: Path) -> None:

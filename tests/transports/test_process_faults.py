@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, Violation
+from tests.more_time import with_more_time
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held
 from tests.transports.test_process_ends import bad_link, bad_server
@@ -53,20 +54,27 @@ async def failure_of(command: list[str], *revisions: str, **settings: Any) -> st
 async def test_a_server_that_never_answers_is_given_up(revisions: list[str]) -> None:
     # It says something and goes on, as a server that asks for a password.
     command = program("print('Password?', file=sys.stderr, flush=True)\nsys.stdin.read()")
-    told = await failure_of(command, *revisions, startup_timeout=0.3)
-    assert told == (
-        f"the server process {Path(sys.executable).name} did not answer within 0.3 s of its start;"
-        " its last words:\n  Password?"
-    )
+
+    async def attempt(seconds: float) -> None:
+        told = await failure_of(command, *revisions, startup_timeout=seconds)
+        assert told == (
+            f"the server process {Path(sys.executable).name} did not answer within {seconds} s of"
+            " its start; its last words:\n  Password?"
+        )
+
+    await with_more_time(attempt, 0.3, 10.5)
 
 
 @pytest.mark.anyio
 async def test_the_time_to_start_ends_with_the_start() -> None:
-    async with bad_server(startup_timeout=0.5) as (client, _):
-        await client.ready()
-        with anyio.move_on_after(0.6):  # what is waited for is that nothing happens
-            await anyio.sleep_forever()
-        assert await client.echo(a=1) == {"a": 1}
+    async def attempt(seconds: float) -> None:
+        async with bad_server(startup_timeout=seconds) as (client, _):
+            await client.ready()
+            with anyio.move_on_after(seconds + 0.1):  # what is waited for is that nothing happens
+                await anyio.sleep_forever()
+            assert await client.echo(a=1) == {"a": 1}
+
+    await with_more_time(attempt, 0.5, 10.0)
 
 
 @pytest.mark.anyio

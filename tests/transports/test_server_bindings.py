@@ -213,7 +213,7 @@ async def test_a_new_session_knows_what_the_lost_one_knew() -> None:
                         except CallFailed:
                             continue  # the connection of before was still thought to be alive
                     assert isinstance(block, TextContent)
-                    with anyio.fail_after(5):
+                    with anyio.fail_after(20):
                         while "False" not in str((await client.call_tool("warn")).content):
                             await anyio.lowlevel.checkpoint()
                     between = await anext(changes)

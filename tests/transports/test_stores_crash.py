@@ -162,7 +162,13 @@ def test_processes_pass_notes_on(url: str) -> None:
 
 
 def test_a_lease_ends_by_the_clock_of_redis() -> None:
-    settings = StoreSettings(lease=0.3, renew=0.1)
+    # A machine that stands still may let a short one end before it is looked at.
+    assert lease_ends(0.3) or lease_ends(6.0)
+
+
+def lease_ends(seconds: float) -> bool:
+    """Check that the lease of a worker that says nothing more ends; False if it had already."""
+    settings = StoreSettings(lease=seconds, renew=seconds / 3)
     with redis_server() as server:
         one, other = open_store(server.url, settings), open_store(server.url, settings)
         one.commit(
@@ -176,7 +182,10 @@ def test_a_lease_ends_by_the_clock_of_redis() -> None:
         step = StreamRead(token=1, session="s", stream=1, after=0, limit=1)
         (page,) = other.commit("b", [step], time.time())
         assert isinstance(page, LogPage)
-        assert not page.orphaned
+        if page.orphaned:
+            one.close()
+            other.close()
+            return False
         # worker a says nothing more
         notes = other.receive("b", PATIENCE)
         assert [decoded(note) for note in notes] == [Wake(session="s", stream=1)]
@@ -185,6 +194,7 @@ def test_a_lease_ends_by_the_clock_of_redis() -> None:
         assert page.orphaned
         one.close()
         other.close()
+    return True
 
 
 @pytest.mark.parametrize("append_only", [False, True])

@@ -28,6 +28,7 @@ from mcpcore.spec.types import (
     TextContent,
 )
 from mcpcore.wire.message import to_json
+from tests.more_time import with_more_time
 from tests.transports.runtime_bench import LEGACY, Bench, bench
 from transports.callback_context import meta_of
 from transports.callbacks import Callbacks
@@ -410,10 +411,13 @@ async def test_an_error_of_the_task_is_that_of_the_question() -> None:
 
 
 async def test_a_task_that_takes_too_long_is_given_up() -> None:
-    async with curious(input_timeout=0.05) as (client, call):
-        await created(client)
-        reply = await client.bench.reply(call)
-        assert "did not end in time" in reply["result"]["content"][0]["text"]
+    async def attempt(seconds: float) -> None:
+        async with curious(input_timeout=seconds) as (client, call):
+            await created(client)
+            reply = await client.bench.reply(call)
+            assert "did not end in time" in reply["result"]["content"][0]["text"]
+
+    await with_more_time(attempt, 0.05, 1.0, 8.0)  # both questions are to be answered in it
 
 
 async def test_a_handler_that_is_cancelled_cancels_the_task_of_its_question() -> None:

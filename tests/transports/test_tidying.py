@@ -220,7 +220,7 @@ async def test_a_server_looks(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (await client.call(tool("echo"))).status == 200
         for client in clients:
             assert await client.closed()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while not seen or seen[-1]:
                 await anyio.lowlevel.checkpoint()
     assert max(seen) == 3
@@ -234,7 +234,7 @@ async def test_calls_count(monkeypatch: pytest.MonkeyPatch) -> None:
         client = await running.connect()
         async with anyio.create_task_group() as group:
             group.start_soon(client.call, tool("wait"))
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 while not seen or seen[-1] != 2:  # the connection and its call
                     await anyio.lowlevel.checkpoint()
             running.app.finish(running.app.waiting.pop())

@@ -16,6 +16,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from tests.more_time import with_more_time
 from tests.transports.certificates import papers
 from tests.transports.served import served
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -250,7 +251,7 @@ async def test_a_server_that_speaks_no_tls(name: str) -> None:
             await stream.send(GARBAGE[name])
 
     async with listening(answer) as url:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             error = await refusal(url, client_tls())
         assert type(error) is TlsFailed
 
@@ -263,11 +264,15 @@ async def test_a_server_that_is_silent_in_the_handshake() -> None:
                 pass
 
     settings = ClientSettings(http_link=HttpClientLinkSettings(connect_time=0.2))
-    async with listening(answer) as url:
-        with anyio.fail_after(0.2 + 0.5), pytest.raises(NegotiationError) as caught:
-            async with connect(url, settings=settings):
-                raise AssertionError
-    assert isinstance(caught.value.__cause__, ConnectTimeout)
+
+    async def attempt(grace: float) -> None:
+        async with listening(answer) as url:
+            with anyio.fail_after(0.2 + grace), pytest.raises(NegotiationError) as caught:
+                async with connect(url, settings=settings):
+                    raise AssertionError
+        assert isinstance(caught.value.__cause__, ConnectTimeout)
+
+    await with_more_time(attempt, 0.5, 8.0)
 
 
 @asynccontextmanager
@@ -296,7 +301,7 @@ async def test_a_client_that_speaks_no_tls_is_dropped(sent: bytes) -> None:
         async with stream:
             if sent:
                 await stream.send(sent)
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 try:
                     while await stream.receive():
                         pass

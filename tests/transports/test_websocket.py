@@ -252,7 +252,7 @@ async def test_an_error_of_the_application_closes_with_1011(
 
 
 async def test_a_client_that_answers_no_ping_is_closed() -> None:
-    async with site(ping_interval=0.02, ping_timeout=0.05, close_timeout=5.0) as server:
+    async with site(ping_interval=0.02, ping_timeout=0.05, close_timeout=20.0) as server:
         async with upgraded(server.port) as client:
             opcode, payload = await client.receive()
             while opcode != CLOSE:  # nothing but its own payload answers a ping

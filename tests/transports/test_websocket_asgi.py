@@ -68,8 +68,9 @@ async def test_calls_questions_and_cancellations(site: Site, revision: str) -> N
             assert await text(client, "add", a=1, b=2) == "3"
             assert await text(client, "greet") == "Hello, Ann!"
             assert await text(client, "whoami") == "anybody"
-            with anyio.move_on_after(0.2):
-                await client.call_tool("hold", {"label": f"{url} {revision}"})
+            with anyio.CancelScope() as scope:  # once its handler has begun
+                arguments = {"label": f"{url} {revision}"}
+                await client.call_tool("hold", arguments, progress=lambda *_: scope.cancel())
             assert await text(client, "read", what=f"cancelled {url} {revision}") == "seen"
 
 

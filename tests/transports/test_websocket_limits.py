@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from mcpcore.engine.events import ConnectionEnded
+from tests.more_time import with_more_time
 from tests.transports.http_fixture import PATIENCE
 from tests.transports.malformed import good
 from tests.transports.sites import (
@@ -180,33 +181,48 @@ async def test_latency_is_visible_at_both_ends() -> None:
 
 
 async def test_a_message_on_its_way_excuses_a_client_that_is_making_progress() -> None:
-    waiting: dict[str, Any] = {"ping_interval": 0.05, "ping_timeout": 0.5, "close_timeout": 20.0}
-    async with site(**waiting) as server, upgraded(server.port) as client:
-        data = frame(TEXT, call(1, text="x" * 600_000))
-        for start in range(0, len(data), 20_000):
-            # In all it takes longer than a pong may, and none can be sent meanwhile.
-            await client.stream.send(data[start : start + 20_000])
-            await anyio.sleep(0.03)
-        opcode, payload = await client.receive()
-        while opcode == PING:
-            await client.frame(PONG, payload)
+    async def attempt(seconds: float) -> None:
+        waiting: dict[str, Any] = {
+            "ping_interval": 0.05,
+            "ping_timeout": seconds,
+            "close_timeout": 20.0,
+        }
+        async with site(**waiting) as server, upgraded(server.port) as client:
+            data = frame(TEXT, call(1, text="x" * 600_000))
+            for start in range(0, len(data), 20_000):
+                # In all it takes longer than a pong may, and none can be sent meanwhile.
+                await client.stream.send(data[start : start + 20_000])
+                await anyio.sleep(seconds * 0.06)
             opcode, payload = await client.receive()
-        assert opcode == TEXT
+            while opcode == PING:
+                await client.frame(PONG, payload)
+                opcode, payload = await client.receive()
+            assert opcode == TEXT
+
+    await with_more_time(attempt, 0.5, 6.0)  # whoever stands still makes no progress
 
 
 @pytest.mark.long
 async def test_output_that_is_being_read_excuses_a_client_that_is_slow() -> None:
-    waiting: dict[str, Any] = {"ping_interval": 0.05, "ping_timeout": 1.2, "close_timeout": 20.0}
     limits = {"message_size": 20_000_000}
-    async with site(limits=limits, **waiting) as server, upgraded(server.port) as client:
-        await client.stream.send(frame(TEXT, call(1, text="x" * 12_000_000)))
-        received = 0
-        while received < 12_000_000:
-            # In all it takes longer than a pong may; what the system holds back does not.
-            received += len(await client.stream.receive(200_000))
-            await anyio.sleep(0.02)
-        await client.frame(TEXT, b"{}")
-        assert server.app.of(ConnectionEnded) == []
+
+    async def attempt(seconds: float) -> None:
+        waiting: dict[str, Any] = {
+            "ping_interval": 0.05,
+            "ping_timeout": seconds,
+            "close_timeout": 20.0,
+        }
+        async with site(limits=limits, **waiting) as server, upgraded(server.port) as client:
+            await client.stream.send(frame(TEXT, call(1, text="x" * 12_000_000)))
+            received = 0
+            while received < 12_000_000:
+                # In all it takes longer than a pong may; what the system holds back does not.
+                received += len(await client.stream.receive(200_000))
+                await anyio.sleep(seconds / 60)
+            await client.frame(TEXT, b"{}")
+            assert server.app.of(ConnectionEnded) == []
+
+    await with_more_time(attempt, 1.2, 6.0)  # whoever stands still reads nothing
 
 
 async def test_a_message_that_drips_excuses_nobody() -> None:

@@ -92,7 +92,7 @@ async def test_refused_before_the_upgrade(
     "data", [b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"GET /mcp HTTP/3.0\r\n\r\n", b"\x16\x03\x01"]
 )
 async def test_what_is_no_http_is_refused(data: bytes) -> None:
-    async with site(handshake_timeout=0.2) as server, raw(server.port) as client:
+    async with site() as server, raw(server.port) as client:
         await client.stream.send(data)
         with suppress(OSError):  # it may have been closed by now
             await client.stream.send_eof()
