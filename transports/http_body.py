@@ -17,6 +17,7 @@ _OVERHEAD = 16 * 1024
 """Bytes of size lines that a body may have beyond what its chunks excuse."""
 _EXCUSED = 16
 """Bytes of a size line that any chunk excuses; as much again as its content besides."""
+_CR = 0x0D
 _TOKEN = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 _EXTENSION = rb"[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?" % (_TOKEN, _TOKEN, _QUOTED)
@@ -153,15 +154,17 @@ class ChunkedBody:
                 if not self._left:
                     self._line = self._chunk_end
                 continue
-            end = buffer.find(b"\r\n", 0, _LINE + 2)
+            # What is wrong is found alike however much has come: at the first byte that shows it.
+            end = buffer.find(b"\n", 0, _LINE + 2)
+            size = end if end >= 0 else len(buffer)
+            if size > _LINE and (size > _LINE + 1 or buffer[_LINE] != _CR):
+                raise BadBody(f"a chunk line or trailer of more than {_LINE} bytes")
             if end < 0:
-                if len(buffer) > _LINE:
-                    raise BadBody(f"a chunk line or trailer of more than {_LINE} bytes")
-                if b"\n" in buffer:
-                    raise BadBody("a chunk line ends in LF without CR")
                 break
-            line = bytes(buffer[:end])
-            del buffer[: end + 2]
+            if not end or buffer[end - 1] != _CR:
+                raise BadBody("a chunk line ends in LF without CR")
+            line = bytes(buffer[: end - 1])
+            del buffer[: end + 1]
             self._line(line)
 
     def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:

@@ -66,12 +66,12 @@ class Inflater:
             self._given += len(piece)
             if self._given > max(_FREE, self._taken * self._ratio):
                 raise Bomb(f"the response unfolds to more than {self._ratio} times its size")
+            if piece:
+                yield piece
             if self._stream.eof:
                 self._finished = True
                 if self._stream.unused_data or data:
                     raise BadCoding(f"the response goes on behind its {self._coding} data")
-            if piece:
-                yield piece
             if not data and len(piece) < _PIECE:
                 return
 

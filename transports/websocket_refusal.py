@@ -69,10 +69,13 @@ async def _beginning(stream: ByteStream, head: h11.Response, buffer: bytearray) 
     if b"transfer-encoding" in fields:
         body = ChunkedBody()
     said = b""
-    with anyio.move_on_after(_PATIENCE), suppress(BadBody, OSError, *STREAM_ERRORS):
-        while head.status_code not in (204, 304) and len(said) < BODY_LIMIT:
-            said += body.take(buffer)
-            if body.done:
-                break
-            buffer += await stream.receive()
+    with anyio.move_on_after(_PATIENCE), suppress(OSError, *STREAM_ERRORS):
+        try:
+            while head.status_code not in (204, 304) and len(said) < BODY_LIMIT:
+                said += body.take(buffer)
+                if body.done:
+                    break
+                buffer += await stream.receive()
+        except BadBody as error:
+            said += error.content
     return said[:BODY_LIMIT]

@@ -74,6 +74,7 @@ def _row(row: Row) -> dict[str, Any]:
         "detail": row.detail,
         "ours": row.ours,
         "killed": row.killed,
+        "again": row.again,
         "proof": row.proof,
     }
 

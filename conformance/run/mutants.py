@@ -45,6 +45,8 @@ class Row(Struct, frozen=True, kw_only=True):
     ours: Verdict
     """On our program, in the same place."""
     ours_detail: str
+    again: bool = False
+    """It was played once more, alone."""
 
     @property
     def killed(self) -> bool:
@@ -188,8 +190,8 @@ async def _try(
 ) -> None:
     """Play the cases on ours, each where a mutant of it is shown, then on the mutants.
 
-    A mutant that survives is played once more, alone: on a machine with much else to do a client
-    may be too slow to do wrong in time, which is not to be told from one that does right.
+    A mutant that survives is played once more, alone.  A program that is slow, as the machine has
+    much else to do, may not come to its mistake within the time of a case, and looks right.
     """
     ours: dict[Hashable, Result] = {}
     survivors: list[_Job] = []
@@ -209,6 +211,7 @@ async def _try(
             detail=result.detail,
             ours=ours[unit.key].verdict,
             ours_detail=ours[unit.key].detail,
+            again=again,
         )
         if not (row.killed or again):
             survivors.append(job)

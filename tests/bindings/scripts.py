@@ -197,9 +197,5 @@ class Script:
         if self.revision.modern and self.streams_are_per_request:
             await self.wire.until_left(request["id"])
             return
-        await self.until(  # others that were given up may have been told of before
-            lambda message: (
-                message.get("method") == "notifications/cancelled"
-                and message["params"]["requestId"] == request["id"]
-            )
-        )
+        told = await self.next("notifications/cancelled")
+        assert told["params"]["requestId"] == request["id"]

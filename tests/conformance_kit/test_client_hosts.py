@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import pytest
-from anyio.abc import ByteStream, Process
+from anyio.abc import ByteStream, Process, SocketAttribute
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
     AcceptConnection,
@@ -37,6 +37,7 @@ from conformance.kit.client_wire import (
     Signal,
 )
 from conformance.kit.heard import Done, Gone, Noise, Text, header
+from conformance.kit.hosts.door import Door
 from conformance.kit.hosts.http import HttpHost
 from conformance.kit.hosts.lines import TcpHost, UnixHost
 from conformance.kit.hosts.listener import ListeningHost
@@ -54,6 +55,25 @@ async def heard(host: ListeningHost, kind: type[Any]) -> tuple[Any, Any]:
         if isinstance(found[1], kind):
             return found
     raise AssertionError(f"no {kind.__name__}")
+
+
+async def test_what_a_host_writes_in_pieces_waits_for_no_acknowledgement() -> None:
+    door = Door(await anyio.create_tcp_listener(local_host="127.0.0.1"))
+    options: list[int] = []
+
+    async def look(stream: ByteStream) -> None:
+        async with stream:
+            raw: socket.socket = stream.extra(SocketAttribute.raw_socket)
+            options.append(raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        tasks.cancel_scope.cancel()
+
+    async with door, anyio.create_task_group() as tasks:
+        tasks.start_soon(door.serve, look)
+        port = door.extra(SocketAttribute.local_port)
+        async with await anyio.connect_tcp("127.0.0.1", port):
+            await anyio.sleep_forever()
+    assert options != [0]
+    assert len(options) == 1
 
 
 @pytest.mark.parametrize("made", [TcpHost, UnixHost])

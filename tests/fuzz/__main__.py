@@ -93,7 +93,7 @@ def main() -> int:
         return 0
     if options.replay is not None:
         return _replay(options.replay, _chosen(parser, options.replay, options.target))
-    targets = options.target or names()
+    targets = [*dict.fromkeys(options.target or names())]
     budgets = shared(options, targets)
     # Who ends the command otherwise would leave processes behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -173,6 +173,27 @@ def test_what_came_before_a_refusal_counts() -> None:
     assert raised.value.content == b"bcdef"
 
 
+@given(
+    line=st.sampled_from([b"1;", b"0\r\nA: "]),
+    length=st.integers(250, 260),
+    end=st.sampled_from([b"\r\n", b"\n", b"\r", b"\r\r\n", b"\rx\n"]),
+    cuts=st.lists(st.integers(0, 300), max_size=3),
+)
+def test_what_is_wrong_is_the_same_in_any_split(
+    line: bytes, length: int, end: bytes, cuts: list[int]
+) -> None:
+    data = line + b"x" * (length - len(line.rpartition(b"\n")[2])) + end + b"a\r\n0\r\n\r\n"
+
+    def outcome(pieces: list[bytes]) -> tuple[bytes, bytes] | str:
+        try:
+            return feed(ChunkedBody(), pieces)
+        except BadBody as error:
+            return str(error)
+
+    assert outcome(split(data, cuts)) == outcome([data])
+    assert outcome([bytes([byte]) for byte in data]) == outcome([data])
+
+
 @given(st.binary(max_size=300))
 def test_garbage_never_raises_anything_else(data: bytes) -> None:
     body = ChunkedBody()

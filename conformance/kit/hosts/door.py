@@ -70,7 +70,12 @@ async def _stream_of(accepted: socket.socket) -> SocketStream | None:
         made = UNIXSocketStream
     with anyio.CancelScope(shield=True):
         try:
+            if made is SocketStream:  # what is written in pieces waits for no acknowledgement
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return await made.from_socket(accepted)
-        except ValueError:  # not connected, it says
+        except (ValueError, OSError):  # not connected, it says
             accepted.close()
+        except BaseException:
+            accepted.close()
+            raise
     return None

@@ -26,7 +26,7 @@ _EXTENSION = re.compile(
 _MOST = 2**60
 
 Outcome = tuple[bytes, bool | None, bytes]
-"""Content, whether it is complete (None: the rest is refused), what is left over."""
+"""Content, whether it is complete, what is left over; None and the reason where it is refused."""
 
 
 def _read(body: Body, pieces: list[bytes]) -> Outcome:
@@ -38,7 +38,7 @@ def _read(body: Body, pieces: list[bytes]) -> Outcome:
             content += body.take(buffer)
         except BadBody as error:
             assert error.status in (400, 431)
-            return content + error.content, None, b""
+            return content + error.content, None, str(error).encode()
         assert body.announced >= 0
     return content, body.done, bytes(buffer)
 
@@ -115,7 +115,9 @@ def TARGET(data: bytes) -> None:
         stream = c.rest()
     whole = _read(ChunkedBody(trailers=trailers), [stream])
     for pieces in (cuts.cuts(stream), _pieces(stream)):
-        assert _read(ChunkedBody(trailers=trailers), pieces)[:2] == whole[:2]
+        split = _read(ChunkedBody(trailers=trailers), pieces)
+        assert split[:2] == whole[:2]
+        assert split == whole or whole[1] is not None, "refused for another reason"
     plain = _plainly(stream)
     if whole[1]:
         assert whole == plain

@@ -386,9 +386,10 @@ def _plain(end: Event) -> Any:
 
 
 def _miscoded(end: Event) -> bool:
-    """Whether the data of a content coding was broken; what it held before that nobody knows."""
-    fault = end.fault if isinstance(end, RequestEnded) else None
-    return fault is not None and fault.kind is FaultKind.ENCODING
+    """Whether compressed data was broken: what comes with that in one piece cannot be unfolded."""
+    if not isinstance(end, RequestEnded) or end.fault is None:
+        return False
+    return end.fault.kind is FaultKind.ENCODING and "data of the response is broken" in end.message
 
 
 def TARGET(data: bytes) -> None:
