@@ -16,7 +16,7 @@ import anyio
 from msgspec import Struct, structs
 
 from mcpcore.engine import Peer, Role
-from mcpcore.engine.events import ConnectionEnded, Event
+from mcpcore.engine.events import ConnectionEnded, Event, RequestEnded
 from tests.fuzz import messages, sockets, websocket_script
 from tests.fuzz.choices import Choices
 from tests.fuzz.conversation import TERMINAL
@@ -218,10 +218,15 @@ def _check(model: Model, script: Script, outcome: _Outcome) -> None:
 
 def _plainly(told: list[Event]) -> list[Event]:
     """Text that is broken when it is unfolded may be no UTF-8 as well: either may come first."""
-    *others, last = told
-    if isinstance(last, ConnectionEnded):
-        last = structs.replace(last, reason=_BROKEN.sub(r"\1", last.reason))
-    return [*others, last]
+
+    def plain(event: Event) -> Event:
+        if isinstance(event, ConnectionEnded):
+            return structs.replace(event, reason=_BROKEN.sub(r"\1", event.reason))
+        if isinstance(event, RequestEnded):
+            return structs.replace(event, message=_BROKEN.sub(r"\1", event.message))
+        return event
+
+    return [plain(event) for event in told]
 
 
 def TARGET(data: bytes) -> None:
