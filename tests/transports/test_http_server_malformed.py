@@ -62,7 +62,8 @@ async def test_malformed_chunks() -> None:
             client = await running.connect()
             await client.send(http(b"", headers=headers) + data)
             response = await client.response()
-            assert (name, response.status) == (name, 431 if "trailer" in name else 400)
+            status = 431 if "trailer" in name and name != "LF in the trailers" else 400
+            assert (name, response.status) == (name, status)
             assert running.machine.exchanges == 0
             await client.aclose()
 
