@@ -54,6 +54,9 @@ class _Transcript:
             elif line.kind in ("head", "bytes"):
                 yield from way.take(line)
             elif line.kind == "note":
+                if line.data.endswith(LEFT_OUT.encode()):
+                    for each in self._ways.values():
+                        yield from each.lose(line.at)
                 yield way.note("note", line.at, line.data)
             else:
                 yield from way.flush(line.at)

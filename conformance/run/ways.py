@@ -67,6 +67,10 @@ class Way:
         """Cut bytes as they were."""
         yield self.note("invalid", line.at, line.data, dropped=line.cut)
 
+    def lose(self, at: float) -> Iterator[Record]:
+        """Lines are left out here, nobody knows how many of them of this way."""
+        yield from ()
+
     def flush(self, at: float) -> Iterator[Record]:
         """Give what is not complete."""
         yield from ()
@@ -78,6 +82,7 @@ class LinesWay(Way):
     def __init__(self, *rest: object) -> None:
         super().__init__(*rest)  # type: ignore[arg-type]
         self._held = Gatherer(LIMIT)
+        self._lost = False
 
     def whole(self, line: Line) -> Iterator[Record]:
         """See :meth:`take`: several may be written at once, or one in pieces."""
@@ -85,6 +90,9 @@ class LinesWay(Way):
 
     def take(self, line: Line) -> Iterator[Record]:
         """Cut at newlines; what is not complete waits for more."""
+        if self._lost:
+            self._held.skip(1)  # at least
+            self._lost = False
         *complete, rest = line.data.split(b"\n")
         for piece in complete:
             self._held.add(piece)
@@ -94,6 +102,11 @@ class LinesWay(Way):
             # where the next bytes belong is not known
             self._held.skip(line.cut)
             yield from self.flush(line.at)
+
+    def lose(self, at: float) -> Iterator[Record]:
+        """See :class:`Way`: what is held, and what comes next, need not be one line."""
+        self._lost = True
+        yield from ()
 
     def flush(self, at: float) -> Iterator[Record]:
         """Give what no newline has ended."""

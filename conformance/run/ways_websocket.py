@@ -8,7 +8,7 @@ from conformance.run.ways import Way
 from conformance.run.ways_http import BLANK, HEAD, HttpWay
 from mcpcore.wire.trace import Kind, Record
 
-LOST = "which frames they are is not known, as what came before is cut"
+LOST = "which frames they are is not known, as what came before is cut or left out"
 _WS_KINDS: dict[int, Kind] = {2: "binary", 8: "close", 9: "ping", 10: "pong"}
 _TEXT = 1
 _CLOSE = 8
@@ -38,6 +38,7 @@ class WebSocketWay(Way):
             way = HttpWay(self.builder, self.direction, self.connection, self.stream)
             yield way.head(data[: blank.start() if blank else end], found, line.at)
             data = data[end:]
+            self._lost = False
             self._refused = found["status"] not in (None, b"101")
         if self._refused:
             if data or line.cut:
@@ -60,6 +61,11 @@ class WebSocketWay(Way):
             self._skipped = missing or 0
             yield self.note("invalid", line.at, self._rest, dropped=line.cut)
             self._rest, self._parts = b"", []
+
+    def lose(self, at: float) -> Iterator[Record]:
+        """See :class:`~conformance.run.ways.Way`."""
+        yield from self.flush(at)
+        self._lost = True
 
     def _framed(self, opcode: int, final: bool, payload: bytes, at: float) -> Iterator[Record]:
         if opcode == _CLOSE:

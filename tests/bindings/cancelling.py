@@ -54,7 +54,7 @@ async def _misses_its_deadline(bench: Bench, client: Client, tool: str) -> str:
 
 
 async def _given_up_late(script: Script, client: Client, tool: str) -> Message:
-    """Let a call run into its deadline that the script has heard; its request.
+    """Let a call run into its deadline that the script has heard, and give it up; its request.
 
     A machine that stands still may let the deadline pass before the call is even sent: then
     another is made, which has more time.
@@ -66,11 +66,14 @@ async def _given_up_late(script: Script, client: Client, tool: str) -> Message:
 
     async with anyio.create_task_group() as group:
         group.start_soon(hear)
+        unheard = -1
         for seconds in (0.1, 1.0, 10.0):
+            unheard += 1
             with pytest.raises(RequestTimeout):
                 await client.call_tool(tool, timeout=seconds)
             if heard:
                 break
+    await script.given_up(heard[0], unheard=unheard)
     return heard[0]
 
 
@@ -342,7 +345,7 @@ async def tokens_keep_their_type(bench: Bench) -> None:
 async def a_server_is_told_of_a_timeout(bench: Bench) -> None:
     """A client that gives up says so as its era and binding have it."""
     async with bench.script() as script, bench.client(script.target) as client:
-        await script.given_up(await _given_up_late(script, client, "never"))
+        await _given_up_late(script, client, "never")
 
 
 @behaviour(by_hand=True)
@@ -350,7 +353,6 @@ async def an_answer_after_the_timeout_is_dropped(bench: Bench) -> None:
     """What comes too late is nobody's; the next call has its own answer."""
     async with bench.script() as script, bench.client(script.target) as client:
         late = await _given_up_late(script, client, "late")
-        await script.given_up(late)
         if not script.streams_are_per_request:
             await script.reply(late, script.text("late"))
         async with anyio.create_task_group() as group:

@@ -192,10 +192,18 @@ class Script:
         await self.host.refuse()
         await (self.wire.close() if orderly else self.wire.abort())
 
-    async def given_up(self, request: Message) -> None:
-        """Wait until the client wants no answer to a request any more, as era and binding say."""
+    async def given_up(self, request: Message, *, unheard: int = 0) -> None:
+        """Wait until the client wants no answer to a request any more, as era and binding say.
+
+        ``unheard``: so many others at most may have been given up that never came here.
+        """
         if self.revision.modern and self.streams_are_per_request:
             await self.wire.until_left(request["id"])
             return
-        told = await self.next("notifications/cancelled")
-        assert told["params"]["requestId"] == request["id"]
+        told = [await self._cancelled()]
+        while told[-1] != request["id"] and len(told) <= unheard:
+            told.append(await self._cancelled())
+        assert told[-1] == request["id"]
+
+    async def _cancelled(self) -> Any:
+        return (await self.next("notifications/cancelled"))["params"]["requestId"]

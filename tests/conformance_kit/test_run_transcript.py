@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from conformance.kit.log import LEFT_OUT
 from conformance.kit.model import MUST, Binding, Case, Line, Page, Result, Side, Verdict
 from conformance.kit.talk import ServerTalk
 from conformance.run.transcript import BEGINS, records_of
+from conformance.run.ways_websocket import LOST
 from conformance.trace.check import check
 from conformance.trace.reading import parse
 from mcpcore.wire.trace import Header, Record, Redactor, decode_line, encode_line
@@ -388,6 +390,23 @@ def test_after_frames_that_are_cut_none_is_made_up(
     assert [record.kind for record in records] == ["result", "invalid", "note", "request"]
     assert len(records[1].payload) + records[1].cut == len(kept) + missing
     assert (records[2].text or "").startswith(f"{len(next_read)} bytes to-client: ")
+
+
+def test_where_lines_are_left_out_no_frame_and_no_line_is_made_up() -> None:
+    begun, rest = SHORT[:6], SHORT[6:]
+    gap = line(True, "note", f"7 {LEFT_OUT}".encode(), wire=0)
+    opening = line(False, "head", b"HTTP/1.1 101 x\r\n\r\n")
+    records = cut(
+        Binding.WS, opening, line(False, "bytes", SHORT + begun), gap, line(False, "bytes", rest)
+    )
+    kinds = ["http-response", "result", "invalid", "note", "note"]
+    assert [record.kind for record in records] == kinds
+    assert (records[-1].text or "").endswith(LOST)
+    again = cut(Binding.WS, gap, opening, line(False, "bytes", SHORT))
+    assert [record.kind for record in again] == ["note", "http-response", "result"]
+    lines = line(False, "bytes", PONG[:9]), gap, line(False, "bytes", PONG[20:] + b"\n")
+    _, message = cut(Binding.STDIO, *lines)
+    assert message.cut
 
 
 def test_secrets_stay_where_that_is_wanted() -> None:
