@@ -117,6 +117,33 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def test_a_client_reads_however_much_it_has_to_write(threaded: ModuleType) -> None:
+    """Else it and a server that waits for it to read would wait for each other."""
+    to_server, from_client = os.pipe()
+    to_client, from_server = os.pipe()
+    server, client = Peer(Role.SERVER, SERVER), Client(threaded, to_client, from_client)
+    client.ask()
+    while client.outcomes.empty():
+        if select.select([to_server], [], [], 0.01)[0]:
+            server.receive_data(os.read(to_server, 65536), now=time.monotonic())
+            while event := server.next_event():
+                if isinstance(event, events.RequestReceived):
+                    server.respond(event.key, {"content": []})
+            os.write(from_server, server.lines_to_send())
+    client.ask("x" * 1_000_000)
+    with client.end.peer() as peer:
+        assert client.end._changed.wait_for(lambda: not peer.hub.outbox.size, SECONDS)
+    client.ask("x" * 2_000_000)  # behind what its writer has in hand, which nobody reads
+    rest = memoryview(b'{"jsonrpc":"2.0","method":"notifications/x"}\n' * 10_000)
+    os.set_blocking(from_server, False)
+    while rest and select.select([], [from_server], [], SECONDS)[1]:
+        rest = rest[os.write(from_server, rest) :]
+    os.close(to_server)
+    os.close(from_server)
+    client.end.close()
+    assert not rest
+
+
 def test_large_messages_both_ways_at_once(threaded: ModuleType) -> None:
     """More than pipes hold, from both sides: nobody waits for the other."""
     text = "x" * 1_000_000
