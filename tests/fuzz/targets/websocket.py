@@ -128,31 +128,20 @@ async def _in_memory(pieces: list[bytes]) -> bytes:
     return bytes(stream.said)
 
 
-async def _over_socket(pieces: list[bytes]) -> bytes:
-    """Over a plain socket, which is read by readiness."""
+async def _over_socket(pieces: list[bytes], *, tls: bool = False) -> bytes:
+    """Over a plain socket, which is read by readiness; with TLS or without."""
     near, far = socket.socketpair()
     with near, far:
         for end in (near, far):
             end.setblocking(False)
+        context = sockets.secured() if tls else None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(serve, PlainStream(far))
-            said = await sockets.speak(near, pieces)
+            tasks.start_soon(serve, PlainStream(far), context)
+            said = await (sockets.speak_tls if tls else sockets.speak)(near, pieces)
     return said
 
 
-async def _over_tls(pieces: list[bytes]) -> bytes:
-    """Over a socket with TLS."""
-    near, far = socket.socketpair()
-    with near, far:
-        for end in (near, far):
-            end.setblocking(False)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(serve, PlainStream(far), sockets.secured())
-            said = await sockets.speak_tls(near, pieces)
-    return said
-
-
-_TALKS = (_in_memory, _over_socket, _over_tls)
+_TALKS = (_in_memory, _over_socket, partial(_over_socket, tls=True))
 _WAYS = [(talk, loop) for talk in _TALKS for loop in sockets.LOOPS]
 
 
