@@ -36,8 +36,10 @@ def measure(job: Resume) -> Sample:
             own, began, spent = time.process_time(), time.perf_counter(), cpu(process)
             again.sendall(get_stream(place, session, last.decode()))
             steps = _caught_up(again)
-            wall, spent = time.perf_counter() - began, cpu(process) - spent
-            own = time.process_time() - own
+            wall, own = time.perf_counter() - began, time.process_time() - own
+            # The clock of a process stands still from when it was last woken to when it sleeps again.
+            _settled(process)
+            spent = cpu(process) - spent
         verify(steps, step, job.count)
         facts = {
             "seconds": wall,
