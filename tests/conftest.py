@@ -47,7 +47,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("few", parent=settings.get_profile("default"), max_examples=15)
-settings.register_profile("long", parent=settings.get_profile("default"), max_examples=2000)
+settings.register_profile("long", parent=settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
@@ -62,8 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave repetitions along one axis to the long run; begin with the longest files.
 
     In the quick run each case of a test meets one event loop, and the cases take turns; a mark
-    ``turns`` names other arguments (ways of serving HTTP) that are dealt out in the same way.  The
-    long run has the other combinations.
+    ``turns`` names other arguments (ways of serving HTTP) that are dealt out in the same way.  Of a
+    test that is marked ``share`` it has some of the cases only.  The long run has the others.
     """
     tests: dict[str, list[pytest.Function]] = defaultdict(list)
     for item in items:
@@ -75,6 +75,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         property_based = getattr(cases[0].obj, "is_hypothesis_test", False)
         if not property_based:  # it would try many more examples there
             _deal_out(name, cases, "anyio_backend")
+        for share in cases[0].iter_markers("share"):
+            _thin_out(cases, int(share.args[0]))
     here = Path(__file__).parent
     order = {here / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
@@ -111,3 +113,14 @@ def _deal_out(name: str, cases: Sequence[pytest.Function], axis: str) -> None:
         for place, case in enumerate(row):
             if place != chosen:
                 case.add_marker(pytest.mark.long)
+
+
+def _thin_out(cases: Sequence[pytest.Function], share: int) -> None:
+    """Mark as long all but one in ``share`` of the cases.
+
+    Their names decide which: by their places, all that stay could have one value of an axis.
+    """
+    quick = [case for case in cases if case.get_closest_marker("long") is None]
+    quick.sort(key=lambda case: zlib.crc32(case.nodeid.encode()))
+    for case in quick[-(-len(quick) // share) :]:
+        case.add_marker(pytest.mark.long)

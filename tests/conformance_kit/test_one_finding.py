@@ -92,6 +92,7 @@ def of(results: list[Result], *verdicts: Verdict) -> list[str]:
 
 
 @pytest.mark.anyio
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("how", "failed", "passed"),
     [

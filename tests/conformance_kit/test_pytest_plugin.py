@@ -135,6 +135,7 @@ def test_a_client_is_started_for_each_case(tmp_path: Path) -> None:
     assert "[2025-11-25-http]" in done.stdout
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -204,6 +204,7 @@ def played(fault: Made, revision: str) -> list[Result]:
     return run.results
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(
     ("revision", "fault", "failed", "passed"),
     [pytest.param(*rest, id=f"{name}-{rest[0]}") for name, *rest in TABLE],

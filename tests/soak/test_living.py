@@ -139,6 +139,7 @@ async def test_a_writer_that_rests_keeps_nothing_of_what_it_wrote() -> None:
         group.cancel_scope.cancel()
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(("binding", "era"), CASES)
 async def test_nothing_is_kept_of_what_is_over(binding: str, era: str, tmp_path: Path) -> None:
     gc.collect()

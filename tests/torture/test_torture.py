@@ -1,6 +1,6 @@
 """Everything that can fail is made to fail once, on every driver: see :mod:`tests.torture.points`.
 
-In the quick tests a few points of every tenth row, in the long ones one of 97, or of 193 where
+In the quick tests a few points of every tenth row, in the long ones one of 149, or of 293 where
 much is seen in other rows as well; all of them by ``make torture``.
 """
 
@@ -14,7 +14,7 @@ from tests.torture.cells import Cell, Tally, about, cells, each, torture
 from tests.torture.rows import SELDOM
 
 CELLS = list(cells())
-QUICK, LONG, RARE = 199, 97, 193
+QUICK, LONG, RARE = 397, 149, 293
 """Of so many points one is run; odd ones, so that the kinds of failures take turns."""
 
 
@@ -149,6 +149,7 @@ FOUND_AMONG_MANY = {
 """The same, where the points about it are so many that the quick tests leave them out."""
 
 
+@pytest.mark.share(3)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "words",
