@@ -169,8 +169,12 @@ class ServerConnection:
             self._leave()
             if self._writer is not None:
                 self._writer.cancel()
+            reply, stream = self._reply, self._stream
+            broken_off = reply is not None and reply.begun and not reply.complete
+            if broken_off and isinstance(stream, SecureStream):
+                stream.cut_off()  # what ends with the connection must not look whole
             with anyio.CancelScope(shield=True):
-                await self._stream.aclose()
+                await stream.aclose()
 
     # Requests
 

@@ -130,6 +130,8 @@ class LivingProtocol(WireProtocol):
 
     def stop(self) -> None:
         """Close at once."""
+        if self.idle:  # else it is cut off, and seen to be
+            self.end_tls()
         self._gone()
         if self._transport is not None:
             self._transport.abort()
@@ -286,5 +288,6 @@ class LivingProtocol(WireProtocol):
         if not self.blocked:
             self.deadline = clock() + self._settings.linger_time
         self.transmit(b"")
+        self.end_tls()
         if self._transport is not None:
             self._transport.close()

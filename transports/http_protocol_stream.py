@@ -116,6 +116,7 @@ class ProtocolStream(ByteStream):
     async def aclose(self) -> None:
         """Close at once; what was not received is lost."""
         self._closed = True
+        self._connection.end_tls()
         self._connection.stop()
         self.changed()
         await anyio.lowlevel.checkpoint()

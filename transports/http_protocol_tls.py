@@ -6,6 +6,7 @@ a client sends behind a refusal.
 """
 
 import ssl
+from contextlib import suppress
 
 from mcpcore.http.certificates import ClientCertificate
 from transports.tls import read_all, shown_certificate
@@ -49,6 +50,12 @@ class ServerTls:
     def send(self, data: bytes | memoryview) -> bytes:
         """Return what is to be sent for ``data``, and with it."""
         self._connection.write(data)
+        return self._out.read()
+
+    def finish(self) -> bytes:
+        """Return what says that nothing follows (RFC 8446 section 6.1); nothing the second time."""
+        with suppress(ssl.SSLError):  # the client's own end is not waited for
+            self._connection.unwrap()
         return self._out.read()
 
     def certificate(self) -> ClientCertificate | None:

@@ -127,17 +127,24 @@ class WireProtocol(asyncio.BufferedProtocol):
             self._transport.write(data)
 
     def _write(self, data: bytes) -> None:
-        if data and self._transport is not None:
+        if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def finish_sending(self) -> None:
         """Let the client see an end; it may still send."""
+        self.end_tls()
         if self._transport is not None:
             with suppress(OSError, RuntimeError):  # it is gone
                 self._transport.write_eof()
 
+    def end_tls(self) -> None:
+        """Say that nothing follows, where TLS can tell the end from a connection that is cut."""
+        if self._tls is not None:
+            self._write(self._tls.finish())
+
     def leave_tls(self) -> None:
         """What comes from now on is thrown away, and need not be understood."""
+        self.end_tls()
         self._tls = None
 
     def _hold_back(self, full: bool) -> None:

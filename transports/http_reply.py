@@ -8,7 +8,6 @@ from typing import cast
 
 import anyio
 from anyio.abc import ByteStream
-from anyio.streams.tls import TLSStream
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore.spec.revisions import Revision
@@ -115,14 +114,16 @@ async def refuse(
 async def linger(stream: ByteStream, settings: HttpServerSettings = _DEFAULTS) -> None:
     """Let the client read the reply: closing with unread input would reset the connection."""
     from transports.http_protocol_stream import ProtocolStream  # it is for upgrades
+    from transports.secure_stream import SecureStream  # and this for TLS
 
-    if isinstance(stream, TLSStream):
-        # Nobody is interested in what is thrown away, and TLS itself cannot be closed by halves.
-        stream = cast(ByteStream, stream.transport_stream)
-    elif isinstance(stream, ProtocolStream):
-        stream = stream.beneath()
     with anyio.move_on_after(settings.linger_time):
         try:
+            # Nobody is interested in what comes now, and TLS itself cannot be closed by halves.
+            if isinstance(stream, SecureStream):
+                await stream.finish()
+                stream = cast(ByteStream, stream.transport_stream)
+            elif isinstance(stream, ProtocolStream):
+                stream = stream.beneath()
             await stream.send_eof()
             left = settings.linger_bytes
             while left > 0:

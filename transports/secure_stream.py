@@ -18,13 +18,15 @@ T = TypeVar("T")
 PosArgs = TypeVarTuple("PosArgs")
 
 _PIECE = 64 * 1024
+_FAREWELL = 1.0
+"""Seconds that saying the end may take."""
 _NOTHING = memoryview(b"")
 _UNTOLD = (anyio.BrokenResourceError, anyio.BusyResourceError, anyio.ClosedResourceError)
 """Why it cannot be told what is wrong: nobody listens, or somebody is writing at this moment."""
 
 
 class SecureStream(TLSStream):
-    """A TLS stream whose other side is told what is wrong, and not only cut off.
+    """A TLS stream whose other side is told what is wrong, and the end, and not only cut off.
 
     When the handshake fails, anyio leaves the alert that says why unsent.  Once it is complete,
     who has the descriptor below may use :meth:`decrypt`, :meth:`write_some` and :meth:`push`, and
@@ -34,7 +36,7 @@ class SecureStream(TLSStream):
     over = False
     """Nothing more will be decrypted: the other side has ended, or has sent what is no TLS."""
     _problem: ssl.SSLError | None = None  # what it has sent then
-    _cut = False  # within a record
+    _cut = False  # within a record, or it may be
     _unsent = _NOTHING  # encrypted, and not written yet
     _held = 0  # bytes of what was to be written that are encrypted, and not all of them written
 
@@ -49,12 +51,38 @@ class SecureStream(TLSStream):
                     await self.transport_stream.send(self._write_bio.read())
             raise
 
+    async def send(self, item: bytes) -> None:
+        """See :class:`anyio.abc.ByteStream`."""
+        self._cut = True
+        await super().send(item)
+        self._cut = False
+
+    async def finish(self) -> None:
+        """Say that nothing follows, and wait for no answer (RFC 8446 section 6.1)."""
+        with suppress(ssl.SSLError):
+            self._ssl_object.unwrap()
+        if self._write_bio.pending:
+            await self.transport_stream.send(self._write_bio.read())
+
+    def cut_off(self) -> None:
+        """Have :meth:`aclose` not end TLS: what was sent is not whole, and must not look so."""
+        self._cut = True
+
     async def aclose(self) -> None:
-        """End TLS as well, unless a record was begun and not written whole: nothing can follow."""
+        """End TLS as well, unless a record was begun and not written whole, or a message was.
+
+        The other side's end is waited for where the protocol above has none (standard_compatible).
+        """
         if self._unsent or self._cut:
             await self.transport_stream.aclose()
-        else:
+        elif self.standard_compatible:
             await super().aclose()
+        else:
+            try:
+                with anyio.move_on_after(_FAREWELL), suppress(*_UNTOLD, OSError):
+                    await self.finish()
+            finally:
+                await self.transport_stream.aclose()
 
     # For who reads and writes the descriptor
 

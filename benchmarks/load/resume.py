@@ -37,7 +37,7 @@ def measure(job: Resume) -> Sample:
             again.sendall(get_stream(place, session, last.decode()))
             steps = _caught_up(again)
             wall, own = time.perf_counter() - began, time.process_time() - own
-            # The clock of a process stands still from when it was last woken to when it sleeps again.
+            # The clock of a process may stand still from when it is woken to when it sleeps again.
             _settled(process)
             spent = cpu(process) - spent
         verify(steps, step, job.count)

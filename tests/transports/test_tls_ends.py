@@ -1,0 +1,106 @@
+"""Over TLS an end is told from a connection that is cut, on both sides (RFC 8446 section 6.1)."""
+
+import ssl
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.tls import TLSStream
+
+from mcpcore.service import Server
+from tests.transports.certificates import papers
+from tests.transports.served import served
+from tests.transports.tls_by_hand import ByHand, dial, read_on
+from tests.transports.ways import anyio_backend as anyio_backend
+from transports.client import connect
+from transports.client_errors import NegotiationError
+from transports.client_open import ClientSettings
+from transports.http_settings import HttpServerSettings
+from transports.server import ServeSettings
+from transports.tls import client_tls, server_tls
+
+server = Server("at the end", version="1")
+
+LAST = b"GET /nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+BROKEN = b"GET /nothing HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n\r\n"
+FIRST = b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "anyio": {"http": "127.0.0.1:0", "link": HttpServerSettings(driver="anyio")},
+    "auto": {"http": "127.0.0.1:0", "link": HttpServerSettings()},
+    "websocket": {"ws": "127.0.0.1:0", "link": HttpServerSettings()},
+}
+
+
+async def called(
+    stack: AsyncExitStack, said: bytes, *, link: HttpServerSettings, **at: Any
+) -> tuple[ByHand, SocketStream]:
+    """Serve, until the stack is closed, and send that."""
+    settings = ServeSettings(ssl_context=server_tls(papers().server), http_link=link)
+    running = await stack.enter_async_context(served(server, settings=settings, **at))
+    port = int(running.urls[0].split(":")[2].split("/")[0])
+    client, stream = await dial(port, str(papers().trusted.file))
+    await stream.send(client.write(said))
+    return client, stream
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("said", [LAST, BROKEN], ids=["last", "broken"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_server_that_ends_a_connection(way: str, said: bytes) -> None:
+    with anyio.fail_after(30):
+        async with AsyncExitStack() as stack:
+            client, stream = await called(stack, said, **WAYS[way])
+            async with stream:
+                text = await read_on(client, stream)
+    assert text.startswith(b"HTTP/1.1 4")
+    assert client.over
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", ["anyio", "auto"])
+async def test_a_server_that_goes_away(way: str) -> None:
+    with anyio.fail_after(30):
+        async with AsyncExitStack() as stack:
+            client, stream = await called(stack, FIRST, **WAYS[way])
+            text = await read_on(client, stream, b"\r\n\r\n")
+            assert text.startswith(b"HTTP/1.1 404")
+            assert not client.over
+        async with stream:
+            await read_on(client, stream)
+    assert client.over
+
+
+@pytest.mark.anyio
+async def test_a_client_that_is_done() -> None:
+    ends: list[str] = []
+    over = anyio.Event()
+
+    async def answer(stream: SocketStream) -> None:
+        context = server_tls(papers().server)
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+        secured = await TLSStream.wrap(stream, server_side=True, ssl_context=context)
+        async with stream:
+            try:
+                while await secured.receive():
+                    await secured.send(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            except (anyio.EndOfStream, anyio.BrokenResourceError) as end:
+                ends.append(type(end).__name__)
+        over.set()
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
+    url = f"https://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
+    settings = ClientSettings(ssl_context=client_tls(ca=papers().trusted.file))
+    with anyio.fail_after(30):
+        async with listener, anyio.create_task_group() as group:
+            group.start_soon(partial(listener.serve, answer))
+            with pytest.raises(NegotiationError):
+                async with connect(url, settings=settings):
+                    raise AssertionError
+            await over.wait()
+            group.cancel_scope.cancel()
+    assert {*ends} == {"EndOfStream"}
