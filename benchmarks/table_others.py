@@ -126,7 +126,7 @@ _BYTES = SelfMeasured(
 """One, to hold multiples against."""
 SERVING = "import transports.server, transports.http_server_asyncio, transports.assembling_http"
 BARE = (
-    "import asyncio, socket, ssl, h11, msgspec, anyio.streams.tls;"
+    "import asyncio, socket, ssl, h11, msgspec;"
     "from anyio import Event, lowlevel, to_thread; from anyio.abc import SocketAttribute"
 )
 """The same modules of other packages as SERVING has loaded in the end, and no others."""

@@ -42,7 +42,7 @@ comes behind those that start programs by the hundred."""
 
 settings.register_profile(
     "default",
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

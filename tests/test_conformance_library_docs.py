@@ -63,6 +63,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_the_workflow_makes_what_it_shows_and_keeps(tmp_path: Path) -> None:
     (workflow,) = [block.text for block in blocks(PAGE) if block.kind == "yaml"]
     (folded,) = re.findall(r"run: >\n(.*?)\n +- name", workflow, re.DOTALL)

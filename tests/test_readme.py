@@ -68,6 +68,7 @@ def url() -> Iterator[str]:
         process.terminate()
 
 
+@pytest.mark.long
 def test_the_commands_work_as_they_are_read(url: str, tmp_path: Path) -> None:
     (tmp_path / "my_server.py").write_text(SERVER, encoding="utf-8")
     written = {"python": sys.executable, REFERENCE: url}

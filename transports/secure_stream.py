@@ -21,7 +21,12 @@ _PIECE = 64 * 1024
 _FAREWELL = 1.0
 """Seconds that saying the end may take."""
 _NOTHING = memoryview(b"")
-_UNTOLD = (anyio.BrokenResourceError, anyio.BusyResourceError, anyio.ClosedResourceError)
+_UNTOLD = (
+    anyio.BrokenResourceError,
+    anyio.BusyResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,  # of another TLS stream beneath
+)
 """Why it cannot be told what is wrong: nobody listens, or somebody is writing at this moment."""
 
 

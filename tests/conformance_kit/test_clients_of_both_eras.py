@@ -38,6 +38,7 @@ WAYS = [
 HELD = {Verdict.FAILED, Verdict.WEAK, Verdict.INCONCLUSIVE}
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(("binding", "how"), WAYS)
 async def test_what_opens_a_session_is_looked_at_from_initialize_on(
     binding: Binding, how: str

@@ -224,6 +224,7 @@ def by_pytest(folder: Path, *words: str) -> Done:
     )
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("words", [("-p", "no:xdist"), ("-p", "xdist", "-n", "2")])
 def test_by_pytest_it_is_one_failed_test(words: tuple[str, ...], tmp_path: Path) -> None:
     if "xdist" in words:

@@ -173,6 +173,7 @@ time.sleep(600)
 """Plays as it should when the kit looks at it and in the first case, and hangs in the second."""
 
 
+@pytest.mark.share(2)
 @SIGNALS
 @pytest.mark.parametrize("transport", ["http", "stdio"])
 def test_a_client(transport: str, number: signal.Signals, to_all: bool, tmp_path: Path) -> None:

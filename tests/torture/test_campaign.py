@@ -99,6 +99,7 @@ def _command(file: Path, cells: str, *more: str) -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
@@ -119,6 +120,7 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(file.with_suffix(".md").read_text().splitlines()) == 4
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_what_was_done_before_an_interruption_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "report.json"

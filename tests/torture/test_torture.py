@@ -1,6 +1,6 @@
 """Everything that can fail is made to fail once, on every driver: see :mod:`tests.torture.points`.
 
-In the quick tests a few points of every tenth row, in the long ones one of 149, or of 293 where
+In the quick tests a few points of every twentieth row, in the long ones one of 149, or of 293 where
 much is seen in other rows as well; all of them by ``make torture``.
 """
 
@@ -19,7 +19,7 @@ QUICK, LONG, RARE = 397, 149, 293
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("number", range(0, len(CELLS), 10), ids=lambda at: str(CELLS[at]))
+@pytest.mark.parametrize("number", range(0, len(CELLS), 20), ids=lambda at: str(CELLS[at]))
 def test_a_few_points(number: int) -> None:
     assert _failures(torture(CELLS[number], each(QUICK, number))) == ""
 

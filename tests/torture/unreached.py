@@ -41,7 +41,7 @@ WHY: dict[str, Excuse] = {
             "http_pool.py PooledConnection._carry_out": (5, 1),
             "http_server.py HttpServerLink._accept": (3, 1),
             "process.py ProcessLink._exited": (2, 1),
-            "secure_stream.py SecureStream.aclose": (2, 1),
+            "secure_stream.py SecureStream.aclose": (4, 1),
             "secure_stream.py SecureStream.settle": (1, 1),
             "socket_client.py SocketClientLink._connect_unix": (2, 1),
             "socket_server.py SocketServer._accept_from": (2, 1),
