@@ -1,5 +1,6 @@
 """Over TLS an end is told from a connection that is cut, on both sides (RFC 8446 section 6.1)."""
 
+import socket
 import ssl
 from contextlib import AsyncExitStack
 from functools import partial
@@ -13,6 +14,7 @@ from anyio.streams.tls import TLSStream
 from mcpcore.service import Server
 from tests.transports.certificates import papers
 from tests.transports.served import served
+from tests.transports.sites import CLOSE, frame, upgrade
 from tests.transports.tls_by_hand import ByHand, dial, read_on
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.client import connect
@@ -34,13 +36,22 @@ WAYS: dict[str, dict[str, Any]] = {
     "auto": {"http": "127.0.0.1:0", "link": HttpServerSettings()},
     "websocket": {"ws": "127.0.0.1:0", "link": HttpServerSettings()},
 }
+SHARED: dict[str, dict[str, Any]] = {
+    way: {**WAYS[way], "shared": True} for way in ("anyio", "auto")
+}
 
 
 async def called(
-    stack: AsyncExitStack, said: bytes, *, link: HttpServerSettings, **at: Any
+    stack: AsyncExitStack,
+    said: bytes,
+    *,
+    link: HttpServerSettings,
+    shared: bool = False,
+    **at: Any,
 ) -> tuple[ByHand, SocketStream]:
     """Serve, until the stack is closed, and send that."""
-    settings = ServeSettings(ssl_context=server_tls(papers().server), http_link=link)
+    context = server_tls(papers().server)
+    settings = ServeSettings(ssl_context=context, http_link=link, shared=shared)
     running = await stack.enter_async_context(served(server, settings=settings, **at))
     port = int(running.urls[0].split(":")[2].split("/")[0])
     client, stream = await dial(port, str(papers().trusted.file))
@@ -73,6 +84,32 @@ async def test_a_server_that_goes_away(way: str) -> None:
         async with stream:
             await read_on(client, stream)
     assert client.over
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", SHARED)
+async def test_a_websocket_of_the_http_server_that_is_closed(way: str) -> None:
+    with anyio.fail_after(30):
+        async with AsyncExitStack() as stack:
+            client, stream = await called(stack, upgrade(0), **SHARED[way])
+            async with stream:
+                assert (await read_on(client, stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+                await stream.send(client.write(frame(CLOSE, b"\x03\xe8")))
+                await read_on(client, stream)
+    assert client.over
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", SHARED)
+async def test_a_websocket_that_is_reset(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    with anyio.fail_after(30):
+        async with AsyncExitStack() as stack:
+            client, stream = await called(stack, upgrade(0), **SHARED[way])
+            assert (await read_on(client, stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+            raw = stream.extra(SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            await stream.aclose()
+    assert [each.getMessage() for each in caplog.records] == []
 
 
 @pytest.mark.anyio
