@@ -60,12 +60,12 @@ CONVERSATIONS = {"peer_server": 3_600, "peer_client": 3_600, "http_server": 5_20
 MESSAGES = 100_000
 """That those have at least in all."""
 STREAMS = {
-    "http_streams": 5_200,
-    "http_client_streams": 1_600,
-    "websocket": 5_200,
-    "websocket_client": 2_400,
+    "http_streams": 3_600,
+    "http_client_streams": 1_200,
+    "websocket": 3_600,
+    "websocket_client": 1_600,
 }
-"""Mutated streams of raw bytes, each sent twice, whole and in pieces; 10,000 go to servers."""
+"""Mutated streams of raw bytes, each sent twice, whole and in pieces; 10,000 in all."""
 PARTS = 4
 """Seeds among which those are shared."""
 MINUTE = {"plain": (6_000, 600), "guided": (1_000, 200)}
