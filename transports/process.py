@@ -205,11 +205,13 @@ class ProcessLink(DescriptorLink):
         kin = self._family()  # before it ends: who has hidden well is found by its parent alone
         buried = False
         try:
-            with suppress(OSError):
-                process.stdin.close()
             async with anyio.create_task_group() as tasks:
+                # Tasks are begun first: in trio a Ctrl-C that comes just then can leave one that
+                # never runs, and so never ends; who sees the input closed may press it.
                 tasks.start_soon(self._discard)  # a child that cannot write cannot exit
                 tasks.start_soon(self._errors.read)
+                with suppress(OSError):
+                    process.stdin.close()
                 await self._bury(kin)
                 tasks.cancel_scope.cancel()
             buried = True
