@@ -143,8 +143,10 @@ def test_it_answers_rightly(row: str, variant: str) -> None:
     job = small(chosen.job())
     module = importlib.import_module(f"benchmarks.load.{MODULES[str(job.__struct_config__.tag)]}")
     sample = module.measure(job)
-    # Twenty of a thing may well fit into memory that was there before.
-    assert sample.value >= 0 if isinstance(job, Memory | Peak) else sample.value > 0
+    # Twenty of a thing may well fit into memory that was there before; and the clock of a process
+    # may stand still for a hundredth of a second, until it sleeps.
+    assert sample.value >= 0
+    assert sample.facts.get("count", 1) > 0
     if row.startswith("client") or row == "memory":
         assert sum(sample.latency.values()) == sample.facts["count"]
     if row == "client-1000":
