@@ -47,7 +47,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("few", parent=settings.get_profile("default"), max_examples=15)
-settings.register_profile("long", parent=settings.get_profile("default"), max_examples=1000)
+settings.register_profile("long", parent=settings.get_profile("default"), max_examples=600)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
