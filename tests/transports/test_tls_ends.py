@@ -3,7 +3,6 @@
 import socket
 import ssl
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Any
 
 import anyio
@@ -134,7 +133,7 @@ async def test_a_client_that_is_done() -> None:
     settings = ClientSettings(ssl_context=client_tls(ca=papers().trusted.file))
     with anyio.fail_after(30):
         async with listener, anyio.create_task_group() as group:
-            group.start_soon(partial(listener.serve, answer))
+            group.start_soon(listener.serve, answer)
             with pytest.raises(NegotiationError):
                 async with connect(url, settings=settings):
                     raise AssertionError
