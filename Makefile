@@ -73,7 +73,7 @@ test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, official suite
 	@$(MAKE) --no-print-directory -k -j2 test-long-core test-long-rest
 
 test-long-core: $(READY)
-	HYPOTHESIS_PROFILE=few $(PY) -m coverage run -m pytest -q -m "not long" $(CORE_TESTS)
+	HYPOTHESIS_PROFILE=few $(PY) -m coverage run -m pytest -q -m "not long" --share 8 $(CORE_TESTS)
 	$(PY) -m coverage report
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 --durations 20 --durations-min 3 $(CORE_TESTS)
 

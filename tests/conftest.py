@@ -57,8 +57,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """For what all the cases of a test are too many, measuring coverage above all."""
+    about = "of the cases of each test, run one in so many"
+    parser.addoption("--share", type=int, default=1, metavar="N", help=about)
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave repetitions along one axis to the long run; begin with the longest files.
 
     In the quick run each case of a test meets one event loop, and the cases take turns; a mark
@@ -77,6 +83,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             _deal_out(name, cases, "anyio_backend")
         for share in cases[0].iter_markers("share"):
             _thin_out(cases, int(share.args[0]))
+    if (of_all := config.getoption("share")) > 1:
+        left_out: list[pytest.Function] = []
+        for cases in tests.values():
+            for long in (False, True):  # some of either, as a run has one of them
+                these = [case for case in cases if long is bool(case.get_closest_marker("long"))]
+                left_out += _beyond(these, of_all)
+        config.hook.pytest_deselected(items=left_out)
+        gone = {id(case) for case in left_out}
+        items[:] = [item for item in items if id(item) not in gone]
     here = Path(__file__).parent
     order = {here / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
@@ -116,11 +131,16 @@ def _deal_out(name: str, cases: Sequence[pytest.Function], axis: str) -> None:
 
 
 def _thin_out(cases: Sequence[pytest.Function], share: int) -> None:
-    """Mark as long all but one in ``share`` of the cases.
+    """Mark as long all but one in ``share`` of the cases."""
+    quick = [case for case in cases if case.get_closest_marker("long") is None]
+    for case in _beyond(quick, share):
+        case.add_marker(pytest.mark.long)
+
+
+def _beyond(cases: Sequence[pytest.Function], share: int) -> list[pytest.Function]:
+    """All but one in ``share`` of the cases.
 
     Their names decide which: by their places, all that stay could have one value of an axis.
     """
-    quick = [case for case in cases if case.get_closest_marker("long") is None]
-    quick.sort(key=lambda case: zlib.crc32(case.nodeid.encode()))
-    for case in quick[-(-len(quick) // share) :]:
-        case.add_marker(pytest.mark.long)
+    order = sorted(cases, key=lambda case: zlib.crc32(case.nodeid.encode()))
+    return order[-(-len(order) // share) :]

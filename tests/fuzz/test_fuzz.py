@@ -68,8 +68,8 @@ STREAMS = {
 """Mutated streams of raw bytes, each sent twice, whole and in pieces; 10,000 in all."""
 PARTS = 4
 """Seeds among which those are shared."""
-MINUTE = {"plain": (6_000, 600), "guided": (1_000, 200)}
-"""Inputs of each target, and of each that is slow, that take about a minute in all."""
+MINUTE = {"plain": (3_000, 300), "guided": (1_000, 200)}
+"""Inputs of each target, and of each that is slow, that take about a minute in all (plain: half)."""
 
 SOME = settings(
     max_examples=max(10, settings().max_examples // 10),

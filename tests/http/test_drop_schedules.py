@@ -170,4 +170,4 @@ def test_schedules() -> None:
 @pytest.mark.parametrize("part", range(3))
 def test_many_schedules(part: int) -> None:
     # in parts, because the memory of what was tried grows with the examples
-    check(2_000, 50)
+    check(1_000, 50)

@@ -162,4 +162,4 @@ def test_schedules_with_a_store() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(2))
 def test_many_schedules_with_a_store(part: int) -> None:
-    check(800, 60)
+    check(400, 60)

@@ -9,9 +9,11 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
+from msgspec import structs
 
 from mcpcore.service import Server
 from tests.transports.certificates import papers
+from tests.transports.http_fixture import tool
 from tests.transports.served import served
 from tests.transports.sites import CLOSE, frame, upgrade
 from tests.transports.tls_by_hand import ByHand, dial, read_on
@@ -19,14 +21,25 @@ from tests.transports.ways import anyio_backend as anyio_backend
 from transports.client import connect
 from transports.client_errors import NegotiationError
 from transports.client_open import ClientSettings
+from transports.context import Context
 from transports.http_settings import HttpServerSettings
 from transports.server import ServeSettings
 from transports.tls import client_tls, server_tls
 
 server = Server("at the end", version="1")
 
+
+@server.tool
+async def stay(context: Context) -> str:
+    """Begin to reply, and never end."""
+    context.progress(1, message="half of it")
+    await anyio.sleep_forever()
+    return "the other half"
+
+
 LAST = b"GET /nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
 BROKEN = b"GET /nothing HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n\r\n"
+HALF = tool("stay", meta={"progressToken": 1})
 FIRST = b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
@@ -83,6 +96,21 @@ async def test_a_server_that_goes_away(way: str) -> None:
         async with stream:
             await read_on(client, stream)
     assert client.over
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", ["anyio", "auto"])
+async def test_a_reply_that_is_broken_off_has_no_end(way: str) -> None:
+    """Nothing is being written when it is, so that only what was begun tells."""
+    link = structs.replace(WAYS[way]["link"], drain_time=0.05)
+    with anyio.fail_after(30):
+        async with AsyncExitStack() as stack:
+            client, stream = await called(stack, HALF, **{**WAYS[way], "link": link})
+            text = await read_on(client, stream, b"half of it")
+            assert text.startswith(b"HTTP/1.1 200")
+        async with stream:
+            assert not (await read_on(client, stream)).endswith(b"0\r\n\r\n")
+    assert not client.over
 
 
 @pytest.mark.anyio
