@@ -69,7 +69,7 @@ STREAMS = {
 PARTS = 4
 """Seeds among which those are shared."""
 MINUTE = {"plain": (3_000, 300), "guided": (1_000, 200)}
-"""Inputs of each target, and of each that is slow, that take about a minute in all (plain: half)."""
+"""Inputs of each target, and of each that is slow, that take a minute, or half of it (plain)."""
 
 SOME = settings(
     max_examples=max(10, settings().max_examples // 10),
