@@ -61,6 +61,8 @@ def play(schedule: Schedule, *, timeline: bool = False) -> Outcome:
         if timeline:
             traceback.print_exc()
         breach = f"{type(error).__name__}: {error}"
+    finally:
+        performance.close()
     if breach is not None:
         breach = " ".join(breach.split())
         world.note("breach", breach)
@@ -107,6 +109,11 @@ class Performance:
         self._until(max(self.quiet, SPAN) + _SETTLE)
         self._coda()
         self._end()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self.scenery.shared is not None:
+            self.scenery.shared.close()
 
     def _give_work(self, slot: int, client: Any) -> None:
         chosen = self.schedule.works

@@ -7,6 +7,7 @@ from msgspec import Raw
 from mcpcore.http.storing import SessionDelete, SessionRecord, SessionSave
 from tests.simulation.hosts import EPOCH
 from tests.simulation.rules import demand
+from tests.simulation.twin_store import TwinStore
 from tests.simulation.world import World
 from tests.torture.tables import REMEMBERED, counts, more, tables
 from transports.stores.base import StoreSettings
@@ -21,17 +22,23 @@ _NOBODY = "nobody"
 _RETURN = 7
 """After so many leases a worker that says nothing is not known any more."""
 _SLACK = 0.001
+_TWINS = 0.125
+"""The share of schedules in which a store in SQLite has to say the same as that in memory."""
 _FREE = "what a worker held is free once its lease has lapsed"
 _RIGHT = "what a store keeps is counted right"
 
 
 class SharedStore:
-    """A store in memory, which has the time of the world, held to its limits and its ends."""
+    """A store in memory, which has the time of the world, held to its limits and its ends.
+
+    Now and then it has a twin in SQLite.  It has to be closed.
+    """
 
     def __init__(self, world: World, settings: StoreSettings) -> None:
         self._world = world
         self.settings = settings
-        self.store = MemoryStore(settings, clock=lambda: world.time)
+        make = TwinStore if world.chance("twin").random() < _TWINS else MemoryStore
+        self.store = make(settings, clock=lambda: world.time)
         self.store._secret = b"the secret of all workers".ljust(32)
         self._there: set[str] = set()
         """Workers that live, and reach it."""
@@ -59,12 +66,19 @@ class SharedStore:
         """
         for worker in self._there:
             self._heard[worker] = self._world.time
-            self.store._renew(worker)
+            if isinstance(self.store, TwinStore):
+                self.store.present(worker)
+            else:
+                self.store._renew(worker)
 
     def lapsed(self, worker: str) -> bool:
         """Nothing was heard of a worker for as long as its lease is."""
         said = self._heard.get(worker)
         return said is None or self._world.time > said + self.settings.lease + _SLACK
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.store.close()
 
     # What holds at any time
 
@@ -143,7 +157,7 @@ class SharedStore:
         self._world.time += SPAN
         self._there.clear()
         self._visit(EPOCH + now + SPAN)
-        left = more(self._contents(), self._before, REMEMBERED)
+        left = more(self._contents(), self._before, {*REMEMBERED, "TwinStore._order"})
         demand(not left, "a store is empty in the end", left)
 
     def _visit(self, wall: float) -> None:

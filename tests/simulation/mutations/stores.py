@@ -16,6 +16,7 @@ from tests.simulation.mutations.model import Mutation, wrapped
 from transports.stores.memory_limits import MemoryLimits
 from transports.stores.memory_mail import MemoryMail
 from transports.stores.memory_state import Shelf
+from transports.stores.sqlite_mail import SqliteMail
 
 
 def _owner_stays() -> None:
@@ -263,6 +264,19 @@ def _news_missed() -> None:
     wrapped(Announcing, "note", make)
 
 
+def _unlike_the_other() -> None:
+    """The store in SQLite does not say that somebody else reads a stream now."""
+
+    def make(tell: Any) -> Any:
+        def mutant(self: Any, worker: str, note: bytes) -> None:
+            if b'"moved"' not in note:
+                tell(self, worker, note)
+
+        return mutant
+
+    wrapped(SqliteMail, "_tell", make)
+
+
 MUTATIONS = [
     Mutation("owner stays", "store", _owner_stays),
     Mutation("queue unbounded", "store", _queue_unbounded, first=330),
@@ -290,4 +304,5 @@ MUTATIONS = [
     Mutation("changed back", "store", _changed_back, within=0),
     Mutation("refused later", "store", _refused_later, within=0),
     Mutation("looked for ever", "store", _looked_for_ever, within=0),
+    Mutation("unlike the other", "store", _unlike_the_other),
 ]
