@@ -30,8 +30,9 @@ TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 JOBS ?= 4
 LONG_JOBS ?= 4
 
-# How long a soak takes, and words of the rows that are tortured.
+# How long a soak takes, its event loop, and words of the rows that are tortured.
 MINUTES ?= 20
+BACKEND ?= asyncio
 ONLY ?=
 MUTATION ?=
 SIMULATION ?=
@@ -90,8 +91,8 @@ torture: $(READY) ## Everything that can fail, on every driver, made to fail onc
 simulation: $(READY) ## 100,000 conversations in virtual time, with faults; SIMULATION="--schedules 4000"
 	@$(PY) -m tests.simulation $(if $(SIMULATION),$(SIMULATION),--schedules 100000 --jobs 2)
 
-soak: $(READY) ## Load with faults on every binding, and what is left of it; MINUTES=20
-	@$(PY) -m tests.soak --minutes $(MINUTES)
+soak: $(READY) ## Load with faults on every binding, and what is left of it; MINUTES=20 BACKEND=asyncio
+	@$(PY) -m tests.soak --minutes $(MINUTES) --backend $(BACKEND)
 
 lint: $(READY) ## Style and formatting
 	$(PY) -m ruff check .

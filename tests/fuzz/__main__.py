@@ -93,13 +93,15 @@ def main() -> int:
         return 0
     if options.replay is not None:
         return _replay(options.replay, _chosen(parser, options.replay, options.target))
+    if best_engine() == "plain":
+        if options.engine == "guided":
+            parser.error("--engine guided: atheris is not installed, make fuzz installs it")
+        print("without atheris (make fuzz installs it): mutations of the corpus by chance")
     targets = [*dict.fromkeys(options.target or names())]
     budgets = shared(options, targets)
     # Who ends the command otherwise would leave processes behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
-    if best_engine() == "plain":
-        print("without atheris (make fuzz installs it): mutations of the corpus by chance")
     tallies: list[Tally] = []
 
     def tell(tally: Tally) -> None:

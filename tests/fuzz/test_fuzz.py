@@ -27,7 +27,7 @@ from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.settings import HttpSettings
 from tests.engine.bench import server_config
 from tests.fuzz import site
-from tests.fuzz.__main__ import command_line
+from tests.fuzz.__main__ import command_line, main
 from tests.fuzz.campaign import Budget, Workers, best_engine, explain, run, table
 from tests.fuzz.choices import Choices
 from tests.fuzz.conversation import Conversation
@@ -458,6 +458,16 @@ def test_the_command_replays_an_input(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.fuzz", "--replay", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "nothing is wrong\n")
+
+
+def test_guidance_that_cannot_be_had_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "atheris", None)
+    monkeypatch.setattr(sys, "argv", ["fuzz", "--engine", "guided", "--executions", "1"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "--engine guided: atheris is not installed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "ten"])
