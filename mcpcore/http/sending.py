@@ -180,7 +180,7 @@ class Sending(Responses):
 
     def _opens_later(self, call: Call) -> bool:
         frame, request = call.frame, call.request
-        if call.method != INITIALIZE or frame is None or request is None or self._closing:
+        if call.method != INITIALIZE or frame is None or request is None:
             return False
         if not self._epoch or call.tries >= self.settings.max_resumes:
             return False
