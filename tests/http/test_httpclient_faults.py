@@ -180,6 +180,9 @@ def test_a_default_port_is_the_same_origin() -> None:
     assert planner.moved("https://a.example:443/x") == "/x"
     assert planner.moved("https://A.example/x") == "/x"
     assert planner.moved("http://a.example:443/x") is None
+    plain = Planner("http://a.example/mcp", ())
+    assert plain.moved("http://a.example:80/x") == "/x"
+    assert plain.moved("http://a.example:81/x") is None
 
 
 @given(st.text(max_size=60))

@@ -43,13 +43,17 @@ def test_the_standalone_stream_brings_what_belongs_to_no_request() -> None:
     assert hand.aborted == []
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 405, 406, 409])
-def test_a_server_need_not_offer_it(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [*((status, "text/plain") for status in (400, 401, 403, 405, 406, 409))]
+    + [(status, "text/event-stream") for status in (300, 405)],
+)
+def test_a_server_need_not_offer_it(status: int, kind: str) -> None:
     hand = Hand(make_client(negotiation=Negotiation.LEGACY))
     hand.client.start(now=0)
     hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
     hand.reply(hand.next(), 202)
-    hand.reply(hand.next(), status, b"no", "text/plain")
+    hand.reply(hand.next(), status, b"no", kind)
     assert hand.sent == []
     assert hand.client.session == "s-1"
     assert hand.kinds() == ["Ready"]

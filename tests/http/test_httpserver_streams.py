@@ -269,6 +269,23 @@ def test_a_stream_that_stays_full_is_closed(
     assert server.exchanges == 0
 
 
+@pytest.mark.parametrize(("limit", "closed"), [(499, True), (500, False)])
+def test_a_stream_may_be_as_full_as_its_limit(limit: int, closed: bool) -> None:
+    bench = Bench(make_server(HttpSettings(max_queued=limit, stall_timeout=40, heartbeat=None)))
+    route = bench.send_modern("subscriptions/listen", LISTEN)
+    opened = bench.take(SubscriptionOpened)
+    for _ in range(4):
+        bench.server.notify("notifications/tools/list_changed")
+    assert bench.server.writable() == [route]
+    assert bench.server.queued(opened.key) == 500
+    for _ in range(3):
+        bench.now += 40
+        bench.server.handle_timeout(bench.now)
+    bench.pump()
+    assert (bench.replies[route].end is not None) is closed
+    assert len(bench.replies[route].events) == (1 if closed else 5)
+
+
 def test_a_stream_that_drains_in_time_is_not_closed() -> None:
     bench = Bench(make_server(HttpSettings(max_queued=500, stall_timeout=40, heartbeat=10)))
     route = bench.send_modern("subscriptions/listen", LISTEN)

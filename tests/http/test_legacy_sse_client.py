@@ -360,6 +360,17 @@ def test_another_endpoint_ends_the_conversation() -> None:
     assert hand.aborted == [hand.get.exchange]
 
 
+def test_nothing_is_read_behind_what_has_ended_the_conversation() -> None:
+    hand = piped().open()
+    other, first = (
+        encode_event(b"/messages?session_id=%d" % number, event="endpoint") for number in (2, 1)
+    )
+    hand.data(hand.get, other + first)
+    assert "second endpoint" in hand.take(ConnectionEnded).reason
+    assert hand.kinds() == []
+    assert hand.aborted == [hand.get.exchange]
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "fault"),
     [

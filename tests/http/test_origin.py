@@ -20,6 +20,7 @@ HERE = "127.0.0.1:8000"
         ("LocalHost:80", Authority("localhost", 80)),
         ("127.0.0.1:8000", Authority("127.0.0.1", 8000)),
         ("[::1]:1", Authority("[::1]", 1)),
+        ("localhost:65535", Authority("localhost", 65535)),
         ("[0:0:0:0:0:0:0:1]", Authority("[::1]", None)),
         ("[2001:DB8::1]", Authority("[2001:db8::1]", None)),
         ("a_b.example-x.com", Authority("a_b.example-x.com", None)),
@@ -36,6 +37,7 @@ def test_authorities(text: str, expected: Authority) -> None:
         ":80",
         "localhost:",
         "localhost:x",
+        "localhost:65536",
         "localhost:99999",
         "localhost:*",
         "localhost:80:80",
@@ -126,7 +128,12 @@ def test_other_hosts_are_refused_by_default(host: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("host", "text"),
-    [(None, "it is missing"), ("evil.example", '"evil.example" is not served here')],
+    [
+        (None, "it is missing"),
+        ("evil.example", '"evil.example" is not served here'),
+        ("[::1::]:8000", '"[::1::]" is no IPv6 address'),
+        ("localhost:65536", "65536 is no port"),
+    ],
 )
 def test_the_refusal_of_a_host_says_what_is_wrong(host: str | None, text: str) -> None:
     assert OriginPolicy().check(host, None) == f"the Host header is refused: {text}"

@@ -56,6 +56,11 @@ def test_a_refusal_is_answered_with_its_status(
     assert bench.server.sessions == bench.server.exchanges == 0
 
 
+def test_what_a_refusal_says_by_itself() -> None:
+    reply = Bench().post(initialize(), principal=Refusal())
+    assert reply.json["error"]["message"] == "authentication is required"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
