@@ -118,7 +118,7 @@ class Piping(Outcomes):
     def _falls_back(self, call: Call, body: bytes, now: float) -> bool:
         """Try HTTP+SSE after ``initialize`` was refused; False if that is not called for."""
         frame, request = call.frame, call.request
-        if call.status not in FALLS_BACK or self._fell_back or self._epoch or self._closing:
+        if call.status not in FALLS_BACK or self._fell_back or self._epoch:
             return False
         if self.settings.legacy_sse is not SseUse.FALL_BACK or not call.negotiating:
             return False
