@@ -3,7 +3,7 @@
 import errno
 from contextlib import suppress
 
-from transports.descriptors import DescriptorLink
+from transports.descriptors import DescriptorLink, ThreadReader
 from transports.plain_stream import PlainStream
 from transports.secure_stream import SecureStream
 from transports.streams import StreamLink
@@ -15,8 +15,9 @@ _OWED = 64 * 1024
 class DirectLink(DescriptorLink, StreamLink):
     """Reads and writes the socket of a :class:`PlainStream` itself, also through TLS.
 
-    Any other stream is used as it is.  :meth:`_go_direct` in ``_open``, once ``stream`` is set;
-    :meth:`_settle` before the stream is written to again.
+    Any other stream is used as it is, and so is TLS over a socket that cannot be set not to block.
+    :meth:`_go_direct` in ``_open``, once ``stream`` is set; :meth:`_settle` before the stream is
+    written to again.
     """
 
     _secured: SecureStream | None = None
@@ -27,10 +28,14 @@ class DirectLink(DescriptorLink, StreamLink):
         if isinstance(stream, PlainStream):
             self._attach(stream.descriptor, stream.descriptor)
         elif isinstance(stream, SecureStream) and isinstance(stream.transport_stream, PlainStream):
-            self._secured, below = stream, stream.transport_stream.descriptor
+            below = stream.transport_stream.descriptor
             self._attach(below, below, self._decrypt)
-            if not self._direct:  # nothing may be written there that is not encrypted
-                raise OSError(errno.EBADF, "the connection is gone")
+            if not self._direct or isinstance(self._reader, ThreadReader):
+                # Neither writes nor reads by a thread would go through TLS: those of the stream do.
+                self._detach()
+                self._direct = False
+                return b""
+            self._secured = stream
             return stream.read_ahead()
         return b""
 

@@ -421,6 +421,36 @@ async def test_what_is_no_tls_while_much_is_written() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("refused", [{1}, {2}, {1, 2}])
+async def test_a_socket_that_cannot_be_set_not_to_block_is_used_through_its_stream(
+    refused: set[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = 0
+    allow = os.set_blocking
+
+    def refuse(descriptor: int, blocking: bool) -> None:
+        nonlocal calls
+        calls += 1
+        if calls in refused:
+            raise PermissionError(1, "Operation not permitted")
+        allow(descriptor, blocking)
+
+    async with secure(tcp=ANY_PORT) as running:
+        monkeypatch.setattr(os, "set_blocking", refuse)
+        client, stream = await dial(running.port, AUTHORITY)
+        async with stream:
+            for id in (1, 2):
+                await stream.send(client.write(good(id) + b"\n"))
+                answer = await read_on(client, stream, b"\n")
+                assert json.loads(answer)["id"] == id
+            await stream.send(client.write(b"", last=True))
+            assert await read_on(client, stream) == b""
+        assert client.over
+    assert calls == 2
+    assert not caplog.records
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("alone", [False, True])
 async def test_why_a_connection_was_ended(alone: bool, tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
