@@ -128,7 +128,6 @@ class Follower:
 
     def resume(self) -> None:
         """Pick up a stream; nothing leaves before it is known that nothing is missing."""
-        self._busy = True
         view = self._view
         view.steps.ask(
             StreamRead,
@@ -141,7 +140,6 @@ class Follower:
 
     def _found(self, page: LogPage | StoreFailure | None) -> None:
         view, exchange = self._view, self._exchange
-        self._busy = False
         if self._over or view.over:
             return
         if isinstance(page, StoreFailure):

@@ -72,6 +72,7 @@ def test_in_the_modern_era_there_is_only_post(method: str) -> None:
     reply = bench.post(None, method=method, mcp_session_id=session, mcp_protocol_version=MODERN)
     assert reply.status == 405
     assert reply.headers["allow"] == "POST, OPTIONS"
+    assert reply.json["error"]["message"] == f"{method} is not part of protocol version {MODERN}"
     assert bench.server.sessions == 1
 
 

@@ -1,5 +1,6 @@
 """HTTP+SSE at an HttpServer: the pair of endpoints of 2024-11-05, without I/O."""
 
+import gc
 import json
 from collections import Counter
 from typing import Any
@@ -15,6 +16,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
+from mcpcore.http.legacy_sse import Pipe
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.http.sessions import SessionClosed, SessionOpened
@@ -429,6 +431,18 @@ def test_the_end_of_the_stream_ends_the_session() -> None:
     here.server.release(key)
     assert (here.server.sessions, here.server.exchanges) == (0, 0)
     assert here.server.deadline() is None
+
+
+def test_nothing_is_kept_of_a_session_that_has_ended() -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(type(each) is Pipe for each in gc.get_objects())
+
+    here, before = bench(), kept()
+    for _ in range(3):
+        opened(here).disconnect()
+    assert kept() == before
+    assert here.server.sessions == 0
 
 
 def test_a_body_that_arrives_after_the_end() -> None:

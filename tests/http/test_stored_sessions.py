@@ -51,7 +51,7 @@ def record_of(bench: StoreBench, session: str) -> SessionRecord:
 def assert_busy(reply: Reply) -> None:
     assert reply.status == 503
     assert reply.code == LEGACY_BUSY
-    assert "retry-after" in reply.headers
+    assert reply.headers["retry-after"] == "1"
     assert "mcp-session-id" not in reply.headers
 
 

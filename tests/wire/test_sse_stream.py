@@ -72,6 +72,8 @@ CASES: list[tuple[str, bytes, Outcome]] = [
     ("retry empty", b"retry:\n\n", ([], "", None)),
     ("retry with a space", b"retry: 5 \n\n", ([], "", None)),
     ("retry in other digits", "retry: ٣\n\n".encode(), ([], "", None)),
+    ("retry as long as may be", b"retry: %b\n\n" % (b"9" * 15), ([], "", 10**15 - 1)),
+    ("retry longer than that", b"retry: %b\n\n" % (b"9" * 16), ([], "", None)),
     ("retry of a lifetime", b"retry: %b\n\n" % (b"9" * 5000), ([], "", None)),
     ("JSON", b'data: {"a":\ndata: 1}\n\n', ([event(b'{"a":\n1}')], "", None)),
     ("bad UTF-8 stays", b"data: \xff\n\n", ([event(b"\xff")], "", None)),
