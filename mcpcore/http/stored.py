@@ -376,18 +376,12 @@ class StoredHttpServer(Announcing):
             self._evict(session, "the server is shutting down", self._log.now)
 
     def _evict(self, session: Session, reason: str, now: float) -> None:
-        """Forget a view; the session goes on."""
+        """Forget a view, which is not busy; the session goes on."""
         if not isinstance(session, View):
             super()._evict(session, reason, now)
             return
         session.close(503, UNAVAILABLE)
         self._sessions.remove(session)
-        for record in session.exchanges.values():
-            record.session = None
-            if record.phase is Phase.WAITING:
-                record.fail(503, UNAVAILABLE)
-            elif record.phase is Phase.STREAMING:
-                record.finish()
         session.peer.end(now=now, reason=reason)
 
 

@@ -66,6 +66,15 @@ def test_one_session_more_ends_the_oldest_unused_one() -> None:
     assert all(used(bench, session) for session in (first, third, fourth))
 
 
+def test_of_one_clients_sessions_that_were_used_the_least_recently_used_goes() -> None:
+    bench = bench_of(sessions_per_client=3)
+    sessions = [opened(bench) for _ in range(3)]
+    for session in (*sessions, sessions[0]):
+        assert used(bench, session)
+    opened(bench)
+    assert closed(bench) == [(sessions[1], "its client has opened too many others")]
+
+
 def test_without_unused_ones_the_least_recently_used_goes() -> None:
     bench = bench_of(max_sessions=3)
     sessions = [opened(bench) for _ in range(3)]
@@ -145,6 +154,17 @@ def test_the_time_until_the_first_use_begins_with_the_handshake() -> None:
     bench.pass_time(3)
     assert closed(bench) == [(session, "it was never used")]
     assert bench.server.deadline() is None
+
+
+def test_a_handshake_whose_answer_takes_time_to_leave_is_no_use() -> None:
+    bench = bench_of(session_unused=10)
+    route = bench.send(initialize(), pump=False)
+    bench.now += 5
+    bench.send_modern("server/discover")
+    session = bench.replies[route].headers["mcp-session-id"]
+    bench.post(note("notifications/initialized"), mcp_session_id=session)
+    bench.pass_time(11)
+    assert closed(bench) == [(session, "it was never used")]
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,7 @@ def test_few_requests_wait_for_nothing() -> None:
     one.pump()
     one.pass_time(5)
     assert one.outcomes(SessionCalls)[-1] == 0
+    assert [step.calls for step in one.asked(SessionCalls)] == [4, 6, 0]
     asked = len(one.asked(SessionCalls))
     one.pass_time(100)
     assert len(one.asked(SessionCalls)) == asked

@@ -724,6 +724,7 @@ def test_views_of_what_is_at_work_stay() -> None:
         one.progress(one.call(session, id=2)[1], 1)
     idle = [one.session() for _ in range(3)]
     assert one.server.sessions == 6
+    one.pass_time(1)
     for (route, key), session in zip(calls, sessions, strict=True):
         one.server.respond(key, {"content": []})
         one.pump()

@@ -884,6 +884,21 @@ def test_a_polled_stream(elsewhere: bool) -> None:
     assert shown(last) == [2, "done"]
 
 
+def test_an_answer_that_a_store_fails_to_take_while_the_client_is_away_is_given_later() -> None:
+    (one,) = party("a")
+    session = one.session()
+    route, key = one.call(session)
+    assert one.server.close_stream(key, retry=2, now=one.now)
+    one.pump()
+    one.failing("StreamAppend")
+    one.server.respond(key, {"content": []})
+    one.pump()
+    one.failing()
+    one.pass_time(3)
+    resumed = one.replies[one.listen(session, last_event_id=cursor(one.replies[route]))]
+    assert shown(resumed) == ["done"]
+
+
 def test_a_polled_stream_that_ends_with_nothing_on_it() -> None:
     (one,) = party("a")
     session = one.session()
