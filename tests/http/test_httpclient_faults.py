@@ -11,6 +11,7 @@ from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
     EndReason,
     NegotiationFailed,
+    NotificationReceived,
     Ready,
     RequestEnded,
     RequestReceived,
@@ -457,6 +458,20 @@ def test_batches_where_the_revision_has_them(version: str, taken: bool) -> None:
         else:
             assert said == [f"a batch in answer to tools/call: {version} has none"]
             assert sorted(kinds) == ["RequestEnded", "Violation"] or "StreamInterrupted" in kinds
+
+
+@pytest.mark.parametrize(("version", "taken"), [("2025-03-26", True), ("2025-06-18", False)])
+def test_batches_on_the_standalone_stream(version: str, taken: bool) -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.open_legacy(version, stream=True)
+    hand.event(hand.next(), [note("notifications/x"), note("notifications/y")])
+    said = [event.message for event in hand.events if isinstance(event, Violation)]
+    heard = [event.method for event in hand.events if isinstance(event, NotificationReceived)]
+    if taken:
+        assert (said, heard) == ([], ["notifications/x", "notifications/y"])
+    else:
+        refusal = f"a batch in answer to the standalone stream: {version} has none"
+        assert (said, heard) == ([refusal], [])
 
 
 # Storms
