@@ -403,6 +403,9 @@ class View(Session):
             writer.close(status, message)
         for follower in list(self.followers.values()):
             follower.close(status, message)
+        for exchange in self.exchanges.values():
+            if exchange.phase is Phase.WAITING:
+                exchange.source = None  # what refuses it asks the store for no more
         self.steps.forget(self.outlet)
         self.steps.forget(self.releases)
         self.share.close()

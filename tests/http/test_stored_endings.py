@@ -114,6 +114,28 @@ def test_a_session_whose_loss_any_step_shows(step: str) -> None:
     assert_gone(one.post({"jsonrpc": "2.0", "id": asked, "result": {}}, mcp_session_id=session))
 
 
+def test_nothing_more_is_read_of_a_stream_whose_session_ends_while_it_is_looked_for() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    one.cut(route)
+    id = cursor(one.replies[route], 0)
+    one.slow = True
+    again = one.listen(session, last_event_id=id, pump=False)
+    assert one.waiting() == ["StreamRead"]
+    other.send(method="DELETE", mcp_session_id=session)
+    one.mail()
+    one.write(again, 10)  # a part of the refusal
+    assert one.waiting().count("StreamRead") == 1
+    one.step(10)
+    one.write(again, 10)
+    assert "StreamRead" not in one.waiting()
+    one.slow = False
+    one.pump()
+    assert_gone(one.replies[again], "the session has ended: ended by the client")
+
+
 def test_a_session_that_made_room_is_gone_at_all_workers() -> None:
     one, other = party("a", "b", store=StoreSettings(lease=1e9, sessions_per_client=2))
     session = one.session()
