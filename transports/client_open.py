@@ -1,5 +1,7 @@
 """Opening and closing a client's connection: settings, machine, link, and the tasks they need."""
 
+import logging
+import math
 import secrets
 import ssl
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,7 @@ from msgspec import UNSET, field, structs
 
 from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
 from mcpcore.engine.events import Ready
-from mcpcore.engine.negotiation import legacy_of
+from mcpcore.engine.negotiation import Upset, legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.client import HttpClient
@@ -29,7 +31,7 @@ from transports.client_errors import NegotiationError
 from transports.client_links import attempts_for, http_link, memory_link, peer_link
 from transports.client_middleware import ClientMiddleware, GuardedCore
 from transports.client_tools import ToolBook, Uncheckable
-from transports.eras import ERAS, EraCache, advice_to, place_of
+from transports.eras import ERAS, EraCache, both_failures, place_of
 from transports.http_settings import HttpClientLinkSettings
 from transports.link import Link, clock
 from transports.link_errors import LinkError
@@ -40,6 +42,7 @@ from transports.targets import (
     HttpTarget,
     MemoryTarget,
     SseTarget,
+    StdioTarget,
     Target,
     WebSocketTarget,
     named,
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
     from transports.socket_settings import SocketSettings
     from transports.tracing import Trace, TraceTo
     from transports.websocket_settings import WebSocketSettings
+
+logger = logging.getLogger("mcpcore.client")
 
 
 class ClientSettings(Discreet, frozen=True, kw_only=True):
@@ -184,18 +189,12 @@ class Opening:
             self._record(self._trace)
         if self.settings.trace is not None:
             self.settings.trace.begin("client", target=named(self.target))
-        self._group = await anyio.create_task_group().__aenter__()
         try:
-            core = await self._start()
-            ready = await core.opened()
-            self._return_over_sse(core, ready)
+            core, ready = await self._agree()
         except BaseException as error:
-            await self.close(type(error), error, error.__traceback__)
+            self._recording.close()
             if isinstance(error, LinkError | NegotiationError):
                 self._eras.forget(self._place)
-            if isinstance(error, LinkError) and self._died_of_the_probe():
-                self._eras.learn(self._place, Negotiation.LEGACY, now=clock())
-                raise LinkError(f"{error}{advice_to(str(error))}") from error
             raise
         sse = isinstance(core.machine, HttpClient) and core.machine.uses_sse
         if (self._open_era or sse) and self._place is not None:
@@ -203,18 +202,66 @@ class Opening:
             self._eras.learn(self._place, era, now=clock(), sse=sse)
         return core, ready
 
+    async def _agree(self) -> tuple[ClientCore, Ready]:
+        """Open a connection; open another one, with the handshake first, if the probe upsets it."""
+        began = clock()
+        try:
+            return await self._attempt()
+        except (LinkError, NegotiationError) as error:
+            upset = self._upset()
+            patience = self._patience(began)
+            if upset is None or patience <= 0:
+                raise
+            first = error
+        logger.warning(
+            "%s %s after it was asked server/discover, as some legacy servers do: it is %s once "
+            "more, with the handshake first, and remembered as one of them",
+            named(self.target),
+            upset.value,
+            "started" if isinstance(self.target, StdioTarget) else "connected to",
+        )
+        self.settings = structs.replace(self.settings, negotiation=Negotiation.LEGACY)
+        try:
+            return await self._attempt(patience)
+        except (LinkError, NegotiationError) as error:
+            error.args = (both_failures(str(first), str(error)), *error.args[1:])
+            raise
+
+    def _upset(self) -> Upset | None:
+        """What the server did to our probe, if its connection can be made again."""
+        link = self._link
+        if not isinstance(link, ReturningLink) or link.link.unprovoked:
+            return None
+        return link.link.peer.upset
+
+    def _patience(self, began: float) -> float:
+        """How long a second start may take: one limit is for both."""
+        if not isinstance(self.target, StdioTarget):
+            return math.inf
+        from transports.process_settings import ProcessSettings
+
+        limit = (self.settings.process or ProcessSettings()).startup_timeout
+        return math.inf if limit is None else limit - (clock() - began)
+
+    async def _attempt(self, patience: float = math.inf) -> tuple[ClientCore, Ready]:
+        """Open one connection and negotiate; what fails has ended wholly when this raises."""
+        self._group = await anyio.create_task_group().__aenter__()
+        try:
+            core = await self._start()
+            with anyio.move_on_after(patience):
+                ready = await core.opened()
+                self._return_over_sse(core, ready)
+                return core, ready
+            raise LinkError("no agreement within startup_timeout, which is for both starts")
+        except BaseException as error:
+            await self._close(type(error), error, error.__traceback__)
+            raise
+
     def _return_over_sse(self, core: ClientCore, ready: Ready) -> None:
         machine, settings = core.machine, self.settings.reconnect
         if isinstance(machine, HttpClient) and machine.uses_sse and self._link is not None:
             core.comeback = ReturningStream(core, machine, self._link, settings, settings.attempts)
             core.comeback.opened(ready)
-
-    def _died_of_the_probe(self) -> bool:
-        machine = None if self._core is None else self._core.machine
-        link = self._link.link if isinstance(self._link, ReturningLink) else self._link
-        if link is not None and (link.refusal or getattr(link, "gave_up", False)):
-            return False  # it has not died: it said why it ends, or was ended
-        return self._open_era and isinstance(machine, Peer) and machine.probing
 
     async def close(
         self,

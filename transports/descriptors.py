@@ -267,6 +267,20 @@ def make_nonblocking(fd: int) -> bool:
     return True
 
 
+def has_unread(fd: int) -> bool:
+    """Whether a pipe holds something that was written to ``fd``; False where nobody can tell."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+    import termios
+
+    try:
+        count = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
+    except OSError:
+        return False
+    return any(count)
+
+
 class DescriptorLink(Connection):
     """Newline-framed messages over a pair of descriptors: :meth:`_attach` them in ``_open``."""
 

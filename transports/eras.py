@@ -7,13 +7,11 @@ answer says what it offers, but may take its time.  What is remembered is a hint
 is refused is followed by the probe, on the same connection.
 """
 
-import re
 from collections import OrderedDict
 from collections.abc import Hashable
 from urllib.parse import urlsplit
 
 from mcpcore.engine.config import Negotiation
-from mcpcore.spec.revisions import LATEST_LEGACY
 from transports.targets import (
     CustomTarget,
     HttpTarget,
@@ -23,28 +21,6 @@ from transports.targets import (
     UnixTarget,
     WebSocketTarget,
 )
-
-_ENDED_WHEN_PROBED = (
-    " (if it ended because it was asked server/discover, as some legacy servers do: allow only "
-    f"legacy revisions, such as {LATEST_LEGACY.name}, or connect again: this process takes it for "
-    "one now)"
-)
-_EXCEPTION = re.compile(r"[\w.]+(Error|Exception)(:|$)")
-
-
-def advice_to(said: str) -> str:
-    """Advice for the user whose server did not survive the probe; ``said`` is all that is known.
-
-    It is empty where a Python program has crashed over something else than that.
-    """
-    return "" if _has_crashed(said) and "server/discover" not in said else _ENDED_WHEN_PROBED
-
-
-def _has_crashed(said: str) -> bool:
-    """Whether the last words are those of a Python traceback, of which only the end may be kept."""
-    lines = [line.strip() for line in said.splitlines()]
-    crashed = bool(lines) and _EXCEPTION.match(lines[-1]) is not None
-    return crashed and any(line.startswith('File "') for line in lines)
 
 
 class EraCache:
@@ -82,6 +58,13 @@ class EraCache:
     def forget(self, key: Hashable) -> None:
         """Forget a server, as what was remembered has led to nothing."""
         self._eras.pop(key, None)
+
+
+def both_failures(first: str, second: str) -> str:
+    """Say why a connection failed that was tried with the era probe and without."""
+    if first == second:
+        return f"{second}\n(so it was twice: after server/discover, and with the handshake first)"
+    return f"{second}\n(with the handshake first; before, after server/discover: {first})"
 
 
 ERAS = EraCache()

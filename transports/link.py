@@ -21,9 +21,8 @@ class App(Protocol):
 class Link(ABC):
     """The I/O beneath one machine: a connection, an HTTP endpoint or an HTTP client."""
 
-    refusal = ""
-    """What the other side said when it turned our connection away, if it did."""
-
+    unprovoked = False
+    """It ended for a reason that has nothing to do with what was sent on it."""
     final = False
     """Once it has ended: another connection to the same server would come to the same end, or the
     server does not want one."""

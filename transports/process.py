@@ -20,7 +20,7 @@ import anyio
 
 from mcpcore.engine.lifecycle import Session
 from mcpcore.engine.peer import Peer
-from transports.descriptors import DescriptorLink
+from transports.descriptors import DescriptorLink, has_unread
 from transports.link import App
 from transports.link_errors import LinkError
 from transports.process_guard import GUARD
@@ -61,8 +61,6 @@ class ProcessLink(DescriptorLink):
         self._process: subprocess.Popen[bytes] | None = None
         self._root: Process | None = None
         self._mark = secrets.token_hex(8)
-        self.gave_up = False
-        """It was ended for not answering within ``startup_timeout``."""
         self._errors = ErrorLines(
             settings.stderr,
             name=self._name,
@@ -132,7 +130,7 @@ class ProcessLink(DescriptorLink):
         """End the link when the child is gone though a grandchild keeps its output open."""
         await self._exited()
         await anyio.sleep(self.settings.drain)
-        self._stop(self._obituary(), hard=True)
+        self._stop(self._gone(), hard=True)
 
     async def _watch_startup(self) -> None:
         limit = self._process_settings.startup_timeout
@@ -140,7 +138,7 @@ class ProcessLink(DescriptorLink):
             return
         await anyio.sleep(limit)
         if self.peer.state in _NEGOTIATING:
-            self.gave_up = True
+            self.unprovoked = True
             text = f"the server process {self._name} did not answer within {limit:g} s of its start"
             self._stop(text + self._last_words(), hard=True)
 
@@ -149,6 +147,12 @@ class ProcessLink(DescriptorLink):
         with anyio.move_on_after(self.settings.drain):
             await self._exited()
             await self._errors.ended.wait()
+        return self._gone()
+
+    def _gone(self) -> str:
+        """Note whether the first message may have reached the child; say how it ended."""
+        if self.peer.state is Session.PROBING:
+            self.unprovoked |= self._broken or has_unread(self._output)
         return self._obituary()
 
     def _obituary(self) -> str:

@@ -47,6 +47,8 @@ class SocketClientLink(StreamLink):
         self.binding = "unix" if isinstance(target, UnixTarget) else "tcp"
         self._ssl_context = ssl_context
         self._first = True
+        self._refusal = ""
+        """What the other side said when it turned our connection away, if it did."""
 
     async def _open(self) -> None:
         shown, seconds = self.target.url, self._limits.handshake_time
@@ -96,12 +98,13 @@ class SocketClientLink(StreamLink):
     def _feed(self, data: bytes) -> None:
         if self._first:
             self._first = False
-            self.refusal = _refusal(data)
+            self._refusal = _refusal(data)
+            self.unprovoked = bool(self._refusal)
         super()._feed(data)
 
     async def _end_of_input(self) -> str:
         reason = await super()._end_of_input()
-        return f"{reason}: {self.refusal}" if self.refusal else reason
+        return f"{reason}: {self._refusal}" if self._refusal else reason
 
 
 async def _drop(stream: ByteStream) -> None:

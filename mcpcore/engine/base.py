@@ -44,6 +44,7 @@ from mcpcore.wire.framing import LineReader
 from mcpcore.wire.message import RequestId, encode_error, encode_notification
 
 if TYPE_CHECKING:
+    from mcpcore.engine.negotiation import Upset
     from mcpcore.engine.reconnecting import ReconnectSettings
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
@@ -80,7 +81,6 @@ class PeerBase:
         "peer_capabilities",
         "peer_info",
         "principal",
-        "probing",
         "profile",
         "reconnects",
         "revision",
@@ -90,6 +90,7 @@ class PeerBase:
         "state",
         "streams",
         "task_progress",
+        "upset",
         "uris",
         "waiting_input",
     )
@@ -133,8 +134,8 @@ class PeerBase:
         self.logs_lost = 0
         self.failure: str | None = None
         """Why negotiation failed."""
-        self.probing = False
-        """The era probe was sent and, as far as we know, has not made a handshake necessary."""
+        self.upset: Upset | None = None
+        """Client: how negotiation failed, if the era probe may be the reason."""
         self.half_closed = False
         """The other side has finished writing."""
         self.ended = False

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from mcpcore.engine.config import Config, Negotiation
+from mcpcore.engine.lifecycle import Session
 from mcpcore.spec.capabilities import in_revision
 from mcpcore.spec.errors import ERRORS, UNSUPPORTED_PROTOCOL_VERSION, ErrorData
 from mcpcore.spec.members import known_members
@@ -167,6 +168,36 @@ def falls_back(config: Config) -> bool:
     return config.negotiation is Negotiation.AUTO and bool(legacy_of(config.revisions))
 
 
+class Upset(Enum):
+    """How negotiation failed on a connection whose server the era probe may have upset."""
+
+    ENDED = "ended"
+    REFUSED = "refused initialize"
+
+
+_UPSET = {
+    (Session.PROBING, False): Upset.ENDED,
+    (Session.OPENING, False): Upset.ENDED,
+    (Session.OPENING, True): Upset.REFUSED,
+}
+"""By where negotiation stood, and whether a request of it was refused or the connection ended."""
+
+
+def upset_by_probe(config: Config, state: Session, error: ErrorData | None) -> Upset | None:
+    """Tell whether a handshake may succeed on another connection, on which nothing precedes it.
+
+    Some legacy servers do not survive a request before ``initialize``, or take it for the one that
+    opens the session.  ``state`` is where negotiation stood when it failed, ``error`` what a
+    request of it was refused with, None where the connection ended.  No such server is one that
+    answers the probe as a modern one does, or refuses the revision of the handshake.
+    """
+    if not falls_back(config) or first_step(config).verdict is not Verdict.MODERN:
+        return None
+    if error is not None and (proves_modern(error.code) or _versions_in(error)):
+        return None
+    return _UPSET.get((state, error is not None))
+
+
 def probe_timeout(config: Config) -> float | None:
     """How long the probe may stay unanswered: not long, where silence tells something."""
     if falls_back(config) and config.assumed is not Negotiation.MODERN:
@@ -195,6 +226,17 @@ def _choose(
 
 class _Versions(Struct):
     supported: list[str] | UnsetType = UNSET
+
+
+def _versions_in(error: ErrorData) -> list[str]:
+    """The revisions that the refusal of a version names."""
+    if not isinstance(error.data, Raw):
+        return []
+    try:
+        versions = msgspec.json.decode(error.data, type=_Versions)
+    except msgspec.MsgspecError:
+        return []
+    return [] if versions.supported is UNSET else versions.supported
 
 
 def read_discover_result(result: Raw) -> DiscoverResult:
@@ -235,13 +277,7 @@ def read_probe_error(
     JSON-RPC body).
     """
     if error is not None and error.code == UNSUPPORTED_PROTOCOL_VERSION:
-        offered: list[str] = []
-        if isinstance(error.data, Raw):
-            try:
-                versions = msgspec.json.decode(error.data, type=_Versions)
-            except msgspec.MsgspecError:
-                versions = _Versions()
-            offered = [] if versions.supported is UNSET else versions.supported
+        offered = _versions_in(error)
         return _choose(config, offered, tried, ", ".join(offered) or "nothing that it names")
     if error is not None and proves_modern(error.code):
         return Opening(

@@ -22,6 +22,7 @@ from mcpcore.engine.negotiation import (
     read_discovery,
     read_probe_error,
     second_step,
+    upset_by_probe,
 )
 from mcpcore.engine.requests import Outbound, Purpose
 from mcpcore.engine.succession import Succession
@@ -63,6 +64,7 @@ class Opener(Succession):
                 opening = Opening(Verdict.IMPOSSIBLE, None, error.message)
             self._follow(opening, now, error, tries=request.tries + 1)
         else:
+            self.upset = upset_by_probe(self.config, self.state, error)
             ours = ", ".join(names(self.profile.legacy))
             text = f"the server refused initialize: {error.message} (we speak {ours})"
             self._handshake_failed(request, text, now, error)
@@ -170,14 +172,12 @@ class Opener(Succession):
     def _probe(self, revision: Revision, now: float, tries: int) -> None:
         timeout = probe_timeout(self.config)
         self.move(SessionSignal.PROBE)
-        self.probing = True
         self._ask(
             "server/discover", b"{}", revision, Purpose.PROBE, now, timeout=timeout, tries=tries
         )
 
     def _initialize(self, revision: Revision, now: float, tries: int = 1) -> None:
         self.move(SessionSignal.INITIALIZE)
-        self.probing = False
         body = initialize_params(self.config, revision)
         timeout = self.config.limits.request_timeout
         self._ask(

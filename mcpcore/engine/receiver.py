@@ -25,6 +25,7 @@ from mcpcore.engine.ladder import climb, finds_room, is_early_enough, read_metad
 from mcpcore.engine.lifecycle import Request, RequestSignal, Session, SessionSignal
 from mcpcore.engine.metadata import NO_META, UNREADABLE, decode_skim
 from mcpcore.engine.mirror import Mirror
+from mcpcore.engine.negotiation import upset_by_probe
 from mcpcore.engine.notices import Notices
 from mcpcore.engine.requests import NO_PARAMS, Batch, Inbound
 from mcpcore.engine.transmit import FrameKind
@@ -321,6 +322,8 @@ class Receiver(Notices):
                     if record.route == route:
                         self.drop(record, RequestSignal.CANCEL, end.reason)
             return
+        if self.role is Role.CLIENT and self.upset is None:
+            self.upset = upset_by_probe(self.config, self.state, None)
         if self.reconnects is None:
             self.waiting_input.clear()
         self.task_progress.clear()

@@ -37,7 +37,6 @@ def started(assumed: Negotiation, **settings: Any) -> tuple[Peer, Any]:
 def test_a_server_known_as_legacy_is_not_probed() -> None:
     peer, request = started(Negotiation.LEGACY)
     assert request["method"] == "initialize"
-    assert not peer.probing
     [ready] = feed(peer, answer(request["id"], HANDSHAKE))
     assert isinstance(ready, Ready)
 
@@ -50,7 +49,6 @@ def test_the_era_is_found_out_when_what_was_known_is_wrong(code: int) -> None:
     assert feed(peer, error(request["id"], code, "no")) == []
     [probe] = sent(peer)
     assert probe["method"] == "server/discover"
-    assert peer.probing
     result = {"supportedVersions": MODERN_NAMES, "capabilities": {}}
     [ready] = feed(peer, answer(probe["id"], result))
     assert isinstance(ready, Ready)

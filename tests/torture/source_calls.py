@@ -108,7 +108,8 @@ NO_POINTS: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
-            *("os.fdopen", "os.get_blocking", "os.get_inheritable", "os.waitid", "select.poll"),
+            *("fcntl.ioctl", "os.fdopen", "os.get_blocking", "os.get_inheritable", "os.waitid"),
+            "select.poll",
             *(".close", ".fileno", ".kill", ".poll", ".register", ".set_inheritable", ".terminate"),
             *(".setblocking", ".unregister", ".wait"),
         ),

@@ -152,8 +152,6 @@ for line in sys.stdin:
         body = {"result": {"content": [{"type": "text", "text": text}]}}
     elif id is None or unknown == "ignore":
         continue
-    elif unknown == "exit":
-        sys.exit("what is " + method + "?")
     elif unknown == "empty":
         body = {"result": {}}
     else:
@@ -210,45 +208,6 @@ async def test_a_modern_client_says_that_a_process_is_legacy(unknown: Any, tmp_p
 
     # Whose silence is waited for has to have started by then.
     await with_more_time(attempt, *((2.0, 20.0) if unknown == "ignore" else (20.0,)))
-
-
-async def test_a_process_that_does_not_survive_the_probe(tmp_path: Path) -> None:
-    target, pids, methods = script("exit", tmp_path)
-    settings = fresh()
-    with pytest.raises(LinkError) as failure:
-        await connect(target, settings=settings).__aenter__()
-    text = str(failure.value)
-    assert "exited with code 1" in text
-    assert "what is server/discover?" in text
-    assert "allow only legacy revisions, such as 2025-11-25, or connect again" in text
-    assert len(lines(pids)) == 1
-    # Both pieces of advice are good.
-    async with connect(target, settings=settings) as client:
-        assert await says(client, "hello") == "hello"
-    async with connect(target, revisions=SIDES["legacy"], settings=fresh()) as client:
-        assert await says(client, "hello") == "hello"
-    assert len(lines(pids)) == 3
-    assert lines(methods).count("server/discover") == 1
-
-
-@pytest.mark.parametrize(
-    ("program", "advice"),
-    [
-        ("import nowhere_at_all", False),
-        ("def f(: pass", False),
-        ("import json, sys; {}[json.loads(sys.stdin.readline())['method']]", True),
-        ("import sys; print('  File \"a\"', 'Error: so', 'bye', sep='\\n', file=sys.stderr)", True),
-        ("exit('ValueError: of no traceback')", True),
-    ],
-    ids=["import", "syntax", "over-the-probe", "in-good-order", "words"],
-)
-async def test_a_program_that_crashes_gets_no_advice_about_eras(
-    program: str, advice: bool, tmp_path: Path
-) -> None:
-    (tmp_path / "mine.py").write_text(program)
-    with pytest.raises(LinkError, match="last words") as failure:
-        await connect([sys.executable, str(tmp_path / "mine.py")], settings=fresh()).__aenter__()
-    assert ("legacy" in str(failure.value)) is advice
 
 
 async def test_a_process_that_cannot_start_is_not_taken_for_anything(tmp_path: Path) -> None:

@@ -496,13 +496,17 @@ async def test_it_is_given_up_after_so_many_attempts(
 
 
 @BINDINGS
-async def test_the_first_connection_is_tried_once(binding: str, tmp_path: Path) -> None:
+async def test_the_first_connection_does_not_come_back(binding: str, tmp_path: Path) -> None:
+    """Where it ends when the era is asked for, it is tried once without that."""
     async with road(binding, 1, tmp_path) as way:
         way.upstream = None
-        with pytest.raises(LinkError):
-            async with connect(way.url):
-                raise AssertionError
-        assert way.taken == 1
+        for era in (None, LATEST_LEGACY.name, LATEST.name):
+            before = way.taken
+            with pytest.raises(LinkError):
+                async with connect(way.url, revision=era):
+                    raise AssertionError
+            probed = era is None and binding in ("tcp", "unix")
+            assert way.taken - before == (2 if probed else 1)
 
 
 @ERAS

@@ -40,7 +40,7 @@ def _probe(target: Target, options: Options, as_json: bool) -> int:
             "target": describe(target),
             "era": "modern" if client.revision.modern else "legacy",
             "revision": client.revision.name,
-            "revisions": await _revisions(client, target, options),
+            "revisions": list(client.supported),
             "server": client.server_info,
             "instructions": client.instructions,
             "capabilities": client.capabilities,
@@ -49,6 +49,8 @@ def _probe(target: Target, options: Options, as_json: bool) -> int:
         }
 
     found = converse(target, options, talk)
+    if found["era"] == "legacy" and options.revisions is None:
+        found["revisions"] = anyio.run(_spoken, found["revision"], target, options)
     if as_json:
         print_json(found)
     else:
@@ -56,13 +58,14 @@ def _probe(target: Target, options: Options, as_json: bool) -> int:
     return Exit.OK
 
 
-async def _revisions(client: Client, target: Target, options: Options) -> list[str]:
-    """The revisions that the server speaks: as it says itself, or found out one by one."""
-    if client.revision.modern or options.revisions is not None:
-        return list(client.supported)
+async def _spoken(known: str, target: Target, options: Options) -> list[str]:
+    """Find out one by one which revisions a legacy server speaks, beside the one that is known.
+
+    There is one connection at a time: a program may bear no second one of itself beside it.
+    """
     spoken = []
     for row in reversed(LEGACY):
-        if row is client.revision:
+        if row.name == known:
             spoken.append(row.name)
             continue
         pinned = structs.replace(options, revisions=(row.name,))
