@@ -53,8 +53,6 @@ def settled(error: BaseException) -> BaseException:
 
 def failure_of(error: BaseException) -> Exception:
     """What a function of the user's has failed with; raises what is no failure."""
-    if isinstance(error, Exception):
-        return error
     failure = settled(error)
     if isinstance(failure, Exception):
         return failure

@@ -145,10 +145,8 @@ class ClientDesk(TaskDesk):
             if inspect.isawaitable(answer):
                 answer = await answer
             self.host.complete(record, Raw(to_json(answer)))
-        except McpError as error:
-            self.host.fail(record, error.error)
         except BaseException as error:
-            self.host.fail(record, masked(event.method, failure_of(error)))
+            self.host.fail(record, told_of(event.method, failure_of(error)))
 
     def _nothing(self, key: Key) -> None:
         """The request itself was answered long ago."""
@@ -166,8 +164,10 @@ class _Worker:
         """Requests of a server ask nothing."""
 
 
-def masked(method: str, error: Exception) -> ErrorData:
-    """Log what a callback failed with; return what the server is told."""
+def told_of(method: str, error: Exception) -> ErrorData:
+    """What the server is told that a callback failed with; it is logged if that is not all."""
+    if isinstance(error, McpError):
+        return error.error
     made = error_id()
     logger.error("the callback for %s failed (error id %s)", method, made, exc_info=error)
     return ErrorData(INTERNAL_ERROR, f"the client failed to answer (error id {made})")
