@@ -29,6 +29,7 @@ from transports.http_identity import broken
 from transports.http_settings import HttpServerSettings
 from transports.server import ServeSettings, ungrouped
 from transports.stores.base import StoreUnavailableError
+from transports.strays import failure_of
 from transports.websocket_asgi import AsgiWebSockets, refuse_websocket
 
 if TYPE_CHECKING:
@@ -182,8 +183,8 @@ class AsgiApp:
         """Whom middleware has let in; a mistake in telling it lets nobody in."""
         try:
             return self._principal(scope)
-        except Exception as error:
-            return broken(error)
+        except BaseException as error:
+            return broken(failure_of(error))
 
 
 class _Reply:

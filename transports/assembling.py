@@ -70,6 +70,7 @@ async def join_in_memory(
     settings = settings or RuntimeSettings()
     peer = Peer(Role.SERVER, server_config(server, settings))
     runtime = ServerRuntime(server, peer, settings)
+    runtime.failures.raised = app.raised
     ours, theirs = memory_links((client, app), (peer, runtime), wire=wire)
     runtime.link = theirs
     group.start_soon(runtime.run, theirs.run)

@@ -15,6 +15,7 @@ from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
 from transports.addresses import BadTarget, authority
 from transports.assembling import serve_connection, server_config
+from transports.failures import warn_if_revealing
 from transports.handshake import Handshake, LinkFactory
 from transports.link import App, Link
 from transports.serve_settings import ServeSettings, guard, sealing, websocket_rules
@@ -57,6 +58,7 @@ class Bindings:
     def __init__(
         self, server: Server, settings: ServeSettings, on_listening: Callable[[str], None]
     ) -> None:
+        warn_if_revealing(settings.runtime)
         self._server = server
         self._settings = settings
         self._on_listening = on_listening

@@ -49,7 +49,15 @@ from transports.client_middleware import ClientMiddleware
 from transports.client_open import ClientSettings, Opening
 from transports.client_requests import ClientRequests, page_params
 from transports.client_tools import ToolBook
-from transports.targets import BadTarget, HttpTarget, SseTarget, Target, parse_target
+from transports.targets import (
+    BadTarget,
+    HttpTarget,
+    MemoryTarget,
+    SseTarget,
+    Target,
+    named,
+    parse_target,
+)
 from transports.tasks_client import ClientTasks
 
 if TYPE_CHECKING:
@@ -349,9 +357,11 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     ``http_client``, an ``httpx.AsyncClient`` or the like, carries the HTTP requests in the place
     of our own; it is not closed.  ``middleware`` is run around every request that is sent, the
     first outermost.  ``trace`` is where everything is recorded that goes over the connection: the
-    name of a file, or a :class:`~transports.tracing.Trace`.  Raises BadTarget, BadProxy, LinkError,
-    NegotiationError, OSError for a trace that cannot be written, and ValueError for an unknown
-    revision.
+    name of a file, or a :class:`~transports.tracing.Trace`.  ``raise_exceptions``, for the tests of
+    a server of this process: what a handler raises and the client would not be shown is raised by
+    the call, as it is; what no call waits for at the end of the block.  Raises BadTarget, BadProxy,
+    LinkError, NegotiationError, OSError for a trace that cannot be written, and ValueError for an
+    unknown revision.
     """
 
     def __init__(
@@ -366,10 +376,16 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         settings: ClientSettings | None = None,
         middleware: Sequence[ClientMiddleware] = (),
         trace: "TraceTo | None" = None,
+        raise_exceptions: bool = False,
     ) -> None:
         self.target: Target = parse_target(target, headers=headers)
         if http_client is not None and not isinstance(self.target, HttpTarget | SseTarget):
             raise BadTarget("an HTTP client was given, but the target is no http or https URL")
+        if raise_exceptions and not isinstance(self.target, MemoryTarget):
+            raise BadTarget(
+                "raise_exceptions is for a Server of this process, "
+                f"and the target is {named(self.target)}"
+            )
         self._opening = Opening(
             self.target,
             callbacks or Callbacks(),
@@ -378,6 +394,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             middleware,
             http_client,
             trace,
+            raises=raise_exceptions,
         )
 
     async def __aenter__(self) -> Client:

@@ -13,7 +13,8 @@ from msgspec import UNSET, Raw, Struct
 from mcpcore.engine.events import InputRequired, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.http.client import HttpClient
-from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, McpError
+from mcpcore.service import HandlerExit
+from mcpcore.spec.errors import McpError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import InputRequest
 from transports.callback_context import CallbackContext, meta_of
@@ -21,7 +22,8 @@ from transports.callbacks import Answer, Callbacks
 from transports.client_errors import InputFailed, InvalidResponse, promised
 from transports.running import Handlers
 from transports.strays import failure_of
-from transports.tasks_answers import ClientDesk, same_task
+from transports.task_guard import called
+from transports.tasks_answers import ClientDesk, same_task, told_of
 from transports.typed import Malformed
 
 logger = logging.getLogger("mcpcore.client")
@@ -107,11 +109,7 @@ class Answers:
             self._fail(event, error)
 
     def _fail(self, event: RequestReceived, error: Exception) -> None:
-        if isinstance(error, McpError):
-            self._machine.fail(event.key, error.error)
-            return
-        logger.error("the callback for %s failed", event.method, exc_info=error)
-        self._machine.fail(event.key, ErrorData(INTERNAL_ERROR, "the client failed to answer"))
+        self._machine.fail(event.key, told_of(event.method, error))
 
     def _release(self, key: Key) -> None:
         self._machine.release(key)
@@ -168,15 +166,17 @@ async def answer_input(
     params = Raw(b"{}") if wanted.params is UNSET else wanted.params
     try:
         context = CallbackContext(wanted.method, revision, meta_of(params))
-        answer = callbacks.answer(params, context)
-        return await answer if inspect.isawaitable(answer) else answer
-    except Malformed as error:
-        text = f"the server's message is malformed: the input {key!r}: {error}"
-        raise InvalidResponse(method, text) from None
-    except McpError as error:
-        raise InputFailed(method, f"the input {key!r} was not given: {error}") from error
-    except BaseException as error:
-        raise failure_of(error)  # noqa: B904 - the same one, or one that knows its cause
+        return await called(callbacks.answer, params, context)
+    except BaseException as raised:
+        error = failure_of(raised)
+        if isinstance(error, Malformed):
+            text = f"the server's message is malformed: the input {key!r}: {error}"
+            raise InvalidResponse(method, text) from None
+        if isinstance(error, McpError):
+            raise InputFailed(method, f"the input {key!r} was not given: {error}") from error
+        if isinstance(error, HandlerExit):
+            logger.error("the callback for %s failed", wanted.method, exc_info=error)
+        raise error  # noqa: B904 - the same one, or one that knows its cause
 
 
 def _first(error: BaseException) -> BaseException:

@@ -1,7 +1,7 @@
 """Requests of the client: sent, their input rounds served, their outcomes told to who waits."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
@@ -27,6 +27,9 @@ from transports.client_errors import ConnectionClosed, PeerError, result_of
 from transports.client_visits import Visits
 from transports.link import Link, clock
 from transports.running import Waiting
+
+if TYPE_CHECKING:
+    from transports.raised import Raised
 
 ClientMachine = Peer | HttpClient
 
@@ -79,6 +82,8 @@ class ClientCalls:
         self.meta: dict[str, Any] = {}
         """Members for the ``_meta`` of every request."""
         self.visits = Visits(callbacks)
+        self.raised: Raised | None = None
+        """Exceptions of a server in this process, for its callers to raise."""
         self._waiting = Waiting()
         self._progress: dict[RequestId, ProgressCallback] = {}
 
@@ -155,6 +160,8 @@ class ClientCalls:
         while True:
             outcome = await self._outcome(request, progress)
             if not isinstance(outcome, InputRequired):
+                if self.raised is not None:
+                    self.raised.meet(outcome)
                 return Outcome(result_of(outcome), rounds > 0, request)
             rounds += 1
             request = await self._answer_round(outcome, timeout)

@@ -38,7 +38,7 @@ from mcpcore.wire.message import Body, RequestId
 from transports.callbacks import Callbacks
 from transports.client_calls import ClientMachine, Settled
 from transports.client_conversation import ClientConversation
-from transports.client_errors import ConnectionClosed, InvalidResponse
+from transports.client_errors import ConnectionClosed, InvalidResponse, PeerError
 from transports.client_listen import LISTEN, Listening
 from transports.client_violations import ViolationLog
 from transports.client_visits import COMPLETE
@@ -120,7 +120,12 @@ class ClientCore(ClientConversation):
         self.streams[request] = listening
         listening.begun(request)
         self.flush()
-        await listening.opened()
+        try:
+            await listening.opened()
+        except PeerError as error:
+            if self.raised is not None:
+                self.raised.meet(error)
+            raise
 
     def run_tasks(self, capabilities: ClientCapabilities, settings: TaskSettings) -> None:
         """Let the server have its requests run as tasks, as ``capabilities`` promise."""

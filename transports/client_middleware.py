@@ -4,7 +4,6 @@ See :mod:`transports.middleware` for what a middleware is.  The engine's own req
 probe, ``initialize``) and notifications do not pass it, nor does what the cache answers.
 """
 
-import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from transports.client_core import ClientCore
 from transports.client_listen import LISTEN, Listening
 from transports.middleware import Around, Chain
 from transports.strays import failure_of
+from transports.task_guard import called
 
 __all__ = ["ClientMiddleware", "GuardedCore", "Outcome", "OutgoingRequest"]
 
@@ -118,9 +118,6 @@ class GuardedCore(ClientCore):
         self, outgoing: OutgoingRequest, send: Callable[[], Awaitable[Outcome]]
     ) -> Outcome:
         try:
-            outcome = self._chain(outgoing, send)
-            if inspect.isawaitable(outcome):
-                outcome = await outcome
+            return await called(self._chain, outgoing, send)
         except BaseException as error:
             raise failure_of(error)  # noqa: B904 - the same one, or one that knows its cause
-        return outcome

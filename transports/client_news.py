@@ -29,7 +29,7 @@ class News:
 
     def __init__(self, callbacks: Callbacks, group: TaskGroup) -> None:
         self._callbacks = callbacks
-        self._calls = InOrder(group, "a callback", limit=callbacks.waiting)
+        self._calls = InOrder(group, "a callback", limit=callbacks.waiting, failed=_log_failure)
 
     def announce(self, method: str, params: Raw, *, assumed: bool = False) -> None:
         """Pass on a notification; one that is only ``assumed`` is no notification of the server."""
@@ -45,6 +45,10 @@ class News:
     def tell(self, callback: Callable[..., Awaitable[None] | None], *args: Any) -> None:
         """Call a callback of the user, now or when those before it have ended."""
         self._calls.call(callback, *args)
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    logger.error("%s failed", what, exc_info=error)
 
 
 def _log(news: News, callbacks: Callbacks, params: Raw) -> None:

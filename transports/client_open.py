@@ -24,6 +24,7 @@ from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
 from mcpcore.spec.types.base import Implementation
 from mcpcore.wire.redaction import Discreet, shown_url
+from transports.background import current_loop
 from transports.callbacks import Callbacks
 from transports.client_cache import ResultCache, ServerCache
 from transports.client_core import ClientCore
@@ -36,6 +37,7 @@ from transports.http_settings import HttpClientLinkSettings
 from transports.link import Link, clock
 from transports.link_errors import LinkError
 from transports.proxies import ENVIRONMENT, Proxy
+from transports.raised import Raised
 from transports.reconnect import ReturningLink, ReturningStream
 from transports.targets import (
     BadTarget,
@@ -47,6 +49,7 @@ from transports.targets import (
     WebSocketTarget,
     named,
 )
+from transports.task_guard import guard_tasks
 from transports.tasks_client import TaskOptions
 
 if TYPE_CHECKING:
@@ -128,8 +131,11 @@ class Opening:
         middleware: Sequence[ClientMiddleware] = (),
         http_client: "HttpClientLike | None" = None,
         trace: "TraceTo | None" = None,
+        *,
+        raises: bool = False,
     ) -> None:
         self._trace = trace
+        self._raised = Raised() if raises else None
         self._recording = ExitStack()
         self._http_client = http_client
         self.target = target
@@ -189,10 +195,13 @@ class Opening:
             self._record(self._trace)
         if self.settings.trace is not None:
             self.settings.trace.begin("client", target=named(self.target))
+        guard_tasks(current_loop())
         try:
             core, ready = await self._agree()
         except BaseException as error:
             self._recording.close()
+            if self._raised is not None and isinstance(error, NegotiationError):
+                self._raised.rest()
             if isinstance(error, LinkError | NegotiationError):
                 self._eras.forget(self._place)
             raise
@@ -271,7 +280,10 @@ class Opening:
     ) -> bool | None:
         """End the connection in good order, or at once if the caller was cancelled."""
         with self._recording:
-            return await self._close(exc_type, exc, traceback)
+            swallowed = await self._close(exc_type, exc, traceback)
+        if exc is None and self._raised is not None:
+            self._raised.rest()
+        return swallowed
 
     async def _close(
         self,
@@ -337,6 +349,7 @@ class Opening:
             if self._middleware
             else ClientCore(machine, self.callbacks, self._group)
         )
+        core.raised = self._raised
         core.meta.update(settings.meta)
         core.visits.patience = settings.visit_timeout
         core.visits.rounds = settings.limits.input_rounds

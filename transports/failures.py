@@ -1,14 +1,18 @@
-"""What a handler raised: made one exception, named, and logged where the client must not see it."""
+"""What a handler raised: made one exception, named, logged, and masked for the client."""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.service import is_masked
+from mcpcore.service.errors import is_masked, shown
 from transports.context import InputNeeded
-from transports.strays import strayed
+from transports.strays import failure_of, settled
+
+if TYPE_CHECKING:
+    from transports.raised import Raised
+    from transports.runtime_settings import RuntimeSettings
 
 logger = logging.getLogger("mcpcore.server")
 
@@ -36,28 +40,55 @@ def subject(params: Raw | bytes) -> str | None:
     return None
 
 
-def report(method: str, params: Raw | bytes, error: BaseException) -> None:
-    """Log an error of a handler of which the client learns nothing."""
-    if is_masked(error):
-        name = subject(params)
-        what = method if name is None else f"{method} {name!r}"
-        logger.error("the handler of %s failed", what, exc_info=error)
+def about(method: str, params: Raw | bytes) -> str:
+    """Name the handler of a request."""
+    name = subject(params)
+    return f"the handler of {method}" if name is None else f"the handler of {method} {name!r}"
 
 
-def simplified(error: BaseException) -> BaseException:
+def warn_if_revealing(settings: "RuntimeSettings") -> None:
+    """Say, once for all that is served, that clients are shown what they are not to see."""
+    if settings.reveal_errors:
+        logger.warning(
+            "reveal_errors is on: clients see what handlers raise, secrets included; turn it off "
+            "where anybody else can reach the server"
+        )
+
+
+class Failures:
+    """What a server's functions have failed with: what is logged of it, what the client is told."""
+
+    def __init__(self, settings: "RuntimeSettings") -> None:
+        self._new_id = settings.error_ids
+        self._reveal = settings.reveal_errors
+        self.raised: Raised | None = None
+        """Takes what is masked, for a client in the same process that wants to raise it."""
+
+    def told(self, what: str, error: Exception) -> str:
+        """Log what ``what`` failed with, unless the client may read it; return what it may."""
+        if not is_masked(error):
+            return shown(error)
+        made = self._new_id()
+        logger.error("%s failed (error id %s)", what, made, exc_info=error)
+        if self.raised is not None:
+            self.raised.keep(made, error)
+        return shown(error, made, reveal=self._reveal)
+
+
+def simplified(error: BaseException) -> Exception | InputNeeded:
     """Make one exception of what a handler with task groups raised, so that a ToolError stays one.
 
-    Where its tasks asked the client, all that they asked is asked at once.
+    Where its tasks asked the client, all that they asked is asked at once.  Raises what is no
+    failure: see :mod:`transports.strays`.
     """
-    if not isinstance(error, BaseExceptionGroup):
-        return strayed(error) or error
-    asked, rest = error.split(InputNeeded)
-    if rest is None and asked is not None:
-        return _joined(asked)
-    only: BaseException = error if rest is None else rest
-    while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
-        only = only.exceptions[0]
-    return only
+    if isinstance(error, BaseExceptionGroup):
+        asked, rest = error.split(InputNeeded)
+        if asked is not None and rest is None:
+            return _joined(asked)
+        error = error if rest is None else rest
+    elif isinstance(error, InputNeeded):
+        return error
+    return failure_of(settled(error))
 
 
 def _joined(group: BaseExceptionGroup[InputNeeded]) -> InputNeeded:

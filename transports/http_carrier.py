@@ -5,7 +5,6 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from heapq import heapify, heappop, heappush
-from inspect import isawaitable
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from transports.http_origin import Failure
 from transports.http_settings import HttpClientLinkSettings
 from transports.link import App, clock
 from transports.strays import failure_of
+from transports.task_guard import called
 
 if TYPE_CHECKING:
     from transports.tracing_http import HttpTrace
@@ -142,9 +142,7 @@ class HttpCarrier(HttpLink):
         if self._headers is None:
             return send.headers
         try:
-            given = self._headers(send)
-            if isawaitable(given):
-                given = await given
+            given = await called(self._headers, send)
             pairs = [*given.items()]
         except BaseException as raised:
             error = failure_of(raised)

@@ -31,6 +31,7 @@ from mcpcore.spec.revisions import parse_revisions
 from transports.assembling import serve_connection
 from transports.assembling_http import assemble_http
 from transports.background import current_loop, is_over, start_background
+from transports.failures import warn_if_revealing
 from transports.handshake import Handshake, LinkFactory
 from transports.http_call import Action, HttpCall, http_request, with_length
 from transports.http_host import HttpHost
@@ -87,6 +88,7 @@ class HttpEndpoint:
         if revisions is not None:
             runtime = structs.replace(settings.runtime, revisions=parse_revisions(revisions))
             settings = structs.replace(settings, runtime=runtime)
+        warn_if_revealing(settings.runtime)
         self.settings = structs.replace(settings, http=guard(settings, settings.http))
         self._server = server
         self._runtime = sealing(settings.runtime)

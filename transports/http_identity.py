@@ -8,14 +8,15 @@ from typing import TypeVar
 import anyio
 
 from mcpcore.http.principals import Principal, Refusal, Verdict
+from transports.error_ids import error_id
 from transports.hook_errors import without_messages
 from transports.strays import failure_of
+from transports.task_guard import in_handler
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_BROKEN = Refusal(status=500, message="who sends the request could not be found out")
 _SLOW = Refusal(
     status=503,
     message="it took too long to find out who sends the request",
@@ -54,7 +55,7 @@ async def answer(asked: Awaitable[object], seconds: float) -> Verdict:
     """Wait for what :func:`ask` has begun."""
     verdict: object = None
     try:
-        with anyio.move_on_after(seconds) as scope:
+        with in_handler(), anyio.move_on_after(seconds) as scope:
             verdict = await asked
         if scope.cancelled_caught:
             logger.error("authenticating a request took more than %g s", seconds)
@@ -67,14 +68,27 @@ async def answer(asked: Awaitable[object], seconds: float) -> Verdict:
 def _checked(verdict: object) -> Verdict:
     if isinstance(verdict, (Principal, Refusal)):
         return verdict
-    logger.error("authenticating a request gave %r, no principal and no refusal", type(verdict))
-    return _BROKEN
+    made = error_id()
+    logger.error(
+        "authenticating a request gave %r, no principal and no refusal (error id %s)",
+        type(verdict),
+        made,
+    )
+    return _broken(made)
+
+
+def _broken(made: str) -> Refusal:
+    text = f"who sends the request could not be found out (error id {made})"
+    return Refusal(status=500, message=text)
 
 
 def broken(error: Exception) -> Refusal:
     """Log that a function of the user's could not tell who asks; returns what is answered."""
+    made = error_id()
     logger.error(
-        "authenticating a request failed (messages left out: there may be a token in them)\n%s",
+        "authenticating a request failed (error id %s; messages left out: there may be a token in "
+        "them)\n%s",
+        made,
         without_messages(error),
     )
-    return _BROKEN
+    return _broken(made)

@@ -11,6 +11,7 @@ import anyio
 
 from mcpcore.engine.events import Event, Key, RequestReceived
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
+from transports.error_ids import error_id
 from transports.link import App, Link, clock
 
 logger = logging.getLogger(__name__)
@@ -99,14 +100,16 @@ class HttpLink(Link):
                 handle(event)
             except Exception:
                 # One broken handler must not take down the conversations of everybody else.
-                logger.exception("the application failed to handle %s", type(event).__name__)
-                self._answer_for(event)
+                made, kind = error_id(), type(event).__name__
+                logger.exception("the application failed to handle %s (error id %s)", kind, made)
+                self._answer_for(event, made)
 
-    def _answer_for(self, event: Event) -> None:
+    def _answer_for(self, event: Event, made: str) -> None:
         """Let nobody wait for an answer that the application can no longer give."""
         if isinstance(event, RequestReceived):
             with suppress(LocalProtocolError):  # it has answered, or the client has gone
-                self._endpoint.fail(event.key, ErrorData(INTERNAL_ERROR, "Internal error"))
+                text = f"Internal error (error id {made})"
+                self._endpoint.fail(event.key, ErrorData(INTERNAL_ERROR, text))
 
     @abstractmethod
     def _move_output(self) -> bool:

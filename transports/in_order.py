@@ -10,6 +10,7 @@ from typing import Any
 from anyio.abc import TaskGroup
 
 from transports.strays import failure_of
+from transports.task_guard import enter_handler
 
 logger = logging.getLogger(__name__)
 
@@ -17,16 +18,24 @@ logger = logging.getLogger(__name__)
 class InOrder:
     """Calls plain functions at once, coroutine functions when those before them have ended.
 
-    An error of a function is logged and harms nobody.  At most ``limit`` calls of coroutine
-    functions wait; what is more is dropped, with a warning.  ``what`` names them in the log.
+    An error of a function harms nobody: ``failed`` is told of it.  At most ``limit`` calls of
+    coroutine functions wait; what is more is dropped, with a warning.  ``what`` names them there.
     """
 
-    __slots__ = ("_group", "_limit", "_waiting", "_what", "_working")
+    __slots__ = ("_failed", "_group", "_limit", "_waiting", "_what", "_working")
 
-    def __init__(self, group: TaskGroup, what: str, *, limit: int) -> None:
+    def __init__(
+        self,
+        group: TaskGroup,
+        what: str,
+        *,
+        limit: int,
+        failed: Callable[[str, Exception], object],
+    ) -> None:
         self._group = group
         self._what = what
         self._limit = limit
+        self._failed = failed
         self._waiting: deque[Callable[[], Awaitable[object]]] = deque()
         self._working = False
 
@@ -43,7 +52,7 @@ class InOrder:
         try:
             answer = function(*args)
         except BaseException as error:
-            logger.error("%s failed", self._what, exc_info=failure_of(error))
+            self._failed(self._what, failure_of(error))
             return
         if inspect.isawaitable(answer):
             self.later(lambda: answer)
@@ -59,10 +68,11 @@ class InOrder:
             self._group.start_soon(self._work)
 
     async def _work(self) -> None:
+        enter_handler()
         while self._waiting:
             work = self._waiting.popleft()
             try:
                 await work()
             except BaseException as error:
-                logger.error("%s failed", self._what, exc_info=failure_of(error))
+                self._failed(self._what, failure_of(error))
         self._working = False

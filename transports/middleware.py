@@ -26,6 +26,8 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from transports.strays import settled
+
 R = TypeVar("R")
 A = TypeVar("A")
 
@@ -77,8 +79,11 @@ class Chain(Generic[R, A]):
 
 
 async def _settled(rest: Callable[[], A | Awaitable[A]]) -> A:
-    answer = rest()
-    return await answer if inspect.isawaitable(answer) else answer
+    try:
+        answer = rest()
+        return await answer if inspect.isawaitable(answer) else answer
+    except BaseException as error:
+        raise settled(error)  # noqa: B904 - the same one, or one that knows its cause
 
 
 async def _finished(steps: AnsweringSteps[A], answer: Awaitable[A]) -> A:
@@ -101,7 +106,7 @@ def _sent(steps: AnsweringSteps[A], answer: A) -> A:
 def _raised(steps: AnsweringSteps[A], error: BaseException) -> A:
     """Tell a middleware of an exception; it raises that, or another, or answers instead."""
     try:
-        steps.throw(error)
+        steps.throw(settled(error))
     except StopIteration as stop:
         if stop.value is None:
             raise RuntimeError(f"{steps!r} swallowed an exception and gave no answer") from error

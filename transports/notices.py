@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import anyio.to_thread
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
@@ -16,7 +15,8 @@ from mcpcore.spec.revisions import Revision
 from transports.in_order import InOrder
 from transports.progress import ProgressCallback
 from transports.questions import InputUnavailable, WireQuestions, ping
-from transports.threads import in_loop
+from transports.strays import failure_of
+from transports.threads import in_loop, in_thread
 
 if TYPE_CHECKING:
     from transports.inputs import Input, RootList
@@ -118,7 +118,7 @@ class Notices:
 
     def hear(self, event: NotificationReceived) -> None:
         """Take a notification; one that nobody wants, or that is malformed, is ignored."""
-        entry = self._server.listener(event.method)
+        entry, failures = self._server.listener(event.method), self._runtime.failures
         if entry is None:
             return
         try:
@@ -126,21 +126,21 @@ class Notices:
         except McpError as error:
             logger.info("a client's %s is malformed: %s", event.method, error)
             return
+        except BaseException as error:
+            failures.told(f"reading {event.method}", failure_of(error))
+            return
         queue = self._sessions.get(event.session)
         if queue is None:
             self._sessions = {key: each for key, each in self._sessions.items() if not each.idle}
             limit = self._runtime.settings.notifications
-            queue = InOrder(self._group, f"hearing {event.method}", limit=limit)
+            what = f"hearing {event.method}"
+            queue = InOrder(self._group, what, limit=limit, failed=failures.told)
             self._sessions[event.session] = queue
         context = NotificationContext(event, self._runtime)
         if entry.is_async:
             queue.later(lambda: entry.call(context, values))
         elif entry.thread:
             # A thread cannot be stopped: it must not hold up the end.
-            queue.later(
-                lambda: anyio.to_thread.run_sync(
-                    entry.call, context, values, abandon_on_cancel=True
-                )
-            )
+            queue.later(lambda: in_thread(entry.call, context, values))
         else:
             queue.call(entry.call, context, values)

@@ -9,6 +9,7 @@ from contextlib import suppress
 import anyio
 
 from transports.descriptors import Reader, open_reader
+from transports.strays import failure_of
 
 _log = logging.getLogger("transports.process")
 
@@ -88,8 +89,8 @@ class ErrorLines:
         if callable(self._sink):
             try:
                 self._sink(text)
-            except Exception:
-                _log.exception("the callback for standard error failed")
+            except BaseException as error:
+                _log.error("the callback for standard error failed", exc_info=failure_of(error))
         elif self._sink == "log":
             _log.info("%s: %s", self._name, text)
 

@@ -16,17 +16,22 @@ class Progress:
     """Hands the progress of each request to the function that its sender gave.
 
     Each hears in order; one that is slow keeps no other waiting.  ``limit``: so many reports on one
-    request wait for the callback to take those before them; what is more is dropped.
+    request wait for the callback to take those before them; what is more is dropped.  ``failed`` is
+    told what such a function raises.
     """
 
-    def __init__(self, group: TaskGroup, *, limit: int) -> None:
+    def __init__(
+        self, group: TaskGroup, *, limit: int, failed: Callable[[str, Exception], object]
+    ) -> None:
         self._group = group
         self._limit = limit
+        self._failed = failed
         self._callbacks: dict[RequestId, tuple[ProgressCallback, InOrder]] = {}
 
     def expect(self, request: RequestId, callback: ProgressCallback) -> None:
         """From now on ``callback`` hears of ``request``."""
-        calls = InOrder(self._group, "hearing of progress", limit=self._limit)
+        what = "hearing of progress"
+        calls = InOrder(self._group, what, limit=self._limit, failed=self._failed)
         self._callbacks[request] = callback, calls
 
     def forget(self, request: RequestId) -> None:

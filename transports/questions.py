@@ -19,6 +19,7 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from transports.progress import ProgressCallback
+from transports.strays import Signal
 from transports.typed import InvalidAnswer, Unsayable
 
 # Most handlers ask nothing: what questions are is imported where the first one is asked.
@@ -35,7 +36,7 @@ Asker = RequestReceived | NotificationReceived
 """What a question belongs to: a request of the client, or a notification that was heard."""
 
 
-class InputNeeded(BaseException):
+class InputNeeded(Signal):
     """Leaves a handler of the modern era to ask the client first.
 
     No Exception, so that ``except Exception`` in a handler does not swallow it; let it pass.

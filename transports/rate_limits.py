@@ -1,16 +1,15 @@
 """Rate limits of a server: which limiter is asked about what, and what the client is told."""
 
 import itertools
-import logging
 import math
 
 from mcpcore.engine.events import RequestReceived
 from mcpcore.service.rate import Activity, RateLimiter
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, busy_code
+from transports.failures import Failures
 from transports.link import clock
 from transports.outgoing import ServerMachine
-
-logger = logging.getLogger("mcpcore.server")
+from transports.strays import failure_of
 
 _LIMITED = {
     "tools/call": Activity.TOOLS,
@@ -24,6 +23,10 @@ _LIMITED = {
 _connections = itertools.count(1)
 
 
+class _Undecided(Exception):
+    """The limiter failed; the message is for the client."""
+
+
 class Throttle:
     """Asks a limiter on behalf of one machine.
 
@@ -31,9 +34,15 @@ class Throttle:
     """
 
     def __init__(
-        self, limiter: RateLimiter, machine: "ServerMachine", *, admits: bool = False
+        self,
+        limiter: RateLimiter,
+        machine: "ServerMachine",
+        failures: Failures,
+        *,
+        admits: bool = False,
     ) -> None:
         self._limiter = limiter
+        self._failures = failures
         self._admits = admits
         self._machine = machine
         self._name = f"connection {next(_connections)}"
@@ -43,13 +52,12 @@ class Throttle:
         activity = _LIMITED.get(request.method)
         if activity is None:
             return None
-        wait = self._wait(activity, request)
+        try:
+            wait = self._wait(activity, request)
+        except _Undecided as error:
+            return None if self._admits else ErrorData(INTERNAL_ERROR, str(error))
         if wait <= 0.0:
             return None
-        if wait == math.inf:
-            return ErrorData(
-                INTERNAL_ERROR, f"Internal error: the rate of {activity.value} is unknown"
-            )
         text = f"busy: too many {activity.value}; try again in {wait:.3g} seconds"
         data = {"retryAfterMs": math.ceil(wait * 1000)}
         return ErrorData.make(busy_code(request.revision), text, data)
@@ -65,18 +73,22 @@ class Throttle:
         return wanted and self._drops(Activity.LOGGING, request)
 
     def _drops(self, activity: Activity, request: RequestReceived) -> bool:
-        return self._wait(activity, request) > 0.0
+        try:
+            return self._wait(activity, request) > 0.0
+        except _Undecided:
+            return not self._admits
 
     def _wait(self, activity: Activity, request: RequestReceived) -> float:
-        """The seconds to wait; infinity if the limiter fails and nothing is admitted then."""
+        """The seconds to wait.  Raises :class:`_Undecided` if the limiter fails."""
         try:
             wait = self._limiter.admit(activity, self._caller(request), now=clock())
             if math.isfinite(wait):
                 return wait
             raise ValueError(f"a rate limiter answers with seconds, not {wait!r}")
-        except Exception:
-            logger.exception("the rate limiter failed to decide on %s", activity.value)
-            return 0.0 if self._admits else math.inf
+        except BaseException as error:
+            what = f"the rate limiter's decision on {activity.value}"
+            told = self._failures.told(what, failure_of(error))
+            raise _Undecided(f"{told}: the rate of {activity.value} is unknown") from None
 
     def _caller(self, request: RequestReceived) -> str:
         if request.principal is not None:

@@ -16,6 +16,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.wire.message import RequestId
+from transports.task_guard import enter_handler
 
 Outcome = ResultReceived | ErrorReceived | InputRequired | RequestEnded
 
@@ -123,6 +124,7 @@ class Handlers:
             await self._idle.wait()
 
     async def _run(self, key: Key, run: Run, work: Callable[[], Awaitable[None]]) -> None:
+        enter_handler()
         grouped = run.task is None
         try:
             try:

@@ -35,7 +35,7 @@ from mcpcore.spec.errors import (
 )
 from transports.background import call_in_loop, current_loop
 from transports.context import Context, InputNeeded, RoundState
-from transports.failures import report, simplified
+from transports.failures import Failures, about, simplified
 from transports.notices import Notices
 from transports.outgoing import Outgoing, ServerMachine
 from transports.progress import Progress
@@ -43,6 +43,7 @@ from transports.rounds import OwnSeal, Rounds
 from transports.running import Handlers, Outcome
 from transports.runtime_settings import RuntimeSettings
 from transports.strays import failure_of
+from transports.task_guard import guard_tasks
 from transports.threads import begin, current
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class ServerRuntime(Outgoing):
         """The thread of the event loop, by its identifier."""
         self._loop: object | None = None
         """The event loop, while changes are published."""
+        self.failures = Failures(self.settings)
         self._server = server
         self._asked: frozenset[str] = ASKABLE if self.settings.middleware else frozenset()
         """Requests that the engine answers once middleware has let them through."""
@@ -117,14 +119,14 @@ class ServerRuntime(Outgoing):
         """Imported here: a server without middleware does not pay for it."""
         from transports.server_middleware import Guard
 
-        return Guard(self.settings.middleware)
+        return Guard(self.settings.middleware, self.failures)
 
     def _limit(self, limiter: "RateLimiter") -> None:
         """Imported here: a server without a limiter does not pay for it."""
         from transports.rate_limits import Throttle
 
         admits = self.settings.limiter_failure == "admit"
-        self.throttle = Throttle(limiter, self.machine, admits=admits)
+        self.throttle = Throttle(limiter, self.machine, self.failures, admits=admits)
         self._table[RequestReceived] = self._on_limited_request
 
     def _serve_tasks(self, host: "TaskHost | None") -> None:
@@ -143,10 +145,11 @@ class ServerRuntime(Outgoing):
         self.thread = current()
         async with anyio.create_task_group() as group:
             self._loop = current_loop()
+            guard_tasks(self._loop)
             self._handlers = Handlers(group, self._release, self._loop)
             if self._tasks is not None:
                 self._tasks.begin(group)
-            self.progress = Progress(group, limit=self.settings.reports)
+            self.progress = Progress(group, limit=self.settings.reports, failed=self.failures.told)
             self._notices = Notices(self._server, self, group)
             self._server.watch(self._publish)
             try:
@@ -199,8 +202,8 @@ class ServerRuntime(Outgoing):
                 return
         except McpError as error:
             self._refuse(event, error)
-        except Exception as error:
-            self._fail(event, error)
+        except BaseException as error:
+            self._fail(event, failure_of(error))
         else:
             self._run(event, prepared, state)
 
@@ -264,10 +267,8 @@ class ServerRuntime(Outgoing):
             only = simplified(error)
             if isinstance(only, InputNeeded):
                 self._require_input(event, context, only)
-            elif isinstance(only, Exception):
-                self._fail(event, only, prepared, context)
             else:
-                raise
+                self._fail(event, only, prepared, context)
         finally:
             self._wake(event.key)
             self.flush()
@@ -294,16 +295,17 @@ class ServerRuntime(Outgoing):
         context: Context | None = None,
     ) -> None:
         replies: Replies = (context and context.call) or self.machine
-        report(event.method, event.params, error)
+        handler = about(event.method, event.params)
+        told = self.failures.told(handler, error)
         try:
             if prepared is None:
-                raise McpError(INTERNAL_ERROR, "Internal error")
-            result = prepared.failure(error)
+                raise McpError(INTERNAL_ERROR, told)
+            result = prepared.failure(error, told)
             meta = None if context is None else context.take_result_meta(None)
             try:
                 replies.respond(event.key, result, meta=meta)
             except (TypeError, ValueError) as unfit:
-                report(event.method, event.params, unfit)
+                self.failures.told(handler, unfit)
                 replies.respond(event.key, result)
         except McpError as shown:
             replies.fail(event.key, shown.error)
@@ -336,8 +338,8 @@ class ServerRuntime(Outgoing):
         except CapabilityMissing as missing:
             data = {"requiredCapabilities": requirement(missing.capability)}
             replies.fail(event.key, McpError(MISSING_CLIENT_CAPABILITY, str(missing), data).error)
-        except Exception as error:  # a state that is no JSON; and seals and clocks are the user's
-            self._fail(event, error, context=context)
+        except BaseException as error:  # no JSON; and seals and clocks are the user's
+            self._fail(event, failure_of(error), context=context)
 
     # Changes
 

@@ -10,6 +10,7 @@ from mcpcore.engine.config import Limits
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.revisions import REVISIONS, Revision
+from transports.error_ids import error_id
 
 if TYPE_CHECKING:
     from mcpcore.engine.seal import Seal
@@ -47,6 +48,11 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """What becomes of what a limiter was to decide on that raised an exception."""
     tasks: TaskSettings = field(default_factory=TaskSettings)
     """Tasks of tools that declare them."""
+    reveal_errors: bool = False
+    """Show clients the types and messages of exceptions that they must not see otherwise.  For
+    developing alone: there may be secrets in them."""
+    error_ids: Callable[[], str] = error_id
+    """Makes the id of an error that is masked, which stands in the log as well."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "input_timeout", "input_rounds")

@@ -15,9 +15,10 @@ from msgspec import Raw, Struct, field
 from mcpcore.service import Prepared
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Skim
-from transports.context import Context
-from transports.failures import report, simplified
+from transports.context import Context, InputNeeded
+from transports.failures import Failures, about, simplified
 from transports.middleware import Around, Chain
+from transports.strays import failure_of
 from transports.threads import begin
 
 
@@ -50,12 +51,13 @@ Prepare = Callable[[str, Raw, Revision, str | None, Skim | None], Prepared]
 class Guard:
     """Has what was prepared, and what was refused, run inside of middleware."""
 
-    def __init__(self, middleware: Sequence[ServerMiddleware]) -> None:
+    def __init__(self, middleware: Sequence[ServerMiddleware], failures: Failures) -> None:
         self._chain: Chain[Context, Answer] = Chain(middleware)
+        self._failures = failures
 
     def __call__(self, revision: Revision, inner: Prepared | Exception) -> Prepared:
         """Put it inside."""
-        return _Guarded(self._chain, revision, inner)
+        return _Guarded(self._chain, self._failures, revision, inner)
 
     def around(self, prepare: Prepare) -> Prepare:
         """Do the same with all that ``prepare`` returns or raises."""
@@ -69,8 +71,8 @@ class Guard:
         ) -> Prepared:
             try:
                 return self(revision, prepare(method, params, revision, principal, skim))
-            except Exception as error:
-                return self(revision, error)
+            except BaseException as error:
+                return self(revision, failure_of(error))
 
         return prepare_guarded
 
@@ -78,10 +80,14 @@ class Guard:
 class _Guarded(Prepared):
     """A prepared request, or the refusal of one, inside of middleware."""
 
-    __slots__ = ("_chain", "_inner")
+    __slots__ = ("_chain", "_failures", "_inner")
 
     def __init__(
-        self, chain: Chain[Context, Answer], revision: Revision, inner: Prepared | Exception
+        self,
+        chain: Chain[Context, Answer],
+        failures: Failures,
+        revision: Revision,
+        inner: Prepared | Exception,
     ) -> None:
         super().__init__(revision, is_async=chain.is_async)
         if isinstance(inner, Prepared):
@@ -90,6 +96,7 @@ class _Guarded(Prepared):
         else:
             self.refused = True
         self._chain = chain
+        self._failures = failures
         self._inner = inner
 
     def call(self, context: Any) -> Any:
@@ -101,10 +108,10 @@ class _Guarded(Prepared):
         self.meta = value.meta or None
         return value.result
 
-    def failure(self, error: Exception) -> Raw:
+    def failure(self, error: Exception, told: str | None = None) -> Raw:
         if isinstance(self._inner, Prepared):
-            return self._inner.failure(error)
-        return super().failure(error)
+            return self._inner.failure(error, told)
+        return super().failure(error, told)
 
     def _handle(self, context: Context) -> Answer | Awaitable[Answer]:
         inner = self._inner
@@ -117,8 +124,10 @@ class _Guarded(Prepared):
             if inspect.isawaitable(value):
                 return self._later(context, inner, value)
             return self._answer(context, inner, value)
-        except Exception as error:
-            return self._failed(context, inner, error)
+        except InputNeeded:
+            raise
+        except BaseException as error:
+            return self._failed(context, inner, failure_of(error))
 
     async def _later(self, context: Context, inner: Prepared, value: Awaitable[Any]) -> Answer:
         try:
@@ -127,9 +136,7 @@ class _Guarded(Prepared):
             only = simplified(error)
             if isinstance(only, Exception):
                 return self._failed(context, inner, only)
-            if only is error:
-                raise
-            raise only from error
+            raise only from (None if only is error else error)
 
     def _answer(self, context: Context, inner: Prepared, value: Any) -> Answer:
         result = inner.finish(value)
@@ -137,6 +144,6 @@ class _Guarded(Prepared):
         return Answer(result, dict(meta or {}), failed=inner.failed)
 
     def _failed(self, context: Context, inner: Prepared, error: Exception) -> Answer:
-        report(context.method, context.params, error)
+        told = self._failures.told(about(context.method, context.params), error)
         meta = context.take_result_meta(None)
-        return Answer(inner.failure(error), meta or {}, error=error, failed=True)
+        return Answer(inner.failure(error, told), meta or {}, error=error, failed=True)

@@ -20,6 +20,7 @@ from mcpcore.spec.errors import LocalProtocolError
 from transports.link import App, clock
 from transports.store_settings import StoreLinkSettings
 from transports.stores.base import Outcome, Store, StoreSettings, StoreUnavailableError
+from transports.strays import failure_of
 
 __all__ = ["StoreLink", "StoreLinkSettings", "binding", "worker_name"]
 
@@ -120,9 +121,10 @@ class StoreLink(App):
     def _commit(self, batch: list[Step]) -> list[Outcome]:
         try:
             return self._store.commit(self._worker, batch, self._wall())
-        except Exception as error:
+        except BaseException as raised:
             # A store of somebody else's may have faults; those who wait must hear of it.
-            logger.exception("the store failed")
+            error = failure_of(raised)
+            logger.error("the store failed", exc_info=error)
             return [StoreFailure(f"the store failed: {type(error).__name__}")] * len(batch)
 
     def _receive(self, timeout: float) -> list[bytes]:
@@ -140,9 +142,10 @@ class StoreLink(App):
                     limiter=limiter,
                     abandon_on_cancel=True,
                 )
-            except Exception as error:
+            except BaseException as raised:
+                error = failure_of(raised)
                 if not isinstance(error, StoreUnavailableError):
-                    logger.exception("the store failed")
+                    logger.error("the store failed", exc_info=error)
                 elif not down:
                     logger.warning("the store is out of reach: %s", error)
                 down = True

@@ -34,6 +34,7 @@ from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import to_json
 from transports.callback_context import CallbackContext
 from transports.callbacks import Callbacks
+from transports.error_ids import error_id
 from transports.running import Handlers, Run
 from transports.strays import failure_of
 from transports.tasks import TaskDesk
@@ -144,12 +145,8 @@ class ClientDesk(TaskDesk):
             if inspect.isawaitable(answer):
                 answer = await answer
             self.host.complete(record, Raw(to_json(answer)))
-        except McpError as error:
-            self.host.fail(record, error.error)
         except BaseException as error:
-            failure = failure_of(error)
-            logger.error("the callback for %s failed", event.method, exc_info=failure)
-            self.host.fail(record, ErrorData(INTERNAL_ERROR, "the client failed to answer"))
+            self.host.fail(record, told_of(event.method, failure_of(error)))
 
     def _nothing(self, key: Key) -> None:
         """The request itself was answered long ago."""
@@ -165,6 +162,15 @@ class _Worker:
 
     def deliver(self, key: str, answer: Raw) -> None:
         """Requests of a server ask nothing."""
+
+
+def told_of(method: str, error: Exception) -> ErrorData:
+    """What the server is told that a callback failed with; it is logged if that is not all."""
+    if isinstance(error, McpError):
+        return error.error
+    made = error_id()
+    logger.error("the callback for %s failed (error id %s)", method, made, exc_info=error)
+    return ErrorData(INTERNAL_ERROR, f"the client failed to answer (error id {made})")
 
 
 class _Related(Struct):

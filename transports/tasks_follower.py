@@ -140,6 +140,8 @@ class Follower:
                 if state.status != "working" and (result := await self._fetch()) is not None:
                     return result
             elif state.status in TERMINAL:
+                if self._core.raised is not None:
+                    self._core.raised.meet(state)
                 return _outcome(state)
             elif state.status == "input_required":
                 await self._answer(state)

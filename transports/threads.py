@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import anyio.to_thread
 
-from mcpcore.service import Prepared
+from mcpcore.service import HandlerExit, Prepared
 
 if TYPE_CHECKING:
     from transports.context_telling import Telling
@@ -25,6 +25,7 @@ class AtHome(Protocol):
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 F = TypeVar("F", bound=AtHome)
 
 current = threading.get_ident
@@ -37,8 +38,20 @@ def begin(prepared: Prepared, context: Any) -> Any:
     dropped; it may look at ``context.cancelled``.  anyio's limit on threads holds until it ends.
     """
     if prepared.thread:
-        return anyio.to_thread.run_sync(prepared.call, context, abandon_on_cancel=True)
+        return in_thread(prepared.call, context)
     return prepared.call(context)
+
+
+async def in_thread(call: Callable[..., T], *args: Any) -> T:
+    """Call a function of the user's in a worker thread, and leave it there when cancelled."""
+    return await anyio.to_thread.run_sync(_called, call, *args, abandon_on_cancel=True)
+
+
+def _called(call: Callable[..., T], *args: Any) -> T:
+    try:
+        return call(*args)
+    except GeneratorExit as error:  # which would close whoever awaits it
+        raise HandlerExit(error) from error
 
 
 def with_room(

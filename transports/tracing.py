@@ -37,6 +37,7 @@ from mcpcore.wire.trace import (
 )
 from mcpcore.wire.trace_framing import Held, Lines
 from transports.link import clock
+from transports.strays import failure_of
 
 __all__ = ["ConnectionTrace", "Trace", "TraceSettings", "TraceTo", "tracing"]
 
@@ -155,8 +156,8 @@ class Trace:
         except OSError as error:
             logger.warning("a trace ends here: %s cannot be written: %s", self.name, error.strerror)
             self._end()
-        except Exception:  # the function of a user must not end what is recorded, either
-            logger.exception("a trace ends here: it cannot be written")
+        except BaseException as error:  # the function of a user must not end it, either
+            logger.error("a trace ends here: it cannot be written", exc_info=failure_of(error))
             self._end()
 
     def _end(self) -> None:

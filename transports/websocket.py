@@ -31,6 +31,7 @@ from mcpcore.http.principals import Principal
 from transports.direct import DirectLink
 from transports.link import App, clock
 from transports.link_errors import STREAM_ERRORS
+from transports.strays import failure_of
 from transports.tracing_websocket import record_frame, record_refused
 from transports.websocket_deflate import Bounds
 from transports.websocket_frames import Boundaries, LongText, long_text, text_head, whole_text
@@ -286,8 +287,8 @@ class WebSocketLink(DirectLink):
         if self._ws_settings.on_latency is not None:
             try:
                 self._ws_settings.on_latency(took)
-            except Exception:  # no message depends on it
-                logger.exception("on_latency failed")
+            except BaseException as error:  # no message depends on it
+                logger.error("on_latency failed", exc_info=failure_of(error))
 
     def _overdue(self) -> float:
         """When the answer to the ping has taken too long.

@@ -8,7 +8,6 @@ import base64
 import secrets
 import ssl
 from collections.abc import Mapping, Sequence
-from inspect import isawaitable
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -30,6 +29,7 @@ from transports.http_origin import Failure, Origin
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
 from transports.proxies import Proxy
 from transports.strays import failure_of
+from transports.task_guard import called
 from transports.tls import client_tls, tls_problem
 from transports.tracing_websocket import record_head
 from transports.websocket_deflate import Bounds
@@ -157,8 +157,7 @@ async def _request(
     if not isinstance(headers, Mapping):
         asking = HttpSend(exchange=0, method="GET", target=address.target, headers=lines)
         try:
-            given = headers(asking)
-            headers = (await given) if isawaitable(given) else given
+            headers = await called(headers, asking)
         except BaseException as raised:
             error = failure_of(raised)
             # Not its message, in which there may be a token.

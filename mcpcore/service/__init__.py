@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mcpcore.service.content import Audio, Embedded, Image
 from mcpcore.service.errors import (
     HandlerError,
+    HandlerExit,
     InvalidValue,
     OutputMismatch,
     PromptError,
@@ -16,8 +17,9 @@ from mcpcore.service.errors import (
     ResourceNotFound,
     ToolError,
     ValidatorMissing,
+    is_masked,
 )
-from mcpcore.service.prepared import Prepared, is_masked
+from mcpcore.service.prepared import Prepared
 from mcpcore.service.schema import Validator, mirrored
 from mcpcore.service.service import Server
 
@@ -29,6 +31,7 @@ __all__ = [
     "Audio",
     "Embedded",
     "HandlerError",
+    "HandlerExit",
     "Image",
     "InvalidValue",
     "OutputMismatch",

@@ -63,6 +63,12 @@ def check_options(options: Mapping[str, Any], known: type, what: str) -> None:
         raise TypeError(f"{what}: there is no option {min(unknown)!r}")
 
 
+def check_count(name: str, count: float) -> None:
+    """Raise ValueError unless ``count`` is a whole number of at least 1."""
+    if not count >= 1 or count % 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {count}")
+
+
 def check_uri(uri: str) -> str:
     """Return ``uri``.  Raises ValueError if it has no scheme, or has blanks or controls in it."""
     if not re.match(_SCHEME, uri) or re.search(_UNFIT, uri):

@@ -4,7 +4,7 @@ The message of a :class:`HandlerError` is shown; any other exception is masked, 
 hold what the client must not see.
 """
 
-from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalError
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalError, McpError
 
 
 class HandlerError(Exception):
@@ -47,16 +47,29 @@ class InvalidValue(ValueError):
     """A value does not fit its type or schema; the message names the field."""
 
 
-class OutputMismatch(LocalError):
-    """A handler returned what cannot be sent.
+class MaskedError(LocalError):
+    """A failure of which the client is told the ``rule`` alone, if there is one.
 
-    The message, which may hold what it returned, is for the log alone; the client is told
-    ``rule``, which names what was broken in words that are the same whatever was returned.
+    The message is for the log: it may hold what the client must not see.  ``rule`` is in words of
+    our own.
     """
 
-    def __init__(self, message: str, rule: str) -> None:
+    def __init__(self, message: str, rule: str = "") -> None:
         super().__init__(message)
         self.rule = rule
+
+
+class OutputMismatch(MaskedError):
+    """A handler returned what cannot be sent; ``rule`` names what was broken."""
+
+
+class HandlerExit(MaskedError):
+    """A function ended with what is no :class:`Exception`, its cause: SystemExit, for instance."""
+
+    def __init__(self, cause: BaseException) -> None:
+        rule = "the handler tried to end the program" if isinstance(cause, SystemExit) else ""
+        super().__init__(f"it ended with {type(cause).__name__}", rule)
+        self.__cause__ = cause
 
 
 class ValidatorMissing(LocalError):
@@ -75,8 +88,28 @@ MASKED = "Internal error"
 """What the client is told of any other exception."""
 
 
-def shown(error: Exception) -> str:
-    """What the client may read of an exception: its message, the rule it names, or nothing."""
-    if isinstance(error, HandlerError):
+def is_masked(error: BaseException) -> bool:
+    """Whether the client must not see this error, so that it should be logged here."""
+    return not isinstance(error, McpError | HandlerError)
+
+
+def shown(error: Exception, error_id: str | None = None, *, reveal: bool = False) -> str:
+    """What the client may read of an exception: its message, the rule it names, or nothing.
+
+    ``error_id`` goes along with what is masked, so that it can be found in a log.  ``reveal``:
+    nothing is masked.
+    """
+    if not is_masked(error):
         return str(error)
-    return f"{MASKED}: {error.rule}" if isinstance(error, OutputMismatch) else MASKED
+    rule = _revealed(error) if reveal else error.rule if isinstance(error, MaskedError) else ""
+    text = f"{MASKED}: {rule}" if rule else MASKED
+    return text if error_id is None else f"{text} (error id {error_id})"
+
+
+def _revealed(error: BaseException) -> str:
+    """The types and messages of an exception, of each one that stands in a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(map(_revealed, error.exceptions))
+    if isinstance(error, HandlerExit) and error.__cause__ is not None:
+        return _revealed(error.__cause__)
+    return f"{type(error).__name__}: {error}"

@@ -80,15 +80,16 @@ class Prepared:
         """
         raise NotImplementedError
 
-    def failure(self, error: Exception) -> Raw:
+    def failure(self, error: Exception, told: str | None = None) -> Raw:
         """Return the result that says so, where results can.  Raises McpError otherwise.
 
-        The message of an error that :func:`is_masked` never gets out.
+        ``told``: what the client may read, by default what
+        :func:`~mcpcore.service.errors.shown` says, which masks what :func:`is_masked`.
         """
         if isinstance(error, McpError):
             raise error
         code = error.code if isinstance(error, HandlerError) else INTERNAL_ERROR
-        raise McpError(code, shown(error)) from error
+        raise McpError(code, told or shown(error)) from error
 
 
 class Listed(Prepared):
@@ -139,8 +140,3 @@ class Bound(Prepared, Generic[E]):
         """Return a copy of a result that the handler made, without what belongs to the engine."""
         self.meta = None if result.meta is UNSET else result.meta
         return replace(result, meta=UNSET, result_type=UNSET)
-
-
-def is_masked(error: BaseException) -> bool:
-    """Whether the client must not see this error, so that it should be logged here."""
-    return not isinstance(error, McpError | HandlerError)

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from msgspec import UNSET, Struct
 
-from mcpcore.service.declarations import MAX_URI, CacheScope, cache_hints, check_icons, given
+from mcpcore.service.declarations import (
+    MAX_URI,
+    CacheScope,
+    cache_hints,
+    check_count,
+    check_icons,
+    given,
+)
 from mcpcore.service.pagination import Collection, Cursors
 from mcpcore.service.schema import Validator
 from mcpcore.service.tools import ToolEntry, ToolOptions
@@ -82,10 +89,12 @@ class Registry:
         extensions: Mapping[str, Settings] | None = None,
         experimental: Mapping[str, Settings] | None = None,
         max_uri: int = MAX_URI,
+        max_result: int | None = None,
     ) -> None:
-        for setting, size in (("page_size", page_size), ("max_uri", max_uri)):
-            if not size >= 1 or size % 1:
-                raise ValueError(f"{setting} must be a whole number of at least 1, got {size}")
+        check_count("page_size", page_size)
+        check_count("max_uri", max_uri)
+        if max_result is not None:
+            check_count("max_result", max_result)
         cache_hints(read_ttl_ms, read_cache_scope)
         self.info = Implementation(
             name=name,
@@ -102,6 +111,7 @@ class Registry:
         self._read_hints: tuple[int, CacheScope] = (read_ttl_ms, read_cache_scope)
         self.max_uri = max_uri
         """Longest URI, in characters, that is read or subscribed to."""
+        self._max_result = max_result
         self._offers = set(offers)
         if unknown := self._offers.difference(_KINDS):
             raise ValueError(f"offers: {min(unknown)!r} is none of {', '.join(_KINDS)}")
@@ -198,7 +208,7 @@ class Registry:
         server has no validator.
         """
         name = _name(function, name)
-        entry = ToolEntry(function, name, self.validator, options)
+        entry = ToolEntry(function, name, self.validator, options, max_result=self._max_result)
         self._tools.add(name, entry, replace=replace)
         if entry.header_params:
             self.header_params[name] = entry.header_params

@@ -237,10 +237,10 @@ class ResourceRead(Bound[ResourceEntry]):
         text = json_value(value).decode()
         return [contents(self._uri, text, mime_type or "application/json")]
 
-    def failure(self, error: Exception) -> Raw:
+    def failure(self, error: Exception, told: str | None = None) -> Raw:
         """Name the URI; a resource that is not found has a code of its own."""
         if isinstance(error, ResourceNotFound):
             raise not_found(self._uri, self.revision, str(error)) from error
         if isinstance(error, ResourceError):
             raise McpError(error.code, str(error), {"uri": self._uri}) from error
-        return super().failure(error)
+        return super().failure(error, told)

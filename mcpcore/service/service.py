@@ -59,6 +59,8 @@ class Server(Registry):
     ``list_changed``, ``subscribe``, ``logging``: whether to declare these capabilities.
     ``extensions``, ``experimental``: capabilities declared as they are.
     ``max_uri``: longest URI, in characters, that is read or subscribed to.
+    ``max_result``: most bytes of a tool's result, where the tool declares nothing else; None: any
+    number.
 
     >>> server = Server("calculator", version="1.0")
     >>> @server.tool

@@ -14,6 +14,7 @@ from msgspec.structs import astuple
 from mcpcore.service.content import is_content
 from mcpcore.service.declarations import (
     Options,
+    check_count,
     check_icons,
     check_options,
     check_tool_name,
@@ -22,7 +23,7 @@ from mcpcore.service.declarations import (
     typed,
 )
 from mcpcore.service.docstrings import parse_docstring
-from mcpcore.service.errors import InvalidValue, shown
+from mcpcore.service.errors import MASKED, InvalidValue, OutputMismatch, shown
 from mcpcore.service.handlers import Handler, values_type
 from mcpcore.service.outputs import (
     Output,
@@ -40,6 +41,7 @@ from mcpcore.spec.header_params import header_params
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations, ToolExecution
+from mcpcore.wire.message import to_json
 
 if TYPE_CHECKING:
     from mcpcore.service.task_views import TaskMode, TaskSupport
@@ -61,6 +63,9 @@ class ToolOptions(Options, total=False):
     """JSON Schema of the structured content; needs a validator."""
     structured: bool
     """True: derive an output schema even for a string; False: derive none."""
+    max_result: int | None
+    """Most bytes of a result, as it is encoded; a call that returns more has failed.  None: any
+    number.  Default: the server's."""
     task: "TaskMode"
     """Whether a call may (``optional``) or must (``required``) run as a task; default: neither."""
     task_after: float | None
@@ -89,6 +94,7 @@ class ToolEntry:
         "call_type",
         "header_params",
         "is_async",
+        "max_result",
         "output",
         "task",
         "thread",
@@ -102,6 +108,8 @@ class ToolEntry:
         name: str,
         validator: Validator | None,
         options: ToolOptions,
+        *,
+        max_result: int | None = None,
     ) -> None:
         what = f"tool {check_tool_name(name)!r}"
         check_options(options, ToolOptions, what)
@@ -114,6 +122,10 @@ class ToolEntry:
         """``call(context, bound arguments)``."""
         self.call_type = PlainCall if handler.context is None else ToolCall
         """What makes a call out of this, bound arguments and a revision."""
+        self.max_result = options.get("max_result", max_result)
+        if self.max_result is not None:
+            check_count(f"{what}: max_result", self.max_result)
+            self.call_type = LimitedCall
         self._problems: Callable[[Any], list[str]] | None = None
         self._known: frozenset[str] | None = None
         written = options.get("input_schema")
@@ -253,11 +265,11 @@ class ToolCall(Bound[ToolEntry]):
             return given_result(self.own(value), self._entry.output, self.revision)
         return tool_result(value, self._entry.output, self.revision)
 
-    def failure(self, error: Exception) -> Raw:
+    def failure(self, error: Exception, told: str | None = None) -> Raw:
         """A result with ``isError``; only an McpError is an error of the protocol."""
         if isinstance(error, McpError):
             raise error
-        return error_result(shown(error))
+        return error_result(told or shown(error))
 
 
 class PlainCall(ToolCall):
@@ -266,3 +278,29 @@ class PlainCall(ToolCall):
     __slots__ = ()
 
     takes_context = False
+
+
+class LimitedCall(ToolCall):
+    """One call of a tool whose results have a limit."""
+
+    __slots__ = ()
+
+    def finish(self, value: Any) -> Raw:
+        """See :meth:`ToolCall.finish`; what is too large does not get out."""
+        result = super().finish(value)
+        problem = self._problem(len(result) + (0 if self.meta is None else len(to_json(self.meta))))
+        if problem is not None:
+            raise OutputMismatch(problem, problem)
+        return result
+
+    def failure(self, error: Exception, told: str | None = None) -> Raw:
+        """See :meth:`ToolCall.failure`; what is too large is not said."""
+        result = super().failure(error, told)
+        problem = self._problem(len(result))
+        return result if problem is None else error_result(f"{MASKED}: {problem}")
+
+    def _problem(self, size: int) -> str | None:
+        most = self._entry.max_result
+        if most is None or size <= most:
+            return None
+        return f"the result takes {size} bytes, and the tool may return {most}"

@@ -126,14 +126,14 @@ async def tools_are_listed_with_schemas(bench: Bench) -> None:
 
 @behaviour()
 async def lists_come_in_pages(bench: Bench) -> None:
-    """31 prompts are two pages, with none twice."""
+    """32 prompts are two pages, with none twice."""
     async with bench.client() as client:
         first = await client.list_prompts()
         assert len(first.prompts) == 20
         assert isinstance(first.next_cursor, str)
         second = await client.list_prompts(first.next_cursor)
         names = [prompt.name for prompt in (*first.prompts, *second.prompts)]
-        assert len(set(names)) == len(names) == 31
+        assert len(set(names)) == len(names) == 32
         assert names == [prompt.name for prompt in await client.prompts()]
 
 

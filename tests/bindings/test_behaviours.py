@@ -13,6 +13,7 @@ from tests.bindings import (
     client_alone,
     client_asked,
     ends,
+    exits,
     features,
     loads,
     server_alone,
@@ -22,7 +23,7 @@ from tests.bindings.network_ways import options_of
 from tests.bindings.places import BINDINGS, HTTP_WAYS, WITHOUT_UVLOOP, House
 from tests.bindings.table import BEHAVIOURS, Behaviour, Bench
 
-MODULES = (features, cancelling, loads, ends, server_alone, client_alone, client_asked)
+MODULES = (features, cancelling, loads, ends, server_alone, client_alone, client_asked, exits)
 """They fill the table when they are imported."""
 
 

@@ -18,11 +18,15 @@ from msgspec import Struct
 
 import transports
 from mcpcore.service import Server, ToolError
+from tests.leaving import leave, write_words
 from transports.context import Context
 from transports.http_writers import Writers
 from transports.inputs import Elicit, Input, ListRoots, Sample
 
 NOTE = "notifications/acme/note"
+LEAVE = "leave"
+LEAVING = ("leave", "leave_later", "leave_in_thread", "leave_in_task")
+"""Tools that end as :mod:`tests.leaving` says."""
 SUM = "acme/sum"
 COUNTER = "count://"
 HOME = Path(transports.__file__).parent
@@ -305,6 +309,33 @@ def make_workbench() -> Server:
 
     for number in range(30):
         server.add_prompt(greet, f"greet_{number:02}")
+
+    # What ends the program, or tries to
+
+    write_words("mcpcore.server", journal)
+
+    @server.tool(name="leave_later")
+    async def leave_later(how: str, word: str) -> None:
+        """Leave from a coroutine that lets others go first."""
+        await anyio.lowlevel.checkpoint()
+        leave(how, word)
+
+    @server.tool
+    async def leave_in_task(how: str, word: str) -> None:
+        """Leave from a task that the tool has started."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(leave_later, how, word)
+            await anyio.sleep_forever()
+
+    server.add_tool(leave, LEAVE)
+    server.add_tool(leave, "leave_in_thread", thread=True)
+    server.add_resource("leave://{how}/{word}", leave)
+    server.add_prompt(leave, LEAVE)
+    server.completion(prompt=LEAVE, argument="word")(lambda typed: leave(*typed.split("/")))
+    server.method("acme/leave")(leave)
+    server.notification("notifications/acme/plain")(leave)
+    server.notification("notifications/acme/awaiting")(leave_later)
+    server.notification("notifications/acme/thread", thread=True)(leave)
 
     # Extensions
 

@@ -19,6 +19,7 @@ from mcpcore.engine.events import StreamDrained
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
+from tests.error_ids import id_of, without_id
 from tests.transports.http_fixture import (
     PATIENCE,
     Client,
@@ -601,7 +602,9 @@ async def test_application_that_fails(caplog: pytest.LogCaptureFixture) -> None:
             assert (await other.call(tool("echo"))).status == 200
         assert "the application failed to handle RequestReceived" in caplog.text
         answer = await client.response()
-        assert answer.json["error"] == {"code": -32603, "message": "Internal error"}
+        error = answer.json["error"]
+        assert (error["code"], without_id(error["message"])) == (-32603, "Internal error")
+        assert f"(error id {id_of(error['message'])})" in caplog.text
         assert running.machine.exchanges == 0
         assert (await client.call(tool("echo"))).status == 200
 

@@ -117,8 +117,11 @@ def library() -> Server:
     return server
 
 
+MASKED = "Internal error (error id 1a2b3c4d)"
+
+
 def settings(*middleware: ServerMiddleware) -> RuntimeSettings:
-    return RuntimeSettings(middleware=middleware)
+    return RuntimeSettings(middleware=middleware, error_ids=lambda: "1a2b3c4d")
 
 
 def call(name: str, **arguments: Any) -> dict[str, Any]:
@@ -495,11 +498,11 @@ async def test_errors_of_handlers_are_logged_once(
 ) -> None:
     async with bench(library(), settings(kind([]))) as made:
         reply = await made.call("tools/call", call("crash"))
-        assert said(reply) == "Internal error"
+        assert said(reply) == MASKED
         await made.call("tools/call", call("refuse"))
         await made.call("tools/call", call("unknown"))
     [record] = caplog.records
-    assert record.getMessage() == "the handler of tools/call 'crash' failed"
+    assert record.getMessage() == "the handler of tools/call 'crash' failed (error id 1a2b3c4d)"
     assert "a secret" in caplog.text
 
 
@@ -609,12 +612,12 @@ def breaks(request: Context) -> Steps[Answer]:
         (refuses, "echo", -31999, "no entry", None),
         (refuses_kindly, "echo", None, "closed for lunch", None),
         (refuses_kindly, "unknown", INTERNAL_ERROR, "closed for lunch", None),
-        (does_nothing, "echo", None, "Internal error", "neither went on (yield) nor answered"),
-        (swallows, "unknown", INTERNAL_ERROR, "Internal error", "swallowed an exception"),
-        (yields_again, "echo", None, "Internal error", "yielded twice"),
-        (yields_again_on_error, "unknown", INTERNAL_ERROR, "Internal error", "yielded twice"),
-        (answers_wrong, "echo", None, "Internal error", "answered with dict, not an Answer"),
-        (breaks, "slow", None, "Internal error", "a secret"),
+        (does_nothing, "echo", None, MASKED, "neither went on (yield) nor answered"),
+        (swallows, "unknown", INTERNAL_ERROR, MASKED, "swallowed an exception"),
+        (yields_again, "echo", None, MASKED, "yielded twice"),
+        (yields_again_on_error, "unknown", INTERNAL_ERROR, MASKED, "yielded twice"),
+        (answers_wrong, "echo", None, MASKED, "answered with dict, not an Answer"),
+        (breaks, "slow", None, MASKED, "a secret"),
     ],
 )
 async def test_middleware_that_refuses_or_is_wrong(

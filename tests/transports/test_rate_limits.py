@@ -271,7 +271,7 @@ async def test_a_limiter_that_fails_takes_nothing_down(
                     assert e.value.code == INTERNAL_ERROR
             await client.tools()
     assert seen == ([0, 1, 0, 1] if fate == "admit" else [])
-    assert "the rate limiter failed to decide on tool calls" in caplog.text
+    assert "the rate limiter's decision on tool calls failed (error id " in caplog.text
     assert "limiter down" in caplog.text
 
 

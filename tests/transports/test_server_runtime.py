@@ -11,6 +11,7 @@ from msgspec import Struct
 from mcpcore.service import Server, ToolError
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.tools import CallToolResult
+from tests.error_ids import id_of, without_id
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from tests.transports.served import Endless
 from transports.context import Context
@@ -115,9 +116,11 @@ async def test_exceptions_are_masked_and_logged(
     assert reply["result"]["isError"] is True
     assert read_reply["error"]["code"] == -32603
     assert "1234" not in str((reply, read_reply))
+    told = (reply["result"]["content"][0]["text"], read_reply["error"]["message"])
+    assert [without_id(text) for text in told] == ["Internal error"] * 2
     assert [record.getMessage() for record in caplog.records] == [
-        f"the handler of tools/call {name!r} failed",
-        "the handler of resources/read 'test://x' failed",
+        f"the handler of tools/call {name!r} failed (error id {id_of(told[0])})",
+        f"the handler of resources/read 'test://x' failed (error id {id_of(told[1])})",
     ]
     assert "1234" in str(caplog.records[0].exc_info)
 

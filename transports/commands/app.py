@@ -213,6 +213,13 @@ def serve(
         bool,
         typer.Option("--log-http", help="Log each HTTP exchange and session to standard error."),
     ] = False,
+    reveal_errors: Annotated[
+        bool,
+        typer.Option(
+            "--reveal-errors",
+            help="Show clients what handlers raise, secrets included: for developing alone.",
+        ),
+    ] = False,
     allocator: Annotated[
         Allocator | None,
         typer.Option(
@@ -291,6 +298,7 @@ def serve(
             workers=workers,
             limits=limit or (),
             log_http=log_http,
+            reveal_errors=reveal_errors,
             allocator=allocator,
             engine=HttpEngine(http_driver, http_parser, loop),
             trace=trace,

@@ -81,6 +81,7 @@ def serve(
     workers: int = 1,
     limits: Sequence[str] = (),
     log_http: bool = False,
+    reveal_errors: bool = False,
     allocator: Allocator | None = None,
     engine: HttpEngine | None = None,
     trace: str | None = None,
@@ -117,7 +118,9 @@ def serve(
         if given and not fits:
             raise Failure(f"{name} is for {what}, and nothing is served there", Exit.USAGE)
     settings = ServeSettings(
-        runtime=RuntimeSettings(middleware=(log_incoming(),) if log_requests else ()),
+        runtime=RuntimeSettings(
+            middleware=(log_incoming(),) if log_requests else (), reveal_errors=reveal_errors
+        ),
         http_link=HttpServerSettings(
             notice_time=notice, log=log_http, driver=engine.driver, parser=engine.parser
         ),
