@@ -47,6 +47,10 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """What becomes of what a limiter was to decide on that raised an exception."""
     tasks: TaskSettings = field(default_factory=TaskSettings)
     """Tasks of tools that declare them."""
+    lifespan_start: float = 60.0
+    """How long the server's lifespan may take to be entered."""
+    lifespan_end: float = 30.0
+    """How long it may take to be left."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "input_timeout", "input_rounds")

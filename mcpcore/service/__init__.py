@@ -10,6 +10,7 @@ from mcpcore.service.content import Audio, Embedded, Image
 from mcpcore.service.errors import (
     HandlerError,
     InvalidValue,
+    LifespanError,
     OutputMismatch,
     PromptError,
     ResourceError,
@@ -31,6 +32,7 @@ __all__ = [
     "HandlerError",
     "Image",
     "InvalidValue",
+    "LifespanError",
     "OutputMismatch",
     "Prepared",
     "PromptError",

@@ -28,6 +28,7 @@ from mcpcore.spec.types.capabilities import (
 if TYPE_CHECKING:
     from mcpcore.service.completions import CompletionEntry
     from mcpcore.service.extensions import MethodEntry
+    from mcpcore.service.lifespan import Lifespan, OpenLifespan
     from mcpcore.service.prompts import PromptEntry, PromptOptions
     from mcpcore.service.resources import ResourceEntry, ResourceOptions
 
@@ -82,6 +83,7 @@ class Registry:
         extensions: Mapping[str, Settings] | None = None,
         experimental: Mapping[str, Settings] | None = None,
         max_uri: int = MAX_URI,
+        lifespan: "OpenLifespan | None" = None,
     ) -> None:
         for setting, size in (("page_size", page_size), ("max_uri", max_uri)):
             if not size >= 1 or size % 1:
@@ -102,6 +104,8 @@ class Registry:
         self._read_hints: tuple[int, CacheScope] = (read_ttl_ms, read_cache_scope)
         self.max_uri = max_uri
         """Longest URI, in characters, that is read or subscribed to."""
+        self.lifespan = None if lifespan is None else _lifespan(lifespan)
+        """What whoever serves the server enters before, and leaves afterwards."""
         self._offers = set(offers)
         if unknown := self._offers.difference(_KINDS):
             raise ValueError(f"offers: {min(unknown)!r} is none of {', '.join(_KINDS)}")
@@ -475,6 +479,12 @@ class Registry:
         self._changes.add(method)
         for watcher in tuple(self._watchers):
             watcher(method, None)
+
+
+def _lifespan(function: "OpenLifespan") -> "Lifespan":
+    from mcpcore.service.lifespan import Lifespan  # here: most servers have none
+
+    return Lifespan(function)
 
 
 def _encoded(entry: "ResourceEntry | PromptEntry", revision: Revision) -> bytes:

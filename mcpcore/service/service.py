@@ -59,6 +59,9 @@ class Server(Registry):
     ``list_changed``, ``subscribe``, ``logging``: whether to declare these capabilities.
     ``extensions``, ``experimental``: capabilities declared as they are.
     ``max_uri``: longest URI, in characters, that is read or subscribed to.
+    ``lifespan``: a function, of the server or of nothing, that returns an async context manager; it
+    is entered before the first connection and left after the last one, and ``context.lifespan`` is
+    what it yields.
 
     >>> server = Server("calculator", version="1.0")
     >>> @server.tool
