@@ -187,8 +187,8 @@ class AsgiApp:
             try:
                 await within(server, self.endpoint.settings.runtime, serve)
             except LifespanError as error:
-                logger.error("%s", error)
                 if not asked:  # it has ended by itself, and requests enter it anew
+                    logger.error("%s", error)
                     await receive()
                     await self.endpoint.aclose()
                 await send({"type": f"lifespan.{step}.failed", "message": str(error)})

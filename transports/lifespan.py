@@ -6,6 +6,7 @@ task does both, as cancel scopes and task groups within it want it, and belongs 
 What is opened belongs to an event loop, so that each of several in one process has its own.
 """
 
+import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -36,7 +37,7 @@ async def within(
 
     ``work`` is cancelled if the lifespan ends by itself.  ``stop`` gives up waiting for the start:
     then there is no work.  Raises LifespanError if it does not start, ends by itself, or does not
-    end well; that is logged if ``work`` has raised something else.
+    end well; that is logged instead if ``work`` has raised an exception of its own.
     """
     holder = anyio.CancelScope()
     life = await _hold(server, settings, holder)
@@ -45,8 +46,11 @@ async def within(
         if life.entered:
             with holder:
                 await work(life.value)
-    except BaseException:
-        if (failure := await life.let_go(holder)) is not None:
+    except BaseException as error:
+        failure = await life.let_go(holder)
+        if failure is not None and isinstance(error, anyio.get_cancelled_exc_class()):
+            raise failure from None
+        if failure is not None:
             logger.error("%s", failure)
         raise
     if (failure := await life.let_go(holder)) is not None:
@@ -99,6 +103,7 @@ class _Life:
         except BaseException as error:
             logger.debug("the lifespan %s failed", self._declared.name, exc_info=error)
             self._raised = error
+        self._broken = self._broken and not _is_cancelled()
         self._end()
 
     async def _stay(self) -> None:
@@ -198,6 +203,16 @@ async def _either(one: anyio.Event, other: anyio.Event | None) -> None:
 
         group.start_soon(wait, one)
         group.start_soon(wait, other)
+
+
+def _is_cancelled() -> bool:
+    """Whether this task is, from outside: so it is when the event loop ends."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # trio
+        task = None
+    cancels = 0 if task is None else task.cancelling()
+    return cancels > 0 or anyio.current_effective_deadline() == -math.inf
 
 
 def _described(error: BaseException) -> str:

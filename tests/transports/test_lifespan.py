@@ -314,7 +314,7 @@ async def test_a_start_that_goes_on_though_it_is_given_up_is_none() -> None:
         with anyio.CancelScope(shield=True):
             await anyio.sleep(0.1)  # beyond the limit, whatever is told
 
-    with pytest.raises(LifespanError, match="did not start within 0.05 seconds"):
+    with pytest.raises(LifespanError, match=r"did not start within 0\.05 seconds"):
         await within(declared(diary, start=start), QUICK, Work(diary))
     assert diary.entries == ["start 1", "started 1", "end 1"]
 
@@ -432,7 +432,7 @@ async def test_it_may_end_by_itself_without_an_error() -> None:
         enough.set()
         await anyio.sleep_forever()
 
-    with pytest.raises(LifespanError, match="^the lifespan life ended too early$"):
+    with pytest.raises(LifespanError, match=r"^the lifespan life ended too early$"):
         await within(Server("x", lifespan=life), PATIENT, work)
     assert diary.entries == ["left"]
 
@@ -458,6 +458,22 @@ async def test_a_failing_end_is_raised() -> None:
         await within(server, PATIENT, nothing)
 
 
+async def test_a_failing_end_is_raised_where_the_work_was_cancelled() -> None:
+    diary, messages = Diary(), list[str]()
+    server = declared(diary, end=lambda: fail(OSError("cannot flush")))
+
+    async def hold() -> None:
+        with pytest.raises(LifespanError) as failed:
+            await within(server, PATIENT, Work(diary))
+        messages.append(str(failed.value))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(hold)
+        await diary.until("work begins")
+        group.cancel_scope.cancel()
+    assert messages == ["the lifespan life failed at its end: OSError: cannot flush"]
+
+
 async def test_a_failing_end_is_logged_where_something_else_is_raised(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -475,7 +491,8 @@ async def test_a_failing_end_is_logged_where_something_else_is_raised(
 async def test_an_end_that_takes_too_long_is_cut_off() -> None:
     diary = Diary()
     server = declared(diary, end=anyio.sleep_forever)
-    with pytest.raises(LifespanError, match="^the lifespan life did not end within 0.05 seconds$"):
+    said = r"^the lifespan life did not end within 0\.05 seconds$"
+    with pytest.raises(LifespanError, match=said):
         await within(server, QUICK, nothing)
     assert diary.entries == ["start 1", "started 1", "end 1"]
 
@@ -488,7 +505,8 @@ async def test_an_end_that_does_not_heed_that_is_left_alone() -> None:
             await go.wait()
 
     server = declared(diary, end=end)
-    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match="did not end within 0.05"):
+    said = r"did not end within 0\.05 seconds"
+    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
         await within(server, QUICK, nothing)
     assert diary.entries[-1] == "end 1"
     go.set()

@@ -1,7 +1,7 @@
-"""The lifespan of a server on every binding: behind it nothing has begun, before its end all has."""
+"""The lifespan of a server on every binding: nothing happens before its start or after its end."""
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -112,11 +112,13 @@ async def test_it_is_around_everything(
             for _ in range(2):  # it is not that of a connection
                 async with connect(where, revision=revision) as client:
                     assert await life(client) == "1"
-            async with connect(where, revision=revision) as client:
-                async with anyio.create_task_group() as calls:
-                    calls.start_soon(call_until_cut_off, client)
-                    await diary.until("call begins")
-                    stop.set()
+            async with (
+                connect(where, revision=revision) as client,
+                anyio.create_task_group() as calls,
+            ):
+                calls.start_soon(call_until_cut_off, client)
+                await diary.until("call begins")
+                stop.set()
     order = list(dict.fromkeys(diary.entries))  # two are listening where a port is shared
     assert order == [
         *("start 1", "started 1", "listening", "ready"),
@@ -289,10 +291,10 @@ async def test_in_memory_its_end_waits_for_calls_that_are_cut_off(wire: bool) ->
         await diary.until("call begins")
         group.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as group:
-        async with connect(MemoryTarget(declared(diary), wire=wire)) as client:
-            group.start_soon(leave, group)
-            await client.call_tool("wait")
+    memory = MemoryTarget(declared(diary), wire=wire)
+    async with anyio.create_task_group() as group, connect(memory) as client:
+        group.start_soon(leave, group)
+        await client.call_tool("wait")
     assert diary.entries[2:] == ["call begins", "call ends in life 1", "end 1", "ended 1"]
 
 
@@ -333,10 +335,15 @@ async def test_in_memory_one_that_ends_by_itself_ends_the_block(wire: bool) -> N
             yield
 
     said = "^the lifespan pool failed while the server was running: ConnectionError: the pool is"
-    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
-        async with connect(MemoryTarget(Server("x", lifespan=pool), wire=wire)):
+    memory = MemoryTarget(Server("x", lifespan=pool), wire=wire)
+
+    async def use() -> None:
+        async with connect(memory):
             crash.set()
             await anyio.sleep_forever()
+
+    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
+        await use()
 
 
 async def test_a_client_that_gives_up_while_it_starts_leaves_nothing() -> None:
@@ -424,9 +431,7 @@ async def use_everything(client: Client) -> None:
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("binding", ["memory", "http", "ws"])
 @pytest.mark.parametrize("declares", [True, False], ids=["lifespan", "none"])
-async def test_every_handler_and_middleware_sees_it(
-    binding: str, era: str, declares: bool
-) -> None:
+async def test_every_handler_and_middleware_sees_it(binding: str, era: str, declares: bool) -> None:
     database, seen = Database(), dict[str, Any]()
 
     @asynccontextmanager
@@ -445,11 +450,13 @@ async def test_every_handler_and_middleware_sees_it(
         *("method", "notification", "middleware"),
     }
     with anyio.fail_after(PATIENCE):
-        async with offered(binding, server, runtime) as where:
-            async with connect(where, revision=era, settings=FOLLOWS) as client:
-                await use_everything(client)
-                while "notification" not in seen:
-                    await anyio.lowlevel.checkpoint()
+        async with (
+            offered(binding, server, runtime) as where,
+            connect(where, revision=era, settings=FOLLOWS) as client,
+        ):
+            await use_everything(client)
+            while "notification" not in seen:
+                await anyio.lowlevel.checkpoint()
     assert seen == dict.fromkeys(kinds, database if declares else None)
 
 
@@ -464,9 +471,13 @@ async def offered(binding: str, server: Server, runtime: RuntimeSettings) -> Asy
     )
     urls: list[str] = []
     ready, stop = anyio.Event(), anyio.Event()
-    run: Callable[..., Any] = partial(serve, server, **{binding: ANY}, settings=settings)
+    chosen: dict[str, Any] = {binding: ANY, "settings": settings}
     async with anyio.create_task_group() as group:
-        group.start_soon(partial(run, on_listening=urls.append, on_ready=ready.set, stop=stop))
+        group.start_soon(
+            partial(
+                serve, server, on_listening=urls.append, on_ready=ready.set, stop=stop, **chosen
+            )
+        )
         await ready.wait()
         yield urls[0]
         stop.set()
