@@ -21,9 +21,9 @@ from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.gate import Gate
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
-from mcpcore.service import Server
+from mcpcore.service import LifespanError, Server
 from transports.http_call import Action, HttpCall, refused, with_length
-from transports.http_endpoint import HttpEndpoint
+from transports.http_endpoint import HttpEndpoint, unready
 from transports.http_host import peer_name
 from transports.http_identity import broken
 from transports.http_settings import HttpServerSettings
@@ -92,6 +92,13 @@ class AsgiApp:
             raise ValueError(f"the ASGI protocol {scope['type']!r} is not known")
         await serve(scope, receive, send)
 
+    async def prepare(self) -> None:
+        """Enter the lifespan of the server, and reach the store, before the first request.
+
+        For whoever embeds it without the lifespan protocol.  See HttpEndpoint.
+        """
+        await self.endpoint.prepare()
+
     async def aclose(self) -> None:
         """End what runs for the application in this event loop: see HttpEndpoint.
 
@@ -107,10 +114,9 @@ class AsgiApp:
         request = _request(scope)
         try:
             await self.endpoint.prepare()
-        except StoreUnavailableError as error:
-            logger.warning("no session can be served: %s", error)
+        except (StoreUnavailableError, LifespanError) as error:
             extra = self._gate.readable(request)
-            await reply.send(refused(request, 503, "the sessions cannot be reached", extra))
+            await reply.send(refused(request, 503, unready(error), extra))
             return
         principal = self._authenticated(scope)
         if principal is None:
@@ -161,10 +167,33 @@ class AsgiApp:
     # The other protocols
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        while (await receive())["type"] == "lifespan.startup":
-            self.endpoint.reopen()
+        step, asked = "startup", True
+
+        async def serve(value: object = None) -> None:
+            nonlocal step, asked
             await send({"type": "lifespan.startup.complete"})
-        await self.endpoint.aclose()
+            step, asked = "shutdown", False
+            await receive()
+            asked = True
+            await self.endpoint.aclose()
+
+        await receive()
+        self.endpoint.reopen()
+        server = self.endpoint.server
+        if server.lifespan is None:
+            await serve()
+        else:
+            from transports.lifespan import within
+
+            try:
+                await within(server, self.endpoint.settings.runtime, serve)
+            except LifespanError as error:
+                if not asked:  # it has ended by itself, and requests enter it anew
+                    logger.error("%s", error)
+                    await receive()
+                    await self.endpoint.aclose()
+                await send({"type": f"lifespan.{step}.failed", "message": str(error)})
+                return
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:

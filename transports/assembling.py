@@ -1,8 +1,9 @@
 """Putting a server, its runtime and what brings its messages together, one connection at a time."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.engine.config import ASKABLE, Config, Role
 from mcpcore.engine.negotiation import bound_to
@@ -63,7 +64,7 @@ async def join_in_memory(
 ) -> "Connection":
     """Serve a client of this process in ``group``; returns the client's link, yet to be run.
 
-    ``wire``: through bytes, see :mod:`transports.memory`.
+    ``wire``: through bytes, see :mod:`transports.memory`.  Raises LifespanError.
     """
     from transports.memory import memory_links
 
@@ -73,7 +74,11 @@ async def join_in_memory(
     runtime.failures.raised = app.raised
     ours, theirs = memory_links((client, app), (peer, runtime), wire=wire)
     runtime.link = theirs
-    group.start_soon(runtime.run, theirs.run)
+
+    async def serve(*, task_status: TaskStatus[None]) -> None:
+        await runtime.run(partial(theirs.run, task_status=task_status))
+
+    await group.start(serve)
     return ours
 
 

@@ -21,6 +21,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
+from mcpcore.service import LifespanError
 from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
 from mcpcore.spec.types.base import Implementation
 from mcpcore.wire.redaction import Discreet, shown_url
@@ -312,7 +313,9 @@ class Opening:
         try:
             swallowed = await self._group.__aexit__(kind, interrupted, traceback)
         except BaseExceptionGroup as group:
-            if group.split(KeyboardInterrupt)[1] is not None:
+            if group.split(LifespanError)[1] is None:  # of a server in memory
+                failure = failure or _first(group)
+            elif group.split(KeyboardInterrupt)[1] is not None:
                 raise
             failure = failure or KeyboardInterrupt()  # trio raises it in any of the tasks
         if failure is not None:
@@ -401,6 +404,12 @@ class Opening:
 
     def _fixed_headers(self, target: HttpTarget | SseTarget | WebSocketTarget) -> Mapping[str, str]:
         return target.headers if isinstance(target.headers, Mapping) else {}
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _schema_compiler() -> Any:

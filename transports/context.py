@@ -8,12 +8,13 @@ What must not be done twice is kept with :meth:`Context.remember`.
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 from msgspec import Raw
 
 from transports.context_asking import Asking
+from transports.context_facts import L
 from transports.context_telling import Telling
 from transports.questions import InputNeeded, InputUnavailable, RoundState
 
@@ -22,8 +23,10 @@ __all__ = ["Context", "InputNeeded", "InputUnavailable", "RoundState"]
 T = TypeVar("T")
 
 
-class Context(Telling, Asking):
+class Context(Telling, Asking, Generic[L]):
     """The request being worked on. Annotate a parameter of a handler with this class to get it.
+
+    ``Context[Database]`` says what the lifespan of the server yields.
 
     Its facts are in :class:`~transports.context_facts.RequestFacts`, what it tells the client in
     :class:`~transports.context_telling.Telling`, what it asks in
@@ -36,6 +39,12 @@ class Context(Telling, Asking):
     __mcp_context__ = True
 
     __slots__ = ()
+
+    @property
+    def lifespan(self) -> L:
+        """What the lifespan of the server has yielded; None if it has none."""
+        value: L = self._runtime.lifespan
+        return value
 
     @overload
     async def remember(

@@ -17,8 +17,17 @@ from transports.running import Run
 from transports.threads import in_loop
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # its defaults are in typing from Python 3.13 on
+
     from transports.runtime import ServerRuntime
     from transports.tasks_calls import TaskCall
+
+    L = TypeVar("L", default=Any)
+else:
+    from typing import TypeVar
+
+    L = TypeVar("L")
+"""What the lifespan of a server yields; of a context that does not say so: anything."""
 
 
 class RequestFacts:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import anyio
@@ -56,6 +56,8 @@ class Departure:
         self._over = threading.Event()  # the link no longer runs
         self._wake: list[int] = []  # a pipe
         self._watcher: threading.Thread | None = None
+        self.more_time: Callable[[], float] = lambda: 0.0
+        """Asked from another thread, when time is up, for how many seconds there are yet."""
         self._exiting = threading.Lock()
         if self._end_children:
             self._before = offspring("") if has_children() else set()
@@ -160,8 +162,10 @@ class Departure:
         signal_all((offspring(self._mark) | left) - self._before, signal.SIGKILL)
 
     def _watch(self, patience: float) -> None:
-        if not self._returned.wait(patience):
-            self._exit()
+        while not self._returned.wait(patience):
+            patience = self.more_time()
+            if patience <= 0:
+                self._exit()
 
     def _watch_other_side(self, link: StdioServerLink, poll: Polling, patience: float) -> None:
         poll.poll(None)

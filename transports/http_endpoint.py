@@ -26,7 +26,7 @@ from msgspec import UNSET, structs
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.http.storing import StoreBinding
-from mcpcore.service import Server
+from mcpcore.service import LifespanError, Server
 from mcpcore.spec.revisions import parse_revisions
 from transports.assembling import serve_connection
 from transports.assembling_http import assemble_http
@@ -39,6 +39,7 @@ from transports.link import Link
 from transports.runtime import ServerRuntime
 from transports.serve_settings import ServeSettings, guard, sealing
 from transports.store_link import binding
+from transports.stores.base import StoreUnavailableError
 from transports.tasks_host import TaskHost
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class HttpEndpoint:
             settings = structs.replace(settings, runtime=runtime)
         warn_if_revealing(settings.runtime)
         self.settings = structs.replace(settings, http=guard(settings, settings.http))
-        self._server = server
+        self.server = server
         self._runtime = sealing(settings.runtime)
         self._context = copy_context()
         self._running: dict[object, _Running] = {}
@@ -105,53 +106,70 @@ class HttpEndpoint:
         """Take a request; what to do for its reply is for the call to say.
 
         To be called in the event loop; never blocks, except for a store that is reached for the
-        first time (see :meth:`prepare`).  Without ``body`` the caller feeds it to the
-        call in parts; its length stands in the headers, or ``transfer-encoding`` does.
+        first time.  A store and a lifespan want :meth:`prepare` to be called before.  Without
+        ``body`` the caller feeds it to the call in parts; its length stands in the headers, or
+        ``transfer-encoding`` does.
         ``principal`` is whom the caller has authenticated, or what :meth:`identify` gave: sessions
         and sealed state are bound to it.  Raises RuntimeError if ``authenticate`` is set and nobody
-        has asked it.
+        has asked it, and if the server has a lifespan that is not entered.
         """
         if body:
             request = with_length(request, len(body))
-        call = HttpCall(self._serving().host, request, principal)
+        call = HttpCall(self._prepared().host, request, principal)
         if body is not None:
             call.feed(body, end=True)
         return call
 
     async def prepare(self) -> None:
-        """Reach the store, if the settings name one, so that :meth:`handle` never blocks for it.
+        """Make ready for :meth:`handle`: reach the store, enter the lifespan, if there is one.
 
-        Raises StoreUnavailableError.
+        May be called before each request.  What has failed is tried again by the next call.
+        Raises StoreUnavailableError and LifespanError.
         """
-        store = self.settings.store
+        shared, store = None, self.settings.store
         if store is not None and current_loop() not in self._running:
             shared = await anyio.to_thread.run_sync(binding, store)
-            self._serving(shared)
+        elif self.server.lifespan is None:
+            return
+        running = self._serving(shared)
+        if not running.begun.is_set():
+            await running.begun.wait()
+        if running.failure is not None:
+            raise LifespanError(str(running.failure)) from running.failure
 
     async def identify(self, request: HttpRequest) -> Principal | Refusal | None:
         """Ask ``settings.http_link.authenticate`` who sends a request, before :meth:`handle`.
 
         None if it is not set, or if that makes no difference to the request.
         """
+        await self.prepare()
         return await self._serving().host.identify(request)
 
     async def aclose(self) -> None:
         """End what runs in this event loop: requests may finish, for a bounded time.
 
         Afterwards there is status 503, also where nobody had come yet.  Safe from any task, and
-        more than once.
+        more than once.  Raises LifespanError if the lifespan of the server does not end well.
         """
         loop = current_loop()
         running = self._running.get(loop)
         if running is None:
             running = self._make(loop, structs.replace(self.settings, store=None))
             running.host.abandon()
+            running.begun.set()
             running.ended.set()
         running.closing = True
+        if not running.begun.is_set():
+            running.scope.cancel()
         async with anyio.create_task_group() as closing:
             for link in (running.host, *running.links):
                 closing.start_soon(link.aclose)
         await running.ended.wait()
+        while running.connections:
+            running.changed = anyio.Event()
+            await running.changed.wait()
+        if running.failure is not None:
+            raise LifespanError(str(running.failure)) from running.failure
 
     @property
     def closing(self) -> bool:
@@ -170,15 +188,20 @@ class HttpEndpoint:
         if running.closing:
             return False
         of_store = running.runtime.settings
-        await serve_connection(
-            self._server,
-            make_link,
-            handshake,
-            settings=self._runtime if of_store.seal is None else of_store,
-            links=running.links,
-            tasks=running.tasks,
-            trace=self.settings.trace,
-        )
+        running.connections += 1
+        try:
+            await serve_connection(
+                self.server,
+                make_link,
+                handshake,
+                settings=self._runtime if of_store.seal is None else of_store,
+                links=running.links,
+                tasks=running.tasks,
+                trace=self.settings.trace,
+            )
+        finally:
+            running.connections -= 1
+            running.changed.set()
         return True
 
     def reopen(self) -> None:
@@ -187,6 +210,13 @@ class HttpEndpoint:
         running = self._running.get(loop)
         if running is not None and running.ended.is_set():
             self._running.pop(loop, None)
+
+    def _prepared(self) -> "_Running":
+        if self.server.lifespan is not None:
+            running = self._running.get(current_loop())
+            if running is None or not running.begun.is_set():
+                raise RuntimeError("the server has a lifespan: await prepare() first")
+        return self._serving()
 
     def _serving(self, shared: StoreBinding | None = None) -> "_Running":
         """What serves in this event loop, started if nothing does."""
@@ -207,24 +237,43 @@ class HttpEndpoint:
                 self._running.pop(other, None)
         make_host = partial(HttpHost, settings=settings.http_link)
         tasks: TaskHost | None = None
-        if self._server.capabilities().tasks is not UNSET:
+        if self.server.capabilities().tasks is not UNSET:
             tasks = TaskHost(settings.runtime.tasks)
         host, runtime = assemble_http(
-            self._server, make_host, settings=settings, shared=shared, tasks=tasks
+            self.server, make_host, settings=settings, shared=shared, tasks=tasks
         )
         running = self._running[loop] = _Running(host, runtime, tasks)
         return running
 
     async def _run(self, loop: object, running: "_Running") -> None:
+        async def run_host() -> None:
+            running.begun.set()
+            await running.host.run()
+
+        # Nobody awaits this task; after a failure what follows starts anew, without the sessions.
         try:
-            await running.runtime.run(running.host.run)
+            with running.scope:
+                await running.runtime.run(run_host)
+        except LifespanError as error:
+            running.failure = error
+            if not running.closing:
+                logger.error("%s", error)
+                self._running.pop(loop, None)
         except Exception:
-            # Nobody awaits this task; what follows starts anew, without the sessions.
             logger.exception("an HTTP endpoint failed")
             self._running.pop(loop, None)
         finally:
             running.host.abandon()
+            running.begun.set()
             running.ended.set()
+
+
+def unready(error: StoreUnavailableError | LifespanError) -> str:
+    """What a client is told when the endpoint cannot be prepared; the reason goes to the log."""
+    if isinstance(error, LifespanError):  # which the endpoint has logged
+        return "the server could not be started"
+    logger.warning("no session can be served: %s", error)
+    return "the sessions cannot be reached"
 
 
 class _Running:
@@ -236,5 +285,14 @@ class _Running:
         self.tasks = tasks
         self.links: set[Link] = set()
         """Of other connections."""
+        self.connections = 0
+        """How many of those are served."""
+        self.changed = anyio.Event()
+        """There is one less."""
         self.closing = False
+        self.scope = anyio.CancelScope()
+        """Is cancelled when it is not to begin any more."""
+        self.begun = anyio.Event()
+        """The lifespan of the server, if it has one, is entered or has failed."""
+        self.failure: LifespanError | None = None
         self.ended = anyio.Event()

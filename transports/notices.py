@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from anyio.abc import TaskGroup
 from msgspec import Raw
@@ -12,6 +12,7 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
+from transports.context_facts import L
 from transports.in_order import InOrder
 from transports.progress import ProgressCallback
 from transports.questions import InputUnavailable, WireQuestions, ping
@@ -27,8 +28,10 @@ R = TypeVar("R")
 logger = logging.getLogger("mcpcore.server")
 
 
-class NotificationContext:
+class NotificationContext(Generic[L]):
     """The notification that a function hears; annotate a parameter with this class to get it.
+
+    ``NotificationContext[Database]`` says what the lifespan of the server yields.
 
     In the legacy era the client may be asked something in turn, for instance for its roots after
     ``notifications/roots/list_changed``.
@@ -43,6 +46,12 @@ class NotificationContext:
         self._runtime = runtime
         self.thread = runtime.thread
         """The thread of the event loop, by its identifier."""
+
+    @property
+    def lifespan(self) -> L:
+        """What the lifespan of the server has yielded; None if it has none."""
+        value: L = self._runtime.lifespan
+        return value
 
     @property
     def method(self) -> str:

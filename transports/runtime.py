@@ -86,6 +86,8 @@ class ServerRuntime(Outgoing):
         """The event loop, while changes are published."""
         self.failures = Failures(self.settings)
         self._server = server
+        self.lifespan: Any = None
+        """What the lifespan of the server has yielded, once it was entered."""
         self._asked: frozenset[str] = ASKABLE if self.settings.middleware else frozenset()
         """Requests that the engine answers once middleware has let them through."""
         self._prepare: Prepare = server.prepare
@@ -141,7 +143,22 @@ class ServerRuntime(Outgoing):
         self._table[SessionClosed] = tasks.session_closed
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
-        """Run the link to its end; what handlers are still at work then is cancelled."""
+        """Run the link to its end; what handlers are still at work then is cancelled.
+
+        All of that is within the lifespan of the server.  Raises LifespanError.
+        """
+        if self._server.lifespan is None:
+            await self._serve(link_run)
+            return
+        from transports.lifespan import within
+
+        async def serve(value: Any) -> None:
+            self.lifespan = value
+            await self._serve(link_run)
+
+        await within(self._server, self.settings, serve)
+
+    async def _serve(self, link_run: Callable[[], Awaitable[object]]) -> None:
         self.thread = current()
         async with anyio.create_task_group() as group:
             self._loop = current_loop()

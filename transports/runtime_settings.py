@@ -53,6 +53,10 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     developing alone: there may be secrets in them."""
     error_ids: Callable[[], str] = error_id
     """Makes the id of an error that is masked, which stands in the log as well."""
+    lifespan_start: float = 60.0
+    """How long the server's lifespan may take to be entered."""
+    lifespan_end: float = 30.0
+    """How long it may take to be left."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "input_timeout", "input_rounds")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 from msgspec import structs
 
-from mcpcore.service import Server
+from mcpcore.service import LifespanError, Server
 from mcpcore.spec.revisions import parse_revisions
 from transports.addresses import parse_address
 from transports.assembling import server_config
@@ -70,8 +70,9 @@ async def serve(
     alone.
     ``trace`` is where everything is recorded that goes over any binding: the name of a file, or a
     :class:`~transports.tracing.Trace`.
-    Setting ``stop`` lets running requests finish, for a bounded time.  Raises BadTarget, LinkError
-    or OSError if a binding cannot be opened.
+    Setting ``stop`` lets running requests finish, for a bounded time.  Everything happens within
+    the lifespan of the server.  Raises BadTarget, LinkError or OSError if a binding cannot be
+    opened, LifespanError if the lifespan does not start or does not end well.
     """
     settings = settings or ServeSettings()
     if revisions is not None:
@@ -83,31 +84,43 @@ async def serve(
             recorder.begin("server", target=server.info.name)
             settings = structs.replace(settings, trace=recorder)
         bindings = Bindings(server, settings, on_listening or (lambda url: None))
-        async with anyio.create_task_group() as watching:
-            bindings.begin(watching)
-            async with anyio.create_task_group() as bindings.group:
-                streamable = [parse_address(address) for address in _listed(http)]
-                streams = [parse_address(address) for address in _listed(sse)]
-                for place in streamable:
-                    await bindings.open_http(*place, sse=place in streams)
-                for place in streams:
-                    if place not in streamable:
-                        await bindings.open_http(*place, streamable=False, sse=True)
-                for address in _listed(ws):
-                    await bindings.open_websocket(*parse_address(address))
-                for address in _listed(tcp):
-                    await bindings.open_tcp(*parse_address(address))
-                for path in _listed(unix):
-                    await bindings.open_unix(path)
-                for listener in custom:
-                    await bindings.open_custom(listener)
-                if stdio:
-                    bindings.open_stdio(on_stdio_begin, on_stdio_end)
-                if on_ready is not None:
-                    on_ready()
-                if stop is not None:
-                    watching.start_soon(bindings.close_after, stop)
-            watching.cancel_scope.cancel()
+
+        streamable = [parse_address(address) for address in _listed(http)]
+        streams = [parse_address(address) for address in _listed(sse)]
+        websockets = [parse_address(address) for address in _listed(ws)]
+        sockets = [parse_address(address) for address in _listed(tcp)]
+
+        async def offer(lifespan: object = None) -> None:
+            async with anyio.create_task_group() as watching:
+                bindings.begin(watching)
+                async with anyio.create_task_group() as bindings.group:
+                    for place in streamable:
+                        await bindings.open_http(*place, sse=place in streams)
+                    for place in streams:
+                        if place not in streamable:
+                            await bindings.open_http(*place, streamable=False, sse=True)
+                    for place in websockets:
+                        await bindings.open_websocket(*place)
+                    for place in sockets:
+                        await bindings.open_tcp(*place)
+                    for path in _listed(unix):
+                        await bindings.open_unix(path)
+                    for listener in custom:
+                        await bindings.open_custom(listener)
+                    if stdio:
+                        bindings.open_stdio(on_stdio_begin, on_stdio_end)
+                    if on_ready is not None:
+                        on_ready()
+                    if stop is not None:
+                        watching.start_soon(bindings.close_after, stop)
+                watching.cancel_scope.cancel()
+
+        if server.lifespan is None:
+            await offer()
+        else:
+            from transports.lifespan import within
+
+            await within(server, settings.runtime, offer, stop=stop)
 
 
 def _recording(to: "TraceTo") -> AbstractContextManager["Trace | None"]:
@@ -116,6 +129,16 @@ def _recording(to: "TraceTo") -> AbstractContextManager["Trace | None"]:
     return tracing(to)
 
 
+@contextmanager
+def _ending_the_program() -> Iterator[None]:
+    """Say in one line that the lifespan has failed: where from is of no interest."""
+    try:
+        yield
+    except LifespanError as error:
+        raise SystemExit(str(error)) from error
+
+
+@_ending_the_program()
 def run(
     server: Server,
     *,
@@ -140,7 +163,8 @@ def run(
     Without any binding it serves on standard input and output.  ``loop`` is that of asyncio, see
     :mod:`transports.event_loops`.  It also ends when ``until`` returns.  What serves standard input
     and output alone ends promptly, with the programs that its handlers have started, as
-    ``settings.stdio`` says (``linger``, ``end_children``).
+    ``settings.stdio`` says (``linger``, ``end_children``).  A lifespan that fails ends the program
+    with one line on standard error and status 1 (SystemExit).
     """
     elsewhere = bool(http or ws or sse or tcp or unix or custom)
     stdio = stdio or not elsewhere
@@ -171,6 +195,10 @@ def run(
 
     at_end = settings.stdio if settings is not None else StdioSettings()
     departure = Departure(at_end.linger, end_children=at_end.end_children)
+    if server.lifespan is not None:
+        from transports.lifespan import seconds_left
+
+        departure.more_time = seconds_left
     serving = partial(serving, on_stdio_begin=departure.watch, on_stdio_end=departure.over)
     with departure, departure.signals(at_end.pump.drain) as signals:
         anyio.run(_until_signalled, serving, until, signals, backend=backend)

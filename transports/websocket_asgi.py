@@ -14,11 +14,13 @@ from wsproto.frame_protocol import CloseReason
 from mcpcore.engine.peer import Peer
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal
+from mcpcore.service import LifespanError
 from transports.http_call import head_refusal
-from transports.http_endpoint import HttpEndpoint
+from transports.http_endpoint import HttpEndpoint, unready
 from transports.link import App, clock
 from transports.pump import Connection
 from transports.serve_settings import websocket_rules
+from transports.stores.base import StoreUnavailableError
 from transports.websocket_reasons import NOT_UTF_8
 from transports.websocket_server import ConnectionCount
 from transports.websocket_settings import WebSocketSettings
@@ -80,6 +82,10 @@ class AsgiWebSockets:
             raise refused(*over)
         offer = self._rules.choose(scope.get("subprotocols") or ())
         handshake = await self._rules.admit(request, offer, principal)
+        try:
+            await self._endpoint.prepare()
+        except (StoreUnavailableError, LifespanError) as error:
+            raise refused(503, unready(error)) from error
         to = self._endpoint.settings.trace
         trace = None if to is None else to.connection("server")
         if trace is not None:

@@ -26,6 +26,8 @@ LIFELINE = "MCPCORE_WORKER"
 """The environment variable by which a worker finds its end of the socket pair."""
 
 _END = b"\n\n"
+_FAILED = b"!"
+"""Begins what a worker says that cannot start, in the place of its URLs."""
 _MOST = 64 * 1024
 """Bytes that a worker may say."""
 _AGAIN = 0.05
@@ -49,7 +51,11 @@ class WorkersSettings(Struct, frozen=True, kw_only=True):
 
 
 class WorkersFailed(Exception):
-    """The workers could not be started."""
+    """The workers could not be started; ``said``: the message is what one of them said of it."""
+
+    def __init__(self, message: str, *, said: bool = False) -> None:
+        super().__init__(message)
+        self.said = said
 
 
 @contextmanager
@@ -135,7 +141,7 @@ class Supervisor:
         WorkersFailed if one of them ends, or cannot be started, before all of them have listened
         once; later such a one is started again, or tried again, after a pause.
         """
-        failure: str | None = None
+        failure: WorkersFailed | None = None
         try:
             async with anyio.create_task_group() as group:
                 for number in range(1, self._count + 1):
@@ -149,16 +155,18 @@ class Supervisor:
                 ready(self._urls)
         except* WorkersFailed as failed:
             # Several may fail at once, most likely for the same reason.
-            failure = str(failed.exceptions[0])
+            first = failed.exceptions[0]
+            assert isinstance(first, WorkersFailed)  # noqa: S101 - no group is in the group
+            failure = first
         if failure is not None:
-            raise WorkersFailed(failure)
+            raise WorkersFailed(str(failure), said=failure.said)
 
     async def _keep(self, number: int) -> None:
         delay = self.settings.backoff
         again = False
         while True:
             began = anyio.current_time()
-            steady = False
+            steady, words = False, ""
             try:
                 process, ours = await self._start()
             except (OSError, RuntimeError) as error:
@@ -168,10 +176,12 @@ class Supervisor:
                 fate = f"could not be started: {reason or error}"
             else:
                 self.restarts += again
-                status = await self._watch(number, process, ours)
+                status, words = await self._watch(number, process, ours)
                 fate = f"ended with {_said(status)}"
                 steady = anyio.current_time() - began >= self.settings.steady
             if not self._all_ready.is_set():
+                if words:
+                    raise WorkersFailed(words, said=True)
                 raise WorkersFailed(f"worker {number} {fate} at its start")
             if steady:
                 delay = self.settings.backoff
@@ -179,6 +189,7 @@ class Supervisor:
             else:
                 pause, delay = delay, min(delay * 2, self.settings.longest_backoff)
             when = f"in {pause:g} s" if pause else "now"
+            fate = f"{fate} ({words})" if words else fate
             self._report(f"worker {number} {fate}; it is started again {when}")
             await anyio.sleep(pause)
             again = True
@@ -203,24 +214,27 @@ class Supervisor:
             failing.pop_all()
         return process, ours
 
-    async def _watch(self, number: int, process: Process, ours: socket.socket) -> int:
-        """See a worker to its end; return its exit status."""
+    async def _watch(self, number: int, process: Process, ours: socket.socket) -> tuple[int, str]:
+        """See a worker to its end; return its exit status, and why it could not start if so."""
         self.pids[number] = process.pid
+        said = bytearray()
         with ours:
+            ours.setblocking(False)
             try:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._await_ready, ours)
+                    group.start_soon(self._await_ready, ours, said)
                     status = await process.wait()
                     group.cancel_scope.cancel()
-                return status
+                with suppress(OSError):
+                    said += ours.recv(_MOST)
+                failed = said.startswith(_FAILED)
+                return status, said[len(_FAILED) :].decode().strip() if failed else ""
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._end(process)
                 del self.pids[number]
 
-    async def _await_ready(self, ours: socket.socket) -> None:
-        ours.setblocking(False)
-        said = b""
+    async def _await_ready(self, ours: socket.socket, said: bytearray) -> None:
         while not said.endswith(_END):
             try:
                 await anyio.wait_readable(ours)
@@ -235,7 +249,7 @@ class Supervisor:
             if not part or len(said) > _MOST:
                 return
             said += part
-        if not self._all_ready.is_set():
+        if not self._all_ready.is_set() and not said.startswith(_FAILED):
             self._urls = said.decode().split()
             self._ready += 1
             if self._ready == self._count:
@@ -275,6 +289,11 @@ class Lifeline:
         """Tell the supervisor that this worker listens."""
         with suppress(OSError):
             self._end.sendall("\n".join(urls).encode() + _END)
+
+    def failed(self, reason: str) -> None:
+        """Tell it why this worker cannot start."""
+        with suppress(OSError):
+            self._end.sendall(_FAILED + reason.encode(errors="replace")[: _MOST // 2] + _END)
 
     async def supervisor_gone(self) -> None:
         """Wait until the supervisor has ended."""

@@ -72,6 +72,13 @@ class HandlerExit(MaskedError):
         self.__cause__ = cause
 
 
+class LifespanError(LocalError):
+    """The lifespan of a server did not start, failed while it was needed, or failed at its end.
+
+    The message is one sentence that names the function and, if there is one, what it raised.
+    """
+
+
 class ValidatorMissing(LocalError):
     """There is something that only a validator of JSON Schemas can check, and no validator."""
 

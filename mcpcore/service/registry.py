@@ -35,6 +35,7 @@ from mcpcore.spec.types.capabilities import (
 if TYPE_CHECKING:
     from mcpcore.service.completions import CompletionEntry
     from mcpcore.service.extensions import MethodEntry
+    from mcpcore.service.lifespan import Lifespan, OpenLifespan
     from mcpcore.service.prompts import PromptEntry, PromptOptions
     from mcpcore.service.resources import ResourceEntry, ResourceOptions
 
@@ -90,6 +91,7 @@ class Registry:
         experimental: Mapping[str, Settings] | None = None,
         max_uri: int = MAX_URI,
         max_result: int | None = None,
+        lifespan: "OpenLifespan | None" = None,
     ) -> None:
         check_count("page_size", page_size)
         check_count("max_uri", max_uri)
@@ -112,6 +114,8 @@ class Registry:
         self.max_uri = max_uri
         """Longest URI, in characters, that is read or subscribed to."""
         self._max_result = max_result
+        self.lifespan = None if lifespan is None else _lifespan(lifespan)
+        """What whoever serves the server enters before, and leaves afterwards."""
         self._offers = set(offers)
         if unknown := self._offers.difference(_KINDS):
             raise ValueError(f"offers: {min(unknown)!r} is none of {', '.join(_KINDS)}")
@@ -485,6 +489,12 @@ class Registry:
         self._changes.add(method)
         for watcher in tuple(self._watchers):
             watcher(method, None)
+
+
+def _lifespan(function: "OpenLifespan") -> "Lifespan":
+    from mcpcore.service.lifespan import Lifespan  # here: most servers have none
+
+    return Lifespan(function)
 
 
 def _encoded(entry: "ResourceEntry | PromptEntry", revision: Revision) -> bytes:

@@ -61,6 +61,9 @@ class Server(Registry):
     ``max_uri``: longest URI, in characters, that is read or subscribed to.
     ``max_result``: most bytes of a tool's result, where the tool declares nothing else; None: any
     number.
+    ``lifespan``: a function, of the server or of nothing, that returns an async context manager; it
+    is entered before the first connection and left after the last one, and ``context.lifespan`` is
+    what it yields.
 
     >>> server = Server("calculator", version="1.0")
     >>> @server.tool

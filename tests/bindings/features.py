@@ -71,6 +71,16 @@ async def big_integers_stay_exact(bench: Bench) -> None:
 
 
 @behaviour()
+async def handlers_see_what_the_lifespan_yields(bench: Bench) -> None:
+    """The lifespan is entered, once for all that a process serves, in whatever way a tool runs."""
+    async with bench.client() as client, bench.client() as other:
+        for each in (client, other):
+            for tool in ("life_now", "life_later", "life_in_thread"):
+                result = await each.call_tool(tool)
+                assert result.structured_content == {"entered": 1, "open": True}, tool
+
+
+@behaviour()
 async def a_tool_fails(bench: Bench) -> None:
     """What a tool says of its failure is a result that says that it is one."""
     async with bench.client() as client:

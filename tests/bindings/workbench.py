@@ -8,6 +8,8 @@ import asyncio
 import os
 import threading
 from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.leaving import leave, write_words
 from transports.context import Context
 from transports.http_writers import Writers
 from transports.inputs import Elicit, Input, ListRoots, Sample
+from transports.notices import NotificationContext
 
 NOTE = "notifications/acme/note"
 LEAVE = "leave"
@@ -112,9 +115,29 @@ class Journal:
         return self.of(case)
 
 
+class Life(Struct):
+    """What the lifespan yields: how often it was entered, and whether it is now."""
+
+    entered: int = 0
+    open: bool = False
+
+
 def make_workbench() -> Server:
     """Make the server. It is to be used on one event loop only."""
-    server = Server("workbench", version="1.0", instructions="Use it.", page_size=20)
+    life = Life()
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[Life]:
+        await anyio.lowlevel.checkpoint()
+        life.entered += 1
+        life.open = True
+        yield life
+        life.open = False
+        await anyio.lowlevel.checkpoint()
+
+    server = Server(
+        "workbench", version="1.0", instructions="Use it.", page_size=20, lifespan=lifespan
+    )
     journal = Journal()
     counts: dict[str, int] = defaultdict(int)
     held: dict[str, anyio.Event] = defaultdict(anyio.Event)
@@ -156,6 +179,21 @@ def make_workbench() -> Server:
     def size(text: str) -> int:
         """Count characters."""
         return len(text)
+
+    # What the lifespan yields
+
+    @server.tool
+    def life_now(context: Context[Life]) -> Life:
+        return context.lifespan
+
+    @server.tool
+    async def life_later(context: Context[Life]) -> Life:
+        await anyio.lowlevel.checkpoint()
+        return context.lifespan
+
+    @server.tool(thread=True)
+    def life_in_thread(context: Context[Life]) -> Life:
+        return context.lifespan
 
     # Tools that tell while they work
 
@@ -344,7 +382,7 @@ def make_workbench() -> Server:
         return {"sum": sum(values)}
 
     @server.notification(NOTE)
-    def heard(case: str, value: int) -> None:
-        journal.add(case, f"noted {value}")
+    def heard(case: str, value: int, context: NotificationContext[Life]) -> None:
+        journal.add(case, f"noted {value}" if context.lifespan.open else "noted outside")
 
     return server

@@ -153,16 +153,19 @@ async def test_a_shutdown_that_reaches_us_closes_with_1001(end: str) -> None:
         elif end == "aclose":
             await app.aclose()
         else:
-            said: list[Message] = []
+            told, said = ["startup", "shutdown"], list[Message]()
 
             async def receive() -> Message:
-                return {"type": "lifespan.shutdown"}
+                return {"type": f"lifespan.{told.pop(0)}"}
 
             async def send(message: Message) -> None:
                 said.append(message)
 
             await app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
-            assert said == [{"type": "lifespan.shutdown.complete"}]
+            assert [each["type"] for each in said] == [
+                "lifespan.startup.complete",
+                "lifespan.shutdown.complete",
+            ]
         closed = await wire.hear()
         assert (closed["type"], closed["code"]) == ("websocket.close", 1001)
 

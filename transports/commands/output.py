@@ -23,7 +23,7 @@ class Exit(IntEnum):
 
     OK = 0
     REFUSED = 1
-    """The server answered with an error, or the tool failed."""
+    """The server answered with an error, the tool failed, or the lifespan of a server did."""
     USAGE = 2
     FAILED = 3
     """No connection, no common protocol, no answer in time."""

@@ -25,7 +25,7 @@ from transports.server import ServeSettings, run
 from transports.socket_settings import SocketSettings
 from transports.stores.base import StoreUnavailableError
 from transports.tls import BadTls, server_tls
-from transports.workers import worker_lifeline
+from transports.workers import WorkersSettings, worker_lifeline
 
 REFERENCE = "conformance.everything.server:server"
 """What is served when nothing is named: loaded by name, as nothing here may depend on it."""
@@ -152,8 +152,15 @@ def serve(
             raise Failure("--sse needs one process: --workers cannot serve it", Exit.USAGE)
         if stdio or ws or tcp or unix:
             raise Failure("--workers is for --http alone", Exit.USAGE)
-        grace = settings.http_link.notice_time + settings.http_link.drain_time
-        return _supervised(words, workers=workers, http=http, store=store, grace=grace)
+        link, runtime = settings.http_link, settings.runtime
+        return _supervised(
+            words,
+            workers=workers,
+            http=http,
+            store=store,
+            start=WorkersSettings().start + runtime.lifespan_start,
+            grace=link.notice_time + link.drain_time + runtime.lifespan_end,
+        )
     server = load(service or REFERENCE)
     if log_http:
         show_http_log()
@@ -189,6 +196,11 @@ def serve(
         raise Failure(str(error), Exit.USAGE) from error
     except (LocalError, OSError, StoreUnavailableError) as error:
         raise Failure(str(error)) from error
+    except SystemExit as error:  # so ``run`` says that the lifespan has failed
+        if lifeline is None:
+            raise Failure(str(error), Exit.REFUSED) from error
+        lifeline.failed(str(error))
+        return Exit.REFUSED
     return Exit.OK
 
 
@@ -198,10 +210,11 @@ def _supervised(
     workers: int,
     http: Sequence[str],
     store: str | None,
+    start: float,
     grace: float,
 ) -> int:
     try:
-        return supervise(words, workers=workers, http=http, store=store, grace=grace)
+        return supervise(words, workers=workers, http=http, store=store, start=start, grace=grace)
     except BadTarget as error:
         raise Failure(str(error), Exit.USAGE) from error
     except OSError as error:

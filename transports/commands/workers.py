@@ -24,16 +24,17 @@ def supervise(
     workers: int,
     http: Sequence[str],
     store: str | None,
+    start: float,
     grace: float,
 ) -> int:
     """Run ``mcpcore`` with ``words`` in ``workers`` processes until a signal; return the status.
 
-    ``grace``: seconds that they may take to end.  Without a ``store`` they share one in a file of
-    their own, which goes with them.
+    ``start`` and ``grace``: seconds that they may take to start and to end.  Without a ``store``
+    they share one in a file of their own, which goes with them.
     """
     if store is not None:
         _check(store)
-    settings = WorkersSettings(drain=grace + 5)
+    settings = WorkersSettings(start=start, drain=grace + 5)
     with ExitStack() as stack:
         addresses = []
         for address in http:
@@ -51,7 +52,7 @@ def supervise(
         try:
             anyio.run(_until_signalled, supervisor)
         except WorkersFailed as error:
-            raise Failure(str(error)) from error
+            raise Failure(str(error), Exit.REFUSED if error.said else Exit.FAILED) from error
     return Exit.OK
 
 

@@ -1,0 +1,483 @@
+"""The lifespan of a server on every binding: nothing happens before its start or after its end."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from msgspec import structs
+
+from mcpcore.http.settings import HttpSettings
+from mcpcore.service import LifespanError, Server
+from mcpcore.spec.types import PromptReference, TextContent
+from tests.transports.lives import PATIENCE, Diary, declared
+from tests.transports.test_custom_binding import framed as framed
+from tests.transports.ways import anyio_backend as anyio_backend
+from tests.transports.ways import on_this_way
+from transports.client import Client, connect
+from transports.client_errors import CallFailed
+from transports.client_open import ClientSettings
+from transports.context import Context
+from transports.http_settings import HttpServerSettings
+from transports.middleware import Steps
+from transports.notices import NotificationContext
+from transports.pump_settings import PumpSettings
+from transports.runtime_settings import RuntimeSettings
+from transports.server import ServeSettings, serve
+from transports.server_middleware import Answer
+from transports.socket_settings import SocketSettings
+from transports.targets import MemoryTarget
+from transports.tasks_client import TaskOptions
+from transports.websocket_settings import WebSocketSettings
+
+pytestmark = pytest.mark.anyio
+
+ANY = "127.0.0.1:0"
+ERAS = ("2025-11-25", "2026-07-28")
+NETWORK = ("http", "sse", "ws", "shared", "tcp", "unix", "custom")
+MEMORY = {"memory": False, "memory-wire": True}
+PUMP = PumpSettings(drain=0.05)
+SETTINGS = ServeSettings(
+    http_link=HttpServerSettings(drain_time=0.05),
+    websocket=WebSocketSettings(pump=PUMP),
+    socket=SocketSettings(pump=PUMP),
+)
+"""What does not end is not waited for: the calls of these tests do not."""
+FOLLOWS = ClientSettings(tasks=TaskOptions(max_poll=0.01, min_poll=0.001))
+
+
+def options(binding: str, folder: Path, framed: ModuleType, address: str = ANY) -> dict[str, Any]:
+    """What :func:`serve` is told to serve on one binding."""
+    settings = structs.replace(SETTINGS, http_link=on_this_way(SETTINGS.http_link))
+    chosen: dict[str, Any] = {"settings": settings, binding: address}
+    if binding == "shared":
+        return {"settings": structs.replace(settings, shared=True), "http": address}
+    if binding == "unix":
+        chosen[binding] = str(folder / "socket")
+    elif binding == "custom":
+        chosen[binding] = [framed.listen_framed]
+    return chosen
+
+
+def target(binding: str, urls: list[str], framed: ModuleType) -> Any:
+    url = urls[-1]
+    return framed.FramedTarget("127.0.0.1", int(url.rpartition(":")[2])) if "framed" in url else url
+
+
+async def life(client: Client) -> str:
+    [block] = (await client.call_tool("life")).content
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+async def call_until_cut_off(client: Client) -> None:
+    with pytest.raises(CallFailed):
+        await client.call_tool("wait")
+
+
+@pytest.mark.turns("era")
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("binding", NETWORK)
+async def test_it_is_around_everything(
+    binding: str, era: str, tmp_path: Path, framed: ModuleType
+) -> None:
+    diary, stop = Diary(), anyio.Event()
+    server = declared(diary)
+    urls: list[str] = []
+
+    def listening(url: str) -> None:
+        urls.append(url)
+        diary.add("listening")
+
+    serving = partial(
+        serve,
+        server,
+        on_listening=listening,
+        on_ready=partial(diary.add, "ready"),
+        stop=stop,
+        **options(binding, tmp_path, framed),
+    )
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as group:
+            group.start_soon(serving)
+            await diary.until("ready")
+            revision = ERAS[0] if binding == "sse" else era
+            where = target(binding, urls, framed)
+            for _ in range(2):  # it is not that of a connection
+                async with connect(where, revision=revision) as client:
+                    assert await life(client) == "1"
+            async with (
+                connect(where, revision=revision) as client,
+                anyio.create_task_group() as calls,
+            ):
+                calls.start_soon(call_until_cut_off, client)
+                await diary.until("call begins")
+                stop.set()
+    order = list(dict.fromkeys(diary.entries))  # two are listening where a port is shared
+    assert order == [
+        *("start 1", "started 1", "listening", "ready"),
+        *("call begins", "call ends in life 1", "end 1", "ended 1"),
+    ]
+
+
+@pytest.mark.parametrize("binding", NETWORK)
+async def test_nothing_listens_before_it_has_started(
+    binding: str, tmp_path: Path, framed: ModuleType, free_tcp_port: int
+) -> None:
+    diary, go, stop = Diary(), anyio.Event(), anyio.Event()
+    server = declared(diary, start=go.wait)
+    address = f"127.0.0.1:{free_tcp_port}"
+    serving = partial(
+        serve,
+        server,
+        on_listening=lambda url: diary.add("listening"),
+        stop=stop,
+        **options(binding, tmp_path, framed, address),
+    )
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as group:
+            group.start_soon(serving)
+            await diary.until("start 1")
+            await anyio.wait_all_tasks_blocked()
+            assert diary.entries == ["start 1"]
+            assert not (tmp_path / "socket").exists()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", free_tcp_port), timeout=PATIENCE)
+            go.set()
+            await diary.until("listening")
+            stop.set()
+    assert diary.entries[-1] == "ended 1"
+
+
+@pytest.mark.parametrize("binding", NETWORK)
+async def test_a_failing_start_is_one_exception_and_nothing_listens(
+    binding: str, tmp_path: Path, framed: ModuleType
+) -> None:
+    async def start() -> None:
+        raise ConnectionRefusedError("no database")
+
+    urls: list[str] = []
+    said = "^the lifespan life failed at its start: ConnectionRefusedError: no database$"
+    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
+        await serve(
+            declared(Diary(), start=start),
+            on_listening=urls.append,
+            **options(binding, tmp_path, framed),
+        )
+    assert urls == []
+
+
+async def test_what_cannot_be_served_is_said_before_anything_is_opened() -> None:
+    diary = Diary()
+    with pytest.raises(Exception, match="HOST:PORT"):
+        await serve(declared(diary), http=ANY, tcp="nonsense")
+    assert diary.entries == []
+
+
+async def test_an_address_in_use_leaves_it_again() -> None:
+    diary = Diary()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(OSError, match="in use"):
+            await serve(declared(diary), http=address)
+    assert diary.entries == ["start 1", "started 1", "end 1", "ended 1"]
+
+
+async def test_it_is_one_for_all_bindings_and_clients_in_memory(tmp_path: Path) -> None:
+    diary, stop, ready = Diary(), anyio.Event(), anyio.Event()
+    server = declared(diary)
+    urls: list[str] = []
+    serving = partial(
+        serve,
+        server,
+        http=[ANY, ANY],
+        ws=ANY,
+        tcp=ANY,
+        unix=str(tmp_path / "socket"),
+        on_listening=urls.append,
+        on_ready=ready.set,
+        stop=stop,
+    )
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as group:
+            group.start_soon(serving)
+            await ready.wait()
+            for where in (*urls, server):
+                async with connect(where) as client:
+                    assert await life(client) == "1"
+            async with connect(server) as client:
+                stop.set()
+                while not (tmp_path / "socket").exists():
+                    await anyio.lowlevel.checkpoint()
+                assert await life(client) == "1"
+    assert len(urls) == 5
+    assert diary.entries == ["start 1", "started 1", "end 1", "ended 1"]
+
+
+async def test_a_lifespan_that_ends_by_itself_ends_the_server() -> None:
+    crash = anyio.Event()
+
+    async def crashing() -> None:
+        await crash.wait()
+        raise ConnectionError("the pool is gone")
+
+    @asynccontextmanager
+    async def pool() -> AsyncIterator[None]:
+        async with anyio.create_task_group() as group:
+            group.start_soon(crashing)
+            yield
+
+    said = "^the lifespan pool failed while the server was running: ConnectionError: the pool is"
+    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
+        await serve(Server("x", lifespan=pool), http=ANY, ws=ANY, tcp=ANY, on_ready=crash.set)
+
+
+async def test_it_outlives_the_tasks_of_tools() -> None:
+    diary, stop = Diary(), anyio.Event()
+    urls: list[str] = []
+    serving = partial(
+        serve, declared(diary), ws=ANY, on_listening=urls.append, stop=stop, settings=SETTINGS
+    )
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as group:
+            group.start_soon(serving)
+            while not urls:
+                await anyio.lowlevel.checkpoint()
+            async with connect(urls[0], settings=FOLLOWS) as client:
+                await client.tasks.start("wait")
+                await diary.until("call begins")
+            # its connection has gone, and it goes on
+            await anyio.wait_all_tasks_blocked()
+            assert diary.entries[-1] == "call begins"
+            stop.set()
+    assert diary.entries[-3:] == ["call ends in life 1", "end 1", "ended 1"]
+
+
+# In memory
+
+
+@pytest.mark.parametrize("wire", MEMORY.values(), ids=MEMORY)
+@pytest.mark.parametrize("era", ERAS)
+async def test_in_memory_it_is_around_the_connections(wire: bool, era: str) -> None:
+    diary = Diary()
+    memory = MemoryTarget(declared(diary), wire=wire)
+    async with connect(memory, revision=era) as client:
+        assert await life(client) == "1"
+        async with connect(memory, revision=era) as other:
+            assert await life(other) == "1"
+        assert await life(client) == "1"
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "wait")
+            await diary.until("call begins")
+            group.cancel_scope.cancel()
+        assert "end 1" not in diary.entries
+    assert diary.entries[-2:] == ["end 1", "ended 1"]
+    async with connect(memory, revision=era) as client:
+        assert await life(client) == "2"
+    assert diary.entries[-1] == "ended 2"
+
+
+@pytest.mark.parametrize("wire", MEMORY.values(), ids=MEMORY)
+async def test_in_memory_its_end_waits_for_calls_that_are_cut_off(wire: bool) -> None:
+    diary = Diary()
+
+    async def leave(group: Any) -> None:
+        await diary.until("call begins")
+        group.cancel_scope.cancel()
+
+    memory = MemoryTarget(declared(diary), wire=wire)
+    async with anyio.create_task_group() as group, connect(memory) as client:
+        group.start_soon(leave, group)
+        await client.call_tool("wait")
+    assert diary.entries[2:] == ["call begins", "call ends in life 1", "end 1", "ended 1"]
+
+
+@pytest.mark.parametrize("wire", MEMORY.values(), ids=MEMORY)
+async def test_in_memory_a_failing_start_is_raised_by_connect(wire: bool) -> None:
+    async def start() -> None:
+        raise ConnectionRefusedError("no database")
+
+    said = "^the lifespan life failed at its start: ConnectionRefusedError: no database$"
+    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
+        async with connect(MemoryTarget(declared(Diary(), start=start), wire=wire)):
+            pytest.fail("connected")
+
+
+@pytest.mark.parametrize("wire", MEMORY.values(), ids=MEMORY)
+async def test_in_memory_a_failing_end_is_raised_behind_the_block(wire: bool) -> None:
+    async def end() -> None:
+        raise OSError("cannot flush")
+
+    said = "^the lifespan life failed at its end: OSError: cannot flush$"
+    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
+        async with connect(MemoryTarget(declared(Diary(), end=end), wire=wire)) as client:
+            assert await life(client) == "1"
+
+
+@pytest.mark.parametrize("wire", MEMORY.values(), ids=MEMORY)
+async def test_in_memory_one_that_ends_by_itself_ends_the_block(wire: bool) -> None:
+    crash = anyio.Event()
+
+    async def crashing() -> None:
+        await crash.wait()
+        raise ConnectionError("the pool is gone")
+
+    @asynccontextmanager
+    async def pool() -> AsyncIterator[None]:
+        async with anyio.create_task_group() as group:
+            group.start_soon(crashing)
+            yield
+
+    said = "^the lifespan pool failed while the server was running: ConnectionError: the pool is"
+    memory = MemoryTarget(Server("x", lifespan=pool), wire=wire)
+
+    async def use() -> None:
+        async with connect(memory):
+            crash.set()
+            await anyio.sleep_forever()
+
+    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
+        await use()
+
+
+async def test_a_client_that_gives_up_while_it_starts_leaves_nothing() -> None:
+    diary = Diary()
+    server = declared(diary, start=anyio.sleep_forever)
+    async with anyio.create_task_group() as group:
+
+        async def open() -> None:
+            async with connect(server):
+                pytest.fail("connected")
+
+        group.start_soon(open)
+        await diary.until("start 1")
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert diary.entries == ["start 1"]
+
+
+# Who sees it
+
+
+class Database:
+    """What is opened."""
+
+
+def everywhere(server: Server, seen: dict[str, Any]) -> None:
+    """Declare one of all that takes a context; what each finds is ``seen``."""
+
+    @server.tool
+    def plain(context: Context[Database]) -> None:
+        seen["plain"] = context.lifespan
+
+    @server.tool(thread=True)
+    def thread(context: Context[Database]) -> None:
+        seen["thread"] = context.lifespan
+
+    @server.tool
+    async def later(context: Context[Database]) -> None:
+        await anyio.lowlevel.checkpoint()
+        seen["later"] = context.lifespan
+
+    @server.tool(task="optional", task_after=0, task_poll=0.01)
+    async def task(context: Context[Database]) -> None:
+        context.start_task()
+        seen["task"] = context.lifespan
+
+    @server.tool
+    def without(context: Context) -> None:
+        seen["without"] = context.lifespan
+
+    @server.resource("test://{name}")
+    def resource(name: str, context: Context[Database]) -> str:
+        seen["resource"] = context.lifespan
+        return name
+
+    @server.prompt
+    def prompt(context: Context[Database], name: str = "") -> str:
+        seen["prompt"] = context.lifespan
+        return "prompt"
+
+    @server.completion(prompt="prompt", argument="name")
+    def completion(typed: str, context: Context[Database]) -> list[str]:
+        seen["completion"] = context.lifespan
+        return []
+
+    @server.method("acme/method")
+    def method(context: Context[Database]) -> None:
+        seen["method"] = context.lifespan
+
+    @server.notification("notifications/acme/note")
+    def notification(context: NotificationContext[Database]) -> None:
+        seen["notification"] = context.lifespan
+
+
+async def use_everything(client: Client) -> None:
+    for name in ("plain", "thread", "later", "task", "without"):
+        assert not (await client.call_tool(name)).is_error
+    await client.read_resource("test://a")
+    await client.get_prompt("prompt")
+    await client.complete(PromptReference(name="prompt"), "name", "")
+    client.notify("notifications/acme/note", {})
+    await client.request("acme/method", {})
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("binding", ["memory", "http", "ws"])
+@pytest.mark.parametrize("declares", [True, False], ids=["lifespan", "none"])
+async def test_every_handler_and_middleware_sees_it(binding: str, era: str, declares: bool) -> None:
+    database, seen = Database(), dict[str, Any]()
+
+    @asynccontextmanager
+    async def open_database() -> AsyncIterator[Database]:
+        yield database
+
+    def middleware(request: Context[Database]) -> Steps[Answer]:
+        seen["middleware"] = request.lifespan
+        yield
+
+    server = Server("x", lifespan=open_database if declares else None)
+    everywhere(server, seen)
+    runtime = RuntimeSettings(middleware=(middleware,))
+    kinds = {
+        *("plain", "thread", "later", "task", "without", "resource", "prompt", "completion"),
+        *("method", "notification", "middleware"),
+    }
+    with anyio.fail_after(PATIENCE):
+        async with (
+            offered(binding, server, runtime) as where,
+            connect(where, revision=era, settings=FOLLOWS) as client,
+        ):
+            await use_everything(client)
+            while "notification" not in seen:
+                await anyio.lowlevel.checkpoint()
+    assert seen == dict.fromkeys(kinds, database if declares else None)
+
+
+@asynccontextmanager
+async def offered(binding: str, server: Server, runtime: RuntimeSettings) -> AsyncIterator[Any]:
+    """Offer a server on one binding."""
+    if binding == "memory":
+        yield MemoryTarget(server, runtime)
+        return
+    settings = structs.replace(
+        SETTINGS, runtime=runtime, http_link=on_this_way(SETTINGS.http_link), http=HttpSettings()
+    )
+    urls: list[str] = []
+    ready, stop = anyio.Event(), anyio.Event()
+    chosen: dict[str, Any] = {binding: ANY, "settings": settings}
+    async with anyio.create_task_group() as group:
+        group.start_soon(
+            partial(
+                serve, server, on_listening=urls.append, on_ready=ready.set, stop=stop, **chosen
+            )
+        )
+        await ready.wait()
+        yield urls[0]
+        stop.set()
