@@ -47,6 +47,14 @@ class InvalidValue(ValueError):
     """A value does not fit its type or schema; the message names the field."""
 
 
+class Misfit(ValueError):
+    """A part of a value does not fit; each of ``problems``, ``path: what``, begins at the part."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
 class OutputMismatch(LocalError):
     """A handler returned what cannot be sent.
 
@@ -57,6 +65,12 @@ class OutputMismatch(LocalError):
     def __init__(self, message: str, rule: str) -> None:
         super().__init__(message)
         self.rule = rule
+
+
+def schema_not_met(why: object) -> OutputMismatch:
+    """The error for a result that its output schema does not allow."""
+    rule = "the result does not meet the output schema"
+    return OutputMismatch(f"the output schema is not met: {why}", rule)
 
 
 class ValidatorMissing(LocalError):

@@ -10,7 +10,7 @@ from msgspec.structs import astuple
 
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.handlers import Handler, values_type
-from mcpcore.service.reading import Reader
+from mcpcore.service.reading import arguments_reader
 from mcpcore.service.schema import Schema, Validator, input_schema
 
 _SCALARS = {"string", "integer", "number", "boolean", "null"}
@@ -32,14 +32,14 @@ class StringHandler:
         if self.handler.rest is not None:
             raise TypeError(f"{what}: **{self.handler.rest} cannot be filled from named values")
         parameters = self.handler.parameters
-        type = values_type(parameters)
+        type = values_type(parameters, text=True)
         self.call = self.handler.binder()
         """``call(context, bound values)``."""
         doc = parse_docstring(self.handler.doc)
         self.description = doc.description
         try:
             schema = input_schema(type, parameters, doc.parameters)
-            self._values: Reader[Any] = Reader(type, lambda: schema, validator, what)
+            self._values = arguments_reader(type, parameters, validator, what)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"{what}: {error}") from None
