@@ -49,6 +49,9 @@ _LISTS = {
 }
 """The lists, and what is sent when one changes."""
 
+FOR_ALL: tuple[str, str, str | None] = ("", "", None)
+"""Where the function stands that completes whatever has none of its own."""
+
 _KINDS = ("tools", "resources", "prompts", "completions", "tasks")
 
 
@@ -343,18 +346,26 @@ class Registry:
         ``argument`` and ``arguments``; it returns proposals, best first, in any number (100 are
         sent), or a ``Completion``.  ``thread``: run it in a worker thread, as it may block.
 
-        Raises ValueError unless exactly one of ``prompt`` and ``template`` is given.
+        Without ``prompt`` and ``template`` the function completes whatever has none of its own; it
+        takes the members of the request: ``ref`` (PromptReference or ResourceTemplateReference),
+        ``argument`` (CompletionArgument), ``context`` (CompletionContext or None).
+
+        Raises ValueError for an argument of nothing, and of both a prompt and a template.
         """
-        if (prompt is None) == (template is None):
-            raise ValueError("a completion belongs to a prompt or to a template: name one of them")
-        kind, owner = ("template", template) if prompt is None else ("prompt", prompt)
+        owned = prompt is not None or template is not None
+        if (prompt is not None and template is not None) or (argument is not None and not owned):
+            raise ValueError("an argument belongs to a prompt or to a template: name one of them")
+        what = "the completion of all arguments"
+        key = FOR_ALL
+        if owned:
+            kind, owner = ("prompt", prompt) if template is None else ("template", template)
+            what = f"completion of {argument or 'any argument'} of {kind} {owner!r}"
+            key = (kind, str(owner), argument)
 
         def declare(function: F) -> F:
-            what = f"completion of {argument or 'any argument'} of {kind} {owner!r}"
             from mcpcore.service.completions import CompletionEntry
 
-            entry = CompletionEntry(function, what, thread=thread)
-            self._completions[kind, str(owner), argument] = entry
+            self._completions[key] = CompletionEntry(function, what, thread=thread, owned=owned)
             return function
 
         return declare
