@@ -218,9 +218,10 @@ class Registry:
     ) -> Callable[[F], F]:
         """Declare the decorated function as what reads a resource or a family of them.
 
-        A ``uri`` with braces is an RFC 6570 template (levels 1 to 3); its variables fill the
-        parameters of the function.  The function returns text, bytes, anything that becomes JSON,
-        ``TextResourceContents`` or ``BlobResourceContents`` or a list of these.  See
+        A ``uri`` with braces is an RFC 6570 template (levels 1 to 3, and ``{path*}`` for the rest
+        of a path); its variables fill the parameters of the function.  The function returns text,
+        bytes, anything that becomes JSON, ``TextResourceContents`` or ``BlobResourceContents`` or a
+        list of these.  See
         :class:`~mcpcore.service.resources.ResourceOptions` and :meth:`add_resource`.
         """
 
@@ -240,7 +241,7 @@ class Registry:
     ) -> None:
         """Declare a resource or a template; text or bytes may stand for a function.
 
-        Raises ValueError or TypeError: no URI, no template of level 3, URI taken (unless
+        Raises ValueError or TypeError: no URI, no known template, URI taken (unless
         ``replace``), variables and parameters that do not fit.
         """
         if isinstance(content, str | bytes):
