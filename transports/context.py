@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar, overload
 import msgspec
 from msgspec import Raw
 
+from mcpcore.service.custom_types import read_by_pydantic, read_custom
+from mcpcore.wire.jsontext import encodable
 from transports.context_asking import Asking
 from transports.context_facts import L
 from transports.context_telling import Telling
@@ -66,5 +68,8 @@ class Context(Telling, Asking, Generic[L]):
             value = factory()
             if inspect.isawaitable(value):
                 value = await value
-            kept[key] = Raw(msgspec.json.encode(value))
-        return msgspec.json.decode(kept[key], type=type)
+            kept[key] = Raw(msgspec.json.encode(value, enc_hook=encodable))
+        foreign = read_by_pydantic(type)
+        if foreign is not None:
+            return foreign.read(kept[key], key)
+        return msgspec.json.decode(kept[key], type=type, dec_hook=read_custom)

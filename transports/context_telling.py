@@ -3,7 +3,7 @@
 All of it leaves on the stream of the request; in a task it goes where the task's client looks.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,13 @@ class Telling(RequestFacts):
             runtime.flush()
         return sent
 
-    @with_room
+    async def report_progress(
+        self, progress: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Report progress as :meth:`progress` does, and wait until there is room for more."""
+        self.progress(progress, total, message)
+        await self.room()
+
     def log(
         self,
         level: LoggingLevel,
@@ -65,11 +71,21 @@ class Telling(RequestFacts):
         logger: str | None = None,
         *,
         meta: Mapping[str, Any] | None = None,
-    ) -> bool:
+    ) -> "Sent":
         """Send a log message, any JSON value; False if the client does not want it.
 
         ``meta``: the notification's ``_meta``.
         """
+        return Sent.of(self._log(level, data, logger, meta), self)
+
+    @with_room
+    def _log(
+        self,
+        level: LoggingLevel,
+        data: Any,
+        logger: str | None,
+        meta: Mapping[str, Any] | None,
+    ) -> bool:
         task, throttle = self._task, self._runtime.throttle
         if throttle is not None and throttle.drops_log(self._request, level, in_task=bool(task)):
             return False
@@ -84,25 +100,25 @@ class Telling(RequestFacts):
 
     def debug(
         self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
-    ) -> bool:
+    ) -> "Sent":
         """Log at level ``debug``."""
         return self.log("debug", data, logger, meta=meta)
 
     def info(
         self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
-    ) -> bool:
+    ) -> "Sent":
         """Log at level ``info``."""
         return self.log("info", data, logger, meta=meta)
 
     def warning(
         self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
-    ) -> bool:
+    ) -> "Sent":
         """Log at level ``warning``."""
         return self.log("warning", data, logger, meta=meta)
 
     def error(
         self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
-    ) -> bool:
+    ) -> "Sent":
         """Log at level ``error``."""
         return self.log("error", data, logger, meta=meta)
 
@@ -164,6 +180,29 @@ class Telling(RequestFacts):
         """Wait until so little waits to be sent that nothing would have to make way."""
         if self._runtime.machine.queued(self._request.key) > self._runtime.settings.limits.queued:
             await self.drained()
+
+
+class Sent(int):
+    """Whether a message was sent: True or False.  Awaiting it waits until there is room for more.
+
+    A handler need not await it.
+    """
+
+    _telling: Telling
+
+    @classmethod
+    def of(cls, sent: bool, telling: Telling) -> "Sent":
+        """Say so for a message of a handler."""
+        made = cls(sent)
+        made._telling = telling
+        return made
+
+    def __await__(self) -> Generator[Any, None, bool]:
+        yield from self._telling.room().__await__()
+        return bool(self)
+
+    def __repr__(self) -> str:
+        return repr(bool(self))
 
 
 async def _ping_later(

@@ -7,14 +7,14 @@ business.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from mcpcore.engine.bodies import checked_meta
 from mcpcore.service.errors import InvalidValue
-from mcpcore.service.reading import Reader
+from mcpcore.service.reading import Reader, reader_of
 from mcpcore.service.schema import form_schema
 from mcpcore.spec.capabilities import input_capability
 from mcpcore.spec.members import unknown_members
@@ -33,6 +33,9 @@ from transports.targets import is_web_url
 from transports.typed import InvalidAnswer as InvalidAnswer
 from transports.typed import Malformed, Unsayable, typed
 
+if TYPE_CHECKING:
+    from mcpcore.service.pydantic_types import PydanticType
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -49,6 +52,11 @@ class Elicited(Struct, Generic[T], frozen=True):
     def accepted(self) -> bool:
         """The user agreed."""
         return self.action == "accept"
+
+    @property
+    def data(self) -> T | None:
+        """What the form holds, by the name that others have for it."""
+        return self.content
 
 
 class RootList(list[Root]):
@@ -123,8 +131,9 @@ class Input(ABC, Generic[R]):
 class Elicit(Input[Elicited[T]]):
     """Ask the user to fill in a form.
 
-    ``schema``: a type with named fields of primitive types (Struct, dataclass, TypedDict), or a
-    JSON Schema as the elicitation page restricts it.  With a type the answer's content is one.
+    ``schema``: a type with named fields of primitive types (Struct, dataclass, TypedDict, model of
+    pydantic), or a JSON Schema as the elicitation page restricts it.  With a type the answer's
+    content is one.
     ``validate``: refuse, and ask again, content that breaks a JSON Schema.
     Raises TypeError or ValueError for what is no form, naming the field; ValidatorMissing for one
     with a pattern, where the extra ``schema`` is not installed.
@@ -136,7 +145,7 @@ class Elicit(Input[Elicited[T]]):
         self, message: str, schema: type[T] | Mapping[str, Any], *, validate: bool = True
     ) -> None:
         self.message = message
-        self._reader: Reader[T] | None = None
+        self._reader: Reader[T] | PydanticType | None = None
         if isinstance(schema, Mapping):
             check_form(schema)
             self.schema = schema
@@ -144,7 +153,7 @@ class Elicit(Input[Elicited[T]]):
                 pattern_check(schema)
         else:
             self.schema = form = form_schema(schema)
-            self._reader = Reader(schema, lambda: form, pattern_check, "a form")
+            self._reader = reader_of(schema, lambda: form, pattern_check, "a form")
         self._validate = validate
 
     def params(self) -> dict[str, Any]:

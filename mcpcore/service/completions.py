@@ -3,7 +3,7 @@
 Source: completion page of each revision.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -13,7 +13,7 @@ from mcpcore.service.declarations import runs_in_thread
 from mcpcore.service.errors import OutputMismatch
 from mcpcore.service.handlers import Handler
 from mcpcore.service.prepared import Bound
-from mcpcore.spec.types.completion import CompleteResult, Completion
+from mcpcore.spec.types.completion import CompleteParams, CompleteResult, Completion
 from mcpcore.wire.message import to_json
 
 MAX_VALUES = 100
@@ -31,31 +31,46 @@ class CompletionEntry:
     It takes the text typed so far as its first parameter and, if it has parameters of these
     names, ``argument`` (the name of what is being completed) and ``arguments`` (a dict of the
     values known already); the context is injected as everywhere.
+
+    ``owned``: False for the function that completes whatever has none of its own.  Its parameters
+    are the members of the request: ``ref``, ``argument``, and ``context`` or None.
     """
 
-    __slots__ = ("_names", "call", "is_async", "thread")
+    __slots__ = ("_names", "_owned", "call", "is_async", "thread")
 
-    def __init__(self, function: Callable[..., Any], what: str, *, thread: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], what: str, *, thread: bool = False, owned: bool = True
+    ) -> None:
         handler = Handler(function, what)
         names = [parameter.name for parameter in handler.parameters]
-        if not names or handler.rest is not None:
+        if owned and (not names or handler.rest is not None):
             raise TypeError(f"{what}: the function must take the text typed so far, no **kwargs")
-        for parameter in handler.parameters[1:]:
-            if parameter.name not in ("argument", "arguments"):
+        known = ("argument", "arguments") if owned else ("ref", "argument", "context")
+        for name in names[owned:]:
+            if name not in known:
+                first = "the text, then " if owned else ""
                 raise TypeError(
-                    f"{what}: parameter {parameter.name!r}: only the text, then 'argument' and "
-                    "'arguments' can be filled"
+                    f"{what}: parameter {name!r}: only {first}{', '.join(map(repr, known))} can be "
+                    "filled"
                 )
         self.is_async = handler.is_async
         self.thread = runs_in_thread({"thread": thread}, handler.is_async, what)
-        self._names = tuple(names[1:])
+        self._names = tuple(names)
+        self._owned = owned
         self.call = handler.binder()
         """``call(context, bound values)``."""
 
-    def bind(self, value: str, argument: str, arguments: Mapping[str, str]) -> tuple[Any, ...]:
+    def bind(self, asked: CompleteParams) -> tuple[Any, ...]:
         """Return what :attr:`call` takes."""
-        others = {"argument": argument, "arguments": dict(arguments)}
-        return (value, *(others[name] for name in self._names))
+        context = asked.context or None
+        if not self._owned:
+            members = {"ref": asked.ref, "argument": asked.argument, "context": context}
+            return tuple(members[name] for name in self._names)
+        others = {
+            "argument": asked.argument.name,
+            "arguments": dict(context.arguments or {}) if context else {},
+        }
+        return (asked.argument.value, *(others[name] for name in self._names[1:]))
 
 
 class CompletionCall(Bound[CompletionEntry]):

@@ -9,9 +9,9 @@ from typing import Annotated, Any, get_args, get_origin
 
 from msgspec import UNSET, Struct
 
+from mcpcore.service.custom_types import is_union
 from mcpcore.service.declarations import check_icons
 from mcpcore.service.errors import OutputMismatch
-from mcpcore.service.handlers import is_union
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.content import (
@@ -49,7 +49,13 @@ _SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
 """What a file of a type holds, and where."""
 
 
-def _guess(data: bytes, kind: str) -> str:
+_SUBTYPES = {"jpg": "jpeg", "mp3": "mpeg", "svg": "svg+xml"}
+"""Formats whose media types have another name."""
+
+
+def _type_of(data: bytes, kind: str, format: str | None) -> str:
+    if format is not None:
+        return f"{kind}/{_SUBTYPES.get(format.lower(), format.lower())}"
     for signature, at, mime_type in _SIGNATURES:
         if mime_type.startswith(kind) and data.startswith(signature, at):
             return mime_type
@@ -57,7 +63,9 @@ def _guess(data: bytes, kind: str) -> str:
 
 
 class Image(Struct, frozen=True):
-    """An image; without ``mime_type`` PNG, JPEG, GIF and WebP are recognised, else ValueError.
+    """An image; PNG, JPEG, GIF and WebP are recognised, of others the type must be said.
+
+    ``format`` is another word for ``mime_type``: ``png`` for ``image/png``.
 
     >>> Image(b"<svg/>", "image/svg+xml").block().mime_type
     'image/svg+xml'
@@ -65,22 +73,24 @@ class Image(Struct, frozen=True):
 
     data: bytes
     mime_type: str | None = None
+    format: str | None = None
 
     def block(self) -> ImageContent:
-        """Encode it."""
-        mime_type = self.mime_type or _guess(self.data, "image")
+        """Encode it.  Raises ValueError if its type cannot be told."""
+        mime_type = self.mime_type or _type_of(self.data, "image", self.format)
         return ImageContent(data=b64encode(self.data).decode(), mime_type=mime_type)
 
 
 class Audio(Struct, frozen=True):
-    """A sound; without ``mime_type`` WAV, Ogg, FLAC and tagged MP3 are recognised."""
+    """A sound; WAV, Ogg, FLAC and tagged MP3 are recognised; ``format`` as for :class:`Image`."""
 
     data: bytes
     mime_type: str | None = None
+    format: str | None = None
 
     def block(self) -> AudioContent:
-        """Encode it."""
-        mime_type = self.mime_type or _guess(self.data, "audio")
+        """Encode it.  Raises ValueError if its type cannot be told."""
+        mime_type = self.mime_type or _type_of(self.data, "audio", self.format)
         return AudioContent(data=b64encode(self.data).decode(), mime_type=mime_type)
 
 

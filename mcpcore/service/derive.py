@@ -5,13 +5,18 @@ fields anywhere but in ``Meta``, and gives docstrings as they stand in the code.
 """
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import _json_schema
 from msgspec import inspect as types
 
+from mcpcore.service.custom_types import describe, read_by_pydantic
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.spec.json_schema import walk
+from mcpcore.wire.jsontext import encodable
 
 Schema = dict[str, Any]
 
@@ -21,15 +26,49 @@ _FORMATS: dict[type, str] = {types.DateTimeType: "date-time", types.TimeType: "t
 """msgspec says them only where the type demands an offset (``Meta(tz=True)``)."""
 
 
-def derive(type: Any) -> Schema:
+def derive(type: Any, *, output: bool = False) -> Schema:
     """Return the schema of a type, with an object in plain sight at the root where it is one.
 
+    ``output``: of what is written, which differs from what is read where pydantic does it.
     Raises TypeError or NotImplementedError if it has none.
     """
-    schema = msgspec.json.schema(type)
-    _Finisher(schema.get("$defs", {})).finish(types.type_info(type), schema)
-    for node in walk(schema):
-        _name_type_of_enum(node)
+    found = read_by_pydantic(type)
+    if found is not None:
+        schema = found.schema(output=output)
+    else:
+        schema = _generate(type, partial(describe, output=output))
+        _Finisher(schema.get("$defs", {})).finish(types.type_info(type), schema)
+        gather_definitions(schema)
+        for node in walk(schema):
+            _name_type_of_enum(node)
+    return _in_plain_sight(schema)
+
+
+def _generate(type: Any, hook: Callable[[Any], Schema]) -> Schema:
+    try:
+        return msgspec.json.schema(type, schema_hook=hook)
+    except TypeError:  # also of members' defaults, where msgspec takes no help to write them
+        info = types.type_info(type)
+        named = _json_schema._collect_component_types([info])
+        for each in named.values():
+            for field in getattr(each, "fields", ()):
+                field.default = _sayable(field.default)
+        to_schema = _json_schema._SchemaGenerator(
+            names := _json_schema._build_name_map(named), hook
+        ).to_schema
+        schema = to_schema(info)
+        schema["$defs"] = {names[cls]: to_schema(each, False) for cls, each in named.items()}
+        return schema
+
+
+def _sayable(default: Any) -> Any:
+    try:
+        return msgspec.to_builtins(default, str_keys=True, enc_hook=encodable)
+    except (TypeError, ValueError):
+        return msgspec.NODEFAULT
+
+
+def _in_plain_sight(schema: Schema) -> Schema:
     reference = schema.get("$ref")
     if reference is None:
         return schema
@@ -42,6 +81,52 @@ def derive(type: Any) -> Schema:
     if definitions:
         root["$defs"] = definitions
     return root
+
+
+def gather_definitions(schema: Schema) -> None:
+    """Move the definitions of the schemas that were put into ``schema`` up to its root.
+
+    Each of these refers to its own; where a name is taken by something else, it gets another one.
+    """
+    definitions = schema.setdefault("$defs", {})
+    taken = {name: _reachable(name, definitions) for name in definitions}
+    for node in reversed(list(walk(schema))):
+        if node is schema or (own := node.pop("$defs", None)) is None:
+            continue
+        names: dict[str, str] = {}
+        for name in own:
+            meant, free, number = _reachable(name, own), name, 1
+            while taken.setdefault(free, meant) != meant:
+                number += 1
+                free = f"{name}_{number}"
+            names[name] = free
+        for each in (node, *own.values()):
+            for inner in walk(each):
+                _rename(inner, names)
+        definitions.update((names[name], body) for name, body in own.items())
+    if not definitions:
+        del schema["$defs"]
+
+
+def _reachable(name: str, definitions: Schema) -> bytes:
+    """What a definition says, and those that it refers to, however far."""
+    found: Schema = {}
+    pending = [name]
+    while pending:
+        name = pending.pop()
+        if name in definitions and name not in found:
+            found[name] = definitions[name]
+            refs = (node.get("$ref", "") for node in walk(found[name]))
+            pending += [ref.removeprefix(_DEFINITIONS) for ref in refs]
+    return msgspec.json.encode(found, order="deterministic")
+
+
+def _rename(node: Schema, names: dict[str, str]) -> None:
+    targets = {_DEFINITIONS + old: _DEFINITIONS + new for old, new in names.items()}
+    if node.get("$ref") in targets:
+        node["$ref"] = targets[node["$ref"]]
+    mapping = node.get("discriminator", {}).get("mapping", {})
+    mapping.update((tag, targets[to]) for tag, to in mapping.items() if to in targets)
 
 
 def described(annotation: Any) -> str | None:
@@ -64,6 +149,8 @@ class _Finisher:
         """Add to ``node``, the schema of ``info``, what msgspec leaves out."""
         while isinstance(info, types.Metadata):
             info = info.type
+        if isinstance(info, types.CustomType):
+            return
         if (reference := node.get("$ref")) is not None:
             if reference in self._done:
                 return

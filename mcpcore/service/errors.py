@@ -47,6 +47,14 @@ class InvalidValue(ValueError):
     """A value does not fit its type or schema; the message names the field."""
 
 
+class Misfit(ValueError):
+    """A part of a value does not fit; each of ``problems``, ``path: what``, begins at the part."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
 class MaskedError(LocalError):
     """A failure of which the client is told the ``rule`` alone, if there is one.
 
@@ -77,6 +85,12 @@ class LifespanError(LocalError):
 
     The message is one sentence that names the function and, if there is one, what it raised.
     """
+
+
+def schema_not_met(why: object) -> OutputMismatch:
+    """The error for a result that its output schema does not allow."""
+    rule = "the result does not meet the output schema"
+    return OutputMismatch(f"the output schema is not met: {why}", rule)
 
 
 class ValidatorMissing(LocalError):

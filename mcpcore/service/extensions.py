@@ -3,22 +3,21 @@
 Source: the "Notifications" section of basic/index, and "Extension Negotiation" of 2026-07-28.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 from msgspec.structs import astuple
 
+from mcpcore.service.content import json_value
 from mcpcore.service.declarations import runs_in_thread
-from mcpcore.service.derive import derive
 from mcpcore.service.errors import InvalidValue, OutputMismatch
 from mcpcore.service.handlers import Handler, values_type
 from mcpcore.service.prepared import Bound
-from mcpcore.service.reading import Reader
+from mcpcore.service.reading import arguments_reader
 from mcpcore.service.schema import Validator
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.types.base import Result
-from mcpcore.wire.message import to_json
 
 _NO_OBJECT = "the result is no object"
 
@@ -43,7 +42,7 @@ class MethodEntry:
         if handler.rest is not None:
             raise TypeError(f"{method}: **{handler.rest} cannot be filled: name the members")
         values = values_type(handler.parameters, strict=False)
-        self._values: Reader[Any] = Reader(values, lambda: derive(values), validator, method)
+        self._values = arguments_reader(values, handler.parameters, validator, method)
         self.is_async = handler.is_async
         self.thread = runs_in_thread({"thread": thread}, handler.is_async, method)
         self.call = handler.binder()
@@ -63,12 +62,10 @@ class MethodCall(Bound[MethodEntry]):
     __slots__ = ()
 
     def finish(self, value: Any) -> Raw:
-        """Shape the result: a Struct or a mapping; None is an empty one."""
+        """Shape the result: anything that is an object in JSON; None is an empty one."""
         if isinstance(value, Result):
             value = self.own(value)
-        if value is not None and not isinstance(value, Struct | Mapping | Raw):
-            raise OutputMismatch(f"expected an object, got {type(value).__name__}", _NO_OBJECT)
-        body = to_json({} if value is None else value)
+        body = b"{}" if value is None else json_value(value)
         if not body.startswith(b"{"):
-            raise OutputMismatch("expected an object", _NO_OBJECT)
+            raise OutputMismatch(f"expected an object, got {type(value).__name__}", _NO_OBJECT)
         return Raw(body)

@@ -6,12 +6,17 @@ that has the attribute ``__mcp_context__ = True``.  The service never looks into
 
 import functools
 import inspect
-import types
+import sys
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import NODEFAULT, Struct
+from msgspec import NODEFAULT, Raw, Struct
+
+from mcpcore.service.custom_types import is_union, without_paths
+
+if TYPE_CHECKING:
+    from mcpcore.service.pydantic_types import PydanticType
 
 CONTEXT_MARK = "__mcp_context__"
 """The attribute that makes a class a context class."""
@@ -27,11 +32,15 @@ class Parameter(Struct, frozen=True):
     default: Any = NODEFAULT
     keyword: bool = False
     """Passed by name."""
+    foreign: "PydanticType | None" = None
+    """What reads it, if that is not msgspec."""
+    factory: Callable[[], Any] | None = None
+    """What makes its default, where that is not at hand."""
 
     @property
     def required(self) -> bool:
         """There is no default."""
-        return self.default is NODEFAULT
+        return self.default is NODEFAULT and self.factory is None
 
 
 class Handler:
@@ -59,7 +68,7 @@ class Handler:
                 f"{what}: an annotation cannot be resolved ({error}); it must be importable at "
                 "run time, not only under TYPE_CHECKING"
             ) from error
-        self.returns: Any = hints.get("return", Any)
+        self.returns: Any = without_paths(hints.get("return", Any))
         self.context: str | None = None
         """The name of the parameter that takes the context."""
         self.rest: str | None = None
@@ -69,7 +78,7 @@ class Handler:
     def _read(self, hints: dict[str, Any]) -> Iterator[Parameter]:
         for parameter in inspect.signature(self.function).parameters.values():
             name, kind = parameter.name, parameter.kind
-            annotation = hints.get(name, Any)
+            annotation = without_paths(hints.get(name, Any))
             if kind is parameter.VAR_POSITIONAL:
                 raise TypeError(f"{self.what}: *{name} cannot be filled, as arguments have names")
             if kind is parameter.VAR_KEYWORD:
@@ -81,13 +90,19 @@ class Handler:
             else:
                 if name.startswith("__"):
                     raise TypeError(f"{self.what}: a parameter cannot be called {name}")
-                default = parameter.default
-                yield Parameter(
-                    name,
-                    annotation,
-                    NODEFAULT if default is parameter.empty else default,
-                    kind not in _POSITIONAL,
-                )
+                default = NODEFAULT if parameter.default is parameter.empty else parameter.default
+                yield self._parameter(name, annotation, default, kind not in _POSITIONAL)
+
+    def _parameter(self, name: str, annotation: Any, default: Any, keyword: bool) -> Parameter:
+        if "pydantic" not in sys.modules:
+            return Parameter(name, annotation, default, keyword)
+        from mcpcore.service.pydantic_types import parameter_of
+
+        try:
+            foreign, default, factory = parameter_of(annotation, default)
+        except TypeError as error:
+            raise TypeError(f"{self.what}: parameter {name!r}: {error}") from error
+        return Parameter(name, annotation, default, keyword, foreign, factory)
 
     def binder(self) -> Callable[[Any, tuple[Any, ...]], Any]:
         """Return ``call(context, values)``, which calls the function.
@@ -144,24 +159,22 @@ def is_context(annotation: Any) -> bool:
     return getattr(origin or annotation, CONTEXT_MARK, False) is True
 
 
-def is_union(origin: Any) -> bool:
-    """Whether a type's origin is that of ``X | Y`` or ``Union[X, Y]``."""
-    return origin is Union or origin is types.UnionType
-
-
-def values_type(parameters: tuple[Parameter, ...], *, strict: bool = True) -> type[Struct]:
+def values_type(
+    parameters: tuple[Parameter, ...], *, strict: bool = True, text: bool = False
+) -> type[Struct]:
     """Return a Struct type with a field for each parameter, in order.
 
-    ``strict``: unknown members are refused.  ``msgspec.structs.astuple`` of an instance is what a
-    binder takes.
+    ``strict``: unknown members are refused.  What msgspec does not read is left as it is: Raw, or
+    a string if all is ``text``.  ``msgspec.structs.astuple`` of an instance is what a binder takes.
     """
     fields: list[Any] = []
     for parameter in parameters:
+        type: Any = parameter.type if parameter.foreign is None else str if text else Raw
         if parameter.required:
-            fields.append((parameter.name, parameter.type))
+            fields.append((parameter.name, type))
         else:
-            default = msgspec.field(default_factory=_constant(parameter.default))
-            fields.append((parameter.name, parameter.type, default))
+            factory = parameter.factory or _constant(parameter.default)
+            fields.append((parameter.name, type, msgspec.field(default_factory=factory)))
     return msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=strict)
 
 

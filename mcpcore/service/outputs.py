@@ -7,18 +7,31 @@ be said, both the schema and the value of a tool that returns something else are
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from mcpcore.service.content import blocks, for_revision, json_value
-from mcpcore.service.errors import InvalidValue, OutputMismatch, ValidatorMissing
+from mcpcore.service.custom_types import (
+    accept_custom,
+    read_by_pydantic,
+    read_custom,
+    twin_of_class,
+)
+from mcpcore.service.errors import (
+    InvalidValue,
+    OutputMismatch,
+    ValidatorMissing,
+    schema_not_met,
+)
 from mcpcore.service.reading import Reader, refuse
 from mcpcore.service.schema import (
     WRAPPED,
     Schema,
     Validator,
+    explain,
     is_object_schema,
     output_schema,
     read_tree,
@@ -40,11 +53,18 @@ class Output:
     ``check`` takes the JSON of a value; it raises :class:`InvalidValue` naming the field.
     """
 
-    __slots__ = ("_wrapped", "check", "schema")
+    __slots__ = ("_wrapped", "check", "encode", "schema")
 
-    def __init__(self, schema: Schema, check: Callable[[bytes], object]) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        check: Callable[[bytes], object],
+        encode: Callable[[Any], bytes] | None = None,
+    ) -> None:
         self.schema = schema
         self.check = check
+        self.encode = encode or self._encode
+        """Return the JSON of a value, checked.  Raises OutputMismatch."""
         self._wrapped = schema if is_object_schema(schema) else wrap_schema(schema)
 
     @classmethod
@@ -54,9 +74,17 @@ class Output:
         Raises TypeError if it has no schema, ValidatorMissing and ValueError as
         :class:`~mcpcore.service.reading.Reader` does.
         """
-        schema = output_schema(type)
-        reader: Reader[Any] = Reader(type, lambda: schema, validator, what)
-        return cls(schema, lambda value: reader.check(value, WRAPPED))
+        twin = twin_of_class(type)
+        schema = output_schema(twin or type)
+        if twin is not None:
+            type = twin
+            encode = partial(_encode_attributes, twin)
+        elif (foreign := read_by_pydantic(type)) is not None:
+            return cls(schema, lambda value: foreign.read(value, WRAPPED), foreign.encode)
+        else:
+            encode = None
+        reader: Reader[Any] = Reader(type, lambda: schema, validator, what, accept_custom)
+        return cls(schema, lambda value: reader.check(value, WRAPPED), encode)
 
     @classmethod
     def written(cls, schema: Schema, validator: Validator | None, what: str) -> "Output":
@@ -68,6 +96,11 @@ class Output:
 
         return cls(schema, check)
 
+    def _encode(self, value: Any) -> bytes:
+        encoded = json_value(value)
+        _check(encoded, self)
+        return encoded
+
     def wraps(self, revision: Revision) -> bool:
         """Whether values stand in an object of their own in this revision."""
         return not revision.any_structured_content and self._wrapped is not self.schema
@@ -75,6 +108,13 @@ class Output:
     def schema_for(self, revision: Revision) -> Schema:
         """The schema as declared in this revision."""
         return self._wrapped if self.wraps(revision) else self.schema
+
+
+def _encode_attributes(twin: Any, value: Any) -> bytes:
+    try:
+        return json_value(msgspec.convert(value, twin, from_attributes=True, dec_hook=read_custom))
+    except msgspec.ValidationError as error:
+        raise schema_not_met(explain(error, WRAPPED)) from None
 
 
 def compiled(
@@ -119,8 +159,7 @@ def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
     Raises :class:`OutputMismatch` if it breaks the tool's declaration or has no JSON form.
     """
     if output is not None:
-        encoded = json_value(value)
-        _check(encoded, output)
+        encoded = output.encode(value)
         text = value if isinstance(value, str) else encoded.decode()
         return _structured(text, encoded, output.wraps(revision), revision)
     if isinstance(value, str):
@@ -198,5 +237,4 @@ def _check(encoded: bytes, output: Output) -> None:
     try:
         output.check(encoded)
     except InvalidValue as error:
-        rule = "the result does not meet the output schema"
-        raise OutputMismatch(f"the output schema is not met: {error}", rule) from None
+        raise schema_not_met(error) from None

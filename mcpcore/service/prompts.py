@@ -145,6 +145,8 @@ def _message(item: Any) -> PromptMessage:
     if isinstance(item, PromptMessage):
         return item
     if isinstance(item, Mapping) and "role" in item:
+        if isinstance(text := item.get("content"), str):
+            item = {**item, "content": {"type": "text", "text": text}}
         try:
             return msgspec.convert(item, PromptMessage)
         except msgspec.ValidationError as error:

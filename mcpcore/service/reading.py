@@ -6,35 +6,43 @@ that has patterns is read as a twin of its own that has none, and what was read 
 type's JSON Schema, patterns included, by the server's validator, whose work is bounded.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 from msgspec import inspect as types
 
+from mcpcore.service.custom_types import read_by_pydantic, read_custom
+from mcpcore.service.derive import derive
 from mcpcore.service.errors import InvalidValue, ValidatorMissing
-from mcpcore.service.schema import Schema, Validator, explain, read, read_tree, shorten
+from mcpcore.service.handlers import Parameter
+from mcpcore.service.schema import (
+    Schema,
+    Validator,
+    explain,
+    in_one_line,
+    read,
+    read_tree,
+    shorten,
+)
+from mcpcore.wire.jsontext import encodable
 
 if TYPE_CHECKING:
+    from mcpcore.service.pydantic_types import PydanticType
     from mcpcore.service.twins import Twins
 
 T = TypeVar("T")
 
 _FLAWS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_PROBLEMS = 10
-"""Most problems that are named in one message."""
 _INNER = ("type", "item_type", "key_type", "value_type")
 
 
 def refuse(problems: list[str], root: str) -> None:
     """Raise :class:`InvalidValue` if there are problems; each names a field below ``root``."""
     if problems:
-        named = [
-            f"{root}{'' if problem[:1] in '[:' else '.'}{problem}"
-            for problem in problems[:_PROBLEMS]
-        ]
-        raise InvalidValue(shorten("; ".join(named)))
+        raise InvalidValue(in_one_line(problems, root))
 
 
 def has_patterns(info: types.Type) -> bool:
@@ -67,6 +75,7 @@ class Reader(Generic[T]):
     ``schema`` gives the type's JSON Schema, asked for if the type has patterns.
     Raises then ValidatorMissing without a ``validator``, ValueError for a pattern that it refuses,
     and TypeError for a type that cannot be read without its patterns; ``what`` names its owner.
+    ``custom`` reads what msgspec does not know.
     """
 
     __slots__ = ("_decode", "_decoder", "_problems", "_twins", "type")
@@ -77,6 +86,7 @@ class Reader(Generic[T]):
         schema: Callable[[], Schema],
         validator: Validator | None,
         what: str,
+        custom: Callable[[Any, Any], Any] = read_custom,
     ) -> None:
         self._problems: Callable[[Any], list[str]] | None = None
         self._twins: Twins | None = None
@@ -91,7 +101,7 @@ class Reader(Generic[T]):
             type = self._twins.annotation(info)
         self.type: Any = type
         """What is decoded: the type, or its twin."""
-        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(type)
+        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(type, dec_hook=custom)
         self._decode = self._decoder.decode
 
     def read(self, raw: bytes | Raw, root: str) -> T:
@@ -119,13 +129,13 @@ class Reader(Generic[T]):
         Raises :class:`InvalidValue` naming the field.
         """
         try:
-            value: T = msgspec.convert(values, self.type, strict=False)
+            value: T = msgspec.convert(values, self.type, strict=False, dec_hook=read_custom)
         except msgspec.ValidationError as error:
             raise InvalidValue(explain(error, root)) from None
         except ValueError as error:  # of datetime, for a number of seconds that is out of its range
             raise InvalidValue(shorten(f"{root}: {error}")) from None
         if self._problems is not None:
-            refuse(self._problems(msgspec.to_builtins(value)), root)
+            refuse(self._problems(msgspec.to_builtins(value, enc_hook=encodable)), root)
             return self._original(value, root)
         return value
 
@@ -135,3 +145,57 @@ class Reader(Generic[T]):
         except (ValueError, TypeError) as error:  # of __post_init__, which msgspec reports alike
             raise InvalidValue(f"{root}: {error}") from None
         return original
+
+
+def reader_of(
+    type: Any, schema: Callable[[], Schema], validator: Validator | None, what: str
+) -> "Reader[Any] | PydanticType":
+    """Return what reads values of a type, pydantic's own or all others.
+
+    Raises as :class:`Reader` does, and TypeError for what neither side can read.
+    """
+    return read_by_pydantic(type) or Reader(type, schema, validator, what)
+
+
+class MixedReader(Reader[Any]):
+    """Reads arguments some of which are pydantic's to read."""
+
+    __slots__ = ("_foreign",)
+
+    def __init__(self, type: type[Struct], parameters: Sequence[Parameter], *rest: Any) -> None:
+        super().__init__(type, *rest)
+        self._foreign = {each.name: each.foreign for each in parameters if each.foreign}
+
+    def read(self, raw: bytes | Raw, root: str) -> Any:
+        """Have pydantic read what the arguments hold for it."""
+        values = super().read(raw, root)
+        for name, foreign in self._foreign.items():
+            given = getattr(values, name)
+            if isinstance(given, Raw):  # and not a default
+                setattr(values, name, foreign.read(given, f"{root}.{name}"))
+        return values
+
+    def convert(self, values: Mapping[str, str], root: str) -> Any:
+        """The same for strings."""
+        made = super().convert(values, root)
+        for name, foreign in self._foreign.items():
+            if name in values:
+                setattr(made, name, foreign.read_text(values[name], f"{root}.{name}"))
+        return made
+
+
+def arguments_reader(
+    type: type[Struct],
+    parameters: tuple[Parameter, ...],
+    validator: Validator | None,
+    what: str,
+) -> Reader[Any]:
+    """Return what reads the arguments of a handler.
+
+    ``type``: as of :func:`mcpcore.service.handlers.values_type`, made from ``parameters``.  Raises
+    as :class:`Reader` does.
+    """
+    rest = (partial(derive, type), validator, what)
+    if any(parameter.foreign for parameter in parameters):
+        return MixedReader(type, parameters, *rest)
+    return Reader(type, *rest)

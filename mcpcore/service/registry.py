@@ -57,6 +57,9 @@ _LISTS = {
 }
 """The lists, and what is sent when one changes."""
 
+FOR_ALL: tuple[str, str, str | None] = ("", "", None)
+"""Where the function stands that completes whatever has none of its own."""
+
 _KINDS = ("tools", "resources", "prompts", "completions", "tasks")
 
 
@@ -229,9 +232,10 @@ class Registry:
     ) -> Callable[[F], F]:
         """Declare the decorated function as what reads a resource or a family of them.
 
-        A ``uri`` with braces is an RFC 6570 template (levels 1 to 3); its variables fill the
-        parameters of the function.  The function returns text, bytes, anything that becomes JSON,
-        ``TextResourceContents`` or ``BlobResourceContents`` or a list of these.  See
+        A ``uri`` with braces is an RFC 6570 template (levels 1 to 3, and ``{path*}`` for the rest
+        of a path); its variables fill the parameters of the function.  The function returns text,
+        bytes, anything that becomes JSON, ``TextResourceContents`` or ``BlobResourceContents`` or a
+        list of these.  See
         :class:`~mcpcore.service.resources.ResourceOptions` and :meth:`add_resource`.
         """
 
@@ -251,7 +255,7 @@ class Registry:
     ) -> None:
         """Declare a resource or a template; text or bytes may stand for a function.
 
-        Raises ValueError or TypeError: no URI, no template of level 3, URI taken (unless
+        Raises ValueError or TypeError: no URI, no known template, URI taken (unless
         ``replace``), variables and parameters that do not fit.
         """
         if isinstance(content, str | bytes):
@@ -357,18 +361,26 @@ class Registry:
         ``argument`` and ``arguments``; it returns proposals, best first, in any number (100 are
         sent), or a ``Completion``.  ``thread``: run it in a worker thread, as it may block.
 
-        Raises ValueError unless exactly one of ``prompt`` and ``template`` is given.
+        Without ``prompt`` and ``template`` the function completes whatever has none of its own; it
+        takes the members of the request: ``ref`` (PromptReference or ResourceTemplateReference),
+        ``argument`` (CompletionArgument), ``context`` (CompletionContext or None).
+
+        Raises ValueError for an argument of nothing, and of both a prompt and a template.
         """
-        if (prompt is None) == (template is None):
-            raise ValueError("a completion belongs to a prompt or to a template: name one of them")
-        kind, owner = ("template", template) if prompt is None else ("prompt", prompt)
+        owned = prompt is not None or template is not None
+        if (prompt is not None and template is not None) or (argument is not None and not owned):
+            raise ValueError("an argument belongs to a prompt or to a template: name one of them")
+        what = "the completion of all arguments"
+        key = FOR_ALL
+        if owned:
+            kind, owner = ("prompt", prompt) if template is None else ("template", template)
+            what = f"completion of {argument or 'any argument'} of {kind} {owner!r}"
+            key = (kind, str(owner), argument)
 
         def declare(function: F) -> F:
-            what = f"completion of {argument or 'any argument'} of {kind} {owner!r}"
             from mcpcore.service.completions import CompletionEntry
 
-            entry = CompletionEntry(function, what, thread=thread)
-            self._completions[kind, str(owner), argument] = entry
+            self._completions[key] = CompletionEntry(function, what, thread=thread, owned=owned)
             return function
 
         return declare

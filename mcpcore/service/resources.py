@@ -85,10 +85,6 @@ class ResourceEntry:
         what = f"resource {uri!r}"
         check_options(options, ResourceOptions, what)
         self.uri = uri
-        self._handler = StringHandler(function, what, validator)
-        self.thread = runs_in_thread(options, self.is_async, what)
-        self.visible = options.get("visible")
-        self.mime_type = options.get("mime_type")
         self.template: UriTemplate | None = None
         if "{" in uri:
             unchecked = options.get("unchecked", ())
@@ -97,6 +93,11 @@ class ResourceEntry:
             raise TypeError(f"{what}: only a template has variables that could be unchecked")
         if self.template is not None and "size" in options:
             raise TypeError(f"{what}: a template has no size")
+        paths = self.template.paths if self.template else ()
+        self._handler = StringHandler(function, what, validator, paths)
+        self.thread = runs_in_thread(options, self.is_async, what)
+        self.visible = options.get("visible")
+        self.mime_type = options.get("mime_type")
         self._check_variables(what)
         self.ttl_ms: int = options.get("ttl_ms", ttl_ms)
         self.cache_scope: CacheScope = options.get("cache_scope", cache_scope)

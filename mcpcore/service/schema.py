@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from mcpcore.service.custom_types import read_custom
 from mcpcore.service.derive import Schema as Schema
-from mcpcore.service.derive import derive, described
-from mcpcore.service.errors import InvalidValue
+from mcpcore.service.derive import derive, described, gather_definitions
+from mcpcore.service.errors import InvalidValue, Misfit
 from mcpcore.service.handlers import Parameter
 from mcpcore.spec.header_params import ANNOTATION
 from mcpcore.spec.json_schema import subschemas
+from mcpcore.wire.jsontext import encodable
 
 T = TypeVar("T")
 
@@ -33,6 +35,8 @@ WRAPPED = "result"
 
 _MESSAGE = 500
 """Longest message about a value, in characters: names in it come from the client."""
+_PROBLEMS = 10
+"""Most problems that are named in one message."""
 
 
 def mirrored(header: str) -> Meta:
@@ -60,30 +64,38 @@ def input_schema(
         schema = derive(type)
     except (TypeError, NotImplementedError):
         for parameter in parameters:
-            try:
-                derive(parameter.type)
-            except (TypeError, NotImplementedError) as error:
-                raise TypeError(f"parameter {parameter.name!r}: {_first_line(error)}") from None
+            _named(parameter, derive, parameter.type)
         raise
     del schema["title"]
     if not schema["required"]:
         del schema["required"]
     for parameter in parameters:
         rules = schema["properties"][parameter.name]
+        if parameter.foreign is not None:
+            rules |= _named(parameter, parameter.foreign.schema)
         words = described(parameter.type) or descriptions.get(parameter.name)
         if words:
             rules.setdefault("description", words)
         if not parameter.required:
             _set_default(rules, parameter)
+    gather_definitions(schema)
     return schema
+
+
+def _named(parameter: Parameter, make: Callable[..., Schema], *args: Any) -> Schema:
+    """Call what makes a schema; name the parameter in the error."""
+    try:
+        return make(*args)
+    except (TypeError, NotImplementedError) as error:
+        raise TypeError(f"parameter {parameter.name!r}: {_last_line(error)}") from None
 
 
 def output_schema(type: Any) -> Schema:
     """Return the schema of a value of ``type``.  Raises TypeError if it has none."""
     try:
-        return derive(type)
+        return derive(type, output=True)
     except (TypeError, NotImplementedError) as error:
-        raise TypeError(f"return type: {_first_line(error)}") from None
+        raise TypeError(f"return type: {_last_line(error)}") from None
 
 
 _FORM_KEYWORDS = {
@@ -108,7 +120,10 @@ def form_schema(type: Any) -> Schema:
     >>> form_schema(msgspec.defstruct("Login", [("user", str)]))
     {'type': 'object', 'properties': {'user': {'type': 'string'}}, 'required': ['user']}
     """
-    schema = output_schema(type)
+    try:
+        schema = derive(type)
+    except (TypeError, NotImplementedError) as error:
+        raise TypeError(f"a form cannot hold this type: {_last_line(error)}") from None
     if schema.get("type") != "object" or "properties" not in schema:
         raise TypeError(f"a form needs a type with named fields, not {type!r}")
     definitions = schema.get("$defs", {})
@@ -134,6 +149,8 @@ def _form_field(name: str, rules: Schema, definitions: Schema) -> tuple[Schema, 
         optional = len(others) < len(branches)
         if len(others) == 1:
             rules = {**others[0], **rules}
+    if "const" in rules:
+        rules = {**rules, "enum": [rules["const"]]}
     kind = rules.get("type")
     items = _resolved(rules.get("items") or {}, definitions)
     if (
@@ -167,15 +184,20 @@ def _resolved(rules: Schema, definitions: Schema) -> Schema:
 
 def _set_default(rules: Schema, parameter: Parameter) -> None:
     """Say what the default is if it has a JSON form that the type itself accepts."""
+    if parameter.factory is not None:
+        return  # pydantic says it, if there is something to say
     try:
-        default = msgspec.json.decode(msgspec.json.encode(parameter.default))
-        msgspec.convert(default, parameter.type)
+        text = msgspec.json.encode(parameter.default, enc_hook=encodable)
+        if parameter.foreign is not None:
+            parameter.foreign.read(text, "")
+        else:
+            msgspec.json.decode(text, type=parameter.type, dec_hook=read_custom)
     except (TypeError, ValueError, OverflowError, NotImplementedError):
         return
-    rules["default"] = default
+    rules["default"] = msgspec.json.decode(text)
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     # msgspec names the type in the last line of a longer explanation.
     return str(error).strip().splitlines()[-1]
 
@@ -268,6 +290,8 @@ def explain(error: msgspec.ValidationError, root: str) -> str:
     if not message:
         message, place = place, "$"
     path = root + place.rstrip("`").rpartition("$")[2]
+    if isinstance(error.__cause__, Misfit):
+        return in_one_line(error.__cause__.problems, path)
     if member := re.fullmatch(r"Object missing required field `(.*)`", message, re.DOTALL):
         message, path = "Missing required field", f"{path}.{member[1]}"
     elif member := re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL):
@@ -275,6 +299,18 @@ def explain(error: msgspec.ValidationError, root: str) -> str:
     elif place.startswith("key`"):
         message = f"{message} (as a key)"
     return shorten(f"{path}: {message.replace('`', '')}")
+
+
+def in_one_line(problems: list[str], root: str) -> str:
+    """Name what is wrong in one message; each entry, ``path: what``, begins below ``root``.
+
+    >>> in_one_line(["age: expected int", "[0].x: missing", ": too short"], "user")
+    'user.age: expected int; user[0].x: missing; user: too short'
+    """
+    named = [
+        f"{root}{'' if problem[:1] in '[:' else '.'}{problem}" for problem in problems[:_PROBLEMS]
+    ]
+    return shorten("; ".join(named))
 
 
 def shorten(message: str) -> str:

@@ -15,7 +15,7 @@ from mcpcore.service.errors import InvalidValue
 from mcpcore.service.outputs import error_result
 from mcpcore.service.pagination import Collection
 from mcpcore.service.prepared import Listed, Prepared
-from mcpcore.service.registry import Registry
+from mcpcore.service.registry import FOR_ALL, Registry
 from mcpcore.service.schema import read, shorten
 from mcpcore.spec.decoding import decoder
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
@@ -197,12 +197,10 @@ class Server(Registry):
             )
         entry = self._completions.get((kind, owner, argument))
         entry = entry or self._completions.get((kind, owner, None))
+        entry = entry or self._completions.get(FOR_ALL)
         if entry is None:
             return Prepared(revision, result=complete_result(None))
-        context = asked.context
-        known = {} if context is UNSET or context.arguments is UNSET else context.arguments
-        values = entry.bind(asked.argument.value, argument, known)
-        return CompletionCall(entry, values, revision)
+        return CompletionCall(entry, entry.bind(asked), revision)
 
     def _completed_template(self, uri: str, principal: str | None) -> tuple[str, tuple[str, ...]]:
         """The template that a reference means: by its text, or by a URI that it matches."""

@@ -4,8 +4,7 @@ Source: the tools page of each revision.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -34,8 +33,8 @@ from mcpcore.service.outputs import (
     tool_result,
 )
 from mcpcore.service.prepared import Bound
-from mcpcore.service.reading import Reader, refuse
-from mcpcore.service.schema import Schema, Validator, input_schema, is_object_schema, read
+from mcpcore.service.reading import arguments_reader, refuse
+from mcpcore.service.schema import Validator, input_schema, is_object_schema, read
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.header_params import header_params
 from mcpcore.spec.members import known_members, unknown_members
@@ -131,14 +130,13 @@ class ToolEntry:
         written = options.get("input_schema")
         try:
             arguments = values_type(handler.parameters, strict=written is None)
-            described = partial(input_schema, arguments, handler.parameters, doc.parameters)
-            self._arguments: Reader[Any] = Reader(
-                arguments, described, validator, f"the input of {what}"
+            self._arguments = arguments_reader(
+                arguments, handler.parameters, validator, f"the input of {what}"
             )
             if written is None:
                 if handler.rest is not None:
                     raise TypeError(f"**{handler.rest} has no schema; pass input_schema")
-                schema = described()
+                schema = input_schema(arguments, handler.parameters, doc.parameters)
             else:
                 schema = dict(written)
                 if not is_object_schema(schema):
@@ -241,12 +239,18 @@ def _output(
     written, structured = options.get("output_schema"), options.get("structured")
     if written is not None:
         return Output.written(dict(written), validator, f"the output of {what}")
-    returns: Schema | Any = handler.returns
+    returns: Any = handler.returns
+    if get_origin(returns) is Annotated and get_args(returns)[0] is CallToolResult:
+        returns = next(filter(_is_type, get_args(returns)[1:]), CallToolResult)
     if structured is False or returns is CallToolResult:
         return None
     if structured is None and is_content(returns):
         return None
     return Output.derived(returns, validator, f"the output of {what}")
+
+
+def _is_type(extra: Any) -> bool:
+    return isinstance(extra, type) or get_origin(extra) is not None
 
 
 class ToolCall(Bound[ToolEntry]):

@@ -1,4 +1,8 @@
-"""The grammar of URI templates, RFC 6570 levels 1 to 3: operators, parsing, expansion."""
+"""The grammar of URI templates: operators, parsing, expansion.
+
+RFC 6570 levels 1 to 3, and of level 4 the modifier that makes a path of a variable: ``{path*}`` and
+``{/path*}``.
+"""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +19,7 @@ _NOT_LITERAL = re.compile(r"""[\x00-\x20"<>\\^`{|}\x7f]|%(?![0-9A-Fa-f]{2})""")
 
 
 class TemplateError(ValueError):
-    """The text is no template of level 3 or below, or cannot be matched."""
+    """The text is no template that is known here, or cannot be matched."""
 
 
 class Operator(Struct, frozen=True):
@@ -27,6 +31,8 @@ class Operator(Struct, frozen=True):
     empty: str = ""
     """What follows the name of a named variable that is empty."""
     reserved: bool = False
+    path: bool = False
+    """The variable stands for a path of any length: its slashes are those of the URI."""
 
 
 OPERATORS = {
@@ -39,6 +45,15 @@ OPERATORS = {
     "?": Operator(first="?", separator="&", named=True, empty="="),
     "&": Operator(first="&", separator="&", named=True, empty="="),
 }
+
+
+EXPLODED = {"": Operator(path=True), "/": Operator(first="/", separator="/", path=True)}
+"""Operators whose variable may have the modifier ``*``.
+
+In RFC 6570 it makes of a list as many parts; with ``/`` these are segments of a path, as here.
+Without an operator the RFC joins them by commas, which no URI needs; there we do what is widely
+understood by it.
+"""
 
 
 class Expression(Struct, frozen=True):
@@ -70,15 +85,19 @@ def parse(text: str) -> list[Literal | Expression]:
 
 def _parse_expression(text: str, body: str) -> Expression:
     operator = body[:1] if body[:1] in OPERATORS else ""
+    operators = OPERATORS
     names = body[len(operator) :].split(",")
+    if operator in EXPLODED and len(names) == 1 and names[0].endswith("*"):
+        operators, names = EXPLODED, [names[0][:-1]]
     for name in names:
         if name.endswith("*") or re.search(r":\d{1,4}$", name):
             raise TemplateError(
-                f"template {text!r}: the modifier in {name!r} is level 4; levels 1 to 3 are known"
+                f"template {text!r}: the modifier in {name!r} is level 4; of that only {{x*}} and "
+                "{/x*} are known, one variable for the rest of a path"
             )
         if not _NAME.fullmatch(name):
             raise TemplateError(f"template {text!r}: {name!r} is no variable name")
-    return Expression(OPERATORS[operator], tuple(names))
+    return Expression(operators[operator], tuple(names))
 
 
 def expand_expression(part: Expression, values: Mapping[str, Any]) -> str:
@@ -88,10 +107,14 @@ def expand_expression(part: Expression, values: Mapping[str, Any]) -> str:
     expanded = []
     for name in part.names:
         value = values.get(name)
-        if value is None:
+        if value is None or (operator.path and value in ([], ())):
             continue
-        text = _text(name, value)
-        encoded = percent_encode(text, allowed, keep_triplets=operator.reserved)
+        if operator.path:
+            segments = value if isinstance(value, list | tuple) else _text(name, value).split("/")
+            encoded = "/".join(quote(_text(name, each), safe=allowed) for each in segments)
+        else:
+            text = _text(name, value)
+            encoded = percent_encode(text, allowed, keep_triplets=operator.reserved)
         if operator.named:
             encoded = f"{name}={encoded}" if encoded else name + operator.empty
         expanded.append(encoded)

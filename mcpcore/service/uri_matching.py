@@ -24,6 +24,8 @@ Values = list[tuple[str, str]]
 
 _SIMPLE = frozenset(UNRESERVED)
 _ANY = frozenset(UNRESERVED + RESERVED)
+_PATH = _ANY.difference("?#[]")
+"""What stands in the path of a URI (RFC 3986 section 3.3)."""
 _PAIR = re.compile(r"([A-Za-z0-9_.%]+)(?:(=)((?:[A-Za-z0-9\-._~]|%[0-9A-Fa-f]{2})*))?")
 
 
@@ -58,9 +60,9 @@ def compile_pieces(text: str, parts: list[Literal | Expression]) -> list[Piece]:
         else:
             operator = part.operator
             alphabet = _SIMPLE
-            if operator.reserved:
+            if operator.reserved or operator.path:
                 later = (p.operator for p in parts[position + 1 :] if isinstance(p, Expression))
-                alphabet = _ANY.difference(
+                alphabet = (_PATH if operator.path else _ANY).difference(
                     op.first for op in later if op.named or (op.reserved and op.first)
                 )
             for index, name in enumerate(part.names):

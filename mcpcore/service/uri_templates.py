@@ -1,12 +1,17 @@
-"""URI templates, RFC 6570 levels 1 to 3: expansion, and matching that cannot be tricked.
+"""URI templates, RFC 6570: expansion, and matching that cannot be tricked.
+
+Levels 1 to 3, and of level 4 ``{path*}`` and ``{/path*}``: one variable for the rest of a path.
 
 Matching is the inverse of expansion, which the RFC leaves open.  The choices made here:
 
 - a variable of ``{x}``, ``{+x}`` stands for at least one character; the parts of ``{#x}``,
   ``{.x}``, ``{/x}`` may be missing from the right; those of ``{;x}``, ``{?x}``, ``{&x}`` may be
   missing one by one, come in any order and have empty values;
+- that of ``{x*}`` stands for one segment of a path or more, that of ``{/x*}`` for any number, each
+  with its slash before it;
 - where several splits are possible, each variable takes as much as it can, from the left, but
-  ``{+x}`` stops before the first character of a later ``{?...}``, ``{&...}``, ``{;...}``, ``{#x}``;
+  ``{+x}``, ``{x*}`` and ``{/x*}`` stop before the first character of a later ``{?...}``,
+  ``{&...}``, ``{;...}``, ``{#x}``;
 - values are percent-decoded once and refused when they could escape the place they are meant for
   (see :func:`hazard`), unless the variable was declared unchecked.
 
@@ -48,7 +53,7 @@ class UriTemplate:
     """A parsed template: ``variables``, :meth:`expand`, :meth:`match`.
 
     ``unchecked`` names variables whose values are taken as they are.  Raises
-    :class:`TemplateError` if the text is no template of level 3 or below.
+    :class:`TemplateError` if the text is no template of those described above.
 
     >>> template = UriTemplate("file:///{+path}{?line}")
     >>> template.expand({"path": "src/main.rs", "line": 7})
@@ -60,7 +65,7 @@ class UriTemplate:
     mcpcore.service.uri_templates.UnsafeValue: variable 'path': it holds the segment '..'
     """
 
-    __slots__ = ("_limit", "_parts", "_pieces", "text", "unchecked", "variables")
+    __slots__ = ("_limit", "_parts", "_pieces", "paths", "text", "unchecked", "variables")
 
     def __init__(
         self, text: str, *, unchecked: Collection[str] = (), max_length: int = MAX_URI
@@ -71,6 +76,13 @@ class UriTemplate:
             name for part in self._parts if isinstance(part, Expression) for name in part.names
         )
         """Names in the order of the template."""
+        self.paths = frozenset(
+            name
+            for part in self._parts
+            if isinstance(part, Expression) and part.operator.path
+            for name in part.names
+        )
+        """Those that stand for a path of any length."""
         if len(set(self.variables)) != len(self.variables):
             raise TemplateError(f"template {text!r} names a variable twice")
         self.unchecked = frozenset(unchecked)
@@ -85,7 +97,8 @@ class UriTemplate:
     def expand(self, values: Mapping[str, Any]) -> str:
         """Fill in ``values`` (strings, numbers, booleans); absent ones and None are undefined.
 
-        RFC 6570 section 3.2.  Raises TypeError for a list or another compound value (level 4).
+        A path (``{x*}``) may be a list of its segments.  RFC 6570 section 3.2.  Raises TypeError
+        for any other compound value (level 4).
         """
         return "".join(
             part.text if isinstance(part, Literal) else expand_expression(part, values)

@@ -5,6 +5,7 @@ a text nests, why it was refused, and which Python values have no JSON form.  So
 (sections 2 grammar, 7 strings, 8.1 encoding and byte order mark, 9 limits of parsers).
 """
 
+import os
 import re
 from collections.abc import Mapping
 from itertools import accumulate
@@ -168,14 +169,20 @@ def read_leniently(text: bytes, max_depth: int) -> Any:
 
 
 def encodable(value: Any) -> Any:
-    """What stands for ``value`` in JSON; msgspec takes neither mappings nor subclasses of str.
+    """What stands for ``value`` in JSON, where msgspec knows of nothing.
 
-    Raises TypeError if there is nothing.
+    It takes neither mappings nor subclasses of str, nor paths, nor models of pydantic, which write
+    themselves.  Raises TypeError if there is nothing.
     """
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, str):
         return str.__str__(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    serializer = getattr(type(value), "__pydantic_serializer__", None)
+    if serializer is not None:
+        return serializer.to_python(value, mode="json", by_alias=True, warnings="error")
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 

@@ -205,7 +205,7 @@ def make_workbench() -> Server:
     @server.tool
     def say(context: Context, levels: list[str]) -> int:
         """Send a log message of each level; return how many were wanted."""
-        return sum(context.log(level, {"said": level}, "bench") for level in levels)  # type: ignore[arg-type]
+        return sum(context.log(level, {"said": level}, "bench") for level in levels)  # type: ignore[arg-type, misc]
 
     @server.tool
     def note(context: Context, value: int) -> bool:

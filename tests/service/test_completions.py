@@ -8,7 +8,14 @@ import pytest
 from mcpcore.service import Server
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST
-from mcpcore.spec.types.completion import CompleteResult, Completion
+from mcpcore.spec.types.completion import (
+    CompleteResult,
+    Completion,
+    CompletionArgument,
+    CompletionContext,
+    PromptReference,
+    ResourceTemplateReference,
+)
 from tests.service.calling import CONTEXT, Context, ask
 
 PROMPT = {"type": "ref/prompt", "name": "review"}
@@ -189,10 +196,54 @@ def test_functions_that_cannot_complete(function: Any, says: str) -> None:
         Server("s").completion(prompt="p", argument="a")(function)
 
 
-@pytest.mark.parametrize("owner", [{}, {"prompt": "p", "template": "t:{a}"}])
+@pytest.mark.parametrize("owner", [{"argument": "a"}, {"prompt": "p", "template": "t:{a}"}])
 def test_a_completion_has_one_owner(owner: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="name one of them"):
         Server("s").completion(**owner)
+
+
+def test_one_function_for_whatever_has_none_of_its_own() -> None:
+    server = completions()
+    asked: list[Any] = []
+
+    @server.completion()
+    async def everything(
+        ref: PromptReference | ResourceTemplateReference,
+        argument: CompletionArgument,
+        context: CompletionContext | None,
+        given: Context,
+    ) -> Completion | None:
+        assert given is CONTEXT
+        asked.append((ref, argument, context))
+        return Completion(values=["general"]) if argument.value else None
+
+    assert complete(server, PROMPT, "language", "p")["values"] == ["python", "perl"]
+    assert complete(server, TEMPLATE, "dir", "x")["values"][0] == "dir=x"
+    assert asked == []
+    known = {"arguments": {"language": "c"}}
+    assert complete(server, PROMPT, "framework", "x", known)["values"] == ["general"]
+    assert complete(server, PROMPT, "framework")["values"] == []
+    said = CompletionContext(arguments={"language": "c"})
+    assert asked == [
+        (PromptReference(name="review"), CompletionArgument(name="framework", value="x"), said),
+        (PromptReference(name="review"), CompletionArgument(name="framework", value=""), None),
+    ]
+    with pytest.raises(McpError, match="has no argument 'colour'"):
+        complete(server, PROMPT, "colour")
+    server.add_resource("t:{a}", lambda a: a)
+    assert complete(server, {"type": "ref/resource", "uri": "t:{a}"}, "a", "x")["values"]
+    assert asked[-1][0] == ResourceTemplateReference(uri="t:{a}")
+    server.add_resource("t:b", "x")
+    with pytest.raises(TypeError, match="parameter 'typed': only 'ref', 'argument', 'context' can"):
+        server.completion()(lambda typed: [])
+
+
+def test_a_server_with_nothing_but_that_function_completes() -> None:
+    server = Server("s")
+    server.completion()(lambda argument: [argument.name])
+    server.add_prompt(lambda a: "x", "p")
+    assert server.capabilities().completions == {}
+    assert complete(server, {"type": "ref/prompt", "name": "p"}, "a")["values"] == ["a"]
 
 
 def test_a_function_for_one_argument_goes_first() -> None:

@@ -154,6 +154,7 @@ TEXT = {"type": "text", "text": "x"}
         (("x",), [("user", TEXT)]),
         ([], []),
         ({"role": "assistant", "content": TEXT}, [("assistant", TEXT)]),
+        ({"role": "assistant", "content": TEXT["text"]}, [("assistant", TEXT)]),
         (
             Image(PNG),
             [("user", {"type": "image", "data": "iVBORw0KGgo=", "mimeType": "image/png"})],

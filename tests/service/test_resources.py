@@ -1,12 +1,14 @@
 """Resources and templates: declared, listed, found, read."""
 
 import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import pytest
 
 from mcpcore.service import ResourceError, ResourceNotFound, Server, ToolError
+from mcpcore.service.declarations import MAX_URI
 from mcpcore.service.errors import OutputMismatch
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
@@ -315,7 +317,7 @@ def test_errors(error: Exception, code: int, message: str, data: bytes | None) -
         ("{scheme}://x", lambda scheme: "", {}, ValueError, "no absolute URI"),
         ("t:a b", lambda: "", {}, ValueError, "no absolute URI"),
         ("t:{a", lambda a: "", {}, ValueError, "not allowed in a literal"),
-        ("t:{a*}", lambda a: "", {}, ValueError, "level 4"),
+        ("t:{?a*}", lambda a: "", {}, ValueError, "level 4"),
         ("t:{a}", lambda: "", {}, TypeError, "no parameter for the variable 'a'"),
         ("t:{a}", lambda a, b: "", {}, TypeError, "no variable for the parameter 'b'"),
         ("t:x", lambda a: "", {}, TypeError, "no variable for the parameter 'a'"),
@@ -344,6 +346,96 @@ def test_what_cannot_be_declared(
         server.add_resource(uri, function, **options)
     assert ask(server, "resources/list")["resources"] == []
     assert ask(server, "resources/templates/list")["resourceTemplates"] == []
+
+
+def paths() -> Server:
+    server = Server("s")
+    server.resource("exact://docs/readme")(lambda: "exact")
+    server.resource("docs://{name}")(lambda name: f"one {name}")
+    server.resource("docs://{path*}{?lines}")(lambda path, lines="all": f"many {path} {lines}")
+
+    @server.resource("repo://{owner}/{path*}/setup.py")
+    def setup(owner: str, path: Path) -> str:
+        return f"{owner} {path.parts}"
+
+    @server.resource("shelf://all{/steps*}")
+    def shelf(steps: list[str]) -> list[str]:
+        return steps
+
+    @server.resource("years://{years*}")
+    def numbers(years: list[int], more: int = 1) -> list[int]:
+        return years
+
+    @server.resource("tags://x{/tags*}")
+    def tags(tags: list[str] = ["a"]) -> list[str]:  # noqa: B006
+        return tags
+
+    @server.completion(template="docs://{path*}{?lines}", argument="path")
+    def complete(typed: str) -> list[str]:
+        return [f"{typed}/readme.md"]
+
+    return server
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("docs://a", "one a"),  # the template that was declared first
+        ("docs://a/b.md", "many a/b.md all"),
+        ("docs://a?lines=3", "many a 3"),
+        ("docs://a%20b/c?lines=3", "many a b/c 3"),
+        ("repo://me/a/b/setup.py", "me ('a', 'b')"),
+        ("shelf://all/a/b%20c", '["a","b c"]'),
+        ("shelf://all", "[]"),
+        ("years://2024/2025", "[2024,2025]"),
+        ("tags://x", '["a"]'),
+        ("tags://x/b", '["b"]'),
+    ],
+)
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: str(revision.name))
+def test_one_variable_for_the_rest_of_a_path(uri: str, text: str, revision: Revision) -> None:
+    [contents] = ask(paths(), "resources/read", {"uri": uri}, revision)["contents"]
+    assert contents["text"] == text
+    assert contents["uri"] == uri
+
+
+@pytest.mark.requirement("server/resources/paths-sanitized")
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("docs://a/../../etc/passwd", "variable 'path': it holds the segment '..'"),
+        ("docs:///etc/passwd", "variable 'path': it is an absolute path"),
+        ("docs://a%2F..%2Fb/c", "variable 'path': it holds an encoded slash or backslash"),
+        ("shelf://all/..", "variable 'steps': it holds the segment '..'"),
+        ("shelf://all/a%2Fb", "variable 'steps': it holds an encoded slash or backslash"),
+        ("docs://", None),
+        ("shelf://all/", None),
+        ("repo://me/setup.py", None),
+        ("years://2024/x", None),
+        ("docs://" + "a/" * 8192, f"longer than {MAX_URI}"),
+    ],
+)
+def test_paths_are_checked_as_every_variable_is(uri: str, reason: str | None) -> None:
+    with pytest.raises(McpError, match="not found") as caught:
+        ask(paths(), "resources/read", {"uri": uri})
+    assert msgspec.json.decode(caught.value.error.data or b"{}").get("reason") == reason
+
+
+def test_completion_of_a_path() -> None:
+    ref = {"type": "ref/resource", "uri": "docs://{path*}{?lines}"}
+    params = {"ref": ref, "argument": {"name": "path", "value": "a/b"}}
+    result = ask(paths(), "completion/complete", params)
+    assert result["completion"]["values"] == ["a/b/readme.md"]
+
+
+@pytest.mark.parametrize("kind", [list[list[int]], dict[str, int], list[dict[str, int]]])
+def test_types_that_no_path_can_fill(kind: Any) -> None:
+    def function(a: Any) -> str:
+        raise AssertionError("never called")
+
+    function.__annotations__["a"] = kind
+    with pytest.raises(TypeError, match="parameter 'a' cannot be made from a string"):
+        Server("s").add_resource("t:{a*}", function)
 
 
 def test_types_that_no_string_can_fill() -> None:

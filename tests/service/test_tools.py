@@ -538,6 +538,9 @@ def test_types_of_media_are_recognised(
     assert block.mime_type == mime_type
     assert base64.b64decode(block.data) == data
     assert helper(b"?", "x/y").block().mime_type == "x/y"
+    kind = mime_type.partition("/")[0]
+    for format, subtype in (("PNG", "png"), ("wav", "wav"), ("jpg", "jpeg"), ("mp3", "mpeg")):
+        assert helper(b"?", format=format).block().mime_type == f"{kind}/{subtype}"
     with pytest.raises(ValueError, match="pass mime_type"):
         helper(b"?").block()
 

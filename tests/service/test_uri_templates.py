@@ -1,8 +1,10 @@
-"""RFC 6570, levels 1 to 3: expansion, and matching as its inverse."""
+"""RFC 6570, levels 1 to 3 and paths: expansion, and matching as its inverse."""
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,9 @@ VALUES: Mapping[str, Any] = {
     "no": False,
     "triplet": "a%2Fb",
     "umlaut": "ü",
+    "rel": "foo/a b/c,d",
+    "list": ["red", "gre/en", 7],
+    "none": [],
 }
 
 # The facts of RFC 6570, section 1.2 (levels) and section 3.2 (operators).
@@ -89,6 +94,18 @@ EXPANSIONS = [
     ("{&who}", "&who=fred"),
     ("?fixed=yes{&x}", "?fixed=yes&x=1024"),
     ("{&x,y,empty}", "&x=1024&y=768&empty="),
+    # Paths: the list of level 4 behind a slash; without an operator the same, but for that slash
+    ("{/list*}", "/red/gre%2Fen/7"),
+    ("{/list*}{/var}", "/red/gre%2Fen/7/value"),
+    ("{list*}", "red/gre%2Fen/7"),
+    ("{rel*}", "foo/a%20b/c%2Cd"),
+    ("x{/rel*}.md", "x/foo/a%20b/c%2Cd.md"),
+    ("{rel*}{?x}", "foo/a%20b/c%2Cd?x=1024"),
+    ("{half*}", "50%25"),
+    ("{/triplet*}", "/a%252Fb"),
+    ("{var*}-{number*}", "value-7"),
+    ("X{none*}{/undef*}", "X"),
+    ("X{undef*}{/none*}", "X"),
     # Literals and other values
     ("a b", None),
     ("caf\u00e9/{var}", "caf%C3%A9/value"),
@@ -120,9 +137,22 @@ def test_expansion(template: str, expected: str | None) -> None:
         ("{a,}", "'' is no variable name"),
         ("{a b}", "'a b' is no variable name"),
         ("{=a}", "no variable name"),
-        ("{a*}", "level 4"),
-        ("{/list*}", "level 4"),
+        ("{a*,b}", "level 4"),
+        ("{a,b*}", "level 4"),
+        ("{/a,b*}", "level 4"),
+        ("{+a*}", r"the modifier in 'a\*' is level 4; of that only {x\*} and {/x\*} are known"),
+        ("{#a*}", "level 4"),
+        ("{.a*}", "level 4"),
+        ("{;a*}", "level 4"),
+        ("{?a*}", "level 4"),
+        ("{&a*}", "level 4"),
+        ("{a**}", "level 4"),
+        ("{*}", "'' is no variable name"),
+        ("{*a}", "no variable name"),
         ("{a:3}", "level 4"),
+        ("{a:3*}", "level 4|no variable name"),
+        ("{a}{/a*}", "twice"),
+        ("{?a}{b*}", "cannot be told"),
         ("100%", "'%' is not allowed"),
         ("a\x00b", "not allowed"),
         ("a<b", "not allowed"),
@@ -144,15 +174,23 @@ def test_unknown_unchecked_variable() -> None:
         UriTemplate("x:{a}", unchecked=["b"])
 
 
-@pytest.mark.parametrize("value", [["a"], {"a": "b"}, ("a",), b"a"])
-def test_compound_values_are_level_4(value: Any) -> None:
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        *(("{a}", value) for value in (["a"], {"a": "b"}, ("a",), b"a", [])),
+        *(("{/a*}", value) for value in ({"a": "b"}, b"a", [["a"]], [None])),
+    ],
+)
+def test_compound_values_are_level_4(template: str, value: Any) -> None:
     with pytest.raises(TypeError, match="variable 'a'"):
-        UriTemplate("{a}").expand({"a": value})
+        UriTemplate(template).expand({"a": value})
 
 
 def test_what_a_template_shows() -> None:
     template = UriTemplate("file:///{+path}{?line,column}")
     assert template.variables == ("path", "line", "column")
+    assert template.paths == frozenset()
+    assert UriTemplate("{a}{b*}{/c*}").paths == {"b", "c"}
     assert repr(template) == "UriTemplate('file:///{+path}{?line,column}')"
 
 
@@ -188,6 +226,39 @@ MATCHES: list[tuple[str, str, dict[str, str] | None]] = [
     ("f:{+path}{#part}", "f:a#b", {"path": "a", "part": "b"}),
     ("f:{+path}{;v}", "f:a;v=1", {"path": "a", "v": "1"}),
     ("f:{+path}", "f:a?b#c", {"path": "a?b#c"}),
+    # Paths
+    ("f:{path*}", "f:a", {"path": "a"}),
+    ("f:{path*}", "f:a/b/c.md", {"path": "a/b/c.md"}),
+    ("f:{path*}", "f:a/", {"path": "a/"}),
+    ("f:{path*}", "f:a//b", {"path": "a//b"}),
+    ("f:{path*}", "f:a%20b/%C3%A9", {"path": "a b/é"}),
+    ("f:{path*}", "f:a@b/c:d,e;f=g+h!", {"path": "a@b/c:d,e;f=g+h!"}),
+    ("f:{path*}", "f:", None),
+    ("f:{path*}", "f:a?b", None),
+    ("f:{path*}", "f:a#b", None),
+    ("f:{path*}", "f:a[b]", None),
+    ("f:{path*}", "f:a b", None),
+    ("f:{path*}", "f:a%3Fb", {"path": "a?b"}),
+    ("f://{owner}/{path*}/x.py", "f://me/a/b/x.py", {"owner": "me", "path": "a/b"}),
+    ("f://{owner}/{path*}/x.py", "f://me/x.py/x.py", {"owner": "me", "path": "x.py"}),
+    ("f://{owner}/{path*}/x.py", "f://me/x.py", None),
+    ("f://{owner}/{path*}/x.py", "f://me/a/y.py", None),
+    ("{a*}/{b}", "1/2/3", {"a": "1/2", "b": "3"}),
+    ("{a*}/{b*}", "1/2/3", {"a": "1/2", "b": "3"}),
+    ("{a*}.{ext}", "a/b.tar.gz", {"a": "a/b.tar", "ext": "gz"}),
+    ("f:{path*}{?q,r}", "f:a/b?r=1", {"path": "a/b", "r": "1"}),
+    ("f:{path*}{?q}", "f:a/b", {"path": "a/b"}),
+    ("f:{path*}{#part}", "f:a/b#c", {"path": "a/b", "part": "c"}),
+    ("f:{path*}{;v}", "f:a;v=1", {"path": "a", "v": "1"}),
+    ("f:{path*}?fixed=1{&a}", "f:a/b?fixed=1&a=2", {"path": "a/b", "a": "2"}),
+    ("f:x{/path*}", "f:x/a/b", {"path": "a/b"}),
+    ("f:x{/path*}", "f:x/a", {"path": "a"}),
+    ("f:x{/path*}", "f:x", {}),
+    ("f:x{/path*}", "f:x/", None),
+    ("f:x{/path*}", "f:xa", None),
+    ("f:x{/path*}/end", "f:x/end", {}),
+    ("f:x{/path*}/end", "f:x/a/b/end", {"path": "a/b"}),
+    ("f:x{/path*}{.ext}", "f:x.md", {"ext": "md"}),
     # Optional parts, from the right
     ("{/a,b}", "/1/2", {"a": "1", "b": "2"}),
     ("{/a,b}", "/1", {"a": "1"}),
@@ -253,6 +324,22 @@ HAZARDS = [
     ("f:{+p}", "f:C:/x", "absolute"),
     ("f:{p}", "f:c%3A", "absolute"),
     ("f{?p}", "f?p=..", "segment"),
+    ("f:{p*}", "f:..", "segment"),
+    ("f:{p*}", "f:a/../b", "segment"),
+    ("f:{p*}", "f:a/b/..", "segment"),
+    ("f:{p*}", "f:a/%2E%2e/b", "segment"),
+    ("f:{p*}", "f:a/%252e%252e", "segment"),
+    ("f:{p*}/x", "f:../x", "segment"),
+    ("f:{p*}", "f:a%2Fb", "slash"),
+    ("f:{p*}", "f:a/b%5cc", "slash"),
+    ("f:{p*}", "f:a/%00", "control"),
+    ("f:///{p*}", "f:////etc/passwd", "absolute"),
+    ("f:{p*}", "f:/etc/passwd", "absolute"),
+    ("f:{p*}", "f:C:/x", "absolute"),
+    ("f:{p*}", "f:%252fetc", "absolute"),
+    ("f:{/p*}", "f:/a/..", "segment"),
+    ("f:{/p*}", "f://etc/passwd", "absolute"),
+    ("f:{/p*}", "f:/a%2Fb", "slash"),
 ]
 
 
@@ -276,6 +363,16 @@ def test_too_long_a_uri_matches_nothing() -> None:
     assert template.match("x:" + "a" * 9) is None
 
 
+PAGE = Path(__file__).parents[2] / "docs/features/resources.md"
+ROWS = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|(.*)\|$", PAGE.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("template", "uri", "says"), ROWS)
+def test_the_table_on_the_page(template: str, uri: str, says: str) -> None:
+    found = UriTemplate(template).match(uri)
+    assert found == dict(re.findall(r'`(\w+)="([^"]*)"`', says))
+
+
 # Properties
 
 LITERALS = st.sampled_from(["/", "x:", "!", "//a/", "@b/"])
@@ -288,6 +385,20 @@ def test_match_undoes_expansion(parts: list[tuple[str, str]]) -> None:
     values = {f"v{index}": value for index, (_, value) in enumerate(parts)}
     template = UriTemplate(text, unchecked=values)
     assert template.match(template.expand(values)) == values
+
+
+SEGMENT = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=8)
+
+
+@given(
+    st.lists(SEGMENT, min_size=1, max_size=5),
+    st.sampled_from(["x:{p*}", "x:{/p*}", "x:{p*}/end.md", "x:a{/p*}{?q}", "x:{p*}{#q}"]),
+    st.booleans(),
+)
+def test_paths_come_back_as_they_went(segments: list[str], text: str, as_list: bool) -> None:
+    template = UriTemplate(text, unchecked="p")
+    path = "/".join(segments)
+    assert template.match(template.expand({"p": segments if as_list else path})) == {"p": path}
 
 
 @given(
@@ -308,6 +419,8 @@ TEMPLATES = [
     "{+a}{;b,c}",
     "{a,b,c}",
     "x{#a,b}",
+    "{a*}/{b}{/c*}",
+    "x{/a*}.{b*}{?c,d}",
 ]
 
 
@@ -350,6 +463,8 @@ ADVERSARIAL = [
     ("{+a}{?b,c}", "?b=1"),
     ("{+a}{;b,c}", ";b"),
     ("{a}%41%41{b}%41", "%41"),
+    ("{a*}/{b*}/{c*}/{d*}!", "a/"),
+    ("{a*}{/b*}{/c*}{?d}!", "/a"),
 ]
 
 

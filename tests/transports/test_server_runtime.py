@@ -8,6 +8,7 @@ import anyio.lowlevel
 import pytest
 from msgspec import Struct
 
+from mcpcore.engine.config import Limits
 from mcpcore.service import Server, ToolError
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.tools import CallToolResult
@@ -581,3 +582,30 @@ async def test_others_get_their_turn_when_nothing_waits_to_be_taken() -> None:
         id = made.post("tools/call", {"name": "endless"})
         group.start_soon(other)
         assert said(await made.reply(id)) == "done"
+
+
+@pytest.mark.parametrize("way", ["log", "report_progress"])
+async def test_who_awaits_what_it_sends_waits_for_room(way: str) -> None:
+    server = Server("s")
+    steps: list[int] = []
+
+    @server.tool
+    async def much(context: Context) -> str:
+        for step in range(1, 101):
+            if way == "log":
+                assert await context.info("x" * 100)
+            else:
+                await context.report_progress(step, 100, "x" * 100)
+            steps.append(step)
+        return "done"
+
+    meta = {"progressToken": "t", "io.modelcontextprotocol/logLevel": "debug"}
+    async with bench(server, RuntimeSettings(limits=Limits(queued=2000))) as made:
+        made.stalled = True
+        id = made.post("tools/call", {"name": "much", "_meta": meta})
+        await anyio.wait_all_tasks_blocked()
+        assert 1 < len(steps) < 30
+        made.stalled = False
+        made.flush_soon()
+        assert said(await made.reply(id)) == "done"
+    assert len(made.sent) == 101  # nothing had to make way

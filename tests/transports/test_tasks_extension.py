@@ -99,7 +99,7 @@ class Workshop(Server):
         return str(context.start_task())
 
     async def _report(self, context: Context) -> str:
-        sent = [context.progress(1, 4), context.progress(2, 4, "half way")]
+        sent: list[int] = [context.progress(1, 4), context.progress(2, 4, "half way")]
         sent += [context.progress(2, 4), context.info("hello")]
         sent += [context.notify("notifications/message", {"level": "info", "data": 1})]
         await self.go.wait()

@@ -1,0 +1,106 @@
+"""Types that msgspec reads and writes with some help: paths, and models of pydantic.
+
+They stand in parameters and in members of types that msgspec knows.  What writes them is
+:func:`mcpcore.wire.jsontext.encodable`.
+"""
+
+import sys
+import types
+from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin, get_type_hints
+
+from msgspec import NODEFAULT, Struct, defstruct, inspect
+
+if TYPE_CHECKING:
+    from mcpcore.service.pydantic_types import PydanticType
+
+_JSON_NAMES = {"dict": "object", "list": "array", "NoneType": "null"}
+
+
+def read_by_pydantic(annotation: Any) -> "PydanticType | None":
+    """Return what reads a type if that is pydantic, as a whole.
+
+    Raises TypeError for one that neither pydantic nor msgspec can read.
+    """
+    if "pydantic" not in sys.modules:
+        return None
+    from mcpcore.service.pydantic_types import pydantic_type
+
+    return pydantic_type(annotation)
+
+
+def describe(cls: Any, *, output: bool = False) -> dict[str, Any]:
+    """Return the schema of a type that msgspec does not know: its ``schema_hook``.
+
+    ``output``: of what is written, not of what is read.  Raises NotImplementedError if it has none.
+    """
+    if is_path(cls):
+        cls()  # raises NotImplementedError if it is of another operating system
+        return {"type": "string", "format": "path"}
+    if is_model(cls):
+        from mcpcore.service.pydantic_types import PydanticType
+
+        return PydanticType(cls).schema(output=output)
+    raise NotImplementedError
+
+
+def read_custom(cls: Any, value: Any) -> Any:
+    """Make a value of such a type: msgspec's ``dec_hook``.  Raises ValueError."""
+    if is_path(cls):
+        if isinstance(value, str | cls):
+            return cls(value)
+        name = type(value).__name__
+        raise ValueError(f"Expected `str`, got `{_JSON_NAMES.get(name, name)}`")
+    if is_model(cls):
+        from mcpcore.service.pydantic_types import read_model
+
+        return read_model(cls, value)
+    return value  # msgspec says what it had expected
+
+
+def accept_custom(cls: Any, value: Any) -> Any:
+    """The same for what was written here: a model has done it and is not asked to read it."""
+    return cls.model_construct() if is_model(cls) else read_custom(cls, value)
+
+
+def without_paths(annotation: Any) -> Any:
+    """``str | Path`` without the path: what comes is a text, and msgspec cannot tell them apart."""
+    options = get_args(annotation)
+    if is_union(get_origin(annotation)) and str in options:
+        return Union[tuple(each for each in options if not is_path(each))]  # noqa: UP007
+    return annotation
+
+
+def is_union(origin: Any) -> bool:
+    """Whether a type's origin is that of ``X | Y`` or ``Union[X, Y]``."""
+    return origin is Union or origin is types.UnionType
+
+
+def twin_of_class(cls: Any) -> type[Struct] | None:
+    """Return a Struct with the attributes of a class, if it is a plain one with annotations.
+
+    ``msgspec.convert(value, twin, from_attributes=True)`` makes one of an object of the class.
+    """
+    info = inspect.type_info(cls) if isinstance(cls, type) else None
+    if not isinstance(info, inspect.CustomType) or is_path(cls) or is_model(cls):
+        return None
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except NameError:
+        return None
+    fields = [
+        (name, hint, getattr(cls, name, NODEFAULT))
+        for name, hint in hints.items()
+        if not name.startswith("_") and get_origin(hint) is not ClassVar
+    ]
+    return defstruct(cls.__name__, fields, namespace={"__doc__": cls.__doc__}) if fields else None
+
+
+def is_path(cls: Any) -> bool:
+    """Whether this is a class of :mod:`pathlib`."""
+    pathlib = sys.modules.get("pathlib")
+    return pathlib is not None and isinstance(cls, type) and issubclass(cls, pathlib.PurePath)
+
+
+def is_model(cls: Any) -> bool:
+    """Whether this is a class of models of pydantic."""
+    return hasattr(cls, "__pydantic_validator__") and hasattr(cls, "model_validate_json")

@@ -1,0 +1,244 @@
+"""Types that pydantic reads and writes: models, and what has its annotations in it.
+
+pydantic is not imported here: who has such a type has done so.  A type is pydantic's as a whole,
+with its own validation, coercion and schema, unless something in it is known to msgspec alone (a
+Struct, an attrs class, ``msgspec.Meta``): then msgspec reads it, and asks pydantic for the models
+in it (:mod:`mcpcore.service.custom_types`).
+"""
+
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from mcpcore.service.content import json_value
+from mcpcore.service.derive import Schema
+from mcpcore.service.errors import InvalidValue, Misfit, OutputMismatch, schema_not_met
+from mcpcore.service.schema import in_one_line
+
+_MODEL = "__pydantic_validator__"
+_HOMES = {"annotated_types", "pydantic", "pydantic_core", "pydantic_extra_types"}
+"""Packages whose objects in ``Annotated`` are rules for pydantic."""
+_NOT_A_NUMBER = (b"null", b"NaN", b"Infinity")
+"""What pydantic writes for a float that is not finite, by its settings; all may be meant."""
+
+
+class PydanticType:
+    """A type that pydantic reads and writes.  Raises TypeError if it cannot."""
+
+    __slots__ = ("_adapter", "_invalid")
+
+    def __init__(self, annotation: Any) -> None:
+        pydantic = sys.modules["pydantic"]
+        self._invalid: type[Any] = pydantic.ValidationError
+        self._adapter = _sound(pydantic.TypeAdapter, annotation)
+
+    def schema(self, *, output: bool = False) -> Schema:
+        """Its JSON Schema, of what is read or of what is written.  Raises TypeError."""
+        mode = "serialization" if output else "validation"
+        schema: Schema = _sound(self._adapter.json_schema, mode=mode)
+        return schema
+
+    def read(self, raw: bytes | Raw, root: str) -> Any:
+        """Decode and check a JSON text; ``root`` is what it is called in messages.
+
+        Raises :class:`InvalidValue` naming the members that are wrong.
+        """
+        try:
+            return self._adapter.validate_json(bytes(raw))
+        except self._invalid as error:
+            raise InvalidValue(in_one_line(_problems(error, raw), root)) from None
+
+    def read_text(self, text: str, root: str) -> Any:
+        """Make a value from a string that is no JSON.  Raises :class:`InvalidValue`."""
+        try:
+            return self._adapter.validate_strings(text)
+        except self._invalid as error:
+            raise InvalidValue(in_one_line(_problems(error, b"null"), root)) from None
+
+    def encode(self, value: Any) -> bytes:
+        """Check what a handler returned, and write it as JSON.
+
+        Raises :class:`OutputMismatch` for what breaks the type or has no JSON form.
+        """
+        try:
+            value = self._adapter.validate_python(value)
+            # A model may have been changed since it was checked: what that breaks is a warning.
+            text: bytes = self._adapter.dump_json(value, by_alias=True, warnings="error")
+            if any(word in text for word in _NOT_A_NUMBER):
+                return json_value(self._adapter.dump_python(value, mode="json", by_alias=True))
+        except OutputMismatch:
+            raise
+        except ValueError as error:
+            raise schema_not_met(error) from None
+        return text
+
+
+def pydantic_type(annotation: Any) -> PydanticType | None:
+    """Return what reads a type that is pydantic's; None for all others.
+
+    Raises TypeError for one that neither pydantic nor msgspec can read as a whole.
+    """
+    models, rules, foreign = _inspect(annotation)
+    if not (models or rules):
+        return None
+    if foreign is None:
+        return PydanticType(annotation)
+    if rules:
+        raise TypeError(
+            f"{rules} is for pydantic, which knows nothing of {foreign}: use msgspec.Meta, or make "
+            "a pydantic model of it"
+        )
+    return None
+
+
+def read_model(model: Any, value: Any) -> Any:
+    """Make a model of a value decoded from JSON.  Raises :class:`Misfit`."""
+    text = msgspec.json.encode(value)
+    try:
+        return model.model_validate_json(text)
+    except sys.modules["pydantic"].ValidationError as error:
+        raise Misfit(_problems(error, text)) from None
+
+
+def parameter_of(
+    annotation: Any, default: Any
+) -> tuple[PydanticType | None, Any, Callable[[], Any] | None]:
+    """Take a parameter apart: what reads it, its default (NODEFAULT), what makes a default.
+
+    The default may stand in a ``Field``.  Raises TypeError.
+    """
+    field_type = sys.modules["pydantic"].fields.FieldInfo
+    if isinstance(default, field_type):
+        annotation, default = Annotated[annotation, default], msgspec.NODEFAULT
+    found = pydantic_type(annotation)
+    if found is None or get_origin(annotation) is not Annotated:
+        return found, default, None
+    if not any(isinstance(rule, field_type) for rule in get_args(annotation)[1:]):
+        return found, default, None
+    field = field_type.from_annotation(annotation)
+    if field.alias or field.validation_alias:
+        raise TypeError("it has an alias: call the parameter as the argument is to be called")
+    if default is not msgspec.NODEFAULT or field.is_required():
+        return found, default, None
+    return found, default, lambda: field.get_default(call_default_factory=True)
+
+
+# Whose a type is
+
+
+def _inspect(annotation: Any) -> tuple[bool, str | None, str | None]:
+    """Whether a type has models in it; a rule for pydantic in it; what pydantic does not know."""
+    models = False
+    rules: str | None = None
+    foreign: str | None = None
+    seen: set[Any] = set()
+    pending = [annotation]
+    while pending:
+        each = pending.pop()
+        for extra in _metadata(each):
+            if isinstance(extra, Meta):
+                foreign = foreign or "msgspec.Meta"
+            elif _is_rule(extra):
+                rules = rules or _name(extra)
+        if not isinstance(each, type):
+            pending.extend(_parts(each))
+        elif each not in seen:
+            seen.add(each)
+            if hasattr(each, _MODEL):
+                if hasattr(each, "model_validate_json"):
+                    models = True
+                else:
+                    rules = rules or f"{_name(each)}, a dataclass,"
+            elif hasattr(each, "parse_obj") and hasattr(each, "__get_validators__"):
+                raise TypeError(f"{_name(each)} is a model of pydantic 1; those of 2 are supported")
+            elif not _is_foreign(each) and hasattr(each, "__get_pydantic_core_schema__"):
+                rules = rules or _name(each)
+            else:
+                if _is_foreign(each):
+                    foreign = foreign or _name(each)
+                pending.extend(_members(each))
+    return models, rules, foreign
+
+
+def _metadata(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """The types that a type which is no class is made of."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield get_args(annotation)[0]
+    elif origin is not typing.Literal:
+        yield from get_args(annotation)
+        for name in ("__value__", "__supertype__"):  # of an alias, of a NewType
+            if (inner := getattr(origin or annotation, name, None)) is not None:
+                yield inner
+        if isinstance(origin, type):
+            yield origin
+
+
+def _members(cls: type) -> Iterator[Any]:
+    """The types of the members of a class, if it is one that has some in JSON."""
+    if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__annotations__"):
+        try:
+            yield from get_type_hints(cls, include_extras=True).values()
+        except (NameError, TypeError):  # msgspec and pydantic find names in more places
+            return
+
+
+def _is_foreign(cls: type) -> bool:
+    """Whether pydantic cannot read a class that msgspec can."""
+    if typing.is_typeddict(cls):
+        return sys.version_info < (3, 12) and type(cls).__module__ == "typing"
+    return issubclass(cls, Struct) or hasattr(cls, "__attrs_attrs__")
+
+
+def _is_rule(extra: Any) -> bool:
+    home = str(getattr(extra, "__module__", "")).partition(".")[0]
+    return home in _HOMES or hasattr(extra, "__get_pydantic_core_schema__")
+
+
+def _name(thing: Any) -> str:
+    return getattr(thing, "__name__", type(thing).__name__)
+
+
+# Words
+
+
+def _sound(make: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call pydantic.  Raises TypeError with the first line of what it says."""
+    try:
+        return make(*args, **options)
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0]
+        raise TypeError(f"pydantic: {first}") from error
+
+
+def _problems(error: Any, raw: bytes | Raw) -> list[str]:
+    """What is wrong, each entry ``path: what``; the value tells which steps are members of it."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):  # no type looks at what it does not know
+        value = None
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [f"{_path(each['loc'], value, each['type'])}: {each['msg']}" for each in found]
+
+
+def _path(steps: tuple[str | int, ...], value: Any, kind: str) -> str:
+    """The place in the value; pydantic names branches of unions and validators on the way."""
+    path = ""
+    for position, step in enumerate(steps):
+        if isinstance(value, list) and isinstance(step, int):
+            path += f"[{step}]"
+            value = value[step] if step < len(value) else None
+        elif isinstance(value, dict) and str(step) in value:
+            path += f".{step}"
+            value = value[str(step)]
+        elif kind == "missing" and position == len(steps) - 1:
+            path += f".{step}"
+    return path.removeprefix(".")
