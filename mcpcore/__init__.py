@@ -29,6 +29,7 @@ from mcpcore.spec.errors import (
     LocalError,
     LocalProtocolError,
     McpError,
+    ToolFailed,
 )
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
@@ -55,6 +56,7 @@ __all__ = [
     "Peer",
     "Role",
     "ServerCapabilities",
+    "ToolFailed",
     "Transmit",
     "events",
 ]

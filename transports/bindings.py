@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
-from msgspec import UNSET, structs
+from msgspec import structs
 
 from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
@@ -72,7 +72,7 @@ class Bindings:
 
     def begin(self, group: TaskGroup) -> None:
         """Let tasks live as long as ``group``, beyond the connections that asked for them."""
-        if self._server.capabilities().tasks is not UNSET:
+        if self._server.capabilities().tasks is not None:
             from transports.tasks_host import TaskHost
 
             self._tasks = TaskHost(self._settings.runtime.tasks)

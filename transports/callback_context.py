@@ -5,10 +5,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import Raw, Struct, field
 
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import RequestMeta
+from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import RequestId
 from transports.running import Run
 from transports.typed import typed
@@ -80,13 +81,12 @@ class CallbackContext:
 
 
 class _WithMeta(Struct):
-    meta: RequestMeta | UnsetType = field(default=UNSET, name="_meta")
+    meta: Maybe[RequestMeta] = field(default=None, name="_meta")
 
 
 def meta_of(params: Raw) -> RequestMeta:
     """The ``_meta`` of an input request.  Raises Malformed."""
-    meta = typed(params, _WithMeta).meta
-    return RequestMeta() if meta is UNSET else meta
+    return typed(params, _WithMeta).meta or RequestMeta()
 
 
 def call(callback: Callable[..., Any], context: CallbackContext, *args: Any) -> Any:

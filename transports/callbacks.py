@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from msgspec import UNSET, Raw, Struct, structs
+from msgspec import Raw, Struct, structs
 
 from mcpcore.engine.events import Violation
 from mcpcore.engine.reconnecting import ConnectionEvent
@@ -133,13 +133,13 @@ class Callbacks(Struct, kw_only=True):
                     declared.elicitation.form = {}
         if self.sampling is not None:
             declared.sampling = SamplingCapability(
-                tools={} if self.sampling_tools else UNSET,
-                context={} if self.sampling_context else UNSET,
+                tools={} if self.sampling_tools else None,
+                context={} if self.sampling_context else None,
             )
         if self.roots is not None:
             declared.roots = RootsCapability(list_changed=True)
-        declared.extensions = dict(self.extensions) or UNSET
-        declared.experimental = dict(self.experimental) or UNSET
+        declared.extensions = dict(self.extensions) or None
+        declared.experimental = dict(self.experimental) or None
         return declared
 
     def answer(self, params: Raw, context: CallbackContext) -> Answer | Awaitable[Answer]:
@@ -165,7 +165,7 @@ def _answer_elicitation(
         raise McpError(INVALID_PARAMS, f"this client does not support elicitation of mode {mode!r}")
     if by_url and not is_web_url(str(params.url)):
         raise McpError(INVALID_PARAMS, f"url: {shorten(str(params.url))!r} cannot be visited")
-    schema = {} if params.requested_schema is UNSET else params.requested_schema
+    schema = params.requested_schema or {}
     finish = _visited if by_url else partial(_filled_in, schema)
     return _then(call(callback, context, params), finish)
 
@@ -179,7 +179,7 @@ def _filled_in(schema: Mapping[str, Any], answer: _Elicited) -> Answer:
     result = _checked_action(answer, "elicitation")
     if result.action != "accept":
         return result
-    content = fill_defaults(schema, {} if answer.content is UNSET else answer.content)
+    content = fill_defaults(schema, answer.content or {})
     if problems := form_problems(schema, content):
         raise ValueError(f"the elicitation callback's content is wrong: {'; '.join(problems)}")
     return structs.replace(result, content=content)
@@ -198,7 +198,7 @@ def _checked_action(answer: Any, callback: str) -> ElicitResult:
         raise TypeError(f"the {callback} callback returned {kind}, which is no ElicitResult")
     if answer.action not in _ACTIONS:
         raise ValueError(f"the {callback} callback's action {answer.action!r} does not exist")
-    return structs.replace(answer, content=UNSET)
+    return structs.replace(answer, content=None)
 
 
 def _answer_sampling(
@@ -207,7 +207,7 @@ def _answer_sampling(
     if callbacks.sampling is None:
         raise McpError(METHOD_NOT_FOUND, "this client does not support sampling")
     params = _decode_params(raw, CreateMessageParams)
-    with_tools = params.tools is not UNSET or params.tool_choice is not UNSET
+    with_tools = params.tools is not None or params.tool_choice is not None
     if with_tools and not callbacks.sampling_tools:
         raise McpError(INVALID_PARAMS, "this client does not support sampling with tools")
     if problem := message_problem(params.messages):

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET
-
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.spec.errors import HEADER_MISMATCH, METHOD_NOT_FOUND, LocalProtocolError
@@ -329,11 +327,11 @@ class Client(ClientRequests):
         ``async with client.listen(tools=True) as changes: async for change in changes: ...``
         """
         wanted = SubscriptionFilter(
-            tools_list_changed=tools or UNSET,
-            prompts_list_changed=prompts or UNSET,
-            resources_list_changed=resources or UNSET,
-            resource_subscriptions=list(uris) or UNSET,
-            task_ids=list(task_ids) or UNSET,
+            tools_list_changed=tools,
+            prompts_list_changed=prompts,
+            resources_list_changed=resources,
+            resource_subscriptions=list(uris),
+            task_ids=list(task_ids),
         )
         return Listening(self._core, wanted)
 

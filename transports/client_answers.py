@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 
 from mcpcore.engine.events import InputRequired, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
@@ -163,7 +163,7 @@ async def answer_input(
     Raises InputFailed if the input cannot or may not be given, and what the callback raises.
     """
     wanted = promised(raw, InputRequest, method)
-    params = Raw(b"{}") if wanted.params is UNSET else wanted.params
+    params = Raw(b"{}") if wanted.params is None else wanted.params
     try:
         context = CallbackContext(wanted.method, revision, meta_of(params))
         return await called(callbacks.answer, params, context)

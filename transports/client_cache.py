@@ -10,9 +10,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import Body
 from transports.targets import HttpTarget, Target, WebSocketTarget
 
@@ -30,8 +31,8 @@ _Key = tuple[str, str, str, bytes]
 
 
 class _Hints(Struct, rename="camel"):
-    ttl_ms: int | float | UnsetType = UNSET
-    cache_scope: str | UnsetType = UNSET
+    ttl_ms: Maybe[int | float] = None
+    cache_scope: Maybe[str] = None
 
 
 class _Kept(Struct):
@@ -159,7 +160,7 @@ class ServerCache:
             hints = msgspec.json.decode(result, type=_Hints)
         except msgspec.ValidationError:
             return
-        ttl = 0.0 if hints.ttl_ms is UNSET else self._cache.seconds(hints.ttl_ms)
+        ttl = 0.0 if hints.ttl_ms is None else self._cache.seconds(hints.ttl_ms)
         encoded = _encode(params)
         public = hints.cache_scope == "public"
         context = _PUBLIC if public else self._context

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from transports.client_news import RESOURCE_UPDATED, TASK_CHANGED, TASK_STATUS
@@ -36,11 +36,11 @@ def wants(filter: SubscriptionFilter, change: Change) -> bool | None:
     """Whether ``filter`` asks for a change; None for a kind that it knows nothing of."""
     if change.uri is not None:
         # A server may report something inside of the resource that was subscribed to.
-        return filter.resource_subscriptions not in (UNSET, [])
+        return bool(filter.resource_subscriptions)
     if change.task_id is not None:
-        return filter.task_ids is not UNSET and change.task_id in filter.task_ids
+        return change.task_id in filter.task_ids
     row = LIST_CHANGES.get(change.method)
-    return None if row is None else getattr(filter, row[0]) is True
+    return None if row is None else bool(getattr(filter, row[0]))
 
 
 def missed(filter: SubscriptionFilter) -> Iterator[Change]:

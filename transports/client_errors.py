@@ -1,13 +1,14 @@
 """What a call of the client can raise, and from whom it comes.
 
 :class:`PeerError` is the other side's answer.  Everything else is a
-:class:`~mcpcore.spec.errors.LocalError`: it happened here and was never said by the server.
+:class:`~mcpcore.spec.errors.LocalError`: it happened here and was never said by the server.  What a
+tool calls an error is a result, which raises :class:`ToolFailed` when it is asked to.
 """
 
 from collections.abc import Sequence
 from typing import TypeVar
 
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcpcore.engine.events import (
     EndReason,
@@ -18,6 +19,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData, LocalError, McpError
+from mcpcore.spec.errors import ToolFailed as ToolFailed
 from mcpcore.spec.types.elicitation import ElicitUrlParams
 from mcpcore.spec.types.errors import UrlElicitationRequiredData
 from transports.typed import Malformed, typed
@@ -160,12 +162,12 @@ def result_of(outcome: ResultReceived | ErrorReceived | InputRequired | RequestE
 
 def peer_error(method: str, error: ErrorData) -> PeerError:
     """Make the exception for an error of the server."""
-    if error.code == URL_ELICITATION_REQUIRED and error.data is not UNSET:
+    if error.code == URL_ELICITATION_REQUIRED and error.data is not None:
         try:
             wanted = typed(error.data, UrlElicitationRequiredData).elicitations
         except Malformed:
             return PeerError(method, error)
-        if wanted and all(each.elicitation_id is not UNSET for each in wanted):
+        if wanted and all(each.elicitation_id is not None for each in wanted):
             return UrlElicitationRequired(method, error, wanted)
     return PeerError(method, error)
 

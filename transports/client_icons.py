@@ -4,8 +4,6 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from msgspec import UNSET
-
 from mcpcore.spec.icons import is_safe_icon
 
 logger = logging.getLogger("mcpcore.client")
@@ -14,10 +12,8 @@ logger = logging.getLogger("mcpcore.client")
 def drop_unsafe_icons(items: Iterable[Any]) -> None:
     """Take icons with unsafe URIs out of ``items``, which have a name and may have icons."""
     for item in items:
-        icons = getattr(item, "icons", UNSET)
-        if icons is UNSET:
-            continue
+        icons = getattr(item, "icons", [])
         safe = [icon for icon in icons if is_safe_icon(icon.src)]
         if len(safe) < len(icons):
             logger.warning("icons of %r are left out: their URIs are not https or data", item.name)
-            item.icons = safe or UNSET
+            item.icons = safe

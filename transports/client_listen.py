@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import anyio
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 
 from mcpcore.engine.events import ErrorReceived, RequestEnded, ResultReceived
 from mcpcore.spec.capabilities import declares
@@ -160,8 +160,7 @@ class Listening:
 
     def carries(self, task_id: str) -> bool:
         """Whether the stream is open and tells of a task."""
-        wanted = self.filter.task_ids
-        return self._open and not self._ended and wanted is not UNSET and task_id in wanted
+        return self._open and not self._ended and task_id in self.filter.task_ids
 
     def end(self, outcome: ResultReceived | ErrorReceived | RequestEnded) -> None:
         """The stream is over."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import UNSET, field, structs
+from msgspec import field, structs
 
 from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
 from mcpcore.engine.events import Ready
@@ -361,7 +361,7 @@ class Opening:
         core.parting_time = settings.parting_time
         if settings.tasks is not None:
             core.tasks.options = settings.tasks
-            if capabilities.tasks is not UNSET:
+            if capabilities.tasks is not None:
                 core.run_tasks(capabilities, settings.tasks.own)
         link: Any
         if isinstance(machine, HttpClient):

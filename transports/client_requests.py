@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar, overload
 
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw
 
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
@@ -27,7 +27,7 @@ P = TypeVar("P", bound="Page")
 class Page(Protocol):
     """One page of a list."""
 
-    next_cursor: str | UnsetType
+    next_cursor: str | None
 
 
 class ClientRequests:
@@ -168,7 +168,7 @@ class ClientRequests:
                     return await self._all(fetch, items, again=False)
                 raise
             found += items(page)
-            if page.next_cursor is UNSET:
+            if page.next_cursor is None:
                 return found
             cursor = page.next_cursor
             if cursor in seen:

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from msgspec import UNSET
-
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.repeating import is_repeatable
 from mcpcore.spec.header_params import header_params
@@ -63,7 +61,7 @@ class ToolBook:
         """
         if not self._look_up or self._compile is None or name in self._known:
             return False
-        if result.is_error is True or result.structured_content is UNSET:
+        if result.is_error or not result.is_structured:
             return False
         self._look_up = False
         return True
@@ -92,9 +90,9 @@ class ToolBook:
         So does a schema that cannot be used: it permits nothing (basic/index#ref-resolution).
         """
         schema = self._outputs.get(name)
-        if schema is None or self._compile is None or result.is_error is True:
+        if schema is None or self._compile is None or result.is_error:
             return
-        if result.structured_content is UNSET:
+        if not result.is_structured:
             raise InvalidResponse(
                 "tools/call", f"the tool {name!r} promised structured content and gave none"
             )
@@ -126,16 +124,16 @@ class ToolBook:
                 return False
             _put(self._headers, tool.name, mirrored, self._limit)
         _put(self._known, tool.name, None, self._limit)
-        if tool.output_schema is UNSET or tool.output_schema != self._outputs.get(tool.name):
+        if tool.output_schema is None or tool.output_schema != self._outputs.get(tool.name):
             self._checks.pop(tool.name, None)
         if self._repeatable is not None:
             self._repeatable.discard(tool.name)
             if is_repeatable(tool) and len(self._repeatable) < self._limit:
                 self._repeatable.add(tool.name)
         self._tasks.pop(tool.name, None)
-        if tool.execution is not UNSET and tool.execution.task_support is not UNSET:
+        if tool.execution is not None and tool.execution.task_support is not None:
             _put(self._tasks, tool.name, tool.execution.task_support, self._limit)
-        if tool.output_schema is UNSET:
+        if tool.output_schema is None:
             self._outputs.pop(tool.name, None)
         else:
             _put(self._outputs, tool.name, tool.output_schema, self._limit)

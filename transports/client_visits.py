@@ -9,12 +9,13 @@ from collections.abc import Iterable
 
 import anyio
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from mcpcore.engine.events import RequestReceived
 from mcpcore.spec.errors import ERRORS, URL_ELICITATION_REQUIRED
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.elicitation import ElicitationCompleteParams, ElicitResult
+from mcpcore.spec.types.model import Maybe
 from transports.callbacks import Callbacks
 from transports.client_answers import answer_questions
 from transports.client_errors import PeerError, UrlElicitationRequired
@@ -26,7 +27,7 @@ COMPLETE = "notifications/elicitation/complete"
 
 
 class _Asked(Struct, rename="camel"):
-    elicitation_id: str | UnsetType = UNSET
+    elicitation_id: Maybe[str] = None
 
 
 class Visits:
@@ -49,7 +50,7 @@ class Visits:
                 asked = typed(event.params, _Asked)
             except Malformed:
                 return  # which whoever answers it will say
-            if asked.elicitation_id is not UNSET:
+            if asked.elicitation_id is not None:
                 self._expect(asked.elicitation_id)
 
     def completed(self, params: Raw) -> bool:

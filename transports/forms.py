@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
 from mcpcore.service.errors import ValidatorMissing
 from mcpcore.spec.revisions import Revision
@@ -32,7 +31,7 @@ def check_form(schema: Mapping[str, Any]) -> None:
         except msgspec.ValidationError as error:
             raise ValueError(f"field {name!r} of the form: {error}") from None
         items = field.items
-        if field.type == "array" and (items is UNSET or not (items.enum or items.any_of)):
+        if field.type == "array" and (items is None or not (items.enum or items.any_of)):
             raise ValueError(f"field {name!r} of the form: a list holds choices only")
     for name in schema.get("required", ()):
         if name not in properties:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
-from msgspec import UNSET, structs
+from msgspec import structs
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal
@@ -237,7 +237,7 @@ class HttpEndpoint:
                 self._running.pop(other, None)
         make_host = partial(HttpHost, settings=settings.http_link)
         tasks: TaskHost | None = None
-        if self.server.capabilities().tasks is not UNSET:
+        if self.server.capabilities().tasks is not None:
             tasks = TaskHost(settings.runtime.tasks)
         host, runtime = assemble_http(
             self.server, make_host, settings=settings, shared=shared, tasks=tasks

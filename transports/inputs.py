@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 
 from mcpcore.engine.bodies import checked_meta
 from mcpcore.service.errors import InvalidValue
@@ -173,7 +173,7 @@ class Elicit(Input[Elicited[T]]):
         meta = _meta_of(result)
         if result.action != "accept":
             return Elicited(result.action, meta=meta)
-        content = {} if result.content is UNSET else result.content
+        content = result.content or {}
         if self._reader is not None:
             try:
                 form = self._reader.read(msgspec.json.encode(content), "form")
@@ -263,7 +263,7 @@ class Sample(Input[CreateMessageResult]):
     def needs(self, revision: Revision) -> tuple[str, ...]:
         """Context of servers needs a capability of its own, where there is one."""
         context = self._typed.include_context
-        if revision.sampling_tools and context not in (UNSET, "none"):
+        if revision.sampling_tools and context not in (None, "none"):
             return (self.capability, "sampling.context")
         return (self.capability,)
 
@@ -296,7 +296,7 @@ class ListRoots(Input[RootList]):
 
 
 def _meta_of(result: Result) -> Meta:
-    return {} if result.meta is UNSET else result.meta
+    return result.meta or {}
 
 
 def _decode(answer: Raw, expected: type[T]) -> T:

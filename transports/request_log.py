@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, structs
+from msgspec import Raw, Struct, structs
 
 from mcpcore.spec.errors import McpError
 from mcpcore.wire.message import to_json
@@ -80,7 +80,7 @@ def log_incoming(
             revision=request.revision.name,
             session=None if request.session is None else session_label(request.session),
             principal=request.principal,
-            traceparent=None if trace is UNSET else trace,
+            traceparent=trace,
         )
         with _logged(target, level, record):
             answer = yield

@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
@@ -113,7 +113,7 @@ class ServerRuntime(Outgoing):
         self.throttle: Throttle | None = None
         if self.settings.limiter is not None:
             self._limit(self.settings.limiter)
-        if tasks is not None or server.capabilities().tasks is not UNSET:
+        if tasks is not None or server.capabilities().tasks is not None:
             self._serve_tasks(tasks)
 
     @cached_property

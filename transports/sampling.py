@@ -5,7 +5,7 @@ Source: the sampling page of 2025-11-25 and later, "Message Content Constraints"
 
 from collections.abc import Iterator, Sequence
 
-from msgspec import UNSET, structs
+from msgspec import structs
 
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
@@ -59,7 +59,7 @@ def params_for(params: CreateMessageParams, revision: Revision) -> CreateMessage
 
     Where a message holds one block only, one with several becomes several messages.
     """
-    if not revision.sampling_tools and (params.tools, params.tool_choice) != (UNSET, UNSET):
+    if not revision.sampling_tools and (params.tools, params.tool_choice) != (None, None):
         raise Unsayable(f"{revision.name} has no tools in sampling")
     messages = [each for message in params.messages for each in _messages_for(message, revision)]
     return known_members(structs.replace(params, messages=messages), revision)

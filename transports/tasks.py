@@ -8,8 +8,6 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import UNSET
-
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.service.task_views import TaskForm, describe, detail, related, task_form
@@ -138,7 +136,7 @@ class TaskDesk:
 
     def _list(self, event: RequestReceived) -> "Answer":
         cursor = typed(event.params, PaginatedParams).cursor
-        records, following = self.host.page(self.owner(event), None if cursor is UNSET else cursor)
+        records, following = self.host.page(self.owner(event), cursor)
         result = ListTasksResult(tasks=[describe(each, TaskForm.EXPERIMENTAL) for each in records])
         if following is not None:
             result.next_cursor = following

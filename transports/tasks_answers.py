@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from anyio.abc import TaskGroup
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import Raw, Struct, field
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
@@ -30,6 +30,7 @@ from mcpcore.spec.errors import (
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import to_json
 from transports.callback_context import CallbackContext
@@ -45,7 +46,7 @@ logger = logging.getLogger("mcpcore.client")
 
 
 class _Wanted(Struct):
-    task: TaskMetadata | UnsetType = UNSET
+    task: Maybe[TaskMetadata] = None
 
 
 class ClientDesk(TaskDesk):
@@ -78,9 +79,9 @@ class ClientDesk(TaskDesk):
             return False
         try:
             task = typed(event.params, _Wanted).task
-            if task is UNSET:
+            if task is None:
                 return False
-            ttl = self.host.table.granted(None if task.ttl is UNSET else task.ttl)
+            ttl = self.host.table.granted(task.ttl)
             record = self.host.create(self.owner(event), ttl=ttl)
         except McpError as error:
             self.machine.fail(event.key, error.error)
@@ -127,7 +128,7 @@ class ClientDesk(TaskDesk):
     ) -> bool:
         """The progress of a task goes on under the token of the request that it was."""
         token = event.meta.progress_token
-        if token is UNSET or record.ended:
+        if token is None or record.ended:
             return False
         params: dict[str, Any] = {"progressToken": token, "progress": value}
         if total is not None:
@@ -174,11 +175,11 @@ def told_of(method: str, error: Exception) -> ErrorData:
 
 
 class _Related(Struct):
-    task: Raw | UnsetType = field(default=UNSET, name=META_RELATED_TASK)
+    task: Maybe[Raw] = field(default=None, name=META_RELATED_TASK)
 
 
 class _Tied(Struct):
-    meta: _Related | UnsetType = field(default=UNSET, name="_meta")
+    meta: Maybe[_Related] = field(default=None, name="_meta")
 
 
 _tied = msgspec.json.Decoder(_Tied)
@@ -190,4 +191,4 @@ def same_task(params: Raw) -> dict[str, Any] | None:
     if not (b"related-task" in text or b"\\u" in text):  # escapes could hide the name
         return None
     meta = _tied.decode(text).meta
-    return None if meta is UNSET or meta.task is UNSET else {META_RELATED_TASK: meta.task}
+    return None if meta is None or meta.task is None else {META_RELATED_TASK: meta.task}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw, UnsetType
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.input_rounds import InputRequest
@@ -227,7 +227,7 @@ class TaskCall:
         share = f"{value:g}" if total is None else f"{value:g} of {total:g}"
         self._desk.host.say(record, message or share)
         token = self.event.meta.progress_token
-        if self._form is TaskForm.EXPERIMENTAL and token is not UNSET:
+        if self._form is TaskForm.EXPERIMENTAL and token is not None:
             params: dict[str, Any] = {"progressToken": token, "progress": value}
             if total is not None:
                 params["total"] = total

@@ -10,12 +10,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.service.task_views import TaskForm, task_form
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import ListTasksResult, Task, TaskResult
 from mcpcore.spec.types.tools import CallToolResult
 from transports.callbacks import Answer, ProgressCallback
@@ -27,7 +28,14 @@ from transports.client_errors import (
     promised,
 )
 from transports.client_news import TASK_CHANGED, TASK_STATUS
-from transports.tasks_follower import CALL, Follower, TaskCancelled, TaskOptions, TaskState
+from transports.tasks_follower import (
+    CALL,
+    Follower,
+    SentTaskState,
+    TaskCancelled,
+    TaskOptions,
+    TaskState,
+)
 
 if TYPE_CHECKING:
     from transports.client_core import ClientCore
@@ -36,11 +44,11 @@ __all__ = ["ClientTasks", "TaskCancelled", "TaskOptions"]
 
 
 class _Created(Struct):
-    task: TaskState | UnsetType = UNSET
+    task: Maybe[SentTaskState] = None
 
 
 class _Kind(Struct, rename="camel"):
-    result_type: Any = UNSET
+    result_type: Any = None
 
 
 class ClientTasks:
@@ -193,8 +201,7 @@ class ClientTasks:
             if promised(result, _Kind, CALL).result_type != "task":
                 return None
             return promised(result, TaskState, CALL)
-        task = promised(result, _Created, CALL).task
-        return None if task is UNSET else task
+        return promised(result, _Created, CALL).task
 
     async def _follow(self, state: TaskState, *, timeout: float | None, abandon: bool) -> Raw:
         follower = Follower(self._core, self.options or TaskOptions(), state)

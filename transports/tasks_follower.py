@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 import anyio
-from msgspec import UNSET, Raw, Struct, UnsetType, field, structs
+from msgspec import Raw, Struct, field, structs
 
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.service.task_views import TaskForm, task_form
@@ -21,6 +21,7 @@ from mcpcore.spec.types.capabilities import (
     TaskRequests,
     TasksCapability,
 )
+from mcpcore.spec.types.model import Maybe, as_sent
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.spec.types.tasks import TERMINAL, Task, TaskResult
 from transports.client_answers import answer_input
@@ -67,11 +68,11 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
     def declare(self, capabilities: ClientCapabilities) -> ClientCapabilities:
         """Return capabilities that promise what goes with tasks."""
         requests = TaskRequests()
-        if capabilities.sampling is not UNSET:
+        if capabilities.sampling is not None:
             requests.sampling = SamplingTasks(create_message={})
-        if capabilities.elicitation is not UNSET:
+        if capabilities.elicitation is not None:
             requests.elicitation = ElicitationTasks(create={})
-        extensions = {} if capabilities.extensions is UNSET else capabilities.extensions
+        extensions = capabilities.extensions or {}
         declared = structs.replace(capabilities, extensions={TASKS_EXTENSION: {}, **extensions})
         if requests != TaskRequests():
             declared.tasks = TasksCapability(list={}, cancel={}, requests=requests)
@@ -82,7 +83,7 @@ class TaskCancelled(CallFailed):
     """The task was cancelled by somebody else; ``task`` is its last state."""
 
     def __init__(self, task: Task) -> None:
-        reason = "" if task.status_message is UNSET else f": {task.status_message}"
+        reason = "" if task.status_message is None else f": {task.status_message}"
         super().__init__(CALL, f"the task {task.task_id} was cancelled{reason}")
         self.task = task
 
@@ -90,9 +91,15 @@ class TaskCancelled(CallFailed):
 class TaskState(TaskResult, kw_only=True):
     """A task with what it brings along left as it came."""
 
-    input_requests: dict[str, Raw] | UnsetType = UNSET  # type: ignore[assignment]
-    result: Raw | UnsetType = UNSET  # type: ignore[assignment]
-    error: ErrorData | UnsetType = UNSET  # type: ignore[assignment]
+    input_requests: Maybe[dict[str, Raw]] = None  # type: ignore[assignment]
+    result: Maybe[Raw] = None  # type: ignore[assignment]
+    error: Maybe[ErrorData] = None  # type: ignore[assignment]
+
+
+if TYPE_CHECKING:
+    SentTaskState = TaskState
+else:
+    SentTaskState = as_sent(TaskState, "ttl", "ttl_ms")
 
 
 class Follower:
@@ -162,7 +169,7 @@ class Follower:
         if self._listening is not None and self._listening.carries(state.task_id):
             return options.max_poll
         named = state.poll_interval if self._experimental else state.poll_interval_ms
-        if named is UNSET:
+        if named is None:
             return min(max(options.poll, options.min_poll), options.max_poll)
         # In milliseconds first: what a server names may be larger than any float.
         return min(max(named, options.min_poll * 1000), options.max_poll * 1000) / 1000
@@ -206,7 +213,7 @@ class Follower:
         return self._failures >= self._options.failures
 
     async def _answer(self, state: TaskState) -> None:
-        asked = {} if state.input_requests is UNSET else state.input_requests
+        asked = state.input_requests or {}
         answers = {}
         for key, question in asked.items():
             if key in self._answered:
@@ -225,8 +232,8 @@ class Follower:
 
 def _outcome(state: TaskState) -> Raw:
     """What a task of the extension ended with."""
-    if state.error is not UNSET and state.status == "failed":
+    if state.error is not None and state.status == "failed":
         raise PeerError(CALL, state.error)
-    if state.result is UNSET or state.status != "completed":
+    if state.result is None or state.status != "completed":
         raise InvalidResponse(CALL, f"the task {state.task_id} is {state.status}, without outcome")
     return state.result

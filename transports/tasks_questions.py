@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from mcpcore.engine.events import (
     EndReason,
@@ -16,6 +16,7 @@ from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import LocalError, LocalProtocolError
 from mcpcore.spec.methods import lookup
+from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import TERMINAL, Task
 from transports.link import clock
 from transports.questions import GIVEN_UP, Asker
@@ -31,7 +32,7 @@ _MIN_PAUSE, _MAX_PAUSE = 0.05, 30.0
 
 
 class _Created(Struct):
-    task: Task | UnsetType = UNSET
+    task: Maybe[Task] = None
 
 
 def runs_tasks(method: str, asker: Asker) -> bool:
@@ -62,7 +63,7 @@ async def task_outcome(
         task = typed(answered.result, _Created).task
     except Malformed:
         return answered  # whoever reads the answer says what is wrong with it
-    if task is UNSET:
+    if task is None:
         return answered
     about = {"taskId": task.task_id}
     try:
@@ -91,7 +92,7 @@ def _ended(answered: ResultReceived, reason: EndReason, message: str) -> Request
 
 
 def _pause(task: Task) -> float:
-    if task.poll_interval is UNSET:
+    if task.poll_interval is None:
         return _PAUSE
     # In milliseconds first: what a client names may be larger than any float.
     return min(max(task.poll_interval, _MIN_PAUSE * 1000), _MAX_PAUSE * 1000) / 1000

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import UNSET, Raw, Struct, UnsetType, structs
+from msgspec import Raw, Struct, structs
 
 from mcpcore.engine.events import (
     EndReason,
@@ -28,6 +28,7 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     McpError,
 )
+from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import RequestId, splice, to_json
 from transports.context import Context, RoundState
@@ -48,7 +49,7 @@ _EXTENSION = f"extensions.{TASKS_EXTENSION}"
 
 
 class _Wanted(Struct):
-    task: TaskMetadata | UnsetType = UNSET
+    task: Maybe[TaskMetadata] = None
 
 
 class ServerTasks(TaskDesk):
@@ -105,8 +106,7 @@ class ServerTasks(TaskDesk):
                 return False
             if support is None:
                 raise McpError(METHOD_NOT_FOUND, "this tool cannot be run as a task")
-            asked = None if terms.ttl is UNSET else terms.ttl
-            ttl = support.ttl if asked is None else self.host.table.granted(asked)
+            ttl = support.ttl if terms.ttl is None else self.host.table.granted(terms.ttl)
             self._start(TaskCall(self, event, support, ttl), prepared, state, at_once=True)
             return True
         if support is None:
@@ -260,7 +260,7 @@ class ServerTasks(TaskDesk):
     def opened(self, event: SubscriptionOpened) -> None:
         """A listen stream was opened: it carries news of the tasks that its client may see."""
         wanted = event.filter.task_ids
-        if wanted is UNSET:
+        if not wanted:
             return
         owner = self.owner_of(event.principal, None, modern=True)
         known = [id for id in wanted if self._knows(id, owner)]
@@ -323,10 +323,9 @@ def _terms(params: Raw) -> TaskMetadata | None:
     if not (b'"task"' in text or b"\\u" in text):  # escapes could hide the name
         return None
     try:
-        task = typed(params, _Wanted).task
+        return typed(params, _Wanted).task
     except Malformed as error:
         raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
-    return None if task is UNSET else task
 
 
 def _refusal(event: RequestReceived, form: TaskForm | None) -> McpError:

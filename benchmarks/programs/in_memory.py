@@ -9,7 +9,7 @@ import sys
 
 import anyio
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from benchmarks.programs.measuring import TEXT, measured
 from mcpcore import (
@@ -64,7 +64,7 @@ class Pair:
         while (event := server.next_event()) is not None:
             if isinstance(event, RequestReceived):
                 given = params_of(event.params).arguments
-                assert given is not UNSET
+                assert given is not None
                 text = TextContent(text=arguments_of(given).text)
                 server.respond(event.key, CallToolResult(content=[text]))
         client.receive_data(server.lines_to_send(), now=0.0)

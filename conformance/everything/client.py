@@ -18,7 +18,6 @@ from typing import Any
 
 import anyio
 import msgspec
-from msgspec import UNSET
 
 from conformance.everything.script import AnyioPace, Script
 from mcpcore.engine.config import Limits, Negotiation
@@ -107,13 +106,14 @@ async def discover(client: Client) -> None:
 async def tour(client: Client) -> None:
     """Use everything that the server declares."""
     await call_tools(client)
-    if client.capabilities.resources is not UNSET:
+    if client.capabilities.resources is not None:
         for resource in await client.resources():
             await client.read_resource(resource.uri)
-    if client.capabilities.prompts is not UNSET:
+    if client.capabilities.prompts is not None:
         for prompt in await client.prompts():
-            arguments = [] if prompt.arguments is UNSET else prompt.arguments
-            await client.get_prompt(prompt.name, {each.name: "test" for each in arguments} or None)
+            await client.get_prompt(
+                prompt.name, {each.name: "test" for each in prompt.arguments} or None
+            )
 
 
 async def mirror_arguments(client: Client) -> None:
@@ -185,7 +185,7 @@ def declared(
         if action != "accept" or params.mode == "url":
             return ElicitResult(action=action)
         schema = params.requested_schema
-        properties = {} if schema is UNSET else schema["properties"]
+        properties = schema["properties"] if schema else {}
         # defaults are left to the engine
         return {name: _field(rules) for name, rules in properties.items() if "default" not in rules}
 

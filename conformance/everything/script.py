@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import anyio
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcpcore.spec.errors import ErrorData, LocalError, LocalProtocolError, McpError
 from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
@@ -273,7 +273,7 @@ class Script:
 
 def _refusal(error: ErrorData) -> Outcome:
     found = {"code": error.code, "message": error.message}
-    return {"error": found if error.data is UNSET else {**found, "data": error.data}}
+    return {"error": found if error.data is None else {**found, "data": error.data}}
 
 
 def _failure(error: BaseException) -> Outcome:

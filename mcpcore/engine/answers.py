@@ -5,7 +5,7 @@ Every request of ours ends exactly once: in a result, an error, a demand for inp
 """
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct
 from msgspec.json import Decoder
 
 from mcpcore.engine.bodies import becomes_task
@@ -25,7 +25,7 @@ from mcpcore.engine.opening import Opener
 from mcpcore.engine.requests import Outbound, Purpose
 from mcpcore.spec.errors import INVALID_REQUEST, ErrorData
 from mcpcore.spec.revisions import LATEST
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.model import Maybe, Model
 from mcpcore.wire.message import Message, RequestId
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
@@ -49,9 +49,9 @@ class Failure(Struct, frozen=True):
 class _Skim(Model):
     """The second look at a result: what it is, not what it says."""
 
-    result_type: str | UnsetType = UNSET
-    input_requests: dict[str, Raw] | UnsetType = UNSET
-    request_state: str | UnsetType = UNSET
+    result_type: Maybe[str] = None
+    input_requests: Maybe[dict[str, Raw]] = None
+    request_state: Maybe[str] = None
 
 
 _decode_error = Decoder(ErrorData).decode
@@ -118,7 +118,7 @@ class Answers(Opener):
             self.invalid_answer(request, f"invalid result: {error}", now)
             return False
         kind = skim.result_type
-        if kind is UNSET or kind == COMPLETE:
+        if kind is None or kind == COMPLETE:
             return True
         if kind == INPUT_REQUIRED:
             flaw = self._input_required(request, skim)
@@ -138,12 +138,12 @@ class Answers(Opener):
         """The server needs input first; say what is wrong with that, or None."""
         if request.row is None or not request.row.needs_input:
             return f"invalid result: {request.method} cannot require input"
-        if skim.input_requests is UNSET and skim.request_state is UNSET:
+        if skim.input_requests is None and skim.request_state is None:
             return "invalid result: input_required without inputRequests and requestState"
         limit = self.config.limits.input_rounds
         if request.round >= limit:
             return f"the server asked for input more than {limit} times"
-        questions = {} if skim.input_requests is UNSET else skim.input_requests
+        questions = skim.input_requests or {}
         most = self.config.limits.input_requests
         if len(questions) > most:
             return f"the server asks {len(questions)} questions at once, the limit is {most}"
@@ -152,7 +152,7 @@ class Answers(Opener):
             return flaw
         self.conclude(request, _ANSWER)
         request.round += 1
-        request.input_state = None if skim.request_state is UNSET else skim.request_state
+        request.input_state = skim.request_state
         self.waiting_input[request.id] = request
         self.emit(
             InputRequired(

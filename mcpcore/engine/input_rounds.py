@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 
 from mcpcore.engine.config import Config
 from mcpcore.engine.requests import Inbound, Outbound
@@ -74,7 +74,7 @@ def refuse_questions(
     for key, raw in questions.items():
         try:
             question = _decode_question(raw)
-            params = Raw(b"{}") if question.params is UNSET else question.params
+            params = Raw(b"{}") if question.params is None else question.params
             path = input_capability(question.method, params)
         except msgspec.MsgspecError as error:
             return f"invalid result: inputRequests.{key}: {error}"

@@ -9,7 +9,7 @@ Validation"); the lifecycle page of 2025-11-25.
 
 from functools import partial
 
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from mcpcore.engine.base import PeerBase
@@ -67,13 +67,13 @@ def climb(peer: PeerBase, arrival: Inbound, mirror: Mirror | None) -> ErrorData 
     version = meta.protocol_version
     if peer.in_flight_by_id and has_its_own_id(peer, arrival) is not None:
         return _climb_by_rungs(peer, arrival, mirror)  # which may have more to say
-    if version is UNSET:
-        if meta.client_capabilities is UNSET and mirror is None:
+    if version is None:
+        if meta.client_capabilities is None and mirror is None:
             row = peer.profile.usual.get((peer.revision, arrival.method))
             if row is not None:
                 arrival.row = row
                 return None
-    elif (capabilities := meta.client_capabilities) is not UNSET and arrival.batch is None:
+    elif (capabilities := meta.client_capabilities) is not None and arrival.batch is None:
         row = peer.profile.usual.get((version, arrival.method))
         if row is not None and (
             mirror is None
@@ -86,7 +86,7 @@ def climb(peer: PeerBase, arrival: Inbound, mirror: Mirror | None) -> ErrorData 
             arrival.revision = peer.profile.by_name[version]
             arrival.row = row
             arrival.capabilities = capabilities
-            arrival.client_info = None if meta.client_info is UNSET else meta.client_info
+            arrival.client_info = meta.client_info
             return None
     return _climb_by_rungs(peer, arrival, mirror)
 
@@ -132,15 +132,15 @@ def is_alone(arrival: Inbound) -> ErrorData | None:
 def names_its_terms(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """``_meta`` must name the protocol version and the client's capabilities."""
     meta = arrival.meta
-    if meta.protocol_version is UNSET:
+    if meta.protocol_version is None:
         if arrival.method == "initialize":
             # A legacy client cannot read anything but this error (versioning page).
             return unsupported(_requested_version(arrival.params), peer.config.revisions)
         return _missing(META_PROTOCOL_VERSION)
-    if meta.client_capabilities is UNSET:
+    if meta.client_capabilities is None:
         return _missing(META_CLIENT_CAPABILITIES)
     arrival.capabilities = meta.client_capabilities
-    arrival.client_info = None if meta.client_info is UNSET else meta.client_info
+    arrival.client_info = meta.client_info
     return None
 
 
@@ -247,7 +247,7 @@ def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
         limit = peer.config.limits.in_flight
     elif there >= peer.hub.capacity:
         limit = peer.hub.capacity
-    elif type(arrival.id) is int and arrival.meta.progress_token is UNSET:
+    elif type(arrival.id) is int and arrival.meta.progress_token is None:
         return None  # as nearly always, and without a call
     else:
         return names_itself_shortly(peer, arrival)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType, field
+from msgspec import Raw, field
 from msgspec.json import Decoder
 
 from mcpcore.spec.types.base import (
@@ -20,7 +20,7 @@ from mcpcore.spec.types.base import (
     RequestMeta,
     Skim,
 )
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.model import Maybe, Model
 
 NO_META = RequestMeta()
 _NAMES_TERMS = RequestMeta(protocol_version="")
@@ -30,7 +30,7 @@ IsModern = Callable[[RequestMeta], bool]
 
 
 class _Loose(Model, kw_only=True):
-    meta: dict[str, Raw] | UnsetType = field(default=UNSET, name="_meta")
+    meta: Maybe[dict[str, Raw]] = field(default=None, name="_meta")
 
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
@@ -72,7 +72,7 @@ def read_skim(params: Raw, is_modern: IsModern) -> Skim:
 def _tolerable(params: Raw, is_modern: IsModern) -> bytes | None:
     """The params without the keys of ``_meta`` that are nobody's; None if all are somebody's."""
     meta = _decode_loose(params).meta
-    if meta is UNSET:
+    if meta is None:
         return None
     kept = {
         key: value

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.metadata import read_member
@@ -101,10 +101,10 @@ def same_value(claimed: str, value: Any) -> bool:
 
 def name_in(skim: Skim, row: Method) -> str | None:
     """The member that ``Mcp-Name`` mirrors, if it is there and a string."""
-    member: Raw | UnsetType = UNSET
+    member: Raw | None = None
     if row.header is not None:
         member = getattr(skim, _MIRRORED[row.header])
-    value = None if member is UNSET else read_member(member)
+    value = None if member is None else read_member(member)
     return value if isinstance(value, str) else None
 
 
@@ -161,7 +161,7 @@ def names_the_same(
     if name is None or (row.header_params and name in header_params):
         return False
     member = getattr(skim, _MIRRORED[row.header])
-    return member is not UNSET and read_member(member) == name
+    return member is not None and read_member(member) == name
 
 
 def mismatch(

@@ -34,7 +34,7 @@ def is_modern(meta: RequestMeta | None, version_header: str | None, method: str)
     header names a modern revision, or the method exists only there; otherwise legacy.
     """
     if meta is not None and (
-        meta.protocol_version is not UNSET or meta.client_capabilities is not UNSET
+        meta.protocol_version is not None or meta.client_capabilities is not None
     ):
         return True
     if version_header is not None:
@@ -97,7 +97,7 @@ def initialize_result(config: Config, requested: str) -> tuple[Revision, bytes]:
         protocol_version=chosen.name,
         capabilities=in_revision(config.declared(ServerCapabilities), chosen),
         server_info=known_members(config.info, chosen),
-        instructions=UNSET if config.instructions is None else config.instructions,
+        instructions=config.instructions,
     )
     return chosen, to_json(result)
 
@@ -117,7 +117,7 @@ def discover_result(config: Config) -> bytes:
     result = DiscoverResult(
         supported_versions=names(config.revisions),
         capabilities=in_revision(config.declared(ServerCapabilities), LATEST),
-        instructions=UNSET if config.instructions is None else config.instructions,
+        instructions=config.instructions,
         ttl_ms=config.discover_ttl_ms,
         cache_scope=config.discover_cache_scope,
     )
@@ -242,14 +242,14 @@ def _versions_in(error: ErrorData) -> list[str]:
 def read_discover_result(result: Raw) -> DiscoverResult:
     """Type the result of ``server/discover``. Raises msgspec.MsgspecError."""
     discovered = msgspec.json.decode(result, type=DiscoverResult)
-    if discovered.result_type is not UNSET and discovered.result_type != COMPLETE:
+    if discovered.result_type not in (None, COMPLETE):
         raise msgspec.ValidationError(f"unknown resultType {discovered.result_type!r}")
     return discovered
 
 
 def identity_in(discovered: DiscoverResult) -> Implementation | None:
     """The server's self-reported identity; it decides nothing, so a malformed one is none."""
-    meta = {} if discovered.meta is UNSET else discovered.meta
+    meta = discovered.meta or {}
     try:
         return msgspec.convert(meta.get(META_SERVER_INFO), Implementation | None)
     except msgspec.ValidationError:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 from msgspec.json import Decoder
 
 from mcpcore.engine.answers import Answers
@@ -114,9 +114,9 @@ class Notices(Answers):
     def _cancelled(self, params: Raw, row: Method | None, route: Route, now: float) -> None:
         cancelled = _decode_cancelled(params)
         id = cancelled.request_id
-        if id is UNSET:
+        if id is None:
             return
-        reason = None if cancelled.reason is UNSET else cancelled.reason
+        reason = cancelled.reason
         if row is not None and row.about is not None:
             self._ended_by_server(id, reason, row.about, route, now)
             return
@@ -182,8 +182,8 @@ class Notices(Answers):
             ProgressReceived(
                 request=token,
                 progress=value,
-                total=None if progress.total is UNSET else progress.total,
-                message=None if progress.message is UNSET else progress.message,
+                total=progress.total,
+                message=progress.message,
             )
         )
 
@@ -192,7 +192,7 @@ class Notices(Answers):
     def _on_stream(self, method: str, params: Raw, route: Route) -> bool:
         """Take a notification that belongs to a listen stream of ours; False if it does not."""
         meta = _decode_skim(params).meta
-        if meta is UNSET or meta.subscription_id is UNSET:
+        if meta is None or meta.subscription_id is None:
             if method == _ACKNOWLEDGED:
                 self.violation(route, INVALID_REQUEST, f"{method} names no subscription")
             return method == _ACKNOWLEDGED

@@ -5,7 +5,7 @@ is carried out.
 """
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcpcore.engine.events import MAIN, EndReason, NegotiationFailed, Ready
 from mcpcore.engine.faults import Fault
@@ -214,13 +214,13 @@ class Opener(Succession):
         self.move(SessionSignal.DISCOVERED)
         self.agree(revision)
         self.peer_capabilities = None if discovered is None else discovered.capabilities
-        instructions = UNSET if discovered is None else discovered.instructions
+        instructions = None if discovered is None else discovered.instructions
         self.emit(
             Ready(
                 revision=revision,
                 info=self.peer_info,
                 capabilities=self.peer_capabilities or ServerCapabilities(),
-                instructions=None if instructions is UNSET else instructions,
+                instructions=instructions,
                 supported=tuple(discovered.supported_versions) if discovered else (revision.name,),
             )
         )
@@ -252,7 +252,7 @@ class Opener(Succession):
                 revision=chosen,
                 info=answer.server_info,
                 capabilities=answer.capabilities,
-                instructions=None if answer.instructions is UNSET else answer.instructions,
+                instructions=answer.instructions,
             )
         )
         self.send_held()

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from msgspec import UnsetType
 
 from mcpcore.engine.config import ASKABLE, Config, Role
 from mcpcore.engine.negotiation import legacy_of, modern_of
@@ -28,7 +27,7 @@ from mcpcore.wire.message import decode
 
 Rows = tuple[dict[str, Method], ...]
 """What one side may send, by the position of the revision, then by method."""
-Terms = Revision | str | UnsetType | None
+Terms = Revision | str | None
 """What a request is to be read by: a revision that was agreed on, or the version that it names."""
 
 

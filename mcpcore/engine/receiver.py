@@ -94,7 +94,7 @@ class Receiver(Notices):
                 era = self.revision or LATEST_LEGACY
                 self.refuse(route, id, refusal, batch=batch, method=method, revision=era)
                 return
-        meta = skim.meta if skim.meta is not UNSET else NO_META
+        meta = skim.meta or NO_META
         arrival = Inbound(
             self,
             id,
@@ -271,13 +271,13 @@ class Receiver(Notices):
         """The answers and the state with which a request comes again, or what is wrong."""
         responses, state = None, None
         try:
-            if skim.input_responses is not UNSET:
+            if skim.input_responses is not None:
                 responses = _decode_responses(skim.input_responses)
                 most = self.config.limits.input_requests
                 if len(responses) > most:
                     text = f"invalid params: inputResponses has more than {most} members"
                     return None, None, ErrorData(INVALID_PARAMS, text)
-            if skim.request_state is not UNSET:
+            if skim.request_state is not None:
                 state = _decode_state(skim.request_state)
         except msgspec.MsgspecError as error:
             text = f"invalid params: inputResponses or requestState: {error}"

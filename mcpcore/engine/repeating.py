@@ -43,6 +43,4 @@ def may_repeat(method: str, body: bytes, mark: bool | None, config: Config) -> b
 def is_repeatable(tool: Tool) -> bool:
     """Whether a tool says of itself that a second call with the same arguments does no more."""
     hints = tool.annotations
-    if hints is UNSET:
-        return False
-    return hints.read_only_hint is True or hints.idempotent_hint is True
+    return hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)

@@ -169,7 +169,7 @@ class Responder(Receiver):
         if record.held:
             return False  # as in _takes_news, without a call
         token, last = record.meta.progress_token, record.progress
-        if token is UNSET:
+        if token is None:
             return False
         if not -_INFINITE < value < _INFINITE or (last is not None and value <= last):
             return False
@@ -232,7 +232,7 @@ class Responder(Receiver):
         wanted: str | None = None
         if not revision.per_request_log_level:
             wanted = peer.log_level or DEFAULT_LOG_LEVEL
-        elif record is not None and record.meta.log_level is not UNSET:
+        elif record is not None and record.meta.log_level is not None:
             wanted = record.meta.log_level
         return wanted is not None and SEVERITY[level] >= SEVERITY[wanted]
 
@@ -251,7 +251,7 @@ def _takes_news(record: Inbound) -> bool:
 
 
 def _wants_progress(record: Inbound) -> bool:
-    return record.meta.progress_token is not UNSET and _takes_news(record)
+    return record.meta.progress_token is not None and _takes_news(record)
 
 
 def _check_result_type(record: Inbound, result_type: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 
 from mcpcore.engine.metadata import read_member
 from mcpcore.spec.capabilities import Capabilities, declares
@@ -68,9 +68,7 @@ class Interest:
     def __init__(self, filter: SubscriptionFilter) -> None:
         self.filter = filter
         self._subjects: dict[str, frozenset[str]] = {
-            field: frozenset(listed)
-            for field in _SUBJECTS
-            if (listed := getattr(filter, field)) is not UNSET
+            field: frozenset(listed) for field in _SUBJECTS if (listed := getattr(filter, field))
         }
 
     def wants(self, change: Change) -> bool:
@@ -92,7 +90,7 @@ def honoured(asked: SubscriptionFilter, announced: Mapping[str, bool]) -> Subscr
     fields: dict[str, Any] = {}
     for topic in TOPICS.values():
         value = getattr(asked, topic.field)
-        if value is not UNSET and value is not False and announced[topic.method]:
+        if value and announced[topic.method]:
             fields[topic.field] = value
     return SubscriptionFilter(**fields)
 
@@ -101,7 +99,7 @@ def undeclared(asked: SubscriptionFilter, capabilities: Capabilities) -> str | N
     """What a client with ``capabilities`` would have to declare to ask for this, or None."""
     for topic in TOPICS.values():
         path = topic.peer_capability
-        if path is None or getattr(asked, topic.field) is UNSET:
+        if path is None or not getattr(asked, topic.field):
             continue
         if not declares(capabilities, path):
             return path
@@ -113,7 +111,7 @@ def narrowed(current: SubscriptionFilter, wanted: SubscriptionFilter) -> Subscri
     fields: dict[str, Any] = {}
     for name in current.__struct_fields__:
         have, want = getattr(current, name), getattr(wanted, name)
-        if have is UNSET or want is UNSET:
+        if not have or not want:
             continue
         if isinstance(have, list):
             kept = frozenset(want)

@@ -37,10 +37,9 @@ def _meta_of(message: Message, body: bytes) -> RequestMeta | None:
     if message.params is UNSET or not telling:
         return None
     try:
-        meta = read_skim(message.params, lambda meta: True).meta
+        return read_skim(message.params, lambda meta: True).meta
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return None if meta is UNSET else meta
 
 
 def opens_session(frame: Frame) -> bool:

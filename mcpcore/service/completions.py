@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcpcore.service.declarations import runs_in_thread
 from mcpcore.service.errors import OutputMismatch
@@ -109,6 +109,6 @@ def _counted(proposals: Iterable[str]) -> Completion:
     more = sum(1 for _ in islice(rest, _COUNTED))
     return Completion(
         values=values,
-        total=len(values) + more if more < _COUNTED else UNSET,
+        total=len(values) + more if more < _COUNTED else None,
         has_more=more > 0,
     )

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from mcpcore.service.custom_types import is_union
 from mcpcore.service.declarations import check_icons
@@ -229,7 +229,7 @@ def _in_words(link: ResourceLink) -> str:
     if link.description:
         lines.append(link.description)
     facts = [link.mime_type] if link.mime_type else []
-    if link.size is not UNSET:
+    if link.size is not None:
         facts.append(f"{link.size} bytes")
     if facts:
         lines.append(f"({', '.join(facts)})")

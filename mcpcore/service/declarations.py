@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, TypeVar
 
-from msgspec import UNSET, UnsetType, convert
+from msgspec import convert
 
 from mcpcore.service.pagination import Visible
 from mcpcore.spec.icons import is_safe_icon
@@ -76,33 +76,31 @@ def check_uri(uri: str) -> str:
     return uri
 
 
-def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon] | UnsetType:
+def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon]:
     """Return icons, each given as an Icon or by its URI.
 
     Raises ValueError for a URI that is neither https nor an image in a data URI: clients must
     refuse those.
     """
-    if not icons:
-        return UNSET
-    found = [Icon(src=icon) if isinstance(icon, str) else icon for icon in icons]
+    found = [Icon(src=icon) if isinstance(icon, str) else icon for icon in icons or ()]
     for icon in found:
         if not is_safe_icon(icon.src):
             raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")
     return found
 
 
-def given(value: T | None) -> T | UnsetType:
-    """``value``, or UNSET for None or an empty value."""
-    return value if value else UNSET
+def given(value: T | None) -> T | None:
+    """``value``, or None for an empty one."""
+    return value or None
 
 
-def typed(value: Any, type: type[T]) -> T | UnsetType:
+def typed(value: Any, type: type[T]) -> T | None:
     """``value`` as a Struct of ``type``, from one or from a mapping with its wire names.
 
     Raises ValueError naming the member that is wrong.
     """
     if value is None or isinstance(value, type):
-        return UNSET if value is None else value
+        return value
     return convert(value, type)
 
 

@@ -16,6 +16,7 @@ from msgspec import inspect as types
 from mcpcore.service.custom_types import describe, read_by_pydantic
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.spec.json_schema import walk
+from mcpcore.spec.types.model import Model
 from mcpcore.wire.jsontext import encodable
 
 Schema = dict[str, Any]
@@ -182,6 +183,8 @@ class _Finisher:
         for field, rules in zip(info.fields, _field_schemas(info, node), strict=True):
             if field.name in told:
                 rules.setdefault("description", told[field.name])
+            if field.default is None and issubclass(cls, Model):
+                del rules["default"]  # it stands for absence, which a null would not be
             self.finish(field.type, rules)
 
     def _finish_union(self, info: types.UnionType, node: Schema) -> None:

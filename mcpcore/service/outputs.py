@@ -192,18 +192,20 @@ def given_result(result: CallToolResult, output: Output | None, revision: Revisi
 
     Structured content stands in a text block too, which is added unless it is there.
     """
-    structured = result.structured_content
-    result.structured_content = UNSET
+    structured, is_structured = result.structured_content, result.is_structured
+    result.structured_content = UNSET  # even where null would be written
     result.content = for_revision(result.content, revision)
-    if structured is UNSET:
-        if output is not None and result.is_error is not True:
+    checked = None if result.is_error else output
+    encoded = json_value(structured)
+    if not is_structured:
+        if checked is None:
+            return Raw(to_json(result))
+        if not _allows(checked, encoded):  # None is null where the tool may say that
             text = "structured_content is missing, which the output schema asks for"
             rule = "the result has no structured content, which the output schema asks for"
             raise OutputMismatch(text, rule)
-        return Raw(to_json(result))
-    encoded = json_value(structured)
-    if output is not None and result.is_error is not True:
-        _check(encoded, output)
+    elif checked is not None:
+        _check(encoded, checked)
     if not any(_says(block, encoded) for block in result.content):
         result.content = [*result.content, TextContent(text=encoded.decode())]
     if not revision.structured_content:
@@ -231,6 +233,14 @@ def _says(block: ContentBlock, encoded: bytes) -> bool:
 
 def _wrap(encoded: bytes) -> bytes:
     return f'{{"{WRAPPED}":'.encode() + encoded + b"}"
+
+
+def _allows(output: Output, encoded: bytes) -> bool:
+    try:
+        output.check(encoded)
+    except InvalidValue:
+        return False
+    return True
 
 
 def _check(encoded: bytes, output: Output) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from msgspec import UNSET, Raw
+from msgspec import Raw
 from msgspec.structs import replace
 
 from mcpcore.service.errors import HandlerError, shown
@@ -138,5 +138,5 @@ class Bound(Prepared, Generic[E]):
 
     def own(self, result: R) -> R:
         """Return a copy of a result that the handler made, without what belongs to the engine."""
-        self.meta = None if result.meta is UNSET else result.meta
-        return replace(result, meta=UNSET, result_type=UNSET)
+        self.meta = result.meta
+        return replace(result, meta=None, result_type=None)

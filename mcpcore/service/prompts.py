@@ -85,7 +85,7 @@ class PromptEntry:
             name=name,
             title=given(options.get("title")),
             description=given(options.get("description") or self._handler.description),
-            arguments=given(arguments),
+            arguments=arguments,
             icons=icons,
             meta=given(dict(options.get("meta", {}))),
         )

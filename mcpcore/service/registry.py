@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from mcpcore.service.declarations import (
     MAX_URI,
@@ -439,7 +439,7 @@ class Registry:
 
     def capabilities(self) -> ServerCapabilities:
         """Return what to declare to clients, from what there is and what the server ``offers``."""
-        changed = True if self._list_changed else UNSET
+        changed = self._list_changed
 
         def offered(kind: str, *found: Any) -> bool:
             return kind in self._offers or any(found)
@@ -449,22 +449,20 @@ class Registry:
         if with_tasks:
             extensions = {TASKS_EXTENSION: {}, **extensions}
         return ServerCapabilities(
-            tools=ToolsCapability(list_changed=changed) if offered("tools", self._tools) else UNSET,
-            resources=ResourcesCapability(
-                list_changed=changed, subscribe=True if self._subscribe else UNSET
-            )
+            tools=ToolsCapability(list_changed=changed) if offered("tools", self._tools) else None,
+            resources=ResourcesCapability(list_changed=changed, subscribe=self._subscribe)
             if offered("resources", self._resources, self._templates)
-            else UNSET,
+            else None,
             prompts=PromptsCapability(list_changed=changed)
             if offered("prompts", self._prompts)
-            else UNSET,
-            completions={} if offered("completions", self._completions) else UNSET,
-            logging={} if self._logging else UNSET,
+            else None,
+            completions={} if offered("completions", self._completions) else None,
+            logging={} if self._logging else None,
             tasks=TasksCapability(
                 list={}, cancel={}, requests=TaskRequests(tools=ToolTasks(call={}))
             )
             if with_tasks
-            else UNSET,
+            else None,
             extensions=given(extensions),
             experimental=given(self._experimental),
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcpcore.service.content import contents, json_value
 from mcpcore.service.declarations import (
@@ -117,7 +117,7 @@ class ResourceEntry:
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from error
         self.declaration: Resource | ResourceTemplate = (
-            Resource(uri=uri, size=options.get("size", UNSET), **common)
+            Resource(uri=uri, size=options.get("size"), **common)
             if self.template is None
             else ResourceTemplate(uri_template=uri, **common)
         )
@@ -210,13 +210,13 @@ class ResourceRead(Bound[ResourceEntry]):
         else:
             result = ReadResourceResult(contents=self._contents(value))
         if not self.revision.cache_hints:
-            result.ttl_ms = result.cache_scope = UNSET
+            result.ttl_ms = result.cache_scope = None
         else:
-            if result.ttl_ms is UNSET:
+            if result.ttl_ms is None:
                 result.ttl_ms = self._entry.ttl_ms
             elif result.ttl_ms < 0:
                 result.ttl_ms = 0  # what clients are to take it for anyway
-            if result.cache_scope is UNSET:
+            if result.cache_scope is None:
                 result.cache_scope = self._entry.cache_scope
         return Raw(to_json(known_members(result, self.revision)))
 

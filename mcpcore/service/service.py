@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from mcpcore.service.errors import InvalidValue
 from mcpcore.service.outputs import error_result
@@ -21,6 +21,7 @@ from mcpcore.spec.decoding import decoder
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Skim
+from mcpcore.spec.types.model import Maybe
 
 P = TypeVar("P", bound=Struct)
 
@@ -39,7 +40,7 @@ class _Call(Struct):
     """What a call of a tool says to the service; ``task`` is the runtime's, where it is known."""
 
     name: str
-    arguments: Raw | UnsetType = UNSET
+    arguments: Maybe[Raw] = None
 
 
 class Server(Registry):
@@ -99,7 +100,7 @@ class Server(Registry):
         """
         if method != "tools/call":
             return self._prepare_other(method, params, revision, principal)
-        if skim is None or skim.name is UNSET:
+        if skim is None or skim.name is None:
             name, arguments = _read_call(params)
         else:
             try:
@@ -109,7 +110,7 @@ class Server(Registry):
         entry = self._tools.get(name, principal)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown tool: {name}"))
-        if arguments is UNSET:
+        if arguments is None:
             arguments = _NO_ARGUMENTS
         try:
             values = entry.bind(arguments)
@@ -172,7 +173,7 @@ class Server(Registry):
         entry = self._prompts.get(get.name, principal)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown prompt: {get.name}"))
-        arguments = {} if get.arguments is UNSET else get.arguments
+        arguments = get.arguments or {}
         return PromptGet(entry, entry.bind(arguments), revision)
 
     def _complete(self, params: Raw | bytes, revision: Revision, principal: str | None) -> Prepared:
@@ -222,7 +223,7 @@ class Server(Registry):
         raise McpError(INVALID_PARAMS, shorten(f"Unknown resource template: {uri}"))
 
 
-def _read_call(params: Raw | bytes) -> tuple[str, Raw | UnsetType]:
+def _read_call(params: Raw | bytes) -> tuple[str, Raw | None]:
     call = _read(params, _Call)
     return call.name, call.arguments
 

@@ -9,7 +9,7 @@ questions in the task.
 import math
 from datetime import UTC, datetime
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -84,21 +84,19 @@ def support_of(
 
 def describe(record: "TaskRecord", form: TaskForm) -> "Task":
     """A task without what it asks and what came of it."""
-    from mcpcore.spec.types.tasks import Task  # here and not above: most servers have none
+    from mcpcore.spec.types.tasks import SentTask  # here and not above: most servers have none
 
-    view = Task(
+    described = partial(
+        SentTask,
         task_id=record.id,
-        status=record.status,
         created_at=timestamp(record.created),
         last_updated_at=timestamp(record.updated),
-        status_message=UNSET if record.message is None else record.message,
+        status_message=record.message,
     )
+    ttl, poll = record.ttl, record.poll_interval
     if form is TaskForm.EXTENSION:
-        view.ttl_ms, view.poll_interval_ms = record.ttl, record.poll_interval
-    else:
-        view.ttl, view.poll_interval = record.ttl, record.poll_interval
-        view.status = _experimental_status(record)
-    return view
+        return described(status=record.status, ttl_ms=ttl, poll_interval_ms=poll)
+    return described(status=_experimental_status(record), ttl=ttl, poll_interval=poll)
 
 
 def detail(record: "TaskRecord") -> Raw:

@@ -172,7 +172,7 @@ class ToolEntry:
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration as it is listed in a revision."""
         tool = self.tool
-        if tool.title is not UNSET and "title" in unknown_members(Tool, revision):
+        if tool.title is not None and "title" in unknown_members(Tool, revision):
             tool = _titled_by_annotation(tool)
         tool = known_members(tool, revision)
         if self.output is not None and revision.structured_content:
@@ -213,8 +213,8 @@ class ToolEntry:
 
 def _titled_by_annotation(tool: Tool) -> Tool:
     """Say the title where it stood before declarations had one."""
-    hints = ToolAnnotations() if tool.annotations is UNSET else tool.annotations
-    if hints.title is UNSET:
+    hints = tool.annotations or ToolAnnotations()
+    if hints.title is None:
         hints = msgspec.structs.replace(hints, title=tool.title)
     return msgspec.structs.replace(tool, annotations=hints)
 

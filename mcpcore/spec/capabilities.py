@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, structs
+from msgspec import Raw, Struct, structs
 
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import BY_NAME, MODERN, REVISIONS, Revision, Span
@@ -21,6 +21,7 @@ from mcpcore.spec.types.capabilities import (
     SamplingCapability,
     ServerCapabilities,
 )
+from mcpcore.spec.types.model import Maybe, Model
 
 Capabilities = ClientCapabilities | ServerCapabilities
 C = TypeVar("C", bound=Capabilities)
@@ -58,10 +59,10 @@ def _walk(capabilities: Any, path: str) -> bool:
     value = capabilities
     for step in _steps(path):
         if isinstance(value, Mapping):
-            value = value.get(step, UNSET)
+            value = value.get(step)
         else:
-            value = getattr(value, _ATTRIBUTES.get(step, step), UNSET)
-        if value is UNSET or value is None or value is False:
+            value = getattr(value, _ATTRIBUTES.get(step, step), None)
+        if value is None or value is False:
             return False
     return True
 
@@ -103,12 +104,12 @@ def in_revision(capabilities: C, revision: Revision) -> C:
     extensions may be declared in every revision, as the capabilities of ``schema.ts`` are "not a
     closed set" in any.
     """
-    if capabilities.tasks is not UNSET and revision not in _EXPERIMENTAL_TASKS:
-        capabilities = structs.replace(capabilities, tasks=UNSET)
+    if capabilities.tasks is not None and revision not in _EXPERIMENTAL_TASKS:
+        capabilities = structs.replace(capabilities, tasks=None)
     extensions = capabilities.extensions
-    if extensions is not UNSET and TASKS_EXTENSION in extensions and revision not in MODERN:
+    if extensions is not None and TASKS_EXTENSION in extensions and revision not in MODERN:
         rest = {name: value for name, value in extensions.items() if name != TASKS_EXTENSION}
-        capabilities = structs.replace(capabilities, extensions=rest or UNSET)
+        capabilities = structs.replace(capabilities, extensions=rest or None)
     if isinstance(capabilities, ClientCapabilities):
         capabilities = _input_in_revision(capabilities, revision)
     return known_members(capabilities, revision)
@@ -120,8 +121,8 @@ def _input_in_revision(capabilities: Any, revision: Revision) -> Any:
     forms = revision in _ELICITATION and declares(capabilities, "elicitation.form")
     return structs.replace(
         capabilities,
-        elicitation=ElicitationCapability() if forms else UNSET,
-        sampling=UNSET if capabilities.sampling is UNSET else SamplingCapability(),
+        elicitation=ElicitationCapability() if forms else None,
+        sampling=None if capabilities.sampling is None else SamplingCapability(),
     )
 
 
@@ -148,10 +149,10 @@ INPUT_NEEDS: dict[str, tuple[_Need, ...]] = {
 """What a request to the client needs; the first row that applies decides."""
 
 
-class _InputSkim(Struct, rename="camel"):
-    mode: Any = UNSET
-    tools: Raw | UnsetType = UNSET
-    tool_choice: Raw | UnsetType = UNSET
+class _InputSkim(Model):
+    mode: Any = None
+    tools: Maybe[Raw] = None
+    tool_choice: Maybe[Raw] = None
 
 
 _input_skim = msgspec.json.Decoder(_InputSkim)
@@ -168,9 +169,9 @@ def input_capability(method: str, params: Struct | Mapping[str, Any] | Raw | Non
         if need.member is None:
             return need.capability
         if isinstance(source, Mapping):
-            value = source.get(need.member, UNSET)
+            value = source.get(need.member)
         else:
-            value = getattr(source, _ATTRIBUTES.get(need.member, need.member), UNSET)
-        if value is not UNSET and (need.values is None or value in need.values):
+            value = getattr(source, _ATTRIBUTES.get(need.member, need.member), None)
+        if value is not None and (need.values is None or value in need.values):
             return need.capability
     return None

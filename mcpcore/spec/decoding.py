@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args
 from msgspec import Raw, ValidationError, json
 
 from mcpcore.spec.types.content import ContentBlock, SamplingContent, UnknownContent
+from mcpcore.spec.types.model import AS_SENT
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ def decoder(type: type[T]) -> json.Decoder[T]:
     """Return the one decoder of ``type``."""
     found = _decoders.get(type)
     if found is None:
-        found = _decoders[type] = json.Decoder(type)
+        found = _decoders[type] = json.Decoder(AS_SENT.get(type, type))
     return found
 
 

@@ -1,18 +1,22 @@
 """Error codes as a table, the error object, and the exceptions of this package.
 
-Codes: the base protocol page of each revision, JSON-RPC 2.0 section 5.1.  Two kinds of exception
+Codes: the base protocol page of each revision, JSON-RPC 2.0 section 5.1.  Three kinds of exception
 exist and are never mixed up: :class:`McpError` is an error of the protocol (to be sent, or
-received from the other side); :class:`LocalError` and its subclasses happened here and never
-travel.
+received from the other side); :class:`ToolFailed` is a result that tells of an error;
+:class:`LocalError` and its subclasses happened here and never travel.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from mcpcore.spec.revisions import BY_NAME, LEGACY, MODERN, REVISIONS, Revision
+from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.jsontext import sayable
+
+if TYPE_CHECKING:
+    from mcpcore.spec.types.tools import CallToolResult
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -39,21 +43,21 @@ RESERVED = range(-32099, -32019)
 """Codes that only the specification gives out since 2026-07-28 ("Error Codes")."""
 
 
-class ErrorData(Struct, frozen=True):
+class ErrorData(Struct, frozen=True, omit_defaults=True):
     """The ``error`` member of a response (JSON-RPC 2.0 section 5.1)."""
 
     code: int
     message: str
-    data: Raw | UnsetType = UNSET
+    data: Maybe[Raw] = None
 
     @classmethod
-    def make(cls, code: int, message: str, data: Any = UNSET) -> "ErrorData":
-        """Build one from plain values; ``data`` is anything msgspec can encode.
+    def make(cls, code: int, message: str, data: Any = None) -> "ErrorData":
+        """Build one from plain values; ``data`` is anything msgspec can encode, None: absent.
 
         What JSON cannot say of ``message`` is replaced, as it may quote anything, such as a path.
         """
         message = sayable(message)
-        if data is UNSET or isinstance(data, Raw):
+        if data is None or isinstance(data, Raw):
             return cls(code, message, data)
         return cls(code, message, Raw(msgspec.json.encode(data)))
 
@@ -151,7 +155,7 @@ class McpError(Exception):
     ``error`` holds code, message and data as they travel.
     """
 
-    def __init__(self, code: int, message: str, data: Any = UNSET) -> None:
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(message)
         self.error = ErrorData.make(code, message, data)
 
@@ -167,6 +171,14 @@ class McpError(Exception):
 
     def __str__(self) -> str:
         return f"{self.error.message} ({self.error.code})"
+
+
+class ToolFailed(Exception):
+    """A tool failed, as the ``result`` of its call says; the message is the text of that."""
+
+    def __init__(self, result: "CallToolResult") -> None:
+        super().__init__(result.text or "the tool failed and did not say why")
+        self.result = result
 
 
 class LocalError(Exception):

@@ -5,10 +5,11 @@ content that a revision lacks are another matter, as something older has to stan
 ``mcpcore.service.content``.  Source: ``schema.ts`` of each revision.
 """
 
+from copy import copy
 from functools import lru_cache
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from msgspec import UNSET, Struct, structs
+from msgspec import NODEFAULT, Struct, structs
 
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision, Span
 
@@ -126,6 +127,13 @@ def _concerns(kind: type[Any], revision: Revision) -> bool:
     return False
 
 
+@lru_cache(maxsize=1024)
+def _absent(kind: type[Struct]) -> dict[str, Any]:
+    """What each member that may be absent is then."""
+    fields = structs.fields(kind)
+    return {field.name: [] if field.default is NODEFAULT else field.default for field in fields}
+
+
 def known_members(value: V, revision: Revision) -> V:
     """Return ``value`` without the members that ``revision`` does not know, at any depth.
 
@@ -144,9 +152,10 @@ def known_members(value: V, revision: Revision) -> V:
     changes: dict[str, Any] = {}
     for name in value.__struct_fields__:
         member = getattr(value, name)
-        if member is UNSET:
-            continue
-        kept = UNSET if name in unknown else known_members(member, revision)
-        if kept is not member:
-            changes[name] = kept
+        if name not in unknown:
+            kept = known_members(member, revision)
+            if kept is not member:
+                changes[name] = kept
+        elif member != (absent := _absent(type(value))[name]):
+            changes[name] = copy(absent)
     return structs.replace(value, **changes) if changes else value

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from msgspec import UNSET, Raw, structs
+from msgspec import Raw, structs
 
 from mcpcore.engine import EndReason, FrameKind, Hub, Negotiation, Peer, Role
 from mcpcore.engine.config import ASKABLE
@@ -779,8 +779,8 @@ def test_trace_context_that_is_malformed_counts_as_absent(
     key: str, value: Any, revision: str
 ) -> None:
     event = served(revision, {"progressToken": "p", "traceparent": "00-a-b-01", key: value})
-    assert getattr(event.meta, key) is UNSET
-    assert (event.meta.traceparent is UNSET) is (key == "traceparent")
+    assert getattr(event.meta, key) is None
+    assert (event.meta.traceparent is None) is (key == "traceparent")
     assert event.meta.progress_token == "p"
     assert event.revision.name == revision
     assert (

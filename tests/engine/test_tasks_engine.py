@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from msgspec import UNSET
 
 from mcpcore.engine import events
 from mcpcore.engine.config import Config, Limits, Negotiation, Role
@@ -74,8 +73,8 @@ def listen(peer: Peer, wanted: dict[str, Any], *, declared: bool = True) -> list
 @pytest.mark.parametrize("capabilities", [SERVER, CLIENT], ids=["server", "client"])
 def test_tasks_are_declared_where_they_are_spoken(revision: Any, capabilities: Any) -> None:
     shown = in_revision(capabilities, revision)
-    assert (shown.tasks is not UNSET) is (revision is LEGACY)
-    extensions = {} if shown.extensions is UNSET else shown.extensions
+    assert (shown.tasks is not None) is (revision is LEGACY)
+    extensions = shown.extensions or {}
     assert (TASKS_EXTENSION in extensions) is revision.modern
     rest: dict[str, Any] = {name: {} for name in capabilities.extensions if name != TASKS_EXTENSION}
     assert extensions == ({**rest, **EXTENSION} if revision.modern else rest)

@@ -7,7 +7,6 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec import UNSET
 
 from conformance.everything.media import png, wav
 from conformance.everything.schemas import ADDRESS_BOOK
@@ -36,7 +35,7 @@ ASKING = ERAS[2:]
 
 def elicit(params: ElicitParams) -> dict[str, Any]:
     schema = params.requested_schema
-    properties = {} if schema is UNSET else schema["properties"]
+    properties = schema["properties"] if schema else {}
     answers = {"name": "Ada", "ok": True, "username": "ada", "email": "ada@example.org"}
     return {name: answers[name] for name in properties if name in answers}
 

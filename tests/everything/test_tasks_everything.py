@@ -7,7 +7,6 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec import UNSET
 
 from mcpcore.spec.types import (
     CallToolResult,
@@ -29,7 +28,7 @@ FOLLOWING = TaskOptions(max_poll=0.05)
 
 def elicit(params: ElicitParams) -> dict[str, Any]:
     schema = params.requested_schema
-    properties = {} if schema is UNSET else schema["properties"]
+    properties = schema["properties"] if schema else {}
     answers = {"name": "Ada", "confirm": True}
     return {name: answers[name] for name in properties}
 

@@ -30,6 +30,7 @@ from mcpcore.service.schema import (
     shorten,
     wrap_schema,
 )
+from mcpcore.spec.types.base import Annotations
 
 T = Variable("T")
 
@@ -409,6 +410,13 @@ def test_wherever_a_class_stands(hint: Any) -> None:
     visit = schema.get("$defs", {}).get("Visit", schema)
     assert visit["properties"]["where"]["description"] == "The place."
     assert visit["properties"]["when"]["format"] == "date-time"
+
+
+def test_absence_of_a_member_of_the_protocol_is_no_null() -> None:
+    schema = output_schema(Annotations)
+    assert schema["properties"]["priority"] == {"type": "number"}
+    assert schema["properties"]["lastModified"] == {"type": "string"}
+    assert schema["properties"]["audience"]["default"] == []
 
 
 def test_fields_behind_a_tag() -> None:

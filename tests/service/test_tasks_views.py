@@ -234,7 +234,7 @@ def test_times_are_given_in_seconds() -> None:
 def test_tasks_are_declared_by_the_server_that_has_any() -> None:
     name = "io.modelcontextprotocol/tasks"
     none = Server("s", extensions={"com.example/x": {}}).capabilities()
-    assert (none.tasks, none.extensions) == (UNSET, {"com.example/x": {}})
+    assert (none.tasks, none.extensions) == (None, {"com.example/x": {}})
     for server in (offering(), Server("s", offers=["tasks"])):
         declared = plain(server.capabilities())
         assert declared["extensions"] == {name: {}}

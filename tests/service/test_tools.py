@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 
 import msgspec
 import pytest
-from msgspec import UNSET, Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from mcpcore.engine.metadata import decode_skim
 from mcpcore.service import (
@@ -26,6 +26,7 @@ from mcpcore.service import (
 from mcpcore.service.errors import OutputMismatch
 from mcpcore.service.outputs import given_result
 from mcpcore.service.task_views import task_form
+from mcpcore.spec.decoding import decode
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
 from mcpcore.spec.types.base import Annotations, Icon, Skim
@@ -835,7 +836,7 @@ LAID_OUT = '{\n "at": {"a": true, "b": null},\n "rows": [1, 2.5, "\\u00e9"]\n}'
 
 @pytest.mark.requirement("server/tools/structured-as-text")
 @pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
-@pytest.mark.parametrize("is_error", [UNSET, False, True])
+@pytest.mark.parametrize("is_error", [False, True])
 @pytest.mark.parametrize("schema", [None, {"type": "object"}])
 @pytest.mark.parametrize(
     ("value", "said", "texts"),
@@ -851,7 +852,7 @@ LAID_OUT = '{\n "at": {"a": true, "b": null},\n "rows": [1, 2.5, "\\u00e9"]\n}'
         ([1, 2], ["two"], ["two", "[1,2]"]),
         ([1, 2], ["[1, 2]"], ["[1, 2]"]),
         ("words", [], ['"words"']),
-        (None, [], ["null"]),
+        (Raw(b"null"), [], ["null"]),
         (True, ["1"], ["1", "true"]),
     ],
 )
@@ -860,7 +861,7 @@ def test_structured_content_of_an_own_result_is_never_lost(
     said: list[str],
     texts: list[str],
     schema: dict[str, Any] | None,
-    is_error: Any,
+    is_error: bool,
     revision: Revision,
 ) -> None:
     server = Server("s", validator=compile_schema)
@@ -873,15 +874,45 @@ def test_structured_content_of_an_own_result_is_never_lost(
     server.add_tool(lambda: own, "x", **options)
     result = call(server, "x", revision=revision)
     fits = isinstance(value, dict)
-    if schema is not None and not fits and is_error is not True:
+    if schema is not None and not fits and not is_error:
         assert result == broken(SCHEMA)
         return
     assert result["content"] == list(map(text, texts))
     if revision.any_structured_content or (revision.structured_content and fits):
-        assert result["structuredContent"] == value
+        assert result["structuredContent"] == (None if isinstance(value, Raw) else value)
     else:
         assert "structuredContent" not in result
     assert own.content == [TextContent(text=each) for each in said]  # it may be sent again
+
+
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
+def test_none_is_null_only_where_the_output_schema_has_null(revision: Revision) -> None:
+    server = Server("s", validator=compile_schema)
+    own = CallToolResult(content=[TextContent(text="nothing")], structured_content=None)
+    server.add_tool(lambda: own, "free")
+    server.add_tool(lambda: own, "list", output_schema={"type": "array"})
+    server.add_tool(lambda: own, "null", output_schema={"type": ["array", "null"]})
+    missing = "has no structured content, which the output schema asks for"
+    assert call(server, "free", revision=revision) == {"content": [text("nothing")]}
+    assert call(server, "list", revision=revision) == broken(missing)
+    expected: dict[str, Any] = {"content": [text("nothing"), text("null")]}
+    if revision.structured_content:
+        expected["structuredContent"] = (
+            None if revision.any_structured_content else {"result": None}
+        )
+    assert call(server, "null", revision=revision) == expected
+
+
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
+def test_a_null_that_was_received_is_sent_on(revision: Revision) -> None:
+    received = decode(b'{"content":[],"structuredContent":null}', CallToolResult)
+    server = Server("s")
+    server.add_tool(lambda: received, "x")
+    expected: dict[str, Any] = {"content": [text("null")]}
+    if revision.any_structured_content:
+        expected["structuredContent"] = None
+    assert call(server, "x", revision=revision) == expected
+    assert received.is_structured
 
 
 def test_structured_content_that_cannot_be_compared_is_said_as_it_is_written() -> None:
@@ -923,7 +954,6 @@ def test_written_output_schema() -> None:
     assert call(server, "free", revision=LATEST_LEGACY) == {
         "content": [text('{"a":1}')],
         "structuredContent": {"a": 1},
-        "isError": False,
     }
 
 

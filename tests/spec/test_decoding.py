@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import msgspec
 import pytest
 from hypothesis import given
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcpcore.spec import types
 from mcpcore.spec.decoding import decode, decoder
@@ -135,7 +135,7 @@ def test_arguments_stay_raw() -> None:
 def test_null_is_not_absence() -> None:
     result = decode(b'{"content":[],"structuredContent":null}', types.CallToolResult)
     assert result.structured_content is None
-    assert decode(b'{"content":[]}', types.CallToolResult).structured_content is UNSET
+    assert decode(b'{"content":[]}', types.CallToolResult).structured_content is None
     task = {"taskId": "1", "status": "working", "createdAt": "", "lastUpdatedAt": "", "ttl": None}
     assert again(task, types.Task) == task
 

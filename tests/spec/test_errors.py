@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcpcore.spec import errors, types
 from mcpcore.spec.decoding import decode
@@ -83,9 +83,13 @@ def test_our_own_errors_have_a_code_in_each_era(
 
 def test_error_data_leaves_out_what_is_absent_and_keeps_null() -> None:
     assert msgspec.json.encode(ErrorData.make(1, "m")) == b'{"code":1,"message":"m"}'
-    assert msgspec.json.encode(ErrorData.make(1, "m", None)) == (
+    assert msgspec.json.encode(ErrorData.make(1, "m", None)) == b'{"code":1,"message":"m"}'
+    assert msgspec.json.encode(ErrorData.make(1, "m", Raw(b"null"))) == (
         b'{"code":1,"message":"m","data":null}'
     )
+    said = decode(b'{"code":1,"message":"m","data":null}', ErrorData)
+    assert said.data == Raw(b"null")
+    assert msgspec.json.encode(said) == b'{"code":1,"message":"m","data":null}'
     raw = Raw(b'{"a": 1}')
     assert ErrorData.make(1, "m", raw).data is raw
     received = decode(b'{"code":-32602,"message":"m","data":{"a": 1},"x":0}', ErrorData)
@@ -98,7 +102,7 @@ def test_mcp_error() -> None:
     assert error.code == -32602
     again = McpError.of(error.error)
     assert again.error == error.error
-    assert McpError(1, "m").error.data is UNSET
+    assert McpError(1, "m").error.data is None
 
 
 def test_capability_missing() -> None:

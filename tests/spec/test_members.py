@@ -131,7 +131,7 @@ def test_types_of_users_are_cut_like_those_they_extend() -> None:
         extra: int = 1
 
     tool = Mine(name="t", input_schema={}, title="T")
-    assert known_members(tool, BY_NAME["2025-03-26"]).title is msgspec.UNSET
+    assert known_members(tool, BY_NAME["2025-03-26"]).title is None
     assert known_members(tool, LATEST) is tool
 
 

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from mcpcore.service import Server, ToolError
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
@@ -151,7 +151,7 @@ def tracing() -> Server:
     def heard(context: Context) -> str:
         meta = context.meta
         found = (meta.traceparent, meta.tracestate, meta.baggage)
-        return ",".join("" if each is UNSET else each for each in found)
+        return ",".join(each or "" for each in found)
 
     @server.tool
     def call(context: Context) -> CallToolResult:

@@ -6,7 +6,6 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec import UNSET
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.input_rounds import InputRequest
@@ -266,7 +265,7 @@ NEEDED: dict[str, Any] = {
 }
 
 
-def by_hand(action: Any, content: Any = UNSET, **more: Any) -> ElicitResult:
+def by_hand(action: Any, content: Any = None, **more: Any) -> ElicitResult:
     return ElicitResult(action=action, content=content, **more)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from msgspec import UNSET
 
 from mcpcore.service import Server
 from mcpcore.spec.types.base import Icon
@@ -172,7 +171,7 @@ async def test_icons_that_must_not_be_shown_are_left_out(caplog: pytest.LogCaptu
         assert client.server_info is not None
         assert client.server_info.icons == kept
         tools = await client.tools()
-        assert (tools[0].icons, tools[1].icons) == (kept, UNSET)
+        assert (tools[0].icons, tools[1].icons) == (kept, [])
         assert (await client.prompts())[0].icons == kept
         assert (await client.resources())[0].icons == kept
         assert (await client.resource_templates())[0].icons == kept
@@ -181,7 +180,7 @@ async def test_icons_that_must_not_be_shown_are_left_out(caplog: pytest.LogCaptu
             (await client.get_prompt("prompt")).messages[0].content,
         ):
             assert isinstance(block, ResourceLink)
-            assert block.icons is UNSET
+            assert block.icons == []
     for name in ("server", "tool", "prompt", "resource", "template", "link"):
         assert f"icons of {name!r} are left out" in caplog.text
     assert "'plain'" not in caplog.text

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
 from mcpcore.spec.types.tools import CallToolResult, Tool
@@ -275,7 +275,7 @@ def test_a_schema_is_compiled_again_only_when_it_has_changed() -> None:
     book = ToolBook({}, strict=True, compile_schema=compile_schema)
     result = CallToolResult(content=[], structured_content={})
     first, second = {"type": "object"}, {"type": "object", "properties": {}}
-    for schema in (first, dict(first), second, UNSET, second):
+    for schema in (first, dict(first), second, None, second):
         book.learn([Tool(name="a", input_schema={}, output_schema=schema)])
         book.check("a", result)
     assert compiled == [first, second, second]

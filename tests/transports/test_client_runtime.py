@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 
 from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.service import Server, mirrored
@@ -105,11 +105,11 @@ async def test_every_call(revision: str) -> None:
         assert (client.server_info.name, client.server_info.version) == ("library", "2")
         assert client.instructions == "Be quiet."
         assert revision in client.supported
-        assert client.capabilities.tools is not UNSET
+        assert client.capabilities.tools is not None
         assert client.closed is None
         page = await client.list_tools()
         assert [tool.name for tool in page.tools] == ["add", "wait"]
-        assert page.next_cursor is not UNSET
+        assert page.next_cursor is not None
         rest = await client.list_tools(page.next_cursor)
         assert [tool.name for tool in rest.tools] == ["ask", "roots"]
         assert len(await client.tools()) == 4
@@ -435,7 +435,7 @@ async def test_listening(revision: str) -> None:
     async with connect(server, revision=revision) as client:
         async with client.listen(tools=True, resources=True, uris=["test://a"]) as changes:
             assert changes.filter.tools_list_changed is True
-            assert changes.filter.prompts_list_changed is UNSET
+            assert changes.filter.prompts_list_changed is False
             assert changes.filter.resource_subscriptions == ["test://a"]
             server.resource_updated("test://b")
             server.resource_updated("test://a")

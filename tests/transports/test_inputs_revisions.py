@@ -37,7 +37,7 @@ def message(
     role: Literal["user", "assistant"], *blocks: SamplingContent, meta: bool = False
 ) -> SamplingMessage:
     content = blocks[0] if len(blocks) == 1 else list(blocks)
-    return SamplingMessage(role=role, content=content, meta={"k": 1} if meta else msgspec.UNSET)
+    return SamplingMessage(role=role, content=content, meta={"k": 1} if meta else None)
 
 
 TALK = [message("user", TEXT, meta=True), message("assistant", TEXT, TEXT), message("user", TEXT)]

@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import RequestReceived
@@ -775,7 +775,7 @@ async def test_trace_context_goes_there_and_back(revision: str, transport: str) 
     assert said == ["00-1-2-01,vendor=1,user=ada"] * 4
     assert [meta for _, meta in noted.sent] == [{**given, "traceparent": "00-1-2-01"}] * 4
     for result in (*results, prompt):
-        assert result.meta is not UNSET
+        assert result.meta is not None
         assert result.meta["traceparent"] == "00-1-3-01"
     backs = [outcome.meta.get("baggage") for outcome in noted.came]
     assert backs == ["from=server", "from=server", "user=ada", "from=server"]
@@ -841,7 +841,7 @@ async def test_all_of_the_trace_context_goes_everywhere(revision: Revision, tran
 
 def own_meta(result: Result) -> dict[str, Any]:
     """What a result says beside what the engine puts in."""
-    meta = {} if result.meta is UNSET else result.meta
+    meta = result.meta or {}
     return {key: value for key, value in meta.items() if not key.startswith("io.model")}
 
 

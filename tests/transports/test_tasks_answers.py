@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import ErrorReceived, Event, NotificationReceived, ResultReceived
@@ -325,7 +325,7 @@ async def test_a_question_is_asked_after_until_its_task_has_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "seconds"), [(UNSET, 1), (1, 0.05), (2000, 2), (10**400, 30), (-(10**400), 0.05)]
+    ("named", "seconds"), [(None, 1), (1, 0.05), (2000, 2), (10**400, 30), (-(10**400), 0.05)]
 )
 def test_a_client_does_not_name_any_pause(named: Any, seconds: float) -> None:
     state = {**STATE, "status": "working"}

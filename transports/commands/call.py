@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
@@ -41,13 +40,13 @@ def call(
             names = ", ".join(known) or "none"
             raise Failure(f"the server has no tool {tool!r}; its tools: {names}", Exit.REFUSED)
         values = {**base, **convert_pairs(given, known[tool])}
-        if options.verbose and client.capabilities.logging is not UNSET:
+        if options.verbose and client.capabilities.logging is not None:
             await client.set_log_level("debug")
         return await client.call_tool(tool, values, progress=_show_progress)
 
     result = converse(target, options, talk, callbacks)
     _show(result, as_json)
-    return Exit.REFUSED if result.is_error is True else Exit.OK
+    return Exit.REFUSED if result.is_error else Exit.OK
 
 
 def parse_pairs(words: Sequence[str]) -> dict[str, str]:
@@ -116,7 +115,7 @@ def _show_progress(value: float, total: float | None, message: str | None) -> No
 
 
 def _show_log(message: LoggingMessageParams) -> None:
-    source = "" if message.logger is UNSET else f" {message.logger}"
+    source = "" if message.logger is None else f" {message.logger}"
     text = message.data if isinstance(message.data, str) else msgspec.json.encode(message.data)
     shown = text if isinstance(text, str) else text.decode()
     errors.print(f"{message.level}{source}: {shown}", style="dim", markup=False)
@@ -128,7 +127,7 @@ def _show(result: CallToolResult, as_json: bool) -> None:
         return
     for block in result.content:
         print_block(block)
-    if not result.content and result.structured_content is not UNSET:
+    if not result.content and result.is_structured:
         print_json(result.structured_content)
-    if result.is_error is True:
+    if result.is_error:
         errors.print("[bold red]the tool failed[/]")

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from mcpcore.spec.types.prompts import Prompt
 from mcpcore.spec.types.resources import Resource, ResourceTemplate
@@ -35,18 +35,17 @@ def _tool_row(tool: Tool) -> tuple[str, ...]:
 
 
 def _resource_row(resource: Resource) -> tuple[str, ...]:
-    mime_type = "" if resource.mime_type is UNSET else resource.mime_type
+    mime_type = resource.mime_type or ""
     return resource.uri, resource.name, mime_type, first_line(resource.description)
 
 
 def _template_row(template: ResourceTemplate) -> tuple[str, ...]:
-    mime_type = "" if template.mime_type is UNSET else template.mime_type
+    mime_type = template.mime_type or ""
     return template.uri_template, template.name, mime_type, first_line(template.description)
 
 
 def _prompt_row(prompt: Prompt) -> tuple[str, ...]:
-    arguments = [] if prompt.arguments is UNSET else prompt.arguments
-    names = [each.name if each.required is True else f"[{each.name}]" for each in arguments]
+    names = [each.name if each.required else f"[{each.name}]" for each in prompt.arguments]
     return prompt.name, " ".join(names), first_line(prompt.description)
 
 
@@ -88,7 +87,7 @@ def list_offers(words: Sequence[str], options: Options, *, as_json: bool) -> int
         found = {}
         for kind in rest or KINDS:
             listing = KINDS[kind]
-            if rest or getattr(client.capabilities, listing.capability) is not UNSET:
+            if rest or getattr(client.capabilities, listing.capability) is not None:
                 found[kind] = await listing.fetch(client)
         return found
 

@@ -7,7 +7,6 @@ from enum import IntEnum
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -105,12 +104,12 @@ def print_block(block: Any) -> None:
 
 def print_contents(contents: ResourceContents) -> None:
     """Print what is in a resource."""
-    mime_type = "" if contents.mime_type is UNSET else f" {contents.mime_type}"
+    mime_type = "" if contents.mime_type is None else f" {contents.mime_type}"
     out.print(f"[dim]\\[resource {escape(contents.uri)}{escape(mime_type)}][/]")
-    if contents.text is not UNSET:
+    if contents.text is not None:
         sys.stdout.write(contents.text + "\n")
 
 
-def first_line(text: Any) -> str:
+def first_line(text: str | None) -> str:
     """The first line of a description, empty if there is none."""
-    return "" if text is UNSET or not text else str(text).strip().splitlines()[0]
+    return "" if not text else text.strip().splitlines()[0]

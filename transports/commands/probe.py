@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import msgspec
-from msgspec import UNSET, structs
+from msgspec import structs
 
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import LEGACY
@@ -98,7 +98,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     name = "unknown"
     if server is not None:
         name = f"{server.name} {server.version}"
-        if server.title is not UNSET:
+        if server.title is not None:
             name += f" ({server.title})"
     capabilities = msgspec.to_builtins(found["capabilities"])
     facts = [

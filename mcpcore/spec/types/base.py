@@ -1,17 +1,18 @@
 """What every message shares: ``_meta``, identity, icons, annotations, common params and results.
 
 Every type of the protocol is one Struct, the superset of all revisions: a member that some
-revision lacks, or does not require, is optional and absent as ``UNSET``.  Unknown members are
-ignored.  Source: the base protocol page and ``schema.ts`` of each revision.
+revision lacks, or does not require, is optional (:class:`~mcpcore.spec.types.model.Model` says how
+it reads when it is absent).  Unknown members are ignored.  Source: the base protocol page and
+``schema.ts`` of each revision.
 """
 
 from typing import Any, Literal
 
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import Raw, field
 from msgspec.json import Decoder
 
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.model import Maybe, Model
 
 META_PREFIX = "io.modelcontextprotocol/"
 """The prefix of the ``_meta`` keys that the specification itself defines."""
@@ -43,17 +44,17 @@ class Icon(Model, kw_only=True):
     """An image that stands for something; ``src`` is an https or data URI."""
 
     src: str
-    mime_type: str | UnsetType = UNSET
-    sizes: list[str] | UnsetType = UNSET
-    theme: Literal["light", "dark"] | UnsetType = UNSET
+    mime_type: Maybe[str] = None
+    sizes: list[str] = field(default_factory=list)
+    theme: Maybe[Literal["light", "dark"]] = None
 
 
 class Annotations(Model, kw_only=True):
     """Hints on whom something is for and how much it matters (``priority`` from 0 to 1)."""
 
-    audience: list[Role] | UnsetType = UNSET
-    priority: float | UnsetType = UNSET
-    last_modified: str | UnsetType = UNSET
+    audience: list[Role] = field(default_factory=list)
+    priority: Maybe[float] = None
+    last_modified: Maybe[str] = None
 
 
 class Implementation(Model, kw_only=True):
@@ -61,10 +62,10 @@ class Implementation(Model, kw_only=True):
 
     name: str
     version: str
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    website_url: str | UnsetType = UNSET
-    icons: list[Icon] | UnsetType = UNSET
+    title: Maybe[str] = None
+    description: Maybe[str] = None
+    website_url: Maybe[str] = None
+    icons: list[Icon] = field(default_factory=list)
 
 
 class RequestMeta(Model, kw_only=True):
@@ -73,36 +74,36 @@ class RequestMeta(Model, kw_only=True):
     Those of :data:`TRACE_KEYS` are passed on as they are; one that is no string counts as absent.
     """
 
-    progress_token: ProgressToken | UnsetType = UNSET
-    protocol_version: str | UnsetType = field(default=UNSET, name=META_PROTOCOL_VERSION)
-    client_info: Implementation | UnsetType = field(default=UNSET, name=META_CLIENT_INFO)
-    client_capabilities: ClientCapabilities | UnsetType = field(
-        default=UNSET, name=META_CLIENT_CAPABILITIES
+    progress_token: Maybe[ProgressToken] = None
+    protocol_version: Maybe[str] = field(default=None, name=META_PROTOCOL_VERSION)
+    client_info: Maybe[Implementation] = field(default=None, name=META_CLIENT_INFO)
+    client_capabilities: Maybe[ClientCapabilities] = field(
+        default=None, name=META_CLIENT_CAPABILITIES
     )
-    log_level: LoggingLevel | UnsetType = field(default=UNSET, name=META_LOG_LEVEL)
-    subscription_id: RequestId | UnsetType = field(default=UNSET, name=META_SUBSCRIPTION_ID)
-    traceparent: str | UnsetType = UNSET
-    tracestate: str | UnsetType = UNSET
-    baggage: str | UnsetType = UNSET
+    log_level: Maybe[LoggingLevel] = field(default=None, name=META_LOG_LEVEL)
+    subscription_id: Maybe[RequestId] = field(default=None, name=META_SUBSCRIPTION_ID)
+    traceparent: Maybe[str] = None
+    tracestate: Maybe[str] = None
+    baggage: Maybe[str] = None
 
     @property
     def trace(self) -> dict[str, str]:
         """The trace context that came with the request, as members for another ``_meta``."""
         found = {key: getattr(self, key) for key in TRACE_KEYS}
-        return {key: value for key, value in found.items() if value is not UNSET}
+        return {key: value for key, value in found.items() if value is not None}
 
 
 class NotificationMeta(Model, kw_only=True):
     """The keys of a notification's ``_meta`` that the protocol defines."""
 
-    subscription_id: RequestId | UnsetType = field(default=UNSET, name=META_SUBSCRIPTION_ID)
+    subscription_id: Maybe[RequestId] = field(default=None, name=META_SUBSCRIPTION_ID)
 
 
 class ResultMeta(Model, kw_only=True):
     """The keys of a result's ``_meta`` that the protocol defines."""
 
-    server_info: Implementation | UnsetType = field(default=UNSET, name=META_SERVER_INFO)
-    subscription_id: RequestId | UnsetType = field(default=UNSET, name=META_SUBSCRIPTION_ID)
+    server_info: Maybe[Implementation] = field(default=None, name=META_SERVER_INFO)
+    subscription_id: Maybe[RequestId] = field(default=None, name=META_SUBSCRIPTION_ID)
 
 
 class Skim(Model, kw_only=True):
@@ -112,32 +113,32 @@ class Skim(Model, kw_only=True):
     something else; whoever needs one decodes it once the method is known.
     """
 
-    meta: RequestMeta | UnsetType = field(default=UNSET, name="_meta")
-    name: Raw | UnsetType = UNSET
-    arguments: Raw | UnsetType = UNSET
-    uri: Raw | UnsetType = UNSET
-    task_id: Raw | UnsetType = UNSET
-    input_responses: Raw | UnsetType = UNSET
-    request_state: Raw | UnsetType = UNSET
+    meta: Maybe[RequestMeta] = field(default=None, name="_meta")
+    name: Maybe[Raw] = None
+    arguments: Maybe[Raw] = None
+    uri: Maybe[Raw] = None
+    task_id: Maybe[Raw] = None
+    input_responses: Maybe[Raw] = None
+    request_state: Maybe[Raw] = None
 
 
 class NotificationSkim(Model, kw_only=True):
     """The engine's second look at a notification."""
 
-    meta: NotificationMeta | UnsetType = field(default=UNSET, name="_meta")
+    meta: Maybe[NotificationMeta] = field(default=None, name="_meta")
 
 
 class ResultSkim(Model, kw_only=True):
     """The engine's second look at a result of the modern era."""
 
-    meta: ResultMeta | UnsetType = field(default=UNSET, name="_meta")
-    result_type: str | UnsetType = UNSET
-    input_requests: dict[str, Raw] | UnsetType = UNSET
-    request_state: str | UnsetType = UNSET
+    meta: Maybe[ResultMeta] = field(default=None, name="_meta")
+    result_type: Maybe[str] = None
+    input_requests: Maybe[dict[str, Raw]] = None
+    request_state: Maybe[str] = None
 
 
-class _WithMeta(Struct):
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+class _WithMeta(Model):
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 _full_meta = Decoder(_WithMeta)
@@ -149,13 +150,13 @@ def full_meta(body: bytes | Raw) -> Meta:
     Raises msgspec.ValidationError if it is no object, or holds a number that Python cannot read.
     """
     meta = _full_meta.decode(body).meta
-    return {} if meta is UNSET else meta
+    return {} if meta is None else meta
 
 
 class TaskMetadata(Model, kw_only=True):
     """The ``task`` member of a request that asks to be run as a task; ``ttl`` in milliseconds."""
 
-    ttl: int | UnsetType = UNSET
+    ttl: Maybe[int] = None
 
 
 class RequestParams(Model, kw_only=True):
@@ -164,26 +165,26 @@ class RequestParams(Model, kw_only=True):
     In params ``_meta`` stays ``Raw``: the engine has read it already (:class:`RequestMeta`).
     """
 
-    meta: Raw | UnsetType = field(default=UNSET, name="_meta")
+    meta: Maybe[Raw] = field(default=None, name="_meta")
 
 
 class NotificationParams(Model, kw_only=True):
     """The params of a notification without members of its own."""
 
-    meta: Raw | UnsetType = field(default=UNSET, name="_meta")
+    meta: Maybe[Raw] = field(default=None, name="_meta")
 
 
 class PaginatedParams(RequestParams, kw_only=True):
     """The params of every ``.../list`` request: where to go on."""
 
-    cursor: Cursor | UnsetType = UNSET
+    cursor: Maybe[Cursor] = None
 
 
 class CancelledParams(NotificationParams, kw_only=True):
     """``notifications/cancelled``; without ``request_id`` (2025-11-25 only) it names a task."""
 
-    request_id: RequestId | UnsetType = UNSET
-    reason: str | UnsetType = UNSET
+    request_id: Maybe[RequestId] = None
+    reason: Maybe[str] = None
 
 
 class ProgressParams(NotificationParams, kw_only=True):
@@ -191,15 +192,15 @@ class ProgressParams(NotificationParams, kw_only=True):
 
     progress_token: ProgressToken
     progress: int | float
-    total: int | float | UnsetType = UNSET
-    message: str | UnsetType = UNSET
+    total: Maybe[int | float] = None
+    message: Maybe[str] = None
 
 
 class Result(Model, kw_only=True):
     """A result without members of its own; ``result_type`` is set by the engine (modern)."""
 
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
-    result_type: str | UnsetType = UNSET
+    meta: Maybe[Meta] = field(default=None, name="_meta")
+    result_type: Maybe[str] = None
 
 
 class EmptyResult(Result, kw_only=True):
@@ -209,38 +210,38 @@ class EmptyResult(Result, kw_only=True):
 class PaginatedResult(Result, kw_only=True):
     """One page; ``next_cursor`` is absent on the last one."""
 
-    next_cursor: Cursor | UnsetType = UNSET
+    next_cursor: Maybe[Cursor] = None
 
 
 class CacheableResult(Result, kw_only=True):
     """Cache hints (modern): milliseconds of freshness, and who may share the copy."""
 
-    ttl_ms: int | UnsetType = UNSET
-    cache_scope: Literal["public", "private"] | UnsetType = UNSET
+    ttl_ms: Maybe[int] = None
+    cache_scope: Maybe[Literal["public", "private"]] = None
 
 
 class CacheablePage(CacheableResult, kw_only=True):
     """One page that carries cache hints."""
 
-    next_cursor: Cursor | UnsetType = UNSET
+    next_cursor: Maybe[Cursor] = None
 
 
 class InputRequest(Model, kw_only=True):
     """A request embedded in an input round: a method and its params, no id."""
 
     method: str
-    params: Raw | UnsetType = UNSET
+    params: Maybe[Raw] = None
 
 
 class InputRequiredResult(Result, kw_only=True):
     """The server needs input first: what it asks, and what to bring back with the answers."""
 
-    input_requests: dict[str, InputRequest] | UnsetType = UNSET
-    request_state: str | UnsetType = UNSET
+    input_requests: Maybe[dict[str, InputRequest]] = None
+    request_state: Maybe[str] = None
 
 
 class InputResponseParams(RequestParams, kw_only=True):
     """The params of a request that may be a retry with answers (modern)."""
 
-    input_responses: dict[str, Raw] | UnsetType = UNSET
-    request_state: str | UnsetType = UNSET
+    input_responses: Maybe[dict[str, Raw]] = None
+    request_state: Maybe[str] = None

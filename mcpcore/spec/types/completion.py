@@ -3,17 +3,15 @@
 Source: the completion page of each revision.
 """
 
-from msgspec import UNSET, UnsetType
-
 from mcpcore.spec.types.base import RequestParams, Result
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.model import Maybe, Model
 
 
 class PromptReference(Model, kw_only=True, tag_field="type", tag="ref/prompt"):
     """A prompt, by name."""
 
     name: str
-    title: str | UnsetType = UNSET
+    title: Maybe[str] = None
 
 
 class ResourceTemplateReference(Model, kw_only=True, tag_field="type", tag="ref/resource"):
@@ -36,7 +34,7 @@ class CompletionArgument(Model, kw_only=True):
 class CompletionContext(Model, kw_only=True):
     """The arguments that are known already (since 2025-06-18)."""
 
-    arguments: dict[str, str] | UnsetType = UNSET
+    arguments: Maybe[dict[str, str]] = None
 
 
 class CompleteParams(RequestParams, kw_only=True):
@@ -44,15 +42,15 @@ class CompleteParams(RequestParams, kw_only=True):
 
     ref: PromptReference | ResourceTemplateReference
     argument: CompletionArgument
-    context: CompletionContext | UnsetType = UNSET
+    context: Maybe[CompletionContext] = None
 
 
 class Completion(Model, kw_only=True):
     """At most 100 values, best first; ``total`` counts what there is."""
 
     values: list[str]
-    total: int | UnsetType = UNSET
-    has_more: bool | UnsetType = UNSET
+    total: Maybe[int] = None
+    has_more: Maybe[bool] = None
 
 
 class CompleteResult(Result, kw_only=True):

@@ -5,18 +5,18 @@ Source: the "Tool Result" section of the tools page and the sampling page of eac
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import field
 
 from mcpcore.spec.types.base import Annotations, Icon, Meta
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.model import Maybe, Model, as_sent
 
 
 class TextContent(Model, kw_only=True, tag_field="type", tag="text"):
     """Plain text."""
 
     text: str
-    annotations: Annotations | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    annotations: Maybe[Annotations] = None
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class ImageContent(Model, kw_only=True, tag_field="type", tag="image"):
@@ -24,8 +24,8 @@ class ImageContent(Model, kw_only=True, tag_field="type", tag="image"):
 
     data: str
     mime_type: str
-    annotations: Annotations | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    annotations: Maybe[Annotations] = None
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class AudioContent(Model, kw_only=True, tag_field="type", tag="audio"):
@@ -33,8 +33,8 @@ class AudioContent(Model, kw_only=True, tag_field="type", tag="audio"):
 
     data: str
     mime_type: str
-    annotations: Annotations | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    annotations: Maybe[Annotations] = None
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class ResourceContents(Model, kw_only=True):
@@ -45,13 +45,13 @@ class ResourceContents(Model, kw_only=True):
     """
 
     uri: str
-    mime_type: str | UnsetType = UNSET
-    text: str | UnsetType = UNSET
-    blob: str | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    mime_type: Maybe[str] = None
+    text: Maybe[str] = None
+    blob: Maybe[str] = None
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
     def __post_init__(self) -> None:
-        if self.text is UNSET and self.blob is UNSET:
+        if self.text is None and self.blob is None:
             raise ValueError("Object missing required field `text` or `blob`")
 
 
@@ -71,8 +71,8 @@ class EmbeddedResource(Model, kw_only=True, tag_field="type", tag="resource"):
     """A resource, contents included."""
 
     resource: ResourceContents
-    annotations: Annotations | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    annotations: Maybe[Annotations] = None
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class ResourceLink(Model, kw_only=True, tag_field="type", tag="resource_link"):
@@ -80,13 +80,13 @@ class ResourceLink(Model, kw_only=True, tag_field="type", tag="resource_link"):
 
     uri: str
     name: str
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    mime_type: str | UnsetType = UNSET
-    size: int | UnsetType = UNSET
-    icons: list[Icon] | UnsetType = UNSET
-    annotations: Annotations | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    title: Maybe[str] = None
+    description: Maybe[str] = None
+    mime_type: Maybe[str] = None
+    size: Maybe[int] = None
+    icons: list[Icon] = field(default_factory=list)
+    annotations: Maybe[Annotations] = None
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class UnknownContent(dict[str, Any]):
@@ -116,7 +116,7 @@ class ToolUseContent(Model, kw_only=True, tag_field="type", tag="tool_use"):
     id: str
     name: str
     input: dict[str, Any]
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class ToolResultContent(Model, kw_only=True, tag_field="type", tag="tool_result"):
@@ -124,9 +124,9 @@ class ToolResultContent(Model, kw_only=True, tag_field="type", tag="tool_result"
 
     tool_use_id: str
     content: list[ContentBlock]
-    structured_content: Any = UNSET
-    is_error: bool | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    structured_content: Any = None
+    is_error: bool = False
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 if TYPE_CHECKING:
@@ -139,4 +139,10 @@ if TYPE_CHECKING:
         | UnknownContent
     )
 else:
-    SamplingContent = TextContent | ImageContent | AudioContent | ToolUseContent | ToolResultContent
+    SamplingContent = (
+        TextContent
+        | ImageContent
+        | AudioContent
+        | ToolUseContent
+        | as_sent(ToolResultContent, "structured_content")
+    )

@@ -5,9 +5,8 @@ Source: the elicitation page of 2025-06-18 and later.
 
 from typing import Any, Literal
 
-from msgspec import UNSET, UnsetType
-
 from mcpcore.spec.types.base import NotificationParams, RequestParams, Result, TaskMetadata
+from mcpcore.spec.types.model import Maybe
 
 
 class ElicitParams(RequestParams, kw_only=True):
@@ -18,24 +17,24 @@ class ElicitParams(RequestParams, kw_only=True):
     """
 
     message: str
-    mode: Literal["form", "url"] | UnsetType = UNSET
-    requested_schema: dict[str, Any] | UnsetType = UNSET
-    url: str | UnsetType = UNSET
-    elicitation_id: str | UnsetType = UNSET
-    task: TaskMetadata | UnsetType = UNSET
+    mode: Maybe[Literal["form", "url"]] = None
+    requested_schema: Maybe[dict[str, Any]] = None
+    url: Maybe[str] = None
+    elicitation_id: Maybe[str] = None
+    task: Maybe[TaskMetadata] = None
 
     def __post_init__(self) -> None:
         if self.mode == "url":
-            if self.url is UNSET:
+            if self.url is None:
                 raise ValueError("Object missing required field `url` of mode `url`")
-        elif self.requested_schema is UNSET:
+        elif self.requested_schema is None:
             raise ValueError("Object missing required field `requestedSchema` of mode `form`")
 
 
 class ElicitFormParams(ElicitParams, kw_only=True):
     """A form: a flat object schema of primitive properties."""
 
-    mode: Literal["form"] | UnsetType = UNSET
+    mode: Maybe[Literal["form"]] = None
     requested_schema: dict[str, Any]
 
 
@@ -50,7 +49,7 @@ class ElicitResult(Result, kw_only=True):
     """What the user did; ``content`` only with ``accept``."""
 
     action: Literal["accept", "decline", "cancel"]
-    content: dict[str, str | int | float | bool | list[str]] | UnsetType = UNSET
+    content: Maybe[dict[str, str | int | float | bool | list[str]]] = None
 
 
 class ElicitationCompleteParams(NotificationParams, kw_only=True):

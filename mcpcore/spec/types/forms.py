@@ -7,9 +7,7 @@ of the elicitation page of 2025-06-18 and later.
 
 from typing import Literal
 
-from msgspec import UNSET, UnsetType
-
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.model import Maybe, Model
 
 StringFormat = Literal["email", "uri", "date", "date-time"]
 
@@ -24,88 +22,88 @@ class EnumOption(Model, kw_only=True):
 class EnumItems(Model, kw_only=True):
     """The items of a multiple choice: bare values, or options with titles."""
 
-    type: Literal["string"] | UnsetType = UNSET
-    enum: list[str] | UnsetType = UNSET
-    any_of: list[EnumOption] | UnsetType = UNSET
+    type: Maybe[Literal["string"]] = None
+    enum: Maybe[list[str]] = None
+    any_of: Maybe[list[EnumOption]] = None
 
 
 class PrimitiveSchema(Model, kw_only=True):
     """Any field of a form; the kinds share their ``type``, so that it cannot tell them apart."""
 
     type: Literal["string", "number", "integer", "boolean", "array"]
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    min_length: int | UnsetType = UNSET
-    max_length: int | UnsetType = UNSET
-    format: StringFormat | UnsetType = UNSET
-    minimum: int | float | UnsetType = UNSET
-    maximum: int | float | UnsetType = UNSET
-    enum: list[str] | UnsetType = UNSET
-    enum_names: list[str] | UnsetType = UNSET
-    one_of: list[EnumOption] | UnsetType = UNSET
-    items: EnumItems | UnsetType = UNSET
-    min_items: int | UnsetType = UNSET
-    max_items: int | UnsetType = UNSET
-    default: str | int | float | bool | list[str] | UnsetType = UNSET
+    title: Maybe[str] = None
+    description: Maybe[str] = None
+    min_length: Maybe[int] = None
+    max_length: Maybe[int] = None
+    format: Maybe[StringFormat] = None
+    minimum: Maybe[int | float] = None
+    maximum: Maybe[int | float] = None
+    enum: Maybe[list[str]] = None
+    enum_names: Maybe[list[str]] = None
+    one_of: Maybe[list[EnumOption]] = None
+    items: Maybe[EnumItems] = None
+    min_items: Maybe[int] = None
+    max_items: Maybe[int] = None
+    default: Maybe[str | int | float | bool | list[str]] = None
 
 
 class StringSchema(Model, kw_only=True, tag_field="type", tag="string"):
     """A text; lengths in characters."""
 
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    min_length: int | UnsetType = UNSET
-    max_length: int | UnsetType = UNSET
-    format: StringFormat | UnsetType = UNSET
-    default: str | UnsetType = UNSET
+    title: Maybe[str] = None
+    description: Maybe[str] = None
+    min_length: Maybe[int] = None
+    max_length: Maybe[int] = None
+    format: Maybe[StringFormat] = None
+    default: Maybe[str] = None
 
 
 class NumberSchema(Model, kw_only=True):
     """A number, or only whole ones."""
 
     type: Literal["number", "integer"]
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    minimum: int | float | UnsetType = UNSET
-    maximum: int | float | UnsetType = UNSET
-    default: int | float | UnsetType = UNSET
+    title: Maybe[str] = None
+    description: Maybe[str] = None
+    minimum: Maybe[int | float] = None
+    maximum: Maybe[int | float] = None
+    default: Maybe[int | float] = None
 
 
 class BooleanSchema(Model, kw_only=True, tag_field="type", tag="boolean"):
     """Yes or no."""
 
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    default: bool | UnsetType = UNSET
+    title: Maybe[str] = None
+    description: Maybe[str] = None
+    default: Maybe[bool] = None
 
 
 class UntitledSingleSelectEnumSchema(Model, kw_only=True, tag_field="type", tag="string"):
     """One of these values."""
 
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
+    title: Maybe[str] = None
+    description: Maybe[str] = None
     enum: list[str]
-    default: str | UnsetType = UNSET
+    default: Maybe[str] = None
 
 
 class TitledSingleSelectEnumSchema(Model, kw_only=True, tag_field="type", tag="string"):
     """One of these values, each shown with a title (since 2025-11-25)."""
 
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
+    title: Maybe[str] = None
+    description: Maybe[str] = None
     one_of: list[EnumOption]
-    default: str | UnsetType = UNSET
+    default: Maybe[str] = None
 
 
 class UntitledMultiSelectEnumSchema(Model, kw_only=True, tag_field="type", tag="array"):
     """Some of these values (since 2025-11-25)."""
 
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
+    title: Maybe[str] = None
+    description: Maybe[str] = None
     items: EnumItems
-    min_items: int | UnsetType = UNSET
-    max_items: int | UnsetType = UNSET
-    default: list[str] | UnsetType = UNSET
+    min_items: Maybe[int] = None
+    max_items: Maybe[int] = None
+    default: Maybe[list[str]] = None
 
 
 class TitledMultiSelectEnumSchema(UntitledMultiSelectEnumSchema, kw_only=True, tag="array"):
@@ -115,8 +113,8 @@ class TitledMultiSelectEnumSchema(UntitledMultiSelectEnumSchema, kw_only=True, t
 class LegacyTitledEnumSchema(Model, kw_only=True, tag_field="type", tag="string"):
     """One of these values, shown by ``enum_names``; not for new servers."""
 
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
+    title: Maybe[str] = None
+    description: Maybe[str] = None
     enum: list[str]
-    enum_names: list[str] | UnsetType = UNSET
-    default: str | UnsetType = UNSET
+    enum_names: Maybe[list[str]] = None
+    default: Maybe[str] = None

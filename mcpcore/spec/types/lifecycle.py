@@ -3,10 +3,9 @@
 Source: the lifecycle page of the legacy revisions, the discovery page of 2026-07-28.
 """
 
-from msgspec import UNSET, UnsetType
-
 from mcpcore.spec.types.base import CacheableResult, Implementation, RequestParams, Result
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.spec.types.model import Maybe
 
 __all__ = [
     "ClientCapabilities",
@@ -31,7 +30,7 @@ class InitializeResult(Result, kw_only=True):
     protocol_version: str
     capabilities: ServerCapabilities
     server_info: Implementation
-    instructions: str | UnsetType = UNSET
+    instructions: Maybe[str] = None
 
 
 class DiscoverResult(CacheableResult, kw_only=True):
@@ -39,4 +38,4 @@ class DiscoverResult(CacheableResult, kw_only=True):
 
     supported_versions: list[str]
     capabilities: ServerCapabilities
-    instructions: str | UnsetType = UNSET
+    instructions: Maybe[str] = None

@@ -2,9 +2,8 @@
 
 from typing import Any, get_args
 
-from msgspec import UNSET, UnsetType
-
 from mcpcore.spec.types.base import LoggingLevel, NotificationParams, RequestParams
+from mcpcore.spec.types.model import Maybe
 
 __all__ = ["SEVERITY", "LoggingLevel", "LoggingMessageParams", "SetLevelParams"]
 
@@ -23,4 +22,4 @@ class LoggingMessageParams(NotificationParams, kw_only=True):
 
     level: LoggingLevel
     data: Any
-    logger: str | UnsetType = UNSET
+    logger: Maybe[str] = None

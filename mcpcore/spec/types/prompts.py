@@ -1,6 +1,6 @@
 """Prompts: templates a user picks.  Source: the prompts page of each revision."""
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import field
 
 from mcpcore.spec.types.base import (
     CacheablePage,
@@ -11,27 +11,27 @@ from mcpcore.spec.types.base import (
     Role,
 )
 from mcpcore.spec.types.content import ContentBlock
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.model import Maybe, Model
 
 
 class PromptArgument(Model, kw_only=True):
     """An argument of a prompt; its value is a string."""
 
     name: str
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    required: bool | UnsetType = UNSET
+    title: Maybe[str] = None
+    description: Maybe[str] = None
+    required: bool = False
 
 
 class Prompt(Model, kw_only=True):
     """A prompt's declaration."""
 
     name: str
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    arguments: list[PromptArgument] | UnsetType = UNSET
-    icons: list[Icon] | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    title: Maybe[str] = None
+    description: Maybe[str] = None
+    arguments: list[PromptArgument] = field(default_factory=list)
+    icons: list[Icon] = field(default_factory=list)
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class PromptMessage(Model, kw_only=True):
@@ -51,11 +51,11 @@ class GetPromptParams(InputResponseParams, kw_only=True):
     """``prompts/get``."""
 
     name: str
-    arguments: dict[str, str] | UnsetType = UNSET
+    arguments: Maybe[dict[str, str]] = None
 
 
 class GetPromptResult(Result, kw_only=True):
     """The prompt, filled in."""
 
-    description: str | UnsetType = UNSET
+    description: Maybe[str] = None
     messages: list[PromptMessage]

@@ -1,6 +1,6 @@
 """Resources: what a server lets a client read.  Source: the resources page of each revision."""
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import field
 
 from mcpcore.spec.types.base import (
     Annotations,
@@ -13,7 +13,7 @@ from mcpcore.spec.types.base import (
     RequestParams,
 )
 from mcpcore.spec.types.content import ResourceContents
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.model import Maybe, Model
 
 
 class Resource(Model, kw_only=True):
@@ -21,13 +21,13 @@ class Resource(Model, kw_only=True):
 
     uri: str
     name: str
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    mime_type: str | UnsetType = UNSET
-    size: int | UnsetType = UNSET
-    icons: list[Icon] | UnsetType = UNSET
-    annotations: Annotations | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    title: Maybe[str] = None
+    description: Maybe[str] = None
+    mime_type: Maybe[str] = None
+    size: Maybe[int] = None
+    icons: list[Icon] = field(default_factory=list)
+    annotations: Maybe[Annotations] = None
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class ResourceTemplate(Model, kw_only=True):
@@ -35,12 +35,12 @@ class ResourceTemplate(Model, kw_only=True):
 
     uri_template: str
     name: str
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    mime_type: str | UnsetType = UNSET
-    icons: list[Icon] | UnsetType = UNSET
-    annotations: Annotations | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    title: Maybe[str] = None
+    description: Maybe[str] = None
+    mime_type: Maybe[str] = None
+    icons: list[Icon] = field(default_factory=list)
+    annotations: Maybe[Annotations] = None
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class ListResourcesResult(CacheablePage, kw_only=True):

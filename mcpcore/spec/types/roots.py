@@ -1,17 +1,17 @@
 """Roots: where the client lets the server work.  Source: the roots page of each revision."""
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import field
 
 from mcpcore.spec.types.base import Meta, Result
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.model import Maybe, Model
 
 
 class Root(Model, kw_only=True):
     """A place, as a ``file://`` URI."""
 
     uri: str
-    name: str | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    name: Maybe[str] = None
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class ListRootsResult(Result, kw_only=True):

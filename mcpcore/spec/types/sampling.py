@@ -2,11 +2,11 @@
 
 from typing import Any, Literal
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import field
 
 from mcpcore.spec.types.base import Meta, RequestParams, Result, Role, TaskMetadata
 from mcpcore.spec.types.content import SamplingContent
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.model import Maybe, Model
 from mcpcore.spec.types.tools import Tool
 
 
@@ -15,28 +15,28 @@ class SamplingMessage(Model, kw_only=True):
 
     role: Role
     content: SamplingContent | list[SamplingContent]
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class ModelHint(Model, kw_only=True):
     """Part of the name of a model that would suit."""
 
-    name: str | UnsetType = UNSET
+    name: Maybe[str] = None
 
 
 class ModelPreferences(Model, kw_only=True):
     """What matters in choosing a model; priorities from 0 to 1."""
 
-    hints: list[ModelHint] | UnsetType = UNSET
-    cost_priority: float | UnsetType = UNSET
-    speed_priority: float | UnsetType = UNSET
-    intelligence_priority: float | UnsetType = UNSET
+    hints: list[ModelHint] = field(default_factory=list)
+    cost_priority: Maybe[float] = None
+    speed_priority: Maybe[float] = None
+    intelligence_priority: Maybe[float] = None
 
 
 class ToolChoice(Model, kw_only=True):
     """Whether the model may, must or must not use the tools."""
 
-    mode: Literal["auto", "required", "none"] | UnsetType = UNSET
+    mode: Maybe[Literal["auto", "required", "none"]] = None
 
 
 class CreateMessageParams(RequestParams, kw_only=True):
@@ -44,15 +44,15 @@ class CreateMessageParams(RequestParams, kw_only=True):
 
     messages: list[SamplingMessage]
     max_tokens: int
-    model_preferences: ModelPreferences | UnsetType = UNSET
-    system_prompt: str | UnsetType = UNSET
-    include_context: Literal["none", "thisServer", "allServers"] | UnsetType = UNSET
-    temperature: float | UnsetType = UNSET
-    stop_sequences: list[str] | UnsetType = UNSET
-    metadata: dict[str, Any] | UnsetType = UNSET
-    tools: list[Tool] | UnsetType = UNSET
-    tool_choice: ToolChoice | UnsetType = UNSET
-    task: TaskMetadata | UnsetType = UNSET
+    model_preferences: Maybe[ModelPreferences] = None
+    system_prompt: Maybe[str] = None
+    include_context: Maybe[Literal["none", "thisServer", "allServers"]] = None
+    temperature: Maybe[float] = None
+    stop_sequences: list[str] = field(default_factory=list)
+    metadata: Maybe[dict[str, Any]] = None
+    tools: Maybe[list[Tool]] = None
+    tool_choice: Maybe[ToolChoice] = None
+    task: Maybe[TaskMetadata] = None
 
 
 class CreateMessageResult(Result, kw_only=True):
@@ -64,4 +64,4 @@ class CreateMessageResult(Result, kw_only=True):
     role: Role
     content: SamplingContent | list[SamplingContent]
     model: str
-    stop_reason: str | UnsetType = UNSET
+    stop_reason: Maybe[str] = None

@@ -3,7 +3,7 @@
 Source: the subscriptions page of 2026-07-28; ``task_ids`` is of the tasks extension.
 """
 
-from msgspec import UNSET, UnsetType
+from msgspec import field
 
 from mcpcore.spec.types.base import NotificationParams, RequestParams, Result
 from mcpcore.spec.types.model import Model
@@ -12,11 +12,11 @@ from mcpcore.spec.types.model import Model
 class SubscriptionFilter(Model, kw_only=True):
     """Which notifications a listen stream carries; what is absent is not asked for."""
 
-    tools_list_changed: bool | UnsetType = UNSET
-    prompts_list_changed: bool | UnsetType = UNSET
-    resources_list_changed: bool | UnsetType = UNSET
-    resource_subscriptions: list[str] | UnsetType = UNSET
-    task_ids: list[str] | UnsetType = UNSET
+    tools_list_changed: bool = False
+    prompts_list_changed: bool = False
+    resources_list_changed: bool = False
+    resource_subscriptions: list[str] = field(default_factory=list)
+    task_ids: list[str] = field(default_factory=list)
 
 
 class SubscriptionsListenParams(RequestParams, kw_only=True):

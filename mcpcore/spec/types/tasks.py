@@ -6,9 +6,9 @@ Two forms share one Struct for the task itself: the experimental tasks of 2025-1
 travels in the task).  Source: the tasks page of 2025-11-25, the extension's specification.
 """
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import UNSET, Raw, UnsetType, field
+from msgspec import Raw, field
 
 from mcpcore.spec.types.base import (
     InputRequest,
@@ -18,7 +18,7 @@ from mcpcore.spec.types.base import (
     Result,
 )
 from mcpcore.spec.types.base import TaskMetadata as TaskMetadata
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.model import Maybe, Model, as_sent
 
 TaskStatus = Literal["working", "input_required", "completed", "failed", "cancelled"]
 
@@ -43,20 +43,26 @@ class Task(Model, kw_only=True):
     status: TaskStatus
     created_at: str
     last_updated_at: str
-    status_message: str | UnsetType = UNSET
-    ttl: int | UnsetType | None = UNSET
-    poll_interval: int | UnsetType = UNSET
-    ttl_ms: int | UnsetType | None = UNSET
-    poll_interval_ms: int | UnsetType = UNSET
-    input_requests: dict[str, InputRequest] | UnsetType = UNSET
-    result: dict[str, Any] | UnsetType = UNSET
-    error: dict[str, Any] | UnsetType = UNSET
+    status_message: Maybe[str] = None
+    ttl: Maybe[int | None] = None
+    poll_interval: Maybe[int] = None
+    ttl_ms: Maybe[int | None] = None
+    poll_interval_ms: Maybe[int] = None
+    input_requests: Maybe[dict[str, InputRequest]] = None
+    result: Maybe[dict[str, Any]] = None
+    error: Maybe[dict[str, Any]] = None
+
+
+if TYPE_CHECKING:
+    SentTask = Task
+else:
+    SentTask = as_sent(Task, "ttl", "ttl_ms")
 
 
 class CreateTaskResult(Result, kw_only=True):
     """2025-11-25: the request was accepted as a task."""
 
-    task: Task
+    task: SentTask
 
 
 class TaskResult(Task, kw_only=True):
@@ -66,8 +72,11 @@ class TaskResult(Task, kw_only=True):
     request that the server made a task of (extension).
     """
 
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
-    result_type: str | UnsetType = UNSET
+    meta: Maybe[Meta] = field(default=None, name="_meta")
+    result_type: Maybe[str] = None
+
+
+as_sent(TaskResult, "ttl", "ttl_ms")
 
 
 class TaskParams(RequestParams, kw_only=True):
@@ -85,7 +94,7 @@ class UpdateTaskParams(TaskParams, kw_only=True):
 class ListTasksResult(PaginatedResult, kw_only=True):
     """``tasks/list``: one page of tasks."""
 
-    tasks: list[Task]
+    tasks: list[SentTask]
 
 
 class GetTaskPayloadResult(Result, kw_only=True):
@@ -95,4 +104,7 @@ class GetTaskPayloadResult(Result, kw_only=True):
 class TaskStatusParams(Task, kw_only=True):
     """``notifications/tasks/status`` (2025-11-25) and ``notifications/tasks`` (extension)."""
 
-    meta: Raw | UnsetType = field(default=UNSET, name="_meta")
+    meta: Maybe[Raw] = field(default=None, name="_meta")
+
+
+as_sent(TaskStatusParams, "ttl", "ttl_ms")

@@ -1,9 +1,10 @@
 """Tools: what a model may call.  Source: the tools page of each revision."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from msgspec import UNSET, Raw, UnsetType, field
+from msgspec import Raw, field
 
+from mcpcore.spec.errors import ToolFailed
 from mcpcore.spec.types.base import (
     CacheablePage,
     Icon,
@@ -12,38 +13,38 @@ from mcpcore.spec.types.base import (
     Result,
     TaskMetadata,
 )
-from mcpcore.spec.types.content import ContentBlock
-from mcpcore.spec.types.model import Model
+from mcpcore.spec.types.content import ContentBlock, TextContent
+from mcpcore.spec.types.model import Maybe, Model, as_sent
 
 
 class ToolAnnotations(Model, kw_only=True):
     """Hints on what a tool does; not to be trusted from an untrusted server."""
 
-    title: str | UnsetType = UNSET
-    read_only_hint: bool | UnsetType = UNSET
-    destructive_hint: bool | UnsetType = UNSET
-    idempotent_hint: bool | UnsetType = UNSET
-    open_world_hint: bool | UnsetType = UNSET
+    title: Maybe[str] = None
+    read_only_hint: Maybe[bool] = None
+    destructive_hint: Maybe[bool] = None
+    idempotent_hint: Maybe[bool] = None
+    open_world_hint: Maybe[bool] = None
 
 
 class ToolExecution(Model, kw_only=True):
     """Whether a call may, must or must not run as a task (2025-11-25)."""
 
-    task_support: Literal["forbidden", "optional", "required"] | UnsetType = UNSET
+    task_support: Maybe[Literal["forbidden", "optional", "required"]] = None
 
 
 class Tool(Model, kw_only=True):
     """A tool's declaration.  The schemas keep every keyword, in order."""
 
     name: str
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
+    title: Maybe[str] = None
+    description: Maybe[str] = None
     input_schema: dict[str, Any]
-    output_schema: dict[str, Any] | UnsetType = UNSET
-    annotations: ToolAnnotations | UnsetType = UNSET
-    execution: ToolExecution | UnsetType = UNSET
-    icons: list[Icon] | UnsetType = UNSET
-    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    output_schema: Maybe[dict[str, Any]] = None
+    annotations: Maybe[ToolAnnotations] = None
+    execution: Maybe[ToolExecution] = None
+    icons: list[Icon] = field(default_factory=list)
+    meta: Maybe[Meta] = field(default=None, name="_meta")
 
 
 class ListToolsResult(CacheablePage, kw_only=True):
@@ -56,13 +57,36 @@ class CallToolParams(InputResponseParams, kw_only=True):
     """``tools/call``; ``arguments`` is decoded by whoever knows the tool."""
 
     name: str
-    arguments: Raw | UnsetType = UNSET
-    task: TaskMetadata | UnsetType = UNSET
+    arguments: Maybe[Raw] = None
+    task: Maybe[TaskMetadata] = None
 
 
 class CallToolResult(Result, kw_only=True):
-    """What the tool said; ``structured_content`` is an object, since 2026-07-28 any JSON value."""
+    """What the tool said; ``structured_content`` is an object, since 2026-07-28 any JSON value.
+
+    A null that was received reads None as absence does, and is still one when it is sent on;
+    :attr:`is_structured` tells them apart.  To send one, say ``Raw(b"null")``.
+    """
 
     content: list[ContentBlock]
-    structured_content: Any = UNSET
-    is_error: bool | UnsetType = UNSET
+    structured_content: Any = None
+    is_error: bool = False
+
+    @property
+    def text(self) -> str:
+        """Its text blocks, one below the other; what is no text is left out."""
+        return "\n".join(block.text for block in self.content if isinstance(block, TextContent))
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether there is structured content; null is some."""
+        return self.structured_content is not None or bool(self.__null__)
+
+    def raise_for_error(self) -> Self:
+        """Return this result, or raise :class:`ToolFailed` if it tells of an error."""
+        if self.is_error:
+            raise ToolFailed(self)
+        return self
+
+
+as_sent(CallToolResult, "structured_content")
