@@ -11,6 +11,7 @@ NAMES = (
     "elicitation",
     "extensions",
     "header-parameters",
+    "lifespan",
     "logging",
     "pagination-and-caching",
     "progress-and-cancellation",

@@ -15,10 +15,11 @@ from typing import Any
 
 import anyio
 
-from mcpcore.service import LifespanError, Server
+from mcpcore.service import HandlerExit, LifespanError, Server
 from transports.background import current_loop, is_over, start_background
 from transports.link import clock
 from transports.runtime_settings import RuntimeSettings
+from transports.task_guard import enter_handler, guard_tasks
 
 logger = logging.getLogger("mcpcore.server")
 
@@ -90,6 +91,8 @@ class _Life:
     async def run(self) -> None:
         """Enter it, wait until nobody holds it, leave it; what goes wrong is kept."""
         scope = self._scope
+        guard_tasks(current_loop())
+        enter_handler()
         try:
             # One scope from start to end: those that are entered within end before it.
             with scope:
@@ -218,5 +221,7 @@ def _is_cancelled() -> bool:
 def _described(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
+    if isinstance(error, HandlerExit):
+        error = error.__cause__ or error
     text, kind = str(error), type(error).__name__
     return f"{kind}: {text}" if text else kind

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from mcpcore.service.service import Server
 
 OpenLifespan: TypeAlias = (
-    "Callable[[], AbstractAsyncContextManager[Any]]"
-    " | Callable[[Server], AbstractAsyncContextManager[Any]]"
+    Callable[[], AbstractAsyncContextManager[Any]]
+    | Callable[["Server"], AbstractAsyncContextManager[Any]]
 )
 """Returns an async context manager; takes the server, or nothing."""
 

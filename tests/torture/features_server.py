@@ -1,7 +1,8 @@
 """A server that has one of everything that a server can have; all of it may fail."""
 
 import functools
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -29,9 +30,24 @@ class Total(Struct):
     sum: int
 
 
+async def _pass() -> None:
+    await anyio.lowlevel.checkpoint()
+
+
+_begin, _end = fallible(_pass, "lifespan.begin"), fallible(_pass, "lifespan.end")
+
+
+@asynccontextmanager
+async def _opened() -> AsyncIterator[str]:
+    await _begin()
+    yield "opened"
+    await _end()
+
+
 def make_features(soon: float) -> Server:
     """Make it; clients have ``soon`` seconds to answer."""
-    server = FallibleServer("features", version="1", page_size=2)
+    opening = fallible(_opened, "lifespan.open")
+    server = FallibleServer("features", version="1", page_size=2, lifespan=opening)
     signed_in: list[str] = []
 
     @server.tool

@@ -54,8 +54,9 @@ MAY_GROW = NUMBERED | STORED | set(REMEMBERED)
 """What a server may keep of clients who have gone."""
 OPENING = (OSError, LocalError, Failed, StoreUnavailableError)
 """How it is told that a server cannot be opened."""
-OPENED = "serve."
-"""Who is told that a server has just been opened, and fails that as well: so its points begin."""
+OPENED = ("lifespan.", "serve.")
+"""What is opened and closed with a server, and who is told that it has just been opened: they fail
+that as well.  So their points begin."""
 _LOGGERS = ("mcpcore", "transports", "asyncio")
 _T = TypeVar("_T")
 

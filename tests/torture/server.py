@@ -1,5 +1,8 @@
 """The server under torture: a little of everything, and each function of it can be made to fail."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import anyio
 import anyio.lowlevel
 from msgspec import Struct
@@ -20,7 +23,14 @@ class Point(Struct):
 
 def make_server(released: anyio.Event) -> Server:
     """Make a server whose tool ``wait`` does so until ``released``."""
-    server = Server("torture", version="1", page_size=4)
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[str]:
+        await anyio.lowlevel.checkpoint()
+        yield "opened"
+        await anyio.lowlevel.checkpoint()
+
+    server = Server("torture", version="1", page_size=4, lifespan=lifespan)
 
     @server.tool
     @fallible

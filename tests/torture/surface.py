@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin
 
 from msgspec import Struct
 
+from mcpcore.service import lifespan
 from mcpcore.service.registry import Registry
 from tests.torture.calls import modules
 from tests.torture.users import SETTINGS, kinds
@@ -46,7 +47,7 @@ def _aliases() -> frozenset[str]:
     """The names of types of functions, as modules give them."""
     return frozenset(
         name
-        for module in modules().values()
+        for module in (*modules().values(), lifespan)
         for name, value in vars(module).items()
         if _is_protocol(value)
         or (get_origin(value) is not None and takes_function(value, frozenset({"Callable"})))
@@ -113,6 +114,7 @@ POINTS = {
     "Context.gather_inputs.progress": "_reported",
     "Context.remember.factory": "_made",
     "HttpTarget.headers": "headers",
+    "Server.lifespan": "lifespan.open",
     "Supervisor.report": "Supervisor.report",
     "Supervisor.run.ready": "Supervisor.ready",
     "WebSocketTarget.headers": "headers",

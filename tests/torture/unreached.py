@@ -33,10 +33,12 @@ WHY: dict[str, Excuse] = {
     **_all(
         _FAILING,
         {
+            "asgi.py AsgiApp._lifespan": (7, 4),
             "asgi.py AsgiApp._websocket": (5, 2),
             "client_listen.py Listening._open_stream": (2, 1),
             "client_listen.py Listening._subscribe": (2, 1),
             "http_listening.py ListeningHost.serve": (3, 1),
+            "lifespan.py _Life._stay": (2, 1),
             "http_origin.py Origin._tunnel": (3, 1),
             "http_pool.py PooledConnection._carry_out": (5, 1),
             "http_server.py HttpServerLink._accept": (3, 1),
@@ -89,6 +91,8 @@ WHY: dict[str, Excuse] = {
             "client_listen.py Listening.part": (2, 2),
             "client_listen.py Listening.reopen": (2, 1),
             "http_adapter.py AdaptedClientLink._converse": (5, 1),
+            "http_endpoint.py HttpEndpoint.aclose": (3, 1),
+            "lifespan.py _hold": (1, 1),
             "http_connection.py ServerConnection._half_closed": (5, 1),
             "http_pool.py PooledConnection._inflate": (1, 1),
             "memory.py MemoryLink._receive": (2, 1),
@@ -103,6 +107,7 @@ WHY: dict[str, Excuse] = {
     **_all(
         _EMBEDDED,
         {
+            "asgi.py AsgiApp.prepare": (1, 1),
             "http_call.py HttpCall.__anext__": (1, 1),
             "running.py Handlers.idle": (1, 1),
             "runtime.py ServerRuntime.idle": (1, 1),

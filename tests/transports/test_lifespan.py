@@ -1,6 +1,7 @@
 """A lifespan in one event loop: who enters it, who leaves it, and all that can go wrong."""
 
 import logging
+import math
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +20,8 @@ from transports.runtime_settings import RuntimeSettings
 
 pytestmark = pytest.mark.anyio
 
-QUICK = RuntimeSettings(lifespan_start=0.05, lifespan_end=0.05)
+SHORT_START = RuntimeSettings(lifespan_start=0.05)
+SHORT_END = RuntimeSettings(lifespan_end=0.05)
 """For what never happens: however slow the machine is, it is waited for in vain."""
 PATIENT = RuntimeSettings()
 
@@ -303,8 +305,36 @@ async def test_a_start_that_takes_too_long_is_given_up() -> None:
     diary = Diary()
     server = declared(diary, start=anyio.sleep_forever)
     with pytest.raises(LifespanError, match=r"^the lifespan life did not start within 0.05 secon"):
-        await within(server, QUICK, Work(diary))
+        await within(server, SHORT_START, Work(diary))
     assert diary.entries == ["start 1"]
+
+
+async def test_the_limit_of_the_start_is_none_of_the_life() -> None:
+    ask, answer = anyio.Event(), anyio.Event()
+    deadlines: list[float] = []
+
+    async def look() -> None:
+        await ask.wait()
+        deadlines.append(anyio.current_effective_deadline())
+        answer.set()
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        deadlines.append(anyio.current_effective_deadline())
+        async with anyio.create_task_group() as group:
+            group.start_soon(look)
+            yield
+            deadlines.append(anyio.current_effective_deadline())
+
+    async def work(value: None) -> None:
+        ask.set()
+        await answer.wait()
+
+    await within(Server("x", lifespan=life), PATIENT, work)
+    start, between, end = deadlines
+    assert start < math.inf
+    assert between == math.inf
+    assert end < start  # 30 seconds from now, and 60 from then
 
 
 async def test_a_start_that_goes_on_though_it_is_given_up_is_none() -> None:
@@ -315,7 +345,7 @@ async def test_a_start_that_goes_on_though_it_is_given_up_is_none() -> None:
             await anyio.sleep(0.1)  # beyond the limit, whatever is told
 
     with pytest.raises(LifespanError, match=r"did not start within 0\.05 seconds"):
-        await within(declared(diary, start=start), QUICK, Work(diary))
+        await within(declared(diary, start=start), SHORT_START, Work(diary))
     assert diary.entries == ["start 1", "started 1", "end 1"]
 
 
@@ -381,12 +411,21 @@ async def test_a_keyboard_interrupt_is_not_the_failure_of_a_lifespan() -> None:
 # What goes wrong in between
 
 
-async def test_it_may_end_by_itself_and_takes_along_who_relies_on_it() -> None:
+@pytest.mark.parametrize(
+    ("error", "described"),
+    [
+        (ConnectionError("the pool is gone"), "ConnectionError: the pool is gone"),
+        (SystemExit(7), "SystemExit: 7"),
+    ],
+)
+async def test_it_may_end_by_itself_and_takes_along_who_relies_on_it(
+    error: BaseException, described: str
+) -> None:
     diary, crash = Diary(), anyio.Event()
 
     async def crashing() -> None:
         await crash.wait()
-        raise ConnectionError("the pool is gone")
+        raise error
 
     @asynccontextmanager
     async def pool() -> AsyncIterator[str]:
@@ -408,8 +447,8 @@ async def test_it_may_end_by_itself_and_takes_along_who_relies_on_it() -> None:
         group.start_soon(hold, "second")
         await diary.until("first begins", "second begins")
         crash.set()
-    said = "the lifespan pool failed while the server was running: ConnectionError: the pool is"
-    assert messages == [f"{said} gone"] * 2
+    said = f"the lifespan pool failed while the server was running: {described}"
+    assert messages == [said] * 2
     assert sorted(diary.entries[2:]) == ["first ends", "second ends"]
 
 
@@ -493,7 +532,7 @@ async def test_an_end_that_takes_too_long_is_cut_off() -> None:
     server = declared(diary, end=anyio.sleep_forever)
     said = r"^the lifespan life did not end within 0\.05 seconds$"
     with pytest.raises(LifespanError, match=said):
-        await within(server, QUICK, nothing)
+        await within(server, SHORT_END, nothing)
     assert diary.entries == ["start 1", "started 1", "end 1"]
 
 
@@ -507,7 +546,7 @@ async def test_an_end_that_does_not_heed_that_is_left_alone() -> None:
     server = declared(diary, end=end)
     said = r"did not end within 0\.05 seconds"
     with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
-        await within(server, QUICK, nothing)
+        await within(server, SHORT_END, nothing)
     assert diary.entries[-1] == "end 1"
     go.set()
     await diary.until("ended 1")
