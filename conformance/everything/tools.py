@@ -61,7 +61,7 @@ def test_embedded_resource() -> Embedded:
     )
 
 
-@server.tool(structured=False)
+@server.tool(structured_output=False)
 def test_multiple_content_types() -> list[Any]:
     """Returns a text, an image and a resource."""
     data = '{"test":"data","value":123}'
@@ -72,7 +72,7 @@ def test_multiple_content_types() -> list[Any]:
     ]
 
 
-@server.tool(structured=False)
+@server.tool(structured_output=False)
 def test_resource_link() -> ResourceLink:
     """Returns a pointer to a resource."""
     return ResourceLink(uri="test://static-text", name="static-text", mime_type="text/plain")

@@ -81,7 +81,7 @@ def _plain(server: Server) -> None:
 def _waiting(server: Server) -> None:
     cancelled = 0
 
-    @server.tool(structured=False)
+    @server.tool(structured_output=False)
     def test_wait(context: CoreContext, seconds: float) -> Any:
         """Waits, and counts if the wait was cancelled."""
 
@@ -102,7 +102,7 @@ def _waiting(server: Server) -> None:
         """Says how many waits were cancelled."""
         return cancelled
 
-    @server.tool(structured=False)
+    @server.tool(structured_output=False)
     def test_tool_with_progress(context: CoreContext, seconds: float = _PAUSE) -> Any:
         """Reports progress three times, and waits so many seconds after each."""
 
@@ -114,7 +114,7 @@ def _waiting(server: Server) -> None:
 
         return steps()
 
-    @server.tool(structured=False)
+    @server.tool(structured_output=False)
     def test_tool_with_logging(context: CoreContext) -> Any:
         """Sends three log messages."""
 
@@ -140,17 +140,17 @@ def _asking(server: Server) -> None:
         )
         return f"User response: action={answer['action']}, content={answer.get('content')}"
 
-    @server.tool(structured=False)
+    @server.tool(structured_output=False)
     def test_elicitation(context: CoreContext, message: str) -> Any:
         """Asks the user to fill a form."""
         return elicited(context, message)
 
-    @server.tool(structured=False)
+    @server.tool(structured_output=False)
     def test_input_required_result_elicitation(context: CoreContext) -> Any:
         """Asks the user for a name."""
         return elicited(context, "What is your name?")
 
-    @server.tool(structured=False)
+    @server.tool(structured_output=False)
     def test_sampling(context: CoreContext, prompt: str) -> Any:
         """Asks the client's model."""
 
@@ -168,7 +168,7 @@ def _asking(server: Server) -> None:
 
         return steps()
 
-    @server.tool(structured=False)
+    @server.tool(structured_output=False)
     def test_list_roots(context: CoreContext) -> Any:
         """Asks for the client's roots."""
 

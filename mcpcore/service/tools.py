@@ -60,7 +60,7 @@ class ToolOptions(Options, total=False):
     """JSON Schema in the place of the derived one; needs a validator."""
     output_schema: Mapping[str, Any]
     """JSON Schema of the structured content; needs a validator."""
-    structured: bool
+    structured_output: bool
     """True: derive an output schema even for a string; False: derive none."""
     max_result: int | None
     """Most bytes of a result, as it is encoded; a call that returns more has failed.  None: any
@@ -236,7 +236,7 @@ def _task_support(options: ToolOptions) -> "TaskSupport | None":
 def _output(
     handler: Handler, validator: Validator | None, what: str, options: ToolOptions
 ) -> Output | None:
-    written, structured = options.get("output_schema"), options.get("structured")
+    written, structured = options.get("output_schema"), options.get("structured_output")
     if written is not None:
         return Output.written(dict(written), validator, f"the output of {what}")
     returns: Any = handler.returns

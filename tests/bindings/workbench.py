@@ -170,7 +170,7 @@ def make_workbench() -> Server:
         """Fail as a program fails."""
         raise RuntimeError("a secret of the program")
 
-    @server.tool(structured=False)
+    @server.tool(structured_output=False)
     def big(size: int) -> str:
         """Return so many characters."""
         return "x" * size

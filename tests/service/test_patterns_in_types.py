@@ -44,7 +44,7 @@ def servant(validator: Any = compile_schema) -> Server:
     def by_hand(x: Evil) -> str:
         return x
 
-    @server.tool(structured=True)
+    @server.tool(structured_output=True)
     def output(n: int) -> Evil:
         return "a" * 5_000 + "b" * n
 

@@ -720,8 +720,8 @@ def test_content_has_no_output_schema(annotation: Any) -> None:
 
 def test_structured_can_be_asked_for_and_turned_off() -> None:
     server = Server("s")
-    server.add_tool(returns(str, "x"), "yes", structured=True)
-    server.add_tool(returns(Unknown, Weather("x")), "no", structured=False)
+    server.add_tool(returns(str, "x"), "yes", structured_output=True)
+    server.add_tool(returns(Unknown, Weather("x")), "no", structured_output=False)
     assert listed(server)["yes"]["outputSchema"] == {"type": "string"}
     assert "outputSchema" not in listed(server)["no"]
     assert call(server, "yes") == {"content": [text("x")], "structuredContent": "x"}

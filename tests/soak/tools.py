@@ -51,12 +51,12 @@ def make_server(tally: str = ":memory:") -> Server:
             counted.add(f"stay {case}", -1)
         return "never"
 
-    @server.tool(structured=False)
+    @server.tool(structured_output=False)
     def staying(case: str) -> int:
         """Count the calls of ``stay`` of a case."""
         return counted.of(f"stay {case}")
 
-    @server.tool(structured=False)
+    @server.tool(structured_output=False)
     def notes(case: str, forget: bool = False) -> int:
         """Count what has been noted for a case."""
         found = counted.of(f"note {case}")
@@ -69,7 +69,7 @@ def make_server(tally: str = ":memory:") -> Server:
         """Tell who asks."""
         return str(context.principal or "nobody")
 
-    @server.tool(name="kept", structured=False)
+    @server.tool(name="kept", structured_output=False)
     def tell_kept() -> str:
         """Tell what the process of the server keeps, as JSON."""
         return json.encode(kept()).decode()

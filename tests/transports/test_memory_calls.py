@@ -17,7 +17,7 @@ WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
 def make_server() -> Server:
     server = Server("inline", version="1")
 
-    @server.tool(structured=False)
+    @server.tool(structured_output=False)
     def who() -> str:
         return WHO.get()
 

@@ -3,7 +3,7 @@
 Source: the "Tool Result" section of the tools page and the sampling page of each revision.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from msgspec import field
 
@@ -14,6 +14,7 @@ from mcpcore.spec.types.model import Maybe, Model, as_sent
 class TextContent(Model, kw_only=True, tag_field="type", tag="text"):
     """Plain text."""
 
+    type: ClassVar[Literal["text"]] = "text"
     text: str
     annotations: Maybe[Annotations] = None
     meta: Maybe[Meta] = field(default=None, name="_meta")
@@ -22,6 +23,7 @@ class TextContent(Model, kw_only=True, tag_field="type", tag="text"):
 class ImageContent(Model, kw_only=True, tag_field="type", tag="image"):
     """An image; ``data`` is base64."""
 
+    type: ClassVar[Literal["image"]] = "image"
     data: str
     mime_type: str
     annotations: Maybe[Annotations] = None
@@ -31,6 +33,7 @@ class ImageContent(Model, kw_only=True, tag_field="type", tag="image"):
 class AudioContent(Model, kw_only=True, tag_field="type", tag="audio"):
     """A sound (since 2025-03-26); ``data`` is base64."""
 
+    type: ClassVar[Literal["audio"]] = "audio"
     data: str
     mime_type: str
     annotations: Maybe[Annotations] = None
@@ -70,6 +73,7 @@ class BlobResourceContents(ResourceContents, kw_only=True):
 class EmbeddedResource(Model, kw_only=True, tag_field="type", tag="resource"):
     """A resource, contents included."""
 
+    type: ClassVar[Literal["resource"]] = "resource"
     resource: ResourceContents
     annotations: Maybe[Annotations] = None
     meta: Maybe[Meta] = field(default=None, name="_meta")
@@ -78,6 +82,7 @@ class EmbeddedResource(Model, kw_only=True, tag_field="type", tag="resource"):
 class ResourceLink(Model, kw_only=True, tag_field="type", tag="resource_link"):
     """A pointer to a resource (since 2025-06-18), which need not be listed."""
 
+    type: ClassVar[Literal["resource_link"]] = "resource_link"
     uri: str
     name: str
     title: Maybe[str] = None
@@ -113,6 +118,7 @@ else:
 class ToolUseContent(Model, kw_only=True, tag_field="type", tag="tool_use"):
     """Sampling (since 2025-11-25): the model wants a tool called."""
 
+    type: ClassVar[Literal["tool_use"]] = "tool_use"
     id: str
     name: str
     input: dict[str, Any]
@@ -122,6 +128,7 @@ class ToolUseContent(Model, kw_only=True, tag_field="type", tag="tool_use"):
 class ToolResultContent(Model, kw_only=True, tag_field="type", tag="tool_result"):
     """Sampling (since 2025-11-25): what that tool said."""
 
+    type: ClassVar[Literal["tool_result"]] = "tool_result"
     tool_use_id: str
     content: list[ContentBlock]
     structured_content: Any = None
