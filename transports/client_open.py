@@ -198,8 +198,6 @@ class Opening:
             self._return_over_sse(core, ready)
         except BaseException as error:
             await self.close(type(error), error, error.__traceback__)
-            if self._raised is not None and isinstance(error, NegotiationError):
-                self._raised.rest()
             if isinstance(error, LinkError | NegotiationError):
                 self._eras.forget(self._place)
             if isinstance(error, LinkError) and self._died_of_the_probe():

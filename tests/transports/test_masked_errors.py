@@ -2,7 +2,9 @@
 
 import logging
 import re
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -23,16 +25,19 @@ from transports.client_open import ClientSettings
 from transports.http_endpoint import HttpEndpoint
 from transports.http_settings import HttpServerSettings
 from transports.link_errors import LinkError
+from transports.process import ProcessSettings
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings
 from transports.server_middleware import Answer
 from transports.socket_settings import SocketSettings
-from transports.targets import MemoryTarget, UnixTarget
+from transports.targets import MemoryTarget, StdioTarget, UnixTarget
 from transports.tasks_client import TaskOptions
 
 pytestmark = pytest.mark.anyio
 
 eras = pytest.mark.parametrize("revision", [LEGACY, MODERN])
+ROOT = Path(__file__).parents[2]
+REVEALED = ": LookupError: the password is 1234"
 TASKS = ClientSettings(tasks=TaskOptions(max_poll=0.01, min_poll=0.001))
 
 
@@ -136,8 +141,9 @@ async def test_ids_can_be_given_and_errors_revealed(asks: str, revision: str) ->
     given = RuntimeSettings(error_ids=lambda: f"{next(numbers):08}", reveal_errors=True)
     async with connect(MemoryTarget(broken(), given), revision=revision, settings=TASKS) as client:
         for number in range(2):
-            text = "Internal error: LookupError: the password is 1234"
-            assert await ASKING[asks](client) == f"{text} (error id 0000000{number})"
+            assert (
+                await ASKING[asks](client) == f"Internal error{REVEALED} (error id 0000000{number})"
+            )
 
 
 @eras
@@ -179,12 +185,15 @@ async def test_results_are_limited_on_every_way(kind: str, revision: str) -> Non
         assert not (await client.call_tool("small")).is_error
 
 
+TOKEN = "a-token-1234"
+
+
 def refuses(asking: object) -> Principal:
-    raise LookupError("the password is 1234")
+    raise LookupError(TOKEN)
 
 
 async def test_who_is_not_recognized_has_an_id_as_well(
-    caplog: pytest.LogCaptureFixture, tmp_path: Any
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """The same, whether or not errors are revealed: there may be a token in them."""
     path = str(tmp_path / "socket")
@@ -203,7 +212,7 @@ async def test_who_is_not_recognized_has_an_id_as_well(
             said = f"{caught.value} {caught.value.__cause__}"
             assert "could not be found out" in said, target
             assert id_of(said) in caplog.text
-            assert "1234" not in said + caplog.text
+            assert TOKEN not in said + caplog.text
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> int:
@@ -227,3 +236,30 @@ async def test_whoever_serves_is_warned_once(
         caplog.clear()
         make(broken(), settings=settings)
         assert warned(caplog) == reveals
+
+
+PROGRAM = """
+from mcpcore.service import Server
+
+server = Server("program")
+
+
+@server.tool
+def fail() -> str:
+    raise LookupError("the password is 1234")
+"""
+
+
+@pytest.mark.parametrize("reveals", [False, True])
+async def test_the_command(reveals: bool, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    words = ("serve", "program:server", "--stdio", *(["--reveal-errors"] if reveals else []))
+    lines: list[str] = []
+    settings = ClientSettings(process=ProcessSettings(stderr=lines.append))
+    command = (sys.executable, "-m", "transports.cli", *words)
+    target = StdioTarget(command, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
+    async with connect(target, settings=settings) as client:
+        said = await _tool(client, "fail")
+    assert without_id(said) == f"Internal error{REVEALED if reveals else ''}"
+    assert any(id_of(said) in line for line in lines)
+    assert sum("reveal_errors is on" in line for line in lines) == reveals
