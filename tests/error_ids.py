@@ -12,5 +12,5 @@ def without_id(text: str) -> str:
 
 def id_of(text: str) -> str:
     """The only id that the text names."""
-    (made,) = _ID.findall(text)
+    (made,) = set(_ID.findall(text))
     return str(made)

@@ -201,8 +201,6 @@ class Opening:
             core, ready = await self._agree()
         except BaseException as error:
             self._recording.close()
-            if self._raised is not None and isinstance(error, NegotiationError):
-                self._raised.rest()
             if isinstance(error, LinkError | NegotiationError):
                 self._eras.forget(self._place)
             raise

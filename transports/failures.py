@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mcpcore.server")
 
 
+REVEALING = (
+    "reveal_errors is on: clients see what handlers raise, secrets included; turn it off where "
+    "anybody else can reach the server"
+)
+
+
 class _Reference(Struct):
     name: Any = None
     uri: Any = None
@@ -49,10 +55,7 @@ def about(method: str, params: Raw | bytes) -> str:
 def warn_if_revealing(settings: "RuntimeSettings") -> None:
     """Say, once for all that is served, that clients are shown what they are not to see."""
     if settings.reveal_errors:
-        logger.warning(
-            "reveal_errors is on: clients see what handlers raise, secrets included; turn it off "
-            "where anybody else can reach the server"
-        )
+        logger.warning(REVEALING)
 
 
 class Failures:
@@ -83,9 +86,10 @@ def simplified(error: BaseException) -> Exception | InputNeeded:
     """
     if isinstance(error, BaseExceptionGroup):
         asked, rest = error.split(InputNeeded)
-        if asked is not None and rest is None:
-            return _joined(asked)
-        error = error if rest is None else rest
+        if asked is not None:
+            if rest is None:
+                return _joined(asked)
+            error = rest
     elif isinstance(error, InputNeeded):
         return error
     return failure_of(settled(error))

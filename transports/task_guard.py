@@ -11,7 +11,6 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from mcpcore.service import HandlerExit
@@ -97,17 +96,10 @@ class _Guarded(Coroutine[Any, Any, Any]):
         except _ENDS as error:
             raise HandlerExit(error) from error
 
-    def throw(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Any:
-        """See :class:`collections.abc.Coroutine`."""
+    def throw(self, typ: Any, val: object = None, tb: object = None) -> Any:
+        """See :class:`collections.abc.Coroutine`; tasks throw exceptions that are made."""
         try:
-            if isinstance(typ, BaseException):
-                return self._coro.throw(typ)
-            return self._coro.throw(typ, val, tb)
+            return self._coro.throw(typ)
         except _ENDS as error:
             raise HandlerExit(error) from error
 

@@ -22,7 +22,7 @@ from mcpcore.service.declarations import (
     typed,
 )
 from mcpcore.service.docstrings import parse_docstring
-from mcpcore.service.errors import MASKED, InvalidValue, OutputMismatch, shown
+from mcpcore.service.errors import MASKED, InvalidValue, OutputMismatch, is_masked, shown
 from mcpcore.service.handlers import Handler, values_type
 from mcpcore.service.outputs import (
     Output,
@@ -298,9 +298,9 @@ class LimitedCall(ToolCall):
         return result
 
     def failure(self, error: Exception, told: str | None = None) -> Raw:
-        """See :meth:`ToolCall.failure`; what is too large is not said."""
+        """See :meth:`ToolCall.failure`; a tool that says too much itself is not heard."""
         result = super().failure(error, told)
-        problem = self._problem(len(result))
+        problem = None if is_masked(error) else self._problem(len(result))
         return result if problem is None else error_result(f"{MASKED}: {problem}")
 
     def _problem(self, size: int) -> str | None:

@@ -15,9 +15,10 @@ from transports.commands.common import check_revisions, recording
 from transports.commands.http_log import show_http_log
 from transports.commands.limits import limited
 from transports.commands.loading import load
-from transports.commands.output import Exit, Failure
+from transports.commands.output import Exit, Failure, print_warning
 from transports.commands.workers import supervise
 from transports.event_loops import LoopName
+from transports.failures import REVEALING
 from transports.http_settings import DriverName, HttpServerSettings, ParserName
 from transports.request_log import log_incoming
 from transports.runtime import RuntimeSettings
@@ -146,6 +147,8 @@ def serve(
     serving = [name for name, given in bindings.items() if given]
     settings = limited(settings, limits, serving=serving)
     lifeline = worker_lifeline()
+    if reveal_errors and lifeline is None:
+        print_warning(REVEALING)  # the log shows errors alone
     if workers > 1 and lifeline is None:
         if sse:
             # A message has to reach the worker that holds the event stream.
