@@ -28,6 +28,7 @@ from transports.http_drivers import http_driver
 from transports.http_listening import ListeningHost
 from transports.http_settings import HttpServerSettings
 
+
 class Tools:
     """An application: ``echo`` and ``big`` answer at once, ``wait`` when the test says so."""
 
