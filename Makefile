@@ -76,11 +76,11 @@ test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, official suite
 test-long-core: $(READY)
 	HYPOTHESIS_PROFILE=few $(PY) -m coverage run -m pytest -q -m "not long" --share 8 $(CORE_TESTS)
 	$(PY) -m coverage report
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 --durations 20 --durations-min 3 $(CORE_TESTS)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 3600 --durations 20 --durations-min 3 $(CORE_TESTS)
 
 test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --timeout 900 --durations 100 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --timeout 3600 --durations 100 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 
 peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK; SOURCES=DIR: and its own
 	@$(PY) -m conformance.peers $(if $(SOURCES),--sources $(SOURCES))

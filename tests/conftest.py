@@ -4,12 +4,14 @@ import os
 import signal
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.clock import Clock, skipped_time
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has started us in the background; programs that tests interrupt would inherit that.
@@ -55,6 +57,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Run each test marked ``anyio`` on both event loops."""
     return request.param
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """Let a test skip the time that it would have to wait."""
+    with skipped_time() as made:
+        yield made
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -23,6 +23,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from tests.clock import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 
 _BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -62,7 +64,7 @@ class Program(Struct, frozen=True):
             capture_output=True,
             text=True,
             cwd=folder,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, f"{self}: {done.stderr}"

@@ -29,13 +29,13 @@ from mcpcore import (
     events,
 )
 from mcpcore.spec.types import ToolsCapability
+from tests.clock import PATIENCE
 from tests.test_embedding_docs import FILES
 from transports.client import connect
 
 ME = Implementation(name="test", version="1")
 SERVER = Config(info=ME, capabilities=ServerCapabilities(tools=ToolsCapability()))
 CLIENT = Config(info=ME, capabilities=ClientCapabilities())
-SECONDS = 20.0
 
 
 def load(name: str, folder: Path) -> ModuleType:
@@ -71,13 +71,13 @@ class Client:
         if isinstance(event, events.ResultReceived | events.ErrorReceived | events.RequestEnded):
             self.outcomes.put(event)
 
-    def ask(self, text: str = "", timeout: float = SECONDS) -> None:
+    def ask(self, text: str = "", timeout: float = PATIENCE) -> None:
         params = {"name": "echo", "arguments": {"text": text}}
         with self.end.peer() as peer:
             peer.request("tools/call", params, now=time.monotonic(), timeout=timeout)
 
     def outcome(self) -> events.Event:
-        return self.outcomes.get(timeout=SECONDS)
+        return self.outcomes.get(timeout=PATIENCE)
 
 
 def echo(end: Any, event: events.Event) -> None:
@@ -132,11 +132,11 @@ def test_a_client_reads_however_much_it_has_to_write(threaded: ModuleType) -> No
             os.write(from_server, server.lines_to_send())
     client.ask("x" * 1_000_000)
     with client.end.peer() as peer:
-        assert client.end._changed.wait_for(lambda: not peer.hub.outbox.size, SECONDS)
+        assert client.end._changed.wait_for(lambda: not peer.hub.outbox.size, PATIENCE)
     client.ask("x" * 2_000_000)  # behind what its writer has in hand, which nobody reads
     rest = memoryview(b'{"jsonrpc":"2.0","method":"notifications/x"}\n' * 10_000)
     os.set_blocking(from_server, False)
-    while rest and select.select([], [from_server], [], SECONDS)[1]:
+    while rest and select.select([], [from_server], [], PATIENCE)[1]:
         rest = rest[os.write(from_server, rest) :]
     os.close(to_server)
     os.close(from_server)
@@ -189,7 +189,7 @@ def test_the_end_of_the_server_ends_what_waits(threaded: ModuleType) -> None:
     with piped(threaded, mark) as (client, server):
         client.ask()
         client.ask()
-        assert asked.wait(SECONDS)
+        assert asked.wait(PATIENCE)
         closing = threading.Thread(target=server.close)
         closing.start()
         for _ in range(2):
@@ -254,7 +254,7 @@ def selected(selecting: ModuleType, config: Config = SERVER) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             stop.send(b"!")
-            thread.join(SECONDS)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
     assert open_descriptors() == descriptors
 
@@ -266,8 +266,8 @@ def ping(number: int) -> bytes:
 def test_one_that_does_not_read_delays_no_other(selecting: ModuleType) -> None:
     with (
         selected(selecting) as port,
-        socket.create_connection(("127.0.0.1", port), SECONDS) as deaf,
-        socket.create_connection(("127.0.0.1", port), SECONDS) as other,
+        socket.create_connection(("127.0.0.1", port), PATIENCE) as deaf,
+        socket.create_connection(("127.0.0.1", port), PATIENCE) as other,
     ):
         deaf.setblocking(False)
         text = "z" * 500_000
@@ -290,7 +290,7 @@ def test_one_that_does_not_read_delays_no_other(selecting: ModuleType) -> None:
 def test_whoever_has_finished_writing_gets_the_answers(selecting: ModuleType) -> None:
     with (
         selected(selecting) as port,
-        socket.create_connection(("127.0.0.1", port), SECONDS) as client,
+        socket.create_connection(("127.0.0.1", port), PATIENCE) as client,
     ):
         client.sendall(ping(1) + ping(2) + ping(3))
         client.shutdown(socket.SHUT_WR)
@@ -302,7 +302,7 @@ def test_what_one_client_does_is_its_own_matter(selecting: ModuleType) -> None:
     limited = Config(info=ME, capabilities=SERVER.capabilities, limits=Limits(message_size=1000))
     with selected(selecting, limited) as port:
         for wrong in (b"nonsense\n", b"x" * 5000 + b"\n", b"\xff\n", b"{", b""):
-            with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
                 client.sendall(wrong)
                 linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)  # it ends with RST

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.clock import PATIENCE
+
 PAGE = Path(__file__).parent.parent / "docs" / "features" / "tasks.md"
 PROGRAM = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = PROGRAM.findall(PAGE.read_text(encoding="utf-8"))
@@ -23,7 +25,7 @@ def test_program_prints_what_is_shown(source: str, output: str, tmp_path: Path) 
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.stdout, done.stderr) == (output, "")

@@ -10,6 +10,7 @@ from tests.bindings.features import text
 from tests.bindings.places import ROOMY
 from tests.bindings.table import Bench, behaviour
 from tests.bindings.workbench import NOTE
+from tests.clock import PATIENCE
 from transports.client_open import ClientSettings
 from transports.http_settings import HttpClientLinkSettings
 
@@ -70,7 +71,7 @@ async def too_much_for_the_server(bench: Bench) -> None:
     async with bench.client(settings=_SETTINGS) as other:
         async with bench.client(settings=_SETTINGS) as client:
             with pytest.raises((LocalError, McpError)):
-                await client.call_tool("size", {"text": "x" * (33 * MB)}, timeout=10)
+                await client.call_tool("size", {"text": "x" * (33 * MB)}, timeout=PATIENCE)
         assert text(await other.call_tool("echo", {"text": "on"})) == "on"
 
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from mcpcore.engine.config import Limits
 from mcpcore.spec.revisions import BY_NAME, Revision
 from tests.bindings.workbench import make_workbench
+from tests.clock import PATIENCE
 from transports.http_settings import DriverName, ParserName
 from transports.runtime import RuntimeSettings
 from transports.targets import MemoryTarget, StdioTarget, parse_target
@@ -177,7 +178,7 @@ class House:
                 assert process.stdin is not None
                 process.stdin.close()
                 try:
-                    status = process.wait(30)
+                    status = process.wait(PATIENCE)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     raise

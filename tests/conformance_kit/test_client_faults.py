@@ -36,6 +36,7 @@ from conformance.mutants.client_faults import (
 )
 from conformance.mutants.client_faults import header as edits_header
 from conformance.mutants.client_recorded import Recorder, changes
+from tests.clock import patience
 
 pytestmark = pytest.mark.anyio
 Make = Callable[[], ClientFault]
@@ -77,7 +78,7 @@ class Ends:
                 await self.wire.say(json.dumps(each).encode())
         await self.wire.say(b'{"mark":true}')
         data = b""
-        with anyio.fail_after(10):
+        with patience():
             while b'{"mark":true}\n' not in data:
                 data += await self.stream.receive()
         lines = data.removesuffix(b'{"mark":true}\n').splitlines()
@@ -313,7 +314,7 @@ async def test_what_is_made_up_gets_no_response_and_what_is_dropped_does() -> No
             if isinstance(heard[1], Text):
                 break
         await wire.reply(1, 200, [], json.dumps(request("p", "ping")).encode())
-        with anyio.fail_after(10):
+        with patience():
             while b"ping" not in await stream.receive():
                 pass
         await post(result("p", {}))
@@ -324,7 +325,7 @@ async def test_what_is_made_up_gets_no_response_and_what_is_dropped_does() -> No
                     await host.hear(10.0)
 
             tasks.start_soon(listen)
-            with anyio.fail_after(10):
+            with patience():
                 found = await stream.receive()
                 assert b" 202 " in found, "the client has to be told"
             tasks.cancel_scope.cancel()

@@ -44,14 +44,14 @@ from conformance.kit.hosts.listener import ListeningHost
 from conformance.kit.hosts.sse import SseHost
 from conformance.kit.hosts.stdio import StdioHost
 from conformance.kit.hosts.ws import WsHost, WsWire
+from tests.clock import PATIENCE, patience
 
 pytestmark = pytest.mark.anyio
-WITHIN = 10.0
 
 
 async def heard(host: ListeningHost, kind: type[Any]) -> tuple[Any, Any]:
     """The next thing of a kind, and its wire."""
-    while (found := await host.hear(WITHIN)) is not None:
+    while (found := await host.hear(PATIENCE)) is not None:
         if isinstance(found[1], kind):
             return found
     raise AssertionError(f"no {kind.__name__}")
@@ -82,7 +82,7 @@ async def test_a_connection_that_comes_as_a_host_ends_is_closed(made: type[TcpHo
     gc.disable()  # which closes what was forgotten
     try:
         with socket.socket(families[made]) as client:
-            client.settimeout(WITHIN)
+            client.settimeout(PATIENCE)
             async with made() as host:
                 ended = anyio.Event()
 
@@ -103,7 +103,7 @@ async def test_a_connection_that_comes_as_a_host_ends_is_closed(made: type[TcpHo
 
 
 async def until(stream: ByteStream, mark: bytes, found: bytes = b"") -> bytes:
-    with anyio.fail_after(WITHIN):
+    with patience():
         while mark not in found:
             found += await stream.receive()
     return found
@@ -111,7 +111,7 @@ async def until(stream: ByteStream, mark: bytes, found: bytes = b"") -> bytes:
 
 async def rest(stream: ByteStream) -> bytes:
     found = b""
-    with anyio.fail_after(WITHIN):
+    with patience():
         try:
             while True:
                 found += await stream.receive()
@@ -138,7 +138,7 @@ async def test_requests_are_heard_in_order_with_their_heads() -> None:
         wire, _ = await heard(host, Came)
         assert host.wire is wire
         assert wire is not None
-        asked = (await host.hear(WITHIN) or (None, None))[1]
+        asked = (await host.hear(PATIENCE) or (None, None))[1]
         assert isinstance(asked, Asked)
         assert (asked.method, asked.target, asked.exchange) == ("POST", "/mcp", 1)
         assert header(asked.headers, "x-odd") == "A b"
@@ -201,7 +201,7 @@ async def test_a_client_that_drops_an_exchange_is_heard() -> None:
         assert done.exchange == text.exchange
         assert not done.clean
         assert not await wire.event(text.exchange, b"late")
-        await host.drained(WITHIN)
+        await host.drained(PATIENCE)
 
 
 async def test_a_client_that_waits_for_100_continue_is_told_to_go_on() -> None:
@@ -384,7 +384,7 @@ async def test_a_relay_does_not_outlive_the_kit() -> None:
         process = await anyio.open_process(host.command)
         wire, _ = await heard(host, Came)
         await wire.stubborn()
-    with anyio.fail_after(WITHIN):
+    with patience():
         assert await process.wait() == 0
     await process.aclose()
 
@@ -393,7 +393,7 @@ async def test_a_relay_needs_the_token() -> None:
     async with StdioHost() as host:
         command = [*host.command[:-1], "another"]
         process = await anyio.open_process(command, stderr=subprocess.DEVNULL)
-        with anyio.fail_after(WITHIN):
+        with patience():
             await process.wait()
         await process.aclose()
         assert await host.hear(0) is None
@@ -402,7 +402,7 @@ async def test_a_relay_needs_the_token() -> None:
 async def test_a_server_may_refuse_to_start() -> None:
     async with StdioHost(HostSettings(refuse=1)) as host:
         process = await anyio.open_process(host.command)
-        with anyio.fail_after(WITHIN):
+        with patience():
             assert await process.wait() == 1
         await process.aclose()
 
@@ -430,7 +430,7 @@ class Browser:
         await self.stream.send(self.ws.send(event))
 
     async def hear(self) -> Any:
-        with anyio.fail_after(WITHIN):
+        with patience():
             while True:
                 for event in self.ws.events():
                     return event
@@ -550,4 +550,4 @@ def wire_of(found: tuple[HostWire | None, Arrival] | None) -> HostWire | None:
 async def test_what_belongs_to_no_connection_comes_without_a_wire() -> None:
     async with TcpHost() as host:
         host.put(None, Came())
-        assert wire_of(await host.hear(WITHIN)) is None
+        assert wire_of(await host.hear(PATIENCE)) is None

@@ -20,6 +20,7 @@ from conformance.kit.messages import Kind, error, notification, request, result
 from conformance.kit.model import MUST, Page
 from conformance.kit.verdicts import Broken, Inconclusive
 from mcpcore.spec.revisions import BY_NAME, Revision
+from tests.clock import patience
 
 pytestmark = pytest.mark.anyio
 LEGACY, MODERN = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]
@@ -51,7 +52,7 @@ class Peer:
         await self.stream.send(data + b"\n")
 
     async def hear(self) -> Any:
-        with anyio.fail_after(10):
+        with patience():
             while b"\n" not in self._rest:
                 self._rest += await self.stream.receive()
         line, _, self._rest = self._rest.partition(b"\n")
@@ -391,7 +392,7 @@ class Caller:
         found = b""
         async with await anyio.connect_tcp("127.0.0.1", self.host.port) as stream:
             await stream.send(head.encode() + body)
-            with anyio.fail_after(10):
+            with patience():
                 try:
                     while True:
                         found += await stream.receive()

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from conformance.run.stages import EVERYTHING_CLIENT
+from tests.clock import PATIENCE
 from tests.conformance_kit.client_zygote import warm_client
-
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ from conformance.kit.bindings.sockets import SocketStage
 from conformance.kit.bindings.stdio import StdioStage
 from conformance.kit.heard import Gone, Heard, Text
 from conformance.kit.wire import Stage
+from tests.clock import PATIENCE
 from tests.conformance_kit.test_plain_programs import played
-from tests.conformance_kit.test_wires import WITHIN, connected, tcp
+from tests.conformance_kit.test_wires import connected, tcp
 
 pytestmark = pytest.mark.anyio
 REASON = "the kit reads no further: 16 MiB came without a newline"
@@ -23,7 +24,7 @@ ANSWERED = "basic/lifecycle/initialization/answered"
 
 async def first_two(stage: Stage) -> list[Heard | None]:
     wire = await connected(stage)
-    found = [await wire.hear(WITHIN) for _ in range(2)]
+    found = [await wire.hear(PATIENCE) for _ in range(2)]
     await wire.close()
     return found
 
@@ -54,7 +55,7 @@ async def test_of_a_connection_without_a_newline_the_beginning_is_kept() -> None
 async def test_a_message_larger_than_all_that_cases_say_is_taken_whole() -> None:
     async with StdioStage([sys.executable, "-c", FIRST_LARGE]) as stage:
         wire = await connected(stage)
-        line = await wire.hear(WITHIN)
+        line = await wire.hear(PATIENCE)
         await wire.close()
     assert isinstance(line, Text)
     assert len(line.data) == LARGE

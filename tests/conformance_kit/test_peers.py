@@ -19,6 +19,7 @@ from conformance.peers.programs import OVER_STDIO, PEERS, Peer, own_programs
 from conformance.peers.said import BUDGET, FIRST, LAST, LEAST, MIDDLE, bytes_of
 from conformance.peers.saved import load, save
 from conformance.run.registry import all_cases
+from tests.clock import PATIENCE
 from tests.docs_blocks import dead_links
 
 OLDEST, OLD, NEW = "2024-11-05", "2025-06-18", "2025-11-25"
@@ -421,7 +422,7 @@ def test_a_server_is_run_over_stdio_whatever_its_program_does(tmp_path: Path) ->
         "    raise SystemExit('over HTTP only')\n"
     )
     command = [sys.executable, str(OVER_STDIO), str(server)]
-    ran = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, check=True, text=True, timeout=PATIENCE)
     assert ran.stdout == "over stdio\n"
 
 

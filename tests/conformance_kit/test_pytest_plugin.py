@@ -12,6 +12,7 @@ from xml.etree import ElementTree as Xml
 import pytest
 
 from conformance.launch import serving
+from tests.clock import PATIENCE
 
 EVERYTHING = f"{sys.executable} -m conformance.everything.server --stdio"
 CLIENT = f"{sys.executable} -m conformance.everything.client"
@@ -372,7 +373,7 @@ def test_an_interruption_ends_it_at_once(method: str, tmp_path: Path) -> None:
     ) as running:
         (tmp_path / "hangs").read_text()
         running.send_signal(signal.SIGINT)
-        said, _ = running.communicate(timeout=60)
+        said, _ = running.communicate(timeout=PATIENCE)
     assert running.returncode == pytest.ExitCode.INTERRUPTED, said
     assert "INTERNALERROR" not in said
     assert "KeyboardInterrupt" in said

@@ -13,6 +13,7 @@ import pytest
 
 from conformance.commands.grouped import GROUPS
 from conformance.kit.talk import ServerTalk
+from tests.clock import PATIENCE
 from tests.command import Done, mcpcore_here
 from transports.cli import main
 
@@ -253,7 +254,7 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
             [*base, "conformance.everything.server:server", *more],
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=PATIENCE,
             env=ENVIRONMENT,
             check=False,
         )
@@ -467,7 +468,7 @@ def test_an_interrupted_run_reports_what_is_done(number: signal.Signals, tmp_pat
     looking, first = process.stderr.readline(), process.stderr.readline()
     assert looking.startswith("looking at ")
     process.send_signal(number)
-    out, err = process.communicate(timeout=40)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     rows = json.loads((tmp_path / "r.json").read_text())
     verdicts = {row["verdict"] for row in rows}
@@ -531,7 +532,7 @@ def test_a_terminal_shows_a_live_table(tmp_path: Path) -> None:
             break
         shown += data
     os.close(main)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
     assert b"\x1b[" in shown
     assert b"2025-06-18" in shown
     assert b"transport" in shown

@@ -19,11 +19,12 @@ from typing import Any
 
 import pytest
 
+from tests.clock import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 RUN = (sys.executable, "-m", "transports.cli", "conformance")
 CASES = ("--only", "basic/lifecycle/version-negotiation", "--only", "basic/index/requests")
 LONG = ("--revision", "2025-06-18", "--timeout", "600", "--jobs", "1")
-WITHIN = 40.0
 
 SIGNALS = pytest.mark.parametrize(
     ("number", "to_all"),
@@ -52,7 +53,7 @@ def interrupt(process: subprocess.Popen[str], number: signal.Signals, *, to_all:
 
 def ended(process: subprocess.Popen[str], report: Path) -> set[str]:
     """Wait for the end of a run that was interrupted; returns the verdicts of what was played."""
-    out, err = process.communicate(timeout=WITHIN)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     rows = json.loads(report.read_text())
     details = {row["detail"] for row in rows if row["verdict"] == "not played"}
@@ -74,7 +75,7 @@ def alive(path: Path) -> Iterator[int]:
 
 def heard(reader: int) -> bytes:
     """What comes next out of a FIFO; empty: its end."""
-    ready, _, _ = select.select([reader], [], [], WITHIN)
+    ready, _, _ = select.select([reader], [], [], PATIENCE)
     assert ready, "nothing came"
     return os.read(reader, 4096)
 
@@ -141,7 +142,7 @@ def test_a_server_at_a_url(number: signal.Signals, to_all: bool, tmp_path: Path)
             assert process.stderr is not None
             assert process.stderr.readline().startswith("looking at ")
             first = process.stderr.readline()
-            assert mute.asked.wait(WITHIN)
+            assert mute.asked.wait(PATIENCE)
             interrupt(process, number, to_all=to_all)
             assert ended(process, report), first
         finally:

@@ -14,6 +14,7 @@ import pytest
 
 from conformance.launch import LaunchError
 from conformance.peers.warm import warm
+from tests.clock import PATIENCE
 
 PROGRAM = """
 import json, os, signal, sys, time
@@ -61,7 +62,7 @@ def test_a_run_is_like_a_process(
         cwd=tmp_path,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     told = json.loads(ran.stdout)
     assert ran.returncode == status
@@ -86,7 +87,7 @@ def started(command: list[str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
 def test_signals_reach_it(command: list[str]) -> None:
     run, output = started(command)
     run.send_signal(signal.SIGTERM)
-    assert run.wait(60) == 3
+    assert run.wait(PATIENCE) == 3
     output.close()
 
 
@@ -103,14 +104,14 @@ def test_its_streams_are_its_own(command: list[str]) -> None:
     assert json.loads(output)["words"] == ["hangs up"], "it ends before the process does"
     run.stdin.write(b"four")
     run.stdin.close()
-    assert run.wait(60) == 4
+    assert run.wait(PATIENCE) == 4
     run.stdout.close()
 
 
 def test_it_goes_with_the_process_that_asked_for_it(command: list[str]) -> None:
     run, output = started(command)
     run.kill()
-    assert run.wait(60) == -signal.SIGKILL
+    assert run.wait(PATIENCE) == -signal.SIGKILL
     assert output.read() == b"", "nobody holds its output any more"
     output.close()
 
@@ -119,7 +120,7 @@ def test_runs_do_not_wait_for_each_other(command: list[str]) -> None:
     both = [started(command) for _ in range(2)]
     for run, output in both:
         run.send_signal(signal.SIGTERM)
-        assert run.wait(60) == 3
+        assert run.wait(PATIENCE) == 3
         output.close()
 
 
@@ -135,7 +136,7 @@ def test_arguments_come_before_those_of_a_run(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     with warm([sys.executable, str(program), "ends", "always"]) as words:
-        ran = subprocess.run([*words, "now"], capture_output=True, check=True, timeout=60)
+        ran = subprocess.run([*words, "now"], capture_output=True, check=True, timeout=PATIENCE)
     assert json.loads(ran.stdout)["words"] == ["ends", "always", "now"]
 
 
@@ -165,7 +166,7 @@ def test_what_the_processor_does_in_its_runs_is_counted(tmp_path: Path) -> None:
 
     before = counted()
     with warm([sys.executable, str(program)]) as words:
-        subprocess.run(words, check=True, timeout=60)
+        subprocess.run(words, check=True, timeout=PATIENCE)
     assert counted() - before > 0.45
 
 
@@ -177,7 +178,7 @@ def test_nothing_is_left(tmp_path: Path) -> None:
         "    pathlib.Path(__file__ + '.pid').write_text(str(os.getpid()))\n"
     )
     with warm([sys.executable, str(program)]) as words:
-        subprocess.run(words, check=True, timeout=60)
+        subprocess.run(words, check=True, timeout=PATIENCE)
         waiting = int(Path(f"{program}.pid").read_text())
         os.kill(waiting, 0)
     assert not Path(words[-1]).exists()

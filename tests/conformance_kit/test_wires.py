@@ -24,11 +24,11 @@ from conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken
 from conformance.kit.wire import Kept, Refused, Stage, Wire
 from conformance.subjects.core import CoreStage, at_once
 from mcpcore.spec.revisions import BY_NAME
+from tests.clock import PATIENCE, patience
 
 pytestmark = pytest.mark.anyio
 LEGACY = BY_NAME["2025-11-25"]
 MODERN = BY_NAME["2026-07-28"]
-WITHIN = 10.0
 
 
 async def connected(stage: Stage, log: Log | None = None) -> Wire:
@@ -37,7 +37,7 @@ async def connected(stage: Stage, log: Log | None = None) -> Wire:
 
 async def heard(wire: Wire, kind: type[Heard]) -> Heard:
     """The next thing of a kind."""
-    while (found := await wire.hear(WITHIN)) is not None:
+    while (found := await wire.hear(PATIENCE)) is not None:
         if isinstance(found, kind):
             return found
     raise AssertionError(f"no {kind}")
@@ -83,7 +83,7 @@ async def test_lines_over_tcp_are_whole_lines() -> None:
     async with tcp(echo) as port, SocketStage(f"tcp://127.0.0.1:{port}") as stage:
         wire = await connected(stage)
         assert await wire.say(b'{"a":1}') == 0
-        found = await wire.hear(WITHIN)
+        found = await wire.hear(PATIENCE)
         assert isinstance(found, Text)
         assert found.data == b'{"a":1}'
         assert await wire.hear(0) is None
@@ -97,13 +97,13 @@ async def test_the_end_of_a_connection_is_heard_behind_its_last_line() -> None:
 
     async with tcp(serve) as port, SocketStage(f"tcp://127.0.0.1:{port}") as stage:
         wire = await connected(stage)
-        texts = [await wire.hear(WITHIN) for _ in range(3)]
+        texts = [await wire.hear(PATIENCE) for _ in range(3)]
         assert [text.data for text in texts if isinstance(text, Text)] == [
             b"one\r",
             b"two",
             b"rest",
         ]
-        assert isinstance(await wire.hear(WITHIN), Gone)
+        assert isinstance(await wire.hear(PATIENCE), Gone)
         await wire.close()
 
 
@@ -157,7 +157,7 @@ async def test_a_process_says_how_it_ended() -> None:
     async with StdioStage([sys.executable, "-c", PROGRAM]) as stage:
         wire = await stage.connect(LEGACY, log=Log(stage.now))
         await wire.say(b"one")
-        assert isinstance(await wire.hear(WITHIN), Text)
+        assert isinstance(await wire.hear(PATIENCE), Text)
         await wire.finish()
         gone = await heard(wire, Gone)
         assert isinstance(gone, Gone)
@@ -170,9 +170,9 @@ async def test_a_signal_reaches_a_process() -> None:
     async with StdioStage([sys.executable, "-c", PROGRAM]) as stage:
         wire = await stage.connect(LEGACY, log=Log(stage.now))
         await wire.say(b"one")
-        assert isinstance(await wire.hear(WITHIN), Text)
+        assert isinstance(await wire.hear(PATIENCE), Text)
         await wire.signal(signal.SIGTERM)
-        assert await wire.exited(WITHIN) == 7
+        assert await wire.exited(PATIENCE) == 7
         await wire.close()
 
 
@@ -187,7 +187,7 @@ async def test_a_kept_process_serves_the_next_case() -> None:
         assert await stage.kept(LEGACY, "{}", second, wait=True) is entry
         assert await stage.kept(LEGACY, "{}", second, wait=False) is None
         await wire.say(b"two")
-        assert isinstance(await wire.hear(WITHIN), Text)
+        assert isinstance(await wire.hear(PATIENCE), Text)
         assert [line.data for line in second.lines()] == [b"two\n", b"two\n"]
         assert first.lines() == []
         await wire.close()
@@ -205,10 +205,10 @@ async def test_what_opened_a_kept_conversation_is_in_the_record_of_the_next_case
         first = Log(stage.now)
         wire = await stage.connect(LEGACY, log=first)
         await wire.say(b"hello")
-        assert isinstance(await wire.hear(WITHIN), Text)
+        assert isinstance(await wire.hear(PATIENCE), Text)
         first.opened(wire.number)
         await wire.say(b"what the first case is about")
-        assert isinstance(await wire.hear(WITHIN), Text)
+        assert isinstance(await wire.hear(PATIENCE), Text)
         said = [b"hello\n", b"hello\n"]
         for own in (b"two", b"three"):
             stage.keep(LEGACY, "{}", Kept(wire, 5, {}))
@@ -220,7 +220,7 @@ async def test_what_opened_a_kept_conversation_is_in_the_record_of_the_next_case
             lines = [(each.wire, each.data) for each in log.lines()]
             assert lines == [*((2, each) for each in said), (2, own + b"\n")]
             assert [each.at < 0 for each in log.lines()] == [True, True, False]
-            assert isinstance(await wire.hear(WITHIN), Text)
+            assert isinstance(await wire.hear(PATIENCE), Text)
             await other.close()
         await wire.close()
 
@@ -230,8 +230,8 @@ async def test_a_case_waits_for_a_conversation_that_another_one_has() -> None:
         log = Log(stage.now)
         wire = await stage.connect(LEGACY, log=log, said="{}")
         await wire.say(b"one")
-        assert isinstance(await wire.hear(WITHIN), Text)  # what a start takes is known by now
-        stage.start = WITHIN
+        assert isinstance(await wire.hear(PATIENCE), Text)  # what a start takes is known by now
+        stage.start = PATIENCE
         found: list[Kept | None] = []
 
         async def take() -> None:
@@ -271,7 +271,7 @@ async def test_when_the_run_is_interrupted_nobody_waits_for_a_stubborn_program(w
             async with StdioStage([sys.executable, "-c", STUBBORN]) as stage:
                 stage.patience = 1000.0
                 wire = await stage.connect(LEGACY, log=Log(stage.now))
-                text = await wire.hear(WITHIN)
+                text = await wire.hear(PATIENCE)
                 assert isinstance(text, Text)
                 pids.append(int(text.data))
                 task_status.started(scope)
@@ -291,7 +291,7 @@ async def test_when_the_run_is_interrupted_nobody_waits_for_a_stubborn_program(w
             await leaves.wait()
             await anyio.wait_all_tasks_blocked()
         scope.cancel()
-        with anyio.move_on_after(WITHIN):
+        with anyio.move_on_after(PATIENCE):
             await closed.wait()
         in_time = closed.is_set()
         if not in_time:
@@ -320,8 +320,8 @@ async def test_how_a_program_had_to_be_killed_is_remembered_as_long_as_it_is_so(
 
         async def status() -> int | None:
             wire = await stage.connect(LEGACY, log=Log(stage.now))
-            assert isinstance(await wire.hear(WITHIN), Text)
-            with anyio.fail_after(WITHIN):
+            assert isinstance(await wire.hear(PATIENCE), Text)
+            with patience():
                 await wire.close()
             return await wire.exited(0)
 
@@ -333,7 +333,7 @@ async def test_how_a_program_had_to_be_killed_is_remembered_as_long_as_it_is_so(
         assert await status() == -signal.SIGKILL
         # one that ends when its input does takes it back; a slow machine may need several
         stays.unlink()
-        with anyio.fail_after(6 * WITHIN):
+        with patience(6 * PATIENCE):
             while END_OF_INPUT in stage.ignored:
                 await status()
 
@@ -384,11 +384,11 @@ async def test_a_websocket_offers_mcp_and_hears_every_kind_of_frame() -> None:
         wire = await stage.connect(LEGACY, log=Log(stage.now), headers=[("x-mine", "2")])
         assert ("x-own", "1") in wire.accepted
         assert wire.subprotocol == "mcp"
-        found = await wire.hear(WITHIN)
+        found = await wire.hear(PATIENCE)
         assert isinstance(found, Text)
         assert found.data == b"halves"
-        assert isinstance(await wire.hear(WITHIN), Noise)
-        gone = await wire.hear(WITHIN)
+        assert isinstance(await wire.hear(PATIENCE), Noise)
+        gone = await wire.hear(PATIENCE)
         assert isinstance(gone, Gone)
         assert gone.code == 1008
         await wire.close()
@@ -438,7 +438,7 @@ async def test_a_message_is_posted_with_what_the_revision_wants() -> None:
     async with tcp(serve) as port, HttpStage(f"http://127.0.0.1:{port}/mcp") as stage:
         wire = await stage.connect(LEGACY, log=Log(stage.now))
         exchange = await wire.say(b'{"jsonrpc":"2.0","id":1,"method":"initialize"}')
-        head, text, done = [await wire.hear(WITHIN) for _ in range(3)]
+        head, text, done = [await wire.hear(PATIENCE) for _ in range(3)]
         assert isinstance(head, Head)
         assert (head.exchange, head.status) == (exchange, 200)
         assert isinstance(text, Text)
@@ -474,8 +474,8 @@ async def test_events_are_heard_as_they_come_and_a_cut_is_not_clean() -> None:
     async with tcp(serve) as port, HttpStage(f"http://127.0.0.1:{port}/mcp") as stage:
         wire = await stage.connect(MODERN, log=Log(stage.now))
         await wire.say(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}')
-        assert isinstance(await wire.hear(WITHIN), Head)
-        priming, comment, text, done = [await wire.hear(WITHIN) for _ in range(4)]
+        assert isinstance(await wire.hear(PATIENCE), Head)
+        priming, comment, text, done = [await wire.hear(PATIENCE) for _ in range(4)]
         assert isinstance(priming, Event)
         assert (priming.event_id, priming.retry, priming.data) == ("1", 5, b"")
         assert isinstance(comment, Event)
@@ -550,7 +550,7 @@ async def test_sse_posts_where_the_endpoint_event_says() -> None:
         assert wire.endpoint == "/m?s=1"
         found: dict[type[Heard], Heard] = {}
         while not {Head, Text} <= found.keys():
-            one = await wire.hear(WITHIN)
+            one = await wire.hear(PATIENCE)
             assert one is not None
             found[type(one)] = one
         head, text = found[Head], found[Text]
@@ -602,7 +602,7 @@ async def test_over_sse_a_message_is_posted_once_whatever_becomes_of_its_connect
         exchange = await second.say(b'{"second":1}')
         kinds: dict[type[Heard], Heard] = {}
         while not {Done, Text} <= kinds.keys():
-            one = await second.hear(WITHIN)
+            one = await second.hear(PATIENCE)
             assert one is not None
             kinds[type(one)] = one
         done = kinds[Done]

@@ -12,6 +12,7 @@ import pytest
 from conformance.everything.client import SCENARIOS, main, sample_arguments
 from conformance.launch import serving
 from mcpcore.spec.types.tools import Tool
+from tests.clock import patience
 from tests.transports.scripted import DISCOVERY, http_server, modern
 
 CLIENT = (sys.executable, "-m", "conformance.everything.client")
@@ -63,7 +64,7 @@ async def play(mock: Mock, scenario: str, revision: str, context: Any = None) ->
     if context is not None:
         environment["MCP_CONFORMANCE_CONTEXT"] = json.dumps(context)
     async with http_server(mock) as url:
-        with anyio.fail_after(30):
+        with patience():
             done = await anyio.run_process([*CLIENT, url], env=environment, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stderr.decode()

@@ -22,6 +22,7 @@ from mcpcore.spec.types.content import (
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult
+from tests.clock import patience
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_errors import PeerError
@@ -53,7 +54,7 @@ async def connected(target: Any, revision: str, **more: Any) -> AsyncIterator[Cl
         roots=["file:///root"],
         **more,
     )
-    with anyio.fail_after(30):
+    with patience():
         async with connect(target, revision=revision, callbacks=callbacks) as client:
             yield client
 

@@ -15,6 +15,7 @@ from mcpcore.spec.types import (
     Task,
     TextContent,
 )
+from tests.clock import patience
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_errors import PeerError, RequestTimeout
@@ -39,7 +40,7 @@ async def connected(
 ) -> AsyncIterator[Client]:
     callbacks = Callbacks(**{"elicitation": elicit, **more})
     settings = ClientSettings(tasks=options)
-    with anyio.fail_after(30):
+    with patience():
         async with connect(
             target, revision=revision, callbacks=callbacks, settings=settings
         ) as client:

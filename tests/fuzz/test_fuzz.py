@@ -25,6 +25,7 @@ from mcpcore.engine.events import MAIN
 from mcpcore.engine.lifecycle import Request, RequestSignal
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.settings import HttpSettings
+from tests.clock import PATIENCE
 from tests.engine.bench import server_config
 from tests.fuzz import site
 from tests.fuzz.__main__ import command_line, main
@@ -456,7 +457,7 @@ def test_the_command_replays_an_input(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_bytes(b"\0\0data: x\n\n")
     command = [sys.executable, "-m", "tests.fuzz", "--replay", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, "nothing is wrong\n")
 
 

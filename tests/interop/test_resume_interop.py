@@ -15,6 +15,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from conformance.interop.matrix import LINES, Line
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
+from tests.clock import PATIENCE, patience
 from tests.transports.cutproxy import CutProxy, Place, cut_proxy
 from tests.transports.served import served
 from transports.callbacks import Callbacks
@@ -63,7 +64,7 @@ async def ours(places: tuple[Place, ...]) -> AsyncIterator[CutProxy]:
 
     settings = ServeSettings(http=HttpSettings(reconnect_delay=0.05))
     async with (
-        served(server, settings=settings, seconds=70) as site,
+        served(server, settings=settings, seconds=PATIENCE) as site,
         cut_proxy(site.port, places, b'"tools/call"') as proxy,
     ):
         proxies.append(proxy)
@@ -76,7 +77,7 @@ async def test_their_client_resumes_against_our_server(
     line: Line, places: tuple[Place, ...]
 ) -> None:
     async with ours(places) as proxy:
-        with anyio.fail_after(60):
+        with patience():
             done = await anyio.run_process(
                 [
                     str(line.python),
@@ -102,7 +103,7 @@ async def theirs(line: Line) -> AsyncIterator[int]:
         try:
             assert process.stderr is not None
             said = BufferedByteReceiveStream(process.stderr)
-            with anyio.fail_after(30):
+            with patience():
                 while True:
                     text = (await said.receive_until(b"\n", 65536)).decode()
                     if text.startswith("listening on "):
@@ -123,7 +124,7 @@ async def test_our_client_resumes_against_their_server(
         url = f"http://127.0.0.1:{proxy.port}/mcp"
         async with connect(url, revision="2025-11-25", callbacks=callbacks) as client:
             for _ in range(2):
-                result = await client.call_tool("work", {"count": 6}, timeout=30)
+                result = await client.call_tool("work", {"count": 6}, timeout=PATIENCE)
                 assert getattr(result.content[0], "text", None) == "said"
                 assert heard == LINES_SAID
                 heard.clear()

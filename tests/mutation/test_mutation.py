@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec import json
 
+from tests.clock import PATIENCE
 from tests.mutation.campaign import Outcome
 from tests.mutation.children import Verdict
 from tests.mutation.judged import SURVIVORS, judged, reasons, stale
@@ -170,7 +171,7 @@ def test_an_interrupt_that_comes_while_a_child_is_forked_is_not_lost() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert (done.stdout, done.stderr) == ("seen\n", "")
 

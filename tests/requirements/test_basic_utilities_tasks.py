@@ -15,6 +15,7 @@ from mcpcore.service import Server, ToolError
 from mcpcore.service.tasks import TRANSITIONS, Signal, TaskSettings, TaskTable
 from mcpcore.spec.errors import ErrorData, McpError
 from mcpcore.spec.types.tasks import TERMINAL
+from tests.clock import patience
 from tests.http.support import Bench as HttpBench
 from tests.http.support import initialize, note, request
 from tests.transports.runtime_bench import LEGACY, Bench, bench
@@ -460,7 +461,7 @@ async def endpoint() -> AsyncIterator[tuple[Workshop, Endpoint]]:
         begun.set()
         await done.wait()
 
-    with anyio.fail_after(20):
+    with patience():
         async with anyio.create_task_group() as group:
             group.start_soon(made.runtime.run, run)
             await begun.wait()

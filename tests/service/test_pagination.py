@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mcpcore.service.pagination import Collection, Cursors
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
+from tests.clock import PATIENCE
 
 
 def collection(page_size: int = 2, calls: list[str] | None = None) -> Collection[str]:
@@ -209,7 +210,7 @@ def test_threads_that_add_at_the_same_time_lose_nothing() -> None:
     together = threading.Barrier(4)
 
     def add() -> None:
-        together.wait(10)
+        together.wait(PATIENCE)
         for name in names:
             try:
                 things.add(name, name)
@@ -220,7 +221,7 @@ def test_threads_that_add_at_the_same_time_lose_nothing() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert sorted(taken) == sorted(names * 3)
     listed: list[str] = []
     cursor: str | None = None

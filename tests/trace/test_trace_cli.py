@@ -13,6 +13,7 @@ from msgspec import structs
 from conformance.launch import serving
 from conformance.trace.show import timeline
 from mcpcore.wire.trace import TO_SERVER, encode_line
+from tests.clock import PATIENCE
 from tests.trace.recorded import SECRET, loaded, messages, records
 from tests.trace.said import (
     BUILD,
@@ -68,7 +69,7 @@ def run(*words: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         **options,
     )

@@ -24,6 +24,7 @@ from conformance.trace.reading import TraceFile, read
 from mcpcore.service import Server
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import Implementation
+from tests.clock import PATIENCE
 from tests.more_time import with_more_time
 from tests.trace.recorded import ERAS, SECRET, answering, converse, server
 from tests.trace.said import (
@@ -373,7 +374,7 @@ async def test_what_belongs_to_no_request_waits_for_the_stream_of_the_client() -
 
 def test_the_command_says_where_the_server_is_played(tmp_path: Path, anyio_backend: str) -> None:
     file = tmp_path / "trace.jsonl"
-    run = partial(subprocess.run, capture_output=True, text=True, timeout=60, check=False)
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=PATIENCE, check=False)
     mcpcore = [sys.executable, "-m", "transports.cli"]
     call = [*mcpcore, "call", "echo", "text=hi"]
     with serving([*mcpcore, "serve", "tests.trace.recorded", "--ws", "127.0.0.1:0"]) as (url,):
@@ -384,7 +385,7 @@ def test_the_command_says_where_the_server_is_played(tmp_path: Path, anyio_backe
 
 
 def test_nobody_to_play_with(tmp_path: Path, anyio_backend: str) -> None:
-    run = partial(subprocess.run, capture_output=True, text=True, timeout=30, check=False)
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=PATIENCE, check=False)
     file = tmp_path / "trace.jsonl"
     from mcpcore.wire.trace import encode_line
 

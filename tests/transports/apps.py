@@ -28,6 +28,7 @@ from mcpcore.spec.types.capabilities import (
     ToolsCapability,
 )
 from mcpcore.wire.message import RequestId
+from tests.clock import patience
 from transports.link import Link, clock
 
 
@@ -73,7 +74,7 @@ class Recorder:
 
     async def until(self, done: Callable[[], bool]) -> None:
         """Wait until a condition over the events holds."""
-        with anyio.fail_after(20):
+        with patience():
             while not done():
                 await self._news.wait()
 

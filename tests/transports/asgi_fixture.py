@@ -14,7 +14,8 @@ from typing import Any
 import anyio
 from msgspec import Struct
 
-from tests.transports.http_fixture import PATIENCE, Client
+from tests.clock import PATIENCE
+from tests.transports.http_fixture import Client
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,7 +156,7 @@ def running(kind: Kind, *options: str, quiet: bool = True, **environment: str) -
         site = Site(kind, port)
         yield site
         process.terminate()
-        said += process.communicate(timeout=20)[0]
+        said += process.communicate(timeout=PATIENCE)[0]
         site.status = process.returncode
     finally:
         process.kill()

@@ -23,7 +23,7 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import RequestId
-from tests.transports.http_fixture import PATIENCE
+from tests.clock import PATIENCE, patience
 from transports.http_client import HttpClientLink, HttpClientLinkSettings
 from transports.link import clock
 
@@ -45,7 +45,7 @@ class Caller:
         changed.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        with anyio.fail_after(PATIENCE):
+        with patience():
             while not condition():
                 await self._changed.wait()
 
@@ -103,7 +103,7 @@ async def caller(
     app.link = link = HttpClientLink(
         machine, app, url=url, settings=settings, ssl_context=ssl_context
     )
-    with anyio.fail_after(PATIENCE * 2):
+    with patience(2 * PATIENCE):
         async with anyio.create_task_group() as tasks:
             await tasks.start(link.run)
             if start:

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
@@ -20,15 +20,13 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities, ToolsCapability
+from tests.clock import HOUR, PATIENCE, patience
 from tests.transports.malformed import META
 from tests.transports.ways import on_this_way
 from transports.http_connection import Upgrade
 from transports.http_drivers import http_driver
 from transports.http_listening import ListeningHost
 from transports.http_settings import HttpServerSettings
-
-PATIENCE = 15
-"""Seconds after which a test that waits for something fails instead of hanging."""
 
 
 class Tools:
@@ -68,7 +66,7 @@ class Tools:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until an event makes ``condition`` true."""
-        with anyio.fail_after(PATIENCE):
+        with patience():
             while not condition():
                 await self._changed.wait()
 
@@ -134,16 +132,22 @@ async def server(
     ssl_context: ssl.SSLContext | None = None,
     upgrade: Upgrade | None = None,
 ) -> AsyncIterator[Running]:
-    """Serve a fresh machine; check in the end that nothing is left."""
+    """Serve a fresh machine; check in the end that nothing is left.
+
+    A reply is JSON however late it is, unless ``http`` says otherwise.
+    """
     config = Config(
         info=Implementation(name="test", version="1"),
         capabilities=ServerCapabilities(tools=ToolsCapability(list_changed=True)),
         limits=limits or Limits(),
     )
     app = Tools()
+    http = http or HttpSettings()
+    if http.json_delay == HttpSettings().json_delay:
+        http = structs.replace(http, json_delay=1000 * HOUR)
     app.machine = machine = HttpServer(config, secret=secrets.token_bytes(32), settings=http)
     app.link = link = link_for(machine, app, settings, ssl_context=ssl_context, upgrade=upgrade)
-    with anyio.fail_after(PATIENCE * 2):
+    with patience(2 * PATIENCE):
         async with anyio.create_task_group() as tasks:
             addresses = await tasks.start(link.serve, "127.0.0.1", 0)
             running = Running(app, link, machine, addresses[0][1])
@@ -196,7 +200,7 @@ class Client:
         return await self.response()
 
     async def _more(self) -> None:
-        with anyio.fail_after(PATIENCE):
+        with patience():
             self.buffer += await self.stream.receive()
 
     async def line(self) -> bytes:
@@ -260,7 +264,7 @@ class Client:
     async def closed(self) -> bool:
         """Whether the server closes now, without another byte and without a reset."""
         data, self.buffer = self.buffer, b""
-        with anyio.fail_after(PATIENCE):
+        with patience():
             try:
                 return not data + await self.stream.receive()
             except anyio.EndOfStream:

@@ -7,7 +7,8 @@ import anyio
 from msgspec import Struct, field
 
 from mcpcore.service import Server
-from tests.transports.http_fixture import PATIENCE, Client
+from tests.clock import PATIENCE
+from tests.transports.http_fixture import Client
 from tests.transports.served import served as serving
 from transports.server import ServeSettings
 

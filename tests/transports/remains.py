@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tests.clock import PATIENCE
+
 
 def new_token() -> str:
     """A word for :func:`holders`: digits, so that it can be the argument of ``sleep``."""
@@ -31,7 +33,7 @@ def holders(token: str) -> dict[int, str]:
     return found
 
 
-def wait_held(token: str, count: int, timeout: float = 20.0) -> None:
+def wait_held(token: str, count: int, timeout: float = PATIENCE) -> None:
     """Wait until so many hold ``token``: one that was just started does not yet."""
     deadline = time.monotonic() + timeout
     while len(found := holders(token)) != count:
@@ -39,7 +41,7 @@ def wait_held(token: str, count: int, timeout: float = 20.0) -> None:
         time.sleep(0.01)  # nobody tells of what others start
 
 
-def wait_gone(token: str, timeout: float = 20.0) -> dict[int, str]:
+def wait_gone(token: str, timeout: float = PATIENCE) -> dict[int, str]:
     """Wait until nobody holds ``token``; who still does after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while (found := holders(token)) and time.monotonic() < deadline:
@@ -55,7 +57,7 @@ def wait_gone(token: str, timeout: float = 20.0) -> dict[int, str]:
     return found
 
 
-def wait_input_closed(pid: int, writer: int, timeout: float = 20.0) -> None:
+def wait_input_closed(pid: int, writer: int, timeout: float = PATIENCE) -> None:
     """Wait until ``writer`` has closed the pipe that ``pid`` reads as its standard input."""
     pipe = os.readlink(f"/proc/{pid}/fd/0")
     deadline = time.monotonic() + timeout

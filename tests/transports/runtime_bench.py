@@ -11,6 +11,7 @@ import anyio.lowlevel
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.service import Server
+from tests.clock import patience
 from transports.link import Link, clock
 from transports.runtime import RuntimeSettings, ServerRuntime
 from transports.server import server_config
@@ -101,7 +102,7 @@ async def bench(server: Server, settings: RuntimeSettings | None = None) -> Asyn
         begun.set()
         await done.wait()
 
-    with anyio.fail_after(20):
+    with patience():
         async with anyio.create_task_group() as group:
             group.start_soon(made.runtime.run, run)
             await begun.wait()

@@ -8,6 +8,7 @@ import anyio
 from msgspec import structs
 
 from mcpcore.service import Server
+from tests.clock import PATIENCE, patience
 from tests.transports.ways import on_this_way
 from transports.context import Context
 from transports.server import ServeSettings, serve
@@ -65,7 +66,7 @@ async def served(
     sse: str | Sequence[str] = (),
     tcp: str | Sequence[str] = (),
     unix: str | Sequence[str] = (),
-    seconds: float = 30,
+    seconds: float = PATIENCE,
     **options: Any,
 ) -> AsyncIterator[Served]:
     """Serve on HTTP, or on the bindings named; ready once it listens on all of them.
@@ -98,7 +99,7 @@ async def served(
         )
         made.ended.set()
 
-    with anyio.fail_after(seconds):
+    with patience(seconds):
         async with anyio.create_task_group() as group:
             group.start_soon(run)
             await listening.wait()

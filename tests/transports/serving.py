@@ -11,6 +11,8 @@ import anyio
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
+from tests.clock import PATIENCE, patience
+
 ROOT = Path(__file__).parents[2]
 APP = "tests.transports.worker_app:server"
 _LISTENING = "listening on "
@@ -48,16 +50,16 @@ class Serving:
         self._silent = True
         self._more.set()
 
-    async def until(self, words: str, seconds: float = 30) -> None:
+    async def until(self, words: str, seconds: float = PATIENCE) -> None:
         """Wait until the command has said so; fail at once if it ends without."""
         with anyio.move_on_after(seconds):
             while words not in self.said and not self._silent:
                 await self._more.wait()
         assert words in self.said, f"it did not say {words!r}, but: {self.said}"
 
-    async def ended(self, seconds: float = 30) -> int:
+    async def ended(self, seconds: float = PATIENCE) -> int:
         """Wait for the end of the process; return its status."""
-        with anyio.fail_after(seconds):
+        with patience(seconds):
             return await self.process.wait()
 
 
@@ -79,16 +81,16 @@ async def serving(*words: str, ready: bool = True, app: str = APP) -> AsyncItera
             finally:
                 with suppress(ProcessLookupError):
                     process.terminate()
-                with anyio.CancelScope(shield=True), anyio.move_on_after(20):
+                with anyio.CancelScope(shield=True), anyio.move_on_after(PATIENCE):
                     await process.wait()
                 with suppress(ProcessLookupError):
                     process.kill()
             group.cancel_scope.cancel()
 
 
-async def gone(pid: int, seconds: float = 20) -> None:
+async def gone(pid: int, seconds: float = PATIENCE) -> None:
     """Wait until there is no such process (a zombie that nobody has waited for is none)."""
-    with anyio.fail_after(seconds):
+    with patience(seconds):
         while _runs(pid):  # noqa: ASYNC110 - nothing tells of the end of another's child
             await anyio.sleep(0.02)
 

@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from mcpcore.engine.peer import Peer
+from tests.clock import patience
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import META, request
 from transports.handshake import Handshake
@@ -83,7 +84,7 @@ class Raw:
         self._rest = b""
 
     async def more(self) -> None:
-        with anyio.fail_after(20):
+        with patience():
             self._rest += await self.stream.receive()
 
     async def take(self, count: int) -> bytes:

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal
+from tests.clock import patience
 from tests.transports.http_fixture import server, tool
 from tests.transports.ways import WAYS, backend_options
 from transports.accepting import accept, paused_stream, stream_of
@@ -92,7 +93,7 @@ async def test_a_connection_that_comes_as_accepting_is_cancelled_is_not_lost(
         await anyio.wait_all_tasks_blocked()
         client = _connected(listener)
         group.start_soon(end)  # runs in the very round in which the event loop sees the connection
-    with client, anyio.fail_after(20):
+    with client, patience():
         client.send(b"here")
         if not accepted:
             await take()
@@ -111,7 +112,7 @@ async def test_a_client_that_is_gone_is_no_mistake_of_ours(listener: SocketListe
     client = _connected(listener)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset it
     client.close()
-    with anyio.fail_after(20):
+    with patience():
         try:
             stream, _ = await accept(listener)
         except ConnectionAbortedError:
@@ -130,7 +131,7 @@ async def test_who_waits_hears_that_it_is_closed(listener: SocketListener) -> No
         except anyio.ClosedResourceError as error:
             ended.append(error)
 
-    with anyio.fail_after(20):
+    with patience():
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
@@ -154,7 +155,7 @@ def test_what_nobody_has_asked_for_stays_with_the_system(
         async with made:
             bound: socket.socket = listener.extra(SocketAttribute.raw_socket)
             client.connect(bound.getsockname())
-            with client, anyio.fail_after(30):
+            with client, patience():
                 await anyio.wait_readable(bound)
                 async with await make(bound.accept()[0]) as stream:
                     first = await taken_of_a_flood(client)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clock import PATIENCE
 from transports.allocator import is_system
 
 pytest.importorskip("typer")
@@ -38,7 +39,7 @@ def told(folder: Path, *words: str, **environment: str) -> tuple[list[str], int]
         stderr=subprocess.PIPE,
         text=True,
     )
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     *facts, number = out.split()
     assert int(number) == process.pid  # the same process, whatever it has become
@@ -81,7 +82,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 2
     assert "--allocator system needs glibc" in done.stderr

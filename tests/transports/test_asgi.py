@@ -12,7 +12,8 @@ import pytest
 
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
-from tests.transports.http_fixture import PATIENCE, http, legacy, tool
+from tests.clock import PATIENCE, patience
+from tests.transports.http_fixture import http, legacy, tool
 from transports.asgi import AsgiApp, Message, asgi_app
 from transports.context import Context
 from transports.http_settings import HttpServerSettings
@@ -48,7 +49,7 @@ class Site:
         changed.set()
 
     async def until(self, what: str) -> None:
-        with anyio.fail_after(PATIENCE):
+        with patience():
             while what not in self.seen:
                 await self._changed.wait()
 
@@ -131,13 +132,13 @@ class Call:
         progress.set()
 
     async def run(self) -> "Call":
-        with anyio.fail_after(PATIENCE):
+        with patience():
             await self.app(self.scope, self.receive, self.send)
         return self
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until something sent makes ``condition`` true."""
-        with anyio.fail_after(PATIENCE):
+        with patience():
             while not condition():
                 await self._progress.wait()
 
@@ -179,7 +180,7 @@ async def mounted(
         yield site, app
     finally:
         site.release.set()
-        with anyio.fail_after(PATIENCE):
+        with patience():
             await app.aclose()
 
 

@@ -13,11 +13,11 @@ import pytest
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
+from tests.clock import PATIENCE, patience
 from tests.transports.asgi_fixture import KINDS, Site, SiteClient, running
 from tests.transports.asgi_site import MAX_BODY
 from tests.transports.http_fixture import (
     LEGACY,
-    PATIENCE,
     Response,
     http,
     initialize,
@@ -47,7 +47,7 @@ def process(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 @pytest.fixture
 async def site(process: Site) -> AsyncIterator[Site]:
-    with anyio.fail_after(PATIENCE * 2):
+    with patience(2 * PATIENCE):
         yield process
         await process.leave()
 
@@ -367,7 +367,7 @@ async def test_workers_share_sessions_through_a_store(
 ) -> None:
     store = f"sqlite:{tmp_path / 'sessions'}"
     with running(KINDS[kind], *count, SITE_STORE=store) as site:
-        with anyio.fail_after(PATIENCE):
+        with patience():
             session = await initialize(await site.connect())
             served: set[str] = set()
             while len(served) < 2:

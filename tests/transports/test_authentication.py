@@ -8,6 +8,7 @@ import pytest
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.service import Server
+from tests.clock import patience
 from tests.transports.http_fixture import Client, http, initialize, legacy, server, tool
 from tests.transports.raw_site import served
 from transports.asgi import asgi_app
@@ -133,7 +134,7 @@ async def test_a_client_that_leaves_while_it_is_being_authenticated() -> None:
         await asked.wait()
         await client.aclose()
         go_on.set()
-        with anyio.fail_after(20):
+        with patience():
             while running.link.connections:
                 await anyio.lowlevel.checkpoint()
 
@@ -232,7 +233,7 @@ async def test_the_hook_works_in_asgi_too() -> None:
             "headers": [(name.lower(), value) for name, _, value in lines],
             "client": ("127.0.0.1", 1),
         }
-        with anyio.fail_after(20):
+        with patience():
             await app(scope, receive, send)
         assert sent[0]["status"] == status
         if token == "ann":

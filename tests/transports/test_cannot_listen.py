@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import anyio
 import pytest
 
 from mcpcore.service import Server
+from tests.clock import patience
 from transports.link_errors import LinkError
 from transports.server import serve
 from transports.workers import reserved
@@ -18,7 +18,7 @@ HOSTS = ["a..b", "nowhere.invalid", "x" * 70]
 @pytest.mark.parametrize("binding", ["http", "ws", "tcp"])
 async def test_a_host_that_is_none(host: str, binding: str) -> None:
     at: dict[str, Any] = {binding: f"{host}:8123"}
-    with anyio.fail_after(30), pytest.raises((OSError, LinkError)) as caught:
+    with patience(), pytest.raises((OSError, LinkError)) as caught:
         await serve(Server("s"), **at)
     assert str(caught.value) == f"cannot listen on {host}:8123: unknown host"
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def mcpcore(*words: str, cwd: Path | None = None, **changes: str) -> Done:
         [*MCPCORE, *words],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PATIENCE,
         cwd=cwd,
         env={**ENVIRONMENT, **changes},
         stdin=subprocess.DEVNULL,
@@ -56,7 +57,7 @@ class Serving:
     def end(self, number: signal.Signals) -> tuple[int, str, str]:
         """Send a signal; return exit status, standard output and standard error."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=20)
+        out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out, err
 
 
@@ -147,7 +148,7 @@ def test_running_requests_have_the_time_that_drain_says(
         input="".join(json.dumps(line) + "\n" for line in lines),
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PATIENCE,
         cwd=tmp_path,
         env=ENVIRONMENT,
         check=False,
@@ -318,7 +319,7 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
             break
         out += chunk
     os.close(parent)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
     return out.decode()
 
 
@@ -445,7 +446,7 @@ def test_serve_on_stdio_ends_with_its_input() -> None:
         input=json.dumps(request) + "\n",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         env=ENVIRONMENT,
         check=False,
     )

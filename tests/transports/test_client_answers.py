@@ -15,6 +15,7 @@ from mcpcore.spec.types.content import TextContent, ToolUseContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from tests.clock import patience
 from tests.error_ids import without_id
 from tests.requirements.looking_glass import PROGRAM, ask
 from tests.transports.runtime_bench import bench
@@ -72,7 +73,7 @@ async def test_the_questions_of_a_round_are_answered_together(
 ) -> None:
     dialogs = Dialogs(wanted=most)
     callbacks = Callbacks(elicitation=dialogs, at_once=at_once)
-    with anyio.fail_after(10):
+    with patience():
         async with connect(asking(count), revision=MODERN, callbacks=callbacks) as client:
             result = await client.call_tool("sum_up")
     assert isinstance(result.content[0], TextContent)
@@ -93,7 +94,7 @@ async def test_where_one_answer_fails_the_others_are_given_up() -> None:
         return {}
 
     callbacks = Callbacks(elicitation=answer)
-    with anyio.fail_after(10):
+    with patience():
         async with connect(asking(3), revision=MODERN, callbacks=callbacks) as client:
             with pytest.raises(InputFailed, match="'1' was not given: the user is away"):
                 await client.call_tool("sum_up")

@@ -5,7 +5,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from anyio.streams.tls import TLSAttribute, TLSStream
 
@@ -13,6 +12,7 @@ from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.service import Server
+from tests.clock import patience
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import Client, http, server, tool
 from tests.transports.served import served
@@ -240,7 +240,7 @@ async def test_a_handler_sees_whose_certificate_it_was() -> None:
                     content = (await client.call_tool("whoami")).content[0]
                     assert getattr(content, "text", "").startswith(f"CN={name},OU=")
         foreign = ClientSettings(ssl_context=mine(papers().foreign_client))
-        with anyio.fail_after(15), pytest.raises(NegotiationError):
+        with patience(), pytest.raises(NegotiationError):
             async with connect(url, settings=foreign):
                 pass
     assert None not in hook.certificates

@@ -14,6 +14,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import LEGACY as ROWS
+from tests.clock import patience
 from tests.transports.http_client_fixture import Request, ServerSide
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
@@ -88,7 +89,7 @@ async def listening(
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
     url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
     settings = ClientSettings(http=QUICK)
-    with anyio.fail_after(20):
+    with patience():
         async with listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, place.serve)
             async with (

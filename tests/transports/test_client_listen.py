@@ -10,6 +10,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.http.settings import HttpClientSettings
+from tests.clock import patience
 from tests.transports.http_client_fixture import Request, ServerSide
 from tests.transports.scripted import DISCOVERY, child, modern
 from transports.callbacks import Callbacks
@@ -101,7 +102,7 @@ class Site:
                 await side.send(head % len(body) + b"\r\n\r\n" + body)
 
     async def stream(self) -> Stream:
-        with anyio.fail_after(10):
+        with patience():
             return await self.streams.receive()
 
     async def opened(self) -> Stream:
@@ -115,7 +116,7 @@ async def site() -> AsyncIterator[Site]:
     found = Site()
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
     found.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-    with anyio.fail_after(20):
+    with patience():
         async with found._send, found.streams, listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, found.serve)
             yield found
@@ -355,7 +356,7 @@ async def test_the_end_of_the_client_is_no_reason_to_come_back() -> None:
 async def test_a_dead_process_is_not_asked_again() -> None:
     discovery = {**DISCOVERY, "capabilities": OFFER}
     replies = {"server/discover": {"result": discovery}, "subscriptions/listen": "exit"}
-    with anyio.fail_after(10):
+    with patience():
         async with connect(child(replies)) as client:
             with pytest.raises(ConnectionClosed, match="code 7"):
                 async with client.listen(tools=True):

@@ -17,6 +17,7 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.revisions import LEGACY as ROWS
 from mcpcore.spec.types.content import TextContent
+from tests.clock import patience
 from tests.transports.http_client_fixture import Request, ServerSide
 from transports.callbacks import Callbacks
 from transports.client import connect
@@ -98,7 +99,7 @@ async def flaky(revision: str) -> AsyncIterator[tuple[Flaky, str]]:
     server = Flaky(revision)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
     url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-    with anyio.fail_after(20):
+    with patience():
         async with listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, server.serve)
             yield server, url

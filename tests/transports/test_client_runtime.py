@@ -16,6 +16,7 @@ from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.roots import Root
+from tests.clock import patience
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
 from tests.transports.served import Endless, served
 from transports.callbacks import Callbacks
@@ -192,7 +193,7 @@ async def test_cancelling_the_caller_cancels_the_request(revision: str) -> None:
             group.start_soon(client.call_tool, "wait")
             await server.started.wait()
             group.cancel_scope.cancel()
-        with anyio.fail_after(20):
+        with patience():
             await server.stopped.wait()
         await client.ping()
 
@@ -327,7 +328,7 @@ async def test_callbacks_may_be_coroutines(revision: str) -> None:
         assert isinstance(found.content[0], TextContent)
         assert found.content[0].text.startswith("file:///a|")
         await client.call_tool("work", progress=progress)
-        with anyio.fail_after(20):
+        with patience():
             while len(told) < 2:
                 await anyio.lowlevel.checkpoint()
     assert told == [1, 2]
@@ -464,7 +465,7 @@ async def test_two_listeners_share_a_resource(revision: str) -> None:
         async with client.listen(uris=["test://a"]):
             pass
         server.resource_updated("test://a")
-        with anyio.fail_after(20):
+        with patience():
             assert (await anext(first)).uri == "test://a"
 
 
@@ -503,7 +504,7 @@ async def test_callbacks_are_told_of_changes(revision: str) -> None:
         server.remove_tool("add")
         server.remove_prompt("greet")
         server.resource_updated("test://a")
-        with anyio.fail_after(20):
+        with patience():
             while len(told) < 5:
                 await anyio.lowlevel.checkpoint()
     assert sorted(told) == [

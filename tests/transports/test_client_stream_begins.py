@@ -8,6 +8,7 @@ import pytest
 from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
+from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.villain import CHUNKED, EVENTS, Script, Side, villain
 from transports.callbacks import Callbacks
@@ -46,7 +47,7 @@ class Told:
         news.set()
 
     async def given_up(self) -> list[StreamInterrupted]:
-        with anyio.fail_after(10):
+        with patience():
             while not self.interruptions or self.interruptions[-1].recovery is not Recovery.FAIL:
                 await self._news.wait()
         return self.interruptions
@@ -81,7 +82,7 @@ async def good(side: Side) -> bool:
 
 
 async def text_of(client: Client) -> str:
-    content = (await client.call_tool("bad", timeout=20)).content[0]
+    content = (await client.call_tool("bad", timeout=PATIENCE)).content[0]
     assert isinstance(content, TextContent)
     return content.text
 
@@ -133,8 +134,8 @@ async def test_a_call_whose_stream_cannot_be_picked_up_ends_before_its_own_deadl
             callbacks=Callbacks(stream_interrupted=told),
         ) as client,
     ):
-        with anyio.fail_after(10), pytest.raises(ConnectionClosed, match="did not begin"):
-            await client.call_tool("bad", timeout=60)
+        with patience(), pytest.raises(ConnectionClosed, match="did not begin"):
+            await client.call_tool("bad", timeout=PATIENCE)
         assert [each.recovery for each in told.interruptions] == [
             Recovery.RESUME,
             Recovery.RESUME,
@@ -172,7 +173,7 @@ async def test_a_stream_that_has_begun_may_be_silent_for_longer(carrier: str) ->
                 # What is tested is that nothing happens meanwhile.
                 await anyio.sleep(2 * seconds + SHORT)
                 later.set()
-                with anyio.fail_after(20):
+                with patience():
                     await changed.wait()
                 assert (told.interruptions, server.seen["GET"]) == ([], 1)
 

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from tests.clock import patience
 from tests.transports.certificates import papers
 from tests.transports.served import ANY_PORT, served
 from transports.cli import main
@@ -510,7 +511,7 @@ async def test_whoever_is_silent_while_connecting_is_given_up(scheme: str, tmp_p
         if scheme != "command":
             path = "" if scheme == "tls" else "/mcp"
             target = parse_target(f"{scheme}://127.0.0.1:{port}{path}")
-        with anyio.fail_after(20), pytest.raises(CANNOT_CONNECT, match=r"0\.2 s"):
+        with patience(), pytest.raises(CANNOT_CONNECT, match=r"0\.2 s"):
             async with connect(fitted(target, options), settings=client_settings(options)):
                 raise AssertionError
 

@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.events import ConnectionEnded, Event, RequestReceived
 from mcpcore.engine.peer import Peer
+from tests.clock import patience
 from tests.transports.apps import Recorder, ToolServer, make_client, make_server
 from tests.transports.test_pump import call, make_streams
 from tests.transports.wire import Lines
@@ -63,7 +64,7 @@ async def on_socket(app: ToolServer) -> AsyncIterator[Far]:
 
 async def tasks_are(count: int) -> None:
     """Wait until there are so many."""
-    with anyio.fail_after(20):
+    with patience():
         while len(asyncio.all_tasks()) != count:
             await checkpoint()
 
@@ -192,6 +193,6 @@ async def test_what_is_written_before_there_are_tasks_is_sent() -> None:
     app.link = link = Early(app.peer, app, theirs)
     async with anyio.create_task_group() as tasks, ours:
         await tasks.start(link.run)
-        with anyio.fail_after(10):
+        with patience():
             assert (await Lines(ours).message())["method"] == "server/discover"
         tasks.cancel_scope.cancel()

@@ -14,6 +14,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult
+from tests.clock import patience
 from transports.callback_context import CallbackContext
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
@@ -60,7 +61,7 @@ async def serving(
     default = Callbacks(
         elicitation=lambda params: {"name": "Ada"}, sampling=sampled, roots=["file:///r"]
     )
-    with anyio.fail_after(20):
+    with patience():
         async with connect(server, revision=revision, callbacks=callbacks or default) as client:
             yield client
 

@@ -16,6 +16,7 @@ from anyio.abc import SocketStream
 
 from mcpcore.engine.reconnecting import Reconnected, ReconnectSettings
 from mcpcore.service import Server
+from tests.clock import patience
 from tests.test_embedding_docs import FILES
 from transports.callbacks import Callbacks
 from transports.client import connect
@@ -133,7 +134,7 @@ async def test_cancelling_reaches_the_handler(framed: ModuleType) -> None:
         group.start_soon(client.call_tool, "wait")
         await server.began.wait()
         group.cancel_scope.cancel()
-        with anyio.CancelScope(shield=True), anyio.fail_after(10):
+        with anyio.CancelScope(shield=True), patience():
             await server.ended.wait()
     assert server.ended.is_set()
 
@@ -179,7 +180,7 @@ async def test_what_one_client_does_wrong_is_its_own_matter(
             await stream.send(data)
             if not ends:
                 await stream.send_eof()
-            with anyio.fail_after(10):
+            with patience():
                 assert len(b"".join([chunk async for chunk in stream])) < 1000
         assert text_of(await client.call_tool("echo", {"text": "well"})) == "well"
 
@@ -212,7 +213,7 @@ async def test_it_comes_back_with_a_link_of_its_own(framed: ModuleType) -> None:
         async with connect(target, callbacks=callbacks, settings=settings) as client:
             stream: SocketStream = made[0]._stream
             await stream.aclose()
-            with anyio.fail_after(10):
+            with patience():
                 await back.wait()
             assert text_of(await client.call_tool("echo", {"text": "again"})) == "again"
     assert len(made) == 2

@@ -18,6 +18,7 @@ import redis
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
+from tests.clock import PATIENCE, patience
 from tests.transports.cutproxy import CutProxy, Place, cut_proxy
 from tests.transports.redis_server import redis_server
 from tests.transports.served import served
@@ -75,7 +76,7 @@ class Talk:
 
     async def until(self, true: Callable[["Talk"], object]) -> None:
         """Wait until something is true of what was heard and became of the calls."""
-        with anyio.fail_after(45):
+        with patience():
             while not true(self):
                 await self._changed.wait()
 
@@ -98,7 +99,7 @@ class Talk:
 
     async def call(self, client: Client, tool: str, **arguments: Any) -> None:
         try:
-            result = await client.call_tool(tool, arguments, timeout=60)
+            result = await client.call_tool(tool, arguments, timeout=PATIENCE)
         except (CallFailed, PeerError) as error:
             self.errors.append(error)
         else:
@@ -124,7 +125,7 @@ async def cut_site(places: tuple[Place, ...]) -> AsyncIterator[CutProxy]:
 
     settings = ServeSettings(http=HttpSettings(reconnect_delay=0.05))
     async with (
-        served(server, settings=settings, seconds=60) as site,
+        served(server, settings=settings, seconds=PATIENCE) as site,
         cut_proxy(site.port, places, b'"tools/call"') as proxy,
     ):
         proxies.append(proxy)
@@ -220,7 +221,7 @@ async def test_an_answer_outlives_its_server(revision: str, store: str) -> None:
     """The connection breaks before the answer; by the time of the next there is a new server."""
     talk, places = Talk(), (Place(2), Place(head=0))
     async with called(store, revision, places, talk, count=LINES) as (server, proxy, client):
-        with anyio.fail_after(30):
+        with patience():
             await proxy.until(2)  # it has asked again: by now the answer is in the store
         async with replaced(server, store):
             await talk.until(lambda talk: talk.results or talk.errors)
@@ -277,7 +278,7 @@ async def test_a_server_that_dies_while_a_session_begins(place: Place, store: st
         async with replaced(server, store), talk.client(proxy.port, revision) as client:
             await talk.call(client, "lines", count=1)
             assert talk.results == ["said"]
-            with anyio.fail_after(40):
+            with patience():
                 while len(sessions(store)) > 1:
                     await talk.call(client, "lines", count=1)
                     await anyio.sleep(0.2)  # time has to pass, which is what is tested
@@ -302,7 +303,7 @@ async def test_a_server_that_dies_while_a_session_begins_again(place: Place, sto
         async with replaced(server, store) as second:
             proxy.arm((place,))
             group.start_soon(lambda: talk.call(client, "lines", count=1))
-            with anyio.fail_after(30):
+            with patience():
                 await proxy.until(1)
             async with replaced(second, store):
                 await talk.until(lambda talk: len(talk.results) == 2 or talk.errors)

@@ -14,8 +14,9 @@ from msgspec import structs
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
+from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
-from tests.transports.http_fixture import PATIENCE, http, legacy, tool
+from tests.transports.http_fixture import http, legacy, tool
 from tests.transports.test_asgi import INITIALIZE, Site, held
 from transports.context import Context
 from transports.http_call import Action, HttpCall, http_request
@@ -84,7 +85,7 @@ class Framework:
 
 
 async def collected(call: HttpCall) -> Reply:
-    with anyio.fail_after(PATIENCE):
+    with patience():
         return Reply([action async for action in call])
 
 
@@ -98,7 +99,7 @@ async def framework(
         yield made
     finally:
         made.site.release.set()
-        with anyio.fail_after(PATIENCE):  # a call that was not parted with would hold this up
+        with patience():  # a call that was not parted with would hold this up
             await made.endpoint.aclose()
 
 
@@ -179,7 +180,7 @@ async def test_head_has_no_body() -> None:
 async def test_actions_come_as_they_are_made() -> None:
     async with framework() as site:
         call = site.handle(held(steps=1))
-        with anyio.fail_after(PATIENCE):
+        with patience():
             head, progress = await anext(call), await anext(call)
             assert isinstance(head, HttpHead)
             assert isinstance(progress, HttpChunk)
@@ -209,7 +210,7 @@ async def test_what_is_not_asked_for_is_not_made() -> None:
 
         call = site.handle(tool("flood", meta={"progressToken": "p"}, count=50))
         taken = 0
-        with anyio.fail_after(PATIENCE):
+        with patience():
             async for action in call:
                 for _ in range(5):
                     await anyio.lowlevel.checkpoint()

@@ -13,6 +13,7 @@ import pytest
 from mcpcore.engine.events import ConnectionEnded, RequestEnded
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.http_client_fixture import ServerSide, caller, scripted
 from tests.transports.served import served
@@ -222,7 +223,7 @@ async def test_a_cancelled_call_ends_its_exchange(revision: str) -> None:
             await session.call_tool("forever", timeout=0.1)
         assert text(await session.call_tool("big", {"size": 1})) == "x"
         # The stream of a legacy session is left; what tells of the cancellations may end later.
-        with anyio.fail_after(20):
+        with patience():
             while len(running_exchanges(session)) > 1:
                 await anyio.lowlevel.checkpoint()
 
@@ -248,7 +249,7 @@ async def test_closing_ends_what_is_running() -> None:
                 failed.set()
 
             group.start_soon(call)
-            with anyio.fail_after(20):
+            with patience():
                 while not running_exchanges(session):
                     await anyio.lowlevel.checkpoint()
         await failed.wait()
@@ -270,7 +271,7 @@ async def test_a_link_that_is_cancelled_ends_everything() -> None:
             link.flush_soon()  # before it runs: remembered
             request = app.request("forever")
             await tasks.start(link.run)
-            with anyio.fail_after(20):
+            with patience():
                 while app.machine.exchanges != 1 or not link.connections:
                     await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
@@ -323,7 +324,7 @@ async def test_a_body_that_never_ends(length: bytes) -> None:
                 state.url, revision="2026-07-28", http_client=client, settings=settings
             ) as session,
         ):
-            with anyio.fail_after(20), pytest.raises(ServerStalled):
+            with patience(), pytest.raises(ServerStalled):
                 await session.call_tool("bad")
 
     await with_more_time(attempt, 0.2, 8.0)  # the handshake has to be over in it

@@ -28,6 +28,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.settings import HttpClientSettings
+from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.http_client_fixture import (
     GOOD,
@@ -170,7 +171,7 @@ async def test_idle_connection_is_closed() -> None:
     settings = HttpClientLinkSettings(idle_time=0.05)
     async with server() as running, caller(url_of(running), settings=settings) as client:
         await client.call()
-        with anyio.fail_after(20):
+        with patience():
             while client.link.connections:
                 await anyio.lowlevel.checkpoint()
         assert await client.call() == "{}"
@@ -761,7 +762,7 @@ async def test_stream_is_not_resumed_before_the_time_that_the_server_names(given
     await_cancel = anyio.Event()
     async with scripted(legacy, discover=False) as script, resuming(script.url) as client:
         request = client.request()
-        with anyio.fail_after(20):
+        with patience():
             while not client.link._delayed:
                 await anyio.lowlevel.checkpoint()
         if given_up:

@@ -14,6 +14,7 @@ from mcpcore.engine.config import Limits
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
+from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, villain
 from transports.callbacks import Callbacks
@@ -169,7 +170,7 @@ async def test_a_function_that_hangs_does_not_outlive_the_deadline() -> None:
         connect(server.url, revision=MODERN, headers=headers) as client,
     ):
         hanging = True
-        with anyio.fail_after(20), pytest.raises(RequestTimeout):
+        with patience(), pytest.raises(RequestTimeout):
             await text_of(client, timeout=0.2)
         hanging = False
         assert await text_of(client) == "none"
@@ -219,7 +220,7 @@ async def test_a_notification_that_is_never_taken_holds_nothing_up(carrier: str)
 
             server.scripts["notifications/initialized"] = hang_once
             server.scripts["notifications/roots/list_changed"] = hang
-            with anyio.fail_after(40):
+            with patience():
                 async with connect(
                     server.url,
                     revision=LEGACY[-1],
@@ -257,7 +258,7 @@ async def test_a_stream_in_answer_to_a_notification_does_not_stay() -> None:
         ) as client:
             client.notify("notifications/roots/list_changed")
             link: Any = client._core.link
-            with anyio.fail_after(20):
+            with patience():
                 while not server.seen["notifications/roots/list_changed"]:
                     if not link.machine.exchanges:  # given up before it was even sent
                         client.notify("notifications/roots/list_changed")
@@ -275,7 +276,7 @@ async def test_calls_have_sixty_seconds_by_default() -> None:
         anyio.create_task_group() as group,
     ):
         group.start_soon(client.call_tool, "bad")
-        with anyio.fail_after(10):
+        with patience():
             while not server.seen["bad"]:
                 await anyio.lowlevel.checkpoint()
         link: Any = client._core.link
@@ -322,7 +323,7 @@ async def test_a_server_that_has_nothing_for_get_is_called_all_the_same(
         server.scripts["GET"] = nothing_there
         brought = other if carrier == "httpx" else None
         async with connect(server.url, revision=revision, http_client=brought) as client:
-            with anyio.fail_after(10):
+            with patience():
                 while server.seen["GET"] < 2:
                     assert await text_of(client) == "none"
             assert await text_of(client) == "none"
@@ -344,7 +345,7 @@ async def test_a_server_that_loses_every_session_is_given_up(carrier: str) -> No
                     await text_of(client)
                 failed.append(caught.value)
 
-            with anyio.fail_after(10):
+            with patience():
                 async with anyio.create_task_group() as group:
                     for _ in range(5):
                         group.start_soon(call)

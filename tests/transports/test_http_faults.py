@@ -22,6 +22,7 @@ from msgspec import Struct
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
+from tests.clock import PATIENCE, patience
 from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, Villain, villain
 from transports.client import Client, connect
 from transports.client_errors import (
@@ -765,7 +766,7 @@ async def client_of(
 
 
 async def good(client: Client, name: str) -> None:
-    result = await client.call_tool(name, timeout=30)
+    result = await client.call_tool(name, timeout=PATIENCE)
     assert isinstance(result.content[0], TextContent)
     assert result.content[0].text == "well"
 
@@ -832,7 +833,7 @@ async def in_time(row: Row, carrier: str, error: type[Exception] | None) -> bool
         assert not beside.is_set()
         server.beside.set()
         await good(client, "good")
-        with anyio.fail_after(10):
+        with patience():
             await beside.wait()
     for seen, most in row.requests.items():
         assert server.seen[seen] <= most, server.seen

@@ -13,8 +13,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests.clock import PATIENCE, patience
 from tests.transports.certificates import papers
-from tests.transports.http_fixture import PATIENCE, Client, Running, server, tool
+from tests.transports.http_fixture import Client, Running, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_connection import ServerConnection
 from transports.http_host import Carrier
@@ -55,7 +56,7 @@ async def ask(
     else:
         async with anyio.create_task_group() as tasks:  # the server reads only so much ahead
             tasks.start_soon(client.send, request + behind)
-    with anyio.fail_after(PATIENCE):
+    with patience():
         while not (found := [each for each in running.link.carriers if waits(each)]):
             await anyio.lowlevel.checkpoint()
     assert running.machine.exchanges == 0  # it has done its part
@@ -77,7 +78,7 @@ async def is_whole(client: Client, late: bool, *, small: bool = False) -> None:
 
 
 async def none_left(running: Running) -> None:
-    with anyio.fail_after(PATIENCE):
+    with patience():
         while running.link.connections:
             await anyio.lowlevel.checkpoint()
 
@@ -117,7 +118,7 @@ async def test_each_piece_has_a_time_of_its_own(late: bool) -> None:
         received = 0
         for _ in range(5):
             before = carrier.deadline
-            with anyio.fail_after(PATIENCE):
+            with patience():
                 while not (waits(carrier) and carrier.deadline > before):
                     client.buffer += await client.stream.receive(4096)
                     await anyio.lowlevel.checkpoint()
@@ -245,7 +246,7 @@ async def test_the_end_of_the_server_waits_for_it(late: bool) -> None:
         assert await client.closed()
         assert not ended.is_set()  # until it sends no more itself
         await client.aclose()
-        with anyio.fail_after(PATIENCE):
+        with patience():
             await ended.wait()
 
 
@@ -267,7 +268,7 @@ async def test_the_end_of_the_server_does_not_wait_for_ever(late: bool) -> None:
     async with server(settings) as running:
         client = await running.connect(narrow=True)
         await ask(running, client, late=late)
-        with anyio.fail_after(PATIENCE):
+        with patience():
             await running.link.aclose()
         assert len(await client.rest()) < len(TEXT)
 

@@ -13,7 +13,8 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
-from tests.transports.http_fixture import PATIENCE, Client, Running, server, tool
+from tests.clock import PATIENCE, patience
+from tests.transports.http_fixture import Client, Running, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_settings import HttpServerSettings
 
@@ -52,7 +53,7 @@ async def read_slowly(client: Client, late: bytes = b"") -> bytes:
     Raises if the end is not a proper one.
     """
     received = bytearray()
-    with anyio.fail_after(PATIENCE):
+    with patience():
         while True:
             try:
                 received += await client.stream.receive()
@@ -130,7 +131,7 @@ async def test_who_sends_on_is_not_read_for_ever() -> None:
     async with server(bounds) as running:
         client = await running.connect()
         await client.send(tool("echo", headers=CLOSE))
-        with anyio.fail_after(PATIENCE):
+        with patience():
             while await taken(client, bytes(65536)):
                 pass
 
@@ -146,7 +147,7 @@ async def taken(client: Client, data: bytes) -> bool:
 
 async def gone(running: Running) -> None:
     """Wait until the server has no connection left."""
-    with anyio.fail_after(PATIENCE):
+    with patience():
         while running.link.connections:
             await turns(1)
 

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from mcpcore.http.principals import Principal
+from tests.clock import patience
 from tests.transports.http_fixture import Running, http, initialize, legacy, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_log import LOGGER, session_label
@@ -73,7 +74,7 @@ async def test_sessions_and_streams_are_told_apart_but_not_given_away(
         await client.chunk()
         delete = await running.connect()
         assert (await delete.call(http(method="DELETE", headers=headers))).status == 204
-        with anyio.fail_after(20):
+        with patience():
             while running.machine.exchanges:
                 await anyio.lowlevel.checkpoint()
         running.link.flush_soon()

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.clock import PATIENCE
 from tests.http.support import make_server
-from tests.transports.http_fixture import PATIENCE, Tools, tool
+from tests.transports.http_fixture import Tools, tool
 from transports.http_drivers import http_driver
 from transports.http_server_asyncio import AsyncioServerLink
 from transports.http_settings import DriverName, HttpServerSettings

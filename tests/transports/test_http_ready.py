@@ -9,6 +9,7 @@ from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from tests.clock import PATIENCE, patience
 from tests.transports.served import served
 from tests.transports.test_http_faults import status
 from tests.transports.villain import Side, villain
@@ -37,7 +38,7 @@ async def well(side: Side) -> bool:
 
 
 async def answer(client: Client) -> str:
-    result = await client.call_tool("bad", timeout=20)
+    result = await client.call_tool("bad", timeout=PATIENCE)
     assert isinstance(result.content[0], TextContent)
     return result.content[0].text
 
@@ -59,7 +60,7 @@ async def test_what_is_refused_for_now_is_said_again(how: str, carrier: str, rev
 
         server.scripts[INITIALIZED] = first
         brought = other if carrier == "httpx" else None
-        with anyio.fail_after(30):
+        with patience():
             async with connect(
                 server.url, revision=revision, settings=soon(), http_client=brought
             ) as client:
@@ -73,7 +74,7 @@ async def test_who_cannot_begin_hears_why(code: int, times: int, carrier: str) -
     async with villain(well, revision=LEGACY[-1]) as server, httpx.AsyncClient() as other:
         server.scripts[INITIALIZED] = status(code, body=b"not like this")
         brought = other if carrier == "httpx" else None
-        with anyio.fail_after(30):
+        with patience():
             async with connect(
                 server.url, revision=LEGACY[-1], settings=soon(), http_client=brought
             ) as client:

@@ -19,9 +19,9 @@ from mcpcore.engine.events import StreamDrained
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
+from tests.clock import patience
 from tests.error_ids import id_of, without_id
 from tests.transports.http_fixture import (
-    PATIENCE,
     Client,
     Running,
     Tools,
@@ -198,7 +198,7 @@ async def test_who_leaves_after_a_late_reply_is_let_go_at_once() -> None:
         assert running.app.finish(running.app.waiting.pop(), "late again")
         assert (await client.response()).result == "late again"
         await client.stream.send_eof()
-        with anyio.fail_after(PATIENCE), pytest.raises(anyio.EndOfStream):
+        with patience(), pytest.raises(anyio.EndOfStream):
             await client.stream.receive()
 
 
@@ -866,7 +866,7 @@ async def test_who_has_left_http_waits_for_a_client_that_does_not_read() -> None
         assert await client.closed()  # for sending; it still reads
         assert len(sent) == 20
         await client.send(b"end")
-        with anyio.fail_after(PATIENCE):
+        with patience():
             while running.link.connections > 1:
                 await anyio.lowlevel.checkpoint()
 
@@ -919,14 +919,14 @@ async def test_who_has_left_http_hears_of_a_client_that_is_gone() -> None:
             while not running.link.connections:
                 await anyio.lowlevel.checkpoint()
             await leave(client)
-            with anyio.fail_after(PATIENCE):
+            with patience():
                 while running.link.connections:
                     await anyio.lowlevel.checkpoint()
         assert len(broken) == 2
 
 
 async def test_nothing_is_left_when_everybody_leaves() -> None:
-    with anyio.fail_after(PATIENCE):
+    with patience():
         async with server() as running:
             for _ in range(20):
                 client = await running.connect()

@@ -12,6 +12,7 @@ import anyio
 import pytest
 from msgspec import Struct
 
+from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.http_fixture import Client, Running, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -578,7 +579,7 @@ async def test_whoever_drips_is_cut_off(reused: bool) -> None:
             await client.aclose()
 
         async with server(slow) as running:
-            with anyio.fail_after(20):
+            with patience():
                 async with anyio.create_task_group() as attacks:
                     for stage in STAGES:
                         attacks.start_soon(attack, stage)

@@ -4,8 +4,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests.clock import patience
 from tests.transports.certificates import papers
-from tests.transports.http_fixture import PATIENCE, Client, Running, http, server, tool
+from tests.transports.http_fixture import Client, Running, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_server import HttpServerSettings
 from transports.tls import client_tls, server_tls
@@ -66,7 +67,7 @@ async def test_who_shakes_no_hands_is_closed_in_time_and_harms_nobody() -> None:
         assert await silent.closed()
         garbage = await running.connect()
         await garbage.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        with anyio.fail_after(PATIENCE):
+        with patience():
             while running.link.turned_away:
                 await anyio.lowlevel.checkpoint()
         assert await told(await secure(running)) == "too many connections"

@@ -8,16 +8,15 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.http.settings import HttpSettings
-from tests.more_time import with_more_time
-from tests.transports.http_fixture import PATIENCE, Client, http, server, tool
+from tests.clock import HOUR, PATIENCE, Clock, arrived, patience, until
+from tests.transports.http_fixture import Client, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_server import HttpServerSettings
 
 pytestmark = pytest.mark.anyio
 
 SHORT = 0.05
-ENOUGH = 0.3
-"""What is within a limit is done by then, on a slow machine, too."""
+"""For what is over by it, however late that is."""
 CODES = {408: -32001, 413: -32003, 503: -32000}
 """What our own errors are called where the revision is not known, or is a legacy one."""
 
@@ -113,60 +112,57 @@ async def test_body_within_the_limit_in_chunks() -> None:
         assert (await client.call(head + chunked)).status == 200
 
 
-async def test_slow_head() -> None:
-    async with server(HttpServerSettings(head_time=ENOUGH)) as running:
+async def test_slow_head(clock: Clock) -> None:
+    async with server(HttpServerSettings(head_time=HOUR)) as running:
         client = await running.connect()
         await client.send(b"POST /mcp HTTP/1.1\r\nHost:")
+        await arrived(client.stream)
+        await clock.skip(HOUR)
         assert "head" in await refused(client, 408)
 
 
-async def test_slow_second_head() -> None:
-    async def attempt(seconds: float) -> None:
-        async with server(HttpServerSettings(head_time=seconds)) as running:
-            client = await running.connect()
-            assert (await client.call(tool("echo"))).status == 200
-            await client.send(b"P")
-            assert "head" in await refused(client, 408)
+async def test_slow_second_head(clock: Clock) -> None:
+    async with server(HttpServerSettings(head_time=HOUR)) as running:
+        client = await running.connect()
+        assert (await client.call(tool("echo"))).status == 200
+        await client.send(b"P")
+        await arrived(client.stream)
+        await clock.skip(HOUR)
+        assert "head" in await refused(client, 408)
 
-    await with_more_time(attempt, ENOUGH, 6.0)  # the first head has to come in it
 
-
-async def send_empty_line(client: Client, other: Client) -> None:
+async def send_empty_line(client: Client) -> None:
     """In two pieces."""
-    await client.send(b"\r")
-    assert (await other.call(tool("echo"))).status == 200
-    await client.send(b"\n")
-    assert (await other.call(tool("echo"))).status == 200
+    for piece in (b"\r", b"\n"):
+        await client.send(piece)
+        await arrived(client.stream)
 
 
-async def test_an_empty_line_begins_no_head() -> None:
-    async def attempt(seconds: float) -> None:
-        times = HttpServerSettings(head_time=seconds, idle_time=3 * seconds)
-        async with server(times) as running:
-            client, other = await running.connect(), await running.connect()
-            assert (await client.call(tool("echo"))).status == 200
-            await send_empty_line(client, other)
-            assert await client.closed()
-
-    await with_more_time(attempt, ENOUGH, 4.0)  # the calls have to be over in it
+async def test_an_empty_line_begins_no_head(clock: Clock) -> None:
+    async with server(HttpServerSettings(head_time=HOUR, idle_time=3 * HOUR)) as running:
+        client = await running.connect()
+        assert (await client.call(tool("echo"))).status == 200
+        await send_empty_line(client)
+        await clock.skip(3 * HOUR)
+        assert await client.closed()
 
 
-async def test_a_late_head_is_not_blamed_for_a_stream_that_is_not_read() -> None:
-    async with server(HttpServerSettings(write_time=ENOUGH)) as running:
-        client, other = await running.connect(narrow=True), await running.connect()
+async def test_a_late_head_is_not_blamed_for_a_stream_that_is_not_read(clock: Clock) -> None:
+    async with server(HttpServerSettings(write_time=HOUR)) as running:
+        client = await running.connect(narrow=True)
         request = tool("wait", meta={"progressToken": 1})
         for _ in range(2):  # so that its head is known
             await client.send(request)
             await running.app.until(lambda: running.app.waiting)
             running.app.finish(running.app.waiting.pop())
             assert (await client.response()).status == 200
-        await send_empty_line(client, other)
+        await send_empty_line(client)
         await client.send(request)
         await running.app.until(lambda: running.app.waiting)
         for step in range(200):
             running.machine.progress(running.app.waiting[0], step + 1, message="m" * 1000)
         running.link.flush_soon()
-        await running.app.until(lambda: running.app.cancelled)
+        await clock.skip_until(lambda: running.app.cancelled)
         assert (await client.rest()).count(b"HTTP/1.1") == 1
 
 
@@ -188,14 +184,18 @@ async def test_dripping_body() -> None:
         assert "body" in await refused(client, 408, 1003)
 
 
-async def test_body_that_comes_fast_enough_may_be_longer_than_the_grace() -> None:
-    times = HttpServerSettings(body_grace=SHORT, body_rate=1, head_time=ENOUGH)
+async def test_body_that_comes_fast_enough_may_be_longer_than_the_grace(clock: Clock) -> None:
+    times = HttpServerSettings(
+        body_grace=HOUR, body_rate=1, body_time=9 * HOUR, head_time=HOUR, idle_time=9 * HOUR
+    )
     async with server(times) as running:
-        client = await running.connect()
+        client, silent = await running.connect(), await running.connect()
         whole = tool("echo", text="x" * 1000)
         await client.send(whole[:-1])
-        for _ in range(3):  # more than the grace passes
-            assert await (await running.connect()).closed()
+        await arrived(client.stream)
+        await until(lambda: running.link.connections == 2)
+        await clock.skip(HOUR + 500)
+        assert await silent.closed()  # so that it was looked at what is late
         assert (await client.call(whole[-1:])).status == 200
 
 
@@ -211,45 +211,41 @@ async def test_idle_connection() -> None:
         assert await client.closed()
 
 
-async def test_running_request_is_not_idle() -> None:
-    async def attempt(seconds: float) -> None:
-        times = HttpServerSettings(
-            idle_time=seconds, head_time=seconds, body_time=seconds, write_time=seconds
-        )
-        async with server(times) as running:
-            client = await running.connect()
-            idle = await running.connect()
-            await client.send(tool("wait"))
-            await running.app.until(lambda: running.app.waiting)
-            assert await idle.closed()  # so much time has passed
-            assert await (await running.connect()).closed()
-            running.app.finish(running.app.waiting.pop())
-            assert (await client.response()).result == "late"
-            assert await client.closed()  # idle now
-
-    await with_more_time(attempt, ENOUGH, 4.0)  # the request has to come in it
+async def test_running_request_is_not_idle(clock: Clock) -> None:
+    times = HttpServerSettings(idle_time=HOUR, head_time=HOUR, body_time=HOUR, write_time=HOUR)
+    async with server(times) as running:
+        client = await running.connect()
+        idle = await running.connect()
+        await client.send(tool("wait"))
+        await running.app.until(lambda: running.app.waiting)
+        await until(lambda: running.link.connections == 2)
+        await clock.skip(HOUR)
+        assert await idle.closed()  # so much time has passed
+        running.app.finish(running.app.waiting.pop())
+        assert (await client.response()).result == "late"
+        await clock.skip(HOUR)
+        assert await client.closed()  # idle now
 
 
-async def test_client_that_does_not_read() -> None:
-    async with server(HttpServerSettings(write_time=ENOUGH)) as running:
+async def test_client_that_does_not_read(clock: Clock) -> None:
+    async with server(HttpServerSettings(write_time=HOUR)) as running:
         client = await running.connect()
         await client.send(tool("big", size=20_000_000))
-        other = await running.connect()
-        while running.machine.exchanges or running.link.connections > 1:
-            await other.call(tool("echo"))
+        await until(lambda: running.app.events)
+        await clock.skip_until(lambda: not running.link.connections)
+        assert not running.machine.exchanges
         received = await client.rest()
         assert 0 < len(received) < 20_000_000
 
 
-async def test_client_of_a_late_reply_that_does_not_read() -> None:
-    async with server(HttpServerSettings(write_time=ENOUGH)) as running:
+async def test_client_of_a_late_reply_that_does_not_read(clock: Clock) -> None:
+    async with server(HttpServerSettings(write_time=HOUR)) as running:
         client = await running.connect()
         await client.send(tool("wait"))
         await running.app.until(lambda: running.app.waiting)
         running.app.finish(running.app.waiting.pop(), "x" * 20_000_000)
-        other = await running.connect()
-        while running.machine.exchanges or running.link.connections > 1:
-            await other.call(tool("echo"))
+        await clock.skip_until(lambda: not running.link.connections)
+        assert not running.machine.exchanges
         assert len(await client.rest()) < 20_000_000
 
 
@@ -287,7 +283,7 @@ async def test_connections_of_one_address() -> None:
         for client in (other, *clients):
             await client.aclose()
         await third.aclose()
-        with anyio.fail_after(20):
+        with patience():
             while running.link.carriers:
                 await anyio.lowlevel.checkpoint()
         assert not running.link._clients
@@ -314,7 +310,7 @@ async def test_what_is_read_behind_a_refusal_is_bounded() -> None:
         assert (await client.response()).status == 400
         assert await client.closed()
         assert running.link.connections == 1
-        with anyio.fail_after(PATIENCE), contextlib.suppress(anyio.BrokenResourceError, OSError):
+        with patience(), contextlib.suppress(anyio.BrokenResourceError, OSError):
             while True:
                 await client.send(b"x" * 10)
         while running.link.connections:
@@ -346,6 +342,6 @@ async def test_timer_sleeps_when_nobody_is_there() -> None:
         client = await running.connect()
         assert (await client.call(tool("echo"))).status == 200
         assert await client.closed()
-        with anyio.fail_after(20):
+        with patience():
             while running.link._sweep_at != float("inf"):
                 await anyio.lowlevel.checkpoint()

@@ -7,9 +7,9 @@ import pytest
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
+from tests.clock import PATIENCE
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import (
-    PATIENCE,
     Client,
     Response,
     http,

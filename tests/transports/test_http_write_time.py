@@ -16,10 +16,10 @@ from anyio.abc import ByteStream
 from mcpcore.engine.events import RequestReceived
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Verdict
+from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import (
-    PATIENCE,
     Client,
     Running,
     Tools,
@@ -70,7 +70,7 @@ async def time_passes(running: Running) -> None:
 
 
 async def only_left(running: Running, count: int) -> None:
-    with anyio.fail_after(PATIENCE):
+    with patience():
         while running.link.connections > count:
             await anyio.lowlevel.checkpoint()
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from tests.clock import patience
 from transports import http_writers
 from transports.http_host import Work
 from transports.http_writers import Writers
@@ -30,7 +31,7 @@ class Bureau:
         return work
 
     async def until(self, count: int) -> None:
-        with anyio.fail_after(20):
+        with patience():
             while len(self.done) < count:
                 await anyio.lowlevel.checkpoint()
 

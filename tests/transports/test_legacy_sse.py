@@ -15,6 +15,7 @@ from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, Ss
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
+from tests.clock import patience
 from tests.http.support import initialize, note, request
 from tests.transports.certificates import papers
 from tests.transports.served import ANY_PORT, Endless, served
@@ -227,7 +228,7 @@ async def test_handed_in_by_a_framework() -> None:
             assert isinstance(head, HttpHead)
             return head.status
 
-    with anyio.fail_after(20), endpoint.handle(head, b"") as stream:
+    with patience(), endpoint.handle(head, b"") as stream:
         first = await next_event()
         assert (first.event, first.data[:28]) == ("endpoint", "/inside/messages?session_id=")
         target = first.data.removeprefix("/inside")

@@ -14,6 +14,7 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
+from tests.clock import patience
 from transports.client import Client, connect
 from transports.client_errors import (
     CallFailed,
@@ -206,7 +207,7 @@ OPENINGS: dict[str, Script] = {
 @pytest.mark.parametrize("name", OPENINGS)
 async def test_openings(name: str) -> None:
     async with worst(OPENINGS[name]) as server:
-        with pytest.raises(NegotiationError), anyio.fail_after(10):
+        with pytest.raises(NegotiationError), patience():
             async with connect(server.url, settings=patient(IMPATIENT)):
                 pytest.fail("it was opened")
         assert server.posts == []
@@ -310,7 +311,7 @@ async def test_calls(bad: Callable[..., Awaitable[object]]) -> None:
         assert await good(client) == "well"
         error = {**ENDS, **HARMS}[bad]
         timeout = DEADLINE if error is RequestTimeout else 60
-        with pytest.raises(error), anyio.fail_after(10):
+        with pytest.raises(error), patience():
             await client.call_tool("bad", timeout=timeout)
         if bad in HARMS:
             assert await good(client) == "well"

@@ -10,7 +10,8 @@ import pytest
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
-from tests.transports.http_fixture import PATIENCE, Client, Response, Running, server
+from tests.clock import patience
+from tests.transports.http_fixture import Client, Response, Running, server
 from tests.transports.served import ANY_PORT, served
 from tests.transports.test_cli import Serving, mcpcore
 from transports.callbacks import Callbacks
@@ -148,7 +149,7 @@ async def test_a_store_changes_nothing() -> None:
             assert isinstance(block, TextContent)
             assert block.text == f"file:///{kind}"
         await sse.call_tool("tell")
-        with anyio.fail_after(PATIENCE):
+        with patience():
             await news.wait()
     assert sorted(heard) == [
         "http notifications/tools/list_changed",

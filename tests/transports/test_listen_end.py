@@ -17,6 +17,7 @@ from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessa
 
 from mcpcore.service import Server
 from mcpcore.wire.sse import SseDecoder
+from tests.clock import patience
 from tests.transports.malformed import META
 from tests.transports.served import served
 from transports.server import run
@@ -160,7 +161,7 @@ async def on_websocket() -> AsyncIterator[Far]:
 @pytest.mark.parametrize("transport", [on_stdio, on_http, on_websocket])
 async def test_a_listen_stream_ends_with_word_and_answer(transport: Any) -> None:
     meta = {"io.modelcontextprotocol/subscriptionId": ID}
-    with anyio.fail_after(20):
+    with patience():
         async with transport() as far:
             first = await far.receive()
             assert first == {

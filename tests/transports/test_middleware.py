@@ -27,6 +27,7 @@ from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Result
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from tests.clock import PATIENCE, patience
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
 from tests.transports.served import ANY_PORT, served
@@ -443,7 +444,7 @@ async def test_subscriptions_pass_middleware(
     kind: Callable[..., Any], revision: Revision, transport: str
 ) -> None:
     log: list[str] = []
-    with anyio.fail_after(20):
+    with patience():
         async with (
             reachable(transport, publishing(), settings(kind(log))) as target,
             connect(target, revision=revision.name) as client,
@@ -1105,7 +1106,7 @@ def test_verbose_commands_log_requests(tmp_path: Path) -> None:
             text=True,
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            timeout=50,
+            timeout=PATIENCE,
             check=True,
         )
         return done.stderr

@@ -17,6 +17,7 @@ from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS
 from mcpcore.spec.types.content import TextContent
+from tests.clock import PATIENCE
 from tests.more_time import with_more_time
 from tests.transports.offers import EVERY_TRANSPORT, PIDS, echo, offered
 from tests.transports.scripted import DISCOVERY, http_server
@@ -400,7 +401,7 @@ def test_the_command_restricts_both_sides(tmp_path: Path) -> None:
             text=True,
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            timeout=50,
+            timeout=PATIENCE,
             check=False,
         )
 

@@ -16,6 +16,7 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.content import TextContent
+from tests.clock import PATIENCE, patience
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import bench
 from transports.callbacks import Callbacks
@@ -33,7 +34,7 @@ ROOTS_CHANGED = "notifications/roots/list_changed"
 
 
 async def heard(client: Client, count: int) -> Any:
-    result = await client.call_tool("heard", {"count": count}, timeout=10)
+    result = await client.call_tool("heard", {"count": count}, timeout=PATIENCE)
     [block] = result.content
     assert isinstance(block, TextContent)
     return json.loads(block.text)
@@ -92,7 +93,7 @@ async def test_what_hears_may_tell_something_in_turn(transport: str, name: str) 
         answer = await heard(client, 1)
         legacy = client.revision.server_requests
         if legacy:
-            with anyio.fail_after(10):
+            with patience():
                 while not told:
                     await anyio.lowlevel.checkpoint()
     assert answer == [["echo", legacy, False]]
@@ -205,12 +206,12 @@ async def test_notifications_that_wait_are_bounded(
             while not busy.heard:  # the first is at work, and waits no more
                 await anyio.lowlevel.checkpoint()
         busy.go_on.set()
-        with anyio.fail_after(10):
+        with patience():
             while len(busy.heard) < limit + 1:
                 await anyio.lowlevel.checkpoint()
         # What comes now is heard again.
         made.send({"jsonrpc": "2.0", "method": "notifications/acme/number", "params": params})
-        with anyio.fail_after(10):
+        with patience():
             while len(busy.heard) < limit + 2:
                 await anyio.lowlevel.checkpoint()
     assert busy.heard == [*range(limit + 1), 9]
@@ -240,7 +241,7 @@ async def test_reports_that_wait_are_bounded(caplog: pytest.LogCaptureFixture) -
     async with bench(curious, RuntimeSettings(reports=2)) as made:
         made.open_legacy({"roots": {}})
         call = made.post("tools/call", {"name": "ask"}, revision="2025-11-25")
-        with anyio.fail_after(10):
+        with patience():
             while not (asked := [each for each in made.sent if each.get("method") == "roots/list"]):
                 await anyio.lowlevel.checkpoint()
             token = asked[0]["params"]["_meta"]["progressToken"]

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from mcpcore.engine.config import Negotiation
+from tests.clock import PATIENCE
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held, holders, new_token, wait_gone, wait_input_closed
 from transports.process import ProcessLink, ProcessSettings
@@ -21,7 +22,6 @@ from transports.process_guard import GUARD, Guard
 HABITS = str(Path(__file__).with_name("habits.py"))
 CLIENT = str(Path(__file__).with_name("lone_client.py"))
 BRIEF = {"close_wait": 0.2, "term_wait": 0.2, "kill_wait": 20.0}
-PATIENCE = 20.0
 EVERYBODY = ["child", "group", "session", "daemon", "hidden"]
 BAD = [
     ["lingers", "stubborn", *EVERYBODY],

@@ -12,6 +12,7 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
 from tests.transports.served import served
@@ -248,7 +249,7 @@ async def proxying(
                 return
         await proxy.serve(stream)
 
-    with anyio.fail_after(30):
+    with patience():
         async with listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, serve)
             yield proxy

@@ -24,6 +24,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.peer import Peer
+from tests.clock import patience
 from tests.transports.apps import Caller, Recorder, ToolServer, make_client, make_server
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.wire import Lines
@@ -126,7 +127,7 @@ async def test_answers_are_gathered_once_handlers_are_quick(slow: bool, direct: 
             messages = b"".join(call(id) + b"\n" for id in range(100))
             ours.sendall(messages)
             answers = 0
-            with anyio.fail_after(20):
+            with patience():
                 while answers < 100:
                     await anyio.wait_readable(ours)
                     if len(app.seen) == 100:

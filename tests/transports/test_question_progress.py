@@ -14,6 +14,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult
+from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.offers import TRANSPORTS, offered
 from transports.callbacks import CallbackContext, Callbacks
@@ -98,7 +99,7 @@ async def test_the_progress_of_questions(transport: str, name: str) -> None:
         connect(target, revision=name, callbacks=answering.callbacks) as client,
     ):
         legacy = not client.revision.modern
-        heard = found(await client.call_tool("reported", timeout=20))
+        heard = found(await client.call_tool("reported", timeout=PATIENCE))
     model = [[1, 2, "model"], [2, 2, "model"]]
     form = [[1, None, "form"]] if "elicitation/create" in answering.seen else []
     roots = [[1, None, None], [3, None, "last"]]
@@ -124,7 +125,7 @@ async def test_the_progress_of_what_a_notification_makes_the_server_ask(
         connect(target, revision=name, callbacks=answering.callbacks) as client,
     ):
         client.notify("notifications/acme/look")
-        heard = found(await client.call_tool("heard", {"count": 1}, timeout=10))
+        heard = found(await client.call_tool("heard", {"count": 1}, timeout=PATIENCE))
     assert heard == [["progress", 1, 3]]
 
 
@@ -142,7 +143,7 @@ async def test_handlers_learn_why_their_request_was_cancelled(transport: str, na
             await client.call_tool("heard", {"count": 1})
             with pytest.raises(RequestTimeout, match=rf"no answer within {seconds:g} seconds$"):
                 await client.call_tool("stuck", timeout=seconds)
-            endings = found(await client.call_tool("endings", {"count": 2}, timeout=10))
+            endings = found(await client.call_tool("endings", {"count": 2}, timeout=PATIENCE))
             by_stream = client.revision.modern and transport == "http"
         told = ["cancelled by the caller", "timed out"]
         reasons = ["the client disconnected"] * 2 if by_stream else told
@@ -178,8 +179,8 @@ async def test_callbacks_learn_why_the_server_takes_its_request_back(
         offered(transport, "listening") as target,
         connect(target, revision=name, callbacks=callbacks) as client,
     ):
-        result = await client.call_tool("impatient", timeout=10)
-        with anyio.fail_after(10):
+        result = await client.call_tool("impatient", timeout=PATIENCE)
+        with patience():
             await over.wait()
     assert "not now" in str(result.content)
     [context] = contexts

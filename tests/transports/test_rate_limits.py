@@ -15,6 +15,7 @@ from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from tests.clock import PATIENCE, patience
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from tests.transports.served import ANY_PORT, served
 from transports.callbacks import Callbacks
@@ -188,7 +189,7 @@ async def test_who_is_counted_as_one() -> None:
         return [caller for _, caller in spy.asked[before:]]
 
     async with served(
-        busy_server(), http=ANY_PORT, ws=ANY_PORT, settings=settings, seconds=20
+        busy_server(), http=ANY_PORT, ws=ANY_PORT, settings=settings, seconds=PATIENCE
     ) as site:
         http, ws = site.urls
         sessions = await calls(http, LEGACY)
@@ -254,7 +255,7 @@ async def test_a_limiter_that_fails_takes_nothing_down(
 ) -> None:
     settings = RuntimeSettings(limiter=Broken(), limiter_failure=fate)
     seen: list[float] = []
-    with anyio.fail_after(20):
+    with patience():
         async with (
             reachable(transport, settings) as target,
             connect(target, revision=revision) as client,

@@ -27,6 +27,7 @@ from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.logging import LoggingMessageParams
 from mcpcore.spec.types.tools import ToolAnnotations
+from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.road import ENDS, Road, road
 from tests.transports.served import Served, served
@@ -875,7 +876,7 @@ async def scripted(
     script = Scripted(list(answers))
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(SocketAttribute.local_port)
-    with anyio.fail_after(30):
+    with patience():
         async with listener, road("tcp", port, folder) as way, anyio.create_task_group() as group:
             group.start_soon(listener.serve, script.serve)
             async with connect(

@@ -20,6 +20,7 @@ from mcpcore.engine.reconnecting import (
     ReconnectSettings,
 )
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+from tests.clock import patience
 from tests.transports.serving import gone, serving
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
@@ -89,7 +90,7 @@ async def fragile(
     )
     target = StdioTarget([sys.executable, FRAGILE, str(folder), *fates])
     try:
-        with anyio.fail_after(60):
+        with patience():
             async with connect(
                 target,
                 revision=revision,

@@ -13,6 +13,7 @@ from mcpcore.service import Server
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from tests.clock import PATIENCE
 from tests.transports.served import served
 from transports.callbacks import Callbacks
 from transports.client import connect
@@ -23,7 +24,6 @@ from transports.server import ServeSettings
 pytestmark = pytest.mark.anyio
 
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
-PATIENCE = 30
 
 
 class Cutter:

@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.events import Key
+from tests.clock import patience
 from transports.background import current_loop
 from transports.running import Handlers
 
@@ -21,8 +22,6 @@ Begin = Callable[[TaskGroup], Handlers]
 
 WAYS = [("asyncio", "of the loop"), ("asyncio", "of the group"), ("trio", "of the group")]
 ON_ASYNCIO = pytest.mark.parametrize("way", WAYS[:2])
-PATIENCE = 10.0
-"""Seconds until what should have ended the group is taken for lost."""
 
 
 @pytest.fixture(params=WAYS, ids=", ".join)
@@ -61,7 +60,7 @@ class Told:
 
 async def until_the_group_ends() -> None:
     """What is to end it has it stop waiting."""
-    with anyio.fail_after(PATIENCE):
+    with patience():
         await anyio.sleep_forever()
 
 

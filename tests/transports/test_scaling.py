@@ -15,6 +15,7 @@ import pytest
 from msgspec import Struct
 
 from mcpcore.spec.types.elicitation import ElicitParams
+from tests.clock import PATIENCE, patience
 from tests.docs_blocks import blocks
 from tests.transports.balancer import balanced
 from tests.transports.redis_server import redis_server
@@ -110,7 +111,7 @@ class Crowd:
             result = await client.call_tool(
                 "greet",
                 {"number": call},
-                timeout=60,
+                timeout=PATIENCE,
                 progress=lambda value, total, message: said.heard.append(message),
             )
         except (CallFailed, PeerError) as error:
@@ -246,7 +247,7 @@ async def balancing(command: list[str], port: int) -> AsyncIterator[str]:
         pytest.skip(reason)
     async with await anyio.open_process([found, *command[1:]], stderr=sys.stderr) as process:
         try:
-            with anyio.fail_after(20):
+            with patience():
                 while True:
                     try:
                         async with await anyio.connect_tcp("127.0.0.1", port):
@@ -303,6 +304,6 @@ async def test_what_one_server_announces_is_heard_at_the_other(revision: str, st
         connect(two.url, revision=revision) as other,
     ):
         await other.call_tool("publish")
-        with anyio.fail_after(20):
+        with patience():
             change = await anext(aiter(changes))
     assert change.method == "notifications/tools/list_changed"

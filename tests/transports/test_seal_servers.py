@@ -15,6 +15,7 @@ from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.seal import Binding, request_binding
 from mcpcore.wire.message import decode
+from tests.clock import patience
 from tests.transports.http_fixture import Client, http
 from tests.transports.runtime_bench import MODERN, Bench, bench
 from tests.transports.seal_child import make_server
@@ -168,7 +169,7 @@ OTHER = "requestState belongs to a request with other parameters"
 @pytest.mark.parametrize("kind", [AeadSeal, HmacSeal])
 @pytest.mark.parametrize("site", [memory, stdio, streamable_http])
 async def test_a_hostile_client_gets_nowhere(site: Any, kind: Any) -> None:
-    with anyio.fail_after(30):
+    with patience():
         async with site(RuntimeSettings(seal=kind())) as ask:
             client = Hostile(ask)
             mine = await client.state(CALL)

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from mcpcore.service import Server
+from tests.clock import patience
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.certificates import papers
 from tests.transports.malformed import META, good, request
@@ -340,7 +341,7 @@ async def test_a_server_that_is_cancelled_inside_a_record_says_the_rest() -> Non
         with ending:
             await serve(brief, ws=ANY_PORT, settings=settings, on_listening=announce)
 
-    with anyio.fail_after(30):
+    with patience():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run)
             await listening.wait()
@@ -404,7 +405,7 @@ async def test_what_is_no_tls_while_much_is_written() -> None:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await stream.send(b"." * 50_000_000)
 
-    with anyio.fail_after(30):
+    with patience():
         async with listener, anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, babble)
             below = await anyio.connect_tcp("127.0.0.1", port)
@@ -494,7 +495,7 @@ async def test_tls_answers_where_the_server_has_nothing_to_say() -> None:
             await read_on(client, stream, b"\n")
             await stream.send(asked := ask_for_keys(client, ASKED))
             size = 0
-            with anyio.fail_after(10):
+            with patience():
                 while size < len(asked) // 2:  # answers are as long as questions
                     size += len(await stream.receive())
 

@@ -13,6 +13,7 @@ import pytest
 
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from tests.clock import PATIENCE, patience
 from tests.transports.served import Endless, served
 from transports.client import Client, connect
 from transports.client_errors import CallFailed, NegotiationError
@@ -63,7 +64,7 @@ async def test_what_the_caller_raises_comes_out_as_it_was() -> None:
     def announce(url: str) -> None:
         raise LookupError(url) from cause
 
-    with anyio.fail_after(10), pytest.raises(LookupError, match="http:") as failed:
+    with patience(), pytest.raises(LookupError, match="http:") as failed:
         await serve(counter(), http="127.0.0.1:0", on_listening=announce)
     assert failed.value.__cause__ is cause
 
@@ -185,7 +186,7 @@ async def test_what_is_told_at_once_is_heard_before_the_handler_goes_on(
         served(server, **served_on) as state,
         connect(state.url, revision=revision) as client,
     ):
-        with anyio.fail_after(10):  # before any timer of the server pumps
+        with patience():  # before any timer of the server pumps
             await client.call_tool("tell", progress=hear)
     assert heard == [1, 2, 3, 4, 5, 6]
 
@@ -213,7 +214,7 @@ async def test_a_new_session_knows_what_the_lost_one_knew() -> None:
                         except CallFailed:
                             continue  # the connection of before was still thought to be alive
                     assert isinstance(block, TextContent)
-                    with anyio.fail_after(20):
+                    with patience():
                         while "False" not in str((await client.call_tool("warn")).content):
                             await anyio.lowlevel.checkpoint()
                     between = await anext(changes)
@@ -274,7 +275,7 @@ def test_end_of_standard_input_ends_the_program(tmp_path: Path) -> None:
         input=request,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )

@@ -17,6 +17,7 @@ from anyio.abc import SocketAttribute
 
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
+from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
 from tests.transports.malformed import META, TABLE, good, request
@@ -116,7 +117,7 @@ async def place(binding: str, folder: Path, **settings: Any) -> AsyncIterator[Pl
 async def rest(stream: Any) -> bytes:
     """What comes until the end."""
     data = b""
-    with anyio.fail_after(20):
+    with patience():
         try:
             while True:
                 data += await stream.receive()
@@ -181,7 +182,7 @@ async def test_a_shell_can_ask() -> None:
     async with place("tcp", Path()) as site:
 
         def ask() -> bytes:
-            with socket.create_connection(("127.0.0.1", site.state.port), timeout=20) as sock:
+            with socket.create_connection(("127.0.0.1", site.state.port), timeout=PATIENCE) as sock:
                 sock.sendall(good(5) + b"\n")
                 sock.shutdown(socket.SHUT_WR)
                 return sock.makefile("rb").read()
@@ -199,7 +200,7 @@ async def test_a_client_that_is_gone_is_not_worked_for(binding: str, tmp_path: P
         sock = stream.extra(SocketAttribute.raw_socket)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         await anyio.aclose_forcefully(stream)
-        with anyio.fail_after(20):
+        with patience():
             while site.server.running:
                 await anyio.lowlevel.checkpoint()
 
@@ -241,7 +242,7 @@ async def test_a_client_that_does_not_read_is_not_read_from(binding: str, tmp_pa
             sock.connect(path if binding == "unix" else ("127.0.0.1", site.state.port))
             sock.setblocking(False)
             sent = 0
-            with anyio.fail_after(20), suppress(ConnectionError):
+            with patience(), suppress(ConnectionError):
                 while True:
                     await anyio.wait_writable(sock)
                     sent += sock.send(line * 100)
@@ -332,7 +333,7 @@ async def test_too_many_connections(limit: str, binding: str, tmp_path: Path) ->
         await lines.send(good(2))
         assert (await lines.message())["id"] == 2
         await first.aclose()
-        with anyio.fail_after(20):
+        with patience():
             while True:
                 async with await site.connect() as fourth:
                     await Lines(fourth).send(good(3))
@@ -379,7 +380,7 @@ async def test_a_handshake_that_fails_leaves_its_room_to_others(
     """... who may come while it is still being taken leave of, and then come again."""
     async with place("tls", tmp_path, connections_per_client=1) as site:
         await fail(site.state.port)
-        with anyio.fail_after(10):
+        with patience():
             while True:
                 with suppress(OSError, *STREAM_ERRORS):
                     async with await site.connect() as other:
@@ -568,7 +569,7 @@ async def test_stopping_answers_what_runs_and_takes_nothing_new(
         await lines.send(call("wait"))
         await site.server.started.wait()
         site.state.stop.set()
-        with anyio.fail_after(20), suppress(OSError, *STREAM_ERRORS):
+        with patience(), suppress(OSError, *STREAM_ERRORS):
             while True:
                 async with await site.connect():
                     await anyio.lowlevel.checkpoint()
@@ -619,7 +620,7 @@ def test_a_whole_program(backend: str, tmp_path: Path) -> None:
         assert urls[1] == f"unix://{path}"
         port = int(urls[0].rpartition(":")[2])
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=20) as sock,
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock,
             socket.socket(socket.AF_UNIX) as other,
         ):
             other.connect(str(path))
@@ -627,7 +628,7 @@ def test_a_whole_program(backend: str, tmp_path: Path) -> None:
                 each.sendall(call("hello") + b"\n")
                 assert text_of(json.loads(each.makefile().readline())) == "hello"
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE) == 0
     assert not path.exists()
 
 
@@ -638,7 +639,7 @@ async def test_tls_says_that_it_ends(tmp_path: Path) -> None:
 
         def ask() -> bytes:
             with (
-                socket.create_connection(("127.0.0.1", site.state.port), timeout=20) as raw,
+                socket.create_connection(("127.0.0.1", site.state.port), timeout=PATIENCE) as raw,
                 context.wrap_socket(
                     raw, server_hostname="localhost", suppress_ragged_eofs=False
                 ) as sock,

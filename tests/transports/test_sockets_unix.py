@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.clock import PATIENCE
 from tests.transports.malformed import good
 from tests.transports.offers import echo
 from tests.transports.served import served
@@ -68,7 +69,7 @@ def make_stale(path: Path) -> int:
 def answers(path: Path) -> bool:
     """Whether there is a server, spoken to without our client."""
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(20)
+        sock.settimeout(PATIENCE)
         sock.connect(str(path))
         sock.sendall(good(1) + b"\n")
         return bool(json.loads(sock.makefile().readline())["id"] == 1)
@@ -314,7 +315,7 @@ def start(path: Path) -> "subprocess.Popen[str]":
 def end(process: "subprocess.Popen[str]", number: int) -> int:
     with process:
         process.send_signal(number)
-        return process.wait(20)
+        return process.wait(PATIENCE)
 
 
 def test_signals_remove_the_file_and_kill_leaves_it_to_the_next(folder: Path) -> None:

@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
+from tests.clock import PATIENCE
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.wire import Lines
@@ -365,7 +366,7 @@ def test_a_second_signal_ends_it_at_once(backend: str) -> None:
         while "error" not in ask(process, call(3))[0]:
             pass
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.clock import PATIENCE
 from tests.transports.malformed import META, request
 from tests.transports.remains import new_token, wait_gone, wait_held
 
@@ -102,7 +103,7 @@ def check_end(backend: str, end: Callable[[Program], None], busy: str) -> float:
         begun = time.monotonic()
         end(served)
         rest = b"" if end is closed_output else served.stdout.read()
-        served.process.wait(timeout=20)
+        served.process.wait(timeout=PATIENCE)
         took = time.monotonic() - begun
         assert served.process.returncode == 0
         assert wait_gone(served.token, timeout=0.0) == {}
@@ -145,7 +146,7 @@ def test_a_signal_ends_it_though_its_event_loop_is_held_up(
         assert served.answer()["id"] == 1
         assert served.stderr.readline() == b"held up\n"
         served.process.send_signal(number)
-        served.process.wait(timeout=20)
+        served.process.wait(timeout=PATIENCE)
     assert served.process.returncode == 0
 
 
@@ -157,7 +158,7 @@ def test_nobody_reads_anything_of_it(backend: str) -> None:
         assert served.answer()["id"] == 1
         served.stderr.close()
         served.stdout.close()
-        served.process.wait(timeout=20)
+        served.process.wait(timeout=PATIENCE)
     assert served.process.returncode == 0
 
 
@@ -183,7 +184,7 @@ def test_sockets_as_standard_streams(backend: str) -> None:
         with stdout.makefile("rb") as lines:
             assert json.loads(lines.readline())["id"] == 1
         stdout.close()
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE)
     assert process.returncode == 0
 
 
@@ -198,7 +199,7 @@ def test_chatter_without_standard_error(backend: str, closed: bool) -> None:
         ["sh", "-c", command, sys.executable, PROGRAM, backend],
         input=call(1, "chatter") + call(2),
         stdout=subprocess.PIPE,
-        timeout=20,
+        timeout=PATIENCE,
         check=True,
     )
     first, second, last = done.stdout.splitlines()
@@ -215,7 +216,7 @@ def test_closed_standard_streams_are_refused(backend: str, redirection: str) -> 
         ["sh", "-c", f'exec "$0" "$1" "$2" 0 {redirection}', sys.executable, PROGRAM, backend],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 1
@@ -227,14 +228,19 @@ def test_files_and_devices(backend: str, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"".join(call(id) for id in range(100)))
     with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout:
         command = [sys.executable, PROGRAM, backend, "0"]
-        subprocess.run(command, stdin=stdin, stdout=stdout, timeout=20, check=True)
+        subprocess.run(command, stdin=stdin, stdout=stdout, timeout=PATIENCE, check=True)
     *answers, _ = (tmp_path / "out").read_bytes().splitlines()
     assert [json.loads(answer)["id"] for answer in answers] == list(range(100))
     with Path("/dev/null").open("r+b") as nothing, Path("/dev/full").open("wb") as full:
-        subprocess.run(command, stdin=nothing, stdout=nothing, timeout=20, check=True)
+        subprocess.run(command, stdin=nothing, stdout=nothing, timeout=PATIENCE, check=True)
         with (tmp_path / "in").open("rb") as stdin:
             done = subprocess.run(
-                command, stdin=stdin, stdout=full, stderr=subprocess.PIPE, timeout=20, check=True
+                command,
+                stdin=stdin,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                timeout=PATIENCE,
+                check=True,
             )
     assert done.stderr == b""
 

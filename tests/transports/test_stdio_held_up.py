@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.clock import PATIENCE
 from tests.transports.test_stdio_ends import (
     BACKENDS,
     ENDS,
@@ -23,9 +24,6 @@ from tests.transports.test_stdio_ends import (
     closed_output,
     program,
 )
-
-SECONDS = 20
-"""A server that does not end by itself is given up: its handlers run for ten minutes."""
 
 
 def test_what_is_ready_is_sent_before_a_handler_that_holds_up_the_loop() -> None:
@@ -49,7 +47,7 @@ def test_it_ends_and_sends_what_is_ready(backend: str, end: Callable[[Program], 
         assert served.stderr.readline() == b"held up\n"
         end(served)
         rest = b"" if end is closed_output else served.stdout.read()
-        served.process.wait(timeout=SECONDS)
+        served.process.wait(timeout=PATIENCE)
         assert served.process.returncode == 0
         assert served.stderr.read() == b""
     if end is not closed_output:
@@ -65,7 +63,7 @@ def test_who_asks_and_goes_gets_all_answers(backend: str) -> None:
         [sys.executable, PROGRAM, backend, "0"],
         input=b"".join(calls),
         stdout=subprocess.PIPE,
-        timeout=SECONDS * 2,
+        timeout=PATIENCE * 2,
         check=True,
     )
     *answers, last = done.stdout.splitlines()
@@ -85,7 +83,7 @@ def test_who_reads_nothing_and_closes_its_end_is_not_waited_for(backend: str) ->
             rest = rest[os.write(stdin, rest) :]
         assert rest
         served.stdin.close()
-        served.process.wait(timeout=SECONDS)
+        served.process.wait(timeout=PATIENCE)
         assert served.process.returncode == 0
         assert served.stderr.read() == b""
 
@@ -118,7 +116,7 @@ def test_chatter_when_standard_error_has_been_closed(backend: str, tool: str) ->
         assert answer["result"]["content"][0]["text"] == "said"
         served.stdin.close()
         assert process.stdout.read() == b"printed after serving\n"
-        process.wait(timeout=SECONDS)
+        process.wait(timeout=PATIENCE)
         assert process.returncode == 0
 
 
@@ -137,5 +135,5 @@ def test_it_ends_though_nobody_reads_what_it_says(
             served.stdin.close()
         else:
             served.process.send_signal(number)
-        served.process.wait(timeout=SECONDS)
+        served.process.wait(timeout=PATIENCE)
         assert served.process.returncode == 0

@@ -13,6 +13,7 @@ from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.http.storing import SessionRecord
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from tests.clock import patience
 from tests.transports.http_fixture import Client, http, initialize, legacy
 from tests.transports.redis_server import redis_server
 from tests.transports.served import served
@@ -121,7 +122,7 @@ async def test_calls_of_a_session_are_bounded_at_all_workers(url: str) -> None:
     async with pair(url, going, go_on, HttpSettings(json_delay=None)) as two:
         session = await initialize(await two.connect(0))
         callers = [await two.call(id % 2, session, id) for id in range(4)]
-        with anyio.fail_after(15):
+        with patience():
             while len(going) < 4:
                 await anyio.lowlevel.checkpoint()
         for worker in (0, 1):
@@ -133,7 +134,7 @@ async def test_calls_of_a_session_are_bounded_at_all_workers(url: str) -> None:
         assert (await client.call(legacy("ping", id=20, session=session))).json["result"] == {}
         gone = legacy("notifications/cancelled", {"requestId": 1}, id=None, session=session)
         assert (await client.call(gone)).status == 202
-        with anyio.fail_after(15):
+        with patience():
             while len(going) < 5:
                 callers.append(await two.call(0, session, 30 + len(callers)))
                 await anyio.sleep(0.05)  # it takes a moment until there is room
@@ -157,7 +158,7 @@ async def test_what_a_killed_worker_had_is_free_again(url: str) -> None:
         assert [await two.listen(0, session) for _ in range(16)] == [200] * 16
         assert await two.listen(1, session) == 409
         kill(one.process.pid)
-        with anyio.fail_after(40):
+        with patience():
             while await two.listen(1, session) == 409:  # noqa: ASYNC110 - nobody tells of it
                 await anyio.sleep(0.1)
         assert [await two.listen(1, session) for _ in range(16)] == [200] * 15 + [409]
@@ -189,7 +190,7 @@ async def test_handshakes_end_no_session_that_is_at_work(url: str) -> None:
         await events.send(http(method="GET", headers={**LISTEN, "Mcp-Session-Id": session}))
         assert (await events.head()).status == 200
         caller = await two.call(0, session, 7)
-        with anyio.fail_after(15):
+        with patience():
             while not going:
                 await anyio.lowlevel.checkpoint()
         flood = [await two.connect(worker) for worker in (0, 1)]
@@ -212,7 +213,7 @@ async def test_who_had_to_make_room_gets_404_at_each_worker_and_one_error(url: s
         first = await initialize(await two.connect(0))
         # Its answer is not waited for on a stream: nothing of it is in the store.
         caller = await two.call(0, first, 7)
-        with anyio.fail_after(15):
+        with patience():
             while not going:
                 await anyio.lowlevel.checkpoint()
         assert await status(two, 1, first) == 200
@@ -224,7 +225,7 @@ async def test_who_had_to_make_room_gets_404_at_each_worker_and_one_error(url: s
             "the session has ended: it made room for others",
             "the session has ended: it is not kept any more",
         )
-        with anyio.fail_after(20):  # the other one hears of it within a moment
+        with patience():  # the other one hears of it within a moment
             while await status(two, 1, first) != 404:
                 await anyio.lowlevel.checkpoint()
         assert await status(two, 0, first) == 404
@@ -235,7 +236,7 @@ async def test_as_many_sessions_live_as_one_client_may_have(url: str) -> None:
     async with pair(f"{url}&sessions_per_client=5", [], anyio.Event(), HttpSettings()) as two:
         sessions = [await used(two, number % 2) for number in range(15)]
         for worker in (0, 1):
-            with anyio.fail_after(10):
+            with patience():
                 while [await status(two, worker, each) for each in sessions].count(200) != 5:
                     await anyio.lowlevel.checkpoint()
 
@@ -281,7 +282,7 @@ async def test_our_client_initializes_again_exactly_once() -> None:
             ours = store.newest
             for _ in range(2):
                 await used(two, 0)
-            with anyio.fail_after(15):  # the server hears of it within a moment
+            with patience():  # the server hears of it within a moment
                 while await status(two, 0, ours) != 404:
                     await anyio.lowlevel.checkpoint()
     store.close()
@@ -307,17 +308,17 @@ async def test_a_redis_that_is_away_or_has_lost_everything_is_noticed() -> None:
             assert (await client.call(ping)).status == 200
             with closing(Redis.from_url(redis.url)) as keys:
                 keys.flushall()
-            with anyio.fail_after(10):
+            with patience():
                 while (await client.call(ping)).status != 404:  # noqa: ASYNC110 - nobody tells
                     await anyio.sleep(0.1)
             assert await health(client) == 200
             redis.kill()
-            with anyio.fail_after(10):
+            with patience():
                 while await health(client) != 503:  # noqa: ASYNC110 - nobody tells of it
                     await anyio.sleep(0.1)
             assert (await client.call(http(method="GET", target="/health/live"))).status == 200
             redis.start()
-            with anyio.fail_after(10):
+            with patience():
                 while await health(client) != 200:  # noqa: ASYNC110 - nobody tells of it
                     await anyio.sleep(0.1)
             await initialize(client)

@@ -11,6 +11,7 @@ import pytest
 
 from mcpcore.http.storing import Step
 from mcpcore.service import Server
+from tests.clock import PATIENCE, patience
 from tests.transports.served import served
 from transports.client import connect
 from transports.client_errors import CallFailed, NegotiationError, PeerError
@@ -39,7 +40,7 @@ class Moody(MemoryStore):
         self.may_go_on.set()
 
     def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
-        self.may_go_on.wait(30)
+        self.may_go_on.wait(PATIENCE)
         self.batches.append(len(steps))
         if self.fails is not None:
             raise self.fails
@@ -97,7 +98,7 @@ async def test_a_store_that_fails_is_told_to_clients_and_may_come_back(fault: Ex
             await client.call_tool("say", {"word": "first"})  # by then it is known to be ready
             store.fails = fault
             with pytest.raises((CallFailed, PeerError)) as caught:
-                await client.call_tool("say", {"word": "lost"}, timeout=20)
+                await client.call_tool("say", {"word": "lost"}, timeout=PATIENCE)
             assert "a fault" not in str(caught.value)  # which is nobody's business
             with pytest.raises(NegotiationError):
                 await said(url, "nobody")
@@ -113,12 +114,12 @@ async def test_readiness_says_whether_the_store_is_within_reach() -> None:
         assert await health(url) == "HTTP/1.1 200"
         store.deaf = StoreUnavailableError("no route")
         await anyio.to_thread.run_sync(store.heard.wait, 10)
-        with anyio.fail_after(10):
+        with patience():
             while await health(url) != "HTTP/1.1 503":
                 await anyio.lowlevel.checkpoint()
         assert await health(url, "/live") == "HTTP/1.1 200"
         store.deaf = None
-        with anyio.fail_after(10):
+        with patience():
             while await health(url) != "HTTP/1.1 200":
                 await anyio.lowlevel.checkpoint()
 
@@ -143,7 +144,7 @@ async def test_a_mailbox_that_fails_is_said_once_and_tried_again(
                 store.heard.clear()
             assert await said(url, "hello") == "hello"
             store.deaf = None
-            with anyio.fail_after(10):
+            with patience():
                 while "within reach again" not in caplog.text:
                     await anyio.lowlevel.checkpoint()
     assert caplog.text.count("out of reach: no route") == 1

@@ -34,6 +34,7 @@ from mcpcore.http.storing import (
     StreamRelease,
     Wake,
 )
+from tests.clock import PATIENCE
 from tests.transports.store_stage import KINDS, WORKERS, Stage, Theatre, decoded, record, theatre
 from transports.stores.base import NoSessionError, StoreSettings, StoreUnavailableError
 
@@ -1159,7 +1160,7 @@ def test_a_note_ends_a_wait(stage: Stage, worker: str) -> None:
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(store.receive, "b", 50)
         stage.commit("a" if worker == "b" else "c", post("b", b"now"))
-        assert waiting.result(timeout=20) == [b"now"]
+        assert waiting.result(timeout=PATIENCE) == [b"now"]
 
 
 def test_leaving_ends_a_wait(stage: Stage) -> None:
@@ -1169,7 +1170,7 @@ def test_leaving_ends_a_wait(stage: Stage) -> None:
         waiting = threads.submit(store.receive, "b", 50)
         while not wait([waiting], timeout=0.01).done:  # it may not have begun to wait
             store.leave("b")
-        assert waiting.result(timeout=20) == []
+        assert waiting.result(timeout=PATIENCE) == []
 
 
 def test_many_threads_at_once(stage: Stage) -> None:

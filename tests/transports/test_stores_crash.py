@@ -23,6 +23,7 @@ from mcpcore.http.storing import (
     StreamRead,
     Wake,
 )
+from tests.clock import PATIENCE
 from tests.transports.redis_server import redis_server
 from tests.transports.store_child import ROOMY
 from tests.transports.store_stage import decoded, record
@@ -30,7 +31,6 @@ from transports.stores.base import LOST, Store, StoreSettings, StoreUnavailableE
 from transports.stores.open import open_store
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 20
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from mcpcore.http.storing import (
     StreamClaim,
     StreamRead,
 )
+from tests.clock import PATIENCE
 from tests.transports.redis_server import RedisServer, redis_server
 from tests.transports.store_stage import record
 from transports.stores.base import LOST, StoreSettings
@@ -161,10 +162,10 @@ def test_each_script_stays_with_one_tag(
 
     listener = threading.Thread(target=listen)
     listener.start()
-    assert listening.wait(20)
+    assert listening.wait(PATIENCE)
     work(store)
     client.ping()
-    listener.join(20)
+    listener.join(PATIENCE)
     base, scripts, calls = "", 0, 0
     for kind, parts in seen:
         if parts[0].upper() == "EVALSHA":

@@ -28,6 +28,7 @@ from mcpcore.spec.types import (
     TextContent,
 )
 from mcpcore.wire.message import to_json
+from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import LEGACY, Bench, bench
 from transports.callback_context import meta_of
@@ -118,7 +119,7 @@ class Asking:
 @asynccontextmanager
 async def asking(*, declared: bool = True, **settings: Any) -> AsyncIterator[Asking]:
     options = TaskOptions(own=TaskSettings(**settings))
-    with anyio.fail_after(20):
+    with patience():
         async with anyio.create_task_group() as group:
             made = Asking()
             callbacks = Callbacks(sampling=made.model, elicitation=made.user)
@@ -452,7 +453,7 @@ class Listener(Server):
         self.done.set()
 
     async def said(self) -> str:
-        with anyio.fail_after(10):
+        with patience():
             await self.done.wait()
         [word] = self.heard
         return word

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from mcpcore.service import Server
 from mcpcore.spec.types import CallToolResult, Task, TextContent
+from tests.clock import PATIENCE, patience
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
 from tests.transports.served import ANY_PORT, served
 from transports.callbacks import Callbacks
@@ -70,7 +71,7 @@ def text(result: CallToolResult) -> str:
 @asynccontextmanager
 async def both(server: Server) -> AsyncIterator[list[str]]:
     """Serve over HTTP and WebSocket."""
-    async with served(server, http=ANY_PORT, ws=ANY_PORT, seconds=20) as site:
+    async with served(server, http=ANY_PORT, ws=ANY_PORT, seconds=PATIENCE) as site:
         yield site.urls
 
 
@@ -281,7 +282,7 @@ async def connections(count: int) -> AsyncIterator[list[Member]]:
     host = TaskHost()
     made = [Member(server, settings) for _ in range(count)]
     done = anyio.Event()
-    with anyio.fail_after(20):
+    with patience():
         async with anyio.create_task_group() as group:
             host.begin(group)
             for each in made:
@@ -360,7 +361,7 @@ async def test_the_clock_of_tasks_is_that_of_the_wall() -> None:
     host = TaskHost(wall=lambda: now)
     called: list[str] = []
     done = anyio.Event()
-    with anyio.fail_after(20):
+    with patience():
         async with anyio.create_task_group() as group:
             assert host.begin(group) is group
             async with anyio.create_task_group() as other:
@@ -385,7 +386,7 @@ async def test_the_clock_of_tasks_is_that_of_the_wall() -> None:
 async def test_timers_that_nobody_needs_take_no_room() -> None:
     host = TaskHost()
     done = anyio.Event()
-    with anyio.fail_after(20):
+    with patience():
         async with anyio.create_task_group() as group:
             host.begin(group)
             for _ in range(10_000):

@@ -13,6 +13,7 @@ from mcpcore.engine.config import Limits
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.types import CallToolResult, ElicitParams, Task, TextContent
+from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.scripted import DISCOVERY, child, modern
 from transports.callbacks import Callbacks
@@ -98,7 +99,7 @@ async def connected(
     **callbacks: Any,
 ) -> AsyncIterator[Client]:
     settings = ClientSettings(tasks=options, limits=limits or Limits())
-    with anyio.fail_after(60):
+    with patience():
         async with connect(
             target, revision=revision, callbacks=Callbacks(**callbacks), settings=settings
         ) as client:
@@ -211,7 +212,7 @@ async def test_a_tool_that_must_be_a_task_is_found_out() -> None:
     server = Workshop()
     server.go.set()
     settings = ClientSettings(tasks=QUICK)
-    with anyio.fail_after(20):
+    with patience():
         async with connect(server, revision=LEGACY, settings=settings) as client:
             assert text(await client.call_tool("must")) == "done"
             with pytest.raises(PeerError, match="Unknown tool"):

@@ -14,6 +14,7 @@ from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import Event, RequestReceived, ResultReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.spec.types import CallToolResult, Implementation, ServerCapabilities, TextContent
+from tests.clock import patience
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_open import ClientSettings
@@ -103,7 +104,7 @@ async def scripted(
         script.peer = Peer(Role.SERVER, Config(info=info, capabilities=offered))
         await make_link(script.peer, script).run()
 
-    with anyio.fail_after(20):
+    with patience():
         async with anyio.create_task_group() as group:
             port = await group.start(serve_websocket, "127.0.0.1", 0, converse)
             async with connect(

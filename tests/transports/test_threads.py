@@ -14,6 +14,7 @@ from msgspec import Raw
 from mcpcore.service import Server, ToolError
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from tests.clock import PATIENCE, patience
 from tests.transports.runtime_bench import Bench, bench
 from transports.background import call_in_loop, current_loop, is_over
 from transports.callbacks import Callbacks
@@ -48,11 +49,11 @@ async def test_a_blocking_handler_holds_up_nobody(revision: str) -> None:
 
     @server.tool(thread=True)
     def block(words: str) -> str:
-        assert released.wait(10)
+        assert released.wait(PATIENCE)
         return f"{words} {threading.current_thread() is threading.main_thread()}"
 
     results: list[str] = []
-    with anyio.fail_after(20):
+    with patience():
         async with connect(server, revision=revision) as client, anyio.create_task_group() as group:
 
             async def call(words: str) -> None:
@@ -146,7 +147,7 @@ async def test_a_thread_that_nobody_waits_for_runs_on(revision: str) -> None:
         noticed.set()
         return "nobody hears this"
 
-    with anyio.fail_after(20):
+    with patience():
         async with connect(server, revision=revision) as client:
             async with anyio.create_task_group() as group:
                 group.start_soon(client.call_tool, "patient")
@@ -183,14 +184,14 @@ def from_a_thread(change: Callable[[], object]) -> list[BaseException]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(10)
+    thread.join(PATIENCE)
     return raised
 
 
 async def test_changes_may_be_made_in_any_thread(revision: str) -> None:
     server = Server("s", offers=["tools", "resources"])
     server.add_resource("t:x", "text")
-    with anyio.fail_after(20):
+    with patience():
         async with connect(server, revision=revision) as client:
             async with client.listen(tools=True, uris=["t:x"]) as changes:
                 heard = aiter(changes)
@@ -261,7 +262,7 @@ async def test_threads_of_others_are_told_apart() -> None:
 
         thread = threading.Thread(target=report)
         thread.start()
-        thread.join(10)
+        thread.join(PATIENCE)
         return "done"
 
     async with connect(server) as client:
@@ -280,10 +281,10 @@ async def test_what_blocks_while_it_hears_holds_up_no_end(revision: str) -> None
     @server.notification(NOTE, thread=True)
     def hear() -> None:
         begun.set()
-        released.wait(60)
+        released.wait(PATIENCE)
 
     try:
-        with anyio.fail_after(20):
+        with patience():
             async with connect(server, revision=revision) as client:
                 assert client.notify(NOTE, {})
                 assert await anyio.to_thread.run_sync(begun.wait, 10)
@@ -306,7 +307,7 @@ async def test_what_hears_in_a_thread_may_tell_something_in_turn() -> None:
         heard.append(method)
         more.set()
 
-    with anyio.fail_after(20):
+    with patience():
         callbacks = Callbacks(notification=notified)
         async with connect(server, revision="2025-11-25", callbacks=callbacks) as client:
             assert client.notify(NOTE, {})

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.clock import patience
 from tests.transports.http_fixture import server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_listening import ListeningHost
@@ -220,7 +221,7 @@ async def test_a_server_looks(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (await client.call(tool("echo"))).status == 200
         for client in clients:
             assert await client.closed()
-        with anyio.fail_after(20):
+        with patience():
             while not seen or seen[-1]:
                 await anyio.lowlevel.checkpoint()
     assert max(seen) == 3
@@ -234,7 +235,7 @@ async def test_calls_count(monkeypatch: pytest.MonkeyPatch) -> None:
         client = await running.connect()
         async with anyio.create_task_group() as group:
             group.start_soon(client.call, tool("wait"))
-            with anyio.fail_after(20):
+            with patience():
                 while not seen or seen[-1] != 2:  # the connection and its call
                     await anyio.lowlevel.checkpoint()
             running.app.finish(running.app.waiting.pop())
@@ -259,6 +260,6 @@ async def test_a_server_parts_with_what_it_keeps_for_later() -> None:
         assert bool(resting(running.link)) is isinstance(running.link, HttpServerLink)
         for client in clients:
             assert await client.closed()
-        with anyio.fail_after(10):
+        with patience():
             while running.link.parser._known or resting(running.link):
                 await anyio.lowlevel.checkpoint()

@@ -16,6 +16,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
 from tests.transports.served import served
@@ -251,7 +252,7 @@ async def test_a_server_that_speaks_no_tls(name: str) -> None:
             await stream.send(GARBAGE[name])
 
     async with listening(answer) as url:
-        with anyio.fail_after(20):
+        with patience():
             error = await refusal(url, client_tls())
         assert type(error) is TlsFailed
 
@@ -300,7 +301,7 @@ async def test_a_client_that_speaks_no_tls_is_dropped(sent: bytes) -> None:
         async with stream:
             if sent:
                 await stream.send(sent)
-            with anyio.fail_after(20):
+            with patience():
                 try:
                     while await stream.receive():
                         pass
@@ -378,7 +379,7 @@ def test_the_command_line() -> None:
                     [*command, "call", "hello", url, *words, *("--proxy", "none")],
                     capture_output=True,
                     text=True,
-                    timeout=40,
+                    timeout=PATIENCE,
                 )
                 for words in (mine, mine[:2], ())
             ]
@@ -402,7 +403,10 @@ def test_the_command_line() -> None:
 )
 def test_wrong_usage(words: list[str], message: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "transports.cli", *words], capture_output=True, text=True, timeout=40
+        [sys.executable, "-m", "transports.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 2, done
     assert message in done.stderr

@@ -12,6 +12,7 @@ from anyio.streams.tls import TLSStream
 from msgspec import structs
 
 from mcpcore.service import Server
+from tests.clock import patience
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import tool
 from tests.transports.served import served
@@ -75,7 +76,7 @@ async def called(
 @pytest.mark.parametrize("said", [LAST, BROKEN], ids=["last", "broken"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_server_that_ends_a_connection(way: str, said: bytes) -> None:
-    with anyio.fail_after(30):
+    with patience():
         async with AsyncExitStack() as stack:
             client, stream = await called(stack, said, **WAYS[way])
             async with stream:
@@ -87,7 +88,7 @@ async def test_a_server_that_ends_a_connection(way: str, said: bytes) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("way", ["anyio", "auto"])
 async def test_a_server_that_goes_away(way: str) -> None:
-    with anyio.fail_after(30):
+    with patience():
         async with AsyncExitStack() as stack:
             client, stream = await called(stack, FIRST, **WAYS[way])
             text = await read_on(client, stream, b"\r\n\r\n")
@@ -103,7 +104,7 @@ async def test_a_server_that_goes_away(way: str) -> None:
 async def test_a_reply_that_is_broken_off_has_no_end(way: str) -> None:
     """Nothing is being written when it is, so that only what was begun tells."""
     link = structs.replace(WAYS[way]["link"], drain_time=0.05)
-    with anyio.fail_after(30):
+    with patience():
         async with AsyncExitStack() as stack:
             client, stream = await called(stack, HALF, **{**WAYS[way], "link": link})
             text = await read_on(client, stream, b"half of it")
@@ -116,7 +117,7 @@ async def test_a_reply_that_is_broken_off_has_no_end(way: str) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("way", SHARED)
 async def test_a_websocket_of_the_http_server_that_is_closed(way: str) -> None:
-    with anyio.fail_after(30):
+    with patience():
         async with AsyncExitStack() as stack:
             client, stream = await called(stack, upgrade(0), **SHARED[way])
             async with stream:
@@ -129,7 +130,7 @@ async def test_a_websocket_of_the_http_server_that_is_closed(way: str) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("way", SHARED)
 async def test_a_websocket_that_is_reset(way: str, caplog: pytest.LogCaptureFixture) -> None:
-    with anyio.fail_after(30):
+    with patience():
         async with AsyncExitStack() as stack:
             client, stream = await called(stack, upgrade(0), **SHARED[way])
             assert (await read_on(client, stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
@@ -159,7 +160,7 @@ async def test_a_client_that_is_done() -> None:
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
     url = f"https://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
     settings = ClientSettings(ssl_context=client_tls(ca=papers().trusted.file))
-    with anyio.fail_after(30):
+    with patience():
         async with listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, answer)
             with pytest.raises(NegotiationError):

@@ -13,6 +13,7 @@ from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.tools import CallToolResult
+from tests.clock import patience
 from tests.requirements.looking_glass import PROGRAM, ask, tell
 from tests.transports.runtime_bench import bench
 from tests.transports.scripted import child
@@ -191,7 +192,7 @@ async def test_the_client_waits_for_word_and_tries_again(transport: str, tool: s
 
     callbacks = by_url(agree, elicitation_complete=told.append)
     settings = ClientSettings(visit_timeout=60.0)
-    with anyio.fail_after(20):
+    with patience():
         async with (
             serving(site.server, transport) as target,
             connect(target, revision=LEGACY, callbacks=callbacks, settings=settings) as client,

@@ -10,9 +10,9 @@ from anyio.abc import TaskStatus
 from msgspec import structs
 
 from mcpcore.spec.types.content import TextContent
+from tests.clock import PATIENCE, patience
 from tests.transports.asgi_fixture import KINDS, Kind, Site, running
 from tests.transports.asgi_websocket_site import LARGEST, TOKEN
-from tests.transports.http_fixture import PATIENCE
 from tests.transports.malformed import good
 from tests.transports.sites import BINARY, CLOSE, TEXT, Raw, call, raw, upgrade
 from transports.callbacks import Callbacks
@@ -52,7 +52,7 @@ def process(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 @pytest.fixture
 async def site(process: Site) -> AsyncIterator[Site]:
-    with anyio.fail_after(PATIENCE * 2):
+    with patience(2 * PATIENCE):
         yield process
 
 

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from mcpcore.service import Server
+from tests.clock import patience
 from tests.transports.malformed import good
 from tests.transports.sites import call
 from transports.asgi import AsgiApp, Message, asgi_app
@@ -55,7 +56,7 @@ class Wire:
 
     async def hear(self) -> Message:
         """The next message of the application; none where it has ended."""
-        with anyio.fail_after(20):
+        with patience():
             while not self._from_app and not self.ended:
                 await self._news.wait()
         return self._from_app.pop(0) if self._from_app else {"type": "the end"}

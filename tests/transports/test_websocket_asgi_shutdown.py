@@ -7,6 +7,7 @@ import pytest
 import uvicorn
 
 from mcpcore.service import Server
+from tests.clock import patience
 from tests.transports.sites import TEXT, call, upgraded
 from transports.asgi import asgi_app
 from transports.server import ServeSettings
@@ -38,7 +39,7 @@ async def test_the_application_can_close_with_1001_before_uvicorn_does(lifespan:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        with anyio.fail_after(30):
+        with patience():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(site.serve, [listener])
                 async with upgraded(port) as client:

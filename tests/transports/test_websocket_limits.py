@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from mcpcore.engine.events import ConnectionEnded
+from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
-from tests.transports.http_fixture import PATIENCE
 from tests.transports.malformed import good
 from tests.transports.sites import (
     CLOSE,
@@ -311,6 +311,6 @@ async def test_who_sends_on_behind_the_end_is_not_read_for_ever(data: bytes) -> 
     settings: dict[str, Any] = {"close_timeout": 2 * PATIENCE, "linger_bytes": 100_000}
     async with site(**settings) as server, upgraded(server.port) as client:
         await client.stream.send(data)
-        with anyio.fail_after(PATIENCE), suppress(anyio.BrokenResourceError):
+        with patience(), suppress(anyio.BrokenResourceError):
             while True:
                 await client.stream.send(bytes(65536))

@@ -13,6 +13,7 @@ from mcpcore.engine.faults import FaultKind
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Verdict
+from tests.clock import patience
 from tests.transports.apps import Caller, make_client
 from tests.transports.certificates import papers
 from tests.transports.served import ANY_PORT, served
@@ -91,7 +92,7 @@ async def refusal(answer: Callable[[bytes], bytes], **options: Any) -> LinkError
                 while True:
                     await stream.receive()
 
-    with anyio.fail_after(20):
+    with patience():
         async with (
             await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
             anyio.create_task_group() as tasks,

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.bindings.stories import children
+from tests.clock import PATIENCE, patience
 from tests.transports.serving import gone, kill, serving
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
@@ -41,7 +42,7 @@ async def text(client: Client, tool: str, **arguments: object) -> str:
 async def pids(url: str, count: int) -> set[int]:
     """Connect until so many processes have answered."""
     found: set[int] = set()
-    with anyio.fail_after(30):
+    with patience():
         while len(found) < count:
             async with connect(url, revision="2026-07-28") as client:
                 found.add(int(await text(client, "pid")))
@@ -58,7 +59,7 @@ async def test_workers_share_an_address_and_a_dead_one_is_replaced() -> None:
         await served.until("SIGKILL")
         await gone(victim)
         now: set[int] = set()
-        with anyio.fail_after(30):
+        with patience():
             while len(now - {victim}) < 2:
                 now |= await pids(served.url, 1)
         assert other in now
@@ -84,7 +85,7 @@ async def test_a_session_is_everywhere_and_its_answers_find_their_questions() ->
             assert said == [f"{when} {number} in {pid}" for when in ("before", "after")]
             asked[pid] += 1
 
-        with anyio.fail_after(30):
+        with patience():
             # each answer arrives where the question was asked as often as it does not
             while len(asked) < 2 or min(asked.values()) < 8:
                 async with anyio.create_task_group() as group:
@@ -172,7 +173,7 @@ async def test_an_address_is_reserved_without_taking_connections() -> None:
         with pytest.raises(OSError, match="in use"), reserved("127.0.0.1", port):
             pass
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=5)
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     assert os.environ.get("MCPCORE_WORKER") is None
 
 
@@ -183,13 +184,13 @@ def test_what_fails_while_an_address_is_reserved_is_left_as_it_is() -> None:
 
 async def test_workers_that_fail_together_are_one_failure() -> None:
     supervisor = Supervisor([sys.executable, "-c", "raise SystemExit(7)"], 4)
-    with anyio.fail_after(30), pytest.raises(WorkersFailed, match="ended with status 7"):
+    with patience(), pytest.raises(WorkersFailed, match="ended with status 7"):
         await supervisor.run()
 
 
 async def test_a_worker_that_cannot_be_started_is_a_failure() -> None:
     supervisor = Supervisor(["/nowhere/worker"], 2)
-    with anyio.fail_after(30), pytest.raises(WorkersFailed, match="could not be started: No such"):
+    with patience(), pytest.raises(WorkersFailed, match="could not be started: No such"):
         await supervisor.run()
 
 
@@ -217,7 +218,7 @@ async def test_a_replacement_that_cannot_be_started_is_tried_again(tmp_path: Pat
     settings = WorkersSettings(backoff=0.01, longest_backoff=0.04, steady=60.0)
     supervisor = Supervisor([str(program)], 2, settings=settings, report=report)
     ready = anyio.Event()
-    with anyio.fail_after(30):
+    with patience():
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: supervisor.run(ready=lambda urls: ready.set()))
             await ready.wait()

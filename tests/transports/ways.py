@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from msgspec import Struct, structs
 
+from tests.clock import new_uvloop
 from transports.http_settings import DriverName, HttpServerSettings, ParserName
 
 
@@ -62,7 +63,7 @@ def backend_options(way: Way) -> dict[str, Any]:
     """What anyio is told of the event loop."""
     if not way.uvloop:
         return {}
-    return {"loop_factory": pytest.importorskip("uvloop").new_event_loop}  # not on Windows
+    return {"loop_factory": new_uvloop}
 
 
 @pytest.fixture(

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import anyio
 
+from tests.clock import patience
 from tests.transports.malformed import Malformed, good
 
 
@@ -31,7 +32,7 @@ class Lines:
 
     async def line(self) -> bytes:
         """The next line, without its end."""
-        with anyio.fail_after(20):
+        with patience():
             while b"\n" not in self._rest:
                 self._rest += await self.stream.receive(65536)
         line, self._rest = self._rest.split(b"\n", 1)
@@ -44,7 +45,7 @@ class Lines:
 
     async def end(self) -> None:
         """Expect the end of the stream, and nothing before it."""
-        with anyio.fail_after(20):
+        with patience():
             try:
                 more = await self.stream.receive(65536)
             except (anyio.EndOfStream, anyio.BrokenResourceError):

@@ -11,6 +11,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from mcpcore.engine.config import Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.service import Server
+from tests.clock import PATIENCE
 from tests.transports.served import served
 from tests.websocket_table.codec import Seen
 from tests.websocket_table.rows import (
@@ -20,7 +21,7 @@ from tests.websocket_table.rows import (
     Side,
     grade,
 )
-from tests.websocket_table.wire import KEY, LOST, PATIENCE, REVISION, Wire, given_up
+from tests.websocket_table.wire import KEY, LOST, REVISION, Wire, given_up
 from transports.client import connect
 from transports.client_errors import CallFailed
 from transports.client_open import ClientSettings
@@ -50,7 +51,7 @@ async def try_server(row: Row) -> Course:
         websocket=websocket_settings(row), runtime=RuntimeSettings(limits=limits(row))
     )
     async with (
-        served(Server("table"), ws="127.0.0.1:0", settings=settings, seconds=60) as site,
+        served(Server("table"), ws="127.0.0.1:0", settings=settings, seconds=PATIENCE) as site,
         await anyio.connect_tcp("127.0.0.1", site.port) as stream,
     ):
         wire = Wire(stream, client=True)

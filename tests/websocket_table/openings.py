@@ -7,10 +7,11 @@ from anyio.abc import SocketAttribute, SocketStream
 from msgspec import Struct
 
 from mcpcore.service import Server
+from tests.clock import PATIENCE
 from tests.transports.served import served
 from tests.websocket_table.codec import close, text
 from tests.websocket_table.rows import FAILED, OK, PROBE, Grade, Side, message
-from tests.websocket_table.wire import KEY, LOST, PATIENCE, REVISION, Wire, given_up
+from tests.websocket_table.wire import KEY, LOST, REVISION, Wire, given_up
 from transports.client import connect
 from transports.client_open import ClientSettings
 from transports.link_errors import LinkError
@@ -92,7 +93,7 @@ async def _server(row: Opening, settings: WebSocketSettings) -> Grade:
     whole = ServeSettings(websocket=settings, shared=row.shared)
     place = {"http" if row.shared else "ws": "127.0.0.1:0"}
     async with (
-        served(Server("table"), **place, settings=whole, seconds=60) as site,
+        served(Server("table"), **place, settings=whole, seconds=PATIENCE) as site,
         await anyio.connect_tcp("127.0.0.1", site.port) as stream,
     ):
         wire = Wire(stream, client=True)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-import anyio
 import pytest
 
+from tests.clock import PATIENCE, patience
 from tests.websocket_table.course import attempt
 from tests.websocket_table.openings import Opening
 from tests.websocket_table.part7_closing import every_code
@@ -26,7 +26,7 @@ def _cells() -> Iterator[Any]:
 @pytest.mark.anyio
 @pytest.mark.parametrize(("row", "side", "anyio_backend"), list(_cells()))
 async def test_row(row: Row | Opening, side: Side) -> None:
-    with anyio.fail_after(50):
+    with patience(4 * PATIENCE):
         found = await grade_of(row, side)
     assert (found.behaviour, found.close) == (OK, OK), f"{row.title}: {found.told}"
 

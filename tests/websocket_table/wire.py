@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
+from tests.clock import PATIENCE
 from tests.websocket_table.codec import Reader, Seen, Wrong, accept_token, close, text
 from tests.websocket_table.rows import (
     PROBE,
@@ -22,8 +23,6 @@ from tests.websocket_table.rows import (
     message,
 )
 
-PATIENCE = 10.0
-"""Seconds that a row may take before it is given up."""
 REVISION = "2025-06-18"
 """One in which either side may be asked for a ping."""
 LOST = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
