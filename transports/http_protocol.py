@@ -343,6 +343,8 @@ class HttpProtocol(LivingProtocol):
             if link.draining or self._machine.pending:
                 link.flush_soon()  # who waited for room has some now
             else:
+                if self._machine.timed:
+                    link.keep_time()
                 break  # that was all there is
         self._writing = False
         if self._exchange is not None:

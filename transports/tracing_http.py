@@ -1,10 +1,11 @@
 """Recording exchanges of HTTP: heads, bodies, and the events of event streams as they come."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
 from mcpcore.engine.events import Route
+from mcpcore.http.coding import GZIP_LINE, unpacker
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.wire.trace import TO_CLIENT, TO_SERVER, Direction, Kind, RecordBuilder, Side
 from mcpcore.wire.trace_framing import EventFrame, Events, Gatherer, Held
@@ -25,6 +26,8 @@ class _Exchange(Struct):
     json: tuple[bool, bool] = (False, False)
     """Whether the body of the request, and of the response, says it is JSON."""
     events: Events | None = None
+    unpack: Callable[[bytes], bytes] | None = None
+    """Undoes the coding of a response that is sent compressed."""
 
 
 class HttpTrace:
@@ -77,10 +80,20 @@ class HttpTrace:
         for item in items:
             if isinstance(item, HttpHead):
                 self.response(item.exchange, item.status, item.headers)
+                state = self._exchanges.get(item.exchange)
+                if state is not None and GZIP_LINE in item.headers:
+                    state.unpack = unpacker()
             elif isinstance(item, HttpChunk):
-                self.response_data(item.exchange, item.data)
+                self._sent(item)
             else:
                 self.over(item.exchange)
+
+    def _sent(self, chunk: HttpChunk) -> None:
+        state = self._exchanges.get(chunk.exchange)
+        data = chunk.data
+        if state is not None and state.unpack is not None:
+            data = state.unpack(data)
+        self.response_data(chunk.exchange, data)
 
     def response(
         self, exchange: Route, status: int, headers: Iterable[tuple[bytes, bytes]]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.coding import GZIP_LINE, PIECE, VARIES, Packing
 from mcpcore.http.headers import (
     CACHE_CONTROL,
     CONTENT_LENGTH,
@@ -122,6 +123,8 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
     """There is something to write."""
     _holds: int = 0
     """Reasons why it must not be given out yet."""
+    packing: Packing | None = None
+    """Compresses what is left of the body of a whole response."""
 
     # The response
 
@@ -236,6 +239,28 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             self._append(_COMMENT, len(_COMMENT))
         self.silent = True
 
+    def pack(self) -> None:
+        """Compress the body of a whole response that is not taken yet, if the client asks for that.
+
+        A long one is compressed in pieces, as it is taken; how long it is going to be is not known
+        then.
+        """
+        whole = self._whole
+        if whole is None or VARIES in whole.headers:
+            return
+        lines = (*whole.headers, VARIES)
+        body = whole.body
+        if self.accepts_gzip:
+            lines = (*lines, GZIP_LINE)
+            packing = Packing(body)
+            if len(body) > PIECE:
+                self.packing, self._whole, self.size = packing, None, 0
+                self._head = HttpHead(self.route, whole.status, [*lines])
+                return
+            body = packing.next()
+            self.size = len(body)
+        self._whole = HttpReply(self.route, whole.status, lines, body)
+
     def finish(self, *, close: bool = False) -> None:
         """Nothing more follows; with ``close`` not even on the connection."""
         self.phase = _DONE
@@ -275,7 +300,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
     def drop_queued(self) -> list[Transmit]:
         """Take out the frames that still wait, in order; the rest is forgotten."""
         frames = [item for item in self._out if isinstance(item, Transmit)]
-        self._whole, self._out, self.size = None, NOTHING, 0
+        self._whole, self._out, self.size, self.packing = None, NOTHING, 0, None
         return frames
 
     @property
@@ -337,14 +362,21 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             self._head = None
             if report is not None:
                 report.status = head.status
+        if self.packing is not None and not self._out:
+            piece = self.packing.next()
+            self._out, self.size = deque((piece,)), len(piece)
+            if self.packing.done:
+                self.packing = None
         out = self._out
         if out and limit > 0:
             taken.append(HttpChunk(self.route, self._take_data(limit)))
         if out:
             self.news[self.route] = self
             return taken
-        self._out, self.size, self._waits = NOTHING, 0, False
         self.news.pop(self.route, None)
+        if self.packing is not None:
+            return taken  # the rest is news when others had their turn
+        self._out, self.size, self._waits = NOTHING, 0, False
         if self.phase is _DONE:
             taken.append(self._end())
         return taken

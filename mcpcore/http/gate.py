@@ -12,6 +12,7 @@ from msgspec import Struct
 from mcpcore.http.exchange import Exchange
 from mcpcore.http.headers import (
     ACCEPT,
+    ACCEPT_ENCODING,
     ALLOW,
     CONTENT_ENCODING,
     CONTENT_TYPE,
@@ -46,7 +47,7 @@ from mcpcore.spec.revisions import Revision
 
 _TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
 _UNCODED = "identity"
-_PLAIN = ((b"accept-encoding", _UNCODED.encode()),)
+_PLAIN = ((ACCEPT_ENCODING, _UNCODED.encode()),)
 _RETRY = ((RETRY_AFTER, b"1"),)
 _VARY = (b"vary", b"Origin")
 _HEALTH = ("", "/live", "/ready")
@@ -73,12 +74,13 @@ _DECIDE = (
     HOST,
     ORIGIN,
     ACCEPT,
+    ACCEPT_ENCODING,
     CONTENT_TYPE,
     CONTENT_ENCODING,
     TRANSFER_ENCODING,
     PROTOCOL_VERSION,
 )
-"""With path, scheme, length and session: what it depends on whether a POST is admitted."""
+"""With path, scheme, length and session: whether a POST is admitted, and what its reply may be."""
 _MOST_TERMS = 256
 _LONGEST_TERMS = 1024
 
@@ -92,6 +94,7 @@ class Terms(Struct, frozen=True, eq=False):
     version: str | None
     accepts_json: bool
     accepts_stream: bool
+    accepts_gzip: bool
     extra: tuple[tuple[bytes, bytes], ...]
 
 
@@ -168,6 +171,7 @@ class Gate:
         fields.read_session()
         fields.version = terms.version
         fields.accepts_json, fields.accepts_stream = terms.accepts_json, terms.accepts_stream
+        fields.accepts_gzip = terms.accepts_gzip
         return self._note(head, fields, terms.extra, length)
 
     def _note(
@@ -267,7 +271,11 @@ class Gate:
                 if len(self._terms) >= _MOST_TERMS:
                     self._terms.clear()
                 self._terms[head.scheme, values] = Terms(
-                    fields.version, fields.accepts_json, fields.accepts_stream, exchange.extra
+                    fields.version,
+                    fields.accepts_json,
+                    fields.accepts_stream,
+                    fields.accepts_gzip,
+                    exchange.extra,
                 )
         return wanted
 

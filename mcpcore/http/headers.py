@@ -13,6 +13,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 """Field lines in order: lower-cased name, value."""
 
 ACCEPT = b"accept"
+ACCEPT_ENCODING = b"accept-encoding"
 ALLOW = b"allow"
 CACHE_CONTROL = b"cache-control"
 CONTENT_ENCODING = b"content-encoding"
@@ -57,6 +58,7 @@ _NONE: dict[bytes, list[bytes]] = {}
 _DECIDING = frozenset(
     {
         ACCEPT,
+        ACCEPT_ENCODING,
         CONTENT_ENCODING,
         CONTENT_TYPE,
         HOST,

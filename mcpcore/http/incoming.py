@@ -7,8 +7,10 @@ from msgspec.json import encode as json_encode
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.mirror import Mirror
+from mcpcore.http.coding import takes_gzip
 from mcpcore.http.headers import (
     ACCEPT,
+    ACCEPT_ENCODING,
     EVENT_STREAM,
     JSON,
     MCP_METHOD,
@@ -33,17 +35,25 @@ class RequestFields(Fields):
     They are read once, however often the same head comes, and never change then.
     """
 
-    __slots__ = ("_mirror", "accepts_json", "accepts_stream", "session_id", "version")
+    __slots__ = (
+        "_mirror",
+        "accepts_gzip",
+        "accepts_json",
+        "accepts_stream",
+        "session_id",
+        "version",
+    )
 
     def __init__(self, headers: Headers) -> None:
         super().__init__(headers)
         self.version: str | None = None
         self.session_id: str | None = None
         self.accepts_json = self.accepts_stream = True
+        self.accepts_gzip = False
         self._mirror: Mirror | None = None
 
     def read(self) -> None:
-        """Take note of version, session and accepted types.
+        """Take note of version, session, and what is accepted.
 
         Raises HeaderError if the version is malformed.
         """
@@ -52,6 +62,7 @@ class RequestFields(Fields):
         accept = self.all(ACCEPT)
         self.accepts_json = quality(accept, JSON) > 0
         self.accepts_stream = quality(accept, EVENT_STREAM) > 0
+        self.accepts_gzip = takes_gzip(self.all(ACCEPT_ENCODING))
 
     def read_session(self) -> None:
         """Take note of the session."""
@@ -66,6 +77,7 @@ class RequestFields(Fields):
         fields = RequestFields([line for line in headers if decides(line[0].lower())])
         fields.version = self.version
         fields.accepts_json, fields.accepts_stream = self.accepts_json, self.accepts_stream
+        fields.accepts_gzip = self.accepts_gzip
         return fields
 
     def mirror(self) -> Mirror:
@@ -97,6 +109,7 @@ class Incoming(Struct, eq=False, weakref=False):
     session_id: str | None = None
     accepts_json: bool = True
     accepts_stream: bool = True
+    accepts_gzip: bool = False
     report: Report | None = None
     """What is noted of it, if that is wanted."""
     chunks: list[bytes] = []
@@ -121,6 +134,7 @@ class Incoming(Struct, eq=False, weakref=False):
         self.session_id = fields.session_id
         self.accepts_json = fields.accepts_json
         self.accepts_stream = fields.accepts_stream
+        self.accepts_gzip = fields.accepts_gzip
 
     @property
     def claimed(self) -> Revision | None:

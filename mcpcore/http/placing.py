@@ -250,6 +250,8 @@ class Placing(OwnerCalls):
     def _look_at(self, record: Exchange, now: float) -> None:
         """An answer is slow, or it is time for a heartbeat."""
         if record.phase is Phase.DONE:
+            if record.packing is not None:
+                self._news[record.route] = record
             return  # how long writing may take is the driver's affair
         if record.phase is Phase.WAITING:
             if now >= record.slow_at and not record.opens:

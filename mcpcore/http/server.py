@@ -15,6 +15,7 @@ driver's: positive, and never used twice.  Source: the Streamable HTTP pages of 
 2026-07-28.
 """
 
+import math
 from typing import cast
 
 from msgspec import structs
@@ -86,6 +87,7 @@ class HttpServer(SessionEntry):
         self._unwatched = []
         self._watched = False
         self._interval = settings.heartbeat or settings.stall_timeout
+        self._pack_from = settings.gzip_from or math.inf
         self._log = EventLog(secret, settings)
         self._closing = False
         self.ready = True
@@ -193,6 +195,7 @@ class HttpServer(SessionEntry):
             fields.session_id,
             fields.accepts_json,
             fields.accepts_stream,
+            fields.accepts_gzip,
             news=self._news,
         )
         self._exchanges[exchange] = record
@@ -317,9 +320,15 @@ class HttpServer(SessionEntry):
         record = self._exchanges.get(exchange)
         if record is None:
             return []
+        if record.size >= self._pack_from:
+            record.pack()
         taken = record.take(limit)
         if taken and isinstance(taken[-1], HttpEnd):
             self._forget(record)
+        elif record.packing is not None and not record.size:
+            # Compressing takes time: others have their turn before the next piece is news.
+            self._deadlines.set(record, self._log.now)
+            self._watched = True
         return taken
 
     def whole_reply(self, exchange: Route, limit: int) -> HttpReply | None:
@@ -331,6 +340,8 @@ class HttpServer(SessionEntry):
         if self._hub.outbox.frames or self._closing:
             self._collect()
         record = self._exchanges.get(exchange)
+        if record is not None and record.size >= self._pack_from:
+            record.pack()
         reply = None if record is None else record.take_whole(limit)
         if record is not None and reply is not None:
             self._forget(record)

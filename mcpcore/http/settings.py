@@ -57,6 +57,9 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Longest request body; more gives 413."""
     json_delay: float | None = 1.0
     """An answer slower than this is sent as an event stream; None waits for it for ever."""
+    gzip_from: int | None = 32 * 1024
+    """A JSON reply with a body of so many bytes is compressed (gzip) for a client that asks for it;
+    event streams never are.  None: nothing is."""
     heartbeat: float | None = 15.0
     """A comment goes out on every event stream that was silent for about this long."""
     sessions: bool = True

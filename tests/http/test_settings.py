@@ -64,6 +64,7 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
             "allowed_origins": None,
             "max_body": 4 * MIB,
             "json_delay": 1.0,
+            "gzip_from": 32 * 1024,
             "heartbeat": 15.0,
             "sessions": True,
             "max_sessions": 10_000,

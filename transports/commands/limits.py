@@ -30,7 +30,7 @@ SIZES = frozenset(
     {
         *("max_body", "session_queue", "max_queued", "replay_bytes", "replay_total"),
         *("request_line", "header_bytes", "body_rate", "linger_bytes", "read_ahead", "write_size"),
-        *("message_size", "introduction", "subscribed", "queued", "read_size"),
+        *("message_size", "introduction", "subscribed", "queued", "read_size", "gzip_from"),
     }
 )
 """Settings that count bytes."""
