@@ -178,7 +178,7 @@ async def test_results_are_limited_on_every_way(kind: str, revision: str) -> Non
     elif kind == "thread":
         server.add_tool(lambda: "x" * 100, "tool", thread=True)
     else:
-        server.add_tool(lambda: sized(30), "tool", structured=True)
+        server.add_tool(lambda: sized(30), "tool", structured_output=True)
     server.add_tool(lambda: "x", "small")
     async with connect(server, revision=revision, settings=TASKS) as client:
         assert "and the tool may return 50" in await _tool(client, "tool")
