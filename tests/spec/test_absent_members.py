@@ -27,12 +27,11 @@ from transports.inputs import Elicited, RootList
 from transports.tasks_client import ClientTasks
 from transports.tasks_follower import TaskState
 
+_NAMED = [getattr(types, name) for name in types.__all__]
 TYPES: list[type[msgspec.Struct]] = [
-    *{
-        value
-        for name in types.__all__
-        if isinstance(value := getattr(types, name), type) and issubclass(value, msgspec.Struct)
-    },
+    *dict.fromkeys(
+        each for each in _NAMED if isinstance(each, type) and issubclass(each, msgspec.Struct)
+    ),
     ErrorData,
     TaskState,
 ]
@@ -262,7 +261,7 @@ SEEN: list[Any] = [
     RootList,
     McpError,
     PrimitiveSchema,
-    *(value for value in vars(events).values() if isinstance(value, type)),
+    *(value for value in vars(events).values() if isinstance(value, type) and value not in TYPES),
     *TYPES,
 ]
 
