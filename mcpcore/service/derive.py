@@ -89,11 +89,13 @@ def gather_definitions(schema: Schema) -> None:
 
     Each of these refers to its own; where a name is taken by something else, it gets another one.
     """
+    nodes = [node for node in walk(schema) if "$defs" in node and node is not schema]
+    if not nodes:
+        return
     definitions = schema.setdefault("$defs", {})
     taken = {name: _reachable(name, definitions) for name in definitions}
-    for node in reversed(list(walk(schema))):
-        if node is schema or (own := node.pop("$defs", None)) is None:
-            continue
+    for node in reversed(nodes):
+        own = node.pop("$defs")
         names: dict[str, str] = {}
         for name in own:
             meant, free, number = _reachable(name, own), name, 1
@@ -105,8 +107,6 @@ def gather_definitions(schema: Schema) -> None:
             for inner in walk(each):
                 _rename(inner, names)
         definitions.update((names[name], body) for name, body in own.items())
-    if not definitions:
-        del schema["$defs"]
 
 
 def _reachable(name: str, definitions: Schema) -> bytes:
@@ -126,8 +126,9 @@ def _rename(node: Schema, names: dict[str, str]) -> None:
     targets = {_DEFINITIONS + old: _DEFINITIONS + new for old, new in names.items()}
     if node.get("$ref") in targets:
         node["$ref"] = targets[node["$ref"]]
-    mapping = node.get("discriminator", {}).get("mapping", {})
-    mapping.update((tag, targets[to]) for tag, to in mapping.items() if to in targets)
+    discriminator = node.get("discriminator")
+    if isinstance(discriminator, dict) and isinstance(tags := discriminator.get("mapping"), dict):
+        tags |= {tag: targets[to] for tag, to in tags.items() if to in targets}
 
 
 def described(annotation: Any) -> str | None:

@@ -16,7 +16,7 @@ from msgspec import Meta, Raw, Struct
 
 from mcpcore.service.content import json_value
 from mcpcore.service.derive import Schema
-from mcpcore.service.errors import InvalidValue, Misfit, OutputMismatch, schema_not_met
+from mcpcore.service.errors import InvalidValue, Misfit, schema_not_met
 from mcpcore.service.schema import in_one_line
 
 _MODEL = "__pydantic_validator__"
@@ -34,7 +34,7 @@ class PydanticType:
     def __init__(self, annotation: Any) -> None:
         pydantic = sys.modules["pydantic"]
         self._invalid: type[Any] = pydantic.ValidationError
-        self._adapter = _sound(pydantic.TypeAdapter, annotation)
+        self._adapter = _sound(lambda: pydantic.TypeAdapter(annotation))
 
     def schema(self, *, output: bool = False) -> Schema:
         """Its JSON Schema, of what is read or of what is written.  Raises TypeError."""
@@ -62,7 +62,8 @@ class PydanticType:
     def encode(self, value: Any) -> bytes:
         """Check what a handler returned, and write it as JSON.
 
-        Raises :class:`OutputMismatch` for what breaks the type or has no JSON form.
+        Raises :class:`~mcpcore.service.errors.OutputMismatch` for what breaks the type or has no
+        JSON form.
         """
         try:
             value = self._adapter.validate_python(value)
@@ -70,8 +71,6 @@ class PydanticType:
             text: bytes = self._adapter.dump_json(value, by_alias=True, warnings="error")
             if any(word in text for word in _NOT_A_NUMBER):
                 return json_value(self._adapter.dump_python(value, mode="json", by_alias=True))
-        except OutputMismatch:
-            raise
         except ValueError as error:
             raise schema_not_met(error) from None
         return text
@@ -111,7 +110,10 @@ def parameter_of(
 
     The default may stand in a ``Field``.  Raises TypeError.
     """
-    field_type = sys.modules["pydantic"].fields.FieldInfo
+    fields = sys.modules.get("pydantic.fields")
+    if fields is None:  # nobody has made any yet, nor any model
+        return None, default, None
+    field_type = fields.FieldInfo
     if isinstance(default, field_type):
         annotation, default = Annotated[annotation, default], msgspec.NODEFAULT
     found = pydantic_type(annotation)

@@ -225,6 +225,17 @@ def test_a_form_with_a_path() -> None:
     }
 
 
+def test_a_type_that_nobody_can_read() -> None:
+    server = Server("s")
+    server.method("acme/look")(_take_bare)
+    with pytest.raises(McpError, match=r"params\.value: Expected Bare, got dict"):
+        ask(server, "acme/look", {"value": {}})
+    with pytest.raises(TypeError, match=r"a form cannot hold this type: type .* is not supported"):
+        form_schema(Bare)
+    with pytest.raises(TypeError, match=r"parameter 'value': type .* is not supported"):
+        server.add_tool(_take_bare)
+
+
 # attrs, as msgspec has it
 
 
@@ -350,7 +361,13 @@ def test_a_plain_class_with_annotations_as_a_result() -> None:
     assert "does not meet the output schema" in told["content"][0]["text"]
 
 
-@pytest.mark.parametrize("cls", [Bare, complex])
+def _take_bare(value: Bare) -> None: ...
+
+
+Unknown = type("Unknown", (), {"__annotations__": {"name": "NotImported"}})
+
+
+@pytest.mark.parametrize("cls", [Bare, complex, Unknown])
 def test_other_classes_are_no_result(cls: type) -> None:
     def user() -> Any: ...
 

@@ -5,7 +5,9 @@ import datetime
 import enum
 import json
 import math
+import subprocess
 import sys
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NewType, TypedDict, TypeVar
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec import Meta, Struct
 
-pydantic = pytest.importorskip("pydantic", minversion="2.7", reason="pydantic is not installed")
+pydantic = pytest.importorskip("pydantic", minversion="2.10", reason="pydantic is not installed")
 
 from pydantic import (  # noqa: E402
     AnyUrl,
@@ -769,6 +771,55 @@ def test_declarations_that_are_refused(row: int) -> None:
     with pytest.raises(TypeError, match=rf"tool 'look': .*({says})") as caught:
         server.add_tool(look)
     assert "\n" not in str(caught.value)
+
+
+def test_names_that_only_others_find() -> None:
+    """msgspec and pydantic resolve some annotations that ``typing`` does not."""
+
+    class Inner(Struct):
+        x: "int"
+
+    class Outer(Struct):
+        inner: "Inner"  # a local name
+
+    with pytest.raises(NameError):
+        typing.get_type_hints(Outer)
+    assert read_by_pydantic(Outer) is None
+
+
+PROGRAM = """
+import sys
+{imports}
+from pathlib import Path
+from mcpcore.service import Server
+from mcpcore.spec.revisions import LATEST
+
+server = Server("s")
+
+@server.tool
+def look(path: Path, n: int = 3) -> Path:
+    return path / str(n)
+
+prepared = server.prepare("tools/call", b'{{"name":"look","arguments":{{"path":"a"}}}}', LATEST)
+print(bytes(prepared.finish(prepared.call(None))).decode())
+print([name for name in ("pydantic", "pydantic.main", "attrs", "attr") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "loaded"),
+    [("", []), ("import pydantic", ["pydantic"]), ("import attrs", ["attrs", "attr"])],
+)
+def test_nothing_is_imported_for_who_has_no_such_types(imports: str, loaded: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM.format(imports=imports)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    result, modules = done.stdout.splitlines()
+    assert json.loads(result)["structuredContent"] == str(Path("a/3"))
+    assert modules == str(loaded)
 
 
 def test_a_model_cannot_hold_a_struct() -> None:
