@@ -440,6 +440,8 @@ def test_the_schema_is_pydantics() -> None:
 
 def test_what_is_written_may_have_another_schema_than_what_is_read() -> None:
     class Sum(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
         a: int = 0
         price: float = Field(default=0, serialization_alias="cost", validation_alias="amount")
 
