@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.clock import PATIENCE, patience
+from tests.clock import HOUR, PATIENCE, Clock, arrived, patience
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import Client, Running, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -81,11 +81,6 @@ async def none_left(running: Running) -> None:
     with patience():
         while running.link.connections:
             await anyio.lowlevel.checkpoint()
-
-
-async def time_passes(running: Running) -> None:
-    """As much as ``head_time``: a connection that says nothing is closed."""
-    assert await (await running.connect()).closed()
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
@@ -183,17 +178,19 @@ async def test_requests_behind_a_half_close_are_answered(late: bool) -> None:
         assert await client.closed()
 
 
-async def test_who_is_asked_whether_it_listens_is_not_asked_within_its_reply() -> None:
+async def test_who_is_asked_whether_it_listens_is_not_asked_within_its_reply(clock: Clock) -> None:
     """A client that has finished sending is sent interim responses, until the reply begins."""
-    settings = HttpServerSettings(head_time=1.0, write_time=4 * PATIENCE, idle_time=4 * PATIENCE)
+    settings = HttpServerSettings(head_time=HOUR, write_time=9 * HOUR, idle_time=9 * HOUR)
     async with server(settings) as running:
         app, client = running.app, await running.connect(narrow=True)
         await client.send(tool("wait") + tool("echo", id=2))
         await app.until(lambda: app.waiting)
         await client.stream.send_eof()
+        await arrived(client.stream)
+        await clock.skip(HOUR)
         assert (await client.response()).status == 102
         assert app.finish(app.waiting.pop(), TEXT)
-        await time_passes(running)  # the questions are asked within it, if at all
+        await clock.skip(HOUR)  # the questions are asked within it, if at all
         while (response := await client.response()).status == 102:
             pass
         assert response.result == TEXT

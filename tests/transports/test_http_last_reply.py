@@ -13,7 +13,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
-from tests.clock import PATIENCE, patience
+from tests.clock import HOUR, PATIENCE, Clock, patience, turns
 from tests.transports.http_fixture import Client, Running, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_settings import HttpServerSettings
@@ -25,12 +25,6 @@ MANY = tool("echo", id=9) * 400
 """More than is read ahead, so that some of it stays with the system."""
 CLOSE = {"Connection": "close"}
 PATIENT = HttpServerSettings(linger_time=2 * PATIENCE, linger_bytes=2**30)
-
-
-async def turns(count: int) -> None:
-    """Let the server, which runs on the same event loop, do what it can do."""
-    for _ in range(count):
-        await anyio.lowlevel.checkpoint()
 
 
 async def connect(running: Running) -> Client:
@@ -115,14 +109,14 @@ async def test_the_end_of_the_server_does_not_cut_a_reply_off(late: bool) -> Non
             assert whole(await read_slowly(client, tool("echo") if late else b""))
 
 
-async def test_the_time_of_the_client_begins_when_the_reply_is_out() -> None:
+async def test_the_time_of_the_client_begins_when_the_reply_is_out(clock: Clock) -> None:
     """Until then it has that of writing, here for the whole at once."""
-    settings = HttpServerSettings(linger_time=0.01, head_time=0.4, write_size=len(LARGE) * 2)
+    settings = HttpServerSettings(linger_time=HOUR, write_time=9 * HOUR, write_size=len(LARGE) * 2)
     async with server(settings) as running:
         client = await connect(running)
         finish = await asked(running, client, tool("wait", headers=CLOSE))
         assert finish(LARGE)
-        await anyio.sleep(0.5)  # the deadlines are looked at four times in ``head_time``
+        await clock.skip(HOUR)
         assert whole(await read_slowly(client))
 
 
@@ -152,12 +146,13 @@ async def gone(running: Running) -> None:
             await turns(1)
 
 
-async def test_who_stays_is_left_in_the_end() -> None:
-    async with server(HttpServerSettings(linger_time=0.05, head_time=0.4)) as running:
+async def test_who_stays_is_left_in_the_end(clock: Clock) -> None:
+    async with server(HttpServerSettings(linger_time=HOUR)) as running:
         client = await running.connect()
         await client.send(tool("echo", headers=CLOSE))
         assert (await client.response()).result == "{}"
         assert await client.closed()
+        await clock.skip(HOUR)
         await gone(running)
 
 

@@ -4,7 +4,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.clock import patience
+from tests.clock import HOUR, Clock, patience
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import Client, Running, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -53,8 +53,10 @@ async def test_connections_beyond_the_limit_are_told(
         assert running.link.connections == 1
 
 
-async def test_who_shakes_no_hands_is_closed_in_time_and_harms_nobody() -> None:
-    settings = HttpServerSettings(connections=1, turned_away=1, head_time=0.5)
+async def test_who_shakes_no_hands_is_closed_in_time_and_harms_nobody(clock: Clock) -> None:
+    settings = HttpServerSettings(
+        connections=1, turned_away=1, head_time=HOUR, idle_time=9 * HOUR
+    )
     async with server(settings, ssl_context=server_tls(papers().server)) as running:
         first = await secure(running)
         assert (await first.call(tool("echo"))).status == 200
@@ -64,6 +66,7 @@ async def test_who_shakes_no_hands_is_closed_in_time_and_harms_nobody() -> None:
         # It holds the only place among those that are told.
         assert await (await running.connect()).closed()
         assert (await first.call(tool("echo"))).status == 200
+        await clock.skip(HOUR)
         assert await silent.closed()
         garbage = await running.connect()
         await garbage.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -1,7 +1,6 @@
 """A client that takes nothing has ``write_time``, whatever its connection is at meanwhile.
 
-Over real sockets with small buffers, on every driver.  A client cannot see how far the server is,
-so that an idle connection is the clock: when it is closed, so much time has passed.
+Over real sockets with small buffers, on every driver.
 """
 
 from collections.abc import AsyncIterator, Awaitable
@@ -12,12 +11,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 from anyio.abc import ByteStream
+from msgspec import structs
 
 from mcpcore.engine.events import RequestReceived
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Verdict
-from tests.clock import PATIENCE, patience
-from tests.more_time import with_more_time
+from tests.clock import HOUR, Clock, arrived, turns, until
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import (
     Client,
@@ -34,9 +33,15 @@ from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
 
-SHORT = 0.3
-ENOUGH = 1.0
-"""What can be done at once is done by then, on a slow machine, too."""
+LONG = 9 * HOUR
+PATIENT = HttpServerSettings(
+    write_time=HOUR,
+    head_time=LONG,
+    body_time=LONG,
+    body_grace=LONG,
+    idle_time=LONG,
+    authenticate_time=LONG,
+)
 LARGE = 60_000
 """Of a reply that waits for the next, if its request is there: two are too much for the system."""
 FIRST = tool("big", size=LARGE) * 2
@@ -64,19 +69,8 @@ class Gate:
         return Principal("ann")
 
 
-async def time_passes(running: Running) -> None:
-    """As much as ``head_time``: a connection that is opened now and says nothing is closed."""
-    assert await (await running.connect()).closed()
-
-
 async def only_left(running: Running, count: int) -> None:
-    with patience():
-        while running.link.connections > count:
-            await anyio.lowlevel.checkpoint()
-
-
-TURNS = 50
-"""Of the event loop, in which the server has read what is there."""
+    await until(lambda: running.link.connections <= count)
 
 
 async def is_taken(client: Client, app: Tools) -> bool:
@@ -87,10 +81,7 @@ async def is_taken(client: Client, app: Tools) -> bool:
 
     before = requests()
     await client.send(tool("big", size=20_000))
-    with anyio.move_on_after(ENOUGH):
-        await app.until(lambda: requests() > before)
-    for _ in range(TURNS):  # what has come while the process stood still is still to be read
-        await anyio.lowlevel.checkpoint()
+    await turns()
     return requests() > before
 
 
@@ -106,81 +97,80 @@ ORDERS: dict[str, tuple[bytes, bytes]] = {
 
 
 @pytest.mark.parametrize("name", ORDERS)
-async def test_what_comes_meanwhile_gives_no_more_time(name: str) -> None:
+async def test_what_comes_meanwhile_gives_no_more_time(name: str, clock: Clock) -> None:
     before, behind = ORDERS[name]
-    settings = HttpServerSettings(write_time=SHORT)
-    async with server(settings) as running:
+    async with server(PATIENT) as running:
         client = await running.connect(narrow=True)
         await client.send(before)
         await running.app.until(lambda: running.app.events)
+        await clock.skip(0.6 * HOUR)
         await client.send(behind)
+        await arrived(client.stream)
+        await clock.skip(0.6 * HOUR)
         await only_left(running, 0)
         assert running.machine.exchanges == 0
 
 
 @pytest.mark.parametrize("offered", [False, True])
-async def test_finding_out_who_asks_gives_no_more_time(offered: bool) -> None:
+async def test_finding_out_who_asks_gives_no_more_time(offered: bool, clock: Clock) -> None:
     async def upgrade(stream: ByteStream, request: HttpRequest, rest: bytes) -> bool:
         return False
 
     gate = Gate()
-    settings = HttpServerSettings(write_time=SHORT * 2, authenticate=gate)
+    settings = structs.replace(PATIENT, authenticate=gate)
     async with server(settings, upgrade=upgrade) as running:
         client = await running.connect(narrow=True)
         lines = b"\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n" if offered else b"\r\n"
         await client.send(FIRST + SECOND.replace(b"\r\n", lines, 1))
-        with anyio.move_on_after(SHORT / 2):  # another driver asks when the first reply is out
-            await gate.asked.wait()
-        gate.opened.set()
+        await running.app.until(lambda: running.app.events)
+        await clock.skip(0.6 * HOUR)
+        gate.opened.set()  # another driver asks when the first reply is out
+        await clock.skip(0.6 * HOUR)
         await only_left(running, 0)
         assert running.machine.exchanges == 0
 
 
-async def test_who_has_taken_everything_has_its_time_again() -> None:
-    async def attempt(seconds: float) -> None:
-        gate = Gate()
-        settings = HttpServerSettings(
-            write_time=seconds, head_time=seconds, idle_time=PATIENCE, authenticate=gate
-        )
-        async with server(settings) as running:
-            asking, sending = [await running.connect(narrow=True) for _ in range(2)]
-            quick = tool("echo", id=2)
-            await asking.send(FIRST + SECOND)
-            await sending.send(FIRST + quick[:-10])
-            for client in (asking, asking, sending, sending):
-                assert len((await client.response()).result) == LARGE
-            await gate.asked.wait()
-            await time_passes(running)
-            gate.opened.set()
-            await sending.send(quick[-10:])
-            for client in (asking, sending):
-                assert (await client.response()).json["id"] == 2
-
-    await with_more_time(attempt, ENOUGH, 6.0)  # the client has to read in it
+async def test_who_has_taken_everything_has_its_time_again(clock: Clock) -> None:
+    gate = Gate()
+    async with server(structs.replace(PATIENT, authenticate=gate)) as running:
+        asking, sending = [await running.connect(narrow=True) for _ in range(2)]
+        quick = tool("echo", id=2)
+        await asking.send(FIRST + SECOND)
+        await sending.send(FIRST + quick[:-10])
+        for client in (asking, asking, sending, sending):
+            assert len((await client.response()).result) == LARGE
+        await gate.asked.wait()
+        await clock.skip(2 * HOUR)
+        gate.opened.set()
+        await sending.send(quick[-10:])
+        for client in (asking, sending):
+            assert (await client.response()).json["id"] == 2
 
 
-async def test_a_head_has_its_own_time_again() -> None:
-    settings = HttpServerSettings(head_time=SHORT, write_time=PATIENCE, idle_time=PATIENCE)
+async def test_a_head_has_its_own_time_again(clock: Clock) -> None:
+    settings = structs.replace(PATIENT, head_time=HOUR, write_time=LONG)
     async with server(settings) as running:
         client = await running.connect(narrow=True)
         await client.send(FIRST + SECOND[:20])
         for _ in range(2):
             assert len((await client.response()).result) == LARGE
+        await clock.skip(HOUR)
         response = await client.response()
         assert (response.status, "head" in response.json["error"]["message"]) == (408, True)
         assert await client.closed()
 
 
-async def test_asking_whether_a_client_still_listens_has_the_same_time(tmp_path: Path) -> None:
+async def test_asking_whether_a_client_still_listens_has_the_same_time(
+    tmp_path: Path, clock: Clock
+) -> None:
     """It takes nothing and sends no more.
 
     How many replies a Unix socket has room for is not told, but it is the same number each time:
     one of the connections has all of them there and no room for the question.
     """
-    settings = HttpServerSettings(write_time=SHORT)
-    async with server(settings) as running, anyio.create_task_group() as tasks:
+    async with server(PATIENT) as running, anyio.create_task_group() as tasks:
         app, path = running.app, tmp_path / "http.sock"
-        app.link = link = link_for(running.machine, app, settings)
+        app.link = link = link_for(running.machine, app, PATIENT)
         await tasks.start(link.serve_listeners, [await anyio.create_unix_listener(path)])
         count, room = 0, True
         while room:
@@ -194,18 +184,18 @@ async def test_asking_whether_a_client_still_listens_has_the_same_time(tmp_path:
                 await client.send(tool("wait"))
                 await client.stream.send_eof()
             count += 1
-        await app.until(lambda: app.cancelled)
+        await clock.skip_until(lambda: app.cancelled)
         while app.waiting:
             if (key := app.waiting.pop()) not in app.cancelled:
                 app.finish(key)
-        await only_left(Running(app, link, running.machine, 0), 0)
+        await clock.skip_until(lambda: not link.connections)
         await link.aclose()
         assert (link.connections, running.machine.exchanges) == (0, 0)
 
 
 @asynccontextmanager
 async def asking_for_keys(tmp_path: Path) -> AsyncIterator[tuple[Running, Client, KeyUpdates]]:
-    settings = HttpServerSettings(write_time=PATIENCE * 10, head_time=PATIENCE * 10)
+    settings = HttpServerSettings(write_time=LONG, head_time=LONG)
     async with server(settings, ssl_context=server_tls(papers().server)) as running:
         client = await running.connect(narrow=True)
         trusting = client_tls(ca=papers().trusted.file)

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.clock import patience
+from tests.clock import HOUR, Clock, patience
 from tests.transports.http_fixture import server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_listening import ListeningHost
@@ -212,13 +212,15 @@ def test_other_iterators_are_set_aside() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_server_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_looks(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     seen: list[int] = []
     monkeypatch.setattr(Tidying, "look", lambda self, clients: seen.append(clients))
-    async with server(HttpServerSettings(idle_time=0.1)) as running:
+    async with server(HttpServerSettings(idle_time=HOUR)) as running:
         clients = [await running.connect() for _ in range(3)]
         for client in clients:
             assert (await client.call(tool("echo"))).status == 200
+        await clock.skip(1)  # it looks once in a second
+        await clock.skip(HOUR)
         for client in clients:
             assert await client.closed()
         with patience():
@@ -228,16 +230,16 @@ async def test_a_server_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.anyio
-async def test_calls_count(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_calls_count(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     seen: list[int] = []
     monkeypatch.setattr(Tidying, "look", lambda self, count: seen.append(count))
-    async with server(HttpServerSettings(idle_time=0.1)) as running:
+    async with server() as running:
         client = await running.connect()
         async with anyio.create_task_group() as group:
             group.start_soon(client.call, tool("wait"))
-            with patience():
-                while not seen or seen[-1] != 2:  # the connection and its call
-                    await anyio.lowlevel.checkpoint()
+            await running.app.until(lambda: running.app.waiting)
+            await clock.skip(1)  # it looks once in a second
+            assert seen[-1] == 2  # the connection and its call
             running.app.finish(running.app.waiting.pop())
 
 
@@ -247,19 +249,20 @@ def resting(link: ListeningHost) -> list[anyio.Event]:
 
 
 @pytest.mark.anyio
-async def test_a_server_parts_with_what_it_keeps_for_later() -> None:
-    async with server(HttpServerSettings(idle_time=0.1, tidy_after=2)) as running:
+async def test_a_server_parts_with_what_it_keeps_for_later(clock: Clock) -> None:
+    async with server(HttpServerSettings(idle_time=HOUR, tidy_after=2)) as running:
         clients = [await running.connect() for _ in range(4)]
         async with anyio.create_task_group() as group:
             for client in clients:
                 group.start_soon(client.call, tool("wait"))
             await running.app.until(lambda: len(running.app.waiting) == 4)
+            await clock.skip(1)  # it looks once in a second
             while running.app.waiting:
                 running.app.finish(running.app.waiting.pop())
         assert running.link.parser._known
         assert bool(resting(running.link)) is isinstance(running.link, HttpServerLink)
+        await clock.skip(HOUR)
         for client in clients:
             assert await client.closed()
-        with patience():
-            while running.link.parser._known or resting(running.link):
-                await anyio.lowlevel.checkpoint()
+        link = running.link
+        await clock.skip_until(lambda: not link.parser._known and not resting(link), 1)

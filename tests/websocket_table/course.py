@@ -98,9 +98,13 @@ class ByHand:
 
     async def serve(self, stream: SocketStream) -> None:
         async with stream:
-            self.wire = wire = Wire(stream, client=False)
+            wire = Wire(stream, client=False)
             async with given_up(wire):
-                head = await wire.accepting()
+                try:
+                    head = await wire.accepting()
+                except LOST:
+                    return  # another program has looked whether anybody listens here
+                self.wire = wire
                 if self.row.agreed:
                     answer = f"Sec-WebSocket-Extensions: {self.row.agreed.answer}"
                     head = head[:-2] + answer.encode() + b"\r\n\r\n"
