@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -280,7 +280,23 @@ def test_probe_of_a_legacy_server_finds_its_revisions(served: list[str]) -> None
     assert json.loads(done.stdout)["revisions"] == ["2025-03-26"]
 
 
-def legacy_server(revision: str) -> tuple[str, ...]:
+@pytest.mark.parametrize(
+    ("capabilities", "shown"),
+    [
+        ({}, "none"),
+        ({"tools": {}}, "tools"),
+        ({"tools": {"listChanged": False}}, "tools"),
+        ({"tools": {"listChanged": True}, "logging": {}}, "tools.listChanged, logging"),
+        ({"resources": {"listChanged": False, "subscribe": True}}, "resources.subscribe"),
+    ],
+)
+def test_probe_names_each_capability(capabilities: dict[str, Any], shown: str) -> None:
+    done = mcpcore("probe", *legacy_server("2025-11-25", capabilities))
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("capabilities"))
+    assert sorted(line.split(None, 1)[1].split(", ")) == sorted(shown.split(", "))
+
+
+def legacy_server(revision: str, capabilities: Mapping[str, Any] | None = None) -> tuple[str, ...]:
     """A server that speaks one legacy revision only."""
     code = (
         "import json, sys\n"
@@ -290,7 +306,8 @@ def legacy_server(revision: str) -> tuple[str, ...]:
         "    reply = {'error': {'code': -32601, 'message': 'unknown'}}\n"
         "    if message['method'] == 'ping': reply = {'result': {}}\n"
         "    if message['method'] == 'initialize':\n"
-        f"        reply = {{'result': {{'protocolVersion': {revision!r}, 'capabilities': {{}},\n"
+        f"        reply = {{'result': {{'protocolVersion': {revision!r},\n"
+        f"            'capabilities': {capabilities or {}!r},\n"
         "            'serverInfo': {'name': 'old', 'version': '1'}}}\n"
         "    print(json.dumps({'jsonrpc': '2.0', 'id': message['id'], **reply}), flush=True)\n"
     )

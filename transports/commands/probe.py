@@ -116,10 +116,10 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _paths(capabilities: dict[str, Any], prefix: str = "") -> list[str]:
+    """What is declared: the members that are true, or the name alone where none is."""
     paths = []
     for name, value in capabilities.items():
-        if isinstance(value, dict) and value:
-            paths += _paths(value, f"{prefix}{name}.")
-        elif value is not False:
-            paths.append(prefix + name)
+        if value is not False:
+            below = _paths(value, f"{prefix}{name}.") if isinstance(value, dict) else []
+            paths += below or [prefix + name]
     return paths
