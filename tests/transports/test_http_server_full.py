@@ -54,9 +54,7 @@ async def test_connections_beyond_the_limit_are_told(
 
 
 async def test_who_shakes_no_hands_is_closed_in_time_and_harms_nobody(clock: Clock) -> None:
-    settings = HttpServerSettings(
-        connections=1, turned_away=1, head_time=HOUR, idle_time=9 * HOUR
-    )
+    settings = HttpServerSettings(connections=1, turned_away=1, head_time=HOUR, idle_time=9 * HOUR)
     async with server(settings, ssl_context=server_tls(papers().server)) as running:
         first = await secure(running)
         assert (await first.call(tool("echo"))).status == 200
