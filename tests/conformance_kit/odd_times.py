@@ -5,7 +5,8 @@ over Streamable HTTP (``odd_http``), and as a program over stdio (this file).  I
 legacy revision and is right in all that it says, but for one fault that may be named; tools have
 names of their own:
 
-- ``look_up`` answers at once, ``brew`` after a while, ``ponder`` when nobody waits any more;
+- ``look_up`` answers at once, ``brew`` after a while, ``ponder`` when nobody waits any more, and
+  whether it was cancelled or not;
 - ``count_roots`` needs the roots, ``draft`` a sample, ``book`` a form, ``plan`` first a form and
   then a sample, and ``survey`` the roots, some time before its end and after its beginning; without
   a client that can do it they fail;
@@ -79,7 +80,8 @@ class OddServer:
     ``ways``, with commas between them: ``asks everybody`` (tools ask whoever calls), ``never goes
     on`` (tools are struck by the answer to what they asked) or ``struck by errors``, ``silent about
     arguments`` (calls are not answered where they are no object), ``asks elsewhere`` (over HTTP the
-    questions of tools are about no request), and those of ``LISTED``.
+    questions of tools are about no request), ``reports of nothing`` (now and then, progress with a
+    token that nobody has given), and those of ``LISTED``.
     """
 
     def __init__(self, say: Say, ways: str = "", own: Schedule = OWN) -> None:
@@ -95,6 +97,7 @@ class OddServer:
         self._asked = 0
         self._answered: dict[str, Callable[[Any], None]] = {}
         self._running: dict[Any, Work] = {}
+        self._pondering: list[Any] = []
 
     def due(self) -> float | None:
         """When it has something to do next."""
@@ -146,8 +149,11 @@ class OddServer:
                 if self._can(capability):
                     self._later(first, partial(self._of_its_own, asked, often))
             self._later(LOGS[0], self._log_of_its_own)
+            if "reports of nothing" in self.ways:
+                self._later(LOGS[0], self._report_of_nothing)
         elif method == "notifications/cancelled" and isinstance(params, dict):
-            self._running.pop(params.get("requestId"), None)
+            id = params.get("requestId")
+            self._running.pop(None if id in self._pondering else id, None)
 
     def _of_its_own(self, method: str, often: float) -> None:
         self._ask(method, None, lambda _: None)
@@ -156,6 +162,11 @@ class OddServer:
     def _log_of_its_own(self) -> None:
         self._log(None)
         self._later(LOGS[1], self._log_of_its_own)
+
+    def _report_of_nothing(self) -> None:
+        report = {"progressToken": "nothing", "progress": self.now}
+        self._put(method="notifications/progress", params=report)
+        self._later(LOGS[0], self._report_of_nothing)
 
     def _log(self, about: Any) -> None:
         if LEVELS.index(self._least) <= LEVELS.index("info"):
@@ -226,6 +237,7 @@ class OddServer:
             self._put(id, id=id, result=_said("no arguments are taken", isError=True))
             return
         self._running[id] = self._work(str(name), id, token)
+        self._pondering += [id] if name == "ponder" else []
         self._go_on(id, None)
 
     def _go_on(self, id: Any, answer: Any) -> None:

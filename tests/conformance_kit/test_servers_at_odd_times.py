@@ -141,6 +141,17 @@ def test_what_is_wrong_is_found_all_the_same(fault: str, blamed: dict[str, str])
     assert not [each for each in ("brew", "ponder", "sweep", "reindex") if each in named]
 
 
+def test_progress_that_comes_at_any_time_is_the_progress_of_no_call() -> None:
+    page = "basic/patterns/progress"
+    run = ran(odd_subject("reports of nothing"), page)
+    found = findings(run)
+    case = f"{page}/behavior-requirements/active-tokens-only"
+    assert [id for id, (verdict, _) in found.items() if verdict == "failed"] == [case]
+    other = {detail.partition(":")[0] for id, (_, detail) in found.items() if id != case}
+    assert other == {"progress with tokens that nobody gave comes at any time"}
+    assert passed(run, page) >= 5
+
+
 def test_a_tool_that_never_goes_on_is_slow_and_asks_nothing_that_is_known() -> None:
     run = ran(odd_subject("never goes on"), *ASKING, ROOTS, SAMPLES, FORMS)
     assert findings(run) == {}
