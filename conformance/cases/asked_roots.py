@@ -140,13 +140,14 @@ async def changes_handled(talk: ServerTalk) -> None:
     await listen_too(link)
     before = len(link.asked)
     first = await ask(link, which)
-    if len(link.asked) == before:
+    if not any(each.method == METHOD for each in link.asked[before:]):
         talk.skip("the tool knows roots without asking this client")
     tells = roots[0] in repr(first.result)
     check(tells or not which.known, f"the tool does not know the root {roots[0]}")
     roots[0] = "file:///kit/other"
     await link.accepted(await link.notify(CHANGED))
-    await link.alive()
+    # it may ask at once, and has to hear the answer then
+    await link.quiet()
     second = await ask(link, which)
     if tells:
         check(roots[0] in repr(second.result), "after a change the tool still knows the old root")

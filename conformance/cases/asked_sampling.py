@@ -3,12 +3,12 @@
 from typing import Any
 
 from conformance.kit.answering import Answering
-from conformance.kit.asking import QUESTIONS, Asked, failed, listen_too, needs_input, worked
+from conformance.kit.asking import Asked, failed, listen_too, needs_input, worked
 from conformance.kit.link import Link
 from conformance.kit.model import ALL, LEGACY, MUST, SHOULD, STREAMABLE, Page
 from conformance.kit.shapes import params_problem
 from conformance.kit.talk import ServerTalk
-from conformance.kit.trying import asker, askers, questioned
+from conformance.kit.trying import asker, askers, own_questions, questioned
 from conformance.kit.verdicts import check
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
@@ -220,15 +220,12 @@ async def right_stream(talk: ServerTalk) -> None:
     for each in known or await askers(talk, "question"):
         link = await talk.open(answering=Answering())
         await listen_too(link)
-        before = len(link.asked)
-        sent = await link.send(each.method, each.params)
-        await link.reply(sent)
-        found = [one for one in link.asked[before:] if one.method in QUESTIONS]
+        found = await own_questions(link, each)
         if not found:
             talk.note(f"{each} did not ask")
-            continue
-        same = found[0].source.exchange == sent.exchange
-        check(same, f"{found[0].method} came on another stream than that of the call")
+        for one in found:
+            what = one.message.method
+            check(one.placed, f"{what} came on another stream than that of the call")
 
 
 __all__ = ["page", "transports"]

@@ -91,8 +91,9 @@ async def _not_asked(talk: ServerTalk, tool: str, what: str, method: str) -> Non
     link = await talk.open(capabilities={})
     await link.listen()
     reply = await ask(link, which)
-    asked = [each.method for each in link.asked if each.method != "ping"]
-    check(not asked, f"the client declared nothing and was asked for {', '.join(asked)}")
+    # for what else a server asks of its own accord there is a case
+    asked = any(each.method == method for each in link.asked)
+    check(not asked, f"the client declared nothing and was asked for {method}")
     if reply.message is None:
         raise Broken(f"{which}, which needs {method}, got {reply}")
     failed = reply.message.kind is Kind.ERROR or reply.result.get("isError") is True
@@ -285,14 +286,13 @@ async def unanswered_question(talk: ServerTalk) -> None:
     link = await talk.open(answering=silent)
     call = {"name": "test_sampling", "arguments": {"prompt": "Hello"}}
     sent = await link.send("tools/call", call)
-    await link.until(lambda: link.asked)
-    check(link.asked, "sampling/createMessage did not come")
+    question = await link.expect("sampling/createMessage")
     await talk.advance(LONG)
     reply = await link.reply(sent)
     check(reply.message is not None, f"after an hour the call has still {reply}")
     cancelled = await link.expect("notifications/cancelled")
     check(
-        cancelled.params.get("requestId") == link.asked[0].id,
+        cancelled.params.get("requestId") == question.id,
         f"requestId is {cancelled.params.get('requestId')!r}, not that of the question",
     )
 

@@ -1,5 +1,6 @@
 """Cases of the page basic/transports/streamable-http: closing, and what older revisions had."""
 
+from conformance.cases.basic_transports_streams import check_apart, reported
 from conformance.kit.endpoint import (
     CLIENT_ERRORS,
     METHOD_NOT_ALLOWED,
@@ -190,14 +191,12 @@ async def closing_spares_others(talk: ServerTalk) -> None:
 async def equal_ids(talk: ServerTalk) -> None:
     """Two clients use one request id and one progress token at the same time."""
     points = [await endpoint(talk), await endpoint(talk)]
-    call = any_call(talk)
-    sent = [await each.call(call, "same", id="same") for each in points]
+    call, token = any_call(talk), str(talk.fresh_id())
+    sent = [await each.call(call, token, id="same") for each in points]
     for point, each in zip(points, sent, strict=True):
         answer = await point.answer(each.exchange)
         check_served(answer, "a call with an id that another client uses")
-        values = [one.params.get("progress") for one in answer.messages if one.method == PROGRESS]
-        twice = len(values) != len(set(values))
-        check(not twice, f"a client got the progress of another one: {values}")
+        await check_apart(point, call, reported(answer, token), "a client")
 
 
 # Which notification goes where

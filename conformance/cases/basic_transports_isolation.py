@@ -3,12 +3,13 @@
 from conformance.cases.basic_transports_http_eras import cancelled
 from conformance.cases.basic_transports_sessions import stateful
 from conformance.cases.basic_transports_streams import (
-    PROGRESS,
     RESPONSES,
     WITH_PROGRESS,
     asked,
     calling,
+    check_apart,
     listening,
+    reported,
     sampled,
     silent,
 )
@@ -35,16 +36,13 @@ SAMPLING = "sampling/createMessage"
 async def equal_ids(talk: ServerTalk) -> None:
     """Two sessions use one request id and one progress token at the same time."""
     first, second = await endpoint(talk), await endpoint(talk)
-    call = any_call(talk)
-    sent = [(point, await point.call(call, "kit", id="same")) for point in (first, second)]
+    call, token = any_call(talk), str(talk.fresh_id())
+    sent = [(point, await point.call(call, token, id="same")) for point in (first, second)]
     for point, each in sent:
         answer = await point.answer(each.exchange)
         found = [one.id for one in answer.messages if one.kind in RESPONSES]
         check(found == ["same"], f"a session got the responses {found}")
-        values = [one.params.get("progress") for one in answer.messages if one.method == PROGRESS]
-        check(
-            len(values) == len(set(values)), f"a session got the progress of another one: {values}"
-        )
+        await check_apart(point, call, reported(answer, token), "a session")
 
 
 @case(
@@ -58,17 +56,17 @@ async def streams_apart(talk: ServerTalk) -> None:
     """The GET stream of a session brings nothing that concerns another session's calls."""
     (first, _), (second, _) = await stateful(talk), await stateful(talk)
     stream = await listening(talk, second)
-    await first.answer((await calling(first, "kit")).exchange)
+    mark = str(talk.fresh_id())
+    await first.answer((await calling(first, mark, id=f"{mark}-call")).exchange)
     if "test_sampling" in talk.features.tools:
-        call = {"name": "test_sampling", "arguments": {"prompt": "anything"}}
-        await first.post(first.message("tools/call", call))
+        call = {"name": "test_sampling", "arguments": {"prompt": mark}}
+        await first.post(first.message("tools/call", call, id=f"{mark}-sample"))
     await second.link.quiet()
-    # what the server asks of a client on its own account is nobody else's
-    asked = [each for each in second.link.asked if each.method == SAMPLING]
+    # what the server says to a client on its own account is nobody else's
     strays = [
         each.method or str(each.kind)
-        for each in (*second.so_far(stream.exchange).messages, *asked)
-        if each.method in (PROGRESS, SAMPLING) or each.kind in RESPONSES
+        for each in (*second.so_far(stream.exchange).messages, *second.link.asked)
+        if mark in repr(each.value)
     ]
     check(not strays, f"a session got {strays} of another one")
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from conformance.kit.asking import entries, failed
-from conformance.kit.content import answer_of, check_base64, check_mime_type, check_result
+from conformance.kit.content import check_base64, check_mime_type, check_result, each_answer
 from conformance.kit.link import Link
 from conformance.kit.lists import (
     check_announced,
@@ -13,7 +13,7 @@ from conformance.kit.lists import (
     check_shape,
     check_unique,
 )
-from conformance.kit.messages import INVALID_PARAMS, Kind
+from conformance.kit.messages import INVALID_PARAMS, Kind, Message
 from conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
 from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
@@ -145,13 +145,14 @@ async def get_shape(talk: ServerTalk) -> None:
     """The results of prompts/get have the shape of their revision."""
     prompt = _some(talk)
     await got(talk, prompt["name"], dict.fromkeys(_needed(prompt), "kit"))
-    link = await talk.open()
-    others = [each for each in _plain(talk)[:MOST] if each is not prompt]
-    for number, other in enumerate(others, 1):
-        reply = await get(link, other["name"], dict.fromkeys(_needed(other), "kit"))
-        answer = answer_of(reply, other["name"], [each["name"] for each in others[number:]])
+    others = [each["name"] for each in _plain(talk)[:MOST] if each is not prompt]
+
+    def look(name: str, answer: Message) -> None:
         if answer.kind is Kind.RESULT:
-            check_result(talk, "prompts/get", reply.result, other["name"])
+            check_result(talk, "prompts/get", answer.result, name)
+
+    offers = [talk.features.params_for(("prompts/get", each)) for each in others]
+    await each_answer(talk, "prompts/get", offers, look)
 
 
 @page.server(

@@ -5,7 +5,7 @@ from typing import Any
 
 from conformance.kit.apart import shape_problem
 from conformance.kit.asking import entries
-from conformance.kit.content import check_base64, check_mime_type
+from conformance.kit.content import check_base64, check_mime_type, each_answer
 from conformance.kit.features import TEMPLATES
 from conformance.kit.link import Link
 from conformance.kit.lists import (
@@ -15,11 +15,11 @@ from conformance.kit.lists import (
     check_shape,
     check_unique,
 )
-from conformance.kit.messages import Kind
+from conformance.kit.messages import Kind, Message
 from conformance.kit.model import ALL, MODERN, MUST, SHOULD, Page
 from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import Inconclusive, check
+from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 
 page = Page("server/resources")
@@ -163,22 +163,19 @@ async def template_valid(talk: ServerTalk) -> None:
 )
 async def read_shape(talk: ServerTalk) -> None:
     """What is read has the shape of its revision."""
-    link = await talk.open()
     read_any = False
-    unheard: list[str] = []
-    for resource in _some(talk):
-        reply = await read(link, resource["uri"])
-        if reply.message is None or reply.message.kind is not Kind.RESULT:
-            talk.note(f"{resource['uri']} is listed, and reading it got {reply}")
-            if reply.message is None:
-                unheard.append(resource["uri"])
-            continue
+
+    def look(uri: str, answer: Message) -> None:
+        nonlocal read_any
+        if answer.kind is not Kind.RESULT:
+            talk.note(f"{uri} is listed, and reading it got the error {answer.code}")
+            return
         read_any = True
-        problem = shape_problem("resources/read", reply.result, talk.revision)
-        check(not problem, f"{resource['uri']}: {problem}", "resources/read")
+        problem = shape_problem("resources/read", answer.result, talk.revision)
+        check(not problem, f"{uri}: {problem}", "resources/read")
+
+    await each_answer(talk, "resources/read", [{"uri": each["uri"]} for each in _some(talk)], look)
     check(read_any, "not one of the first resources that are listed can be read")
-    if unheard:
-        raise Inconclusive(f"no answer came, and no contents to look at, of {', '.join(unheard)}")
 
 
 @page.server(

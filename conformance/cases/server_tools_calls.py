@@ -3,10 +3,10 @@
 from typing import Any
 
 from conformance.kit.asking import call, entries, failed, worked
-from conformance.kit.content import answer_of, block, called, check_result
+from conformance.kit.content import block, called, check_result, each_answer
 from conformance.kit.features import NONE_MAY_BE_CALLED, Tool, sampled
 from conformance.kit.json_schema import value_problem
-from conformance.kit.messages import INVALID_PARAMS, Kind
+from conformance.kit.messages import INVALID_PARAMS, Kind, Message
 from conformance.kit.model import ALL, MUST, SHOULD, Page
 from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
@@ -47,15 +47,16 @@ async def result_shape(talk: ServerTalk) -> None:
     """The results of calls have the shape of their revision."""
     tool = talk.any_tool()
     await called(talk, tool.name, talk.arguments(tool))
-    link = await talk.open()
     plain = talk.features.plain_tools(MOST)[1:]
     # One that asks is judged where its questions are: over HTTP they may need a stream to come on.
-    others = [other for other in plain if other.name not in ASKING]
-    for number, other in enumerate(others, 1):
-        reply = await call(link, other, talk.arguments(other))
-        answer = answer_of(reply, other.name, [each.name for each in others[number:]])
+    others = [each.name for each in plain if each.name not in ASKING]
+
+    def look(name: str, answer: Message) -> None:
         if answer.kind is Kind.RESULT:
-            check_result(talk, "tools/call", reply.result, other.name)
+            check_result(talk, "tools/call", answer.result, name)
+
+    offers = [talk.features.params_for(("tools/call", each)) for each in others]
+    await each_answer(talk, "tools/call", offers, look)
 
 
 @page.server(

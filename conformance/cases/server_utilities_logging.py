@@ -54,8 +54,17 @@ async def _opened(talk: ServerTalk, level: str) -> Link:
     """A legacy conversation with a log level."""
     link = await talk.open()
     await link.listen()
-    await link.ask("logging/setLevel", {"level": level})
+    await _set(link, level)
     return link
+
+
+async def _set(link: Link, level: str) -> None:
+    """Set the level; what was logged before it was set has come by the end of this."""
+    await link.ask("logging/setLevel", {"level": level})
+    if link.wire.binding is Binding.HTTP:
+        # what comes on another stream than the answer may come after it
+        await link.quiet()
+    link.inbox[:] = [each for each in link.inbox if each.method != MESSAGE]
 
 
 async def _asked(talk: ServerTalk, level: str) -> list[Message]:
@@ -191,7 +200,7 @@ async def changed(talk: ServerTalk) -> None:
     """The level can be changed at any time."""
     link = await _opened(talk, "debug")
     before = (await _call(link))[1]
-    await link.ask("logging/setLevel", {"level": "emergency"})
+    await _set(link, "emergency")
     after = [each.params for each in (await _call(link))[1]]
     levels = [each.get("level") for each in after]
     check(set(levels) <= {"emergency"}, f"after the level was raised to emergency came {after}")

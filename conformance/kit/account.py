@@ -103,6 +103,10 @@ class Account:
         """Whether everything that is unasked would be found."""
         return not (self.blind or self._wanted)
 
+    def gave(self, token: Any) -> bool:
+        """Whether a request of the conversation had that token for its progress."""
+        return _key(token) in self._tokens
+
     # What the program is told
 
     def said(self, value: Any) -> None:

@@ -2,15 +2,16 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from conformance.kit.asking import call
 from conformance.kit.messages import Message
-from conformance.kit.reply import Reply
 from conformance.kit.shapes import result_problem
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, Inconclusive, check
+
+Look = Callable[[str, Message], None]
 
 
 async def called(talk: ServerTalk, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -26,15 +27,27 @@ def check_result(talk: ServerTalk, method: str, result: dict[str, Any], of: str)
     check(not problem, f"the result of {of}: {problem}", method)
 
 
-def answer_of(reply: Reply, of: str, others: Sequence[str]) -> Message:
-    """The answer that one of several got; ``others``: those that are still to be asked for.
+async def each_answer(
+    talk: ServerTalk, method: str, offers: Sequence[Mapping[str, Any]], look: Look
+) -> None:
+    """Ask for one of several after another, and look at what it gives: good results and errors.
 
-    Raises Inconclusive if none came, with what is not looked at then.
+    ``offers``: the params of each; ``look`` is given what was asked for, by its name, and the
+    answer.  Raises Inconclusive at the end where some have got none in time.
     """
-    if reply.message is None:
-        left = f"; not looked at: {', '.join(others)}" if others else ""
-        raise Inconclusive(f"{of} got {reply}{left}")
-    return reply.message
+    link = await talk.open()
+    unseen: list[str] = []
+    for params in offers:
+        sent = await link.send(method, params)
+        reply = await link.reply(sent, link.patience)
+        if reply.message is not None:
+            look(sent.named, reply.message)
+            continue
+        late = f"takes longer than {link.patience:g} s"
+        unseen.append(f"{sent.named} {late if reply.pending else f'got {reply}'}")
+        link = await talk.open()
+    if unseen:
+        raise Inconclusive(f"there was nothing to look at: {', '.join(unseen)}")
 
 
 def block(result: dict[str, Any], kind: str) -> dict[str, Any]:

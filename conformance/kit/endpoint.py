@@ -192,9 +192,16 @@ class Endpoint:
         return await self.fetch("DELETE", headers=[*kept, *mine, *extra])
 
     async def answer(self, exchange: int, within: float | None = None) -> Answer:
-        """Wait for the end of a response, also of one that the server gives in several parts."""
-        await self.link.until(lambda: self.link.ended.get(exchange), within, of=exchange)
-        return self.so_far(exchange)
+        """Wait for the end of a response, also of one that the server gives in several parts.
+
+        Raises Slow as :meth:`~conformance.kit.link.Link.reply` does.
+        """
+        ended = await self.link.until(lambda: self.link.ended.get(exchange), within, of=exchange)
+        found = self.so_far(exchange)
+        waits = not ended and self.link.gone is None and within is None
+        if waits and found.code is None and found.result is None:
+            await self.link.check_pace(self.link.offers.get(exchange))
+        return found
 
     def so_far(self, exchange: int) -> Answer:
         """What has come of a request."""

@@ -4,8 +4,9 @@ from typing import Any
 
 from msgspec import Struct, field, structs
 
-from conformance.kit.shown import Shown
-from conformance.kit.usable import items, members, texts, whole
+from conformance.kit.pace import Offer, Pace
+from conformance.kit.shown import CALL, PROMPT, READ, Shown
+from conformance.kit.usable import items, members, objects, texts, whole
 from conformance.kit.watched import Seen
 
 FIRST_CHOICE = ("test_simple_text", "echo", "add", "greet")
@@ -102,6 +103,8 @@ class Features(Struct):
     """What was found by trying; the same for all who have these features."""
     seen: Seen = field(default_factory=Seen)
     """What was seen to come of calls; the same for all, too."""
+    pace: Pace = field(default_factory=Pace)
+    """What takes longer than an answer may, as far as it was seen; the same for all, too."""
 
     def has(self, need: str) -> str:
         """Return why a case that needs this does not apply; empty if it does."""
@@ -127,10 +130,14 @@ class Features(Struct):
     def usable(self) -> "Features":
         """The same without what is malformed: entries that cannot be asked for, parts of schemas.
 
-        Tools that say that they destroy, and were not allowed, are left out as well.  Cases that
-        work with something that was listed find it here; those about the lists themselves ask for
-        them again, and see them as they are.
+        Tools that say that they destroy, and were not allowed, are left out as well, and what takes
+        longer than an answer may comes last.  Cases that work with something that was listed find
+        it here; those about the lists themselves ask for them again, and see them as they are.
         """
+        slow = self.pace.slow
+        tools = sorted(self.tools.items(), key=lambda each: (CALL, each[0]) in slow)
+        resources = _identified(self.resources, "uri")
+        prompts = _identified(self.prompts, "name")
         return structs.replace(
             self,
             tools={
@@ -139,16 +146,16 @@ class Features(Struct):
                     input_schema=_sound(tool.input_schema),
                     output_schema=members(tool.output_schema) or None,
                 )
-                for name, tool in self.tools.items()
+                for name, tool in tools
                 if self.may_be_named(tool)
                 and (not tool.listed or isinstance(tool.listed.get("name"), str))
             },
             withheld=frozenset(
                 name for name, tool in self.tools.items() if not self.may_be_named(tool)
             ),
-            resources=_identified(self.resources, "uri"),
+            resources=sorted(resources, key=lambda each: (READ, each["uri"]) in slow),
             templates=_identified(self.templates, "uriTemplate"),
-            prompts=_identified(self.prompts, "name"),
+            prompts=sorted(prompts, key=lambda each: (PROMPT, each["name"]) in slow),
         )
 
     def unspoken(self, revision: str) -> str:
@@ -166,6 +173,26 @@ class Features(Struct):
                 return False
             value = value[part]
         return value is not False and value is not None
+
+    def offer_of(self, method: str, params: Any) -> Offer | None:
+        """What of that which was listed a request asks for; None if it asks for nothing of it."""
+        name = members(params).get("uri" if method == READ else "name")
+        there = method == CALL and name in [*self.tools]
+        there |= method == PROMPT and any(each.get("name") == name for each in self.prompts)
+        there |= method == READ and any(each.get("uri") == name for each in self.resources)
+        return (method, str(name)) if there else None
+
+    def params_for(self, offer: Offer) -> dict[str, Any]:
+        """The params that ask for something as it should be asked for: arguments are made up."""
+        method, name = offer
+        if method == READ:
+            return {"uri": name}
+        if method == CALL:
+            return {"name": name, "arguments": sample(self.tools[name].input_schema)}
+        prompt = next(each for each in self.prompts if each.get("name") == name)
+        needed = [each for each in objects(prompt.get("arguments")) if each.get("required") is True]
+        given = {str(each.get("name")): "kit" for each in needed}
+        return {"name": name, **({"arguments": given} if given else {})}
 
     def may_call(self, tool: Tool) -> bool:
         """Whether a tool may be called that was found in the list: all such are chosen by this.
@@ -189,18 +216,22 @@ class Features(Struct):
         return self._allowed(tool) or (known and not tool.destroys)
 
     def plainest_tool(self) -> Tool | None:
-        """A tool to call: one that was named, or one without harm, with the fewest arguments."""
-        for name in (*self.allowed, *FIRST_CHOICE):
-            if name in self.tools and self.may_call(self.tools[name]):
-                return self.tools[name]
+        """A tool to call: one that was named, or one without harm, with the fewest arguments.
+
+        One that takes longer than an answer may is the last choice.
+        """
+        names = (*self.allowed, *FIRST_CHOICE)
         usable = [
             tool
             for tool in self.tools.values()
-            if self.may_call(tool) and sampled(tool.input_schema) is not None
+            if self.may_call(tool)
+            and (tool.name in names or sampled(tool.input_schema) is not None)
         ]
         return min(
             usable,
             key=lambda tool: (
+                (CALL, tool.name) in self.pace.slow,
+                names.index(tool.name) if tool.name in names else len(names),
                 not tool.harmless,
                 not tool.reads,
                 len(items(tool.input_schema.get("required"))),

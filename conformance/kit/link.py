@@ -15,9 +15,10 @@ from conformance.kit.link_coming_back import ComingBack
 from conformance.kit.link_record import LinkRecord, key_of
 from conformance.kit.messages import Kind, Message, encode
 from conformance.kit.model import Binding
+from conformance.kit.pace import Offer, is_slow
 from conformance.kit.reply import Reply, Sent
 from conformance.kit.usable import members
-from conformance.kit.verdicts import Broken, Ended, Inconclusive, check
+from conformance.kit.verdicts import Broken, Ended, Inconclusive, Slow, check
 from conformance.kit.wire import Overrides, Wire
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import (
@@ -82,6 +83,8 @@ class Link(LinkRecord):
         """Its result then."""
         self.ready = self.begun
         """Whether notifications/initialized was sent."""
+        self.offers: dict[int, Offer] = {}
+        """What of that which the server lists was asked for, by the exchange."""
 
     # Saying
 
@@ -129,18 +132,22 @@ class Link(LinkRecord):
             self.coming_back.posted(exchange, payload)
         self._said = True
         identifier: Any = UNSET
+        offer: Offer | None = None
         if isinstance(value, bytes):
             self._taken.clear()  # what ids it has, nobody knows
         if isinstance(value, dict):
             identifier = value.get("id", UNSET)
             if "method" in value:  # an answer has the id of a request of the server's
                 method = method or str(value["method"])
+                offer = self.talk.features.offer_of(method, value.get("params"))
                 self._methods[key_of(identifier)] = method
                 self._taken.discard(key_of(identifier))
             if method == INITIALIZED and self.agreed and not self.ready:
                 self.ready = True
                 self.talk.log.opened(self.wire.number)
-        return Sent(id=identifier, exchange=exchange, method=method)
+        if offer is not None and exchange:
+            self.offers[exchange] = offer
+        return Sent(id=identifier, exchange=exchange, method=method, offer=offer)
 
     def mirrors(self, value: Any) -> dict[str, str]:
         """The headers of a call that repeat arguments of it, as the schema of its tool has it."""
@@ -287,7 +294,12 @@ class Link(LinkRecord):
     # Hearing
 
     async def reply(self, sent: Sent, within: float | None = None) -> Reply:
-        """Wait for what comes of a request that was sent."""
+        """Wait for what comes of a request that was sent.
+
+        Raises Slow where nothing comes in the time of an answer, and nothing would come in that
+        time if the request were one that is served; not where it is said how long to wait
+        (``within``).
+        """
         reply = Reply(sent)
 
         def found() -> bool:
@@ -312,7 +324,23 @@ class Link(LinkRecord):
         if sent.exchange in self.ended:
             reply.body = self.ended[sent.exchange].body
         reply.gone = self.gone if reply.message is None else None
+        ended = self.over(sent) or key_of(sent.id) in self._misshapen
+        nothing = reply.message is None and reply.gone is None and reply.other_id is UNSET
+        reply.pending = nothing and not ended
+        if reply.pending and within is None:
+            await self.check_pace(sent.offer)
+        if reply.served:
+            self.talk.features.pace.answered(sent.offer)
         return reply
+
+    async def check_pace(self, offer: Offer | None) -> None:
+        """Go on where a request that got no answer in time may be said to get none.
+
+        Raises Slow where that which it asks for takes longer than an answer may.
+        """
+        if offer is not None and await is_slow(self.talk, offer):
+            seconds = self.talk.features.pace.slow[offer]
+            raise Slow(f"{offer[1]} takes longer than {seconds:g} s: what comes of it is not known")
 
     async def expect(
         self,
@@ -418,15 +446,24 @@ class Link(LinkRecord):
     async def _message(self, message: Message) -> None:
         if message.kind is Kind.REQUEST:
             self.asked.append(message)
-            answer = self.answering.result(message)
-            if answer is not None:
-                if "error" in answer:
-                    value = {"jsonrpc": "2.0", "id": message.id, "error": answer["error"]}
-                else:
-                    value = messages.result(message.id, answer)
-                await self._say(value, method=f"the answer to {message.method}")
+            if await self.answer(message):
                 return
         self.inbox.append(message)
+
+    async def answer(self, question: Message, answering: Answering | None = None) -> bool:
+        """Answer a request of the server, as ``answering`` says or that of the conversation.
+
+        Returns whether that has an answer to it.
+        """
+        answer = (answering or self.answering).result(question)
+        if answer is None:
+            return False
+        if "error" in answer:
+            value = {"jsonrpc": "2.0", "id": question.id, "error": answer["error"]}
+        else:
+            value = messages.result(question.id, answer)
+        await self._say(value, method=f"the answer to {question.method}")
+        return True
 
 
 def _by_method(method: str) -> Callable[[Message], bool]:

@@ -12,7 +12,7 @@ from conformance.kit.model import Binding
 from conformance.kit.reply import Sent
 from conformance.kit.shapes import SUBSCRIPTION, params_problem
 from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import check
+from conformance.kit.verdicts import Inconclusive, check
 
 
 async def check_declared(talk: ServerTalk, capability: str, method: str, member: str) -> None:
@@ -64,7 +64,11 @@ async def check_same_everywhere(
 async def check_no_side_effect(talk: ServerTalk, method: str, member: str, key: str) -> None:
     """Other requests on a connection change nothing in the list."""
     link = await talk.open()
+    earlier = {str(each.get(key)) for each in await entries(link, method, member)}
+    await link.until(lambda: None, talk.timing.quiet)
     before = {str(each.get(key)) for each in await entries(link, method, member)}
+    if before != earlier:
+        raise Inconclusive(f"{member} change while nothing else is asked for")
     other, params = talk.any_request()
     await link.request(other, params)
     if (tool := talk.features.plainest_tool()) is not None:

@@ -10,12 +10,14 @@ from conformance.kit.features import Features
 from conformance.kit.log import Log
 from conformance.kit.model import OTHER_PRINCIPAL, Case, Result, Strength, Verdict
 from conformance.kit.talk import ServerTalk, Timing
-from conformance.kit.verdicts import Broken, Inconclusive, NotApplicable
+from conformance.kit.verdicts import Broken, Inconclusive, NotApplicable, Slow
 from conformance.kit.wire import Stage
 from mcpcore.spec.revisions import Revision
 
 ITSELF = "the case itself failed"
 """How it begins what is said of a case that has raised what it must not."""
+AGAIN = 3
+"""How often a case is played again, at most, as it has come upon something slow."""
 _WHEN_BROKEN = {
     Strength.MUST: Verdict.FAILED,
     Strength.SHOULD: Verdict.WEAK,
@@ -36,6 +38,8 @@ async def play(
 ) -> Result:
     """Play a server case; every way in which it can end becomes a verdict.
 
+    Where it has come upon something slow it is played again, with what else there is.
+
     ``thorough``: what is a race is run again and again.
     ``limit``: seconds that it may take as a whole, on the event loop's clock.
     """
@@ -51,34 +55,45 @@ async def play(
     if reason:
         result.verdict, result.detail = Verdict.NOT_APPLICABLE, reason
         return result
-    log = Log(stage.now)
     result.started = time()
     started = stage.now()
-    talk = ServerTalk(
-        stage,
-        revision,
-        found,
-        log=log,
-        timing=timing or Timing(),
-        seed=seed,
-        thorough=thorough,
-    )
-    try:
-        await _judged(case, talk, result, limit)
-    finally:
+    for left in range(AGAIN, -1, -1):
+        known = len(found.pace.slow)
+        log = Log(stage.now)
+        talk = ServerTalk(
+            stage,
+            revision,
+            found,
+            log=log,
+            timing=timing or Timing(),
+            seed=seed,
+            thorough=thorough,
+        )
         try:
-            await talk.close(keep=result.verdict is Verdict.PASSED)
-        except Exception as error:
-            verdict, said = result.verdict, result.detail
-            fails_itself(result, error)
-            if verdict not in (Verdict.PASSED, Verdict.NOT_APPLICABLE):
-                result.verdict, result.detail = verdict, f"{said}; {result.detail}"
-        result.seconds = stage.now() - started
-        result.notes, result.transcript = talk.notes, log.lines()
+            slow = await _judged(case, talk, result, limit)
+        finally:
+            await _left(talk, result)
+            result.seconds = stage.now() - started
+            result.notes, result.transcript = talk.notes, log.lines()
+        if not (slow and left and len(found.pace.slow) > known):
+            break
+        result.verdict, result.detail, found = Verdict.PASSED, "", features.usable()
     return result
 
 
-async def _judged(case: Case, talk: ServerTalk, result: Result, limit: float | None) -> None:
+async def _left(talk: ServerTalk, result: Result) -> None:
+    """Close what a case has opened; what it has left clean is for the cases that follow."""
+    try:
+        await talk.close(keep=result.verdict is Verdict.PASSED)
+    except Exception as error:
+        verdict, said = result.verdict, result.detail
+        fails_itself(result, error)
+        if verdict not in (Verdict.PASSED, Verdict.NOT_APPLICABLE):
+            result.verdict, result.detail = verdict, f"{said}; {result.detail}"
+
+
+async def _judged(case: Case, talk: ServerTalk, result: Result, limit: float | None) -> bool:
+    """Play once; whether it has ended at something that was found to be slow."""
     try:
         with nullcontext() if limit is None else anyio.move_on_after(limit) as scope:
             await case.play(talk)
@@ -93,8 +108,10 @@ async def _judged(case: Case, talk: ServerTalk, result: Result, limit: float | N
         result.verdict, result.detail = Verdict.NOT_APPLICABLE, error.detail
     except Inconclusive as error:
         result.verdict, result.detail = Verdict.INCONCLUSIVE, error.detail
+        return isinstance(error, Slow)
     except Exception as error:
         fails_itself(result, error)
+    return False
 
 
 def fails_itself(result: Result, error: Exception) -> None:

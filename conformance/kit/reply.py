@@ -6,6 +6,7 @@ from msgspec import UNSET, Struct
 
 from conformance.kit.heard import Gone, Head, header
 from conformance.kit.messages import Kind, Message
+from conformance.kit.pace import Offer
 from conformance.kit.verdicts import Broken, check
 
 ALWAYS = frozenset(
@@ -31,6 +32,13 @@ class Sent(Struct):
     method: str
     sound: bool = False
     """It is a request that can be answered by its id."""
+    offer: Offer | None = None
+    """What of that which the server lists it asks for."""
+
+    @property
+    def named(self) -> str:
+        """What it asks for, by its name if it has one."""
+        return self.method if self.offer is None else self.offer[1]
 
 
 class Reply(Struct):
@@ -43,6 +51,8 @@ class Reply(Struct):
     other_id: Any = UNSET
     """The id of an answer that has come meanwhile, and should have been the request's."""
     gone: Gone | None = None
+    pending: bool = False
+    """Whether an answer may still come: nothing but the time has ended the wait for it."""
 
     @property
     def status(self) -> int | None:
@@ -74,6 +84,12 @@ class Reply(Struct):
         if self.message is not None:
             return self.message.kind is Kind.ERROR
         return self.gone is not None or (self.status or 0) >= 400
+
+    @property
+    def served(self) -> bool:
+        """A good result, and none that says that it is an error."""
+        found = self.message
+        return found is not None and found.kind is Kind.RESULT and not found.result.get("isError")
 
     @property
     def silent(self) -> bool:

@@ -4,10 +4,16 @@ Cases about questions and tasks take a tool of the fixture where there is one, a
 does; where there is none they take what was found.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from msgspec import Struct, field
+
+from conformance.kit.usable import members
+
+if TYPE_CHECKING:
+    from conformance.kit.link import Link
+    from conformance.kit.reply import Sent
 
 CALL, PROMPT, READ = "tools/call", "prompts/get", "resources/read"
 FOUND = {
@@ -24,6 +30,15 @@ FOUND = {
 _WHAT = {CALL: "the tool", PROMPT: "the prompt", READ: "the resource"}
 _ASKED = {"sampling": "sampling/createMessage", "roots": "roots/list"}
 ELICITATION = "elicitation/create"
+
+
+Kind = tuple[str, str]
+"""What a question is for: its method, and by which mode the user is asked."""
+
+
+def kind_of(question: dict[str, Any]) -> Kind:
+    """What a question is for."""
+    return str(question.get("method")), str(members(question.get("params")).get("mode", "form"))
 
 
 class Asker(Struct, frozen=True):
@@ -44,6 +59,15 @@ class Asker(Struct, frozen=True):
     def name(self) -> str:
         """The name, or the URI, by which it is asked for."""
         return str(self.params.get("uri" if self.method == READ else "name"))
+
+    @property
+    def kinds(self) -> set[Kind]:
+        """What its questions are for."""
+        return set(map(kind_of, self.questions))
+
+    async def begin(self, link: "Link") -> "Sent":
+        """Make the request, and do not wait."""
+        return await link.send(self.method, self.params)
 
     def __str__(self) -> str:
         return f"{_WHAT[self.method]} {self.name}"
@@ -98,6 +122,8 @@ class Shown(Struct):
 
     askers: list[Asker] = field(default_factory=list)
     taskers: list[Tasker] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    """What was left alone as it took long, in words."""
     looked: set[str] = field(default_factory=set)
     """Of what it was seen to the end: ``askers``, ``taskers``."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)

@@ -75,6 +75,13 @@ class ServerTalk:
         """The binding that is tested."""
         return self.stage.binding
 
+    def apart(self) -> "ServerTalk":
+        """A talk with the same server that is no case's, to look at something."""
+        log = Log(self.stage.now)
+        return ServerTalk(
+            self.stage, self.revision, self.features, log=log, timing=self.timing, seed=0
+        )
+
     # Opening
 
     async def open(

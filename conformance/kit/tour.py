@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from msgspec import UNSET
+
 from conformance.kit.account import Unasked
 from conformance.kit.asking import need
 from conformance.kit.link import Link
 from conformance.kit.lists import FILTERS, is_unknown, leave, listen
 from conformance.kit.messages import Message
+from conformance.kit.pace import is_slow
 from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Inconclusive, check
@@ -28,9 +31,9 @@ async def check_asked(talk: ServerTalk, *ways: Unasked, afterwards: float | None
     # errors that notifications have got are found by cases of their own
     link.account.found.pop(Unasked.NAMELESS, None)
     silent = await _walk(talk, link)
-    if not silent:
+    if silent is None:
         await link.until(lambda: None, talk.timing.quiet if afterwards is None else afterwards)
-    _judge(link, silent, *ways)
+    await _judge(link, silent, *ways)
 
 
 async def check_notified(talk: ServerTalk, *ways: Unasked, logs: bool = False) -> None:
@@ -41,9 +44,9 @@ async def check_notified(talk: ServerTalk, *ways: Unasked, logs: bool = False) -
     link = await _open(talk, unjudged=True)
     meta = await _logging(talk, link) if logs else {}
     silent = await _walk(talk, link, meta) or await _call_all(talk, link, meta)
-    if not silent:
+    if silent is None:
         await link.until(lambda: None, talk.timing.quiet)
-    _judge(link, silent, *ways)
+    await _judge(link, silent, *ways)
 
 
 async def check_subscribed(talk: ServerTalk, *ways: Unasked) -> None:
@@ -53,12 +56,12 @@ async def check_subscribed(talk: ServerTalk, *ways: Unasked) -> None:
     sent = await listen(link, dict.fromkeys((kinds or [*FILTERS.values()])[:1], True))
     first = await link.until(lambda: _acknowledgement(link, sent))
     need(not is_unknown(first), "the server has no subscriptions")
-    silent = "" if first is not None else sent.method
+    silent = None if first is not None else sent
     silent = silent or await _walk(talk, link) or await _call_all(talk, link, {})
-    if not silent:
+    if silent is None:
         await link.until(lambda: None, AFTERWARDS)
         await leave(link, sent)
-    _judge(link, silent, *ways)
+    await _judge(link, silent, *ways)
 
 
 def _path(method: str) -> str:
@@ -72,11 +75,12 @@ def _acknowledgement(link: Link, sent: Sent) -> Message | None:
     return next(found, None) or link.answer_to(sent)
 
 
-def _judge(link: Link, silent: str, *ways: Unasked) -> None:
+async def _judge(link: Link, silent: Sent | None, *ways: Unasked) -> None:
     for way in ways:
         check(way not in link.account.found, link.account.found.get(way, ""))
-    if silent:
-        raise Inconclusive(f"{silent} got no answer, and the rest was not asked for")
+    if silent is not None:
+        await link.check_pace(silent.offer)
+        raise Inconclusive(f"{silent.named} got no answer, and the rest was not asked for")
     # what else came is for other cases
     link.inbox.clear()
 
@@ -102,25 +106,27 @@ async def _logging(talk: ServerTalk, link: Link) -> dict[str, Any]:
     return {}
 
 
-async def _walk(talk: ServerTalk, link: Link, more: dict[str, Any] | None = None) -> str:
-    """Ask for one thing after another; return the method of what got no answer.
+async def _walk(talk: ServerTalk, link: Link, more: dict[str, Any] | None = None) -> Sent | None:
+    """Ask for one thing after another; return what got no answer, and nothing else was asked for.
 
     ``more``: further members of ``_meta``.
     """
     await link.listen()
     for method, params in _asked(talk, link):
         meta = {"progressToken": talk.fresh_id(), **(more or {})}
-        reply = await link.request(method, params, meta=meta)
-        if reply.message is None and reply.status is None:
-            return method
-        plain = await link.request(link.plain)
-        if plain.message is None and plain.status is None:
-            return link.plain
-    return ""
+        for each, what, extra in ((method, params, meta), (link.plain, UNSET, None)):
+            sent = await link.send(each, what, meta=extra)
+            reply = await link.reply(sent, link.patience)
+            slow = reply.pending and sent.offer is not None and await is_slow(talk, sent.offer)
+            if slow and await _given_up(link, sent):
+                continue
+            if reply.message is None and (reply.pending or reply.status is None):
+                return sent
+    return None
 
 
-async def _call_all(talk: ServerTalk, link: Link, more: dict[str, Any]) -> str:
-    """Call what else may be called; return the method if the server is gone then."""
+async def _call_all(talk: ServerTalk, link: Link, more: dict[str, Any]) -> Sent | None:
+    """Call what else may be called; return the call with which the server went, if it did."""
     for tool in talk.features.plain_tools(MOST)[1:]:
         arguments = talk.arguments(tool)
         sent = await link.send(
@@ -128,17 +134,23 @@ async def _call_all(talk: ServerTalk, link: Link, more: dict[str, Any]) -> str:
             {"name": tool.name, "arguments": arguments},
             meta={"progressToken": talk.fresh_id(), **more},
         )
-        reply = await link.reply(sent)
+        reply = await link.reply(sent, link.patience)
         if reply.gone is not None:
-            return sent.method
-        if reply.message is None and reply.status is None:
-            # it may take its time; what it says until then is heard
-            talk.note(f"{tool.name} got no answer, and no other tool was called")
-            await link.cancel(sent)
-            link.forget(sent)
-            link.spoilt = True
+            return sent
+        # it may take its time; what it says until then is heard
+        if reply.pending and not await _given_up(link, sent):
+            talk.note("no other tool was called")
             break
-    return ""
+    return None
+
+
+async def _given_up(link: Link, sent: Sent) -> bool:
+    """Cancel what takes its time; whether other requests are served meanwhile."""
+    link.talk.note(f"{sent.named} took longer than {link.patience:g} s")
+    await link.cancel(sent)
+    link.forget(sent)
+    link.spoilt = True
+    return await link.fence()
 
 
 def _asked(talk: ServerTalk, link: Link) -> list[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,7 @@ that needs it and finds nothing of the fixture.  No tool is called that may not 
 from collections.abc import Iterator
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from conformance.kit.answering import Answering
 from conformance.kit.asking import (
@@ -16,18 +16,16 @@ from conformance.kit.asking import (
     ask_about,
     asking_link,
     check_asks,
-    embedded,
     listen_too,
     needs_input,
     worked,
 )
+from conformance.kit.belonging import Question, questions_of
 from conformance.kit.features import Features
 from conformance.kit.link import Link
-from conformance.kit.log import Log
-from conformance.kit.reply import Reply
-from conformance.kit.shown import CALL, ELICITATION, FOUND, PROMPT, READ, Asker, Shown
+from conformance.kit.reply import Reply, Sent
+from conformance.kit.shown import CALL, ELICITATION, FOUND, PROMPT, READ, Asker, Shown, kind_of
 from conformance.kit.talk import ServerTalk, all_capabilities
-from conformance.kit.usable import objects
 from conformance.kit.verdicts import Broken, Ended
 from mcpcore.spec.revisions import BY_NAME
 
@@ -64,7 +62,8 @@ async def askers(talk: ServerTalk, what: str, *names: str) -> list[Asker]:
             return [known]
     found = [each for each in (await _looked(talk)).askers if each.gives(what)]
     if not found:
-        talk.skip(f"no tool that may be called, no prompt and no resource is {FOUND[what]}")
+        nothing = f"no tool that may be called, no prompt and no resource is {FOUND[what]}"
+        talk.skip("; ".join([nothing, *talk.features.shown.late]))
     # who asks for nothing else says most clearly what becomes of an answer
     return sorted(found, key=lambda each: len({str(one.get("method")) for one in each.questions}))
 
@@ -133,7 +132,17 @@ async def questioned(
     """Have the client asked: one that declares this, and what is asked for besides ``method``."""
     link = await asking_link(talk, {**asked.besides(method), **declared}, answering)
     found = await ask_about(link, asked.method, asked.params)
+    if not asked.known:
+        # the server may ask for something else meanwhile, of its own accord
+        found.requests = [each for each in found.requests if kind_of(each.value) in asked.kinds]
     return link, found
+
+
+async def own_questions(link: Link, asked: Asker) -> list[Question]:
+    """Make the request; return the questions that belong to it."""
+    before, began = len(link.asked), link.talk.stage.now()
+    reply = await link.reply(await asked.begin(link))
+    return await questions_of(link, reply, before, link.talk.stage.now() - began, asked.begin)
 
 
 async def when_declined(talk: ServerTalk, asked: Asker, declared: dict[str, Any]) -> Any:
@@ -209,34 +218,19 @@ def tried_until(talk: ServerTalk) -> float:
     return talk.stage.now() + LOOKING * talk.timing.answer
 
 
-def apart(talk: ServerTalk) -> ServerTalk:
-    """A talk with the same server that is no case's, to look at something."""
-    log = Log(talk.stage.now)
-    return ServerTalk(talk.stage, talk.revision, talk.features, log=log, timing=talk.timing, seed=0)
-
-
-class _Tried(Struct):
-    """A request that may show something."""
-
-    method: str
-    params: dict[str, Any]
-
-
 def calls(talk: ServerTalk, most: int = MOST) -> Iterator[dict[str, Any]]:
     """The params of calls of what may be called, with made-up arguments."""
     for tool in talk.features.tried_tools(most):
         yield {"name": tool.name, "arguments": talk.arguments(tool)}
 
 
-def _requests(talk: ServerTalk) -> Iterator[_Tried]:
+def _requests(talk: ServerTalk) -> Iterator[Asker]:
     for params in calls(talk):
-        yield _Tried(CALL, params)
+        yield Asker(CALL, params)
     for prompt in talk.features.prompts[:OTHERS]:
-        needed = [each for each in objects(prompt.get("arguments")) if each.get("required") is True]
-        given = {str(each.get("name")): "kit" for each in needed}
-        yield _Tried(PROMPT, {"name": prompt["name"], **({"arguments": given} if given else {})})
+        yield Asker(PROMPT, talk.features.params_for((PROMPT, prompt["name"])))
     for resource in talk.features.resources[:OTHERS]:
-        yield _Tried(READ, {"uri": resource["uri"]})
+        yield Asker(READ, talk.features.params_for((READ, resource["uri"])))
 
 
 class _Look:
@@ -244,7 +238,7 @@ class _Look:
 
     def __init__(self, talk: ServerTalk, shown: Shown) -> None:
         self.shown = shown
-        self.talk = apart(talk)
+        self.talk = talk.apart()
         self._silent = 0
         self._open: Link | None = None
 
@@ -262,34 +256,45 @@ class _Look:
         finally:
             await self.talk.close(keep=False)
 
-    async def _try(self, tried: _Tried, declared: dict[str, Any]) -> None:
+    async def _try(self, tried: Asker, declared: dict[str, Any]) -> None:
         """Make a request; what goes wrong is for cases to find."""
         try:
             link = await self._link(declared)
-            before = len(link.asked)
-            sent = await link.send(tried.method, tried.params)
-            reply = await link.reply(sent, min(PATIENCE, self.talk.timing.answer))
-            if reply.silent:
-                # what it asks late is not to be taken for what the next one asks
-                self._silent += 1
-                self._open = None
-                await link.cancel(sent)
-            wire = [each for each in link.asked[before:] if each.method in QUESTIONS]
-            questions = [each.value for each in (wire or _embedded(reply))]
+            # what was asked while nobody listened is not of this one
+            await link.fence()
+            before, began = len(link.asked), self.talk.stage.now()
+            reply = await self._reply(link, await tried.begin(link))
+            if reply.pending:
+                return
+            took = self.talk.stage.now() - began
+            found = await questions_of(link, reply, before, took, tried.begin)
         except Ended:
             return
-        if not wire and not needs_input(reply):
+        if not found and not needs_input(reply):
             return
         state = needs_input(reply) and isinstance(reply.result.get("requestState"), str)
+        questions = tuple(each.message.value for each in found)
+        wire = not needs_input(reply)
         self.shown.askers.append(
-            Asker(
-                tried.method,
-                tried.params,
-                questions=tuple(questions),
-                state=state,
-                wire=bool(wire),
-            )
+            structs.replace(tried, questions=questions, state=state, wire=wire)
         )
+
+    async def _reply(self, link: Link, sent: Sent) -> Reply:
+        """Wait for an answer: longer where something was asked, which may be for this request."""
+        known, answer = len(link.asked), self.talk.timing.answer
+        patience = min(PATIENCE, answer)
+        reply = await link.reply(sent, patience)
+        if reply.pending and len(link.asked) > known:
+            reply, patience = await link.reply(sent, answer - patience), answer
+        if reply.pending:
+            # what it asks late is not to be taken for what the next one asks
+            self._silent += 1
+            self._open = None
+            self.shown.late.append(f"{sent.named} takes longer than {patience:g} s")
+            if patience >= answer:
+                self.talk.features.pace.took(sent.offer, answer)
+            await link.cancel(sent)
+        return reply
 
     async def _link(self, declared: dict[str, Any]) -> Link:
         """The conversation, or a new one where that has ended."""
@@ -301,11 +306,3 @@ class _Look:
             await listen_too(link)
         self._open = link
         return link
-
-
-def _embedded(reply: Reply) -> list[Any]:
-    """The questions of a result, if they are such."""
-    try:
-        return embedded(reply)
-    except Broken:
-        return []

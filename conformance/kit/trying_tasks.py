@@ -23,7 +23,7 @@ from conformance.kit.tasks import (
     open_link,
     related,
 )
-from conformance.kit.trying import MOST, PATIENCE, SILENT, apart, tried_until
+from conformance.kit.trying import MOST, PATIENCE, SILENT, tried_until
 from conformance.kit.usable import members
 from conformance.kit.verdicts import Ended
 
@@ -48,7 +48,7 @@ async def taskers(
     async with shown.turn:
         if "taskers" not in shown.looked:
             try:
-                await _look(apart(talk), shown.taskers)
+                await _look(talk.apart(), shown.taskers)
             finally:
                 # whoever has no time left for it leaves what was found: nobody looks twice
                 shown.looked.add("taskers")
@@ -95,9 +95,11 @@ async def _look(talk: ServerTalk, found: list[Tasker]) -> None:
                 # a task may ask before the answer that tells of it is written
                 before = len(link.asked)
                 reply = await call_of(link, tried, within=min(PATIENCE, talk.timing.answer))
-                if reply.silent:
+                if reply.pending:
                     # what it asks late is not to be taken for what the next one asks
                     silent, link = silent + 1, None
+                    late = min(PATIENCE, talk.timing.answer)
+                    talk.features.shown.late.append(f"{tool.name} takes longer than {late:g} s")
                 made = named(reply.result, tried)
             except Ended:
                 if silent == SILENT:

@@ -42,6 +42,10 @@ class Inconclusive(Ended):
     """It cannot be found out whether the clause holds."""
 
 
+class Slow(Inconclusive):
+    """What was asked for takes longer than an answer may, so that nothing is known of its end."""
+
+
 def check(condition: object, detail: str, flaw: str = "") -> None:
     """Go on only if ``condition`` holds; otherwise the clause is broken, as ``detail`` says.
 

@@ -14,7 +14,7 @@ from conformance.kit.messages import Kind, Message
 from conformance.kit.model import Binding
 from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
-from conformance.kit.trying import MOST, apart, calls
+from conformance.kit.trying import MOST, calls, tried_until
 from conformance.kit.verdicts import Ended
 from conformance.kit.watched import FIXTURES, REPORTING, WATCHED, Watched
 from mcpcore.spec.types.base import META_LOG_LEVEL
@@ -96,6 +96,11 @@ class _Came(Struct):
     reports: int = 0
     """Of progress."""
     logs: int = 0
+    """Log messages that are its own, by the stream, or as a level was asked for in it alone."""
+    others: set[str] = set()
+    """What was logged besides, which may be of the server's own accord."""
+    took: float = 0.0
+    """Seconds until the answer."""
     messages: int = 0
     """On its stream, the answer among them; 0: it was no stream."""
     marked: int = 0
@@ -122,7 +127,7 @@ class _Watch:
 
     def __init__(self, talk: ServerTalk) -> None:
         self.logs = talk.features.declares("logging")
-        self.talk = apart(talk)
+        self.talk = talk.apart()
 
     async def all(self, found: dict[str, Watched]) -> None:
         """Try everything, and keep what shows most of each kind."""
@@ -136,27 +141,44 @@ class _Watch:
             await self.talk.close(keep=False)
 
     async def _try_all(self, came: list[_Came]) -> None:
-        link = await self.talk.open()
-        if self.logs and not self.talk.revision.per_request_log_level:
-            await link.listen()
-            await link.request("logging/setLevel", {"level": "debug"})
-        until = self.talk.stage.now() + self.talk.timing.answer  # no tool begins later
-        silent = False
+        link = await self._link()
+        until = tried_until(self.talk)
         for request in _requests(self.talk, MOST):
-            late = silent or self.talk.stage.now() > until
-            if late and request.method == CALL:
+            if request.method == CALL and self.talk.stage.now() > until:
                 continue
             found = await self._try(link, request)
-            if found is not None and (found.reports or found.logs):
+            if found is not None and (found.reports or found.logs or found.others):
+                unasked = await self._unasked(link, found.took) if found.others else set()
                 # who reports once only, as it remembers the answer, is no good for cases
                 again = await self._try(link, request) or _Came(request)
                 found.reports = min(found.reports, again.reports)
                 found.logs = min(found.logs, again.logs)
+                # where something is logged at any time, only what was said twice and never else
+                own = found.others & again.others - unasked if unasked else again.others
+                found.logs += len(own)
                 found.request = structs.replace(request, reports=found.reports > 0)
             if link.gone is not None:
                 return
-            silent |= found is None
-            came += [] if found is None else [found]
+            if found is None:
+                # what it says late is not to be taken for what comes of the next one
+                link = await self._link()
+            else:
+                came.append(found)
+
+    async def _link(self) -> Link:
+        """A conversation in which all log messages are asked for."""
+        link = await self.talk.open()
+        if self.logs and not self.talk.revision.per_request_log_level:
+            await link.listen()
+            await link.request("logging/setLevel", {"level": "debug"})
+        return link
+
+    async def _unasked(self, link: Link, took: float) -> set[str]:
+        """What is logged while nothing runs, in as much time as a request took."""
+        await link.fence()
+        link.inbox.clear()
+        await link.until(lambda: None, max(took, self.talk.timing.quiet))
+        return {repr(each.params) for each in link.inbox if each.method == MESSAGE}
 
     async def _try(self, link: Link, request: Watched) -> _Came | None:
         """Make a request; None if nothing came of it."""
@@ -167,13 +189,15 @@ class _Watch:
             request.asking(token),
             meta={META_LOG_LEVEL: "debug"} if self.logs and link.revision.modern else None,
         )
-        reply = await link.reply(sent)
-        if reply.message is None and reply.status is None:
+        began = self.talk.stage.now()
+        reply = await link.reply(sent, link.patience)
+        if reply.message is None and (reply.pending or reply.status is None):
+            self.talk.features.pace.took(sent.offer, link.patience)
             await link.cancel(sent)
-            link.forget(sent)
             return None
         polled = sent.exchange in link.coming_back.polled
-        found = _Came(request, marked=-1, polled=polled)
+        took = self.talk.stage.now() - began
+        found = _Came(request, marked=-1, polled=polled, took=took)
         if reply.message is None or reply.message.kind is not Kind.RESULT or needs_input(reply):
             return found
         if self.logs:
@@ -184,7 +208,10 @@ class _Watch:
                 continue  # what goes astray is not what cases wait for
             about = each.params.get("progressToken") == token
             found.reports += each.method == PROGRESS and about
-            found.logs += each.method == MESSAGE
+            if each.method == MESSAGE:
+                own = link.revision.modern or (http and each.source.exchange == sent.exchange)
+                found.logs += own
+                found.others |= set() if own else {repr(each.params)}
         if not _streams(reply):
             return found
         parts = parts_of(link, sent.exchange, reply.message)

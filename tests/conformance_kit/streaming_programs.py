@@ -75,6 +75,10 @@ class SessionHandler(BaseHTTPRequestHandler):
         """Answer a request."""
         raise NotImplementedError
 
+    def take(self, message: Value, session: str) -> None:
+        """Take a notification, or the answer to something that was asked."""
+        self.say(202)
+
     def pick_up(self, mark: str | None, session: str) -> None:
         """Answer a GET; without a mark, one for what belongs to no request."""
         raise NotImplementedError
@@ -183,7 +187,7 @@ class SessionHandler(BaseHTTPRequestHandler):
         elif "method" not in message and ("result" in message) == ("error" in message):
             self.say(400, error(None, -32600, "no message"))
         elif "method" not in message or "id" not in message:
-            self.say(202)
+            self.take(message, session)
         else:
             self.serve(message, session)
 

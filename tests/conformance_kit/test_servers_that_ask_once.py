@@ -1,4 +1,4 @@
-"""The kit, on servers that ask their client once, and then no more."""
+"""The kit, on servers that ask their client as long as it looks at them, and then no more."""
 
 from pathlib import Path
 
@@ -18,6 +18,7 @@ def say(**members):
     print(json.dumps({"jsonrpc": "2.0", **members}), flush=True)
 
 asked = pathlib.Path(__file__).with_suffix(".asked")
+asked.touch()
 calling = None
 for line in sys.stdin:
     message = json.loads(line)
@@ -28,8 +29,8 @@ for line in sys.stdin:
                            "serverInfo": {"name": "once", "version": "1"}})
     elif method == "tools/list":
         say(id=id, result={"tools": [{"name": "greet", "inputSchema": {"type": "object"}}]})
-    elif method == "tools/call" and not asked.exists():
-        asked.touch()
+    elif method == "tools/call" and len(asked.read_text()) < 2:
+        asked.write_text(asked.read_text() + "?")
         calling = id
         say(id="q", method="elicitation/create", params={"message": "Who?", "requestedSchema": {
             "type": "object", "properties": {"name": {"type": "string"}}}})

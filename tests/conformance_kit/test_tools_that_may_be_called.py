@@ -226,21 +226,20 @@ async def test_a_tool_that_never_answers_is_not_passed_over(tmp_path: Path) -> N
     tools = [tool(each, annotations=READS) for each in ("echo", "silent", "third", "fourth")]
     found, _ = await played(tools, tmp_path, case)
     assert found[case].verdict is Verdict.INCONCLUSIVE
-    assert "silent got" in found[case].detail
-    assert found[case].detail.endswith("not looked at: third, fourth")
+    assert found[case].detail == "there was nothing to look at: silent takes longer than 2 s"
 
 
 @pytest.mark.parametrize(
-    ("case", "detail"),
+    ("case", "silent"),
     [
-        ("server/prompts/getting-a-prompt/shape", "not looked at: third, fourth"),
-        ("server/resources/reading-resources/shape", "to look at, of test://silent"),
+        ("server/prompts/getting-a-prompt/shape", "silent"),
+        ("server/resources/reading-resources/shape", "test://silent"),
     ],
 )
-async def test_nor_are_prompts_and_resources(case: str, detail: str, tmp_path: Path) -> None:
+async def test_nor_are_prompts_and_resources(case: str, silent: str, tmp_path: Path) -> None:
     found, _ = await played([], tmp_path, case)
     assert found[case].verdict is Verdict.INCONCLUSIVE
-    assert found[case].detail.endswith(detail)
+    assert found[case].detail.endswith(f"look at: {silent} takes longer than 2 s")
 
 
 async def test_a_name_in_the_other_case_is_that_of_a_tool_that_may_not_be_called(

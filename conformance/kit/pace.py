@@ -1,0 +1,74 @@
+"""How long what a server offers takes: what is slow is not silent.
+
+A call that gets no answer in time may have been lost, or may be one of a tool that takes its time.
+So what was never seen to be answered in time is asked for once more, as it should be and apart from
+all cases: only what answers then can be found to be silent.
+"""
+
+from typing import TYPE_CHECKING
+
+import anyio
+from msgspec import Struct, field
+
+from conformance.kit.verdicts import Ended
+
+if TYPE_CHECKING:
+    from conformance.kit.talk import ServerTalk
+
+Offer = tuple[str, str]
+"""Something that a server lists: the method that asks for it, and its name or URI."""
+FIXTURE = "test_"
+"""How names of the official suite's fixture begin: how long those take is known."""
+
+
+class Pace(Struct):
+    """What was seen so far, the same for all cases of a revision and binding."""
+
+    quick: set[Offer] = field(default_factory=set)
+    """What was answered in time, when it was asked for as it should be."""
+    slow: dict[Offer, float] = field(default_factory=dict)
+    """What was not, and the seconds that were waited."""
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    """Who is asking; others wait, and take what was found."""
+
+    def answered(self, offer: Offer | None) -> None:
+        """Take down what was answered in time."""
+        if offer is not None:
+            self.quick.add(offer)
+            self.slow.pop(offer, None)
+
+    def took(self, offer: Offer | None, seconds: float) -> None:
+        """Take down what was not, within so many seconds."""
+        if offer is not None and offer not in self.quick and not offer[1].startswith(FIXTURE):
+            self.slow[offer] = seconds
+
+
+async def is_slow(talk: "ServerTalk", offer: Offer) -> bool:
+    """Whether something that got no answer in time gets none if it is asked for as it should be."""
+    pace = talk.features.pace
+    if offer[1].startswith(FIXTURE):
+        return False
+    async with pace.turn:
+        if offer not in pace.quick and offer not in pace.slow:
+            if await _answered(talk.apart(), offer):
+                pace.answered(offer)
+            else:
+                pace.took(offer, talk.timing.answer)
+    return offer in pace.slow
+
+
+async def _answered(talk: "ServerTalk", offer: Offer) -> bool:
+    """Ask on a conversation of its own; whether anything but silence came of it."""
+    try:
+        link = await talk.connect()
+        if link.revision.handshake:
+            await link.initialize()
+        sent = await link.send(offer[0], talk.features.params_for(offer))
+        reply = await link.reply(sent, talk.timing.answer)
+        if reply.pending:
+            await link.cancel(sent)
+    except Ended:
+        return True  # what goes wrong is for cases to find
+    finally:
+        await talk.close(keep=False)
+    return not reply.pending
