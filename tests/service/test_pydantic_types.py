@@ -395,9 +395,9 @@ def test_strings_for_prompts_and_templates() -> None:
     [found] = ask(server, "prompts/list")["prompts"]
     assert found["arguments"] == [
         {"name": "code", "description": "The code.", "required": True},
-        {"name": "lines", "required": False},
-        {"name": "strict", "description": "Whether.", "required": False},
-        {"name": "day", "required": False},
+        {"name": "lines"},
+        {"name": "strict", "description": "Whether."},
+        {"name": "day"},
     ]
 
     def get(**arguments: str) -> str:
