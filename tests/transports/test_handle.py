@@ -14,8 +14,7 @@ from msgspec import structs
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
-from tests.clock import PATIENCE, patience
-from tests.more_time import with_more_time
+from tests.clock import HOUR, PATIENCE, Clock, patience
 from tests.transports.http_fixture import http, legacy, tool
 from tests.transports.test_asgi import INITIALIZE, Site, held
 from transports.context import Context
@@ -267,20 +266,17 @@ async def test_whoever_is_cancelled_while_waiting_has_parted_with_the_call() -> 
 
 
 @pytest.mark.parametrize("taken", [0, 1])
-async def test_a_call_that_nobody_takes_from_is_given_up(taken: int) -> None:
-    async def attempt(seconds: float) -> None:
-        async with framework(write_time=seconds) as site:
-            call = site.handle(held())
-            for _ in range(taken):
-                await anext(call)
-            await site.site.until("cancelled")
-            rest = [action async for action in call]
-            if taken:
-                assert HttpEnd not in map(type, rest)
-            else:
-                assert Reply(rest).status == 503
-
-    await with_more_time(attempt, 0.1, 6.0)  # what is taken has to be taken in it
+async def test_a_call_that_nobody_takes_from_is_given_up(taken: int, clock: Clock) -> None:
+    async with framework(write_time=HOUR) as site:
+        call = site.handle(held())
+        for _ in range(taken):
+            await anext(call)
+        await clock.skip_until(lambda: "cancelled" in site.site.seen)
+        rest = [action async for action in call]
+        if taken:
+            assert HttpEnd not in map(type, rest)
+        else:
+            assert Reply(rest).status == 503
 
 
 async def test_a_body_that_does_not_come_is_given_up() -> None:

@@ -18,8 +18,7 @@ from anyio.abc import ByteStream
 from mcpcore.engine.events import StreamDrained
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
-from mcpcore.service import Server
-from tests.clock import patience
+from tests.clock import Clock, patience
 from tests.error_ids import id_of, without_id
 from tests.transports.http_fixture import (
     Client,
@@ -32,12 +31,10 @@ from tests.transports.http_fixture import (
     server,
     tool,
 )
-from tests.transports.raw_site import served
 from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_connection import ServerConnection
 from transports.http_protocol import HttpProtocol
 from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -355,20 +352,16 @@ async def test_event_stream() -> None:
         assert (await client.call(tool("echo"))).status == 200  # the connection goes on
 
 
-async def test_an_answer_is_slow_in_time() -> None:
+async def test_an_answer_is_slow_in_time(clock: Clock) -> None:
     """Not only when the connections are looked at next, which is once in a second."""
-    server = Server("slow")
-
-    @server.tool
-    async def slow() -> str:
-        """Answer later than that, and before those are looked at."""
-        await anyio.sleep(0.4)
-        return "late"
-
-    async with served(server, ServeSettings(http=HttpSettings(json_delay=0.05))) as site:
-        client = await site.connect()
+    async with server(http=HttpSettings(json_delay=0.05)) as running:
+        client = await running.connect()
         for _ in range(2):  # with a head that is not known yet, and with one that is
-            response = await client.call(tool("slow"))
+            await client.send(tool("wait"))
+            await running.app.until(lambda: running.app.waiting)
+            await clock.skip(0.06)
+            running.app.finish(running.app.waiting.pop())
+            response = await client.response()
             assert response.headers["content-type"] == "text/event-stream"
 
 

@@ -10,7 +10,7 @@ import pytest
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
-from tests.clock import patience
+from tests.clock import Clock, arrived, patience
 from tests.transports.http_fixture import Client, Response, Running, server
 from tests.transports.served import ANY_PORT, served
 from tests.transports.test_cli import Serving, mcpcore
@@ -199,17 +199,19 @@ async def test_a_stream_that_nobody_reads_harms_nobody_else() -> None:
         assert (await deaf.post(call(999, "echo"))).status == 404
 
 
-async def test_too_much_and_too_slow() -> None:
+async def test_too_much_and_too_slow(clock: Clock) -> None:
     settings = HttpSettings(sse=SsePaths(), max_body=1000)
-    link = HttpServerSettings(body_time=0.3)
+    link = HttpServerSettings(body_time=30)
     async with server(link, http=settings) as running:
         pipe = await Pipe.open(running)
         other = await running.connect()
         large = await other.call(post(pipe.uri, call(1, "echo", a="x" * 2000)))
         assert large.status == 413
         slow = await running.connect()
-        late = await slow.call(post(pipe.uri, call(1, "echo", a=1))[:-5])
-        assert late.status == 408
+        await slow.send(post(pipe.uri, call(1, "echo", a=1))[:-5])
+        await arrived(slow.stream)
+        await clock.skip(30)
+        assert (await slow.response()).status == 408
         assert (await pipe.post(call(2, "echo", a=1))).status == 202
         assert (await pipe.next())["id"] == 2
 
