@@ -23,12 +23,15 @@ import sniffio
 import trio
 from anyio.abc import AnyByteStream, SocketAttribute
 
+from mcpcore.engine.config import Limits
 from transports.link import clock as real_clock
 
 PATIENCE = 120.0
 """Seconds until what a test waits for is taken for lost: many, as other work goes on beside it."""
 HOUR = 3600.0
 """Longer than any test lasts."""
+UNHURRIED = Limits(request_timeout=None, max_timeout=None, probe_timeout=1000 * HOUR)
+"""For a client that waits for every answer, however much time is skipped."""
 TURNS = 50
 """Of the event loop, in which everything is read that has arrived."""
 

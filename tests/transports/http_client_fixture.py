@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener
 from msgspec import Struct
 
-from mcpcore.engine.config import Config, Negotiation
+from mcpcore.engine.config import Config, Limits, Negotiation
 from mcpcore.engine.events import (
     ErrorReceived,
     Event,
@@ -97,6 +97,7 @@ async def caller(
         info=Implementation(name="test", version="1"),
         capabilities=ClientCapabilities(),
         negotiation=negotiation,
+        limits=Limits(probe_timeout=PATIENCE),
     )
     app = Caller()
     app.machine = machine = HttpClient(config, url, settings=http)

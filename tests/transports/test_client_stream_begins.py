@@ -8,8 +8,7 @@ import pytest
 from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
-from tests.clock import PATIENCE, patience
-from tests.more_time import with_more_time
+from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience
 from tests.transports.villain import CHUNKED, EVENTS, Script, Side, villain
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
@@ -20,18 +19,13 @@ from transports.http_settings import HttpClientLinkSettings
 pytestmark = pytest.mark.anyio
 
 LEGACY = "2025-11-25"
-SHORT = 0.3
-
-
-def waiting_for(seconds: float) -> ClientSettings:
-    """Deadlines of connections are looked at as often as the shortest of them asks for."""
-    quick = HttpClientSettings(
-        stream_timeout=seconds, max_resumes=2, retry_delay=0.01, min_retry_delay=0.0, jitter=0.0
-    )
-    return ClientSettings(http=quick, http_link=HttpClientLinkSettings(write_time=seconds))
-
-
-SETTINGS = waiting_for(SHORT)
+SETTINGS = ClientSettings(
+    limits=UNHURRIED,
+    http=HttpClientSettings(
+        stream_timeout=HOUR, max_resumes=2, retry_delay=0.01, min_retry_delay=0.0, jitter=0.0
+    ),
+    http_link=HttpClientLinkSettings(write_time=9 * HOUR),
+)
 
 
 class Told:
@@ -39,18 +33,13 @@ class Told:
 
     def __init__(self) -> None:
         self.interruptions: list[StreamInterrupted] = []
-        self._news = anyio.Event()
 
     def __call__(self, event: StreamInterrupted) -> None:
         self.interruptions.append(event)
-        news, self._news = self._news, anyio.Event()
-        news.set()
 
-    async def given_up(self) -> list[StreamInterrupted]:
-        with patience():
-            while not self.interruptions or self.interruptions[-1].recovery is not Recovery.FAIL:
-                await self._news.wait()
-        return self.interruptions
+    @property
+    def given_up(self) -> bool:
+        return self.interruptions[-1:] != [] and self.interruptions[-1].recovery is Recovery.FAIL
 
 
 async def silent(side: Side) -> bool:
@@ -63,7 +52,7 @@ async def dripping(side: Side) -> bool:
     await side.send(b"HTTP/1.1 200 OK\r\n")
     for _ in range(10_000):
         await side.send(b"X: y\r\n")
-        await anyio.sleep(SHORT / 10)
+        await anyio.sleep(HOUR / 10)
     return False
 
 
@@ -71,7 +60,7 @@ async def interim(side: Side) -> bool:
     """Only that there will be a response."""
     for _ in range(50):
         await side.send(b"HTTP/1.1 102 Processing\r\n\r\n")
-        await anyio.sleep(SHORT / 10)
+        await anyio.sleep(HOUR / 10)
     await side.hold()
     return False
 
@@ -82,7 +71,7 @@ async def good(side: Side) -> bool:
 
 
 async def text_of(client: Client) -> str:
-    content = (await client.call_tool("bad", timeout=PATIENCE)).content[0]
+    content = (await client.call_tool("bad")).content[0]
     assert isinstance(content, TextContent)
     return content.text
 
@@ -91,7 +80,9 @@ async def text_of(client: Client) -> str:
     ("carrier", "get"),
     [("own", silent), ("own", dripping), ("own", interim), ("httpx", silent), ("httpx", dripping)],
 )
-async def test_a_standalone_stream_that_never_begins(carrier: str, get: Script) -> None:
+async def test_a_standalone_stream_that_never_begins(
+    carrier: str, get: Script, clock: Clock
+) -> None:
     told = Told()
     async with villain(good, revision=LEGACY) as server, httpx.AsyncClient() as other:
         server.scripts["GET"] = get
@@ -103,7 +94,8 @@ async def test_a_standalone_stream_that_never_begins(carrier: str, get: Script) 
             http_client=other if carrier == "httpx" else None,
         ) as client:
             assert await text_of(client) == "well"
-            interruptions = await told.given_up()
+            await clock.skip_until(lambda: told.given_up)
+            interruptions = told.interruptions
             assert [each.recovery for each in interruptions] == [
                 Recovery.REOPEN,
                 Recovery.REOPEN,
@@ -117,7 +109,9 @@ async def test_a_standalone_stream_that_never_begins(carrier: str, get: Script) 
             assert await text_of(client) == "well"
 
 
-async def test_a_call_whose_stream_cannot_be_picked_up_ends_before_its_own_deadline() -> None:
+async def test_a_call_whose_stream_cannot_be_picked_up_ends_before_its_own_deadline(
+    clock: Clock,
+) -> None:
     async def cut(side: Side) -> bool:
         await side.send(EVENTS, CHUNKED)
         event = side.event(b"", id="e1")
@@ -134,8 +128,14 @@ async def test_a_call_whose_stream_cannot_be_picked_up_ends_before_its_own_deadl
             callbacks=Callbacks(stream_interrupted=told),
         ) as client,
     ):
-        with patience(), pytest.raises(ConnectionClosed, match="did not begin"):
-            await client.call_tool("bad", timeout=PATIENCE)
+
+        async def call() -> None:
+            with pytest.raises(ConnectionClosed, match="did not begin"):
+                await client.call_tool("bad", timeout=1000 * HOUR)
+
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(call)
+            await clock.skip_until(lambda: told.given_up, HOUR / 10)
         assert [each.recovery for each in told.interruptions] == [
             Recovery.RESUME,
             Recovery.RESUME,
@@ -144,37 +144,36 @@ async def test_a_call_whose_stream_cannot_be_picked_up_ends_before_its_own_deadl
 
 
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
-async def test_a_stream_that_has_begun_may_be_silent_for_longer(carrier: str) -> None:
-    async def attempt(seconds: float) -> None:
-        told = Told()
-        later = anyio.Event()
+async def test_a_stream_that_has_begun_may_be_silent_for_longer(carrier: str, clock: Clock) -> None:
+    told = Told()
+    opened, later = anyio.Event(), anyio.Event()
 
-        async def begun(side: Side) -> bool:
-            await side.send(EVENTS, CHUNKED)
-            await later.wait()
-            event = side.event(b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}')
-            await side.send(b"%x\r\n%b\r\n" % (len(event), event))
-            await side.hold()
-            return False
+    async def begun(side: Side) -> bool:
+        await side.send(EVENTS, CHUNKED)
+        await arrived(side.stream)
+        opened.set()
+        await later.wait()
+        event = side.event(b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}')
+        await side.send(b"%x\r\n%b\r\n" % (len(event), event))
+        await side.hold()
+        return False
 
-        changed = anyio.Event()
-        async with villain(good, revision=LEGACY) as server, httpx.AsyncClient() as other:
-            server.scripts["GET"] = begun
-            async with connect(
-                server.url,
-                revision=LEGACY,
-                settings=waiting_for(seconds),
-                callbacks=Callbacks(
-                    stream_interrupted=told, notification=lambda method, params: changed.set()
-                ),
-                http_client=other if carrier == "httpx" else None,
-            ) as client:
-                assert await text_of(client) == "well"
-                # What is tested is that nothing happens meanwhile.
-                await anyio.sleep(2 * seconds + SHORT)
+    changed = anyio.Event()
+    async with villain(good, revision=LEGACY) as server, httpx.AsyncClient() as other:
+        server.scripts["GET"] = begun
+        async with connect(
+            server.url,
+            revision=LEGACY,
+            settings=SETTINGS,
+            callbacks=Callbacks(
+                stream_interrupted=told, notification=lambda method, params: changed.set()
+            ),
+            http_client=other if carrier == "httpx" else None,
+        ) as client:
+            assert await text_of(client) == "well"
+            with patience():
+                await opened.wait()
+                await clock.skip(3 * HOUR)
                 later.set()
-                with patience():
-                    await changed.wait()
-                assert (told.interruptions, server.seen["GET"]) == ([], 1)
-
-    await with_more_time(attempt, SHORT, 6.0)  # the stream has to begin in it
+                await changed.wait()
+            assert (told.interruptions, server.seen["GET"]) == ([], 1)

@@ -13,8 +13,7 @@ import pytest
 from mcpcore.engine.events import ConnectionEnded, RequestEnded
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
-from tests.clock import patience
-from tests.more_time import with_more_time
+from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience
 from tests.transports.http_client_fixture import ServerSide, caller, scripted
 from tests.transports.served import served
 from tests.transports.test_client_resume import flaky
@@ -308,58 +307,43 @@ async def test_what_it_raises_is_an_outcome() -> None:
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 9\r\n", b""])
-async def test_a_body_that_never_ends(length: bytes) -> None:
+async def test_a_body_that_never_ends(length: bytes, clock: Clock) -> None:
     async def bad(side: Side) -> bool:
         await side.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + length)
         await side.send(b"\r\n{")
+        await arrived(side.stream)
+        await clock.skip(HOUR)
         await side.hold()
         return False
 
-    async def attempt(seconds: float) -> None:
-        settings = ClientSettings(http_link=HttpClientLinkSettings(body_time=seconds))
-        async with (
-            villain(bad) as state,
-            brought() as client,
-            connect(
-                state.url, revision="2026-07-28", http_client=client, settings=settings
-            ) as session,
-        ):
-            with patience(), pytest.raises(ServerStalled):
-                await session.call_tool("bad")
-
-    await with_more_time(attempt, 0.2, 8.0)  # the handshake has to be over in it
+    settings = ClientSettings(limits=UNHURRIED, http_link=HttpClientLinkSettings(body_time=HOUR))
+    async with (
+        villain(bad) as state,
+        brought() as client,
+        connect(state.url, revision="2026-07-28", http_client=client, settings=settings) as session,
+    ):
+        with patience(), pytest.raises(ServerStalled):
+            await session.call_tool("bad")
 
 
-async def test_a_stream_may_last() -> None:
+async def test_a_stream_may_last(clock: Clock) -> None:
     async def bad(side: Side) -> bool:
         await side.send(EVENTS + b"\r\n")
-        await side.villain.beside.wait()
+        await arrived(side.stream)
+        await clock.skip(2 * HOUR)
         await side.send(side.event(side.answer()))
         return False
 
-    async def attempt(seconds: float) -> None:
-        settings = ClientSettings(
-            http_link=HttpClientLinkSettings(
-                body_time=seconds, idle_time=seconds, write_time=seconds
-            )
-        )
-        async with (
-            villain(bad) as state,
-            brought(timeout=seconds) as client,
-            connect(
-                state.url, revision="2026-07-28", http_client=client, settings=settings
-            ) as session,
-            anyio.create_task_group() as group,
-        ):
-
-            async def later() -> None:
-                await anyio.sleep(seconds + 0.15)  # the time that must not end the stream
-                state.beside.set()
-
-            group.start_soon(later)
-            assert text(await session.call_tool("bad")) == "well"
-
-    await with_more_time(attempt, 0.05, 1.0, 8.0)
+    settings = ClientSettings(
+        limits=UNHURRIED,
+        http_link=HttpClientLinkSettings(body_time=HOUR, idle_time=HOUR, write_time=HOUR),
+    )
+    async with (
+        villain(bad) as state,
+        brought(timeout=HOUR) as client,
+        connect(state.url, revision="2026-07-28", http_client=client, settings=settings) as session,
+    ):
+        assert text(await session.call_tool("bad")) == "well"
 
 
 async def test_too_many_headers() -> None:

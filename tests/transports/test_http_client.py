@@ -28,8 +28,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.settings import HttpClientSettings
-from tests.clock import patience
-from tests.more_time import with_more_time
+from tests.clock import HOUR, Clock, arrived, patience
 from tests.transports.http_client_fixture import (
     GOOD,
     Caller,
@@ -126,16 +125,15 @@ async def test_cancelled_call_closes_its_connection() -> None:
         assert await client.call() == "{}"
 
 
-async def test_call_that_times_out_closes_its_connection() -> None:
+async def test_call_that_times_out_closes_its_connection(clock: Clock) -> None:
     async with server() as running, caller(url_of(running)) as client:
-        for seconds in (0.05, 1.0, 10.0):  # the server has to hear of it before it is over
-            request = client.request("wait", timeout=seconds)
-            assert client.link._alarm <= clock() + seconds
-            outcome = await client.outcome(request)
-            assert isinstance(outcome, RequestEnded)
-            assert outcome.reason is EndReason.TIMED_OUT
-            if running.app.waiting:
-                break
+        request = client.request("wait", timeout=HOUR)
+        assert client.link._alarm <= clock() + HOUR
+        await running.app.until(lambda: running.app.waiting)
+        await clock.skip(HOUR)
+        outcome = await client.outcome(request)
+        assert isinstance(outcome, RequestEnded)
+        assert outcome.reason is EndReason.TIMED_OUT
         await running.app.until(lambda: running.app.cancelled)
 
 
@@ -650,36 +648,33 @@ async def test_server_that_does_not_take_the_request() -> None:
         hold.set()
 
 
-async def test_response_that_never_ends() -> None:
+async def test_response_that_never_ends(clock: Clock) -> None:
     async def endless(side: ServerSide) -> None:
         await side.reply(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
         )
+        await arrived(side.stream)
+        await clock.skip(HOUR)
         assert await side.closed()
 
-    async def attempt(seconds: float) -> None:
-        settings = HttpClientLinkSettings(body_time=seconds)
-        async with scripted(endless) as script, caller(script.url, settings=settings) as client:
-            assert "took too long" in await client.failure()
-
-    await with_more_time(attempt, 0.05, 1.0, 8.0)  # the handshake has to be over in it
+    settings = HttpClientLinkSettings(body_time=HOUR)
+    async with scripted(endless) as script, caller(script.url, settings=settings) as client:
+        assert "took too long" in await client.failure()
 
 
-async def test_event_stream_may_last() -> None:
-    async def attempt(seconds: float) -> None:
-        async def lasts(side: ServerSide) -> None:
-            answer = (await side.request()).answer("at last")
-            await side.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
-            for _ in range(30):
-                await side.send(b": still here\n\n")
-                await anyio.sleep(seconds / 4)  # the time that must not end the stream
-            await side.send(b"data: " + answer + b"\n\n")
+async def test_event_stream_may_last(clock: Clock) -> None:
+    async def lasts(side: ServerSide) -> None:
+        answer = (await side.request()).answer("at last")
+        await side.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        for _ in range(30):
+            await side.send(b": still here\n\n")
+            await arrived(side.stream)
+            await clock.skip(HOUR / 4)
+        await side.send(b"data: " + answer + b"\n\n")
 
-        settings = HttpClientLinkSettings(body_time=seconds, idle_time=seconds, write_time=seconds)
-        async with scripted(lasts) as script, caller(script.url, settings=settings) as client:
-            assert await client.call() == "at last"
-
-    await with_more_time(attempt, 0.02, 0.5, 3.0)  # the handshake has to be over in it
+    settings = HttpClientLinkSettings(body_time=HOUR, idle_time=HOUR, write_time=HOUR)
+    async with scripted(lasts) as script, caller(script.url, settings=settings) as client:
+        assert await client.call() == "at last"
 
 
 @pytest.mark.requirement("basic/transports/streamable-http/post")

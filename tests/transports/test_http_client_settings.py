@@ -14,8 +14,7 @@ from mcpcore.engine.config import Limits
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
-from tests.clock import patience
-from tests.more_time import with_more_time
+from tests.clock import HOUR, UNHURRIED, Clock, patience, until
 from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, villain
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
@@ -204,67 +203,63 @@ async def hang(side: Side) -> bool:
     return False
 
 
+IMPATIENT = ClientSettings(
+    limits=UNHURRIED, http=HttpClientSettings(notify_timeout=HOUR, retry_delay=0.1)
+)
+"""With notifications alone."""
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
-async def test_a_notification_that_is_never_taken_holds_nothing_up(carrier: str) -> None:
+async def test_a_notification_that_is_never_taken_holds_nothing_up(
+    carrier: str, clock: Clock
+) -> None:
     """Except ``notifications/initialized``, for which everything else waits: it is said again."""
+    async with villain(echo, revision=LEGACY[-1]) as server, httpx.AsyncClient() as other:
 
-    async def attempt(seconds: float) -> None:
-        settings = ClientSettings(http=HttpClientSettings(notify_timeout=seconds, retry_delay=0.1))
-        async with villain(echo, revision=LEGACY[-1]) as server, httpx.AsyncClient() as other:
-            brought = other if carrier == "httpx" else None
+        async def hang_once(side: Side) -> bool:
+            del server.scripts["notifications/initialized"]
+            await clock.skip(HOUR)
+            return bool(await hang(side))
 
-            async def hang_once(side: Side) -> bool:
-                del server.scripts["notifications/initialized"]
-                return bool(await hang(side))
-
-            server.scripts["notifications/initialized"] = hang_once
-            server.scripts["notifications/roots/list_changed"] = hang
+        server.scripts["notifications/initialized"] = hang_once
+        server.scripts["notifications/roots/list_changed"] = hang
+        async with connect(
+            server.url,
+            revision=LEGACY[-1],
+            settings=IMPATIENT,
+            callbacks=Callbacks(roots=["file:///a"]),
+            http_client=other if carrier == "httpx" else None,
+        ) as client:
             with patience():
-                async with connect(
-                    server.url,
-                    revision=LEGACY[-1],
-                    settings=settings,
-                    callbacks=Callbacks(roots=["file:///a"]),
-                    http_client=brought,
-                ) as client:
-                    assert await text_of(client, timeout=20) == "none"
-                    assert server.seen["notifications/initialized"] == 2
-                    for _ in range(3):
-                        client.notify("notifications/roots/list_changed")
-                    assert await text_of(client, timeout=20) == "none"
-                    link: Any = client._core.link
-                    while link.machine.exchanges:
-                        await anyio.lowlevel.checkpoint()
-
-    await with_more_time(attempt, 0.2, 6.0)
+                assert await text_of(client) == "none"
+                assert server.seen["notifications/initialized"] == 2
+                for _ in range(3):
+                    client.notify("notifications/roots/list_changed")
+                assert await text_of(client) == "none"
+            link: Any = client._core.link
+            await clock.skip_until(lambda: not link.machine.exchanges)
 
 
 @pytest.mark.anyio
-async def test_a_stream_in_answer_to_a_notification_does_not_stay() -> None:
+async def test_a_stream_in_answer_to_a_notification_does_not_stay(clock: Clock) -> None:
     async def stream(side: Side) -> bool:
         await side.send(EVENTS + b"\r\n")
         await side.hold()
         return False
 
-    settings = ClientSettings(http=HttpClientSettings(notify_timeout=0.2))
     async with villain(echo, revision=LEGACY[-1]) as server:
         server.scripts["notifications/roots/list_changed"] = stream
         async with connect(
             server.url,
             revision=LEGACY[-1],
-            settings=settings,
+            settings=IMPATIENT,
             callbacks=Callbacks(roots=["file:///a"]),
         ) as client:
             client.notify("notifications/roots/list_changed")
             link: Any = client._core.link
-            with patience():
-                while not server.seen["notifications/roots/list_changed"]:
-                    if not link.machine.exchanges:  # given up before it was even sent
-                        client.notify("notifications/roots/list_changed")
-                    await anyio.lowlevel.checkpoint()
-                while link.machine.exchanges:
-                    await anyio.lowlevel.checkpoint()
+            await until(lambda: server.seen["notifications/roots/list_changed"])
+            await clock.skip_until(lambda: not link.machine.exchanges)
             assert await text_of(client) == "none"
 
 
@@ -275,12 +270,11 @@ async def test_calls_have_sixty_seconds_by_default() -> None:
         connect(server.url, revision=MODERN) as client,
         anyio.create_task_group() as group,
     ):
+        before = clock()
         group.start_soon(client.call_tool, "bad")
-        with patience():
-            while not server.seen["bad"]:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: server.seen["bad"])
         link: Any = client._core.link
-        assert 50 < link.machine.deadline() - clock() <= 60
+        assert before + 60 <= link.machine.deadline() <= clock() + 60
         group.cancel_scope.cancel()
 
 
@@ -355,6 +349,8 @@ async def test_a_server_that_loses_every_session_is_given_up(carrier: str) -> No
 
 # Sizes
 
+PATIENT = ClientSettings(limits=UNHURRIED)
+
 
 @pytest.mark.anyio
 async def test_compression_can_be_asked_for() -> None:
@@ -397,7 +393,10 @@ def _chunk(data: bytes) -> bytes:
 async def test_the_largest_answer(kind: str, mib: int) -> None:
     shape = (JSON, b"", b"") if kind == "JSON" else (EVENTS, b"data: ", b"\n\n")
     script = huge(shape[0], shape[1], mib * MIB, shape[2])
-    async with villain(script) as server, connect(server.url, revision=MODERN) as client:
+    async with (
+        villain(script) as server,
+        connect(server.url, revision=MODERN, settings=PATIENT) as client,
+    ):
         if mib < 64:
             assert len(await text_of(client)) == mib * MIB
         else:
@@ -427,7 +426,12 @@ async def test_a_hundred_thousand_notifications(revision: str) -> None:
 
     async with (
         villain(flood, revision=revision) as server,
-        connect(server.url, revision=revision, callbacks=Callbacks(notification=hear)) as client,
+        connect(
+            server.url,
+            revision=revision,
+            callbacks=Callbacks(notification=hear),
+            settings=PATIENT,
+        ) as client,
     ):
         tracemalloc.start()
         try:
