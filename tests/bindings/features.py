@@ -184,7 +184,7 @@ async def a_template_is_filled_in(bench: Bench) -> None:
     name = bench.case
     async with bench.client() as client:
         templates = [each.uri_template for each in await client.resource_templates()]
-        assert templates == ["count://{name}"]
+        assert templates == ["count://{name}", "leave://{how}/{word}"]
         [contents] = (await client.read_resource(f"count://{name}")).contents
         assert contents.text == "0"
 

@@ -52,8 +52,8 @@ OUTCOMES = {
 
 
 def fresh(**limits: Any) -> ClientSettings:
-    """Settings without a memory."""
-    return ClientSettings(eras=EraCache(), limits=Limits(**limits))
+    """Settings without a memory, by which a slow server is not taken for a legacy one."""
+    return ClientSettings(eras=EraCache(), limits=Limits(**{"probe_timeout": PATIENCE, **limits}))
 
 
 async def says(client: Client, text: str) -> str:
