@@ -21,7 +21,7 @@ from transports.link import clock
 from transports.runtime_settings import RuntimeSettings
 from transports.task_guard import enter_handler, guard_tasks
 
-logger = logging.getLogger("mcpcore.server")
+logger = logging.getLogger("mcpcore.lifespan")
 
 _GRACE = 1.0
 """Seconds for what was cancelled at a limit."""

@@ -1,4 +1,4 @@
-"""`mcpcore serve` as a process of its own: for tests of what only whole processes show."""
+"""`mcpcore serve` or `dev` as a process: for tests of what only whole processes show."""
 
 import os
 import signal
@@ -50,12 +50,12 @@ class Serving:
         self._silent = True
         self._more.set()
 
-    async def until(self, words: str, seconds: float = PATIENCE) -> None:
+    async def until(self, words: str, seconds: float = PATIENCE, *, times: int = 1) -> None:
         """Wait until the command has said so; fail at once if it ends without."""
         with anyio.move_on_after(seconds):
-            while words not in self.said and not self._silent:
+            while self.said.count(words) < times and not self._silent:
                 await self._more.wait()
-        assert words in self.said, f"it did not say {words!r}, but: {self.said}"
+        assert self.said.count(words) >= times, f"it did not say {words!r}, but: {self.said}"
 
     async def ended(self, seconds: float = PATIENCE) -> int:
         """Wait for the end of the process; return its status."""
@@ -64,11 +64,13 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(*words: str, ready: bool = True, app: str = APP) -> AsyncIterator[Serving]:
+async def serving(
+    *words: str, ready: bool = True, app: str = APP, command: str = "serve", cwd: Path = ROOT
+) -> AsyncIterator[Serving]:
     """Run ``mcpcore serve APP`` with further words; wait until it listens."""
     async with await anyio.open_process(
-        [sys.executable, "-m", "transports.cli", "serve", app, *words],
-        cwd=ROOT,
+        [sys.executable, "-m", "transports.cli", command, app, *words],
+        cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
         made = Serving(process)

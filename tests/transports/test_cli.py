@@ -79,7 +79,7 @@ def server(request: pytest.FixtureRequest, served: list[str]) -> tuple[str, ...]
 # Help
 
 
-@pytest.mark.parametrize("command", ["serve", "call", "list", "probe", "servers"])
+@pytest.mark.parametrize("command", ["serve", "dev", "call", "list", "probe", "servers"])
 def test_help_shows_examples(command: str) -> None:
     done = mcpcore(command, "--help")
     assert done.returncode == 0
@@ -88,6 +88,16 @@ def test_help_shows_examples(command: str) -> None:
     assert len(examples) >= 3
     assert set(examples) == {command}
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["call", "list", "probe"])
+def test_help_says_that_servers_have_names(command: str) -> None:
+    said = mcpcore_here(command, "--help", COLUMNS="120").stdout
+    assert "the NAME that mcp.json has for one" in " ".join(said.split())
+    example = (
+        rf"^    mcpcore {command} (\S+ )*weather  +weather is the name of a server in mcp\.json$"
+    )
+    assert re.search(example, said, re.MULTILINE), said
 
 
 @pytest.mark.parametrize("group", [[], ["bench"], ["conformance"], ["trace"]])

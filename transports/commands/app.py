@@ -33,7 +33,7 @@ from transports.event_loops import LoopName
 from transports.http_settings import DriverName, ParserName
 
 PLUGINS = "mcpcore.commands"
-_OURS = frozenset({"serve", "call", "list", "probe", "servers"})
+_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers"})
 
 Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
 RevisionOption = Annotated[
@@ -58,6 +58,7 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     )
     app.callback()(_common)
     app.command("serve")(serve)
+    app.command("dev", help=_DEV)(serve)
     app.command("call", cls=_usage("TOOL [KEY=VALUE]..."))(connecting(call))
     app.command("list", cls=_usage("[KIND]..."))(connecting(list_))
     app.command("probe", cls=_usage(""))(connecting(probe))
@@ -95,6 +96,7 @@ def _common(
 
     \b
     Examples:
+      mcpcore dev my_module:server
       mcpcore serve my_module:server --http 127.0.0.1:8000
       mcpcore list http://127.0.0.1:8000/mcp
       mcpcore call add a=2 b=3 -- python my_server.py
@@ -111,7 +113,26 @@ def _usage(words: str) -> type[TyperCommand]:
     return Command
 
 
+_DEV = """Serve, and start the server anew when its files change.
+
+Watched are the Python files of the current folder, and the modules that the server has imported
+and nobody has installed, with their packages. It is "mcpcore serve", with its options, in a process
+of its own, at the same addresses each time; clients connect again. What cannot be imported is
+shown, and the next change is waited for. Clients are shown how handlers fail (--reveal-errors), and
+running requests have half a second (--drain). SIGINT and SIGTERM end it.
+
+\b
+Examples:
+  mcpcore dev weather:server                       http://127.0.0.1:8000/mcp
+  mcpcore dev weather:server --http 127.0.0.1:8001 --websocket
+  mcpcore dev weather:server --ws 127.0.0.1:8002 --verbose
+  mcpcore dev weather:server --limit lifespan_end=2
+"""
+"""What ``dev --help`` says, which is ``serve`` under another name."""
+
+
 def serve(
+    context: typer.Context,
     service: Annotated[
         str | None,
         typer.Argument(metavar="MODULE:SERVER", help="Default: the reference server."),
@@ -305,6 +326,7 @@ def serve(
             trace_secrets=trace_secrets,
             trace_size=trace_size,
             words=sys.argv[1:],
+            develop=context.info_name == "dev",
         ),
     )
 
@@ -331,15 +353,16 @@ def call(
 ) -> None:
     """Call a tool and print what it says.
 
-    A value is text where the tool's schema says so, and JSON everywhere else. Progress and log
-    messages go to standard error.
+    The server is a URL, a command behind --, or the NAME that mcp.json has for one ("mcpcore
+    servers" lists them). A value is text where the tool's schema says so, and JSON everywhere else.
+    Progress and log messages go to standard error.
 
     \b
     Examples:
       mcpcore call greet name=Ada http://127.0.0.1:8000/mcp
       mcpcore call search query="two words" tags='["a","b"]' -- python server.py
       mcpcore call greet --answer '{"name": "Ada"}' --json ws://127.0.0.1:8001/mcp
-      mcpcore call forecast city=Bergen weather        weather is a name out of mcp.json
+      mcpcore call forecast city=Bergen weather        weather is the name of a server in mcp.json
       mcpcore call build --memory-limit 2G --cwd ~/site --env CI=1 -- ./tools.py
     """  # noqa: D301
     from transports.commands.call import call as run_call
@@ -368,7 +391,8 @@ def list_(
 ) -> None:
     """List what a server offers: everything, or the kinds named.
 
-    Kinds are tools, resources, templates and prompts.
+    Kinds are tools, resources, templates and prompts. The server is a URL, a command behind --, or
+    the NAME that mcp.json has for one ("mcpcore servers" lists them).
 
     \b
     Examples:
@@ -376,7 +400,8 @@ def list_(
       mcpcore list tools prompts -- npx -y @modelcontextprotocol/server-everything
       mcpcore list resources --json ws://127.0.0.1:8001/mcp
       mcpcore list unix:///run/user/1000/weather.sock
-      mcpcore list --config team.json weather
+      mcpcore list weather                             weather is the name of a server in mcp.json
+      mcpcore list tools --config team.json weather    ... and in a file of your own
     """  # noqa: D301
     from transports.commands.listing import list_offers
 
@@ -392,7 +417,8 @@ def probe(
 ) -> None:
     """Find out a server's era, revisions, capabilities and speed.
 
-    A legacy server is started, or connected to, once for each revision.
+    A legacy server is started, or connected to, once for each revision. The server is a URL, a
+    command behind --, or the NAME that mcp.json has for one ("mcpcore servers" lists them).
 
     \b
     Examples:
@@ -401,7 +427,7 @@ def probe(
       mcpcore probe https://mcp.internal/mcp --cacert ca.pem --cert me.pem --key me.key
       mcpcore probe --json -- uvx mcp-server-time
       mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
-      mcpcore probe weather
+      mcpcore probe weather                            weather is the name of a server in mcp.json
     """  # noqa: D301
     from transports.commands.probe import probe as run_probe
 

@@ -4,6 +4,7 @@ import os
 import ssl
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from msgspec import Struct, structs
@@ -31,6 +32,8 @@ from transports.workers import WorkersSettings, worker_lifeline
 REFERENCE = "conformance.everything.server:server"
 """What is served when nothing is named: loaded by name, as nothing here may depend on it."""
 DEFAULT_ADDRESS = "127.0.0.1:8000"
+_BRIEF = 0.5
+"""Seconds that running requests have before a server under development is started anew."""
 
 
 class TlsFiles(Struct, frozen=True):
@@ -89,12 +92,17 @@ def serve(
     trace_secrets: bool = False,
     trace_size: str | None = None,
     words: Sequence[str] = (),
+    develop: bool = False,
 ) -> int:
     """Serve until a signal, or the end of standard input; return the exit status.
 
-    ``words``: the command line, for further processes.
+    ``words``: the command line, for further processes.  ``develop``: in one of those, which is
+    started anew whenever a file of the server changes.
     """
     check_revisions(revisions)
+    if develop:
+        _check_development(service, stdio=stdio, workers=workers)
+        drain = _BRIEF if drain is None else drain
     if not (stdio or http or ws or sse or tcp or unix):
         http = [DEFAULT_ADDRESS]
     if websocket and not http:
@@ -120,7 +128,8 @@ def serve(
             raise Failure(f"{name} is for {what}, and nothing is served there", Exit.USAGE)
     settings = ServeSettings(
         runtime=RuntimeSettings(
-            middleware=(log_incoming(),) if log_requests else (), reveal_errors=reveal_errors
+            middleware=(log_incoming(),) if log_requests else (),
+            reveal_errors=reveal_errors or develop,
         ),
         http_link=HttpServerSettings(
             notice_time=notice, log=log_http, driver=engine.driver, parser=engine.parser
@@ -155,16 +164,25 @@ def serve(
             raise Failure("--sse needs one process: --workers cannot serve it", Exit.USAGE)
         if stdio or ws or tcp or unix:
             raise Failure("--workers is for --http alone", Exit.USAGE)
-        link, runtime = settings.http_link, settings.runtime
         return _supervised(
             words,
             workers=workers,
             http=http,
             store=store,
-            start=WorkersSettings().start + runtime.lifespan_start,
-            grace=link.notice_time + link.drain_time + runtime.lifespan_end,
+            start=WorkersSettings().start + settings.runtime.lifespan_start,
+            grace=_time_to_end(settings),
         )
-    server = load(service or REFERENCE)
+    telling: AbstractContextManager[None] = nullcontext()
+    if develop:
+        from transports.commands.dev import develop_server, telling_of_sources
+
+        told = telling_of_sources()
+        if told is None:
+            addresses = {"--http": http, "--ws": ws, "--sse": sse, "--tcp": tcp}
+            return develop_server(words, addresses, grace=_time_to_end(settings) + 5)
+        telling = told
+    with telling:
+        server = load(service or REFERENCE)
     if log_http:
         show_http_log()
     urls: list[str] = []
@@ -222,6 +240,25 @@ def _supervised(
         raise Failure(str(error), Exit.USAGE) from error
     except OSError as error:
         raise Failure(str(error)) from error
+
+
+def _check_development(service: str | None, *, stdio: bool, workers: int) -> None:
+    """Refuse what cannot be started anew.  Raises Failure."""
+    if service is None:
+        raise Failure("dev needs the name of a server, MODULE:SERVER", Exit.USAGE)
+    if stdio:
+        raise Failure(
+            "dev has no --stdio: there a client starts the server itself, and keeps its pipes",
+            Exit.USAGE,
+        )
+    if workers > 1:
+        raise Failure("dev has no --workers: it starts one process anew", Exit.USAGE)
+
+
+def _time_to_end(settings: ServeSettings) -> float:
+    """Seconds that a process may take from a signal to its end."""
+    link = settings.http_link
+    return link.notice_time + link.drain_time + settings.runtime.lifespan_end
 
 
 def _draining(settings: ServeSettings, seconds: float) -> ServeSettings:
