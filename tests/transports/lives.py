@@ -7,9 +7,8 @@ import anyio
 import anyio.lowlevel
 
 from mcpcore.service import Server
+from tests.clock import PATIENCE
 from transports.context import Context
-
-PATIENCE = 60.0
 
 
 class Diary:

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from mcpcore.spec.types import TextContent
+from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 from tests.transports.serving import Serving, gone, kill, serving
 from transports.client import connect
@@ -19,7 +20,6 @@ from transports.commands.sources import Sources, imported
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = 90.0
 ANEW = "the server is started anew"
 LISTENING = "listening on "
 SERVER = """

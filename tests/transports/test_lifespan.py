@@ -13,7 +13,8 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.service import LifespanError, Server
-from tests.transports.lives import PATIENCE, Diary, declared
+from tests.clock import PATIENCE
+from tests.transports.lives import Diary, declared
 from transports.background import start_background
 from transports.lifespan import seconds_left, within
 from transports.runtime_settings import RuntimeSettings

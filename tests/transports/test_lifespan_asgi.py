@@ -15,8 +15,9 @@ from msgspec import structs
 from mcpcore.service import LifespanError, Server
 from mcpcore.spec.types import TextContent
 from tests.bindings.asgi_servers import _hypercorn, _uvicorn
+from tests.clock import PATIENCE
 from tests.transports.http_fixture import tool
-from tests.transports.lives import PATIENCE, Diary, declared
+from tests.transports.lives import Diary, declared
 from tests.transports.sites import call as ws_call
 from tests.transports.test_asgi import Call, Lifespan
 from tests.transports.test_handle import collected, taken_apart

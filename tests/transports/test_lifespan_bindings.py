@@ -16,7 +16,8 @@ from msgspec import structs
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import LifespanError, Server
 from mcpcore.spec.types import PromptReference, TextContent
-from tests.transports.lives import PATIENCE, Diary, declared
+from tests.clock import PATIENCE
+from tests.transports.lives import Diary, declared
 from tests.transports.test_custom_binding import framed as framed
 from tests.transports.ways import anyio_backend as anyio_backend
 from tests.transports.ways import on_this_way

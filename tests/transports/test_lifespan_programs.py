@@ -13,6 +13,7 @@ import pytest
 from msgspec import structs
 
 from mcpcore.spec.types import TextContent
+from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 from tests.transports.asgi_fixture import _UVICORN as UVICORN
 from tests.transports.asgi_fixture import KINDS, Kind, free_port, running
@@ -21,8 +22,6 @@ from transports.client import connect
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.transports.lively:server"
-PATIENCE = 60
-
 START = "the lifespan open_database failed at its start: "
 PROGRAMS = {
     "run-asyncio": (str(ROOT / "tests/transports/lively.py"), "asyncio"),
