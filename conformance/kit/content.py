@@ -43,8 +43,11 @@ async def each_answer(
         if reply.message is not None:
             look(sent.named, reply.message)
             continue
-        late = f"takes longer than {link.patience:g} s"
-        unseen.append(f"{sent.named} {late if reply.pending else f'got {reply}'}")
+        if reply.pending:
+            talk.features.pace.took(sent.offer, link.patience)
+            unseen.append(f"{sent.named} takes longer than {link.patience:g} s")
+        else:
+            unseen.append(f"{sent.named} got {reply}")
         link = await talk.open()
     if unseen:
         raise Inconclusive(f"there was nothing to look at: {', '.join(unseen)}")

@@ -88,6 +88,8 @@ class Report(Struct, kw_only=True):
     """How servers went in the middle of it; also the detail of each case that they have left."""
     away: Sequence[str] = ()
     """When servers were gone in the middle of it, and came back."""
+    slow: Sequence[str] = ()
+    """What of a server takes longer than an answer may."""
     stale: Sequence[str] = ()
     undecided: bool = False
     """Nothing was found out: what was played is inconclusive."""
@@ -122,8 +124,11 @@ class Report(Struct, kw_only=True):
         )
 
     def left_out(self) -> list[str]:
-        """Places where most of the cases do not apply for one reason, in one sentence each."""
-        found: list[str] = []
+        """What was not looked at, in one sentence each: what is slow, and most cases of a place.
+
+        The latter where these do not apply for one reason.
+        """
+        found = [*self.slow]
         for binding, revision in self.places():
             here = [
                 each
@@ -188,6 +193,7 @@ def report_of(
         unplayed=unplayed,
         gone=[safe(how, secrets) for how in run.gone.values()],
         away=[safe(how, secrets) for how in run.away],
+        slow=[safe(each, secrets) for each in run.slow()],
         stale=[*map(printable, judgement.stale)],
         undecided=judgement.undecided,
         entries=[_entry(result, judgement, secrets) for result in run.results],

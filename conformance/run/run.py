@@ -88,6 +88,15 @@ class Run(Struct, kw_only=True):
         """Whether every case was played to its end."""
         return len(self.results) == len(self.units)
 
+    def slow(self) -> list[str]:
+        """What takes longer than an answer may, and where that was seen, in one sentence each."""
+        places: dict[str, list[str]] = {}
+        for (binding, revision), found in self.features.items():
+            for (_, name), seconds in found.pace.slow.items():
+                said = f"{name} takes longer than {seconds:g} s, and is not judged by its silence"
+                places.setdefault(said, []).append(f"{binding} {revision}")
+        return [f"{', '.join(where)}: {said}" for said, where in places.items()]
+
     def finds(self, binding: Binding) -> bool:
         """Whether something was found to be broken over a binding."""
         broken = (Verdict.FAILED, Verdict.WEAK)
