@@ -8,7 +8,7 @@ What must not be done twice is kept with :meth:`Context.remember`.
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 import msgspec
 from msgspec import Raw
@@ -47,6 +47,16 @@ class Context(Telling, Asking, Generic[L]):
         """What the lifespan of the server has yielded; None if it has none."""
         value: L = self._runtime.lifespan
         return value
+
+    @property
+    def lifespan_context(self) -> L:
+        """The same, by the name that others have for it."""
+        return self.lifespan
+
+    @property
+    def request_context(self) -> Self:
+        """The context itself; others keep what belongs to the request in an object of its own."""
+        return self
 
     @overload
     async def remember(

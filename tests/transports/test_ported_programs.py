@@ -489,6 +489,66 @@ async def test_contexts(revision: str) -> None:
             assert str(contents.text).startswith("rye of request ")
 
 
+ARCHIVE = """
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+
+
+@dataclass
+class Archive:
+    papers: list[str] = field(default_factory=list)
+    is_open: bool = True
+
+
+archive = Archive()
+
+
+@asynccontextmanager
+async def lifespan(server: MCPServer) -> AsyncIterator[Archive]:
+    archive.papers.append(f"the catalogue of {type(server).__name__}")
+    try:
+        yield archive
+    finally:
+        archive.is_open = False
+
+
+mcp = MCPServer("Archive", lifespan=lifespan)
+
+
+@mcp.tool()
+def count(ctx: Context[Archive]) -> int:
+    return len(ctx.request_context.lifespan_context.papers)
+
+
+@mcp.tool()
+async def add(paper: str, ctx: Context) -> str:
+    held = ctx.request_context.lifespan_context
+    held.papers.append(paper)
+    return f"{held.papers} {held.is_open} {ctx.request_context.request_id == ctx.request_id}"
+
+
+@mcp.resource("archive://papers/{number}")
+def paper(number: int, ctx: Context) -> str:
+    return ctx.lifespan_context.papers[number]
+"""
+
+
+@pytest.mark.parametrize("revision", ERAS)
+async def test_a_lifespan(revision: str) -> None:
+    server = served(ARCHIVE)
+    with anyio.fail_after(60):
+        async with connect(server, revision=revision) as client:
+            assert words(await client.call_tool("count")) == "1"
+            said = words(await client.call_tool("add", {"paper": "a"}))
+            assert said == "['the catalogue of Server', 'a'] True True"
+            [contents] = (await client.read_resource("archive://papers/1")).contents
+            assert contents.text == "a"
+
+
 GARDEN = """
 from typing import Annotated
 
