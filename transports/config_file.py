@@ -227,7 +227,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, ConfiguredServer]:
     Raises BadConfig.
     """
     file = Path(path)
-    top = _parse(file)
+    _, top = parse_file(file)
     if not isinstance(top, _Object):
         raise BadConfig(f"{file}: expected an object, not {_kind(top)}")
     _once(top, f"{file}", _TABLES)
@@ -268,7 +268,19 @@ def _object(pairs: list[tuple[str, Any]]) -> _Object:
     return made
 
 
-def _parse(file: Path) -> Any:
+def _whole_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = _object(pairs)
+    if made.twice:
+        raise ValueError(f"the member {made.twice[0]!r} is there twice")
+    return made
+
+
+def parse_file(file: Path, *, exactly: bool = False) -> tuple[str, Any]:
+    """Read a file: its text, and the JSON in it, between which comments may stand.
+
+    ``exactly``: nothing may stand in it that the JSON alone does not say, no comment and no member
+    that is there twice.  Raises BadConfig.
+    """
     try:
         with file.open("rb") as opened:
             data = opened.read(MAX_SIZE + 1)
@@ -278,8 +290,10 @@ def _parse(file: Path) -> Any:
     if len(data) > MAX_SIZE:
         raise BadConfig(f"{file}: larger than {MAX_SIZE} bytes")
     try:
-        text = _COMMENT.sub(_blank, data.decode("utf-8-sig"))
-        return json.loads(text, object_pairs_hook=_object)
+        text = data.decode("utf-8-sig")
+        if exactly:
+            return text, json.loads(text, object_pairs_hook=_whole_object)
+        return text, json.loads(_COMMENT.sub(_blank, text), object_pairs_hook=_object)
     except UnicodeDecodeError:
         raise BadConfig(f"{file}: expected UTF-8") from None
     except json.JSONDecodeError as error:

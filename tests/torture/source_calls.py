@@ -120,7 +120,8 @@ NO_POINTS: dict[str, str] = {
         (
             *("os.access", "os.getcwd", "resource.getrlimit", "shutil.which"),
             *("tempfile.TemporaryDirectory", ".exists", ".expanduser", ".home", ".is_file"),
-            ".open",
+            *("os.chdir", "os.fsync", "os.replace"),
+            *("tempfile.mkstemp", ".is_dir", ".mkdir", ".open", ".read_bytes", ".resolve", ".stat"),
         ),
         _START,
     ),

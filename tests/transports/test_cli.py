@@ -79,7 +79,7 @@ def server(request: pytest.FixtureRequest, served: list[str]) -> tuple[str, ...]
 # Help
 
 
-@pytest.mark.parametrize("command", ["serve", "dev", "call", "list", "probe", "servers"])
+@pytest.mark.parametrize("command", ["serve", "dev", "call", "list", "probe", "servers", "install"])
 def test_help_shows_examples(command: str) -> None:
     done = mcpcore(command, "--help")
     assert done.returncode == 0

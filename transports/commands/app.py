@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from transports.allocator import Allocator
-from transports.commands.common import Options
+from transports.commands.common import ClientName, Options
 from transports.commands.groups import Group
 from transports.commands.guard import guarded
 from transports.commands.options import (
@@ -33,7 +33,7 @@ from transports.event_loops import LoopName
 from transports.http_settings import DriverName, ParserName
 
 PLUGINS = "mcpcore.commands"
-_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers"})
+_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install"})
 
 Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
 RevisionOption = Annotated[
@@ -63,6 +63,7 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     app.command("list", cls=_usage("[KIND]..."))(connecting(list_))
     app.command("probe", cls=_usage(""))(connecting(probe))
     app.command("servers")(servers)
+    app.command("install")(install)
     if words and words[0] in _OURS:
         return app
     for entry in entry_points(group=PLUGINS):
@@ -184,6 +185,12 @@ def serve(
         str | None,
         typer.Option(
             "--tls-client-ca", metavar="FILE", help="Clients need a certificate of these (PEM)."
+        ),
+    ] = None,
+    cwd: Annotated[
+        str | None,
+        typer.Option(
+            "--cwd", metavar="DIR", help="Change to it first: where the module and files are."
         ),
     ] = None,
     drain: Annotated[
@@ -313,6 +320,7 @@ def serve(
             tls=TlsFiles(tls_cert, tls_key, tls_client_ca),
             revisions=revision or None,
             log_requests=verbose,
+            cwd=cwd,
             drain=drain,
             notice=notice,
             store=store,
@@ -450,3 +458,80 @@ def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
     from transports.commands.servers import list_servers
 
     guarded(False, lambda: list_servers(config, as_json=as_json))
+
+
+def install(
+    server: Annotated[str, typer.Argument(metavar="MODULE:SERVER|URL", help="What is to be used.")],
+    client: Annotated[
+        ClientName, typer.Option("--client", help="Claude Desktop or Code, Cursor, or VS Code.")
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Its name there; default: its own."),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env",
+            metavar="NAME[=VALUE]",
+            help="A variable for it, ours without VALUE; repeatable.",
+        ),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", metavar="'NAME: VALUE'", help="URL: send this; repeatable."),
+    ] = None,
+    cwd: Annotated[
+        str | None, typer.Option("--cwd", metavar="DIR", help="Where it runs; default: here.")
+    ] = None,
+    project: Annotated[
+        bool | None,
+        typer.Option(
+            "--project/--user",
+            help="The file of the project, in this directory (default of vscode), or of the user.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="FILE", help="Another file than that.")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put it into the file, and print nothing of it.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace another server of that name.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show log messages.")] = False,
+) -> None:
+    """Print the entry that has a program use a server, or write it into its configuration file.
+
+    A server is started once to see that it can be, as the program will start it: by this
+    interpreter, in the directory where you are now (or --cwd), with few variables but those of
+    --env. All else in the file is kept, as is the file that it was, with .bak behind its name; one
+    with comments in it is refused.
+
+    \b
+    Examples:
+      mcpcore install weather:server --client claude             prints it, for Claude Desktop
+      mcpcore install weather:server --client claude --write     writes it; --project: Claude Code
+      mcpcore install weather:server --client vscode --write     .vscode/mcp.json in this directory
+      mcpcore install weather:server --client cursor --env API_KEY --name forecast --write
+      mcpcore install https://mcp.example.com/mcp --client cursor --header "X-Team: blue"
+    """  # noqa: D301
+    from transports.commands.install import install as run_install
+
+    guarded(
+        verbose,
+        lambda: run_install(
+            server,
+            client,
+            name=name,
+            env=env or (),
+            headers=header or (),
+            cwd=cwd,
+            project=project,
+            file=file,
+            write=write,
+            force=force,
+        ),
+    )

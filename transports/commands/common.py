@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, structs
 
@@ -14,6 +14,8 @@ from transports.commands.output import Exit, Failure
 if TYPE_CHECKING:
     from transports.tracing import Trace
 
+ClientName = Literal["claude", "cursor", "vscode"]
+"""Programs that use servers, and keep them in a configuration file."""
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 

@@ -79,6 +79,7 @@ def serve(
     tls: TlsFiles,
     revisions: Sequence[str] | None = None,
     log_requests: bool = False,
+    cwd: str | None = None,
     drain: float | None = None,
     notice: float = 0.0,
     store: str | None = None,
@@ -99,6 +100,9 @@ def serve(
     ``words``: the command line, for further processes.  ``develop``: in one of those, which is
     started anew whenever a file of the server changes.
     """
+    lifeline = worker_lifeline()
+    if cwd is not None and lifeline is None:  # a worker is there already
+        _change_to(cwd)
     check_revisions(revisions)
     if develop:
         _check_development(service, stdio=stdio, workers=workers)
@@ -155,7 +159,6 @@ def serve(
     }
     serving = [name for name, given in bindings.items() if given]
     settings = limited(settings, limits, serving=serving)
-    lifeline = worker_lifeline()
     if reveal_errors and lifeline is None:
         print_warning(REVEALING)  # the log shows errors alone
     if workers > 1 and lifeline is None:
@@ -223,6 +226,13 @@ def serve(
         lifeline.failed(str(error))
         return Exit.REFUSED
     return Exit.OK
+
+
+def _change_to(folder: str) -> None:
+    try:
+        os.chdir(os.path.expanduser(folder))
+    except OSError as error:
+        raise Failure(f"--cwd: {folder}: {error.strerror}", Exit.USAGE) from error
 
 
 def _supervised(

@@ -1,0 +1,74 @@
+"""Adding a server to the configuration file of another program, which keeps all else in it.
+
+The counterpart of :mod:`transports.config_file`.  What would not come out as it went in is not
+touched: a file with comments, one in which a member is there twice, one that is no JSON object.
+"""
+
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transports.config_file import BadConfig, parse_file
+
+BACKUP = ".bak"
+"""Behind the name of a file that was changed: what it was before."""
+_OWNERS = 0o600
+"""The mode of a file that is new: there may be secrets in it."""
+_INDENT = re.compile(r"\n([ \t]+)\S")
+
+
+def add_server(
+    path: Path, table: str, name: str, entry: Mapping[str, Any], *, replace: bool = False
+) -> bool:
+    """Put a server into the object ``table`` of a file, which is made if there is none.
+
+    ``replace``: in the place of another one of that name.  The file is exchanged at one go, and
+    what it was is kept beside it (:data:`BACKUP`).  Returns False if exactly that is there already.
+    Raises BadConfig; nothing is changed then.
+    """
+    file = path.resolve()  # a link stays one
+    text, top = parse_file(file, exactly=True) if os.path.exists(file) else ("", {})
+    servers = top.setdefault(table, {}) if isinstance(top, dict) else None
+    if not isinstance(servers, dict):
+        raise BadConfig(f"{path}: expected an object, with an object {table!r} if there is one")
+    known = servers.get(name)
+    if known == entry:
+        return False
+    if known is not None and not replace:
+        raise BadConfig(f"{path} has another server {name!r}")
+    servers[name] = entry
+    indent = _INDENT.search(text)
+    try:
+        made = json.dumps(
+            top, indent=indent[1] if indent else 2, ensure_ascii=False, allow_nan=False
+        )
+        data, mode = f"{made}\n".encode(), _OWNERS
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if text:
+            mode = stat.S_IMODE(file.stat().st_mode)
+            _exchange(file.with_name(file.name + BACKUP), file.read_bytes(), mode=mode)
+        _exchange(file, data, mode=mode)
+    except (ValueError, OSError) as error:  # ValueError: infinity, or half a character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadConfig(f"{path}: cannot be written: {reason.lower()}") from None
+    return True
+
+
+def _exchange(file: Path, data: bytes, *, mode: int) -> None:
+    """Replace a file: who reads it meanwhile reads the one or the other."""
+    handle, new = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # for its owner alone
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.chmod(new, mode)
+        os.replace(new, file)
+    except BaseException:
+        os.unlink(new)
+        raise
