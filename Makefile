@@ -36,6 +36,7 @@ BACKEND ?= asyncio
 ONLY ?=
 MUTATION ?=
 SIMULATION ?=
+REAL ?=
 
 # Tests of the sans-IO packages: no sockets, pipes or processes. Coverage is measured on these alone.
 CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
@@ -45,7 +46,7 @@ export PYTHONUNBUFFERED := 1
 # Kept bytecode, whatever the environment says: tests start processes by the hundred.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest torture simulation soak fuzz mutation lint types bench bench-tools clean clean-all ci-tools servers
+.PHONY: help setup sdk demo interop peers real real-programs test test-core test-rest test-long test-long-core test-long-rest torture simulation soak fuzz mutation lint types bench bench-tools clean clean-all ci-tools servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,7 +71,7 @@ test-rest: $(READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
 	$(PY) -m pytest -q -n $(JOBS) --dist worksteal --durations 40 --durations-min 2 -m "not long" tests $(CORE_TESTS:%=--ignore=%)
 
-test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, official suite (after ci-tools), deep properties, coverage
+test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, real programs, official suite (after ci-tools), deep properties, coverage
 	@$(MAKE) --no-print-directory -k -j2 test-long-core test-long-rest
 
 test-long-core: $(READY)
@@ -78,12 +79,19 @@ test-long-core: $(READY)
 	$(PY) -m coverage report
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 3600 --durations 20 --durations-min 3 $(CORE_TESTS)
 
-test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY)
+test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY) real-programs
 	@echo "JUnit reports of the conformance kit go to build/reports/"
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --timeout 3600 --durations 100 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 
 peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK; SOURCES=DIR: and its own
 	@$(PY) -m conformance.peers $(if $(SOURCES),--sources $(SOURCES))
+
+real: $(READY) real-programs ## Programs that people use, of npm and PyPI, against ours, one table; REAL="--only supergateway"
+	@$(PY) -m conformance.real $(REAL)
+
+# What is there already is not installed again, and what cannot be installed is skipped.
+real-programs: $(READY)
+	@$(PY) -m conformance.real --install
 
 torture: $(READY) ## Everything that can fail, on every driver, made to fail once each; ONLY="http trio"
 	@$(PY) -m tests.torture $(ONLY)
@@ -122,7 +130,7 @@ clean: ## Remove what building and testing leave behind
 	  -exec rm -rf {} +
 
 clean-all: clean ## ... and the environments and tools
-	rm -rf .venv .venv-fastmcp .venv-sdk .venv-sdk1 .tools
+	rm -rf .venv .venv-fastmcp .venv-real .venv-real1 .venv-sdk .venv-sdk1 .tools
 
 # Makes a virtual environment in $(1), saying what is missing where Python comes without venv.
 define venv

@@ -77,7 +77,7 @@ it depends on timing.
 """
 
 
-class _Row(Struct):
+class Row(Struct):
     """A line of a table: a fact about a case, and where it holds."""
 
     case: Case
@@ -99,7 +99,7 @@ def page_of(
 ) -> str:
     """Write the page."""
     versions = ", ".join(dict.fromkeys(f"{peer.line}: {peer.version}" for peer in peers))
-    rows = [row for finding in findings for row in _rows(finding, checked)]
+    rows = [row for finding in findings for row in rows_of(finding, checked)]
     found = [row for row in rows if row.verdict in FOUND]
     unclear = [row for row in rows if row.verdict not in FOUND]
     parts = [
@@ -109,9 +109,9 @@ def page_of(
         _BELOW,
         _total(findings, found),
         "## Findings\n",
-        *_table(found),
+        *table_of(found),
         "\n## What could not be found out\n",
-        *(_table(unclear) if unclear else ("Nothing.",)),
+        *(table_of(unclear) if unclear else ("Nothing.",)),
         "\n## What was on the wire\n",
         *_bytes(rows),
     ]
@@ -146,7 +146,7 @@ def summary(findings: Sequence[Finding]) -> str:
 def _count(
     peer: Peer,
     findings: Sequence[Finding],
-    rows: Sequence[_Row],
+    rows: Sequence[Row],
     results: Sequence[tuple[str, Result]],
 ) -> str:
     count = Counter(result.verdict for name, result in results if name == peer.name)
@@ -168,7 +168,7 @@ def _count(
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _total(findings: Sequence[Finding], rows: Sequence[_Row]) -> str:
+def _total(findings: Sequence[Finding], rows: Sequence[Row]) -> str:
     """How much that is in all: one cause shows in many cases, and in many programs."""
     facts = {(row.fact, row.whose) for row in rows}
     own = sum(whose == "SDK" for _, whose in facts)
@@ -178,22 +178,23 @@ def _total(findings: Sequence[Finding], rows: Sequence[_Row]) -> str:
     )
 
 
-def _rows(finding: Finding, checked: Sequence[Checked]) -> Iterator[_Row]:
+def rows_of(finding: Finding, checked: Sequence[Checked]) -> Iterator[Row]:
     """What was written down, with the peers: those with one fact and verdict share a line."""
-    rows: dict[tuple[Verdict, str, str, bool], _Row] = {}
+    rows: dict[tuple[Verdict, str, str, bool], Row] = {}
     for each in readings(finding, checked):
         sight, known = each.sight, each.known
         about = (sight.verdict, sight.detail, UNREAD, False)
         if known is not None:
             about = (sight.verdict, known.fact, known.whose, known.sometimes)
-        row = rows.setdefault(about, _Row(finding.case, *about))
+        row = rows.setdefault(about, Row(finding.case, *about))
         row.places.setdefault(sight.peer, []).extend(each.revisions)
         if all(other.detail != sight.detail for other, _ in row.shown):
             row.shown.append((sight, each.revisions[0]))
     yield from rows.values()
 
 
-def _table(rows: Sequence[_Row]) -> Iterator[str]:
+def table_of(rows: Sequence[Row]) -> Iterator[str]:
+    """Lay out the lines."""
     yield "| clause | strength | verdict | where | what the program does | whose |"
     yield "|---|---|---|---|---|---|"
     for row in rows:
@@ -204,7 +205,7 @@ def _table(rows: Sequence[_Row]) -> Iterator[str]:
         )
 
 
-def _where(row: _Row) -> str:
+def _where(row: Row) -> str:
     """Programs and revisions; programs with the same revisions share them."""
     places: dict[str, list[str]] = {}
     for peer, revisions in row.places.items():
@@ -212,7 +213,7 @@ def _where(row: _Row) -> str:
     return "; ".join(f"{', '.join(found)}: {span}" for span, found in places.items())
 
 
-def _bytes(rows: Sequence[_Row]) -> Iterator[str]:
+def _bytes(rows: Sequence[Row]) -> Iterator[str]:
     last = ""
     for row in rows:
         if row.case.id != last:

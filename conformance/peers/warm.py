@@ -8,7 +8,7 @@ fork, gives it its own standard streams, and ends as the fork ends.
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,10 +20,11 @@ READY = b"ready\n"
 
 
 @contextmanager
-def warm(command: Sequence[str]) -> Iterator[list[str]]:
+def warm(command: Sequence[str], env: Mapping[str, str] | None = None) -> Iterator[list[str]]:
     """Keep a Python program warm (interpreter, file, arguments); yield a command that plays it.
 
-    Raises LaunchError if it cannot be imported.
+    ``env``: for its import; when it is played it has that of the command.  Raises LaunchError if it
+    cannot be imported.
     """
     python, program, *arguments = command
     with TemporaryDirectory(prefix="mcp-warm-") as directory:
@@ -32,6 +33,7 @@ def warm(command: Sequence[str]) -> Iterator[list[str]]:
             [python, str(HERE / "warm_host.py"), place, program, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=env,
         )
         assert host.stdin is not None
         assert host.stdout is not None

@@ -28,6 +28,13 @@ PLACEHOLDERS: Object = {
     "boolean": True,
 }
 """A value of each type, for fields without a default."""
+FORMATS: Object = {
+    "date": "2026-07-28",
+    "date-time": "2026-07-28T12:00:00Z",
+    "email": PERSON["email"],
+    "uri": "https://example.org/",
+}
+"""A text of each format."""
 
 
 class Mismatch(Exception):
@@ -153,7 +160,9 @@ def _filled(name: str, rules: Object) -> Any:
         return [_filled("", rules["items"])]
     titled = rules.get("oneOf") or rules.get("anyOf") or []
     choices = rules.get("enum") or [option["const"] for option in titled]
-    return choices[0] if choices else PLACEHOLDERS[rules["type"]]
+    if choices:
+        return choices[0]
+    return FORMATS.get(rules.get("format", ""), PLACEHOLDERS[rules["type"]])
 
 
 class Caller(ABC):

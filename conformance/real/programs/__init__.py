@@ -1,0 +1,1 @@
+"""Clients of other libraries; each runs in the environment that its library is installed in."""
