@@ -8,12 +8,14 @@ from contextlib import suppress
 
 import anyio
 
-from transports.descriptors import Reader, open_reader
+from transports.descriptors import Reader, ThreadReader, open_reader
 from transports.strays import failure_of
 
 _log = logging.getLogger("transports.process")
 
 _CHUNK = 64 * 1024
+_PIPE = 1024 * 1024
+"""Most bytes that a pipe holds."""
 
 
 class ErrorLines:
@@ -39,6 +41,7 @@ class ErrorLines:
         self._kept = 0  # characters in tail
         self._lines = lines
         self._part = bytearray()
+        self._fd = -1
         self._reader: Reader | None = None
         self.tail: deque[str] = deque()
         self.ended = anyio.Event()
@@ -48,12 +51,22 @@ class ErrorLines:
         if fd is None:
             self.ended.set()
         else:
-            self._reader = open_reader(fd, _CHUNK)
+            self._fd = fd
+            self._reader = open_reader(fd, _CHUNK, self.take)
 
     def close(self) -> None:
-        """Stop watching the descriptor."""
-        if self._reader is not None:
-            self._reader.close()
+        """Stop watching the descriptor; what has been said by now is told.
+
+        Who has just noticed that a process is gone may not have read its last words yet.
+        """
+        if self._reader is None:
+            return
+        self._reader.close()
+        if not isinstance(self._reader, ThreadReader):  # else reading could wait
+            with suppress(OSError):
+                for _ in range(_PIPE // _CHUNK):
+                    self.take(os.read(self._fd, _CHUNK))
+        self._finish()
 
     async def read(self) -> None:
         """Read to the end."""
@@ -62,8 +75,7 @@ class ErrorLines:
         with suppress(OSError):
             while data := await self._reader.read():
                 self.take(data)
-        if self._part:
-            self._cut(len(self._part))
+        self._finish()
         self.ended.set()
 
     def take(self, data: bytes) -> None:
@@ -80,6 +92,11 @@ class ErrorLines:
                 self._cut(len(self._part))
             elif len(self._part) >= self._longest:
                 self._cut(_whole(self._part))
+
+    def _finish(self) -> None:
+        """Tell a line that has no end."""
+        if self._part:
+            self._cut(len(self._part))
 
     def _cut(self, length: int) -> None:
         """Tell the first ``length`` bytes of what is held as a line."""

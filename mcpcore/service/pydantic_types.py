@@ -18,6 +18,7 @@ from mcpcore.service.content import json_value
 from mcpcore.service.derive import Schema
 from mcpcore.service.errors import InvalidValue, Misfit, schema_not_met
 from mcpcore.service.schema import in_one_line
+from mcpcore.wire.jsontext import without_input
 
 _MODEL = "__pydantic_validator__"
 _HOMES = {"annotated_types", "pydantic", "pydantic_core", "pydantic_extra_types"}
@@ -71,8 +72,12 @@ class PydanticType:
             text: bytes = self._adapter.dump_json(value, by_alias=True, warnings="error")
             if any(word in text for word in _NOT_A_NUMBER):
                 return json_value(self._adapter.dump_python(value, mode="json", by_alias=True))
+        except self._invalid as error:
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            places = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
+            raise schema_not_met("; ".join(places)) from None
         except ValueError as error:
-            raise schema_not_met(error) from None
+            raise schema_not_met(without_input(error)) from None
         return text
 
 

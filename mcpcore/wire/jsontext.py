@@ -182,8 +182,16 @@ def encodable(value: Any) -> Any:
         return os.fspath(value)
     serializer = getattr(type(value), "__pydantic_serializer__", None)
     if serializer is not None:
-        return serializer.to_python(value, mode="json", by_alias=True, warnings="error")
+        try:
+            return serializer.to_python(value, mode="json", by_alias=True, warnings="error")
+        except ValueError as error:
+            raise ValueError(without_input(error)) from None
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def without_input(error: ValueError) -> str:
+    """What pydantic says of a value, without the value, which may be a secret."""
+    return re.sub(r"(?s)input_value=.*?, (?=input_type=)", "", str(error))
 
 
 def shortened(text: str) -> str:

@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import traceback
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ from pydantic import (  # noqa: E402
     field_validator,
 )
 from pydantic.dataclasses import dataclass as checked_dataclass  # noqa: E402
+from typing_extensions import TypeAliasType  # noqa: E402
 from typing_extensions import TypedDict as OtherTypedDict  # noqa: E402
 
 from mcpcore.service import Server, user  # noqa: E402
@@ -632,6 +634,19 @@ def test_results_that_break_their_type(type: Any, value: Any) -> None:
     assert told["content"][0]["text"] == f"Internal error: {caught.value.rule}"
 
 
+@pytest.mark.parametrize("type", [User, Order, Any])
+@pytest.mark.parametrize("secret", ["hunter2", {"a": "hunter2, input_type=x"}])
+def test_what_is_logged_of_a_wrong_result_names_the_member_alone(type: Any, secret: Any) -> None:
+    she = User(email="a@b")
+    she.tags = secret
+    values = [Order(she)] if type is Order else [she, {"email": secret, "tags": [secret]}]
+    for value in values[: 1 if type is Any else 2]:
+        prepared = returning(type, value).prepare("tools/call", b'{"name":"look"}', LATEST)
+        with pytest.raises(OutputMismatch, match=r"tags|email") as caught:
+            prepared.finish(prepared.call(None))
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
 def test_null_is_no_reason_to_refuse() -> None:
     class Maybe(BaseModel):
         text: str | None = None
@@ -822,6 +837,30 @@ def test_nothing_is_imported_for_who_has_no_such_types(imports: str, loaded: lis
     result, modules = done.stdout.splitlines()
     assert json.loads(result)["structuredContent"] == str(Path("a/3"))
     assert modules == str(loaded)
+
+
+def test_aliases_of_types() -> None:
+    server, seen = tool(TypeAliasType("Users", list[User]))
+    assert call(server, "look", {"value": [ADA]})["content"][0]["text"] == "done"
+    assert seen == [[SHE]]
+    assert refused(server, {"value": [{}]}).startswith("arguments.value[0].email: Field required")
+
+
+ALIASES = """
+type Age = Annotated[int, Meta(ge=0)]
+type Several[T] = list[T]
+type Users = Several[User]
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.11 has no type statement")
+def test_type_statements() -> None:
+    names: dict[str, Any] = {"Annotated": Annotated, "Meta": Meta, "User": User}
+    exec(ALIASES, names)
+    for alias, wire, value in (("Age", 3, 3), ("Users", [ADA], [SHE])):
+        server, seen = tool(names[alias])
+        assert call(server, "look", {"value": wire})["content"][0]["text"] == "done"
+        assert seen == [value]
 
 
 def test_a_model_cannot_hold_a_struct() -> None:

@@ -70,6 +70,7 @@ def main() -> None:
     if "bulky" in modes:
         os.write(1, b"more than the pipe holds\n" * 10_000)
     if "linger" in modes:
+        os.write(2, b"lingering\n")
         time.sleep(600)
     os.write(2, b"after serving\n")
     print("printed after serving")

@@ -136,7 +136,7 @@ async def test_timeouts_fire_without_traffic() -> None:
         tasks.start_soon(ours.run)
         tasks.start_soon(theirs.run)
         client.begin()
-        long = client.call("hold", timeout=30.0)
+        long = client.call("hold", timeout=1000.0)
         await server.until(lambda: bool(server.held))
         # The later request has the earlier deadline: the sleeping timer must be set anew.
         short = client.call("hold", timeout=0.01)

@@ -20,6 +20,7 @@ from mcpcore.spec.types import (
     PromptReference,
     ResourceTemplateReference,
 )
+from tests.clock import PATIENCE
 from tests.transports.test_context_eras import ERAS
 from transports.callbacks import Callbacks
 from transports.client import connect
@@ -214,7 +215,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("revision", ERAS)
 async def test_tools(revision: str) -> None:
     server = served(OBSERVATORY)
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with connect(server, revision=revision) as client:
             tools = {tool.name: tool for tool in await client.tools()}
 
@@ -357,7 +358,7 @@ async def complete(
 
 @pytest.mark.parametrize("revision", ERAS)
 async def test_resources_prompts_and_completions(revision: str) -> None:
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with connect(served(LIBRARY), revision=revision) as client:
 
             async def read(uri: str) -> Any:
@@ -471,7 +472,7 @@ async def test_contexts(revision: str) -> None:
         elicitation_url=lambda params: None,
         log=hear,
     )
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with connect(served(BAKERY), revision=revision, callbacks=callbacks) as client:
             await client.set_log_level("info")
             reports: list[Any] = []
@@ -540,7 +541,7 @@ def paper(number: int, ctx: Context) -> str:
 @pytest.mark.parametrize("revision", ERAS)
 async def test_a_lifespan(revision: str) -> None:
     server = served(ARCHIVE)
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with connect(server, revision=revision) as client:
             assert words(await client.call_tool("count")) == "1"
             said = words(await client.call_tool("add", {"paper": "a"}))
@@ -624,7 +625,7 @@ def ask_advice(plant: str = Field(description="Which."), season: str = "spring")
 
 @pytest.mark.parametrize("revision", ERAS)
 async def test_fastmcp(revision: str) -> None:
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with connect(served(GARDEN), revision=revision) as client:
             tools = {tool.name: tool for tool in await client.tools()}
             bed = tools["water"].input_schema["properties"]["bed"]
@@ -668,7 +669,7 @@ async def test_the_last_line_is_the_other_edit(tmp_path: Path) -> None:
     )
     program = tmp_path / "observatory.py"
     program.write_text(source)
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with connect([sys.executable, str(program)]) as client:
             result = await client.call_tool("brightness", {"name": "x"})
     assert words(result) == "-1.5"

@@ -13,6 +13,7 @@ import pytest
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, RequestEnded, Violation
+from tests.clock import HOUR, PATIENCE, Clock
 from tests.transports.apps import Caller, make_client
 from transports.link_errors import LinkError
 from transports.process import ProcessLink, ProcessSettings
@@ -21,9 +22,14 @@ from transports.pump import PumpSettings
 pytestmark = pytest.mark.anyio
 
 CHILD = str(Path(__file__).with_name("child.py"))
-FAST: dict[str, Any] = {"close_wait": 0.2, "term_wait": 20.0, "kill_wait": 20.0}
+FAST: dict[str, Any] = {"close_wait": 0.2, "term_wait": PATIENCE, "kill_wait": PATIENCE}
 BRIEF: dict[str, Any] = {**FAST, "term_wait": 0.2}
-PATIENT: dict[str, Any] = {"close_wait": 20.0, "term_wait": 20.0, "kill_wait": 20.0}
+PATIENT: dict[str, Any] = {
+    "close_wait": PATIENCE,
+    "term_wait": PATIENCE,
+    "kill_wait": PATIENCE,
+    "pump": PumpSettings(drain=PATIENCE),
+}
 
 
 def descriptors() -> set[str]:
@@ -246,15 +252,29 @@ async def test_a_server_may_say_much_while_it_ends(anyio_backend_name: str) -> N
     "basic/transports/stdio/shutdown", "basic/transports/stdio/shutdown-signals"
 )
 @pytest.mark.parametrize(
-    ("modes", "settings", "code"),
-    [(["linger"], FAST, -signal.SIGTERM), (["linger", "stubborn"], BRIEF, -signal.SIGKILL)],
+    ("modes", "signals"),
+    [(["linger"], [signal.SIGTERM]), (["linger", "stubborn"], [signal.SIGTERM, signal.SIGKILL])],
 )
 async def test_signals_escalate(
-    anyio_backend_name: str, modes: list[str], settings: dict[str, Any], code: int
+    anyio_backend_name: str, modes: list[str], signals: list[int], clock: Clock
 ) -> None:
-    async with spawned(anyio_backend_name, *modes, **settings) as (client, link):
-        await client.ready()
-    assert link.returncode == code
+    lingers = anyio.Event()
+
+    async def let_time_pass() -> None:
+        await lingers.wait()
+        for _ in signals:
+            await clock.skip(HOUR)
+
+    def hear(line: str) -> None:
+        if line == "lingering":
+            lingers.set()
+
+    settings = {"close_wait": HOUR, "term_wait": HOUR, "stderr": hear}
+    async with anyio.create_task_group() as group:
+        group.start_soon(let_time_pass)
+        async with spawned(anyio_backend_name, *modes, **settings) as (client, link):
+            await client.ready()
+    assert link.returncode == -signals[-1]
 
 
 @pytest.mark.parametrize("modes", [["linger"], ["linger", "stubborn"], ["sleep"], []])

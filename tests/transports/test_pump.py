@@ -3,7 +3,6 @@
 import json
 import socket
 import struct
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -24,7 +23,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.peer import Peer
-from tests.clock import patience
+from tests.clock import HOUR, patience
 from tests.transports.apps import Caller, Recorder, ToolServer, make_client, make_server
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.wire import Lines
@@ -90,11 +89,15 @@ async def test_any_split_of_the_stream_gives_the_same_answers() -> None:
 
 
 class Observer(ToolServer):
-    """Before it handles a call it looks what the other side has got by then."""
+    """Before it handles a call it looks what the other side has got by then.
+
+    Time passes in its handlers alone.
+    """
 
     def __init__(self, peer: Peer, other: socket.socket, delay: float) -> None:
         super().__init__(peer)
         self.other, self.delay = other, delay
+        self.now = 0.0
         self.seen: list[int] = []
 
     def react(self, event: Event) -> None:
@@ -102,19 +105,21 @@ class Observer(ToolServer):
             self.seen.append(0)
             with suppress(BlockingIOError):
                 self.seen[-1] = self.other.recv(1_000_000, socket.MSG_PEEK).count(b"\n")
-            if self.delay:
-                time.sleep(self.delay)  # as a handler that computes
+            self.now += self.delay
         super().react(event)
 
 
 @pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.parametrize("direct", [False, True])
-async def test_answers_are_gathered_once_handlers_are_quick(slow: bool, direct: bool) -> None:
+async def test_answers_are_gathered_once_handlers_are_quick(
+    slow: bool, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Until then each is written before the next handler begins, which may be a slow one."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
         app = Observer(make_server(), ours, 0.002 if slow else 0.0)
+        monkeypatch.setattr("transports.pump.clock", lambda: app.now)
         async with anyio.create_task_group() as tasks:
             link: Connection
             if direct:
@@ -135,13 +140,11 @@ async def test_answers_are_gathered_once_handlers_are_quick(slow: bool, direct: 
                     else:
                         await checkpoint()
             await link.aclose()
-    # A machine that is busy may make a quick handler slow, and a writer miss its time.
-    late = sum(got < number for number, got in enumerate(app.seen))
+    in_time = sum(got == number for number, got in enumerate(app.seen))
     if slow:
-        assert late < 10
+        assert in_time == 100
     else:
-        assert app.seen[10] > 0
-        assert late > 10
+        assert 16 <= in_time < 30
 
 
 async def test_a_message_over_the_limit_is_refused_and_skipped() -> None:
@@ -161,7 +164,7 @@ async def test_the_last_line_needs_no_newline() -> None:
 
 
 async def test_end_of_input_leaves_time_for_answers() -> None:
-    async with serve(drain=20.0) as served:
+    async with serve(drain=HOUR) as served:
         await served.lines.send(call(1, "hold"), call(2))
         await served.stream.send_eof()
         assert (await served.lines.message())["id"] == 2

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, field_validator  # noqa: E402
 from mcpcore.service import Server  # noqa: E402
 from mcpcore.spec.types.elicitation import ElicitParams  # noqa: E402
 from mcpcore.spec.types.logging import LoggingMessageParams  # noqa: E402
+from tests.clock import PATIENCE  # noqa: E402
 from tests.transports.test_context_eras import ERAS, Careless, serving, text  # noqa: E402
 from transports.callbacks import Callbacks  # noqa: E402
 from transports.client import connect  # noqa: E402
@@ -107,7 +108,7 @@ async def test_arguments_and_messages(revision: str) -> None:
     def hear(message: LoggingMessageParams) -> None:
         heard.append(message.data)
 
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with connect(server, revision=revision, callbacks=Callbacks(log=hear)) as client:
             await client.set_log_level("info")
             arguments = {"booking": Booking(name="ada"), "where": Path("a/b")}
@@ -139,7 +140,7 @@ async def test_messages_may_be_awaited(revision: str, listens: bool) -> None:
     def progress(*report: Any) -> None:
         heard.append(report)
 
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with connect(server, revision=revision, callbacks=Callbacks(log=hear)) as client:
             if listens:
                 await client.set_log_level("debug")
