@@ -13,7 +13,7 @@ from conformance.mutants.faults import (
     declines,
     misread,
 )
-from conformance.mutants.lists import less_each_time
+from conformance.mutants.lists import less_by_connection
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
@@ -254,7 +254,7 @@ table.add(
     "another-each-time",
     "statelessness/any-connection",
     "Offers each connection something else.",
-    less_each_time("tools/list", "tools", connections=True),
+    less_by_connection("tools/list", "tools"),
 )
 table.add(
     "one-client",

@@ -4,7 +4,13 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from conformance.kit.heard import Heard
-from conformance.mutants.basic_transports_streams import Twice, is_response, message, misdirects, of
+from conformance.mutants.basic_transports_streams import (
+    is_response,
+    message,
+    misdirects,
+    of,
+    progress_by_token,
+)
 from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import (
     calls,
@@ -95,7 +101,7 @@ table.add(
     "progress-by-token",
     "receiving-messages/equal-ids",
     "Sends progress to everybody who uses its token.",
-    Twice,
+    progress_by_token(),
 )
 table.add(
     "progress-on-listen",

@@ -5,7 +5,7 @@ from copy import copy
 from typing import ClassVar
 
 from conformance.kit.heard import Head, Heard, Text, header
-from conformance.mutants.basic_transports_streams import SESSION, Twice, message, of
+from conformance.mutants.basic_transports_streams import SESSION, message, of, progress_by_token
 from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import Concerns, calls, gets, notifications, responses
 from conformance.mutants.model import Table
@@ -69,7 +69,7 @@ table.add(
     "progress-of-other-sessions",
     "session-management/equal-ids",
     "Sends the progress of one session to another one that uses its token.",
-    Twice,
+    progress_by_token(),
 )
 table.add(
     "leaks-progress",

@@ -1,8 +1,10 @@
 """Mutants of which message goes over which stream of Streamable HTTP."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from copy import copy
+from typing import Any
 
 from conformance.kit.heard import Done, Gone, Heard, Text
 from conformance.mutants.fault import Fault, Value
@@ -22,6 +24,7 @@ from conformance.mutants.model import Table
 table = Table("basic/transports")
 
 SESSION = "mcp-session-id"
+PROGRESS_ID = "progressToken"
 EVENTS = "text/event-stream"
 Test = Callable[[Value], bool]
 
@@ -105,8 +108,32 @@ class Twice(Fault):
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         """See :class:`~conformance.mutants.fault.Fault`."""
-        twice = message(heard).get("method") == "notifications/progress"
+        found = message(heard)
+        twice = found.get("method") == "notifications/progress" and self._concerns(found["params"])
         return (heard, copy(heard)) if twice else (heard,)
+
+    def _concerns(self, params: Value) -> bool:
+        return True
+
+
+class _ByToken(Twice):
+    def __init__(self, users: Counter[str]) -> None:
+        super().__init__()
+        self._users = users
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        meta = value.get("params", {}).get("_meta", {}) if isinstance(value, dict) else {}
+        self._users.update([str(meta[PROGRESS_ID])] if PROGRESS_ID in meta else [])
+        return payload
+
+    def _concerns(self, params: Value) -> bool:
+        return self._users[str(params[PROGRESS_ID])] > 1
+
+
+def progress_by_token() -> Callable[[], Fault]:
+    """Send progress as often as there are requests, on any connection, that have its token."""
+    users: Counter[str] = Counter()
+    return lambda: _ByToken(users)
 
 
 table.add(
@@ -190,4 +217,4 @@ table.add(
     "Sends progress twice.",
     Twice,
 )
-__all__ = ["Twice", "is_response", "message", "misdirects", "of", "table"]
+__all__ = ["is_response", "message", "misdirects", "of", "progress_by_token", "table"]

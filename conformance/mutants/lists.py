@@ -20,19 +20,37 @@ def first_entry(edit: Callable[[Value], Value]) -> Callable[[Entries], Entries]:
     return lambda entries: [edit(entries[0]), *entries[1:]]
 
 
-def less_each_time(method: str, member: str, *, connections: bool = False) -> Callable[[], Fault]:
-    """Leave out one entry more each time, or on each connection."""
-    times = count()
+def less_by_connection(method: str, member: str) -> Callable[[], Fault]:
+    """Leave out one entry more on each connection."""
+    connections = count()
 
     def make() -> Fault:
-        fixed = next(times)
-
-        def edit(entries: Entries) -> Entries:
-            return entries[(fixed if connections else next(times)) % len(entries) :]
-
-        return listed(method, member, edit)()
+        number = next(connections)
+        return listed(method, member, lambda entries: entries[number % len(entries) :])()
 
     return make
+
+
+class _LessAfterCalls(Fault):
+    def __init__(self, method: str, member: str) -> None:
+        super().__init__()
+        self._method, self._member = method, member
+        self._called = False
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        self._called |= isinstance(value, dict) and value.get("method") == "tools/call"
+        return payload
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if self._called and "result" in value and self.method_of(value) == self._method:
+            entries = value["result"][self._member][1:]
+            value = {**value, "result": {**value["result"], self._member: entries}}
+        return (value,)
+
+
+def less_after_calls(method: str, member: str) -> Callable[[], Fault]:
+    """Leave out an entry once a tool has been called."""
+    return lambda: _LessAfterCalls(method, member)
 
 
 def turned_each_time(method: str, member: str) -> Callable[[], Fault]:

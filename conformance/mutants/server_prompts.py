@@ -9,7 +9,8 @@ from conformance.mutants.faults import answers_to, results_of, takes
 from conformance.mutants.lists import (
     Entries,
     first_entry,
-    less_each_time,
+    less_after_calls,
+    less_by_connection,
     listed,
     quiet_about,
     silent_capability,
@@ -74,13 +75,13 @@ table.add(
     "other-prompts",
     "capabilities/list-not-per-connection",
     "Every connection is told of one prompt less.",
-    less_each_time("prompts/list", "prompts", connections=True),
+    less_by_connection("prompts/list", "prompts"),
 )
 table.add(
     "fewer-prompts",
     "capabilities/list-no-side-effect",
-    "Every time there is one prompt less.",
-    less_each_time("prompts/list", "prompts"),
+    "Once a tool has been called there is one prompt less.",
+    less_after_calls("prompts/list", "prompts"),
 )
 table.add(
     "name-twice",

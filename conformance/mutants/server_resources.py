@@ -10,7 +10,8 @@ from conformance.mutants.faults import answers_to, instead, results_of
 from conformance.mutants.lists import (
     Entries,
     first_entry,
-    less_each_time,
+    less_after_calls,
+    less_by_connection,
     listed,
     silent_capability,
 )
@@ -102,13 +103,13 @@ table.add(
     "other-resources",
     "capabilities/list-not-per-connection",
     "Every connection is told of one resource less.",
-    less_each_time("resources/list", "resources", connections=True),
+    less_by_connection("resources/list", "resources"),
 )
 table.add(
     "fewer-resources",
     "capabilities/list-no-side-effect",
-    "Every time there is one resource less.",
-    less_each_time("resources/list", "resources"),
+    "Once a tool has been called there is one resource less.",
+    less_after_calls("resources/list", "resources"),
 )
 table.add(
     "uri-twice",

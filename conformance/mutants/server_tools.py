@@ -7,7 +7,8 @@ from conformance.mutants.faults import results_of
 from conformance.mutants.lists import (
     changing,
     first_entry,
-    less_each_time,
+    less_after_calls,
+    less_by_connection,
     listed,
     quiet_about,
     silent_capability,
@@ -73,13 +74,13 @@ table.add(
     "other-tools",
     "capabilities/list-not-per-connection",
     "Every connection is told of one tool less.",
-    less_each_time("tools/list", "tools", connections=True),
+    less_by_connection("tools/list", "tools"),
 )
 table.add(
     "fewer-tools",
     "capabilities/list-no-side-effect",
-    "Every time there is one tool less.",
-    less_each_time("tools/list", "tools"),
+    "Once a tool has been called there is one tool less.",
+    less_after_calls("tools/list", "tools"),
 )
 table.add(
     "other-order",

@@ -14,7 +14,7 @@ from conformance.mutants.faults import (
     misread,
     results_of,
 )
-from conformance.mutants.lists import less_each_time, listed
+from conformance.mutants.lists import less_by_connection, listed
 from conformance.mutants.model import Table
 
 table = Table("server/utilities/pagination")
@@ -211,7 +211,7 @@ table.add(
     "to-each-their-own",
     "pagination-model/same-whole",
     "Lists other tools for another client.",
-    less_each_time("tools/list", "tools", connections=True),
+    less_by_connection("tools/list", "tools"),
 )
 
 __all__ = ["table"]

@@ -37,6 +37,7 @@ WHY: dict[str, Excuse] = {
             "asgi.py AsgiApp._websocket": (5, 2),
             "client_listen.py Listening._open_stream": (2, 1),
             "client_listen.py Listening._subscribe": (2, 1),
+            "client_open.py Opening._agree": (2, 1),
             "http_listening.py ListeningHost.serve": (3, 1),
             "lifespan.py _Life._stay": (2, 1),
             "http_origin.py Origin._tunnel": (3, 1),
@@ -58,6 +59,12 @@ WHY: dict[str, Excuse] = {
         _COMMANDS,
         {
             "commands/call.py call.talk": (3, 3),
+            "commands/dev.py _Developing._end": (3, 3),
+            "commands/dev.py _Developing._start": (1, 1),
+            "commands/dev.py _Developing._watch": (2, 2),
+            "commands/dev.py _Developing.run": (3, 3),
+            "commands/dev.py _until_signalled": (2, 2),
+            "commands/dev.py _until_signalled.watch": (1, 1),
             "commands/listing.py list_offers.talk": (1, 1),
             "commands/probe.py _probe.talk": (1, 1),
             "commands/probe.py _round_trip": (2, 2),
@@ -108,6 +115,7 @@ WHY: dict[str, Excuse] = {
         _EMBEDDED,
         {
             "asgi.py AsgiApp.prepare": (1, 1),
+            "context_telling.py Telling.report_progress": (1, 1),
             "http_call.py HttpCall.__anext__": (1, 1),
             "running.py Handlers.idle": (1, 1),
             "runtime.py ServerRuntime.idle": (1, 1),
