@@ -13,8 +13,11 @@ from tests.torture.surface import functions_of_users
 from tests.torture.unreached import WHY
 from tests.torture.users import SETTINGS, all_fields, registrations
 
-NOT_OF_A_CLIENT = {"client.socket.authenticate"}
-"""Settings that both sides have, of which a client has no use."""
+UNUSED = {
+    "client.socket.authenticate": "a client has no use for it, though both sides have it",
+    "server.runtime.error_ids": "called where a handler has failed already; it has tests of its own",
+}
+"""Settings that take a function which no story needs, and why."""
 
 
 def _named(place: Place) -> str:
@@ -49,9 +52,10 @@ def test_everything_is_reached_but_what_is_excused() -> None:
     excused = {name for name, excuse in WHY.items() if counts[name] <= excuse.missed}
     more = sorted(place for place in missed if _named(place) not in excused)
     assert not more, "no story comes to:\n" + "\n".join(map(str, more))
-    assert len(reached) / len(places()) > 0.88
+    drivers = {place for place in places() if not place.file.startswith("commands/")}
+    assert len(reached & drivers) / len(drivers) > 0.9
     settings = {name for kind, under in SETTINGS.items() for name in all_fields(kind, under)}
-    never = {name for name in settings - NOT_OF_A_CLIENT if not _any(users, name, ".")}
+    never = {name for name in settings - UNUSED.keys() if not _any(users, name, ".")}
     never |= {name for name in registrations() if not _any(users, name, " ")}
     never |= {*surface.POINTS.values(), surface.MAKES_LINKS} - users
     assert not never, "no story calls what users give here"
