@@ -15,7 +15,7 @@ from tests.torture.users import SETTINGS, all_fields, registrations
 
 UNUSED = {
     "client.socket.authenticate": "a client has no use for it, though both sides have it",
-    "server.runtime.error_ids": "called where a handler has failed already; it has tests of its own",
+    "server.runtime.error_ids": "called once a handler has failed; it has tests of its own",
 }
 """Settings that take a function which no story needs, and why."""
 
