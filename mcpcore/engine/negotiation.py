@@ -163,6 +163,17 @@ def second_step(config: Config) -> Revision | None:
     return newest(modern_of(config.revisions))
 
 
+def modern_after_all(config: Config, error: ErrorData) -> Revision | None:
+    """What to probe for once more, where a refused handshake names modern revisions.
+
+    So does a server of both eras that the probe has bound to the modern one, and that is slow to
+    answer it.
+    """
+    if config.negotiation is not Negotiation.AUTO or error.code != UNSUPPORTED_PROTOCOL_VERSION:
+        return None
+    return select(_versions_in(error), modern_of(config.revisions))
+
+
 def falls_back(config: Config) -> bool:
     """Whether a client opens with a handshake where the probe shows a legacy server."""
     return config.negotiation is Negotiation.AUTO and bool(legacy_of(config.revisions))

@@ -16,6 +16,7 @@ from mcpcore.engine.negotiation import (
     first_step,
     identity_in,
     initialize_params,
+    modern_after_all,
     names,
     probe_timeout,
     read_discover_result,
@@ -63,6 +64,10 @@ class Opener(Succession):
             if request.tries > 1 and opening.verdict is Verdict.RETRY:
                 opening = Opening(Verdict.IMPOSSIBLE, None, error.message)
             self._follow(opening, now, error, tries=request.tries + 1)
+        elif request.tries < 2 and (revision := modern_after_all(self.config, error)) is not None:
+            # It waits for the answer to this probe alone, which may take as long as any answer.
+            self._forget(Purpose.PROBE)
+            self._probe(revision, now, 2, self.config.limits.request_timeout)
         else:
             self.upset = upset_by_probe(self.config, self.state, error)
             ours = ", ".join(names(self.profile.legacy))
@@ -104,7 +109,7 @@ class Opener(Succession):
         if revision is None:
             self.fail_negotiation(message, error, fault)
         else:
-            self._probe(revision, now, 1)
+            self._probe(revision, now, 1, probe_timeout(self.config))
 
     def negotiation_timed_out(self, request: Outbound, message: str, now: float) -> None:
         """A request of the engine's own was not answered in time.
@@ -113,7 +118,7 @@ class Opener(Succession):
         handshake is over, an answer to the probe still counts.
         """
         if request.purpose is Purpose.PROBE:
-            self._follow(self._silence(request), now)
+            self._follow(self._silence(request), now, tries=request.tries)
         else:
             self.fail_negotiation(message)
 
@@ -140,7 +145,7 @@ class Opener(Succession):
         elif verdict is Verdict.LEGACY:
             self._initialize(revision, now, 0 if first else tries)
         elif verdict is Verdict.RETRY or first:
-            self._probe(revision, now, tries)
+            self._probe(revision, now, tries, probe_timeout(self.config))
         else:
             self._open_modern(revision, None)
 
@@ -169,8 +174,9 @@ class Opener(Succession):
         )
         self.submit(request, now)
 
-    def _probe(self, revision: Revision, now: float, tries: int) -> None:
-        timeout = probe_timeout(self.config)
+    def _probe(
+        self, revision: Revision, now: float, tries: int, timeout: float | None
+    ) -> None:
         self.move(SessionSignal.PROBE)
         self._ask(
             "server/discover", b"{}", revision, Purpose.PROBE, now, timeout=timeout, tries=tries

@@ -558,6 +558,37 @@ def test_handshake_and_probe_may_both_be_refused() -> None:
     assert (ended.request, peer.pending) == (held, 0)
 
 
+MODERN_ONLY = {"supported": [MODERN_NAMES[-1]]}
+
+
+def test_a_handshake_refused_by_a_modern_server_that_is_slow_to_answer_the_probe() -> None:
+    peer, probe = started(limits=limits(probe_timeout=3.0, request_timeout=30.0))
+    peer.handle_timeout(3.0)
+    [handshake] = sent(peer)
+    assert feed(peer, error(handshake["id"], -32022, data=MODERN_ONLY), now=4.0) == []
+    [again] = sent(peer)
+    assert again["method"] == "server/discover"
+    assert peer.deadline() == 34.0, "silence tells nothing any more"
+    assert feed(peer, answer(probe["id"], DISCOVERED)) == [], "what was given up"
+    [ready] = feed(peer, answer(again["id"], DISCOVERED))
+    assert isinstance(ready, Ready)
+    assert (ready.revision.name, peer.pending) == (MODERN_NAMES[-1], 0)
+
+
+def test_a_server_that_refuses_the_handshake_for_a_discovery_that_never_comes() -> None:
+    peer, _ = started(limits=limits(probe_timeout=3.0, request_timeout=30.0))
+    peer.handle_timeout(3.0)
+    [handshake] = sent(peer)
+    feed(peer, error(handshake["id"], -32022, data=MODERN_ONLY), now=4.0)
+    sent(peer)
+    peer.handle_timeout(34.0)
+    [handshake] = sent(peer)
+    assert handshake["method"] == "initialize"
+    [failed] = feed(peer, error(handshake["id"], -32022, "only modern", data=MODERN_ONLY))
+    assert isinstance(failed, NegotiationFailed)
+    assert "refused initialize: only modern" in failed.message
+
+
 @pytest.mark.parametrize("broken", [{"result": 7}, {"error": 7}, {"result": {}, "error": {}}])
 def test_an_answer_to_the_probe_that_cannot_be_read_means_legacy(broken: Any) -> None:
     peer, request = started()
