@@ -10,7 +10,7 @@ from conformance.kit.lists import (
     FILTERS,
     acknowledged,
     belongs,
-    is_unknown,
+    declines,
     leave,
     listen,
     listening,
@@ -110,7 +110,7 @@ async def same_id(talk: ServerTalk) -> None:
         check(message is not None, f"a subscription with the id {id!r} was not acknowledged")
         assert message is not None
         link.inbox.remove(message)
-        need_subscriptions(message)
+        need_subscriptions(link, message)
         check(
             message.method == ACKNOWLEDGED,
             f"a subscription with the id {id!r} got {message.value}",
@@ -244,7 +244,7 @@ async def malformed_filter(talk: ServerTalk) -> None:
     )
     for params in wrong:
         reply = await link.request("subscriptions/listen", params)
-        if is_unknown(reply.message):
+        if declines(link, reply.message):
             await leave(link, await listening(link, {}))
         reply.failed_with(INVALID_PARAMS)
 

@@ -159,17 +159,34 @@ async def acknowledged(link: Link, sent: Sent, *, promised: bool = False) -> Mes
     assert message is not None
     link.inbox.remove(message)
     if not promised:
-        need_subscriptions(message)
+        need_subscriptions(link, message)
     check(message.method == method, f"subscriptions/listen got a {message.kind}: {message.value}")
     return message
 
 
-def need_subscriptions(message: Message) -> None:
-    """Go on unless the answer to ``subscriptions/listen`` says that there is no such method.
+ANNOUNCING = (
+    "tools.listChanged",
+    "prompts.listChanged",
+    "resources.listChanged",
+    "resources.subscribe",
+)
+"""Capabilities that say that there is something to subscribe to."""
 
-    A server need not implement what none of its capabilities announces.
+
+def need_subscriptions(link: Link, message: Message) -> None:
+    """Go on unless the answer to ``subscriptions/listen`` is that there are none.
+
+    A server need not implement what none of its capabilities announces, and may then refuse it
+    with any error.
     """
-    need(not is_unknown(message), "the server has no subscriptions")
+    need(not declines(link, message), "the server has no subscriptions")
+
+
+def declines(link: Link, message: Message | None) -> bool:
+    """Whether a server says in answer to ``subscriptions/listen`` that there are none."""
+    if message is None or message.kind is not Kind.ERROR:
+        return False
+    return is_unknown(message) or not any(map(link.talk.features.declares, ANNOUNCING))
 
 
 def is_unknown(message: Message | None) -> bool:

@@ -130,7 +130,6 @@ table.add(
     (
         "error-handling/unknown-prompt",
         "error-handling/missing",
-        "security/inputs-validated",
     ),
     "Falls over its inputs.",
     code(-32602, -32603),

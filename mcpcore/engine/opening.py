@@ -174,9 +174,7 @@ class Opener(Succession):
         )
         self.submit(request, now)
 
-    def _probe(
-        self, revision: Revision, now: float, tries: int, timeout: float | None
-    ) -> None:
+    def _probe(self, revision: Revision, now: float, tries: int, timeout: float | None) -> None:
         self.move(SessionSignal.PROBE)
         self._ask(
             "server/discover", b"{}", revision, Purpose.PROBE, now, timeout=timeout, tries=tries

@@ -11,7 +11,7 @@ from conformance.kit.apart import CURSOR, SCOPE, TTL
 from conformance.kit.model import Binding, Result, Verdict
 from conformance.kit.wire import Stage
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import FaultyStage, answers_to, results_of
+from conformance.mutants.faults import FaultyStage, answers_to, asks, declines, results_of
 from conformance.run.followers import HOMES
 from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
@@ -192,14 +192,18 @@ TABLE: tuple[tuple[str, str, Made, set[str], int], ...] = (
 )
 
 
-def played(fault: Made, revision: str) -> list[Result]:
-    """A run of all cases on the core with a fault."""
+def played(revision: str, *faults: Made, only: str = "") -> list[Result]:
+    """A run of all cases on the core with faults, or of those whose ids begin so."""
 
     async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await stack.enter_async_context(CoreStage()), fault)
+        stage: Stage = await stack.enter_async_context(CoreStage())
+        for fault in faults:
+            stage = FaultyStage(stage, fault)
+        return stage
 
     subjects = [Subject(Binding.CORE, "faulty", make)]
-    run = prepare(subjects, all_cases(), Settings(revisions=(BY_NAME[revision],), named=True))
+    cases = [case for case in all_cases() if case.id.startswith(only)]
+    run = prepare(subjects, cases, Settings(revisions=(BY_NAME[revision],), named=True))
     anyio.run(run_server, run, subjects, Listener())
     return run.results
 
@@ -212,10 +216,48 @@ def played(fault: Made, revision: str) -> list[Result]:
 def test_a_fault_fails_the_cases_that_are_about_it(
     revision: str, fault: Made, failed: set[str], passed: int
 ) -> None:
-    results = played(fault, revision)
+    results = played(revision, fault)
     assert {each.case.id for each in results if each.verdict is Verdict.FAILED} == failed
     assert sum(each.verdict is Verdict.PASSED for each in results) >= passed
     assert sum(each.verdict is Verdict.WEAK for each in results) <= 2
     hidden = [each for each in results if each.verdict is Verdict.INCONCLUSIVE]
     named = (*failed, "initialize got ")
     assert [each.detail for each in hidden if not any(name in each.detail for name in named)] == []
+
+
+def announces_nothing() -> Made:
+    """Declare no list that changes, and no resources to subscribe to."""
+    return member("server/discover", "capabilities", {"tools": {}, "resources": {}})
+
+
+def fails(method: str) -> Made:
+    """Answer with an internal error in the place of a result, and of any other error."""
+    error = {"code": -32603, "message": "something went wrong"}
+    return answers_to(method, lambda said: {"jsonrpc": "2.0", "id": said["id"], "error": error})
+
+
+def calls_fail() -> Made:
+    """Tools fail, whatever they are called with."""
+    return member("tools/call", "isError", True)
+
+
+NO_LISTENING = declines(asks("subscriptions/listen"), -32603)
+
+
+@pytest.mark.parametrize(
+    ("revision", "faults", "only", "blamed"),
+    [
+        (NEW, (announces_nothing(), NO_LISTENING), "basic/patterns/subscriptions/", False),
+        (NEW, (NO_LISTENING,), "basic/patterns/subscriptions/", True),
+        (OLD, (calls_fail(),), "server/tools/calling-tools/no-arguments", False),
+        (OLD, (fails("completion/complete"),), "server/utilities/completion/security/", False),
+    ],
+    ids=["no-changes", "changes", "failing-tool", "internal"],
+)
+def test_what_need_not_be_its_fault_is_not_blamed_on_a_server(
+    revision: str, faults: tuple[Made, ...], only: str, blamed: bool
+) -> None:
+    results = played(revision, *faults, only=only)
+    assert results
+    found = [each for each in results if each.verdict in (Verdict.FAILED, Verdict.WEAK)]
+    assert bool(found) is blamed, found
