@@ -18,7 +18,7 @@ from conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
 from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.usable import objects, texts
-from conformance.kit.verdicts import check
+from conformance.kit.verdicts import Inconclusive, check
 
 page = Page("server/prompts")
 
@@ -242,10 +242,12 @@ async def argument_type(talk: ServerTalk) -> None:
 )
 async def further_argument(talk: ServerTalk) -> None:
     """An argument that the prompt does not have does no harm."""
-    prompt = _some(talk)
-    arguments = {**dict.fromkeys(_needed(prompt), "kit"), "mcpcore_conformance": "kit"}
-    reply = await get(await talk.open(), prompt["name"], arguments)
+    prompt, link = _some(talk), await talk.open()
+    needed = dict.fromkeys(_needed(prompt), "kit")
+    reply = await get(link, prompt["name"], {**needed, "mcpcore_conformance": "kit"})
     if reply.message is None or reply.message.kind is not Kind.RESULT:
+        if failed(await get(link, prompt["name"], needed)):
+            raise Inconclusive(f"{prompt['name']} fails without it as well")
         reply.failed_with(INVALID_PARAMS)
         return
     check_result(talk, "prompts/get", reply.result, "prompts/get")

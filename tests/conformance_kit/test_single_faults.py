@@ -241,6 +241,7 @@ def calls_fail() -> Made:
     return member("tools/call", "isError", True)
 
 
+PROMPTS = "server/prompts/implementation-considerations"
 NO_LISTENING = declines(asks("subscriptions/listen"), -32603)
 
 
@@ -251,8 +252,9 @@ NO_LISTENING = declines(asks("subscriptions/listen"), -32603)
         (NEW, (NO_LISTENING,), "basic/patterns/subscriptions/", True),
         (OLD, (calls_fail(),), "server/tools/calling-tools/no-arguments", False),
         (OLD, (fails("completion/complete"),), "server/utilities/completion/security/", False),
+        (OLD, (fails("prompts/get"),), f"{PROMPTS}/further-argument", False),
     ],
-    ids=["no-changes", "changes", "failing-tool", "internal"],
+    ids=["no-changes", "changes", "failing-tool", "internal", "failing-prompt"],
 )
 def test_what_need_not_be_its_fault_is_not_blamed_on_a_server(
     revision: str, faults: tuple[Made, ...], only: str, blamed: bool
