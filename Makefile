@@ -122,7 +122,7 @@ fuzz: $(FUZZ_READY) ## Ten minutes of fuzzing over all targets, guided by covera
 mutation: $(READY) ## Change the core in 400 places, one at a time, and see which test notices; MUTATION="--seed 8"
 	@nice -n 10 $(PY) -m tests.mutation $(MUTATION)
 
-ci-tools: $(TOOLS_READY) servers ## Node and the official suite into .tools; redis-server, nginx, haproxy (apt, npm)
+ci-tools: $(TOOLS_READY) servers ## Node and the official suite into .tools; redis-server, nginx, haproxy, chromium (apt, npm)
 
 clean: ## Remove what building and testing leave behind
 	rm -rf build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -183,14 +183,14 @@ $(TYPESCRIPT_READY):
 # Tests start their own servers; one that a package has started is stopped again.
 SERVERS := redis-server nginx haproxy
 servers:
-	@missing=; for each in $(SERVERS); do \
+	@missing=; for each in $(SERVERS) chromium; do \
 	  PATH=$$PATH:/usr/sbin command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	[ -z "$$missing" ] || { \
 	  packages=$$(echo $$missing | sed 's/nginx/nginx-light/'); \
 	  sudo=; [ "$$(id -u)" -eq 0 ] || sudo=sudo; \
 	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
 	    apt-get install -q -y --no-install-recommends $$packages && \
-	  { [ ! -d /run/systemd/system ] || $$sudo systemctl disable -q --now $$missing; }; }
+	  { [ ! -d /run/systemd/system ] || $$sudo systemctl disable -q --now $(SERVERS); }; }
 
 $(TOOLS_READY):
 	@command -v npm >/dev/null || { \

@@ -121,6 +121,7 @@ NO_POINTS: dict[str, str] = {
             *("os.access", "os.getcwd", "resource.getrlimit", "shutil.which"),
             *("tempfile.TemporaryDirectory", ".exists", ".expanduser", ".home", ".is_file"),
             *("os.chdir", "os.fsync", "os.replace"),
+            *("os.walk", ".unlink", ".write_bytes"),
             *("tempfile.mkstemp", ".is_dir", ".mkdir", ".open", ".read_bytes", ".resolve", ".stat"),
         ),
         _START,

@@ -16,7 +16,7 @@ from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 from tests.transports.serving import Serving, gone, kill, serving
 from transports.client import connect
-from transports.commands.sources import Sources, imported
+from transports.commands.sources import Sources, imported, look
 
 pytestmark = pytest.mark.anyio
 
@@ -303,7 +303,8 @@ def test_files_are_looked_at_by_what_they_are(tmp_path: Path) -> None:
     os.utime(alone, ns=(0, 0))
     assert sources.changed() == str(alone)
     assert sources.changed() is None
-    sources.add([f"{package}{os.sep}"])
+    added = [f"{package}{os.sep}"]
+    sources.add(added, look(added))
     assert sources.changed() is None
     (package / "inner" / "a.py").write_text("changed")
     assert sources.changed() == str(package / "inner" / "a.py")
@@ -315,13 +316,20 @@ def test_files_are_looked_at_by_what_they_are(tmp_path: Path) -> None:
 
 
 def test_a_change_between_two_processes_is_not_lost(tmp_path: Path) -> None:
-    """What a server says of its modules is no new beginning."""
-    alone = tmp_path / "alone.py"
+    """What a server says of its modules is no new beginning, and it is what it has seen of them."""
+    folder, other = tmp_path / "here", tmp_path / "other.py"
+    folder.mkdir()
+    alone = folder / "alone.py"
     alone.write_text("1")
-    sources = Sources([str(tmp_path)])
+    other.write_text("1")
+    sources = Sources([str(folder)])
     alone.write_text("22")
-    sources.add([str(alone)])
+    sources.add([str(alone)], look([str(alone)]))
     assert sources.changed() == str(alone)
+    seen = look([str(other)])
+    other.write_text("22")
+    sources.add([str(other)], seen)
+    assert sources.changed() == str(other)
 
 
 def test_what_is_installed_is_not_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,10 +289,19 @@ async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
             flood = frame(PING, b"x" * 125) * 1000
             link = server.app.link
             assert isinstance(link, WebSocketLink)
-            with patience(), suppress(anyio.BrokenResourceError):
+
+            async def watch() -> None:
+                nonlocal waiting
                 while True:
-                    await client.stream.send(flood)
+                    await anyio.lowlevel.checkpoint()
                     waiting = max(waiting, sum(map(len, link._pongs)))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch)
+                with patience(), suppress(anyio.BrokenResourceError):
+                    while True:
+                        await client.stream.send(flood)
+                tasks.cancel_scope.cancel()
         [ended] = server.app.of(ConnectionEnded)
     assert "read nothing for 1.5 s" in ended.reason
     assert 0 < waiting < 50_000

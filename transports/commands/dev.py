@@ -18,11 +18,12 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import msgspec
 from anyio.abc import Process
 
 from transports.addresses import parse_address
 from transports.commands.output import Exit
-from transports.commands.sources import Sources, imported
+from transports.commands.sources import Sources, Stamps, imported, look
 from transports.commands.workers import without
 from transports.process_guard import GUARD
 from transports.process_tree import MARK
@@ -52,8 +53,9 @@ def _telling(place: str) -> Iterator[None]:
     try:
         yield
     finally:
+        roots = imported()
         written = Path(f"{place}.new")
-        written.write_text("\0".join(imported()), encoding="utf-8")
+        written.write_bytes(msgspec.json.encode((roots, look(roots))))
         written.replace(place)
 
 
@@ -172,7 +174,8 @@ class _Developing:
         while found is None:
             await anyio.sleep(_TICK)
             if self._word.exists():
-                self._sources.add(self._word.read_text(encoding="utf-8").split("\0"))
+                word = msgspec.json.decode(self._word.read_bytes(), type=tuple[list[str], Stamps])
+                self._sources.add(*word)
                 self._word.unlink()
             found = self._sources.changed()
             if process.returncode is not None and not told:

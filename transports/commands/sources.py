@@ -16,6 +16,7 @@ _MOST = 20_000
 """Files of one folder that are looked at."""
 
 Stamp = tuple[int, int, int]
+Stamps = dict[str, Stamp]
 
 
 class Sources:
@@ -26,28 +27,30 @@ class Sources:
 
     def __init__(self, roots: Iterable[str]) -> None:
         self._roots = set(roots)
-        self._seen = self._look()
+        self._seen = look(self._roots)
 
-    def add(self, roots: Iterable[str]) -> None:
-        """Look at these too, from now on."""
+    def add(self, roots: Iterable[str], seen: Stamps) -> None:
+        """Look at these too; ``seen`` is what whoever names them has found there."""
         self._roots.update(roots)
-        self._seen = {**self._look(), **self._seen}
+        self._seen = {**seen, **self._seen}
 
     def changed(self) -> str | None:
         """A file that is another than when this was last asked, or was there, or was not."""
-        before, self._seen = self._seen, self._look()
+        before, self._seen = self._seen, look(self._roots)
         changes = before.items() ^ self._seen.items()
         return min((path for path, _ in changes), default=None)
 
-    def _look(self) -> dict[str, Stamp]:
-        found: dict[str, Stamp] = {}
-        for path in (each for root in self._roots for each in _files(root)):
-            try:
-                status = os.stat(path)
-            except OSError:  # it has just gone
-                continue
-            found[path] = status.st_mtime_ns, status.st_size, status.st_ino
-        return found
+
+def look(roots: Iterable[str]) -> Stamps:
+    """Find the files, each with what changes when it is written."""
+    found: Stamps = {}
+    for path in (each for root in roots for each in _files(root)):
+        try:
+            status = os.stat(path)
+        except OSError:  # it has just gone
+            continue
+        found[path] = status.st_mtime_ns, status.st_size, status.st_ino
+    return found
 
 
 def _files(root: str) -> Iterator[str]:
