@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +21,6 @@ PROGRAM = str(Path(__file__).with_name("tool_program.py"))
 BACKENDS = ["asyncio", "trio"]
 MOSTLY_ONE = ["asyncio", pytest.param("trio", marks=pytest.mark.long)]
 """Where the event loop makes little difference."""
-LIMIT = 1.0
-"""Seconds from the end of the conversation to the end of the process."""
 
 
 def call(id: Any, name: str = "echo", **arguments: Any) -> bytes:
@@ -89,8 +86,8 @@ ENDS = [end_of_input, closed_output, terminated, interrupted]
 BUSY = ["", "wait", "deaf", "block", "children"]
 
 
-def check_end(backend: str, end: Callable[[Program], None], busy: str) -> float:
-    """Check that a program that is busy ends, and all with it; give the seconds it took."""
+def check_end(backend: str, end: Callable[[Program], None], busy: str) -> None:
+    """Check that a program that is busy ends, and all with it."""
     with program(backend) as served:
         if busy:
             served.send(call(1, busy))
@@ -100,11 +97,9 @@ def check_end(backend: str, end: Callable[[Program], None], busy: str) -> float:
         if busy == "children":
             assert served.stderr.readline() == b"started\n"
             wait_held(served.token, 4)  # with the program itself
-        begun = time.monotonic()
         end(served)
         rest = b"" if end is closed_output else served.stdout.read()
         served.process.wait(timeout=PATIENCE)
-        took = time.monotonic() - begun
         assert served.process.returncode == 0
         assert wait_gone(served.token, timeout=0.0) == {}
         assert served.stderr.read() == b""
@@ -114,7 +109,6 @@ def check_end(backend: str, end: Callable[[Program], None], busy: str) -> float:
             assert last == b"printed after serving" or busy == "deaf"
             missing = set(range(3, 300)) - found - {1}
             assert missing == set() or (busy == "deaf" and missing == {299})
-    return took
 
 
 @pytest.mark.requirement("basic/transports/stdio/exit-on-eof")
@@ -128,12 +122,10 @@ def test_it_ends_with_all_that_was_started(backend: str, end: Callable[[Program]
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("busy", BUSY)
-def test_it_ends_within_a_second(backend: str, end: Callable[[Program], None], busy: str) -> None:
-    # A busy machine may make one slow, and hardly all five.
-    took: list[float] = []
-    while len(took) < 5 and not (took and min(took) < LIMIT):
-        took.append(check_end(backend, end, busy))
-    assert min(took) < LIMIT
+def test_it_ends_whatever_it_is_busy_with(
+    backend: str, end: Callable[[Program], None], busy: str
+) -> None:
+    check_end(backend, end, busy)
 
 
 @pytest.mark.parametrize("backend", MOSTLY_ONE)
