@@ -119,7 +119,7 @@ def begin_session(connection: socket.socket) -> str:
 class Victim:
     """A server in a process of its own.  ``allocator``: what PYTHONMALLOC says."""
 
-    def __init__(self, settings: Mapping[str, Any], allocator: str = "malloc") -> None:
+    def __init__(self, settings: Mapping[str, Any], allocator: str = "pymalloc") -> None:
         command = [OURS, "-m", "benchmarks.flood_server", json.dumps(settings)]
         self.process = subprocess.Popen(
             command,
@@ -192,7 +192,7 @@ class Victim:
 
 
 @contextmanager
-def victim(settings: Mapping[str, Any], allocator: str = "malloc") -> Iterator[Victim]:
+def victim(settings: Mapping[str, Any], allocator: str = "pymalloc") -> Iterator[Victim]:
     """Have a server for as long as the context lasts."""
     server = Victim(settings, allocator)
     try:

@@ -39,6 +39,9 @@ QUICK = 0.4
 """Seconds of steady state where it should be quick."""
 SHORT = 0.2
 """Seconds of steady state in which the load generator is measured by itself."""
+HEAP = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(8 * 1024 * 1024))
+"""Has glibc keep room for messages of some MB in whatever is measured, as docs/scaling.md advises:
+by default each MB of a message costs hundreds of page faults."""
 TRIES = 2
 """A variant that has failed so often is left out of the rounds that follow."""
 PACKAGES = tuple(ROOT / name for name in ("mcpcore", "transports", "benchmarks"))
@@ -87,7 +90,7 @@ def grouped(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=ROOT,
-            env={**os.environ, "TMPDIR": folder},
+            env={**os.environ, **HEAP, "TMPDIR": folder},
             start_new_session=True,
             pass_fds=pass_fds,
         )

@@ -6,8 +6,6 @@ It needs the extra ``cli`` (typer, rich); the commands are in :mod:`transports.c
 import sys
 from collections.abc import Sequence
 
-from transports import allocator
-
 MISSING = "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'"
 
 
@@ -19,8 +17,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "--" in words:
         at = words.index("--")
         words, command = words[:at], tuple(words[at + 1 :])
-    if arguments is None:
-        allocator.choose(words)
     try:
         from transports.commands.app import build
     except ModuleNotFoundError as error:

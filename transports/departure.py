@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 
 import anyio
 
-from transports.held_up import Polling
+from transports.descriptors import Polling
 from transports.process_tree import (
     HAS_PROC,
     MARK,
@@ -52,7 +52,6 @@ class Departure:
         self._mark = os.urandom(8).hex()
         self._before: set[Process] = set()
         self._watched = False
-        self._link: StdioServerLink | None = None
         self._over = threading.Event()  # the link no longer runs
         self._wake: list[int] = []  # a pipe
         self._watcher: threading.Thread | None = None
@@ -101,7 +100,6 @@ class Departure:
         poll = link.other_side()
         if self._linger is None or poll is None:
             return
-        self._link = link
         self._wake = list(os.pipe())
         poll.register(self._wake[0], select.POLLIN)
         patience = link.settings.drain + self._linger
@@ -180,8 +178,6 @@ class Departure:
     def _exit(self) -> None:
         with self._exiting:
             try:
-                if self._link is not None:
-                    self._link.seize(_PATIENCE)
                 self.end_children()
             finally:
                 _exit()

@@ -9,6 +9,7 @@ file) is read directly; where nothing can wait (pipes on Windows) a worker threa
 """
 
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -281,6 +282,33 @@ def has_unread(fd: int) -> bool:
     return any(count)
 
 
+CLOSED: int = getattr(select, "POLLRDHUP", 0)
+"""What to ask :func:`polling` for, of an input: of a socket one half alone may be closed."""
+
+
+class Polling(Protocol):
+    """What ``select.poll()`` returns."""
+
+    def register(self, fd: int, eventmask: int = ..., /) -> None:
+        """Look at this one, too."""
+
+    def poll(self, timeout: float | None = ..., /) -> list[tuple[int, int]]:
+        """Wait so many milliseconds."""
+
+
+def polling(*descriptors: tuple[int, int]) -> Polling | None:
+    """Watch descriptors for the end of their other sides, which needs no asking, and for more.
+
+    It comes though there is unread data.  None where the platform cannot.
+    """
+    if not hasattr(select, "poll"):
+        return None
+    poll = select.poll()
+    for fd, events in descriptors:
+        poll.register(fd, events)
+    return poll
+
+
 class DescriptorLink(Connection):
     """Newline-framed messages over a pair of descriptors: :meth:`_attach` them in ``_open``."""
 
@@ -320,9 +348,5 @@ class DescriptorLink(Connection):
                 os.write, self._output, data, abandon_on_cancel=True
             )
         if self._writer is None:
-            self._writer = open_writer(self._output, self._send_ready)
+            self._writer = open_writer(self._output, self._send_nowait)
         return await self._writer.write(data)
-
-    def _send_ready(self, data: memoryview) -> int:
-        """Write some of what had to wait, as the output takes more now; how much that was."""
-        return self._send_nowait(data)

@@ -289,13 +289,6 @@ class RequestParser:
         if len(self._known) > _KNOWN:
             self._known.popitem(last=False)
 
-    def forget(self) -> None:
-        """Remember none any more."""
-        self._known.clear()
-        self._once.clear()
-        self._kinds.clear()
-        self._lines.forget()
-
 
 def _given(
     known: RequestHead, peer: str | None, scheme: str, certificate: "ClientCertificate | None"

@@ -18,13 +18,11 @@ from mcpcore.engine.events import Route
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
 from mcpcore.http.server import HttpServer
-from transports.allocator import keep_room
 from transports.background import known_in_callbacks
 from transports.http_link import HttpLink
 from transports.http_settings import HttpServerSettings
 from transports.link import App, clock
 from transports.store_settings import StoreLinkSettings
-from transports.tidying import Tidying, tidy
 
 if TYPE_CHECKING:
     from mcpcore.http.stored import StoredHttpServer
@@ -81,7 +79,6 @@ class HttpHost(HttpLink):
         self.carriers: set[Carrier] = set()
         """Those there are."""
         self._clients: Counter[str] = Counter()
-        self._tidying = Tidying(times.tidy_after)
         self._store: StoreLink | None = None
         self._tasks: TaskGroup | None = None
         self._last_exchange: Route = 0
@@ -120,7 +117,6 @@ class HttpHost(HttpLink):
 
     async def _run(self, started: Callable[[], None]) -> None:
         self._once()
-        keep_room()
         try:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._keep_time)
@@ -241,14 +237,7 @@ class HttpHost(HttpLink):
         for carrier in tuple(self.carriers):
             if carrier.deadline <= now:
                 carrier.expire()
-        machine = self.machine
-        if self._tidying.look(len(self.carriers) + machine.sessions + machine.calls):
-            self._forget()
-            tidy()
-        return bool(self.carriers) or self._tidying.waits
-
-    def _forget(self) -> None:
-        """Most of what there was has gone; part with what is only kept to be used again."""
+        return bool(self.carriers)
 
 
 async def guarded(work: Work) -> None:

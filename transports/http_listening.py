@@ -115,9 +115,6 @@ class ListeningHost(HttpHost):
     async def _stop_accepting(self) -> None:
         await _close_all(self._listeners)
 
-    def _forget(self) -> None:
-        self.parser.forget()
-
 
 async def _listen(host: str, port: int, reuse_port: bool) -> list[SocketListener]:
     try:

@@ -82,11 +82,6 @@ class LineReader:
             lines[at] = name  # which no line is: those have a colon
         return headers, tuple(lines)
 
-    def forget(self) -> None:
-        """Remember none any more."""
-        self._known.clear()
-        self._lengths.clear()
-
 
 class NoReader(LineReader):
     """Reads none, and so leaves every head to the parser."""

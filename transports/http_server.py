@@ -60,10 +60,6 @@ class HttpServerLink(ListeningHost):
         """See :meth:`~transports.link.Link.write_now`."""
         self.writers.write_now()
 
-    def _forget(self) -> None:
-        self.writers.dismiss()
-        super()._forget()
-
     async def _run(self, started: Callable[[], None]) -> None:
         async with self._unbegun:
             await super()._run(started)

@@ -72,11 +72,6 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     notice_time: float = 0.0
     """Before that: so long everything is served as ever while ``/health/ready`` says no, so that
     a balancer can take notice."""
-    tidy_after: int | None = 100
-    """Once there were so many connections, sessions and calls together, and three quarters of them
-    have gone, garbage is collected, tables that have grown are made small again, and free memory is
-    given back to the system; once more when no more of them go, and three seconds later.  It takes
-    some milliseconds; a few tenths of a second after 10,000 connections or calls.  None: never."""
     log: bool = False
     """Log each exchange and session (:mod:`transports.http_log`)."""
     authenticate: Authenticate | None = None

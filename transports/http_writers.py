@@ -25,7 +25,6 @@ class Writers:
         self._start = start
         self._queue: deque[tuple[Work, AtOnce | None]] = deque()
         self._resting: list[anyio.Event] = []
-        self._dismissed: set[anyio.Event] = set()
         self._called = False
 
     def run(self, work: Work, at_once: AtOnce | None = None) -> None:
@@ -39,13 +38,6 @@ class Writers:
             work, at_once = self._queue.popleft()
             if at_once is None or not at_once():
                 self._queue.append((work, at_once))
-
-    def dismiss(self) -> None:
-        """Let those end that have nothing to do; others are made when there is work again."""
-        resting, self._resting = self._resting, []
-        self._dismissed.update(resting)
-        for woken in resting:
-            woken.set()
 
     def _call(self) -> None:
         if self._called:
@@ -74,6 +66,3 @@ class Writers:
             woken = anyio.Event()
             self._resting.append(woken)
             await woken.wait()
-            if woken in self._dismissed:
-                self._dismissed.discard(woken)
-                return

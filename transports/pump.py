@@ -18,7 +18,6 @@ from anyio.lowlevel import checkpoint
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import ConnectionEnded
 from mcpcore.engine.peer import Peer
-from transports.allocator import keep_room
 from transports.background import known_in_callbacks
 from transports.link import App, Link, clock
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
@@ -157,8 +156,6 @@ class Connection(Link):
         if self._state != "new":
             raise RuntimeError("a connection runs once")
         self._state = "running"
-        if self._server:
-            keep_room()
         try:
             with known_in_callbacks():
                 await self._open()
@@ -327,7 +324,7 @@ class Connection(Link):
                     return
                 self._moved = clock()
                 self._rest = self._rest[count:]
-                self._wrote()
+                self.steps += 1
                 self._make_room()
                 if not self._rest:
                     self._rest = memoryview(b"")  # an empty part would keep the whole
@@ -467,10 +464,6 @@ class Connection(Link):
             self._writing = True
             self._moved = self._begun = clock()
             self._begin_writing()
-
-    def _wrote(self) -> None:
-        """The writer task has written some of the output."""
-        self.steps += 1
 
     def _idle(self) -> bool:
         """Whether there is nothing left to wait for at the end."""

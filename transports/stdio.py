@@ -20,7 +20,7 @@ from typing import Any
 import anyio
 
 from mcpcore.engine.peer import Peer
-from transports.held_up import CLOSED, Polling, SeizableLink, polling
+from transports.descriptors import CLOSED, DescriptorLink, Polling, polling
 from transports.link import App, clock
 from transports.link_errors import LinkError
 from transports.stdio_settings import StdioSettings as StdioSettings
@@ -29,7 +29,7 @@ _TICK = 0.05
 """Seconds between two looks at an input that is not read for now."""
 
 
-class StdioServerLink(SeizableLink):
+class StdioServerLink(DescriptorLink):
     """Serves one client on standard input and output; ``run()`` returns when it is over.
 
     ``stdin`` and ``stdout`` are descriptor numbers, for embedders that were handed others;

@@ -208,8 +208,8 @@ def floods(
         Backend, typer.Option("--backend", help="The server's event loop.")
     ] = Backend.ASYNCIO,
     allocator: Annotated[
-        Allocator, typer.Option("--allocator", help="The server's; `mcpcore serve` has malloc.")
-    ] = Allocator.MALLOC,
+        Allocator, typer.Option("--allocator", help="The server's.")
+    ] = Allocator.PYMALLOC,
 ) -> None:
     """Measure what attacks cost a server, and an honest client beside them.
 
@@ -218,7 +218,7 @@ def floods(
       mcpcore bench floods                          all at full size: about half an hour
       mcpcore bench floods --scale 0.1              small ones, which tell less of memory
       mcpcore bench floods --flood calls --flood sessions --backend trio
-      mcpcore bench floods --allocator pymalloc
+      mcpcore bench floods --allocator malloc
     """  # noqa: D301
 
     def work() -> int:

@@ -16,7 +16,6 @@ from anyio.abc import SocketAttribute, SocketStream
 from benchmarks.programs.offer import arguments, secured
 from benchmarks.programs.raw_codec import Codec
 from benchmarks.programs.raw_http import Answer, Site, by_hand, chunk, event, steps, together
-from transports.allocator import keep_room
 
 _HEAD = 65536
 """Bytes of a head at most."""
@@ -185,7 +184,6 @@ def main() -> None:
     """Serve as the command line says."""
     chosen = arguments("io", "backend")
     site = Site(Codec(chosen.tools))
-    keep_room()
     if chosen.io == "streams":
         asyncio.run(by_streams(site))
     elif chosen.io == "protocol":

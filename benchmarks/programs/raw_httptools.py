@@ -12,7 +12,6 @@ from benchmarks.programs.offer import arguments, secured
 from benchmarks.programs.raw_codec import Codec, Headers
 from benchmarks.programs.raw_h11 import announce
 from benchmarks.programs.raw_http import Answer, Site, by_hand, chunk, event, steps, together
-from transports.allocator import keep_room
 
 
 class Protocol(asyncio.Protocol):
@@ -84,7 +83,6 @@ def main() -> None:
     """Serve as the command line says."""
     chosen = arguments("loop", "checks")
     site = Site(Codec(chosen.tools), checked=chosen.checks != "no")
-    keep_room()
     if chosen.loop == "uvloop":
         import uvloop
 

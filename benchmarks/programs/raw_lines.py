@@ -11,7 +11,6 @@ from typing import cast
 from benchmarks.programs.offer import arguments
 from benchmarks.programs.raw_codec import Codec
 from benchmarks.programs.raw_stdio import answered
-from transports.allocator import keep_room
 
 
 class Lines(asyncio.Protocol):
@@ -47,5 +46,4 @@ async def main(codec: Codec, path: str) -> None:
 
 if __name__ == "__main__":
     chosen = arguments()
-    keep_room()
     asyncio.run(main(Codec(chosen.tools), chosen.path))

@@ -14,7 +14,6 @@ from msgspec import UNSET
 from benchmarks.programs import raw_codec
 from benchmarks.programs.offer import arguments
 from benchmarks.programs.raw_codec import Codec, ToolError
-from transports.allocator import keep_room
 
 
 def answer(codec: Codec, line: bytes) -> bytes:
@@ -87,7 +86,6 @@ def main() -> None:
     """Serve as the command line says."""
     chosen = arguments("io")
     codec = Codec(chosen.tools)
-    keep_room()
     if chosen.io == "ready":
         asyncio.run(ready(codec))
     elif chosen.io == "threads":

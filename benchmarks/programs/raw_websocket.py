@@ -16,7 +16,6 @@ from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, Tex
 from benchmarks.programs.offer import arguments, secured
 from benchmarks.programs.raw_codec import Codec
 from benchmarks.programs.raw_stdio import answer
-from transports.allocator import keep_room
 
 
 class Conversation:
@@ -128,7 +127,6 @@ def main() -> None:
     if chosen.io == "websockets":
         asyncio.run(by_websockets(codec, chosen.cert))
         return
-    keep_room()
     if chosen.io == "streams":
         asyncio.run(by_streams(codec, chosen.cert))
     else:

@@ -24,7 +24,6 @@ from collections.abc import Callable
 from benchmarks.programs.offer import arguments
 from benchmarks.programs.raw_codec import tools_listed
 from benchmarks.programs.raw_http import chunk
-from transports.allocator import keep_room
 
 ROOM = 1 << 16
 """Of what comes on a connection of HTTP: a head, and little of a large body."""
@@ -324,7 +323,6 @@ BINDINGS: dict[str, Callable[[Replies], None]] = {"http": http, "tcp": tcp, "std
 def main() -> None:
     """Serve as the command line says."""
     chosen = arguments()
-    keep_room()
     replies = Replies(chosen.tools)
     if chosen.binding == "unix":
         unix(replies, chosen.path)

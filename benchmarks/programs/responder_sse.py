@@ -8,7 +8,6 @@ from itertools import count
 
 from benchmarks.programs.offer import FILLERS_FROM
 from benchmarks.programs.responder import ACCEPTED, ROOM, Replies, Shape, serve
-from transports.allocator import keep_room
 
 _POST = b"POST /messages?session="
 _SESSION = slice(len(_POST), len(_POST) + 7)
@@ -51,5 +50,4 @@ class Streams:
 
 
 if __name__ == "__main__":
-    keep_room()
     serve("http://127.0.0.1:{}/sse", Streams(Replies(FILLERS_FROM)).serve)

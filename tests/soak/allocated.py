@@ -2,8 +2,8 @@
 
 Resident memory says more than that.  Python's own allocator takes memory from the system in arenas
 of 1 MB and gives one back only if nothing at all is left in it: after ten thousand calls at a time
-a few objects in each arena keep all of it.  So all processes of a soak have that of the C library,
-as ``mcpcore serve`` has it: there an object keeps a page of 4 KiB, and the rest can be given back.
+a few objects in each arena keep all of it.  So all processes of a soak have that of the C library:
+there an object keeps a page of 4 KiB, and the rest can be given back.
 """
 
 import ctypes
@@ -12,8 +12,6 @@ import re
 import sys
 import tempfile
 from typing import Any
-
-from transports.allocator import is_system
 
 _SMALL = re.compile(rb"# bytes in allocated blocks\s*=\s*([\d,]+)")
 _SIZES = re.compile(rb'<(?:total|system) type="(fast|rest|mmap|current)"[^>]* size="(\d+)"')
@@ -25,20 +23,25 @@ _CHOICE = "PYTHONMALLOC"
 def start_anew() -> None:
     """Start this program once more, in the same process, with the allocator of the C library, which
     its children get from the environment; nothing if that says what it has to be."""
-    if _CHOICE not in os.environ and not is_system():
+    if _CHOICE not in os.environ and not _is_system():
         os.environ[_CHOICE] = "malloc"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def gives_back() -> bool:
     """Whether what this process has resident is what it uses, but for a page here and there."""
-    return is_system() and hasattr(_LIBC, "malloc_trim")
+    return _is_system() and hasattr(_LIBC, "malloc_trim")
 
 
 def give_back() -> None:
     """Give free memory back to the system, where the C library is glibc."""
     if hasattr(_LIBC, "malloc_trim"):
         _LIBC.malloc_trim(0)
+
+
+def _is_system() -> bool:
+    """Whether this process has the allocator of the C library."""
+    return not sys.getallocatedblocks()
 
 
 def in_use() -> float:

@@ -98,7 +98,6 @@ class Stage:
             authenticate=self.authenticate,
             drain_time=0.5 * self.patience,
             linger_time=soon,
-            tidy_after=None,
         )
         pump = self.pump()
         settings = ServeSettings(

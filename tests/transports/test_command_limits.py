@@ -91,7 +91,6 @@ def test_limits_of_one_class_and_of_several_go_together() -> None:
         ("replay_total=2G", "HttpSettings.replay_total", 2**31),
         ("heartbeat=0.5", "HttpSettings.heartbeat", 0.5),
         ("heartbeat=none", "HttpSettings.heartbeat", None),
-        ("tidy_after=none", "HttpServerSettings.tidy_after", None),
         ("turned_away=0", "HttpServerSettings.turned_away", 0),
         ("drain_time=0", "HttpServerSettings.drain_time", 0.0),
         ("HttpServerSettings.connections=20000", "HttpServerSettings.connections", 20_000),

@@ -2,20 +2,13 @@
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore.engine.events import ConnectionEnded
-from tests.transports.apps import ToolServer, make_server
-from tests.transports.malformed import META, request
-from tests.transports.test_stdio import Pipe
 from transports.descriptors import LoopWriter, WaitWriter, Write, Writer, open_writer
-from transports.stdio import StdioServerLink, StdioSettings
 
 KINDS: dict[str, Callable[[int, Write], Writer]] = {"chosen": open_writer, "waiting": WaitWriter}
 
@@ -147,53 +140,3 @@ async def test_who_gives_up_in_the_turn_in_which_there_is_room_writes_nothing(fu
     await asyncio.wait([task])
     assert full.calls == 0
     writer.close()
-
-
-class SeizedInBetween(StdioServerLink):
-    """Another thread takes the output when the loop has written, before the writer task knows."""
-
-    def __init__(self, *args: Any, source: int, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._far = source
-        self.came = b""
-
-    def _send_ready(self, data: memoryview) -> int:
-        count = super()._send_ready(data)
-        if count and not self._seized:
-            last = threading.Thread(target=self.seize, args=(20.0,))
-            last.start()
-            os.set_blocking(self._far, True)
-            while not self.came.endswith(b"\n"):  # this thread is the other side, too
-                self.came += os.read(self._far, 65536)
-            last.join()
-            self._seized = False  # else the event loop would wait for the end of the process
-            self._write_failed()
-        return count
-
-
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.anyio
-async def test_what_is_written_is_not_written_again_by_who_seizes_the_output() -> None:
-    stdin, sink = os.pipe()
-    source, stdout = os.pipe()
-    pipe = Pipe(source, sink)
-    app = ToolServer(make_server())
-    app.link = link = SeizedInBetween(
-        app.peer,
-        app,
-        settings=StdioSettings(signals=False),
-        stdin=stdin,
-        stdout=stdout,
-        source=source,
-    )
-    arguments = {"name": "echo", "arguments": {"size": 300_000}, "_meta": META}
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(link.run)
-        await pipe.send(request("tools/call", arguments, id=1) + b"\n")
-        await anyio.wait_all_tasks_blocked()
-        link.came = await pipe.receive()
-        await app.until(lambda: bool(app.of(ConnectionEnded)))
-    line = link.came.removesuffix(b"\n")
-    assert line.count(b"x" * 1000) == 300  # as many as there are, and none twice
-    for fd in (stdin, sink, source, stdout):
-        os.close(fd)

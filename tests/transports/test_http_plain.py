@@ -272,10 +272,6 @@ def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch)
     before = dict(parser._lines._known)
     taken(parser, USUAL + b"Accept: %b\r\n\r\n" % (b"a" * 5000))
     assert parser._lines._known == before
-    parser.forget()
-    assert not parser._lines._known
-    assert not parser._lines._lengths
-    assert not parser._kinds
 
 
 # What a server makes of it

@@ -100,27 +100,6 @@ async def test_only_a_few_rest(monkeypatch: pytest.MonkeyPatch) -> None:
         assert made.started == 10
 
 
-async def test_those_that_are_dismissed_end_and_others_work_on() -> None:
-    async with bureau() as made:
-        gate = anyio.Event()
-        for _ in range(5):
-            made.writers.run(gate.wait)
-        made.writers.run(made.short(1))
-        await made.until(1)
-        await anyio.wait_all_tasks_blocked()
-        assert (made.started, len(made.writers._resting)) == (6, 1)
-        made.writers.dismiss()
-        made.writers.run(made.short(2))
-        await made.until(2)
-        assert made.started == 7
-        made.writers.dismiss()
-        await anyio.wait_all_tasks_blocked()
-        assert made.running == 5
-        gate.set()
-        await anyio.wait_all_tasks_blocked()
-        assert (made.running, len(made.writers._resting)) == (5, 5)
-
-
 async def test_what_need_not_wait_is_done_when_somebody_asks_for_it() -> None:
     async with bureau() as made:
         made.writers.run(made.short(1), lambda: True)

@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from transports.allocator import Allocator
 from transports.commands.common import ClientName, Options
 from transports.commands.groups import Group
 from transports.commands.guard import guarded
@@ -248,14 +247,6 @@ def serve(
             help="Show clients what handlers raise, secrets included: for developing alone.",
         ),
     ] = False,
-    allocator: Annotated[
-        Allocator | None,
-        typer.Option(
-            "--allocator",
-            help="Of memory: system gives it back after a flood (default but for --stdio alone,"
-            " with glibc, unless PYTHONMALLOC is set); python takes up to 3 % less CPU.",
-        ),
-    ] = None,
     http_driver: Annotated[
         DriverName,
         typer.Option(
@@ -328,7 +319,6 @@ def serve(
             limits=limit or (),
             log_http=log_http,
             reveal_errors=reveal_errors,
-            allocator=allocator,
             engine=HttpEngine(http_driver, http_parser, loop),
             trace=trace,
             trace_secrets=trace_secrets,

@@ -11,7 +11,6 @@ from msgspec import Struct, structs
 
 from mcpcore.spec.errors import LocalError
 from transports.addresses import BadTarget
-from transports.allocator import Allocator, is_system
 from transports.commands.common import check_revisions, recording
 from transports.commands.http_log import show_http_log
 from transports.commands.limits import limited
@@ -87,7 +86,6 @@ def serve(
     limits: Sequence[str] = (),
     log_http: bool = False,
     reveal_errors: bool = False,
-    allocator: Allocator | None = None,
     engine: HttpEngine | None = None,
     trace: str | None = None,
     trace_secrets: bool = False,
@@ -113,8 +111,6 @@ def serve(
         raise Failure(
             "--websocket is for the addresses of --http; beside it there is --ws", Exit.USAGE
         )
-    if allocator is Allocator.SYSTEM and not is_system():
-        raise Failure("--allocator system needs glibc, and no debug mode of Python", Exit.USAGE)
     engine = engine or HttpEngine()
     web = bool(http or ws or sse)
     for name, given, fits, what in (
