@@ -145,8 +145,7 @@ class Client(ClientRequests):
             as_task = error.code == METHOD_NOT_FOUND and self.tasks.experimental
             if error.code != HEADER_MISMATCH and not as_task:
                 raise
-            # The client's record of the tool, its mirrored arguments or its tasks is outdated or
-            # missing.
+            # What is known of the tool, its mirrored arguments or its tasks is missing or outdated.
             if self._cache is not None:
                 self._cache.drop("tools/list")
             try:

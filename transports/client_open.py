@@ -132,7 +132,7 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
 
 
 class Opening:
-    """One connection from its opening to its end, as used by ``connect``."""
+    """A connection from its opening to its end, as used by ``connect``."""
 
     def __init__(
         self,
@@ -318,7 +318,6 @@ class Opening:
         self._group.cancel_scope.cancel()
         # The caller's own exception must not come out wrapped in a group, so that only a
         # cancellation, which may belong to the group's scope, is passed to it.
-        # cancellation, which may belong to the group's scope, is shown to it.
         kind = None if interrupted is None else type(interrupted)
         try:
             swallowed = await self._group.__aexit__(kind, interrupted, traceback)

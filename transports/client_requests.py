@@ -25,7 +25,7 @@ P = TypeVar("P", bound="Page")
 
 
 class Page(Protocol):
-    """One page of a list."""
+    """A page of a list."""
 
     next_cursor: str | None
 

@@ -81,7 +81,7 @@ class ToolBook:
         return self._tasks.get(name)
 
     def learn(self, tools: list[Tool]) -> list[Tool]:
-        """Remember ``tools``; return those that may be used."""
+        """Remember ``tools``; return the usable ones."""
         return [tool for tool in tools if self._learn(tool)]
 
     def check(self, name: str, result: CallToolResult) -> None:

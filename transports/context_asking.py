@@ -205,7 +205,6 @@ class Asking(RequestFacts):
     def _automatic_key(self, wanted: "Input[Any]") -> str:
         # Named by content, not by position: the answer to one question can never be taken for that
         # of another, whatever the handler asks the second time.
-        # can never be taken for the answer to another, whatever the handler does the second time.
         name = f"{wanted.method.split('/')[0]}-{wanted.digest()}"
         counts = self._counts = self._counts or {}
         count = counts[name] = counts.get(name, 0) + 1

@@ -1,6 +1,6 @@
 """Messages of a handler to the client: progress, log messages, other notifications.
 
-They are sent on the stream of the request; those of a task are delivered with the task.
+They are sent on the stream of the request; messages of a task are delivered with the task.
 """
 
 from collections.abc import Awaitable, Callable, Generator, Mapping

@@ -79,7 +79,7 @@ class Failures:
 
 
 def simplified(error: BaseException) -> Exception | InputNeeded:
-    """Return one exception for those of a handler with task groups, so that a ToolError stays one.
+    """Reduce the exceptions of a handler with task groups to one, so that a ToolError stays one.
 
     If tasks of the handler asked the client, all of their questions are joined.  Raises exceptions
     that are no failure: see :mod:`transports.strays`.

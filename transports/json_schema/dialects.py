@@ -18,7 +18,7 @@ from transports.json_schema.quiet import quiet
 
 
 class Dialect:
-    """One version of JSON Schema, as a class of validators with this package's keywords."""
+    """A version of JSON Schema, as a class of validators with this package's keywords."""
 
     def __init__(self, uri: str, base: Any, *, booleans: bool = True, alone: bool = False) -> None:
         self.uri = uri

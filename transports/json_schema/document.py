@@ -96,7 +96,7 @@ class _Reader:
         self._sound: set[str] = set()
         """JSON text of the parts that were found valid, as some are repeated often."""
         self._same: dict[int, set[int]] = {}
-        """For each subschema those that it applies to the same value; by identity."""
+        """Identities of the subschemas applied to the same value, by identity of the subschema."""
         self._identifiers: set[str] = set()
         self._references: list[tuple[Schema, str, str]] = []
         """References of all subschemas: the subschema, the keyword, and the absolute reference."""

@@ -1,4 +1,4 @@
-"""State of one validation: the remaining work, and the compiled patterns."""
+"""Work limit and compiled patterns of a running validation."""
 
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -21,7 +21,7 @@ Errors: TypeAlias = Iterable[ValidationError]
 
 
 class Run:
-    """One validation of a value: the remaining work, and state that is shared by several."""
+    """State of one validation: the remaining work, and caches that several validations share."""
 
     __slots__ = ("choices", "left", "patterns")
 
@@ -46,7 +46,7 @@ class Run:
     def matches(self, text: str, subject: str) -> bool:
         """Return True if a pattern matches anywhere in ``subject``."""
         pattern = self.patterns.get(text)
-        if pattern is None:  # of a meta-schema; those of a schema were compiled by its reader
+        if pattern is None:  # a meta-schema's; a schema's are compiled when it is read
             pattern = self.patterns[text] = compile_pattern(text, _PUBLISHED_PATTERN)
         encoded = subject.encode("utf-8", "surrogatepass")
         self.take(pattern.work(len(encoded)))

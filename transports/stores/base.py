@@ -60,7 +60,7 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     age: float = 300.0
     """Seconds for which events are kept, and streams that nothing writes to any more."""
     streams: int = 4096
-    """Maximum streams per session; of those that nothing will be added to, the oldest go first."""
+    """Maximum streams per session; the oldest streams that are idle are dropped first."""
     queue_bytes: int = 256 * 1024
     """Maximum bytes in the queue of a session; old notifications are dropped, requests never."""
     once: int = 1000

@@ -61,7 +61,7 @@ class _Here(Struct):
     inbox: str
     """Id of the last note read from its mailbox."""
     all: str
-    """Id of the last note read from those to everybody."""
+    """Id of the last note read from the shared stream of notes to everybody."""
     renewed: float = -math.inf
     gone: frozenset[bytes] = frozenset()
     """Names of the dead workers at the last renewal."""
