@@ -61,9 +61,9 @@ def asgi_app(
 
     ``settings``, ``revisions`` and ``trace``: see :class:`~transports.http_endpoint.HttpEndpoint`.
     ``settings.http.path`` and the paths of ``settings.http.sse`` are relative to the path at which
-    the application is mounted (``root_path``).  With ``settings.shared`` the same path serves
-    WebSocket too.  ``principal`` returns, from the scope, the user that middleware has
-    authenticated.  Raises ValueError for invalid settings.
+    the application is mounted (``root_path``).  With ``settings.shared`` WebSocket is served there
+    too.  ``principal`` returns, from the scope, the user that middleware has authenticated.
+    Raises ValueError for invalid settings.
     """
     return AsgiApp(
         HttpEndpoint(server, settings=settings, revisions=revisions, trace=trace), principal

@@ -49,7 +49,7 @@ class Listener(Protocol):
 
 
 class Bindings:
-    """Open bindings of :func:`~transports.server.serve`.
+    """Bindings that :func:`~transports.server.serve` has opened.
 
     Drivers are imported when they are needed, so that an unused binding costs nothing.
     """
