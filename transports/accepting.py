@@ -1,11 +1,11 @@
-"""Accepting connections as streams that hold nothing back, none of which is lost.
+"""Accepting connections without losing any, as streams that read nothing ahead.
 
-On asyncio ``listener.accept()`` forgets a connection that comes at the very moment at which it is
-cancelled: the socket stays open in an error that nobody reads, and its client waits for a reply
-until its own deadline.  Here nothing is waited for between the system's ``accept`` and its stream.
+On asyncio a cancelled ``listener.accept()`` can lose a connection that arrives at that moment: its
+socket stays open in an exception that nothing reads, and the client waits for a reply until its own
+deadline.  Here nothing is awaited between the system's ``accept`` and the stream.
 
-Nor is a stream of anyio what is wanted: on asyncio its transport reads from the first moment, for
-as long as no ``receive`` has had to wait, and keeps whatever comes while nobody asks for it.
+anyio's streams have another flaw: on asyncio their transport reads from the start, as long as no
+``receive`` has had to wait, and buffers everything that arrives unasked.
 """
 
 import socket
@@ -19,7 +19,7 @@ from transports.tcp_sockets import keep_alive
 
 
 async def accept(listener: SocketListener) -> tuple[ByteStream, Any]:
-    """Wait for a connection; return it with the address of its client, as the system has it.
+    """Wait for a connection; return its stream and the client's address as the system gives it.
 
     Raises OSError if it could not be accepted, and anyio.ClosedResourceError once the listener is
     closed by :func:`~transports.tcp_sockets.close_listener`.
@@ -39,7 +39,7 @@ async def accept(listener: SocketListener) -> tuple[ByteStream, Any]:
 
 
 async def stream_of(accepted: socket.socket) -> ByteStream:
-    """A connection that was accepted, as a stream.  Raises ConnectionAbortedError if it is lost."""
+    """Return the stream of an accepted connection.  Raises ConnectionAbortedError if it is lost."""
     if DIRECT:
         accepted.setblocking(False)
         return PlainStream(accepted)
@@ -47,20 +47,20 @@ async def stream_of(accepted: socket.socket) -> ByteStream:
 
 
 async def paused_stream(accepted: socket.socket) -> SocketStream:
-    """The same by anyio, which knows how to wait for sockets that are no descriptors."""
+    """Return anyio's stream of a connection, for event loops whose sockets are no descriptors."""
     made = SocketStream
     if hasattr(socket, "AF_UNIX") and accepted.family == socket.AF_UNIX:
         made = UNIXSocketStream
     try:
         with anyio.CancelScope(shield=True):
             stream = await made.from_socket(accepted)
-    except ValueError as error:  # not connected, it says
+    except ValueError as error:  # anyio says "not connected"
         accepted.close()
         raise ConnectionAbortedError("the client is gone") from error
     except BaseException:
         accepted.close()
         raise
-    transport = getattr(stream, "_transport", None)  # asyncio's; anyio has no other way to it
+    transport = getattr(stream, "_transport", None)  # asyncio's; anyio has no public access to it
     if transport is not None:
-        transport.pause_reading()  # whoever receives resumes it, for as long as that takes
+        transport.pause_reading()  # each receive resumes it while it waits
     return stream

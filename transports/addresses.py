@@ -1,14 +1,14 @@
-"""Where a server can listen, as it is written."""
+"""Addresses to listen on, as text."""
 
 from mcpcore.spec.errors import LocalError
 
 
 class BadTarget(LocalError, ValueError):
-    """What was given cannot be connected to or listened on; the message says why."""
+    """The target cannot be connected to or listened on; the message says why."""
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Split ``HOST:PORT``, ``[v6]:PORT``, ``:PORT`` or ``PORT``; without host it is loopback.
+    """Split ``HOST:PORT``, ``[v6]:PORT``, ``:PORT`` or ``PORT``; the default host is loopback.
 
     Raises :class:`BadTarget`.
     """
@@ -22,6 +22,6 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def authority(host: str, port: int | None = None) -> str:
-    """Write a host, and a port if there is one, as in a URL."""
+    """Return a host, with a port if there is one, as in a URL."""
     name = f"[{host}]" if ":" in host else host
     return name if port is None else f"{name}:{port}"

@@ -1,13 +1,13 @@
-"""An ASGI application around a server, for any ASGI server or framework.
+"""ASGI application that serves an MCP server, for any ASGI server or framework.
 
 ::
 
     app = asgi_app(server)                                # uvicorn module:app
     Starlette(routes=[Mount("/tools", app=asgi_app(server))])
 
-HTTP/1.0 to HTTP/2, as the ASGI server has them.  The lifespan protocol is used where it is
-offered and never needed.  Source: the ASGI specification 3.0, "HTTP & WebSocket ASGI Message
-Format" 2.5 and "Lifespan Protocol" 2.0.
+Works with HTTP/1.0 to HTTP/2, as the ASGI server supports them.  The lifespan protocol is used if
+it is offered, and never required.  Source: the ASGI specification 3.0, "HTTP & WebSocket ASGI
+Message Format" 2.5 and "Lifespan Protocol" 2.0.
 """
 
 import logging
@@ -60,10 +60,10 @@ def asgi_app(
     """Make an ASGI application of a server.
 
     ``settings``, ``revisions`` and ``trace``: see :class:`~transports.http_endpoint.HttpEndpoint`.
-    ``settings.http.path`` is looked for below the path at which the application is mounted
-    (``root_path``), and so are those of ``settings.http.sse``; with ``settings.shared`` WebSocket
-    is served there too.  ``principal`` tells whom middleware has authenticated, from the scope.
-    Raises ValueError for settings that cannot be read.
+    ``settings.http.path`` and the paths of ``settings.http.sse`` are relative to the path at which
+    the application is mounted (``root_path``).  With ``settings.shared`` WebSocket is served there
+    too.  ``principal`` returns, from the scope, the user that middleware has authenticated.
+    Raises ValueError for invalid settings.
     """
     return AsgiApp(
         HttpEndpoint(server, settings=settings, revisions=revisions, trace=trace), principal
@@ -71,7 +71,7 @@ def asgi_app(
 
 
 class AsgiApp:
-    """An ASGI 3 application, to be called by an ASGI server."""
+    """ASGI 3 application, called by an ASGI server."""
 
     def __init__(self, endpoint: HttpEndpoint, principal: Principal | None = None) -> None:
         self.endpoint = endpoint
@@ -86,23 +86,23 @@ class AsgiApp:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one scope.  Raises ValueError for a protocol that is not known."""
+        """Serve one scope.  Raises ValueError for an unknown protocol."""
         serve = self._protocols.get(scope["type"])
         if serve is None:
             raise ValueError(f"the ASGI protocol {scope['type']!r} is not known")
         await serve(scope, receive, send)
 
     async def prepare(self) -> None:
-        """Enter the lifespan of the server, and reach the store, before the first request.
+        """Enter the lifespan of the server, and connect to the store, before the first request.
 
-        For whoever embeds it without the lifespan protocol.  See HttpEndpoint.
+        For applications that embed it without the lifespan protocol.  See HttpEndpoint.
         """
         await self.endpoint.prepare()
 
     async def aclose(self) -> None:
-        """End what runs for the application in this event loop: see HttpEndpoint.
+        """End the tasks of the application in this event loop: see HttpEndpoint.
 
-        For whoever embeds it without the lifespan protocol, and ends before the event loop does.
+        For applications that embed it without the lifespan protocol, before their event loop ends.
         """
         await self.endpoint.aclose()
 
@@ -132,14 +132,14 @@ class AsgiApp:
                 if not reply.over:
                     await self._stream(call, reply, receive)
             with anyio.move_on_after(link.linger_time):
-                if not reply.over:  # the call was given up
+                if not reply.over:  # the call was aborted
                     await reply.send(call.ready() or (_END if reply.begun else ()))
                 elif not reply.begun:
-                    # Nobody will see it, but there is middleware that insists on a response.
+                    # The client is gone, but some middleware insists on a response.
                     await reply.send(_LEFT)
 
     async def _read(self, call: HttpCall, reply: "_Reply", receive: Receive) -> None:
-        """Feed the body, until the client leaves."""
+        """Feed the body to the call, until the client leaves."""
         while call.wanted and not reply.left:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -148,12 +148,12 @@ class AsgiApp:
                 call.feed(message.get("body", b""), end=not message.get("more_body", False))
 
     async def _stream(self, call: HttpCall, reply: "_Reply", receive: Receive) -> None:
-        """Send what was not ready when the request had been read, until the client leaves."""
+        """Send the rest of the response as it becomes ready, until the client leaves."""
 
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            # A message that is being sent is left alone: with it the server may be closing.
+            # The message that is being sent is not cancelled: the server may be closing with it.
             reply.left = True
             call.close()
 
@@ -188,7 +188,7 @@ class AsgiApp:
             try:
                 await within(server, self.endpoint.settings.runtime, serve)
             except LifespanError as error:
-                if not asked:  # it has ended by itself, and requests enter it anew
+                if not asked:  # the lifespan ended by itself; the next request enters it again
                     logger.error("%s", error)
                     await receive()
                     await self.endpoint.aclose()
@@ -209,7 +209,7 @@ class AsgiApp:
         await self._websockets.serve(scope, _request(scope), principal, receive, send)
 
     def _authenticated(self, scope: Scope) -> str | Refusal | None:
-        """Whom middleware has let in; a mistake in telling it lets nobody in."""
+        """Return the user that middleware has authenticated; an exception becomes a refusal."""
         try:
             return self._principal(scope)
         except BaseException as error:
@@ -217,22 +217,22 @@ class AsgiApp:
 
 
 class _Reply:
-    """Sends actions as ASGI messages."""
+    """Sender of actions as ASGI messages."""
 
     def __init__(self, send: Send, *, names_connection: bool) -> None:
         self.begun = self.complete = False
         self.left = False
-        """The client has left."""
+        """True once the client has left."""
         self._send = send
         self._names_connection = names_connection
 
     @property
     def over(self) -> bool:
-        """Nothing more is to be sent."""
+        """True if nothing more is to be sent."""
         return self.complete or self.left
 
     async def send(self, actions: Iterable[Action]) -> None:
-        """Send what there is: a head, if it is among them, and one part of the body."""
+        """Send actions: at most a head, and one part of the body."""
         part = b""
         head: HttpHead | None = None
         end: HttpEnd | None = None
@@ -264,8 +264,8 @@ class _Reply:
 async def _skip_body(scope: Scope, receive: Receive, settings: HttpServerSettings) -> None:
     """Read the short body of a request that is refused on its head, before the reply.
 
-    Servers reset connections, and streams of HTTP/2, with input that nobody has read, and the
-    client then may not see the reply.  What is long or slow is not read.
+    Servers reset connections, and HTTP/2 streams, that have unread input, and the client may then
+    miss the reply.  Long or slow bodies are not read.
     """
     if scope["method"] != "POST":
         return
@@ -304,7 +304,7 @@ def _request(scope: Scope) -> HttpRequest:
 
 
 def _certificate(scope: Scope) -> ClientCertificate | None:
-    """The certificate of the client, from an ASGI server that tells of TLS (TLS extension 0.2)."""
+    """Return the client's certificate, if the ASGI server reports TLS (TLS extension 0.2)."""
     facts = (scope.get("extensions") or {}).get("tls") or {}
     chain = list(facts.get("client_cert_chain") or ())
     if not chain or facts.get("client_cert_error"):

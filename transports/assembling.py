@@ -1,4 +1,4 @@
-"""Putting a server, its runtime and what brings its messages together, one connection at a time."""
+"""Assembly of a server, its runtime and the link of one connection."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,10 +33,10 @@ async def serve_connection(
 ) -> None:
     """Serve one connection, made by ``make_link``, to its end.
 
-    A revision that is agreed in the ``handshake`` is the only one that is spoken.
+    A revision that was agreed in the ``handshake`` is the only one that is spoken.
 
-    ``links`` holds the link for as long as it lives; ``tasks`` the tasks, if they outlive it;
-    ``trace`` records it, unless it is recorded already.
+    ``links`` contains the link while it lives.  ``tasks`` holds the tasks, if they outlive the
+    connection.  ``trace`` records the connection, unless the link has a trace already.
     """
     settings = settings or RuntimeSettings()
     config = bound_to(config or server_config(server, settings), handshake.revision)
@@ -62,9 +62,9 @@ async def join_in_memory(
     *,
     wire: bool = False,
 ) -> "Connection":
-    """Serve a client of this process in ``group``; returns the client's link, yet to be run.
+    """Serve a client of this process in ``group``; return the client's link, yet to be run.
 
-    ``wire``: through bytes, see :mod:`transports.memory`.  Raises LifespanError.
+    ``wire``: encode messages as bytes, see :mod:`transports.memory`.  Raises LifespanError.
     """
     from transports.memory import memory_links
 
@@ -83,7 +83,7 @@ async def join_in_memory(
 
 
 def server_config(server: Server, settings: RuntimeSettings) -> Config:
-    """Say to the engine who the server is and what it offers."""
+    """Return the engine's configuration: the server's name, capabilities, revisions and limits."""
     return Config(
         info=server.info,
         capabilities=server.capabilities(),

@@ -1,4 +1,4 @@
-"""Putting a server, its runtime and a host of HTTP together."""
+"""Assembly of a server, its runtime and an HTTP host."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from transports.link import App
 from transports.runtime import ServerRuntime
 from transports.serve_settings import ServeSettings
 
-# Stores and tasks: imported with the first of them.
+# Stores and tasks are imported at their first use.
 if TYPE_CHECKING:
     from mcpcore.http.storing import StoreBinding
     from transports.tasks_host import TaskHost
@@ -30,11 +30,11 @@ def assemble_http(
     tasks: "TaskHost | None" = None,
     shared: "StoreBinding | None" = None,
 ) -> tuple[H, ServerRuntime]:
-    """Put a server, its runtime and a host of HTTP together; yet to be run.
+    """Assemble a server, its runtime and an HTTP host; return host and runtime, yet to be run.
 
     ``settings.http`` is taken as it is.  ``tasks`` holds the tasks, if they outlive the endpoint.
-    ``shared`` is how we take part in the store that the settings name; without it the store is
-    asked, which may block.  Raises StoreUnavailableError if it cannot be reached.
+    ``shared`` is the server's part in the store of the settings; without it the store is asked,
+    which may block.  Raises StoreUnavailableError if the store cannot be reached.
     """
     config = server_config(server, settings.runtime)
     secret = os.urandom(32)
@@ -55,7 +55,7 @@ def assemble_http(
 
         from transports.seal import SealKey, SealSettings, make_seal
 
-        # A request of the modern era may come back to another worker than the one that asked.
+        # A modern request may be retried at another worker than the one that asked for input.
         keys = SealSettings(keys=(SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256")),))
         runtime_settings = structs.replace(runtime_settings, seal=make_seal(keys))
     runtime = ServerRuntime(server, stored, runtime_settings, tasks=tasks)

@@ -1,6 +1,6 @@
-"""Event loops that are not the caller's own: which one runs, work for it, tasks of no other task.
+"""Event loops of other callers: finding the running one, calling into it, background tasks.
 
-Such tasks are owned by an object, and end with it or with the event loop.
+A background task is owned by an object, not by a task.  It ends with its owner or the event loop.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from typing import Any, cast
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 _running: set[asyncio.Task[None]] = set()
-"""asyncio itself keeps weak references only."""
+"""Strong references to running tasks; asyncio itself keeps weak ones only."""
 
 
 def current_loop() -> object:
-    """Return what stands for the event loop that is running: asyncio's loop or trio's token.
+    """Return the running event loop as an object: asyncio's loop or trio's token.
 
     Raises RuntimeError outside of both.
     """
@@ -28,9 +28,10 @@ def current_loop() -> object:
 
 @contextmanager
 def known_in_callbacks() -> Iterator[None]:
-    """Have anyio know of the event loop in callbacks, too, that are asked for within.
+    """Let anyio recognise the event loop in callbacks that are scheduled within the block, too.
 
-    With sniffio installed it finds asyncio by its task alone, unless it has begun the loop itself.
+    With sniffio installed, anyio finds asyncio by its current task only, unless anyio itself has
+    started the loop.
     """
     sniffio = sys.modules.get("sniffio")
     name = None if sniffio is None or _in_trio() else sniffio.current_async_library_cvar
@@ -45,16 +46,17 @@ def known_in_callbacks() -> Iterator[None]:
 
 
 def is_over(loop: object) -> bool:
-    """Tell whether an event loop, once running, will certainly not run again."""
+    """Return True if an event loop that has run will certainly not run again."""
     if isinstance(loop, asyncio.AbstractEventLoop):
         return loop.is_closed()
     return not call_in_loop(loop, _nothing)  # there is no other way to ask trio
 
 
 def call_in_loop(loop: object, function: Callable[[], object]) -> bool:
-    """Have an event loop call ``function``, which must not raise; from whatever thread.
+    """Schedule a call of ``function``, which must not raise, in an event loop; from any thread.
 
-    ``loop`` is what :func:`current_loop` returned there.  False if it is over.
+    ``loop`` is the result of :func:`current_loop` in that event loop.  Returns False if the loop is
+    over.
     """
     soon: Callable[[Callable[[], object]], object]
     if isinstance(loop, asyncio.AbstractEventLoop):
@@ -63,7 +65,7 @@ def call_in_loop(loop: object, function: Callable[[], object]) -> bool:
         soon = cast("Any", loop).run_sync_soon
     try:
         soon(function)
-    except RuntimeError:  # both say so that the loop is over
+    except RuntimeError:  # both libraries raise it if the loop is over
         return False
     return True
 
@@ -73,9 +75,9 @@ def _nothing() -> None:
 
 
 def start_background(work: Work, context: Context) -> None:
-    """Run ``work``, which must not raise, in a task of the event loop that is running.
+    """Run ``work``, which must not raise, in a task of the running event loop.
 
-    The task sees ``context`` and not the caller's, is no child of the caller's task, and is
+    The task runs in ``context`` instead of the caller's, is no child of the caller's task, and is
     cancelled when the loop ends.
     """
     if _in_trio():
@@ -87,6 +89,6 @@ def start_background(work: Work, context: Context) -> None:
 
 
 def _in_trio() -> bool:
-    """Look whether trio runs us; it is there only if somebody has imported it."""
+    """Return True in a task of trio; trio is looked for only if it is imported already."""
     trio = sys.modules.get("trio")
     return trio is not None and bool(trio.lowlevel.in_trio_task())

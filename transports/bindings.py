@@ -1,4 +1,4 @@
-"""The bindings of one server: opened one by one, closed together."""
+"""Bindings of one server: opened one by one, closed together."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -30,27 +30,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STDIO_URL = "stdio"
-"""What is announced for standard input and output."""
+"""URL that is announced for standard input and output."""
 
 Accept = Callable[[LinkFactory], Awaitable[None]]
-"""Serves the connection that a function ``(peer, app) -> Connection`` makes, to its end."""
+"""Function that serves the connection made by a ``(peer, app) -> Connection``, to its end."""
 
 
 class Listener(Protocol):
-    """A binding of your own; ``docs/embedding.md`` shows one."""
+    """Custom binding of an application; ``docs/embedding.md`` shows one."""
 
     async def __call__(self, accept: Accept, *, task_status: TaskStatus[str]) -> None:
-        """Take connections until cancelled.
+        """Accept connections until cancelled.
 
-        Call ``task_status.started(url)`` once they can come, and ``await accept(make_link)`` for
-        each, in a task of its own.  What the link of one raises is logged and ends that one.
+        Call ``task_status.started(url)`` once clients can connect.  For each connection ``await
+        accept(make_link)``, in a task of its own.  An exception of a link is logged and ends that
+        connection only.
         """
 
 
 class Bindings:
-    """What :func:`~transports.server.serve` has opened.
+    """Bindings that :func:`~transports.server.serve` has opened.
 
-    Drivers are imported where they are needed: who serves on one binding does not pay for others.
+    Drivers are imported when they are needed, so that an unused binding costs nothing.
     """
 
     group: TaskGroup
@@ -102,7 +103,7 @@ class Bindings:
         )
         self._links.add(link)
         if runtime.settings.seal is not None:
-            self._runtime = runtime.settings  # of the store, so that all workers have the same
+            self._runtime = runtime.settings  # the seal is the store's, shared by all workers
 
         async def serve_http(*, task_status: TaskStatus[list[tuple[str, int]]]) -> None:
             await runtime.run(partial(link.serve, host, port, task_status=task_status))
@@ -158,7 +159,7 @@ class Bindings:
 
         settings = self._settings
         if settings.http_link.authenticate and not settings.socket.authenticate:
-            # Whoever asks this of HTTP does not mean to let others in beside it.
+            # Authentication of HTTP alone would leave TCP beside it open to everybody.
             raise BadTarget(
                 "authenticate= of HTTP is not asked on TCP: set SocketSettings.authenticate"
             )
@@ -196,14 +197,14 @@ class Bindings:
         await self._serve_one(make_link, Handshake())
 
     async def open_custom(self, listener: Listener) -> None:
-        """Accept what a binding of somebody else's accepts."""
+        """Accept connections of an application's own binding."""
         scope = anyio.CancelScope()
         self._scopes.append(scope)
 
         async def accept(make_link: LinkFactory) -> None:
             try:
                 await self._serve_one(make_link, Handshake())
-            except Exception:  # a mistake in a link ends one connection, not all of them
+            except Exception:  # a fault in a link ends one connection, not all of them
                 logger.exception("a connection failed")
 
         async def listen(*, task_status: TaskStatus[str]) -> None:
@@ -217,7 +218,7 @@ class Bindings:
         on_begin: "Callable[[StdioServerLink], None] | None",
         on_end: Callable[[], None] | None,
     ) -> None:
-        """Serve the program that started us."""
+        """Serve the program that started this process, over standard input and output."""
         from transports.stdio import StdioServerLink
 
         def make_link(peer: Peer, app: App) -> "Connection":
@@ -228,7 +229,7 @@ class Bindings:
         self._on_listening(STDIO_URL)
 
     async def close_after(self, stop: anyio.Event) -> None:
-        """Then let what runs finish, for a bounded time, and end every binding."""
+        """Wait for ``stop``; let running work finish, for a bounded time; end every binding."""
         await stop.wait()
         for server in self._sockets:
             server.stop()
@@ -254,7 +255,7 @@ class Bindings:
 
 
 def _http_rules(settings: ServeSettings, host: str, *, streamable: bool, sse: bool) -> HttpSettings:
-    """What is served at an address of HTTP.  Raises BadTarget for what cannot be."""
+    """Return the HTTP settings of one address.  Raises BadTarget for an invalid combination."""
     rules = guard(settings, settings.http, host)
     try:
         if sse and rules.sse is None:

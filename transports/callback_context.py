@@ -1,4 +1,4 @@
-"""What a client's callback may know of the server's request, and how it reports progress."""
+"""Context of a server's request for a client's callback, with progress reports."""
 
 import inspect
 import math
@@ -20,8 +20,8 @@ Report = Callable[[float, float | None, str | None], bool]
 class CallbackContext:
     """The request of the server that a callback answers.
 
-    A callback that takes one parameter more than it must (a second one without default; the first
-    one for roots) is given it.
+    It is passed to callbacks with one required parameter more than needed: a second one, for roots
+    the first one.
     """
 
     __slots__ = (
@@ -45,32 +45,31 @@ class CallbackContext:
         report: Report | None = None,
     ) -> None:
         self.method = method
-        """For instance ``sampling/createMessage``."""
+        """The method, for instance ``sampling/createMessage``."""
         self.revision = revision
-        """The revision that was negotiated."""
+        """The negotiated revision."""
         self.meta = meta
         """The request's ``_meta``: progress token, ``traceparent`` and so on."""
         self.request_id = request_id
         """The server's id of the request; None in the modern era, where it has none."""
         self.cancel_reason: str | None = None
-        """Why the server took its request back, if it did and said so."""
+        """The server's reason for cancelling the request, if it did and gave one."""
         self.scope: Run | None = None
-        """What is cancelled with the request; None for a plain function."""
+        """Scope that is cancelled with the request; None for a plain function."""
         self._report = report
         self._progress = -math.inf
 
     @property
     def cancelled(self) -> bool:
-        """The server no longer wants an answer (legacy); every ``await`` raises now."""
+        """True if the server no longer wants an answer (legacy); every ``await`` raises now."""
         return self.scope is not None and self.scope.cancel_called
 
     def progress(
         self, value: float, total: float | None = None, message: str | None = None
     ) -> bool:
-        """Report progress, which must increase; False if the server did not ask for it.
+        """Report progress, which must increase; return False if the server did not ask for it.
 
-        In the modern era it never does: there is no progress of an input.  To be called in the
-        event loop.
+        In the modern era it never does: inputs have no progress.  Call it in the event loop.
         """
         if self._report is None or self.cancelled:
             return False
@@ -85,7 +84,7 @@ class _WithMeta(Struct):
 
 
 def meta_of(params: Raw) -> RequestMeta:
-    """The ``_meta`` of an input request.  Raises Malformed."""
+    """Return the ``_meta`` of an input request.  Raises Malformed."""
     return typed(params, _WithMeta).meta or RequestMeta()
 
 
@@ -97,7 +96,7 @@ def call(callback: Callable[..., Any], context: CallbackContext, *args: Any) -> 
 def _takes_context(callback: Callable[..., Any], position: int) -> bool:
     try:
         parameters = inspect.signature(callback).parameters.values()
-    except (TypeError, ValueError):  # some of those that are written in C have none
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return False
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     places = [each for each in parameters if each.kind in kinds]

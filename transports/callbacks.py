@@ -1,8 +1,8 @@
-"""What a client does for its server: elicitation, sampling, roots, and news of all kinds.
+"""Callbacks of a client for its server: elicitation, sampling, roots, and all kinds of news.
 
 The same callbacks serve both eras: requests on the wire (legacy) and the ``inputRequests`` of an
-input round (modern).  Each may be a plain function or a coroutine function.  Those that answer the
-server may take a :class:`CallbackContext` as well.
+input round (modern).  Each may be a plain function or a coroutine function.  Callbacks that answer
+the server may take a :class:`CallbackContext` as well.
 """
 
 import inspect
@@ -42,7 +42,7 @@ __all__ = ["CallbackContext", "Callbacks", "ProgressCallback"]
 T = TypeVar("T")
 P = TypeVar("P")
 Answer = Struct | Mapping[str, Any]
-"""The result object of a request of the server."""
+"""Result object for a request of the server."""
 Roots = Sequence[Root | str]
 
 _Elicited = ElicitResult | Mapping[str, Any] | None
@@ -71,50 +71,61 @@ InterruptedCallback = Callable[[StreamInterrupted], Awaitable[None] | None]
 
 
 class Callbacks(Struct, kw_only=True):
-    """The client's side of the conversation; what is None is not declared as a capability.
+    """Callbacks of a client; a capability without a callback is not declared.
 
-    ``elicitation`` gets forms: it returns the content, an :class:`ElicitResult`, or None to
-    decline; the defaults of the form are filled in, and what is accepted is checked against it.
-    ``elicitation_url`` gets URLs to visit: it returns an :class:`ElicitResult`, or None to
-    decline.  ``sampling`` returns a CreateMessageResult, or a mapping with its members by their
-    wire names; ``sampling_tools`` declares that it understands tools.  ``roots`` is a list of
-    Roots or file URIs, or a function that returns one or a ListRootsResult.  These are given a
-    :class:`CallbackContext` if they take one parameter more.  ``resource_updated`` and
-    ``elicitation_complete`` get the URI and the elicitation's id.  ``notification`` gets every
-    notification, by method and params.  ``stream_interrupted`` is told when the connection of an
-    event stream broke off (legacy, over HTTP), and what is done about it.  ``connection`` is told
-    when a connection is lost, of each attempt to come back, when there is one again, and when none
-    is tried any more (not over Streamable HTTP).  ``violation`` is told of each rule that the
-    server breaks, with the beginning of a line that is no message (``excerpt``): for instance of
-    what a server prints on its standard output.  The log has only some of them.  ``at_once``:
-    where a server asks several things in one round, so many callbacks run at the same time.
-    ``waiting``: so many things that callbacks are to be told wait for coroutine functions that are
-    still at those before them; what is more is dropped, with a warning in the log.
-
-    ``sampling_context`` declares that ``sampling`` heeds ``include_context``; ``extensions`` and
-    ``experimental`` are declared as they are.
+    The callbacks that answer the server are ``elicitation``, ``elicitation_url``, ``sampling`` and
+    a function as ``roots``.  They get a :class:`CallbackContext` if they take one more parameter.
     """
 
     elicitation: ElicitationCallback | None = None
+    """Fill in a form: return the content, an :class:`ElicitResult`, or None to decline.
+
+    The defaults of the form are filled in, and accepted content is checked against the form.
+    """
     elicitation_url: ElicitationCallback | None = None
+    """Visit a URL: return an :class:`ElicitResult`, or None to decline."""
     sampling: SamplingCallback | None = None
+    """Return a CreateMessageResult, or a mapping with its members by their wire names."""
     sampling_tools: bool = False
+    """True to declare that ``sampling`` supports tools."""
     sampling_context: bool = False
+    """True to declare that ``sampling`` heeds ``include_context``."""
     roots: Roots | RootsCallback | None = None
+    """List of Roots or file URIs, or a function that returns one or a ListRootsResult."""
     log: LogCallback | None = None
     tools_changed: ChangeCallback | None = None
     prompts_changed: ChangeCallback | None = None
     resources_changed: ChangeCallback | None = None
     resource_updated: UpdateCallback | None = None
+    """Take the URI of an updated resource."""
     elicitation_complete: UpdateCallback | None = None
+    """Take the id of a completed elicitation."""
     notification: NotificationCallback | None = None
+    """Take every notification, by method and params."""
     stream_interrupted: InterruptedCallback | None = None
+    """Take the loss of an event stream's connection (legacy, over HTTP), with the recovery."""
     connection: ConnectionCallback | None = None
+    """Take connection events: loss, each attempt to reconnect, success, and giving up.
+
+    Not over Streamable HTTP.
+    """
     violation: ViolationCallback | None = None
+    """Take each violation of the protocol by the server.
+
+    ``excerpt`` is the beginning of a line that is no message, such as text that a server prints on
+    its standard output.  The log has only some of the violations.
+    """
     at_once: int = 8
+    """Maximum callbacks that run at the same time for the questions of one input round."""
     waiting: int = 10_000
+    """Maximum news that wait while coroutine functions handle earlier ones.
+
+    Further news are dropped, with a warning in the log.
+    """
     extensions: Mapping[str, Settings] = {}
+    """Extensions, declared as they are."""
     experimental: Mapping[str, Settings] = {}
+    """Experimental capabilities, declared as they are."""
 
     def __post_init__(self) -> None:
         if self.at_once < 1:
@@ -123,7 +134,7 @@ class Callbacks(Struct, kw_only=True):
             checked_roots(self.roots)
 
     def capabilities(self) -> ClientCapabilities:
-        """Declare what there is a callback for."""
+        """Return the capabilities for which there are callbacks."""
         declared = ClientCapabilities()
         if self.elicitation is not None or self.elicitation_url is not None:
             declared.elicitation = ElicitationCapability()
@@ -143,10 +154,10 @@ class Callbacks(Struct, kw_only=True):
         return declared
 
     def answer(self, params: Raw, context: CallbackContext) -> Answer | Awaitable[Answer]:
-        """Answer a request of the server, in the words of its revision.
+        """Answer a request of the server, in the form of its revision.
 
-        Raises McpError, and TypeError or ValueError for what a callback cannot mean; also out of
-        the awaitable.
+        Raises McpError, and TypeError or ValueError for an invalid answer of a callback; so may the
+        awaitable.
         """
         answer = _ANSWERS.get(context.method)
         if answer is None:
@@ -171,7 +182,7 @@ def _answer_elicitation(
 
 
 def _filled_in(schema: Mapping[str, Any], answer: _Elicited) -> Answer:
-    """The result of a form: complete and checked, and without content unless it is accepted."""
+    """Return the result of a form: complete and checked, and without content unless accepted."""
     if answer is None:
         return ElicitResult(action="decline")
     if isinstance(answer, Mapping):
@@ -186,7 +197,7 @@ def _filled_in(schema: Mapping[str, Any], answer: _Elicited) -> Answer:
 
 
 def _visited(answer: _Elicited) -> Answer:
-    """The result of a visit, which has no content."""
+    """Return the result of a visit, which has no content."""
     if answer is None:
         return ElicitResult(action="decline")
     return _checked_action(answer, "elicitation_url")
@@ -248,7 +259,7 @@ def _answer_roots(
 
 
 def checked_roots(roots: Roots) -> list[Root]:
-    """Return roots, each given as a Root or by its URI.  Raises ValueError for one of no file."""
+    """Return roots, each given as a Root or by its URI.  Raises ValueError for a non-file URI."""
     found = [Root(uri=root) if isinstance(root, str) else root for root in roots]
     for root in found:
         if not root.uri.startswith("file://"):

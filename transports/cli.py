@@ -1,4 +1,4 @@
-"""The `mcpcore` command: serve, call, list, probe, servers, and what plug-ins add.
+"""Command `mcpcore`: serve, call, list, probe, servers, and the commands of plug-ins.
 
 It needs the extra ``cli`` (typer, rich); the commands are in :mod:`transports.commands`.
 """
@@ -10,9 +10,9 @@ MISSING = "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command with the words given, by default those of this process; never returns."""
+    """Run the command with the given words, by default those of this process; never returns."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # What stands behind -- is the command of a server, never an option of ours.
+    # Words behind -- are the command of a server, never options of mcpcore.
     command = None
     if "--" in words:
         at = words.index("--")

@@ -1,4 +1,4 @@
-"""The client: connect to a server, call it, listen to it.
+"""Client: connect to a server, call it, listen to it.
 
 ::
 
@@ -67,12 +67,12 @@ logger = logging.getLogger("mcpcore.client")
 
 
 class Client(ClientRequests):
-    """An open conversation with a server. Made by :func:`connect`.
+    """An open conversation with a server, made by :func:`connect`.
 
     Every method that sends a request raises :class:`PeerError` for an error of the server, and a
-    subclass of :class:`CallFailed` (timeout, closed connection, invalid response) for what
-    happened on this side.  ``timeout`` is in seconds; None waits for ever; by default it is that
-    of the settings.  Cancelling the caller cancels the request.
+    subclass of :class:`CallFailed` (timeout, closed connection, invalid response) for a failure on
+    this side.  ``timeout`` is in seconds; None means no limit; the default is that of the settings.
+    Cancelling the caller cancels the request.
     """
 
     def __init__(
@@ -116,13 +116,13 @@ class Client(ClientRequests):
     ) -> CallToolResult:
         """Call a tool; a failure of the tool is a result with ``is_error``.
 
-        Answers what the server asks meanwhile through the callbacks, and follows the task that the
-        call may become to its end; ``timeout`` bounds that too if it is given.  A result that
-        breaks the tool's output schema raises InvalidResponse, if it can be checked; the tools are
-        listed for that if they were not (``ClientSettings.look_up_tools``).
+        Questions of the server during the call are answered through the callbacks.  If the call
+        becomes a task, the task is followed to its end; an explicit ``timeout`` bounds that too.  A
+        result that violates the tool's output schema raises InvalidResponse, if it can be checked;
+        for that the tools are listed if they were not (``ClientSettings.look_up_tools``).
 
-        ``repeat``: whether the call may be sent again if the connection breaks before its answer;
-        by default if the tool was listed as read-only or idempotent.
+        ``repeat`` is True if the call may be sent again when the connection breaks before its
+        answer; the default is True for tools that were listed as read-only or idempotent.
         """
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
@@ -145,7 +145,7 @@ class Client(ClientRequests):
             as_task = error.code == METHOD_NOT_FOUND and self.tasks.experimental
             if error.code != HEADER_MISMATCH and not as_task:
                 raise
-            # Our picture of the tool, its mirrored arguments or its tasks, is missing or outdated.
+            # What is known of the tool, its mirrored arguments or its tasks is missing or outdated.
             if self._cache is not None:
                 self._cache.drop("tools/list")
             try:
@@ -166,7 +166,7 @@ class Client(ClientRequests):
 
     @property
     def tasks(self) -> ClientTasks:
-        """Calls that go on by themselves: to start them, and to come back to them."""
+        """Calls that run as tasks: to start them, and to return to them later."""
         return self._core.tasks
 
     # Resources
@@ -221,11 +221,11 @@ class Client(ClientRequests):
         )
 
     async def subscribe(self, uri: str) -> None:
-        """Legacy: have changes of a resource reported to the callbacks; see :meth:`listen`."""
+        """Subscribe to changes of a resource, for the callbacks (legacy); see :meth:`listen`."""
         await self.request("resources/subscribe", {"uri": uri})
 
     async def unsubscribe(self, uri: str) -> None:
-        """Legacy: end that."""
+        """End a subscription of :meth:`subscribe` (legacy)."""
         await self.request("resources/unsubscribe", {"uri": uri})
 
     # Prompts and completion
@@ -253,7 +253,7 @@ class Client(ClientRequests):
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> GetPromptResult:
-        """Return a prompt, filled in."""
+        """Return a prompt with its arguments filled in."""
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
             params["arguments"] = arguments
@@ -273,9 +273,9 @@ class Client(ClientRequests):
         timeout: float | None = DEFAULT_TIMEOUT,
         meta: Mapping[str, Any] | None = None,
     ) -> CompleteResult:
-        """Propose values for an ``argument`` of which ``value`` has been typed.
+        """Return completions for an ``argument`` of which ``value`` has been typed.
 
-        ``known``: the values of other arguments, where the revision can tell them.
+        ``known`` are the values of other arguments; they are sent if the revision has them.
         """
         ref = known_members(ref, self.revision)
         params: dict[str, Any] = {"ref": ref, "argument": {"name": argument, "value": value}}
@@ -288,25 +288,25 @@ class Client(ClientRequests):
     # The conversation
 
     async def discover(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> DiscoverResult:
-        """Modern: ask what the server speaks and offers."""
+        """Return the revisions and capabilities of the server (modern)."""
         return await self.request("server/discover", None, DiscoverResult, timeout=timeout)
 
     async def ping(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-        """Make sure that the server answers (where the era has no ``ping``, by discovery)."""
+        """Check that the server answers, by ``ping`` or, where the era has none, by discovery."""
         legacy = lookup("ping", "client", self.revision) is not None
         await self._core.request("ping" if legacy else "server/discover", timeout=timeout)
 
     async def set_log_level(self, level: LoggingLevel) -> None:
-        """Have log messages from this level on sent to the ``log`` callback."""
+        """Request log messages of this level and above for the ``log`` callback."""
         self._core.log_level = level
         if not self.revision.per_request_log_level:
             await self.request("logging/setLevel", {"level": level})
 
     def set_roots(self, roots: Roots) -> None:
-        """Change what the server is told when it asks for our roots, and say so where one can.
+        """Replace the roots, and notify the server if the revision allows it.
 
         Raises ValueError for a root that is no file URI, LocalProtocolError if the client was made
-        without roots: it has declared that it has none.
+        without roots, as it has declared that it has none.
         """
         if self._core.callbacks.roots is None:
             raise LocalProtocolError("no roots were declared: connect with Callbacks(roots=[...])")
@@ -322,7 +322,7 @@ class Client(ClientRequests):
         uris: "list[str] | tuple[str, ...]" = (),
         task_ids: "list[str] | tuple[str, ...]" = (),
     ) -> Listening:
-        """Open a stream of changes: of the lists named, and of the resources and tasks given.
+        """Open a stream of changes of the lists that are True and of the given resources and tasks.
 
         ``async with client.listen(tools=True) as changes: async for change in changes: ...``
         """
@@ -338,7 +338,8 @@ class Client(ClientRequests):
     def notify(self, method: str, params: Body = None) -> bool:
         """Send any notification of the revision or of an extension.
 
-        False if it was not sent: the revision has none such, or a capability is not declared.
+        Returns False if it was not sent: the revision does not have it, or its capability is not
+        declared.
         """
         return self._core.notify(method, params)
 
@@ -346,20 +347,24 @@ class Client(ClientRequests):
 class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are
     """Connect to ``target`` for the time of an ``async with`` block; yields a :class:`Client`.
 
-    ``target``: a URL (http, https, ws, wss, sse+http, sse+https, tcp, tls, unix); a command as a
+    ``target`` is a URL (http, https, ws, wss, sse+http, sse+https, tcp, tls, unix); a command as a
     list of strings; a ``Server`` of this process; or a Target, such as one that
-    :func:`transports.config_file.load_targets` has read from an ``mcp.json``.  ``callbacks`` say
-    what the client does for the server.  ``revision`` names the only revision to speak,
-    ``revisions`` several; the newest common one is found.  ``headers`` go with HTTP requests and
-    the WebSocket handshake; over HTTP a function may make them anew for each request.
-    ``http_client``, an ``httpx.AsyncClient`` or the like, carries the HTTP requests in the place
-    of our own; it is not closed.  ``middleware`` is run around every request that is sent, the
-    first outermost.  ``trace`` is where everything is recorded that goes over the connection: the
-    name of a file, or a :class:`~transports.tracing.Trace`.  ``raise_exceptions``, for the tests of
-    a server of this process: what a handler raises and the client would not be shown is raised by
-    the call, as it is; what no call waits for at the end of the block.  Raises BadTarget, BadProxy,
-    LinkError, NegotiationError, OSError for a trace that cannot be written, and ValueError for an
-    unknown revision.
+    :func:`transports.config_file.load_targets` has read from an ``mcp.json``.
+
+    ``callbacks`` answer the server and take its news.  ``revision`` is the only revision to speak,
+    ``revisions`` are several, of which the newest common one is used.  ``headers`` go with HTTP
+    requests and the WebSocket handshake; over HTTP they may be a function that makes them for each
+    request.  ``http_client``, an ``httpx.AsyncClient`` or the like, sends the HTTP requests instead
+    of the built-in client; it is not closed.  ``middleware`` runs around every request that is
+    sent, the first outermost.  ``trace`` records the whole traffic of the connection: the name of a
+    file, or a :class:`~transports.tracing.Trace`.
+
+    ``raise_exceptions`` is for tests of a server in this process: an exception of a handler whose
+    text is hidden from the client is raised as it is, by the call, or at the end of the block if no
+    call waits for it.
+
+    Raises BadTarget, BadProxy, LinkError, NegotiationError, OSError for a trace that cannot be
+    written, and ValueError for an unknown revision.
     """
 
     def __init__(

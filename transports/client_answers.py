@@ -1,4 +1,4 @@
-"""What the server asks, answered by the client's callbacks: on the wire, and in input rounds."""
+"""Answers of the client's callbacks to the server: on the wire, and in input rounds."""
 
 import inspect
 import logging
@@ -30,7 +30,7 @@ logger = logging.getLogger("mcpcore.client")
 
 
 class Answers:
-    """Answers requests on the wire (legacy).
+    """Answers to requests on the wire (legacy).
 
     Plain callbacks run inline, coroutines in a task of ``group``.  ``flush`` is called after the
     machine was used outside of the link's own stack.
@@ -48,12 +48,12 @@ class Answers:
         self._flush = flush
         self._handlers = Handlers(group, self._release)
         self.desk: ClientDesk | None = None
-        """Where requests of the server run as tasks, if they may."""
+        """Task desk that runs requests of the server as tasks; None if it may not."""
 
     def succeed(self, machine: Peer) -> None:
-        """Another conversation follows, on a machine of its own; the keys go on.
+        """Continue on the machine of the next conversation; the keys of requests continue, too.
 
-        What the server asked in the one before was cancelled with it, and is not answered.
+        Requests of the conversation before were cancelled with it, and are not answered.
         """
         self._machine = machine
         if self.desk is not None:
@@ -92,7 +92,7 @@ class Answers:
         context.scope = self._handlers.start(event.key, work, context)
 
     def cancel(self, event: RequestCancelled) -> None:
-        """The server no longer wants it."""
+        """Cancel the answer to a request that the server has cancelled."""
         if self.desk is None or not self.desk.cancelled(event.key, event.reason):
             self._handlers.cancel(event.key, event.reason)
 
@@ -119,10 +119,10 @@ class Answers:
 async def answer_inputs(
     asked: InputRequired, callbacks: Callbacks, revision: Revision
 ) -> dict[str, Answer]:
-    """Gather the answers of one input round (modern).  Raises as :func:`answer_questions`."""
+    """Return the answers of one input round (modern).  Raises as :func:`answer_questions`."""
     if asked.requests:
         return await answer_questions(asked.requests, asked.method, callbacks, revision)
-    # Only state came back: the server waits for something outside of this conversation.
+    # The server sent state only: it waits for something outside of this conversation.
     await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
     return {}
 
@@ -130,10 +130,10 @@ async def answer_inputs(
 async def answer_questions(
     questions: Mapping[str, Raw], method: str, callbacks: Callbacks, revision: Revision
 ) -> dict[str, Answer]:
-    """Answer the questions of ``method``, each a request without id, all at the same time.
+    """Answer the questions of ``method`` concurrently, each a request without id.
 
-    At most ``callbacks.at_once`` of them.  Raises InputFailed if an input cannot or may not be
-    given, and what a callback raises; the other callbacks are cancelled then.
+    At most ``callbacks.at_once`` run at a time.  Raises InputFailed if an input cannot or may not
+    be given, and any exception of a callback; the other callbacks are cancelled then.
     """
     if len(questions) == 1:
         [(key, question)] = questions.items()
@@ -160,7 +160,7 @@ async def answer_input(
 ) -> Answer:
     """Answer one question of ``method``, a request without id, known by ``key``.
 
-    Raises InputFailed if the input cannot or may not be given, and what the callback raises.
+    Raises InputFailed if the input cannot or may not be given, and any exception of the callback.
     """
     wanted = promised(raw, InputRequest, method)
     params = Raw(b"{}") if wanted.params is None else wanted.params
@@ -176,7 +176,7 @@ async def answer_input(
             raise InputFailed(method, f"the input {key!r} was not given: {error}") from error
         if isinstance(error, HandlerExit):
             logger.error("the callback for %s failed", wanted.method, exc_info=error)
-        raise error  # noqa: B904 - the same one, or one that knows its cause
+        raise error  # noqa: B904 - the same exception, or one that has its cause
 
 
 def _first(error: BaseException) -> BaseException:

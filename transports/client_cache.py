@@ -1,7 +1,7 @@
-"""Results that a server allowed to be kept for a while (2026-07-28, "Caching").
+"""Cache of results that a server allows to be kept for a while (2026-07-28, "Caching").
 
-A :class:`ResultCache` may serve several connections.  What is ``public`` is shared between all that
-lead to the same server, what is ``private`` only within one authorization context: the same
+A :class:`ResultCache` may serve several connections.  ``public`` results are shared by all
+connections to the same server, ``private`` ones only within one authorization context: the same
 server, reached with the same headers.
 """
 
@@ -27,7 +27,7 @@ _MADE_STALE_BY: dict[str, tuple[str, ...]] = {
 _PUBLIC = ""
 
 _Key = tuple[str, str, str, bytes]
-"""Server, authorization context (empty: any), method, params."""
+"""Key of a result: server, authorization context (empty: any), method, params."""
 
 
 class _Hints(Struct, rename="camel"):
@@ -41,9 +41,10 @@ class _Kept(Struct):
 
 
 class ResultCache:
-    """Keeps at most ``limit`` results of together ``size`` bytes; the least used go first.
+    """Cache of at most ``limit`` results of ``size`` bytes in total; the least used go first.
 
-    ``longest``: seconds beyond which no result is fresh, whatever the server says.
+    ``longest`` is the maximum number of seconds for which a result is fresh, whatever the server
+    says.
     """
 
     def __init__(
@@ -63,9 +64,9 @@ class ResultCache:
         self._results: OrderedDict[_Key, _Kept] = OrderedDict()
         self._drops = 0
         self._changes: OrderedDict[tuple[str, str], int] = OrderedDict()
-        """The last drop of a server's method; of as many of them as there may be results."""
+        """Number of the last drop by server and method, for at most ``limit`` of them."""
         self._older = 0
-        """The last drop of those that are no longer known: what is on its way of them is stale."""
+        """Number of the last drop that was forgotten; results under way before it are stale."""
 
     def __len__(self) -> int:
         return len(self._results)
@@ -73,9 +74,9 @@ class ResultCache:
     def connect(
         self, target: Target, headers: Mapping[str, str], revision: Revision
     ) -> "ServerCache":
-        """Return the part of one connection.
+        """Return the view of one connection on the cache.
 
-        A server that has no URL has no other clients, so that nothing of it is shared.
+        A server without a URL has no other clients, so that its results are not shared.
         """
         if isinstance(target, HttpTarget | WebSocketTarget):
             server = f"{revision.name} {target.url}"
@@ -98,14 +99,14 @@ class ResultCache:
         return kept.result
 
     def seconds(self, ttl_ms: float) -> float:
-        """What a server allows, in seconds; however large its number is."""
+        """Return a server's TTL in seconds, however large its number is."""
         return max(0, min(ttl_ms, self._longest * 1000)) / 1000
 
     def keep(self, key: _Key, result: Raw, ttl: float, now: float) -> None:
         """Keep a result for ``ttl`` seconds."""
         if key in self._results:
             self._forget(key)
-        copy = Raw(bytes(result))  # of the message alone, not of all that was received with it
+        copy = Raw(bytes(result))  # a slice would keep the whole receive buffer alive
         if ttl <= 0 or len(copy) > self._size:
             return
         self._results[key] = _Kept(now + min(ttl, self._longest), copy)
@@ -124,7 +125,7 @@ class ResultCache:
             self._forget(key)
 
     def changes(self, server: str, method: str) -> int:
-        """Return a number that is another one once results of a method were dropped."""
+        """Return a number that changes whenever results of a method are dropped."""
         return self._changes.get((server, method), self._older)
 
     def _forget(self, key: _Key) -> None:
@@ -132,7 +133,7 @@ class ResultCache:
 
 
 class ServerCache:
-    """What is kept for one connection."""
+    """Results of one connection in the cache."""
 
     def __init__(self, cache: ResultCache, server: str, context: str) -> None:
         self._cache = cache
@@ -149,11 +150,11 @@ class ServerCache:
         return None
 
     def mark(self, method: str) -> int:
-        """What :meth:`put` wants to know of the time when the request left."""
+        """Return a mark for :meth:`put`, to be taken when the request leaves."""
         return self._cache.changes(self._server, method)
 
     def put(self, method: str, params: Body, result: Raw, mark: int, *, now: float) -> None:
-        """Keep a result for as long as it says itself, unless it became stale on its way."""
+        """Keep a result for the TTL in it, unless it became stale since ``mark`` was taken."""
         if mark != self.mark(method):
             return
         try:
@@ -167,7 +168,7 @@ class ServerCache:
         self._cache.keep((self._server, context, method, encoded), result, ttl, now)
 
     def notified(self, method: str) -> None:
-        """Drop what a change notification makes stale."""
+        """Drop the results that a change notification makes stale."""
         for stale in _MADE_STALE_BY.get(method, ()):
             self.drop(stale)
 

@@ -1,4 +1,4 @@
-"""Requests of the client: sent, their input rounds served, their outcomes told to who waits."""
+"""Requests of the client: sending, input rounds, and their outcomes for the waiting callers."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -45,18 +45,18 @@ Settled = ResultReceived | ErrorReceived | InputRequired | RequestEnded
 
 
 CANCELLED = "cancelled by the caller"
-"""What servers are told of a request that its caller no longer waits for."""
+"""Reason of a cancellation that is sent to the server when the caller was cancelled."""
 
 
 class Outcome(Struct):
-    """What a request of ours was answered with."""
+    """Answer to a request of the client."""
 
     result: Raw
     """The result object as received."""
     with_input: bool = False
-    """Answers of ours went into it, so that it is never cached."""
+    """True if input of this client went into the result, so that it is never cached."""
     request: RequestId | None = None
-    """The request it answers."""
+    """Id of the request."""
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Outcome(Struct):
 
 
 class ClientCalls:
-    """The requests of one connection, and the callers that wait for them."""
+    """Requests of one connection, and the callers that wait for them."""
 
     def __init__(self, machine: ClientMachine, callbacks: Callbacks) -> None:
         self.machine = machine
@@ -73,12 +73,12 @@ class ClientCalls:
         self.link: Link | None = None
         self.ready: Ready | None = None
         self.closed: str | None = None
-        """Why the connection ended, once it has."""
+        """Reason for the end of the connection, once it has ended."""
         self.closing = False
-        """This side is about to end it."""
+        """True if this side is about to end the connection."""
         self.log_level: LoggingLevel | None = None
         self.subscribed: dict[str, None] = {}
-        """The resources that this session of the server tells of (legacy)."""
+        """URIs of the resources to which this session is subscribed (legacy)."""
         self.meta: dict[str, Any] = {}
         """Members for the ``_meta`` of every request."""
         self.visits = Visits(callbacks)
@@ -89,7 +89,7 @@ class ClientCalls:
 
     @property
     def revision(self) -> Revision:
-        """What was negotiated."""
+        """The negotiated revision."""
         return self._negotiated.revision
 
     @property
@@ -99,7 +99,7 @@ class ClientCalls:
         return self.ready
 
     def flush(self) -> None:
-        """The machine was called: have the link write what it has to send."""
+        """Have the link send the machine's output; needed after each call of the machine."""
         if self.link is not None:
             self.link.flush_soon()
 
@@ -113,11 +113,11 @@ class ClientCalls:
         meta: Mapping[str, Any] | None = None,
         repeat: bool | None = None,
     ) -> Outcome:
-        """Send a request, serve the input rounds and visits it takes, return its result.
+        """Send a request, serve its input rounds and visits, return its result.
 
-        ``repeat``: whether it may be sent again if the connection breaks before the answer; by
-        default what :mod:`mcpcore.engine.repeating` says.  Cancelling the caller cancels the
-        request.  Raises PeerError or a CallFailed.
+        ``repeat`` is True if the request may be sent again when the connection breaks before the
+        answer; :mod:`mcpcore.engine.repeating` defines the default.  Cancelling the caller cancels
+        the request.  Raises PeerError or a CallFailed.
         """
         tries = 0
         while True:
@@ -167,7 +167,7 @@ class ClientCalls:
             request = await self._answer_round(outcome, timeout)
 
     def _note(self, method: str, params: Body) -> None:
-        """Remember what the server's session was told to watch, for the session after it."""
+        """Record a change of the session's subscriptions, to repeat them in the next session."""
         try:
             uri = msgspec.json.decode(to_json(params), type=_Subject).uri
         except msgspec.MsgspecError:
@@ -178,15 +178,15 @@ class ClientCalls:
             self.subscribed.pop(uri, None)
 
     def keep_progress(self, request: RequestId, progress: ProgressCallback) -> None:
-        """Go on hearing of the progress of a request that was answered with a task."""
+        """Keep the progress callback of a request that was answered with a task."""
         self._progress[request] = progress
 
     def drop_progress(self, request: RequestId) -> None:
-        """Its task has ended."""
+        """Drop the progress callback of a request whose task has ended."""
         self._progress.pop(request, None)
 
     def cancel(self, request: RequestId, reason: str) -> None:
-        """Withdraw a request, saying why; its outcome, if any, is dropped."""
+        """Cancel a request with a reason; its outcome, if any, is dropped."""
         self.machine.cancel(request, now=clock(), reason=reason)
         self.flush()
 
@@ -198,7 +198,7 @@ class ClientCalls:
         try:
             return await self._waiting.outcome(request)
         except anyio.get_cancelled_exc_class():
-            self.machine.abandon(request)  # in case it has just asked for input
+            self.machine.abandon(request)  # in case the server has just asked for input
             self.cancel(request, CANCELLED)
             raise
         finally:

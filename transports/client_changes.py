@@ -1,4 +1,4 @@
-"""Changes on a server: what they are called, who wants to hear of them, what may be missed."""
+"""Changes on a server: their names, filters for them, and changes that may have been missed."""
 
 from collections.abc import Iterator
 
@@ -12,19 +12,19 @@ LIST_CHANGES = {
     "notifications/prompts/list_changed": ("prompts_list_changed", "prompts.listChanged"),
     "notifications/resources/list_changed": ("resources_list_changed", "resources.listChanged"),
 }
-"""Notification to the filter's member and the server's capability."""
+"""Member of the filter and capability of the server, by notification."""
 
 _KINDS = {RESOURCE_UPDATED: "resource", TASK_CHANGED: "task", TASK_STATUS: "task"}
 
 
 class Change(Struct, frozen=True):
-    """Something changed on the server. ``uri``: which resource; ``task_id``: which task."""
+    """A change on the server, with ``uri`` of a resource, or ``task_id`` of a task."""
 
     method: str
     uri: str | None = None
     task_id: str | None = None
     missed: bool = False
-    """Nobody said so, but the stream was broken for a while and it may have changed meanwhile."""
+    """True if the stream was broken for a while, and the change may have happened meanwhile."""
 
     @property
     def kind(self) -> str:
@@ -33,9 +33,9 @@ class Change(Struct, frozen=True):
 
 
 def wants(filter: SubscriptionFilter, change: Change) -> bool | None:
-    """Whether ``filter`` asks for a change; None for a kind that it knows nothing of."""
+    """Return True if ``filter`` includes a change; None for a kind that has no filter."""
     if change.uri is not None:
-        # A server may report something inside of the resource that was subscribed to.
+        # A server may report a part of the resource that was subscribed to.
         return bool(filter.resource_subscriptions)
     if change.task_id is not None:
         return change.task_id in filter.task_ids
@@ -44,7 +44,7 @@ def wants(filter: SubscriptionFilter, change: Change) -> bool | None:
 
 
 def missed(filter: SubscriptionFilter) -> Iterator[Change]:
-    """Everything that may have changed while a stream with ``filter`` was broken."""
+    """Yield every change that may have been missed while a stream with ``filter`` was broken."""
     for method, (member, _) in LIST_CHANGES.items():
         if getattr(filter, member) is True:
             yield Change(method, missed=True)

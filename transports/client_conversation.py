@@ -1,4 +1,4 @@
-"""The conversation of a client: how it opens, breaks off, goes on, and who hears of that."""
+"""Conversation of a client: its opening, breaks, continuation, and the news of these."""
 
 import logging
 from abc import abstractmethod
@@ -32,17 +32,17 @@ logger = logging.getLogger("mcpcore.client")
 
 
 class ClientConversation(ClientCalls):
-    """What lasts as long as the conversation, or as several of them after each other."""
+    """State of a client that lasts for the conversation, or for several in succession."""
 
     def __init__(self, machine: ClientMachine, callbacks: Callbacks, group: TaskGroup) -> None:
         super().__init__(machine, callbacks)
         self.group = group
         self.comeback: Comeback | None = None
-        """What makes the next connection when one is lost; None: nothing does, or HTTP does."""
+        """Maker of the next connection when one is lost; None without one, or if HTTP resumes."""
         self.listeners: list[Listening] = []
-        """They take the notifications that belong to no listen stream."""
+        """Listeners for the notifications that belong to no listen stream."""
         self.deaf: str | None = None
-        """Why a legacy server can no longer tell of changes by itself, once that is so."""
+        """Reason why a legacy server can no longer report changes by itself; None while it can."""
         self._news = News(callbacks, group)
         self._watchers: list[Callable[[str], None]] = []
         self._opened = anyio.Event()
@@ -51,7 +51,7 @@ class ClientConversation(ClientCalls):
 
     @abstractmethod
     def handle(self, event: Event) -> None:
-        """Take one event of the machine."""
+        """Handle one event of the machine."""
 
     # Opening
 
@@ -72,7 +72,7 @@ class ClientConversation(ClientCalls):
 
     @property
     def capabilities(self) -> ServerCapabilities:
-        """What the server declared."""
+        """Capabilities that the server has declared."""
         declared = self._negotiated.capabilities
         return declared if isinstance(declared, ServerCapabilities) else ServerCapabilities()
 
@@ -97,22 +97,22 @@ class ClientConversation(ClientCalls):
     # The next conversation
 
     def succeed(self, machine: Peer) -> None:
-        """From now on ``machine`` holds the conversation."""
+        """Continue the conversation on ``machine``."""
         self.machine = machine
         self._answers.succeed(machine)
 
     @property
     def away(self) -> bool:
-        """The connection is lost, and there is no other one yet."""
+        """True if the connection is lost and there is no other one yet."""
         return self.comeback is not None and self.comeback.away
 
     def tell(self, event: ConnectionEvent) -> None:
-        """Tell the user what became of the connection."""
+        """Pass a connection event to the application's callback."""
         if self.callbacks.connection is not None:
             self._news.tell(self.callbacks.connection, event)
 
     def _doubt(self) -> None:
-        """Nobody could tell of changes for a while, and the server may be another process."""
+        """Assume that all has changed: changes were missed, and the server may be a new process."""
         for method in LIST_CHANGES:
             self.assume(Change(method))
         self._watched(RESOURCE_UPDATED)
@@ -120,10 +120,10 @@ class ClientConversation(ClientCalls):
 
     @abstractmethod
     def tasks_in_doubt(self) -> None:
-        """Tasks of the server may have changed unheard."""
+        """Update the tasks of the server, of which changes may have been missed."""
 
     async def _renew(self) -> None:
-        """Tell a new session (legacy) what the one before it knew of our wishes."""
+        """Repeat the subscriptions and the log level for a new session (legacy)."""
         wishes = [("resources/subscribe", {"uri": uri}) for uri in self.subscribed]
         if self.log_level is not None and not self.revision.per_request_log_level:
             wishes.append(("logging/setLevel", {"level": self.log_level}))
@@ -132,7 +132,7 @@ class ClientConversation(ClientCalls):
                 await self.request(method, params)
             except Exception as error:  # a middleware may raise anything
                 if self.away or self.closed is not None:
-                    return  # the next session is told anew
+                    return  # this is repeated for the next session
                 known = isinstance(error, McpError | LocalError)
                 reason = error if known else type(error).__name__
                 logger.warning("the server's new session refuses %s: %s", method, reason)
@@ -153,7 +153,7 @@ class ClientConversation(ClientCalls):
             watcher(method)
 
     def assume(self, change: Change) -> None:
-        """A change may have been missed: treat it as if the server had told of it."""
+        """Treat a change that may have been missed as if the server had reported it."""
         params = Raw(b"{}" if change.uri is None else msgspec.json.encode({"uri": change.uri}))
         self._watched(change.method)
         if change.task_id is None:
@@ -162,7 +162,7 @@ class ClientConversation(ClientCalls):
     # Ends
 
     def reopen(self, listening: Listening, error: Exception) -> bool:
-        """Open a broken stream anew, in the background; False if there is no way to do that."""
+        """Open a broken stream again, in the background; return False if that is not possible."""
         if self.closing or self.closed is not None:
             return False
         machine, comeback = self.machine, self.comeback
@@ -170,7 +170,7 @@ class ClientConversation(ClientCalls):
             http = machine.settings
             pace = http.max_resumes, http.retry_delay, http.max_retry_delay
         elif comeback is not None and isinstance(error, PeerError):
-            # Broken connections are the engine's to mend; this is a server that has no room yet.
+            # The engine repairs broken connections; here the server has no capacity yet.
             pace = comeback.pace
         else:
             return False
@@ -180,7 +180,7 @@ class ClientConversation(ClientCalls):
         return True
 
     def parts(self, listening: Listening) -> bool:
-        """The server ended a stream; True if that may be because it goes away and comes back."""
+        """Return True if the end of a stream may be a restart of the server; wait for it then."""
         comeback = self.comeback
         if comeback is None or comeback.attempts < 1 or self.closing or self.closed is not None:
             return False
@@ -189,7 +189,7 @@ class ClientConversation(ClientCalls):
         return True
 
     def _on_interrupted(self, event: StreamInterrupted) -> None:
-        """The stream on which a legacy server tells of changes, or that of an answer, broke off."""
+        """Report the break of a stream: of a legacy server's changes, or of one answer."""
         what = "the stream of changes" if event.request is None else "the stream of an answer"
         logger.info("%s broke off (%s): %s", what, event.recovery.value, event.reason)
         if self.callbacks.stream_interrupted is not None:

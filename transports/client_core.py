@@ -1,7 +1,7 @@
-"""The client's engine room: what its machine tells, and who is to hear of it.
+"""Core of the client: handling of the machine's events.
 
-:class:`ClientCore` is the App of a client machine.  What the protocol offers, as typed methods, is
-:class:`transports.client.Client`.
+:class:`ClientCore` is the App of a client machine.  :class:`transports.client.Client` has the
+typed methods for the protocol.
 """
 
 import logging
@@ -51,7 +51,7 @@ logger = logging.getLogger("mcpcore.client")
 
 
 class ClientCore(ClientConversation):
-    """Owns the waiting callers of one connection and answers what its server asks."""
+    """Waiting callers of one connection, and answers to the server's requests."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class ClientCore(ClientConversation):
     ) -> None:
         super().__init__(machine, callbacks, group)
         self.streams: dict[RequestId, Listening] = {}
-        """They take what arrives on a listen stream of ours."""
+        """Listeners by the request of their listen stream."""
         self.interest: Counter[str] = Counter()
-        """How many listeners share the subscription of a resource (legacy)."""
+        """Number of listeners that share the subscription of a resource, by URI (legacy)."""
         self.max_changes = 4096
-        """So many changes wait for a listener."""
+        """Maximum changes that wait for a listener."""
         self.parting_time = 2.0
-        """Seconds that telling the server may take that something is not wanted any more."""
+        """Maximum seconds for telling the server to end a subscription or a task."""
         self.tasks = ClientTasks(self)
         self._violations = ViolationLog()
         self._table: dict[type[Event], Callable[[Any], None]] = {
@@ -92,7 +92,7 @@ class ClientCore(ClientConversation):
     # App
 
     def handle(self, event: Event) -> None:
-        """Take one event of the machine."""
+        """Handle one event of the machine."""
         handler = self._table.get(type(event))
         if handler is not None:
             handler(event)
@@ -106,7 +106,7 @@ class ClientCore(ClientConversation):
         *,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Open a listen stream, without a deadline; what happens on it is told to ``listening``."""
+        """Open a listen stream, without a deadline; its events go to ``listening``."""
         if self.closed is not None:
             raise ConnectionClosed(LISTEN, self.closed)
         params = SubscriptionsListenParams(notifications=wanted)
@@ -139,7 +139,7 @@ class ClientCore(ClientConversation):
         )
 
     def notify(self, method: str, params: Body = None) -> bool:
-        """Send a notification of the negotiated revision or of an extension; False: not sent."""
+        """Send a notification of the revision or of an extension; return False if not sent."""
         ready = self.ready
         if ready is None or self.away:
             return False

@@ -1,8 +1,8 @@
-"""What a call of the client can raise, and from whom it comes.
+"""Exceptions of the client's calls, by their origin.
 
-:class:`PeerError` is the other side's answer.  Everything else is a
-:class:`~mcpcore.spec.errors.LocalError`: it happened here and was never said by the server.  What a
-tool calls an error is a result, which raises :class:`ToolFailed` when it is asked to.
+:class:`PeerError` is an error response of the server.  All others are a
+:class:`~mcpcore.spec.errors.LocalError`: they happened on this side and the server did not send
+them.  An error of a tool is a result; it raises :class:`ToolFailed` on demand.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class PeerError(McpError):
-    """The server answered ``method`` with an error; ``error`` is that error."""
+    """The server answered ``method`` with an error, ``error``."""
 
     def __init__(self, method: str, error: ErrorData) -> None:
         super().__init__(error.code, error.message, error.data)
@@ -36,7 +36,7 @@ class PeerError(McpError):
 
 
 class UrlElicitationRequired(PeerError):
-    """The server wants its user to visit URLs first; ``elicitations`` says which (2025-11-25)."""
+    """The server requires visits to URLs first, listed in ``elicitations`` (2025-11-25)."""
 
     def __init__(
         self, method: str, error: ErrorData, elicitations: Sequence[ElicitUrlParams]
@@ -49,7 +49,7 @@ class CallFailed(LocalError):
     """A request ended without an answer of the server."""
 
     fault: Fault | None = None
-    """What exactly happened, where the transport tells (HTTP)."""
+    """Details of the failure, if the transport gives them (HTTP)."""
 
     def __init__(self, method: str, message: str) -> None:
         told = message.startswith(f"{method}:")
@@ -58,7 +58,7 @@ class CallFailed(LocalError):
 
 
 class RequestTimeout(CallFailed, TimeoutError):
-    """No answer in time; the server was told that it is no longer wanted."""
+    """No answer arrived in time; the server was told that the request is cancelled."""
 
 
 class ConnectionClosed(CallFailed, ConnectionError):
@@ -66,28 +66,28 @@ class ConnectionClosed(CallFailed, ConnectionError):
 
 
 class RequestRefused(CallFailed):
-    """It was not sent: negotiation failed, or the transport refused it."""
+    """The request was not sent: negotiation failed, or the transport refused it."""
 
 
 class RequestAborted(CallFailed):
-    """It was cancelled on this side by someone other than its caller."""
+    """The request was cancelled on this side, but not by its caller."""
 
 
 class InvalidResponse(CallFailed):
-    """The server's answer breaks the protocol or does not have the promised type."""
+    """The server's answer violates the protocol or does not have the promised type."""
 
 
 class InputFailed(CallFailed):
     """The server asked for input that this client cannot or may not give."""
 
 
-# What can go wrong over HTTP
+# Failures over HTTP
 
 
 class HttpStatusError(RequestRefused):
-    """The server answered with an HTTP ``status`` that says no, and no JSON-RPC error.
+    """The server answered with an HTTP error ``status`` and no JSON-RPC error.
 
-    ``retry_after``: the seconds that it asked us to wait, None if it did not.
+    ``retry_after``: seconds that the server asked to wait, None if it did not.
     """
 
     status = 0
@@ -95,25 +95,25 @@ class HttpStatusError(RequestRefused):
 
 
 class RedirectRefused(HttpStatusError):
-    """The server sent a message of ours elsewhere (``location``); it was not sent there."""
+    """The server redirected a message to ``location``; it was not sent there."""
 
     location: str | None = None
 
 
 class HeadersFailed(RequestRefused):
-    """The function that makes the headers of requests failed, or made some that cannot be sent."""
+    """The function that makes request headers failed, or made some that cannot be sent."""
 
 
 class ResponseTooLarge(InvalidResponse):
-    """A response, or an event of it, is over a limit, compressed or not."""
+    """A response, or an event in it, is over a limit, compressed or not."""
 
 
 class ResponseUndecodable(InvalidResponse):
-    """A response is compressed in a way that is not taken, or the compressed data is broken."""
+    """A response has an unsupported compression, or its compressed data is broken."""
 
 
 class MalformedResponse(InvalidResponse):
-    """What came is no HTTP response."""
+    """The received data is no HTTP response."""
 
 
 class ConnectFailed(ConnectionClosed):
@@ -129,19 +129,19 @@ class TlsFailed(ConnectFailed):
 
 
 class ProxyFailed(ConnectFailed):
-    """The proxy did not let us through; ``status`` is what it answered, None if it did not."""
+    """The proxy refused the connection; ``status`` is its answer, None if it gave none."""
 
     status: int | None = None
 
 
 class ServerStalled(ConnectionClosed, TimeoutError):
-    """The server stopped taking a request, or sending its response, for too long."""
+    """The server stopped reading a request, or sending its response, for too long."""
 
 
 class NegotiationError(LocalError):
-    """Client and server have no common ground; ``error`` is what the server said, if it did.
+    """Negotiation failed; ``error`` is the server's error, if it sent one.
 
-    If it was the connection that failed, the CallFailed that tells of it is the cause.
+    If the connection failed, the CallFailed with the details is the cause.
     """
 
     def __init__(self, message: str, error: ErrorData | None = None) -> None:
@@ -150,7 +150,7 @@ class NegotiationError(LocalError):
 
 
 def result_of(outcome: ResultReceived | ErrorReceived | InputRequired | RequestEnded) -> Raw:
-    """Return the result, or raise what became of the request instead."""
+    """Return the result, or raise the exception for the outcome of the request."""
     if isinstance(outcome, ResultReceived):
         return outcome.result
     if isinstance(outcome, ErrorReceived):
@@ -161,7 +161,7 @@ def result_of(outcome: ResultReceived | ErrorReceived | InputRequired | RequestE
 
 
 def peer_error(method: str, error: ErrorData) -> PeerError:
-    """Make the exception for an error of the server."""
+    """Return the exception for an error of the server."""
     if error.code == URL_ELICITATION_REQUIRED and error.data is not None:
         try:
             wanted = typed(error.data, UrlElicitationRequiredData).elicitations
@@ -173,7 +173,7 @@ def peer_error(method: str, error: ErrorData) -> PeerError:
 
 
 def promised(raw: Raw, expected: type[T], method: str) -> T:
-    """Type what the server sent in answer to ``method``.  Raises InvalidResponse."""
+    """Return an answer of the server to ``method``, typed.  Raises InvalidResponse."""
     try:
         return typed(raw, expected)
     except Malformed as error:
@@ -205,14 +205,14 @@ _BY_KIND: dict[FaultKind, type[CallFailed]] = {
 
 
 def ended(event: RequestEnded) -> CallFailed:
-    """Turn the engine's terminal event into the exception that tells of it."""
+    """Return the exception for the end of a request without an answer."""
     if event.fault is not None:
         return failed(event.method, event.message, event.fault)
     return _BY_REASON[event.reason](event.method, event.message)
 
 
 def failed(method: str, message: str, fault: Fault) -> CallFailed:
-    """Make the exception for what exactly happened to a request."""
+    """Return the exception for a request that failed with ``fault``."""
     error = _BY_KIND[fault.kind](method, message)
     error.fault = fault
     if isinstance(error, HttpStatusError):

@@ -1,4 +1,4 @@
-"""Icons that a client must not show are not handed over (base protocol page, "Icons")."""
+"""Removal of icons that a client must not show (base protocol page, "Icons")."""
 
 import logging
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ logger = logging.getLogger("mcpcore.client")
 
 
 def drop_unsafe_icons(items: Iterable[Any]) -> None:
-    """Take icons with unsafe URIs out of ``items``, which have a name and may have icons."""
+    """Remove icons with unsafe URIs from ``items``, which have a name and may have icons."""
     for item in items:
         icons = getattr(item, "icons", [])
         safe = [icon for icon in icons if is_safe_icon(icon.src)]

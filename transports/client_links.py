@@ -1,6 +1,6 @@
-"""The link that leads to a target, made anew for each connection.
+"""Links of a client to its target, one for each connection.
 
-Imported where needed: a client of one transport does not pay for the others.
+Each transport is imported at its first use, so that the others cost nothing.
 """
 
 from typing import TYPE_CHECKING
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from transports.http_carrier import HttpCarrier, RequestHeaders
 
 PeerTarget = StdioTarget | WebSocketTarget | TcpTarget | UnixTarget | CustomTarget
-"""Targets whose connection can be made again; each is one conversation."""
+"""Targets to which a client can reconnect; each connection is one conversation."""
 
 
 def attempts_for(target: PeerTarget, settings: ReconnectSettings) -> int:
-    """How many attempts in a row are made to come back to a target."""
+    """Return the maximum number of consecutive attempts to reconnect to a target."""
     return settings.max_restarts if isinstance(target, StdioTarget) else settings.attempts
 
 
@@ -100,7 +100,7 @@ def http_link(
     headers: "RequestHeaders | None",
     http_client: "HttpClientLike | None",
 ) -> Link:
-    """Make what carries the requests of HTTP; ``headers`` makes headers for each."""
+    """Make the link that carries HTTP requests; ``headers`` makes the headers of each."""
     link = _http_link(machine, app, url, settings, headers, http_client)
     if settings.trace is not None:
         from transports.tracing_http import HttpTrace

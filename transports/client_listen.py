@@ -1,7 +1,7 @@
-"""News of changes as one async iterator, in both eras.
+"""Changes on the server as one async iterator, in both eras.
 
-In the modern era it is a ``subscriptions/listen`` stream.  In the legacy one the changes arrive on
-the connection, and resources are subscribed to one by one.
+In the modern era the changes arrive on a ``subscriptions/listen`` stream.  In the legacy era they
+arrive on the connection, and resources are subscribed to one by one.
 """
 
 import logging
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 LISTEN = "subscriptions/listen"
 _STEADY = 10.0
-"""A stream that lived for so many seconds did not fail; something cuts idle connections."""
+"""Seconds after which the end of a stream is no failure, but a cut of idle connections."""
 
 logger = logging.getLogger("mcpcore.client")
 
 
 Pace = tuple[int, float, float]
-"""Attempts, seconds before the first, and at most before any."""
+"""Pace of attempts: their number, seconds before the first, and maximum seconds before any."""
 
 
 class _Uri(Struct):
@@ -54,25 +54,28 @@ class _Uri(Struct):
 class Listening:
     """An open stream of changes: ``async with client.listen(...) as changes: async for ...``.
 
-    Changes that wait to be looked at are joined: the same change twice is one, so that a slow
-    reader loses nothing that matters.  A stream that breaks over HTTP is opened anew, as often and
-    as patiently as the settings of HTTP say (``max_resumes``, ``retry_delay``,
-    ``max_retry_delay``), one of another binding with the next connection
-    (``ClientSettings.reconnect``); then all that it tells of is reported as changed, with
-    ``missed``.  The iteration ends when the server ends the stream gracefully and does not go away
-    itself; if it is broken for good, the iteration raises PeerError, ConnectionClosed or another
-    CallFailed, or what a middleware has raised when the stream was to be opened anew.
+    Equal changes that wait for the reader are joined into one, so that a slow reader misses nothing
+    that matters.
+
+    A broken stream is opened again: over HTTP according to its settings (``max_resumes``,
+    ``retry_delay``, ``max_retry_delay``), on other bindings with the next connection
+    (``ClientSettings.reconnect``).  Then all that it covers is reported as changed, with
+    ``missed``.
+
+    The iteration ends when the server ends the stream gracefully without going away itself.  If the
+    stream is broken for good, the iteration raises PeerError, ConnectionClosed or another
+    CallFailed, or the exception of a middleware on the way to a new stream.
     """
 
     def __init__(self, core: "ClientCore", wanted: SubscriptionFilter) -> None:
         self.wanted = wanted
-        """What was asked for."""
+        """Filter that was asked for."""
         self.filter = wanted
-        """Once open, what the server honours of that."""
+        """Filter that the server honours, once the stream is open."""
         self.reopened = 0
-        """How often the stream broke and was opened anew."""
+        """Number of times the stream broke and was opened again."""
         self.tasks: dict[str, Task] = {}
-        """The last that was heard of each task; what the extension says is complete."""
+        """Latest state of each task by id; the extension's notifications are complete states."""
         self._core = core
         self._request: RequestId | None = None
         self._uris: list[str] = []
@@ -80,7 +83,7 @@ class Listening:
         self._news = anyio.Event()
         self._open = False
         self._acknowledged = False
-        """As :attr:`_open`, and still so when what was open is over."""
+        """True like :attr:`_open`, but still so after an open stream has ended."""
         self._since = 0.0
         self._tries = 0
         self._reopening = False
@@ -129,10 +132,10 @@ class Listening:
         del self._pending[change]
         return change
 
-    # What the core tells
+    # Events from the core
 
     def acknowledged(self, honoured: SubscriptionFilter) -> None:
-        """The server opened the stream, for the first time or on the next connection."""
+        """Record that the server opened the stream, for the first time or on a later connection."""
         again = self._open
         self.filter = honoured
         self._open, self._acknowledged, self._since = True, True, clock()
@@ -141,7 +144,7 @@ class Listening:
         self._wake()
 
     def notify(self, method: str, params: Raw) -> None:
-        """A notification arrived."""
+        """Take a notification."""
         self._tries = 0
         change, task = Change(method), None
         if method == RESOURCE_UPDATED:
@@ -150,7 +153,7 @@ class Listening:
             task = promised(params, Task, method)
             change = Change(method, task_id=task.task_id)
         wanted = wants(self.filter, change)
-        if wanted is None:  # of an extension, if it came on our own stream
+        if wanted is None:  # an extension's change is taken from this listener's own stream
             wanted = self._request is not None
         if not wanted:
             return
@@ -159,11 +162,11 @@ class Listening:
         self._add(change)
 
     def carries(self, task_id: str) -> bool:
-        """Whether the stream is open and tells of a task."""
+        """Return True if the stream is open and covers a task."""
         return self._open and not self._ended and task_id in self.filter.task_ids
 
     def end(self, outcome: ResultReceived | ErrorReceived | RequestEnded) -> None:
-        """The stream is over."""
+        """End the stream, or open it again if its end allows that."""
         was_open, self._open, self._request = self._open, False, None
         if was_open and clock() - self._since > _STEADY:
             self._tries = 0
@@ -176,19 +179,19 @@ class Listening:
                 else PeerError(outcome.method, outcome.error)
             )
             if self._reopening:
-                pass  # who opens it anew will see
+                pass  # reopen() decides on it
             elif not (was_open and _passes(self._error) and self._core.reopen(self, self._error)):
                 self._ended = True
         self._wake()
 
     def broken(self, error: Exception) -> None:
-        """The connection is gone."""
+        """End the iteration with ``error``, as the connection is gone."""
         self._error = error
         self._ended = True
         self._wake()
 
     def refused(self, uri: str, error: Exception) -> None:
-        """A new session of the server does not tell of a resource that the one before did."""
+        """End the iteration if a new session of the server refuses one of its resources."""
         if uri in self._uris:
             self.broken(error)
 
@@ -198,7 +201,7 @@ class Listening:
         self._pending[change] = None
         self._wake()
 
-    # How it opens
+    # Opening
 
     async def _open_stream(self) -> None:
         try:
@@ -208,21 +211,21 @@ class Listening:
             raise
 
     def begun(self, request: RequestId) -> None:
-        """The stream is asked for by ``request``."""
+        """Record the request that opens the stream."""
         self._request, self._error, self._acknowledged = request, None, False
 
     async def opened(self) -> None:
-        """Wait until the stream is open, or was for a moment.  Raises what prevented it."""
+        """Wait until the stream is open or was so briefly.  Raises the error that prevented it."""
         while not self._acknowledged and self._request is not None:
             await self._wait()
         if not self._acknowledged:
             raise self._error or InvalidResponse(LISTEN, "it ended without an acknowledgement")
 
     async def reopen(self, attempts: int, delay: float, longest: float) -> None:
-        """The stream broke: ask for a new one, at most ``attempts`` times in a row.
+        """Open a broken stream again, in at most ``attempts`` attempts in a row.
 
-        They are ``delay`` seconds apart, which doubles each time, up to ``longest``, and varies, so
-        that the clients of a server that comes back do not all come at once.
+        The first delay is ``delay`` seconds.  It doubles with each attempt, up to ``longest``, and
+        varies randomly, so that not all clients of a restarted server come back at once.
         """
         logger.info("a listen stream broke: %s", self._error)
         self._reopening = True
@@ -245,7 +248,7 @@ class Listening:
                     self.missed()
                     if self._error is None:
                         return
-                    if not _passes(self._error):  # it was over at once
+                    if not _passes(self._error):  # the new stream ended at once
                         break
         finally:
             self._reopening = False
@@ -253,9 +256,10 @@ class Listening:
             self.broken(self._error or ConnectionClosed(LISTEN, "it cannot be opened again"))
 
     async def part(self, lost: anyio.Event, patience: float, again: Pace) -> None:
-        """The server ended the stream: go on if it also goes away itself within ``patience``.
+        """Decide on a stream that the server has ended: reopen it if the connection is lost, too.
 
-        ``lost`` is set when there is to be another connection.
+        ``lost`` is set when the connection is lost and there is to be another.  After ``patience``
+        seconds without a loss the iteration ends.
         """
         with anyio.move_on_after(patience):
             await lost.wait()
@@ -268,11 +272,11 @@ class Listening:
             self._wake()
 
     def _over(self) -> bool:
-        """Nobody listens any more; asked again after every wait."""
+        """Return True if the iteration has ended; asked again after every wait."""
         return self._ended
 
     def missed(self) -> None:
-        """There was a time in which changes could not be heard of: tell of all that may be."""
+        """Report all that may have changed unnoticed while the stream was broken."""
         self.reopened += 1
         for change in missed(self.filter):
             self._add(change)
@@ -307,7 +311,7 @@ class Listening:
             interest[uri] -= 1
             if not interest[uri]:
                 del interest[uri]
-                if self._core.away:  # nobody to tell, and the next session knows nothing of it
+                if self._core.away:  # the next session does not have the subscription
                     self._core.subscribed.pop(uri, None)
                     continue
                 with suppress(McpError, LocalError):
@@ -322,7 +326,7 @@ class Listening:
 
 
 def _passes(error: Exception) -> bool:
-    """Whether it may go better the next time."""
+    """Return True if another attempt may succeed."""
     if isinstance(error, PeerError):
         row = ERRORS.get(error.code)
         return row is not None and row.retryable

@@ -1,7 +1,7 @@
-"""Middleware of the client: around every request that it sends.
+"""Middleware of the client, around every request that it sends.
 
-See :mod:`transports.middleware` for what a middleware is.  The engine's own requests (the era
-probe, ``initialize``) and notifications do not pass it, nor does what the cache answers.
+See :mod:`transports.middleware` for the definition of a middleware.  The engine's own requests (the
+era probe, ``initialize``) and notifications bypass it, and so do answers from the cache.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,27 +26,29 @@ __all__ = ["ClientMiddleware", "GuardedCore", "Outcome", "OutgoingRequest"]
 
 
 class OutgoingRequest(Struct, kw_only=True):
-    """A request on its way out, input rounds included; a middleware may change it.
+    """An outgoing request, input rounds included; a middleware may change it.
 
-    Of ``subscriptions/listen`` only ``meta`` can be changed; it is answered, as far as a middleware
-    can see, when the server has acknowledged it.
+    For ``subscriptions/listen`` only ``meta`` can be changed.  To a middleware it is answered when
+    the server has acknowledged it.
     """
 
     method: str
     params: Body = None
-    """As the caller gave them; they have no ``_meta``."""
+    """Params as the caller gave them, without ``_meta``."""
     meta: dict[str, Any]
-    """Members for its ``_meta``, for instance ``traceparent``; the engine adds its own."""
+    """Members for the request's ``_meta``, such as ``traceparent``; the engine adds its own."""
     timeout: float | None = DEFAULT_TIMEOUT
-    """In seconds; None waits for ever, and the default is that of the settings."""
+    """Timeout in seconds; None means no limit, and the default is that of the settings."""
     progress: ProgressCallback | None = None
     repeat: bool | None = None
-    """Whether it may be sent again if its connection breaks; None leaves it to the protocol.
-    A middleware does not see that it is."""
+    """True if the request may be sent again when its connection breaks; None: by the protocol.
+
+    A middleware does not notice the repetition.
+    """
 
 
 ClientMiddleware = Around[OutgoingRequest, Outcome]
-"""Around every request; an error of the server is raised as PeerError, ours as CallFailed."""
+"""Middleware type; errors of the server are raised as PeerError, local ones as CallFailed."""
 
 
 class GuardedCore(ClientCore):
@@ -120,4 +122,4 @@ class GuardedCore(ClientCore):
         try:
             return await called(self._chain, outgoing, send)
         except BaseException as error:
-            raise failure_of(error)  # noqa: B904 - the same one, or one that knows its cause
+            raise failure_of(error)  # noqa: B904 - the same exception, or one that has its cause

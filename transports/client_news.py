@@ -1,4 +1,4 @@
-"""The server's notifications, handed to the client's callbacks."""
+"""Delivery of the server's notifications to the client's callbacks."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -22,9 +22,9 @@ TASK_STATUS = "notifications/tasks/status"
 
 
 class News:
-    """Tells callbacks what happened: plain functions inline, coroutine functions one at a time.
+    """Calls of callbacks: plain functions run inline, coroutine functions one at a time.
 
-    So all of them hear things in the order in which they happened; see :class:`InOrder`.
+    So every callback gets the news in their order; see :class:`InOrder`.
     """
 
     def __init__(self, callbacks: Callbacks, group: TaskGroup) -> None:
@@ -32,7 +32,7 @@ class News:
         self._calls = InOrder(group, "a callback", limit=callbacks.waiting, failed=_log_failure)
 
     def announce(self, method: str, params: Raw, *, assumed: bool = False) -> None:
-        """Pass on a notification; one that is only ``assumed`` is no notification of the server."""
+        """Pass on a notification; an ``assumed`` one bypasses the ``notification`` callback."""
         announce = _ANNOUNCEMENTS.get(method)
         if announce is not None:
             try:
@@ -43,7 +43,7 @@ class News:
             self.tell(self._callbacks.notification, method, params)
 
     def tell(self, callback: Callable[..., Awaitable[None] | None], *args: Any) -> None:
-        """Call a callback of the user, now or when those before it have ended."""
+        """Call a callback of the application, now or after the earlier ones have ended."""
         self._calls.call(callback, *args)
 
 

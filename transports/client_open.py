@@ -1,4 +1,4 @@
-"""Opening and closing a client's connection: settings, machine, link, and the tasks they need."""
+"""Opening and closing a client's connection: settings, machine, link, and their tasks."""
 
 import logging
 import math
@@ -64,56 +64,67 @@ logger = logging.getLogger("mcpcore.client")
 
 
 class ClientSettings(Discreet, frozen=True, kw_only=True):
-    """How a client behaves; what is None is left to the transport's own defaults."""
+    """Settings of a client; None leaves a setting to the transport's own defaults."""
 
     info: Implementation = field(
         default_factory=lambda: Implementation(name="mcpcore", version="0.1.0")
     )
     limits: Limits = field(default_factory=lambda: Limits(message_size=64 * 1024 * 1024))
-    """``request_timeout`` among them.  A message may be larger than at a server: 64 MiB."""
+    """Limits of messages and requests, with ``request_timeout``.
+
+    The maximum message size is 64 MiB, more than at a server.
+    """
     negotiation: Negotiation = Negotiation.AUTO
     eras: EraCache | None = None
-    """Where the eras of servers are remembered; None: where all of this process are."""
+    """Cache of the eras of servers; None is the cache shared by this process."""
     meta: dict[str, Any] = field(default_factory=dict)
     """Members for the ``_meta`` of every request, for instance ``traceparent``."""
     visit_timeout: float = 60.0
-    """Seconds to wait for word that the user has visited a URL, before the request that requires
-    it is tried again anyway (2025-11-25)."""
+    """Seconds to wait for news that the user has visited a URL (2025-11-25).
+
+    After that the request that requires the visit is tried again anyway.
+    """
     max_visits: int = 1000
-    """Visits under way that are remembered; the oldest are forgotten first."""
+    """Maximum visits under way that are remembered; the oldest are forgotten first."""
     max_changes: int = 4096
-    """Different changes that one listener has not looked at; the oldest are forgotten first."""
+    """Maximum different changes that wait for one listener; the oldest are dropped first."""
     parting_time: float = 2.0
-    """Seconds that telling the server may take that nobody listens any more, or wants a task."""
+    """Maximum seconds for telling the server to end a subscription or a task."""
     cache: ResultCache | bool = True
-    """Keep results for as long as the server allows (modern).  Clients that are given the same
-    ResultCache share what may be shared."""
+    """Cache of results for as long as the server allows (modern).
+
+    Clients with the same ResultCache share its results, as far as the cache scope permits.
+    """
     max_pages: int = 1000
-    """Most pages of one list."""
+    """Maximum pages of one list."""
     look_up_tools: bool = True
-    """To check the structured result of a tool that was never listed, ask for the list; once, until
-    the server says that the list has changed."""
+    """True to list the tools before the structured result of an unlisted tool is checked.
+
+    They are listed once, until the server reports that the list has changed.
+    """
     check_output: bool = True
-    """Check structured results against the tool's schema, where the extra `schema` is."""
+    """True to check structured results against the tool's schema; needs the extra `schema`."""
     tasks: TaskOptions | None = None
-    """Follow calls that the server runs as tasks; None: declare nothing of the kind."""
+    """Options for calls that the server runs as tasks; None declares no support for tasks."""
     reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
-    """How a lost connection is followed by another one, on all bindings but Streamable
-    HTTP, whose settings are in ``http``."""
+    """Reconnection after a lost connection, on all bindings but Streamable HTTP (see ``http``)."""
     http: HttpClientSettings | None = None
     http_link: HttpClientLinkSettings | None = None
-    """Bounds of HTTP connections."""
+    """Limits of HTTP connections."""
     ssl_context: ssl.SSLContext | None = None
-    """For https, wss and tls; see :func:`transports.tls.client_tls`."""
+    """TLS context for https, wss and tls; see :func:`transports.tls.client_tls`."""
     proxy: Proxy | str | None = ENVIRONMENT
-    """The way to a server (HTTP, WebSocket): a proxy or its URL, None for none; by default what the
-    environment says (``HTTPS_PROXY`` and so on), which never concerns this machine itself."""
+    """Proxy or its URL for HTTP and WebSocket, None for no proxy.
+
+    The default is that of the environment (``HTTPS_PROXY`` and so on), which never concerns
+    connections to this machine itself.
+    """
     process: "ProcessSettings | None" = None
     websocket: "WebSocketSettings | None" = None
     socket: "SocketSettings | None" = None
-    """Of TCP and Unix sockets."""
+    """Settings of TCP and Unix sockets."""
     trace: "Trace | None" = None
-    """Where everything is recorded that goes over the connection; its owner closes it."""
+    """Recorder of the whole traffic of the connection; its owner closes it."""
 
     def __shown__(self) -> Mapping[str, object]:
         proxy = self.proxy
@@ -121,7 +132,7 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
 
 
 class Opening:
-    """One connection from its first to its last moment. Used by ``connect``."""
+    """A connection from its opening to its end, as used by ``connect``."""
 
     def __init__(
         self,
@@ -146,7 +157,7 @@ class Opening:
         modern = any(revision.modern for revision in self._revisions)
         legacy = any(revision.handshake for revision in self._revisions)
         self._open_era = modern and legacy and settings.negotiation is Negotiation.AUTO
-        """The server decides which era is spoken."""
+        """True if the server decides which era is spoken."""
         self._eras = ERAS if settings.eras is None else settings.eras
         self._place = place_of(target)
         self._middleware = middleware
@@ -157,7 +168,7 @@ class Opening:
         self._core: ClientCore | None = None
 
     def tool_book(self, core: ClientCore, revision: Revision) -> ToolBook:
-        """Make the memory of tools that suits the connection."""
+        """Make the record of tools for the connection."""
         book = ToolBook(
             self._headers,
             strict=revision.mirror_headers and isinstance(self.target, HttpTarget),
@@ -169,7 +180,7 @@ class Opening:
         return book
 
     def server_cache(self, core: ClientCore, revision: Revision) -> ServerCache | None:
-        """Make the memory of results that suits the connection, None if there is none."""
+        """Make the result cache for the connection, None if there is none."""
         settings, target = self.settings, self.target
         if settings.cache is False:
             return None
@@ -178,7 +189,7 @@ class Opening:
         if isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
             headers.update(self._fixed_headers(target))
         if self._http_client is not None or callable(getattr(target, "headers", None)):
-            # Who we are to the server cannot be told, so that nothing private is shared.
+            # The identity towards the server is unknown here, so no private result is shared.
             headers[""] = secrets.token_hex(16)
         kept = cache.connect(target, headers, revision)
         core.watch(kept.notified)
@@ -211,7 +222,7 @@ class Opening:
         return core, ready
 
     async def _agree(self) -> tuple[ClientCore, Ready]:
-        """Open a connection; open another one, with the handshake first, if the probe upsets it."""
+        """Open a connection; if the probe upsets the server, another with the handshake first."""
         began = clock()
         try:
             return await self._attempt()
@@ -236,14 +247,14 @@ class Opening:
             raise
 
     def _upset(self) -> Upset | None:
-        """What the server did to our probe, if its connection can be made again."""
+        """Return the server's failure on the probe, if its connection can be made again."""
         link = self._link
         if not isinstance(link, ReturningLink) or link.link.unprovoked:
             return None
         return link.link.peer.upset
 
     def _patience(self, began: float) -> float:
-        """How long a second start may take: one limit is for both."""
+        """Return the seconds left for a second start: one limit covers both."""
         if not isinstance(self.target, StdioTarget):
             return math.inf
         from transports.process_settings import ProcessSettings
@@ -252,7 +263,7 @@ class Opening:
         return math.inf if limit is None else limit - (clock() - began)
 
     async def _attempt(self, patience: float = math.inf) -> tuple[ClientCore, Ready]:
-        """Open one connection and negotiate; what fails has ended wholly when this raises."""
+        """Open one connection and negotiate; a failed connection is closed when this raises."""
         self._group = await anyio.create_task_group().__aenter__()
         try:
             core = await self._start()
@@ -277,7 +288,7 @@ class Opening:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        """End the connection in good order, or at once if the caller was cancelled."""
+        """End the connection gracefully, or at once if the caller was cancelled."""
         with self._recording:
             swallowed = await self._close(exc_type, exc, traceback)
         if exc is None and self._raised is not None:
@@ -300,13 +311,13 @@ class Opening:
                 await self._link.aclose()
             except anyio.get_cancelled_exc_class() as error:
                 interrupted = error
-            except BaseException as error:  # Ctrl-C once more: no task outlives the group even so
+            except BaseException as error:  # such as a second Ctrl-C: end all tasks even then
                 failure = error
         if self._core is not None:
             self._core.closed = self._core.closed or "closed by this side"
         self._group.cancel_scope.cancel()
         # The caller's own exception must not come out wrapped in a group, so that only a
-        # cancellation, which may belong to the group's scope, is shown to it.
+        # cancellation, which may belong to the group's scope, is passed to it.
         kind = None if interrupted is None else type(interrupted)
         try:
             swallowed = await self._group.__aexit__(kind, interrupted, traceback)
@@ -371,7 +382,7 @@ class Opening:
         elif isinstance(target, MemoryTarget):
             link = await memory_link(machine, core, target, self._group, settings)
         else:
-            # Their machine is another.
+            # HTTP targets have a machine of their own.
             assert not isinstance(target, HttpTarget | SseTarget)  # noqa: S101
             link = core.comeback = ReturningLink(
                 core,
@@ -385,7 +396,7 @@ class Opening:
         return core
 
     def _http_machine(self, config: Config, target: HttpTarget | SseTarget) -> HttpClient:
-        """Make the machine of HTTP.  Raises BadTarget if it cannot speak what is asked for."""
+        """Make the machine of HTTP.  Raises BadTarget if it cannot speak an allowed revision."""
         http = self.settings.http or HttpClientSettings()
         http = structs.replace(http, headers=(*http.headers, *self._fixed_headers(target).items()))
         if isinstance(target, SseTarget):
@@ -419,7 +430,7 @@ def _schema_compiler() -> Any:
     def compiled(schema: Mapping[str, Any]) -> Any:
         try:
             return compile_schema(schema)
-        except BadPattern as error:  # most are sound, only not to be matched in linear time
+        except BadPattern as error:  # mostly valid patterns, but not matched in linear time
             raise Uncheckable(str(error)) from error
 
     return compiled

@@ -1,4 +1,4 @@
-"""What all calls of a client share: facts of the conversation, one request, all pages of a list."""
+"""Base of all calls of a client: facts of the conversation, single requests, paged lists."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar, overload
@@ -25,13 +25,13 @@ P = TypeVar("P", bound="Page")
 
 
 class Page(Protocol):
-    """One page of a list."""
+    """A page of a list."""
 
     next_cursor: str | None
 
 
 class ClientRequests:
-    """The half of a client that knows no method of the protocol by name."""
+    """Part of a client that is independent of the protocol's methods."""
 
     def __init__(
         self, core: ClientCore, ready: Ready, cache: ServerCache | None, max_pages: int
@@ -45,27 +45,27 @@ class ClientRequests:
 
     @property
     def _ready(self) -> Ready:
-        """What was negotiated, on the last connection if there were several."""
+        """Outcome of the latest negotiation."""
         return self._core.ready or self._first
 
     @property
     def revision(self) -> Revision:
-        """The revision that was negotiated; a later connection may have brought another one."""
+        """The negotiated revision; a later connection may bring another one."""
         return self._ready.revision
 
     @property
     def server_info(self) -> Implementation | None:
-        """The server's identity, as it says itself."""
+        """The server's name and version according to itself."""
         return self._ready.info
 
     @property
     def capabilities(self) -> ServerCapabilities:
-        """What the server declared."""
+        """Capabilities that the server has declared."""
         return self._core.capabilities
 
     @property
     def instructions(self) -> str | None:
-        """What the server wants its users to know."""
+        """The server's instructions for its users."""
         return self._ready.instructions
 
     @property
@@ -75,7 +75,7 @@ class ClientRequests:
 
     @property
     def closed(self) -> str | None:
-        """Why the connection ended, None while it is open."""
+        """Reason for the end of the connection, None while it is open."""
         return self._core.closed
 
     # Requests
@@ -116,12 +116,12 @@ class ClientRequests:
         meta: Mapping[str, Any] | None = None,
         repeat: bool | None = None,
     ) -> Any:
-        """Send any request; its result is typed as ``expected``, raw by default.
+        """Send any request; return its result as ``expected``, raw by default.
 
-        ``repeat``: whether it may be sent again if the connection breaks before the answer, so
-        that the server may see it twice; by default only what reads or sets up.
-        A result that the server allowed to be kept is not asked for again while it is fresh, but
-        for a request with ``meta`` of its own.
+        ``repeat`` is True if the request may be sent again when the connection breaks before the
+        answer, so that the server may see it twice; by default only requests that read or set up.
+        A result that the server allowed to be cached is returned while it is fresh, except for a
+        request with ``meta`` of its own.
         """
         if self._core.closed is not None:
             raise ConnectionClosed(method, self._core.closed)
@@ -142,7 +142,7 @@ class ClientRequests:
             )
         except PeerError as error:
             if error.code == INVALID_PARAMS:
-                cache.drop(method)  # a cursor that is refused stands for all pages
+                cache.drop(method)  # a refused cursor makes all pages doubtful
             raise
         result = promised(outcome.result, expected, method)
         if not outcome.with_input:
@@ -156,7 +156,7 @@ class ClientRequests:
         *,
         again: bool = True,
     ) -> list[T]:
-        """Fetch all pages of a list; from the beginning, once, if a cursor is refused."""
+        """Return all pages of a list; start again, once, if a cursor is refused."""
         found: list[T] = []
         cursor: str | None = None
         seen: set[str] = set()
@@ -180,5 +180,5 @@ class ClientRequests:
 
 
 def page_params(cursor: str | None) -> dict[str, Any] | None:
-    """The params of a list; an empty cursor is one like any other."""
+    """Return the params of a list request; an empty cursor is valid."""
     return None if cursor is None else {"cursor": cursor}

@@ -1,4 +1,4 @@
-"""What a client remembers of the tools it was shown: mirrored arguments and output schemas."""
+"""A client's record of the server's tools: mirrored arguments and output schemas."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -13,22 +13,22 @@ from transports.client_errors import InvalidResponse
 logger = logging.getLogger("mcpcore.client")
 
 Check = Callable[[Any], list[str]]
-"""Takes a value and lists what is wrong with it."""
+"""Function that lists the problems of a value."""
 
 
 class Uncheckable(ValueError):
-    """A schema may be right, but has something that is beyond what is checked here."""
+    """The schema may be valid, but has parts that this client cannot check."""
 
 
 class ToolBook:
-    """Learns from every page of ``tools/list``.
+    """Record of the tools on every page of ``tools/list``.
 
-    ``headers`` is the live table that the machine mirrors arguments by.  ``strict``: leave out
+    ``headers`` is the live table of mirrored arguments, used by the machine.  ``strict``: leave out
     tools with broken ``x-mcp-header`` annotations, as a client of Streamable HTTP must.
-    ``compile_schema`` turns an output schema into a check, and raises ValueError for one that is
-    wrong, Uncheckable for one that is not; None: results are not checked.
-    ``look_up``: a tool that was never listed is worth a list, for the sake of its output schema.
-    ``repeatable``: the live set of those that may be called twice, as they say themselves.
+    ``compile_schema`` turns an output schema into a check; it raises Uncheckable for a schema that
+    it does not support, ValueError for an invalid one.  None: results are not checked.
+    ``look_up``: list the tools for the output schema of a tool that was never listed.
+    ``repeatable`` is the live set of tools that declare that they may be called twice.
     At most ``limit`` tools are remembered, the oldest are forgotten.
     """
 
@@ -48,16 +48,16 @@ class ToolBook:
         self._limit = limit
         self._wanted = self._look_up = look_up
         self._known: dict[str, None] = {}
-        """The tools that were listed since the list changed the last time."""
+        """Tools that were listed since the last change of the list."""
         self._outputs: dict[str, Mapping[str, Any]] = {}
         self._checks: dict[str, Check] = {}
         self._tasks: dict[str, str] = {}
         self._repeatable = repeatable
 
     def unknown(self, name: str, result: CallToolResult) -> bool:
-        """Whether a result can be checked only once the tools are listed.
+        """Return True if a result can be checked only after the tools are listed.
 
-        True at most once until the list changes: what is not in the list will not be either.
+        True at most once until the list changes: a second list would not have the tool either.
         """
         if not self._look_up or self._compile is None or name in self._known:
             return False
@@ -67,7 +67,7 @@ class ToolBook:
         return True
 
     def outdated(self, method: str) -> None:
-        """The server notifies of something: if the list of tools has changed, learn it anew."""
+        """Forget the tools if the notification says that their list has changed."""
         if method == "notifications/tools/list_changed":
             self._known.clear()
             self._outputs.clear()
@@ -77,17 +77,18 @@ class ToolBook:
             self._look_up = self._wanted
 
     def task_support(self, name: str) -> str | None:
-        """What a tool said of being called as a task (2025-11-25), None if it said nothing."""
+        """Return a tool's declared support for tasks (2025-11-25), None without one."""
         return self._tasks.get(name)
 
     def learn(self, tools: list[Tool]) -> list[Tool]:
-        """Remember ``tools`` and return those that may be used."""
+        """Remember ``tools``; return the usable ones."""
         return [tool for tool in tools if self._learn(tool)]
 
     def check(self, name: str, result: CallToolResult) -> None:
-        """Hold a result against the tool's output schema.  Raises InvalidResponse.
+        """Check a result against the tool's output schema.  Raises InvalidResponse.
 
-        So does a schema that cannot be used: it permits nothing (basic/index#ref-resolution).
+        An unusable schema raises it, too: such a schema permits nothing
+        (basic/index#ref-resolution).
         """
         schema = self._outputs.get(name)
         if schema is None or self._compile is None or result.is_error:

@@ -1,4 +1,4 @@
-"""What servers do wrong, written to the log a bounded number of times."""
+"""Log of the servers' protocol violations, of bounded length."""
 
 import logging
 
@@ -7,22 +7,22 @@ from mcpcore.engine.events import Route, Violation
 logger = logging.getLogger("mcpcore.client")
 
 SHOWN = 10
-"""Records about one stream; after that one at each power of two."""
+"""Records per stream; later violations are logged at each power of two."""
 _STREAMS = 256
-"""Streams whose violations are counted at a time."""
+"""Maximum streams whose violations are counted at a time."""
 
 
 class ViolationLog:
-    """Logs violations: the first few of a stream, then fewer and fewer, with their number.
+    """Log of violations: the first few of a stream, then ever fewer, with their number.
 
-    A server can so neither fill the log nor hide in it that it goes on.
+    So a server can neither flood the log nor keep violating unnoticed.
     """
 
     def __init__(self) -> None:
         self._counts: dict[Route, int] = {}
 
     def tell(self, event: Violation) -> None:
-        """Take note of one, and log it if it is one of the first or a round number of them."""
+        """Count a violation; log it if it is among the first of its stream or at a power of two."""
         count = self._counts.pop(event.route, 0) + 1
         self._counts[event.route] = count
         if len(self._counts) > _STREAMS:

@@ -1,4 +1,4 @@
-"""Visits to URLs that a server asks for: which are under way, and requests that wait for them.
+"""Visits to URLs that a server asks for, and requests that wait for them.
 
 Source: elicitation page of 2025-11-25, "Completion Notifications for URL Mode Elicitation" and
 "URL Elicitation Required Error".
@@ -31,30 +31,30 @@ class _Asked(Struct, rename="camel"):
 
 
 class Visits:
-    """The visits of one connection, by elicitation id; the oldest are forgotten first."""
+    """Visits of one connection, by elicitation id; the oldest are forgotten first."""
 
     def __init__(self, callbacks: Callbacks, *, limit: int = 1000) -> None:
         self._callbacks = callbacks
         self.limit = limit
-        """So many at a time."""
+        """Maximum visits at a time."""
         self._under_way: dict[str, anyio.Event] = {}
         self.patience = 0.0
-        """Seconds to wait for word that a visit is over before a request is tried again."""
+        """Seconds to wait for the news that a visit is over before a request is tried again."""
         self.rounds = 1
-        """How often one request is tried again."""
+        """Maximum retries of one request."""
 
     def asked(self, event: RequestReceived) -> None:
-        """The server asks something, perhaps for a visit."""
+        """Record the visit that a request of the server may ask for."""
         if event.method == "elicitation/create":
             try:
                 asked = typed(event.params, _Asked)
             except Malformed:
-                return  # which whoever answers it will say
+                return  # the answer to the request reports it
             if asked.elicitation_id is not None:
                 self._expect(asked.elicitation_id)
 
     def completed(self, params: Raw) -> bool:
-        """A visit is over; False if it is unknown, or was over already, which is to be ignored."""
+        """Record the end of a visit; return False for an unknown or ended one, to be ignored."""
         try:
             done = typed(params, ElicitationCompleteParams)
         except Malformed as error:
@@ -66,9 +66,9 @@ class Visits:
         return visit is not None
 
     async def made(self, error: PeerError, revision: Revision) -> bool:
-        """Have the user make the visits that ``error`` requires; True: it is worth trying again.
+        """Have the user make the visits that ``error`` requires; return True if a retry is useful.
 
-        Raises InputFailed, and what the callback raises.
+        Raises InputFailed, and any exception of the callback.
         """
         if (
             not isinstance(error, UrlElicitationRequired)

@@ -1,4 +1,4 @@
-"""What is common to all ways of coming back: when, what is told of it, and when it is over."""
+"""Common base of all ways to reconnect: timing, events, and the end of the attempts."""
 
 import logging
 import secrets
@@ -31,7 +31,7 @@ logger = logging.getLogger("mcpcore.client")
 
 
 class Comeback(ABC):
-    """What makes another conversation possible when one has ended, and tells of it."""
+    """Continuation of an ended conversation by another one, with its events."""
 
     def __init__(
         self, core: "ClientConversation", settings: ReconnectSettings, attempts: int
@@ -39,40 +39,40 @@ class Comeback(ABC):
         self.settings = settings
         self.attempts = attempts
         self.loss = anyio.Event()
-        """Set when the present connection is lost and there is to be another."""
+        """Event that is set when the current connection is lost and there is to be another."""
         self._core = core
         self._plan = Reconnection(settings, attempts, seed=secrets.token_bytes(16))
         self._begun = False
-        """There was a conversation."""
+        """True if there has been a conversation."""
         self._open = False
-        """There is one."""
+        """True if there is a conversation now."""
         self._attempt: Attempt | None = None
-        """The one that is being made."""
+        """The attempt under way."""
         self._refusal: NegotiationFailed | None = None
 
     @property
     def away(self) -> bool:
-        """There was a conversation, and there is none now."""
+        """True if there has been a conversation, and there is none now."""
         return self._begun and not self._open
 
     @property
     def pace(self) -> tuple[int, float, float]:
-        """How often, and with which delays at least and at most, something is tried again."""
+        """Pace of retries: their number, and the minimum and maximum delay in seconds."""
         return self.attempts, self.settings.first_delay, self.settings.max_delay
 
-    # What a way of coming back provides
+    # Interface for subclasses
 
     @abstractmethod
     def _keep(self, settings: ReconnectSettings) -> None:
-        """Have what outlives the conversation kept for the next one."""
+        """Have the machine keep the state that the next conversation needs."""
 
     @abstractmethod
     def _go_on(self, attempt: Attempt) -> bool:
-        """Prepare the next conversation and see to it that it begins; False: there cannot be."""
+        """Prepare and schedule the next conversation; return False if there cannot be one."""
 
     @abstractmethod
     def _renounce(self, reason: str) -> None:
-        """There will be no next conversation."""
+        """End without a next conversation."""
 
     @abstractmethod
     def _leave(self, reason: str) -> None:
@@ -80,17 +80,17 @@ class Comeback(ABC):
 
     @abstractmethod
     def _judge(self, reason: str) -> tuple[str, bool, Fault | None]:
-        """Say why a connection has ended, and whether the next one would come to the same end."""
+        """Return the reason of an end, True if the next attempt would fail alike, and the fault."""
 
     @property
     @abstractmethod
     def _closing(self) -> bool:
-        """This side ends it; nobody means to go on."""
+        """True if this side ends the connection for good."""
 
-    # What the core tells
+    # Events from the core
 
     def opened(self, ready: Ready) -> None:
-        """Negotiation has succeeded."""
+        """Record that negotiation has succeeded."""
         self._open = self._begun = True
         self.loss = anyio.Event()
         self._plan.opened(clock())
@@ -101,12 +101,12 @@ class Comeback(ABC):
             self._tell(Reconnected(ready=ready, attempt=attempt.number))
 
     def refused(self, event: NegotiationFailed) -> None:
-        """Negotiation has failed on a later connection."""
+        """Record that negotiation has failed on a later connection."""
         self._refusal = event
         self._leave(event.message)
 
     def ended(self, event: ConnectionEnded) -> str | None:
-        """A connection has ended; None: there will be another one, else why all is over."""
+        """Handle the end of a connection; return None if another follows, else the final reason."""
         was_open, self._open = self._open, False
         reason, final, fault = self._judge(event.reason)
         refusal, self._refusal = self._refusal, None

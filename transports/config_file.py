@@ -1,16 +1,17 @@
-"""Servers named in a configuration file, ``mcp.json``, as many programs keep one.
+"""Configuration files ``mcp.json`` with named servers, as many programs keep one.
 
-There is no standard for it; what is read is what its users write: an object ``mcpServers`` (or
-``servers``, in VS Code) of servers by name, each with a ``command`` or a ``url``::
+There is no standard for the format; the members that are in common use are read: an object
+``mcpServers`` (or ``servers``, in VS Code) of servers by name, each with a ``command`` or a
+``url``::
 
     {"mcpServers": {
         "weather": {"command": "uvx", "args": ["weather"], "env": {"KEY": "${WEATHER_KEY}"}},
         "tickets": {"url": "https://example.com/mcp",
                     "headers": {"Authorization": "Bearer ${TOKEN:-none}"}}}}
 
-Other programs keep members of their own in it, so that unknown ones are left alone.  Those that are
-known have to be right: a wrong type, a member that is there twice, or one that does not go with the
-others is a :class:`BadConfig` that names file, server and member.  Comments may stand in it.
+Other programs keep members of their own in the file, so unknown members are ignored.  Known members
+must be valid: a wrong type, a duplicate member, or one that conflicts with the others is a
+:class:`BadConfig` that names file, server and member.  Comments are allowed.
 """
 
 import json
@@ -29,11 +30,11 @@ from transports.targets import BadTarget, StdioTarget, Target, check_headers, pa
 _log = logging.getLogger("mcpcore.config")
 
 VARIABLE = "MCPCORE_CONFIG"
-"""The environment variable that names the file."""
+"""Environment variable with the path of the configuration file."""
 PLACES = ("mcp.json", ".mcp.json", ".vscode/mcp.json", "~/.mcp.json")
-"""Where it is looked for otherwise, in this order; the first that exists is the file."""
+"""Default paths, in this order; the first file that exists is read."""
 MAX_SIZE = 4 * 1024 * 1024
-"""Bytes of the largest file that is read."""
+"""Maximum bytes of a file."""
 
 _TABLES = ("mcpServers", "servers")
 _STDIO, _HTTP, _SSE, _WS = "stdio", "http", "sse", "ws"
@@ -55,14 +56,14 @@ _SCHEMES = {
 _MEMBERS = ("command", "args", "env", "cwd", "url", "headers", "type", "disabled")
 _OF_COMMANDS = ("args", "env", "cwd")
 _NOT_READ = {"envFile": "put its variables into 'env'"}
-"""Members of other programs without which a server may not be what its user expects."""
+"""Members of other programs that matter to a server but are not supported, with a hint."""
 
-# What is not closed goes to the end, so that nothing is looked at twice.
+# An unclosed string or comment extends to the end, so that no part is scanned twice.
 _COMMENT = re.compile(r'("(?:\\.|[^"\\])*+"?)|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 
 
 class _Object(dict[str, Any]):
-    """An object, with the members that were there more than once."""
+    """An object, with the names of its duplicate members."""
 
     twice: Sequence[str] = ()
 
@@ -79,16 +80,16 @@ _KINDS: dict[type, str] = {
 
 
 class BadConfig(BadTarget):
-    """A configuration file that cannot be used; the message says where in it, and why."""
+    """A configuration file that cannot be used; the message gives the place and the reason."""
 
 
 class ConfiguredServer(Discreet, frozen=True, kw_only=True):
-    """A server of a configuration file, as it is written there: with its ``${variables}``."""
+    """A server as written in a configuration file, with its ``${variables}``."""
 
     name: str
     file: Path
     type: str | None = None
-    """``stdio``, ``http``, ``sse`` or ``ws``; None: what the scheme of the URL says."""
+    """``stdio``, ``http``, ``sse`` or ``ws``; None: according to the scheme of the URL."""
     command: str | None = None
     args: Sequence[str] = ()
     env: Mapping[str, str] = {}
@@ -97,7 +98,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     disabled: bool = False
     unknown: Sequence[str] = ()
-    """Members that mean nothing to us."""
+    """Names of unknown members."""
 
     def __str__(self) -> str:
         return f"{self.file}: server {self.name!r}"
@@ -110,10 +111,10 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         }
 
     def target(self, environ: Mapping[str, str] | None = None) -> Target:
-        """What to connect to, with variables replaced.
+        """Return the target to connect to, with variables replaced.
 
-        ``environ``: the variables; by default the environment of this process.  Raises BadConfig
-        for one that is not defined, and for a URL that is none.
+        ``environ`` has the variables; the default is the environment of this process.  Raises
+        BadConfig for an undefined variable and for an invalid URL.
         """
         place = Place(self.file, os.environ if environ is None else environ)
 
@@ -152,7 +153,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         try:
             return parse_target(url, headers=headers)
         except BadTarget as error:
-            # Variables may bring secrets into any part of it.
+            # Variables may bring secrets into any part of the URL, so the error quotes it unfilled.
             said = str(error).replace(repr(shown_url(url)), repr(shown_url(self.url or "")))
             if url != self.url:
                 said = re.sub(r"( is not a URL): .*", r"\1", said)
@@ -160,7 +161,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
 
     @property
     def doubts(self) -> list[str]:
-        """What is unknown, and yet looks as if it were meant for us; each in a few words."""
+        """Short warnings about unknown members that look like mistakes."""
         found = []
         for key in self.unknown:
             if key in _NOT_READ:
@@ -177,7 +178,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
 
     @property
     def problem(self) -> str | None:
-        """What keeps it from being used now, in a few words; None if nothing is known to."""
+        """Short reason why the server cannot be used now; None if none is known."""
         if self.disabled:
             return "disabled"
         texts = [self.command, *self.args, *self.env.values(), self.cwd]
@@ -195,11 +196,11 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
 def load_targets(
     path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None
 ) -> dict[str, Target]:
-    """Read a configuration file: its servers by name, as ``connect()`` takes them.
+    """Read a configuration file: its servers by name, as targets for ``connect()``.
 
-    Those that are ``disabled`` are left out.  ``environ``: the variables that replace ``${NAME}``;
-    by default the environment of this process.  Raises BadConfig if any of it cannot be used;
-    :func:`read_config` reads files of which only some servers are wanted.
+    Disabled servers are left out.  ``environ`` has the variables that replace ``${NAME}``; the
+    default is the environment of this process.  Raises BadConfig if any server cannot be used;
+    :func:`read_config` reads files of which only some servers are needed.
     """
     targets = {}
     for name, server in read_config(path).items():
@@ -211,9 +212,9 @@ def load_targets(
 
 
 def find_config() -> Path | None:
-    """The file that is read if none is named: of :data:`VARIABLE`, or the first of :data:`PLACES`.
+    """Return the default file: that of :data:`VARIABLE`, or the first existing of :data:`PLACES`.
 
-    None if there is none; a file that the variable names need not exist.
+    None if there is none; a file named by the variable need not exist.
     """
     if named := os.environ.get(VARIABLE):
         return Path(named).expanduser()
@@ -222,7 +223,7 @@ def find_config() -> Path | None:
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, ConfiguredServer]:
-    """Read the servers of a configuration file, the disabled ones too, as they are written.
+    """Read the servers of a configuration file as written, with the disabled ones.
 
     Raises BadConfig.
     """
@@ -244,7 +245,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, ConfiguredServer]:
 
 
 def find_server(name: str, path: str | os.PathLike[str]) -> ConfiguredServer:
-    """Read the server that has a name.  Raises BadConfig, which proposes others like it."""
+    """Read the server with a name.  Raises BadConfig, with a similar name as a hint."""
     servers = read_config(path)
     if name not in servers:
         near = get_close_matches(name, servers, n=1)
@@ -276,10 +277,10 @@ def _whole_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_file(file: Path, *, exactly: bool = False) -> tuple[str, Any]:
-    """Read a file: its text, and the JSON in it, between which comments may stand.
+    """Return the text of a file and the JSON in it, from which comments are removed.
 
-    ``exactly``: nothing may stand in it that the JSON alone does not say, no comment and no member
-    that is there twice.  Raises BadConfig.
+    With ``exactly`` the file must be plain JSON: no comments and no duplicate members.  Raises
+    BadConfig.
     """
     try:
         with file.open("rb") as opened:
@@ -304,7 +305,7 @@ def parse_file(file: Path, *, exactly: bool = False) -> tuple[str, Any]:
 
 
 def _blank(match: re.Match[str]) -> str:
-    """A string stays; a comment gives way to blanks, so that lines and columns stay."""
+    """Keep a string; replace a comment by blanks, so that line and column numbers stay valid."""
     return match[1] or re.sub(r"[^\n]", " ", match[0])
 
 
@@ -354,7 +355,7 @@ def _read_server(file: Path, name: str, entry: Any) -> ConfiguredServer:
 
 
 def _check_members(server: ConfiguredServer) -> None:
-    """Raise BadConfig for members that do not go together."""
+    """Raise BadConfig for members that conflict."""
     if server.command is None and server.url is None:
         hint = next((f"; {doubt}" for doubt in server.doubts), "")
         raise BadConfig(f"{server}: expected a member 'command' or 'url'{hint}")

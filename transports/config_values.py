@@ -13,20 +13,20 @@ _EDITORS = frozenset({".vscode", ".cursor"})
 
 
 class Place(Struct, frozen=True):
-    """What variables are looked up in: the file that they stand in, and an environment."""
+    """Source of variables: the path of the configuration file, and an environment."""
 
     file: Path
     environ: Mapping[str, str]
 
     @property
     def root(self) -> Path:
-        """The folder of the project: that of the file, or above it if it is in ``.vscode``."""
+        """Project folder: that of the file, or its parent for ``.vscode`` and ``.cursor``."""
         folder = self.file.absolute().parent
         return folder.parent if folder.name in _EDITORS else folder
 
 
 class Undefined(ValueError):
-    """A variable without a value; ``name`` is which."""
+    """A variable without a value; ``name`` is its name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -36,16 +36,16 @@ class Undefined(ValueError):
 
 
 def substitute(text: str, place: Place) -> str:
-    """Replace what ``text`` refers to; what comes in by that is not looked at again.
+    """Replace the variables in ``text``; replaced text is not expanded again.
 
-    As in a shell, the default stands for a variable that is not set or empty.  Raises ValueError,
-    which never holds a value.
+    As in a shell, the default replaces a variable that is not set or empty.  Raises ValueError,
+    whose message contains no value.
     """
     return _REFERENCE.sub(lambda match: _value(match, place), text)
 
 
 def undefined(texts: Iterable[str], place: Place) -> list[str]:
-    """The names of the variables in ``texts`` that have no value, each once."""
+    """Return the names of the variables in ``texts`` that have no value, each once."""
     names: dict[str, None] = {}
     for text in texts:
         for match in _REFERENCE.finditer(text):
@@ -54,7 +54,7 @@ def undefined(texts: Iterable[str], place: Place) -> list[str]:
             except Undefined as error:
                 names[error.name] = None
             except ValueError:
-                continue  # malformed: that is another matter
+                continue  # malformed: not undefined
     return list(names)
 
 

@@ -1,7 +1,7 @@
-"""Adding a server to the configuration file of another program, which keeps all else in it.
+"""Adding a server to the configuration file of another program, without other changes to it.
 
-The counterpart of :mod:`transports.config_file`.  What would not come out as it went in is not
-touched: a file with comments, one in which a member is there twice, one that is no JSON object.
+The counterpart of :mod:`transports.config_file`.  A file that could not be rewritten faithfully is
+refused: one with comments, one with a duplicate member, one that is no JSON object.
 """
 
 import json
@@ -16,22 +16,22 @@ from typing import Any
 from transports.config_file import BadConfig, parse_file
 
 BACKUP = ".bak"
-"""Behind the name of a file that was changed: what it was before."""
+"""Suffix of the copy of a file before its change."""
 _OWNERS = 0o600
-"""The mode of a file that is new: there may be secrets in it."""
+"""Mode of a new file: it may contain secrets."""
 _INDENT = re.compile(r"\n([ \t]+)\S")
 
 
 def add_server(
     path: Path, table: str, name: str, entry: Mapping[str, Any], *, replace: bool = False
 ) -> bool:
-    """Put a server into the object ``table`` of a file, which is made if there is none.
+    """Add a server to the object ``table`` of a file; create the file if necessary.
 
-    ``replace``: in the place of another one of that name.  The file is exchanged at one go, and
-    what it was is kept beside it (:data:`BACKUP`).  Returns False if exactly that is there already.
-    Raises BadConfig; nothing is changed then.
+    ``replace`` allows replacing another server of that name.  The file is replaced atomically, and
+    the old version is kept beside it (:data:`BACKUP`).  Returns False if the same entry is there
+    already.  Raises BadConfig without any change.
     """
-    file = path.resolve()  # a link stays one
+    file = path.resolve()  # a symbolic link stays one
     text, top = parse_file(file, exactly=True) if os.path.exists(file) else ("", {})
     servers = top.setdefault(table, {}) if isinstance(top, dict) else None
     if not isinstance(servers, dict):
@@ -53,15 +53,15 @@ def add_server(
             mode = stat.S_IMODE(file.stat().st_mode)
             _exchange(file.with_name(file.name + BACKUP), file.read_bytes(), mode=mode)
         _exchange(file, data, mode=mode)
-    except (ValueError, OSError) as error:  # ValueError: infinity, or half a character
+    except (ValueError, OSError) as error:  # ValueError: infinity, or a lone surrogate
         reason = getattr(error, "strerror", None) or str(error)
         raise BadConfig(f"{path}: cannot be written: {reason.lower()}") from None
     return True
 
 
 def _exchange(file: Path, data: bytes, *, mode: int) -> None:
-    """Replace a file: who reads it meanwhile reads the one or the other."""
-    handle, new = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # for its owner alone
+    """Replace a file atomically: a reader gets the old version or the new one."""
+    handle, new = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # mode 0600
     try:
         with os.fdopen(handle, "wb") as opened:
             opened.write(data)

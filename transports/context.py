@@ -1,9 +1,9 @@
-"""What a handler sees of its request, and how it talks to the client while it works.
+"""Context of a request for its handler: facts, messages and questions to the client.
 
-One handler source serves both eras.  ``await context.elicit(...)`` sends a request and waits where
-the era allows that.  In the modern era it leaves the handler with :class:`InputNeeded`; the client
-retries with the answers, the handler runs again from its beginning, and this time finds them.
-What must not be done twice is kept with :meth:`Context.remember`.
+The same handler code serves both eras.  ``await context.elicit(...)`` sends a request and waits if
+the era allows that.  In the modern era it leaves the handler with :class:`InputNeeded`.  The client
+retries with the answers, and the handler runs again from its beginning and finds them.  Work that
+must not be repeated then goes through :meth:`Context.remember`.
 """
 
 import inspect
@@ -26,16 +26,16 @@ T = TypeVar("T")
 
 
 class Context(Telling, Asking, Generic[L]):
-    """The request being worked on. Annotate a parameter of a handler with this class to get it.
+    """The current request of a handler, which gets it by annotating a parameter with this class.
 
-    ``Context[Database]`` says what the lifespan of the server yields.
+    ``Context[Database]`` gives the type of the lifespan's value.
 
-    Its facts are in :class:`~transports.context_facts.RequestFacts`, what it tells the client in
-    :class:`~transports.context_telling.Telling`, what it asks in
+    The facts are in :class:`~transports.context_facts.RequestFacts`, messages to the client in
+    :class:`~transports.context_telling.Telling`, questions to the client in
     :class:`~transports.context_asking.Asking`.
 
     ``progress``, ``log`` and its shorthands may be called from any handler, also from one that
-    runs in a thread; everything that is awaited only from ``async def`` ones.
+    runs in a thread; awaitable methods only from ``async def`` handlers.
     """
 
     __mcp_context__ = True
@@ -44,18 +44,18 @@ class Context(Telling, Asking, Generic[L]):
 
     @property
     def lifespan(self) -> L:
-        """What the lifespan of the server has yielded; None if it has none."""
+        """Value that the lifespan of the server has yielded; None without a lifespan."""
         value: L = self._runtime.lifespan
         return value
 
     @property
     def lifespan_context(self) -> L:
-        """The same, by the name that others have for it."""
+        """Same as :attr:`lifespan`, under the name that other libraries use."""
         return self.lifespan
 
     @property
     def request_context(self) -> Self:
-        """The context itself; others keep what belongs to the request in an object of its own."""
+        """This context; other libraries have a separate object for the facts of a request."""
         return self
 
     @overload
@@ -67,10 +67,10 @@ class Context(Telling, Asking, Generic[L]):
     async def remember(self, key: str, factory: Callable[[], T], type: Any = Any) -> T: ...
 
     async def remember(self, key: str, factory: Callable[[], Any], type: Any = Any) -> Any:
-        """Return what ``factory`` made the first time, in this and in all later rounds.
+        """Return the value of ``factory`` from its first call, in this and in all later rounds.
 
-        For what must not be done twice, or must not change, when the handler runs again.  The
-        value travels through the client: it cannot be altered there, but it can be read.  It is
+        For work that must not be repeated, and values that must not change, when the handler runs
+        again.  The value travels through the client, which can read it but not alter it.  It is
         JSON, decoded as ``type``, in every round and era.
         """
         kept = self.state.kept

@@ -1,8 +1,8 @@
-"""What a handler asks the client: forms, visits to URLs, the client's model, its roots.
+"""Questions of a handler to the client: forms, visits to URLs, the client's model, its roots.
 
-Where the era has requests to the client, a question is one, or waits in the task.  In the modern
-era it leaves the handler with :class:`~transports.questions.InputNeeded`, unless an earlier round
-brought the answer.
+In eras with requests to the client, a question is such a request, or waits in the task.  In the
+modern era a question leaves the handler with :class:`~transports.questions.InputNeeded`, unless an
+earlier round brought the answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from transports.questions import (
     read_answers,
 )
 
-# Imported where the first question is asked: see transports.questions.
+# Imported with the first question: see transports.questions.
 if TYPE_CHECKING:
     from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
     from transports.inputs import Elicited, ElicitUrl, Input, RootList
@@ -69,9 +69,9 @@ class Asking(RequestFacts):
     ) -> "Elicited[Any]":
         """Ask the user to fill in a form; see :class:`transports.inputs.Elicit`.
 
-        ``key`` names the question among those of this request.  Without it the question itself
-        does: one that is put differently when the handler runs again is asked again.
-        ``progress`` hears how far the client is with it; in the modern era clients report none.
+        ``key`` names the question among those of this request.  Without it the question's content
+        is its name: a question that is worded differently when the handler runs again is asked
+        again.  ``progress`` gets the client's progress; in the modern era clients report none.
         ``meta``: see :meth:`ask`.
         """
         from transports.inputs import Elicit
@@ -89,7 +89,7 @@ class Asking(RequestFacts):
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> "Elicited[None]":
-        """Ask the user to visit ``url``, for what must not pass through the client."""
+        """Ask the user to visit ``url``, for data that must not pass through the client."""
         from transports.inputs import ElicitUrl
 
         wanted = ElicitUrl(message, url, elicitation_id=elicitation_id)
@@ -118,7 +118,7 @@ class Asking(RequestFacts):
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> "RootList":
-        """Ask which directories and files the client lets us work on."""
+        """Ask for the directories and files that the client lets the server work on."""
         from transports.inputs import ListRoots
 
         return await self.ask(ListRoots(), key=key, progress=progress, meta=meta)
@@ -131,11 +131,10 @@ class Asking(RequestFacts):
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> R:
-        """Ask one thing.
+        """Ask one question.
 
-        ``meta`` goes into the request's ``_meta``, over the trace context of the request that the
-        handler works on, which goes along with every question; it takes the place of that of
-        ``wanted``.
+        ``meta`` goes into the question's ``_meta``, in place of the ``meta`` of ``wanted``.  The
+        trace context of the handler's request goes into every question; ``meta`` overrides it.
         """
         if meta is not None:
             wanted.with_meta(meta)
@@ -151,12 +150,12 @@ class Asking(RequestFacts):
         *,
         progress: Mapping[str, ProgressCallback] | None = None,
     ) -> dict[str, Any]:
-        """Ask several things at once, each under its key; answers that do not fit are asked again.
+        """Ask several questions at once, each under its key; a bad answer is asked for again.
 
-        ``progress``: under the same keys, who hears how far the client is (legacy).
+        ``progress`` has the progress callbacks under the same keys (legacy).
 
-        Raises McpError -32021 (modern) or InputUnavailable (legacy) if the client did not declare
-        what a question needs, InputUnavailable if it refuses to answer.
+        Raises McpError -32021 (modern) or InputUnavailable (legacy) if the client did not declare a
+        capability that a question needs, InputUnavailable if it refuses to answer.
         """
         for question in wanted.values():
             for capability in question.needs(self.revision):
@@ -175,9 +174,9 @@ class Asking(RequestFacts):
     def url_elicitation_required(self, *visits: "ElicitUrl") -> NoReturn:
         """Refuse the request until the user has made these visits; for any handler of a request.
 
-        The client learns of them as it can: by the error -32042, and tries again when it sees fit
-        (2025-11-25), or by a round of input, and the handler runs again until it no longer calls
-        this (modern).  Raises InputUnavailable where neither is possible or the user refuses.
+        In 2025-11-25 the client gets the error -32042, and tries again when it sees fit.  In the
+        modern era it gets a round of input, and the handler runs again until it no longer calls
+        this.  Raises InputUnavailable if neither is possible or the user refuses.
         """
         for visit in visits:
             self.require(visit.capability)
@@ -190,10 +189,10 @@ class Asking(RequestFacts):
         raise McpError(URL_ELICITATION_REQUIRED, text, {"elicitations": wanted})
 
     def elicitation_completer(self, elicitation_id: str) -> Callable[[], bool]:
-        """Return what tells this client, at any later time, that a visit to a URL is over.
+        """Return a function that notifies this client, at any later time, that a visit is over.
 
-        It may be called long after the request; it returns False where the revision has no such
-        message or the client's session has ended.
+        It may be called long after the request.  It returns False if the revision has no such
+        notification or the client's session has ended.
         """
         method, runtime, session = "notifications/elicitation/complete", self._runtime, self.session
         known = lookup(method, "server", self.revision) is not None
@@ -204,8 +203,8 @@ class Asking(RequestFacts):
         return complete
 
     def _automatic_key(self, wanted: "Input[Any]") -> str:
-        # Named by what is asked, not by how many questions came before: an answer to one question
-        # can never be taken for the answer to another, whatever the handler does the second time.
+        # Named by content, not by position: the answer to one question can never be taken for that
+        # of another, whatever the handler asks the second time.
         name = f"{wanted.method.split('/')[0]}-{wanted.digest()}"
         counts = self._counts = self._counts or {}
         count = counts[name] = counts.get(name, 0) + 1
@@ -216,7 +215,7 @@ class Asking(RequestFacts):
         for key, answer in self._look_up(asked).items():
             if not answer.accepted:
                 raise InputUnavailable(f"the user does not visit {asked[key].url}")
-        raise InputNeeded({})  # they agreed, but it takes its time
+        raise InputNeeded({})  # the user agreed, but the visit is not over yet
 
     def _look_up(self, wanted: "Mapping[str, Input[Any]]") -> dict[str, Any]:
         row = lookup(self.method, "client", self.revision)

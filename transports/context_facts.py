@@ -1,4 +1,4 @@
-"""The facts of a request, for the handler that works on it."""
+"""Facts of a request, for its handler."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +27,14 @@ else:
     from typing import TypeVar
 
     L = TypeVar("L")
-"""What the lifespan of a server yields; of a context that does not say so: anything."""
+"""Type of the value that the lifespan of a server yields; anything by default."""
 
 
 class RequestFacts:
-    """What a handler knows of its request, and of the task that the request may have become.
+    """Facts of a request, and of the task that the request may have become.
 
-    It holds all the state of a :class:`~transports.context.Context`; the classes built on it only
-    add what can be done with it, so that they can be put together.
+    This class holds all the state of a :class:`~transports.context.Context`; its subclasses add
+    methods only, so that they can be combined.
     """
 
     __slots__ = (
@@ -59,16 +59,16 @@ class RequestFacts:
         self._request = request
         self._runtime = runtime
         self.thread = runtime.thread
-        """The thread of the event loop, by its identifier."""
+        """Identifier of the event loop's thread."""
         self._state = state
         self._counts: dict[str, int] | None = None
         self._result_meta: dict[str, Any] | None = None
         self.scope: Run | None = None
-        """What is cancelled with the request; None for a plain function."""
+        """Scope that is cancelled with the request; None for a plain function."""
         self.call = call
-        """The call of a tool that is a task or may become one; None for all other requests."""
+        """The tool call that is a task or may become one; None for all other requests."""
         self.cancel_reason: str | None = None
-        """Why the client cancelled the request, or what ended it, as far as that was said."""
+        """Reason for the client's cancellation or another end of the request, if it is known."""
 
     @property
     def request_id(self) -> RequestId:
@@ -77,7 +77,7 @@ class RequestFacts:
 
     @property
     def method(self) -> str:
-        """For instance ``tools/call``."""
+        """The method, for instance ``tools/call``."""
         return self._request.method
 
     @property
@@ -92,36 +92,36 @@ class RequestFacts:
 
     @property
     def result_meta(self) -> dict[str, Any]:
-        """What goes into the ``_meta`` of the result, whatever the handler returns; to be filled.
+        """Members for the ``_meta`` of the result, whatever the handler returns; to be filled.
 
-        What a result brings along itself wins, and what only the engine says is left out.  Errors
-        of the protocol have no ``_meta``.
+        Members that a result has itself take precedence, and members reserved for the engine are
+        left out.  Errors of the protocol have no ``_meta``.
         """
         if self._result_meta is None:
             self._result_meta = {}
         return self._result_meta
 
     def take_result_meta(self, own: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Return what of :attr:`result_meta` was not taken yet, with the result's ``own`` over it.
+        """Return the rest of :attr:`result_meta` that was not taken yet, overridden by ``own``.
 
-        For the runtime and its middleware.
+        ``own`` is the ``_meta`` of the result itself.  For the runtime and its middleware.
         """
         added, self._result_meta = self._result_meta, None
         return {**added, **(own or {})} if added else own
 
     @property
     def client_info(self) -> Implementation | None:
-        """The client's identity, as it says itself."""
+        """The client's name and version according to itself."""
         return self._request.client_info
 
     @property
     def client_capabilities(self) -> ClientCapabilities:
-        """What the client declared."""
+        """Capabilities that the client has declared."""
         return self._request.client_capabilities
 
     @property
     def revision(self) -> Revision:
-        """The revision that the request speaks."""
+        """Revision of the request."""
         return self._request.revision
 
     @property
@@ -131,7 +131,7 @@ class RequestFacts:
 
     @property
     def principal(self) -> Principal | None:
-        """Who was authenticated, if anyone was: a string, with ``scopes`` and ``claims``."""
+        """The authenticated user, or None: a string, with ``scopes`` and ``claims``."""
         principal = self._request.principal
         if principal is None or isinstance(principal, Principal):
             return principal
@@ -139,7 +139,7 @@ class RequestFacts:
 
     @property
     def cancelled(self) -> bool:
-        """The client no longer wants an answer; in ``async def`` every ``await`` raises now."""
+        """True if the client wants no answer any more; in ``async def`` every ``await`` raises."""
         return self._is_cancelled()
 
     @in_loop
@@ -147,7 +147,7 @@ class RequestFacts:
         return self.scope is not None and self.scope.cancel_called
 
     def supports(self, capability: str) -> bool:
-        """Whether the client declared ``capability``, for instance ``elicitation.url``."""
+        """Return True if the client declared ``capability``, for instance ``elicitation.url``."""
         return declares(self._request.client_capabilities, capability)
 
     def require(self, capability: str) -> None:
@@ -163,21 +163,21 @@ class RequestFacts:
             raise McpError(MISSING_CLIENT_CAPABILITY, message, data)
         raise InputUnavailable(message)
 
-    # The task that the call is, if it is one
+    # The task of a tool call
 
     @property
     def task_id(self) -> str | None:
-        """The id of the task that the call is, None if it is none (yet)."""
+        """Id of the task that the call has become, None if it is none (yet)."""
         task = self._task
         return None if task is None or task.record is None else task.record.id
 
     @in_loop
     def start_task(self) -> bool:
-        """Go on as a task from here: the client gets its handle and asks for the result later.
+        """Continue as a task: the client gets the task's handle and asks for the result later.
 
-        What was asked before was asked in the request, in rounds that end here (modern); what is
-        asked later is asked in the task.  False if the client cannot follow tasks, the tool does
-        not declare them, or there are too many; the call then goes on as it is.
+        Earlier questions belong to the request, whose input rounds end here (modern); later
+        questions belong to the task.  Returns False if the client cannot follow tasks, the tool
+        does not declare them, or there are too many; the call then continues as it is.
         """
         return self.call is not None and self.call.begin_if_possible()
 
@@ -186,11 +186,11 @@ class RequestFacts:
         call = self.call
         return None if call is None or call.record is None else call
 
-    # What earlier rounds left
+    # State of earlier rounds
 
     @property
     def state(self) -> RoundState:
-        """What a further round needs to know."""
+        """State for a further input round."""
         if self._state is None:
             self._state = RoundState()
         return self._state

@@ -1,6 +1,6 @@
-"""What a handler tells the client while it works: progress, log messages, other notifications.
+"""Messages of a handler to the client: progress, log messages, other notifications.
 
-All of it leaves on the stream of the request; in a task it goes where the task's client looks.
+They are sent on the stream of the request; messages of a task are delivered with the task.
 """
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Telling(RequestFacts):
-    """Messages to the client that nothing answers, and the care for the stream they take."""
+    """Messages to the client that need no answer, and control of the stream that carries them."""
 
     __slots__ = ()
 
@@ -35,11 +35,11 @@ class Telling(RequestFacts):
         *,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Report progress, which must increase; False if the client did not ask for it.
+        """Report progress, which must increase; return False if the client did not ask for it.
 
-        In a task it is also the task's status message.  ``meta``: the notification's ``_meta``.
+        In a task it is also the task's status message.  ``meta`` is the notification's ``_meta``.
         """
-        if current() != self.thread:  # with_room, of which there may be very many calls
+        if current() != self.thread:  # with_room written out: it may be called very often
             again = partial(self.progress, value, total, message, meta=meta)
             return when_there_is_room(self, again)
         task = None if self.call is None else self._task
@@ -53,14 +53,14 @@ class Telling(RequestFacts):
         record = runtime.in_flight.get(key)
         waits = record is not None and record.queued > 0
         sent = runtime.teller.progress(key, value, total, message, meta=meta)
-        if sent and not waits:  # or else whoever takes what waits takes this as well
+        if sent and not waits:  # waiting output is flushed by its own writer, and this with it
             runtime.flush()
         return sent
 
     async def report_progress(
         self, progress: float, total: float | None = None, message: str | None = None
     ) -> None:
-        """Report progress as :meth:`progress` does, and wait until there is room for more."""
+        """Report progress like :meth:`progress`, and wait until there is room for more."""
         self.progress(progress, total, message)
         await self.room()
 
@@ -72,9 +72,9 @@ class Telling(RequestFacts):
         *,
         meta: Mapping[str, Any] | None = None,
     ) -> "Sent":
-        """Send a log message, any JSON value; False if the client does not want it.
+        """Send a log message, any JSON value; return False if the client does not want it.
 
-        ``meta``: the notification's ``_meta``.
+        ``meta`` is the notification's ``_meta``.
         """
         return Sent.of(self._log(level, data, logger, meta), self)
 
@@ -124,7 +124,7 @@ class Telling(RequestFacts):
 
     @with_room
     def notify(self, method: str, params: Struct | Mapping[str, Any] | None = None) -> bool:
-        """Send another notification on the request's stream; False if the revision has none such.
+        """Send another notification on the request's stream; return False if the revision has none.
 
         For instance one of an extension, or ``notifications/elicitation/complete`` when the visit
         to a URL has ended.
@@ -140,11 +140,11 @@ class Telling(RequestFacts):
 
     @in_loop
     def close_stream(self, retry: float | None = None) -> bool:
-        """Close the connection on which the client waits for this request, which goes on.
+        """Close the connection on which the client waits for this request, which continues.
 
-        The client comes back after ``retry`` seconds (None: the server's setting) for what it has
-        missed; so nothing need be held open while the work takes long.  False where that is not
-        possible: only Streamable HTTP of 2025-11-25 has it.
+        The client reconnects after ``retry`` seconds (None: the server's setting) for the events
+        that it has missed.  So no connection need stay open during long work.  Returns False if
+        this is not possible: only Streamable HTTP of 2025-11-25 has it.
         """
         machine = self._runtime.machine
         if isinstance(machine, Peer):
@@ -154,7 +154,7 @@ class Telling(RequestFacts):
         return closed
 
     async def ping(self, *, timeout: float = 10.0) -> None:
-        """Ask the client whether it is still there (legacy).  ``timeout`` in seconds.
+        """Check that the client is still there (legacy).  ``timeout`` is in seconds.
 
         Raises InputUnavailable if it does not answer, and in the modern era, which has no such
         request: there the end of the request's stream cancels the handler.
@@ -162,28 +162,28 @@ class Telling(RequestFacts):
         await ping(self._runtime, self.revision, request=self._request, timeout=timeout)
 
     def pinger(self) -> Callable[[float], Awaitable[None]]:
-        """Return what asks this client, at any later time, whether it is still there (legacy).
+        """Return a function that checks, at any later time, that the client is there (legacy).
 
-        It takes the seconds to wait and raises as :meth:`ping`, also once the session has ended.
+        It takes the timeout in seconds and raises as :meth:`ping`, also once the session has ended.
         """
         return partial(_ping_later, self._runtime, self.revision, self.session)
 
     def drained(self) -> Awaitable[None]:
-        """Wait until the client has taken what was sent; for handlers that send very much.
+        """Wait until the client has taken all sent messages; for handlers that send very much.
 
-        If it has taken all of it, others get their turn at every eighth such call, not at each.
-        A handler that runs in a thread need not: what it sends waits for room.
+        If nothing waits, only every eighth call lets other tasks run.  A handler that runs in a
+        thread does not need this: its messages wait for room.
         """
         return self._runtime.drained(self._request.key)
 
     async def room(self) -> None:
-        """Wait until so little waits to be sent that nothing would have to make way."""
+        """Wait until the queue of messages is short enough that none would have to be dropped."""
         if self._runtime.machine.queued(self._request.key) > self._runtime.settings.limits.queued:
             await self.drained()
 
 
 class Sent(int):
-    """Whether a message was sent: True or False.  Awaiting it waits until there is room for more.
+    """True if a message was sent, else False.  Awaiting it waits until there is room for more.
 
     A handler need not await it.
     """
@@ -192,7 +192,7 @@ class Sent(int):
 
     @classmethod
     def of(cls, sent: bool, telling: Telling) -> "Sent":
-        """Say so for a message of a handler."""
+        """Make the return value for a message of a handler."""
         made = cls(sent)
         made._telling = telling
         return made

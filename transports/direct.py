@@ -1,4 +1,4 @@
-"""A link over a byte stream that goes past the stream where that is a socket, or TLS over one."""
+"""Link over a byte stream that uses its socket directly, also with TLS."""
 
 import errno
 from contextlib import suppress
@@ -9,21 +9,21 @@ from transports.secure_stream import SecureStream
 from transports.streams import StreamLink
 
 _OWED = 64 * 1024
-"""Bytes that the other side's TLS may have asked for, and not read."""
+"""Maximum bytes of TLS replies that wait because the other side does not read them."""
 
 
 class DirectLink(DescriptorLink, StreamLink):
-    """Reads and writes the socket of a :class:`PlainStream` itself, also through TLS.
+    """Link that reads and writes the socket of a :class:`PlainStream` itself, also through TLS.
 
-    Any other stream is used as it is, and so is TLS over a socket that cannot be set not to block.
-    :meth:`_go_direct` in ``_open``, once ``stream`` is set; :meth:`_settle` before the stream is
-    written to again.
+    Any other stream is used as it is, and so is TLS over a socket that cannot be non-blocking.
+    Subclasses call :meth:`_go_direct` in ``_open``, once ``stream`` is set, and :meth:`_settle`
+    before the stream is written to again.
     """
 
     _secured: SecureStream | None = None
 
     def _go_direct(self) -> bytes:
-        """Leave the stream aside from here on; return what it has read ahead."""
+        """Use the socket instead of the stream from here on; return the data read ahead."""
         stream = self.stream
         if isinstance(stream, PlainStream):
             self._attach(stream.descriptor, stream.descriptor)
@@ -31,7 +31,7 @@ class DirectLink(DescriptorLink, StreamLink):
             below = stream.transport_stream.descriptor
             self._attach(below, below, self._decrypt)
             if not self._direct or isinstance(self._reader, ThreadReader):
-                # Neither writes nor reads by a thread would go through TLS: those of the stream do.
+                # Reads and writes by a thread would bypass TLS; the stream's own do not.
                 self._detach()
                 self._direct = False
                 return b""
@@ -52,7 +52,7 @@ class DirectLink(DescriptorLink, StreamLink):
             data = await DescriptorLink._receive(self)
             if data or self._secured is None:
                 return data
-        return self._decrypt(b"")  # how it has ended
+        return self._decrypt(b"")  # raises if the end was an error
 
     def _decrypt(self, data: bytes) -> bytes:
         secured = self._secured
@@ -77,7 +77,7 @@ class DirectLink(DescriptorLink, StreamLink):
         return await StreamLink._send(self, data)
 
     async def _settle(self) -> None:
-        """Finish what was begun to be written."""
+        """Finish a write that was begun."""
         if self._secured is not None:
             self._rest = self._rest[await self._secured.settle() :]
 

@@ -1,10 +1,10 @@
-"""What a client remembers of the eras of servers, by where they are found.
+"""Cache of the eras of servers, by their address.
 
 Source: the versioning page of 2026-07-28 ("Backward Compatibility with Initialization-Based
-Versions").  A server that is known as legacy is not probed, which saves the time-out of one that
-leaves unknown requests unanswered.  One that is known as modern is asked all the same, as its
-answer says what it offers, but may take its time.  What is remembered is a hint: a handshake that
-is refused is followed by the probe, on the same connection.
+Versions").  A server that is known as legacy is not probed, which saves a timeout if the server
+ignores unknown requests.  A server that is known as modern is asked all the same, as its answer
+lists its capabilities, but may take its time.  The cache is a hint: a refused handshake is followed
+by the probe, on the same connection.
 """
 
 from collections import OrderedDict
@@ -24,10 +24,9 @@ from transports.targets import (
 
 
 class EraCache:
-    """Remembers the eras of at most ``limit`` servers, for ``ttl`` seconds.
+    """Eras of at most ``limit`` servers, each kept for ``ttl`` seconds.
 
-    Hand one to several connections (``ClientSettings.eras``); those that have none share
-    :data:`ERAS`.
+    Share one between several connections by ``ClientSettings.eras``; the default is :data:`ERAS`.
     """
 
     def __init__(self, *, limit: int = 1024, ttl: float = 3600.0) -> None:
@@ -39,40 +38,40 @@ class EraCache:
         return len(self._eras)
 
     def get(self, key: Hashable, *, now: float) -> Negotiation:
-        """Return MODERN, LEGACY, or AUTO for a server that is unknown."""
+        """Return MODERN, LEGACY, or AUTO for an unknown server."""
         expiry, era, _ = self._eras.get(key, (now, Negotiation.AUTO, False))
         return era if now < expiry else Negotiation.AUTO
 
     def uses_sse(self, key: Hashable, *, now: float) -> bool:
-        """Return whether a server is known to speak HTTP+SSE, the transport of 2024-11-05."""
+        """Return True if a server is known to use HTTP+SSE, the transport of 2024-11-05."""
         expiry, _, sse = self._eras.get(key, (now, Negotiation.AUTO, False))
         return sse and now < expiry
 
     def learn(self, key: Hashable, era: Negotiation, *, now: float, sse: bool = False) -> None:
-        """Remember the era of a server, and whether it was found to speak HTTP+SSE."""
+        """Remember the era of a server, and whether it uses HTTP+SSE."""
         self._eras.pop(key, None)
         self._eras[key] = now + self._ttl, era, sse
         if len(self._eras) > self._limit:
             self._eras.popitem(last=False)
 
     def forget(self, key: Hashable) -> None:
-        """Forget a server, as what was remembered has led to nothing."""
+        """Forget a server, after a connection failed with the remembered era."""
         self._eras.pop(key, None)
 
 
 def both_failures(first: str, second: str) -> str:
-    """Say why a connection failed that was tried with the era probe and without."""
+    """Return the message of a connection that failed with the era probe and without it."""
     if first == second:
         return f"{second}\n(so it was twice: after server/discover, and with the handshake first)"
     return f"{second}\n(with the handshake first; before, after server/discover: {first})"
 
 
 ERAS = EraCache()
-"""What the connections of this process share, unless they are given a cache of their own."""
+"""Default cache, shared by the connections of this process."""
 
 
 def place_of(target: Target) -> Hashable:
-    """What a server is remembered by: its address, or how its process is started.
+    """Return the cache key of a server: its address, or the way its process is started.
 
     None for a server of this process.  Two paths of one origin may lead to different servers, so
     they are kept apart; headers and query do not matter.

@@ -1,8 +1,8 @@
-"""Ids of errors that a client is not shown: by them what it is told is found in the log."""
+"""Ids of errors that are hidden from a client: the client's message leads to the log by its id."""
 
 import os
 
 
 def error_id() -> str:
-    """Make an id that nobody can guess and that tells nothing."""
+    """Return an unguessable id that reveals nothing."""
     return os.urandom(4).hex()

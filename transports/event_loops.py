@@ -1,4 +1,4 @@
-"""The event loop of asyncio that a program runs on: its own, or uvloop if that is worth it."""
+"""Choice of the event loop of asyncio: its own, or uvloop if that is faster."""
 
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -12,11 +12,11 @@ LoopName = Literal["auto", "asyncio", "uvloop"]
 def backend_options(
     loop: LoopName, backend: str, settings: HttpServerSettings | None
 ) -> dict[str, Any]:
-    """Return what ``anyio.run`` is told of the loop.
+    """Return the backend options for ``anyio.run`` that select the event loop.
 
-    ``settings``: those of HTTP, if it is served.  ``auto`` is uvloop where it is installed and
-    HTTP is served on asyncio with httptools: with h11 in the path nothing is gained.  Raises
-    LocalError for uvloop where it is not installed, or on trio.
+    ``settings`` are those of HTTP, None if it is not served.  ``auto`` is uvloop if it is installed
+    and HTTP is served on asyncio with httptools: with h11 it would not be faster.  Raises
+    LocalError for uvloop if it is not installed, or on trio.
     """
     if loop == "auto":
         wanted = settings is not None and settings.driver != "anyio" and _quick(settings)

@@ -1,4 +1,4 @@
-"""What a handler raised: made one exception, named, logged, and masked for the client."""
+"""Exceptions of handlers: reduced to one, named, logged, and masked for the client."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ class _Params(Struct):
 
 
 def subject(params: Raw | bytes) -> str | None:
-    """What a request is about: the name of a tool or prompt, or a URI; None if about neither."""
+    """Return the subject of a request: the name of a tool or prompt, or a URI; None without one."""
     try:
         said = msgspec.json.decode(params, type=_Params)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -47,28 +47,28 @@ def subject(params: Raw | bytes) -> str | None:
 
 
 def about(method: str, params: Raw | bytes) -> str:
-    """Name the handler of a request."""
+    """Return a name for the handler of a request, for messages."""
     name = subject(params)
     return f"the handler of {method}" if name is None else f"the handler of {method} {name!r}"
 
 
 def warn_if_revealing(settings: "RuntimeSettings") -> None:
-    """Say, once for all that is served, that clients are shown what they are not to see."""
+    """Warn, once per server, that clients are shown errors that are normally hidden."""
     if settings.reveal_errors:
         logger.warning(REVEALING)
 
 
 class Failures:
-    """What a server's functions have failed with: what is logged of it, what the client is told."""
+    """Logging of exceptions of a server's functions, and their texts for the client."""
 
     def __init__(self, settings: "RuntimeSettings") -> None:
         self._new_id = settings.error_ids
         self._reveal = settings.reveal_errors
         self.raised: Raised | None = None
-        """Takes what is masked, for a client in the same process that wants to raise it."""
+        """Store of masked exceptions, for a client in the same process that wants to raise them."""
 
     def told(self, what: str, error: Exception) -> str:
-        """Log what ``what`` failed with, unless the client may read it; return what it may."""
+        """Return the text of an exception for the client; log a masked one under an error id."""
         if not is_masked(error):
             return shown(error)
         made = self._new_id()
@@ -79,10 +79,10 @@ class Failures:
 
 
 def simplified(error: BaseException) -> Exception | InputNeeded:
-    """Make one exception of what a handler with task groups raised, so that a ToolError stays one.
+    """Reduce the exceptions of a handler with task groups to one, so that a ToolError stays one.
 
-    Where its tasks asked the client, all that they asked is asked at once.  Raises what is no
-    failure: see :mod:`transports.strays`.
+    If tasks of the handler asked the client, all of their questions are joined.  Raises exceptions
+    that are no failure: see :mod:`transports.strays`.
     """
     if isinstance(error, BaseExceptionGroup):
         asked, rest = error.split(InputNeeded)

@@ -1,7 +1,7 @@
-"""Forms of elicitation: check what was filled in against the requested schema, fill in defaults.
+"""Forms of elicitation: check the content against the requested schema, fill in defaults.
 
 The specification restricts these schemas to flat objects of primitive properties (elicitation
-page, "Requested Schema"), so that no JSON Schema library is needed here, but for patterns.
+page, "Requested Schema"), so that no JSON Schema library is needed here, except for patterns.
 """
 
 import datetime
@@ -17,11 +17,11 @@ from mcpcore.spec.types.forms import PrimitiveSchema
 from transports.typed import Unsayable
 
 _PATTERN_MEMORY = 4 * 1024 * 1024
-"""Bytes for the patterns of one form."""
+"""Maximum bytes of compiled patterns of one form."""
 
 
 def check_form(schema: Mapping[str, Any]) -> None:
-    """Raise ValueError, naming the field, for a schema that is none of a form's."""
+    """Raise ValueError, naming the field, for a schema that is not allowed in a form."""
     properties = schema.get("properties")
     if schema.get("type") != "object" or not isinstance(properties, Mapping):
         raise ValueError('the schema of a form has "type": "object" and "properties"')
@@ -39,9 +39,10 @@ def check_form(schema: Mapping[str, Any]) -> None:
 
 
 def form_for(schema: Mapping[str, Any], revision: Revision) -> Mapping[str, Any]:
-    """Say a form as ``revision`` can.  Raises :class:`Unsayable` for multiple choices.
+    """Return a form in terms of ``revision``.  Raises :class:`Unsayable` for multiple choices.
 
-    Before forms were rich, choices had their titles beside them, and only a yes or no a default.
+    Revisions before rich forms have the titles of choices in a separate list, and defaults for
+    booleans only.
     """
     if revision.rich_forms:
         return schema
@@ -66,9 +67,9 @@ def _plain_field(name: str, rules: Mapping[str, Any], revision: Revision) -> dic
 
 
 def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with ``content``, each entry naming its field; empty if all is well.
+    """Return the problems of ``content``, each naming its field; empty if there are none.
 
-    Fields that the schema does not know, or whose rules are none of a form's, are accepted.
+    Unknown fields, and fields with rules that are not allowed in a form, are accepted.
     """
     properties: Mapping[str, Any] = schema.get("properties", {})
     problems = [
@@ -84,7 +85,7 @@ def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list
 
 
 def pattern_check(schema: Mapping[str, Any]) -> Callable[[Any], list[str]]:
-    """Return what lists the fields of a form's content that do not match their patterns.
+    """Return a function that lists the fields of a form's content that violate their patterns.
 
     Raises ValidatorMissing if there are patterns and the extra ``schema`` is not installed, and
     ValueError, naming the field, for a pattern that is not supported.
@@ -111,7 +112,7 @@ def pattern_check(schema: Mapping[str, Any]) -> Callable[[Any], list[str]]:
 
 @lru_cache(maxsize=32)
 def _matcher(pattern: str) -> Callable[[Any], list[str]]:
-    """What says whether a text does not match.  Raises ImportError, ValueError."""
+    """Return a function that lists the problem of a text.  Raises ImportError, ValueError."""
     from transports.json_schema import SchemaLimits, compile_schema  # an extra
 
     limits = SchemaLimits(pattern_memory=_PATTERN_MEMORY)
@@ -119,7 +120,7 @@ def _matcher(pattern: str) -> Callable[[Any], list[str]]:
 
 
 def _pattern_problem(pattern: Any, value: str) -> str | None:
-    """Patterns of others that cannot be told are left to them."""
+    """Return the problem of a value; patterns that cannot be checked are left to the other side."""
     try:
         wrong = _matcher(pattern)(value) if isinstance(pattern, str) else []
     except (ImportError, ValueError):

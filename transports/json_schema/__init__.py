@@ -1,6 +1,6 @@
-"""JSON Schema for schemas written by hand, and for those of others.
+"""JSON Schema validation, for schemas written by hand and for schemas of other programs.
 
-``compile_schema`` is what a server and a client take as validator::
+``compile_schema`` is the validator of a server or a client::
 
     Server(..., validator=compile_schema)
 

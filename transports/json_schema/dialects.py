@@ -1,4 +1,4 @@
-"""The dialects of JSON Schema that are supported, each with its published meta-schema.
+"""Supported dialects of JSON Schema, each with its published meta-schema.
 
 Sources: the meta-schemas of 2020-12, 2019-09, draft-07, draft-06, draft-04.
 """
@@ -18,26 +18,26 @@ from transports.json_schema.quiet import quiet
 
 
 class Dialect:
-    """One version of JSON Schema, as a class of validators with our keywords."""
+    """A version of JSON Schema, as a class of validators with this package's keywords."""
 
     def __init__(self, uri: str, base: Any, *, booleans: bool = True, alone: bool = False) -> None:
         self.uri = uri
         self.validator = counted(base)
         self.specification: Any = specification_with(uri)
         self.booleans = booleans
-        """True and False are schemas."""
+        """True if the JSON values true and false are schemas."""
         self.alone = alone
-        """What stands beside ``$ref`` does not count."""
+        """True if all keywords beside ``$ref`` are ignored."""
         self.item_lists = "prefixItems" not in base.VALIDATORS
-        """``items`` may be an array of schemas."""
+        """True if ``items`` may be an array of schemas."""
         self.patterns: dict[str, Pattern] = {}
-        """Those of the meta-schema that were used."""
+        """Patterns of the meta-schema that were used, compiled."""
 
     @cached_property
     def published(self) -> Registry[Any]:
-        """The meta-schema and its parts, which are all that can be referred to outside a schema.
+        """The meta-schema and its parts: the only targets of references outside of a schema.
 
-        They name no dialect, as the library would take another class of validators then.
+        Their ``$schema`` is removed, as the library would switch to another class of validators.
         """
         parts = self.uri.removesuffix("schema") + "meta/"
         copies = (
@@ -55,13 +55,13 @@ class Dialect:
 
     @cached_property
     def keywords(self) -> frozenset[str]:
-        """All that the meta-schema knows."""
+        """All keywords that the meta-schema defines."""
         parts = (self.published[uri].contents for uri in self.published)
         return frozenset(word for part in parts for word in part.get("properties", ()))
 
     @cached_property
     def meta(self) -> Any:
-        """The validator of schemas."""
+        """Validator of schemas."""
         return self.validator(self.published[self.uri].contents, registry=self.published)
 
 
@@ -80,7 +80,7 @@ DIALECTS = {
         ),
     )
 }
-"""By what ``$schema`` says; the first is the default."""
+"""Dialects by the URI in ``$schema``; the first is the default."""
 
 
 def dialect_of(schema: Mapping[str, Any], default: str) -> Dialect:

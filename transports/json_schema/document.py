@@ -1,10 +1,10 @@
-"""Reading a schema: it is checked, part by part, before anything is held against it.
+"""Reading a schema: every part is checked before a value is validated against it.
 
-Nothing is left to be found out later: every keyword holds what the meta-schema allows, every
-reference leads somewhere within the schema or to a published meta-schema of its dialect, every
-pattern is compiled.  Nothing is ever fetched.
+A schema that was read holds no surprises: every keyword has a value that the meta-schema allows,
+every reference leads to a place within the schema or to a published meta-schema of its dialect,
+and every pattern is compiled.  Nothing is ever fetched.
 
-Source: JSON Schema 2020-12 core, sections 8 (identifiers, references) and 9; for what stands
+Source: JSON Schema 2020-12 core, sections 8 (identifiers, references) and 9; for keywords
 beside ``$ref`` draft-07 core, section 8.3.
 """
 
@@ -35,33 +35,33 @@ _SAME = frozenset(
 _REST = frozenset(
     {"additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties"}
 )
-"""Keywords of which True and False stay what they are: there is more to say than "nothing"."""
+"""Keywords whose true and false are kept: they have error messages of their own."""
 _PLAIN: dict[bool, Schema] = {True: {}, False: {"not": {}}}
-"""What they are elsewhere: the library does not say where they stand, or takes them for a list."""
+"""Replacements of boolean schemas elsewhere, which the library cannot locate or takes for lists."""
 _REFERENCES = frozenset({"$ref", "$dynamicRef"})
 _PATTERN_SHARE = 4
-"""One pattern gets this part of the memory for all, or less."""
+"""Divisor of the pattern memory: one pattern gets this fraction of it at most."""
 
 Judge = Callable[[Dialect, Any], str | None]
-"""Holds part of a schema against the meta-schema, and says what is wrong with it."""
+"""Function that checks a part of a schema against the meta-schema; returns the problem or None."""
 
 
 class Document(Struct, frozen=True):
-    """A schema that is sound."""
+    """A valid schema, ready for validation."""
 
     schema: Schema
     dialect: Dialect
     registry: Registry[Any]
-    """Everything that it refers to."""
+    """Targets of all of its references."""
     patterns: dict[str, Pattern]
 
 
 def read_schema(schema: Mapping[str, Any], limits: SchemaLimits, judge: Judge) -> Document:
     """Copy a schema and check it.
 
-    Raises ValueError naming the place if it is not sound: a dialect that is not supported, a
-    keyword that holds what it may not, a reference that leads nowhere, a pattern that cannot be
-    matched in linear time, or more of anything than the limits allow.
+    Raises ValueError naming the place of a fault: a dialect that is not supported, a keyword with
+    an invalid value, a reference without a target, a pattern that cannot be matched in linear
+    time, or a number or size above the limits.
     """
     own = _own(schema, limits)
     reader = _Reader(dialect_of(own, DIALECT), limits, judge)
@@ -70,8 +70,8 @@ def read_schema(schema: Mapping[str, Any], limits: SchemaLimits, judge: Judge) -
 
 
 def _own(schema: Mapping[str, Any], limits: SchemaLimits) -> Schema:
-    """Copy a schema, as nobody else may change it later."""
-    # A schema made in Python may hold one part in many places: it is small until it is written.
+    """Copy a schema, so that later changes of the original have no effect."""
+    # One part of a schema made in Python may occur in many places: it grows when it is encoded.
     bounds = structs.replace(limits, value_size=limits.schema_size, value_depth=limits.schema_size)
     if measure(dict(schema), bounds):
         raise ValueError(f"the schema is larger than {limits.schema_size} bytes")
@@ -81,7 +81,7 @@ def _own(schema: Mapping[str, Any], limits: SchemaLimits) -> Schema:
         raise ValueError(f"the schema has no JSON form: {error}") from None
     if len(text) > limits.schema_size:
         raise ValueError(f"the schema is larger than {limits.schema_size} bytes")
-    # Between one schema and the next there are at most a keyword and a name.
+    # At most a keyword and a name lie between a schema and its subschema.
     if deeper_than(text, 3 * limits.schema_depth + limits.value_depth):
         raise ValueError("the schema is nested too deeply")
     return quiet(msgspec.json.decode(text))  # type: ignore[no-any-return]
@@ -94,16 +94,16 @@ class _Reader:
         self._judge = judge
         self._nodes: dict[int, Schema] = {}
         self._sound: set[str] = set()
-        """Parts that were found to be, as some are repeated often."""
+        """JSON text of the parts that were found valid, as some are repeated often."""
         self._same: dict[int, set[int]] = {}
-        """Of each subschema, those that it applies to the same value; by identity."""
+        """Identities of the subschemas applied to the same value, by identity of the subschema."""
         self._identifiers: set[str] = set()
         self._references: list[tuple[Schema, str, str]] = []
-        """The subschema, the keyword, and the reference in full."""
+        """References of all subschemas: the subschema, the keyword, and the absolute reference."""
         self._patterns: dict[str, None] = {}
 
     def read(self, root: Schema, base: str, path: tuple[str, ...]) -> None:
-        """Read a schema with all that it holds; ``base``: the URI that it is relative to."""
+        """Read a schema with all of its subschemas; ``base`` is its base URI."""
         pending = [(root, base, path, 1)]
         while pending:
             node, base, path, depth = pending.pop()
@@ -118,7 +118,7 @@ class _Reader:
                 raise ValueError(f"the schema has more than {self._limits.subschemas} subschemas")
             if dialect_of(node, self._dialect.uri) is not self._dialect:
                 raise ValueError("a schema of one dialect cannot hold one of another")
-            node.pop("$schema", None)  # or the library would take another class of validators
+            node.pop("$schema", None)  # the library would switch to another class of validators
             rest, inner = self._split(node)
             self._check(rest, path)
             base = self._identify(node, base)
@@ -132,7 +132,7 @@ class _Reader:
             pending += [(each, base, path + steps, depth + 1) for steps, each in inner]
 
     def finish(self, root: Schema) -> Document:
-        """Follow the references, and compile the patterns, of all that was read."""
+        """Follow the references and compile the patterns of everything that was read."""
         create = self._dialect.specification.create_resource
         registry = self._dialect.published.with_resource("", create(root)).crawl()
         while self._references:
@@ -155,7 +155,7 @@ class _Reader:
         return Document(root, self._dialect, registry, dict(self._compiled()))
 
     def _split(self, node: Schema) -> tuple[Schema, list[tuple[tuple[str, ...], Schema]]]:
-        """Part a schema from its subschemas, which are returned with the steps to them."""
+        """Separate a schema from its subschemas, which are returned with the steps to them."""
         rest: Schema = {}
         inner: list[tuple[tuple[str, ...], Schema]] = []
         for word, rule in node.items():
@@ -195,7 +195,7 @@ class _Reader:
             self._sound.add(key)
 
     def _identify(self, node: Schema, base: str) -> str:
-        """Note an identifier; returns what the references in the schema are relative to."""
+        """Record the identifier of a schema; return the base URI of its references."""
         identifier = self._dialect.specification.id_of(node)
         if identifier is None:
             return base
@@ -206,7 +206,7 @@ class _Reader:
         return uri
 
     def _refer(self, node: Schema, base: str) -> None:
-        """Write references in full: the library does not always know what they are relative to."""
+        """Make references absolute: the library does not always know their base URI."""
         for word in _REFERENCES & node.keys() & self._dialect.validator.VALIDATORS.keys():
             if not isinstance(reference := node[word], str):
                 raise ValueError(f"not a valid schema: {word}: expected a URI reference")
@@ -240,7 +240,7 @@ def _lookup(registry: Registry[Any], reference: str) -> Any:
 
 
 def _joined(base: str, reference: str) -> str:
-    if not reference or reference.startswith("#"):  # urljoin does not know of urn:
+    if not reference or reference.startswith("#"):  # urljoin does not support urn:
         return base + reference
     try:
         return urljoin(base, reference)

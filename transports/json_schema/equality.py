@@ -1,4 +1,4 @@
-"""When two JSON values are the same, and when one number divides another, exactly.
+"""Equality of JSON values, and exact divisibility of numbers.
 
 Source: JSON Schema 2020-12 core, section 4.2.2 "Instance Equality"; validation, section 6.2.1.
 """
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def canonical(value: Any, take: Callable[[int], None]) -> Any:
-    """Return something hashable that equals that of another value if these are the same JSON.
+    """Return a hashable form of a JSON value; equal values have equal forms.
 
-    1 and 1.0 are, 1 and true are not.  ``take`` is told how many members and items were seen.
+    1 and 1.0 are equal, 1 and true are not.  ``take`` gets the number of members or items visited.
     """
     if isinstance(value, bool):
         return (value,)
@@ -25,7 +25,7 @@ def canonical(value: Any, take: Callable[[int], None]) -> Any:
 
 
 def divides(divisor: float, value: float) -> bool:
-    """Whether ``value`` is a multiple of ``divisor``, both as they are written in decimal."""
+    """Return True if ``value`` is a multiple of ``divisor``, both in their decimal notation."""
     if isinstance(divisor, int) and isinstance(value, int):
         return value % divisor == 0
     return Fraction(repr(value)) % Fraction(repr(divisor)) == 0

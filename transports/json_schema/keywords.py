@@ -1,7 +1,7 @@
-"""What single keywords do, where the ``jsonschema`` library would do it at a cost without bound.
+"""Keywords with implementations of their own, where those of ``jsonschema`` have no bound on work.
 
-Or differently: it has patterns matched by ``re``, compares values one by one, and divides floats.
-Every keyword that is evaluated counts as work, whoever evaluates it.
+The library matches patterns by ``re``, compares values one by one, and divides floats.  Every
+evaluated keyword counts as work, whether it is the library's or from here.
 """
 
 from collections.abc import Callable
@@ -23,12 +23,12 @@ _EACH = frozenset(
         "propertyNames", "unevaluatedItems", "unevaluatedProperties", "uniqueItems",
     }
 )  # fmt: skip
-"""Keywords that look at every member or item."""
+"""Keywords that visit every member or item."""
 
 
 @cache
 def counted(base: Any) -> Any:
-    """Return the library's class of validators with our keywords; each evaluation counts."""
+    """Return the library's class of validators with these keywords; each evaluation counts."""
     checks = {
         keyword: partial(_counted, keyword, _OWN.get(keyword, check))
         for keyword, check in base.VALIDATORS.items()
@@ -111,7 +111,7 @@ def _additional_properties(validator: Any, rule: Any, instance: Any, schema: Any
 
 
 def _property_names(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-    """The error of a name is in its context: a name has no path."""
+    """Validate the names of members; errors of a name are in its context, as names have no path."""
     if isinstance(instance, dict):
         for name in instance:
             error = next(validator.descend(name, rule), None)
@@ -131,4 +131,4 @@ _OWN: dict[str, Callable[..., Errors]] = {
     "unevaluatedProperties": unevaluated_properties,
     "uniqueItems": _unique_items,
 }
-"""Keywords whose functions of the library are replaced."""
+"""Implementations by keyword, in place of the library's."""

@@ -1,4 +1,4 @@
-"""What a schema and a value may cost: bounds as settings, and the look at a value before all else.
+"""Limits of schemas and values, as settings, and the size check of a value before validation.
 
 Source: base protocol page, "Composition-Keyword Resource Use".
 """
@@ -9,35 +9,35 @@ from msgspec import Struct
 
 
 class SchemaLimits(Struct, frozen=True, kw_only=True):
-    """Bounds of schemas and of the values that are held against them."""
+    """Limits of schemas and of the values that are validated."""
 
     schema_size: int = 1024 * 1024
-    """Bytes of a schema as JSON."""
+    """Maximum bytes of a schema as JSON."""
     subschemas: int = 10_000
-    """Of one schema."""
+    """Maximum subschemas of one schema."""
     schema_depth: int = 64
-    """How deep subschemas may nest in one another."""
+    """Maximum nesting depth of subschemas."""
     pattern_length: int = 1_000
-    """Characters of one pattern."""
+    """Maximum characters of one pattern."""
     pattern_memory: int = 32 * 1024 * 1024
-    """Bytes for all compiled patterns of a schema, of which one gets a quarter at most."""
+    """Maximum bytes of all compiled patterns of a schema; one pattern gets a quarter at most."""
     value_size: int = 4 * 1024 * 1024
-    """Members, items and characters of a value."""
+    """Maximum members, items and characters of a value, in total."""
     value_depth: int = 128
-    """How deep a value may nest."""
+    """Maximum nesting depth of a value."""
     steps: int = 200_000
-    """Work for one value: keywords evaluated, a second or two at most."""
+    """Maximum work for one value, in evaluated keywords: a second or two at most."""
 
 
 class TooMuchWork(Exception):
-    """What was allowed for one value is used up."""
+    """The work that is allowed for one value is used up."""
 
 
 TOO_MUCH = ": validating this takes too much work"
 
 
 def measure(value: Any, limits: SchemaLimits) -> str | None:
-    """Say whether a value is too large or too deep; linear, and nothing is recursive."""
+    """Return a message if a value is too large or too deep, else None; linear, not recursive."""
     depth = 0
     left = limits.value_size
     level = [value]

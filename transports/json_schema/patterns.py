@@ -1,10 +1,10 @@
-r"""Patterns of JSON Schema, which are ECMA-262 regular expressions with the flag ``u``, for RE2.
+r"""Translation of JSON Schema patterns (ECMA-262 with the flag ``u``) into the syntax of RE2.
 
-RE2 matches in time linear in the text, whatever a pattern holds, and has therefore no lookaround
-and no backreferences: such patterns are refused.  What both have is written so that RE2 reads it
-as ECMA-262 does: every character as its code point, ``.`` and ``\s`` as the sets that they are
-there.  Where the grammar of ECMA-262 is stricter than what people write, the common reading is
-taken: an escaped punctuation mark is itself, as is a brace or bracket that closes nothing.
+RE2 matches in time linear in the text, whatever the pattern.  So it has no lookaround and no
+backreferences: patterns with these are refused.  All other syntax is rewritten so that RE2 reads it
+as ECMA-262 does: every character as its code point, ``.`` and ``\s`` as the sets of ECMA-262.
+Where the grammar of ECMA-262 is stricter than common practice, the common reading is used: an
+escaped punctuation mark is itself, as is a brace or bracket that closes nothing.
 
 Source: ECMA-262, "RegExp (Regular Expression) Objects"; JSON Schema 2020-12 core, section 6.4;
 RE2's page "Syntax".
@@ -19,13 +19,13 @@ from msgspec import Struct
 from transports.json_schema.properties import property_set
 
 MAX_COUNT = 10_000
-"""The largest count of a quantifier."""
+"""Maximum count of a quantifier."""
 _RE2_COUNT = 1_000
-"""The largest count of one in RE2."""
+"""Maximum count of a quantifier in RE2."""
 _MAX_WRITTEN = 100_000
-"""Characters of a pattern in RE2's syntax."""
+"""Maximum characters of a pattern in RE2's syntax."""
 _WORK = 128
-"""Positions times bytes that take RE2 some microseconds where it does badly."""
+"""Positions times bytes per unit of work: in bad cases RE2 takes some microseconds for them."""
 
 _SETS = {
     "d": "0-9",
@@ -61,7 +61,7 @@ _SIGNS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 
 
 class BadPattern(ValueError):
-    """The text is no pattern, or none that is supported; the message says why."""
+    """The text is no valid or no supported pattern; the message says why."""
 
 
 class Pattern(Struct, frozen=True):
@@ -69,19 +69,19 @@ class Pattern(Struct, frozen=True):
 
     engine: Any
     positions: int
-    """Places for one character, with counted repetitions written out."""
+    """Number of places for one character, with counted repetitions written out."""
 
     def work(self, size: int) -> int:
-        """How much a text of ``size`` bytes takes at most, in units of some microseconds."""
+        """Return the maximum work for a text of ``size`` bytes, in units of some microseconds."""
         return 1 + size * self.positions // _WORK
 
     def matches(self, text: bytes) -> bool:
-        """Whether it matches anywhere in a text in UTF-8."""
+        """Return True if the pattern matches anywhere in a UTF-8 text."""
         return self.engine.search(text) is not None
 
 
 def compile_pattern(text: str, memory: int) -> Pattern:
-    """Compile a pattern; ``memory``: bytes that RE2 may use for it.
+    """Compile a pattern; ``memory`` is the number of bytes that RE2 may use for it.
 
     Raises :class:`BadPattern`.
     """
@@ -97,7 +97,7 @@ def compile_pattern(text: str, memory: int) -> Pattern:
 
 
 def translate(text: str) -> tuple[str, int]:
-    r"""Write a pattern in the syntax of RE2, and count its positions.  Raises BadPattern.
+    r"""Return a pattern in the syntax of RE2, with its number of positions.  Raises BadPattern.
 
     >>> translate(r"^[a-z\s]+$")[0]
     '^[\\x{61}-\\x{7A}\\x{9}-\\x{D}...]{1,}$'
@@ -116,7 +116,7 @@ class _Translator:
         self._text = text
         self._at = 0
         self._open: list[list[_Part]] = [[]]
-        """Of each group that has begun, its parts."""
+        """Parts of each open group, the outermost first."""
 
     def translate(self) -> tuple[str, int]:
         while self._at < len(self._text):
@@ -180,7 +180,7 @@ class _Translator:
         if counts is None and self._here("{"):
             if re.match(r"\{,[0-9]+\}", self._text[self._at :]):
                 raise self._error("a quantifier without a least count; write {0,n}")
-            return _Part(_point(ord(self._take())))  # a brace that is only a brace
+            return _Part(_point(ord(self._take())))  # a literal brace
         parts = self._open[-1]
         if not parts or not parts[-1].repeatable:
             raise self._error("a quantifier behind nothing that could be repeated")
@@ -194,7 +194,7 @@ class _Translator:
             if max(least, most or 0) > MAX_COUNT:
                 raise self._error(f"a count over {MAX_COUNT}")
             self._take(len(counts[0]))
-        # How much is taken makes no difference to whether there is a match.
+        # A lazy quantifier is taken as a greedy one: both match the same texts.
         self._take(int(self._here("?")))
         body = parts.pop()
         positions = body.positions * max(1, least + 1 if most is None else most)
@@ -210,7 +210,7 @@ class _Translator:
         return _Part(_point(found) if isinstance(found, int) else _set(found))
 
     def _escaped(self) -> int | str:
-        """A code point, or what stands in brackets for a set."""
+        """Read an escape; return a code point, or the contents of the brackets of a set."""
         match = _ESCAPE.match(self._text, self._at)
         if match is None:
             raise self._error(f"an escape that does not exist, {self._text[self._at :][:2]}")
@@ -253,7 +253,7 @@ class _Translator:
                 self._take()
                 end = self._member()
                 if isinstance(end, str):
-                    self._at = dash  # which is only a dash
+                    self._at = dash  # a literal dash
                 elif end < low:
                     raise self._error("a range that is out of order")
                 else:
@@ -276,7 +276,7 @@ def _joined(parts: list[_Part]) -> _Part:
 
 
 def _point(point: int) -> str:
-    """One character, in brackets or not."""
+    """Write one character, for use inside or outside of brackets."""
     character = chr(point)
     return character if character.isascii() and character.isalnum() else rf"\x{{{point:X}}}"
 
@@ -288,7 +288,7 @@ def _set(members: str, *, negated: bool = False) -> str:
 
 
 def _repeated(body: str, least: int, most: int | None) -> str:
-    """Repeat, with counts that RE2 has."""
+    """Repeat a part with counts that RE2 supports."""
     if max(least, most or 0) <= _RE2_COUNT:
         return f"{body}{{{least},{'' if most is None else most}}}"
     written = ""

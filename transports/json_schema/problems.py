@@ -1,7 +1,7 @@
-"""What is wrong with a value, in words: the same for every validator.
+"""Wording of the problems of a value, the same for every validator.
 
 A problem is ``path: what``.  The path is relative to the value: ``user.age``, ``[0].name``,
-``["odd name"]``, nothing for the value itself.  Values are quoted where they are short.
+``["odd name"]``, empty for the value itself.  Values are quoted where they are short.
 """
 
 import json
@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 MAX_PROBLEMS = 10
-"""Most problems that are reported of one value."""
+"""Maximum problems that are reported for one value."""
 _QUOTED = 60
 _MESSAGE = 300
 _LISTED = 10
-"""Most choices that are named."""
+"""Maximum choices that are listed."""
 _BRANCHES = 3
-"""Most alternatives whose problems are told."""
+"""Maximum alternatives whose problems are reported."""
 UNEVALUATED_ITEMS = "some items fit no part of the schema"
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
 
@@ -34,7 +34,7 @@ _KINDS = {
 
 
 def problem(path: Iterable[str | int], what: str) -> str:
-    """Put a problem into its form, of bounded length."""
+    """Return a problem as text of bounded length."""
     text = f"{''.join(map(_step, path)).removeprefix('.')}: {what}"
     return text if len(text) <= _MESSAGE else text[: _MESSAGE - 3] + "..."
 
@@ -45,9 +45,9 @@ def describe(
     value: Any,
     alternatives: Sequence[Sequence[str]] = (),
 ) -> str:
-    """Say how ``value`` breaks a keyword of ``schema``.
+    """Return a message about a value that violates a keyword of ``schema``.
 
-    ``alternatives``: what is wrong with each of the branches of ``anyOf`` or ``oneOf``.
+    ``alternatives`` are the problems of each branch of ``anyOf`` or ``oneOf``.
     """
     if keyword in ("anyOf", "oneOf"):
         return _no_alternative(schema[keyword], alternatives)
@@ -57,13 +57,13 @@ def describe(
     if keyword == "additionalItems":
         rule = len(schema["items"])
     elif (bound := _BOUNDS.get(keyword)) is not None and schema.get(bound) is True:
-        keyword = bound  # in draft-04 a boolean excludes the bound that stands beside it
+        keyword = bound  # in draft-04 a boolean makes the bound beside it exclusive
     words = _WORDS.get(keyword)
     return f"breaks {keyword}" if words is None else words(rule, value)
 
 
 def quoted(value: Any) -> str:
-    """A value as JSON, or only its kind if that is long."""
+    """Return a value as JSON, or only its type if that is long."""
     if isinstance(value, str | int | float | None):
         if isinstance(value, str) and len(value) > _QUOTED:
             return f"a string of {len(value)} characters"
@@ -150,7 +150,7 @@ def _no_alternative(rule: Any, alternatives: Sequence[Sequence[str]]) -> str:
 
 
 def unexpected(names: Iterable[str]) -> str:
-    """Say which members should not be there."""
+    """Return a message about members that are not allowed."""
     return f"unexpected {_names(names)}"
 
 

@@ -41,7 +41,7 @@ _NAME = re.compile(r"[A-Z][A-Za-z]+(?:_[A-Z][A-Za-z]+)*")
 
 
 def property_set(expression: str, *, negated: bool) -> str | None:
-    r"""Return what stands in brackets for ``\p{expression}``; None if it is not supported.
+    r"""Return the contents of the brackets for ``\p{expression}``; None if it is not supported.
 
     >>> property_set("Letter", negated=False)
     '\\p{Ll}\\p{Lm}\\p{Lo}\\p{Lt}\\p{Lu}'
@@ -67,7 +67,7 @@ def property_set(expression: str, *, negated: bool) -> str | None:
 
 @cache
 def _unassigned() -> str:
-    """The category that RE2 has no name for, as ranges."""
+    """Return the category ``Cn``, for which RE2 has no name, as ranges."""
     characters = "".join(map(chr, range(0xD800))) + "".join(map(chr, range(0xE000, 0x110000)))
     others = re2.compile(r"[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Z}\p{C}]+")
     found = (match.group() for match in others.finditer(characters))

@@ -1,9 +1,9 @@
-"""Values that say little of themselves: the library quotes them in messages, at any length."""
+"""JSON values with a short ``repr``: the library quotes values in messages, at any length."""
 
 from typing import Any
 
 _LONG = 100
-"""Strings above this many characters are not quoted."""
+"""Maximum characters of a string that is quoted in full."""
 
 
 class _Object(dict[str, Any]):
@@ -28,7 +28,7 @@ class _Text(str):
 
 
 def quiet(value: Any) -> Any:
-    """Copy a JSON value, with a short ``repr`` whatever it holds."""
+    """Copy a JSON value into one with a short ``repr``."""
     if isinstance(value, dict):
         return _Object((name, quiet(each)) for name, each in value.items())
     if isinstance(value, list):

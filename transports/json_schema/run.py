@@ -1,4 +1,4 @@
-"""What is kept while a value is held against a schema: the work that is left, and patterns."""
+"""Work limit and compiled patterns of a running validation."""
 
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -10,18 +10,18 @@ from transports.json_schema.limits import TooMuchWork
 from transports.json_schema.patterns import Pattern, compile_pattern
 
 PER_ENTRY = 16
-"""Entries of a keyword, such as names of members, that cost as much as evaluating one."""
+"""Entries of a keyword, such as names of members, that cost as much as one evaluation."""
 _LOOKUP = 40
-"""Calls within calls that following a reference takes, generously."""
+"""Nested calls needed to follow a reference, generously."""
 _PUBLISHED_PATTERN = 1024 * 1024
-"""Bytes for a pattern of a published meta-schema."""
+"""Maximum bytes of a pattern of a published meta-schema."""
 
 Schema: TypeAlias = dict[str, Any]
 Errors: TypeAlias = Iterable[ValidationError]
 
 
 class Run:
-    """One value held against a schema: the work that is left, and what is kept between runs."""
+    """State of one validation: the remaining work, and caches that several validations share."""
 
     __slots__ = ("choices", "left", "patterns")
 
@@ -31,22 +31,22 @@ class Run:
         self.left = steps
         self.patterns = patterns
         self.choices = choices
-        """Of each ``enum``, by its identity."""
+        """Hashable choices of each ``enum``, by the identity of the keyword's value."""
 
     def take(self, count: int) -> None:
-        """Use up ``count`` units of some microseconds each.  Raises TooMuchWork."""
+        """Use up ``count`` units of work, some microseconds each.  Raises TooMuchWork."""
         self.left -= count
         if self.left < 0:
             raise TooMuchWork
 
     def take_entries(self, count: int) -> None:
-        """Use up what it takes to look at so many names or values."""
+        """Use up the work of visiting ``count`` names or values."""
         self.take(1 + count // PER_ENTRY)
 
     def matches(self, text: str, subject: str) -> bool:
-        """Whether a pattern matches anywhere in ``subject``."""
+        """Return True if a pattern matches anywhere in ``subject``."""
         pattern = self.patterns.get(text)
-        if pattern is None:  # all others were compiled when their schema was read
+        if pattern is None:  # a meta-schema's; a schema's are compiled when it is read
             pattern = self.patterns[text] = compile_pattern(text, _PUBLISHED_PATTERN)
         encoded = subject.encode("utf-8", "surrogatepass")
         self.take(pattern.work(len(encoded)))
@@ -54,18 +54,18 @@ class Run:
 
 
 RUN: ContextVar[Run] = ContextVar("RUN")
-"""The library hands its functions no state of ours."""
+"""The current validation: the library passes no state to the functions of keywords."""
 
 
 def matches_any(schema: Schema, name: str) -> bool:
-    """Whether ``patternProperties`` have a pattern for a name."""
+    """Return True if a pattern of ``patternProperties`` matches a name."""
     return any(RUN.get().matches(each, name) for each in schema.get("patternProperties", ()))
 
 
 def need_stack(calls: int = _LOOKUP) -> None:
-    """Raise RecursionError if there are not so many calls within calls left.
+    """Raise RecursionError if fewer than ``calls`` nested calls are left.
 
-    Following a reference leads through a library in Rust, which panics where the stack ends.
+    References are followed by a library in Rust, which panics at the end of the stack.
     """
     if calls:
         need_stack(calls - 1)

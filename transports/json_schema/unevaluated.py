@@ -1,6 +1,6 @@
-"""The keywords ``unevaluatedProperties`` and ``unevaluatedItems``: what nothing else has looked at.
+"""Keywords ``unevaluatedProperties`` and ``unevaluatedItems``: rules for the rest of a value.
 
-The library's own have patterns matched by ``re``, and do not count their work.
+The library's own implementations match patterns by ``re``, and do not count their work.
 
 Source: JSON Schema 2020-12 core, section 11; 2019-09 core, section 9.3.
 """
@@ -16,7 +16,7 @@ from transports.json_schema.run import PER_ENTRY, RUN, Errors, Schema, matches_a
 
 
 def unevaluated_properties(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-    """Find members that nothing else has looked at, and that do not fit."""
+    """Find members that no other keyword has evaluated, and that do not fit."""
     if isinstance(instance, dict):
         others = {word: rule for word, rule in schema.items() if word != "unevaluatedProperties"}
         if extra := _unevaluated(validator, rule, instance, instance, others):
@@ -24,7 +24,7 @@ def unevaluated_properties(validator: Any, rule: Any, instance: Any, schema: Any
 
 
 def unevaluated_items(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-    """Find items that nothing else has looked at, and that do not fit."""
+    """Find items that no other keyword has evaluated, and that do not fit."""
     if isinstance(instance, list):
         others = {word: rule for word, rule in schema.items() if word != "unevaluatedItems"}
         if _unevaluated(validator, rule, range(len(instance)), instance, others):
@@ -46,7 +46,7 @@ def _fits(validator: Any, instance: Any, schema: Any) -> bool:
 
 
 def _evaluated(validator: Any, instance: Any, schema: Any) -> set[Any] | None:
-    """Names or indices that a schema, which fits, has looked at; None for all of them."""
+    """Return the names or indices that a fitting schema has evaluated; None for all of them."""
     if not isinstance(schema, dict):
         return set()
     RUN.get().take(1 + len(schema) + len(instance) // PER_ENTRY)
@@ -71,20 +71,20 @@ def _members(instance: Any, schema: Schema) -> set[Any] | None:
 def _items(validator: Any, instance: Any, schema: Schema) -> set[Any] | None:
     first = schema.get("prefixItems", ())
     rest = "items"
-    if isinstance(schema.get("items"), list):  # the form that it had in 2019-09
+    if isinstance(schema.get("items"), list):  # the form of 2019-09
         first, rest = schema["items"], "additionalItems"
     if rest in schema or "unevaluatedItems" in schema:
         return None
     found = set(range(len(first)))
-    is_new = "prefixItems" in validator.VALIDATORS  # before, `contains` did not count
+    is_new = "prefixItems" in validator.VALIDATORS  # in older dialects `contains` does not count
     if is_new and (rule := schema.get("contains")) is not None:
         found |= {i for i, item in enumerate(instance) if _fits(validator, item, rule)}
     return found
 
 
 def _applied(validator: Any, instance: Any, schema: Schema) -> Iterator[tuple[Any, Any]]:
-    """The subschemas that apply to the same value, and that it fits; with their validators."""
-    # The library gives no other way to follow a reference; its own keywords go this one, too.
+    """Yield the subschemas that apply to the same value and that it fits, with their validators."""
+    # The library has no public way to follow a reference; its own keywords use this one, too.
     resolver = validator._resolver
     need_stack()
     followed = [resolver.lookup(schema[each]) for each in ("$ref", "$dynamicRef") if each in schema]

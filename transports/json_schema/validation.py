@@ -1,8 +1,8 @@
 """Validation by the ``jsonschema`` library.
 
-The library walks the schema; what it would do at a cost without bound is done in
-:mod:`transports.json_schema.keywords`.  Every keyword that is evaluated counts, and a value that
-takes too many of them is refused.
+The library walks the schema.  Keywords for which its work has no bound are implemented in
+:mod:`transports.json_schema.keywords`.  Every evaluated keyword counts, and a value that needs too
+many of them is refused.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,24 +20,24 @@ from transports.json_schema.quiet import quiet
 from transports.json_schema.run import RUN, Run
 
 _CHECKING = 1_000_000
-"""Work for checking a whole schema against its meta-schema, a few seconds' worth."""
+"""Maximum work for checking a whole schema against its meta-schema, a few seconds' worth."""
 _OWN_WORDS = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedProperties"})
 
 
 def compile_schema(
     schema: Mapping[str, Any], *, limits: SchemaLimits | None = None
 ) -> Callable[[Any], list[str]]:
-    """Compile a schema, see :data:`mcpcore.service.Validator`.
+    """Compile a schema into a validator, see :data:`mcpcore.service.Validator`.
 
-    Raises ValueError if the schema is not sound, see docs/schemas.md;
-    :class:`~transports.json_schema.patterns.BadPattern`, which is one, for a pattern.
+    Raises ValueError for an invalid schema, see docs/schemas.md, and its subclass
+    :class:`~transports.json_schema.patterns.BadPattern` for a pattern.
     """
     limits = limits or SchemaLimits()
     return _Check(read_schema(schema, limits, _Judge().problem), limits).problems
 
 
 class _Judge:
-    """Holds the parts of one schema against its meta-schema."""
+    """Check of the parts of one schema against its meta-schema, with a limit of work."""
 
     def __init__(self) -> None:
         self._left = _CHECKING
@@ -59,7 +59,7 @@ class _Check:
         self._run = partial(Run, limits.steps, document.patterns, {})
 
     def problems(self, value: Any) -> list[str]:
-        """List what is wrong with a value."""
+        """List the problems of a value."""
         if refused := measure(value, self._limits):
             return [refused]
         try:

@@ -1,5 +1,5 @@
-"""Stores: where several workers keep the sessions and event streams that they serve together.
+"""Stores for the sessions and event streams that several workers serve together.
 
-:func:`transports.stores.open.open_store` makes one from a URL; docs/stores.md says which is for
-what.  Nothing is imported here: each store costs only those who use it.
+:func:`transports.stores.open.open_store` makes a store from a URL; docs/stores.md compares them.
+Nothing is imported here, so that an application pays only for the store that it uses.
 """

@@ -1,8 +1,9 @@
-"""What every store offers, what it is told, and the one place where a step becomes a call.
+"""Store protocols, settings and errors, and the dispatch of a step to a store's method.
 
-A store is a plain blocking object.  Its owner calls :meth:`Store.commit` from one thread, a batch
-of steps at a time, and :meth:`Mailbox.receive` from another; several owners, in one process or in
-many, may share what is behind it.  :mod:`mcpcore.http.storing` says what each step means.
+A store is a plain blocking object.  The application calls :meth:`Store.commit` from one thread, a
+batch of steps at a time, and :meth:`Mailbox.receive` from another.  Several applications, in one
+process or in many, may share one database behind it.  :mod:`mcpcore.http.storing` defines the
+meaning of each step.
 """
 
 from collections.abc import Sequence
@@ -41,59 +42,62 @@ from mcpcore.http.storing import (
 from mcpcore.spec.bounds import check_numbers
 
 Outcome = SessionRecord | LogPage | StoreFailure | tuple[bytes, ...] | bool | int | None
-"""What becomes of a step; which of these, the step's class says."""
+"""Outcome of a step; the class of the step defines which of these it has."""
 
 SECRET_SIZE = 32
 """Bytes of the secret that the workers of a store share."""
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True):
-    """What a store bears.  Sizes in bytes, times in seconds; the same for all of its workers."""
+    """Limits of a store: sizes in bytes, times in seconds; the same for all of its workers."""
 
     events: int = 1000
-    """Events kept per session, and messages in its queue; the oldest go first."""
+    """Maximum events kept per session, and messages in its queue; the oldest are dropped first."""
     event_bytes: int = 4 * 1024 * 1024
-    """Bytes of events kept per session; the newest event is kept, however long it is."""
+    """Maximum bytes of events kept per session; the newest event is kept, however long it is."""
     total_bytes: int = 256 * 1024 * 1024
-    """Bytes of events and messages of all sessions together (memory and SQLite)."""
+    """Maximum bytes of events and messages of all sessions together (memory and SQLite)."""
     age: float = 300.0
-    """Events are kept for this long, and streams that nobody writes to any more."""
+    """Seconds for which events are kept, and streams that nothing writes to any more."""
     streams: int = 4096
-    """Streams known per session; those go first to which nothing will be added."""
+    """Maximum streams per session; the oldest streams that are idle are dropped first."""
     queue_bytes: int = 256 * 1024
-    """Bytes in the queue of a session; the oldest notifications go first, requests never."""
+    """Maximum bytes in the queue of a session; old notifications are dropped, requests never."""
     once: int = 1000
-    """So many of the last announcements of a session are remembered, to refuse a second one."""
+    """Number of recent announcements remembered per session, to refuse duplicates."""
     sessions: int = 10_000
-    """Sessions at a time; beyond that the unused go first, then the least recently used."""
+    """Maximum sessions at a time; the unused are dropped first, then the least recently used."""
     sessions_per_client: int = 1000
-    """Sessions of one owner (principal or address); beyond that one of its own goes likewise."""
+    """Maximum sessions of one owner (principal or address); beyond it one of its own is dropped."""
     unused: float = 60.0
-    """A session that is not used again after ``initialize`` ends after this time."""
+    """Seconds after which a session ends that was not used again after ``initialize``."""
     idle: float = 1800.0
-    """A session that is not used ends after this time."""
+    """Seconds without use after which a session ends."""
     absolute: float = 86400.0
-    """A session ends after this time however much it is used."""
+    """Maximum age of a session in seconds, however much it is used."""
     lease: float = 10.0
-    """A worker of which nothing was heard for this long is gone."""
+    """Seconds without a sign of life after which a worker counts as gone."""
     renew: float = 3.0
-    """A worker tells that it is there about this often."""
+    """Seconds between two renewals of a worker's lease, approximately."""
     mailbox: int = 10_000
-    """Notes of other workers that wait for one worker; more are refused."""
+    """Maximum notes of other workers that wait for one worker; more are refused."""
     announcements: int = 200
-    """Announcements to everybody that are kept for sessions which no worker knows, each for
-    ``idle`` and together at most ``queue_bytes``; the oldest go first."""
+    """Maximum announcements to everybody kept for sessions which no worker knows.
+
+    Each is kept for ``idle`` seconds and all together take at most ``queue_bytes``; the oldest are
+    dropped first.
+    """
 
     def __post_init__(self) -> None:
         check_numbers(self, "once", "renew", "announcements")
 
 
 class StoreUnavailableError(Exception):
-    """The store cannot be reached, or does not do what it was asked."""
+    """The store cannot be reached, or refuses the operation."""
 
 
 class StepFailedError(Exception):
-    """A step cannot be carried out, and nothing has changed; becomes a StoreFailure."""
+    """A step cannot be carried out and has changed nothing; becomes a StoreFailure."""
 
 
 class NoSessionError(StepFailedError):
@@ -101,54 +105,54 @@ class NoSessionError(StepFailedError):
 
 
 class Grade(IntEnum):
-    """How much a session was used.  Where there are too many, those of the lowest go first.
+    """Degree to which a session was used: if there are too many, the lowest grade is dropped first.
 
-    Within a grade those go first that were made (fresh ones) or used longest ago; of all, those
-    with an open GET stream or a request that is being worked on come last.
+    Within a grade, the sessions that were made (if fresh) or used longest ago are dropped first.
+    Sessions with an open GET stream or a request in progress are dropped last of all.
     """
 
     FRESH = 0
-    """Nothing was heard of it since it was made."""
+    """No use since the session was made."""
     AGREED = 1
-    """It was loaded or saved again: all that a handshake takes."""
+    """Loaded or saved again, as in a handshake."""
     USED = 2
-    """Touched."""
+    """Touched by a request beyond the handshake."""
 
 
 SPARED = 32
-"""So many sessions at work are passed over, and count as used, in the search for one to go."""
+"""Maximum busy sessions that are passed over, and count as used, in the search for a victim."""
 
 
 class SessionStore(Protocol):
-    """Keeps the records of sessions.  Times are of the wall clock."""
+    """Storage of session records.  Times are of the wall clock."""
 
     def save(self, record: SessionRecord, wall: float) -> SessionRecord | bool | None:
-        """Write a record down (:class:`SessionSave`): None if that was done.
+        """Write a record (:class:`SessionSave`); return None if it was written.
 
-        One of version 1 makes a session, every other needs one: False if it has ended.  Where a
-        record stands whose version is not lower, that stays, and is returned.
+        A record of version 1 makes the session.  A later version needs an existing session:
+        False if it has ended.  A stored record whose version is not lower stays, and is returned.
         """
 
     def load(self, session: str, wall: float) -> SessionRecord | None:
-        """Return the record of a session that has not ended, which counts as asked for now.
+        """Return the record of a session, or None if it has ended; the load counts as a use.
 
-        ``used`` of the record says when it had been used, or asked for, before.
+        ``used`` of the record is the time of the use or load before this one.
         """
 
     def touch(self, session: str, wall: float) -> bool:
-        """Count a session as used for good; return whether it is there."""
+        """Count a session as used beyond the handshake; return True if it exists."""
 
     def calls(self, worker: str, session: str, calls: int, limit: int, wall: float) -> int | None:
-        """How many requests of a session ``worker`` may work on (:class:`SessionCalls`)."""
+        """Return how many requests of a session ``worker`` may work on (:class:`SessionCalls`)."""
 
     def delete(self, session: str, wall: float) -> bool:
-        """Remove a session and all that is kept of it; return whether it was there."""
+        """Remove a session and all of its data; return True if it existed."""
 
 
 class EventStore(Protocol):
-    """Keeps the event streams and the queue of each session.
+    """Storage of the event streams and the queue of each session.
 
-    All calls raise NoSessionError without the session.
+    All methods raise NoSessionError if there is no such session.
     """
 
     def begin(
@@ -162,7 +166,7 @@ class EventStore(Protocol):
     ) -> bool | None:
         """Begin a stream (:class:`StreamBegin`).
 
-        Raises StepFailedError for a number in use, and where there are too many streams of all
+        Raises StepFailedError for a number in use, and if the session has too many streams of all
         kinds.
         """
 
@@ -174,53 +178,53 @@ class EventStore(Protocol):
     def read(
         self, worker: str, session: str, stream: int, after: int, limit: int, wall: float
     ) -> LogPage | None:
-        """Return what followed (:class:`StreamRead`)."""
+        """Return the events behind a position (:class:`StreamRead`)."""
 
     def put(self, session: str, data: bytes, once: str | None, wall: float) -> bool:
         """Put a message into the queue (:class:`QueuePut`)."""
 
     def take(self, worker: str, session: str, stream: int, limit: int, wall: float) -> LogPage:
-        """Move from the queue onto a stream (:class:`QueueTake`)."""
+        """Move messages from the queue onto a stream (:class:`QueueTake`)."""
 
     def release(self, worker: str, session: str, stream: int, wall: float) -> None:
-        """A stream has lost its connection at ``worker`` (:class:`StreamRelease`)."""
+        """Record that a stream has lost its connection at ``worker`` (:class:`StreamRelease`)."""
 
     def claim(self, worker: str, session: str, stream: int, limit: int, wall: float) -> bool | None:
-        """A stream has a connection at ``worker`` (:class:`StreamClaim`)."""
+        """Record that a stream has a connection at ``worker`` (:class:`StreamClaim`)."""
 
 
 class Mailbox(Protocol):
-    """Passes notes between workers, and knows which of them are there."""
+    """Notes between workers, and the record of which workers are alive."""
 
     def post(self, worker: str, to: str | None, note: bytes) -> None:
-        """Pass on a note of ``worker`` (:class:`Post`); nothing happens if nobody is there.
+        """Pass on a note of ``worker`` (:class:`Post`); an unknown addressee is ignored.
 
-        Raises StepFailedError if the mailbox of ``to`` is full; of all others, those whose
-        mailbox is full do not get it.
+        Raises StepFailedError if the mailbox of ``to`` is full.  A note to all others skips workers
+        whose mailbox is full.
         """
 
     def announce(self, worker: str, note: bytes, topic: str, wall: float) -> None:
         """Pass a note on to all others and keep it (:class:`Announce`)."""
 
     def announcements(self, since: float, wall: float) -> tuple[bytes, ...]:
-        """Return what was announced since then (:class:`Announcements`)."""
+        """Return the announcements since ``since`` (:class:`Announcements`)."""
 
     def receive(self, worker: str, timeout: float) -> list[bytes]:
         """Wait for notes to ``worker``; return them in order, none after ``timeout`` seconds.
 
-        While it is called again and again the worker counts as there.  Returns nothing once the
-        worker has left.  Raises StoreUnavailableError.
+        Repeated calls keep the worker alive.  Returns an empty list once the worker has left.
+        Raises StoreUnavailableError.
         """
 
     def leave(self, worker: str) -> None:
-        """The worker goes: its streams are orphaned and its connections released at once.
+        """Remove a worker: its streams are orphaned and its connections released at once.
 
-        Ends a call of :meth:`receive` that waits.  Raises StoreUnavailableError.
+        Ends a waiting call of :meth:`receive`.  Raises StoreUnavailableError.
         """
 
 
 class Store(SessionStore, EventStore, Mailbox, Protocol):
-    """All of that, and a batch at a time."""
+    """Complete store: sessions, events and notes, and batches of steps."""
 
     def secret(self) -> bytes:
         """Return the 32 random bytes that the workers share, made once and kept.
@@ -231,16 +235,16 @@ class Store(SessionStore, EventStore, Mailbox, Protocol):
     def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
         """Carry out steps in order; return their outcomes once they are durable.
 
-        Never raises for a store that fails: the steps have StoreFailure as their outcome then.
-        The worker counts as there.
+        Never raises for a store that fails: the steps then have StoreFailure as their outcome.
+        Renews the lease of the worker.
         """
 
     def close(self) -> None:
-        """Give up connections and files; what is kept stays kept."""
+        """Close connections and files; stored data stays."""
 
 
 def carry_out(store: Store, worker: str, step: Step, wall: float) -> Outcome:
-    """Carry out one step by the call of ``store`` that it stands for."""
+    """Carry out one step by the method of ``store`` that corresponds to it; return its outcome."""
     session = step.session
     try:
         match step:
@@ -284,7 +288,7 @@ def carry_out(store: Store, worker: str, step: Step, wall: float) -> Outcome:
 
 
 def ends(created: float, used: float | None, settings: StoreSettings) -> float:
-    """When the time of a session is over; ``used`` None: never since it was made."""
+    """Return the time at which a session ends; ``used`` None: never used since it was made."""
     if used is None:
         return created + min(settings.unused, settings.idle, settings.absolute)
     return min(used + settings.idle, created + settings.absolute)
@@ -298,7 +302,7 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
 def is_request(data: bytes) -> bool:
-    """Whether a message in a queue waits for an answer, so that it must not be dropped."""
+    """Return True if a queued message is a request, which must not be dropped."""
     try:
         return _ENVELOPE.decode(data).id is not UNSET
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -306,21 +310,21 @@ def is_request(data: bytes) -> bool:
 
 
 def wake(session: str, stream: int) -> bytes:
-    """The note that a read or take would find something."""
+    """Return the note that a read or take of a stream would now find something."""
     return msgspec.json.encode(Wake(session=session, stream=stream))
 
 
 def moved(session: str, stream: int) -> bytes:
-    """The note that a stream has its connection elsewhere."""
+    """Return the note that a stream has its connection at another worker."""
     return msgspec.json.encode(Moved(session=session, stream=stream))
 
 
 def made_room(session: str) -> bytes:
-    """The note that a session has ended because there were too many."""
+    """Return the note that a session has ended because there were too many."""
     return msgspec.json.encode(Ended(session=session, reason=MADE_ROOM))
 
 
 MADE_ROOM = "it made room for others"
 
 LOST = msgspec.json.encode(Lost(session=""))
-"""The note that sessions may be lost."""
+"""Note that sessions may be lost."""

@@ -1,4 +1,4 @@
-"""For a store that carries out steps as they are: each of its other calls, made into a step."""
+"""Base class of a store that carries out steps: every other method becomes a step."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def settled(outcome: Outcome) -> Any:
 
 
 class ByStep(ABC):
-    """The calls of :class:`~transports.stores.base.Store` for one step, in terms of ``commit``."""
+    """Methods of :class:`~transports.stores.base.Store`, each as one step given to ``commit``."""
 
     @abstractmethod
     def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""The store in memory: for workers in one process, and the model of what the others do."""
+"""Store in memory, for workers in one process; the model for the other stores."""
 
 import secrets
 import time
@@ -22,11 +22,11 @@ from transports.stores.memory_limits import MemoryLimits
 from transports.stores.memory_state import Stream, carrier, following, has_room, page
 
 _SWEEPS = 15.0
-"""Seconds between two looks at all sessions."""
+"""Seconds between two sweeps over all sessions."""
 
 
 class MemoryStore(MemoryLimits):
-    """Keeps everything in this process.  Safe to use from several threads."""
+    """Store that keeps everything in this process.  Safe to use from several threads."""
 
     def __init__(
         self, settings: StoreSettings | None = None, *, clock: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""How much is kept in memory, and for how long: what is over goes, the oldest first."""
+"""Limits of number, size and age in memory; beyond them the oldest is dropped first."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from transports.stores.memory_state import Entry, Session, Shelf, Stream, oldest
 
 
 class MemoryLimits(MemoryMail):
-    """Sessions and events with their ends."""
+    """Sessions and events in memory, with their limits."""
 
     def __init__(self, settings: StoreSettings, clock: Callable[[], float]) -> None:
         super().__init__(settings, clock)
         self._owners: dict[str, Shelf] = {}
-        """The same sessions by whose share they take."""
+        """Sessions by owner, the one whose quota they use."""
         self._order: deque[Entry] = deque()
         self._kept = 0
         self._size = 0
@@ -55,7 +55,7 @@ class MemoryLimits(MemoryMail):
         return stream
 
     def _use(self, session: Session, wall: float, least: Grade = Grade.AGREED) -> None:
-        """A session is the last that was heard of; its grade is ``least`` at least."""
+        """Make a session the most recently used; raise its grade to ``least`` at least."""
         session.used = wall if session.used is None else max(session.used, wall)
         grade = max(session.grade, least)
         self._all.use(session, grade)
@@ -63,7 +63,7 @@ class MemoryLimits(MemoryMail):
         session.grade = grade
 
     def _admit(self, record: SessionRecord, wall: float) -> None:
-        """Make a session, and room for it: first among those of its owner, then among all."""
+        """Add a session after making room for it: first among its owner's, then among all."""
         settings = self.settings
         session = Session(
             record=record,
@@ -100,7 +100,7 @@ class MemoryLimits(MemoryMail):
         return True
 
     def _make_way(self, shelf: Shelf, wall: float) -> None:
-        """End the session that goes first when there are too many."""
+        """End the session that is dropped first when there are too many."""
         for session in shelf.oldest():
             if self._over(session, wall):
                 self._remove(session.record.id)
@@ -127,21 +127,24 @@ class MemoryLimits(MemoryMail):
                     self._outlived(stream, wall)
 
     def _expire(self, session: Session, wall: float) -> None:
-        """Give up events that are too old."""
+        """Drop events that are too old."""
         while (entry := oldest(session.entries)) is not None:
             if wall < entry.time + self.settings.age:
                 break
             self._evict(entry)
 
     def _outlived(self, stream: Stream, wall: float) -> bool:
-        """Forget a stream of which nothing is kept and to which nothing will be added."""
+        """Forget a stream that is empty, idle and too old; return True if it was forgotten."""
         if not stream.idle or stream.entries or wall < stream.time + self.settings.age:
             return False
         del stream.session.streams[stream.number]
         return True
 
     def _make_room(self, session: Session, wall: float) -> None:
-        """Forget streams to which nothing will be added: what is too old, else the oldest."""
+        """Forget the idle streams that are too old, or else the oldest idle stream.
+
+        Raises StepFailedError if no stream is idle.
+        """
         idle = [stream for stream in session.streams.values() if stream.idle]
         if not idle:
             raise StepFailedError("the session has too many streams")
@@ -179,7 +182,7 @@ class MemoryLimits(MemoryMail):
             self._order = deque(entry for entry in self._order if not entry.gone)
 
     def _queue_room(self, session: Session, size: int) -> bool:
-        """Drop the oldest notifications until a message fits; not one if it never will."""
+        """Drop the oldest notifications until a message fits; none if it never will."""
         settings = self.settings
         if (
             session.request_bytes + size > settings.queue_bytes
@@ -208,7 +211,7 @@ class MemoryLimits(MemoryMail):
             session.request_bytes -= len(data)
 
     def _evict(self, entry: Entry) -> None:
-        """Give up the oldest event of a session, which is also the oldest of its stream."""
+        """Drop the oldest event of a session, which is also the oldest of its stream."""
         entry.stream.entries.popleft()
         entry.stream.lost = entry.place
         self._drop(entry)

@@ -1,4 +1,4 @@
-"""The workers that share a store in memory, and the notes that they leave each other."""
+"""Workers that share a store in memory, and the notes that they leave each other."""
 
 import threading
 import time
@@ -15,26 +15,26 @@ from transports.stores.base import (
 from transports.stores.memory_state import Session, Shelf, Stream, Worker, carrier
 
 _RETURN = 6
-"""A worker that was silent for so many leases is forgotten with its mailbox."""
+"""Leases without a sign of life after which a worker is forgotten with its mailbox."""
 _LEAST_WAIT = 0.1
-"""Seconds for which nothing is looked at while notes are waited for, at least."""
+"""Minimum seconds between two checks of leases while a receiver waits for notes."""
 
 
 class MemoryMail:
-    """See :class:`~transports.stores.base.Mailbox`."""
+    """Mailbox in memory: see :class:`~transports.stores.base.Mailbox`."""
 
     def __init__(self, settings: StoreSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
         self._clock = clock
         self._all = Shelf()
-        """The sessions."""
+        """All sessions."""
         self._workers: dict[str, Worker] = {}
         self._announced: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
-        """Announcements by topic, oldest first, with their times."""
+        """Announcements by topic, oldest first, each with its time."""
         self._announced_size = 0
         self._closed = False
         self._changed = threading.Condition(threading.RLock())
-        """Guards everything, and tells receivers that there are notes."""
+        """Lock of the whole store; notified when there are notes for receivers."""
 
     # Notes and workers
 
@@ -132,7 +132,7 @@ class MemoryMail:
                 del self._workers[name]
 
     def _bury(self, worker: str) -> None:
-        """Nothing more comes from a worker; should it come back, it has lost its connections."""
+        """Release the streams and quota of a dead worker; tell it so in case it comes back."""
         for session in self._all.sessions.values():
             session.calls.pop(worker, None)
             for stream in session.streams.values():

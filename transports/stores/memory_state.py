@@ -1,4 +1,4 @@
-"""What :class:`~transports.stores.memory.MemoryStore` knows of sessions, streams and workers."""
+"""State of sessions, streams and workers in :class:`~transports.stores.memory.MemoryStore`."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from transports.stores.base import Grade
 
 
 class Entry(Struct, eq=False, weakref=False):
-    """An event."""
+    """An event of a stream."""
 
     stream: "Stream"
     place: int
@@ -28,33 +28,33 @@ class Stream(Struct, eq=False, weakref=False, kw_only=True):
     request: bytes | None
     writer: str
     holder: str | None
-    """The worker at which it has a connection."""
+    """The worker at which the stream has a connection."""
     rank: int
-    """Among the GET streams of a session that have a holder, the highest is the carrier."""
+    """Rank by connection time; the carrier is the held GET stream with the highest rank."""
     time: float
-    """When something last happened to it."""
+    """Time of the last change."""
     entries: deque[Entry]
     last: int = 0
     lost: int = 0
     ended: bool = False
     orphaned: bool = False
     readers: set[str]
-    """Workers to wake when something follows."""
+    """Workers to wake when an event follows."""
     armed: bool = False
-    """Its holder is to be woken when something can be taken from the queue."""
+    """True if the holder must be woken when the queue has something for the stream."""
 
     @property
     def idle(self) -> bool:
-        """Nothing will be added to it unless somebody comes back for it."""
+        """True if nothing will be added to the stream unless a client comes back for it."""
         return self.ended or self.orphaned or (self.request is None and self.holder is None)
 
 
 class Session(Struct, eq=False, weakref=False, kw_only=True):
-    """A session with all that is kept of it."""
+    """A session with all of its data."""
 
     record: SessionRecord
     owner: str
-    """Of its first record."""
+    """Owner according to the first record."""
     used: float | None = None
     grade: Grade = Grade.FRESH
     streams: dict[int, Stream]
@@ -63,55 +63,55 @@ class Session(Struct, eq=False, weakref=False, kw_only=True):
     kept: int = 0
     size: int = 0
     queue: deque[tuple[bytes, bool]]
-    """Messages, and whether each is a request."""
+    """Queued messages, each with True if it is a request."""
     queued: int = 0
     """Bytes in ``queue``."""
     requests: int = 0
-    """How many messages in ``queue`` are requests."""
+    """Number of requests in ``queue``."""
     request_bytes: int = 0
     once: OrderedDict[str, None]
     ranks: int = 0
     calls: dict[str, int]
-    """How many requests each worker may work on."""
+    """Number of requests that each worker may work on."""
 
     @property
     def busy(self) -> bool:
-        """It has an open GET stream, or a request is being worked on."""
+        """True if the session has an open GET stream or a request in progress."""
         return bool(self.calls) or not all(stream.idle for stream in self.streams.values())
 
 
 class Shelf:
-    """Sessions of all owners, or of one."""
+    """Sessions of all owners, or of one, in the order in which they are dropped."""
 
     __slots__ = ("grades", "sessions")
 
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}
         self.grades: tuple[OrderedDict[str, Session], ...] = tuple(OrderedDict() for _ in Grade)
-        """The same by their grade, each in the order in which they go."""
+        """Sessions by grade, each grade in the order in which they are dropped."""
 
     def add(self, session: Session) -> None:
-        """A session was made."""
+        """Add a new session."""
         self.sessions[session.record.id] = session
         self.grades[session.grade][session.record.id] = session
 
     def use(self, session: Session, grade: Grade) -> None:
-        """A session is the last that was used, and gets a grade that is not lower."""
+        """Make a session the most recently used of ``grade``, which is not below its own."""
         id = session.record.id
         del self.grades[session.grade][id]
         self.grades[grade][id] = session
 
     def remove(self, id: str) -> None:
-        """A session is gone."""
+        """Remove a session."""
         session = self.sessions.pop(id)
         del self.grades[session.grade][id]
 
     def oldest(self) -> Iterator[Session]:
-        """The first of each grade."""
+        """Yield the first session of each grade."""
         return (next(iter(grade.values())) for grade in self.grades if grade)
 
     def order(self) -> Iterator[Session]:
-        """All, in the order in which they go."""
+        """Yield all sessions in the order in which they are dropped."""
         return chain.from_iterable(grade.values() for grade in self.grades)
 
 
@@ -121,26 +121,26 @@ class Worker(Struct, eq=False, weakref=False):
     expires: float
     notes: deque[bytes]
     posted: int = 0
-    """How many of ``notes`` other workers have written."""
+    """Number of ``notes`` that other workers have written."""
     buried: bool = False
     left: bool = False
 
 
 def oldest(entries: deque[Entry]) -> Entry | None:
-    """Return the first that is still kept."""
+    """Return the first entry that is still kept."""
     while entries and entries[0].gone:
         entries.popleft()
     return entries[0] if entries else None
 
 
 def following(stream: Stream, after: int) -> Iterator[Entry]:
-    """What followed on a position; a reader near the end costs little, however long the stream."""
+    """Return the entries behind a position, at a cost that depends on their number alone."""
     newest = [*islice(reversed(stream.entries), max(0, stream.last - after))]
     return reversed(newest)
 
 
 def carrier(session: Session) -> Stream | None:
-    """Which stream takes from the queue."""
+    """Return the stream that takes from the queue."""
     found: Stream | None = None
     for stream in session.streams.values():
         if (
@@ -154,7 +154,7 @@ def carrier(session: Session) -> Stream | None:
 
 
 def has_room(session: Session, limit: int) -> bool:
-    """Whether one more GET stream may have a connection."""
+    """Return True if one more GET stream may have a connection."""
     if not limit:
         return True
     gets = sum(
@@ -165,7 +165,7 @@ def has_room(session: Session, limit: int) -> bool:
 
 
 def page(stream: Stream, entries: Sequence[tuple[int, bytes]]) -> LogPage:
-    """Return what was found of a stream, as the outcome of a step."""
+    """Return entries and state of a stream as the outcome of a step."""
     return LogPage(
         entries=tuple(entries),
         lost=stream.lost,

@@ -1,4 +1,4 @@
-"""A store from a URL, as a command line or a settings file has it."""
+"""Opening a store by its URL, as a command line or a settings file gives it."""
 
 import math
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from transports.stores.base import Store, StoreSettings, StoreUnavailableError
 
 _REDIS = {"redis", "rediss", "unix"}
 _OURS = {"decode_responses", "protocol", "retry", "socket_connect_timeout", "socket_timeout"}
-"""Options of redis-py on which the store itself relies."""
+"""Options of redis-py that the store sets itself."""
 
 
 class StoreUrlError(BadTarget):
-    """The URL names no store, or an option that it does not have."""
+    """The URL names no known store, or has an option that the store does not know."""
 
 
 class ExtraMissingError(StoreUnavailableError, ImportError):
@@ -28,8 +28,8 @@ class ExtraMissingError(StoreUnavailableError, ImportError):
 def open_store(url: str, settings: StoreSettings | None = None) -> Store:
     """Open a store.
 
-    Every setting of :class:`~transports.stores.base.StoreSettings` may stand in the URL and then
-    goes before ``settings``, as in ``sqlite:PATH?sessions=500&age=60``.
+    Every setting of :class:`~transports.stores.base.StoreSettings` may stand in the URL, where it
+    overrides ``settings``, as in ``sqlite:PATH?sessions=500&age=60``.
 
     - ``memory:`` lives and dies with the process.
     - ``sqlite:PATH``, with ``?synchronous=FULL`` (default ``NORMAL``), ``busy=SECONDS`` (5) and
@@ -38,9 +38,9 @@ def open_store(url: str, settings: StoreSettings | None = None) -> Store:
       ``unix:///path/to/socket?db=0``, with ``prefix=NAME`` (``mcpcore``), ``timeout=SECONDS`` (5)
       and the options of ``redis.Redis.from_url``.
 
-    Raises StoreUrlError for a URL that is wrong, ExtraMissingError without the extra ``redis``,
-    StoreUnavailableError for a file that cannot be opened.  Whether Redis answers shows at the
-    first call.
+    Raises StoreUrlError for an invalid URL, ExtraMissingError without the extra ``redis``,
+    StoreUnavailableError for a file that cannot be opened.  A Redis server is connected to by the
+    first call only.
     """
     return _opener(url, settings)()
 
@@ -80,7 +80,7 @@ def _memory(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
 
 def _sqlite(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
     rest, _, query = url.partition(":")[2].partition("?")
-    # sqlite:///path as others write it, beside sqlite:path
+    # sqlite:///path as other programs write it, beside sqlite:path
     path = unquote(rest.removeprefix("//") if rest.startswith("///") else rest)
     if not path or path.startswith(("//", ":")):
         raise StoreUrlError(f"{url!r}: 'sqlite:' is followed by the path of a file")
@@ -130,13 +130,13 @@ def _redis(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
         raise StoreUrlError(f"{_shown(url)!r} has no option {name}") from error
     except ValueError as error:
         raise StoreUrlError(f"{_shown(url)!r}: {error}") from error
-    return lambda: store  # it connects when it is first used
+    return lambda: store  # connects at the first call
 
 
 def _settings(
     url: str, options: dict[str, str], settings: StoreSettings | None
 ) -> StoreSettings | None:
-    """Take out of the options what is a setting of every store."""
+    """Take the settings that every store has out of the options; return them over ``settings``."""
     given: dict[str, float] = {}
     for field in structs.fields(StoreSettings):
         text = options.pop(field.name, None)
@@ -189,6 +189,6 @@ def _no_more(url: str, options: dict[str, str]) -> None:
 
 
 def _shown(url: str) -> str:
-    """The URL without a password."""
+    """Return the URL without a password."""
     head, at, tail = url.rpartition("@")
     return f"{head.partition('://')[0]}://...@{tail}" if at else url

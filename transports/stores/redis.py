@@ -1,15 +1,15 @@
-"""The store in Redis: for workers on several machines.
+"""Store in Redis, for workers on several machines.
 
-What belongs to a session lies under keys with a hash tag of its own, ``prefix:{id}:``, what
-concerns the workers under ``prefix:{workers}:``, and each script touches one tag only, so that the
-keys may be spread over a cluster.  Every key has a time to live.
+The keys of a session have a hash tag of their own, ``prefix:{id}:``; the keys of the workers have
+``prefix:{workers}:``.  Each script touches one tag only, so that the keys may be spread over a
+cluster.  Every key has a time to live.
 
-A batch of steps is one pipeline.  What it has to tell other workers follows in a second one; if
-that fails it is repeated, and when a worker dies the others are reminded of what it may have failed
-to tell them.
+A batch of steps is one pipeline.  Its notes to other workers follow in a second one, which is
+repeated if it fails.  When a worker dies, the others are reminded of notes that it may have failed
+to send.
 
-Redis keeps in memory what it has answered: what is lost when Redis itself dies depends on its
-persistence (docs/stores.md).  The client library is the extra ``redis``.
+Redis keeps in memory the changes that it has confirmed: how many of them are lost when Redis itself
+dies depends on its persistence (docs/stores.md).  The client library is the extra ``redis``.
 Source: https://redis.io/docs/latest/develop/programmability/eval-intro/
 """
 
@@ -49,33 +49,33 @@ from transports.stores.redis_link import Command, RedisLink, Reply
 from transports.stores.redis_steps import command, notes, outcome, session_base, workers_base
 
 _LEAST_WAIT = 0.1
-"""Seconds for which Redis is asked to wait for notes, however often leases are renewed."""
+"""Minimum seconds of one blocking read for notes, however often leases are renewed."""
 
 _GRADES = {SessionLoad: Grade.AGREED, SessionSave: Grade.AGREED, SessionTouch: Grade.USED}
-"""Steps by which a session is heard of; a save only of one that is there."""
+"""Grade by the step that uses a session; a save counts only for an existing session."""
 
 
 class _Here(Struct):
-    """A worker of this process."""
+    """State of a worker of this process."""
 
     inbox: str
-    """Its last note in its mailbox ..."""
+    """Id of the last note read from its mailbox."""
     all: str
-    """... and among those to everybody."""
+    """Id of the last note read from the shared stream of notes to everybody."""
     renewed: float = -math.inf
     gone: frozenset[bytes] = frozenset()
-    """Who had died when it last looked."""
+    """Names of the dead workers at the last renewal."""
     missed: bool = False
-    """It may have missed a note."""
+    """True if the worker may have missed a note."""
     generation: bytes = b""
-    """Names what Redis held when it last looked; another one after Redis has lost everything."""
+    """Identity of the data in Redis at the last renewal; it changes if Redis loses everything."""
     lost: bool = False
-    """It has yet to be told that sessions may be lost."""
+    """True if the worker must still be told that sessions may be lost."""
     left: bool = False
 
 
 class _Made(Struct):
-    """What counts of a session."""
+    """Properties of a session that decide which one is dropped first."""
 
     owner: str
     created: float | bytes
@@ -83,7 +83,7 @@ class _Made(Struct):
 
 
 def _victims(replies: Iterable[Reply]) -> dict[str, _Made]:
-    """The sessions that have to go, as the replies to ``admit`` say."""
+    """Return the sessions that must end, by id, from the replies to ``admit``."""
     return {
         session.decode(): _Made(owner.decode(), created)
         for reply in replies
@@ -93,11 +93,11 @@ def _victims(replies: Iterable[Reply]) -> dict[str, _Made]:
 
 
 class RedisStore(ByStep):
-    """Keeps everything in a Redis server.  Safe to use from several threads.
+    """Store that keeps everything in a Redis server.  Safe to use from several threads.
 
-    ``url`` as ``redis.Redis.from_url`` takes it: ``redis://``, ``rediss://`` or ``unix://``.
-    ``timeout``: the longest wait for a connection or a reply, in seconds.  ``clock`` takes the
-    place of Redis's own clock for leases.
+    ``url`` is one for ``redis.Redis.from_url``: ``redis://``, ``rediss://`` or ``unix://``.
+    ``timeout`` is the longest wait for a connection or a reply, in seconds.  ``clock`` replaces
+    Redis's own clock for leases.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class RedisStore(ByStep):
         self._unsent: list[str | bytes] = []
         """Notes that could not be passed on: name of a worker, note, name, note ..."""
         self._lock = threading.Lock()
-        """Guards what is kept here; never held while Redis is waited for."""
+        """Lock of the state of this object; never held during a call to Redis."""
 
     def secret(self) -> bytes:
         """See :class:`~transports.stores.base.Store`."""
@@ -163,7 +163,10 @@ class RedisStore(ByStep):
         return [outcome(step, reply) for step, reply in zip(steps, replies, strict=True)]
 
     def _announced(self, worker: str, steps: Sequence[Step], wall: float) -> list[Command]:
-        """Where the worker has streams or waits is written down before it is so."""
+        """Return commands that record each session where the worker gets streams, waits or calls.
+
+        They go before the steps, so that the record is complete if the worker dies in between.
+        """
         sessions = dict.fromkeys(
             step.session
             for step in steps
@@ -181,7 +184,7 @@ class RedisStore(ByStep):
         ]
 
     def _used(self, steps: Sequence[Step], wall: float) -> list[Command]:
-        """Which sessions were used is written down for when there are too many."""
+        """Return commands that record used and deleted sessions, for the order of dropping."""
         deleted = [step.session for step in steps if isinstance(step, SessionDelete)]
         made: list[Command] = []
         for grade in (Grade.AGREED, Grade.USED):
@@ -193,7 +196,7 @@ class RedisStore(ByStep):
         return made
 
     def _made(self, steps: Sequence[Step], replies: Sequence[Reply]) -> dict[str, _Made]:
-        """Sessions that the steps have made, and not deleted again: they count from now on."""
+        """Return the sessions that the steps have made and not deleted again."""
         made: dict[str, _Made] = {}
         for step, reply in zip(steps, replies, strict=True):
             if not isinstance(reply, list):
@@ -223,11 +226,11 @@ class RedisStore(ByStep):
         self._make_way(_victims(replies[: len(made)]), made, wall)
 
     def _make_way(self, victims: dict[str, _Made], made: dict[str, _Made], wall: float) -> None:
-        """End sessions that have to go; those at work count as used, and others go for them.
+        """End the victims; busy ones count as used, and others are dropped instead.
 
-        By then all of ``made`` are there, and each has pushed out another: any may go but the last,
-        and among those of an owner but his last.  Where it is the turn of one that was passed over,
-        all are at work.
+        All of ``made`` exist by now, and each of them has pushed out another session.  Any session
+        may be dropped except the last one made; among those of an owner, except the owner's last.
+        If a session that was passed over is due again, all are busy and it is dropped.
         """
         newest = {each.owner: session for session, each in made.items()}
         last = next(reversed(made), "")
@@ -311,7 +314,7 @@ class RedisStore(ByStep):
         return [note for _, note in found]
 
     def _make_room(self, inbox: str, read: str) -> None:
-        """Trim a mailbox of what has been read, which was taken, whether this succeeds or not."""
+        """Trim a mailbox up to the last note read; its notes count as taken even if this fails."""
         number, _, part = read.partition("-")
         try:
             self._link.one(("XTRIM", inbox, "MINID", "=", f"{number}-{int(part) + 1}"))
@@ -319,9 +322,9 @@ class RedisStore(ByStep):
             self._failed()
 
     def _renew(self, worker: str, known: _Here | None = None) -> _Here:
-        """The worker is there; now and then this is written down, and others are looked after.
+        """Renew the lease of a worker if it is due; bury dead workers and remind of lost notes.
 
-        ``known``: only if it has not left since.
+        ``known`` limits this to a worker that has not left since.
         """
         now = self._clock() if self._clock is not None else time.monotonic()
         with self._lock:
@@ -354,7 +357,7 @@ class RedisStore(ByStep):
         return here
 
     def _on_each(self, worker: str, operation: str, me: str, *values: object) -> None:
-        """Do something to all sessions in which a worker has or had streams."""
+        """Run an operation on every session in which a worker has or had streams."""
         sessions = self._link.one(("ZRANGE", f"{self._base}held:{worker}", 0, -1))
         ids = [session.decode() for session in sessions]
         replies = self._link.run([self._of_session(id, operation, me, 0, *values) for id in ids])
@@ -362,7 +365,7 @@ class RedisStore(ByStep):
         self._follow_up(told, {}, 0.0)
 
     def _failed(self) -> None:
-        """Redis was away: whoever reads notes here may have missed one."""
+        """Record that Redis was unreachable: each worker of this process may have missed a note."""
         with self._lock:
             for here in self._here.values():
                 here.missed = True

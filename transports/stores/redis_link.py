@@ -1,4 +1,4 @@
-"""A Redis server, the scripts that run in it, and batches of commands."""
+"""Connections to a Redis server, its scripts, and batches of commands."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from redis.retry import Retry
 from transports.stores.base import StoreSettings, StoreUnavailableError
 
 SLACK = 5000
-"""Milliseconds that keys live longer than what they hold, so that clocks may differ."""
+"""Milliseconds that keys outlive their data, so that clocks may differ."""
 _CHUNK = 500
-"""Commands sent before replies are read, where there are many."""
+"""Maximum commands sent before replies are read."""
 
 Command = tuple[Any, ...]
 Reply = Any
-"""What redis-py makes of a reply; an exception for an error."""
+"""Reply as redis-py decodes it; an exception for an error."""
 
 
 class Script(Struct, frozen=True):
-    """A script, by the digest that Redis knows it by."""
+    """A script, with the SHA-1 digest by which Redis knows it."""
 
     text: str
     sha: str
@@ -35,10 +35,9 @@ class Script(Struct, frozen=True):
 
 
 class RedisLink:
-    """Two clients: one for commands, one for waiting.
+    """Two clients of one Redis server: one for commands, one for blocking reads.
 
-    Nothing is sent a second time by itself: a command of which no reply came may have been
-    carried out.
+    No command is retried automatically: a command without a reply may have been carried out.
     """
 
     def __init__(self, url: str, settings: StoreSettings, timeout: float) -> None:
@@ -50,7 +49,7 @@ class RedisLink:
         }
         self._db = redis.Redis.from_url(url, socket_timeout=timeout, **common)
         self._ears = redis.Redis.from_url(url, socket_timeout=timeout + settings.renew, **common)
-        # An option of the URL that redis-py does not know would show when it connects.
+        # Make redis-py reject an unknown option of the URL now, not at the first connection.
         pool = self._db.connection_pool
         pool.connection_class(**pool.connection_kwargs)
         self._closed = False
@@ -58,7 +57,7 @@ class RedisLink:
         self.workers = _script("workers", settings)
 
     def close(self) -> None:
-        """Close all connections; redis-py would open them again."""
+        """Close all connections for good; redis-py alone would open them again."""
         self._closed = True
         self._db.close()
         self._ears.close()
@@ -73,7 +72,7 @@ class RedisLink:
     def run(self, commands: Sequence[Command]) -> list[Reply]:
         """Carry out commands in order, in one pipeline; a reply may be an exception.
 
-        Raises StoreUnavailableError if not all replies came.
+        Raises StoreUnavailableError if a reply is missing.
         """
         replies: list[Reply] = []
         for start in range(0, len(commands), _CHUNK):
@@ -81,16 +80,16 @@ class RedisLink:
         missing = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if missing:
             self._load()
-            # Once Redis has forgotten its scripts, all that follows has failed, and can be
-            # repeated in order.  If it has learned one again on the way, order is lost: then what
-            # failed has failed.
+            # After Redis has forgotten a script, all later calls of it have failed too, and can be
+            # repeated in order.  A script that was loaded again in between breaks the order: then
+            # the failed calls stay failed.
             again = [at for at in missing if not self._ran_later(commands, replies, at)]
             for at, reply in zip(again, self._send([commands[at] for at in again]), strict=True):
                 replies[at] = reply
         return replies
 
     def wait(self, cursors: dict[str, str], seconds: float) -> Reply:
-        """Return what was added to Redis streams behind the given ids, waiting for it.
+        """Return the entries added to Redis streams behind the given ids; wait for the first.
 
         Raises StoreUnavailableError.
         """
@@ -128,7 +127,7 @@ class RedisLink:
 
 
 def reason(error: Exception) -> str:
-    """Say what went wrong."""
+    """Return the error message for an exception of redis-py."""
     return f"Redis: {error}"
 
 
@@ -152,5 +151,5 @@ def _script(name: str, settings: StoreSettings) -> Script:
     }
     head = "".join(f"local {key} = {value!r}\n" for key, value in numbers.items())
     text = head + files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
-    # Redis names scripts so; nothing rests on the strength of the digest
+    # Redis names scripts by SHA-1; no security depends on the digest.
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

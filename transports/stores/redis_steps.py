@@ -1,4 +1,4 @@
-"""Steps as commands to Redis, and its replies as outcomes."""
+"""Conversion of steps into Redis commands, and of replies into outcomes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -33,18 +33,18 @@ from transports.stores.base import Outcome, is_request, moved, wake
 from transports.stores.redis_link import Command, RedisLink, Reply, reason
 
 _REFUSED = "GONE "
-"""Begins an error of our scripts that is not one of Redis."""
+"""Prefix of errors that are raised by the scripts, not by Redis."""
 _NO_SESSION = "NOSESSION"
-"""An error of our scripts, too."""
+"""Error of the scripts for a session that does not exist."""
 
 
 def session_base(prefix: str, session: str) -> str:
-    """Return what the names of all keys of a session begin with; the braces are its hash tag."""
+    """Return the common prefix of all keys of a session; the braces are its hash tag."""
     return f"{prefix}:{{{session}}}:"
 
 
 def command(link: RedisLink, prefix: str, worker: str, step: Step, wall: float) -> Command | None:
-    """Return what carries out a step; None for one that is not known."""
+    """Return the command that carries out a step; None for an unknown step."""
 
     def of_session(operation: str, *values: object) -> Command:
         return link.session.call(
@@ -94,12 +94,12 @@ def command(link: RedisLink, prefix: str, worker: str, step: Step, wall: float) 
 
 
 def workers_base(prefix: str) -> str:
-    """Return what the names of the keys begin with that belong to no session."""
+    """Return the common prefix of all keys that belong to no session."""
     return f"{prefix}:{{workers}}:"
 
 
 def outcome(step: Step, reply: Reply) -> Outcome:
-    """Return what the reply to the command of a step means."""
+    """Return the outcome of a step from the reply to its command."""
     if isinstance(reply, Exception):
         text = str(reply)
         if isinstance(reply, ResponseError) and text == _NO_SESSION:
@@ -134,7 +134,7 @@ def outcome(step: Step, reply: Reply) -> Outcome:
 
 
 def notes(session: str, reply: Reply) -> Iterator[str | bytes]:
-    """Return the notes that came with a reply: name of a worker, note, name, note ..."""
+    """Yield the notes that came with a reply: name of a worker, note, name, note ..."""
     if isinstance(reply, list) and session:
         told = reply[1]
         for worker, kind, stream in zip(told[::3], told[1::3], told[2::3], strict=True):

@@ -1,4 +1,4 @@
-"""The file of :class:`~transports.stores.sqlite.SqliteStore`: its tables, and how it is opened."""
+"""File of :class:`~transports.stores.sqlite.SqliteStore`: its tables, and opening it."""
 
 import os
 import platform
@@ -10,15 +10,15 @@ from pathlib import Path
 from transports.stores.base import StoreUnavailableError
 
 VERSION = 4
-"""Of the tables; kept in ``PRAGMA user_version``."""
+"""Version of the tables; kept in ``PRAGMA user_version``."""
 _APPLICATION = 0x6D637063
-"""Kept in ``PRAGMA application_id``, so that the file of another program is never touched."""
+"""Value of ``PRAGMA application_id``, so that the file of another program is never touched."""
 _JOURNAL_BYTES = 64 * 1024 * 1024
-"""The write-ahead log is cut down to this after it has been merged."""
+"""Bytes to which the write-ahead log is cut down after a checkpoint."""
 
-# Names on the left of a table refer to the key on its right: sessions and streams have small
-# integer keys, so that the rows of events stay short.  An index of a table whose key is an integer
-# ends with that key, and so lists its rows in the order in which they were made.
+# The columns `session` and `stream` hold the key of a row of that table: sessions and streams have
+# small integer keys, so that the rows of events stay short.  An index of a table with an integer
+# key ends with that key, and so lists the rows in the order in which they were made.
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 INSERT INTO facts VALUES ('bytes', 0), ('sessions', 0);
@@ -129,17 +129,17 @@ CREATE INDEX notes_by_worker ON notes (worker);
 
 
 def prepare(path: str | Path, synchronous: str, busy: float) -> sqlite3.Connection:
-    """Open the file, and make the tables if it is new.
+    """Open the file, and create the tables if it is new.
 
-    Raises StoreUnavailableError for the file of another program or of a newer version,
-    sqlite3.Error for what cannot be opened.
+    Raises StoreUnavailableError for the file of another program or of another version,
+    sqlite3.Error for a file that cannot be opened.
     """
     db = sqlite3.connect(
         path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     try:
-        db.execute("BEGIN")  # one view of the file, which another process may just be making
-        _is_made(db, path)  # before anything is changed
+        db.execute("BEGIN")  # a consistent view: another process may be creating the tables
+        _is_made(db, path)  # check before anything is changed
         db.execute("COMMIT")
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
@@ -156,7 +156,7 @@ def prepare(path: str | Path, synchronous: str, busy: float) -> sqlite3.Connecti
 
 
 def _journal(db: sqlite3.Connection, busy: float) -> None:
-    # of processes that open a new file together, all but one are told at once that it is locked
+    # Of processes that open a new file together, all but one fail at once with "locked".
     until = time.monotonic() + busy
     while True:
         try:
@@ -172,7 +172,7 @@ def _journal(db: sqlite3.Connection, busy: float) -> None:
 
 
 def _is_made(db: sqlite3.Connection, path: str | Path) -> bool:
-    """Whether the tables are there.  Raises StoreUnavailableError if there are others."""
+    """Return True if the tables exist.  Raises StoreUnavailableError for foreign tables."""
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
     application = db.execute("PRAGMA application_id").fetchone()[0]
@@ -196,7 +196,7 @@ def _make(cursor: sqlite3.Cursor) -> None:
 
 
 def place_of_processes() -> str:
-    """Name where process numbers are the same processes as here: the machine and its namespace."""
+    """Return a name of the machine and its process namespace, in which process ids are unique."""
     try:
         namespace = str(os.stat("/proc/self/ns/pid").st_ino)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -206,7 +206,7 @@ def place_of_processes() -> str:
 
 
 def process_is_gone(process: int) -> bool:
-    """Whether there is no process with this number here."""
+    """Return True if this machine has no process with this id."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,9 +1,9 @@
-"""The store in a file: for the workers of one machine, and for sessions that outlive them.
+"""Store in a SQLite file, for the workers of one machine and for sessions that outlive them.
 
-SQLite with a write-ahead log.  A batch of steps is one transaction, so that it is there as a whole
-or not at all.  With ``synchronous=NORMAL`` what was answered survives the death of every process:
-it has been handed to the operating system.  A loss of power may take the last transactions with
-it, but never damages the file; ``synchronous=FULL`` waits for the disk each time.
+SQLite runs with a write-ahead log.  A batch of steps is one transaction, which is stored as a whole
+or not at all.  With ``synchronous=NORMAL`` a confirmed step survives the death of every process: it
+has been handed to the operating system.  A loss of power may take the last transactions, but never
+damages the file.  ``synchronous=FULL`` waits for the disk each time.
 
 Source: https://www.sqlite.org/wal.html and https://www.sqlite.org/pragma.html#pragma_synchronous
 """
@@ -35,11 +35,11 @@ from transports.stores.sqlite_limits import SqliteLimits
 Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
 
 _SWEEPS = 15.0
-"""Seconds between two looks at all sessions."""
+"""Seconds between two sweeps over all sessions."""
 
 
 class SqliteStore(SqliteLimits):
-    """Keeps everything in one file, which other processes may use at the same time.
+    """Store that keeps everything in one file, which other processes may use at the same time.
 
     ``busy`` is the longest wait for another process that writes, ``poll`` the longest time until a
     note of another process is seen, both in seconds.  Safe to use from several threads.
@@ -86,7 +86,7 @@ class SqliteStore(SqliteLimits):
         except (sqlite3.Error, OverflowError, ValueError) as error:
             if len(steps) == 1:
                 return [StoreFailure(f"SQLite: {error}")]
-        # one step holds what cannot be written: the others shall not suffer for it
+        # one step cannot be written: carry out each alone, so that the others do not fail with it
         return [outcome for step in steps for outcome in self.commit(worker, [step], wall)]
 
     # Sessions

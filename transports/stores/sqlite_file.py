@@ -1,4 +1,4 @@
-"""A SQLite file that several threads of this process use, one transaction at a time."""
+"""SQLite file that several threads of this process use, one transaction at a time."""
 
 import sqlite3
 import threading
@@ -12,23 +12,23 @@ from transports.stores.schema import prepare
 
 
 class SqliteFile:
-    """The connection, its transactions, and what is carried along with them."""
+    """Connection to a SQLite file, its transactions, and the totals kept during one."""
 
     def __init__(
         self, path: str | Path, settings: StoreSettings, synchronous: str, busy: float
     ) -> None:
         self.settings = settings
         self._lock = threading.RLock()
-        """Guards the connection and what follows."""
+        """Lock of the connection and of the attributes below."""
         self._depth = 0
         self._size = 0
         """Bytes of events and queued messages, while a transaction runs."""
         self._count = 0
-        """Sessions, while a transaction runs."""
+        """Number of sessions, while a transaction runs."""
         self._told = False
-        """The transaction leaves notes."""
+        """True if the transaction leaves notes."""
         self._bell = threading.Condition()
-        """Rung when a transaction of this process has left notes."""
+        """Condition notified after a transaction of this process has left notes."""
         self._rung = 0
         try:
             self._db = prepare(path, synchronous, busy)
@@ -36,16 +36,17 @@ class SqliteFile:
             raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
 
     def close(self) -> None:
-        """Close the file; calls that wait for notes raise StoreUnavailableError."""
+        """Close the file; waiting receivers raise StoreUnavailableError."""
         with self._lock:
             self._db.close()
         self._ring()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Do what follows as a whole or not at all; inside of another one, as a part of it.
+        """Run the block as one transaction; within another transaction, as a part of it.
 
-        Raises StoreUnavailableError, and whatever is raised inside.
+        A StepFailedError of the block commits; every other exception rolls back.  Raises
+        StoreUnavailableError, and every exception of the block.
         """
         with self._lock:
             if self._depth:
@@ -97,7 +98,7 @@ class SqliteFile:
         self._db.execute("COMMIT")
 
     def _undo(self) -> None:
-        # a full disk and the like have undone it already
+        # SQLite may have rolled back already, as for a full disk
         with suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -112,6 +113,6 @@ class SqliteFile:
         return row
 
     def _value(self, statement: str, *values: object) -> Any:
-        """Return the first column of the first row, None if there is none."""
+        """Return the first column of the first row, None if there is no row."""
         row = self._row(statement, *values)
         return None if row is None else row[0]

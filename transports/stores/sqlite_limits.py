@@ -1,4 +1,4 @@
-"""How much is kept in a SQLite file, and for how long: what is over goes, the oldest first."""
+"""Limits of number, size and age in a SQLite file; beyond them the oldest is dropped first."""
 
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
@@ -17,7 +17,7 @@ from transports.stores.base import (
 from transports.stores.sqlite_mail import SqliteMail
 
 _IDLE = "(ended OR orphaned OR (request IS NULL AND holder IS NULL))"
-"""Nothing will be added to the stream unless somebody comes back for it."""
+"""SQL condition: nothing will be added to the stream unless a client comes back for it."""
 _OUTLIVED = (
     f"SELECT key FROM streams WHERE {_IDLE} AND time + ? <= ?"  # noqa: S608
     " AND NOT EXISTS (SELECT 1 FROM events WHERE stream = streams.key)"
@@ -27,11 +27,11 @@ _BUSY = (
     f"SELECT 1 FROM streams WHERE session = ? AND NOT {_IDLE}"  # noqa: S608
     " UNION ALL SELECT 1 FROM calls WHERE session = ? LIMIT 1"
 )
-"""The session has an open GET stream, or a request is being worked on."""
+"""SQL query with a row if the session has an open GET stream or a request in progress."""
 
 
 class StreamRow(Struct):
-    """A row of ``streams``."""
+    """A row of the table ``streams``."""
 
     key: int
     session: int
@@ -45,7 +45,7 @@ class StreamRow(Struct):
     orphaned: bool
 
     def page(self, entries: Sequence[tuple[int, bytes]]) -> LogPage:
-        """Return what was found of it, as the outcome of a step."""
+        """Return entries and state of the stream as the outcome of a step."""
         return LogPage(
             entries=tuple(entries),
             lost=self.lost,
@@ -57,7 +57,7 @@ class StreamRow(Struct):
 
     @property
     def idle(self) -> bool:
-        """Nothing will be added to it unless somebody comes back for it."""
+        """True if nothing will be added to the stream unless a client comes back for it."""
         return bool(self.ended or self.orphaned or (self.request is None and self.holder is None))
 
 
@@ -65,10 +65,10 @@ _STREAM = f"SELECT {', '.join(StreamRow.__struct_fields__)} FROM streams WHERE" 
 
 
 class SqliteLimits(SqliteMail):
-    """Sessions and events with their ends."""
+    """Sessions and events in a SQLite file, with their limits."""
 
     def _find(self, id: str, wall: float) -> int | None:
-        """Return the key of a session that has not ended."""
+        """Return the key of a session, or None if it has ended."""
         row = self._row("SELECT key, created, used FROM sessions WHERE id = ?", id)
         if row is None:
             return None
@@ -85,7 +85,7 @@ class SqliteLimits(SqliteMail):
         return key
 
     def _stream(self, id: str, number: int, wall: float) -> StreamRow | None:
-        """Return a stream of which something is kept, or to which something may be added."""
+        """Return a stream; None for one that is unknown, or empty, idle and too old."""
         session = self._there(id, wall)
         self._expire(session, wall)
         row = self._row(f"{_STREAM} session = ? AND number = ?", session, number)
@@ -102,7 +102,7 @@ class SqliteLimits(SqliteMail):
         return stream
 
     def _full(self, session: int, limit: int) -> bool:
-        """Whether so many GET streams of a session have a connection."""
+        """Return True if ``limit`` GET streams of a session have a connection; 0 is no limit."""
         if not limit:
             return False
         count: int = self._value(
@@ -117,7 +117,7 @@ class SqliteLimits(SqliteMail):
         return stream if row is None else StreamRow(*row)
 
     def _use(self, session: int, wall: float, least: Grade = Grade.AGREED) -> None:
-        """A session is the last that was heard of; its grade is ``least`` at least."""
+        """Make a session the most recently used; raise its grade to ``least`` at least."""
         self._db.execute(
             "UPDATE sessions SET used = max(coalesce(used, ?1), ?1), grade = max(grade, ?3)"
             " WHERE key = ?2",
@@ -135,7 +135,7 @@ class SqliteLimits(SqliteMail):
         self._count += 1
 
     def _make_way(self, wall: float, which: str, *values: str) -> None:
-        """End the session that goes first when there are too many, of those that are meant."""
+        """End the session that is dropped first when there are too many, among ``which``."""
         known = f"SELECT key, created, used FROM sessions WHERE {which}"  # noqa: S608
         for grade in Grade:
             row = self._row(f"{known} AND grade = ? ORDER BY used, key LIMIT 1", *values, grade)
@@ -175,7 +175,7 @@ class SqliteLimits(SqliteMail):
             self._db.execute(statement, (session,))
 
     def _sweep(self, wall: float) -> None:
-        """Remove all that is too old."""
+        """Remove all sessions, events and streams that are too old."""
         settings = self.settings
         for key, created, used in self._db.execute(
             "SELECT key, created, used FROM sessions"
@@ -194,7 +194,7 @@ class SqliteLimits(SqliteMail):
             self._forget(key)
 
     def _expire(self, session: int, wall: float) -> None:
-        """Give up the events of a session that are too old."""
+        """Drop the events of a session that are too old."""
         newest = None
         for key, time in self._db.execute(
             "SELECT key, time FROM events WHERE session = ? ORDER BY key", (session,)
@@ -206,7 +206,7 @@ class SqliteLimits(SqliteMail):
             self._evict(session, newest)
 
     def _keep(self, stream: StreamRow, data: bytes, wall: float) -> int:
-        """Add an event to a stream and return its position."""
+        """Add an event to a stream; return its position."""
         place = stream.last = stream.last + 1
         self._db.execute(
             "INSERT INTO events (session, stream, place, time, data) VALUES (?, ?, ?, ?, ?)",
@@ -244,7 +244,7 @@ class SqliteLimits(SqliteMail):
             self._evict(rows[0][1], rows[0][0])
 
     def _evict(self, session: int, newest: int) -> None:
-        """Give up the events of a session up to ``newest``."""
+        """Drop the events of a session up to the key ``newest``."""
         count = size = 0
         for stream, place, number, length in self._db.execute(
             "SELECT stream, max(place), count(*), sum(length(data)) FROM events"
@@ -265,7 +265,10 @@ class SqliteLimits(SqliteMail):
         self._size -= size
 
     def _make_room(self, session: int, wall: float) -> None:
-        """Forget streams to which nothing will be added: what is too old, else the oldest."""
+        """Forget the idle streams that are too old, or else the oldest idle stream.
+
+        Raises StepFailedError if no stream is idle.
+        """
         old = self._db.execute(
             f"{_OUTLIVED} AND session = ?",
             (self.settings.age, wall, session),
@@ -296,7 +299,7 @@ class SqliteLimits(SqliteMail):
         self._less(session, count, size)
 
     def _enqueue(self, session: int, data: bytes, request: bool) -> bool:
-        """Put a message into the queue; return whether there was room."""
+        """Put a message into the queue; return True if there was room."""
         settings, size = self.settings, len(data)
         queued, queue_bytes, requests, request_bytes = self._db.execute(
             "SELECT queued, queue_bytes, requests, request_bytes FROM sessions WHERE key = ?",

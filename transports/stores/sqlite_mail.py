@@ -1,4 +1,4 @@
-"""The workers that share a SQLite file, and the notes that they leave each other in it."""
+"""Workers that share a SQLite file, and the notes that they leave each other in it."""
 
 import math
 import os
@@ -18,16 +18,16 @@ from transports.stores.schema import place_of_processes, process_is_gone
 from transports.stores.sqlite_file import SqliteFile
 
 _RETURN = 6
-"""A worker that was silent for so many leases is forgotten with its mailbox."""
+"""Leases without a sign of life after which a worker is forgotten with its mailbox."""
 _SHORT_POLL = 0.001
-"""Seconds between two looks for notes, just after there were some."""
+"""Seconds between the first polls for notes; the pause doubles up to ``poll``."""
 
 
 class SqliteMail(SqliteFile):
-    """See :class:`~transports.stores.base.Mailbox`.
+    """Mailbox in a SQLite file: see :class:`~transports.stores.base.Mailbox`.
 
-    SQLite tells nobody of a change.  A worker of this process is told by us; for those of others
-    it looks whether the file has changed (``PRAGMA data_version``), every ``poll`` seconds at most.
+    SQLite announces no changes.  Workers of this process are woken directly.  For notes of other
+    processes ``PRAGMA data_version`` is polled, with at most ``poll`` seconds between two polls.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SqliteMail(SqliteFile):
         self._clock = clock
         self._here = place_of_processes()
         self._renewed: dict[str, float] = {}
-        """When the workers of this process have told that they are there."""
+        """Time of the last renewal of each worker of this process."""
 
     def post(self, worker: str, to: str | None, note: bytes) -> None:
         """See :class:`~transports.stores.base.Mailbox`."""
@@ -157,7 +157,7 @@ class SqliteMail(SqliteFile):
         return [note for _, note in rows]
 
     def _renew(self, worker: str) -> None:
-        """The worker is there; now and then this is written down, and others are looked after."""
+        """Renew the lease of a worker if it is due, and bury dead workers."""
         now = self._clock()
         with self._lock:
             before = self._renewed.get(worker)
@@ -188,7 +188,7 @@ class SqliteMail(SqliteFile):
         self._db.execute("DELETE FROM notes WHERE worker = ?", (worker,))
 
     def _bury(self, worker: str) -> None:
-        """Nothing more comes from a worker; should it come back, it has lost its connections."""
+        """Release the streams and quota of a dead worker; tell it so in case it comes back."""
         self._db.execute("DELETE FROM readers WHERE worker = ?", (worker,))
         self._db.execute("DELETE FROM calls WHERE worker = ?", (worker,))
         held = self._db.execute(
@@ -212,7 +212,7 @@ class SqliteMail(SqliteFile):
 
     def _undo(self) -> None:
         super()._undo()
-        # what has just been written down about our workers may be gone
+        # the renewals of this process's workers may have been rolled back
         self._renewed = dict.fromkeys(self._renewed, -math.inf)
 
     def _tell(self, worker: str, note: bytes) -> None:
@@ -230,7 +230,7 @@ class SqliteMail(SqliteFile):
             self._tell(worker, wake(id, number))
 
     def _carrier(self, session: int) -> tuple[int, int, str, bool] | None:
-        """Return key, number, holder and whether it is to be woken, of the stream that carries."""
+        """Return key, number, holder and ``armed`` of the stream that takes from the queue."""
         return self._row(
             "SELECT key, number, holder, armed FROM streams WHERE session = ?"
             " AND request IS NULL AND holder IS NOT NULL AND NOT ended ORDER BY rank DESC LIMIT 1",
