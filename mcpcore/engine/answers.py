@@ -33,7 +33,7 @@ _ACTIVE, _OWNER, _ANSWER = Request.ACTIVE, Purpose.OWNER, RequestSignal.ANSWER
 
 INPUT_REQUIRED = "input_required"
 TASK = "task"
-"""The ``resultType`` of a request that has become a task (the tasks extension)."""
+"""Value of ``resultType`` for a request that has become a task (the tasks extension)."""
 
 
 class Failure(Struct, frozen=True):

@@ -147,7 +147,7 @@ class PeerBase:
         self.alone = False
         """True for a server that serves one request without a session: it can send no requests."""
         self._lines: LineReader | None = None
-        # Theirs
+        # Inbound
         self._scoped = config.route_scoped_ids
         self.capacity = config.limits.in_flight
         """Maximum inbound requests in flight now; the application may change it."""
@@ -163,7 +163,7 @@ class PeerBase:
         change of log level.  None instead of a set if the application does not collect these."""
         self._replaceable: dict[tuple[Key | None, Hashable], Transmit] = {}
         """Queued notifications that a newer one may replace, by key and subject."""
-        # Ours
+        # Outbound
         self._mirrors = mirrors
         self._joins = joins
         self._held: dict[RequestId, Outbound] = {}

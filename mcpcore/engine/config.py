@@ -1,4 +1,4 @@
-"""The settings of one conversation: identity, capabilities, revisions and limits."""
+"""Settings of one conversation: identity, capabilities, revisions and limits."""
 
 from collections.abc import Collection, Mapping
 from enum import Enum

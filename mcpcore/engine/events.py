@@ -24,7 +24,7 @@ ENGINE: Key = 0
 Route = int
 """Number of the HTTP exchange or stream to which a frame belongs."""
 MAIN: Route = 0
-"""The only route of stdio, WebSocket, sockets and memory."""
+"""Only route of stdio, WebSocket, sockets and memory."""
 
 
 class EndReason(Enum):
@@ -42,7 +42,7 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
     """Base of all events; they hold no reference cycles."""
 
 
-# What arrived
+# Arrivals
 
 
 class RequestReceived(Event, frozen=True, gc=False):
@@ -52,7 +52,7 @@ class RequestReceived(Event, frozen=True, gc=False):
     id: RequestId
     method: str
     params: Raw
-    """The params object as sent, ``{}`` if there were none."""
+    """Params object as sent, ``{}`` if there were none."""
     meta: RequestMeta
     revision: Revision
     client_info: Implementation | None
@@ -64,7 +64,7 @@ class RequestReceived(Event, frozen=True, gc=False):
     request_state: str | None = None
     """Modern retry: the state as echoed by the client; treat it as hostile."""
     session: str | None = None
-    """HTTP legacy: the session's id."""
+    """HTTP legacy: id of the session."""
     principal: str | None = None
     skim: Skim | None = None
     """Members of ``params`` that the engine has read already, for further use."""
@@ -140,7 +140,7 @@ class InputRequired(Event, frozen=True, gc=False):
     request: RequestId
     method: str
     requests: Mapping[str, Raw]
-    """Each value is a request object: ``{"method": ..., "params": ...}``; may be empty."""
+    """Request objects by key: ``{"method": ..., "params": ...}``; may be empty."""
     round: int
     """Number of the input round, from 1."""
 

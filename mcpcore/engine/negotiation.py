@@ -24,7 +24,7 @@ from mcpcore.wire.jsontext import shortened
 from mcpcore.wire.message import to_json
 
 COMPLETE = "complete"
-"""The ``resultType`` of a final result; one that is absent means the same."""
+"""Value of ``resultType`` for a final result; one that is absent means the same."""
 
 
 def is_modern(meta: RequestMeta | None, version_header: str | None, method: str) -> bool:

@@ -150,7 +150,7 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     round: int = 0
     """Input rounds so far."""
     input_state: str | None = None
-    """The server's ``requestState``, between its answer and our retry."""
+    """``requestState`` of the server, between its answer and our retry."""
     stream: Stream | None = None
     """State of a listen stream; None for other methods."""
     farewell: str | None = None

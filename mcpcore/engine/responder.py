@@ -33,7 +33,7 @@ _INFINITE = math.inf
 """Bound for comparisons, as :func:`math.isfinite` takes no integer larger than all floats."""
 LOST_LOGGER = "mcpcore"
 LOST_LEVEL = "warning"
-"""Level (and above it the logger) of the message that log messages were dropped."""
+"""Level of the message that log messages were dropped; ``LOST_LOGGER`` is its logger."""
 
 
 class _Report(Struct, gc=False):
