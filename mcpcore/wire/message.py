@@ -110,7 +110,8 @@ class Reject(Struct, frozen=True):
     message: str
     """Description of the fault, fit to be sent."""
     id: RequestId | None = None
-    """Id, if one could be read: of the request to refuse or, in a broken response, of ours."""
+    """Id, if one could be read: of the request to refuse or, in a broken response, of the request
+    answered."""
     owed: bool = True
     """True if an error reply is due. False: it was evidently a response or a notification."""
     response: bool = False
@@ -334,7 +335,7 @@ def encode_request(
     id: RequestId, method: str, params: bytes | None = None, members: bytes = b""
 ) -> bytes:
     """Encode a request; without ``params`` and ``members`` it has no params."""
-    if type(id) is int:  # as nearly always
+    if type(id) is int:  # the usual case
         head = b'{"jsonrpc":"2.0","id":%d,"method":%b' % (id, _encode(method))
     else:
         head = b'{"jsonrpc":"2.0","id":%b,"method":%b' % (_encode_id(id), _encode(method))
@@ -358,14 +359,14 @@ def _with_params(head: bytes, params: bytes | None, members: bytes) -> bytes:
 
 def encode_result(id: RequestId, result: bytes | Raw, members: bytes = b"") -> bytes:
     """Encode a successful response."""
-    if type(id) is int:  # as nearly always
+    if type(id) is int:  # the usual case
         head = b'{"jsonrpc":"2.0","id":%d,"result":' % id
     else:
         head = b'{"jsonrpc":"2.0","id":%b,"result":' % _encode_id(id)
     if not members:
         return b"".join((head, result, b"}"))
     rest = memoryview(result)[1:]
-    if rest[0] == _QUOTE:  # as nearly always; see pieces()
+    if rest[0] == _QUOTE:  # the usual case; see pieces()
         return b"".join((head, b"{", members, b",", rest, b"}"))
     return b"".join((head, *pieces(bytes(result), members), b"}"))
 

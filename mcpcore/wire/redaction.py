@@ -48,8 +48,8 @@ def is_secret_header(name: bytes) -> bool:
 def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return header fields as they may be shown: values that may be credentials are hidden.
 
-    Of subprotocols only the tokens are.  A session id counts as a credential: whoever knows it may
-    use the session where there is no authentication.
+    Of subprotocols only the tokens are hidden.  A session id counts as a credential: it gives
+    access to the session where there is no authentication.
     """
     hidden = HIDDEN.encode()
     shown = []
