@@ -129,8 +129,8 @@ class PeerBase:
         """Principal authenticated for the whole conversation, for a Peer that is fed bytes."""
         self.log_level: str | None = None
         self.changes = 0
-        """Count of changes to what a legacy client sets for the whole session: the negotiated
-        state, the log level, the subscriptions."""
+        """Number of changes by a legacy client to its session: negotiation, log level,
+        subscriptions."""
         self.logs_lost = 0
         self.failure: str | None = None
         """Reason why negotiation failed."""

@@ -125,8 +125,7 @@ class Config(Struct, frozen=True, kw_only=True):
     max_uri: int = 8192
     """Maximum characters of a URI that a client may subscribe to."""
     route_scoped_ids: bool = False
-    """True if inbound ids are unique per route only, and the end of a route cancels its
-    requests."""
+    """True if inbound ids are unique per route only; a route's end cancels its requests."""
     id_prefix: str | None = None
     """Prefix that turns outbound request ids into strings (several workers, one session)."""
 

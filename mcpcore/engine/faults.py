@@ -16,27 +16,27 @@ class FaultKind(Enum):
     REDIRECT = "redirect"
     """Redirect of the server, which is not followed."""
     TOO_LARGE = "too large"
-    """Response over a limit of this side, compressed or not."""
+    """Received data over a limit of this side, compressed or not."""
     ENCODING = "encoding"
-    """Response with a content coding that is not supported, or broken."""
+    """Received data in a content coding that is not supported, or broken."""
     MALFORMED = "malformed"
-    """Response that breaks the protocol of the transport."""
+    """Received data that breaks the protocol of the transport."""
     CONNECT = "connect"
     """No connection could be opened."""
     CONNECT_TIMEOUT = "connect timeout"
     """No connection was open in time."""
     TLS = "tls"
-    """Connection that could not be secured, or one side does not trust the other."""
+    """Failure to secure the connection, or lack of trust between the two sides."""
     PROXY = "proxy"
-    """Proxy that did not do what was asked of it."""
+    """Failure of the proxy to do what was asked of it."""
     STALLED = "stalled"
-    """Other side that stopped reading or writing for too long."""
+    """No reading or writing by the other side for too long."""
     HEADERS = "headers"
-    """Application that could not provide the headers to send."""
+    """Failure of the application to provide the headers to send."""
 
 
 class Fault(Struct, frozen=True):
-    """One failure. ``status`` and ``retry_after`` (seconds) come from an HTTP response."""
+    """Details of a failure. ``status`` and ``retry_after`` (seconds) come from an HTTP response."""
 
     kind: FaultKind
     status: int | None = None

@@ -23,7 +23,7 @@ _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class InputRequest(Struct, frozen=True):
-    """One question to the client: a request without an id."""
+    """Question to the client: a request without an id."""
 
     method: str
     params: Body = None

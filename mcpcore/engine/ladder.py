@@ -47,7 +47,7 @@ _ENDING = frozenset({Session.CLOSING, Session.CLOSED})
 def read_metadata(
     peer: PeerBase, method: str, params: Raw, mirror: Mirror | None
 ) -> tuple[Skim, ErrorData | None]:
-    """Read the ``_meta`` of a request as strictly as its era asks for; return the error, if any.
+    """Read ``_meta`` as strictly as the request's era asks for; return it and the error, if any.
 
     For params that :func:`~mcpcore.engine.metadata.decode_skim` does not take.
     """
@@ -255,7 +255,7 @@ def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
 
 def names_itself_shortly(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """Limit the length of the id and the progress token, which much of the traffic repeats."""
+    """Limit the length of the id and the progress token, which later messages repeat."""
     id, token = arrival.id, arrival.meta.progress_token
     limit = peer.config.limits.id
     if isinstance(id, str) and len(id) > limit:

@@ -56,7 +56,7 @@ def read_member(member: Raw) -> Any:
 
 
 def read_skim(params: Raw, is_modern: IsModern) -> Skim:
-    """Decode the same members as strictly as the era of the request asks for.
+    """Decode a request's params only as strictly as its era asks for.
 
     Raises one of :data:`UNREADABLE` for params that the era does not allow.
     """

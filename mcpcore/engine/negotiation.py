@@ -76,7 +76,7 @@ def unsupported(requested: str, revisions: Iterable[Revision]) -> ErrorData:
 
 
 def bound_to(config: Config, revision: str | None) -> Config:
-    """Restrict a conversation to one revision, agreed on before its first message.
+    """Return ``config`` restricted to one revision, agreed on before the first message.
 
     ``initialize`` is then answered with that revision whatever it asks for.  A modern request
     that names another revision gets -32022.  Only the era of that revision is spoken.  None, or a

@@ -49,7 +49,7 @@ DEFAULT_TIMEOUT = math.nan
 
 
 class Peer(Publisher):
-    """One end of a conversation, client or server, in either era.
+    """Client or server end of a conversation, in either era.
 
     Answers, progress and log messages are in :mod:`mcpcore.engine.responder`, notifications and
     listen streams in :mod:`mcpcore.engine.publisher`.

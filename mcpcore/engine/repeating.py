@@ -41,6 +41,6 @@ def may_repeat(method: str, body: bytes, mark: bool | None, config: Config) -> b
 
 
 def is_repeatable(tool: Tool) -> bool:
-    """Return True if a tool declares that a second call with the same arguments has no effect."""
+    """Return True if a tool declares that a second call with the same arguments does no more."""
     hints = tool.annotations
     return hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)

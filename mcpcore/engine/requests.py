@@ -143,8 +143,7 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     tries: int = 1
     """Probes so far (the engine's own); 0 in a handshake that no probe has shown to be right."""
     repeat: bool | None = None
-    """True or False if the application decided that it may be sent twice; None: the tables
-    decide."""
+    """True or False if the application decided on sending it twice; None: the tables decide."""
     repeats: int = 0
     """Number of times it was held to be sent again on the next connection."""
     round: int = 0

@@ -45,7 +45,7 @@ TOPICS: dict[str, Topic] = {
 
 
 class Change(Struct, frozen=True):
-    """One change: its topic, and the changed thing where the topic has subjects."""
+    """Change to announce: its topic, and the changed thing where the topic has subjects."""
 
     topic: Topic
     subject: str | None

@@ -28,7 +28,7 @@ class FrameKind(Enum):
 
 
 class Transmit(Struct, kw_only=True):
-    """One outgoing frame: exactly one JSON text without a newline (empty for ACCEPTED)."""
+    """Outgoing frame: exactly one JSON text without a newline (empty for ACCEPTED)."""
 
     peer: "PeerBase"
     route: Route
@@ -37,8 +37,7 @@ class Transmit(Struct, kw_only=True):
     """Bytes in ``data``, and in ``more``."""
     kind: FrameKind
     more: list[bytes] | None = None
-    """Further JSON texts, newer notifications of the same subject; only of a Peer that joins
-    them."""
+    """Further JSON texts: newer notifications of the subject; only of a Peer that joins them."""
     ends: bool = False
     """True if nothing more is owed on this route."""
     key: Key | None = None

@@ -34,7 +34,7 @@ class Sender(Enum):
 
 
 class Method(Struct, frozen=True, kw_only=True):
-    """One method: its senders and revisions, its needs, its types."""
+    """Method of the protocol: its senders and revisions, its needs, its types."""
 
     name: str
     kind: MethodKind

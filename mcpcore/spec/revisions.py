@@ -11,7 +11,7 @@ from msgspec import Struct
 
 
 class Revision(Struct, frozen=True, kw_only=True, eq=False):
-    """One protocol revision: its wire name and its features.
+    """Protocol revision: its wire name and its features.
 
     Rows are singletons: they compare and hash by identity, copies and pickles give the row itself.
     Compare them only to ask if two messages speak the same revision.
@@ -36,8 +36,8 @@ class Revision(Struct, frozen=True, kw_only=True, eq=False):
     resumable: bool = True
     """HTTP: True if it has event ids and ``Last-Event-ID``."""
     priming: bool = False
-    """HTTP: True if streams open with an empty event that has an id; the server may close and be
-    polled."""
+    """HTTP: True if streams open with an empty event that has an id.  The server may close them and
+    be polled."""
     version_header: bool = False
     """HTTP: True if ``MCP-Protocol-Version`` is on every request after the first."""
     mirror_headers: bool = False

@@ -79,7 +79,7 @@ _REQUEST, _NOTIFICATION, _RESULT, _ERROR = Kind
 
 
 class Message(Struct, frozen=True, gc=False):
-    """One envelope; absent members are UNSET.
+    """Envelope of a message; absent members are UNSET.
 
     As decoded: a request has ``id`` and ``method``, a notification ``method`` alone, ``params``
     and ``result`` are objects, ``error`` is an object with an integer ``code`` and a string

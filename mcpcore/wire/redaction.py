@@ -2,8 +2,8 @@
 
 The credentials of a client must not reach a log, an error or a ``repr``.  Only a few fields
 are known to hold them (RFC 9110 sections 11.6.2 and 11.7.2, RFC 6265); others are judged by
-their name, such as ``X-Api-Key``.  A URL keeps its secrets in the userinfo and in the query (RFC
-3986 sections 3.2.1 and 7.5).
+their name, such as ``X-Api-Key``.  A URL keeps its secrets in the userinfo and in the query
+(RFC 3986 sections 3.2.1 and 7.5).
 """
 
 import re

@@ -45,7 +45,7 @@ def is_quiet(text: str) -> bool:
 
 
 def weight(name: str) -> int:
-    """Return how secret a member's value is, by its name: 0 not, 1 if it is a text, 2 always."""
+    """Return how secret a member's value is by its name: 0 not, 1 as a text, 2 even as a number."""
     if name in _PROTOCOL_NAMES:
         return 0
     squashed = _SQUASH.sub("", name.rpartition("/")[2]).lower()

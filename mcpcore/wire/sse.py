@@ -25,11 +25,11 @@ _LINE_BREAK = re.compile(rb"\r\n|\n|\r")
 _RETRY_DIGITS = 15
 _LF, _CR = b"\n\r"  # as integers: faster to look for
 _BLOCK = 1024
-"""Number of data lines that are joined at a time, as many short ones take many times their size."""
+"""Data lines that are joined at a time: a list of many short ones takes many times their size."""
 
 
 class ServerSentEvent(Struct, frozen=True):
-    """One event as dispatched."""
+    """Server-sent event as dispatched."""
 
     payload: bytes
     """Data lines joined by newlines, as sent: not checked for UTF-8."""

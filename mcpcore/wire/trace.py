@@ -101,7 +101,7 @@ class Header(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=Tr
 
 
 class Record(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
-    """One recorded event: a message, an HTTP head, a control frame, a change of the connection."""
+    """Recorded event: a message, an HTTP head, a control frame, or a change of the connection."""
 
     time: float
     """Seconds since the start of the trace."""

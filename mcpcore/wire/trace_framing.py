@@ -91,7 +91,7 @@ class Lines:
 
 
 class EventFrame(Struct, frozen=True):
-    """One event of an event stream, or a comment; ``data`` None if the event has none."""
+    """Event or comment of an event stream; ``data`` None if an event has none."""
 
     data: bytes | None
     dropped: int = 0

@@ -58,7 +58,7 @@ class Annotations(Model, kw_only=True):
 
 
 class Implementation(Model, kw_only=True):
-    """The self-reported identity of a client or a server; it decides nothing."""
+    """Self-reported identity of a client or a server; it decides nothing."""
 
     name: str
     version: str
@@ -208,7 +208,7 @@ class EmptyResult(Result, kw_only=True):
 
 
 class PaginatedResult(Result, kw_only=True):
-    """One page of a list; ``next_cursor`` is absent on the last one."""
+    """Page of a list; ``next_cursor`` is absent on the last one."""
 
     next_cursor: Maybe[Cursor] = None
 
@@ -221,7 +221,7 @@ class CacheableResult(Result, kw_only=True):
 
 
 class CacheablePage(CacheableResult, kw_only=True):
-    """One page of a list, with cache hints."""
+    """Page of a list, with cache hints."""
 
     next_cursor: Maybe[Cursor] = None
 

@@ -35,7 +35,7 @@ class Prompt(Model, kw_only=True):
 
 
 class PromptMessage(Model, kw_only=True):
-    """One message of a prompt."""
+    """Message of a prompt."""
 
     role: Role
     content: ContentBlock
