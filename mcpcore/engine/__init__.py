@@ -1,4 +1,4 @@
-"""One conversation, either role: the engine without I/O."""
+"""Engine for one conversation, client or server, without I/O."""
 
 from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route

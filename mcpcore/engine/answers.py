@@ -1,7 +1,7 @@
-"""What answers requests of ours.
+"""Answers to outbound requests.
 
-Every request of ours ends exactly once: in a result, an error, a demand for input, or here
-(timeout, cancellation, end of the transport, an answer that is not valid).
+Every outbound request ends exactly once: in a result, an error, a demand for input, or a local
+end (timeout, cancellation, end of the transport, an answer that is not valid).
 """
 
 import msgspec
@@ -33,11 +33,11 @@ _ACTIVE, _OWNER, _ANSWER = Request.ACTIVE, Purpose.OWNER, RequestSignal.ANSWER
 
 INPUT_REQUIRED = "input_required"
 TASK = "task"
-"""The ``resultType`` of a request that has become a task (the tasks extension)."""
+"""Value of ``resultType`` for a request that has become a task (the tasks extension)."""
 
 
 class Failure(Struct, frozen=True):
-    """A request of ours to which the transport knows no answer can come, queued like a frame."""
+    """Report of the transport that an outbound request can get no answer, queued like a frame."""
 
     request: RequestId
     reason: EndReason
@@ -47,7 +47,7 @@ class Failure(Struct, frozen=True):
 
 
 class _Skim(Model):
-    """The second look at a result: what it is, not what it says."""
+    """Members of a result that tell its kind; the rest is not read."""
 
     result_type: Maybe[str] = None
     input_requests: Maybe[dict[str, Raw]] = None
@@ -64,11 +64,11 @@ class Answers(Opener):
     __slots__ = ()
 
     def response(self, message: Message, now: float, route: Route, *, modern: bool) -> None:
-        """Take an answer; ``modern``: the transport tells that a modern server gave it."""
+        """Take a response; ``modern``: the transport recognised a modern server."""
         id, result, error = message.id, message.result, message.error
         request = None if id is UNSET else self._pending.get(id)
         if request is None or request.state is not _ACTIVE:
-            # A late answer to a request that was given up is no violation, only an echo.
+            # A late answer to a request that was given up is no violation.
             if id is UNSET and error is not UNSET:
                 text = f"error without id: {_decode_error(error).message}"
                 self.violation(route, INVALID_REQUEST, text)
@@ -103,7 +103,7 @@ class Answers(Opener):
         )
 
     def _remember_progress(self, request: Outbound, result: Raw) -> None:
-        """Progress of an experimental task goes on when its request has been answered."""
+        """Keep the last progress of an experimental task, as more follows after the answer."""
         if not becomes_task(result):
             return
         self.task_progress[request.id] = request.progress
@@ -111,7 +111,7 @@ class Answers(Opener):
             del self.task_progress[next(iter(self.task_progress))]
 
     def _is_complete(self, request: Outbound, result: Raw, now: float) -> bool:
-        """Read ``resultType``; what is not a final result is dealt with here."""
+        """Return True for a final result; handle every other ``resultType`` here."""
         try:
             skim = _decode_skim(result)
         except msgspec.MsgspecError as error:
@@ -135,7 +135,7 @@ class Answers(Opener):
         return extension is not None and f"extensions.{extension}" in self.profile.offered
 
     def _input_required(self, request: Outbound, skim: _Skim) -> str | None:
-        """The server needs input first; say what is wrong with that, or None."""
+        """Handle a demand for input; return what is wrong with it, or None."""
         if request.row is None or not request.row.needs_input:
             return f"invalid result: {request.method} cannot require input"
         if skim.input_requests is None and skim.request_state is None:
@@ -164,10 +164,10 @@ class Answers(Opener):
         )
         return None
 
-    # No answer
+    # Ends without a valid answer
 
     def invalid_answer(self, request: Outbound, message: str, now: float) -> None:
-        """What came as the answer to a request of ours cannot be read as one."""
+        """End an outbound request whose answer cannot be read."""
         if request.state is not _ACTIVE:
             return
         if request.purpose is _OWNER:
@@ -176,7 +176,7 @@ class Answers(Opener):
             self.negotiation_broken(request, message, now, legacy=True)
 
     def transport_failed(self, request: Outbound, failure: Failure, now: float) -> None:
-        """The transport knows that no answer will come."""
+        """End an outbound request that the transport reports as failed."""
         if request.purpose is _OWNER:
             self.abort(request, RequestSignal.END, failure.reason, failure.message, failure.fault)
         else:
@@ -185,7 +185,7 @@ class Answers(Opener):
             )
 
     def _crossed_limit(self, request: Outbound, now: float) -> str:
-        """Say which limit a request has crossed."""
+        """Return a text that names the time limit which a request has crossed."""
         limit, maximum = request.timeout or 0.0, self.config.limits.max_timeout
         if request.progress is None:
             return f"no answer within {limit:g} seconds"
@@ -194,7 +194,7 @@ class Answers(Opener):
         return f"no answer within {limit:g} seconds of its last progress"
 
     def expire(self, request: Outbound, now: float) -> None:
-        """The time for an answer is over."""
+        """Handle an outbound request that got no answer in time."""
         text = f"{request.method}: {self._crossed_limit(request, now)}"
         if request.purpose is not _OWNER:
             self.negotiation_timed_out(request, text, now)

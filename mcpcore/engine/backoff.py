@@ -1,18 +1,18 @@
-"""How long to wait before something is tried again: longer each time, and never in step."""
+"""Delays between attempts: growing with each attempt, and spread by chance."""
 
 
 class Chance:
-    """Fractions in [0, 1) that look random; the same seed gives the same ones, none gives zeros."""
+    """Generator of fractions in [0, 1): fixed by its seed, and always 0 without one."""
 
     def __init__(self, seed: bytes) -> None:
         self._seed = seed[:64]
         self._count = 0
 
     def next(self) -> float:
-        """Draw one."""
+        """Return the next fraction."""
         if not self._seed:
             return 0.0
-        from hashlib import blake2b  # here and not above: most programs never come this far
+        from hashlib import blake2b  # imported late: most programs never need it
 
         self._count += 1
         digest = blake2b(b"%d" % self._count, key=self._seed, digest_size=6).digest()
@@ -20,7 +20,7 @@ class Chance:
 
 
 def grown(first: float, growth: float, attempt: int, longest: float) -> float:
-    """The delay before an attempt (from 1), which grows from ``first`` to ``longest``."""
+    """Return the delay before an attempt (from 1), growing from ``first`` up to ``longest``."""
     delay = first
     for _ in range(attempt - 1):
         if not 0 < delay < longest or growth <= 1:

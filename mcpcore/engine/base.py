@@ -1,4 +1,4 @@
-"""What receiving and sending share: the state of a Peer and the ways out.
+"""State of a Peer that receiving and sending share, and the methods that send frames.
 
 Every frame that leaves goes through one of the ``send_`` methods here, every inbound request ends
 in :meth:`PeerBase.finish`, every outbound one in :meth:`PeerBase.conclude`.
@@ -53,7 +53,7 @@ _OWNER, _ACCEPTED, _NOTIFICATION = Purpose.OWNER, FrameKind.ACCEPTED, FrameKind.
 
 
 class PeerBase:
-    """State and exits of one conversation. Use :class:`~mcpcore.engine.peer.Peer`."""
+    """State of one conversation and its ways to send. Use :class:`~mcpcore.engine.peer.Peer`."""
 
     __slots__ = (
         "_by_route",
@@ -108,9 +108,9 @@ class PeerBase:
         """Make one end of a conversation.
 
         ``hub`` is given where several Peers share an endpoint, ``session`` names this one in
-        events; ``mirrors`` asks for header mirrors on the frames of a client, ``joins`` for frames
-        that hold all the progress of a request that is ready together.  Raises TypeError or
-        ValueError for a config that makes no sense in this role.
+        events. ``mirrors`` asks for header mirrors on the frames of a client.  ``joins`` lets one
+        frame hold several progress notifications of a request.  Raises TypeError or ValueError for
+        a config that makes no sense in this role.
         """
         self.role = role
         self.config = config
@@ -119,86 +119,86 @@ class PeerBase:
         self.session = session
         self.state = Session.NEW
         self.revision: Revision | None = None
-        """What was negotiated; a server serves modern requests whatever stands here."""
+        """Negotiated revision; a server serves modern requests whatever this is."""
         self.peer_info: Implementation | None = None
         self.peer_capabilities: ClientCapabilities | ServerCapabilities | None = None
-        """What the other side declared; None if unknown."""
+        """Capabilities that the other side declared; None if unknown."""
         self.client_capabilities = NO_CAPABILITIES
-        """The same on a server, where it is a legacy client that has declared them."""
+        """Server: capabilities that a legacy client declared in the handshake."""
         self.principal: str | None = None
-        """Whom the transport has authenticated for the whole conversation, where bytes are fed."""
+        """Principal authenticated for the whole conversation, for a Peer that is fed bytes."""
         self.log_level: str | None = None
         self.changes = 0
-        """How often something has changed that a legacy client set for the whole session: what was
-        negotiated, the log level, the subscriptions."""
+        """Number of changes by a legacy client to its session: negotiation, log level,
+        subscriptions."""
         self.logs_lost = 0
         self.failure: str | None = None
-        """Why negotiation failed."""
+        """Reason why negotiation failed."""
         self.upset: Upset | None = None
-        """Client: how negotiation failed, if the era probe may be the reason."""
+        """Client: kind of failed negotiation that the era probe may have caused."""
         self.half_closed = False
-        """The other side has finished writing."""
+        """True once the other side has finished writing."""
         self.ended = False
-        """ConnectionEnded was told."""
+        """True once ConnectionEnded was emitted."""
         self.reconnects: ReconnectSettings | None = None
-        """A client that means to come back; see :mod:`mcpcore.engine.succession`."""
+        """Settings of a client that reconnects; see :mod:`mcpcore.engine.succession`."""
         self.expected = False
-        """It succeeds another Peer: requests may be made before it is started."""
+        """True if this Peer succeeds another one: it takes requests before it is started."""
         self.alone = False
-        """A server that serves one request, after which nobody is there: it can ask nothing."""
+        """True for a server that serves one request without a session: it can send no requests."""
         self._lines: LineReader | None = None
-        # Theirs
+        # Inbound
         self._scoped = config.route_scoped_ids
         self.capacity = config.limits.in_flight
-        """So many requests of the other side may be in flight now, as far as our owner says."""
+        """Maximum inbound requests in flight now; the application may change it."""
         self.in_flight_by_id: dict[Any, Inbound] = {}
-        """Requests of the other side, by what makes an id unique (see :meth:`slot`)."""
+        """Inbound requests in flight, by the key that makes an id unique (see :meth:`slot`)."""
         self._by_route: dict[Route, Inbound] = {}
         self.streams: dict[Key, Inbound] = {}
         """Listen streams of the other side, by key."""
         self.uris: set[str] = set()
-        """Resources that a legacy client subscribed to."""
+        """URIs of the resources that a legacy client subscribed to."""
         self.said: set[str | None] | None = None
-        """Those of which it has just said so, or not any more, and None for the log level; for an
-        owner that wants to know."""
+        """URIs that a legacy client just subscribed to or unsubscribed from; None among them for a
+        change of log level.  None instead of a set if the application does not collect these."""
         self._replaceable: dict[tuple[Key | None, Hashable], Transmit] = {}
-        """Frames that newer news may replace while they wait, by key and subject."""
-        # Ours
+        """Queued notifications that a newer one may replace, by key and subject."""
+        # Outbound
         self._mirrors = mirrors
         self._joins = joins
         self._held: dict[RequestId, Outbound] = {}
         self._pending: dict[RequestId, Outbound] = {}
-        """All that wait for an answer; the held ones among them."""
+        """Outbound requests that wait for an answer, held ones included."""
         self.waiting_input: dict[RequestId, Outbound] = {}
-        """Requests of ours whose server waits for our retry."""
+        """Outbound requests whose server asked for input and waits for the retry."""
         self.task_progress: dict[RequestId, float | None] = {}
-        """Requests of ours that became experimental tasks: the progress that was heard of last."""
+        """Last progress of outbound requests that became experimental tasks, by request id."""
         self._permitted: dict[str, Method] = {}
-        """Methods of ours that the other side's capabilities were found to allow."""
+        """Methods of outbound requests that the other side's capabilities were found to allow."""
 
     # Facts
 
     @property
     def ready(self) -> bool:
-        """Negotiation has succeeded, and the end has not begun."""
+        """True if negotiation has succeeded and the shutdown has not begun."""
         return self.state is Session.OPEN
 
     @property
     def in_flight(self) -> int:
-        """How many requests of the other side are open.
+        """Number of inbound requests that are open.
 
-        Listen streams are among them, and cancelled requests until they are released.
+        Listen streams are counted, and cancelled requests until they are released.
         """
         return len(self.in_flight_by_id)
 
     @property
     def pending(self) -> int:
-        """How many requests of ours wait for an answer."""
+        """Number of outbound requests that wait for an answer."""
         return len(self._pending)
 
     @property
     def finished(self) -> bool:
-        """Whether nothing can follow.
+        """True if nothing can follow.
 
         The conversation has ended, or the other side stopped writing and has all its answers.
         """
@@ -208,7 +208,7 @@ class PeerBase:
 
     @property
     def is_modern_client(self) -> bool:
-        """We are a client to which no requests are sent, and which therefore never responds."""
+        """True for a client of a modern revision: it gets no requests and never sends responses."""
         return (
             self.role is Role.CLIENT
             and self.revision is not None
@@ -216,13 +216,14 @@ class PeerBase:
         )
 
     def slot(self, route: Route, id: RequestId) -> Any:
-        """Where an inbound id is unique."""
+        """Return the key under which an inbound id is unique."""
         return (route, id) if self._scoped else id
 
     def crowded(self, record: Inbound | None) -> bool:
-        """Whether so much waits to be sent that news must make way.
+        """Return True if the queue is over its limit, so that notifications must make way.
 
-        Counted on the stream of ``record``; on MAIN, which all share, everything counts.
+        Bytes are counted on the stream of ``record``.  On MAIN, which all requests share, the whole
+        outbox counts.
         """
         limit = self.config.limits.queued
         if record is not None and record.queued > limit:
@@ -241,27 +242,27 @@ class PeerBase:
         self.state = after
 
     def agree(self, revision: Revision | None) -> None:
-        """Note what was negotiated; what was derived from an earlier agreement is forgotten."""
+        """Set the negotiated revision; forget what was derived from an earlier one."""
         self.revision = revision
         self._permitted = {}
 
     def introduced(self, info: Implementation | None, capabilities: ClientCapabilities) -> None:
-        """Server: note what a legacy client has said of itself in the handshake."""
+        """Server: store what a legacy client declared of itself in the handshake."""
         self.peer_info = info
         self.peer_capabilities = self.client_capabilities = capabilities
 
     def emit(self, event: Event) -> None:
-        """Queue an event for our owner."""
+        """Queue an event for the application."""
         self.hub.events.append(event)
 
     def violation(
         self, route: Route, code: int, message: str, *, refused: bool = False, excerpt: str = ""
     ) -> None:
-        """Tell our owner that the other side broke a rule (nothing is told after the end)."""
+        """Emit a Violation: the other side broke a rule. Nothing is emitted after the end."""
         if not self.ended:
             self.emit(Violation(code, message, route, self.session, refused, excerpt))
 
-    # Ways out
+    # Sending
 
     def send(self, frame: Transmit, record: Inbound | None = None) -> None:
         """Send a frame; ``record`` is the inbound request on whose stream it travels."""
@@ -280,7 +281,7 @@ class PeerBase:
         method: str | None = None,
         revision: Revision | None = None,
     ) -> None:
-        """Send the frame with which a route is done. MAIN has no end, so nothing is owed there."""
+        """Send the last frame of a route. MAIN has no end: no ACCEPTED frame is sent there."""
         if kind is _ACCEPTED and route == MAIN:
             return
         frame = Transmit(
@@ -333,7 +334,7 @@ class PeerBase:
         """
         self.violation(route, error.code, error.message, refused=method is not None)
         if method is not None and self.is_modern_client:
-            return  # it never sends responses, so there is nobody to tell
+            return  # a modern client never sends responses
         self.answer(
             route,
             batch,
@@ -358,8 +359,8 @@ class PeerBase:
     ) -> None:
         """Send a notification with ``members`` put first into its params.
 
-        ``record``: the inbound request whose stream carries it.  ``subject``: what it is news of;
-        where the stream is crowded it takes the place of what still waits about the same.
+        ``record``: the inbound request whose stream carries it.  ``subject``: the thing it reports
+        on; if the stream is crowded, it replaces a queued notification with the same subject.
         """
         data = encode_notification(method, body, members)
         if record is not None:
@@ -387,7 +388,7 @@ class PeerBase:
     def send_news(
         self, method: str, data: bytes, record: Inbound, subject: Hashable = None
     ) -> None:
-        """Send a notification, encoded, on the stream of a request; see the call above."""
+        """Send an encoded notification on a request's stream; see :meth:`send_notification`."""
         key, outbox, size = record.key, self.hub.outbox, len(data)
         if subject is not None:
             full = record.queued > self.config.limits.queued or record.route == MAIN
@@ -413,7 +414,7 @@ class PeerBase:
         outbox.push(frame)
 
     def renew(self, record: Inbound | None, subject: Hashable, data: bytes) -> bool:
-        """Put ``data`` in place of what still waits about ``subject``; False if nothing does."""
+        """Replace the queued notification of ``subject`` by ``data``; False if none is queued."""
         waiting = self._replaceable.get((ENGINE if record is None else record.key, subject))
         if waiting is None:
             return False
@@ -423,7 +424,10 @@ class PeerBase:
         return True
 
     def taken(self, frame: Transmit) -> None:
-        """Our owner took a frame of a request in flight, or of news (or dropped it)."""
+        """Note that a frame was taken from the outbox (or dropped).
+
+        Needed for frames of a request in flight and for frames with a subject.
+        """
         if frame.subject is not None:
             place = (frame.key, frame.subject)
             if self._replaceable.get(place) is frame:
@@ -438,7 +442,7 @@ class PeerBase:
                 self.emit(StreamDrained(key=record.key))
 
     def withdraw(self, record: Inbound) -> None:
-        """Do not send what waits for a request that is no longer wanted."""
+        """Drop the queued notifications of a request that is no longer wanted."""
 
         def unwanted(frame: Transmit) -> bool:
             return frame.key == record.key and frame.kind is FrameKind.NOTIFICATION
@@ -465,20 +469,20 @@ class PeerBase:
             self._by_route.pop(record.route, None)
         else:
             named = self.in_flight_by_id.pop(record.id, None)
-            if named is not record and named is not None:  # asked since in another session
+            if named is not record and named is not None:  # a newer session reused the id
                 self.in_flight_by_id[record.id] = named
         if record.stream is not None:
             self.streams.pop(record.key, None)
         return before is _ACTIVE
 
     def end_stream(self, record: Inbound, signal: StreamSignal) -> None:
-        """Forget a listen stream of the other side and tell our owner."""
+        """End a listen stream of the other side and emit SubscriptionClosed."""
         record.stream = step(STREAM, Stream.LISTENING, signal)
         self.finish(record, RequestSignal.RELEASE)
         self.emit(SubscriptionClosed(key=record.key))
 
     def conclude(self, request: Outbound, signal: RequestSignal) -> bool:
-        """Advance a request of ours to its end; False if it has ended before."""
+        """Advance an outbound request to its end; False if it has ended before."""
         if (request.state, signal) not in REQUEST:
             return False
         if request.state is _HELD:
@@ -498,7 +502,7 @@ class PeerBase:
         message: str,
         fault: Fault | None = None,
     ) -> None:
-        """End a request of ours without an answer: its one terminal event.
+        """End an outbound request without an answer: emit its one terminal event.
 
         The engine's own requests (probe, handshake) have none; negotiation has its own events.
         """
@@ -513,12 +517,12 @@ class PeerBase:
                 )
             )
 
-    # What lower layers ask of higher ones
+    # Hooks that subclasses implement
 
     def expire(self, request: Outbound, now: float) -> None:
-        """A deadline of a request of ours has come."""
+        """Handle an outbound request whose deadline has passed."""
         raise NotImplementedError
 
     def take_in(self, *item: Any) -> None:
-        """Advance by one thing that arrived."""
+        """Process one item that arrived."""
         raise NotImplementedError

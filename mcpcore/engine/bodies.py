@@ -1,7 +1,7 @@
-"""Bodies as our owner gives them, with the members taken out that the engine writes itself.
+"""Bodies given by the application, without the members that the engine writes itself.
 
-``_meta`` travels beside a body so that the engine can add to it without writing it twice; a body
-that brings one along (typed results do, and so does what a relay passes on) is taken apart here.
+``_meta`` travels beside a body so that the engine can add to it without encoding it twice.  A
+body with a ``_meta`` of its own (typed results, bodies that a relay passes on) is split here.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ _RESERVED = frozenset(
 _OF_RESULTS = _RESERVED | {META_SERVER_INFO, META_SUBSCRIPTION_ID}
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _text_of = msgspec.json.Decoder(str).decode
-# One byte of each name, rare in text, is looked for first: that takes a tenth of the time.
+# One rare byte of each name is looked for first: that takes a tenth of the time.
 _UNDERSCORE, _T, _BACKSLASH = b"_T\\"
 
 
@@ -61,7 +61,10 @@ def take_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None]:
 
 
 def take_result_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None, str | None]:
-    """The same for a result, which may bring its ``resultType`` along too."""
+    """Encode a result without its own ``_meta`` and ``resultType``; return all three.
+
+    Otherwise like :func:`take_apart`.
+    """
     text = to_json(body)
     if type(body) is dict and "_meta" not in body and "resultType" not in body:
         return text, meta, None
@@ -76,7 +79,7 @@ def take_result_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None
 
 
 def _may_name_meta(text: bytes) -> bool:
-    """Whether a member may be called ``_meta``; escapes could hide this name, and any other."""
+    """Return True if a member may be called ``_meta``; an escape could hide any name."""
     if _UNDERSCORE in text and b'"_meta"' in text:
         return True
     return _BACKSLASH in text and b"\\u" in text
@@ -108,12 +111,12 @@ _task_of = msgspec.json.Decoder(_TaskSkim).decode
 
 
 def becomes_task(body: bytes | Raw) -> bool:
-    """Whether params ask for an experimental task, or a result says that there is one."""
+    """Return True if params ask for an experimental task, or a result contains one."""
     return _task_of(body).task is not UNSET
 
 
 def permitted(error: ErrorData, revision: Revision) -> ErrorData:
-    """The error as ``revision`` may carry it: codes of another era, or of none, are replaced."""
+    """Return the error as ``revision`` may carry it: replace codes that it does not have."""
     row = ERRORS.get(error.code)
     if row is None:
         allowed = error.code not in RESERVED or not revision.modern
@@ -128,9 +131,9 @@ def permitted(error: ErrorData, revision: Revision) -> ErrorData:
 
 
 def own_meta(meta: Meta) -> Meta:
-    """The ``_meta`` of a result as our owner wants it, without what only the engine may say.
+    """Return the ``_meta`` of a result without the keys that only the engine sets.
 
-    A relay passes on results that say who made them; in ours that is us, or nobody.
+    A relay may pass on results that name another server; here only this side may be named.
     """
     if _OF_RESULTS.isdisjoint(meta):
         return meta
@@ -138,7 +141,7 @@ def own_meta(meta: Meta) -> Meta:
 
 
 def checked_meta(meta: Meta) -> dict[str, Any]:
-    """The ``_meta`` of a request as our owner wants it; what the engine sets is not theirs to set.
+    """Return the ``_meta`` of a request as a dict; refuse the keys that the engine sets.
 
     Raises LocalProtocolError.
     """

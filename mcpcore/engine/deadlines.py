@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Timed(Protocol):
-    """Something with a deadline; None when it has none (any more)."""
+    """An item with a deadline; None when it has none (any more)."""
 
     deadline: float | None
 
@@ -20,7 +20,7 @@ T = TypeVar("T", bound=Timed)
 
 
 class Deadlines(Generic[T]):
-    """When the next of many things is due."""
+    """Collection of items with deadlines, in the order in which they are due."""
 
     __slots__ = ("_count", "_heap", "_queue", "live")
 
@@ -29,7 +29,7 @@ class Deadlines(Generic[T]):
         self._heap: list[tuple[float, int, T]] = []
         self._count = 0
         self.live = 0
-        """So many things have a deadline."""
+        """Number of items that have a deadline."""
 
     def set(self, item: T, when: float | None) -> None:
         """Set, move or (with None) remove the deadline of ``item``."""
@@ -39,7 +39,7 @@ class Deadlines(Generic[T]):
             self.live -= 1
         item.deadline = when
         if when is None:
-            if self._queue and self._queue[0][1] is item:  # as when there is one at a time
+            if self._queue and self._queue[0][1] is item:  # the case of one request at a time
                 self._queue.popleft()
             return
         self.live += 1
@@ -52,7 +52,7 @@ class Deadlines(Generic[T]):
             self._compact()
 
     def next(self) -> float | None:
-        """The earliest deadline, or None."""
+        """Return the earliest deadline, or None."""
         queue, heap = self._queue, self._heap
         if not queue and not heap:
             return None
@@ -67,7 +67,7 @@ class Deadlines(Generic[T]):
         return heap[0][0] if heap else None
 
     def due(self, now: float) -> list[T]:
-        """Take out everything whose deadline has come, earliest first."""
+        """Take out every item whose deadline has passed, earliest first."""
         expired: list[T] = []
         while (when := self.next()) is not None and when <= now:
             if self._queue and self._queue[0][0] == when:
@@ -84,7 +84,7 @@ class Deadlines(Generic[T]):
         kept: set[int] = set()
 
         def wanted(when: float, item: T) -> bool:
-            # Once for each: a deadline that was moved away and back has two entries.
+            # A deadline that was moved away and back has two entries: keep one.
             if item.deadline != when or id(item) in kept:
                 return False
             kept.add(id(item))

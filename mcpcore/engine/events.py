@@ -1,7 +1,7 @@
-"""What a :class:`~mcpcore.engine.peer.Peer` tells its owner: frozen Structs, complete when made.
+"""Events of a :class:`~mcpcore.engine.peer.Peer`: frozen Structs, complete when made.
 
-Three families: what arrived (requests, notifications, subscriptions), what became of a request of
-ours (exactly one terminal event each), and what happened to the conversation.
+Three families: what arrived (requests, notifications, subscriptions), the outcome of outbound
+requests (exactly one terminal event each), and changes of the conversation itself.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import RequestId
 
 Key = int
-"""Our handle for one inbound request; never the id on the wire."""
+"""Local handle of one inbound request; never the id on the wire."""
 ENGINE: Key = 0
-"""Stands in a frame for the key of a request that the engine answers itself; never issued."""
+"""Key of frames for requests that the engine answers itself; never issued."""
 Route = int
-"""Which HTTP exchange or stream a frame belongs to."""
+"""Number of the HTTP exchange or stream to which a frame belongs."""
 MAIN: Route = 0
-"""The only route of stdio, WebSocket, sockets and memory."""
+"""Only route of stdio, WebSocket, sockets and memory."""
 
 
 class EndReason(Enum):
-    """Why a request of ours ended without an answer of the other side."""
+    """Reasons why an outbound request ended without an answer of the other side."""
 
     TIMED_OUT = "timed out"
     CANCELLED = "cancelled"
@@ -39,35 +39,35 @@ class EndReason(Enum):
 
 
 class Event(Struct, frozen=True, kw_only=True, gc=False):
-    """Base of all events; they refer to nothing that refers back."""
+    """Base of all events; they hold no reference cycles."""
 
 
-# What arrived
+# Arrivals
 
 
 class RequestReceived(Event, frozen=True, gc=False):
-    """The other side asks for something; answer ``key`` with respond, fail or require_input."""
+    """An inbound request; answer ``key`` with respond, fail or require_input."""
 
     key: Key
     id: RequestId
     method: str
     params: Raw
-    """The params object as sent, ``{}`` if there were none."""
+    """Params object as sent, ``{}`` if there were none."""
     meta: RequestMeta
     revision: Revision
     client_info: Implementation | None
     client_capabilities: ClientCapabilities
-    """On a server: what the client declared (for this request in the modern era)."""
+    """Server: capabilities that the client declared (modern: for this request)."""
     route: Route
     input_responses: Mapping[str, Raw] | None = None
     """Modern retry: the client's answers by key; None if this is not a retry with answers."""
     request_state: str | None = None
     """Modern retry: the state as echoed by the client; treat it as hostile."""
     session: str | None = None
-    """HTTP legacy: the session's id."""
+    """HTTP legacy: id of the session."""
     principal: str | None = None
     skim: Skim | None = None
-    """What the engine has read of ``params``, for who goes on from there."""
+    """Members of ``params`` that the engine has read already, for further use."""
 
 
 class NotificationReceived(Event, frozen=True, gc=False):
@@ -78,14 +78,14 @@ class NotificationReceived(Event, frozen=True, gc=False):
     route: Route
     revision: Revision | None
     request: RequestId | None = None
-    """Our request whose stream carried it, where the transport tells (HTTP)."""
+    """Outbound request whose stream carried it, where the transport tells (HTTP)."""
     session: str | None = None
     client_capabilities: ClientCapabilities | None = None
-    """On a server: what the client declared in the handshake (legacy)."""
+    """Server: capabilities that the client declared in the handshake (legacy)."""
 
 
 class RequestCancelled(Event, frozen=True, gc=False):
-    """The other side no longer wants ``key``; stop, then call ``release(key)``."""
+    """The other side cancelled ``key``; stop, then call ``release(key)``."""
 
     key: Key
     reason: str | None
@@ -101,7 +101,7 @@ class SubscriptionOpened(Event, frozen=True, gc=False):
 
 
 class SubscriptionClosed(Event, frozen=True, gc=False):
-    """Server: that stream has ended."""
+    """Server: the ``subscriptions/listen`` stream with ``key`` has ended."""
 
     key: Key
 
@@ -114,11 +114,11 @@ class ResourceSubscribed(Event, frozen=True, gc=False):
     session: str | None = None
 
 
-# What became of a request of ours: exactly one of these four
+# Outcome of an outbound request: exactly one of these four
 
 
 class ResultReceived(Event, frozen=True, gc=False):
-    """The request succeeded. ``result`` is the object as received."""
+    """Success of an outbound request. ``result`` is the object as received."""
 
     request: RequestId
     method: str
@@ -127,7 +127,7 @@ class ResultReceived(Event, frozen=True, gc=False):
 
 
 class ErrorReceived(Event, frozen=True, gc=False):
-    """The other side answered with an error."""
+    """Error response of the other side to an outbound request."""
 
     request: RequestId
     method: str
@@ -140,27 +140,27 @@ class InputRequired(Event, frozen=True, gc=False):
     request: RequestId
     method: str
     requests: Mapping[str, Raw]
-    """Each value is a request object: ``{"method": ..., "params": ...}``; may be empty."""
+    """Request objects by key: ``{"method": ..., "params": ...}``; may be empty."""
     round: int
-    """1 for the first."""
+    """Number of the input round, from 1."""
 
 
 class RequestEnded(Event, frozen=True, gc=False):
-    """The request ended here, without an answer; never to be mistaken for an error received."""
+    """Local end of an outbound request without an answer; never an error that was received."""
 
     request: RequestId
     method: str
     reason: EndReason
     message: str
     fault: Fault | None = None
-    """What exactly happened, where the transport tells."""
+    """Details of the failure, where the transport tells."""
 
 
-# What arrived for a request of ours that is still running
+# Arrivals for an outbound request that is still running
 
 
 class ProgressReceived(Event, frozen=True, gc=False):
-    """Progress of a request of ours that asked for it."""
+    """Progress of an outbound request that asked for it."""
 
     request: RequestId
     progress: float
@@ -169,7 +169,7 @@ class ProgressReceived(Event, frozen=True, gc=False):
 
 
 class SubscriptionAcknowledged(Event, frozen=True, gc=False):
-    """Client: our ``subscriptions/listen`` is open; ``filter`` is what the server honours."""
+    """Client: the server opened ``subscriptions/listen`` and honours ``filter``."""
 
     request: RequestId
     filter: SubscriptionFilter
@@ -183,7 +183,7 @@ class SubscriptionNotification(Event, frozen=True, gc=False):
     params: Raw
 
 
-# What happened to the conversation
+# Changes of the conversation
 
 
 class Ready(Event, frozen=True, gc=False):
@@ -191,11 +191,11 @@ class Ready(Event, frozen=True, gc=False):
 
     revision: Revision
     info: Implementation | None
-    """The other side's identity, self-reported."""
+    """Identity of the other side, self-reported."""
     capabilities: ServerCapabilities | ClientCapabilities
     instructions: str | None = None
     supported: tuple[str, ...] = ()
-    """Client, modern: the revisions the server named."""
+    """Client, modern: the revisions that the server named."""
     session: str | None = None
 
 
@@ -205,7 +205,7 @@ class NegotiationFailed(Event, frozen=True, gc=False):
     message: str
     error: ErrorData | None = None
     fault: Fault | None = None
-    """What happened on the way, where the transport tells."""
+    """Details of the failure, where the transport tells."""
 
 
 class LogLevelChanged(Event, frozen=True, gc=False):
@@ -216,26 +216,26 @@ class LogLevelChanged(Event, frozen=True, gc=False):
 
 
 class Violation(Event, frozen=True, gc=False):
-    """The other side broke a rule and was told so, where it is owed an answer."""
+    """Breach of a rule by the other side, which was told if it is owed an answer."""
 
     code: int
     message: str
     route: Route
     session: str | None = None
     refused: bool = False
-    """It was a request, which was refused for it."""
+    """True if it was a request, which was refused for this."""
     excerpt: str = ""
-    """The beginning of a line that is no message, such as noise on a server's standard output."""
+    """Beginning of a line that is no message, such as noise on a server's standard output."""
 
 
 class StreamDrained(Event, frozen=True, gc=False):
-    """The bytes waiting on the stream of ``key`` have been taken."""
+    """All bytes waiting on the stream of ``key`` have been taken."""
 
     key: Key
 
 
 class ConnectionEnded(Event, frozen=True, gc=False):
-    """The conversation is over; nothing follows."""
+    """End of the conversation; nothing follows."""
 
     reason: str
     session: str | None = None

@@ -1,6 +1,6 @@
-"""What exactly went wrong on the way to an answer, for owners that want more than a sentence.
+"""Kinds of transport failures, for applications that want more than a message.
 
-A transport names it when it reports a failure; the engine passes it on untouched.
+A transport names the kind when it reports a failure; the engine passes it on untouched.
 """
 
 from enum import Enum
@@ -9,37 +9,37 @@ from msgspec import Struct
 
 
 class FaultKind(Enum):
-    """Where an exchange came to grief."""
+    """Kinds of failure of an exchange."""
 
     STATUS = "status"
-    """The server answered with an HTTP status that says no."""
+    """HTTP status of the server that refuses the request."""
     REDIRECT = "redirect"
-    """The server sent us elsewhere, and we do not go."""
+    """Redirect of the server, which is not followed."""
     TOO_LARGE = "too large"
-    """What came is over a limit of ours, compressed or not."""
+    """Received data over a limit of this side, compressed or not."""
     ENCODING = "encoding"
-    """What came is compressed in a way that is not taken, or broken."""
+    """Received data in a content coding that is not supported, or broken."""
     MALFORMED = "malformed"
-    """What came is not the protocol of the transport."""
+    """Received data that breaks the protocol of the transport."""
     CONNECT = "connect"
     """No connection could be opened."""
     CONNECT_TIMEOUT = "connect timeout"
     """No connection was open in time."""
     TLS = "tls"
-    """The connection could not be secured, or one side does not trust the other."""
+    """Failure to secure the connection, or lack of trust between the two sides."""
     PROXY = "proxy"
-    """The proxy did not do what was asked of it."""
+    """Failure of the proxy to do what was asked of it."""
     STALLED = "stalled"
-    """The other side stopped reading or writing for too long."""
+    """No reading or writing by the other side for too long."""
     HEADERS = "headers"
-    """Our own owner could not say what to send."""
+    """Failure of the application to provide the headers to send."""
 
 
 class Fault(Struct, frozen=True):
-    """One failure. ``status`` and ``retry_after`` (seconds) are what an HTTP response said."""
+    """Details of a failure. ``status`` and ``retry_after`` (seconds) come from an HTTP response."""
 
     kind: FaultKind
     status: int | None = None
     retry_after: float | None = None
     location: str | None = None
-    """Where a redirect points, as sent."""
+    """Target of a redirect, as sent."""

@@ -1,7 +1,7 @@
-"""The requests that the engine itself answers, as tables from method to function.
+"""Requests that the engine itself answers, as tables from method to function.
 
 ``IMMEDIATE``: answered at once; they take no place in the table of requests in flight.
-``LASTING``: they stay in flight.  Each function answers, or says why the request is refused.
+``LASTING``: they stay in flight.  Each function answers, or returns the error to refuse with.
 Sources: the lifecycle, ping, logging and resources pages of 2025-11-25; the discovery and
 subscriptions pages of 2026-07-28.
 """
@@ -111,7 +111,7 @@ def _set_level(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
 
 
 def _subscription(peer: "Receiver", arrival: Inbound) -> "SubscribeParams | ErrorData":
-    from mcpcore.spec.types.resources import SubscribeParams  # here: few servers have resources
+    from mcpcore.spec.types.resources import SubscribeParams  # late: few servers need it
 
     params = _typed(arrival.params, SubscribeParams)
     if isinstance(params, ErrorData):
@@ -210,12 +210,12 @@ def _listen(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
 
 
 def acknowledged(interest: Interest) -> bytes:
-    """The params that tell a client what its listen stream will carry: its first frame."""
+    """Return the params of the first frame of a listen stream: what it will carry."""
     return to_json(SubscriptionsAcknowledgedParams(notifications=interest.filter))
 
 
 def subscription_meta(record: Inbound) -> bytes:
-    """The ``_meta`` member that ties a notification to its listen stream."""
+    """Return the ``_meta`` member that ties a notification to its listen stream."""
     return b'"_meta":' + msgspec.json.encode({META_SUBSCRIPTION_ID: record.id})
 
 

@@ -23,7 +23,7 @@ _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class InputRequest(Struct, frozen=True):
-    """One question to the client: a request without an id."""
+    """Question to the client: a request without an id."""
 
     method: str
     params: Body = None
@@ -37,8 +37,9 @@ def input_required(
 ) -> bytes:
     """Build the ``input_required`` result, without ``resultType`` and ``_meta``.
 
-    Raises LocalProtocolError where the method or the revision has no input rounds, or nothing is
-    asked; CapabilityMissing where the client did not declare what a question needs.
+    Raises LocalProtocolError if the method or the revision has no input rounds, or if there are
+    neither requests nor a state; CapabilityMissing if the client did not declare what a question
+    needs.
     """
     if record.row is None or not record.row.needs_input:
         raise LocalProtocolError(f"{record.method} cannot require input in {record.revision.name}")
@@ -70,7 +71,7 @@ def _question(record: Inbound, request: InputRequest) -> dict[str, Any]:
 def refuse_questions(
     questions: Mapping[str, Raw], revision: Revision, config: Config
 ) -> str | None:
-    """Say which question a server may not ask us, and why; None if it may ask all of them."""
+    """Check the questions of a server; return which may not be asked and why, or None."""
     for key, raw in questions.items():
         try:
             question = _decode_question(raw)
@@ -90,7 +91,8 @@ def refuse_questions(
 def retry_body(request: Outbound, responses: Mapping[str, Body]) -> bytes:
     """Build the params of a retry: the original ones, the answers, the state byte for byte.
 
-    What a relay passes on may be a retry itself; its answers and its state are of another round.
+    The original may be a retry that a relay passes on: its answers and state are left out, as they
+    belong to another round.
     """
     members: dict[str, Any] = dict(_members_of(request.original))
     members.pop("inputResponses", None)

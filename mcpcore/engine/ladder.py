@@ -1,10 +1,10 @@
-"""The inbound ladder: what a request of the other side has to pass before it is served.
+"""Inbound ladder: the checks that a request of the other side passes before it is served.
 
-Each rung is one function that passes a request on, noting what it found out, or says why it may
-not.  The order is the specification's: what stands in the message, then what the headers claim,
-the revision, the method, the state of the session, the capabilities, the table of requests in
-flight.  Source: 2026-07-28, basic protocol (``_meta``), versioning, Streamable HTTP ("Server
-Validation"); the lifecycle page of 2025-11-25.
+Each rung is one function.  It returns None to pass the request on, with its findings noted, or the
+error that refuses it.  The order is the specification's: the message itself, the claims of the
+headers, the revision, the method, the state of the session, the capabilities, the table of
+requests in flight.  Source: 2026-07-28, basic protocol (``_meta``), versioning, Streamable HTTP
+("Server Validation"); the lifecycle page of 2025-11-25.
 """
 
 from functools import partial
@@ -47,7 +47,7 @@ _ENDING = frozenset({Session.CLOSING, Session.CLOSED})
 def read_metadata(
     peer: PeerBase, method: str, params: Raw, mirror: Mirror | None
 ) -> tuple[Skim, ErrorData | None]:
-    """The second look at a message: only as strict as its era asks for, and what is wrong.
+    """Read ``_meta`` as strictly as the request's era asks for; return it and the error, if any.
 
     For params that :func:`~mcpcore.engine.metadata.decode_skim` does not take.
     """
@@ -58,15 +58,15 @@ def read_metadata(
 
 
 def climb(peer: PeerBase, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
-    """Take a request up the ladder; say why it may not be served, or None if it may.
+    """Take a request up the ladder; return the error that refuses it, or None if it passes.
 
-    ``mirror`` is what the HTTP headers claim.  That it passes all rungs, as nearly all do, is told
-    at once; that it does not, and why, is for the rungs to find.
+    ``mirror`` is what the HTTP headers claim.  Most requests pass, which one look-up tells; all
+    others go through the rungs one by one, which find the reason.
     """
     meta = arrival.meta
     version = meta.protocol_version
     if peer.in_flight_by_id and has_its_own_id(peer, arrival) is not None:
-        return _climb_by_rungs(peer, arrival, mirror)  # which may have more to say
+        return _climb_by_rungs(peer, arrival, mirror)  # an earlier rung may refuse it
     if version is None:
         if meta.client_capabilities is None and mirror is None:
             row = peer.profile.usual.get((peer.revision, arrival.method))
@@ -111,18 +111,18 @@ def _climb_by_rungs(peer: PeerBase, arrival: Inbound, mirror: Mirror | None) -> 
 
 
 def _is_modern(peer: PeerBase, method: str, mirror: Mirror | None, meta: RequestMeta) -> bool:
-    """The era belongs to the request, not to the connection."""
+    """Return True if a request is modern; the era belongs to the request, not the connection."""
     if peer.role is _CLIENT:
         return False
     header = None if mirror is None else mirror.version
     return not peer.profile.legacy or is_modern(meta, header, method)
 
 
-# The modern era: everything stands in the request
+# The modern era: the request carries all of its terms
 
 
 def is_alone(arrival: Inbound) -> ErrorData | None:
-    """No revision of the modern era has batches."""
+    """Refuse a modern request in a batch: no modern revision has batches."""
     arrival.revision = LATEST
     if arrival.batch is None:
         return None
@@ -130,7 +130,7 @@ def is_alone(arrival: Inbound) -> ErrorData | None:
 
 
 def names_its_terms(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """``_meta`` must name the protocol version and the client's capabilities."""
+    """Require the protocol version and the client's capabilities in ``_meta``."""
     meta = arrival.meta
     if meta.protocol_version is None:
         if arrival.method == "initialize":
@@ -147,7 +147,7 @@ def names_its_terms(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 def agrees_with_headers(
     peer: PeerBase, arrival: Inbound, mirror: Mirror | None
 ) -> ErrorData | None:
-    """What the HTTP headers mirror must be what the body says."""
+    """Compare the mirror headers with the body."""
     if mirror is None:
         return None
     version = str(arrival.meta.protocol_version)
@@ -159,7 +159,7 @@ def agrees_with_headers(
 
 
 def speaks_our_revision(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """We must serve the revision that it names."""
+    """Require a revision that this side serves."""
     version = str(arrival.meta.protocol_version)
     revision = peer.profile.by_name.get(version)
     if revision is None:
@@ -168,11 +168,11 @@ def speaks_our_revision(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     return None
 
 
-# The legacy era: a request is read as the handshake says, which is how it arrives
+# The legacy era: the handshake sets the terms of a request
 
 
 def comes_in_order(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """``initialize`` comes first, once and alone; nothing but ``ping`` comes before it."""
+    """Require ``initialize`` first, once and alone; only ``ping`` may come before it."""
     text = None
     if arrival.method == "initialize":
         if arrival.batch is not None:
@@ -188,7 +188,7 @@ def comes_in_order(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
 
 def names_a_method(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """The other side must be able to send this request in this revision."""
+    """Require a method that the other side may send as a request in this revision."""
     method, revision = arrival.method, arrival.revision
     row = arrival.row = peer.profile.theirs[revision.position].get(method)
     if row is not None:
@@ -204,7 +204,7 @@ def names_a_method(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
 
 def has_its_capabilities(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """We must have declared what the method needs of us, and the client what it needs of it."""
+    """Require the capabilities that the method needs, of this side and of the client."""
     row = arrival.row
     if row is None:
         return None
@@ -218,7 +218,7 @@ def has_its_capabilities(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
 
 def has_its_own_id(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """No other request with this id may be in flight."""
+    """Refuse an id that another request in flight has."""
     if peer.slot(arrival.route, arrival.id) not in peer.in_flight_by_id:
         return None
     return ErrorData(INVALID_REQUEST, "a request with this id is already in flight")
@@ -228,7 +228,7 @@ def has_its_own_id(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
 
 def is_early_enough(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """Nothing new begins once the end has begun."""
+    """Refuse new requests once the shutdown has begun."""
     if peer.state not in _ENDING:
         return None
     text = f"this {peer.role.value} is shutting down"
@@ -236,26 +236,26 @@ def is_early_enough(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
 
 def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """The tables must have room for one more; listen streams have a limit of their own.
+    """Refuse a request if the tables are full, or the shutdown has begun.
 
-    And it must be early enough.
+    Listen streams have a limit of their own.
     """
     if peer.state in _ENDING:
         return is_early_enough(peer, arrival)
-    there = len(peer.hub.inbound)  # of all Peers: where these are few, so are those of this one
+    there = len(peer.hub.inbound)  # of all Peers, so never less than those of this one
     if there >= peer.capacity and (len(peer.in_flight_by_id) - len(peer.streams) >= peer.capacity):
         limit = peer.config.limits.in_flight
     elif there >= peer.hub.capacity:
         limit = peer.hub.capacity
     elif type(arrival.id) is int and arrival.meta.progress_token is None:
-        return None  # as nearly always, and without a call
+        return None  # the usual case, without a call
     else:
         return names_itself_shortly(peer, arrival)
     return ErrorData(busy_code(arrival.revision), f"busy: {limit} requests are in flight")
 
 
 def names_itself_shortly(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """What stands in all that is said of a request, its id and its token, has a bounded length."""
+    """Limit the length of the id and the progress token, which later messages repeat."""
     id, token = arrival.id, arrival.meta.progress_token
     limit = peer.config.limits.id
     if isinstance(id, str) and len(id) > limit:
@@ -267,7 +267,7 @@ def names_itself_shortly(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
 
 def lacks_capability(what: str, missing: str) -> ErrorData:
-    """The error for something that takes a capability which the client did not declare."""
+    """Return the error for a capability that ``what`` needs and the client did not declare."""
     return ErrorData.make(
         MISSING_CLIENT_CAPABILITY,
         f"{what} needs the client capability {missing!r}",

@@ -1,7 +1,7 @@
-"""The state tables of the engine, which do not know whether we are client or server.
+"""State tables of the engine, the same for client and server.
 
 Three machines: a *session* (one conversation), a *request* (inbound or outbound) and a *stream*
-(a ``subscriptions/listen``).  A pair that is not in a table is a mistake: of our owner
+(a ``subscriptions/listen``).  A pair that is not in a table is a mistake: of the application
 (:class:`~mcpcore.spec.errors.LocalProtocolError`) or of the other side (the engine answers).
 The diagrams in ``docs/states.md`` are generated from these tables by
 ``python -m mcpcore.engine.diagrams``.
@@ -22,7 +22,7 @@ class State(Enum):
 
 
 class Session(State):
-    """Where a conversation stands. Modern requests are served until it is CLOSING."""
+    """States of a conversation. Modern requests are served until it is CLOSING."""
 
     NEW = "new"
     PROBING = "probing"
@@ -31,12 +31,12 @@ class Session(State):
     """``initialize`` is on its way, or answered and not yet confirmed."""
     OPEN = "open"
     CLOSING = "closing"
-    """Nothing new begins; what runs may finish."""
+    """Shutdown: nothing new begins, requests in flight may finish."""
     CLOSED = "closed"
 
 
 class SessionSignal(State):
-    """What moves a session."""
+    """Signals that move a session."""
 
     PROBE = "probe sent"
     DISCOVERED = "discovered"
@@ -49,18 +49,18 @@ class SessionSignal(State):
 
 
 class Request(State):
-    """Where a request stands, in either direction."""
+    """States of a request, in either direction."""
 
     HELD = "held"
-    """Ours, waiting for negotiation to end."""
+    """Outbound: waiting for negotiation to end."""
     ACTIVE = "active"
     CANCELLED = "cancelled"
-    """Theirs: no longer wanted, its handler still runs; counts against the limit."""
+    """Inbound: no longer wanted, its handler still runs; counts against the limit."""
     DONE = "done"
 
 
 class RequestSignal(State):
-    """What moves a request."""
+    """Signals that move a request."""
 
     SEND = "sent"
     ANSWER = "answered"
@@ -72,16 +72,16 @@ class RequestSignal(State):
 
 
 class Stream(State):
-    """Where a listen stream stands."""
+    """States of a listen stream."""
 
     OPENING = "opening"
-    """Ours: not yet acknowledged."""
+    """Outbound: not yet acknowledged."""
     LISTENING = "listening"
     ENDED = "ended"
 
 
 class StreamSignal(State):
-    """What moves a listen stream."""
+    """Signals that move a listen stream."""
 
     ACKNOWLEDGE = "acknowledged"
     FINISH = "ended by the server"
@@ -105,7 +105,7 @@ SESSION: Table[Session, SessionSignal] = {
     (Session.PROBING, SessionSignal.INITIALIZE): Session.OPENING,
     (Session.PROBING, SessionSignal.FAILED): Session.CLOSED,
     (Session.OPENING, SessionSignal.INITIALIZED): Session.OPEN,
-    # The answer to the probe came after all, from a modern server that was slow to start.
+    # A modern server that was slow to start answered the probe late.
     (Session.OPENING, SessionSignal.DISCOVERED): Session.OPEN,
     (Session.OPENING, SessionSignal.PROBE): Session.PROBING,
     (Session.OPENING, SessionSignal.FAILED): Session.CLOSED,

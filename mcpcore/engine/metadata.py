@@ -1,8 +1,8 @@
-"""The second look at a request: ``_meta``, read as strictly as its era asks for and no more.
+"""``_meta`` of a request, read as strictly as its era asks for and no more.
 
-Which keys of ``_meta`` mean something depends on the revision; what does not may hold any value,
+The revision decides which keys of ``_meta`` have a meaning; any other key may hold any value
 and never makes a request invalid.  Sources: basic protocol page of each revision (``_meta``);
-W3C Trace Context, "Processing Model": who cannot parse ``traceparent`` goes on without it.
+W3C Trace Context, "Processing Model": a receiver that cannot parse ``traceparent`` ignores it.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ NO_META = RequestMeta()
 _NAMES_TERMS = RequestMeta(protocol_version="")
 
 IsModern = Callable[[RequestMeta], bool]
-"""Tells the era of a request by what its ``_meta`` names."""
+"""Function that tells from the named ``_meta`` keys if a request is modern."""
 
 
 class _Loose(Model, kw_only=True):
@@ -34,10 +34,10 @@ class _Loose(Model, kw_only=True):
 
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
-"""What reading params may raise."""
+"""Exceptions that reading params may raise."""
 
 decode_skim = Decoder(Skim).decode
-"""Reads what the engine needs to know of a request's params, as strictly as any era asks for."""
+"""Decodes the members of params that the engine needs, as strictly as any era asks for."""
 _decode_loose = Decoder(_Loose).decode
 _decode_rest = Decoder(dict[str, Raw]).decode
 _decode_any = Decoder().decode
@@ -45,9 +45,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def read_member(member: Raw) -> Any:
-    """The value of a member; the Raw itself for a number that Python cannot read.
+    """Return the value of a member, or the Raw itself for a number that Python cannot read.
 
-    JSON sets no limit to numbers: 1e999 is sound, and so is an integer of 5000 digits.
+    JSON sets no limit to numbers: 1e999 is valid, and so is an integer of 5000 digits.
     """
     try:
         return _decode_any(member)
@@ -56,9 +56,9 @@ def read_member(member: Raw) -> Any:
 
 
 def read_skim(params: Raw, is_modern: IsModern) -> Skim:
-    """The same as strictly as the era of the request asks for.
+    """Decode a request's params only as strictly as its era asks for.
 
-    Raises one of :data:`UNREADABLE` for what that does not allow.
+    Raises one of :data:`UNREADABLE` for params that the era does not allow.
     """
     try:
         return decode_skim(params)
@@ -70,7 +70,7 @@ def read_skim(params: Raw, is_modern: IsModern) -> Skim:
 
 
 def _tolerable(params: Raw, is_modern: IsModern) -> bytes | None:
-    """The params without the keys of ``_meta`` that are nobody's; None if all are somebody's."""
+    """Return the params without the meaningless keys of ``_meta``; None if there are none."""
     meta = _decode_loose(params).meta
     if meta is None:
         return None

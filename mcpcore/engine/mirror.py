@@ -1,4 +1,4 @@
-"""Header mirroring: what the HTTP headers of a modern request must say about its body.
+"""Header mirroring: the headers of a modern HTTP request that must repeat its body.
 
 The engine checks (server) and computes (client) *values*; their encoding into header fields is
 the business of ``mcpcore.http.headers``.  Source: 2026-07-28, Streamable HTTP, "Request Metadata".
@@ -23,10 +23,10 @@ SAFE_INTEGER = 2**53 - 1
 
 
 class Mirror(Struct, frozen=True, kw_only=True):
-    """What the headers of one request claim, decoded; None where a header is absent.
+    """Claims of the headers of one request, decoded; None where a header is absent.
 
-    ``params`` is keyed by the lower-cased part of the header name after ``Mcp-Param-``, as is
-    ``unreadable``, which says what is wrong; that matters only where a tool declares the header.
+    ``params`` is keyed by the lower-cased part of the header name after ``Mcp-Param-``.  So is
+    ``unreadable``, whose values describe the error; it matters only if a tool declares the header.
     """
 
     version: str | None = None
@@ -45,17 +45,18 @@ _decode_arguments = msgspec.json.Decoder(_Arguments).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _NUMBER = r"[+-]?[0-9]{1,64}(?:\.[0-9]{0,64})?(?:[eE][+-]?[0-9]{1,4})?"
-"""How a header may write a number: in ASCII, and not at any length.  Compiled when it is needed."""
+"""Pattern of a number in a header: ASCII, of limited length.  Compiled when it is needed."""
 _MIRRORED = {"name": "name", "uri": "uri", "taskId": "task_id"}
-"""The members that ``Mcp-Name`` mirrors, and where a skim has them."""
+"""Members that ``Mcp-Name`` mirrors, and the names they have in a skim."""
 
 # Values
 
 
 def text_of(value: Any) -> str | None:
-    """The header text of an argument: strings as they are, integers in decimal, true or false.
+    """Return the header text of an argument.
 
-    None where nothing is to be mirrored (null, or a value of no permitted type).
+    Strings as they are, integers in decimal, true or false.  None if there is nothing to mirror
+    (null, or a value of no permitted type).
     """
     if isinstance(value, str):
         return value
@@ -67,9 +68,9 @@ def text_of(value: Any) -> str | None:
 
 
 def value_at(arguments: Any, path: tuple[str, ...]) -> Any:
-    """The value at a property path, None where there is none.
+    """Return the value at a property path, None if there is none.
 
-    What is Raw is read along the path and no further, as by :func:`read_member`.
+    Raw values are read along the path and no further, as by :func:`read_member`.
     """
     for step in path:
         if isinstance(arguments, Raw):
@@ -88,9 +89,9 @@ def _members_of(value: Raw) -> dict[str, Raw] | None:
 
 
 def same_value(claimed: str, value: Any) -> bool:
-    """Whether a header text stands for the value in the body; integers compare as numbers."""
+    """Return True if a header text equals the value in the body; integers compare as numbers."""
     if isinstance(value, int) and not isinstance(value, bool):
-        # As a float it would be the nearest one.
+        # Decimal, as a float would be rounded.
         return (
             abs(value) <= SAFE_INTEGER
             and re.fullmatch(_NUMBER, claimed) is not None
@@ -100,7 +101,7 @@ def same_value(claimed: str, value: Any) -> bool:
 
 
 def name_in(skim: Skim, row: Method) -> str | None:
-    """The member that ``Mcp-Name`` mirrors, if it is there and a string."""
+    """Return the member that ``Mcp-Name`` mirrors, if it is there and a string."""
     member: Raw | None = None
     if row.header is not None:
         member = getattr(skim, _MIRRORED[row.header])
@@ -119,7 +120,7 @@ def mirror_of(
     row: Method | None,
     header_params: Mapping[str, HeaderParams],
 ) -> Mirror:
-    """Compute what the headers of a request with ``params`` must say."""
+    """Compute the headers that mirror a request with ``params``."""
     if row is None or row.header is None:
         return Mirror(version=version, method=method)
     name = name_in(_decode_skim(params), row)
@@ -154,7 +155,7 @@ def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str
 def names_the_same(
     mirror: Mirror, row: Method, skim: Skim, header_params: Mapping[str, HeaderParams]
 ) -> bool:
-    """Whether ``Mcp-Name`` is as it must be, and there is nothing else to compare."""
+    """Return True if ``Mcp-Name`` agrees with the body and no other header has to."""
     if row.header is None:
         return True
     name = mirror.name
@@ -173,7 +174,7 @@ def mismatch(
     params: Raw,
     header_params: Mapping[str, HeaderParams],
 ) -> str | None:
-    """Say how the headers contradict the body, or None if they do not.
+    """Return a text on how the headers contradict the body, or None if they do not.
 
     ``row`` is the method's row if the method is known.
     """
@@ -187,7 +188,7 @@ def mismatch(
         return f"the Mcp-Name header is missing; {method} requires it"
     name = name_in(skim, row)
     if name is None:
-        # A name of the wrong type is refused with the parameters, by whoever types them.
+        # A name of the wrong type is refused later, when the params are decoded.
         return None
     if mirror.name != name:
         claimed, said = shortened(mirror.name), shortened(name)

@@ -1,4 +1,4 @@
-"""Finding common ground: eras, revisions, handshake, discovery.
+"""Negotiation rules: eras, revisions, handshake, discovery.
 
 Pure functions over the tables; the Peer calls them and keeps the state.  Source: the versioning
 page of 2026-07-28 ("Backward Compatibility"), the lifecycle page of 2025-11-25.
@@ -24,11 +24,11 @@ from mcpcore.wire.jsontext import shortened
 from mcpcore.wire.message import to_json
 
 COMPLETE = "complete"
-"""The ``resultType`` of a final result; one that is absent means the same."""
+"""Value of ``resultType`` for a final result; one that is absent means the same."""
 
 
 def is_modern(meta: RequestMeta | None, version_header: str | None, method: str) -> bool:
-    """Tell the era of a request on a server.
+    """Return True if a request that a server received is modern.
 
     Modern if its ``_meta`` names a protocol version or the client's capabilities, or the version
     header names a modern revision, or the method exists only there; otherwise legacy.
@@ -45,27 +45,27 @@ def is_modern(meta: RequestMeta | None, version_header: str | None, method: str)
 
 
 def legacy_of(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
-    """The revisions that open with a handshake."""
+    """Return the revisions that open with a handshake."""
     return tuple(revision for revision in revisions if revision.handshake)
 
 
 def modern_of(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
-    """The revisions that are stateless."""
+    """Return the revisions that are stateless."""
     return tuple(revision for revision in revisions if revision.modern)
 
 
 def names(revisions: Iterable[Revision]) -> list[str]:
-    """Wire names, newest first."""
+    """Return the wire names, newest first."""
     ordered = sorted(revisions, key=lambda revision: revision.position, reverse=True)
     return [revision.name for revision in ordered]
 
 
 def unsupported(requested: str, revisions: Iterable[Revision]) -> ErrorData:
-    """The error for a version that we do not serve statelessly, naming what we do serve."""
+    """Return the error for a version that is not served statelessly; it lists those that are."""
     known = tuple(revisions)
     row = BY_NAME.get(requested)
     if row is not None and not row.modern:
-        # A legacy revision cannot be spoken without a handshake, so it is not on offer here.
+        # A legacy revision needs a handshake, so none is offered here.
         known = modern_of(known) or known
     supported, said = names(known), shortened(requested)
     return ErrorData.make(
@@ -76,11 +76,11 @@ def unsupported(requested: str, revisions: Iterable[Revision]) -> ErrorData:
 
 
 def bound_to(config: Config, revision: str | None) -> Config:
-    """Let a conversation speak one revision only, which was agreed on before its first message.
+    """Return ``config`` restricted to one revision, agreed on before the first message.
 
-    So ``initialize`` is answered with that revision whatever it asks for, a request of the modern
-    era that names another one gets -32022, and of the two eras only that revision's is spoken.
-    None, and a revision that ``config`` does not speak anyway, leave it as it is.
+    ``initialize`` is then answered with that revision whatever it asks for.  A modern request
+    that names another revision gets -32022.  Only the era of that revision is spoken.  None, or a
+    revision that ``config`` does not speak, leaves the config as it is.
     """
     chosen = None if revision is None else select([revision], config.revisions)
     return config if chosen is None else structs.replace(config, revisions=(chosen,))
@@ -89,7 +89,7 @@ def bound_to(config: Config, revision: str | None) -> Config:
 def initialize_result(config: Config, requested: str) -> tuple[Revision, bytes]:
     """Choose the revision for an ``initialize`` and build its result.
 
-    The requested revision if we speak it, else our newest legacy one.
+    The requested revision if this side speaks it, else its newest legacy one.
     """
     legacy = legacy_of(config.revisions)
     chosen = select([requested], legacy) or newest(legacy) or LATEST
@@ -125,17 +125,17 @@ def discover_result(config: Config) -> bytes:
 
 
 class Verdict(Enum):
-    """What an answer to the era probe means."""
+    """Meanings of an answer to the era probe."""
 
     MODERN = auto()
     RETRY = auto()
-    """Modern, in another revision than we asked for."""
+    """Modern, in another revision than the probe asked for."""
     LEGACY = auto()
     IMPOSSIBLE = auto()
 
 
 class Opening(Struct, frozen=True):
-    """A step of negotiation: what to do, in which revision, or why nothing can be done."""
+    """A step of negotiation: its kind, its revision, or why no step is possible."""
 
     verdict: Verdict
     revision: Revision | None = None
@@ -143,7 +143,7 @@ class Opening(Struct, frozen=True):
 
 
 def first_step(config: Config) -> Opening:
-    """How a client begins."""
+    """Return the first step of a client's negotiation."""
     modern, legacy = modern_of(config.revisions), legacy_of(config.revisions)
     if config.negotiation is Negotiation.MODERN:
         legacy = ()
@@ -157,17 +157,17 @@ def first_step(config: Config) -> Opening:
 
 
 def second_step(config: Config) -> Revision | None:
-    """What to probe for when a handshake was refused that no probe had shown to be right."""
+    """Return the revision to probe after a refused handshake that no probe preceded, or None."""
     if config.negotiation is not Negotiation.AUTO or config.assumed is not Negotiation.LEGACY:
         return None
     return newest(modern_of(config.revisions))
 
 
 def modern_after_all(config: Config, error: ErrorData) -> Revision | None:
-    """What to probe for once more, where a refused handshake names modern revisions.
+    """Return the revision of one more probe, if a refused handshake names modern revisions.
 
-    So does a server of both eras that the probe has bound to the modern one, and that is slow to
-    answer it.
+    A server of both eras refuses so if the probe has bound it to the modern era, and its answer
+    to the probe is late.
     """
     if config.negotiation is not Negotiation.AUTO or error.code != UNSUPPORTED_PROTOCOL_VERSION:
         return None
@@ -175,12 +175,12 @@ def modern_after_all(config: Config, error: ErrorData) -> Revision | None:
 
 
 def falls_back(config: Config) -> bool:
-    """Whether a client opens with a handshake where the probe shows a legacy server."""
+    """Return True if a client opens with a handshake when the probe shows a legacy server."""
     return config.negotiation is Negotiation.AUTO and bool(legacy_of(config.revisions))
 
 
 class Upset(Enum):
-    """How negotiation failed on a connection whose server the era probe may have upset."""
+    """Kinds of failed negotiation with a server that the era probe may have upset."""
 
     ENDED = "ended"
     REFUSED = "refused initialize"
@@ -191,16 +191,17 @@ _UPSET = {
     (Session.OPENING, False): Upset.ENDED,
     (Session.OPENING, True): Upset.REFUSED,
 }
-"""By where negotiation stood, and whether a request of it was refused or the connection ended."""
+"""Kind of failure by the state of negotiation, and by whether a request of it was refused
+(True) or the connection ended (False)."""
 
 
 def upset_by_probe(config: Config, state: Session, error: ErrorData | None) -> Upset | None:
-    """Tell whether a handshake may succeed on another connection, on which nothing precedes it.
+    """Return the kind of failure if a handshake may succeed on a new connection, else None.
 
     Some legacy servers do not survive a request before ``initialize``, or take it for the one that
-    opens the session.  ``state`` is where negotiation stood when it failed, ``error`` what a
-    request of it was refused with, None where the connection ended.  No such server is one that
-    answers the probe as a modern one does, or refuses the revision of the handshake.
+    opens the session.  ``state`` is that of the session when negotiation failed.  ``error`` is the
+    error that refused a request of it, None if the connection ended.  A server is not of this kind
+    if it answers the probe as a modern one does, or refuses the revision of the handshake.
     """
     if not falls_back(config) or first_step(config).verdict is not Verdict.MODERN:
         return None
@@ -210,7 +211,7 @@ def upset_by_probe(config: Config, state: Session, error: ErrorData | None) -> U
 
 
 def probe_timeout(config: Config) -> float | None:
-    """How long the probe may stay unanswered: not long, where silence tells something."""
+    """Return the maximum seconds to wait for the probe; few if silence means a legacy server."""
     if falls_back(config) and config.assumed is not Negotiation.MODERN:
         return config.limits.probe_timeout
     return config.limits.request_timeout
@@ -221,7 +222,7 @@ def _choose(
 ) -> Opening:
     modern = select(offered, modern_of(config.revisions))
     if modern is not None:
-        # Also the one just refused: the caller bounds how often a server may contradict itself.
+        # Even the one just refused: the caller limits the retries.
         return Opening(Verdict.MODERN if tried is None else Verdict.RETRY, modern)
     if config.negotiation is not Negotiation.MODERN:
         legacy = select(offered, legacy_of(config.revisions))
@@ -240,7 +241,7 @@ class _Versions(Struct):
 
 
 def _versions_in(error: ErrorData) -> list[str]:
-    """The revisions that the refusal of a version names."""
+    """Return the revisions that the refusal of a version names."""
     if not isinstance(error.data, Raw):
         return []
     try:
@@ -251,7 +252,7 @@ def _versions_in(error: ErrorData) -> list[str]:
 
 
 def read_discover_result(result: Raw) -> DiscoverResult:
-    """Type the result of ``server/discover``. Raises msgspec.MsgspecError."""
+    """Decode the result of ``server/discover``. Raises msgspec.MsgspecError."""
     discovered = msgspec.json.decode(result, type=DiscoverResult)
     if discovered.result_type not in (None, COMPLETE):
         raise msgspec.ValidationError(f"unknown resultType {discovered.result_type!r}")
@@ -259,7 +260,7 @@ def read_discover_result(result: Raw) -> DiscoverResult:
 
 
 def identity_in(discovered: DiscoverResult) -> Implementation | None:
-    """The server's self-reported identity; it decides nothing, so a malformed one is none."""
+    """Return the server's self-reported identity; None also for a malformed one."""
     meta = discovered.meta or {}
     try:
         return msgspec.convert(meta.get(META_SERVER_INFO), Implementation | None)
@@ -268,13 +269,13 @@ def identity_in(discovered: DiscoverResult) -> Implementation | None:
 
 
 def read_discovery(config: Config, result: DiscoverResult) -> Opening:
-    """What a DiscoverResult means."""
+    """Return the step that follows from a DiscoverResult."""
     offered = result.supported_versions
     return _choose(config, offered, None, ", ".join(offered) or "none")
 
 
 def proves_modern(code: int) -> bool:
-    """Whether an error code is one that only a modern server sends."""
+    """Return True if only a modern server sends this error code."""
     row = ERRORS.get(code)
     return row is not None and row.proves_modern
 
@@ -282,7 +283,7 @@ def proves_modern(code: int) -> bool:
 def read_probe_error(
     config: Config, error: ErrorData | None, tried: Revision, *, modern: bool = False
 ) -> Opening:
-    """What an error answer to the probe (or, with None, silence) means.
+    """Return the step that follows from an error answer to the probe (or None: no answer).
 
     ``modern``: the transport recognised a modern server by other means (HTTP status 404 with a
     JSON-RPC body).

@@ -1,4 +1,4 @@
-"""Notifications: what arrives and is never answered."""
+"""Inbound notifications, which are never answered."""
 
 from collections.abc import Callable
 
@@ -92,7 +92,7 @@ class Notices(Answers):
     def _initialized(self, params: Raw, row: Method | None, route: Route, now: float) -> None:
         revision = self.revision
         if self.alone:
-            return  # its client cannot know that there is no session that this would open
+            return  # no session is opened, which the client cannot know
         if self.role is Role.CLIENT or self.state is not Session.OPENING or revision is None:
             text = f"notifications/initialized while the session is {self.state.value}"
             self.violation(route, INVALID_REQUEST, text)
@@ -125,7 +125,7 @@ class Notices(Answers):
             self.drop(record, RequestSignal.CANCEL, reason)
 
     def drop(self, record: Inbound, signal: RequestSignal, reason: str | None) -> None:
-        """The other side no longer wants an answer to ``record``."""
+        """Drop an inbound request to which the other side wants no answer any more."""
         cancelled = signal is RequestSignal.CANCEL
         if record.stream is not None:
             self.withdraw(record)
@@ -144,7 +144,7 @@ class Notices(Answers):
     def _ended_by_server(
         self, id: RequestId, reason: str | None, about: frozenset[str], route: Route, now: float
     ) -> None:
-        """A modern server takes back what it may: a subscription of ours. Its result may follow."""
+        """Handle a modern server's end of one of our subscriptions. Its result may follow."""
         request = self._pending.get(id)
         if request is None:
             return
@@ -167,7 +167,7 @@ class Notices(Answers):
         elif token in self.task_progress:
             before = self.task_progress[token]
         else:
-            # Progress may cross the answer on its way; an unknown token is no news either.
+            # Progress may cross the answer on its way; an unknown token is ignored too.
             return
         if before is not None and value <= before:
             text = f"progress went from {before} to {value}; it must increase"
@@ -187,10 +187,10 @@ class Notices(Answers):
             )
         )
 
-    # Listen streams of ours
+    # Listen streams of a client
 
     def _on_stream(self, method: str, params: Raw, route: Route) -> bool:
-        """Take a notification that belongs to a listen stream of ours; False if it does not."""
+        """Take a notification on a listen stream of this client; False if it is on none."""
         meta = _decode_skim(params).meta
         if meta is None or meta.subscription_id is None:
             if method == _ACKNOWLEDGED:
@@ -223,4 +223,4 @@ _CONSUMED: dict[str, Callable[[Notices, Raw, Method | None, Route, float], None]
     "notifications/cancelled": Notices._cancelled,
     "notifications/progress": Notices._progress,
 }
-"""The notifications that only move our own state."""
+"""Notifications that the engine consumes, as they only change its own state."""

@@ -1,7 +1,7 @@
-"""How a client finds common ground: the era probe, discovery, the handshake.
+"""Negotiation as a client: the era probe, discovery, the handshake.
 
-What an answer means is decided by the pure functions of :mod:`mcpcore.engine.negotiation`; here it
-is carried out.
+The pure functions of :mod:`mcpcore.engine.negotiation` decide what an answer means; this module
+carries it out.
 """
 
 import msgspec
@@ -43,7 +43,7 @@ class Opener(Succession):
         self._follow(first_step(self.config), now, first=True)
 
     def negotiation_answered(self, request: Outbound, result: Raw, now: float) -> None:
-        """A request of the engine's own has succeeded."""
+        """Handle the result of one of the engine's own requests."""
         self.conclude(request, RequestSignal.ANSWER)
         if request.purpose is Purpose.PROBE:
             self._discovered(request, result, now)
@@ -53,7 +53,7 @@ class Opener(Succession):
     def negotiation_refused(
         self, request: Outbound, error: ErrorData, now: float, *, modern: bool
     ) -> None:
-        """A request of the engine's own was answered with an error.
+        """Handle the error response to one of the engine's own requests.
 
         ``modern``: the transport tells that the server is modern.
         """
@@ -65,7 +65,7 @@ class Opener(Succession):
                 opening = Opening(Verdict.IMPOSSIBLE, None, error.message)
             self._follow(opening, now, error, tries=request.tries + 1)
         elif request.tries < 2 and (revision := modern_after_all(self.config, error)) is not None:
-            # It waits for the answer to this probe alone, which may take as long as any answer.
+            # Only this probe is under way, so it may take as long as any request.
             self._forget(Purpose.PROBE)
             self._probe(revision, now, 2, self.config.limits.request_timeout)
         else:
@@ -83,12 +83,12 @@ class Opener(Succession):
         legacy: bool,
         fault: Fault | None = None,
     ) -> None:
-        """A request of the engine's own gets no answer, or one that cannot be read.
+        """Handle one of the engine's own requests that gets no answer, or an unreadable one.
 
-        ``legacy``: that is how a legacy server behaves when it is probed.
+        ``legacy``: a legacy server behaves like that when it is probed.
         """
         self.conclude(request, RequestSignal.END)
-        # Beside a handshake the end of the probe says no more than its silence did.
+        # During a handshake the end of the probe means no more than its silence.
         handshaking = self.state is Session.OPENING
         if request.purpose is Purpose.PROBE and (legacy or handshaking):
             self._follow(self._silence(request), now)
@@ -112,7 +112,7 @@ class Opener(Succession):
             self._probe(revision, now, 1, probe_timeout(self.config))
 
     def negotiation_timed_out(self, request: Outbound, message: str, now: float) -> None:
-        """A request of the engine's own was not answered in time.
+        """Handle one of the engine's own requests that was not answered in time.
 
         Silence means a legacy server, or a modern one that takes long to start: until the
         handshake is over, an answer to the probe still counts.
@@ -189,7 +189,7 @@ class Opener(Succession):
         )
 
     def initialize_again(self, now: float) -> None:
-        """The session is lost: open another one."""
+        """Open another session after the last one was lost."""
         revision = self.revision
         self.move(SessionSignal.RESTART)
         self._forget(Purpose.INITIALIZE)
@@ -271,7 +271,7 @@ class Opener(Succession):
     def fail_negotiation(
         self, message: str, error: ErrorData | None = None, fault: Fault | None = None
     ) -> None:
-        """There is no common ground: everything that waits ends."""
+        """Fail the negotiation: there is no common ground, and every waiting request ends."""
         self.move(SessionSignal.FAILED)
         self.failure = message
         self.emit(NegotiationFailed(message=message, error=error, fault=fault))

@@ -1,4 +1,4 @@
-"""Requests of ours on their way out: held, checked, sent, timed, given up."""
+"""Outbound requests: held, checked, sent, timed, given up."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class Outgoing(PeerBase):
     __slots__ = ()
 
     def new_id(self) -> RequestId:
-        """An id for a request of ours."""
+        """Return an id for an outbound request."""
         serial = self.hub.new_serial()
         prefix = self.config.id_prefix
         return serial if prefix is None else f"{prefix}{serial}"
@@ -41,14 +41,14 @@ class Outgoing(PeerBase):
     def submit(self, request: Outbound, now: float) -> None:
         """Send a request, or hold it until negotiation has ended.
 
-        Raises LocalProtocolError if it may not be sent, ValueError or TypeError if JSON cannot say
-        it, and then nothing has changed.
+        Raises LocalProtocolError if it may not be sent, ValueError or TypeError if it has no JSON
+        form; then nothing has changed.
         """
         if self.alone:
             text = f"{request.method} cannot be sent: no session is there in which to answer it"
             raise LocalProtocolError(text)
         if request.purpose is _OWNER and self._must_wait(request.method):
-            to_json({"method": request.method, "meta": request.meta})  # or it raises far from here
+            to_json({"method": request.method, "meta": request.meta})  # raise now rather than later
             self._held[request.id] = request
         else:
             self._send(request)
@@ -96,7 +96,7 @@ class Outgoing(PeerBase):
             path = input_capability(row.name, Raw(request.body)) or path
         if path is not None and not declares(self.peer_capabilities, path):
             raise CapabilityMissing(path)
-        if self.role is _CLIENT:  # what a client needs never depends on the params
+        if self.role is _CLIENT:  # its capability never depends on the params
             self._permitted[row.name] = row
 
     def _send(self, request: Outbound) -> None:
@@ -135,9 +135,9 @@ class Outgoing(PeerBase):
         self.send(frame, None if request.parent is None else self.hub.inbound.get(request.parent))
 
     def _meta_member(self, request: Outbound, revision: Revision) -> bytes:
-        """The ``_meta`` member of a request's params, or nothing."""
+        """Return the ``_meta`` member of a request's params, or nothing."""
         modern = self.role is _CLIENT and revision.modern
-        if not (request.meta or request.want_progress or request.log_level):  # as nearly always
+        if not (request.meta or request.want_progress or request.log_level):  # the usual case
             return self.profile.client_meta(revision) if modern else b""
         own: dict[str, Any] = dict(request.meta) if request.meta else {}
         if request.want_progress:
@@ -150,7 +150,7 @@ class Outgoing(PeerBase):
         return b'"_meta":' + to_json(own) if own else b""
 
     def send_held(self) -> None:
-        """Send what waited for negotiation; what its result forbids ends here."""
+        """Send the requests held for negotiation; end those that its outcome forbids."""
         for request in list(self._held.values()):
             try:
                 self._send(request)
@@ -159,7 +159,7 @@ class Outgoing(PeerBase):
                 self.abort(request, RequestSignal.END, EndReason.REFUSED, str(error))
 
     def extend(self, request: Outbound, now: float) -> None:
-        """Progress came: start the timeout anew, up to the maximum."""
+        """Restart the timeout of a request after progress, up to the maximum."""
         if request.timeout is None or request.deadline is None:
             return
         when = now + request.timeout
@@ -176,14 +176,14 @@ class Outgoing(PeerBase):
         message: str,
         why: str | None,
     ) -> None:
-        """End a request of ours and, if it was sent, tell the other side that nobody waits."""
+        """End an outbound request; if it was sent, cancel it on the other side."""
         sent = request.state is _ACTIVE
         self.abort(request, signal, reason, message)
         if sent:
             self.send_cancelled(request, why)
 
     def send_cancelled(self, request: Outbound, reason: str | None) -> None:
-        """Tell the other side that we no longer wait (never for ``initialize``)."""
+        """Send the cancellation of an outbound request (never for ``initialize``)."""
         row = request.row
         if row is not None and row.task_capability and becomes_task(request.body):
             return  # such a request is ended by tasks/cancel only (2025-11-25, cancellation)

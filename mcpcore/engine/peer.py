@@ -1,14 +1,14 @@
 """Peer: one conversation, either role, as a state machine without I/O.
 
-Feed it bytes or frames, pull events, take what it wants sent::
+Feed it bytes or frames, pull events, send the frames that it queues::
 
     peer.receive_data(data, now=clock())
     while (event := peer.next_event()) is not None:
         ...
     write(peer.lines_to_send())
 
-Input is only queued; :meth:`Peer.next_event` advances the state by one message, so nothing may be
-concluded from a Peer's attributes before it has returned None.  Mistakes of the caller raise
+Input is only queued; :meth:`Peer.next_event` advances the state by one message, so the attributes
+of a Peer are up to date only after it has returned None.  Mistakes of the caller raise
 :class:`~mcpcore.spec.errors.LocalProtocolError` and change nothing; mistakes of the other side
 become the error reply that the specification asks for and a Violation event.
 """
@@ -45,11 +45,11 @@ _CLIENT = Role.CLIENT
 _NEWLINE = (b"\n",)
 
 DEFAULT_TIMEOUT = math.nan
-"""Stands for the configured timeout (None is a value of its own: wait for ever)."""
+"""Stands for the configured timeout, as None means to wait for ever."""
 
 
 class Peer(Publisher):
-    """One end of a conversation, client or server, in either era.
+    """Client or server end of a conversation, in either era.
 
     Answers, progress and log messages are in :mod:`mcpcore.engine.responder`, notifications and
     listen streams in :mod:`mcpcore.engine.publisher`.
@@ -57,7 +57,7 @@ class Peer(Publisher):
 
     __slots__ = ()
 
-    # In: only queued
+    # Input: only queued
 
     def receive_data(self, data: bytes, *, now: float) -> None:
         """Take bytes of a newline-framed stream (stdio, sockets)."""
@@ -78,20 +78,20 @@ class Peer(Publisher):
         principal: str | None = None,
         proves_modern: bool = False,
     ) -> None:
-        """Take one frame: decoded, as the bytes of one JSON text, or what stands for too many.
+        """Take one frame: decoded, as the bytes of one JSON text, or as a TooLong in its place.
 
-        ``mirror`` is what the HTTP headers claim; ``principal`` who was authenticated;
-        ``proves_modern`` that the transport recognised a modern server (HTTP 404 with -32601).
+        ``mirror`` holds the claims of the HTTP headers; ``principal`` is the authenticated one;
+        ``proves_modern``: the transport recognised a modern server (HTTP 404 with -32601).
         """
         self.hub.inbox.append((self, frame, now, route, mirror, principal, proves_modern))
 
     def receive_eof(
         self, *, now: float, route: Route = MAIN, half: bool = False, reason: str = "closed"
     ) -> None:
-        """The transport (or one route of it) has ended.
+        """Take the end of the transport, or of one route of it.
 
-        ``half``: the other side has finished writing but still reads, so that requests being
-        worked on may still be answered.  A last line without newline is taken as it is.
+        ``half``: the other side has finished writing but still reads, so that inbound requests in
+        progress may still be answered.  A last line without newline is taken as it is.
         """
         if self._lines is not None and route == MAIN:
             rest = self._lines.eof()
@@ -109,25 +109,25 @@ class Peer(Publisher):
         evidence: bool = False,
         fault: Fault | None = None,
     ) -> None:
-        """The transport knows that ``request`` of ours can get no answer.
+        """Take the transport's report that the outbound ``request`` can get no answer.
 
         ``evidence``: it failed in a way that tells a legacy server (versioning page), so that the
-        era probe falls back instead of giving up.  ``fault``: what exactly happened.  Ignored if
+        era probe falls back instead of giving up.  ``fault``: details of the failure.  Ignored if
         the request has ended.
         """
         self.hub.inbox.append((self, Failure(request, reason, message, evidence, fault), now))
 
     def end(self, *, now: float, reason: str = "closed") -> None:
-        """End the conversation at once, from our side, and leave the hub.
+        """End the conversation at once, from this side, and leave the hub.
 
-        Queued like the end of the transport, behind what has arrived: every request ends, then
-        ConnectionEnded is told, and nothing follows.  Frames that were not taken by then are
+        Queued like the end of the transport, behind the input so far: every request ends, then
+        ConnectionEnded is emitted, and nothing follows.  Frames that were not taken by then are
         dropped.  The keys of handlers that still run stay valid until they are released.
         """
         self.hub.inbox.append((self, End(reason, forget=True), now))
 
     def next_event(self) -> Event | None:
-        """Advance until there is something to tell; None when all input is used up.
+        """Advance to the next event; None when all input is used up.
 
         Where several Peers share a hub this is the hub's next event, whichever Peer it concerns.
         """
@@ -142,9 +142,9 @@ class Peer(Publisher):
         info: Implementation | None,
         capabilities: ClientCapabilities,
     ) -> None:
-        """Server, legacy: take up a session whose ``initialize`` was answered by somebody else.
+        """Server, legacy: take up a session whose ``initialize`` another process has answered.
 
-        Nothing is told or sent.  :meth:`opened` follows if the client has confirmed it.  Raises
+        Nothing is emitted or sent.  :meth:`opened` follows if the client has confirmed it.  Raises
         LocalProtocolError for a client, and for a conversation that has begun.
         """
         if self.role is _CLIENT or self.state is not _NEW:
@@ -154,12 +154,12 @@ class Peer(Publisher):
         self.introduced(info, capabilities)
 
     def opened(self) -> None:
-        """The handshake was completed elsewhere; nothing happens if that is known already."""
+        """Note that the handshake was completed elsewhere; no effect if that is known."""
         if self.state is Session.OPENING:
             self.move(SessionSignal.INITIALIZED)
             self.send_held()
 
-    # Requests of ours
+    # Outbound requests
 
     def start(self, *, now: float) -> None:
         """Client: begin to negotiate. Requests made before Ready wait for it."""
@@ -168,15 +168,15 @@ class Peer(Publisher):
         self.begin(now)
 
     def restart(self, *, now: float) -> None:
-        """Client, legacy: the session is lost; initialize again.
+        """Client, legacy: initialize again after the session was lost.
 
-        What is pending stays (the transport sends it again or fails it); what the server asked
-        in the lost session is cancelled.
+        Pending requests stay (the transport sends them again or fails them).  Requests of the
+        server in the lost session are cancelled.
         """
         self.initialize_again(now)
         for record in list(self.in_flight_by_id.values()):
             self.drop(record, RequestSignal.END, "the session was lost")
-        # What handlers have yet to release takes no id from what the next session is asked in.
+        # The next session may use the ids of requests that handlers have yet to release.
         self.in_flight_by_id.clear()
 
     def request(
@@ -197,13 +197,13 @@ class Peer(Publisher):
 
         ``timeout`` in seconds (the configured one by default, None for none); ``parent`` the
         inbound request on whose stream it travels; ``progress`` asks for progress, which also
-        restarts the timeout; ``log_level`` asks for log messages (modern); ``force`` sends what
-        the other side did not declare, and methods that are nobody's in the specification;
-        ``repeat`` whether it may be sent again if its connection breaks before the answer (by
-        default what :mod:`mcpcore.engine.repeating` says).
+        restarts the timeout; ``log_level`` asks for log messages (modern); ``force`` sends it even
+        if the other side did not declare the capability, and allows methods unknown to the
+        specification; ``repeat`` tells if it may be sent again if its connection breaks before the
+        answer (the default is decided by :mod:`mcpcore.engine.repeating`).
 
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
-        no JSON object, and for what JSON cannot say; msgspec.MsgspecError for Raw params that
+        no JSON object or have no JSON form; msgspec.MsgspecError for Raw params that
         cannot be read where the engine has to.
         """
         self._check_open(len(self._pending) + len(self.waiting_input))
@@ -240,7 +240,7 @@ class Peer(Publisher):
         now: float,
         timeout: float | None = DEFAULT_TIMEOUT,
     ) -> RequestId:
-        """Answer an InputRequired: the original request again, with answers and state, new id."""
+        """Answer an InputRequired: send the request again with answers, state and a new id."""
         self._check_open(len(self._pending))
         waiting = self.waiting_input.get(request)
         if waiting is None:
@@ -248,7 +248,7 @@ class Peer(Publisher):
         again = structs.replace(
             waiting,
             id=self.new_id(),
-            # The answers and the state are for this one retry; a further round begins anew.
+            # Answers and state are for this one retry; a further round brings its own.
             body=retry_body(waiting, responses),
             input_state=None,
             state=Request.HELD,
@@ -266,7 +266,7 @@ class Peer(Publisher):
         self.waiting_input.pop(request, None)
 
     def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
-        """Give up a request of ours: its terminal event is RequestEnded; a late answer is dropped.
+        """Cancel an outbound request: its terminal event is RequestEnded, a late answer is dropped.
 
         A request that has ended already is left alone; one that waits for input is abandoned.
         """
@@ -280,9 +280,9 @@ class Peer(Publisher):
         self.give_up(pending, RequestSignal.CANCEL, EndReason.CANCELLED, text, reason)
 
     def close(self, *, now: float) -> None:
-        """End gracefully: listen streams get their results, nothing new begins.
+        """Begin a graceful shutdown: listen streams get their results, nothing new begins.
 
-        Requests of ours that still wait end as CLOSED; requests of the other side may be answered.
+        Outbound requests that still wait end as CLOSED; inbound requests may still be answered.
         """
         if self.state in (_CLOSING, _CLOSED):
             return
@@ -329,14 +329,14 @@ class Peer(Publisher):
             raise LocalProtocolError(f"a timeout cannot be {timeout!r}")
         return timeout
 
-    # Out
+    # Output
 
     def data_to_send(self, limit: int | None = None) -> list[Transmit]:
         """Take the frames that wait to be sent, until ``limit`` bytes (but at least one)."""
         return self.hub.data_to_send(limit)
 
     def lines_to_send(self, limit: int | None = None) -> bytes:
-        """The same for newline-framed streams: one buffer of whole lines."""
+        """Take the same frames for a newline-framed stream: one buffer of whole lines."""
         parts: list[bytes] = []
         for frame in self.hub.data_to_send(limit):
             if frame.data:
@@ -345,7 +345,7 @@ class Peer(Publisher):
         return b"".join(parts)
 
     def queued(self, key: Key) -> int:
-        """Bytes waiting on the stream of ``key``; StreamDrained follows if there are any."""
+        """Return the bytes waiting on the stream of ``key``; if any, StreamDrained follows."""
         record = self.hub.inbound.get(key)
         if record is None:
             return 0
@@ -353,14 +353,14 @@ class Peer(Publisher):
         return record.queued
 
     def waits(self, key: Key) -> bool:
-        """Whether anything waits on the stream of ``key``, as far as nobody is to be told."""
+        """Return True if bytes wait on the stream of ``key``; asks for no StreamDrained."""
         record = self.hub.inbound.get(key)
         return record is not None and record.queued > 0
 
     def deadline(self) -> float | None:
-        """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
+        """Return the time of the next :meth:`handle_timeout` (origin as ``now``), None if never."""
         return self.hub.deadline()
 
     def handle_timeout(self, now: float) -> None:
-        """Let what is due at ``now`` time out; events follow from :meth:`next_event`."""
+        """Handle the deadlines due at ``now``; events follow from :meth:`next_event`."""
         self.hub.handle_timeout(now)

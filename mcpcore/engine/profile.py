@@ -1,4 +1,4 @@
-"""What follows from a role and a Config alone: worked out once, shared by all Peers that have them.
+"""Facts derived from a role and a Config alone, shared by all Peers that have them.
 
 An endpoint with ten thousand sessions has ten thousand Peers and one or two of these.
 """
@@ -26,9 +26,9 @@ from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabiliti
 from mcpcore.wire.message import decode
 
 Rows = tuple[dict[str, Method], ...]
-"""What one side may send, by the position of the revision, then by method."""
+"""Methods that one side may send, by the position of the revision, then by method."""
 Terms = Revision | str | None
-"""What a request is to be read by: a revision that was agreed on, or the version that it names."""
+"""Basis for reading a request: the revision agreed on, or the version that the request names."""
 
 
 def _sent_by(role: Role) -> Rows:
@@ -47,7 +47,7 @@ ROWS: dict[Role, Rows] = {role: _sent_by(role) for role in Role}
 
 
 class Profile:
-    """The facts of one Config in one role.
+    """Derived facts of one Config in one role.
 
     Raises TypeError or ValueError for a Config that makes no sense in this role.
     """
@@ -86,27 +86,27 @@ class Profile:
         self.config = config
         limits = config.limits
         self.decode = partial(decode, max_depth=limits.depth, max_batch=limits.batch)
-        """Reads one JSON text within the limits."""
+        """Decodes one JSON text within the limits."""
         self.modern = modern_of(config.revisions)
         self.legacy = legacy_of(config.revisions)
         self.by_name = {revision.name: revision for revision in self.modern}
-        """The revisions that we serve statelessly."""
+        """Revisions that are served statelessly, by name."""
         self.ours = ROWS[role]
         self.theirs = ROWS[role.other]
         self.server_meta: dict[str, Any] = {META_SERVER_INFO: config.info}
         ours = b'"resultType":"complete","_meta":' + msgspec.json.encode(self.server_meta)
         self.complete = {row: ours if row.result_type else b"" for row in REVISIONS}
-        """The members that every complete result of ours carries, by revision."""
+        """Encoded members of every complete result of this side, by revision."""
         self.offered = frozenset(path for path in _PATHS if declares(capabilities, path))
-        """The capabilities that methods need and we declared, as dotted paths."""
+        """Declared capabilities that methods need, as dotted paths."""
         self.usual = dict(self._usual()) if role is Role.SERVER else {}
-        """The requests that a server lets in by their version and method alone, and their rows;
-        for legacy ones the revision that was agreed on stands in the place of the version."""
+        """Rows of the requests that a server admits by version and method alone.  For legacy
+        requests the key holds the negotiated revision instead of the version."""
         self.announced = {
             method: topic.capability is None or topic.capability in self.offered
             for method, topic in TOPICS.items()
         }
-        """Which changes we said we would announce, by notification method."""
+        """True if this side declared that it announces such changes, by notification method."""
         self._client_meta: dict[str, bytes] = {}
 
     def _usual(self) -> Iterator[tuple[tuple[Terms, str], Method]]:
@@ -116,11 +116,11 @@ class Profile:
                 if row.kind is MethodKind.REQUEST and declared and row.peer_capability is None:
                     if revision.modern:
                         yield (revision.name, row.name), row
-                    elif row.name != "initialize":  # which comes once, and has a rung of its own
+                    elif row.name != "initialize":  # it has a rung of its own
                         yield (revision, row.name), row
 
     def client_meta(self, revision: Revision) -> bytes:
-        """The ``_meta`` member of every request of ours in a modern ``revision``."""
+        """Return the ``_meta`` member of every outbound request in a modern ``revision``."""
         meta = self._client_meta.get(revision.name)
         if meta is None:
             members: dict[str, Any] = {

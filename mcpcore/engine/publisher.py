@@ -1,4 +1,4 @@
-"""Notifications of ours: for one request, for the conversation, or for whoever subscribed."""
+"""Outbound notifications: for one request, for the conversation, or for subscribers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ _NOT_BY_HAND = frozenset(
 
 
 class Publisher(Responder):
-    """The part of a Peer that notifies."""
+    """The part of a Peer that sends notifications."""
 
     __slots__ = ()
 
@@ -43,16 +43,15 @@ class Publisher(Responder):
         parent: Key | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Send a notification, or publish a change; False if nobody is there to hear it.
+        """Send a notification, or publish a change; False if it was not sent to anyone.
 
-        With ``parent`` it travels on that request's stream, unless the request is over.  Without,
-        changes (list_changed, resources/updated) go to whoever subscribed, in either era, and to
-        nobody else; all other notifications belong to the session that was negotiated.  What a
-        revision does not have, or what takes a capability that was not declared, is not sent.
+        With ``parent`` it travels on that request's stream, unless the request is over.  Without
+        it, changes (list_changed, resources/updated) go to the subscribers of either era only; all
+        other notifications belong to the session that was negotiated.  A notification is not sent
+        if the revision does not have it, or if its capability was not declared.
 
-        Raises LocalProtocolError for a parent that never was, for a change on the stream of a
-        modern request that is no subscription, and for notifications that have rules which other
-        calls see to.
+        Raises LocalProtocolError for a parent that never existed, for a change on the stream of a
+        modern request that is no subscription, and for notifications that have calls of their own.
         """
         if method in _NOT_BY_HAND:
             raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
@@ -117,11 +116,11 @@ class Publisher(Responder):
     # Listen streams of the other side
 
     def narrow(self, key: Key, filter: SubscriptionFilter) -> bool:
-        """Let a listen stream carry no more than ``filter``; False if it has ended.
+        """Restrict a listen stream to ``filter``; False if the stream has ended.
 
-        Called while its SubscriptionOpened is handled, the client is told no more than that: the
-        acknowledgement has not left yet.
-        Raises LocalProtocolError if ``key`` is no listen stream.
+        If called while its SubscriptionOpened is handled, the acknowledgement tells the client the
+        restricted filter, as it has not left yet.  Raises LocalProtocolError if ``key`` is no
+        listen stream.
         """
         record = self._stream(key)
         if record is None or record.interest is None:
@@ -158,7 +157,7 @@ class Publisher(Responder):
         return record
 
     def _unless_over(self, key: Key) -> Inbound | None:
-        """The request with ``key``, or None if it was answered, cancelled or ended."""
+        """Return the request with ``key``, or None if it was answered, cancelled or ended."""
         record = self.hub.inbound.get(key)
         if record is None and not self.hub.was_issued(key):
             raise LocalProtocolError(f"there never was a request with key {key}")
@@ -166,11 +165,11 @@ class Publisher(Responder):
 
 
 def _tell(record: Inbound, change: Change, body: bytes, meta: Meta | None) -> bool:
-    """Send a change on a listen stream, if it is one that the stream carries."""
+    """Send a change on a listen stream that carries it; False for any other stream."""
     if record.interest is None or not record.interest.wants(change):
         return False
     members = subscription_meta(record)
-    if meta:  # what a relay passes on names the stream that it came on
+    if meta:  # a relay passes on the id of another stream
         members = _meta_member({**meta, META_SUBSCRIPTION_ID: record.id})
     record.peer.send_notification(
         change.topic.method,

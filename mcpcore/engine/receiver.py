@@ -1,7 +1,7 @@
-"""What arrives: from a frame to an event.
+"""Inbound messages: from a frame to an event.
 
-frame -> message -> kind -> the ladder (:mod:`mcpcore.engine.ladder`) -> event.  What a frame owes
-is counted: one end of its route, one array for a batch.
+frame -> message -> kind -> the ladder (:mod:`mcpcore.engine.ladder`) -> event.  The answers owed
+to a frame are counted: one end of its route, one array for a batch.
 """
 
 from typing import Any
@@ -41,17 +41,17 @@ _decode_state = Decoder(str).decode
 _ANSWERED_HERE = frozenset({*IMMEDIATE, *LASTING})
 
 _EXCERPT = 200
-"""Bytes that are shown of a line that is no message."""
+"""Maximum bytes that are shown of a line that is no message."""
 
 
 class End(Struct, frozen=True):
-    """The end of a route or of the conversation, queued like a frame."""
+    """End of a route or of the conversation, queued like a frame."""
 
     reason: str
     half: bool = False
-    """The other side has finished writing but still reads."""
+    """True if the other side has finished writing but still reads."""
     forget: bool = False
-    """It is our owner that ends the conversation; what was not taken is not sent."""
+    """True if the application ends the conversation; frames not yet taken are not sent."""
 
 
 class Receiver(Notices):
@@ -69,9 +69,9 @@ class Receiver(Notices):
         proves_modern: bool = False,
         batch: Batch | None = None,
     ) -> None:
-        """Advance by one thing that arrived; ``batch`` is what a message came in.
+        """Process one item that arrived; ``batch`` is the batch of a message, if any.
 
-        A request climbs the ladder, and is answered or told to our owner.
+        A request climbs the ladder, and is answered here or emitted to the application.
         """
         frame = self.profile.decode(item) if isinstance(item, bytes) else item
         if self.ended or not isinstance(frame, Message):
@@ -156,7 +156,7 @@ class Receiver(Notices):
         batch: Batch | None,
         line: bytes,
     ) -> None:
-        """Take what is no single message, or comes after the end; ``line`` is its text."""
+        """Take an item that is no single message, or comes after the end; ``line`` is its text."""
         if self.ended:
             self._too_late(item, route)
         elif isinstance(item, Reject):
@@ -191,14 +191,14 @@ class Receiver(Notices):
     def _reject(
         self, reject: Reject, now: float, route: Route, batch: Batch | None, line: bytes = b""
     ) -> None:
-        """Take what is no valid message; ``line`` is what it was read from."""
+        """Take an input that is no valid message; ``line`` is its text."""
         if reject.response and reject.id is not None:
             request = self._pending.get(reject.id)
             if request is not None:
                 self.invalid_answer(request, reject.message, now)
         owed = reject.owed
         if self.role is Role.CLIENT:
-            # Noise on a server's standard output is not a request; only what has an id is.
+            # A server's standard output may hold noise: answer only if there is an id.
             owed = owed and reject.id is not None and not self.is_modern_client
         if owed:
             if batch is not None:
@@ -233,7 +233,7 @@ class Receiver(Notices):
         self._reject(Reject(INVALID_REQUEST, f"Invalid request: {text}"), now, route, None)
 
     def _too_late(self, item: Any, route: Route) -> None:
-        """The conversation is over and nothing is told any more, but no exchange may hang."""
+        """Answer an item after the end: no event is emitted, but no exchange may hang."""
         if route == MAIN or isinstance(item, End | Failure):
             return
         id = item.id if isinstance(item, Message) and item.method is not UNSET else UNSET
@@ -268,7 +268,7 @@ class Receiver(Notices):
             self._refuse(arrival, refusal)
 
     def _retried(self, skim: Skim) -> tuple[dict[str, Raw] | None, str | None, ErrorData | None]:
-        """The answers and the state with which a request comes again, or what is wrong."""
+        """Return the answers and the state of a retry, and the error if they are invalid."""
         responses, state = None, None
         try:
             if skim.input_responses is not None:
@@ -285,10 +285,10 @@ class Receiver(Notices):
         return responses, state, None
 
     def answer_held(self, record: Inbound) -> bool:
-        """Answer a request that our owner was asked about; False if it was cancelled meanwhile."""
+        """Answer a request that the application admitted; False if it was cancelled meanwhile."""
         if not self.finish(record, RequestSignal.ANSWER):
             return False
-        # As it arrived; it may get another place in the tables.
+        # As it arrived: a listen stream is registered anew.
         arrival = structs.replace(record, state=Request.ACTIVE, held=False)
         answer = IMMEDIATE.get(arrival.method) or LASTING[arrival.method]
         refusal = is_early_enough(self, arrival) or answer(self, arrival)
@@ -297,7 +297,7 @@ class Receiver(Notices):
         return True
 
     def register(self, arrival: Inbound) -> Key:
-        """Put a request of the other side into the tables."""
+        """Register an inbound request as in flight; return its key."""
         hub = self.hub
         hub.last_key = arrival.key = key = hub.last_key + 1
         hub.inbound[key] = arrival
@@ -312,12 +312,12 @@ class Receiver(Notices):
 
     def _end(self, end: End, route: Route) -> None:
         if route != MAIN:
-            # One exchange.  Only where it carries all of a request does its end cancel it.
+            # The end of one exchange cancels a request only if it carries all of that request.
             record = self._by_route.get(route)
             if record is not None:
                 self.drop(record, RequestSignal.END, end.reason)
             elif self.role is Role.CLIENT:
-                # Nobody waits for what the server was asked there, and so for its questions.
+                # The request of this exchange has ended, so the server's requests on it have too.
                 for record in list(self.in_flight_by_id.values()):
                     if record.route == route:
                         self.drop(record, RequestSignal.CANCEL, end.reason)

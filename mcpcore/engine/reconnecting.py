@@ -1,8 +1,8 @@
-"""Coming back after a connection broke: how often, how soon, and when not.
+"""Reconnection after a connection broke: the number of attempts, their delays, and when to stop.
 
 Several conversations follow each other, each with a Peer of its own
-(:meth:`mcpcore.engine.peer.Peer.succeed`).  Who makes the connections asks :class:`Reconnection`
-after each end whether, and when, there is to be another.
+(:meth:`mcpcore.engine.peer.Peer.succeed`).  The code that makes the connections asks
+:class:`Reconnection` after each end if, and when, there is to be another.
 """
 
 from msgspec import Struct
@@ -15,33 +15,35 @@ from mcpcore.spec.errors import ERRORS, ErrorData
 
 
 class ReconnectSettings(Struct, frozen=True, kw_only=True):
-    """How a client comes back after its connection broke. Times in seconds."""
+    """Settings for a client that reconnects after its connection broke. Times in seconds."""
 
     attempts: int = 5
-    """In a row, to a server that runs by itself (WebSocket, sockets, HTTP+SSE); 0: never."""
+    """Maximum attempts in a row, to a server that runs by itself (WebSocket, sockets, HTTP+SSE);
+    0: never."""
     max_restarts: int = 0
-    """In a row, of a server that we start as a process; 0: never, as a start is more than a
-    connection: a program is run again, with all its effects, after it has failed."""
+    """Maximum restarts in a row of a server that this client starts as a process.  0: never, as a
+    restart runs a program again, with all its effects, after it has failed."""
     first_delay: float = 1.0
-    """Before the first attempt."""
+    """Seconds before the first attempt."""
     growth: float = 2.0
-    """By so much each delay is longer than the one before."""
+    """Factor by which each delay is longer than the one before."""
     max_delay: float = 30.0
-    """No delay is longer."""
+    """Maximum seconds of a delay."""
     jitter: float = 0.2
-    """So much of a delay is added at most, by chance, so that clients do not come in step."""
+    """Maximum part of a delay that chance adds, so that clients do not come in step."""
     lasting: float = 10.0
-    """After a connection that was open for this long, attempts are counted anew."""
+    """Seconds that a connection must have been open for attempts to be counted anew."""
     opening: float = 60.0
-    """What one attempt may take, negotiation included."""
+    """Maximum seconds of one attempt, negotiation included."""
     max_waiting: int = 1024
-    """Requests made meanwhile that wait for the next connection, each until its own deadline; one
-    more is refused at once, and with 0 all are."""
+    """Maximum requests that wait for the next connection, each until its own deadline.  One more is
+    refused at once, and with 0 all are."""
     parting: float = 1.0
-    """A listen stream that its server ends no longer than this before the connection ends was ended
-    because the server goes: it is asked for again on the next connection."""
+    """Maximum seconds between a server's end of a listen stream and the end of the connection for
+    the stream to be requested again: the server ended it because it was shutting down."""
     max_repeats: int = 1
-    """How often a request is sent again that may have reached a server, if that is safe."""
+    """Maximum times that a request which may have reached a server is sent again, if that is
+    safe."""
 
     def __post_init__(self) -> None:
         check_numbers(
@@ -60,58 +62,58 @@ class ReconnectSettings(Struct, frozen=True, kw_only=True):
             raise ValueError(f"growth must be at least 1, not {self.growth}")
 
 
-# What became of the connection
+# Events of the connection
 
 
 class ConnectionLost(Event, frozen=True, kw_only=True, gc=False):
-    """The connection ended, and another one is going to be tried."""
+    """End of the connection; another one is going to be tried."""
 
     reason: str
 
 
 class Reconnecting(Event, frozen=True, kw_only=True, gc=False):
-    """In ``delay`` seconds there is another attempt."""
+    """Announcement of another attempt in ``delay`` seconds."""
 
     attempt: int
-    """In a row, from 1."""
+    """Number of the attempt in a row, from 1."""
     attempts: int
-    """So many there will be at most."""
+    """Maximum attempts in a row."""
     delay: float
     reason: str
-    """How the connection, or the attempt before, ended."""
+    """Reason why the connection, or the attempt before, ended."""
 
 
 class Reconnected(Event, frozen=True, kw_only=True, gc=False):
-    """There is a connection again, and a conversation: the server's state is a new one."""
+    """New connection and new conversation: the server's state is a new one."""
 
     ready: Ready
-    """What was negotiated this time; the revision may be another one of the same era."""
+    """Outcome of this negotiation; the revision may be another one of the same era."""
     attempt: int
 
 
 class ReconnectingGivenUp(Event, frozen=True, kw_only=True, gc=False):
-    """There is no connection any more, and none is tried: all that waited has ended."""
+    """End of the attempts: there is no connection, and all waiting requests have ended."""
 
     reason: str
     attempts: int
-    """How many there were, in a row."""
+    """Number of attempts made in a row."""
 
 
 ConnectionEvent = ConnectionLost | Reconnecting | Reconnected | ReconnectingGivenUp
 
 
 class Attempt(Struct, frozen=True):
-    """The next attempt: which it is in a row, and how long to wait before it."""
+    """Next attempt: its number in a row, and the seconds to wait before it."""
 
     number: int
     delay: float
 
 
 class Reconnection:
-    """Counts the attempts to come back, and spaces them out.
+    """Counter of the attempts to reconnect, with the delays between them.
 
-    ``attempts``: how many in a row.  ``seed``: random bytes that spread the delays; the same ones
-    give the same delays, none add nothing to them.
+    ``attempts``: the maximum in a row.  ``seed``: random bytes that spread the delays; the same
+    bytes give the same delays, and without any the delays are not spread.
     """
 
     def __init__(self, settings: ReconnectSettings, attempts: int, *, seed: bytes = b"") -> None:
@@ -123,16 +125,16 @@ class Reconnection:
         self._since: float | None = None
 
     def opened(self, now: float) -> None:
-        """A conversation has begun."""
+        """Note that a conversation has begun."""
         self._since = now
 
     def lost(
         self, now: float, *, final: bool = False, wanted: float | None = None
     ) -> Attempt | None:
-        """The connection, or an attempt at one, has ended: what follows, None if nothing does.
+        """Return the next attempt after a connection or an attempt has ended, or None.
 
         ``final``: it ended in a way after which another one would come to the same end.
-        ``wanted``: seconds that the server wants us to wait, at least.
+        ``wanted``: minimum seconds that the server wants this client to wait.
         """
         since, self._since = self._since, None
         settings = self.settings
@@ -148,14 +150,14 @@ class Reconnection:
 
 
 _PASSING = frozenset({404, 408, 425, 429})
-"""Client errors of HTTP with which a server, or what stands before it, says: not now."""
+"""HTTP client errors by which a server, or a proxy in front of it, refuses only for now."""
 
 
 def fails_for_good(fault: Fault | None) -> bool:
-    """Whether a connection that could not be opened will not be opened the next time either.
+    """Return True if a connection that could not be opened will fail the next time too.
 
-    So it is where the server, or a proxy, does not let us in: 401, 403, 407 and most other client
-    errors, redirects.
+    True if the server, or a proxy, refuses access: 401, 403, 407 and most other client errors,
+    redirects.
     """
     if fault is None:
         return False
@@ -170,9 +172,9 @@ _INCOMPREHENSIBLE = frozenset(
 
 
 def breaks_for_good(fault: Fault | None) -> bool:
-    """Whether a stream that ended with ``fault`` is not to be asked for again.
+    """Return True if a stream that ended with ``fault`` is not to be requested again.
 
-    So it is where what came on it cannot be understood, or is over our limits.
+    True if its content cannot be understood, or is over our limits.
     """
     return fault is not None and (fault.kind in _INCOMPREHENSIBLE or fails_for_good(fault))
 
@@ -182,18 +184,18 @@ _PRIVATE = range(3000, 5000)
 
 
 def closes_for_good(code: int) -> bool:
-    """Whether a WebSocket that the server closed with ``code`` is not to be opened again.
+    """Return True if a WebSocket that the server closed with ``code`` is not to be reopened.
 
     1000: it is done with us.  1002, 1003, 1007 and 1010: it did not understand us.  1008: it does
-    not want us.  From 3000 on: reasons of its own, which we cannot know, but no accident.  Not so
-    for 1001, 1011 to 1014 (it goes away, fails, restarts, is busy), 1009 (one message was too
-    long; it is not sent again) and no code at all.  Source: RFC 6455 section 7.4, and its registry.
+    not want us.  From 3000 on: reasons of its own, unknown but deliberate.  False for 1001, 1011
+    to 1014 (it goes away, fails, restarts, is busy), 1009 (one message was too long; it is not sent
+    again) and no code at all.  Source: RFC 6455 section 7.4, and its registry.
     """
     return code in _CLOSED_FOR_GOOD or code in _PRIVATE
 
 
 def refuses_for_good(error: ErrorData | None) -> bool:
-    """Whether a refusal to negotiate would be the same the next time."""
+    """Return True if a refusal to negotiate would be the same the next time."""
     if error is None:
         return False
     row = ERRORS.get(error.code)

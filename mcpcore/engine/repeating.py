@@ -1,9 +1,9 @@
-"""What may reach a server twice: the one rule, whatever the transport.
+"""Requests that may reach a server twice: one rule for all transports.
 
-A request whose connection broke before the answer may or may not have been carried out.  Asking
-again is safe where the second time changes nothing: for the methods that the table marks
+A request whose connection broke before the answer may or may not have been carried out.  It is
+safe to repeat if the second time changes nothing: for the methods that the table marks
 (:attr:`mcpcore.spec.methods.Method.repeatable`), for tools that their server calls read-only or
-idempotent (``ToolAnnotations``), and for what its sender has marked.
+idempotent (``ToolAnnotations``), and for requests that their sender has marked.
 """
 
 import msgspec
@@ -24,9 +24,9 @@ _decode_name = msgspec.json.Decoder(_Named).decode
 
 
 def may_repeat(method: str, body: bytes, mark: bool | None, config: Config) -> bool:
-    """Whether a request may be sent a second time.
+    """Return True if a request may be sent a second time.
 
-    ``body``: its params.  ``mark``: what its sender says, None for nothing; this wins.
+    ``body``: its params.  ``mark``: the sender's own decision, which wins; None for none.
     """
     if mark is not None:
         return mark
@@ -41,6 +41,6 @@ def may_repeat(method: str, body: bytes, mark: bool | None, config: Config) -> b
 
 
 def is_repeatable(tool: Tool) -> bool:
-    """Whether a tool says of itself that a second call with the same arguments does no more."""
+    """Return True if a tool declares that a second call with the same arguments does no more."""
     hints = tool.annotations
     return hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)

@@ -1,7 +1,7 @@
 """Requests in flight, both ways, and the hub that the Peers of one endpoint share.
 
-Ids on the wire come from the other side and may be anything; inside, an inbound request is known
-by its ``key``, an outbound one by the id that we gave it.  Both are unique in the hub.
+Ids on the wire come from the other side and may be anything.  Inside, an inbound request is known
+by its ``key``, an outbound one by the id that this side gave it.  Both are unique in the hub.
 """
 
 import sys
@@ -36,7 +36,7 @@ NO_CAPABILITIES = ClientCapabilities()
 
 
 class Batch:
-    """What one array of messages owes: one array of answers, sent when the last is known."""
+    """Collector of the answers to one batch: one array, sent when the last answer is known."""
 
     __slots__ = ("_open", "_parts", "peer", "revision", "route")
 
@@ -45,15 +45,15 @@ class Batch:
         self.route = route
         self.revision = revision
         self._parts: list[bytes] = []
-        # The frame itself holds one place until all of its messages have been looked at.
+        # The batch itself counts as one until all of its messages have been read.
         self._open = 1
 
     def expect(self) -> None:
-        """One more answer is owed."""
+        """Count one more answer that is owed."""
         self._open += 1
 
     def settle(self, answer: bytes | None = None) -> None:
-        """One owed answer is known (or, with None, will never come)."""
+        """Add one owed answer (None: it will never come); send the array after the last one."""
         if answer is not None:
             self._parts.append(answer)
         self._open -= 1
@@ -65,7 +65,7 @@ class Batch:
 
 
 class Inbound(Struct, weakref=False, eq=False):
-    """A request of the other side: as it arrived, what was found out about it, and its life.
+    """Inbound request: as it arrived, the findings about it, and its state.
 
     It gets a key, and a place in the tables, when it has climbed the ladder and stays in flight.
     """
@@ -78,15 +78,15 @@ class Inbound(Struct, weakref=False, eq=False):
     principal: str | None
     batch: Batch | None
     revision: Revision
-    """The one in which it is to be read: as was agreed in the handshake (before one, the newest
-    that has any), unless it names another."""
+    """Revision by which it is read: the one of the handshake (before one, the newest that has any),
+    unless it names another."""
     skim: Skim
     meta: RequestMeta
     capabilities: ClientCapabilities
-    """On a server: what the client declared, in the handshake or with the request."""
+    """Server: capabilities that the client declared, in the handshake or with the request."""
     client_info: Implementation | None
     row: Method | None = None
-    """None for a method of an extension that our owner knows."""
+    """Row of the method; None for an extension's method that the application knows."""
     key: Key = 0
     state: Request = Request.ACTIVE
     progress: float | None = None
@@ -95,19 +95,19 @@ class Inbound(Struct, weakref=False, eq=False):
     drain_wanted: bool = False
     logs_lost: int = 0
     stream: Stream | None = None
-    """Set on a listen stream only, as is ``interest``."""
+    """State of a listen stream; None for other requests, as is ``interest``."""
     interest: Interest | None = None
     held: bool = False
-    """The engine answers it itself, once our owner admits it."""
+    """True if the engine answers it itself, once the application admits it."""
 
     def forget_arrival(self) -> None:
-        """It lasts, and what it came with will not be looked at again."""
+        """Drop the params and metadata of a lasting request, which are not read again."""
         self.params, self.skim = NO_PARAMS, NO_SKIM
         self.meta, self.capabilities, self.client_info = NO_META, NO_CAPABILITIES, None
 
 
 class Purpose(Enum):
-    """Why we sent a request."""
+    """Purposes of an outbound request."""
 
     OWNER = auto()
     PROBE = auto()
@@ -115,17 +115,17 @@ class Purpose(Enum):
 
 
 class Outbound(Struct, kw_only=True, weakref=False, eq=False):
-    """A request of ours."""
+    """Outbound request."""
 
     peer: "PeerBase"
     id: RequestId
     method: str
     original: bytes
-    """The params as our owner gave them, without ``_meta``."""
+    """Params as the application gave them, without ``_meta``."""
     started: float
     timeout: float | None
     body: bytes
-    """The params as they are sent; in a retry with the answers and the state."""
+    """Params as they are sent; in a retry with the answers and the state."""
     meta: Mapping[str, Any] = {}
     log_level: str | None = None
     parent: Key | None = None
@@ -134,30 +134,30 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     state: Request = Request.HELD
     want_progress: bool = False
     forced: bool = False
-    """Sent even if the other side did not declare what it needs."""
+    """True to send it even if the other side did not declare the capability it needs."""
     row: Method | None = None
     revision: Revision | None = None
-    """The revision in which it was sent; None while it is held."""
+    """Revision in which it was sent; None while it is held."""
     deadline: float | None = None
     progress: float | None = None
     tries: int = 1
     """Probes so far (the engine's own); 0 in a handshake that no probe has shown to be right."""
     repeat: bool | None = None
-    """Whether it may be sent twice, as our owner says; None leaves it to the tables."""
+    """True or False if the application decided on sending it twice; None: the tables decide."""
     repeats: int = 0
-    """How often it was held to be sent again on the next connection."""
+    """Number of times it was held to be sent again on the next connection."""
     round: int = 0
     """Input rounds so far."""
     input_state: str | None = None
-    """The server's ``requestState``, between its answer and our retry."""
+    """``requestState`` of the server, between its answer and our retry."""
     stream: Stream | None = None
-    """Set on ``subscriptions/listen`` only."""
+    """State of a listen stream; None for other methods."""
     farewell: str | None = None
-    """Why the server has ended the stream, if it said so and the result is still to come."""
+    """Reason that the server gave for ending the stream, while the result is still to come."""
 
 
 def _is_from(route: Route, item: tuple[Any, ...]) -> bool:
-    """Whether an item of the inbox is a message that came on ``route``, and no answer."""
+    """Return True if an item of the inbox is a message of ``route`` and no response."""
     if len(item) < 4 or item[3] != route:
         return False
     message = item[1]
@@ -167,20 +167,20 @@ def _is_from(route: Route, item: tuple[Any, ...]) -> bool:
 
 
 _PROFILES = 8
-"""So many are kept; an endpoint has one or two Configs, unless each Peer has its own."""
+"""Maximum profiles kept; an endpoint has one or two Configs, unless each Peer has its own."""
 
 
 class TakesIn(Protocol):
-    """Whatever the hub can hand an item of its queue to."""
+    """Target of an item of the hub's queue."""
 
     def take_in(self, *item: Any) -> None:
-        """Advance by one thing that arrived."""
+        """Process one item that arrived."""
 
 
 class Hub:
-    """What the Peers of one endpoint share: counters, queues, in-flight tables, deadlines.
+    """Shared state of the Peers of one endpoint: counters, queues, in-flight tables, deadlines.
 
-    What arrived waits in ``inbox``, each item behind the Peer (or other machine of the endpoint)
+    Arrived items wait in ``inbox``, each behind the Peer (or other machine of the endpoint)
     that takes it in; :meth:`next_event` advances the state by one item at a time.
     """
 
@@ -204,15 +204,15 @@ class Hub:
         self.deadlines: Deadlines[Outbound] = Deadlines()
         self.inbound: dict[Key, Inbound] = {}
         self.capacity = sys.maxsize
-        """So many requests of the other sides may be in flight, listen streams included."""
+        """Maximum inbound requests in flight of all Peers, listen streams included."""
         self.outbound: dict[RequestId, Outbound] = {}
         self.last_key: Key = 0
-        """The handle that the latest inbound request got; they are numbers, counted up."""
+        """Key of the latest inbound request; keys are numbers, counted up."""
         self._serial = 0
         self._profiles: list[Profile] = []
 
     def profile(self, role: Role, config: Config) -> Profile:
-        """The profile of a Config, shared by all Peers of this hub that have it."""
+        """Return the profile of a Config, shared by all Peers of this hub that have it."""
         for profile in self._profiles:
             if profile.config is config and profile.role is role:
                 return profile
@@ -225,34 +225,34 @@ class Hub:
         self.inbox.append((target, *item))
 
     def advance(self, target: TakesIn, *item: Any) -> None:
-        """The same; what nothing waits before is taken in at once, as would be done next."""
+        """Process an item at once if nothing waits before it, else queue it for ``target``."""
         if self.inbox or self.events:
             self.inbox.append((target, *item))
         else:
             target.take_in(*item)
 
     def discard(self, route: Route) -> None:
-        """Forget what arrived on ``route`` and was not looked at, but for answers to us."""
+        """Drop the queued messages of ``route``, except responses."""
         kept = [item for item in self.inbox if not _is_from(route, item)]
         self.inbox.clear()
         self.inbox.extend(kept)
 
     def routes_in_use(self) -> set[Route]:
-        """Where requests in flight have come from, and what was not looked at."""
+        """Return the routes of the requests in flight and of the queued items."""
         waiting = {item[3] for item in self.inbox if len(item) >= 4}
         return waiting.union(record.route for record in self.inbound.values())
 
     def was_issued(self, key: Key) -> bool:
-        """Whether ``key`` is or was the handle of a request."""
+        """Return True if ``key`` is or was the handle of a request."""
         return 0 < key <= self.last_key
 
     def new_serial(self) -> int:
-        """A number for one request of ours, never used twice."""
+        """Return a number for one outbound request, never used twice."""
         self._serial += 1
         return self._serial
 
     def next_event(self) -> Event | None:
-        """Advance until there is something to tell, and tell it; None when all input is used up."""
+        """Advance to the next event and return it; None when all input is used up."""
         events, inbox = self.events, self.inbox
         while not events:
             if not inbox:
@@ -270,10 +270,10 @@ class Hub:
         return frames
 
     def deadline(self) -> float | None:
-        """When :meth:`handle_timeout` is next needed, None if never."""
+        """Return the time of the next :meth:`handle_timeout`, None if never."""
         return self.deadlines.next()
 
     def handle_timeout(self, now: float) -> None:
-        """End what is due."""
+        """End the requests whose deadline has passed."""
         for request in self.deadlines.due(now):
             request.peer.expire(request, now)

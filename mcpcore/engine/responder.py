@@ -1,4 +1,4 @@
-"""What our owner says to requests of the other side: answers, demands for input, progress, logs."""
+"""Answers of the application to inbound requests: results, input rounds, progress, logs."""
 
 import math
 from collections.abc import Mapping
@@ -27,17 +27,17 @@ from mcpcore.wire.message import Body, encode_error, encode_result, to_json
 _RESULT, _ANSWER, _ACTIVE = FrameKind.RESULT, RequestSignal.ANSWER, Request.ACTIVE
 
 DEFAULT_LOG_LEVEL = "info"
-"""What a legacy client that never set a level is sent from."""
+"""Lowest level sent to a legacy client that never set one."""
 _PROGRESS = "notifications/progress"
 _INFINITE = math.inf
-"""Compared with, as :func:`math.isfinite` takes no integer that is larger than all floats."""
+"""Bound for comparisons, as :func:`math.isfinite` takes no integer larger than all floats."""
 LOST_LOGGER = "mcpcore"
 LOST_LEVEL = "warning"
-"""How a client is told that log messages were dropped."""
+"""Level of the message that log messages were dropped; ``LOST_LOGGER`` is its logger."""
 
 
 class _Report(Struct, gc=False):
-    """The params of a report of progress, as its owner gives them."""
+    """Params of a progress notification."""
 
     token: Any = field(name="progressToken")
     progress: Any
@@ -47,7 +47,7 @@ class _Report(Struct, gc=False):
 
 
 class _Reported(Struct, gc=False):
-    """A whole report: written at once, as there may be very many."""
+    """Whole progress notification: encoded in one step, as there may be very many."""
 
     jsonrpc: str = "2.0"
     method: str = _PROGRESS
@@ -74,13 +74,13 @@ class Responder(Receiver):
 
         A result may bring its own ``_meta`` (``meta`` wins where they differ) and ``resultType``;
         keys of ``_meta`` that only the engine sets are left out.  ``bare``: it has neither, and is
-        JSON without line breaks, so that nobody need look at it, however large it is.
+        JSON without line breaks, so that it need not be read, however large it is.
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for a result that
         is no JSON object.
         """
         record = self.hub.inbound.get(key)
         if record is None or record.stream is not None or record.held:
-            record = self._unheld(key)  # which says why not
+            record = self._unheld(key)  # raises the error
         if not (bare and isinstance(result, Raw)):
             result, meta, own_type = take_result_apart(result, meta)
             result_type = own_type or result_type
@@ -99,7 +99,7 @@ class Responder(Receiver):
     def require_input(
         self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
     ) -> bool:
-        """Modern: answer that input is needed; the client asks again with the answers.
+        """Modern: answer that input is needed; the client retries with the answers.
 
         Raises LocalProtocolError, CapabilityMissing.
         """
@@ -110,7 +110,7 @@ class Responder(Receiver):
     def admit(self, key: Key) -> bool:
         """Let the engine answer a request of ``Config.asked_first``; False if it was cancelled.
 
-        Raises LocalProtocolError for a request that is none of those.
+        Raises LocalProtocolError for any other request.
         """
         record = self._answerable(key)
         if not record.held:
@@ -118,7 +118,7 @@ class Responder(Receiver):
         return cast(Receiver, record.peer).answer_held(record)
 
     def release(self, key: Key) -> None:
-        """The handler of a cancelled request has ended; its place is free."""
+        """Free the place of a cancelled request whose handler has ended."""
         record = self.hub.inbound.get(key)
         if record is not None and record.state is Request.CANCELLED:
             record.peer.finish(record, RequestSignal.RELEASE)
@@ -151,7 +151,7 @@ class Responder(Receiver):
             members = b'"_meta":' + to_json(meta)
         return _finish(record, _RESULT, encode_result(record.id, body, members))
 
-    # What precedes the answer
+    # Notifications before the answer
 
     def progress(
         self,
@@ -162,7 +162,7 @@ class Responder(Receiver):
         *,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Report progress; False if nobody asked, the request is over, or it did not increase."""
+        """Report progress; False if not asked for, not increased, or if the request is over."""
         record = self.hub.inbound.get(key)
         if record is None or record.state is not _ACTIVE or record.stream is not None:
             return False
@@ -196,11 +196,11 @@ class Responder(Receiver):
         *,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Send a log message; False where level, era or back-pressure say no.
+        """Send a log message; False if level, era or back-pressure forbid it.
 
         Modern: only for a request whose ``_meta`` names a level.  Legacy: from the level that the
         client set, by default ``info``.  ``key`` None sends outside of any request (legacy).
-        What back-pressure drops is counted; the client is told how many with the next message.
+        Messages dropped by back-pressure are counted; the next message tells the client how many.
         """
         if not self.wants_log(key, level):
             return False
@@ -219,7 +219,7 @@ class Responder(Receiver):
         return True
 
     def wants_log(self, key: Key | None, level: str) -> bool:
-        """Whether a log message of this level would be sent; see :meth:`log`."""
+        """Return True if a log message of this level would be sent; see :meth:`log`."""
         if level not in SEVERITY:
             raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
         record = None if key is None else self.hub.inbound.get(key)
@@ -237,15 +237,15 @@ class Responder(Receiver):
         return wanted is not None and SEVERITY[level] >= SEVERITY[wanted]
 
     def wants_progress(self, key: Key) -> bool:
-        """Whether somebody asked for the progress of a request that is being worked on."""
+        """Return True if the other side asked for progress of a request in progress."""
         record = self.hub.inbound.get(key)
         return record is not None and _wants_progress(record)
 
 
 def _takes_news(record: Inbound) -> bool:
-    """Whether progress and log messages may be sent for a request.
+    """Return True if progress and log messages may be sent for a request.
 
-    A listen stream has none, nor what becomes one when it is admitted.
+    A listen stream has none, nor a held request that becomes one when it is admitted.
     """
     return record.state is _ACTIVE and record.stream is None and not record.held
 

@@ -1,8 +1,8 @@
-"""What keeps ``requestState`` honest on its way through the client: the interface.
+"""Protection of ``requestState`` on its way through the client: the interface.
 
-The engine hands the state of an input round out and in as an opaque string.  Whoever makes it
+The engine hands the state of an input round out and in as an opaque string.  The maker of a state
 seals it, so that the client, which the specification treats as an attacker, can neither alter it
-nor use it for another request, for somebody else, or later than allowed.  Time is passed in;
+nor use it for another request, for another principal, or later than allowed.  Time is passed in;
 randomness belongs to the implementations, of which :mod:`transports.seal` has two.
 
 Source: 2026-07-28, patterns, "Multi Round-Trip Requests", server requirements 4 and 5.
@@ -21,17 +21,17 @@ _NOT_BOUND = frozenset({"_meta", "inputResponses", "requestState"})
 
 
 class Binding(Struct, frozen=True):
-    """The request that a state belongs to; :func:`request_binding` makes it."""
+    """Request that a state belongs to; made by :func:`request_binding`."""
 
     principal: str | None
-    """Who was authenticated, None if nobody was."""
+    """Authenticated principal, None if there was none."""
     method: str
     params: bytes
-    """A digest of the salient parameters."""
+    """Digest of the salient parameters."""
 
 
 class Refusal(StrEnum):
-    """Why a state is refused; the value is what may be told to anybody."""
+    """Reasons to refuse a state; the values may be shown to anybody."""
 
     FOREIGN = "requestState was not given out by this server, or under a key that it has no more"
     ALTERED = "requestState was altered"
@@ -42,7 +42,7 @@ class Refusal(StrEnum):
 
 
 class SealBroken(LocalError):
-    """A state is refused; the message is safe to show and says why, as ``reason`` does."""
+    """Refusal of a state; the message is safe to show and says why, as ``reason`` does."""
 
     def __init__(self, reason: Refusal) -> None:
         super().__init__(reason.value)
@@ -65,17 +65,17 @@ class Seal(Protocol):
 
 
 def request_binding(principal: str | None, method: str, params: Raw | bytes) -> Binding:
-    """Say what a request and its retries have in common.
+    """Return the binding of a request, which its retries share.
 
     ``params``: the JSON object as sent.  All of it counts but ``_meta``, ``inputResponses`` and
     ``requestState``, regardless of the order of members and of blanks.
     """
     try:
         members = msgspec.json.decode(params)
-    except msgspec.DecodeError:  # a number that no float holds: as it is written, then
+    except msgspec.DecodeError:  # no float holds a number of it: take values as written
         members = msgspec.json.decode(params, type=dict[str, Raw])
     salient = {name: value for name, value in members.items() if name not in _NOT_BOUND}
-    import hashlib  # here and not above: its import takes longer than all of this module
+    import hashlib  # imported late: it takes longer than all of this module
 
     digest = hashlib.sha256(msgspec.json.encode(salient, order="deterministic")).digest()
     return Binding(principal, method, digest)

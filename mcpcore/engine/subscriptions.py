@@ -1,4 +1,4 @@
-"""Who hears of a change: listen streams (modern), sessions and resource subscriptions (legacy).
+"""Subscribers of changes: listen streams (modern), sessions and resource subscriptions (legacy).
 
 Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 """
@@ -16,16 +16,16 @@ from mcpcore.spec.types.subscriptions import SubscriptionFilter
 
 
 class Topic(Struct, frozen=True, kw_only=True):
-    """A kind of change: how a filter asks for it and which capability announces it."""
+    """Kind of change: the filter field that asks for it and the capability that announces it."""
 
     method: str
     field: str
-    """The field of the filter."""
+    """Field of the filter."""
     capability: str | None
     peer_capability: str | None
-    """What the client must have declared to ask for it."""
+    """Capability that the client must have declared to ask for it."""
     subject: str | None = None
-    """The params member that names what changed; None for a topic without subjects."""
+    """Params member that names the changed thing; None for a topic without subjects."""
 
 
 _SUBJECTS = {"resource_subscriptions": "uri", "task_ids": "taskId"}
@@ -41,11 +41,11 @@ TOPICS: dict[str, Topic] = {
     for row in METHODS
     if row.filter is not None
 }
-"""The notifications that are published rather than sent for a request."""
+"""Notifications that are published rather than sent for a request, by method."""
 
 
 class Change(Struct, frozen=True):
-    """A change to be told: its topic, and what has changed where the topic has subjects."""
+    """Change to announce: its topic, and the changed thing where the topic has subjects."""
 
     topic: Topic
     subject: str | None
@@ -61,7 +61,7 @@ def change_of(topic: Topic, body: bytes) -> Change:
 
 
 class Interest:
-    """What one listen stream carries: its filter, with the listed subjects as sets."""
+    """Filter of one listen stream, with the listed subjects as sets."""
 
     __slots__ = ("_subjects", "filter")
 
@@ -72,7 +72,7 @@ class Interest:
         }
 
     def wants(self, change: Change) -> bool:
-        """Whether the stream carries this change."""
+        """Return True if the stream carries this change."""
         field = change.topic.field
         if change.topic.subject is None:
             return getattr(self.filter, field) is True
@@ -80,13 +80,13 @@ class Interest:
 
     @property
     def subjects(self) -> list[str]:
-        """All that is listed, what stands there twice as well."""
+        """All listed subjects, duplicates included."""
         lists = [getattr(self.filter, field) for field in self._subjects]
         return [subject for listed in lists for subject in listed]
 
 
 def honoured(asked: SubscriptionFilter, announced: Mapping[str, bool]) -> SubscriptionFilter:
-    """The part of a filter that a server can honour which announces these notifications."""
+    """Return the part of a filter that a server can honour, given what it announces."""
     fields: dict[str, Any] = {}
     for topic in TOPICS.values():
         value = getattr(asked, topic.field)
@@ -96,7 +96,7 @@ def honoured(asked: SubscriptionFilter, announced: Mapping[str, bool]) -> Subscr
 
 
 def undeclared(asked: SubscriptionFilter, capabilities: Capabilities) -> str | None:
-    """What a client with ``capabilities`` would have to declare to ask for this, or None."""
+    """Return the capability that a client lacks to ask for this filter, or None."""
     for topic in TOPICS.values():
         path = topic.peer_capability
         if path is None or not getattr(asked, topic.field):
@@ -107,7 +107,7 @@ def undeclared(asked: SubscriptionFilter, capabilities: Capabilities) -> str | N
 
 
 def narrowed(current: SubscriptionFilter, wanted: SubscriptionFilter) -> SubscriptionFilter:
-    """The intersection of two filters."""
+    """Return the intersection of two filters."""
     fields: dict[str, Any] = {}
     for name in current.__struct_fields__:
         have, want = getattr(current, name), getattr(wanted, name)

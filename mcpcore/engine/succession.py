@@ -1,13 +1,13 @@
-"""What outlives a conversation, and how the next one on another connection takes it over.
+"""Succession of conversations: the next connection of a client takes over its requests.
 
-A client that means to come back sets :attr:`Peer.reconnects`.  When its transport ends, requests
-that need not end with it are held: those that were never sent, those that may be repeated, and
-listen streams.  Everything else has its one terminal event, and ConnectionEnded follows.  Then
-:meth:`Succession.succeed` makes the Peer of the next conversation, to which requests can be given
-at once, or :meth:`Succession.renounce` ends what was held.
+A client that reconnects sets :attr:`Peer.reconnects`.  When its transport ends, some requests are
+held: those that were never sent, those that may be repeated, and listen streams.  Every other
+request has its one terminal event, and ConnectionEnded follows.  Then :meth:`Succession.succeed`
+makes the Peer of the next conversation, which takes requests at once, or
+:meth:`Succession.renounce` ends the held requests.
 
-Ids and keys go on where those of the Peer before ended, so that nothing of the one conversation
-can be taken for something of the other.
+Ids and keys go on where those of the previous Peer ended, so that messages of the two
+conversations cannot be confused.
 """
 
 from typing import TYPE_CHECKING, cast
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 
 class Succession(Outgoing):
-    """The part of a Peer that another one takes over."""
+    """The part of a Peer that its successor takes over."""
 
     __slots__ = ()
 
     def end_ours(self, reason: EndReason, message: str, fault: Fault | None = None) -> None:
-        """End every request of ours that the end of this conversation is the end of."""
+        """End every outbound request that does not outlive this conversation."""
         unsent: set[RequestId | None] = set()
         if self.reconnects is not None:
             unsent = self.hub.outbox.requests()
@@ -52,7 +52,7 @@ class Succession(Outgoing):
                 self.abort(request, RequestSignal.END, reason, message, fault)
 
     def _outlives(self, request: Outbound, unsent: set[RequestId | None]) -> bool:
-        """Whether a request need not end with this conversation; it is held then."""
+        """Return True if a request need not end with this conversation; then it is held."""
         settings = self.reconnects
         if settings is None or request.purpose is not Purpose.OWNER or request.farewell is not None:
             return False
@@ -95,13 +95,13 @@ class Succession(Outgoing):
         return heir
 
     def renounce(self, reason: str) -> None:
-        """There will be no next conversation: what was held for it ends as CLOSED."""
+        """Give up reconnecting: the held requests end as CLOSED."""
         self.reconnects = None
         self.waiting_input.clear()
         self.end_ours(EndReason.CLOSED, f"connection closed: {reason}")
 
     def drop_unsent(self) -> None:
-        """Nothing that this conversation wanted to say is to be sent any more."""
+        """Drop all frames of this conversation that were not sent."""
 
         def unwanted(frame: Transmit) -> bool:
             return frame.peer is self

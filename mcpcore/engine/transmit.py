@@ -1,4 +1,4 @@
-"""What the engine wants sent: frames with what a transport needs to place them."""
+"""Outgoing frames, with what a transport needs to place them."""
 
 from collections.abc import Callable, Hashable
 from enum import Enum
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FrameKind(Enum):
-    """What a frame is, for transports that treat kinds differently."""
+    """Kinds of frames, for transports that treat them differently."""
 
     REQUEST = "request"
     NOTIFICATION = "notification"
@@ -24,11 +24,11 @@ class FrameKind(Enum):
     ERROR = "error"
     BATCH = "batch"
     ACCEPTED = "accepted"
-    """Nothing to say (any more) on this route: HTTP 202, or the end of a stream."""
+    """Nothing to send (any more) on this route: HTTP 202, or the end of a stream."""
 
 
 class Transmit(Struct, kw_only=True):
-    """One outgoing frame: exactly one JSON text without a newline (empty for ACCEPTED)."""
+    """Outgoing frame: exactly one JSON text without a newline (empty for ACCEPTED)."""
 
     peer: "PeerBase"
     route: Route
@@ -37,38 +37,38 @@ class Transmit(Struct, kw_only=True):
     """Bytes in ``data``, and in ``more``."""
     kind: FrameKind
     more: list[bytes] | None = None
-    """Further JSON texts, newer news of the same subject; only of a Peer that joins news."""
+    """Further JSON texts: newer notifications of the subject; only of a Peer that joins them."""
     ends: bool = False
-    """Nothing more is owed on this route."""
+    """True if nothing more is owed on this route."""
     key: Key | None = None
-    """The inbound request it belongs to; ENGINE if the engine answers it or speaks for itself;
-    None marks a rejection by the engine, and requests and notifications that belong to none."""
+    """Key of the inbound request it belongs to.  ENGINE if the engine answers the request or speaks
+    for itself.  None for a rejection by the engine, and for frames that belong to no request."""
     request: RequestId | None = None
-    """Our request that this is, or that this cancels."""
+    """Id of the outbound request that this frame is, or that it cancels."""
     method: str | None = None
     code: int | None = None
-    """The code of an error."""
+    """Code of an error."""
     revision: Revision | None = None
     mirror: Mirror | None = None
-    """Client: what the HTTP headers must say."""
+    """Client: values that the HTTP headers must have."""
     subject: Hashable = None
-    """What this is news of: while it waits, newer news of the same may take its place."""
+    """Subject of a notification: while it waits, a newer one may replace it."""
     repeatable: bool = False
-    """It may reach the other side twice (told where a transport may have it so)."""
+    """True if it may reach the other side twice (set where a transport may send it so)."""
     waits: bool = True
-    """It has not been taken out of the outbox."""
+    """True until it is taken out of the outbox."""
 
     def line(self) -> bytes:
-        """The frame with its newline, for newline-framed byte streams."""
+        """Return the frame with its newline, for newline-framed byte streams."""
         return b"".join((*self.data, b"\n")) if self.data else b""
 
 
 _FULL = 8 * 1024
-"""Bytes of a frame that no more news joins: it counts as waiting until all of it is taken."""
+"""Bytes of a frame to which no more texts are joined: it counts as waiting until all is taken."""
 
 
 class Outbox:
-    """The frames that wait to be taken, in order, with a count of their bytes.
+    """Queue of the frames that wait to be taken, with a count of their bytes.
 
     Shared by the Peers of one endpoint.  Frames of a request are also counted per request, so
     that a handler can be told to wait (``queued`` and StreamDrained).
@@ -78,7 +78,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self.frames: list[Transmit] = []
-        """What waits; only to be looked at."""
+        """Queued frames, in order; read-only for others."""
         self.size = 0
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class Outbox:
         self.size += frame.size
 
     def join(self, data: bytes, size: int, key: Key, subject: Hashable) -> bool:
-        """Let ``data`` leave with the last frame; False if that is not of this subject, or full."""
+        """Add ``data`` to the last frame; False if that has another subject or is full."""
         frames = self.frames
         if not frames:
             return False
@@ -107,18 +107,18 @@ class Outbox:
         return True
 
     def lines(self) -> bytes:
-        """What waits, as newline-framed lines, and goes on waiting; safe from any thread."""
+        """Return the queued frames as newline-framed lines, without taking them; thread-safe."""
         return b"".join(frame.line() for frame in list(self.frames))
 
     def requests(self) -> set[RequestId | None]:
-        """The requests of ours that wait."""
+        """Return the ids of the outbound requests that are queued."""
         return {frame.request for frame in self.frames if frame.kind is FrameKind.REQUEST}
 
     def replace(self, frame: Transmit, data: tuple[bytes, ...]) -> int:
-        """Give a frame other bytes; return by how many it has grown.
+        """Replace the bytes of a frame; return by how many it has grown.
 
-        Of a frame of several texts it is the last one that gets them.  The frame may have left the
-        outbox and wait elsewhere, as long as nothing of it was sent.
+        In a frame of several texts the last one is replaced.  The frame may have left the
+        outbox and wait elsewhere, as long as none of it was sent.
         """
         size = sum(map(len, data))
         if frame.more:
@@ -133,7 +133,7 @@ class Outbox:
         return growth
 
     def discard(self, unwanted: Callable[[Transmit], bool]) -> list[Transmit]:
-        """Take out the frames that are not to be sent any more."""
+        """Take out the frames that are not to be sent any more, and return them."""
         dropped = [frame for frame in self.frames if unwanted(frame)]
         if dropped:
             self.frames = [frame for frame in self.frames if not unwanted(frame)]

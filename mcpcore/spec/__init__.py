@@ -1,1 +1,1 @@
-"""The protocol as data: revisions, methods, errors, capabilities and types; no behaviour."""
+"""Protocol as data: revisions, methods, errors, capabilities and types; no behaviour."""

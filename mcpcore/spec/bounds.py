@@ -1,4 +1,4 @@
-"""What every class of settings asks of its numbers."""
+"""Check of the numbers in settings."""
 
 from typing import Any
 

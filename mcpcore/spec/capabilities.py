@@ -1,4 +1,4 @@
-"""Capabilities as dotted paths: is one declared, how is it asked for, who needs it.
+"""Capabilities as dotted paths: checks if one is declared, and which one a request needs.
 
 A path is made of wire names: ``tools``, ``resources.subscribe``, ``elicitation.url``,
 ``extensions.io.modelcontextprotocol/tasks`` (after ``extensions`` and ``experimental`` the rest is
@@ -27,24 +27,24 @@ Capabilities = ClientCapabilities | ServerCapabilities
 C = TypeVar("C", bound=Capabilities)
 
 TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
-"""The identifier of the tasks extension."""
+"""Identifier of the tasks extension."""
 
 _KEYED = frozenset({"extensions", "experimental"})
-"""Capabilities whose members are named by others."""
+"""Capabilities whose members are named outside of the specification."""
 
 _FLAGS = frozenset({"listChanged", "subscribe"})
 """Members that are true or false; all others are objects."""
 
 _EXPERIMENTAL_TASKS = (BY_NAME["2025-11-25"],)
-"""The revisions that have the capability ``tasks``."""
+"""Revisions that have the capability ``tasks``."""
 
 _ELICITATION = Span(BY_NAME["2025-06-18"], REVISIONS[-1])
-"""The revisions that have elicitation at all."""
+"""Revisions that have elicitation at all."""
 _KINDS_OF_INPUT = Span(BY_NAME["2025-11-25"], REVISIONS[-1])
-"""The revisions in which elicitation has modes, and sampling has tools and context."""
+"""Revisions in which elicitation has modes, and sampling has tools and context."""
 
 _IMPLIED = {"elicitation.form": ("elicitation", "elicitation.url")}
-"""A capability that is also declared when the first path is and the second is not."""
+"""Capability that is also declared when the first path is and the second is not."""
 
 
 @lru_cache(maxsize=256)
@@ -75,7 +75,7 @@ _ATTRIBUTES = {
 
 
 def declares(capabilities: Capabilities, path: str) -> bool:
-    """Tell whether ``capabilities`` contain ``path``; a flag must be true, an object present."""
+    """Return True if ``capabilities`` contain ``path``; a flag must be true, an object present."""
     if _walk(capabilities, path):
         return True
     implied = _IMPLIED.get(path)
@@ -96,13 +96,13 @@ def requirement(path: str) -> dict[str, Any]:
 
 
 def in_revision(capabilities: C, revision: Revision) -> C:
-    """Return what of ``capabilities`` may be declared in ``revision``.
+    """Return the part of ``capabilities`` that may be declared in ``revision``.
 
     Tasks are a capability in one revision and an extension in later ones; declared in the wrong
-    one they would promise a protocol that is not spoken there.  The same holds for what a client
-    declares before it knows the revision: where elicitation has no modes it means forms.  Other
-    extensions may be declared in every revision, as the capabilities of ``schema.ts`` are "not a
-    closed set" in any.
+    one they would promise a protocol that is not spoken there.  The same holds for capabilities
+    that a client declares before it knows the revision: where elicitation has no modes it means
+    forms.  Other extensions may be declared in every revision, as the capabilities of
+    ``schema.ts`` are "not a closed set" in any.
     """
     if capabilities.tasks is not None and revision not in _EXPERIMENTAL_TASKS:
         capabilities = structs.replace(capabilities, tasks=None)
@@ -127,7 +127,7 @@ def _input_in_revision(capabilities: Any, revision: Revision) -> Any:
 
 
 class _Need(Struct, frozen=True):
-    """Params whose ``member`` is present (or one of ``values``) need ``capability``."""
+    """Need for ``capability`` of params whose ``member`` is present (or one of ``values``)."""
 
     capability: str
     member: str | None = None
@@ -146,7 +146,7 @@ INPUT_NEEDS: dict[str, tuple[_Need, ...]] = {
         _Need("elicitation.form"),
     ),
 }
-"""What a request to the client needs; the first row that applies decides."""
+"""Capabilities that requests to the client need; the first row that applies decides."""
 
 
 class _InputSkim(Model):
@@ -159,7 +159,7 @@ _input_skim = msgspec.json.Decoder(_InputSkim)
 
 
 def input_capability(method: str, params: Struct | Mapping[str, Any] | Raw | None) -> str | None:
-    """Return the path that a client must have declared to be asked ``method`` with ``params``.
+    """Return the path that a client must have declared to be sent ``method`` with ``params``.
 
     None if ``method`` is no request to a client.  Raises msgspec.DecodeError for params that are
     raw and no JSON object.

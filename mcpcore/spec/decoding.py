@@ -1,7 +1,7 @@
-"""The typed decode, the third look at a message: raw JSON into a type of the protocol.
+"""Typed decoding: raw JSON into a type of the protocol.
 
-Content blocks are a union by ``type``, and a block of a type that nobody knows yet must not cost
-the whole message.  The decoder itself cannot keep it, so a message that fails is looked at again:
+Content blocks are a union by ``type``, and one block of an unknown type must not invalidate
+the whole message.  The decoder itself cannot keep it, so a message that fails is decoded again:
 unknown blocks are set aside, the rest is decoded, and they return to their places as
 :class:`~mcpcore.spec.types.content.UnknownContent`.
 """
@@ -21,10 +21,10 @@ _CONTENT = frozenset(block.__struct_config__.tag for block in get_args(ContentBl
 _SAMPLING = frozenset(block.__struct_config__.tag for block in get_args(SamplingContent))
 
 
-# Made, and their types imported, when the first unknown block has come.
+# Built on the first unknown block, as it imports the types.
 @cache
 def _places() -> dict[Any, tuple[tuple[str, ...], frozenset[Any]]]:
-    """Where content stands in each type that has any, and which kinds of it are known there.
+    """Return the path of the content in each type that has any, and the kinds known there.
 
     Arrays on the way are passed through.
     """
@@ -44,7 +44,7 @@ _STAND_IN = {"type": "text", "text": ""}
 
 
 _Aside = tuple[tuple[str | int, ...], dict[str, Any]]
-"""The way to an unknown block, members and positions, and the block."""
+"""Path of an unknown block, members and positions, and the block."""
 
 _decoders: dict[Any, json.Decoder[Any]] = {}
 

@@ -1,9 +1,9 @@
 """Error codes as a table, the error object, and the exceptions of this package.
 
-Codes: the base protocol page of each revision, JSON-RPC 2.0 section 5.1.  Three kinds of exception
-exist and are never mixed up: :class:`McpError` is an error of the protocol (to be sent, or
-received from the other side); :class:`ToolFailed` is a result that tells of an error;
-:class:`LocalError` and its subclasses happened here and never travel.
+Codes: the base protocol page of each revision, JSON-RPC 2.0 section 5.1.  There are three kinds of
+exception, which are never mixed up: :class:`McpError` is an error of the protocol (to be sent, or
+received from the other side); :class:`ToolFailed` is a result that reports an error;
+:class:`LocalError` and its subclasses happened on this side and are never sent.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -31,20 +31,21 @@ UNSUPPORTED_PROTOCOL_VERSION = -32022
 LEGACY_BUSY = -32000
 LEGACY_TIMED_OUT = -32001
 LEGACY_TOO_LARGE = -32003
-"""Ours in the legacy revisions, which leave -32000 to -32099 to implementations; see below."""
+"""Codes of this project, LEGACY_BUSY to here, in the legacy revisions, which leave -32000 to
+-32099 to implementations; see :data:`BUSY` to :data:`TIMED_OUT`."""
 BUSY = 1001
-"""Ours, outside the reserved range: too many requests in flight; try again."""
+"""Code of this project, outside the reserved range: too many requests in flight; try again."""
 TOO_LARGE = 1002
-"""Ours: the message is larger than this side accepts."""
+"""Code of this project: the message is larger than this side accepts."""
 TIMED_OUT = 1003
-"""Ours: the work took longer than this side allows."""
+"""Code of this project: the work took longer than this side allows."""
 
 RESERVED = range(-32099, -32019)
-"""Codes that only the specification gives out since 2026-07-28 ("Error Codes")."""
+"""Codes that only the specification assigns since 2026-07-28 ("Error Codes")."""
 
 
 class ErrorData(Struct, frozen=True, omit_defaults=True):
-    """The ``error`` member of a response (JSON-RPC 2.0 section 5.1)."""
+    """Error object: the ``error`` member of a response (JSON-RPC 2.0 section 5.1)."""
 
     code: int
     message: str
@@ -54,7 +55,8 @@ class ErrorData(Struct, frozen=True, omit_defaults=True):
     def make(cls, code: int, message: str, data: Any = None) -> "ErrorData":
         """Build one from plain values; ``data`` is anything msgspec can encode, None: absent.
 
-        What JSON cannot say of ``message`` is replaced, as it may quote anything, such as a path.
+        Characters of ``message`` without a JSON form are replaced, as it may quote anything, such
+        as a path.
         """
         message = sayable(message)
         if data is None or isinstance(data, Raw):
@@ -63,7 +65,7 @@ class ErrorData(Struct, frozen=True, omit_defaults=True):
 
 
 class ErrorRow(Struct, frozen=True, kw_only=True):
-    """What the specification (or, for positive codes, this project) says of one code."""
+    """Row of the specification (or, for positive codes, of this project) on one code."""
 
     code: int
     name: str
@@ -71,11 +73,11 @@ class ErrorRow(Struct, frozen=True, kw_only=True):
     status: int = 200
     """HTTP status in the modern era when the engine itself rejects the request."""
     status_always: bool = False
-    """The status holds also when a handler answered with this code."""
+    """True if the status holds also when a handler answered with this code."""
     retryable: bool = False
-    """The same request may succeed later, or after the correction that the error names."""
+    """True if the same request may succeed later, or after the correction that the error names."""
     proves_modern: bool = False
-    """An error that only a modern server sends: never a reason to fall back to ``initialize``."""
+    """True if only a modern server sends it: never a reason to fall back to ``initialize``."""
 
 
 ERRORS: dict[int, ErrorRow] = {
@@ -128,29 +130,29 @@ ERRORS: dict[int, ErrorRow] = {
         ErrorRow(code=TIMED_OUT, name="TimedOut", revisions=MODERN, status=408, retryable=True),
     )
 }
-"""Code to row."""
+"""Rows by code."""
 
 
 def busy_code(revision: Revision | None) -> int:
-    """The code that says "too many requests in flight" in ``revision``.
+    """Return the code for "too many requests in flight" in ``revision``.
 
-    Here and below: None, where a client names none, stands for the legacy era, as everywhere.
+    Here and below None, where a client names none, stands for the legacy era, as everywhere.
     """
     return BUSY if revision is not None and revision.modern else LEGACY_BUSY
 
 
 def too_large_code(revision: Revision | None) -> int:
-    """The code that says "this message is larger than I accept" in ``revision``."""
+    """Return the code for "this message is larger than I accept" in ``revision``."""
     return TOO_LARGE if revision is not None and revision.modern else LEGACY_TOO_LARGE
 
 
 def timed_out_code(revision: Revision | None) -> int:
-    """The code that says "this took longer than I allow" in ``revision``."""
+    """Return the code for "this took longer than I allow" in ``revision``."""
     return TIMED_OUT if revision is not None and revision.modern else LEGACY_TIMED_OUT
 
 
 class McpError(Exception):
-    """An error of the protocol: raised by a handler to answer with it, or received from the peer.
+    """Protocol error: raised by a handler to answer with it, or received from the other side.
 
     ``error`` holds code, message and data as they travel.
     """
@@ -166,7 +168,7 @@ class McpError(Exception):
 
     @property
     def code(self) -> int:
-        """The integer code."""
+        """Integer code of the error."""
         return self.error.code
 
     def __str__(self) -> str:
@@ -174,7 +176,7 @@ class McpError(Exception):
 
 
 class ToolFailed(Exception):
-    """A tool failed, as the ``result`` of its call says; the message is the text of that."""
+    """Failure of a tool, reported in the ``result`` of its call; the message is its text."""
 
     def __init__(self, result: "CallToolResult") -> None:
         super().__init__(result.text or "the tool failed and did not say why")
@@ -182,15 +184,15 @@ class ToolFailed(Exception):
 
 
 class LocalError(Exception):
-    """Something that happened on this side and never travels."""
+    """Base of errors that happen on this side and are never sent."""
 
 
 class LocalProtocolError(LocalError):
-    """Our owner asked for something that the protocol forbids; nothing has changed."""
+    """Call of the application that the protocol forbids; nothing has changed."""
 
 
 class CapabilityMissing(LocalProtocolError):
-    """The other side did not declare the capability that this needs.
+    """Call that needs a capability which the other side did not declare.
 
     ``capability`` is its dotted path, for instance ``elicitation.url``.
     """

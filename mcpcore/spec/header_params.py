@@ -14,7 +14,7 @@ from mcpcore.spec.json_schema import subschemas
 ANNOTATION = "x-mcp-header"
 
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-"""``1*tchar``, RFC 9110 section 5.6.2.  Compiled when it is needed: few tools mirror."""
+"""Pattern of a header name: ``1*tchar``, RFC 9110 section 5.6.2.  Compiled when it is needed."""
 _TYPES = ("string", "integer", "boolean")
 
 
@@ -31,7 +31,7 @@ def header_params(schema: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """
     found: dict[str, tuple[str, ...]] = {}
     seen: set[str] = set()
-    # A work list and not recursion: a client runs this on schemas that it was sent.
+    # No recursion: a client runs this on schemas that it received.
     pending: list[tuple[Mapping[str, Any], tuple[str, ...], bool]] = [(schema, (), True)]
     while pending:
         node, path, reachable = pending.pop()
@@ -46,7 +46,7 @@ def header_params(schema: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
             (inner, (*path, steps[-1]), reachable and steps[0] == "properties")
             for steps, inner in subschemas(node)
         ]
-        pending.extend(reversed(below))  # taken from the end: this keeps the order of the schema
+        pending.extend(reversed(below))  # popped from the end: keeps the order of the schema
     return found
 
 

@@ -1,4 +1,4 @@
-"""Which icons may be shown: the rule on the schemes of their URIs.
+"""Safety rule for icons: the permitted schemes of their URIs.
 
 Source: base protocol page, "Icons", security considerations (2025-11-25 and later).
 """
@@ -7,7 +7,7 @@ _SCHEMES = ("https://", "data:image/")
 
 
 def is_safe_icon(src: str) -> bool:
-    """Whether an icon's URI is https, or an image in a data URI; all others must be refused.
+    """Return True if an icon's URI is https or an image in a data URI; others must be refused.
 
     >>> is_safe_icon("javascript:alert(1)")
     False

@@ -1,4 +1,4 @@
-"""Where JSON Schema keeps its subschemas: the keywords as tables, and a walk over them.
+"""Subschemas of JSON Schema: the keywords that hold them as tables, and a walk over them.
 
 JSON Schema 2020-12 core sections 10 and 11, validation appendix; and for ``definitions``,
 ``dependencies``, ``additionalItems`` and the array form of ``items`` the drafts before it.
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-"""What a schema without ``$schema`` is written in (base protocol page, "Schema Dialect")."""
+"""Dialect of a schema without ``$schema`` (base protocol page, "Schema Dialect")."""
 
 SCHEMA = frozenset(
     {

@@ -1,8 +1,8 @@
-"""Which members each revision knows, and values cut to what a revision knows.
+"""Members that each revision knows, and values reduced to the known ones.
 
-The types are supersets of all revisions; what a revision lacks must not be sent in it.  Kinds of
-content that a revision lacks are another matter, as something older has to stand in for them:
-``mcpcore.service.content``.  Source: ``schema.ts`` of each revision.
+The types are supersets of all revisions; a member that a revision lacks must not be sent in it.
+Kinds of content that a revision lacks are handled in ``mcpcore.service.content``, as something
+older has to replace them.  Source: ``schema.ts`` of each revision.
 """
 
 from copy import copy
@@ -17,7 +17,7 @@ V = TypeVar("V")
 
 _TYPES = "mcpcore.spec.types."
 _Members = dict[str, tuple[str, ...]]
-"""By module and name of the type, within :mod:`mcpcore.spec.types`."""
+"""Members by module and name of their type, within :mod:`mcpcore.spec.types`."""
 
 
 def _since(first: str, members: _Members) -> tuple[Span, _Members]:
@@ -77,17 +77,17 @@ _ROWS: tuple[tuple[Span, _Members], ...] = (
         },
     ),
 )
-"""Members that not all revisions have in which their type exists, and the revisions that do."""
+"""Members that only some of their type's revisions have, with these revisions."""
 
 _COMPLETE = frozenset(
     revision for revision in REVISIONS if all(revision in span for span, _ in _ROWS)
 )
-"""The revisions that know every member: nothing need be looked at for them."""
+"""Revisions that know every member, so that values need no check."""
 
 
 @lru_cache(maxsize=1024)
 def unknown_members(kind: type[Any], revision: Revision) -> frozenset[str]:
-    """The fields of ``kind`` that ``revision`` does not know.
+    """Return the fields of ``kind`` that ``revision`` does not know.
 
     >>> from mcpcore.spec.types import Implementation
     >>> sorted(unknown_members(Implementation, BY_NAME["2025-06-18"]))
@@ -110,7 +110,7 @@ def unknown_members(kind: type[Any], revision: Revision) -> frozenset[str]:
 
 @lru_cache(maxsize=1024)
 def _concerns(kind: type[Any], revision: Revision) -> bool:
-    """Whether a value of ``kind`` could hold what ``revision`` does not know, at any depth."""
+    """Return True if ``kind`` could hold members unknown to ``revision``, at any depth."""
     seen: set[Any] = set()
     pending: list[Any] = [kind]
     while pending:
@@ -129,7 +129,7 @@ def _concerns(kind: type[Any], revision: Revision) -> bool:
 
 @lru_cache(maxsize=1024)
 def _absent(kind: type[Struct]) -> dict[str, Any]:
-    """What each member that may be absent is then."""
+    """Return the value of each member of ``kind`` when it is absent."""
     fields = structs.fields(kind)
     return {field.name: [] if field.default is NODEFAULT else field.default for field in fields}
 
@@ -137,8 +137,8 @@ def _absent(kind: type[Struct]) -> dict[str, Any]:
 def known_members(value: V, revision: Revision) -> V:
     """Return ``value`` without the members that ``revision`` does not know, at any depth.
 
-    ``value`` is a Struct of the protocol or a list of them; it is returned as it is where nothing
-    has to go, and never changed.
+    ``value`` is a Struct of the protocol or a list of them.  It is returned as it is if nothing
+    has to be removed, and never changed.
     """
     if revision in _COMPLETE:
         return value

@@ -1,9 +1,9 @@
-"""Every request and notification of every revision, and of the tasks extension, as one row.
+"""Methods of every revision, and of the tasks extension: one row per request or notification.
 
-A row says who may send the method and when, what it needs and what it carries.  Where one method
+A row says who may send the method and when, its needs and its content.  If a method
 has different rules in different revisions, the row holds all of them, and :func:`lookup` gives the
-row as it holds in one revision, so that nobody else has to ask which revision it is.  The tasks of
-2025-11-25 and those of the extension are different protocols that share names: they have a row
+row as it holds in one revision, so that no other code has to ask which revision it is.  The tasks
+of 2025-11-25 and those of the extension are different protocols that share names: they have a row
 each.  Source: ``schema.ts`` and the feature pages of each revision; the specification of the
 extension ``io.modelcontextprotocol/tasks``.
 """
@@ -19,14 +19,14 @@ from mcpcore.spec.revisions import BY_NAME, LEGACY, MODERN, REVISIONS, Revision,
 
 
 class MethodKind(Enum):
-    """Whether an answer is owed."""
+    """Kinds of methods: a request is owed an answer, a notification is not."""
 
     REQUEST = "request"
     NOTIFICATION = "notification"
 
 
 class Sender(Enum):
-    """Who sends a method, on the wire or embedded, in at least one revision."""
+    """Senders of a method, on the wire or embedded, in at least one revision."""
 
     CLIENT = "client"
     SERVER = "server"
@@ -34,81 +34,85 @@ class Sender(Enum):
 
 
 class Method(Struct, frozen=True, kw_only=True):
-    """One method: who sends it when, what it needs, what it carries."""
+    """Method of the protocol: its senders and revisions, its needs, its types."""
 
     name: str
     kind: MethodKind
     client: Span | None = None
-    """The revisions in which a client sends it on the wire."""
+    """Revisions in which a client sends it on the wire."""
     server: Span | None = None
-    """The revisions in which a server sends it on the wire."""
+    """Revisions in which a server sends it on the wire."""
     embedded: Span | None = None
-    """The revisions in which a server puts it into an input round instead."""
+    """Revisions in which a server puts it into an input round instead."""
     params_type: str = "base.RequestParams"
-    """Module and name, within :mod:`mcpcore.spec.types`, of what :attr:`params` is."""
+    """Module and name, within :mod:`mcpcore.spec.types`, of the type :attr:`params`."""
     result_type: str | None = None
-    """The same for :attr:`result`."""
+    """Module and name of the type :attr:`result`."""
     capability: str | None = None
-    """What the receiver of a request, or the sender of a notification, must have declared."""
+    """Capability that the receiver of a request, or the sender of a notification, must have
+    declared."""
     capability_since: Revision = REVISIONS[0]
-    """The first revision that has this capability; in older ones nothing need be declared."""
+    """First revision that has this capability; in older ones nothing need be declared."""
     peer_capability: str | None = None
-    """What the other side of the two must have declared as well."""
+    """Capability that the other side of the two must have declared as well."""
     task_capability: str | None = None
-    """What the receiver must have declared for the request to be run as an experimental task."""
+    """Capability that the receiver must have declared to run the request as an experimental
+    task."""
     task_extension: str | None = None
-    """The extension by which the receiver may turn the request into a task."""
+    """Extension by which the receiver may turn the request into a task."""
     about: frozenset[str] | None = None
-    """A server without requests of its own on the wire may name only requests of these methods."""
+    """Methods of the requests that it may name, if a server without requests on the wire sends
+    it."""
     header: str | None = None
-    """The member of the params that ``Mcp-Name`` mirrors, where headers mirror the body."""
+    """Member of the params that ``Mcp-Name`` mirrors, where headers mirror the body."""
     header_params: bool = False
-    """Members of its ``arguments`` may be mirrored as ``Mcp-Param-*``, where headers mirror."""
+    """True if members of its ``arguments`` may be mirrored as ``Mcp-Param-*``, where headers
+    mirror."""
     filter: str | None = None
-    """The field of the ``SubscriptionFilter`` that asks for it, where there are listen streams."""
+    """Field of the ``SubscriptionFilter`` that asks for it, where there are listen streams."""
     needs_input: bool = False
-    """May be answered with ``input_required``, where there are input rounds."""
+    """True if it may be answered with ``input_required``, where there are input rounds."""
     cacheable: bool = False
-    """The result carries cache hints, where there are any."""
+    """True if the result carries cache hints, where there are any."""
     repeatable: bool = False
-    """It may reach the other side twice: the second time changes nothing but a connection."""
+    """True if it may reach the other side twice: the second time changes only a connection."""
     extension: str | None = None
-    """The extension that defines it; None for the core."""
+    """Extension that defines it; None for the core."""
 
     @property
     def params(self) -> type[Struct]:
-        """The type of its params."""
+        """Type of its params."""
         return _type(self.params_type)
 
     @property
     def result(self) -> type[Struct] | None:
-        """The type of its complete result; None for notifications."""
+        """Type of its complete result; None for notifications."""
         return None if self.result_type is None else _type(self.result_type)
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """Where it occurs at all."""
+        """Spans of revisions in which it occurs at all."""
         return tuple(span for span in (self.client, self.server, self.embedded) if span)
 
     @property
     def first(self) -> Revision:
-        """The first revision that has it."""
+        """First revision that has it."""
         return min((span.first for span in self.spans), key=lambda revision: revision.position)
 
     @property
     def last(self) -> Revision:
-        """The last revision that has it."""
+        """Last revision that has it."""
         return max((span.last for span in self.spans), key=lambda revision: revision.position)
 
     @property
     def sender(self) -> Sender:
-        """Who sends it."""
+        """Sender of the method."""
         if self.client is None:
             return Sender.SERVER
         return Sender.BOTH if self.server or self.embedded else Sender.CLIENT
 
 
-# Types have names here, as most programs use those of a few methods only.
+# Rows hold the names of types, as most programs import those of a few methods only.
 @cache
 def _type(name: str) -> type[Struct]:
     module, _, own = name.partition(".")
@@ -341,7 +345,7 @@ METHODS: tuple[Method, ...] = (
         server=_MODERN,
         params_type="subscriptions.SubscriptionsAcknowledgedParams",
     ),
-    # What a server asks of a client
+    # Requests of a server to a client
     Method(
         name="sampling/createMessage",
         kind=_REQUEST,
@@ -523,10 +527,10 @@ _MODERN_ONLY = frozenset(row.name for row in METHODS if row.first.modern) - froz
 
 
 REPEATABLE = frozenset(row.name for row in METHODS if row.repeatable)
-"""The requests that may reach the other side twice, in any revision."""
+"""Requests that may reach the other side twice, in any revision."""
 
 KNOWN_METHODS = frozenset(row.name for row in METHODS)
-"""Every method of every revision; whatever else is sent belongs to an extension."""
+"""All methods of all revisions; any other method belongs to an extension."""
 
 
 def lookup(method: str, sender: str, revision: Revision) -> Method | None:
@@ -544,5 +548,5 @@ def lookup_embedded(method: str, revision: Revision) -> Method | None:
 
 
 def modern_only(name: str) -> bool:
-    """Tell whether the method exists in the modern era only."""
+    """Return True if the method exists in the modern era only."""
     return name in _MODERN_ONLY

@@ -1,4 +1,4 @@
-"""The five revisions of the protocol as five rows of named flags.
+"""Revisions of the protocol: five rows of named flags.
 
 Everything that differs between revisions and is not a method, a type or an error code is a flag
 here; code asks ``revision.batches``, never which revision it is.  Source: the changelog and the
@@ -11,64 +11,66 @@ from msgspec import Struct
 
 
 class Revision(Struct, frozen=True, kw_only=True, eq=False):
-    """One protocol revision: its wire name and what it has.
+    """Protocol revision: its wire name and its features.
 
     Rows are singletons: they compare and hash by identity, copies and pickles give the row itself.
-    Compare them only to ask whether two messages speak the same revision.
+    Compare them only to ask if two messages speak the same revision.
     """
 
     name: str
-    """The wire name, for instance ``2025-11-25``."""
+    """Wire name, for instance ``2025-11-25``."""
     position: int
     """Position in time, from 0; used by the tables of this package only."""
     modern: bool = False
-    """Stateless: version, identity and capabilities travel in the ``_meta`` of every request."""
+    """True if stateless: ``_meta`` of every request carries version, identity and capabilities."""
     handshake: bool = True
-    """A conversation opens with ``initialize`` and ``notifications/initialized``."""
+    """True if a conversation opens with ``initialize`` and ``notifications/initialized``."""
     batches: bool = False
-    """JSON-RPC batches are received (and answered with arrays)."""
+    """True if JSON-RPC batches are received (and answered with arrays)."""
     streamable_http: bool = True
-    """The revision defines Streamable HTTP (2024-11-05 defines HTTP+SSE)."""
+    """True if it defines Streamable HTTP (2024-11-05 defines HTTP+SSE)."""
     sessions: bool = True
-    """HTTP: ``Mcp-Session-Id`` and DELETE."""
+    """HTTP: True if it has ``Mcp-Session-Id`` and DELETE."""
     get_stream: bool = True
-    """HTTP: a standalone GET stream carries what belongs to no request."""
+    """HTTP: True if a standalone GET stream carries messages that belong to no request."""
     resumable: bool = True
-    """HTTP: event ids and ``Last-Event-ID``."""
+    """HTTP: True if it has event ids and ``Last-Event-ID``."""
     priming: bool = False
-    """HTTP: streams open with an empty event that has an id; the server may close and be polled."""
+    """HTTP: True if streams open with an empty event that has an id.  The server may close them and
+    be polled."""
     version_header: bool = False
-    """HTTP: ``MCP-Protocol-Version`` on every request after the first."""
+    """HTTP: True if ``MCP-Protocol-Version`` is on every request after the first."""
     mirror_headers: bool = False
-    """HTTP: ``Mcp-Method``, ``Mcp-Name`` and ``Mcp-Param-*`` mirror the body."""
+    """HTTP: True if ``Mcp-Method``, ``Mcp-Name`` and ``Mcp-Param-*`` mirror the body."""
     server_requests: bool = True
-    """The server sends requests (sampling, elicitation, roots) on the wire."""
+    """True if the server sends requests (sampling, elicitation, roots) on the wire."""
     input_rounds: bool = False
-    """The server asks by ``resultType: input_required`` and the client retries with answers."""
+    """True if the server asks by ``resultType: input_required`` and the client retries with
+    answers."""
     result_type: bool = False
-    """Results carry ``resultType``, and the server's identity in ``_meta``."""
+    """True if results carry ``resultType``, and the server's identity in ``_meta``."""
     cache_hints: bool = False
-    """Cacheable results carry ``ttlMs`` and ``cacheScope``."""
+    """True if cacheable results carry ``ttlMs`` and ``cacheScope``."""
     per_request_log_level: bool = False
-    """Log messages go only to requests whose ``_meta`` names a level."""
+    """True if log messages go only to requests whose ``_meta`` names a level."""
     tool_errors_in_result: bool = False
-    """Arguments that break the tool's schema give a result with ``isError``, not an error."""
+    """True if arguments that break a tool's schema give a result with ``isError``, not an error."""
     structured_content: bool = False
-    """Tools have output schemas and structured content (as an object)."""
+    """True if tools have output schemas and structured content (as an object)."""
     any_structured_content: bool = False
-    """Structured content may be any JSON value."""
+    """True if structured content may be any JSON value."""
     audio_content: bool = True
-    """Content blocks may be audio."""
+    """True if content blocks may be audio."""
     resource_links: bool = True
-    """Content blocks may be links to resources."""
+    """True if content blocks may be links to resources."""
     sampling_tools: bool = False
-    """Sampling has tools, and messages of several blocks."""
+    """True if sampling has tools, and messages of several blocks."""
     rich_forms: bool = False
-    """Forms have defaults in all fields, choices with titles, and multiple choices."""
+    """True if forms have defaults in all fields, choices with titles, and multiple choices."""
     disconnect_cancels: bool = False
-    """HTTP: the end of the response stream cancels the request."""
+    """HTTP: True if the end of the response stream cancels the request."""
     resource_not_found: int = -32002
-    """The error code for a resource that does not exist."""
+    """Error code for a resource that does not exist."""
 
     def __repr__(self) -> str:
         return f"<Revision {self.name}>"
@@ -150,7 +152,7 @@ REVISIONS: tuple[Revision, ...] = (
 """All revisions, oldest first."""
 
 BY_NAME: dict[str, Revision] = {revision.name: revision for revision in REVISIONS}
-"""Wire name to row."""
+"""Rows by wire name."""
 
 LEGACY: tuple[Revision, ...] = tuple(r for r in REVISIONS if r.handshake)
 MODERN: tuple[Revision, ...] = tuple(r for r in REVISIONS if r.modern)

@@ -1,6 +1,6 @@
 """Bytes to messages and back: JSON-RPC envelopes, newline framing, Server-Sent Events, traces.
 
-The modules are imported one by one: ``mcpcore.wire.message``, ``.framing``, ``.sse``,
+Import the modules one by one: ``mcpcore.wire.message``, ``.framing``, ``.sse``,
 ``.redaction``, ``.secret_forms``, ``.trace``, ``.trace_redaction``.
 """
 

@@ -1,6 +1,6 @@
 """Newline framing over a byte stream: the stdio transport's "messages are delimited by newlines".
 
-Any split of the stream gives the same lines.  Memory and time are linear in what was received, and
+Any split of the stream gives the same lines.  Memory and time are linear in the bytes received, and
 no line longer than the limit is ever held.
 """
 
@@ -13,7 +13,7 @@ from msgspec import Struct
 __all__ = ["DEFAULT_LIMIT", "LineReader", "TooLong"]
 
 DEFAULT_LIMIT = 4 * 1024 * 1024
-"""Default limit of one line in bytes, its line ending not counted."""
+"""Default maximum bytes of one line, its line ending not counted."""
 
 _HEAD = 1024
 _LF = b"\n"
@@ -21,12 +21,12 @@ _CR = 0x0D
 
 
 class TooLong(Struct, frozen=True):
-    """Stands for a line over the limit, once, as soon as the limit is passed."""
+    """Mark for a line over the limit, given once, as soon as the limit is passed."""
 
     limit: int
-    """The limit in bytes."""
+    """Limit in bytes."""
     head: bytes
-    """The first bytes of the line, at most 1024: enough to find out what it was."""
+    """First bytes of the line, at most 1024: enough to identify the message."""
 
 
 class LineReader:
@@ -34,7 +34,7 @@ class LineReader:
 
     Feed with :meth:`receive`, then take lines until there are none.  Lines end with LF or CRLF
     and come without it; blank lines are skipped.  A line over ``limit`` bytes gives one
-    :class:`TooLong`; what remains of it is dropped unseen until the next newline.
+    :class:`TooLong`; the rest of it is dropped until the next newline.
     """
 
     __slots__ = ("_chunks", "_limit", "_offset", "_partial", "_skipping")
@@ -42,14 +42,14 @@ class LineReader:
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
         self._limit = limit
         self._chunks: deque[bytes] = deque()
-        self._offset = 0  # into the first chunk: what stands before is done
-        # The beginning of a line whose end has not been seen: what is taken out of it whole is not
-        # copied once more, as it would be out of a bytearray.
+        self._offset = 0  # into the first chunk: the bytes before it are done
+        # The beginning of a line whose end has not been seen. A BytesIO gives its whole value
+        # without a copy, unlike a bytearray.
         self._partial = BytesIO()
         self._skipping = False
 
     def receive(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue what was read from the stream."""
+        """Queue bytes read from the stream."""
         if data:
             self._chunks.append(data if type(data) is bytes else bytes(data))
 
@@ -82,14 +82,14 @@ class LineReader:
         return iter(self.next_line, None)
 
     def take_in(self, data: bytes) -> Iterable[bytes | TooLong]:
-        """Queue what was read, and take lines until there are none left."""
+        """Queue bytes read from the stream, and take lines until there are none left."""
         if (
             data[-1:] == _LF
             and len(data) <= self._limit
             and not (self._chunks or self._skipping or self._partial.tell())
             and type(data) is bytes
             and _CR not in data
-        ):  # whole lines, as small messages come
+        ):  # whole lines, the usual case with small messages
             if data.find(_LF) < len(data) - 1:
                 return [line for line in data.split(_LF) if line and not line.isspace()]
             line = data[:-1]
@@ -98,16 +98,16 @@ class LineReader:
         return self.lines()
 
     def eof(self) -> bytes | TooLong | None:
-        """The stream has ended: take the last line if it lacks its newline.
+        """Take the last line at the end of the stream, if it lacks its newline.
 
-        To be called when there are no more lines to take; were there any, they would come first,
+        Call it when there are no more lines to take.  If there are, it returns the first of them,
         and nothing is lost.
         """
         self.receive(_LF)
         return self.next_line()
 
     def _passes_limit(self, chunk: bytes, start: int, end: int) -> bool:
-        """Whether the line that has ``chunk[start:end]`` as its latest part is too long already."""
+        """Return True if the line with ``chunk[start:end]`` as its latest part is too long."""
         excess = self._partial.tell() + end - start - self._limit
         if excess != 1:
             return excess > 0
@@ -121,7 +121,7 @@ class LineReader:
         return TooLong(self._limit, head)
 
     def _complete(self, chunk: bytes, start: int, end: int) -> bytes | None:
-        """The line that ends with ``chunk[start:end]``, or None if it is blank."""
+        """Return the line that ends with ``chunk[start:end]``, or None if it is blank."""
         if size := self._partial.tell():
             size += self._partial.write(chunk[start:end])
             if self._partial.getbuffer()[-1] == _CR:

@@ -1,6 +1,6 @@
-"""JSON as text: what makes a text unfit to be read, and bodies turned into one line of JSON.
+"""JSON as text: faults that make a text unreadable, and bodies as one line of JSON.
 
-msgspec parses; this module adds what a parser in front of a network has to know besides: how deep
+msgspec parses.  This module adds the checks that a parser of network data needs besides: how deep
 a text nests, why it was refused, and which Python values have no JSON form.  Source: RFC 8259
 (sections 2 grammar, 7 strings, 8.1 encoding and byte order mark, 9 limits of parsers).
 """
@@ -17,16 +17,16 @@ from msgspec import Raw, Struct
 __all__ = ["Body", "deeper_than", "find_fault", "pieces", "read_leniently", "splice", "to_json"]
 
 Body = Struct | Mapping[str, Any] | Raw | bytes | None
-"""What may stand as params, result or error: something that becomes a JSON object."""
+"""Params, result or error: a value that becomes a JSON object."""
 
 WHITESPACE = b" \t\n\r"
 _BOM = b"\xef\xbb\xbf"
 
 LENIENT_LIMIT = 256 * 1024
-"""Longest broken text, in bytes, that is read once more to find out whom it concerned."""
+"""Maximum bytes of a broken text that is read once more to find its id."""
 
 _REPEATED = 100
-"""Characters of what the other side has sent that an error message repeats."""
+"""Maximum characters of the other side's text that an error message repeats."""
 
 # Nesting
 
@@ -34,14 +34,14 @@ _STEPS = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")
 _NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'{[]}"')
 _STRIDE = 128
 _LONG = 16 * 1024
-"""Bytes of a text in which it takes longer to count brackets than to find some."""
+"""Bytes of a text beyond which counting brackets is slower than finding the first ones."""
 _CLOSERS = {ord("{"): ord("}"), ord("["): ord("]")}
-# A pattern that only faults need is compiled, as re does it and keeps it, with the first of them.
+# Only faults need this pattern: re compiles it with the first of them, and keeps it.
 _STRING_OR_BRACKET = rb'(?s:"(?:[^"\\]|\\.)*+"|[{\[\]}])'
 
 
 def deeper_than(text: bytes, limit: int) -> bool:
-    """Whether brackets outside strings nest more than ``limit`` deep; linear in ``text``.
+    """Return True if brackets outside strings nest more than ``limit`` deep; linear in ``text``.
 
     The outermost object or array is level 1.  Texts with few brackets are let through by counting
     alone; the others are stripped of all but brackets and summed up.
@@ -49,7 +49,7 @@ def deeper_than(text: bytes, limit: int) -> bool:
     if not _has_more_brackets(text, limit):
         return False
     if b"\\" in text:
-        # In this order: what a backslash escapes is decided from the left.
+        # In this order, as escapes are read from the left.
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     steps = text.translate(_STEPS, _NO_STRUCTURE).replace(b'""', b"")
     if b'"' in steps:
@@ -67,10 +67,10 @@ def deeper_than(text: bytes, limit: int) -> bool:
 
 
 def _has_more_brackets(text: bytes, limit: int) -> bool:
-    """Whether more than ``limit`` brackets are opened, within strings or not."""
+    """Return True if more than ``limit`` brackets are opened, within strings or not."""
     if len(text) <= _LONG:
         return text.count(b"{") + text.count(b"[") > limit
-    # Ten times as fast as counting, where there are few.
+    # Ten times as fast as counting, if there are few brackets.
     left = limit
     for bracket in _CLOSERS:
         at = text.find(bracket)
@@ -83,7 +83,7 @@ def _has_more_brackets(text: bytes, limit: int) -> bool:
 
 
 def _shallow_part(text: bytes, limit: int) -> bytes:
-    """``text`` up to the first bracket beyond ``limit``, closed so that it can be parsed."""
+    """Return ``text`` up to the first bracket beyond ``limit``, closed so that it can be parsed."""
     open_brackets = bytearray()
     for token in re.compile(_STRING_OR_BRACKET).finditer(text, 0, LENIENT_LIMIT):
         byte = text[token.start()]
@@ -99,16 +99,16 @@ def _shallow_part(text: bytes, limit: int) -> bytes:
 # Faults
 
 _AT_BYTE = r"\(byte (\d+)\)"
-# A pair of surrogates, (1) a surrogate alone, or any other escape: what a scan of escapes meets.
+# Any escape: a pair of surrogates, (1) a surrogate alone, or another one.
 _ESCAPE = (
     rb"(?s:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F])|\\.)"
 )
 
 
 def find_fault(text: bytes, max_depth: int) -> str | None:
-    """What keeps ``text`` from being read as JSON, in words; None if nothing does.
+    """Return a text on why ``text`` cannot be read as JSON; None if it can.
 
-    Numbers beyond the range of a float or an int are sound JSON and no fault.
+    Numbers beyond the range of a float or an int are valid JSON and no fault.
     """
     if not text.strip(WHITESPACE):
         return "the text is empty"
@@ -132,7 +132,7 @@ def find_fault(text: bytes, max_depth: int) -> str | None:
 
 
 def _explain(text: bytes, reason: str) -> str:
-    """Better words than the parser's where it has none for the case."""
+    """Return a better explanation than the parser's, if there is one for the case."""
     at = re.search(_AT_BYTE, reason)
     if at is not None:
         position = int(at[1])
@@ -147,17 +147,17 @@ def _explain(text: bytes, reason: str) -> str:
 
 
 def read_leniently(text: bytes, max_depth: int) -> Any:
-    """The value of a text that is JSON but for one of a few well-known faults, else None.
+    """Return the value of a text that is JSON but for one of a few well-known faults, else None.
 
     These are: bytes that are not UTF-8, a byte order mark, NaN and Infinity, lone surrogates, too
-    much depth.  Texts over ``LENIENT_LIMIT`` are not read.  This serves to find the id in a
-    message that is about to be refused, and nothing else.
+    much depth.  Texts over ``LENIENT_LIMIT`` are not read.  Use it only to find the id in a
+    message that is about to be refused.
     """
     if deeper_than(text, max_depth):
         text = _shallow_part(text, max_depth)
     if len(text) > LENIENT_LIMIT:
         return None
-    import json  # here and not above: what is in order never comes this far
+    import json  # imported late: valid messages never need it
 
     try:
         return json.loads(text.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
@@ -169,10 +169,10 @@ def read_leniently(text: bytes, max_depth: int) -> Any:
 
 
 def encodable(value: Any) -> Any:
-    """What stands for ``value`` in JSON, where msgspec knows of nothing.
+    """Return a stand-in for ``value`` that msgspec can encode as JSON.
 
-    It takes neither mappings nor subclasses of str, nor paths, nor models of pydantic, which write
-    themselves.  Raises TypeError if there is nothing.
+    For mappings, subclasses of str, paths, and models of pydantic, which encode themselves; msgspec
+    takes none of these.  Raises TypeError for other types.
     """
     if isinstance(value, Mapping):
         return dict(value)
@@ -190,36 +190,36 @@ def encodable(value: Any) -> Any:
 
 
 def without_input(error: ValueError) -> str:
-    """What pydantic says of a value, without the value, which may be a secret."""
+    """Return pydantic's message on a value without the value, which may be a secret."""
     return re.sub(r"(?s)input_value=.*?, (?=input_type=)", "", str(error))
 
 
 def shortened(text: str) -> str:
-    """``text``, or its beginning: enough for an error message to repeat what it is about."""
+    """Return ``text`` or its beginning, short enough for an error message to repeat."""
     return text if len(text) <= _REPEATED else text[:_REPEATED] + "..."
 
 
 def sayable(text: str) -> str:
-    """``text`` with a question mark for each lone surrogate, which JSON cannot say."""
+    """Return ``text`` with a question mark for each lone surrogate, which has no JSON form."""
     return text.encode(errors="replace").decode()
 
 
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
 encode_sound = _encode
-"""As :func:`to_json`, for an object that is known to hold no Raw and none but finite numbers."""
+"""As :func:`to_json`, for an object that is known to hold no Raw and only finite numbers."""
 _pack = msgspec.msgpack.Encoder(enc_hook=encodable).encode
 _NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
-_BRACE, _QUOTE, _LF, _CR = b'{"\n\r'  # as integers: that is the fast way to look for one byte
+_BRACE, _QUOTE, _LF, _CR = b'{"\n\r'  # as integers: faster to look for
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 _EMPTY_OBJECT = re.compile(rb"\{[ \t\r\n]*+\}")
 
 
 def to_json(body: Body) -> bytes:
-    """``body`` as one line of JSON, an object: ``{}`` for None.
+    """Return ``body`` as one line of JSON, an object: ``{}`` for None.
 
     Raw values and bytes are trusted to be JSON; their line breaks become spaces (in JSON they can
-    stand between tokens only).  Raises ValueError for what JSON cannot say (NaN, Infinity, lone
-    surrogates, no object, recursion) and TypeError for types that have no JSON form.
+    stand between tokens only).  Raises ValueError for values without a JSON form (NaN, Infinity,
+    lone surrogates, no object, recursion) and TypeError for types that have no JSON form.
     """
     if body is None:
         return b"{}"
@@ -259,7 +259,7 @@ def _refuse_non_finite(body: Any) -> None:
 
 
 def splice(body: bytes, members: bytes) -> bytes:
-    """The JSON object ``body`` (as of :func:`to_json`) with ``members`` put first.
+    """Return the JSON object ``body`` (as of :func:`to_json`) with ``members`` put first.
 
     ``members`` is written without braces: ``"a":1,"b":2``; it may be empty.
     """
@@ -267,7 +267,7 @@ def splice(body: bytes, members: bytes) -> bytes:
 
 
 def pieces(body: bytes, members: bytes) -> tuple[bytes | memoryview, ...]:
-    """What :func:`splice` joins, for callers that join more, so that ``body`` is copied once."""
+    """Return the parts that :func:`splice` joins; a caller that joins more copies ``body`` once."""
     if not members:
         return (body,)
     if body[1] != _QUOTE and _EMPTY_OBJECT.fullmatch(body):

@@ -1,10 +1,10 @@
 """Bytes to messages and back: the JSON-RPC 2.0 envelope as one Struct.
 
 :func:`decode` looks at the envelope only; ``params``, ``result`` and ``error`` stay
-:class:`msgspec.Raw` until somebody knows their type.  It never raises: what is no message becomes
-a :class:`Reject` that says why, and to whom an answer is owed.
+:class:`msgspec.Raw` until their type is known.  It never raises: an input that is no message
+becomes a :class:`Reject` that says why, and if an answer is owed.
 
-Where a member occurs twice in an object the last one counts, and each has to be sound.  Unknown
+Where a member occurs twice in an object the last one counts, and each has to be valid.  Unknown
 members of the envelope are tolerated.  Source: JSON-RPC 2.0 sections 4 to 6; the base protocol page
 of each revision, which narrows ids to strings and integers, and params and results to objects.
 """
@@ -48,27 +48,26 @@ __all__ = [
 ]
 
 RequestId = str | int
-"""Compared by type and value: 7 and ``"7"`` are two ids. Integers are exact, whatever their size.
+"""Request ids, compared by type and value: 7 and ``"7"`` differ. Integers are exact at any size.
 
-Python itself reads no integer of more than 4300 digits; such an id is refused as invalid.
-"""
+Python itself reads no integer of more than 4300 digits; such an id is refused as invalid."""
 
 MAX_DEPTH = 128
-"""Default limit of nesting: brackets open at once in one JSON text, the envelope's included."""
+"""Default maximum of nesting: brackets open at once in one JSON text, the envelope's included."""
 MAX_BATCH = 100
-"""Default limit of messages in one batch."""
+"""Default maximum messages in one batch."""
 
 _PARSE_ERROR = -32700
 _INVALID_REQUEST = -32600
 _NULL = Raw(b"null")
-_BRACE, _BRACKET, _QUOTE = b'{["'  # as integers: that is the fast way to look for one byte
+_BRACE, _BRACKET, _QUOTE = b'{["'  # as integers: faster to look for
 _BLOCK = 64 * 1024
 _WORTH_A_COPY = 64 * 1024
-"""From this many bytes on a small Raw is copied rather than left to keep its text alive."""
+"""Bytes of a text from which a small Raw is copied, so that it does not keep the text alive."""
 
 
 class Kind(Enum):
-    """What an envelope is."""
+    """Kinds of envelopes."""
 
     REQUEST = "request"
     NOTIFICATION = "notification"
@@ -80,12 +79,12 @@ _REQUEST, _NOTIFICATION, _RESULT, _ERROR = Kind
 
 
 class Message(Struct, frozen=True, gc=False):
-    """One envelope; absent members are UNSET.
+    """Envelope of a message; absent members are UNSET.
 
     As decoded: a request has ``id`` and ``method``, a notification ``method`` alone, ``params``
     and ``result`` are objects, ``error`` is an object with an integer ``code`` and a string
-    ``message``.  Only an error may lack the id (or have it null on the wire), which says that the
-    sender could not read the id of what it answers.
+    ``message``.  Only an error may lack the id (or have it null on the wire): then its sender could
+    not read the id of the request.
     """
 
     jsonrpc: Literal["2.0"]
@@ -97,33 +96,34 @@ class Message(Struct, frozen=True, gc=False):
 
     @property
     def kind(self) -> Kind:
-        """Request, notification, result or error."""
+        """Kind of the envelope: request, notification, result or error."""
         if self.method is not UNSET:
             return _NOTIFICATION if self.id is UNSET else _REQUEST
         return _ERROR if self.result is UNSET else _RESULT
 
 
 class Reject(Struct, frozen=True):
-    """An input that is no valid message."""
+    """Input that is no valid message."""
 
     code: int
     """-32700 (not JSON that can be read) or -32600 (JSON, but no message)."""
     message: str
-    """What is wrong, in words, fit to be sent."""
+    """Description of the fault, fit to be sent."""
     id: RequestId | None = None
-    """The id, if one could be read: of the request to be refused or, in a broken response, ours."""
+    """Id, if one could be read: of the request to refuse or, in a broken response, of the request
+    answered."""
     owed: bool = True
-    """An error reply is due. False: it was evidently a response or a notification."""
+    """True if an error reply is due. False: it was evidently a response or a notification."""
     response: bool = False
-    """It was evidently a response."""
+    """True if it was evidently a response."""
 
 
 Frame = Message | list[Message | Reject] | Reject
-"""What one JSON text holds; a list is a batch, in order, never empty."""
+"""Content of one JSON text; a list is a batch, in order, never empty."""
 
 
 class _Loose(Struct):
-    """The envelope with nothing checked."""
+    """Envelope with nothing checked."""
 
     jsonrpc: Raw | UnsetType = UNSET
     id: Raw | UnsetType = UNSET
@@ -156,15 +156,15 @@ def decode(
 ) -> Frame:
     """Read one JSON text: a message, a batch, or the reason why it is neither.
 
-    Never raises.  Nothing returned refers to ``data`` if that is mutable, nor to a text that is
-    much larger than what is kept of it.
+    Never raises.  The result does not refer to ``data`` if that is mutable, nor to a text that is
+    much larger than the kept parts of it.
     """
     if type(data) is not bytes:
         data = bytes(data)
     try:
         if not data.isascii():
             _check_utf8(data)  # msgspec does not, in Raw values and in members it skips
-        # More than max_depth arrays take more than twice as many bytes, objects five times: {"":}.
+        # Nesting max_depth levels takes 2 bytes for each array and 5 for each object: {"":}.
         size = len(data)
         if (
             (size > 5 * max_depth or _BRACKET in data)
@@ -176,7 +176,7 @@ def decode(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _look_closer(data, max_depth, max_batch)
     if size < _WORTH_A_COPY and (
-        (  # a request or a notification with nothing odd: as nearly always, and without a call
+        (  # a valid request or notification: the usual case, without a call
             message.method is not UNSET
             and message.result is message.error
             and ((params := message.params) is UNSET or memoryview(params)[0] == _BRACE)
@@ -188,7 +188,7 @@ def decode(
 
 
 def _check_utf8(text: bytes) -> None:
-    """Raise UnicodeDecodeError if it is not UTF-8; what is long is never decoded as a whole."""
+    """Raise UnicodeDecodeError if it is not UTF-8; a long text is never decoded as a whole."""
     view, start, end = memoryview(text), 0, len(text)
     while start < end:
         last = end - start <= _BLOCK
@@ -196,7 +196,7 @@ def _check_utf8(text: bytes) -> None:
 
 
 def refuse_oversized(head: bytes, limit: int) -> Reject:
-    """The rejection of a text over ``limit`` bytes of which only the first, ``head``, were kept.
+    """Return the rejection of a text over ``limit`` bytes, of which only ``head`` was kept.
 
     Its id is found if it stands before the first object or array in the envelope.
     """
@@ -205,7 +205,7 @@ def refuse_oversized(head: bytes, limit: int) -> Reject:
 
 
 def _examine(message: Message, size: int) -> Message | Reject:
-    """``message``, if its members go together; ``size`` is the length of its text."""
+    """Return ``message``, if its members go together; ``size`` is the length of its text."""
     flaw = _find_flaw(message)
     if flaw is not None:
         return _reject(_INVALID_REQUEST, flaw, _members(message))
@@ -213,9 +213,9 @@ def _examine(message: Message, size: int) -> Message | Reject:
 
 
 def _find_flaw(message: Message) -> str | None:
-    """What is wrong with an envelope whose members have the right types one by one."""
+    """Return the flaw of an envelope whose members have the right types one by one, or None."""
     if message.method is not UNSET:
-        if message.result is not message.error:  # these are UNSET, both
+        if message.result is not message.error:  # identical only if both are UNSET
             return "method stands beside result or error"
         params = message.params
         if params is UNSET or memoryview(params)[0] == _BRACE:
@@ -239,7 +239,7 @@ def _find_flaw(message: Message) -> str | None:
 
 
 def _detach(message: Message, size: int) -> Message:
-    """``message`` with its Raw members copied where they are less than half of the text."""
+    """Return ``message`` with its Raw members copied where they are less than half of the text."""
     copies = {
         name: value.copy()
         for name, value in _members(message).items()
@@ -249,7 +249,7 @@ def _detach(message: Message, size: int) -> Message:
 
 
 def _look_closer(text: bytes, max_depth: int, max_batch: int) -> Frame:
-    """The slow path: a batch, an error whose id is null, or no valid message."""
+    """Decode by the slow path: a batch, an error whose id is null, or no valid message."""
     fault = find_fault(text, max_depth)
     if fault is not None:
         return _reject(_PARSE_ERROR, fault, read_leniently(text, max_depth))
@@ -266,7 +266,7 @@ def _look_closer(text: bytes, max_depth: int, max_batch: int) -> Frame:
 
 
 def _decode_sound(text: bytes) -> Message | Reject:
-    """One envelope from sound JSON."""
+    """Decode one envelope from valid JSON."""
     try:
         return _examine(_decode_message(text), len(text))
     except msgspec.ValidationError as error:
@@ -292,7 +292,7 @@ def _members(envelope: Struct) -> dict[str, Any]:
 
 
 def _scalar(value: Raw) -> RequestId | None:
-    """The value if it is a string or an integer."""
+    """Return the value if it is a string or an integer, else None."""
     try:
         scalar: RequestId = _decode_scalar(value)
     except msgspec.ValidationError:
@@ -321,21 +321,21 @@ def _is_id(value: Any) -> bool:
     if isinstance(value, str):
         try:
             value.encode()
-        except UnicodeEncodeError:  # read leniently: what it holds is not what was sent
+        except UnicodeEncodeError:  # read leniently, so it is not the id that was sent
             return False
         return True
     return type(value) is int
 
 
-# Writing: each returns one JSON text without line breaks and copies a body once. Bodies are made by
+# Writing: each returns one JSON text without line breaks and copies a body once. Bodies come from
 # to_json; ``members`` go into them first, as in splice.
 
 
 def encode_request(
     id: RequestId, method: str, params: bytes | None = None, members: bytes = b""
 ) -> bytes:
-    """A request; without ``params`` and ``members`` it has no params."""
-    if type(id) is int:  # as nearly always
+    """Encode a request; without ``params`` and ``members`` it has no params."""
+    if type(id) is int:  # the usual case
         head = b'{"jsonrpc":"2.0","id":%d,"method":%b' % (id, _encode(method))
     else:
         head = b'{"jsonrpc":"2.0","id":%b,"method":%b' % (_encode_id(id), _encode(method))
@@ -343,7 +343,7 @@ def encode_request(
 
 
 def encode_notification(method: str, params: bytes | None = None, members: bytes = b"") -> bytes:
-    """A notification; without ``params`` and ``members`` it has no params."""
+    """Encode a notification; without ``params`` and ``members`` it has no params."""
     return _with_params(b'{"jsonrpc":"2.0","method":%b' % _encode(method), params, members)
 
 
@@ -358,21 +358,21 @@ def _with_params(head: bytes, params: bytes | None, members: bytes) -> bytes:
 
 
 def encode_result(id: RequestId, result: bytes | Raw, members: bytes = b"") -> bytes:
-    """A successful response."""
-    if type(id) is int:  # as nearly always
+    """Encode a successful response."""
+    if type(id) is int:  # the usual case
         head = b'{"jsonrpc":"2.0","id":%d,"result":' % id
     else:
         head = b'{"jsonrpc":"2.0","id":%b,"result":' % _encode_id(id)
     if not members:
         return b"".join((head, result, b"}"))
     rest = memoryview(result)[1:]
-    if rest[0] == _QUOTE:  # as nearly always; see pieces()
+    if rest[0] == _QUOTE:  # the usual case; see pieces()
         return b"".join((head, b"{", members, b",", rest, b"}"))
     return b"".join((head, *pieces(bytes(result), members), b"}"))
 
 
 def encode_error(id: RequestId | None, error: Body) -> bytes:
-    """An error response; it has no id where that of the request could not be read.
+    """Encode an error response; it has no id if that of the request could not be read.
 
     JSON-RPC would have null there; the schema of the protocol (since 2025-11-25) has no member.
     """
@@ -381,7 +381,7 @@ def encode_error(id: RequestId | None, error: Body) -> bytes:
 
 
 def encode_batch(items: Iterable[bytes]) -> bytes:
-    """A batch of encoded messages."""
+    """Encode a batch of encoded messages."""
     return b"[%b]" % b",".join(items)
 
 

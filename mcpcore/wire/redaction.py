@@ -1,9 +1,9 @@
-"""Showing what may hold credentials: header fields, subprotocols and URLs, without these.
+"""Redaction of credentials: header fields, subprotocols and URLs as they may be shown.
 
-What a client proves its identity with must not reach a log, an error or a ``repr``.  Which fields
-do is known of a few only (RFC 9110 sections 11.6.2 and 11.7.2, RFC 6265); of others the name has to
-tell, such as ``X-Api-Key``.  A URL keeps its secrets in the userinfo and in the query (RFC 3986
-sections 3.2.1 and 7.5).
+The credentials of a client must not reach a log, an error or a ``repr``.  Only a few fields
+are known to hold them (RFC 9110 sections 11.6.2 and 11.7.2, RFC 6265); others are judged by
+their name, such as ``X-Api-Key``.  A URL keeps its secrets in the userinfo and in the query
+(RFC 3986 sections 3.2.1 and 7.5).
 """
 
 import re
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 HIDDEN = "<...>"
-"""Stands for what is not shown."""
+"""Text that replaces a hidden value."""
 TOKEN_PREFIX = "mcp.auth."  # noqa: S105 - how one begins, not one
-"""A subprotocol that begins so is an access token."""
+"""Prefix of the subprotocols that carry an access token."""
 
 _SECRET = rb"auth|cookie|token|secret|key|session|passw|credential|signature|assertion|jwt"
 _PROTOCOLS = b"sec-websocket-protocol"
@@ -22,10 +22,10 @@ _OFFERED = rb"mcp\.auth\.[^,\s]*"
 
 
 class Discreet(Struct, frozen=True):
-    """A Struct with fields that a ``repr`` must not show as they are."""
+    """Base of Structs with fields that a ``repr`` must not show as they are."""
 
     def __shown__(self) -> Mapping[str, object]:
-        """Those fields, as they may be shown."""
+        """Return those fields, as they may be shown."""
         return {}
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
@@ -41,15 +41,15 @@ class Discreet(Struct, frozen=True):
 
 
 def is_secret_header(name: bytes) -> bool:
-    """Whether the value of the header field may be a credential, by its name."""
+    """Return True if the value of the header field may be a credential, by its name."""
     return re.search(_SECRET, name, re.IGNORECASE) is not None
 
 
 def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Header fields as they may be shown: the value of those that may be credentials is hidden.
+    """Return header fields as they may be shown: values that may be credentials are hidden.
 
-    Of subprotocols only the tokens are.  A session id counts as a credential: who knows it may use
-    the session where nobody is authenticated.
+    Of subprotocols only the tokens are hidden.  A session id counts as a credential: it gives
+    access to the session where there is no authentication.
     """
     hidden = HIDDEN.encode()
     shown = []
@@ -63,22 +63,22 @@ def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, b
 
 
 def shown_names(mapping: object) -> object:
-    """Headers or variables of a user as they may be shown: the names; a function as it is."""
+    """Return a user's headers or variables as they may be shown: only names; a function as is."""
     return dict.fromkeys(mapping, HIDDEN) if isinstance(mapping, Mapping) else mapping
 
 
 def shown_target(target: str) -> str:
-    """The target of a request, path and query, as it may be shown: without what is in the query."""
+    """Return the target of a request as it may be shown: the path, without the query."""
     path, mark, query = target.partition("?")
     return f"{path}?{HIDDEN}" if mark and query else target
 
 
 def shown_url(url: str) -> str:
-    """A URL as it may be shown: without userinfo, query and fragment.
+    """Return a URL as it may be shown: without userinfo, query and fragment.
 
-    Also what is no URL, where the parts can only be guessed: then rather too little is shown.
+    If it is no URL, the parts can only be guessed: then rather too little is shown.
     """
-    from urllib.parse import urlsplit  # here and not above: few programs show a URL
+    from urllib.parse import urlsplit  # imported late: few programs show a URL
 
     head = re.split(r"[?#]", url, maxsplit=1)[0]
     scheme, slashes, rest = head.partition("://")
@@ -95,10 +95,10 @@ def shown_url(url: str) -> str:
     elif "@" in rest:
         rest = f"{HIDDEN}@{rest.rpartition('@')[2]}"
     elif "@" in url:
-        rest = HIDDEN  # the mark may have been a part of the password
+        rest = HIDDEN  # "?" or "#" may have been a part of the password
     return f"{scheme}{slashes}{rest}"
 
 
 def shown_flaw(url: str, error: ValueError) -> str:
-    """What a parser says is wrong with ``url``; it repeats parts of it."""
+    """Return a parser's message on ``url`` as it may be shown; it repeats parts of the URL."""
     return "it is malformed" if "@" in url else str(error)

@@ -1,7 +1,7 @@
-"""What secrets look like: names of members, and forms in a text.
+"""Patterns of secrets: names of members, and forms in a text.
 
-Looked for are literal words first, which costs next to nothing, and a form only where its word is.
-Time is linear in the text, whatever stands in it.
+Literal words are looked for first, which costs next to nothing, and a form only if its word is
+there.  Time is linear in the text, whatever it contains.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import NamedTuple
 __all__ = ["FORMS", "Form", "is_quiet", "is_secret_query", "weight"]
 
 _HARD = re.compile(r"passw|passphrase|pwd$|passcode|secret|credential|^pin$|^otp$|^cvv$")
-"""Of member names without punctuation, in lower case: numbers are hidden, too."""
+"""Pattern for member names without punctuation, in lower case: numbers are hidden, too."""
 _SOFT = re.compile(
     r"authorization|^auth$|authkey|oauth|token|cookie|jwt|bearer|apikey|accesskey|privatekey"
     r"|signingkey|encryptionkey|sessionid|sessionkey|signature$|assertion$"
@@ -19,7 +19,7 @@ _SOFT = re.compile(
 _QUERY = re.compile(r"^code$|^key$|^sig$|^sid$|session|" + _HARD.pattern + "|" + _SOFT.pattern)
 _SQUASH = re.compile(r"[^A-Za-z0-9]+")
 _PROTOCOL_NAMES = frozenset(("progressToken",))
-"""Members of the protocol that are named like secrets, and none."""
+"""Members of the protocol that are named like secrets, but are none."""
 
 _WORDS = (
     *("passw", "passphrase", "pwd", "passcode", "secret", "credential", "pin", "otp", "cvv"),
@@ -27,25 +27,25 @@ _WORDS = (
     *("://", "eyj", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
     *("xox", "akia", "aiza", "private key", "\\u"),
 )
-"""One of these, in lower case, is in every text that has a secret by its name or its form; or a
-name is written with escapes."""
+"""Words in lower case; every text with a secret, by its name or its form, contains one of them.
+The last one stands for names written with escapes."""
 
 
 class Form(NamedTuple):
-    """A form of a secret: ``find`` gives where secrets are, if one of ``words`` is in the text."""
+    """Form of a secret: ``find`` yields where secrets are, if one of ``words`` is in the text."""
 
     words: tuple[str, ...]
     find: Callable[[str], Iterator[tuple[int, int]]]
 
 
 def is_quiet(text: str) -> bool:
-    """Whether nothing in a text, names of members included, can be a secret by name or form."""
+    """Return True if nothing in a text, names of members included, can be a secret."""
     lower = text.lower()
     return not any(word in lower for word in _WORDS)
 
 
 def weight(name: str) -> int:
-    """How secret the value of a member is, by its name: 0 not, 1 if it is a text, 2 in any case."""
+    """Return how secret a member's value is by its name: 0 not, 1 as a text, 2 even as a number."""
     if name in _PROTOCOL_NAMES:
         return 0
     squashed = _SQUASH.sub("", name.rpartition("/")[2]).lower()
@@ -53,12 +53,12 @@ def weight(name: str) -> int:
 
 
 def is_secret_query(name: str) -> bool:
-    """Whether a parameter in the query of a URL in a text is named like a secret."""
+    """Return True if a parameter in the query of a URL in a text is named like a secret."""
     return _QUERY.search(_SQUASH.sub("", name).lower()) is not None
 
 
 def _groups(pattern: str) -> Callable[[str], Iterator[tuple[int, int]]]:
-    """Find the first group of a pattern."""
+    """Return a function that finds the first group of a pattern."""
     compiled = re.compile(pattern, re.DOTALL)
     return lambda text: (found.span(1) for found in compiled.finditer(text))
 
@@ -85,13 +85,13 @@ def _headers(text: str) -> Iterator[tuple[int, int]]:
 _DOTTED = re.compile(r"[\w.-]+")
 _JOSE = re.compile(r"(?<![A-Za-z0-9_])eyJ[\w-]{8}")
 _JOSE_PARTS = 5
-"""At most: those of an encrypted token (RFC 7516 section 3.1)."""
+"""Maximum parts of a token: those of an encrypted one (RFC 7516 section 3.1)."""
 
 
 def _json_web_tokens(text: str) -> Iterator[tuple[int, int]]:
-    """Find parts with dots in between, of which the first begins as a JSON object does in base64.
+    """Find parts joined by dots, of which the first begins as a JSON object does in base64.
 
-    One run at a time, as one that has many beginnings must not be read to its end for each.
+    One run at a time, as a run with many beginnings must not be read to its end for each.
     """
     for run in _DOTTED.finditer(text):
         parts, at, free = run[0].split("."), run.start(), 0
@@ -151,4 +151,4 @@ FORMS = (
         ),
     ),
 )
-"""In the order in which they are looked for."""
+"""Forms in the order in which they are looked for."""

@@ -18,36 +18,35 @@ __all__ = [
 ]
 
 DEFAULT_LIMIT = 4 * 1024 * 1024
-"""Default limit of one event in bytes, as received."""
+"""Default maximum bytes of one event, as received."""
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_BREAK = re.compile(rb"\r\n|\n|\r")
 _RETRY_DIGITS = 15
-_LF, _CR = b"\n\r"  # as integers: that is the fast way to look for one byte
+_LF, _CR = b"\n\r"  # as integers: faster to look for
 _BLOCK = 1024
-"""Data lines that are joined before the next are taken: many short ones must not take many times
-their size."""
+"""Data lines that are joined at a time: a list of many short ones takes many times their size."""
 
 
 class ServerSentEvent(Struct, frozen=True):
-    """One event as dispatched."""
+    """Server-sent event as dispatched."""
 
     payload: bytes
-    """The data lines joined by newlines, as sent: not checked for UTF-8."""
+    """Data lines joined by newlines, as sent: not checked for UTF-8."""
     event: str = "message"
     id: str | None = None
-    """The id given with this event, None if it gave none."""
+    """Id given with this event, None if it gave none."""
     retry: int | None = None
-    """The reconnection time in milliseconds given with this event."""
+    """Reconnection time in milliseconds given with this event."""
 
     @property
     def data(self) -> str:
-        """``payload`` as text, bytes that are not UTF-8 replaced as WHATWG wants it."""
+        """Payload as text; bytes that are not UTF-8 are replaced, as WHATWG requires."""
         return self.payload.decode("utf-8", "replace")
 
 
 class SseTooLarge(Exception):
-    """An event passed the limit; the stream cannot be read on.
+    """Event over the limit; the rest of the stream cannot be read.
 
     ``events`` are those of the same call that were complete before it.
     """
@@ -61,13 +60,13 @@ class SseTooLarge(Exception):
 def encode_event(
     data: bytes, *, event: str | None = "message", id: str | None = None, retry: int | None = None
 ) -> bytes:
-    """One event.  Each line of ``data`` becomes a data line; CR and CRLF arrive as LF.
+    """Encode one event.  Each line of ``data`` is a data line; CR and CRLF arrive as LF.
 
     ``event`` None leaves the field out (it then arrives as ``message``); ``retry`` is in
-    milliseconds.  Raises ValueError for what the format cannot carry.
+    milliseconds.  Raises ValueError for values that the format cannot carry.
     """
     if event == "message" and retry is None and _LF not in data and _CR not in data:
-        # As nearly all are.
+        # The usual case.
         if id is None:
             return b"event: message\ndata: %b\n\n" % data
         return b"event: message\nid: %b\ndata: %b\n\n" % (_field("id", id), data)
@@ -88,7 +87,7 @@ def encode_event(
 
 
 def encode_events(texts: list[bytes]) -> bytes:
-    """Several events without ids, each of them ``message``, one after the other."""
+    """Encode several ``message`` events without ids, one after the other."""
     joined = b"\n\nevent: message\ndata: ".join(texts)
     if _CR in joined or joined.count(b"\n") != 3 * (len(texts) - 1):
         return b"".join(map(encode_event, texts))
@@ -96,7 +95,7 @@ def encode_events(texts: list[bytes]) -> bytes:
 
 
 def encode_comment(text: str = "") -> bytes:
-    """A comment, which decoders skip: a sign of life."""
+    """Encode a comment, which decoders skip: a sign of life."""
     lines = _LINE_BREAK.split(text.encode())
     return b"".join(b": %b\n" % line if line else b":\n" for line in lines) + b"\n"
 
@@ -112,7 +111,7 @@ class SseDecoder:
 
     ``last_event_id`` is the id to resume after, "" if there is none; ``retry`` the reconnection
     time last given, in milliseconds.  Both also follow events without data, which are not
-    dispatched.  An event that is incomplete when the stream ends is lost, as WHATWG wants it.
+    dispatched.  An event that is incomplete when the stream ends is lost, as WHATWG requires.
     """
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
@@ -134,7 +133,7 @@ class SseDecoder:
         self._event_retry: int | None = None
 
     def receive(self, data: bytes | bytearray | memoryview) -> list[ServerSentEvent]:
-        """The events that ``data`` completes.
+        """Return the events that ``data`` completes.
 
         Raises :class:`SseTooLarge` as soon as an event passes the limit, and ever after.
         """
@@ -169,7 +168,7 @@ class SseDecoder:
             raise SseTooLarge(self._limit, events)
 
     def _take(self, line: bytes, events: list[ServerSentEvent]) -> None:
-        """One complete line (WHATWG 9.2.6)."""
+        """Process one complete line (WHATWG 9.2.6)."""
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(_BOM)

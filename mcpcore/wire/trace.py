@@ -1,10 +1,10 @@
-"""The format of traces: what went over a connection, one JSON object a line.
+"""Format of traces: the traffic of connections, one JSON object a line.
 
 The first line is a :class:`Header`, every other one a :class:`Record`: a message, the head of an
-HTTP request or response, a WebSocket control frame, or something that happened to the connection.
-:class:`RecordBuilder` makes records of what was on the wire: it finds out what it is, takes the
-secrets out and bounds the size.  Nothing here reads a clock or a file; docs/traces.md describes
-the format to those who write readers of their own.
+HTTP request or response, a WebSocket control frame, or an event of the connection.
+:class:`RecordBuilder` makes records of the bytes on the wire: it finds their kind, hides the
+secrets and limits the size.  Nothing here reads a clock or a file; docs/traces.md describes
+the format for authors of other readers.
 """
 
 import re
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 FORMAT = 1
-"""The version of the format: the first member of a trace's first line."""
+"""Version of the format: the first member of a trace's first line."""
 
 Side = Literal["client", "server"]
 Direction = Literal["to-server", "to-client"]
@@ -68,80 +68,81 @@ Kind = Literal[
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
 MESSAGES: frozenset[str] = frozenset(KINDS[:6])
-"""The kinds that are JSON-RPC, or should have been."""
+"""Kinds that are JSON-RPC, or should have been."""
 
 RECORD_SIZE = 256 * 1024
-"""Default limit of what one record holds of a message, in bytes."""
+"""Default maximum bytes of a message that one record holds."""
 
 RequestId = str | int
 _LINE_BREAK = re.compile(rb"(\r?\n)")
 
 
 class BadTrace(ValueError):
-    """A line of a trace that cannot be read."""
+    """Line of a trace that cannot be read."""
 
 
 class Header(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
-    """The first line of a trace: what was recorded, where and when."""
+    """First line of a trace: the recorded side, its connection, and the time."""
 
     trace: int
-    """The version of the format, ``FORMAT``."""
+    """Version of the format, ``FORMAT``."""
     started: str = ""
-    """The wall-clock time of 0.0: RFC 3339, UTC."""
+    """Wall-clock time of 0.0: RFC 3339, UTC."""
     side: Side
-    """The side that recorded."""
+    """Side that recorded."""
     binding: str = ""
     """stdio, http, sse, websocket, tcp, unix, memory; "" if records of kind ``opened`` tell."""
     program: str = ""
-    """Who recorded: name and version."""
+    """Program that recorded: name and version."""
     target: str = ""
-    """What it talked to or served."""
+    """Address or program that it talked to or served."""
     redacted: bool = True
-    """Secrets were taken out."""
+    """True if secrets were taken out."""
 
 
 class Record(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
-    """One thing that happened."""
+    """Recorded event: a message, an HTTP head, a control frame, or a change of the connection."""
 
     time: float
     """Seconds since the start of the trace."""
     kind: Kind
     direction: Direction | None = None
-    """Which way it went; None for what happened to the connection itself."""
+    """Direction of the bytes; None for events of the connection itself."""
     connection: int = 1
-    """A number for each connection; over HTTP it is that of the endpoint or the client."""
+    """Number of the connection; over HTTP it is that of the endpoint or the client."""
     stream: int = 0
-    """Over HTTP: a number for each exchange of a request and a response; else 0."""
+    """Over HTTP: number of the exchange of a request and a response; else 0."""
     text: str | None = None
-    """The message, the head, the reason: as it was, but for secrets and what was cut."""
+    """Message, head or reason: as it was, but for hidden secrets and the cut end."""
     data: bytes | None = field(name="bytes", default=None)
-    """The same where it is not UTF-8, as base64 in the file; one of both is there, or none."""
+    """Content that is not UTF-8, instead of ``text``; base64 in the file.  At most one of both is
+    set."""
     method: str | None = None
-    """Of a request or a notification."""
+    """Method of a request or a notification."""
     id: RequestId | None = None
-    """Of a request, a result or an error."""
+    """Id of a request, a result or an error."""
     status: int | None = None
-    """Of an HTTP response, or the code of a WebSocket's close."""
+    """Status of an HTTP response, or the code of a WebSocket's close."""
     event: str | None = None
-    """The type of the server-sent event that it came in; None: it came in none."""
+    """Type of the server-sent event that carried it; None if there was none."""
     event_id: str | None = None
     retry: int | None = None
-    """Milliseconds, as an event said."""
+    """Milliseconds given by the event."""
     binding: str | None = None
-    """Of a connection that was opened."""
+    """Binding of a connection that was opened."""
     cut: int = 0
     """Bytes left out at the end, for the limit of a record."""
     redactions: tuple[str, ...] = ()
-    """Where secrets were hidden: a path in the message, ``header NAME``, ``query NAME``."""
+    """Places where secrets were hidden: a path in the message, ``header NAME``, ``query NAME``."""
 
     @property
     def payload(self) -> bytes:
-        """What was on the wire, as far as it was kept."""
+        """Bytes that were on the wire, as far as they were kept."""
         return self.data if self.data is not None else (self.text or "").encode()
 
 
 class _Envelope(Struct):
-    """As much of a message as tells what it is."""
+    """Members of a message that tell its kind."""
 
     jsonrpc: Raw | UnsetType = UNSET
     method: str | UnsetType = UNSET
@@ -157,12 +158,12 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def encode_line(item: Header | Record) -> bytes:
-    """One line of a trace, its newline included."""
+    """Encode one line of a trace, its newline included."""
     return _ENCODER.encode(item) + b"\n"
 
 
 def decode_line(line: bytes) -> Header | Record:
-    """Read a line.  Raises BadTrace, which says what is wrong with it."""
+    """Decode a line.  Raises BadTrace, which says why it cannot be read."""
     try:
         try:
             return _RECORD.decode(line)
@@ -183,7 +184,7 @@ def _is_header(line: bytes) -> bool:
 
 
 def classify(data: bytes) -> tuple[Kind, str | None, RequestId | None]:
-    """Find out what a JSON-RPC message is: its kind, method and id."""
+    """Return the kind, method and id of a JSON-RPC message."""
     if data.lstrip(b" \t\r\n")[:1] == b"[":
         return "batch", None, None
     try:
@@ -205,10 +206,10 @@ def classify(data: bytes) -> tuple[Kind, str | None, RequestId | None]:
 
 
 class RecordBuilder:
-    """Makes records; one for a trace, as the same secret has the same name throughout."""
+    """Makes the records of one trace; a secret has the same mark throughout."""
 
     def __init__(self, redactor: Redactor | None, *, record_size: int | None = RECORD_SIZE) -> None:
-        """``redactor`` None keeps the secrets, ``record_size`` None whatever is long."""
+        """Make a builder; ``redactor`` None keeps secrets, ``record_size`` None sets no limit."""
         self._redactor = redactor
         self._size = record_size
 
@@ -228,8 +229,8 @@ class RecordBuilder:
     ) -> Record:
         """Record a JSON-RPC message; ``event`` and the rest if it came in a server-sent event.
 
-        ``otherwise`` is what it is if it is none; ``dropped`` how many bytes at its end were not
-        kept.
+        ``otherwise`` is the kind of an input that is no message; ``dropped`` the number of bytes at
+        its end that were not kept.
         """
         kind, method, identity = classify(data)
         record = self.note(
@@ -295,7 +296,7 @@ class RecordBuilder:
     def unread_head(
         self, data: bytes, *, time: float, direction: Direction, connection: int = 1
     ) -> Record:
-        """Record what came in the place of an HTTP head and is none."""
+        """Record input that came in place of an HTTP head and is none."""
         places: list[str] = []
         if self._redactor is not None:
             start, *rest = _LINE_BREAK.split(data)
@@ -333,7 +334,7 @@ class RecordBuilder:
         binding: str | None = None,
         dropped: int = 0,
     ) -> Record:
-        """Record anything else; ``data`` is what was on the wire or what is said of it."""
+        """Record anything else; ``data`` holds the bytes on the wire or a description."""
         places: list[str] = []
         if data is not None and self._redactor is not None:
             data, places = self._safe_place(data) if event == "endpoint" else self._safe(data)
@@ -356,7 +357,7 @@ class RecordBuilder:
         )
 
     def _safe_place(self, data: bytes) -> tuple[bytes, list[str]]:
-        """The same for a URL, which is the endpoint of HTTP+SSE: its query is the session."""
+        """Hide the secrets of a URL, the endpoint of HTTP+SSE: its query is the session."""
         assert self._redactor is not None  # noqa: S101 - asked for then only
         safe, places = self._redactor.target(data.decode("utf-8", "surrogateescape"))
         return safe.encode("utf-8", "surrogateescape"), places
@@ -371,7 +372,7 @@ class RecordBuilder:
         return (data if safe == text else safe.encode()), places
 
     def _bounded(self, data: bytes) -> tuple[str | None, bytes | None, int]:
-        """What is kept of it, as text or as bytes, and how much is not."""
+        """Return the kept part as text or as bytes, and the number of bytes cut."""
         kept = data
         if self._size is not None and len(data) > self._size:
             kept = data[: self._size]

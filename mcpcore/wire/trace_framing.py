@@ -1,7 +1,7 @@
-"""Cutting byte streams into what a trace records: lines, server-sent events, whole bodies.
+"""Cuts byte streams into units that a trace records: lines, server-sent events, whole bodies.
 
-Nothing is refused here, unlike where messages are read: what is too long to be held is counted, and
-what is incomplete at the end is given all the same.
+Nothing is refused here, unlike where messages are read: bytes too many to hold are counted, and
+an incomplete unit at the end is given all the same.
 """
 
 import re
@@ -12,19 +12,19 @@ from msgspec import Struct
 __all__ = ["EventFrame", "Events", "Gatherer", "Held", "Lines"]
 
 _WORD = 4096
-"""Bytes of a last word, at the most."""
+"""Maximum bytes of a last word."""
 _NO_WORD = re.compile(rb'[\s"]')
 
 
 class Held(NamedTuple):
-    """A frame, and how many bytes at its end were too many to be held."""
+    """Frame, and the number of bytes at its end that were too many to hold."""
 
     data: bytes
     dropped: int = 0
 
 
 class Gatherer:
-    """Puts together what comes in pieces, up to a limit."""
+    """Joins pieces of data, up to a limit."""
 
     __slots__ = ("_data", "_dropped", "_limit")
 
@@ -37,23 +37,23 @@ class Gatherer:
         return bool(self._data) or bool(self._dropped)
 
     def add(self, data: bytes | memoryview) -> None:
-        """Take a piece."""
+        """Add a piece."""
         room = 0 if self._dropped else max(0, self._limit - len(self._data))
         self._data += data[:room]
         self._dropped += max(0, len(data) - room)
 
     def skip(self, count: int) -> None:
-        """Count what was dropped before it came here."""
+        """Count bytes that were dropped before they came here."""
         self._dropped += count
 
     def take(self) -> Held:
-        """Give what there is, and begin anew.
+        """Return the data so far, and begin anew.
 
-        Of what is not whole the last word goes, too: half a secret does not look like one.
+        If some was dropped, the last word goes too: half a secret does not look like one.
         """
         data, dropped = bytes(self._data), self._dropped
         if dropped:
-            # read backwards, as looking for a word that reaches the end would try every byte
+            # Read backwards, as a search for a word at the end would try every byte.
             last = data[-_WORD:][::-1]
             before = _NO_WORD.search(last)
             word = len(last) if before is None else before.start()
@@ -73,7 +73,7 @@ class Lines:
         self._partial = Gatherer(limit)
 
     def receive(self, data: bytes) -> list[Held]:
-        """The lines that ``data`` completes; blank ones are none."""
+        """Return the lines that ``data`` completes, without blank ones."""
         lines = []
         *complete, rest = data.split(b"\n")
         for piece in complete:
@@ -85,13 +85,13 @@ class Lines:
         return lines
 
     def eof(self) -> Held | None:
-        """What is left at the end, if it is more than nothing."""
+        """Return the rest at the end, if it is not blank."""
         rest = self._partial.take()
         return rest if rest.data.strip() or rest.dropped else None
 
 
 class EventFrame(Struct, frozen=True):
-    """One event of an event stream, or a comment; ``data`` None if the event has none."""
+    """Event or comment of an event stream; ``data`` None if an event has none."""
 
     data: bytes | None
     dropped: int = 0
@@ -102,7 +102,7 @@ class EventFrame(Struct, frozen=True):
 
 
 class Events:
-    """Cuts an event stream (WHATWG HTML section 9.2.6), and tells events without data, too."""
+    """Cuts an event stream (WHATWG HTML section 9.2.6); gives events without data, too."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -118,7 +118,7 @@ class Events:
         self._retry: int | None = None
 
     def receive(self, data: bytes) -> list[EventFrame]:
-        """The events and comments that ``data`` completes."""
+        """Return the events and comments that ``data`` completes."""
         frames: list[EventFrame] = []
         if self._after_cr and data:
             self._after_cr = False
@@ -135,11 +135,11 @@ class Events:
         return frames
 
     def skip(self, count: int) -> None:
-        """Count what was dropped before it came here."""
+        """Count bytes that were dropped before they came here."""
         self._line.skip(count)
 
     def eof(self) -> list[EventFrame]:
-        """What is incomplete at the end, as one event."""
+        """Return the incomplete event at the end."""
         frames: list[EventFrame] = []
         if self._line:
             self._take(self._line.take(), frames)
@@ -162,7 +162,7 @@ class Events:
             self._data.add(value)
             self._data.skip(line.dropped)
         elif line.dropped:
-            # what it was to be is not known, but that the event is not whole
+            # The field is unknown, but the event is not whole.
             self._has_data = True
             self._data.skip(line.dropped)
         elif name == b"event":

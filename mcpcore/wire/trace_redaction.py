@@ -1,13 +1,13 @@
-"""Taking secrets out of what a trace records, so that a trace can be shown to others.
+"""Redaction of traces, so that a trace can be shown to others.
 
-What is hidden: values of header fields and of JSON members that are named like secrets, wherever
-they stand; every value in the query of a request; the userinfo of URLs; whatever looks like a
+Hidden are: values of header fields and of JSON members that are named like secrets, at any depth;
+every value in the query of a request; the userinfo of URLs; every text that looks like a
 token or a private key, also in plain text and in JSON that is itself a string; and every later
-place where something turns up that was hidden before.  In its place stands ``<hidden-N>``: one
+occurrence of a value that was hidden before.  ``<hidden-N>`` stands in its place: one
 number for one secret, so that a reader still sees that two places held the same.
 
-Text is not decoded and written anew: what is no secret stays byte for byte, and what is malformed
-is read as far as it can be.  Time and memory are linear in the text.
+Text is not decoded and encoded again: text that is not secret stays byte for byte, and malformed
+text is read as far as possible.  Time and memory are linear in the text.
 """
 
 import binascii
@@ -24,24 +24,24 @@ from mcpcore.wire.secret_forms import FORMS, is_quiet, weight
 __all__ = ["Redactor"]
 
 _LABELS = 10_000
-"""Secrets that have numbers of their own; further ones share one mark."""
+"""Maximum secrets with numbers of their own; further ones share one mark."""
 _KNOWN = 256
-"""Secrets that are looked for everywhere; the oldest are forgotten first."""
+"""Maximum secrets that are looked for everywhere; the oldest are forgotten first."""
 _SHORT = 64
-"""Characters of a secret beyond which only its digest is kept to know it again."""
+"""Characters of a secret beyond which only its digest is kept to recognise it."""
 _LONG = 4096
-"""Characters beyond which it is not looked for elsewhere."""
+"""Characters of a secret beyond which it is not looked for elsewhere."""
 _REMARKABLE = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{8,}|.{16,}", re.DOTALL)
-"""What is looked for everywhere: not what could be a common word."""
+"""Pattern of secrets that are looked for everywhere: none that could be a common word."""
 _HIDDEN = re.compile(r"<hidden-\d+>|" + re.escape(HIDDEN))
 _DEPTH = 1000
-"""Brackets open at once that are told apart."""
+"""Maximum brackets open at once that are tracked."""
 _NESTED = 5
-"""JSON in a string in JSON in a string ...: deeper ones are hidden as a whole."""
+"""Maximum levels of JSON within strings of JSON; deeper ones are hidden as a whole."""
 _MOST = 32
-"""Places that one record names."""
+"""Maximum places that one record names."""
 _PLACE = 120
-"""Characters of a place."""
+"""Maximum characters of a place."""
 
 _PUBLIC_FIELDS = frozenset(
     (
@@ -51,7 +51,7 @@ _PUBLIC_FIELDS = frozenset(
         b"access-control-allow-credentials",
     )
 )
-"""Named like secrets, and none: a challenge, a nonce, a switch."""
+"""Fields that are named like secrets, but are none: a challenge, a nonce, a switch."""
 _SCHEMED = frozenset((b"authorization", b"proxy-authorization"))
 _COOKIES = frozenset((b"cookie", b"set-cookie"))
 _PROTOCOLS = b"sec-websocket-protocol"
@@ -62,7 +62,7 @@ _ENCODED = re.compile(r"=\?base64\?(.*)\?=")
 _SCHEMAS = frozenset(("inputSchema", "outputSchema", "requestedSchema"))
 _NAMING = frozenset(("properties", "patternProperties", "$defs", "definitions"))
 _GIVEN = frozenset(("default", "const", "enum", "examples"))
-"""Keywords of a schema that hold values of what it describes."""
+"""Keywords of a schema whose values are instances of the described type."""
 
 _TOKEN = re.compile(
     r'(?P<string>"(?P<raw>(?:[^"\\]++|\\.)*+)(?:"|\\?\Z))(?P<colon>\s*:)?'
@@ -70,21 +70,21 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _SCALAR = re.compile(r"true|false|null|-?[0-9][0-9.eE+-]*+")
-"""What stands in JSON outside of strings, roughly."""
+"""Pattern of JSON tokens outside of strings, roughly."""
 
 
 class _Place(NamedTuple):
-    """An open bracket: what it is, and what is known of what stands in it."""
+    """State of an open bracket: its kind, and how its content is to be treated."""
 
     array: bool
     name: str
-    """Where it stands."""
+    """Path of the bracket in the message."""
     secret: int
-    """0: nothing in it is, by its place; 1: text is; 2: numbers are, too."""
+    """0: nothing in it is secret by its place; 1: text is; 2: numbers are, too."""
     schema: int
     """0: no JSON Schema; 1: one; 2: its members are named by a schema's author."""
     told: int
-    """1, 2: the schema describes what is named like a secret."""
+    """1, 2: weight of the secret name that the schema describes; 0: none."""
 
 
 class Redactor:
@@ -97,7 +97,7 @@ class Redactor:
         self._learned = False
 
     def hide(self, secret: str) -> str:
-        """What stands in the place of ``secret`` from now on."""
+        """Return the mark that replaces ``secret`` from now on."""
         if _HIDDEN.fullmatch(secret):
             return secret
         name = (
@@ -121,7 +121,7 @@ class Redactor:
     def headers(
         self, headers: Iterable[tuple[bytes, bytes]]
     ) -> tuple[list[tuple[bytes, bytes]], list[str]]:
-        """Header fields without secrets, and the names of those that had some."""
+        """Return header fields without secrets, and the names of those that had some."""
         shown, places = [], []
         for name, value in headers:
             text = value.decode("latin-1")
@@ -133,7 +133,7 @@ class Redactor:
         return shown, places[:_MOST]
 
     def target(self, target: str) -> tuple[str, list[str]]:
-        """The target of a request or a URL without secrets, and what was hidden."""
+        """Return the target of a request or a URL without secrets, and the hidden places."""
         rest, mark, fragment = target.partition("#")
         path, question, query = rest.partition("?")
         self._look_for(target)
@@ -156,7 +156,7 @@ class Redactor:
         return f"{safe}{question}{'&'.join(pairs)}{mark}{fragment}", places[:_MOST]
 
     def text(self, text: str) -> tuple[str, list[str]]:
-        """A message, or any text, without secrets, and where some were."""
+        """Return a message, or any text, without secrets, and the hidden places."""
         places: list[str] = []
         for _ in range(2):
             self._learned = False
@@ -165,14 +165,14 @@ class Redactor:
                 return text, places
             places.clear()
             safe = self._any(text, "", 0, places)
-            if not self._learned:  # else it may stand before the place where it was learned, too
+            if not self._learned:  # else it may also occur before the place where it was learned
                 break
         if len(places) > _MOST:
             places[_MOST:] = [f"{len(places) - _MOST} more"]
         return safe, places
 
     def data(self, data: bytes) -> tuple[bytes, list[str]]:
-        """The same for bytes that are no text."""
+        """Do the same as :meth:`text` for bytes that are no text."""
         safe, places = self.text(data.decode("latin-1"))
         return safe.encode("latin-1"), places
 
@@ -216,10 +216,10 @@ class Redactor:
 
     def _json(self, text: str, place: str, nested: int, places: list[str]) -> str:
         stack: list[_Place] = [_Place(True, place, 0, 0, 0)]
-        indexes = [-1]  # how many commas each open bracket has seen
+        indexes = [-1]  # number of commas so far in each open bracket
         key: str | None = None
         beyond = 0
-        bare = False  # words stand outside of strings: it is no JSON, and may be any text
+        bare = False  # True if there are words outside of strings: it is no JSON, but any text
         parts: list[str] = []
         done = 0
         for token in _TOKEN.finditer(text):
@@ -263,7 +263,7 @@ class Redactor:
                 else:
                     inner = _inside(stack[-1], key, indexes[-1], mark == "[")
                     if len(stack) == _DEPTH:
-                        inner = inner._replace(secret=1)  # nobody looks closer from here on
+                        inner = inner._replace(secret=1)  # deeper levels are not tracked
                     stack.append(inner)
                     indexes.append(0)
                 key = None
@@ -286,7 +286,7 @@ class Redactor:
         return safe
 
     def _look_for(self, text: str) -> None:
-        """Find out which of the known secrets are in a text at all, longest first."""
+        """Find the known secrets that occur in a text, longest first."""
         escaped = "\\" in text  # they may be written in another way
         found = [secret for secret in self._known if escaped or secret in text]
         self._present = sorted(found, key=len, reverse=True)
@@ -314,7 +314,7 @@ class Redactor:
 
 
 def _value(top: _Place, key: str | None, index: int) -> tuple[int, str]:
-    """How secret a value in ``top`` is, and where it stands."""
+    """Return how secret a value in ``top`` is, and its path."""
     if index < 0:
         return top.secret, top.name
     if key is None:
@@ -326,7 +326,7 @@ def _value(top: _Place, key: str | None, index: int) -> tuple[int, str]:
 
 
 def _inside(top: _Place, key: str | None, index: int, array: bool) -> _Place:
-    """What is known of what stands in a bracket that opens in ``top``."""
+    """Return the state of a bracket that opens in ``top``."""
     secret, where = _value(top, key, index)
     if len(where) > 4 * _PLACE:
         where = where[: 4 * _PLACE]
@@ -344,7 +344,7 @@ def _inside(top: _Place, key: str | None, index: int, array: bool) -> _Place:
 
 
 def _unquoted(raw: str) -> str:
-    """What a JSON string says; as it stands if it is malformed."""
+    """Return the value of a JSON string; as it stands if it is malformed."""
     if "\\" not in raw:
         return raw
     try:
@@ -362,5 +362,5 @@ def _from_base64(text: str) -> str:
 
 
 def _written(place: str) -> str:
-    """A place as a record can hold it: a name that was no UTF-8 has marks where it was not."""
+    """Return a place as a record can hold it: characters that are no UTF-8 are replaced."""
     return (place or "text")[:_PLACE].encode("utf-8", "replace").decode()

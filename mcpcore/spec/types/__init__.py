@@ -1,7 +1,6 @@
-"""Every type of every revision: one Struct each, the superset, in modules by theme.
+"""Types of the protocol: one Struct each for all revisions, in modules by theme.
 
-Names are imported when they are first asked for: who needs the types of one theme does not pay
-for the others.
+Names are imported on first access, so that a program pays only for the themes it uses.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What every message shares: ``_meta``, identity, icons, annotations, common params and results.
+"""Shared parts of messages: ``_meta``, identity, icons, annotations, common params and results.
 
 Every type of the protocol is one Struct, the superset of all revisions: a member that some
 revision lacks, or does not require, is optional (:class:`~mcpcore.spec.types.model.Model` says how
@@ -15,7 +15,7 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.model import Maybe, Model
 
 META_PREFIX = "io.modelcontextprotocol/"
-"""The prefix of the ``_meta`` keys that the specification itself defines."""
+"""Prefix of the ``_meta`` keys that the specification itself defines."""
 META_PROTOCOL_VERSION = META_PREFIX + "protocolVersion"
 META_CLIENT_INFO = META_PREFIX + "clientInfo"
 META_CLIENT_CAPABILITIES = META_PREFIX + "clientCapabilities"
@@ -26,14 +26,14 @@ META_RELATED_TASK = META_PREFIX + "related-task"
 META_PROGRESS_TOKEN = "progressToken"  # noqa: S105 - the name of a member, not a secret
 
 TRACE_KEYS = ("traceparent", "tracestate", "baggage")
-"""The ``_meta`` keys of W3C Trace Context and Baggage (2026-07-28, basic protocol page)."""
+"""Keys of W3C Trace Context and Baggage in ``_meta`` (2026-07-28, basic protocol page)."""
 
 RequestId = str | int
-"""A JSON-RPC id; the same type as in :mod:`mcpcore.wire.message`."""
+"""JSON-RPC id; the same type as in :mod:`mcpcore.wire.message`."""
 ProgressToken = str | int
 Cursor = str
 Meta = dict[str, Any]
-"""A ``_meta`` object kept whole, unknown keys included."""
+"""``_meta`` object kept whole, unknown keys included."""
 Role = Literal["user", "assistant"]
 LoggingLevel = Literal[
     "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"
@@ -41,7 +41,7 @@ LoggingLevel = Literal[
 
 
 class Icon(Model, kw_only=True):
-    """An image that stands for something; ``src`` is an https or data URI."""
+    """Icon of a server, client, tool, prompt or resource; ``src`` is an https or data URI."""
 
     src: str
     mime_type: Maybe[str] = None
@@ -50,7 +50,7 @@ class Icon(Model, kw_only=True):
 
 
 class Annotations(Model, kw_only=True):
-    """Hints on whom something is for and how much it matters (``priority`` from 0 to 1)."""
+    """Hints on the audience of content and its importance (``priority`` from 0 to 1)."""
 
     audience: list[Role] = field(default_factory=list)
     priority: Maybe[float] = None
@@ -58,7 +58,7 @@ class Annotations(Model, kw_only=True):
 
 
 class Implementation(Model, kw_only=True):
-    """The self-reported identity of a client or a server; it decides nothing."""
+    """Self-reported identity of a client or a server; it decides nothing."""
 
     name: str
     version: str
@@ -69,7 +69,7 @@ class Implementation(Model, kw_only=True):
 
 
 class RequestMeta(Model, kw_only=True):
-    """The keys of a request's ``_meta`` that the protocol defines; :func:`full_meta` has the rest.
+    """Keys of a request's ``_meta`` that the protocol defines; :func:`full_meta` has the rest.
 
     Those of :data:`TRACE_KEYS` are passed on as they are; one that is no string counts as absent.
     """
@@ -88,29 +88,29 @@ class RequestMeta(Model, kw_only=True):
 
     @property
     def trace(self) -> dict[str, str]:
-        """The trace context that came with the request, as members for another ``_meta``."""
+        """Trace context that came with the request, as members for another ``_meta``."""
         found = {key: getattr(self, key) for key in TRACE_KEYS}
         return {key: value for key, value in found.items() if value is not None}
 
 
 class NotificationMeta(Model, kw_only=True):
-    """The keys of a notification's ``_meta`` that the protocol defines."""
+    """Keys of a notification's ``_meta`` that the protocol defines."""
 
     subscription_id: Maybe[RequestId] = field(default=None, name=META_SUBSCRIPTION_ID)
 
 
 class ResultMeta(Model, kw_only=True):
-    """The keys of a result's ``_meta`` that the protocol defines."""
+    """Keys of a result's ``_meta`` that the protocol defines."""
 
     server_info: Maybe[Implementation] = field(default=None, name=META_SERVER_INFO)
     subscription_id: Maybe[RequestId] = field(default=None, name=META_SUBSCRIPTION_ID)
 
 
 class Skim(Model, kw_only=True):
-    """The engine's second look at a request: what routing and gating need, nothing else.
+    """Members of a request's params that the engine needs for routing and gating.
 
     Only ``_meta`` is typed.  The rest stays ``Raw``, as another method may use the same names for
-    something else; whoever needs one decodes it once the method is known.
+    something else; they are decoded once the method is known.
     """
 
     meta: Maybe[RequestMeta] = field(default=None, name="_meta")
@@ -123,13 +123,13 @@ class Skim(Model, kw_only=True):
 
 
 class NotificationSkim(Model, kw_only=True):
-    """The engine's second look at a notification."""
+    """Members of a notification's params that the engine reads."""
 
     meta: Maybe[NotificationMeta] = field(default=None, name="_meta")
 
 
 class ResultSkim(Model, kw_only=True):
-    """The engine's second look at a result of the modern era."""
+    """Members of a modern result that the engine reads."""
 
     meta: Maybe[ResultMeta] = field(default=None, name="_meta")
     result_type: Maybe[str] = None
@@ -154,13 +154,13 @@ def full_meta(body: bytes | Raw) -> Meta:
 
 
 class TaskMetadata(Model, kw_only=True):
-    """The ``task`` member of a request that asks to be run as a task; ``ttl`` in milliseconds."""
+    """``task`` member of a request that asks to be run as a task; ``ttl`` in milliseconds."""
 
     ttl: Maybe[int] = None
 
 
 class RequestParams(Model, kw_only=True):
-    """The params of a request without members of its own.
+    """Params of a request without members of its own.
 
     In params ``_meta`` stays ``Raw``: the engine has read it already (:class:`RequestMeta`).
     """
@@ -169,13 +169,13 @@ class RequestParams(Model, kw_only=True):
 
 
 class NotificationParams(Model, kw_only=True):
-    """The params of a notification without members of its own."""
+    """Params of a notification without members of its own."""
 
     meta: Maybe[Raw] = field(default=None, name="_meta")
 
 
 class PaginatedParams(RequestParams, kw_only=True):
-    """The params of every ``.../list`` request: where to go on."""
+    """Params of every ``.../list`` request: the cursor of the page."""
 
     cursor: Maybe[Cursor] = None
 
@@ -197,51 +197,51 @@ class ProgressParams(NotificationParams, kw_only=True):
 
 
 class Result(Model, kw_only=True):
-    """A result without members of its own; ``result_type`` is set by the engine (modern)."""
+    """Result without members of its own; ``result_type`` is set by the engine (modern)."""
 
     meta: Maybe[Meta] = field(default=None, name="_meta")
     result_type: Maybe[str] = None
 
 
 class EmptyResult(Result, kw_only=True):
-    """An acknowledgement."""
+    """Empty result: an acknowledgement."""
 
 
 class PaginatedResult(Result, kw_only=True):
-    """One page; ``next_cursor`` is absent on the last one."""
+    """Page of a list; ``next_cursor`` is absent on the last one."""
 
     next_cursor: Maybe[Cursor] = None
 
 
 class CacheableResult(Result, kw_only=True):
-    """Cache hints (modern): milliseconds of freshness, and who may share the copy."""
+    """Result with cache hints (modern): milliseconds of freshness, and who may share the copy."""
 
     ttl_ms: Maybe[int] = None
     cache_scope: Maybe[Literal["public", "private"]] = None
 
 
 class CacheablePage(CacheableResult, kw_only=True):
-    """One page that carries cache hints."""
+    """Page of a list, with cache hints."""
 
     next_cursor: Maybe[Cursor] = None
 
 
 class InputRequest(Model, kw_only=True):
-    """A request embedded in an input round: a method and its params, no id."""
+    """Request embedded in an input round: a method and its params, no id."""
 
     method: str
     params: Maybe[Raw] = None
 
 
 class InputRequiredResult(Result, kw_only=True):
-    """The server needs input first: what it asks, and what to bring back with the answers."""
+    """Demand for input: the requests to the client, and the state to return with the answers."""
 
     input_requests: Maybe[dict[str, InputRequest]] = None
     request_state: Maybe[str] = None
 
 
 class InputResponseParams(RequestParams, kw_only=True):
-    """The params of a request that may be a retry with answers (modern)."""
+    """Params of a request that may be a retry with answers (modern)."""
 
     input_responses: Maybe[dict[str, Raw]] = None
     request_state: Maybe[str] = None

@@ -1,4 +1,4 @@
-"""What the two sides declare they can do.
+"""Capabilities that clients and servers declare.
 
 A sub-capability is a Struct, so that ``{}`` (declared, nothing special) differs from absence.
 Source: the lifecycle page (legacy) and the versioning page (modern) of the specification.
@@ -9,24 +9,24 @@ from typing import Any
 from mcpcore.spec.types.model import Maybe, Model
 
 Settings = dict[str, Any]
-"""A capability without members of its own: an object, usually empty, kept as it is."""
+"""Capability without members of its own: an object, usually empty, kept as it is."""
 
 
 class RootsCapability(Model, kw_only=True):
-    """The client has roots; ``list_changed``: and says when they change (legacy)."""
+    """Roots of a client; ``list_changed``: it notifies when they change (legacy)."""
 
     list_changed: bool = False
 
 
 class SamplingCapability(Model, kw_only=True):
-    """The client samples from a model; with ``context``, with ``tools``."""
+    """Sampling from a client's model; with ``context``, with ``tools``."""
 
     context: Maybe[Settings] = None
     tools: Maybe[Settings] = None
 
 
 class ElicitationCapability(Model, kw_only=True):
-    """The client asks its user, by form or by URL; neither named means form."""
+    """Elicitation from a client's user, by form or by URL; neither named means form."""
 
     form: Maybe[Settings] = None
     url: Maybe[Settings] = None
@@ -51,7 +51,7 @@ class ToolTasks(Model, kw_only=True):
 
 
 class TaskRequests(Model, kw_only=True):
-    """The requests that may run as tasks: on a server those of tools, on a client the rest."""
+    """Requests that may run as tasks: on a server those of tools, on a client the rest."""
 
     sampling: Maybe[SamplingTasks] = None
     elicitation: Maybe[ElicitationTasks] = None
@@ -59,7 +59,7 @@ class TaskRequests(Model, kw_only=True):
 
 
 class TasksCapability(Model, kw_only=True):
-    """The experimental tasks of 2025-11-25; later ones are an extension."""
+    """Experimental tasks of 2025-11-25; later ones are an extension."""
 
     list: Maybe[Settings] = None
     cancel: Maybe[Settings] = None
@@ -67,7 +67,7 @@ class TasksCapability(Model, kw_only=True):
 
 
 class ClientCapabilities(Model, kw_only=True):
-    """What a client can do."""
+    """Capabilities of a client."""
 
     experimental: Maybe[dict[str, Settings]] = None
     roots: Maybe[RootsCapability] = None
@@ -78,26 +78,26 @@ class ClientCapabilities(Model, kw_only=True):
 
 
 class PromptsCapability(Model, kw_only=True):
-    """The server offers prompts."""
+    """Prompts of a server; ``list_changed``: it notifies when their list changes."""
 
     list_changed: bool = False
 
 
 class ResourcesCapability(Model, kw_only=True):
-    """The server offers resources; ``subscribe``: and says when one of them changes."""
+    """Resources of a server; ``subscribe``: it notifies when one of them changes."""
 
     subscribe: bool = False
     list_changed: bool = False
 
 
 class ToolsCapability(Model, kw_only=True):
-    """The server offers tools."""
+    """Tools of a server; ``list_changed``: it notifies when their list changes."""
 
     list_changed: bool = False
 
 
 class ServerCapabilities(Model, kw_only=True):
-    """What a server can do."""
+    """Capabilities of a server."""
 
     experimental: Maybe[dict[str, Settings]] = None
     logging: Maybe[Settings] = None

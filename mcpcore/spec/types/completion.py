@@ -8,37 +8,37 @@ from mcpcore.spec.types.model import Maybe, Model
 
 
 class PromptReference(Model, kw_only=True, tag_field="type", tag="ref/prompt"):
-    """A prompt, by name."""
+    """Reference to a prompt, by name."""
 
     name: str
     title: Maybe[str] = None
 
 
 class ResourceTemplateReference(Model, kw_only=True, tag_field="type", tag="ref/resource"):
-    """A resource template, by its URI template."""
+    """Reference to a resource template, by its URI template."""
 
     uri: str
 
 
 ResourceReference = ResourceTemplateReference
-"""The name it had up to 2025-03-26."""
+"""Name of the type up to 2025-03-26."""
 
 
 class CompletionArgument(Model, kw_only=True):
-    """The argument that is being typed."""
+    """Argument that is being typed."""
 
     name: str
     value: str
 
 
 class CompletionContext(Model, kw_only=True):
-    """The arguments that are known already (since 2025-06-18)."""
+    """Arguments that are known already (since 2025-06-18)."""
 
     arguments: Maybe[dict[str, str]] = None
 
 
 class CompleteParams(RequestParams, kw_only=True):
-    """``completion/complete``."""
+    """Params of ``completion/complete``."""
 
     ref: PromptReference | ResourceTemplateReference
     argument: CompletionArgument
@@ -46,7 +46,7 @@ class CompleteParams(RequestParams, kw_only=True):
 
 
 class Completion(Model, kw_only=True):
-    """At most 100 values, best first; ``total`` counts what there is."""
+    """Proposed values, at most 100, best first; ``total`` counts all that exist."""
 
     values: list[str]
     total: Maybe[int] = None
@@ -54,6 +54,6 @@ class Completion(Model, kw_only=True):
 
 
 class CompleteResult(Result, kw_only=True):
-    """The proposals."""
+    """Result of ``completion/complete``: the proposals."""
 
     completion: Completion

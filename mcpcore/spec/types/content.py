@@ -1,4 +1,4 @@
-"""Content blocks: what tools, prompts and models say.
+"""Content blocks of tools, prompts, models and resources.
 
 Source: the "Tool Result" section of the tools page and the sampling page of each revision.
 """
@@ -41,7 +41,7 @@ class AudioContent(Model, kw_only=True, tag_field="type", tag="audio"):
 
 
 class ResourceContents(Model, kw_only=True):
-    """What is in a resource: ``text``, or base64 in ``blob``.
+    """Contents of a resource: ``text``, or base64 in ``blob``.
 
     The wire form has no tag, so both kinds decode to this class; to make one, use
     :class:`TextResourceContents` or :class:`BlobResourceContents`.
@@ -59,19 +59,19 @@ class ResourceContents(Model, kw_only=True):
 
 
 class TextResourceContents(ResourceContents, kw_only=True):
-    """A resource's text."""
+    """Contents of a resource as text."""
 
     text: str
 
 
 class BlobResourceContents(ResourceContents, kw_only=True):
-    """A resource's bytes, in base64."""
+    """Contents of a resource as bytes, in base64."""
 
     blob: str
 
 
 class EmbeddedResource(Model, kw_only=True, tag_field="type", tag="resource"):
-    """A resource, contents included."""
+    """Resource embedded with its contents."""
 
     type: ClassVar[Literal["resource"]] = "resource"
     resource: ResourceContents
@@ -80,7 +80,7 @@ class EmbeddedResource(Model, kw_only=True, tag_field="type", tag="resource"):
 
 
 class ResourceLink(Model, kw_only=True, tag_field="type", tag="resource_link"):
-    """A pointer to a resource (since 2025-06-18), which need not be listed."""
+    """Link to a resource (since 2025-06-18), which need not be listed."""
 
     type: ClassVar[Literal["resource_link"]] = "resource_link"
     uri: str
@@ -95,14 +95,14 @@ class ResourceLink(Model, kw_only=True, tag_field="type", tag="resource_link"):
 
 
 class UnknownContent(dict[str, Any]):
-    """A block of a type that no revision defines, kept as the JSON object it was.
+    """Block of a type that no revision defines, kept as the JSON object it was.
 
     A decoder yields one only through :func:`mcpcore.spec.decoding.decode`.
     """
 
     @property
     def type(self) -> str:
-        """The unknown type."""
+        """Unknown type of the block."""
         return str(self["type"])
 
 
@@ -116,7 +116,7 @@ else:
 
 
 class ToolUseContent(Model, kw_only=True, tag_field="type", tag="tool_use"):
-    """Sampling (since 2025-11-25): the model wants a tool called."""
+    """Sampling (since 2025-11-25): the model's request to call a tool."""
 
     type: ClassVar[Literal["tool_use"]] = "tool_use"
     id: str
@@ -126,7 +126,7 @@ class ToolUseContent(Model, kw_only=True, tag_field="type", tag="tool_use"):
 
 
 class ToolResultContent(Model, kw_only=True, tag_field="type", tag="tool_result"):
-    """Sampling (since 2025-11-25): what that tool said."""
+    """Sampling (since 2025-11-25): the result of that tool."""
 
     type: ClassVar[Literal["tool_result"]] = "tool_result"
     tool_use_id: str

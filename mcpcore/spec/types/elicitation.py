@@ -10,10 +10,10 @@ from mcpcore.spec.types.model import Maybe
 
 
 class ElicitParams(RequestParams, kw_only=True):
-    """``elicitation/create``: a form to fill in, or a URL to visit; no ``mode`` means form.
+    """Params of ``elicitation/create``: a form to fill in, or a URL to visit.
 
-    The tag is optional on the wire, so both modes decode to this class; to make one, use
-    :class:`ElicitFormParams` or :class:`ElicitUrlParams`.
+    No ``mode`` means form.  The tag is optional on the wire, so both modes decode to this class; to
+    make one, use :class:`ElicitFormParams` or :class:`ElicitUrlParams`.
     """
 
     message: str
@@ -32,21 +32,21 @@ class ElicitParams(RequestParams, kw_only=True):
 
 
 class ElicitFormParams(ElicitParams, kw_only=True):
-    """A form: a flat object schema of primitive properties."""
+    """Form to fill in: a flat object schema of primitive properties."""
 
     mode: Maybe[Literal["form"]] = None
     requested_schema: dict[str, Any]
 
 
 class ElicitUrlParams(ElicitParams, kw_only=True):
-    """A URL for the user (since 2025-11-25); ``elicitation_id`` in that revision only."""
+    """URL for the user to visit (since 2025-11-25); ``elicitation_id`` in that revision only."""
 
     mode: Literal["url"]
     url: str
 
 
 class ElicitResult(Result, kw_only=True):
-    """What the user did; ``content`` only with ``accept``."""
+    """Action of the user; ``content`` only with ``accept``."""
 
     action: Literal["accept", "decline", "cancel"]
     content: Maybe[dict[str, str | int | float | bool | list[str]]] = None

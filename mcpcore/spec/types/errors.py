@@ -1,4 +1,4 @@
-"""What errors carry in ``data``.
+"""Contents of the ``data`` member of errors.
 
 Source: the base protocol page of 2026-07-28; the elicitation page of 2025-11-25.
 """
@@ -9,19 +9,19 @@ from mcpcore.spec.types.model import Model
 
 
 class UnsupportedProtocolVersionData(Model, kw_only=True):
-    """-32022: what was asked for and what there is."""
+    """Data of -32022: the requested version and the supported ones."""
 
     supported: list[str]
     requested: str
 
 
 class MissingRequiredClientCapabilityData(Model, kw_only=True):
-    """-32021: what the client would have to declare."""
+    """Data of -32021: the capabilities that the client would have to declare."""
 
     required_capabilities: ClientCapabilities
 
 
 class UrlElicitationRequiredData(Model, kw_only=True):
-    """-32042 (2025-11-25): URLs to visit before the request can succeed."""
+    """Data of -32042 (2025-11-25): URLs to visit before the request can succeed."""
 
     elicitations: list[ElicitUrlParams]

@@ -1,4 +1,4 @@
-"""The schemas of a form's fields: the small part of JSON Schema that elicitation allows.
+"""Schemas of a form's fields: the small part of JSON Schema that elicitation allows.
 
 ``requested_schema`` itself stays a plain object, so that no keyword is lost; these types make its
 properties, and :class:`PrimitiveSchema` reads any of them.  Source: the "Requested Schema" section
@@ -13,14 +13,14 @@ StringFormat = Literal["email", "uri", "date", "date-time"]
 
 
 class EnumOption(Model, kw_only=True):
-    """One choice: the value and what to show for it."""
+    """Option of a choice: the value and its title to show."""
 
     const: str
     title: str
 
 
 class EnumItems(Model, kw_only=True):
-    """The items of a multiple choice: bare values, or options with titles."""
+    """Items of a multiple choice: bare values, or options with titles."""
 
     type: Maybe[Literal["string"]] = None
     enum: Maybe[list[str]] = None
@@ -48,7 +48,7 @@ class PrimitiveSchema(Model, kw_only=True):
 
 
 class StringSchema(Model, kw_only=True, tag_field="type", tag="string"):
-    """A text; lengths in characters."""
+    """Text field; lengths in characters."""
 
     title: Maybe[str] = None
     description: Maybe[str] = None
@@ -59,7 +59,7 @@ class StringSchema(Model, kw_only=True, tag_field="type", tag="string"):
 
 
 class NumberSchema(Model, kw_only=True):
-    """A number, or only whole ones."""
+    """Number field, or one of whole numbers only."""
 
     type: Literal["number", "integer"]
     title: Maybe[str] = None
@@ -70,7 +70,7 @@ class NumberSchema(Model, kw_only=True):
 
 
 class BooleanSchema(Model, kw_only=True, tag_field="type", tag="boolean"):
-    """Yes or no."""
+    """Yes-or-no field."""
 
     title: Maybe[str] = None
     description: Maybe[str] = None
@@ -78,7 +78,7 @@ class BooleanSchema(Model, kw_only=True, tag_field="type", tag="boolean"):
 
 
 class UntitledSingleSelectEnumSchema(Model, kw_only=True, tag_field="type", tag="string"):
-    """One of these values."""
+    """Choice of one value."""
 
     title: Maybe[str] = None
     description: Maybe[str] = None
@@ -87,7 +87,7 @@ class UntitledSingleSelectEnumSchema(Model, kw_only=True, tag_field="type", tag=
 
 
 class TitledSingleSelectEnumSchema(Model, kw_only=True, tag_field="type", tag="string"):
-    """One of these values, each shown with a title (since 2025-11-25)."""
+    """Choice of one value, each shown with a title (since 2025-11-25)."""
 
     title: Maybe[str] = None
     description: Maybe[str] = None
@@ -96,7 +96,7 @@ class TitledSingleSelectEnumSchema(Model, kw_only=True, tag_field="type", tag="s
 
 
 class UntitledMultiSelectEnumSchema(Model, kw_only=True, tag_field="type", tag="array"):
-    """Some of these values (since 2025-11-25)."""
+    """Choice of several values (since 2025-11-25)."""
 
     title: Maybe[str] = None
     description: Maybe[str] = None
@@ -107,11 +107,11 @@ class UntitledMultiSelectEnumSchema(Model, kw_only=True, tag_field="type", tag="
 
 
 class TitledMultiSelectEnumSchema(UntitledMultiSelectEnumSchema, kw_only=True, tag="array"):
-    """Some of these values, each shown with a title (since 2025-11-25)."""
+    """Choice of several values, each shown with a title (since 2025-11-25)."""
 
 
 class LegacyTitledEnumSchema(Model, kw_only=True, tag_field="type", tag="string"):
-    """One of these values, shown by ``enum_names``; not for new servers."""
+    """Choice of one value, shown by ``enum_names``; not for new servers."""
 
     title: Maybe[str] = None
     description: Maybe[str] = None

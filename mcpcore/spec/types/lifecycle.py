@@ -1,4 +1,4 @@
-"""How a conversation begins: ``initialize`` (legacy) and ``server/discover`` (modern).
+"""Start of a conversation: ``initialize`` (legacy) and ``server/discover`` (modern).
 
 Source: the lifecycle page of the legacy revisions, the discovery page of 2026-07-28.
 """
@@ -17,7 +17,7 @@ __all__ = [
 
 
 class InitializeParams(RequestParams, kw_only=True):
-    """``initialize``: the newest revision the client speaks, and who it is."""
+    """Params of ``initialize``: the client's newest revision, its capabilities and identity."""
 
     protocol_version: str
     capabilities: ClientCapabilities
@@ -25,7 +25,7 @@ class InitializeParams(RequestParams, kw_only=True):
 
 
 class InitializeResult(Result, kw_only=True):
-    """The revision the server chose, and who it is."""
+    """Result of ``initialize``: the chosen revision, the server's capabilities and identity."""
 
     protocol_version: str
     capabilities: ServerCapabilities
@@ -34,7 +34,7 @@ class InitializeResult(Result, kw_only=True):
 
 
 class DiscoverResult(CacheableResult, kw_only=True):
-    """``server/discover``: the revisions the server speaks and what it offers."""
+    """Result of ``server/discover``: the server's revisions and its capabilities."""
 
     supported_versions: list[str]
     capabilities: ServerCapabilities

@@ -8,17 +8,17 @@ from mcpcore.spec.types.model import Maybe
 __all__ = ["SEVERITY", "LoggingLevel", "LoggingMessageParams", "SetLevelParams"]
 
 SEVERITY: dict[str, int] = {level: rank for rank, level in enumerate(get_args(LoggingLevel))}
-"""Level to rank, 0 for the least severe."""
+"""Rank of each level, 0 for the least severe."""
 
 
 class SetLevelParams(RequestParams, kw_only=True):
-    """``logging/setLevel`` (legacy): send messages from this level on."""
+    """Params of ``logging/setLevel`` (legacy): the lowest level to send."""
 
     level: LoggingLevel
 
 
 class LoggingMessageParams(NotificationParams, kw_only=True):
-    """``notifications/message``: any JSON value, and which logger it is from."""
+    """``notifications/message``: any JSON value, its level, and the logger it is from."""
 
     level: LoggingLevel
     data: Any

@@ -1,4 +1,4 @@
-"""The base of every type of the protocol, and what may be absent in one."""
+"""Base of all protocol types, and the rules for absent members."""
 
 from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, get_type_hints
@@ -17,33 +17,33 @@ else:
         """``Maybe[X]``: an ``X`` or absent, which reads None; a null on the wire is neither."""
 
         def __class_getitem__(cls, item: Any) -> Any:
-            # What the decoder goes by: with ``item | None`` it would take a null.
+            # For the decoder: with ``item | None`` it would accept a null.
             return item
 
 
 class Model(Struct, rename="camel", omit_defaults=True, repr_omit_defaults=True):
-    """A JSON object: wire names in camel case.
+    """JSON object with wire names in camel case.
 
-    What is absent on the wire reads None; False where that is what absence means; an empty list
-    where it makes no difference whether the list is empty or absent.  A member that has this value
-    is not written, so that what was absent stays absent when it is sent on.
+    An absent member reads None, or False if absence means that, or an empty list if empty and
+    absent mean the same.  A member with this value is not written, so that an absent member stays
+    absent when it is sent on.
 
     Subclasses say ``kw_only=True``, which msgspec does not inherit.
     """
 
     __null__: ClassVar[tuple[str, ...]] = ()
-    """The members that are null and not absent, of those that :func:`as_sent` was told of."""
+    """Members that are null and not absent, out of those passed to :func:`as_sent`."""
 
 
 AS_SENT: dict[Any, Any] = {}
-"""By type: what :func:`as_sent` made of it."""
+"""Types made by :func:`as_sent`, by the original type."""
 
 
 def as_sent(kind: type[S], *members: str) -> type[S]:
-    """Return the type to read ``kind`` by where null is a value of ``members``, and not absence.
+    """Return the type by which ``kind`` is read if null is a value of ``members``, not absence.
 
-    Both read None.  Values of this type are at once made ones of ``kind``, or, where a member is
-    null, of a subclass that writes it.
+    Both read None.  Values of this type are at once converted to ``kind``, or, if a member is
+    null, to a subclass that writes it.
     """
     hints = get_type_hints(kind)
 
@@ -57,7 +57,7 @@ def as_sent(kind: type[S], *members: str) -> type[S]:
                 null += (name,)
         value.__class__ = kinds[null] if null else kind
 
-    def reduce(value: Any) -> Any:  # the class has no name of its own to be found by
+    def reduce(value: Any) -> Any:  # pickle cannot find the class by its name
         members = msgspec.structs.asdict(value).items()
         said = {name: one for name, one in members if one is not None or name in value.__null__}
         return _restore, (kind, said)

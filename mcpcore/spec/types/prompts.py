@@ -1,4 +1,4 @@
-"""Prompts: templates a user picks.  Source: the prompts page of each revision."""
+"""Prompts: templates that a user picks.  Source: the prompts page of each revision."""
 
 from msgspec import field
 
@@ -15,7 +15,7 @@ from mcpcore.spec.types.model import Maybe, Model
 
 
 class PromptArgument(Model, kw_only=True):
-    """An argument of a prompt; its value is a string."""
+    """Argument of a prompt; its value is a string."""
 
     name: str
     title: Maybe[str] = None
@@ -24,7 +24,7 @@ class PromptArgument(Model, kw_only=True):
 
 
 class Prompt(Model, kw_only=True):
-    """A prompt's declaration."""
+    """Declaration of a prompt."""
 
     name: str
     title: Maybe[str] = None
@@ -35,27 +35,27 @@ class Prompt(Model, kw_only=True):
 
 
 class PromptMessage(Model, kw_only=True):
-    """One message of a prompt."""
+    """Message of a prompt."""
 
     role: Role
     content: ContentBlock
 
 
 class ListPromptsResult(CacheablePage, kw_only=True):
-    """``prompts/list``: one page of prompts."""
+    """Result of ``prompts/list``: one page of prompts."""
 
     prompts: list[Prompt]
 
 
 class GetPromptParams(InputResponseParams, kw_only=True):
-    """``prompts/get``."""
+    """Params of ``prompts/get``."""
 
     name: str
     arguments: Maybe[dict[str, str]] = None
 
 
 class GetPromptResult(Result, kw_only=True):
-    """The prompt, filled in."""
+    """Result of ``prompts/get``: the prompt, filled in."""
 
     description: Maybe[str] = None
     messages: list[PromptMessage]

@@ -1,4 +1,4 @@
-"""Resources: what a server lets a client read.  Source: the resources page of each revision."""
+"""Resources: data of a server for clients to read.  Source: the resources page of each revision."""
 
 from msgspec import field
 
@@ -17,7 +17,7 @@ from mcpcore.spec.types.model import Maybe, Model
 
 
 class Resource(Model, kw_only=True):
-    """A resource's declaration; ``size`` in bytes, before any encoding."""
+    """Declaration of a resource; ``size`` in bytes, before any encoding."""
 
     uri: str
     name: str
@@ -31,7 +31,7 @@ class Resource(Model, kw_only=True):
 
 
 class ResourceTemplate(Model, kw_only=True):
-    """A family of resources, named by an RFC 6570 template."""
+    """Template of a family of resources, by RFC 6570."""
 
     uri_template: str
     name: str
@@ -44,41 +44,41 @@ class ResourceTemplate(Model, kw_only=True):
 
 
 class ListResourcesResult(CacheablePage, kw_only=True):
-    """``resources/list``: one page of resources."""
+    """Result of ``resources/list``: one page of resources."""
 
     resources: list[Resource]
 
 
 class ListResourceTemplatesResult(CacheablePage, kw_only=True):
-    """``resources/templates/list``: one page of templates."""
+    """Result of ``resources/templates/list``: one page of templates."""
 
     resource_templates: list[ResourceTemplate]
 
 
 class ResourceParams(RequestParams, kw_only=True):
-    """The params of a request about one resource."""
+    """Params of a request about one resource."""
 
     uri: str
 
 
 class ReadResourceParams(InputResponseParams, kw_only=True):
-    """``resources/read``."""
+    """Params of ``resources/read``."""
 
     uri: str
 
 
 class ReadResourceResult(CacheableResult, kw_only=True):
-    """The contents; more than one if the resource is a collection."""
+    """Result of ``resources/read``: more than one content if the resource is a collection."""
 
     contents: list[ResourceContents]
 
 
 class SubscribeParams(ResourceParams, kw_only=True):
-    """``resources/subscribe`` (legacy)."""
+    """Params of ``resources/subscribe`` (legacy)."""
 
 
 class UnsubscribeParams(ResourceParams, kw_only=True):
-    """``resources/unsubscribe`` (legacy)."""
+    """Params of ``resources/unsubscribe`` (legacy)."""
 
 
 class ResourceUpdatedParams(NotificationParams, kw_only=True):

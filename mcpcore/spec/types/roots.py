@@ -1,4 +1,4 @@
-"""Roots: where the client lets the server work.  Source: the roots page of each revision."""
+"""Roots: places where the client lets the server work.  Source: the roots page of each revision."""
 
 from msgspec import field
 
@@ -7,7 +7,7 @@ from mcpcore.spec.types.model import Maybe, Model
 
 
 class Root(Model, kw_only=True):
-    """A place, as a ``file://`` URI."""
+    """Root: a place, as a ``file://`` URI."""
 
     uri: str
     name: Maybe[str] = None
@@ -15,6 +15,6 @@ class Root(Model, kw_only=True):
 
 
 class ListRootsResult(Result, kw_only=True):
-    """``roots/list``: all roots."""
+    """Result of ``roots/list``: all roots."""
 
     roots: list[Root]

@@ -11,7 +11,7 @@ from mcpcore.spec.types.tools import Tool
 
 
 class SamplingMessage(Model, kw_only=True):
-    """One message; ``content`` is one block, since 2025-11-25 also a list of them."""
+    """Message of a dialogue; ``content`` is one block, since 2025-11-25 also a list of blocks."""
 
     role: Role
     content: SamplingContent | list[SamplingContent]
@@ -19,13 +19,13 @@ class SamplingMessage(Model, kw_only=True):
 
 
 class ModelHint(Model, kw_only=True):
-    """Part of the name of a model that would suit."""
+    """Part of the name of a suitable model."""
 
     name: Maybe[str] = None
 
 
 class ModelPreferences(Model, kw_only=True):
-    """What matters in choosing a model; priorities from 0 to 1."""
+    """Criteria for choosing a model; priorities from 0 to 1."""
 
     hints: list[ModelHint] = field(default_factory=list)
     cost_priority: Maybe[float] = None
@@ -34,13 +34,13 @@ class ModelPreferences(Model, kw_only=True):
 
 
 class ToolChoice(Model, kw_only=True):
-    """Whether the model may, must or must not use the tools."""
+    """Permission or duty of the model to use tools: it may, must or must not."""
 
     mode: Maybe[Literal["auto", "required", "none"]] = None
 
 
 class CreateMessageParams(RequestParams, kw_only=True):
-    """``sampling/createMessage``; ``max_tokens`` in tokens."""
+    """Params of ``sampling/createMessage``; ``max_tokens`` in tokens."""
 
     messages: list[SamplingMessage]
     max_tokens: int
@@ -56,7 +56,7 @@ class CreateMessageParams(RequestParams, kw_only=True):
 
 
 class CreateMessageResult(Result, kw_only=True):
-    """What the model said.
+    """Result of ``sampling/createMessage``: the message of the model.
 
     ``stop_reason`` is open; known ones: ``endTurn``, ``stopSequence``, ``maxTokens``, ``toolUse``.
     """

@@ -10,7 +10,7 @@ from mcpcore.spec.types.model import Model
 
 
 class SubscriptionFilter(Model, kw_only=True):
-    """Which notifications a listen stream carries; what is absent is not asked for."""
+    """Notifications that a listen stream carries; an absent member asks for none."""
 
     tools_list_changed: bool = False
     prompts_list_changed: bool = False
@@ -20,16 +20,16 @@ class SubscriptionFilter(Model, kw_only=True):
 
 
 class SubscriptionsListenParams(RequestParams, kw_only=True):
-    """``subscriptions/listen``: what the client wants to hear of."""
+    """Params of ``subscriptions/listen``: the filter that the client asks for."""
 
     notifications: SubscriptionFilter
 
 
 class SubscriptionsListenResult(Result, kw_only=True):
-    """The graceful end of a listen stream; its ``_meta`` names the subscription."""
+    """Result of ``subscriptions/listen``, its graceful end; ``_meta`` names the subscription."""
 
 
 class SubscriptionsAcknowledgedParams(NotificationParams, kw_only=True):
-    """The first message of a listen stream: what the server will honour of the filter."""
+    """First message of a listen stream: the part of the filter that the server honours."""
 
     notifications: SubscriptionFilter

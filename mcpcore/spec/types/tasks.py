@@ -2,7 +2,7 @@
 
 Two forms share one Struct for the task itself: the experimental tasks of 2025-11-25 (``ttl``,
 ``poll_interval``; the result is fetched with ``tasks/result``) and the extension
-``io.modelcontextprotocol/tasks`` of the modern era (``ttl_ms``, ``poll_interval_ms``; what is due
+``io.modelcontextprotocol/tasks`` of the modern era (``ttl_ms``, ``poll_interval_ms``; the result
 travels in the task).  Source: the tasks page of 2025-11-25, the extension's specification.
 """
 
@@ -23,17 +23,17 @@ from mcpcore.spec.types.model import Maybe, Model, as_sent
 TaskStatus = Literal["working", "input_required", "completed", "failed", "cancelled"]
 
 TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
-"""The statuses that a task never leaves."""
+"""Statuses that a task never leaves."""
 
 
 class RelatedTaskMetadata(Model, kw_only=True):
-    """The value of ``io.modelcontextprotocol/related-task`` in ``_meta``."""
+    """Value of ``io.modelcontextprotocol/related-task`` in ``_meta``."""
 
     task_id: str
 
 
 class Task(Model, kw_only=True):
-    """A task's state.  Times are ISO 8601, durations milliseconds; no ``ttl`` is null: unlimited.
+    """State of a task.  Times are ISO 8601, durations milliseconds; a null ``ttl`` is unlimited.
 
     In the extension ``input_requests``, ``result`` and ``error`` come with the statuses
     ``input_required``, ``completed`` and ``failed``.
@@ -60,13 +60,13 @@ else:
 
 
 class CreateTaskResult(Result, kw_only=True):
-    """2025-11-25: the request was accepted as a task."""
+    """2025-11-25: result of a request that was accepted as a task."""
 
     task: SentTask
 
 
 class TaskResult(Task, kw_only=True):
-    """A task as a result.
+    """Task as a result.
 
     Of ``tasks/get``, of ``tasks/cancel`` (2025-11-25), and, with ``result_type`` ``task``, of a
     request that the server made a task of (extension).
@@ -80,29 +80,32 @@ as_sent(TaskResult, "ttl", "ttl_ms")
 
 
 class TaskParams(RequestParams, kw_only=True):
-    """The params of a request about one task."""
+    """Params of a request about one task."""
 
     task_id: str
 
 
 class UpdateTaskParams(TaskParams, kw_only=True):
-    """``tasks/update``: answers to the task's input requests."""
+    """Params of ``tasks/update``: answers to the task's input requests."""
 
     input_responses: dict[str, Raw]
 
 
 class ListTasksResult(PaginatedResult, kw_only=True):
-    """``tasks/list``: one page of tasks."""
+    """Result of ``tasks/list``: one page of tasks."""
 
     tasks: list[SentTask]
 
 
 class GetTaskPayloadResult(Result, kw_only=True):
-    """``tasks/result``: the result of the original request, whose type is that request's."""
+    """Result of ``tasks/result``: that of the original request, with its type."""
 
 
 class TaskStatusParams(Task, kw_only=True):
-    """``notifications/tasks/status`` (2025-11-25) and ``notifications/tasks`` (extension)."""
+    """Params of a notification about a task's status.
+
+    ``notifications/tasks/status`` (2025-11-25) and ``notifications/tasks`` (extension).
+    """
 
     meta: Maybe[Raw] = field(default=None, name="_meta")
 

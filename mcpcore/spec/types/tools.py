@@ -1,4 +1,4 @@
-"""Tools: what a model may call.  Source: the tools page of each revision."""
+"""Tools: functions that a model may call.  Source: the tools page of each revision."""
 
 from typing import Any, Literal, Self
 
@@ -18,7 +18,7 @@ from mcpcore.spec.types.model import Maybe, Model, as_sent
 
 
 class ToolAnnotations(Model, kw_only=True):
-    """Hints on what a tool does; not to be trusted from an untrusted server."""
+    """Hints on the behaviour of a tool; not to be trusted from an untrusted server."""
 
     title: Maybe[str] = None
     read_only_hint: Maybe[bool] = None
@@ -28,13 +28,13 @@ class ToolAnnotations(Model, kw_only=True):
 
 
 class ToolExecution(Model, kw_only=True):
-    """Whether a call may, must or must not run as a task (2025-11-25)."""
+    """Support for tasks: a call may, must or must not run as one (2025-11-25)."""
 
     task_support: Maybe[Literal["forbidden", "optional", "required"]] = None
 
 
 class Tool(Model, kw_only=True):
-    """A tool's declaration.  The schemas keep every keyword, in order."""
+    """Declaration of a tool.  The schemas keep every keyword, in order."""
 
     name: str
     title: Maybe[str] = None
@@ -48,13 +48,13 @@ class Tool(Model, kw_only=True):
 
 
 class ListToolsResult(CacheablePage, kw_only=True):
-    """``tools/list``: one page of tools."""
+    """Result of ``tools/list``: one page of tools."""
 
     tools: list[Tool]
 
 
 class CallToolParams(InputResponseParams, kw_only=True):
-    """``tools/call``; ``arguments`` is decoded by whoever knows the tool."""
+    """Params of ``tools/call``; ``arguments`` stay raw until the tool is known."""
 
     name: str
     arguments: Maybe[Raw] = None
@@ -62,10 +62,10 @@ class CallToolParams(InputResponseParams, kw_only=True):
 
 
 class CallToolResult(Result, kw_only=True):
-    """What the tool said; ``structured_content`` is an object, since 2026-07-28 any JSON value.
+    """Result of a tool; ``structured_content`` is an object, since 2026-07-28 any JSON value.
 
     A null that was received reads None as absence does, and is still one when it is sent on;
-    :attr:`is_structured` tells them apart.  To send one, say ``Raw(b"null")``.
+    :attr:`is_structured` tells them apart.  To send one, use ``Raw(b"null")``.
     """
 
     content: list[ContentBlock]
@@ -74,16 +74,16 @@ class CallToolResult(Result, kw_only=True):
 
     @property
     def text(self) -> str:
-        """Its text blocks, one below the other; what is no text is left out."""
+        """Text blocks of the content, one below the other; other blocks are left out."""
         return "\n".join(block.text for block in self.content if isinstance(block, TextContent))
 
     @property
     def is_structured(self) -> bool:
-        """Whether there is structured content; null is some."""
+        """True if there is structured content; null counts as content."""
         return self.structured_content is not None or bool(self.__null__)
 
     def raise_for_error(self) -> Self:
-        """Return this result, or raise :class:`ToolFailed` if it tells of an error."""
+        """Return this result, or raise :class:`ToolFailed` if it reports an error."""
         if self.is_error:
             raise ToolFailed(self)
         return self
