@@ -43,13 +43,13 @@ class TaskDesk:
         self.flush = flush
         self._name = host.new_name()
         self._sessions: dict[str, str | None] = {}
-        """Experimental tasks created by requests received here: task ids with the session id of each."""
+        """Session ids by the ids of the experimental tasks that were created here."""
         self._waiting: dict[Key, TaskRecord] = {}
         """Open ``tasks/result`` requests with the tasks whose end they wait for."""
         host.desks.append(self)
 
     def close(self) -> None:
-        """Handle the end of the connection: leave the host and drop the tasks of this connection."""
+        """Handle the end of the connection: leave the host and drop its tasks."""
         self.host.desks.remove(self)
         self.host.drop(self._name)
 
@@ -72,7 +72,7 @@ class TaskDesk:
     # Requests
 
     def serve(self, event: RequestReceived) -> bool:
-        """Answer a request about tasks, now or when its task ends; return False for other requests."""
+        """Answer a request about tasks, now or when its task ends; return False for others."""
         if event.method not in METHODS:
             return False
         try:
@@ -148,7 +148,7 @@ class TaskDesk:
         """Handle a client that begins to wait here for the result of a task."""
 
     def changed(self, record: TaskRecord) -> None:
-        """Handle the change of a task: notify its session and answer the requests that wait for it."""
+        """Handle the change of a task: notify its session, answer the requests that wait."""
         if record.id in self._sessions:
             view = describe(record, TaskForm.EXPERIMENTAL)
             self.tell(STATUS, view, session=self._sessions[record.id])
@@ -209,7 +209,7 @@ class Answer(NamedTuple):
 
 
 def outcome_of(record: TaskRecord) -> Answer:
-    """Return the result of an ended task as an answer.  Raises McpError if it ended with an error."""
+    """Return the result of an ended task as an answer.  Raises McpError if it has failed."""
     if record.result is not None:
         return Answer(record.result, {**(record.meta or {}), **related(record.id)})
     error = record.error or ErrorData(INVALID_REQUEST, record.message or CANCELLED)

@@ -64,7 +64,7 @@ class Question:
         self.progress = progress
         """Callback for the progress that a legacy client reports."""
         self.terms = terms
-        """Task terms with which the client is asked to run the question as a task of its own, if any."""
+        """Task parameter that asks the client to run the question as a task of its own."""
         self.following: anyio.CancelScope | None = None
         """Scope of the wait for the client's task, while the client runs the question as one."""
         self.desk: ServerTasks | None = None
@@ -158,7 +158,7 @@ class TaskCall:
         return True
 
     def begin_if_possible(self) -> bool:
-        """Become a task; return False if the request is over or there is no room for another task."""
+        """Become a task; return False if the request is over or there is no room for it."""
         try:
             return self.begin()
         except McpError:
@@ -224,7 +224,7 @@ class TaskCall:
         message: str | None,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Report progress: in the status of the task and, if there is a progress token, to its owner."""
+        """Report progress: in the status and, if there is a progress token, to the owner."""
         record = self.record
         if record is None or record.ended or not math.isfinite(value) or value <= self._progress:
             return False
@@ -250,7 +250,7 @@ class TaskCall:
         logger: str | None,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Send a log message; the extension has no log messages of tasks, and False is returned there."""
+        """Send a log message; return False in the extension, which has none for tasks."""
         record = self.record
         if record is None or record.ended or self._form is TaskForm.EXTENSION:
             return False
@@ -267,7 +267,7 @@ class TaskCall:
             self._desk.flush()
 
     def notify(self, method: str, params: Body) -> bool:
-        """Send a notification to the session that created the task; the extension has no session."""
+        """Send a notification to the session of the task; the extension has none."""
         record = self.record
         if record is None or record.ended or self._form is TaskForm.EXTENSION:
             return False

@@ -57,7 +57,7 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
     listen: bool = False
     """True to have the server report changes on a listen stream, and poll rarely (extension)."""
     ttl: float | None = None
-    """Seconds for which the server is asked to keep a task (2025-11-25); None: the server decides."""
+    """Seconds for which the server is asked to keep a task (2025-11-25); None: unspecified."""
     questions: int = 100
     """Maximum number of questions of one task that are answered."""
     failures: int = 3

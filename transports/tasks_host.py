@@ -117,7 +117,7 @@ class TaskHost:
         return self.table.find(id, owner, wall=self._expire())
 
     def page(self, owner: str | None, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
-        """Return a page of tasks; see :meth:`TaskTable.page <mcpcore.service.tasks.TaskTable.page>`."""
+        """List tasks; see :meth:`TaskTable.page <mcpcore.service.tasks.TaskTable.page>`."""
         return self.table.page(owner, cursor, wall=self._expire())
 
     def employ(self, record: TaskRecord, worker: Worker) -> None:
@@ -157,7 +157,7 @@ class TaskHost:
         return self._end(record, self.table.cancel(record, message, wall=self.wall()))
 
     def ask(self, record: TaskRecord, key: str, method: str, params: bytes) -> str | None:
-        """Add a question to a task; see :meth:`TaskTable.ask <mcpcore.service.tasks.TaskTable.ask>`."""
+        """Add a question; see :meth:`TaskTable.ask <mcpcore.service.tasks.TaskTable.ask>`."""
         name = self.table.ask(record, key, method, params, wall=self.wall())
         if name is not None:
             self._changed(record)
