@@ -40,7 +40,7 @@ class BadBody(Exception):
 
 
 class Body(Protocol):
-    """One body that is being received."""
+    """Body that is being received."""
 
     done: bool
     """True if the end of the body was received."""

@@ -1,4 +1,4 @@
-"""One request that reached a host through a framework, and its reply as a series of actions."""
+"""Request that reached a host through a framework, and its reply as a series of actions."""
 
 import math
 from collections import deque

@@ -1,4 +1,4 @@
-"""One TCP connection of the HTTP server: requests in, one after the other, replies out.
+"""TCP connection of the HTTP server: requests in, one after the other, replies out.
 
 The task of the connection reads a request, feeds it to the machine and writes the reply if that is
 ready at once, as it is when the handler is synchronous.  Later output is written by a second task,
@@ -55,7 +55,7 @@ _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class ServerConnection:
-    """One connection; ``deadline`` is the time at which its current step has taken too long."""
+    """Server connection; ``deadline`` is the time at which its current step has taken too long."""
 
     __slots__ = (
         "_buffer",

@@ -1,4 +1,4 @@
-"""One slot in an HTTP client's pool: a connection that carries one exchange after the other.
+"""Slot in an HTTP client's pool: a connection that carries one exchange after the other.
 
 A slot outlives its connection: if the server closed that between two exchanges, the slot opens
 another one.

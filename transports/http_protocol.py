@@ -1,4 +1,4 @@
-"""One TCP connection of the HTTP server as a protocol of asyncio: no task, timer or future.
+"""TCP connection of the HTTP server as a protocol of asyncio: no task, timer or future.
 
 The callbacks of the transport do the work that :mod:`transports.http_connection` does in a task, in
 the same order: a request is parsed from the input and fed to the machine, and the part of its reply
@@ -44,7 +44,7 @@ _HEAD, _BODY, _REPLY = Phase.HEAD, Phase.BODY, Phase.REPLY
 
 
 class HttpProtocol(LivingProtocol):
-    """One connection, which carries one exchange after the other."""
+    """Connection that carries one exchange after the other."""
 
     __slots__ = (
         "_body",

@@ -69,7 +69,7 @@ class RootList(list[Root]):
 
 
 class Input(ABC, Generic[R]):
-    """One request to the client."""
+    """Base of the requests to the client."""
 
     method: ClassVar[str]
     task: dict[str, int] | None = None

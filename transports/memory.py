@@ -120,7 +120,7 @@ class MemoryPair:
 
 
 class MemoryLink(Connection):
-    """One end of a joined pair; made by :func:`memory_links`.
+    """Link at one end of a joined pair; made by :func:`memory_links`.
 
     Sending hands the messages to the other end and processes them there at once, in the same task.
     If the other end does not take them, because it does not run yet or because its own output is
@@ -229,7 +229,7 @@ class MemoryLink(Connection):
 
 
 class WireLink(Connection):
-    """One end of a joined pair that goes through bytes; made by :func:`memory_links`."""
+    """Link at one end of a joined pair that goes through bytes; made by :func:`memory_links`."""
 
     binding = "memory"
     _other: "WireLink"

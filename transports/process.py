@@ -258,7 +258,7 @@ class ProcessLink(DescriptorLink):
         for number, wait in ((signal.SIGTERM, settings.term_wait), (_KILL, settings.kill_wait)):
             with anyio.move_on_after(wait):
                 while self._signal(kin, number):
-                    while self._remains(kin):  # noqa: ASYNC110  (nobody tells)
+                    while self._remains(kin):  # noqa: ASYNC110  (no event reports it)
                         await anyio.sleep(_TICK)
                 return
 

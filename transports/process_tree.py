@@ -22,7 +22,7 @@ HAS_PROC = os.path.exists("/proc/self/stat")
 
 
 class Process(NamedTuple):
-    """One process: its id, and its start time (clock ticks since the system was started)."""
+    """Process: its id, and its start time (clock ticks since the system was started)."""
 
     pid: int
     start: int

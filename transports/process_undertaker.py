@@ -33,7 +33,7 @@ _ROUNDS = 50
 
 
 class Server:
-    """One server that may have to be ended."""
+    """Server that may have to be ended."""
 
     def __init__(self, mark: str, close_wait: float, term_wait: float) -> None:
         self.mark = mark

@@ -32,7 +32,7 @@ class Told(Protocol):
 
 
 class Run:
-    """One running handler, which can be stopped."""
+    """Running handler, which can be stopped."""
 
     __slots__ = ("cancel_called", "scope", "task", "told")
 

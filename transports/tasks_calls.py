@@ -1,4 +1,4 @@
-"""One call of a tool that is a task, or may become one.
+"""Call of a tool that is a task, or may become one.
 
 A :class:`TaskCall` stands between a handler and the machine.  Before the call becomes a task,
 everything passes through to the machine.  From then on results go into the task, questions are put
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Question:
-    """One question of a task, until it is answered."""
+    """Question of a task, until it is answered."""
 
     __slots__ = (
         "_answer",
@@ -95,7 +95,7 @@ class Question:
 
 
 class TaskCall:
-    """One call of a tool that is a task, or may become one.
+    """Call of a tool that is a task, or may become one.
 
     The runtime answers through it as through the machine.  ``record`` is None until the call is a
     task.

@@ -103,7 +103,7 @@ else:
 
 
 class Follower:
-    """One caller that waits for one task."""
+    """Caller that waits for one task."""
 
     def __init__(self, core: "ClientCore", options: TaskOptions, state: TaskState) -> None:
         self._core = core

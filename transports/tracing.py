@@ -58,7 +58,7 @@ class TraceSettings(Struct, frozen=True, kw_only=True):
 
 
 class Trace:
-    """One trace: a file, or a function that gets its lines.
+    """Trace: a file, or a function that gets its lines.
 
     May be shared by any number of connections, of one side.  Recording never makes the traffic
     fail: if the file cannot be written, that is logged once and the trace ends.  Raises OSError if
