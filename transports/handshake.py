@@ -1,4 +1,4 @@
-"""What makes a server's connection, and what is known of it before its first message."""
+"""Handshake data and the link factory of a server's connection."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from transports.pump import Connection
 
 LinkFactory = Callable[[Peer, App], "Connection"]
-"""Makes the link of one connection, yet to be run."""
+"""Factory for the link of one connection; the link is run by the caller."""
 
 
 class Handshake(Struct, frozen=True, kw_only=True):
-    """What is known of a connection before its first message."""
+    """Data about a connection that is known before its first message."""
 
     path: str = ""
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    """As received, names in lower case; the offers of subprotocols are not among them."""
+    """Header lines as received, names in lower case, without those that offer subprotocols."""
     peer: str | None = None
-    """Address of the other side, for logs."""
+    """Address of the peer, for logs."""
     revision: str | None = None
-    """The revision offered as ``mcp.version.<revision>``."""
+    """Revision offered by the subprotocol ``mcp.version.<revision>``."""
     principal: Principal | None = None
-    """Who was authenticated."""
+    """Authenticated principal."""
 
     def __repr__(self) -> str:
-        """Headers are left out: there are secrets among them."""
+        """Return a text without headers, because they contain secrets."""
         return (
             f"Handshake(path={self.path!r}, peer={self.peer!r}, revision={self.revision!r}, "
             f"principal={self.principal!r})"

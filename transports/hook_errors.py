@@ -1,12 +1,12 @@
-"""What a function of the user's that deals with credentials has raised, as it may be logged."""
+"""Tracebacks of exceptions from application hooks that handle credentials, safe for logs."""
 
 import traceback
 
 
 def without_messages(error: BaseException) -> str:
-    """Where an exception was raised, and those before it, by their types alone.
+    """Return the tracebacks of an exception and its causes, with their types and no messages.
 
-    Messages are left out: there may be the token in them that was dealt with (``KeyError: 'the
+    Messages are left out because they may contain the token that was handled (``KeyError: 'the
     token'``).
     """
     chain: list[BaseException] = []

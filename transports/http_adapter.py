@@ -1,8 +1,8 @@
-"""Streamable HTTP over an HTTP client of the user's own, such as ``httpx.AsyncClient``.
+"""Streamable HTTP over an HTTP client of the application, such as ``httpx.AsyncClient``.
 
-The client brings connections, TLS, proxies, authentication and whatever hooks it has.  Messages,
-sessions, streams and their resumption stay with the machine, and so do the limits: bodies are taken
-as they come over the wire and unfolded here, redirects are not followed behind our back.
+The HTTP client provides connections, TLS, proxies, authentication and hooks.  Messages, sessions,
+streams and their resumption stay with the machine, and so do the limits: bodies are read as
+transferred and decoded here, and the HTTP client may not follow redirects.
 """
 
 import math
@@ -39,13 +39,13 @@ _KINDS: Mapping[str, FaultKind] = {
     "RemoteProtocolError": FaultKind.MALFORMED,
     "LocalProtocolError": FaultKind.HEADERS,
 }
-"""Names of httpx's exceptions: the package itself is not needed here."""
+"""Fault kinds by the names of httpx exceptions; httpx itself is not imported."""
 _CUT = ("disconnected", "closed connection", "incomplete")
-"""Words of a "RemoteProtocolError" that means a lost connection."""
+"""Words in a "RemoteProtocolError" that mean a lost connection."""
 
 
 class ResponseHeaders(Protocol):
-    """The header lines of a response."""
+    """Header lines of a response."""
 
     @property
     def raw(self) -> Sequence[tuple[bytes, bytes]]:
@@ -53,22 +53,22 @@ class ResponseHeaders(Protocol):
 
 
 class ResponseLike(Protocol):
-    """A response whose body has not been read."""
+    """Response whose body has not been read."""
 
     @property
     def status_code(self) -> int:
-        """The status."""
+        """Status code."""
 
     @property
     def headers(self) -> ResponseHeaders:
-        """The headers."""
+        """Header lines of the response."""
 
     def aiter_raw(self) -> AsyncIterator[bytes]:
-        """The body as it comes: chunked framing undone, content codings not."""
+        """Yield the body as transferred: without chunked framing, with its content coding."""
 
 
 class HttpClientLike(Protocol):
-    """What is needed of an HTTP client: ``httpx.AsyncClient`` is one."""
+    """Interface required of an HTTP client; ``httpx.AsyncClient`` provides it."""
 
     def stream(
         self,
@@ -87,7 +87,7 @@ class HttpClientLike(Protocol):
 
 
 class AdaptedClientLink(HttpCarrier):
-    """Carries the requests of one client machine over ``client``, which is not closed by it."""
+    """Link that carries the requests of one client machine over ``client``, and never closes it."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class AdaptedClientLink(HttpCarrier):
 
     @property
     def connections(self) -> int:
-        """Requests that are being carried out."""
+        """Number of requests that are being carried out."""
         return len(self._running)
 
     def _send(self, send: HttpSend) -> None:
@@ -140,7 +140,7 @@ class AdaptedClientLink(HttpCarrier):
                 failure = Failure(text, Fault(FaultKind.STALLED))
         finally:
             del self._running[send.exchange]
-            # What the machine itself has given up it does not hear of any more.
+            # The machine ignores this for an exchange that it has aborted itself.
             self.ended(send.exchange, failure)
             if self._waiting and not self._stopped:
                 self._send(self._waiting.popleft())
@@ -156,7 +156,7 @@ class AdaptedClientLink(HttpCarrier):
             kind = FaultKind.TOO_LARGE if isinstance(error, Bomb) else FaultKind.ENCODING
             return Failure(f"{self._base}: {error}", Fault(kind))
         except Exception as error:
-            # Whatever it is, it ends this exchange and nothing else.
+            # Any exception ends this exchange and nothing else.
             return _failure(error, self._base)
         return None
 
@@ -215,7 +215,7 @@ class AdaptedClientLink(HttpCarrier):
 
 
 async def _close(body: AsyncIterator[bytes]) -> None:
-    """Let go of a body that may not have been read to its end: a generator does not by itself."""
+    """Close a body that may not have been read to its end: a generator does not do so itself."""
     close = getattr(body, "aclose", None)
     if close is not None:
         with anyio.CancelScope(shield=True):

@@ -1,22 +1,22 @@
-"""Message bodies of HTTP/1.x: three ways to tell where one ends (RFC 9112 sections 6 and 7).
+"""Message bodies of HTTP/1.x: three ways to determine the end (RFC 9112 sections 6 and 7).
 
-Each takes what is its own from the front of a buffer, and leaves the rest to the next message.
+Each class removes its body from the front of a buffer and leaves the rest to the next message.
 Chunk extensions, and trailers where they are accepted, are checked and dropped.
 """
 
 import re
 from typing import Protocol
 
-# What follows bounds the wrapping of a body, not the body: no honest sender comes near, so that
-# there is nothing to be set.
+# These limits bound the framing of a body, not its content.  They are no settings, because no
+# legitimate sender comes near them.
 _LINE = 256
-"""Bytes of a chunk's size line; extensions are ignored, so nobody needs long ones."""
+"""Maximum bytes of a chunk's size line; extensions are ignored, so none has to be long."""
 _TRAILERS = 8192
-"""Bytes of the trailer section."""
+"""Maximum bytes of the trailer section."""
 _OVERHEAD = 16 * 1024
-"""Bytes of size lines that a body may have beyond what its chunks excuse."""
+"""Maximum bytes of size lines that exceed the allowance of the chunks of a body."""
 _EXCUSED = 16
-"""Bytes of a size line that any chunk excuses; as much again as its content besides."""
+"""Allowance in bytes for a chunk's size line, in addition to twice the size of its content."""
 _CR = 0x0D
 _TOKEN = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
@@ -26,13 +26,13 @@ _TRAILER = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[^\r\n\x00]*"
 
 
 class BadBody(Exception):
-    """A body that is refused, so that nothing behind it can be trusted.
+    """Body that is refused; the data after it cannot be trusted.
 
-    ``status`` is what a server answers.
+    ``status`` is the status of the server's response.
     """
 
     content = b""
-    """What came before that, and was not returned yet."""
+    """Content received before the fault and not returned yet."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -40,27 +40,27 @@ class BadBody(Exception):
 
 
 class Body(Protocol):
-    """One body that is being received."""
+    """Body that is being received."""
 
     done: bool
-    """The end has been seen."""
+    """True if the end of the body was received."""
 
     @property
     def announced(self) -> int:
-        """How many bytes are known to follow, beyond what the head has said."""
+        """Number of bytes known to follow, in addition to the length given in the head."""
 
     def take(self, buffer: bytearray) -> bytes:
-        """Remove what belongs to the body from ``buffer`` and return its content.
+        """Remove the data of the body from ``buffer`` and return its content.
 
         Raises :class:`BadBody`.
         """
 
     def end(self) -> bool:
-        """Tell whether the end of the stream is a proper end of the body."""
+        """Return True if the end of the stream is a proper end of the body."""
 
 
 class LengthBody:
-    """A body of ``length`` bytes."""
+    """Body of ``length`` bytes."""
 
     __slots__ = ("_left", "done")
 
@@ -71,7 +71,7 @@ class LengthBody:
         self.done = not length
 
     def take(self, buffer: bytearray) -> bytes:
-        """See :class:`Body`."""
+        """Implement :meth:`Body.take`."""
         data = bytes(buffer if len(buffer) <= self._left else buffer[: self._left])
         del buffer[: self._left]
         self._left -= len(data)
@@ -79,7 +79,7 @@ class LengthBody:
         return data
 
     def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
-        """Do what :meth:`take` does, with ``data`` behind ``buffer``: most often copied once."""
+        """Do the same as :meth:`take` with ``data`` behind ``buffer``, mostly with one copy."""
         if buffer or len(data) > self._left:
             buffer += data
             return self.take(buffer)
@@ -88,12 +88,12 @@ class LengthBody:
         return bytes(data)
 
     def end(self) -> bool:
-        """See :class:`Body`."""
+        """Implement :meth:`Body.end`."""
         return self.done
 
 
 class StreamBody:
-    """A response's body that lasts until the stream ends."""
+    """Body of a response that lasts until the end of the stream."""
 
     __slots__ = ("done",)
 
@@ -103,18 +103,18 @@ class StreamBody:
         self.done = False
 
     def take(self, buffer: bytearray) -> bytes:
-        """See :class:`Body`."""
+        """Implement :meth:`Body.take`."""
         data = bytes(buffer)
         buffer.clear()
         return data
 
     def end(self) -> bool:
-        """See :class:`Body`."""
+        """Implement :meth:`Body.end`."""
         return True
 
 
 class ChunkedBody:
-    """A body in chunks, read strictly: CRLF only, no white space around sizes.
+    """Body in chunks, parsed strictly: CRLF only, no white space around sizes.
 
     Without ``trailers`` a body that has any is refused.
     """
@@ -131,11 +131,11 @@ class ChunkedBody:
 
     @property
     def announced(self) -> int:
-        """See :class:`Body`."""
+        """Implement :attr:`Body.announced`."""
         return self._left
 
     def take(self, buffer: bytearray) -> bytes:
-        """See :class:`Body`."""
+        """Implement :meth:`Body.take`."""
         content: list[bytes] = []
         try:
             self._take(buffer, content)
@@ -154,7 +154,8 @@ class ChunkedBody:
                 if not self._left:
                     self._line = self._chunk_end
                 continue
-            # What is wrong is found alike however much has come: at the first byte that shows it.
+            # A fault is found at the same byte however the data is split: at the first one that
+            # shows it.
             end = buffer.find(b"\n", 0, _LINE + 2)
             size = end if end >= 0 else len(buffer)
             if size > _LINE and (size > _LINE + 1 or buffer[_LINE] != _CR):
@@ -168,12 +169,12 @@ class ChunkedBody:
             self._line(line)
 
     def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
-        """Do what :meth:`take` does, with ``data`` behind ``buffer``."""
+        """Do the same as :meth:`take` with ``data`` behind ``buffer``."""
         buffer += data
         return self.take(buffer)
 
     def end(self) -> bool:
-        """See :class:`Body`."""
+        """Implement :meth:`Body.end`."""
         return self.done
 
     def _size_line(self, line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""One request that reached a host through a framework, and its reply as a series of actions."""
+"""Request that reached a host through a framework, and its reply as a series of actions."""
 
 import math
 from collections import deque
@@ -21,10 +21,10 @@ from transports.http_settings import HeadLimits
 from transports.link import clock
 
 Action = HttpHead | HttpChunk | HttpEnd
-"""What a framework does next for a reply: send a head, send a part of the body, end it."""
+"""Next step of a reply for a framework: send a head, send a part of the body, or end it."""
 
 _REFUSED: Route = 0
-"""Stands in the actions of a reply that the machine knows nothing of."""
+"""Placeholder for the exchange in the actions of a reply that the machine does not know."""
 
 
 def http_request(
@@ -37,13 +37,13 @@ def http_request(
     scheme: str = "http",
     certificate: ClientCertificate | None = None,
 ) -> HttpRequest:
-    """Make the head of a request from what a framework knows of it.
+    """Make the head of a request from the data of a framework.
 
-    ``target`` is what stands in the request line, or path and query.  Header names may be in any
+    ``target`` is the target of the request line, or path and query.  Header names may be in any
     case, text is Latin-1 (RFC 9112 section 5).  ``peer``: the client's address, for logs and its
-    share.  ``root``: what the framework has taken from the front of the path.  ``scheme``:
-    ``https`` if the framework is reached over TLS.  ``certificate``: the client's, if TLS has
-    verified one.  Raises BadHead for a target that is none.
+    share.  ``root``: the front of the path that the framework has removed.  ``scheme``: ``https``
+    if the framework is reached over TLS.  ``certificate``: the client's, if TLS has verified one.
+    Raises BadHead for an invalid target.
     """
     lines = [(_octets(name).lower(), _octets(value)) for name, value in headers]
     host = next((value for name, value in lines if name == HOST), b"")
@@ -61,7 +61,7 @@ def http_request(
 
 
 def with_length(request: HttpRequest, length: int | None) -> HttpRequest:
-    """Say how long the body of a request is, None if that is not known, where no header does.
+    """Add a header that frames the body to a request without one; a ``length`` of None is unknown.
 
     HTTP/2 needs none, and frameworks that have decoded a body may have dropped it.
     """
@@ -76,7 +76,7 @@ def _octets(text: str | bytes) -> bytes:
 
 
 class HttpCall:
-    """A request and its reply: :meth:`feed` its body, carry out its actions, :meth:`close` it.
+    """Request and its reply: :meth:`feed` its body, carry out its actions, :meth:`close` it.
 
     ::
 
@@ -85,17 +85,17 @@ class HttpCall:
                 ...
 
     The actions are one HttpHead, any number of HttpChunk, and HttpEnd.  An iteration that ends
-    without HttpEnd has been given up: abort the connection.  What is not asked for is not made:
-    that is the back-pressure.  All methods belong to the event loop of the endpoint.
+    without HttpEnd was aborted: abort the connection.  Actions are made only on demand, which gives
+    back-pressure.  All methods must be called in the event loop of the endpoint.
     """
 
     def __init__(
         self, host: HttpHost, request: HttpRequest, principal: str | Refusal | None = None
     ) -> None:
         self.wanted = 0
-        """How many bytes of the body may be fed, at most; 0: none, the reply is being made."""
+        """Maximum bytes of the body that may be fed; 0 while the reply is being made."""
         self.over: anyio.CancelScope | None = None
-        """Is cancelled when the call is given up, for whoever does not wait in :meth:`actions`."""
+        """Scope that is cancelled when the call is aborted outside of :meth:`actions`."""
         self._began, self._fed = clock(), 0
         self.deadline = host.settings.body_deadline(self._began, 0)
         self._host = host
@@ -108,7 +108,7 @@ class HttpCall:
         self._actions: deque[Action] = deque()
         if principal is None and host.settings.authenticate and host.machine.asks_who(request):
             raise RuntimeError("who sends the request has to be found out: await identify() first")
-        # Behind a proxy that does not say who asks, nobody has a share of their own.
+        # Behind a proxy that does not name the client, requests have no share of a client.
         self.client = None if request.peer is None else share_of(address_of(request.peer))
         refusal = head_refusal(request, host.settings.head_limits)
         if (full := host.full_for(self.client)) is not None:
@@ -125,7 +125,7 @@ class HttpCall:
             self._received()
 
     def feed(self, data: bytes, *, end: bool = False) -> None:
-        """Take a part of the body that is ``wanted``; ``end`` with the last."""
+        """Take a part of the body while it is ``wanted``; ``end`` is True with the last part."""
         if not self.wanted or self._route is None:
             return
         if self._host.trace is not None:
@@ -138,12 +138,12 @@ class HttpCall:
             self._fed += len(data)
             self.deadline = self._host.settings.body_deadline(self._began, self._fed)
             self._host.flush_soon()
-            # A host that has not begun yet wakes nobody.
+            # A host that has not begun yet wakes no call.
             if self._woken or self._fed > self._host.machine.settings.max_body:
                 self._received()  # it is refused before its end
 
     def ready(self) -> list[Action]:
-        """Take what can be sent now."""
+        """Return the actions that can be carried out now."""
         taken = list(self._actions)
         self._actions.clear()
         if not taken and self._route is not None:
@@ -156,14 +156,14 @@ class HttpCall:
                 self._route = None
             if self._request.method == "HEAD":
                 taken = [action for action in taken if not isinstance(action, HttpChunk)]
-            host.flush_soon()  # who waited for room has some now
+            host.flush_soon()  # senders that waited for room have some now
         if taken:
             self._begun = True
             self.deadline = clock() + self._host.settings.write_time
         return taken
 
     async def actions(self) -> list[Action]:
-        """Wait for what is to be sent next, in order; [] when nothing follows."""
+        """Wait for the next actions and return them in order; [] at the end."""
         if not self.wanted:
             self.deadline = math.inf
         self._waiting = True
@@ -193,10 +193,10 @@ class HttpCall:
         return action
 
     def close(self) -> None:
-        """Part with the call, its reply complete or not; may be repeated.
+        """Leave the call, its reply complete or not; may be repeated.
 
-        Not complete means that the client has left: its modern request is cancelled, a legacy
-        one goes on.
+        An incomplete reply means that the client has left: its modern request is cancelled, a
+        legacy one goes on.
         """
         self.wanted = 0
         self._actions.clear()
@@ -214,28 +214,28 @@ class HttpCall:
     ) -> None:
         self.close()
 
-    # As a carrier
+    # Carrier interface
 
     @property
     def idle(self) -> bool:
-        """See :class:`~transports.http_host.Carrier`."""
+        """Implement :attr:`Carrier.idle <transports.http_host.Carrier.idle>`."""
         return False
 
     def wake(self) -> None:
-        """See :class:`~transports.http_host.Carrier`."""
+        """Implement :meth:`Carrier.wake <transports.http_host.Carrier.wake>`."""
         self._woken = True
         if self._signal is not None:
             self._signal.set()
 
     def expire(self) -> None:
-        """See :class:`~transports.http_host.Carrier`."""
+        """Implement :meth:`Carrier.expire <transports.http_host.Carrier.expire>`."""
         if self.wanted:
             self._give_up(408, "the body of the request took too long")
         else:
             self._give_up(503, "the reply was not taken in time")
 
     def stop(self) -> None:
-        """See :class:`~transports.http_host.Carrier`."""
+        """Implement :meth:`Carrier.stop <transports.http_host.Carrier.stop>`."""
         if not self._stopped:
             self._stopped = True
             self._give_up(503, "the server is shutting down")
@@ -251,7 +251,7 @@ class HttpCall:
             self.over.cancel()
 
     def _received(self) -> None:
-        """Nothing more of the body is wanted."""
+        """Handle the end of the body, or a reply before it."""
         self.wanted = 0
         self.deadline = clock() + self._host.settings.write_time
         self._host.flush_soon()
@@ -286,7 +286,10 @@ def refused(
 
 
 def head_refusal(request: HttpRequest, limits: HeadLimits) -> tuple[int, str] | None:
-    """What the head alone is refused for, as our own driver would: a framework may allow more."""
+    """Return status and message if a head exceeds the limits of our own driver, else None.
+
+    A framework may allow more than those.
+    """
     names = {name for name, _ in request.headers}
     if CONTENT_LENGTH in names and TRANSFER_ENCODING in names:
         return 400, "Content-Length and Transfer-Encoding together are ambiguous"

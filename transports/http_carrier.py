@@ -1,4 +1,4 @@
-"""What HTTP clients share, whatever carries their requests: plans in time, and the orderly end."""
+"""Base of the HTTP clients: delayed requests, deadlines and the graceful end."""
 
 import logging
 from abc import abstractmethod
@@ -30,20 +30,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RequestHeaders = Callable[[HttpSend], Mapping[str, str] | Awaitable[Mapping[str, str]]]
-"""Says, for each request as it is sent, which headers go with it: a function or coroutine function.
-They take the place of those of the same name.  What it raises ends that request."""
+"""Hook that returns the application's headers for a request about to be sent.
+
+It is a function or a coroutine function.  Its headers replace those of the same name.  An exception
+from it ends that request.
+"""
 
 _CLOSED = "this side is closed"
 _SWEEP = 0.4
-"""Deadlines of connections are looked at this often at least (seconds)."""
+"""Maximum seconds between two checks of the deadlines of connections."""
 
 
 class HttpCarrier(HttpLink):
-    """Carries out what a client machine plans, until :meth:`aclose`.
+    """Base of the links that carry out the plans of a client machine, until :meth:`aclose`.
 
-    Run :meth:`run` in a task.  It connects when there is something to send, so that starting
-    never fails: what goes wrong is an outcome of the request concerned.  Cancelling that task
-    closes at once.
+    Run :meth:`run` in a task.  The link connects when there is something to send, so that starting
+    never fails: a failure is an outcome of the request concerned.  Cancelling that task closes the
+    link at once.
     """
 
     def __init__(
@@ -61,18 +64,18 @@ class HttpCarrier(HttpLink):
         self._headers = headers
         self._tasks: TaskGroup | None = None
         self._waiting: deque[HttpSend] = deque()
-        """What can be sent only when something that is being carried out has ended."""
+        """Requests that wait for the end of another exchange."""
         self._delayed: list[tuple[float, int, HttpSend]] = []
         self._sequence = count()
         self._stopped = False
         self.trace: HttpTrace | None = None
-        """Records what goes through it; to be set before run()."""
+        """Trace that records the requests and responses; set it before run()."""
         self._closing = anyio.Event()
         self._quiet = anyio.Event()
         self._ended = anyio.Event()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Carry out what the machine plans until :meth:`aclose`."""
+        """Carry out the plans of the machine until :meth:`aclose`."""
         if self._tasks is not None:
             raise RuntimeError("a link runs once")
         try:
@@ -98,13 +101,13 @@ class HttpCarrier(HttpLink):
             self._ended.set()
 
     async def aclose(self) -> None:
-        """Close the machine, let its last requests go, close the connections."""
+        """Close the machine, let its last requests leave, close the connections."""
         self._closing.set()
         if self._tasks is not None:
             await self._ended.wait()
 
     def _stop(self) -> None:
-        """Nothing is sent from now on; what is planned has failed."""
+        """Stop sending and fail the planned requests."""
         if self._stopped:
             return
         self._stopped = True
@@ -114,22 +117,22 @@ class HttpCarrier(HttpLink):
         self._delayed.clear()
         self.flush_soon()
 
-    # What carries the requests
+    # Methods of the subclasses
 
     @abstractmethod
     def _send(self, send: HttpSend) -> None:
-        """Carry out one request, or let it wait."""
+        """Carry out one request, or queue it."""
 
     @abstractmethod
     def _stop_running(self, exchange: Route) -> bool:
-        """The machine wants no more of an exchange; False if it is not being carried out."""
+        """Stop an exchange that the machine has aborted; return False if it is not carried out."""
 
     @abstractmethod
     def _runs(self) -> bool:
-        """Whether any exchange is being carried out."""
+        """Return True if any exchange is being carried out."""
 
     def _take_waiting(self) -> list[HttpSend]:
-        """Give the requests that wait, and forget them."""
+        """Remove and return the requests that wait."""
         waiting = list(self._waiting)
         self._waiting.clear()
         return waiting
@@ -138,7 +141,7 @@ class HttpCarrier(HttpLink):
         return self._runs() or bool(self._waiting)
 
     async def headers_of(self, send: HttpSend) -> list[tuple[bytes, bytes]]:
-        """All headers of a request, those of its user included.  Raises :class:`Failure`."""
+        """Return all headers of a request, the application's too.  Raises :class:`Failure`."""
         if self._headers is None:
             return send.headers
         try:
@@ -158,7 +161,7 @@ class HttpCarrier(HttpLink):
         return [*(pair for pair in send.headers if pair[0] not in names), *own]
 
     def ended(self, exchange: Route, failure: Failure | None) -> None:
-        """Tell the machine that a response is complete, or with ``failure`` never will be."""
+        """Tell the machine that a response is complete, or that it failed with ``failure``."""
         error = None if failure is None else str(failure)
         fault = None if failure is None else failure.fault
         if self.trace is not None:
@@ -195,7 +198,7 @@ class HttpCarrier(HttpLink):
         if not self._busy():
             self._quiet.set()
 
-    # Time
+    # Timer
 
     def _deadline(self) -> float | None:
         deadline = self.machine.deadline()

@@ -1,7 +1,7 @@
-"""Streamable HTTP client: carries out what an HttpClient plans, over a pool of connections.
+"""Streamable HTTP client: carries out the plans of an HttpClient over a pool of connections.
 
-HTTP/1.1 with keep-alive, TLS and proxies; asyncio and trio.  What responses mean, redirects
-included, is the machine's affair (:mod:`mcpcore.http.client`).
+HTTP/1.1 with keep-alive, TLS and proxies; asyncio and trio.  The machine interprets the responses,
+redirects included (:mod:`mcpcore.http.client`).
 """
 
 import ssl
@@ -21,12 +21,12 @@ __all__ = ["HttpClientLink", "HttpClientLinkSettings"]
 
 
 class HttpClientLink(HttpCarrier):
-    """The connections of one client machine.
+    """Link with the connections of one client machine.
 
-    ``url`` is where the machine's server is; https without ``ssl_context`` verifies against the
-    system's certificates (:func:`transports.tls.client_tls`).  ``proxy`` leads there.  ``headers``
-    is asked for headers with every request.  Raises ValueError for a URL that is neither http nor
-    https.  See :class:`~transports.http_carrier.HttpCarrier` for how it is run.
+    ``url`` names the machine's server; https without ``ssl_context`` verifies against the system's
+    certificates (:func:`transports.tls.client_tls`).  ``proxy`` is the proxy to it.  ``headers`` is
+    called for headers with every request.  Raises ValueError for a URL that is neither http nor
+    https.  See :class:`~transports.http_carrier.HttpCarrier` for running it.
     """
 
     def __init__(
@@ -49,15 +49,15 @@ class HttpClientLink(HttpCarrier):
 
     @property
     def connections(self) -> int:
-        """Open connections, those being opened included."""
+        """Number of open connections, with those being opened."""
         return len(self._connections)
 
-    # What connections need
+    # Called by connections
 
     def finish(
         self, connection: PooledConnection, exchange: Route, failure: Failure | None
     ) -> None:
-        """The response of ``exchange`` is complete, or with ``failure`` never will be."""
+        """Handle the end of the response of ``exchange``, complete or failed with ``failure``."""
         if self._exchanges.pop(exchange, None) is None:
             return  # aborted
         self.ended(exchange, failure)
@@ -70,12 +70,12 @@ class HttpClientLink(HttpCarrier):
         self._check_quiet()
 
     def retire(self, connection: PooledConnection) -> None:
-        """The connection is given no exchange any more."""
+        """Assign no more exchanges to a connection."""
         if connection in self._idle:
             self._idle.remove(connection)
 
     def discard(self, connection: PooledConnection) -> None:
-        """The connection is gone."""
+        """Handle the end of a connection."""
         self._connections.discard(connection)
         if self._waiting:
             self._send(self._waiting.popleft())
@@ -108,7 +108,7 @@ class HttpClientLink(HttpCarrier):
     def _runs(self) -> bool:
         return bool(self._exchanges)
 
-    # Time
+    # Timer
 
     def _quiet_until(self) -> float:
         if self._exchanges:

@@ -1,32 +1,32 @@
-"""Content codings of responses: gzip and deflate, undone within bounds (RFC 9110 section 8.4.1).
+"""Content codings of responses: bounded decoding of gzip and deflate (RFC 9110 section 8.4.1).
 
-A small body can unfold to any size.  So what comes out is given away in pieces of bounded size, and
-a body that unfolds far beyond what honest text does is refused while it is still small.
+A small body can decompress to any size.  So the output is returned in pieces of bounded size, and a
+body that decompresses far beyond the ratio of real text is refused while it is still small.
 """
 
 import zlib
 from collections.abc import Iterator
 
 _PIECE = 256 * 1024
-"""Most bytes that come out at once."""
+"""Maximum bytes of one output piece."""
 _FREE = 1024 * 1024
-"""Bytes that may come out whatever the ratio."""
+"""Bytes of output that are allowed at any ratio."""
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _IDENTITY = frozenset({b"", b"identity"})
 
 
 class BadCoding(Exception):
-    """A content coding that is not taken, or a body that is not what it says."""
+    """Error for a content coding that is not supported, or for a malformed coded body."""
 
 
 class Bomb(BadCoding):
-    """A body that unfolds beyond all measure."""
+    """Error for a body that decompresses to more than the allowed ratio."""
 
 
 def decoder_for(codings: list[bytes], ratio: int) -> "Inflater | None":
-    """Return what undoes the codings that a response names; None if there is nothing to undo.
+    """Return the decoder for the codings that a response names; None if none is needed.
 
-    ``ratio``: bytes that may come out for one that goes in.  Raises BadCoding.
+    ``ratio``: maximum bytes of output for one byte of input.  Raises BadCoding.
     """
     names = [name.strip().lower() for value in codings for name in value.split(b",")]
     names = [name for name in names if name not in _IDENTITY]
@@ -41,7 +41,7 @@ def decoder_for(codings: list[bytes], ratio: int) -> "Inflater | None":
 
 
 class Inflater:
-    """Undoes one coding of one body."""
+    """Decoder of one coding of one body."""
 
     def __init__(self, coding: str, ratio: int) -> None:
         self._coding = coding
@@ -51,11 +51,11 @@ class Inflater:
         self._finished = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what ``data`` unfolds to, in pieces.  Raises BadCoding."""
+        """Yield the decoded ``data`` in pieces.  Raises BadCoding."""
         if self._finished:
             raise BadCoding(f"the response goes on behind its {self._coding} data")
         if data and not self._taken and self._coding == "deflate" and data[0] & 0x0F != 8:
-            self._stream = zlib.decompressobj(_RAW)  # as some servers understand "deflate"
+            self._stream = zlib.decompressobj(_RAW)  # some servers mean this by "deflate"
         self._taken += len(data)
         while True:
             try:
@@ -76,6 +76,6 @@ class Inflater:
                 return
 
     def end(self) -> None:
-        """The body is complete.  Raises BadCoding if the data is not."""
+        """Check at the end of the body that the data is complete.  Raises BadCoding."""
         if self._taken and not self._finished:
             raise BadCoding(f"the {self._coding} data of the response is cut short")

@@ -1,9 +1,9 @@
-"""One TCP connection of the HTTP server: requests in, one after the other, replies out.
+"""TCP connection of the HTTP server: requests in, one after the other, replies out.
 
-The connection's task reads a request, feeds it to the machine and writes the reply if that is
-ready at once, as it is when the handler is synchronous.  What comes later is written by a second
-task, lent by the link for as long as there is something to write, while the first goes on reading:
-it sees the client leave, and holds a bounded amount of what the client sends ahead.
+The task of the connection reads a request, feeds it to the machine and writes the reply if that is
+ready at once, as it is when the handler is synchronous.  Later output is written by a second task,
+which the link lends while there is something to write.  Meanwhile the first task goes on reading:
+it notices when the client leaves, and buffers a bounded amount of data that the client sends ahead.
 """
 
 import logging
@@ -37,20 +37,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Upgrade = Callable[[ByteStream, HttpRequest, bytes], Awaitable[bool]]
-"""Takes over a connection whose client asks for another protocol: gets the stream, the request
-and what was read behind it.  Who may leave HTTP is for it to find out.  Returns when the connection
-may be closed; False, with nothing read or written, leaves the request to plain HTTP."""
+"""Hook that takes over a connection whose client asks for another protocol.
+
+It gets the stream, the request and the data that was read behind it.  It has to check itself that
+the client may leave HTTP.  It returns when the connection may be closed; False, with nothing read
+or written, leaves the request to plain HTTP.
+"""
 
 _SMALL_READ = 64 * 1024
 _LARGE_READ = 256 * 1024
-"""Most that is read at once of a body, and no more than there is left of it unless that is small.
-Streams on asyncio have read as much by themselves."""
+"""Maximum bytes of one read of a body, and no more than the rest of it unless that is small.
+
+Streams on asyncio have read as much by themselves.
+"""
 _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Seconds between the probes of a client that has finished sending: they end by themselves."""
+"""Seconds between the probes of a client that has finished sending; then they end."""
 
 
 class ServerConnection:
-    """One connection; ``deadline`` is when it has lasted too long at what it is doing."""
+    """Server connection; ``deadline`` is the time at which its current step has taken too long."""
 
     __slots__ = (
         "_buffer",
@@ -86,31 +91,31 @@ class ServerConnection:
         self._machine = link.machine
         self._settings = link.settings
         self._stream = stream
-        self._socket: Descriptor | None = None  # once somebody has asked for it
-        self._rest = b""  # of what was taken to be written at once
+        self._socket: Descriptor | None = None  # set at the first use
+        self._rest = b""  # of the data that was to be written at once
         self._buffer = bytearray()
         self._peer = peer
         self.client: str | None = share_of(address_of(peer))
-        """Whose share of the connections this one takes."""
+        """Client whose share of the connections this one counts for."""
         self._exchange: Route | None = None
         self._reply: Reply | None = None
         self._scope = anyio.CancelScope()
         self._expired = False
-        self._overdue: str | None = None  # what a 408 would say now
-        self._reading: RequestHead | None = None  # whose body is on its way
+        self._overdue: str | None = None  # message of a 408 if the deadline passed now
+        self._reading: RequestHead | None = None  # its body is being received
         self._certificate: ClientCertificate | None = None
         self._upgraded = False
-        self._parting = False  # the client sends no more: it is left when nothing is being written
+        self._parting = False  # the client sends no more: close when nothing is being written
         self._ended = False  # the client sends no more; there may be requests in the buffer
-        self._lingers = False  # the last reply is out, and what else comes is not read
+        self._lingers = False  # the last reply is sent, and further input is not read
         self._writing = False  # a task is taking from the machine, or is about to
-        self._woken = False  # there has been something to write for this exchange
+        self._woken = False  # the machine had something to write for this exchange
         self._writer: anyio.CancelScope | None = None  # of the task that is lent at present
         self._watching: anyio.CancelScope | None = None
 
     @property
     def idle(self) -> bool:
-        """Between two requests, the last reply sent."""
+        """True between two requests, after the last reply was sent."""
         return not (self._exchange or self._writing or self._buffer or self._upgraded)
 
     @property
@@ -118,16 +123,16 @@ class ServerConnection:
         return "https" if isinstance(self._stream, TLSStream) else "http"
 
     def stop(self) -> None:
-        """Close at once."""
+        """Close the connection at once."""
         self._scope.cancel()
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Handle a deadline that has passed."""
         self._expired = True
         self._scope.cancel()
 
     def wake(self) -> None:
-        """The machine has something to send for this connection's exchange."""
+        """Write what the machine has to send for this connection's exchange."""
         self._woken = True
         if self._writing:
             return
@@ -172,7 +177,7 @@ class ServerConnection:
             reply, stream = self._reply, self._stream
             broken_off = reply is not None and reply.begun and not reply.complete
             if broken_off and isinstance(stream, SecureStream):
-                stream.cut_off()  # what ends with the connection must not look whole
+                stream.cut_off()  # a body that ends with the connection must not look complete
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
 
@@ -190,7 +195,8 @@ class ServerConnection:
             reply = await self._take_in(head)
             del head  # not to be held for as long as the handler works
             await self._drain()
-            # Who has the end of a reply may ask again before the one that wrote it goes on.
+            # A client that has the end of a reply may send a request before the writing task goes
+            # on.
             while self._writing or not reply.complete:
                 await self._watch(reply)
             if reply.close or self._link.draining:
@@ -198,7 +204,7 @@ class ServerConnection:
         self._finish()
 
     async def _next_head(self) -> RequestHead | None:
-        """Read the next head; None if the client leaves, or is to leave, instead."""
+        """Read the next head; return None at the end of the stream, or if the link is draining."""
         buffer = self._buffer
         started = False
         while True:
@@ -224,12 +230,12 @@ class ServerConnection:
                 return None
 
     async def _take_in(self, head: RequestHead) -> Reply:
-        """Feed a request to the machine; what is ready of its reply is for the caller to write."""
+        """Feed a request to the machine; the caller writes the part of its reply that is ready."""
         reply = self._reply = Reply(head)
         principal: Verdict | None = None
-        self._writing = True  # what is ready at once is for this task to write
+        self._writing = True  # this task writes the data that is ready at once
         if self._settings.authenticate is not None:
-            self.deadline = math.inf  # it has a time of its own
+            self.deadline = math.inf  # the hook has a timeout of its own
             principal = await self._link.identify(head.request)
         self._woken = self._parting = False
         exchange = self._exchange = self._link.register(self)
@@ -283,7 +289,7 @@ class ServerConnection:
                 raise BadHead(400, "the connection ended within a body") from None
 
     async def _watch(self, reply: Reply) -> None:
-        """While a reply is awaited: read ahead, and see the client leave."""
+        """Read ahead and notice when the client leaves, while a reply is awaited."""
         if not (self._buffer or self._ended):
             try:
                 self._buffer += await self._stream.receive(self._settings.read_ahead)
@@ -303,7 +309,7 @@ class ServerConnection:
         self._watching = None
 
     async def _half_closed(self, reply: Reply) -> None:
-        """The client sends no more; find out whether it still listens, as only writing tells.
+        """Probe a client that sends no more: only writing shows if it still listens.
 
         ``shutdown(SHUT_WR)`` and ``close()`` look the same from here.  A client that closed answers
         an interim response with a reset; one that listens must ignore it (RFC 9110 section 15.2).
@@ -313,7 +319,7 @@ class ServerConnection:
             if not self._writing:
                 raise anyio.EndOfStream
             self._parting = True
-            await anyio.sleep_forever()  # what is being written may be all that it waits for
+            await anyio.sleep_forever()  # the client may wait only for the data being written
         for delay in _PROBES:
             if not self._writing and reply.may_interject:
                 self._writing = True
@@ -322,14 +328,15 @@ class ServerConnection:
             if self._exchange is None:
                 return
             await anyio.sleep(delay)
-        await anyio.sleep_forever()  # if it leaves now, the reply will find out
+        await anyio.sleep_forever()  # if it leaves now, writing the reply will fail
 
     # Replies
 
     def _write_at_once(self) -> bool:
-        """The same as far as it goes without waiting; whether that was all of it.
+        """Write output without waiting, as far as possible; return True if all was written.
 
-        Nothing waits in the stream: who writes to it holds ``_writing`` until it has taken all.
+        The stream itself buffers nothing: a task that writes to it holds ``_writing`` until all is
+        taken.
         """
         if self._socket is None:
             if not isinstance(self._stream, TLSStream):
@@ -342,7 +349,7 @@ class ServerConnection:
                 if not data:
                     break
                 self._rest = data[write_some(self._socket, data) :]
-        except Exception:  # a mistake of ours ends one connection, not the handler
+        except Exception:  # a fault of the driver ends one connection, not the handler
             logger.exception("a connection failed")
             self._scope.cancel()
         if self._rest:
@@ -355,7 +362,7 @@ class ServerConnection:
         return True
 
     async def _write_late(self) -> None:
-        """Write what was not ready when its request had been read."""
+        """Write output that was not ready when its request had been read."""
         try:
             with anyio.CancelScope() as self._writer:
                 await self._drain()
@@ -369,9 +376,9 @@ class ServerConnection:
             self._release_reader()
 
     def _release_reader(self) -> None:
-        """The reply, or what there was of it, is out; what the reader waits for has come."""
+        """Wake the reader after a reply was written, or as much of it as there was."""
         if self._exchange is not None:
-            self._scope.cancel()  # who has left does not wait for the rest
+            self._scope.cancel()  # a client that has left does not wait for the rest
         elif self._reply is None or self._reply.close or self._link.draining:
             self._finish()
             self._scope.cancel()
@@ -379,15 +386,15 @@ class ServerConnection:
             self._watching.cancel()
 
     def _finish(self) -> None:
-        """The last reply is out.
+        """Mark the connection for a lingering close after the last reply.
 
-        A client may be sending still, whoever wants the end: closing with input unread would take
-        back what it has not received (RFC 9112 section 9.6).
+        The client may still be sending, whichever side wants the end.  Closing with unread input
+        would discard data that the client has not received (RFC 9112 section 9.6).
         """
         self._lingers = not self._ended
 
     async def _drain(self) -> None:
-        """Take what the machine has for this exchange and write it, until there is no more."""
+        """Write the output of the machine for this exchange until there is no more."""
         try:
             if self._rest:
                 rest, self._rest = self._rest, b""
@@ -419,7 +426,7 @@ class ServerConnection:
             self._exchange = None
             self._link.unregister(exchange)
         if self._link.draining or self._machine.pending:
-            self._link.flush_soon()  # who waited for room has some now
+            self._link.flush_soon()  # senders that waited for room have some now
         elif self._machine.timed:
             self._link.keep_time()
         return data
@@ -431,12 +438,13 @@ class ServerConnection:
             await self._stream.send(data if len(data) <= size else data[start : start + size])
         self.deadline = math.inf
 
-    # Ends
+    # End of the connection
 
     async def _refuse(self, refusal: BadHead) -> None:
-        """Answer what is no request, or does not become one: nothing behind it is read.
+        """Answer a request that is malformed or incomplete; the data behind it is not read.
 
-        A page can read why if its Origin is known: not if the head itself is refused.
+        A web page can read the reason if its Origin is known, which it is not if the head is
+        refused.
         """
         head, machine = self._reading, self._machine
         if self._link.trace is not None:
@@ -453,7 +461,7 @@ class ServerConnection:
         )
 
     def _leave(self) -> None:
-        """Part with an exchange whose reply is not complete."""
+        """Leave an exchange whose reply is not complete."""
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             self._link.unregister(exchange)

@@ -1,4 +1,4 @@
-"""Writing to the socket beneath a stream of anyio, beside the stream and without waiting."""
+"""Non-blocking writes to the socket beneath a stream of anyio, past the stream."""
 
 import os
 import socket
@@ -8,14 +8,14 @@ from typing import TypeAlias
 from anyio.abc import ByteStream, SocketAttribute
 
 Descriptor: TypeAlias = socket.socket | TransportSocket
-"""Knows its number, and when it has none any more."""
+"""Socket that tells its descriptor, and tells when it has none any more."""
 
 
 def descriptor_of(stream: ByteStream) -> Descriptor | None:
-    """The socket of a stream if it can be written to; for whoever knows that nothing waits in it.
+    """Return the socket of a stream if it can be written to; the stream's buffer must be empty.
 
-    That of uvloop cannot: it goes on telling its number when that is another socket's.  Nor can
-    those of Windows, whose numbers are no file descriptors.
+    The socket of uvloop cannot: it goes on returning its number when that belongs to another
+    socket. On Windows the numbers are no file descriptors.
     """
     if os.name != "posix":
         return None
@@ -27,9 +27,9 @@ def descriptor_of(stream: ByteStream) -> Descriptor | None:
 
 
 def write_some(descriptor: Descriptor, data: bytes) -> int:
-    """Write what the system takes at once; how many bytes that were.
+    """Write the bytes that the system takes at once; return their number.
 
-    None of them if the connection is lost: who waits until it takes more learns why.
+    Returns 0 if the connection is lost: the caller learns why when it waits to write the rest.
     """
     try:
         return os.write(descriptor.fileno(), data)

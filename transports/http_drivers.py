@@ -1,4 +1,4 @@
-"""Which driver of the HTTP server is meant by the settings, on the event loop that is running."""
+"""Choice of the HTTP server driver by the settings and the running event loop."""
 
 import asyncio
 import os

@@ -1,7 +1,7 @@
 """A server's HTTP endpoint for frameworks that have sockets and parsers of their own.
 
-:meth:`HttpEndpoint.handle` takes a request and gives what to do for its reply.  There is nothing
-to be initialised: the first request of an event loop starts the endpoint.
+:meth:`HttpEndpoint.handle` takes a request and returns the actions for its reply.  No
+initialisation is needed: the first request of an event loop starts the endpoint.
 
 ::
 
@@ -60,19 +60,19 @@ logger = logging.getLogger(__name__)
 
 
 class HttpEndpoint:
-    """One server over HTTP, wherever the requests come from.
+    """HTTP endpoint of one server, independent of the source of its requests.
 
-    Of ``settings`` these count: ``runtime``, ``http``, the hosts and origins, ``store`` and
+    Of ``settings`` these apply: ``runtime``, ``http``, the hosts and origins, ``store`` and
     ``store_link``, and of ``http_link`` the bounds of a head, ``connections`` and
     ``connections_per_client`` (requests at a time), ``body_time``, ``body_rate``, ``body_grace``,
     ``write_time``, ``write_size``, ``drain_time``, ``authenticate`` and ``authenticate_time``;
-    under ASGI also ``linger_time``, ``shared`` and ``websocket``.  ``revisions`` names those
-    that are spoken, in the place of what ``settings`` say; ``trace`` records what comes and goes.
-    Raises ValueError for settings that cannot be read.
+    under ASGI also ``linger_time``, ``shared`` and ``websocket``.  ``revisions`` names the
+    revisions to speak, in place of those in ``settings``; ``trace`` records the traffic. Raises
+    ValueError for settings that cannot be read.
 
-    Each event loop that brings requests has its own sessions.  What runs for an endpoint ends
-    with :meth:`aclose` or with the loop; it sees the context (``contextvars``) in which the
-    endpoint was made.
+    Each event loop that brings requests has its own sessions.  The tasks of an endpoint end with
+    :meth:`aclose` or with the loop; they run in the context (``contextvars``) in which the endpoint
+    was made.
     """
 
     def __init__(
@@ -103,15 +103,16 @@ class HttpEndpoint:
         *,
         principal: str | Refusal | None = None,
     ) -> HttpCall:
-        """Take a request; what to do for its reply is for the call to say.
+        """Take a request; the returned call provides the actions for its reply.
 
-        To be called in the event loop; never blocks, except for a store that is reached for the
-        first time.  A store and a lifespan want :meth:`prepare` to be called before.  Without
-        ``body`` the caller feeds it to the call in parts; its length stands in the headers, or
-        ``transfer-encoding`` does.
-        ``principal`` is whom the caller has authenticated, or what :meth:`identify` gave: sessions
-        and sealed state are bound to it.  Raises RuntimeError if ``authenticate`` is set and nobody
-        has asked it, and if the server has a lifespan that is not entered.
+        Must be called in the event loop.  Never blocks, except for a store that is reached for the
+        first time.  With a store or a lifespan, call :meth:`prepare` before.  Without ``body`` the
+        caller feeds it to the call in parts; then the headers have its length or
+        ``transfer-encoding``.
+        ``principal`` is the one that the caller has authenticated, or the result of
+        :meth:`identify`: sessions and sealed state are bound to it.  Raises RuntimeError if
+        ``authenticate`` is set and was not called, and if the server has a lifespan that is not
+        entered.
         """
         if body:
             request = with_length(request, len(body))
@@ -121,10 +122,10 @@ class HttpEndpoint:
         return call
 
     async def prepare(self) -> None:
-        """Make ready for :meth:`handle`: reach the store, enter the lifespan, if there is one.
+        """Prepare for :meth:`handle`: reach the store and enter the lifespan, if there is one.
 
-        May be called before each request.  What has failed is tried again by the next call.
-        Raises StoreUnavailableError and LifespanError.
+        May be called before each request.  After a failure the next call tries again. Raises
+        StoreUnavailableError and LifespanError.
         """
         shared, store = None, self.settings.store
         if store is not None and current_loop() not in self._running:
@@ -138,17 +139,17 @@ class HttpEndpoint:
             raise LifespanError(str(running.failure)) from running.failure
 
     async def identify(self, request: HttpRequest) -> Principal | Refusal | None:
-        """Ask ``settings.http_link.authenticate`` who sends a request, before :meth:`handle`.
+        """Call ``settings.http_link.authenticate`` for a request, before :meth:`handle`.
 
-        None if it is not set, or if that makes no difference to the request.
+        Returns None if it is not set, or if the request does not depend on it.
         """
         await self.prepare()
         return await self._serving().host.identify(request)
 
     async def aclose(self) -> None:
-        """End what runs in this event loop: requests may finish, for a bounded time.
+        """Stop serving in this event loop: requests may finish, for a bounded time.
 
-        Afterwards there is status 503, also where nobody had come yet.  Safe from any task, and
+        Afterwards requests get status 503, also if none had come before.  Safe from any task, and
         more than once.  Raises LifespanError if the lifespan of the server does not end well.
         """
         loop = current_loop()
@@ -173,14 +174,14 @@ class HttpEndpoint:
 
     @property
     def closing(self) -> bool:
-        """Whether :meth:`aclose` was called in this event loop."""
+        """True if :meth:`aclose` was called in this event loop."""
         running = self._running.get(current_loop())
         return running is not None and running.closing
 
     async def serve_connection(self, make_link: LinkFactory, handshake: Handshake) -> bool:
-        """Serve a connection of another kind to its end; it ends with the endpoint at the latest.
+        """Serve a connection of another transport to its end, or to the end of the endpoint.
 
-        It shares the tasks with the requests, and no sessions.  False if the endpoint has been
+        It shares the tasks with the requests, and no sessions.  Returns False if the endpoint was
         closed meanwhile, so that nothing was served.
         """
         await self.prepare()
@@ -205,7 +206,7 @@ class HttpEndpoint:
         return True
 
     def reopen(self) -> None:
-        """After :meth:`aclose`: let the next request start the endpoint again."""
+        """Allow the next request to start the endpoint again after :meth:`aclose`."""
         loop = current_loop()
         running = self._running.get(loop)
         if running is not None and running.ended.is_set():
@@ -219,7 +220,7 @@ class HttpEndpoint:
         return self._serving()
 
     def _serving(self, shared: StoreBinding | None = None) -> "_Running":
-        """What serves in this event loop, started if nothing does."""
+        """Return the state for this event loop; start it if there is none."""
         loop = current_loop()
         running = self._running.get(loop)
         if running is None:
@@ -230,8 +231,8 @@ class HttpEndpoint:
     def _make(
         self, loop: object, settings: ServeSettings, shared: StoreBinding | None = None
     ) -> "_Running":
-        """What serves in an event loop, yet to be run."""
-        # Other threads may do the same.  What was closed stays: it says so to those who still come.
+        """Make the state for an event loop, without running it."""
+        # Other threads may do the same.  Closed states stay, so that later requests are refused.
         for other, known in self._running.copy().items():
             if (known.ended.is_set() and not known.closing) or is_over(other):
                 self._running.pop(other, None)
@@ -250,7 +251,8 @@ class HttpEndpoint:
             running.begun.set()
             await running.host.run()
 
-        # Nobody awaits this task; after a failure what follows starts anew, without the sessions.
+        # This task is not awaited; after a failure the next request starts anew, without the
+        # sessions.
         try:
             with running.scope:
                 await running.runtime.run(run_host)
@@ -269,7 +271,7 @@ class HttpEndpoint:
 
 
 def unready(error: StoreUnavailableError | LifespanError) -> str:
-    """What a client is told when the endpoint cannot be prepared; the reason goes to the log."""
+    """Return the message for a client when the endpoint cannot be prepared; log the reason."""
     if isinstance(error, LifespanError):  # which the endpoint has logged
         return "the server could not be started"
     logger.warning("no session can be served: %s", error)
@@ -277,22 +279,22 @@ def unready(error: StoreUnavailableError | LifespanError) -> str:
 
 
 class _Running:
-    """An endpoint in one event loop."""
+    """State of an endpoint in one event loop."""
 
     def __init__(self, host: HttpHost, runtime: ServerRuntime, tasks: TaskHost | None) -> None:
         self.host = host
         self.runtime = runtime
         self.tasks = tasks
         self.links: set[Link] = set()
-        """Of other connections."""
+        """Links of the other connections."""
         self.connections = 0
-        """How many of those are served."""
+        """Number of other connections being served."""
         self.changed = anyio.Event()
-        """There is one less."""
+        """Event that is set when another connection has ended."""
         self.closing = False
         self.scope = anyio.CancelScope()
-        """Is cancelled when it is not to begin any more."""
+        """Scope that is cancelled if the endpoint is closed before it has begun."""
         self.begun = anyio.Event()
-        """The lifespan of the server, if it has one, is entered or has failed."""
+        """Event that is set when the lifespan of the server, if any, is entered or has failed."""
         self.failure: LifespanError | None = None
         self.ended = anyio.Event()

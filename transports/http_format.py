@@ -28,7 +28,7 @@ _date: tuple[int, bytes] = (-1, b"")
 _known_lines: dict[tuple[tuple[bytes, bytes], ...], bytes] = {}
 _known_starts: dict[tuple[int, tuple[tuple[bytes, bytes], ...]], bytes] = {}
 _KNOWN = 256
-"""So many sets of header lines are remembered, each of ``_SHORT`` bytes at most."""
+"""Number of sets of header lines that are cached, each of at most ``_SHORT`` bytes."""
 _SHORT = 512
 
 
@@ -39,8 +39,9 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 def _date_line(second: int) -> bytes:
     """Render a Date header line, in English whatever the locale.
 
-    Not by ``email.utils``: for each date datetime looks a method up by a string made for it, which
-    the interpreter's cache of methods keeps, each one in a page of its own once there was a flood.
+    ``email.utils`` is not used: for each date, datetime looks up a method by a newly made string.
+    The method cache of the interpreter keeps these strings, after a flood each in a page of its
+    own.
     """
     year, month, day, hour, minute, sec, weekday, _, _ = time.gmtime(second)
     return (
@@ -60,7 +61,7 @@ def date_header() -> bytes:
 
 @cache
 def _status_line(status: int) -> bytes:
-    from http import HTTPStatus  # here and not above: a hundred phrases, of which few are said
+    from http import HTTPStatus  # imported late: a hundred phrases, of which few are used
 
     try:
         phrase = HTTPStatus(status).phrase
@@ -123,7 +124,7 @@ def error_reply(
     revision: Revision | None = None,
     extra: Iterable[tuple[bytes, bytes]] = (),
 ) -> tuple[Headers, bytes]:
-    """Return headers and body of a response that refuses what never reached the core.
+    """Return headers and body of a response to a request that is refused before the core.
 
     ``revision`` is the one that the request names, if it is known; ``extra``: further headers.
     """
@@ -141,6 +142,6 @@ def error_response(
     revision: Revision | None = None,
     extra: Iterable[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """Return such a response whole; the connection ends with it."""
+    """Return the whole bytes of such a refusal; the connection ends with it."""
     headers, body = error_reply(status, message, revision, extra)
     return format_response(status, [*headers, (b"connection", b"close")]) + body

@@ -1,4 +1,4 @@
-"""Asking an application who sends a request, for every HTTP driver of a server."""
+"""Calls of the application's hook that authenticates requests, for every server driver."""
 
 import inspect
 import logging
@@ -27,14 +27,14 @@ _SLOW = Refusal(
 async def identify(
     authenticate: Callable[[T], Verdict | Awaitable[Verdict]], request: T, seconds: float
 ) -> Verdict:
-    """Return what ``authenticate`` finds of a request, or of whoever opens a connection.
+    """Return the verdict of ``authenticate`` on a request or on the opening of a connection.
 
-    What it raises, a result that is neither a principal nor a refusal (such as a plain string,
-    which may be the text of an error), and more than ``seconds`` refuse the request: no mistake
-    lets anybody in.
+    An exception, a result that is neither a principal nor a refusal (such as a plain string, which
+    may be the text of an error), and more than ``seconds`` refuse the request: no fault of the hook
+    lets a client in.
 
-    Of an exception the log gets the type and the place, not the message, in which there may be the
-    token that was asked about (``KeyError: 'the token'``).
+    The log gets the type and the place of an exception.  It does not get the message, which may
+    contain the token that was checked (``KeyError: 'the token'``).
     """
     asked = ask(authenticate, request)
     return asked if isinstance(asked, (Principal, Refusal)) else await answer(asked, seconds)
@@ -43,7 +43,7 @@ async def identify(
 def ask(
     authenticate: Callable[[T], Verdict | Awaitable[Verdict]], request: T
 ) -> Verdict | Awaitable[object]:
-    """Begin to :func:`identify`: what it is, or what :func:`answer` has to wait for."""
+    """Begin to :func:`identify`: return the verdict, or an awaitable for :func:`answer`."""
     try:
         verdict: object = authenticate(request)
     except BaseException as error:
@@ -52,7 +52,7 @@ def ask(
 
 
 async def answer(asked: Awaitable[object], seconds: float) -> Verdict:
-    """Wait for what :func:`ask` has begun."""
+    """Wait for an awaitable that :func:`ask` returned; return the verdict."""
     verdict: object = None
     try:
         with in_handler(), anyio.move_on_after(seconds) as scope:
@@ -83,7 +83,7 @@ def _broken(made: str) -> Refusal:
 
 
 def broken(error: Exception) -> Refusal:
-    """Log that a function of the user's could not tell who asks; returns what is answered."""
+    """Log an exception of the application's hook; return the refusal of the request."""
     made = error_id()
     logger.error(
         "authenticating a request failed (error id %s; messages left out: there may be a token in "

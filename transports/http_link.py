@@ -1,4 +1,4 @@
-"""What the two HTTP links share: the pump of events, and the one timer of an endpoint."""
+"""Base of the two HTTP links: the event pump, and the one timer of an endpoint."""
 
 import logging
 import math
@@ -17,11 +17,11 @@ from transports.link import App, Link, clock
 logger = logging.getLogger(__name__)
 
 _TICK = 0.001
-"""The timer never sleeps less than this (seconds)."""
+"""Minimum seconds that the timer sleeps."""
 
 
 class HttpMachine(Protocol):
-    """What a machine must offer to be pumped and timed."""
+    """Interface of a machine that can be pumped and timed."""
 
     def next_event(self) -> Event | None:
         """Return the next event, or None."""
@@ -30,10 +30,10 @@ class HttpMachine(Protocol):
         """Answer a request with an error."""
 
     def deadline(self) -> float | None:
-        """When ``handle_timeout`` is due."""
+        """Return the time at which ``handle_timeout`` is due, if any."""
 
     def handle_timeout(self, now: float) -> None:
-        """Let time pass."""
+        """Handle the deadlines up to ``now``."""
 
     def close(self, *, now: float) -> None:
         """Begin the graceful end."""
@@ -42,7 +42,7 @@ class HttpMachine(Protocol):
 class HttpLink(Link):
     """Base of both links: one pump and one timer for all connections of an endpoint.
 
-    ``sweep`` is the period, in seconds, in which the deadlines of the connections are looked at:
+    ``sweep`` is the period, in seconds, in which the deadlines of the connections are checked:
     setting such a deadline then costs no more than an assignment.
     """
 
@@ -52,15 +52,16 @@ class HttpLink(Link):
         self._context: Context | None = None
         self._pumping = False
         self._sleep: anyio.CancelScope | None = None
-        self._ahead = 0.0  # of our clock is that of the event loop
+        self._ahead = 0.0  # seconds by which the clock of the event loop is ahead of ours
         self._alarm = math.inf
         self._sweep = sweep
         self._sweep_at = math.inf
 
     def flush_soon(self) -> None:
-        """See :class:`~transports.link.Link`; events have been handled when this returns.
+        """Implement :meth:`Link.flush_soon <transports.link.Link.flush_soon>`.
 
-        They are handled in the context (``contextvars``) of the link, not in the caller's.
+        The events have been handled when this returns.  They are handled in the context
+        (``contextvars``) of the link, not in the caller's.
         """
         if self._pumping:
             return  # called from within handle(): the loop goes on anyway
@@ -76,7 +77,7 @@ class HttpLink(Link):
         self.keep_time()
 
     def handle_events(self) -> None:
-        """The first part of :meth:`flush_soon`, for who sees to the output of its own exchange."""
+        """Do the first part of :meth:`flush_soon`, for callers that write their own output."""
         if self._pumping:
             return
         if self._context is None:
@@ -88,7 +89,7 @@ class HttpLink(Link):
             self._pumping = False
 
     def keep_time(self) -> None:
-        """The last part of it: see to it that no deadline is missed."""
+        """Do the last part of :meth:`flush_soon`: set the timer for the next deadline."""
         deadline = self._deadline()
         if deadline is not None and deadline < self._alarm:
             self._set_alarm(deadline)
@@ -99,13 +100,13 @@ class HttpLink(Link):
             try:
                 handle(event)
             except Exception:
-                # One broken handler must not take down the conversations of everybody else.
+                # One broken handler must not end the sessions of all other clients.
                 made, kind = error_id(), type(event).__name__
                 logger.exception("the application failed to handle %s (error id %s)", kind, made)
                 self._answer_for(event, made)
 
     def _answer_for(self, event: Event, made: str) -> None:
-        """Let nobody wait for an answer that the application can no longer give."""
+        """Answer a request with an error after the application failed to handle it."""
         if isinstance(event, RequestReceived):
             with suppress(LocalProtocolError):  # it has answered, or the client has gone
                 text = f"Internal error (error id {made})"
@@ -113,10 +114,10 @@ class HttpLink(Link):
 
     @abstractmethod
     def _move_output(self) -> bool:
-        """See to it that what the machine has to send is sent; True if that made events."""
+        """Pass on the output of the machine; return True if that caused events."""
 
     def _deadline(self) -> float | None:
-        """When :meth:`_on_deadline` is due."""
+        """Return the time at which :meth:`_on_deadline` is due, if any."""
         return self._endpoint.deadline()
 
     def _on_deadline(self, now: float) -> None:
@@ -124,14 +125,14 @@ class HttpLink(Link):
 
     @abstractmethod
     def _expire(self, now: float) -> bool:
-        """Act on what is overdue; return whether anything is left to watch."""
+        """Act on expired deadlines; return True if deadlines are left to watch."""
 
     def _quiet_until(self) -> float:
-        """Until when no deadline can pass, as nothing happens."""
+        """Return the time before which no deadline can pass without further activity."""
         return 0.0
 
     def _watch(self) -> None:
-        """Make sure that :meth:`_expire` is called once per sweep from now on."""
+        """Have :meth:`_expire` called once per sweep from now on."""
         soon = clock() + self._sweep
         if self._sweep_at > soon:
             self._sweep_at = soon
@@ -141,11 +142,11 @@ class HttpLink(Link):
     def _set_alarm(self, when: float) -> None:
         self._alarm = when
         if self._sleep is not None:
-            # A callback of the event loop, which has no task, may not ask anyio for the time.
+            # In a callback of the event loop, which has no task, anyio cannot tell the time.
             self._sleep.deadline = self._ahead + max(when, clock() + _TICK)
 
     async def _keep_time(self) -> None:
-        """Sleep until something is due, for as long as the link lives."""
+        """Run the timer for as long as the link lives."""
         self._context = copy_context()
         while True:
             self._ahead = anyio.current_time() - clock()

@@ -1,13 +1,13 @@
-"""A log of what an HTTP endpoint does: one structured record for each exchange and session.
+"""Log of an HTTP endpoint: one structured record for each exchange and session.
 
-Off unless asked for, ``HttpServerSettings(log=True)``; the logger is ``mcpcore.http``.  A record's
-message is for people (``POST /mcp tools/call 200 in 1.2 ms``); for programs it has attributes,
-each prefixed with ``mcp_``: those of :class:`~mcpcore.http.reports.ExchangeEnded`, with the
+Off unless enabled by ``HttpServerSettings(log=True)``; the logger is ``mcpcore.http``.  The message
+of a record is for people (``POST /mcp tools/call 200 in 1.2 ms``).  For programs it has attributes
+with the prefix ``mcp_``: those of :class:`~mcpcore.http.reports.ExchangeEnded`, with the
 ``duration`` in seconds; or ``session``, ``principal`` and ``reason`` of a session that was opened
 or closed.
 
-Whoever knows the id of a session may use it, so that a record has its :func:`session_label` in the
-place of the id.  Bodies, headers and queries are never logged.
+The id of a session grants its use.  Records therefore have its :func:`session_label` instead.
+Bodies, headers and queries are never logged.
 """
 
 import logging
@@ -20,26 +20,26 @@ from mcpcore.http.sessions import SessionClosed, SessionOpened
 from transports.link import App, clock
 
 LOGGER = "mcpcore.http"
-"""The name of the logger."""
+"""Name of the logger."""
 
 logger = logging.getLogger(LOGGER)
 
 
 def session_label(id: str) -> str:
-    """What stands for a session in logs: always the same for the same session, and of no use."""
-    from hashlib import sha256  # here and not above: every host names this module
+    """Return the label of a session in logs: constant for a session, and useless to an attacker."""
+    from hashlib import sha256  # imported late: every host imports this module
 
     return sha256(id.encode()).hexdigest()[:12]
 
 
 class HttpLog:
-    """Between a machine that reports and its application: logs, and passes everything on."""
+    """Application wrapper that logs the reports of a machine and passes all events on."""
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     def handle(self, event: Event) -> None:
-        """See :class:`~transports.link.App`."""
+        """Implement :meth:`App.handle <transports.link.App.handle>`."""
         if isinstance(event, ExchangeEnded):
             _log_exchange(event)
         elif isinstance(event, SessionOpened):
@@ -77,5 +77,5 @@ def _plain(principal: str | None) -> str | None:
 
 
 def _printable(text: str) -> str:
-    """What a client has sent, in one line and not too long."""
+    """Return text of a client as one line of bounded length."""
     return "".join(c if c.isprintable() else "?" for c in text[:200])

@@ -1,4 +1,4 @@
-"""Where an HTTP client connects to, by which way, and why it cannot."""
+"""Destination of an HTTP client's connections, with its proxy, and connection failures."""
 
 import os
 import socket
@@ -20,13 +20,13 @@ from transports.tls import client_tls, tls_problem
 
 _PORTS = {"http": 80, "https": 443}
 _INTERIM = 16
-"""Interim responses of a proxy borne before the final one; no setting, as in the pool."""
+"""Maximum interim responses of a proxy before the final one; no setting, as in the pool."""
 LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
-"""How streams say that they are at their end."""
+"""Exceptions with which streams report their end."""
 
 
 class Failure(Exception):
-    """An exchange that came to nothing; the message says why, ``fault`` what kind it is."""
+    """Failure of an exchange; the message gives the reason, ``fault`` its kind."""
 
     def __init__(self, message: str, fault: Fault | None = None) -> None:
         super().__init__(message)
@@ -34,20 +34,20 @@ class Failure(Exception):
 
 
 class Origin(Struct, frozen=True):
-    """Where to connect to, and the proxy that leads there."""
+    """Host and port to connect to, with the proxy on the way."""
 
     host: str
     port: int
     ssl_context: ssl.SSLContext | None
     proxy: Proxy | None = None
     tunnel: bool = False
-    """The proxy connects us also where there is no TLS, as other protocols need it."""
+    """True if the proxy must open a tunnel also without TLS, as other protocols need it."""
 
     @classmethod
     def of(
         cls, url: str, ssl_context: ssl.SSLContext | None = None, proxy: Proxy | None = None
     ) -> "Origin":
-        """Take the origin from a URL.  Raises ValueError."""
+        """Make the origin from a URL.  Raises ValueError."""
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
             raise ValueError(f"not an http or https URL: {shown_url(url)!r}")
@@ -62,7 +62,7 @@ class Origin(Struct, frozen=True):
 
     @property
     def relay(self) -> Proxy | None:
-        """The proxy that is sent whole URLs; a tunnel is none."""
+        """Proxy that is sent requests with whole URLs, if any; a tunnel is not one."""
         return self.proxy if self.ssl_context is None and not self.tunnel else None
 
     async def connect(self, seconds: float, limits: HeadLimits) -> ByteStream:
@@ -92,7 +92,7 @@ class Origin(Struct, frozen=True):
         return stream
 
     async def _tunnel(self, stream: ByteStream, proxy: Proxy, limits: HeadLimits) -> None:
-        """Have the proxy connect us (RFC 9110 section 9.3.6)."""
+        """Have the proxy open a tunnel (RFC 9110 section 9.3.6)."""
         try:
             await self._ask(stream, proxy, limits)
         except (Failure, BadHead, *LOST) as error:
@@ -125,13 +125,13 @@ class Origin(Struct, frozen=True):
         if not 200 <= status < 300:
             raise proxy_refusal(proxy, status, str(self))
         if buffer:
-            # Nobody on the other side speaks first, in TLS or before an upgrade.
+            # The server never sends first, in TLS or before an upgrade.
             text = f"the proxy {proxy} sent something through the tunnel before we did"
             raise Failure(text, Fault(FaultKind.PROXY))
 
 
 def proxy_refusal(proxy: Proxy, status: int, what: str) -> Failure:
-    """The proxy answered for itself, and says no."""
+    """Return the failure for a proxy that refuses with a response of its own."""
     why = "it wants authorization, or other" if status == 407 else "it does not connect us"
     text = f"the proxy {proxy} answered with HTTP status {status} to {what} ({why})"
     return Failure(text, Fault(FaultKind.PROXY, status))
@@ -141,7 +141,7 @@ async def _reach(host: str, port: int, shown: str, kind: FaultKind) -> ByteStrea
     try:
         return await anyio.connect_tcp(host, port)
     except (OSError, UnicodeError) as error:
-        # The latter for names that are no names, such as a..b.
+        # UnicodeError comes for names that are invalid, such as a..b.
         reason = "unknown host" if isinstance(error, UnicodeError) else _reason(error)
         raise Failure(f"{reason}: {shown}", Fault(kind)) from error
 
@@ -164,7 +164,7 @@ async def _secure(
 
 
 def _reason(error: BaseException) -> str:
-    """Say why a connection could not be opened; anyio hides the reason in the cause."""
+    """Return the reason why a connection could not be opened; anyio hides it in the cause."""
     cause = error.__cause__
     if isinstance(error, BaseExceptionGroup):
         return _reason(error.exceptions[0])

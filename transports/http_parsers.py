@@ -1,10 +1,10 @@
-"""What reads the lines of a head: h11, or httptools if the extra ``speed`` is installed.
+"""Parsers of request heads: h11, or httptools if the extra ``speed`` is installed.
 
-Both are shown heads that :func:`transports.http_heads.find_head` has found, without control
-characters and folded lines.  Of httptools only the division into header lines is taken, and only
-where nothing else could be meant: the first line is read here, as h11 reads it, there must be a
-header for each line, and what h11 would say of Host and Transfer-Encoding must be nothing.  In all
-other cases h11 decides, so that with either parser the same is accepted, understood and answered.
+Both get heads that :func:`transports.http_heads.find_head` has found, without control characters
+and folded lines.  From httptools only the division into header lines is used, and only where it is
+unambiguous: the first line is parsed here in the way of h11, there must be one header for each
+line, and h11 must have no objection to Host and Transfer-Encoding.  In all other cases h11 decides.
+So both parsers accept the same heads, with the same meaning and the same answers.
 """
 
 import re
@@ -25,7 +25,7 @@ _FIRST = rb"([-!#$%&'*+.^_`|~0-9a-zA-Z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n"
 
 
 class BadHead(Exception):
-    """A head that is refused; ``status`` is what a server answers."""
+    """Head that is refused; ``status`` is the status of the server's response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class BadHead(Exception):
 
 
 class RequestLines(Struct):
-    """The lines of a request's head; names in lower case, values without the space around them."""
+    """Parsed head of a request; names in lower case, values without the space around them."""
 
     method: bytes
     target: bytes
@@ -43,13 +43,13 @@ class RequestLines(Struct):
 
 
 Reader = Callable[[bytes], RequestLines]
-"""Reads a complete head.  Raises :class:`BadHead`."""
+"""Parser of a complete head.  Raises :class:`BadHead`."""
 
 
 def chosen(name: ParserName) -> Literal["h11", "httptools"]:
-    """Say which parser is meant; ``auto`` is httptools where it is installed.
+    """Return the name of the parser to use; ``auto`` is httptools where it is installed.
 
-    Raises LocalError for one that is not there.
+    Raises LocalError for a parser that is not installed.
     """
     if name == "h11":
         return "h11"
@@ -61,12 +61,12 @@ def chosen(name: ParserName) -> Literal["h11", "httptools"]:
 
 
 def reader(name: ParserName) -> Reader:
-    """Return what reads heads.  Raises LocalError, as :func:`chosen`."""
+    """Return the parser of heads.  Raises LocalError, as :func:`chosen`."""
     return read_by_h11 if chosen(name) == "h11" else _by_httptools()
 
 
 def read_by_h11(head: bytes) -> RequestLines:
-    """Have h11 read the head of a request."""
+    """Parse the head of a request with h11."""
     event = h11_event(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head)
     if not isinstance(event, h11.Request):  # pragma: no cover - servers get no other
         raise BadHead(400, "malformed request")
@@ -74,7 +74,7 @@ def read_by_h11(head: bytes) -> RequestLines:
 
 
 def h11_event(connection: h11.Connection, head: bytes) -> object:
-    """Return what h11 makes of a head.  Raises :class:`BadHead`."""
+    """Return the h11 event for a head.  Raises :class:`BadHead`."""
     connection.receive_data(head)
     try:
         return connection.next_event()
@@ -83,12 +83,12 @@ def h11_event(connection: h11.Connection, head: bytes) -> object:
 
 
 def _reason(error: Exception) -> str:
-    """What h11 says, without what was sent, which it quotes as Python would."""
+    """Return the message of h11 without the received data, which it quotes as a Python literal."""
     return re.split(_SENT, str(error))[0].replace("b'", "'")
 
 
 class _Lines:
-    """Takes what httptools finds."""
+    """Callbacks of httptools that collect the header lines."""
 
     __slots__ = ("headers",)
 
@@ -100,7 +100,7 @@ class _Lines:
 
 
 def _by_httptools() -> Reader:
-    """Make what has httptools read the head of a request."""
+    """Return a parser of request heads that uses httptools."""
     from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
     first_line = re.compile(_FIRST).match
@@ -114,7 +114,7 @@ def _by_httptools() -> Reader:
         try:
             HttpRequestParser(lines).feed_data(head)
         except HttpParserUpgrade:
-            pass  # another protocol is asked for behind the head, which is complete
+            pass  # another protocol is requested behind the head, which is complete
         except HttpParserError:
             return read_by_h11(head)
         headers = lines.headers

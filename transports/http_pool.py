@@ -1,6 +1,6 @@
-"""One place in an HTTP client's pool: a connection that carries one exchange after the other.
+"""Slot in an HTTP client's pool: a connection that carries one exchange after the other.
 
-A place outlives its connection: if the server closed that between two exchanges, the place opens
+A slot outlives its connection: if the server closed that between two exchanges, the slot opens
 another one.
 """
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _INTERIM = 64
-"""Interim (1xx) responses borne before a final one.
+"""Maximum number of interim (1xx) responses before a final one.
 
-No setting, as there is nothing to weigh: no server has a use for more, each of them is bounded as a
-head is, and all of them by the time of the call.
+No setting, as there is nothing to weigh: no server has a use for more.  Each of them is bounded as
+a head is, and all of them by the time of the call.
 """
 _CODINGS = {True: b"gzip, deflate", False: b"identity"}
 _OVER_LIMITS = (414, 431)
@@ -51,7 +51,7 @@ class _Poll(Protocol):
 
 
 class PooledConnection:
-    """A place in the pool; ``deadline`` is when it has lasted too long at what it is doing."""
+    """Slot in the pool; ``deadline`` is the time at which its current step has taken too long."""
 
     def __init__(self, link: "HttpClientLink", send: HttpSend) -> None:
         self.deadline = math.inf
@@ -62,21 +62,21 @@ class PooledConnection:
         self._stream: ByteStream | None = None
         self._socket: Descriptor | None = None  # of a stream that can be written to beside it
         self._poll: _Poll | None = None
-        self._until = math.inf  # when the exchange has to be over, or the head to be there
+        self._until = math.inf  # when the exchange must be over, or the head received
         self._until_phase = ""
-        self._received = False  # something of the response to this request
+        self._received = False  # some of the response to this request
         self._sent = False  # all of the request
         self._writing = False  # and no response has begun
-        self._phase = ""  # what an expired deadline would say
+        self._phase = ""  # message if the deadline expires
         self._overdue = False
-        self._over = False  # no exchange is begun any more
+        self._over = False  # no further exchange is begun
         self._buffer = bytearray()
         self._scope = anyio.CancelScope()
         self._signal = anyio.Event()
 
     @property
     def usable(self) -> bool:
-        """Whether the connection can carry another exchange."""
+        """True if the connection can carry another exchange."""
         kept = self._stream is not None and self._settings.idle_time > 0
         return kept and not self._over and not self._scope.cancel_called
 
@@ -91,7 +91,7 @@ class PooledConnection:
         self._scope.cancel()
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Handle a deadline that has passed."""
         self._overdue = True
         self._scope.cancel()
 
@@ -115,7 +115,8 @@ class PooledConnection:
             if self._overdue:
                 failure = Failure(f"{self._link.origin} {self._phase}", Fault(FaultKind.STALLED))
         finally:
-            # Cancelled with all tasks, it may be idle, and others may have something to send yet.
+            # If all tasks are cancelled, this slot may be idle while others still have requests to
+            # send.
             self._over = True
             self._link.retire(self)
             if self._send is not None:
@@ -127,23 +128,23 @@ class PooledConnection:
         return self._send is None and self.usable
 
     def _allow(self, seconds: float | None, phase: str = "") -> None:
-        """Bound what comes now, within what the exchange as a whole may take."""
+        """Set the deadline of the current step, within that of the whole exchange."""
         self.deadline = math.inf if seconds is None else clock() + seconds
         self._phase = phase
         if self._until < self.deadline:
             self.deadline, self._phase = self._until, self._until_phase
 
     def _bound(self, seconds: float | None, phase: str) -> None:
-        """Bound the exchange as a whole, or until its response begins."""
+        """Set the deadline of the whole exchange, or of the beginning of its response."""
         self._until = math.inf if seconds is None else clock() + seconds
         self._until_phase = phase
 
     async def _carry_out(self, send: HttpSend) -> Failure | None:
-        """Send one request and feed the response; return what went wrong.
+        """Send one request and feed the response to the machine; return the failure, if any.
 
-        If a connection that was used before turns out to be closed, and not a byte was received,
-        the server had most likely closed it before the request came: what may reach it twice is
-        tried once more.
+        A connection that was used before may turn out to be closed without a byte received.  Most
+        likely the server had closed it before the request came.  A request that may reach the
+        server twice is then sent once more.
         """
         link = self._link
         try:
@@ -170,7 +171,7 @@ class PooledConnection:
             except LOST as error:
                 problem = self._loss(error)
             except Exception as error:
-                # Whatever it is, it ends this exchange and nothing else.
+                # Any exception ends this exchange and nothing else.
                 logger.exception("an exchange with %s failed", link.origin)
                 await self._close()
                 return Failure(f"{link.origin}: {type(error).__name__}: {error}")
@@ -179,7 +180,7 @@ class PooledConnection:
                 return problem
 
     async def _head(self, send: HttpSend) -> bytes:
-        """The head of a request, as this connection needs it.  Raises :class:`Failure`."""
+        """Return the head of a request for this connection.  Raises :class:`Failure`."""
         link, target = self._link, send.target
         headers = await link.headers_of(send)
         headers = [*headers, (b"accept-encoding", _CODINGS[self._settings.compression])]
@@ -218,7 +219,7 @@ class PooledConnection:
             self._poll = poll
 
     def _stale(self) -> bool:
-        """An idle connection has nothing to say: if there is input, it is the end or garbage."""
+        """Return True if an idle connection has input, which is an end of stream or garbage."""
         return self._poll is not None and bool(self._poll.poll(0))
 
     async def _close(self) -> None:
@@ -229,15 +230,15 @@ class PooledConnection:
                 await stream.aclose()
 
     async def _converse(self, head: bytes, body: bytes, exchange: Route) -> None:
-        """Send a request and feed the response.
+        """Send a request and feed the response to the machine.
 
-        While a large one is being sent the response is listened for already, as it may say that
-        it is too large (RFC 9112 section 9.5).
+        While a large request is being sent, the response is already read, as it may refuse the
+        request as too large (RFC 9112 section 9.5).
         """
         if len(head) + len(body) <= self._settings.write_size:
             request = head + body
             if self._socket is not None:
-                # nothing waits in the stream: it took all of the last request, or was closed
+                # The stream buffers nothing: it took all of the last request, or was closed.
                 request = request[write_some(self._socket, request) :]
             if request:
                 await self._write(request, b"")
@@ -253,7 +254,7 @@ class PooledConnection:
             tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        if not self._sent:  # the rest, that nobody wants
+        if not self._sent:  # the rest is not wanted
             await self._close()
 
     async def _write(self, head: bytes, body: bytes) -> None:
@@ -275,7 +276,7 @@ class PooledConnection:
             self._allow(None)
 
     async def _read(self, exchange: Route) -> None:
-        """Feed the response to the machine as it comes."""
+        """Feed the response to the machine as it is received."""
         link, machine, buffer = self._link, self._link.machine, self._buffer
         response = await self._read_head()
         head, codings = response.head, response.codings
@@ -304,7 +305,7 @@ class PooledConnection:
             try:
                 data = body.take(buffer)
             except BadBody as error:
-                # Whether what came before it arrived by itself or with it, it counts.
+                # Content before the fault counts, received separately or together with it.
                 data, refused = error.content, error
             if data:
                 if inflater is None:
@@ -330,7 +331,7 @@ class PooledConnection:
             await self._close()
 
     async def _inflate(self, inflater: Inflater, data: bytes, exchange: Route) -> None:
-        """Feed what was compressed, looking up between the pieces: it may be wanted no more."""
+        """Decode and feed compressed data; notice an abort of the exchange between the pieces."""
         link = self._link
         for piece in inflater.feed(data):
             if link.trace is not None:

@@ -1,10 +1,10 @@
-"""One TCP connection of the HTTP server as a protocol of asyncio: no task, timer or future.
+"""TCP connection of the HTTP server as a protocol of asyncio: no task, timer or future.
 
-What :mod:`transports.http_connection` does in a task, the callbacks of the transport do here, in
-the same order: a request is taken from what has come, fed to the machine, and what is ready of its
-reply is written at once.  What comes later is written when the loop has its next turn, together
-with what other connections have to write then.  While a reply is awaited, a bounded amount is read
-ahead; of a stream nothing is taken from the machine that the client does not read.
+The callbacks of the transport do the work that :mod:`transports.http_connection` does in a task, in
+the same order: a request is parsed from the input and fed to the machine, and the part of its reply
+that is ready is written at once.  Later output is written in the next turn of the loop, together
+with that of other connections.  While a reply is awaited, a bounded amount is read ahead.  Output
+of a stream is taken from the machine only as the client reads it.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from transports.http_server_asyncio import AsyncioServerLink
 
 _SMALL = 16 * 1024
-"""Bytes of a request that may be looked at before they are known to be all of it."""
+"""Maximum bytes of input that are checked for being one whole request."""
 _FEW = 16
-"""With more lines a head is not kept by its connection, which may be idle for long."""
+"""Maximum number of header lines of a head that a connection keeps, as it may be idle for long."""
 _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Seconds between the probes of a client that has finished sending: they end by themselves."""
+"""Seconds between the probes of a client that has finished sending; then they end."""
 
 
 _HEAD, _BODY, _REPLY = Phase.HEAD, Phase.BODY, Phase.REPLY
 
 
 class HttpProtocol(LivingProtocol):
-    """One connection, which carries one exchange after the other."""
+    """Connection that carries one exchange after the other."""
 
     __slots__ = (
         "_body",
@@ -66,15 +66,15 @@ class HttpProtocol(LivingProtocol):
         self._principal: Verdict | None = None
         self._body: ChunkedBody | LengthBody | None = None
         self._reply: Reply | None = None
-        self._probed: Reply | None = None  # the last for which it was asked who still listens
+        self._probed: Reply | None = None  # the last one for which the client was probed
         self._rest: bytes | memoryview = b""  # of a reply that the machine has forgotten
-        # Nobody has to be asked about a request, or to be told of it.
+        # No hook and no trace need the request first.
         self._direct = link.trace is None and link.settings.authenticate is None
 
-    # From the transport
+    # Callbacks of the transport
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """See :class:`asyncio.BufferedProtocol`."""
+        """Implement :meth:`asyncio.BufferedProtocol.get_buffer`."""
         return self._link.small_inbox if self._phase is _HEAD else super().get_buffer(sizehint)
 
     def _room(self) -> int:
@@ -98,7 +98,7 @@ class HttpProtocol(LivingProtocol):
             and len(data) <= _SMALL
             and not (self._buffer or self.blocked)
         ):
-            # Most requests come in one piece, with the same head as the one before, or nearly so.
+            # Most requests come in one piece, with (nearly) the same head as the one before.
             data = bytes(data)
             if len(data) - len(head.text) != head.length or not data.startswith(head.text):
                 head = self._link.parser.next(head, data)
@@ -129,7 +129,7 @@ class HttpProtocol(LivingProtocol):
         elif self._phase in (Phase.OPENING, Phase.LINGERING):
             self._close()
         elif self._phase is _REPLY:
-            if not self._rest:  # that may be all that it waits for
+            if not self._rest:  # the client may wait only for that
                 self._half_closed()
         else:
             self._advance()
@@ -137,7 +137,7 @@ class HttpProtocol(LivingProtocol):
     # Requests
 
     def _advance(self) -> None:
-        """Go on as far as it goes with what has come, and with what the machine has."""
+        """Process the input, and the output of the machine, as far as possible."""
         try:
             while self._step():
                 pass
@@ -184,17 +184,17 @@ class HttpProtocol(LivingProtocol):
         return self._ask(head)
 
     def _ask(self, head: RequestHead) -> bool:
-        """Find out who sends the request, if that matters."""
+        """Authenticate the request if that is needed."""
         authenticate = self._settings.authenticate
         self._principal = None
         if authenticate is not None and self._machine.asks_who(head.request):
-            from transports.http_identity import ask  # here and not above: many ask nobody
+            from transports.http_identity import ask  # imported late: often not needed
 
             asked = ask(authenticate, head.request)
             if not isinstance(asked, (Principal, Refusal)):
                 self._phase = Phase.ASKING
                 if not self.blocked:
-                    self.deadline = math.inf  # it has a time of its own
+                    self.deadline = math.inf  # the hook has a timeout of its own
                 self._link.start(partial(self._learn, head, asked))
                 return False
             self._principal = asked
@@ -210,7 +210,7 @@ class HttpProtocol(LivingProtocol):
             self._go_on(partial(self._open, head))
 
     def _go_on(self, step: "partial[bool]") -> None:
-        """Go on with ``step``, and then as far as it goes."""
+        """Run ``step``, and then go on as far as possible."""
         try:
             more = step()
         except Exception as error:
@@ -220,7 +220,7 @@ class HttpProtocol(LivingProtocol):
             self._advance()
 
     def _open(self, head: RequestHead) -> bool:
-        """Feed a request to the machine, with as much of its body as there is."""
+        """Feed a request to the machine, with as much of its body as was received."""
         link, machine, buffer = self._link, self._machine, self._buffer
         length = head.length
         if head.plain and length is not None and length <= len(buffer) and link.trace is None:
@@ -229,7 +229,7 @@ class HttpProtocol(LivingProtocol):
             return self._ask_whole(head, data)
         reply = self._reply = Reply(head)
         self._woken = False
-        self._writing = True  # what is ready at once is written below
+        self._writing = True  # output that is ready at once is written below
         now = clock()
         exchange = self._exchange = link.register(self)
         if link.trace is not None:
@@ -255,7 +255,7 @@ class HttpProtocol(LivingProtocol):
         return self._answer()
 
     def _ask_whole(self, head: RequestHead, body: bytes) -> bool:
-        """The same where all is there, and so is, in most cases, all of the reply."""
+        """Feed a complete request to the machine; mostly the whole reply is ready at once."""
         link, machine = self._link, self._machine
         self._phase = _REPLY
         self._writing = True
@@ -278,7 +278,7 @@ class HttpProtocol(LivingProtocol):
         return False
 
     def _read_body(self, data: bytes | memoryview = b"") -> bool:
-        """Read on, with ``data`` that has come behind what there was."""
+        """Feed the body to the machine: the buffered input and ``data`` behind it."""
         body, exchange, reply, link = self._body, self._exchange, self._reply, self._link
         assert body is not None and exchange is not None and reply is not None  # noqa: S101, PT018
         data = body.feed(self._buffer, data)
@@ -303,7 +303,7 @@ class HttpProtocol(LivingProtocol):
         return False
 
     def _answer(self) -> bool:
-        """The request is read: let the application have it, and write what is ready."""
+        """Pass the complete request to the application, and write the output that is ready."""
         self._phase = _REPLY
         self._head = self._body = self._overdue = None
         if not self.blocked:
@@ -314,7 +314,7 @@ class HttpProtocol(LivingProtocol):
     # Replies
 
     def _reply_ready(self) -> bool:
-        """Take what the machine has and write it; whether another request may follow."""
+        """Write the output of the machine; return True if another request may follow."""
         if self._rest:
             return self._write_rest()
         link, reply = self._link, self._reply
@@ -341,7 +341,7 @@ class HttpProtocol(LivingProtocol):
             else:
                 self.transmit(data)
             if link.draining or self._machine.pending:
-                link.flush_soon()  # who waited for room has some now
+                link.flush_soon()  # senders that waited for room have some now
             else:
                 if self._machine.timed:
                     link.keep_time()
@@ -357,7 +357,7 @@ class HttpProtocol(LivingProtocol):
         return False
 
     def _write_whole(self, whole: HttpReply) -> bool:
-        """Write a reply with which the machine is done; whether another request may follow."""
+        """Write a complete reply of the machine; return True if another request may follow."""
         link, machine = self._link, self._machine
         link.unregister(whole.exchange)
         self._exchange = None
@@ -366,7 +366,7 @@ class HttpProtocol(LivingProtocol):
             length = (CONTENT_LENGTH, b"%d" % len(whole.body))
             self._held += format_response(whole.status, (*whole.headers, length))
             self._rest = memoryview(whole.body)
-            self._reply = None  # nothing may be interjected any more
+            self._reply = None  # no interim response may follow
             more = self._write_rest()
         else:
             self._write_reply(format_reply(whole))
@@ -378,10 +378,10 @@ class HttpProtocol(LivingProtocol):
         return more
 
     def _write_rest(self) -> bool:
-        """Go on with a large reply; whether it is out, and another request may follow.
+        """Go on with a large reply; return True if it is written and another request may follow.
 
-        Behind each ``write_size`` bytes that the system does not take at once the client is waited
-        for.
+        After each ``write_size`` bytes that the system does not take at once, the rest waits for
+        the client.
         """
         rest, size = self._rest, self._settings.write_size
         while rest:
@@ -397,21 +397,21 @@ class HttpProtocol(LivingProtocol):
         return self._next()
 
     def _write_reply(self, data: bytes) -> None:
-        """Write the end of a reply, or all of it; with the next, if its request is there."""
+        """Write the end of a reply, or all of it; with the next if its request is there."""
         if self._buffer and len(data) < SMALL_READ > len(self._held):
             self._held += data
         else:
             self.transmit(data)
 
     def _next(self) -> bool:
-        """The reply is sent: wait for another request; whether it is there."""
+        """Wait for another request after a reply; return True if there is input for it."""
         self._phase = _HEAD
         if not self.blocked:
             self.deadline = clock() + self._settings.idle_time
         return bool(self._buffer) or self._eof or self._link.draining
 
     def _half_closed(self) -> None:
-        """The client sends no more; find out whether it still listens, as only writing tells.
+        """Probe a client that sends no more: only writing shows if it still listens.
 
         ``shutdown(SHUT_WR)`` and ``close()`` look the same from here.  A client that closed answers
         an interim response with a reset; one that listens must ignore it (RFC 9110 section 15.2).
@@ -419,7 +419,7 @@ class HttpProtocol(LivingProtocol):
         reply = self._reply
         assert reply is not None  # noqa: S101 - one is awaited
         if self._tls is not None or not reply.may_interject:
-            if not self._writing:  # what is being written may be all that it waits for
+            if not self._writing:  # the client may wait only for the data being written
                 self.stop()
             return
         reply.close = reply.close or not self._buffer  # else there is another request
@@ -429,15 +429,15 @@ class HttpProtocol(LivingProtocol):
     def _probe(self, reply: Reply, delays: tuple[float, ...]) -> None:
         waits = self._phase is _REPLY and self._reply is reply
         if not waits or not delays or not reply.may_interject:
-            return  # if it leaves now, the reply will find out
+            return  # if it leaves now, writing the reply will fail
         if not self.blocked:
             self.transmit(PROCESSING)
         asyncio.get_running_loop().call_later(delays[0], self._probe, reply, delays[1:])
 
-    # Another protocol
+    # Upgrade to another protocol
 
     def _offer(self, head: RequestHead) -> None:
-        """Offer the connection to who may take it over; there is a task for that."""
+        """Offer the connection to the upgrade hook, in a task."""
         self._phase = Phase.UPGRADED
         self.deadline = math.inf
         from transports.http_protocol_stream import ProtocolStream  # few are upgraded

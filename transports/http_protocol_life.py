@@ -1,4 +1,4 @@
-"""The life of a connection of the asyncio driver: what it is at, until when, and how it ends."""
+"""Life cycle of a connection of the asyncio driver: its phases, its deadline, and its end."""
 
 import asyncio
 import logging
@@ -25,22 +25,22 @@ logger = logging.getLogger(__name__)
 
 
 class Phase(Enum):
-    """What a connection is at."""
+    """Phases of a connection."""
 
     OPENING = "opening"
-    """It is not there yet, or TLS is not."""
+    """Before the connection or its TLS is established."""
     HEAD = "head"
-    """Between two requests, or in the head of one."""
+    """Between two requests, or within the head of one."""
     ASKING = "asking"
-    """The head is there; who sends it is being found out."""
+    """The head is complete; the request is being authenticated."""
     BODY = "body"
     REPLY = "reply"
     UPGRADED = "upgraded"
-    """It has left HTTP, or may be about to."""
+    """The connection has left HTTP, or may be about to."""
     LINGERING = "lingering"
-    """The last reply is written; what comes is thrown away."""
+    """The last reply is written; further input is discarded."""
     CLOSING = "closing"
-    """The last bytes are on their way."""
+    """The last bytes are being sent."""
     CLOSED = "closed"
 
 
@@ -49,9 +49,9 @@ _HEAD, _REPLY, _LINGERING = Phase.HEAD, Phase.REPLY, Phase.LINGERING
 
 
 class LivingProtocol(WireProtocol):
-    """A connection that is watched; ``deadline`` is when it has lasted too long at what it is at.
+    """Connection with phases; ``deadline`` is the time at which its phase has taken too long.
 
-    ``refusal``: it is one too many, and is told so.
+    ``refusal``: message for a connection in excess of the limit, which is refused with it.
     """
 
     __slots__ = (
@@ -81,7 +81,7 @@ class LivingProtocol(WireProtocol):
         super().__init__(link.inbox, link.ssl_context)
         self.deadline = clock() + link.settings.head_time
         self.client: str | None = share_of(address_of(peer))
-        """Whose share of the connections this one takes."""
+        """Client whose share of the connections this one counts for."""
         self._link = link
         self._machine = link.machine
         self._settings = link.settings
@@ -90,47 +90,47 @@ class LivingProtocol(WireProtocol):
         self._certificate: ClientCertificate | None = None
         self._buffer = bytearray()
         self._exchange: Route | None = None
-        self._head: RequestHead | None = None  # until its body is there
-        self._began = 0.0  # the body, of which so much has come
+        self._head: RequestHead | None = None  # until its body is complete
+        self._began = 0.0  # start of the body, and the bytes received of it
         self._received = 0
-        self._overdue: str | None = None  # what a 408 would say now
-        self._left = 0  # bytes that may still be thrown away
-        self._writing = False  # what the machine has is being taken, or is about to be
-        self._woken = False  # there has been something to write for this exchange
-        self._stream: ProtocolStream | None = None  # it may have left HTTP
+        self._overdue: str | None = None  # message of a 408 if the deadline passed now
+        self._left = 0  # bytes that may still be discarded
+        self._writing = False  # output of the machine is being taken, or is about to be
+        self._woken = False  # the machine had something to write for this exchange
+        self._stream: ProtocolStream | None = None  # set if it may have left HTTP
         self._scope: anyio.CancelScope | None = None  # of the task that it waits for
 
     def _advance(self) -> None:
-        """Go on as far as it goes with what has come, and with what the machine has."""
+        """Process the input, and the output of the machine, as far as possible."""
         raise NotImplementedError
 
     @property
     def idle(self) -> bool:
-        """Between two requests, the last reply sent."""
+        """True between two requests, after the last reply was sent."""
         return self._phase in (Phase.OPENING, _HEAD) and not (self.blocked or self._buffer)
 
     def wake(self) -> None:
-        """The machine has something to send for this connection's exchange."""
+        """Write what the machine has to send for this connection's exchange."""
         self._woken = True
         if not self._writing:
             self._writing = True
             self._link.write_soon(self)
 
     def write_late(self) -> None:
-        """Write what was not ready, or could not be written, when its request had been read."""
+        """Write output that was not ready, or could not be written, with its request."""
         if self._phase is _REPLY or self._phase is _HEAD:
             self._advance()
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Handle a deadline that has passed."""
         if self._overdue is not None and not self.blocked:  # else it is that of writing
             self._fail(BadHead(408, self._overdue), decoded=True)
         else:
             self.stop()
 
     def stop(self) -> None:
-        """Close at once."""
-        if self.idle:  # else it is cut off, and seen to be
+        """Close the connection at once."""
+        if self.idle:  # else the client must see that it is cut off
             self.end_tls()
         self._gone()
         if self._transport is not None:
@@ -146,7 +146,7 @@ class LivingProtocol(WireProtocol):
         self._link.discard(self)
 
     def _leave(self) -> None:
-        """Part with an exchange whose reply is not complete."""
+        """Leave an exchange whose reply is not complete."""
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             self._link.unregister(exchange)
@@ -155,11 +155,11 @@ class LivingProtocol(WireProtocol):
             self._machine.disconnect(exchange, now=clock())
             self._link.flush_soon()
 
-    # From the transport
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See :class:`asyncio.BaseProtocol`."""
-        if self._phase is Phase.CLOSED:  # meanwhile
+        """Implement :meth:`asyncio.BaseProtocol.connection_made`."""
+        if self._phase is Phase.CLOSED:  # closed meanwhile
             transport.close()
         else:
             super().connection_made(transport)
@@ -172,9 +172,9 @@ class LivingProtocol(WireProtocol):
             self._fail(BadHead(503, self._refusal), decoded=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See :class:`asyncio.BaseProtocol`."""
+        """Implement :meth:`asyncio.BaseProtocol.connection_lost`."""
         if self._phase is Phase.UPGRADED and self._stream is not None:
-            self._stream.lose(exc)  # who has taken it over will close it
+            self._stream.lose(exc)  # the hook that has taken it over will close it
         else:
             self._gone()
 
@@ -187,9 +187,9 @@ class LivingProtocol(WireProtocol):
         return True
 
     def pause_writing(self) -> None:
-        """See :class:`asyncio.BaseProtocol`: the system takes no more.
+        """Implement :meth:`asyncio.BaseProtocol.pause_writing`: the system takes no more.
 
-        Until it does, nothing that the client sends moves the deadline.
+        Until it does, no input of the client moves the deadline.
         """
         self.blocked = True
         self.deadline = clock() + self._settings.write_time
@@ -197,7 +197,7 @@ class LivingProtocol(WireProtocol):
             self.pace()
 
     def resume_writing(self) -> None:
-        """See :class:`asyncio.BaseProtocol`: it has taken everything."""
+        """Implement :meth:`asyncio.BaseProtocol.resume_writing`: the system has taken all."""
         self.blocked = False
         phase, settings = self._phase, self._settings
         if self._stream is not None:
@@ -206,7 +206,7 @@ class LivingProtocol(WireProtocol):
         elif phase is _HEAD or phase is _REPLY:
             self._overdue = None  # a head that has begun is looked at again
             self.deadline = clock() + settings.idle_time if phase is _HEAD else math.inf
-            self._link.write_soon(self)  # asyncio does not bear that we close it now
+            self._link.write_soon(self)  # asyncio does not allow closing here
         elif phase is Phase.BODY:
             self.deadline = settings.body_deadline(self._began, self._received)
         elif phase is Phase.ASKING:
@@ -216,22 +216,22 @@ class LivingProtocol(WireProtocol):
             self.pace()
 
     def pace(self) -> None:
-        """Read only as much as there is room for."""
+        """Pause or resume reading by the room that is left."""
         if self._stream is not None:
             self._hold_back(self._stream.waiting >= SMALL_READ)
         elif self._phase is _LINGERING:
-            self._hold_back(self.blocked)  # what is thrown away is counted once the reply is out
+            self._hold_back(self.blocked)  # discarded bytes are counted once the reply is out
         else:
             busy = self.blocked or self._phase is _REPLY or self._phase is Phase.ASKING
             self._hold_back(busy and len(self._buffer) >= self._settings.read_ahead)
 
-    # Ends
+    # End of the connection
 
     def _fail(self, error: Exception, *, decoded: bool = False) -> None:
-        """End the connection: with a refusal, if ``error`` is the client's.
+        """End the connection, with a refusal if ``error`` is the client's.
 
-        Anything else is a mistake of ours, and ends one connection, not all of them.  ``decoded``:
-        it is not the head that is refused.
+        Any other error is a fault of the driver and ends one connection, not all of them.
+        ``decoded``: the refusal does not concern the head.
         """
         try:
             if isinstance(error, BadBody):
@@ -247,9 +247,10 @@ class LivingProtocol(WireProtocol):
         self.stop()
 
     def _refuse(self, refusal: BadHead) -> None:
-        """Answer what is no request, or does not become one: nothing behind it is read.
+        """Answer a request that is malformed or incomplete; the data behind it is not read.
 
-        A page can read why if its Origin is known: not if the head itself is refused.
+        A web page can read the reason if its Origin is known, which it is not if the head is
+        refused.
         """
         head, trace = self._head, self._link.trace
         self._leave()
@@ -262,10 +263,10 @@ class LivingProtocol(WireProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Let the client read the last reply, unless it has finished itself.
+        """Let the client read the last reply, unless it has finished sending.
 
-        It may be sending still, whoever wants the end: closing with input unread would take back
-        what it has not received (RFC 9112 section 9.6).
+        It may still be sending, whichever side wants the end: closing with unread input would
+        discard data that it has not received (RFC 9112 section 9.6).
         """
         if self._eof:
             self._close()

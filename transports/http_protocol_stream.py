@@ -1,4 +1,4 @@
-"""A connection of the asyncio driver as a byte stream, for a protocol that takes it over."""
+"""Byte stream over a connection of the asyncio driver, for a protocol that takes it over."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ProtocolStream(ByteStream):
-    """What a connection sends and receives once it has left HTTP."""
+    """Byte stream of a connection that has left HTTP."""
 
     def __init__(self, connection: "HttpProtocol", *, secure: bool) -> None:
         self._connection = connection
@@ -20,37 +20,37 @@ class ProtocolStream(ByteStream):
         self._eof = False
         self._lost: Exception | None = None
         self._closed = False
-        self._changed: anyio.Event | None = None  # while somebody waits for it
+        self._changed: anyio.Event | None = None  # while a task waits for it
 
     @property
     def waiting(self) -> int:
-        """Bytes that were received and not taken."""
+        """Number of bytes that were received and not taken."""
         return len(self._received)
 
     @property
     def lost(self) -> bool:
-        """The connection is gone."""
+        """True once the connection is lost."""
         return self._lost is not None
 
     # Called by the connection
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Data has come."""
+        """Take received data."""
         self._received += data
         self.changed()
 
     def feed_eof(self) -> None:
-        """No more will come."""
+        """Take the end of the input."""
         self._eof = True
         self.changed()
 
     def lose(self, error: Exception | None) -> None:
-        """The connection is gone."""
+        """Take the loss of the connection."""
         self._lost = error or ConnectionResetError("the connection is lost")
         self.changed()
 
     def changed(self) -> None:
-        """There is something to look at: data, room, or the end."""
+        """Wake the waiting task: there is data, room, or the end."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
@@ -61,15 +61,15 @@ class ProtocolStream(ByteStream):
         await self._changed.wait()
 
     def reclaim(self) -> bytes:
-        """Take back what was not received: the connection stays with HTTP."""
+        """Take back the unread input, because the connection stays with HTTP."""
         data = bytes(self._received)
         self._received.clear()
         return data
 
-    # The stream
+    # Stream interface
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """See :class:`anyio.abc.ByteReceiveStream`."""
+        """Implement :meth:`anyio.abc.ByteReceiveStream.receive`."""
         await anyio.lowlevel.checkpoint()
         while not self._received:
             if self._closed:
@@ -85,7 +85,7 @@ class ProtocolStream(ByteStream):
         return data
 
     async def send(self, item: bytes) -> None:
-        """See :class:`anyio.abc.ByteSendStream`; returns once the system has taken it."""
+        """Implement :meth:`anyio.abc.ByteSendStream.send`; wait until the data is taken."""
         await anyio.lowlevel.checkpoint()
         await self._room()
         self._connection.transmit(item)
@@ -102,19 +102,22 @@ class ProtocolStream(ByteStream):
             await self._wait()
 
     async def send_eof(self) -> None:
-        """See :class:`anyio.abc.ByteStream`.  Raises NotImplementedError: TLS ends both ways."""
+        """Implement :meth:`anyio.abc.ByteStream.send_eof`.
+
+        Raises NotImplementedError with TLS, which ends in both directions at once.
+        """
         if self._secure:
             raise NotImplementedError
         self._connection.finish_sending()
 
     def beneath(self) -> "ProtocolStream":
-        """The stream without TLS, for who is not interested any more in what comes."""
+        """Return the stream without TLS, for a caller that discards all further input."""
         self._secure = False
         self._connection.leave_tls()
         return self
 
     async def aclose(self) -> None:
-        """Close at once; what was not received is lost."""
+        """Close at once; unread input is lost."""
         self._closed = True
         self._connection.end_tls()
         self._connection.stop()

@@ -1,8 +1,8 @@
 """TLS between a transport of asyncio and a protocol: bytes in, bytes out.
 
-asyncio has such a layer too, but what it does at the ends of a connection is not enough here: it
-leaves unsent the alert that says why a handshake has failed, and cannot be read to the end of what
-a client sends behind a refusal.
+asyncio has such a layer too, but its handling of the ends of a connection is not enough here: it
+leaves unsent the alert that tells why a handshake has failed, and the data that a client sends
+after a refusal cannot be read to its end.
 """
 
 import ssl
@@ -13,7 +13,7 @@ from transports.tls import read_all, shown_certificate
 
 
 class ServerTls:
-    """The server's end of one connection."""
+    """Server side of TLS on one connection."""
 
     __slots__ = ("_connection", "_in", "_out", "established", "over", "untaken")
 
@@ -21,16 +21,16 @@ class ServerTls:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._connection = context.wrap_bio(self._in, self._out, server_side=True)
         self.established = False
-        """The handshake is complete."""
+        """True once the handshake is complete."""
         self.over = False
-        """The client has said that nothing follows."""
+        """True once the client has announced the end of its data."""
         self.untaken = 0
-        """Bytes of :meth:`pending` that the client has not taken; counted by who writes them."""
+        """Bytes of :meth:`pending` that the client has not taken; counted by the caller."""
 
     def receive(self, data: bytes | memoryview) -> bytes:
-        """Take what has come; return what it holds.  Look at :meth:`pending` afterwards.
+        """Take received bytes; return the decrypted data.  Look at :meth:`pending` afterwards.
 
-        Raises ssl.SSLError for what is refused; then there may be something pending, too.
+        Raises ssl.SSLError for input that is refused; then there may be pending output, too.
         """
         self._in.write(data)
         parts: list[bytes] = []
@@ -44,20 +44,20 @@ class ServerTls:
         return b"".join(parts)
 
     def pending(self) -> bytes:
-        """Take what is to be sent."""
+        """Take and return the bytes to be sent."""
         return self._out.read()
 
     def send(self, data: bytes | memoryview) -> bytes:
-        """Return what is to be sent for ``data``, and with it."""
+        """Return the bytes to be sent for ``data``, with those pending."""
         self._connection.write(data)
         return self._out.read()
 
     def finish(self) -> bytes:
-        """Return what says that nothing follows (RFC 8446 section 6.1); nothing the second time."""
+        """Return the close alert (RFC 8446 section 6.1); empty at the second call."""
         with suppress(ssl.SSLError):  # the client's own end is not waited for
             self._connection.unwrap()
         return self._out.read()
 
     def certificate(self) -> ClientCertificate | None:
-        """The verified certificate of the client, once established."""
+        """Return the verified certificate of the client, once established."""
         return shown_certificate(self._connection)

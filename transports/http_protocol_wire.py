@@ -1,4 +1,4 @@
-"""Between a transport of asyncio and a connection of the HTTP server: TLS, and how fast we read."""
+"""Layer between a transport of asyncio and an HTTP server connection: TLS and read pacing."""
 
 import asyncio
 import ssl
@@ -10,47 +10,47 @@ if TYPE_CHECKING:
     from transports.http_protocol_tls import ServerTls
 
 SMALL_READ = 64 * 1024
-"""Bytes that are read at once where it is not known that more belong together."""
+"""Maximum bytes of one read where no more are known to belong together."""
 _UNTAKEN = 64 * 1024
-"""Bytes that TLS may say by itself to a client that takes nothing."""
+"""Maximum bytes of TLS's own messages to a client that takes nothing."""
 
 
 class WireProtocol(asyncio.BufferedProtocol):
-    """Bytes in and out, without TLS as with it; ``inbox`` is where all connections read to."""
+    """Byte layer of a connection, with or without TLS; all connections read into ``inbox``."""
 
     __slots__ = ("_eof", "_held", "_inbox", "_paused", "_tls", "_transport", "blocked")
 
     def __init__(self, inbox: memoryview, ssl_context: ssl.SSLContext | None) -> None:
         self.blocked = False
-        """The client has not taken what was written last."""
+        """True while the client has not taken the last output."""
         self._inbox = inbox
         self._transport: asyncio.Transport | None = None
         self._tls = None if ssl_context is None else _tls(ssl_context)
-        self._held = b""  # written with what follows
+        self._held = b""  # written with the next data
         self._eof = False  # the client sends no more
-        self._paused = False  # we do not read
+        self._paused = False  # reading is paused
 
-    # What a connection makes of it
+    # Methods of the connection
 
     @abstractmethod
     def _begin(self) -> None:
-        """The connection is there, and TLS is agreed on."""
+        """Handle an established connection, with TLS if that is used."""
 
     @abstractmethod
     def _room(self) -> int:
-        """How much may be read at once."""
+        """Return the maximum bytes of the next read."""
 
     @abstractmethod
     def _receive(self, data: bytes | memoryview) -> None:
-        """Data has come; it is gone when this returns."""
+        """Take received data, which is valid only during the call."""
 
     @abstractmethod
     def _drop(self, size: int) -> bool:
-        """So much has come; whether nobody is interested in what it is."""
+        """Count received bytes; return True if they are to be discarded."""
 
     @abstractmethod
     def _ended(self) -> None:
-        """The client sends no more."""
+        """Handle the end of the client's input."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -60,21 +60,21 @@ class WireProtocol(asyncio.BufferedProtocol):
     def stop(self) -> None:
         """Close at once."""
 
-    # From the transport
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See :class:`asyncio.BaseProtocol`."""
+        """Implement :meth:`asyncio.BaseProtocol.connection_made`."""
         self._transport = made = cast(asyncio.Transport, transport)
-        made.set_write_buffer_limits(0)  # so that blocked is what it says
+        made.set_write_buffer_limits(0)  # makes pause_writing() report any unsent byte
         if self._tls is None:
             self._begin()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """See :class:`asyncio.BufferedProtocol`."""
+        """Implement :meth:`asyncio.BufferedProtocol.get_buffer`."""
         return self._inbox[: self._room()]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """See :class:`asyncio.BufferedProtocol`."""
+        """Implement :meth:`asyncio.BufferedProtocol.buffer_updated`."""
         if self._drop(nbytes):
             return
         data = self._inbox[:nbytes]
@@ -88,12 +88,12 @@ class WireProtocol(asyncio.BufferedProtocol):
         try:
             plain = tls.receive(data)
         except ssl.SSLError:
-            self._write(tls.pending())  # it is told what is wrong
+            self._write(tls.pending())  # the alert that tells the client the reason
             self._close()
             return
         if said := tls.pending():
             self._write(said)
-            # Each new key that a client sends may ask for one of ours: without end, if it likes.
+            # Each key update of a client may request one in return, without end.
             tls.untaken = tls.untaken + len(said) if self.blocked else 0
             if tls.untaken > _UNTAKEN:
                 self.stop()
@@ -106,7 +106,7 @@ class WireProtocol(asyncio.BufferedProtocol):
             self._end()
 
     def eof_received(self) -> bool:
-        """See :class:`asyncio.Protocol`; the connection goes on until it is closed here."""
+        """Implement :meth:`asyncio.BufferedProtocol.eof_received`; output remains possible."""
         self._end()
         return True
 
@@ -115,10 +115,10 @@ class WireProtocol(asyncio.BufferedProtocol):
             self._eof = True
             self._ended()
 
-    # To the transport
+    # Output to the transport
 
     def transmit(self, data: bytes | memoryview) -> None:
-        """Write ``data``, and what was held back before it."""
+        """Write ``data`` after the output that was held back."""
         if self._held:
             data, self._held = self._held + data, b""
         if self._tls is not None:
@@ -131,24 +131,24 @@ class WireProtocol(asyncio.BufferedProtocol):
             self._transport.write(data)
 
     def finish_sending(self) -> None:
-        """Let the client see an end; it may still send."""
+        """Send the end of the output; the client may still send."""
         self.end_tls()
         if self._transport is not None:
             with suppress(OSError, RuntimeError):  # it is gone
                 self._transport.write_eof()
 
     def end_tls(self) -> None:
-        """Say that nothing follows, where TLS can tell the end from a connection that is cut."""
+        """Send TLS's close alert, which distinguishes the end from a connection that is cut."""
         if self._tls is not None:
             self._write(self._tls.finish())
 
     def leave_tls(self) -> None:
-        """What comes from now on is thrown away, and need not be understood."""
+        """End TLS: further input is discarded, and need not be decrypted."""
         self.end_tls()
         self._tls = None
 
     def _hold_back(self, full: bool) -> None:
-        """Read on only unless ``full``."""
+        """Pause reading if ``full``, else resume it."""
         if full is self._paused or self._transport is None or self._transport.is_closing():
             return
         self._paused = full
@@ -159,7 +159,7 @@ class WireProtocol(asyncio.BufferedProtocol):
 
 
 def _tls(context: ssl.SSLContext) -> "ServerTls":
-    """Imported here: a server behind a proxy does not pay for it."""
+    """Return the server side of TLS; imported late, as a server behind a proxy does not need it."""
     from transports.http_protocol_tls import ServerTls
 
     return ServerTls(context)

@@ -1,6 +1,6 @@
-"""The reply to one request, from what the machine says to the bytes of an HTTP/1.x message.
+"""Framing of the reply to one request: from the output of the machine to HTTP/1.x bytes.
 
-And the replies that the driver makes itself, to what never became a request.
+Also the replies of the driver itself to input that never became a request.
 """
 
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ from transports.http_settings import HttpServerSettings
 _DEFAULTS = HttpServerSettings()
 
 LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
-"""What the end of a connection raises."""
+"""Exceptions raised at the end of a connection."""
 
 
 class Reply:
-    """Frames one reply: by its length where that is known, else in chunks, or by the close."""
+    """Framing of one reply: by its length where that is known, else in chunks, or by the close."""
 
     __slots__ = ("_bodiless", "_chunked", "_http_1_0", "_plain", "begun", "close", "complete")
 
@@ -32,23 +32,23 @@ class Reply:
         self._bodiless = request.request.method == "HEAD"
         self._chunked = False
         self.begun = False
-        """The head has been made."""
+        """True once the head has been encoded."""
         self.complete = False
         self.close = not request.keep_alive
-        """The connection ends with this reply; may be set until the head is made, and after."""
+        """True if the connection ends with this reply; may be set at any time."""
 
     @property
     def may_interject(self) -> bool:
-        """Whether an interim response can be sent."""
+        """True if an interim response can be sent."""
         return not self.begun and not self._http_1_0
 
     @property
     def may_be_whole(self) -> bool:
-        """Whether it can be written as :func:`~transports.http_format.format_reply` has it."""
+        """True if :func:`~transports.http_format.format_reply` may encode the whole reply."""
         return self._plain and not (self.begun or self.close)
 
     def encode_whole(self, whole: HttpReply) -> bytes:
-        """Return the bytes of all of it; only where it may be whole."""
+        """Return the bytes of the whole reply; only if :attr:`may_be_whole`."""
         self.begun = self.complete = True
         return format_reply(whole)
 
@@ -113,12 +113,12 @@ async def refuse(
 
 async def linger(stream: ByteStream, settings: HttpServerSettings = _DEFAULTS) -> None:
     """Let the client read the reply: closing with unread input would reset the connection."""
-    from transports.http_protocol_stream import ProtocolStream  # it is for upgrades
+    from transports.http_protocol_stream import ProtocolStream  # imported late: it is for upgrades
     from transports.secure_stream import SecureStream  # and this for TLS
 
     with anyio.move_on_after(settings.linger_time):
         try:
-            # Nobody is interested in what comes now, and TLS itself cannot be closed by halves.
+            # Further input is not needed, and TLS itself cannot be closed in one direction.
             if isinstance(stream, SecureStream):
                 await stream.finish()
                 stream = cast(ByteStream, stream.transport_stream)

@@ -1,4 +1,4 @@
-"""Heads of responses as a client's connections need them: parsed once if they come again."""
+"""Heads of responses for a client's connections: repeated heads are parsed once."""
 
 from collections import OrderedDict
 
@@ -7,25 +7,25 @@ from msgspec import Struct
 from transports.http_heads import ResponseHead, parse_response
 
 _KNOWN = 32
-"""So many heads are remembered, each of ``_SHORT`` bytes at most."""
+"""Number of heads that are cached, each of at most ``_SHORT`` bytes."""
 _SHORT = 2048
 _EVENT_STREAM = b"text/event-stream"
 
 
 class Response(Struct, frozen=True):
-    """The head of a response, with what decides how its body is read; not to be changed."""
+    """Head of a response with the facts for reading its body; must not be changed."""
 
     head: ResponseHead
     codings: list[bytes]
-    """The values of Content-Encoding."""
+    """Values of Content-Encoding."""
     lasting: bool
-    """Its body is a stream of events, which may take any time."""
+    """True if the body is a stream of events, which may take any time."""
 
 
 class ResponseParser:
-    """Parses the heads of one server's responses.
+    """Parser for the heads of one server's responses.
 
-    A server that answers the same calls says the same again, byte for byte, but for a Date that
+    A server that answers the same calls sends the same heads, byte for byte, except for a Date that
     changes once a second.
     """
 

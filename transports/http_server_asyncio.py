@@ -1,7 +1,7 @@
 """Streamable HTTP server on asyncio alone: connections are protocols, not tasks.
 
-The same host, machine and behaviour as with :mod:`transports.http_server`, for a fraction of what
-streams of anyio take.
+Host, machine and behaviour are the same as with :mod:`transports.http_server`, at a fraction of the
+cost of anyio's streams.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ __all__ = ["AsyncioServerLink"]
 logger = logging.getLogger(__name__)
 
 _READ = 256 * 1024
-"""Most that is read at once; as little as its connection has room for, where there is less."""
+"""Maximum bytes of one read; less if the connection has less room."""
 
 
 class AsyncioServerLink(ListeningHost):
-    """Serves one machine on any number of addresses; runs on event loops of asyncio only."""
+    """Server link of one machine on any number of addresses, for event loops of asyncio only."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class AsyncioServerLink(ListeningHost):
     ) -> None:
         super().__init__(machine, app, settings=settings, ssl_context=ssl_context, upgrade=upgrade)
         self.inbox = memoryview(bytearray(_READ))
-        """Where the connections read to, one at a time."""
+        """Shared buffer into which the connections read, one at a time."""
         self.small_inbox = self.inbox[:SMALL_READ]
         self._late: list[LivingProtocol] = []
         self._called = False  # in the next turn
@@ -57,7 +57,7 @@ class AsyncioServerLink(ListeningHost):
 
     @property
     def turned_away(self) -> int:
-        """See :class:`~transports.http_listening.ListeningHost`."""
+        """Implement :attr:`~transports.http_listening.ListeningHost.turned_away`."""
         return len(self._turned_away)
 
     def write_soon(self, connection: LivingProtocol) -> None:
@@ -68,7 +68,7 @@ class AsyncioServerLink(ListeningHost):
             self._called = True
 
     def write_now(self) -> None:
-        """See :meth:`~transports.link.Link.write_now`."""
+        """Implement :meth:`~transports.link.Link.write_now`."""
         if self._late and self._context is not None:
             self._context.copy().run(self._write_late)  # flushing enters the context itself
 
@@ -138,13 +138,13 @@ class AsyncioServerLink(ListeningHost):
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(lambda: connection, accepted)
-        except Exception:  # the client is gone, or a mistake of ours ends one connection
+        except Exception:  # the client is gone, or a fault of the driver ends one connection
             logger.exception("a connection failed")
             connection.stop()
             accepted.close()
 
     def discard(self, carrier: Carrier) -> None:
-        """The connection is gone; may be repeated."""
+        """Handle the end of a connection; may be repeated."""
         self._turned_away.discard(carrier)
         super().discard(carrier)
 
@@ -155,7 +155,7 @@ class AsyncioServerLink(ListeningHost):
         return super()._expire(now) or bool(self._turned_away)
 
     def abandon(self) -> None:
-        """See :meth:`HttpHost.abandon`."""
+        """Implement :meth:`HttpHost.abandon <transports.http_host.HttpHost.abandon>`."""
         super().abandon()
         for connection in tuple(self._turned_away):
             connection.stop()

@@ -1,4 +1,4 @@
-"""Calling functions of the user one at a time, in the order in which things happened."""
+"""Calls of application functions one at a time, in the order of the events."""
 
 import inspect
 import logging
@@ -16,10 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 class InOrder:
-    """Calls plain functions at once, coroutine functions when those before them have ended.
+    """Caller of functions in order: plain ones at once, coroutine functions one after the other.
 
-    An error of a function harms nobody: ``failed`` is told of it.  At most ``limit`` calls of
-    coroutine functions wait; what is more is dropped, with a warning.  ``what`` names them there.
+    An error of a function is passed to ``failed`` and affects no other call.  At most ``limit``
+    calls of coroutine functions wait; further ones are dropped, with a warning.  ``what`` names
+    them there.
     """
 
     __slots__ = ("_failed", "_group", "_limit", "_waiting", "_what", "_working")
@@ -41,11 +42,11 @@ class InOrder:
 
     @property
     def idle(self) -> bool:
-        """Nothing runs and nothing waits."""
+        """True if no call runs and none waits."""
         return not self._working
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call a function, now or when those before it have ended."""
+        """Call a function, now or after the calls before it."""
         if inspect.iscoroutinefunction(function):
             self.later(partial(function, *args))
             return
@@ -58,7 +59,7 @@ class InOrder:
             self.later(lambda: answer)
 
     def later(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Await ``work()`` when what came before has ended."""
+        """Await ``work()`` after the calls before it."""
         if len(self._waiting) >= self._limit:
             logger.warning("%s is dropped: %d wait already", self._what, self._limit)
             return

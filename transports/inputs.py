@@ -1,8 +1,8 @@
-"""What a handler may ask of the client, described once for both eras.
+"""Requests of a handler to the client, described once for both eras.
 
-An :class:`Input` knows its request, the capability it needs and how to read the answer; how it
-travels (a request on the wire, or an entry of ``inputRequests``) is :mod:`transports.context`'s
-business.
+An :class:`Input` has the params of its request, the capability it needs and the parser of the
+answer.  :mod:`transports.context` sends it, as a request on the wire or as an entry of
+``inputRequests``.
 """
 
 from abc import ABC, abstractmethod
@@ -41,47 +41,47 @@ R = TypeVar("R")
 
 
 class Elicited(Struct, Generic[T], frozen=True):
-    """What the user did, and with ``accept`` what the form holds."""
+    """Action of the user and, with ``accept``, the content of the form."""
 
     action: Literal["accept", "decline", "cancel"]
     content: T | None = None
     meta: Meta = {}
-    """The ``_meta`` of the client's answer."""
+    """``_meta`` of the client's answer."""
 
     @property
     def accepted(self) -> bool:
-        """The user agreed."""
+        """True if the user accepted."""
         return self.action == "accept"
 
     @property
     def data(self) -> T | None:
-        """What the form holds, by the name that others have for it."""
+        """Content of the form, under the name that other libraries use."""
         return self.content
 
 
 class RootList(list[Root]):
-    """The roots of a client."""
+    """Roots of a client."""
 
     def __init__(self, roots: Iterable[Root] = (), meta: Meta | None = None) -> None:
         super().__init__(roots)
         self.meta: Meta = meta or {}
-        """The ``_meta`` of the client's answer."""
+        """``_meta`` of the client's answer."""
 
 
 class Input(ABC, Generic[R]):
-    """One request to the client."""
+    """Base of the requests to the client."""
 
     method: ClassVar[str]
     task: dict[str, int] | None = None
-    """The client is asked to run it as a task, with these terms."""
+    """Task parameter that asks the client to run the request as a task, if any."""
     meta: Meta | None = None
-    """What goes into the request's ``_meta``, beside the trace context of the handler's request."""
+    """Members for the request's ``_meta``, beside the trace context of the handler's request."""
 
     def as_task(self, ttl: float | None = None) -> Self:
         """Have the client run it as a task, where it can do that (2025-11-25); return self.
 
-        The client then keeps no request open while its user or its model takes their time.
-        ``ttl``: seconds that it is asked to keep the task.
+        The client then keeps no request open while its user or its model takes their time. ``ttl``:
+        seconds that it is asked to keep the task.
         """
         self.task = {} if ttl is None else {"ttl": max(1, round(ttl * 1000))}
         return self
@@ -89,7 +89,7 @@ class Input(ABC, Generic[R]):
     def with_meta(self, meta: Mapping[str, Any] | None) -> Self:
         """Put ``meta`` into the request's ``_meta``; return self.
 
-        Raises LocalProtocolError for keys that are the engine's to set.
+        Raises LocalProtocolError for keys that are reserved for the engine.
         """
         self.meta = checked_meta(meta or {})
         return self
@@ -101,42 +101,42 @@ class Input(ABC, Generic[R]):
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
         """Return the params for one revision; ``problem``: why the last answer was refused.
 
-        Raises :class:`~transports.typed.Unsayable` for what the revision cannot ask.
+        Raises :class:`~transports.typed.Unsayable` if the revision cannot express the request.
         """
         return self.params()
 
     def needs(self, revision: Revision) -> tuple[str, ...]:
-        """The capabilities, as dotted paths, that a client of ``revision`` must have declared."""
+        """Return the capabilities that a client of ``revision`` must declare, as dotted paths."""
         return (self.capability,)
 
     @abstractmethod
     def parse(self, answer: Raw) -> R:
-        """Type an answer.  Raises :class:`InvalidAnswer`."""
+        """Decode an answer.  Raises :class:`InvalidAnswer`."""
 
     @property
     def capability(self) -> str:
-        """The dotted path of what the client must have declared."""
+        """Dotted path of the capability that the client must have declared."""
         path = input_capability(self.method, self.params())
         assert path is not None, self.method  # noqa: S101 - all methods here are in the table
         return path
 
     def digest(self) -> str:
-        """Identify the question: same question, same digest, in every process."""
+        """Return a digest of the question that is the same in every process."""
         asked = msgspec.json.encode([self.method, self.params()], order="deterministic")
-        import hashlib  # here, as secrets below: neither is needed to serve
+        import hashlib  # imported late, as secrets below: neither is needed to serve
 
         return hashlib.sha256(asked).hexdigest()[:12]
 
 
 class Elicit(Input[Elicited[T]]):
-    """Ask the user to fill in a form.
+    """Request that asks the user to fill in a form.
 
     ``schema``: a type with named fields of primitive types (Struct, dataclass, TypedDict, model of
     pydantic), or a JSON Schema as the elicitation page restricts it.  With a type the answer's
-    content is one.
-    ``validate``: refuse, and ask again, content that breaks a JSON Schema.
-    Raises TypeError or ValueError for what is no form, naming the field; ValidatorMissing for one
-    with a pattern, where the extra ``schema`` is not installed.
+    content is an instance of it.
+    ``validate``: refuse content that breaks a JSON Schema, and ask again.
+    Raises TypeError or ValueError for a schema that is no form, naming the field; ValidatorMissing
+    for one with a pattern, where the extra ``schema`` is not installed.
     """
 
     method = "elicitation/create"
@@ -157,18 +157,18 @@ class Elicit(Input[Elicited[T]]):
         self._validate = validate
 
     def params(self) -> dict[str, Any]:
-        """Form mode is the default, and the only one that older clients know."""
+        """Return the params in form mode, the default and the only mode that older clients know."""
         return {"message": self.message, "requestedSchema": self.schema}
 
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
-        """Tell the user why the form comes back."""
+        """Return the params; the message tells the user why the form is repeated."""
         params = {**self.params(), "requestedSchema": form_for(self.schema, revision)}
         if problem:
             params["message"] = f"{self.message}\n\nThe last answer did not fit: {problem}"
         return params
 
     def parse(self, answer: Raw) -> Elicited[T]:
-        """Type the form's content."""
+        """Decode the content of the form."""
         result = _decode(answer, ElicitResult)
         meta = _meta_of(result)
         if result.action != "accept":
@@ -186,10 +186,10 @@ class Elicit(Input[Elicited[T]]):
 
 
 class ElicitUrl(Input[Elicited[None]]):
-    """Ask the user to visit a URL; acceptance means consent, not that the visit is over.
+    """Request that asks the user to visit a URL; acceptance is consent, not the end of the visit.
 
-    ``elicitation_id`` names it in ``notifications/elicitation/complete`` where the revision has
-    that.  Raises ValueError for what is no http or https URL.
+    ``elicitation_id`` identifies it in ``notifications/elicitation/complete`` where the revision
+    has that.  Raises ValueError for a URL that is neither http nor https.
     """
 
     method = "elicitation/create"
@@ -204,11 +204,11 @@ class ElicitUrl(Input[Elicited[None]]):
         self.elicitation_id = elicitation_id or secrets.token_hex(16)
 
     def params(self) -> dict[str, Any]:
-        """Everything but the id, which need not be the same when the handler runs again."""
+        """Return the params without the id, which may differ when the handler runs again."""
         return {"mode": "url", "message": self.message, "url": self.url}
 
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
-        """Name the elicitation where the server can refer to it later."""
+        """Return the params, with the elicitation id in revisions that have one."""
         unknown = unknown_members(ElicitParams, revision)
         if "url" in unknown:
             raise Unsayable(f"{revision.name} has no elicitation by URL")
@@ -218,17 +218,17 @@ class ElicitUrl(Input[Elicited[None]]):
         return params
 
     def parse(self, answer: Raw) -> Elicited[None]:
-        """Only the action counts."""
+        """Decode the action; there is no content."""
         result = _decode(answer, ElicitResult)
         return Elicited(result.action, meta=_meta_of(result))
 
 
 class Sample(Input[CreateMessageResult]):
-    """Ask the client's model for a completion.
+    """Request for a completion by the client's model.
 
     ``messages``: a prompt or a conversation.  ``options``: further members of
     ``CreateMessageRequestParams`` by their wire names, such as ``systemPrompt`` or ``tools``.
-    Raises TypeError for an option that does not exist, ValueError for what is no conversation.
+    Raises TypeError for an option that does not exist, ValueError for an invalid conversation.
     """
 
     method = "sampling/createMessage"
@@ -252,23 +252,23 @@ class Sample(Input[CreateMessageResult]):
         self._params: dict[str, Any] = msgspec.to_builtins(self._typed)
 
     def params(self) -> dict[str, Any]:
-        """The request as given."""
+        """Return the params as given."""
         return self._params
 
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
-        """The request as far as the revision can say it."""
+        """Return the params as far as the revision can express them."""
         found: dict[str, Any] = msgspec.to_builtins(params_for(self._typed, revision))
         return found
 
     def needs(self, revision: Revision) -> tuple[str, ...]:
-        """Context of servers needs a capability of its own, where there is one."""
+        """Return the capabilities; context of servers needs one of its own in some revisions."""
         context = self._typed.include_context
         if revision.sampling_tools and context not in (None, "none"):
             return (self.capability, "sampling.context")
         return (self.capability,)
 
     def parse(self, answer: Raw) -> CreateMessageResult:
-        """Type the model's message."""
+        """Decode the model's message."""
         return _decode(answer, CreateMessageResult)
 
 
@@ -281,16 +281,16 @@ _SAMPLING_OPTIONS = {field.encode_name for field in msgspec.structs.fields(Creat
 
 
 class ListRoots(Input[RootList]):
-    """Ask which directories and files the server may work on."""
+    """Request for the directories and files that the server may work on."""
 
     method = "roots/list"
 
     def params(self) -> dict[str, Any]:
-        """It has none."""
+        """Return empty params."""
         return {}
 
     def parse(self, answer: Raw) -> RootList:
-        """Unwrap the roots."""
+        """Decode the list of roots."""
         result = _decode(answer, ListRootsResult)
         return RootList(result.roots, _meta_of(result))
 

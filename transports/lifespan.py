@@ -1,9 +1,9 @@
-"""The lifespan of a server: entered before its first connection, left after its last one.
+"""Lifespan of a server: entered before its first connection, left after its last one.
 
-However many bindings, applications and connections in memory a server has, in an event loop its
-lifespan is entered for the first of those who hold it and left with the last (:func:`within`).  One
-task does both, as cancel scopes and task groups within it want it, and belongs to none of them.
-What is opened belongs to an event loop, so that each of several in one process has its own.
+In each event loop the lifespan is entered for the first holder and left with the last
+(:func:`within`), for any number of bindings, applications and connections in memory.  One task of
+its own does both, as cancel scopes and task groups within it require.  The resources that it opens
+belong to an event loop, so that each of several in one process has its own.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from transports.task_guard import enter_handler, guard_tasks
 logger = logging.getLogger("mcpcore.lifespan")
 
 _GRACE = 1.0
-"""Seconds for what was cancelled at a limit."""
+"""Seconds of grace for tasks that were cancelled at a limit."""
 
 
 async def within(
@@ -34,11 +34,12 @@ async def within(
     *,
     stop: anyio.Event | None = None,
 ) -> None:
-    """Enter the lifespan of ``server`` and call ``work`` with what it yields.
+    """Enter the lifespan of ``server`` and call ``work`` with the value that it yields.
 
-    ``work`` is cancelled if the lifespan ends by itself.  ``stop`` gives up waiting for the start:
-    then there is no work.  Raises LifespanError if it does not start, ends by itself, or does not
-    end well; that is logged instead if ``work`` has raised an exception of its own.
+    ``work`` is cancelled if the lifespan ends by itself.  ``stop`` ends the wait for the start, and
+    then ``work`` is not called.  Raises LifespanError if the lifespan does not start, ends by
+    itself, or does not end well; that is logged instead if ``work`` has raised an exception of its
+    own.
     """
     holder = anyio.CancelScope()
     life = await _hold(server, settings, holder)
@@ -59,12 +60,12 @@ async def within(
 
 
 def seconds_left() -> float:
-    """Return for how long lifespans that are being left may still take; from any thread."""
+    """Return the seconds that lifespans being left may still take; safe from any thread."""
     return max((life.until - clock() for life in _lives.copy().values()), default=0.0)
 
 
 class _Life:
-    """A lifespan in one event loop, from its start to its end."""
+    """Lifespan in one event loop, from its start to its end."""
 
     def __init__(self, server: Server, settings: RuntimeSettings) -> None:
         assert server.lifespan is not None  # noqa: S101 - see within
@@ -72,16 +73,16 @@ class _Life:
         self._declared = server.lifespan
         self._settings = settings
         self.holders: set[anyio.CancelScope] = set()
-        """Who relies on it: what is cancelled if it ends by itself."""
+        """Scopes of the holders, which are cancelled if the lifespan ends by itself."""
         self.begun = anyio.Event()
-        """It is entered, or never will be."""
+        """Event that is set when the lifespan is entered, or never will be."""
         self.entered = False
         self.value: Any = None
         self.over = False
-        """It is being left: who comes now waits until it has ended, and enters it anew."""
+        """True while the lifespan is being left: new holders wait for its end and enter it anew."""
         self.ended = anyio.Event()
         self.until = 0.0
-        """When it has to have been left, on the clock of the drivers."""
+        """Time at which the lifespan must have been left, on the clock of the drivers."""
         self._scope = anyio.CancelScope()
         self._unheld = anyio.Event()
         self._given_up = False
@@ -89,7 +90,7 @@ class _Life:
         self._raised: BaseException | None = None
 
     async def run(self) -> None:
-        """Enter it, wait until nobody holds it, leave it; what goes wrong is kept."""
+        """Enter the lifespan, wait for the last holder, leave it; keep a raised exception."""
         scope = self._scope
         guard_tasks(current_loop())
         enter_handler()
@@ -110,14 +111,14 @@ class _Life:
         self._end()
 
     async def _stay(self) -> None:
-        """Wait until nobody holds it."""
+        """Wait until there is no holder."""
         self.entered = True
         self.begun.set()
         try:
             await self._unheld.wait()
         except anyio.get_cancelled_exc_class():
-            # By a task group that was opened within, or by the end of the event loop: it ends as it
-            # does otherwise, behind those who rely on it.
+            # Cancelled by a task group that was opened within, or by the end of the event loop: the
+            # lifespan ends as usual, after its holders.
             self._broken = True
             self._begin_end()
             for holder in self.holders:
@@ -126,7 +127,7 @@ class _Life:
                 await self._unheld.wait()
 
     async def let_go(self, holder: anyio.CancelScope) -> LifespanError | None:
-        """Do without it, and wait for its end if there is one; returns what has gone wrong."""
+        """Remove a holder; if the lifespan is being left, await its end and return its failure."""
         self.holders.discard(holder)
         if not self.holders:
             self._begin_end()
@@ -174,7 +175,7 @@ class _Life:
 
 
 _lives: dict[tuple[Server, object], _Life] = {}
-"""Those that are entered, by the event loops in which they are."""
+"""Entered lifespans by server and event loop."""
 
 
 async def _hold(server: Server, settings: RuntimeSettings, holder: anyio.CancelScope) -> _Life:
@@ -209,7 +210,7 @@ async def _either(one: anyio.Event, other: anyio.Event | None) -> None:
 
 
 def _is_cancelled() -> bool:
-    """Whether this task is, from outside: so it is when the event loop ends."""
+    """Return True if this task is cancelled from outside, as at the end of the event loop."""
     try:
         task = asyncio.current_task()
     except RuntimeError:  # trio

@@ -1,4 +1,4 @@
-"""Connections that cannot be opened or that break: how that is told, whatever they run over."""
+"""Errors of connections that cannot be opened or that break, for every transport."""
 
 import errno
 import os
@@ -10,15 +10,15 @@ from mcpcore.engine.faults import Fault
 from mcpcore.spec.errors import LocalError
 
 STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
-"""How anyio's streams say that they are at their end."""
+"""Exceptions with which anyio's streams report their end."""
 
 
 class LinkError(LocalError):
-    """A connection could not be opened; the message is one sentence for the user.
+    """Failure to open a connection; the message is one sentence for the user.
 
-    ``fault`` says what kind of failure it was, where that is known: with the status and the
-    ``Retry-After`` of a server that refused, for instance.  ``final``: trying again would not
-    help; by default what the fault says of that.
+    ``fault`` is the kind of failure, where that is known: with the status and the ``Retry-After``
+    of a server that refused, for instance.  ``final``: True if a retry would not help; by default
+    this follows from the fault.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class LinkError(LocalError):
         super().__init__(message)
         self.fault = fault
         if final is None:
-            # Here and not above: what a server cannot open is no connection.
+            # Imported late: a server that cannot listen has no use for it.
             from mcpcore.engine.reconnecting import fails_for_good
 
             final = fails_for_good(fault)
@@ -42,7 +42,7 @@ _WORDS: dict[type[BaseException], str] = {
 
 
 def cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> str:
-    """One sentence about an address that cannot be had; UnicodeError: the name can be no host's."""
+    """Return a message about an address that cannot be bound; UnicodeError: invalid host name."""
     if isinstance(error, (socket.gaierror, UnicodeError)):
         reason = "unknown host"
     elif error.errno is not None and error.errno in errno.errorcode:
@@ -53,8 +53,8 @@ def cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> str:
 
 
 def what_broke(error: BaseException) -> str:
-    """The reason at the bottom of a chain or group of connection errors, in words."""
-    import ssl  # here and not above: what needs no TLS has no use for it
+    """Return the reason at the bottom of a chain or group of connection errors, as text."""
+    import ssl  # imported late: connections without TLS do not need it
 
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -1,12 +1,12 @@
-"""Two Peers joined in one process: nothing is between them but a bounded queue.
+"""Two Peers joined in one process, with only a bounded queue between them.
 
-Messages are handed over as they are: the text that one Peer has made is the object of which the
-other reads the envelope, and of which params and results are views.  It is not cut, joined or
-copied, and there is no task, queue or lock per message.  What a message counts for, towards limits
-and room, is the length of its text, as on a wire, and what a wire would refuse is refused alike.
+Messages are handed over unchanged: the text made by one Peer is the object whose envelope the other
+one parses, and params and results are views of it.  Nothing is cut, joined or copied, and there is
+no task, queue or lock per message.  A message counts towards limits and room with the length of its
+text, as on a wire.  Messages that a wire would refuse are refused alike.
 
-With ``wire=True`` they go through bytes instead: joined with newlines, through a buffer with room
-for ``PumpSettings.read_size`` bytes, and read in pieces by a task of the other end, as over a
+With ``wire=True`` messages go through bytes instead: joined with newlines, through a buffer with
+room for ``PumpSettings.read_size`` bytes, and read in pieces by a task of the other end, as over a
 socket.
 
 :class:`MemoryPair` needs no event loop: one call moves everything until both sides are quiet.
@@ -49,7 +49,7 @@ def _hand_over(text: bytes, peer: Peer, now: float) -> None:
 
 
 class MemoryPair:
-    """A client and a server Peer, pumped by hand; ``wire``: through newline-framed bytes.
+    """Client and server Peer, pumped by explicit calls; ``wire``: through newline-framed bytes.
 
     ``trace`` records the client's side.
     """
@@ -70,7 +70,7 @@ class MemoryPair:
         self._wire = wire
 
     def pump(self, now: float | None = None) -> int:
-        """Move what there is, and what follows from it, until both are quiet; bytes moved."""
+        """Move messages until both sides are quiet; return the number of bytes moved."""
         now = clock() if now is None else now
         client, server = self.client, self.server
         to_client, to_server = self.client_app.handle, self.server_app.handle
@@ -101,17 +101,17 @@ class MemoryPair:
         return sum(map(len, texts))
 
     def deadline(self) -> float | None:
-        """When :meth:`handle_timeout` is due."""
+        """Return the time at which :meth:`handle_timeout` is due, if any."""
         due = [d for d in (self.client.deadline(), self.server.deadline()) if d is not None]
         return min(due, default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """Let time pass on both sides; then :meth:`pump`."""
+        """Handle the deadlines of both sides up to ``now``; call :meth:`pump` afterwards."""
         self.client.handle_timeout(now)
         self.server.handle_timeout(now)
 
     def close(self, now: float | None = None) -> None:
-        """Part the two: each has its terminal events when this returns."""
+        """Disconnect the two Peers: each has its terminal events when this returns."""
         now = clock() if now is None else now
         for peer, app in ((self.client, self.client_app), (self.server, self.server_app)):
             peer.receive_eof(now=now)
@@ -120,16 +120,16 @@ class MemoryPair:
 
 
 class MemoryLink(Connection):
-    """One end of a joined pair; made by :func:`memory_links`.
+    """Link at one end of a joined pair; made by :func:`memory_links`.
 
-    Sending hands the messages to the other end and turns it at once, in the same task.  What the
-    other end does not take in, because it does not run yet or because its own output is not taken,
-    waits there as long as there is room, and then here, as on a socket.
+    Sending hands the messages to the other end and processes them there at once, in the same task.
+    If the other end does not take them, because it does not run yet or because its own output is
+    not taken, they wait there as long as there is room, and then here, as on a socket.
     """
 
     binding = "memory"
     _other: "MemoryLink"
-    _paced = False  # both ends have one event loop: nobody would read it before
+    _paced = False  # both ends have one event loop: nothing would be read before
 
     def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
         super().__init__(peer, app, settings=settings)
@@ -139,12 +139,12 @@ class MemoryLink(Connection):
         self._emptied = anyio.Event()
         self._context = copy_context()
 
-    # Out
+    # Output
 
     def flush_soon(self) -> None:
-        """See :meth:`Link.flush_soon`; it is done at once: nothing is gained by gathering more.
+        """Implement :meth:`Link.flush_soon`; done at once, as collecting more gains nothing.
 
-        In the context (``contextvars``) in which the link was made, not in the caller's.
+        It runs in the context (``contextvars``) in which the link was made, not in the caller's.
         """
         self._again = True  # for the turn that is being made, if one is
         if self._turning or self._state != "running":
@@ -172,14 +172,14 @@ class MemoryLink(Connection):
                 self._write_failed()
 
     def _goes_on(self) -> None:
-        """The other end has room again, or is gone."""
+        """Resume writing: the other end has room again, or is gone."""
         if self._writing:
             self._writing = False
             self._moved = clock()
             self._make_room()
             self._wake.set()
 
-    # In
+    # Input
 
     def _turn(self) -> None:
         super()._turn()
@@ -187,7 +187,7 @@ class MemoryLink(Connection):
             self._wake.set()  # it came while we were sending, and we go on reading
 
     def _arrived(self, texts: list[bytes]) -> bool:
-        """Take messages; False if it is too late."""
+        """Take messages; return False if the link has ended."""
         if self._state == "ended":
             return False
         self._waiting += texts
@@ -229,7 +229,7 @@ class MemoryLink(Connection):
 
 
 class WireLink(Connection):
-    """One end of a joined pair that goes through bytes; made by :func:`memory_links`."""
+    """Link at one end of a joined pair that goes through bytes; made by :func:`memory_links`."""
 
     binding = "memory"
     _other: "WireLink"
@@ -282,10 +282,10 @@ def memory_links(
     settings: PumpSettings | None = None,
     wire: bool = False,
 ) -> tuple[Connection, Connection]:
-    """Join two Peers in one event loop: the client's link and the server's; run both.
+    """Join two Peers in one event loop; return the client's link and the server's, both to be run.
 
-    ``wire``: let messages go through bytes.  ``settings.read_size`` is the room for what the other
-    end has not taken in, in bytes; without ``wire`` a last message may exceed it.
+    ``wire``: pass messages as bytes.  ``settings.read_size`` is the room in bytes for messages that
+    the other end has not taken in; without ``wire`` a last message may exceed it.
     """
     if wire:
         near, far = WireLink(*client, settings=settings), WireLink(*server, settings=settings)

@@ -1,23 +1,23 @@
-"""The one hook on each side: functions around the handling, or the sending, of a request.
+"""Middleware of servers and clients: functions around the handling or sending of a request.
 
-A middleware is a generator function.  What stands before its ``yield`` happens before, what stands
-behind it after; ``yield`` gives the answer, or raises what the request ended in::
+A middleware is a generator function.  The code before its ``yield`` runs before the request, the
+code after it runs afterwards; ``yield`` gives the answer, or raises the error of the request::
 
     def stamped(request: Context) -> Steps[Answer]:
         answer = yield
         answer.meta["com.example/served-by"] = "node 7"
 
-It may raise an exception, and ``return`` an answer (its type is :data:`AnsweringSteps` then):
-behind its ``yield`` in the place of the one given, before it to answer without going on.  As it
-awaits nothing, plain handlers go on running inline, without a task.  One that must await is a
-coroutine function and calls the rest itself; then every request has a task::
+It may raise an exception, and ``return`` an answer (its type is :data:`AnsweringSteps` then): after
+its ``yield`` to replace the one given, before it to answer without going on.  As it awaits nothing,
+plain handlers go on running inline, without a task.  A middleware that must await is a coroutine
+function and calls the rest itself; then every request has a task::
 
     async def admitted(request: Context, call_next: CallNext[Answer]) -> Answer:
         await policy.check(request.principal, request.method)
         return await call_next()
 
-The first middleware is the outermost.  Without any, nothing of this module is in the way.  What
-requests and answers are is said in :mod:`transports.server_middleware` and
+The first middleware is the outermost.  Without any, this module is not involved.  The types of
+requests and answers are described in :mod:`transports.server_middleware` and
 :mod:`transports.client_middleware`.
 """
 
@@ -32,25 +32,25 @@ R = TypeVar("R")
 A = TypeVar("A")
 
 Steps = Generator[None, A, None]
-"""What a generator function returns that is a middleware for answers of type ``A``."""
+"""Generator returned by a middleware for answers of type ``A``."""
 AnsweringSteps = Generator[None, A, A | None]
-"""The same for one that may answer itself."""
+"""Generator returned by a middleware that may answer itself."""
 CallNext = Callable[[], Awaitable[A]]
-"""Goes on with the request, once or, if that makes sense, more often."""
+"""Function that goes on with the request, once or, if that makes sense, more often."""
 Around = Callable[[R], AnsweringSteps[A]] | Callable[[R, CallNext[A]], Awaitable[A]]
-"""A middleware for requests of type ``R`` and answers of type ``A``."""
+"""Middleware for requests of type ``R`` and answers of type ``A``."""
 
 
 class Chain(Generic[R, A]):
-    """Middleware, put together.  Raises TypeError for what is none."""
+    """Chain of middleware.  Raises TypeError for an object that is no middleware."""
 
     def __init__(self, middleware: Sequence[Around[R, A]]) -> None:
         self._links: list[tuple[bool, Any]] = [(_is_coroutine(link), link) for link in middleware]
         self.is_async = any(waits for waits, _ in self._links)
-        """Some of it awaits."""
+        """True if some of the middleware awaits."""
 
     def __call__(self, request: R, handle: Callable[[], A | Awaitable[A]]) -> A | Awaitable[A]:
-        """Run ``handle`` inside of all; awaitable if that is, or if some middleware awaits."""
+        """Run ``handle`` inside all middleware; the result is awaitable if any part is."""
         return self._enter(0, request, handle)
 
     def _enter(
@@ -95,7 +95,7 @@ async def _finished(steps: AnsweringSteps[A], answer: Awaitable[A]) -> A:
 
 
 def _sent(steps: AnsweringSteps[A], answer: A) -> A:
-    """Tell a middleware the answer; what it makes of that."""
+    """Send the answer to a middleware; return its answer or the one given."""
     try:
         steps.send(answer)
     except StopIteration as stop:
@@ -104,7 +104,7 @@ def _sent(steps: AnsweringSteps[A], answer: A) -> A:
 
 
 def _raised(steps: AnsweringSteps[A], error: BaseException) -> A:
-    """Tell a middleware of an exception; it raises that, or another, or answers instead."""
+    """Throw an exception into a middleware; return the answer that it gives instead."""
     try:
         steps.throw(settled(error))
     except StopIteration as stop:

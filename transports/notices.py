@@ -1,4 +1,4 @@
-"""What clients notify a server of, handed to the functions that a server declares for it."""
+"""Notifications of clients, passed to the functions that a server declares for them."""
 
 import logging
 from collections.abc import Mapping
@@ -29,11 +29,12 @@ logger = logging.getLogger("mcpcore.server")
 
 
 class NotificationContext(Generic[L]):
-    """The notification that a function hears; annotate a parameter with this class to get it.
+    """Context of a notification; annotate a parameter of the function with this class to get it.
 
-    ``NotificationContext[Database]`` says what the lifespan of the server yields.
+    ``NotificationContext[Database]`` declares the type of the value that the server's lifespan
+    yields.
 
-    In the legacy era the client may be asked something in turn, for instance for its roots after
+    In the legacy era the function may send requests to the client, for instance for its roots after
     ``notifications/roots/list_changed``.
     """
 
@@ -45,42 +46,42 @@ class NotificationContext(Generic[L]):
         self._event = event
         self._runtime = runtime
         self.thread = runtime.thread
-        """The thread of the event loop, by its identifier."""
+        """Identifier of the event loop's thread."""
 
     @property
     def lifespan(self) -> L:
-        """What the lifespan of the server has yielded; None if it has none."""
+        """Value yielded by the lifespan of the server; None if it has none."""
         value: L = self._runtime.lifespan
         return value
 
     @property
     def method(self) -> str:
-        """For instance ``notifications/roots/list_changed``."""
+        """Method, for instance ``notifications/roots/list_changed``."""
         return self._event.method
 
     @property
     def params(self) -> Raw:
-        """The notification's params object, as sent."""
+        """Params object of the notification, as sent."""
         return self._event.params
 
     @property
     def revision(self) -> Revision | None:
-        """The revision of the session; None in the modern era, where notifications name none."""
+        """Revision of the session; None in the modern era, where notifications name none."""
         return self._event.revision
 
     @property
     def session(self) -> str | None:
-        """The session's id (legacy HTTP)."""
+        """Id of the session (legacy HTTP)."""
         return self._event.session
 
     async def list_roots(self) -> "RootList":
-        """Ask which directories and files the client lets us work on; see :meth:`ask`."""
-        from transports.inputs import ListRoots  # here: see transports.questions
+        """Request the directories and files that the client lets us work on; see :meth:`ask`."""
+        from transports.inputs import ListRoots  # imported late: see transports.questions
 
         return await self.ask(ListRoots())
 
     async def ask(self, wanted: "Input[R]", *, progress: ProgressCallback | None = None) -> R:
-        """Ask one thing; ``progress`` hears how far the client is with it.
+        """Send one request to the client; ``progress`` is called for the progress that it reports.
 
         Raises InputUnavailable if the client cannot be asked, refuses, or does not answer.
         """
@@ -95,9 +96,9 @@ class NotificationContext(Generic[L]):
 
     @in_loop
     def notify(self, method: str, params: Mapping[str, Any] | None = None) -> bool:
-        """Tell the client something in turn (legacy); False if it has no such notification.
+        """Send a notification to the client (legacy); return False if it has no such notification.
 
-        Over HTTP it travels on the session's GET stream.
+        Over HTTP it is sent on the session's GET stream.
         """
         revision = self.revision
         if revision is None or not revision.server_requests:
@@ -107,7 +108,7 @@ class NotificationContext(Generic[L]):
         return self._runtime.tell(self.session, method, params or {})
 
     async def ping(self, *, timeout: float = 10.0) -> None:
-        """Ask the client whether it is still there.  Raises InputUnavailable if it is not."""
+        """Check that the client is still there.  Raises InputUnavailable if it is not."""
         await ping(self._runtime, self._legacy(), session=self.session, timeout=timeout)
 
     def _legacy(self) -> Revision:
@@ -117,7 +118,7 @@ class NotificationContext(Generic[L]):
 
 
 class Notices:
-    """Calls the functions that hear notifications, those of one session in order."""
+    """Dispatcher of notifications to the declared functions, in order within a session."""
 
     def __init__(self, server: Server, runtime: "ServerRuntime", group: TaskGroup) -> None:
         self._server = server
@@ -126,7 +127,7 @@ class Notices:
         self._sessions: dict[str | None, InOrder] = {}
 
     def hear(self, event: NotificationReceived) -> None:
-        """Take a notification; one that nobody wants, or that is malformed, is ignored."""
+        """Take a notification; one without a function, or that is malformed, is ignored."""
         entry, failures = self._server.listener(event.method), self._runtime.failures
         if entry is None:
             return

@@ -1,4 +1,4 @@
-"""What leaves a server for its clients on behalf of handlers: questions and notifications."""
+"""Output of a server on behalf of its handlers: requests and notifications to clients."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 ServerMachine: TypeAlias = "Peer | HttpServer"
 
 _TURN = 8
-"""Others get their turn when a handler has found so many times that all it sent was taken."""
+"""Number of sends without waiting after which a handler lets other tasks run."""
 
 
 class Outgoing:
-    """The machine and the link of a runtime, as far as handlers speak through them."""
+    """Machine and link of a runtime, as far as handlers send through them."""
 
     def __init__(self, machine: ServerMachine, settings: RuntimeSettings | None) -> None:
         self.machine = machine
         self.teller = machine if isinstance(machine, Peer) else machine.teller
-        """Takes what very many calls are made for in the place of the machine."""
+        """Object for the most frequent calls, in place of the machine."""
         self.in_flight = self.teller.hub.inbound
-        """The requests that are being worked on; only to be looked at."""
+        """Inbound requests that are being handled; read only."""
         self.settings = settings or RuntimeSettings()
         self.link: Link | None = None
         self.waiting = Waiting()
-        """The handlers that wait for an answer of a legacy client."""
+        """Requests whose answers from a legacy client handlers wait for."""
         self.progress: Progress
-        """Who hears of the progress of our questions."""
+        """Callbacks for the progress of requests to the client."""
         self._drains: dict[Key, anyio.Event] = {}
         self._unyielding = 0
 
     def flush(self) -> None:
-        """The machine was called: have the link write what it has to send."""
+        """Have the link write, after a call of the machine."""
         if self.link is not None:
             self.link.flush_soon()
 
@@ -58,10 +58,10 @@ class Outgoing:
         timeout: float | UnsetType | None = UNSET,
         progress: ProgressCallback | None = None,
     ) -> RequestId:
-        """Ask a legacy client: on the stream of its ``request``, or in its ``session``.
+        """Send a request to a legacy client, on the stream of ``request`` or in ``session``.
 
         The outcome is kept for ``waiting.outcome``.  ``timeout``: by default that of questions.
-        ``progress`` hears how far the client is, until it is forgotten.
+        ``progress`` is called for the progress of the client, until it is forgotten.
         Raises LocalProtocolError, also for a capability that the client did not declare.
         """
         wait = self.settings.input_timeout if timeout is UNSET else timeout
@@ -84,14 +84,14 @@ class Outgoing:
         return sent
 
     def withdraw(self, request: RequestId, reason: str) -> None:
-        """Give up a question to a legacy client, and tell it why."""
+        """Cancel a request to a legacy client, and send it the reason."""
         self.waiting.forget(request)
         self.progress.forget(request)
         self.machine.cancel(request, now=clock(), reason=reason)
         self.flush()
 
     async def drained(self, key: Key) -> None:
-        """Wait until what was sent for a request has been taken; others get their turn in time."""
+        """Wait until the output for a request has been taken; let other tasks run now and then."""
         if self.link is not None:
             self.link.write_now()
         queued = self.teller.queued
@@ -100,15 +100,15 @@ class Outgoing:
                 event = self._drains.setdefault(key, anyio.Event())
                 await event.wait()
             return
-        # A turn of the event loop takes as long as an event; but a handler that sends without end
-        # would leave none to others at all, once its client is gone or as long as it keeps up.
+        # A turn of the event loop takes as long as an event.  But a handler that sends without end
+        # would leave none to others, once its client is gone or as long as it keeps up.
         self._unyielding += 1
         if self._unyielding >= _TURN:
             self._unyielding = 0
             await anyio.lowlevel.checkpoint()
 
     def tell(self, session: str | None, method: str, params: Mapping[str, Any]) -> bool:
-        """Notify the client of a session, or of the connection; False if it is gone."""
+        """Notify the client of a session, or of the connection; return False if it is gone."""
         try:
             if not isinstance(self.machine, Peer):
                 self.machine.notify(method, params, session=session)
@@ -120,7 +120,7 @@ class Outgoing:
         return True
 
     def _wake(self, key: Key) -> None:
-        """Nothing waits to be sent for a request, or nothing will be sent any more."""
+        """Wake the handler that waits for the output of a request: it is taken, or was dropped."""
         waiting = self._drains.pop(key, None)
         if waiting is not None:
             waiting.set()

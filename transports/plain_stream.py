@@ -1,6 +1,6 @@
-"""A connected socket as a byte stream that holds nothing back, so that a link may take its place.
+"""Byte stream of a connected socket without a buffer, so that a link may take its place.
 
-What begins as HTTP is read from the stream; who goes on with the connection afterwards reads and
+A connection that begins as HTTP is read from the stream.  The protocol that takes over reads and
 writes the descriptor itself (:mod:`transports.descriptors`), as nothing has been read ahead.
 """
 
@@ -14,22 +14,22 @@ import anyio.lowlevel
 from anyio.abc import ByteStream, SocketAttribute
 
 DIRECT = os.name == "posix"
-"""Sockets are descriptors here."""
+"""True if sockets are file descriptors on this system."""
 
 
 class PlainStream(ByteStream):
-    """A socket in non-blocking mode, which it closes."""
+    """Byte stream of a socket in non-blocking mode, which it closes."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
 
     @property
     def descriptor(self) -> int:
-        """The number of the socket."""
+        """File descriptor of the socket."""
         return self._socket.fileno()
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """See :class:`anyio.abc.ByteReceiveStream`."""
+        """Implement :meth:`anyio.abc.ByteReceiveStream.receive`."""
         await anyio.lowlevel.checkpoint()
         while True:
             try:
@@ -44,7 +44,7 @@ class PlainStream(ByteStream):
                 return data
 
     async def send(self, item: bytes) -> None:
-        """See :class:`anyio.abc.ByteSendStream`."""
+        """Implement :meth:`anyio.abc.ByteSendStream.send`."""
         await anyio.lowlevel.checkpoint_if_cancelled()
         rest = memoryview(item)
         while rest:
@@ -54,7 +54,7 @@ class PlainStream(ByteStream):
                 await self._until(anyio.wait_writable)
             except OSError as error:
                 raise self._broken() from error
-        await anyio.lowlevel.cancel_shielded_checkpoint()  # behind it: what is there goes out first
+        await anyio.lowlevel.cancel_shielded_checkpoint()  # last, so that data is sent first
 
     async def _until(self, ready: Callable[[socket.socket], Awaitable[None]]) -> None:
         try:
@@ -67,14 +67,14 @@ class PlainStream(ByteStream):
         return anyio.ClosedResourceError() if closed else anyio.BrokenResourceError()
 
     async def send_eof(self) -> None:
-        """See :class:`anyio.abc.ByteStream`."""
+        """Implement :meth:`anyio.abc.ByteStream.send_eof`."""
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise self._broken() from error
 
     async def aclose(self) -> None:
-        """See :class:`anyio.abc.AsyncResource`."""
+        """Implement :meth:`anyio.abc.AsyncResource.aclose`."""
         if self._socket.fileno() >= 0:
             anyio.notify_closing(self._socket)
             self._socket.close()
@@ -82,5 +82,5 @@ class PlainStream(ByteStream):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """See :class:`anyio.TypedAttributeProvider`."""
+        """Implement :attr:`anyio.TypedAttributeProvider.extra_attributes`."""
         return {SocketAttribute.raw_socket: lambda: self._socket}

@@ -1,9 +1,9 @@
-"""The client's side of the stdio binding: a server spawned as a child process.
+"""Client side of the stdio binding: a server spawned as a child process.
 
 Source: the stdio page of the specification, "Shutdown".  The child leads a session and a process
-group of its own, so that a launcher (``npx``, ``uv``, a shell) goes together with the server it
-started.  The end is: close its input, wait, SIGTERM to all of them, wait, SIGKILL; it runs to its
-end under cancellation too, and always reaps.
+group of its own, so that a launcher (``npx``, ``uv``, a shell) ends together with the server it
+started.  Shutdown is: close its input, wait, SIGTERM to all of them, wait, SIGKILL.  It is
+completed under cancellation too, and always reaps the child.
 """
 
 import logging
@@ -39,7 +39,7 @@ _TICK = 0.01
 
 
 class ProcessLink(DescriptorLink):
-    """Spawns ``command`` and speaks newline-framed messages over its standard streams.
+    """Link that spawns ``command`` and exchanges newline-framed messages over its standard streams.
 
     Lines of its standard output that are no messages become Violation events and are skipped.
     """
@@ -71,17 +71,17 @@ class ProcessLink(DescriptorLink):
 
     @property
     def pid(self) -> int | None:
-        """The process id of the child, also that of its group; None before it was spawned."""
+        """Process id of the child, also that of its group; None before it was spawned."""
         return self._process.pid if self._process else None
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code, or minus the signal that ended it; None while it runs."""
+        """Exit code of the child, or minus the signal that ended it; None while it runs."""
         return self._process.returncode if self._process else None
 
     @property
     def stderr_tail(self) -> list[str]:
-        """The last lines of its standard error."""
+        """Last lines of the child's standard error."""
         return list(self._errors.tail)
 
     # Start
@@ -124,10 +124,10 @@ class ProcessLink(DescriptorLink):
     def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         return (self._errors.read, self._watch, self._watch_startup)
 
-    # While it runs
+    # Watching the child
 
     async def _watch(self) -> None:
-        """End the link when the child is gone though a grandchild keeps its output open."""
+        """End the link when the child is gone, though a grandchild may keep its output open."""
         await self._exited()
         await anyio.sleep(self.settings.drain)
         self._stop(self._gone(), hard=True)
@@ -143,14 +143,14 @@ class ProcessLink(DescriptorLink):
             self._stop(text + self._last_words(), hard=True)
 
     async def _end_of_input(self) -> str:
-        """Wait a moment for the exit code and the last words; they make the error useful."""
+        """Wait briefly for exit code and last lines of stderr; they make the error useful."""
         with anyio.move_on_after(self.settings.drain):
             await self._exited()
             await self._errors.ended.wait()
         return self._gone()
 
     def _gone(self) -> str:
-        """Note whether the first message may have reached the child; say how it ended."""
+        """Record if the first message may not have arrived; return the reason of the end."""
         if self.peer.state is Session.PROBING:
             self.unprovoked |= self._broken or has_unread(self._output)
         return self._obituary()
@@ -188,10 +188,10 @@ class ProcessLink(DescriptorLink):
             await anyio.sleep(delay)
             delay = min(delay * 2, 0.05)
 
-    # End
+    # Shutdown
 
     async def aclose(self) -> None:
-        """See :class:`Link`; a second Ctrl-C leaves the server no more time."""
+        """Implement :meth:`Link.aclose`; a second Ctrl-C kills the server at once."""
         try:
             await super().aclose()
         except KeyboardInterrupt:  # trio raises it here, and lets the shielded cleanup go on
@@ -206,12 +206,12 @@ class ProcessLink(DescriptorLink):
             return
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
-        kin = self._family()  # before it ends: who has hidden well is found by its parent alone
+        kin = self._family()  # before it ends: some descendants are found only by their parent
         buried = False
         try:
             async with anyio.create_task_group() as tasks:
-                # Tasks are begun first: in trio a Ctrl-C that comes just then can leave one that
-                # never runs, and so never ends; who sees the input closed may press it.
+                # Tasks are started first: in trio a Ctrl-C at that moment can leave one that never
+                # runs, and so never ends.  A user may press it when the server's input is closed.
                 tasks.start_soon(self._discard)  # a child that cannot write cannot exit
                 tasks.start_soon(self._errors.read)
                 with suppress(OSError):
@@ -232,7 +232,7 @@ class ProcessLink(DescriptorLink):
             GUARD.gone(self._mark)
 
     def _kill(self, process: "subprocess.Popen[bytes]", kin: set[Process]) -> None:
-        """End it at once; if that fails, as when the interpreter is at its end, the guard will."""
+        """Kill the child at once; if that fails, as at interpreter exit, the guard does it."""
         signal_all(kin, _KILL)
         with suppress(ProcessLookupError, PermissionError, AttributeError):
             os.killpg(process.pid, _KILL)
@@ -241,7 +241,7 @@ class ProcessLink(DescriptorLink):
             process.wait(self._process_settings.kill_wait)
 
     async def _discard(self) -> None:
-        if self._reader is None:  # something failed before it was attached
+        if self._reader is None:  # an error came before it was attached
             return
         with suppress(OSError):
             while await self._receive():
@@ -254,11 +254,11 @@ class ProcessLink(DescriptorLink):
             if not await self._exits_within(settings.term_wait):
                 self._signal(kin, _KILL)
                 await self._exits_within(settings.kill_wait)
-        # What it leaves behind; who is ended may just be starting others.
+        # Remaining processes; those being ended may still start others.
         for number, wait in ((signal.SIGTERM, settings.term_wait), (_KILL, settings.kill_wait)):
             with anyio.move_on_after(wait):
                 while self._signal(kin, number):
-                    while self._remains(kin):  # noqa: ASYNC110  (nobody tells)
+                    while self._remains(kin):  # noqa: ASYNC110  (no event reports it)
                         await anyio.sleep(_TICK)
                 return
 
@@ -268,13 +268,13 @@ class ProcessLink(DescriptorLink):
         return self.returncode is not None
 
     def _family(self) -> set[Process]:
-        """Whoever it has started and can be found."""
+        """Return the descendants of the child that can be found."""
         if self._root is None:
             return set()
         return family(self._root, self._mark if self._process_settings.descendants else None)
 
     def _signal(self, kin: set[Process], number: int) -> bool:
-        """Signal the group, and those of its kin who have left it; whether anybody was there."""
+        """Signal the group, and kin that have left it; return True if any process was present."""
         process = self._process
         assert process is not None  # noqa: S101
         kin |= self._family()
@@ -288,7 +288,7 @@ class ProcessLink(DescriptorLink):
         except ProcessLookupError:
             pass
         except PermissionError:
-            # macOS says so, too, where one of the group is a zombie: each by itself, then.
+            # macOS says this also if one of the group is a zombie: signal each process separately.
             spared = 0
             if self._root is not None:
                 everybody = kin | {self._root}
@@ -299,7 +299,7 @@ class ProcessLink(DescriptorLink):
         return present
 
     def _remains(self, kin: set[Process]) -> bool:
-        """Whether any of them still runs."""
+        """Return True if any of the processes still runs."""
         if self._root is not None:
             return any(map(is_alive, kin))
         assert self._process is not None  # noqa: S101

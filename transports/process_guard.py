@@ -1,11 +1,11 @@
-"""Has the servers of this process ended should it be killed: a small process beside it does so.
+"""Guard process that ends the servers of this process if it is killed.
 
 A client that is killed with SIGKILL runs no code; its servers see the end of their input, and some
-do not care.  The guard sees the end of its own input then and does what the client would have done:
-wait, SIGTERM, wait, SIGKILL, to the servers and to all that they have started.  There is one for
+ignore it.  The guard then sees the end of its own input and does what the client would have done:
+wait, SIGTERM, wait, SIGKILL, to the servers and to all their descendants.  There is one guard for
 all servers of a process, from the first to the last; it costs a bare interpreter.  (A signal that
-the kernel sends at a parent's death would reach the server alone, not what it has started, and
-would come already with the end of the thread that has started it.)
+the kernel sends at a parent's death would reach only the server, not its descendants, and would
+already come with the end of the thread that started it.)
 """
 
 import logging
@@ -23,7 +23,7 @@ _PROGRAM = str(Path(__file__).with_name("process_undertaker.py"))
 
 
 class Guard:
-    """The guard of this process; safe from any thread, and never blocks for long."""
+    """Guard of this process; safe from any thread, and never blocks for long."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,24 +33,24 @@ class Guard:
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it runs."""
+        """Process id of the guard while it runs."""
         process = self._process
         return None if process is None else process.pid
 
     def expect(self, mark: str, close_wait: float, term_wait: float) -> None:
-        """A server is about to be started that carries ``mark``."""
+        """Announce a server that is about to be started with ``mark``."""
         with self._lock:
             self._lines[mark] = [f"expect {mark} {close_wait} {term_wait}\n"]
             self._tell(self._lines[mark][-1])
 
     def born(self, mark: str, pid: int) -> None:
-        """It was started."""
+        """Report the process id of a started server."""
         with self._lock:
             self._lines[mark].append(f"born {mark} {pid}\n")
             self._tell(self._lines[mark][-1])
 
     def gone(self, mark: str) -> None:
-        """It has ended, and whatever it had started."""
+        """Report the end of a server and of its descendants."""
         with self._lock:
             if self._lines.pop(mark, None) is None:
                 return
@@ -58,10 +58,10 @@ class Guard:
                 self._tell(f"gone {mark}\n")
             else:
                 self._dismiss()
-                self._usable = True  # what was refused may be granted for those who come later
+                self._usable = True  # a later start of the guard may succeed
 
     def forget(self) -> None:
-        """In a forked process: the guard and the servers are the parent's."""
+        """Reset the state in a forked process: guard and servers belong to the parent."""
         self._lock = threading.Lock()
         self._lines.clear()
         process, self._process = self._process, None
@@ -76,7 +76,7 @@ class Guard:
         process = self._process
         if process is not None and process.poll() is None:
             assert process.stdin is not None  # noqa: S101
-            with suppress(OSError):  # it was stopped or killed by somebody, just now
+            with suppress(OSError):  # it was stopped or killed just now
                 os.write(process.stdin.fileno(), line.encode())
                 return
         if process is not None:
@@ -92,7 +92,7 @@ class Guard:
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
                 cwd="/",
-                start_new_session=True,  # nobody's Ctrl-C is meant for it
+                start_new_session=True,  # not reached by a terminal's Ctrl-C
             )
         except (OSError, ValueError) as error:
             self._give_up(error)
@@ -122,7 +122,7 @@ class Guard:
 
 
 GUARD = Guard()
-"""The one of this process."""
+"""Guard of this process."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=GUARD.forget)

@@ -1,4 +1,4 @@
-"""How a server process is started, watched and ended: its settings, and what follows from them."""
+"""Settings of a server process: its start, its supervision and its shutdown."""
 
 import math
 import os
@@ -19,49 +19,51 @@ SAFE_ENVIRONMENT = frozenset(
         else "HOME LANG LC_ALL LC_CTYPE LOGNAME PATH SHELL TERM TMPDIR TZ USER"
     ).split()
 )
-"""The variables a child inherits unless told otherwise: nothing that is likely to be a secret."""
+"""Variables that a child inherits by default: none that is likely to be a secret."""
 
 KIBI = 1024
 
 
 class ProcessSettings(Struct, frozen=True, kw_only=True):
-    """How a server process is started and ended. Times in seconds, sizes in bytes."""
+    """Settings for the start and end of a server process.  Times are in seconds, sizes in bytes."""
 
     pump: PumpSettings = field(default_factory=PumpSettings)
     env: Mapping[str, str] | None = None
-    """Variables for the child, beside :data:`SAFE_ENVIRONMENT`."""
+    """Variables for the child, in addition to :data:`SAFE_ENVIRONMENT`."""
     inherit_env: bool | Collection[str] = False
-    """Variables of ours to hand over besides, by name; True: our whole environment."""
+    """Names of further variables of ours for the child; True: our whole environment."""
     cwd: str | os.PathLike[str] | None = None
     stderr: str | Callable[[str], None] = "log"
-    """``log``, ``inherit`` (it writes to our standard error), ``discard``, or called per line."""
+    """Use of its stderr: ``log``, ``inherit`` (it is ours), ``discard``, or a callback per line."""
     stderr_line: int = 64 * KIBI
-    """Longest line of standard error; longer ones are cut into pieces."""
+    """Maximum bytes of a line of standard error; longer ones are cut into pieces."""
     stderr_tail: int = 20
-    """Lines of its standard error that are kept for the error message ..."""
+    """Maximum number of lines of standard error that are kept for the error message."""
     stderr_tail_size: int = 16 * KIBI
-    """... and how long they may be together, in characters; what is older goes first."""
+    """Maximum characters of the kept lines together; the oldest are dropped first."""
     startup_timeout: float | None = 60.0
-    """Time from the start of the process to the end of negotiation; None: as long as requests."""
+    """Seconds from process start to the end of negotiation; None: the timeout of requests."""
     close_wait: float = 2.0
-    """Time to exit after its input was closed."""
+    """Seconds to exit after its input was closed."""
     term_wait: float = 2.0
-    """Time to exit after SIGTERM."""
+    """Seconds to exit after SIGTERM."""
     kill_wait: float = 2.0
-    """Time for the system to bury it after SIGKILL."""
+    """Seconds for the system to remove it after SIGKILL."""
     descendants: bool = True
-    """End with it what it has started in process groups and sessions of their own (Linux)."""
+    """True to end also its descendants in process groups and sessions of their own (Linux)."""
     guard: bool = True
-    """End it too if this process is killed, by a small process beside it (POSIX)."""
+    """True to end it also if this process is killed, by a small process beside it (POSIX)."""
     memory_limit: int | None = None
-    """Bytes of memory for data that the process, and each that it starts, may have (not macOS)."""
+    """Bytes of data memory for the process, and for each that it starts (not macOS)."""
     cpu_limit: float | None = None
-    """Seconds of CPU that the process, and each that it starts, may use; then it is ended (POSIX).
-    The system counts whole seconds."""
+    """Seconds of CPU for the process, and for each that it starts, before it is ended (POSIX).
+
+    The system counts whole seconds.
+    """
 
 
 def environment(settings: ProcessSettings) -> dict[str, str]:
-    """The variables of a child."""
+    """Return the variables of a child."""
     named = settings.inherit_env
     chosen: Collection[str] = () if isinstance(named, bool) else named
     env = {
@@ -78,10 +80,10 @@ def environment(settings: ProcessSettings) -> dict[str, str]:
 def limited(
     command: Sequence[str], settings: ProcessSettings, env: Mapping[str, str]
 ) -> Sequence[str]:
-    """The command that starts ``command`` within its limits.  Raises LinkError.
+    """Return the command that starts ``command`` within its limits.  Raises LinkError.
 
-    A shell sets them and turns into the program: they bind it from its first instruction, and no
-    code of ours runs between fork and exec, which threads make unsafe.
+    A shell sets the limits and turns into the program: they bind it from its first instruction, and
+    no code of ours runs between fork and exec, which threads make unsafe.
     """
     memory, cpu = settings.memory_limit, settings.cpu_limit
     if memory is None and cpu is None:
@@ -94,7 +96,7 @@ def limited(
     if memory is not None:
         if sys.platform == "darwin":
             raise LinkError("memory_limit is not enforced by macOS; leave it out")
-        # Linux: what was really asked for, not the address space that runtimes reserve.
+        # Linux: memory that was really requested, not the address space that runtimes reserve.
         letter, kind = ("d", resource.RLIMIT_DATA)
         if sys.platform != "linux":
             letter, kind = ("v", resource.RLIMIT_AS)
@@ -122,7 +124,7 @@ def _check(name: str, wanted: float, kind: int) -> None:
 
 
 def _find(name: str, settings: ProcessSettings, env: Mapping[str, str]) -> str:
-    """The file of a program, as a shell that is told to run it would not say what is wrong."""
+    """Return the file of a program; a shell would not report the error well.  Raises LinkError."""
     if "\0" in name:
         raise LinkError(f"cannot start {name}: embedded null byte")
     folder = os.fspath(settings.cwd or "")

@@ -1,4 +1,4 @@
-"""A server's standard error: kept empty, cut into lines, told line by line, the last ones kept."""
+"""Standard error of a server: drained, cut into lines, passed on, with the last lines kept."""
 
 import logging
 import os
@@ -15,14 +15,14 @@ _log = logging.getLogger("transports.process")
 
 _CHUNK = 64 * 1024
 _PIPE = 1024 * 1024
-"""Most bytes that a pipe holds."""
+"""Maximum bytes that a pipe holds."""
 
 
 class ErrorLines:
-    """Reads standard error to its end: a child whose pipe is full stands still.
+    """Reader of standard error to its end: a child whose pipe is full would block.
 
-    Never more than one line of at most ``longest`` bytes is held, and the last ``lines`` ones of
-    together ``size`` characters.
+    It holds at most one line of ``longest`` bytes, and the last ``lines`` lines of together
+    ``size`` characters.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class ErrorLines:
             self._reader = open_reader(fd, _CHUNK, self.take)
 
     def close(self) -> None:
-        """Stop watching the descriptor; what has been said by now is told.
+        """Stop watching the descriptor, after passing on the output that is available.
 
-        Who has just noticed that a process is gone may not have read its last words yet.
+        A caller that has just noticed the exit of a process may not have read its last output yet.
         """
         if self._reader is None:
             return
@@ -79,7 +79,7 @@ class ErrorLines:
         self.ended.set()
 
     def take(self, data: bytes) -> None:
-        """Cut what was read into lines; time and memory are linear in it."""
+        """Cut data into lines; time and memory are linear in its size."""
         start = 0
         while start < len(data):
             newline = data.find(b"\n", start)
@@ -94,12 +94,12 @@ class ErrorLines:
                 self._cut(_whole(self._part))
 
     def _finish(self) -> None:
-        """Tell a line that has no end."""
+        """Pass on an unterminated last line."""
         if self._part:
             self._cut(len(self._part))
 
     def _cut(self, length: int) -> None:
-        """Tell the first ``length`` bytes of what is held as a line."""
+        """Pass on the first ``length`` buffered bytes as a line."""
         text = self._part[:length].decode("utf-8", "replace").rstrip("\r")
         del self._part[:length]
         self._keep(text)
@@ -122,7 +122,7 @@ class ErrorLines:
 
 
 def _whole(part: bytearray) -> int:
-    """How much of a piece ends with a whole UTF-8 character."""
+    """Return the length of the longest prefix that ends with a whole UTF-8 character."""
     for back in range(1, min(4, len(part))):
         byte = part[-back]
         if byte & 0xC0 != 0x80:  # no continuation byte: the last character begins here
@@ -132,5 +132,5 @@ def _whole(part: bytearray) -> int:
 
 
 def name_of(command: list[str], pid: int | None) -> str:
-    """How a process is called in a log."""
+    """Return the name of a process in logs."""
     return f"{os.path.basename(command[0])}[{pid}]"

@@ -1,12 +1,12 @@
-"""The processes that a process has started, its children's children included: found and ended.
+"""Descendants of a process: how they are found and ended.
 
-Linux, through ``/proc``; elsewhere only the process group can be reached.  Who belongs to a
-process: its group, its session, its descendants, and whoever carries its mark in the environment,
-which also finds those that have left session and parents behind (what launchers and daemons do).
-A process is a pair of its id and the time of its start, so that an id that was used again is never
-mistaken.
+This works on Linux, through ``/proc``; elsewhere only the process group can be reached.  To a
+process belong its group, its session, its descendants, and all processes that carry its mark in the
+environment.  The mark also finds processes that have left session and parents (as launchers and
+daemons do).  A process is identified by its id and its start time, so that an id that was reused is
+never mistaken.
 
-Nothing but the standard library is imported: :mod:`transports.process_undertaker` runs on it.
+Only the standard library is imported, because :mod:`transports.process_undertaker` runs on this.
 """
 
 import os
@@ -16,13 +16,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 MARK = "MCPCORE_PROCESS"
-"""The variable that marks a server and what it starts; nested ones are joined by colons."""
+"""Variable that marks a server and its descendants; nested marks are joined by colons."""
 
 HAS_PROC = os.path.exists("/proc/self/stat")
 
 
 class Process(NamedTuple):
-    """One process: its id, and when it was started (clock ticks since the system was)."""
+    """Process: its id, and its start time (clock ticks since the system was started)."""
 
     pid: int
     start: int
@@ -37,7 +37,7 @@ class _Status(NamedTuple):
 
 
 def _read(path: str) -> bytes:
-    """A whole file; without ``open``, which is gone when coroutines are closed at exit."""
+    """Read a whole file, without ``open``, which is gone when coroutines are closed at exit."""
     fd = os.open(path, os.O_RDONLY)
     try:
         parts = []
@@ -50,7 +50,7 @@ def _read(path: str) -> bytes:
 
 def _status(pid: int) -> _Status | None:
     try:
-        # The name stands in parentheses and may hold anything.
+        # The name is in parentheses and may contain anything.
         words = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except OSError:
         return None
@@ -66,26 +66,26 @@ def _status(pid: int) -> _Status | None:
 
 
 def identify(pid: int) -> Process | None:
-    """The process that has this id now, dead ones that nobody has reaped included."""
+    """Return the process that has this id now, also a dead one that was not reaped."""
     status = _status(pid)
     return None if status is None else status.process
 
 
 def is_alive(process: Process) -> bool:
-    """Whether it still runs (one that is dead and not reaped does not)."""
+    """Return True if the process still runs; a dead one that was not reaped does not."""
     status = _status(process.pid)
     return status is not None and status.process == process and not status.dead
 
 
 def family(root: Process, mark: str | None = "") -> set[Process]:
-    """Whoever belongs to ``root``, itself and us excepted; it may have ended already.
+    """Return the processes that belong to ``root``, without itself and us; it may have ended.
 
-    ``mark`` is what it carries, empty for nothing; None: only its process group is wanted.
+    ``mark`` is its mark, empty for none; None: return only its process group.
     """
     known = _living()
     present = known.get(root.pid)
     if present is not None and present.process != root:
-        # Its id is somebody else's by now, which it is only after all of its group are gone.
+        # Its id was reused, which happens only after all of its group are gone.
         return set() if mark is None else _spread(known, (), root, mark)
     number = root.pid
     if mark is None:
@@ -95,7 +95,7 @@ def family(root: Process, mark: str | None = "") -> set[Process]:
 
 
 def has_children() -> bool:
-    """Whether we have started any process that nobody has reaped yet; much cheaper than a look."""
+    """Return True if we have a child that was not reaped; much cheaper than :func:`offspring`."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -104,7 +104,7 @@ def has_children() -> bool:
 
 
 def offspring(mark: str) -> set[Process]:
-    """Whoever we have started, or carries this mark, and whoever they have started."""
+    """Return our children, the processes with this mark, and the descendants of both."""
     root = identify(os.getpid())
     if root is None:
         return set()
@@ -116,7 +116,7 @@ def _living() -> dict[int, _Status]:
     known: dict[int, _Status] = {}
     try:
         names = os.listdir("/proc")
-    except OSError:  # out of descriptors, perhaps: who has not hidden is found without
+    except OSError:  # perhaps out of descriptors: those in the group are reached anyway
         return known
     for name in names:
         if name.isdigit() and (status := _status(int(name))) is not None and not status.dead:
@@ -127,7 +127,7 @@ def _living() -> dict[int, _Status]:
 def _spread(
     known: dict[int, _Status], seeds: Iterable[_Status], root: Process, mark: str
 ) -> set[Process]:
-    """The seeds, who is marked, and the descendants of both, as far as younger than the root."""
+    """Return the seeds, the marked processes and the descendants of both, if younger than root."""
     children: dict[int, list[_Status]] = {}
     for status in known.values():
         children.setdefault(status.parent, []).append(status)
@@ -153,7 +153,7 @@ def _spread(
 
 
 def marked(mark: str) -> set[Process]:
-    """Whoever carries this mark in its environment."""
+    """Return the processes that carry this mark in their environment."""
     word = mark.encode()
     return {
         each.process
@@ -165,7 +165,7 @@ def marked(mark: str) -> set[Process]:
 def _carries(status: _Status, word: bytes) -> bool:
     try:
         environment = _read(f"/proc/{status.process.pid}/environ")
-    except OSError:  # gone, or somebody else's
+    except OSError:  # gone, or another user's
         return False
     name = MARK.encode() + b"="
     return any(
@@ -175,9 +175,9 @@ def _carries(status: _Status, word: bytes) -> bool:
 
 
 def send_signal(process: Process, number: int, *, spare_group: int = 0) -> bool:
-    """Signal one process, never another one that has got its id; whether it was there.
+    """Signal a process, never another one with its id; return True if it was present.
 
-    Nothing is sent to a member of the group ``spare_group``.
+    No signal is sent to a member of the group ``spare_group``.
     """
     with suppress(OSError):
         fd = os.pidfd_open(process.pid)
@@ -193,5 +193,5 @@ def send_signal(process: Process, number: int, *, spare_group: int = 0) -> bool:
 
 
 def signal_all(processes: set[Process], number: int, *, spare_group: int = 0) -> set[Process]:
-    """Signal them all; those that were there."""
+    """Signal all processes; return those that were present."""
     return {each for each in processes if send_signal(each, number, spare_group=spare_group)}

@@ -1,12 +1,12 @@
-"""The program that ends the servers of a client that was killed.
+"""Program that ends the servers of a client that was killed.
 
-:mod:`transports.process_guard` starts it and says why.  It reads lines: ``expect MARK CLOSE TERM``,
-``born MARK PID`` and ``gone MARK``.  With the end of its input the client has died, and what is not
-gone is ended: it has CLOSE seconds to end by itself, as its input is closed now, then TERM seconds
-after SIGTERM, then comes SIGKILL.
+:mod:`transports.process_guard` starts it and gives the reason.  It reads lines: ``expect MARK CLOSE
+TERM``, ``born MARK PID`` and ``gone MARK``.  At the end of its input the client has died, and the
+servers that are not gone are ended: each has CLOSE seconds to exit by itself, as its input is
+closed now, then TERM seconds after SIGTERM, then SIGKILL follows.
 
-Run as a file, by an interpreter without search path: it imports the standard library and one module
-beside it.
+It is run as a file, by an interpreter without search path: it imports the standard library and one
+module beside it.
 """
 
 import os
@@ -33,7 +33,7 @@ _ROUNDS = 50
 
 
 class Server:
-    """One server that may have to be ended."""
+    """Server that may have to be ended."""
 
     def __init__(self, mark: str, close_wait: float, term_wait: float) -> None:
         self.mark = mark
@@ -44,12 +44,12 @@ class Server:
         self.seen: set[Process] = set()
 
     def born(self, pid: int) -> None:
-        """It was started, with this process id."""
+        """Set the process id with which the server was started."""
         self.pid = pid
         self.root = identify(pid) if HAS_PROC else None
 
     def alive(self) -> set[Process]:
-        """Everybody of it who still runs (Linux)."""
+        """Return the processes of the server that still run (Linux)."""
         self.seen |= marked(self.mark)
         if self.root is not None:
             self.seen |= family(self.root, self.mark) | {self.root}
@@ -57,7 +57,7 @@ class Server:
         return self.seen
 
     def send(self, number: int) -> bool:
-        """Signal them all; whether anybody was there."""
+        """Signal all processes of the server; return True if any was present."""
         if HAS_PROC:
             return bool(signal_all(self.alive(), number))
         with suppress(OSError):
@@ -67,12 +67,12 @@ class Server:
         return False
 
     def present(self) -> bool:
-        """Whether anybody is there."""
+        """Return True if any process of the server is present."""
         return bool(self.alive()) if HAS_PROC else self.send(0)
 
 
 def listen() -> list[Server]:
-    """Read until our client has died; what it leaves behind."""
+    """Read until our client has died; return the servers that it leaves behind."""
     servers: dict[str, Server] = {}
     for line in sys.stdin:
         word, mark, *rest = line.split()
@@ -86,7 +86,7 @@ def listen() -> list[Server]:
 
 
 def bury(servers: list[Server]) -> None:
-    """End them all at the same time, each within its own times."""
+    """End all servers at the same time, each within its own times."""
     now = time.monotonic()
     steps = [(now + each.close_wait, signal.SIGTERM, each) for each in servers]
     while steps:

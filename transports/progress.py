@@ -1,4 +1,4 @@
-"""Who hears of the progress of requests of ours."""
+"""Callbacks for the progress of our requests."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,15 +9,15 @@ from mcpcore.wire.message import RequestId
 from transports.in_order import InOrder
 
 ProgressCallback = Callable[[float, float | None, str | None], Awaitable[None] | None]
-"""Takes progress, total (None: unknown) and message."""
+"""Callback with progress, total (None: unknown) and message."""
 
 
 class Progress:
-    """Hands the progress of each request to the function that its sender gave.
+    """Dispatcher of the progress of each request to the callback of its sender.
 
-    Each hears in order; one that is slow keeps no other waiting.  ``limit``: so many reports on one
-    request wait for the callback to take those before them; what is more is dropped.  ``failed`` is
-    told what such a function raises.
+    Each callback gets its reports in order; a slow one does not delay others.  ``limit``: maximum
+    number of reports on one request that wait for its callback; further ones are dropped.
+    ``failed`` is called with the exceptions of callbacks.
     """
 
     def __init__(
@@ -29,17 +29,17 @@ class Progress:
         self._callbacks: dict[RequestId, tuple[ProgressCallback, InOrder]] = {}
 
     def expect(self, request: RequestId, callback: ProgressCallback) -> None:
-        """From now on ``callback`` hears of ``request``."""
+        """Register ``callback`` for the progress of ``request``."""
         what = "hearing of progress"
         calls = InOrder(self._group, what, limit=self._limit, failed=self._failed)
         self._callbacks[request] = callback, calls
 
     def forget(self, request: RequestId) -> None:
-        """Nothing more is to be heard of ``request``."""
+        """Remove the callback of ``request``."""
         self._callbacks.pop(request, None)
 
     def hear(self, event: ProgressReceived) -> None:
-        """The other side reports how far it is."""
+        """Pass a progress notification of the peer to its callback."""
         found = self._callbacks.get(event.request)
         if found is not None:
             callback, calls = found

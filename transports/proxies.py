@@ -1,4 +1,4 @@
-"""HTTP proxies: which one leads to a server, and how it is asked.
+"""HTTP proxies: their choice for a server, and their credentials.
 
 Plain http goes through a proxy as a request with the whole URL, https and WebSocket of both kinds
 through a tunnel that the proxy opens (CONNECT).  Sources: RFC 9112 section 3.2.2, RFC 9110 sections
@@ -18,11 +18,11 @@ from msgspec import Struct
 from mcpcore.spec.errors import LocalError
 
 ENVIRONMENT: Final = "environment"
-"""Take the proxy from ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``."""
+"""Proxy from ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``."""
 
 _PORTS = {"http": 80, "https": 443}
 _SAME_WAY = {"ws": "http", "wss": "https"}
-"""What goes by the proxy of another scheme."""
+"""Schemes that use the proxy of another scheme."""
 
 
 _SUPPORTED = (
@@ -32,23 +32,23 @@ _SUPPORTED = (
 
 
 class BadProxy(LocalError, ValueError):
-    """What was given as a proxy is none; the message says why, without its password."""
+    """Error for an invalid proxy; the message gives the reason, without its password."""
 
 
 class Proxy(Struct, frozen=True, kw_only=True):
-    """A proxy, as :func:`parse_proxy` reads it from a URL."""
+    """Proxy, as :func:`parse_proxy` reads it from a URL."""
 
     host: str
     port: int
     secure: bool = False
-    """It is itself spoken to over TLS (``https://``)."""
+    """True if the connection to the proxy itself uses TLS (``https://``)."""
     authorization: bytes | None = None
-    """The value of ``Proxy-Authorization``."""
+    """Value of ``Proxy-Authorization``."""
     ssl_context: ssl.SSLContext | None = None
-    """For a secure proxy; None: the system's authorities."""
+    """TLS context for a secure proxy; None: the system's authorities."""
 
     def __repr__(self) -> str:
-        """Without the password."""
+        """Return a text without the password."""
         return f"<Proxy {'https' if self.secure else 'http'}://{self}>"
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Proxy(Struct, frozen=True, kw_only=True):
 
 
 def parse_proxy(url: str, *, ssl_context: ssl.SSLContext | None = None) -> Proxy:
-    """Read ``[http[s]://][user:password@]host[:port]``.  Raises BadProxy."""
+    """Parse ``[http[s]://][user:password@]host[:port]``.  Raises BadProxy."""
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host, port = parts.hostname, parts.port
@@ -87,11 +87,11 @@ def parse_proxy(url: str, *, ssl_context: ssl.SSLContext | None = None) -> Proxy
 def proxy_for(
     url: str, proxy: Proxy | str | None, environ: Mapping[str, str] = os.environ
 ) -> Proxy | None:
-    """Return the proxy that leads to ``url``, None if it is reached directly.
+    """Return the proxy to use for ``url``, or None for a direct connection.
 
-    ``proxy``: None, a Proxy or its URL, or :data:`ENVIRONMENT`, which never leads to this machine
-    through a proxy.  Raises BadProxy, also for a proxy of another kind than these: what is to go
-    by a proxy never goes directly.
+    ``proxy``: None, a Proxy or its URL, or :data:`ENVIRONMENT`, which never uses a proxy for this
+    machine.  Raises BadProxy, also for a proxy of another kind than these: a connection that should
+    use a proxy is never made directly.
     """
     if proxy is None or isinstance(proxy, Proxy):
         return proxy
@@ -107,9 +107,9 @@ def proxy_for(
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:
-    """A variable in either case; lower case wins, as everywhere."""
+    """Return a variable in either case; lower case wins, as is usual."""
     value = environ.get(name)
-    # In a CGI program HTTP_PROXY is the client's header "Proxy", and no setting of anybody.
+    # In a CGI program HTTP_PROXY is the client's header "Proxy", not a setting.
     if value is None and not (name == "http_proxy" and "REQUEST_METHOD" in environ):
         value = environ.get(name.upper())
     return (value or "").strip()
@@ -125,7 +125,7 @@ def _is_local(host: str) -> bool:
 
 
 def _is_exempt(host: str, port: int, exceptions: str) -> bool:
-    """Whether ``NO_PROXY`` names the host: ``*``, names with all below, addresses, networks."""
+    """Return True if ``NO_PROXY`` covers the host: ``*``, domain names, addresses, networks."""
     for entry in exceptions.replace(" ", ",").split(","):
         if entry == "*" or (entry and _matches(host.lower().rstrip("."), port, entry.lower())):
             return True

@@ -1,4 +1,4 @@
-"""How the questions of a handler reach the client and come back: in rounds, or on the wire."""
+"""Questions of a handler to the client: in input rounds, or as requests on the wire."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +22,7 @@ from transports.progress import ProgressCallback
 from transports.strays import Signal
 from transports.typed import InvalidAnswer, Unsayable
 
-# Most handlers ask nothing: what questions are is imported where the first one is asked.
+# Most handlers ask nothing: questions are imported at the first one.
 if TYPE_CHECKING:
     from transports.inputs import Input
     from transports.runtime import ServerRuntime
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 GIVEN_UP = "the request that it belongs to was given up"
-"""Why a question is taken back when its handler is stopped."""
+"""Reason for which a question is cancelled when its handler is stopped."""
 
 Asker = RequestReceived | NotificationReceived
-"""What a question belongs to: a request of the client, or a notification that was heard."""
+"""Message that a question belongs to: a request or a notification of the client."""
 
 
 class InputNeeded(Signal):
-    """Leaves a handler of the modern era to ask the client first.
+    """Signal that leaves a handler of the modern era to ask the client first.
 
-    No Exception, so that ``except Exception`` in a handler does not swallow it; let it pass.
+    It is no Exception, so that ``except Exception`` in a handler does not swallow it; let it pass.
     """
 
     def __init__(self, requests: Mapping[str, InputRequest]) -> None:
@@ -48,17 +48,17 @@ class InputNeeded(Signal):
 
 
 class InputUnavailable(HandlerError):
-    """The client cannot be asked, refused to answer, or gave no usable answer."""
+    """Error: the client cannot be asked, refused to answer, or gave no usable answer."""
 
 
 class RoundState(Struct, array_like=True):
-    """What travels through the client between the rounds of one request, sealed."""
+    """State that travels, sealed, through the client between the rounds of one request."""
 
     round: int = 0
     answers: dict[str, Raw] = {}
     """Answers of earlier rounds that the handler has used."""
     kept: dict[str, Raw] = {}
-    """What the handler asked to remember."""
+    """Values that the handler has stored."""
 
 
 def read_answers(
@@ -71,7 +71,7 @@ def read_answers(
     """Find the answers among those ``given`` in this round and ``used`` in earlier ones.
 
     Raises :class:`InputNeeded` for those that are missing or do not fit.  ``trace``: the trace
-    context that goes along with questions.
+    context to send with questions.
     """
     answers: dict[str, Any] = {}
     missing: dict[str, InputRequest] = {}
@@ -100,7 +100,7 @@ def params_of(
 ) -> dict[str, Any]:
     """Return the question's params, with its ``_meta`` and the trace context that it belongs to.
 
-    Raises InputUnavailable if the revision cannot ask it.
+    Raises InputUnavailable if the revision cannot express the question.
     """
     try:
         params = question.wire_params(revision, problem)
@@ -118,7 +118,7 @@ async def ping(
     session: str | None = None,
     timeout: float,
 ) -> None:
-    """Ask a client whether it is there.  Raises InputUnavailable if it cannot say, or does not."""
+    """Check that a client is there.  Raises InputUnavailable without an answer or without ping."""
     if lookup("ping", "server", revision) is None:
         raise InputUnavailable(f"{revision.name} has no ping")
     try:
@@ -134,10 +134,10 @@ async def ping(
 
 
 class WireQuestions:
-    """Questions that a handler of the legacy era asks.
+    """Questions of a handler in the legacy era.
 
-    One that works on a request asks on its stream; one that has heard a notification of the client
-    asks in the session of that.
+    A question on behalf of a request is sent on its stream.  One on behalf of a notification is
+    sent in the session of the notification.
     """
 
     def __init__(
@@ -159,9 +159,10 @@ class WireQuestions:
         wanted: "Mapping[str, Input[Any]]",
         progress: Mapping[str, ProgressCallback] | None = None,
     ) -> dict[str, Any]:
-        """Send all, wait for all.  Raises InputUnavailable; what still waits is withdrawn.
+        """Send all questions and return all answers by key; cancel the rest after a failure.
 
-        ``progress``: by the keys of the questions, who hears how far the client is.
+        ``progress``: callbacks for the progress that the client reports, by the keys of the
+        questions. Raises InputUnavailable.
         """
         answers: dict[str, Any] = {}
         self._progress = progress or {}

@@ -1,7 +1,7 @@
-"""Exceptions of a server's functions that its client, in the same process, raises itself.
+"""Exceptions of server functions that the client in the same process raises itself.
 
-A test that connects with ``raise_exceptions=True`` gets the very exception, with its traceback, in
-the place of the masked error; the id of that tells which one.
+A test that connects with ``raise_exceptions=True`` gets the original exception, with its traceback,
+in place of the masked error, whose id identifies it.
 """
 
 from msgspec import Raw
@@ -10,24 +10,24 @@ from mcpcore.service import HandlerExit
 from mcpcore.spec.errors import ErrorData
 
 _KEPT = 1000
-"""More than a test can tell apart: of so many the oldest are forgotten."""
+"""Maximum number of exceptions kept; beyond that the oldest is dropped."""
 
 
 class Raised:
-    """The exceptions that nobody has raised yet, by the ids of their errors."""
+    """Exceptions that have not been raised yet, by the ids of their errors."""
 
     def __init__(self) -> None:
         self._kept: dict[str, BaseException] = {}
 
     def keep(self, error_id: str, error: Exception) -> None:
-        """A function of the server failed."""
+        """Keep the exception of a server function."""
         cause = error.__cause__ if isinstance(error, HandlerExit) else None
         self._kept[error_id] = cause or error
         if len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]
 
     def meet(self, outcome: object) -> None:
-        """Raise the exception that the outcome of a request, or the state of a task, tells of."""
+        """Raise the exception that the outcome of a request, or the state of a task, refers to."""
         error, result = getattr(outcome, "error", None), getattr(outcome, "result", None)
         said = error.message.encode() if isinstance(error, ErrorData) else b""
         if isinstance(result, Raw):
@@ -37,7 +37,7 @@ class Raised:
                 raise self._kept.pop(error_id)
 
     def rest(self) -> None:
-        """Raise what no caller has met: of functions whose calls nobody waits for, above all."""
+        """Raise the remaining exceptions, mostly of functions whose calls are not awaited."""
         left = list(self._kept.values())
         self._kept.clear()
         if len(left) > 1:

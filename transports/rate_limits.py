@@ -1,4 +1,4 @@
-"""Rate limits of a server: which limiter is asked about what, and what the client is told."""
+"""Rate limits of a server: the calls of its limiter, and the errors for clients."""
 
 import itertools
 import math
@@ -24,13 +24,13 @@ _connections = itertools.count(1)
 
 
 class _Undecided(Exception):
-    """The limiter failed; the message is for the client."""
+    """Failure of the limiter; the message is for the client."""
 
 
 class Throttle:
-    """Asks a limiter on behalf of one machine.
+    """Rate limiting of the requests of one machine.
 
-    ``admits``: what the limiter fails to decide on is admitted, in the place of being refused.
+    ``admits``: True to admit requests if the limiter fails, instead of refusing them.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Throttle:
         self._name = f"connection {next(_connections)}"
 
     def refusal(self, request: RequestReceived) -> ErrorData | None:
-        """Say why a request is not served now, or None."""
+        """Return the error for a request that exceeds its rate, or None."""
         activity = _LIMITED.get(request.method)
         if activity is None:
             return None
@@ -63,12 +63,12 @@ class Throttle:
         return ErrorData.make(busy_code(request.revision), text, data)
 
     def drops_progress(self, request: RequestReceived, *, in_task: bool) -> bool:
-        """Whether progress that somebody wants to know is one too many."""
+        """Return True if a progress notification is wanted but exceeds its rate."""
         wanted = in_task or self._machine.wants_progress(request.key)
         return wanted and self._drops(Activity.PROGRESS, request)
 
     def drops_log(self, request: RequestReceived, level: str, *, in_task: bool) -> bool:
-        """Whether a log message that somebody wants to know is one too many."""
+        """Return True if a log message is wanted but exceeds its rate."""
         wanted = in_task or self._machine.wants_log(request.key, level)
         return wanted and self._drops(Activity.LOGGING, request)
 
@@ -79,7 +79,7 @@ class Throttle:
             return not self._admits
 
     def _wait(self, activity: Activity, request: RequestReceived) -> float:
-        """The seconds to wait.  Raises :class:`_Undecided` if the limiter fails."""
+        """Return the seconds to wait.  Raises :class:`_Undecided` if the limiter fails."""
         try:
             wait = self._limiter.admit(activity, self._caller(request), now=clock())
             if math.isfinite(wait):

@@ -1,7 +1,7 @@
-"""A client's connection that comes back: one link after the other, each with a Peer of its own.
+"""Reconnecting client connections: one link after the other, each with a Peer of its own.
 
-Whether and when there is another is decided by :class:`mcpcore.engine.reconnecting.Reconnection`,
-what the next conversation takes over by :mod:`mcpcore.engine.succession`; here links are made and
+:class:`mcpcore.engine.reconnecting.Reconnection` decides if and when there is another connection,
+:mod:`mcpcore.engine.succession` the state that the next one takes over.  Here links are made and
 run, one at a time, in one task (:class:`ReturningLink`).  :class:`ReturningStream` does the same
 for HTTP+SSE, whose connections belong to its driver.
 """
@@ -30,12 +30,12 @@ MakeLink = Callable[[Peer], Connection]
 
 
 class ReturningLink(Link, Comeback):
-    """The link of a client whose connections may follow each other.
+    """Link of a client that makes one connection after the other.
 
-    ``make`` makes the link of one connection for a Peer.  ``attempts``: how many in a row to come
-    back.  The first connection is not repeated: what keeps it from being opened comes out of
-    ``run()``.  All later ones are, until the conversation is closed, an end is final, or the
-    attempts are used up; then ``core`` hears of the end.
+    ``make`` makes the link of one connection for a Peer.  ``attempts``: maximum number of attempts
+    in a row to reconnect.  The first connection is not retried: its failure is raised by ``run()``.
+    All later ones are, until the conversation is closed, an end is final, or the attempts are used
+    up; then ``core`` is told of the end.
     """
 
     def __init__(
@@ -51,32 +51,32 @@ class ReturningLink(Link, Comeback):
         self._make = make
         self._link = make(peer)
         self._linked = True
-        """A link looks after the Peer; while it does not, we do."""
+        """True while a link runs the Peer; otherwise this object does."""
         self._tending = False
         self._left = False
         self._next: Attempt | None = None
         self._scope = anyio.CancelScope()
-        """Of the attempt that is being made, with the wait before it."""
+        """Scope of the current attempt, with the wait before it."""
         self._news = anyio.Event()
         self._running = False
         self._done = anyio.Event()
 
     @property
     def link(self) -> Connection:
-        """The link of the present connection, or of the last one."""
+        """Link of the current connection, or of the last one."""
         return self._link
 
     # Link
 
     def flush_soon(self) -> None:
-        """See :meth:`Link.flush_soon`."""
+        """Implement :meth:`Link.flush_soon`."""
         if self._linked:
             self._link.flush_soon()
         else:
             self._news.set()
 
     async def aclose(self) -> None:
-        """End the conversation in good order, or the attempt to come back at once."""
+        """Close the session gracefully, or abort the current attempt."""
         self._left = True
         self._peer.reconnects = None
         if not self._open and self._begun:
@@ -85,10 +85,10 @@ class ReturningLink(Link, Comeback):
         if self._running:
             await self._done.wait()
 
-    # The life of the connections
+    # Sequence of connections
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Run link after link; returns when the last has ended."""
+        """Run link after link; return when the last has ended."""
         self._running = True
         try:
             await self._link.run(task_status=task_status)
@@ -107,23 +107,23 @@ class ReturningLink(Link, Comeback):
             try:
                 await self._link.run(task_status=self)
             except LinkError:
-                return  # its end was told as that of any other connection
+                return  # its end was reported as that of any other connection
 
     def started(self, value: Any = None) -> None:
-        """The link of an attempt is open (it calls this): begin the conversation."""
+        """Start the Peer once the link of an attempt is open; called by the link."""
         self._linked = True
         self._peer.start(now=clock())
         self._link.flush_soon()
 
     @property
     def _expired(self) -> bool:
-        """The attempt took too long; nobody else has ended it."""
+        """True if the attempt took too long and was not ended otherwise."""
         return self._scope.cancel_called and not self._left
 
     def _conclude(self) -> None:
-        """Nothing follows: end what is left, if the end of a link has not done so."""
+        """End the Peer after the last link, if the end of a link has not done so."""
         if self._core.closed is not None or not self._begun:
-            self._drain()  # what was cancelled between two connections has ended, too
+            self._drain()  # cancelled requests between two connections have ended, too
             return
         self._left = True
         peer = self._peer
@@ -132,7 +132,7 @@ class ReturningLink(Link, Comeback):
         self._drain()
 
     async def _tend(self) -> None:
-        """Look after the Peer while no link does: requests that wait have deadlines."""
+        """Run the Peer while no link does: its waiting requests have deadlines."""
         while True:
             due: float | None = None
             if not self._linked:
@@ -148,10 +148,10 @@ class ReturningLink(Link, Comeback):
         while (event := self._peer.next_event()) is not None:
             self._core.handle(event)
 
-    # Comeback
+    # Comeback interface
 
     def opened(self, ready: Ready) -> None:
-        """See :meth:`Comeback.opened`; the attempt may take as long as it likes from now on."""
+        """Implement :meth:`Comeback.opened`; the attempt has no time limit from now on."""
         self._scope.deadline = math.inf
         super().opened(ready)
 
@@ -177,7 +177,7 @@ class ReturningLink(Link, Comeback):
         return True
 
     def _renounce(self, reason: str) -> None:
-        self._linked = True  # nothing is left to look after
+        self._linked = True  # there is no Peer left to run
         self._peer.renounce(reason)
 
     def _leave(self, reason: str) -> None:
@@ -190,7 +190,7 @@ class ReturningLink(Link, Comeback):
 
 
 class ReturningStream(Comeback):
-    """The way back over HTTP+SSE: another event stream, on the link and machine that there are."""
+    """Reconnection over HTTP+SSE: another event stream, on the same link and machine."""
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class ReturningStream(Comeback):
         self._machine = machine
         self._link = link
         self._settled = anyio.Event()
-        """Set once an attempt has come to something."""
+        """Event that is set once an attempt has succeeded or failed."""
 
     async def _come_back(self, attempt: Attempt) -> None:
         await anyio.sleep(attempt.delay)
@@ -221,12 +221,12 @@ class ReturningStream(Comeback):
             self._link.flush_soon()
 
     def opened(self, ready: Ready) -> None:
-        """See :meth:`Comeback.opened`."""
+        """Implement :meth:`Comeback.opened`."""
         self._settled.set()
         super().opened(ready)
 
     def ended(self, event: ConnectionEnded) -> str | None:
-        """See :meth:`Comeback.ended`."""
+        """Implement :meth:`Comeback.ended`."""
         self._settled.set()
         return super().ended(event)
 

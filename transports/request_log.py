@@ -1,13 +1,13 @@
-"""Middleware of ours that logs requests: one structured record each, through :mod:`logging`.
+"""Middleware that logs requests: one structured record each, through :mod:`logging`.
 
-Off unless asked for::
+Off unless enabled::
 
     RuntimeSettings(middleware=(log_incoming(),))
     connect(target, middleware=[log_outgoing()])
 
-A record's message is for people (``tools/call 'add': answered in 0.2 ms``); for programs it has the
-attributes of :class:`RequestRecord`, each prefixed with ``mcp_``.  Arguments and results, which may
-hold secrets, are never logged.
+The message of a record is for people (``tools/call 'add': answered in 0.2 ms``).  For programs it
+has the attributes of :class:`RequestRecord`, each with the prefix ``mcp_``.  Arguments and results,
+which may contain secrets, are never logged.
 """
 
 import logging
@@ -30,29 +30,32 @@ from transports.middleware import Steps
 from transports.server_middleware import Answer, ServerMiddleware
 
 LOGGER = "mcpcore.requests"
-"""The name of the logger that is used unless another is given."""
+"""Name of the default logger."""
 
 
 class RequestRecord(Struct, kw_only=True):
-    """What is told of one request."""
+    """Log record of one request."""
 
     side: Literal["client", "server"]
-    """On which side we are."""
+    """Side that logs."""
     method: str
     subject: str | None
-    """The tool or prompt it names, or a URI."""
+    """Name of the tool or prompt, or a URI."""
     revision: str | None = None
     session: str | None = None
-    """The session's label, as in :mod:`transports.http_log`."""
+    """Label of the session, as in :mod:`transports.http_log`."""
     principal: str | None = None
     traceparent: str | None = None
     outcome: Literal["answered", "failed", "refused", "asked", "ended", "cancelled"] = "ended"
-    """``failed``: a tool's result that says so; ``refused``: an error of the protocol; ``asked``:
-    the client has to answer something first; ``ended``: without an answer."""
+    """Outcome of the request.
+
+    ``failed``: a tool result with an error; ``refused``: a protocol error; ``asked``: the client
+    has to answer a question first; ``ended``: without an answer.
+    """
     code: int | None = None
-    """The error code of a refusal."""
+    """Error code of a refusal."""
     duration: float = 0.0
-    """In seconds."""
+    """Duration in seconds."""
 
 
 _TRUE, _FALSE = Raw(b"true"), Raw(b"false")
@@ -65,7 +68,7 @@ class _Failure(Struct, rename="camel"):
 def log_incoming(
     logger: logging.Logger | None = None, level: int = logging.INFO
 ) -> ServerMiddleware:
-    """Make the server's middleware."""
+    """Return the middleware for the server."""
     target = logger or logging.getLogger(LOGGER)
 
     def incoming(request: Context) -> Steps[Answer]:
@@ -92,7 +95,7 @@ def log_incoming(
 def log_outgoing(
     logger: logging.Logger | None = None, level: int = logging.INFO
 ) -> ClientMiddleware:
-    """Make the client's middleware."""
+    """Return the middleware for the client."""
     target = logger or logging.getLogger(LOGGER)
 
     def outgoing(request: OutgoingRequest) -> Steps[Outcome]:

@@ -1,4 +1,4 @@
-"""What a server keeps between the rounds of one request: in the client's hands, sealed."""
+"""State of a server between the rounds of one request, kept sealed by the client."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 class Rounds:
-    """Seals and opens ``requestState``, and counts: a request may take ``limit`` rounds.
+    """Sealing of ``requestState``, and the limit: a request may take ``limit`` rounds.
 
-    What it takes is imported for those that have more than one, which most servers never do.
+    The sealing code is imported at the first request with several rounds, which most servers never
+    have.
     """
 
     def __init__(self, seal: "Seal", wall: Callable[[], float], limit: int) -> None:
@@ -26,7 +27,7 @@ class Rounds:
         self._limit = limit
 
     def open(self, event: RequestReceived) -> RoundState | None:
-        """Return what earlier rounds left, None in the first.  Raises McpError (-32602)."""
+        """Return the state of earlier rounds, None in the first.  Raises McpError (-32602)."""
         if event.request_state is None:
             return None
         from mcpcore.engine.seal import Refusal, SealBroken, request_binding
@@ -43,8 +44,8 @@ class Rounds:
     def close(self, event: RequestReceived, state: RoundState) -> str:
         """End a round: return its state, sealed.
 
-        Raises McpError (-32600) if there were too many, ValueError or TypeError for a state that
-        is too large or no JSON.
+        Raises McpError (-32600) if there were too many, ValueError or TypeError for a state that is
+        too large or not JSON.
         """
         state.round += 1
         if state.round > self._limit:
@@ -56,10 +57,10 @@ class Rounds:
 
 
 class OwnSeal:
-    """The seal of a server that was given none: the best that can be had, with a key of its own.
+    """Default seal of a server: the best kind that is available, with a key of its own.
 
-    It is made when something is sealed or opened first: most servers never do, and what it takes
-    is imported then.
+    It is made at the first use: most servers never need one, and its imports are delayed until
+    then.
     """
 
     @cached_property
@@ -69,9 +70,9 @@ class OwnSeal:
         return make_seal()
 
     def seal(self, payload: bytes, binding: "Binding", *, wall: float) -> str:
-        """See :class:`~mcpcore.engine.seal.Seal`."""
+        """Implement :meth:`Seal.seal <mcpcore.engine.seal.Seal.seal>`."""
         return self._made.seal(payload, binding, wall=wall)
 
     def open(self, text: str, binding: "Binding", *, wall: float) -> bytes:
-        """See :class:`~mcpcore.engine.seal.Seal`."""
+        """Implement :meth:`Seal.open <mcpcore.engine.seal.Seal.open>`."""
         return self._made.open(text, binding, wall=wall)

@@ -1,4 +1,4 @@
-"""What both runtimes keep about work in progress: handlers by key, requests of ours by id."""
+"""Work in progress of both runtimes: running handlers by key, our requests by id."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,29 +22,29 @@ Outcome = ResultReceived | ErrorReceived | InputRequired | RequestEnded
 
 
 _TASK = "handler"
-"""Of each task: anyio and asyncio would make a name for every one of them."""
+"""Name of every task: anyio and asyncio would make one for each."""
 
 
 class Told(Protocol):
-    """Who is to know why a handler is stopped."""
+    """Object that is given the reason when a handler is stopped."""
 
     cancel_reason: str | None
 
 
 class Run:
-    """One handler at work: what remains to be said about it is that it is to stop."""
+    """Running handler, which can be stopped."""
 
     __slots__ = ("cancel_called", "scope", "task", "told")
 
     def __init__(self, told: Told | None, scope: anyio.CancelScope) -> None:
         self.told = told
-        """Who learns why, if it is cancelled."""
+        """Object that is given the reason of a cancellation."""
         self.cancel_called = False
-        """It was cancelled, whether it has ended or not."""
+        """True if the handler was cancelled, also after its end."""
         self.scope = scope
-        """What its task enters before it does anything else."""
+        """Scope that the task enters before anything else."""
         self.task: asyncio.Task[None] | None = None
-        """Its task, as long as it runs, if that is not one of the group's."""
+        """Task of the handler while it runs, unless it is one of the group's."""
 
     def cancel(self) -> None:
         """Have every ``await`` of the handler raise from now on."""
@@ -53,13 +53,13 @@ class Run:
 
 
 class Handlers:
-    """The tasks that work on requests of the other side.
+    """Handler tasks for the requests of the peer.
 
     ``release`` is called with a key when the handler of a cancelled request has ended.
 
-    ``loop``: that of asyncio, where whoever has the ``group`` calls :meth:`stop` before the group
-    ends.  Handlers are then tasks of the loop, which take half of what a task of a group takes of
-    anyio.  They stop with the group all the same, and it fails with what they raise.
+    ``loop``: that of asyncio, where the owner of ``group`` calls :meth:`stop` before the group
+    ends. Handlers are then tasks of the loop, at half the cost of tasks of an anyio group.  They
+    stop with the group all the same, and the group fails with their exceptions.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Handlers:
         self._group = group
         self._release = release
         self._loop = loop if isinstance(loop, asyncio.AbstractEventLoop) else None
-        # Asking anyio for a scope has it find out about the loop, and make the scope twice.
+        # For a new scope, anyio would look up the loop and make the scope twice.
         self._scope = type(group.cancel_scope)
         self._runs: dict[Key, Run] = {}
         self._idle: anyio.Event | None = None
@@ -85,18 +85,18 @@ class Handlers:
     def start(self, key: Key, work: Callable[[], Awaitable[None]], told: Told | None = None) -> Run:
         """Run ``work`` in a task of its own; it must not raise.
 
-        ``told`` learns the reason if the request is cancelled.
+        ``told`` is given the reason if the request is cancelled.
         """
         run = self._runs[key] = Run(told, self._scope())
         if self._loop is None:
             self._group.start_soon(self._run, key, run, work, name=_TASK)
         else:
-            # No factory is asked: an eager one would have it begin here, within App.handle().
+            # No task factory is used: an eager one would start it here, within App.handle().
             run.task = asyncio.Task(self._run(key, run, work), loop=self._loop, name=_TASK)
         return run
 
     def cancel(self, key: Key, reason: str | None = None) -> None:
-        """The request was cancelled: stop its handler, or release it at once if it has none."""
+        """Stop the handler of a cancelled request; release the request if it has none."""
         run = self._runs.get(key)
         if run is None:
             self._release(key)
@@ -106,8 +106,8 @@ class Handlers:
         run.cancel()
 
     def stop(self) -> None:
-        """Stop all of them; the group does not end before they have."""
-        self._loop = None  # what begins now ends with the group
+        """Stop all handlers; the group does not end before they have."""
+        self._loop = None  # handlers started from now on end with the group
         tasks = []
         for run in self._runs.values():
             if run.task is not None:
@@ -133,7 +133,7 @@ class Handlers:
                     del work
                     await running
             finally:
-                run.task = None  # it holds on to what it has raised
+                run.task = None  # the task refers to the exception that it raised
                 del self._runs[key]
                 if run.cancel_called:
                     self._release(key)
@@ -156,7 +156,7 @@ async def _fail(error: BaseException) -> None:
 
 
 class Waiting:
-    """The callers that wait for the outcome of a request of ours; no task for any of them."""
+    """Outcomes of our requests, for callers that wait for them without a task each."""
 
     def __init__(self) -> None:
         self._waiters: dict[RequestId, _Waiter] = {}
@@ -165,15 +165,15 @@ class Waiting:
         return len(self._waiters)
 
     def expect(self, request: RequestId) -> None:
-        """From now on the outcome of ``request`` is kept until it is waited for."""
+        """Keep the outcome of ``request`` from now on until a caller takes it."""
         self._waiters[request] = _Waiter()
 
     def forget(self, request: RequestId) -> None:
-        """The outcome of ``request`` is of no interest any more."""
+        """Drop the outcome of ``request``."""
         self._waiters.pop(request, None)
 
     def settle(self, outcome: Outcome) -> bool:
-        """Hand over an outcome; False if nobody expects it."""
+        """Deliver an outcome; return False if it is not expected."""
         waiter = self._waiters.get(outcome.request)
         if waiter is None:
             return False
@@ -183,7 +183,7 @@ class Waiting:
         return True
 
     async def outcome(self, request: RequestId) -> Outcome:
-        """Wait for what became of an expected request, however long that takes."""
+        """Wait without limit for the outcome of an expected request."""
         waiter = self._waiters[request]
         try:
             if waiter.outcome is not None:

@@ -1,4 +1,4 @@
-"""The server's runtime: runs the handlers of a server for one connection or HTTP endpoint."""
+"""Runtime of a server: runs its handlers for one connection or HTTP endpoint."""
 
 import inspect
 import logging
@@ -61,11 +61,11 @@ logger = logging.getLogger("mcpcore.server")
 _DATA = frozenset({str, bytes, int, float, bool, type(None), list, tuple, dict})
 
 Replies: TypeAlias = "ServerMachine | TaskCall"
-"""What a request is answered with: the machine, or what stands between in a call with tasks."""
+"""Destination of responses: the machine, or the call object of a call that may become a task."""
 
 
 class ServerRuntime(Outgoing):
-    """Answers the requests of one machine with the handlers of a server: the machine's App.
+    """App of one machine that answers its requests with the handlers of a server.
 
     Set ``link``, then :meth:`run` the link.  Plain functions run inline, without a task; ``async``
     handlers have one each, in a task group that ends with the link.
@@ -81,15 +81,15 @@ class ServerRuntime(Outgoing):
     ) -> None:
         super().__init__(machine, settings)
         self.thread = current()
-        """The thread of the event loop, by its identifier."""
+        """Identifier of the event loop's thread."""
         self._loop: object | None = None
-        """The event loop, while changes are published."""
+        """Event loop, while changes are published."""
         self.failures = Failures(self.settings)
         self._server = server
         self.lifespan: Any = None
-        """What the lifespan of the server has yielded, once it was entered."""
+        """Value yielded by the lifespan of the server, once it was entered."""
         self._asked: frozenset[str] = ASKABLE if self.settings.middleware else frozenset()
-        """Requests that the engine answers once middleware has let them through."""
+        """Methods that the engine answers once middleware has let them through."""
         self._prepare: Prepare = server.prepare
         if self.settings.middleware:
             self._prepare = self._guard.around(server.prepare)
@@ -118,13 +118,13 @@ class ServerRuntime(Outgoing):
 
     @cached_property
     def _guard(self) -> "Guard":
-        """Imported here: a server without middleware does not pay for it."""
+        """Middleware guard; imported late, as a server without middleware does not need it."""
         from transports.server_middleware import Guard
 
         return Guard(self.settings.middleware, self.failures)
 
     def _limit(self, limiter: "RateLimiter") -> None:
-        """Imported here: a server without a limiter does not pay for it."""
+        """Install the limiter; imported late, as a server without one does not need it."""
         from transports.rate_limits import Throttle
 
         admits = self.settings.limiter_failure == "admit"
@@ -132,7 +132,7 @@ class ServerRuntime(Outgoing):
         self._table[RequestReceived] = self._on_limited_request
 
     def _serve_tasks(self, host: "TaskHost | None") -> None:
-        """Imported here: a server without tasks does not pay for them."""
+        """Install the tasks; imported late, as a server without tasks does not need them."""
         from mcpcore.http.sessions import SessionClosed
         from transports.tasks_host import TaskHost
         from transports.tasks_server import ServerTasks
@@ -143,7 +143,7 @@ class ServerRuntime(Outgoing):
         self._table[SessionClosed] = tasks.session_closed
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
-        """Run the link to its end; what handlers are still at work then is cancelled.
+        """Run the link to its end; handlers that still run then are cancelled.
 
         All of that is within the lifespan of the server.  Raises LifespanError.
         """
@@ -247,7 +247,7 @@ class ServerRuntime(Outgoing):
         context = Context(event, self, state) if prepared.takes_context else None
         try:
             value = prepared.call(context)
-            # A plain function that returns an awaitable; most return data, which is quick to see.
+            # A plain function may return an awaitable; the type check is quick for most values.
             if type(value) not in _DATA and inspect.isawaitable(value):
                 context = context or Context(event, self, state)
                 work = partial(self.work, event, prepared, context, value)
@@ -271,7 +271,7 @@ class ServerRuntime(Outgoing):
         context: Context,
         begun: Awaitable[Any] | None = None,
     ) -> None:
-        """Run a handler to its end, and answer with what comes of it."""
+        """Run a handler to its end, and answer with its result."""
         replies = context.call or self.machine
         try:
             value = begin(prepared, context) if begun is None else begun
@@ -355,13 +355,13 @@ class ServerRuntime(Outgoing):
         except CapabilityMissing as missing:
             data = {"requiredCapabilities": requirement(missing.capability)}
             replies.fail(event.key, McpError(MISSING_CLIENT_CAPABILITY, str(missing), data).error)
-        except BaseException as error:  # no JSON; and seals and clocks are the user's
+        except BaseException as error:  # not JSON; and seals and clocks are the application's
             self._fail(event, failure_of(error), context=context)
 
-    # Changes
+    # Change notifications
 
     def _publish(self, method: str, params: Struct | None) -> None:
-        """Tell of a change, which may have been made in any thread."""
+        """Notify clients of a change, which may have been made in any thread."""
         loop = self._loop
         if current() == self.thread:
             self._tell_all(method, params)
@@ -369,6 +369,6 @@ class ServerRuntime(Outgoing):
             call_in_loop(loop, partial(self._tell_all, method, params))
 
     def _tell_all(self, method: str, params: Struct | None) -> None:
-        if self._loop is not None:  # or else it was on its way when this ended
+        if self._loop is not None:  # else the change came while this ended
             self.machine.notify(method, params)
             self.flush()

@@ -1,4 +1,4 @@
-"""How a server runs its handlers."""
+"""Settings for the handlers of a server."""
 
 import time
 from collections.abc import Callable
@@ -19,44 +19,55 @@ if TYPE_CHECKING:
 
 
 class RuntimeSettings(Struct, frozen=True, kw_only=True):
-    """How a server runs its handlers. Times in seconds."""
+    """Settings for the handlers of a server.  Times are in seconds."""
 
     revisions: tuple[Revision, ...] = REVISIONS
     limits: Limits = field(default_factory=Limits)
     seal: "Seal | None" = None
-    """Seals ``requestState``; workers that serve the same clients share its keys.  None: one with
-    a key of its own or, with a store, of the store's."""
+    """Seal for ``requestState``; workers that serve the same clients share its keys.
+
+    None: a seal with a key of its own or, with a store, of the store's.
+    """
     wall: Callable[[], float] = time.time
-    """The clock of what outlives the process, such as a seal's expiry: seconds since the epoch."""
+    """Clock for data that outlives the process, such as seals: seconds since the epoch."""
     input_timeout: float | None = 600.0
-    """How long a legacy client may take to answer a question: there may be a person behind it."""
+    """Seconds for a legacy client to answer a question, which may involve a person."""
     input_attempts: int = 3
-    """How often one question is asked while its answers do not fit (legacy, and tasks)."""
+    """Maximum number of times that a question is asked while its answers do not fit.
+
+    It applies in the legacy era and to tasks.
+    """
     input_rounds: int = 50
-    """Rounds of input that one request may take (modern)."""
+    """Maximum number of input rounds of one request (modern)."""
     notifications: int = 100
-    """Notifications of one session that wait for the functions that hear those before them; what is
-    more is dropped, with a warning in the log."""
+    """Maximum number of notifications of one session that wait for the functions of earlier ones.
+
+    Further ones are dropped, with a warning in the log.
+    """
     reports: int = 100
-    """Reports of progress on one question that wait for the function that hears those before them;
-    what is more is dropped, with a warning in the log."""
+    """Maximum number of progress reports on one question that wait for its callback.
+
+    Further ones are dropped, with a warning in the log.
+    """
     middleware: "tuple[ServerMiddleware, ...]" = ()
-    """Around every request but those that the engine answers alone, the first outermost."""
+    """Middleware around every request but those that the engine answers alone, outermost first."""
     limiter: "RateLimiter | None" = None
-    """Bounds the rates of tool calls, completions, requests about tasks, log messages, progress."""
+    """Limiter of the rates of tool calls, completions, task requests, log messages, progress."""
     limiter_failure: Literal["refuse", "admit"] = "refuse"
-    """What becomes of what a limiter was to decide on that raised an exception."""
+    """Decision on a request if the limiter raises an exception."""
     tasks: TaskSettings = field(default_factory=TaskSettings)
-    """Tasks of tools that declare them."""
+    """Settings for tasks of tools that declare them."""
     reveal_errors: bool = False
-    """Show clients the types and messages of exceptions that they must not see otherwise.  For
-    developing alone: there may be secrets in them."""
+    """True to show clients the types and messages of exceptions that are otherwise masked.
+
+    For development only: they may contain secrets.
+    """
     error_ids: Callable[[], str] = error_id
-    """Makes the id of an error that is masked, which stands in the log as well."""
+    """Function that makes the id of a masked error, which is logged as well."""
     lifespan_start: float = 60.0
-    """How long the server's lifespan may take to be entered."""
+    """Seconds for entering the server's lifespan."""
     lifespan_end: float = 30.0
-    """How long it may take to be left."""
+    """Seconds for leaving the server's lifespan."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "input_timeout", "input_rounds")

@@ -1,4 +1,4 @@
-"""Conversations of sampling: the rules on their messages, and how older revisions say them.
+"""Messages of sampling: their rules, and their conversion for older revisions.
 
 Source: the sampling page of 2025-11-25 and later, "Message Content Constraints".
 """
@@ -21,15 +21,15 @@ from transports.typed import Unsayable
 
 
 def blocks_of(message: SamplingMessage | CreateMessageResult) -> Sequence[SamplingContent]:
-    """The blocks of a message, one or several."""
+    """Return the content blocks of a message, one or several."""
     return message.content if isinstance(message.content, list) else [message.content]
 
 
 def message_problem(messages: Sequence[SamplingMessage]) -> str | None:
-    """Say what is wrong with the tool uses and results of a conversation, or None.
+    """Return the fault in the tool uses and results of a conversation, or None.
 
-    A message with results holds nothing else, and results stand right behind the uses that they
-    answer, each exactly once.
+    A message with results has no other content, and results follow directly after the uses that
+    they answer, each exactly once.
     """
     open_uses: list[str] = []
     for number, message in enumerate(messages):
@@ -55,9 +55,9 @@ def message_problem(messages: Sequence[SamplingMessage]) -> str | None:
 
 
 def params_for(params: CreateMessageParams, revision: Revision) -> CreateMessageParams:
-    """Say a request for sampling as ``revision`` can.  Raises :class:`Unsayable`.
+    """Convert the params of a sampling request for ``revision``.  Raises :class:`Unsayable`.
 
-    Where a message holds one block only, one with several becomes several messages.
+    For a revision with one block per message, a message with several becomes several messages.
     """
     if not revision.sampling_tools and (params.tools, params.tool_choice) != (None, None):
         raise Unsayable(f"{revision.name} has no tools in sampling")
@@ -66,7 +66,7 @@ def params_for(params: CreateMessageParams, revision: Revision) -> CreateMessage
 
 
 def result_for(result: CreateMessageResult, revision: Revision) -> CreateMessageResult:
-    """Say what a model said as ``revision`` can.  Raises :class:`Unsayable`."""
+    """Convert the result of a model for ``revision``.  Raises :class:`Unsayable`."""
     found = blocks_of(result)
     for block in found:
         _check_kind(block, revision)

@@ -3,11 +3,11 @@
 A sealed state is URL-safe base64 of: one byte for the kind of seal, the key's id, and a body that
 holds the expiry, fingerprints of principal, method and parameters, and the payload.  With AES-GCM
 (NIST SP 800-38D; the extra ``auth``) the body is encrypted and authenticated, with HMAC (RFC 2104)
-only authenticated: then the client can read it.  The fingerprints are keyed, so that they tell
-nobody anything.
+only authenticated: then the client can read it.  The fingerprints are keyed, so that they reveal
+nothing.
 
-What must happen only once has to be enforced by the server itself: within its lifetime a state
-opens as often as it is presented.  See docs/sealed-state.md.
+Within its lifetime a state opens as often as it is presented: a server must itself enforce actions
+that may happen only once.  See docs/sealed-state.md.
 """
 
 import base64
@@ -52,11 +52,10 @@ _GCM_TAG_SIZE = 16
 
 
 class SealKey:
-    """A secret under which states are sealed. Its id, which is public, is derived from it.
+    """Secret under which states are sealed.  Its id, which is public, is derived from it.
 
-    ``secret``: at least 32 random bytes.  Everything that is done with it is done with keys
-    derived from it, one for each purpose (HKDF, RFC 5869), so that the same secret serves either
-    kind of seal.
+    ``secret``: at least 32 random bytes.  It is used only through keys derived from it, one for
+    each purpose (HKDF, RFC 5869), so that the same secret serves either kind of seal.
     """
 
     __slots__ = ("__dict__", "_secret")
@@ -87,24 +86,24 @@ class SealKey:
 
     @cached_property
     def id(self) -> bytes:
-        """Names the key in what it seals."""
+        """Id of the key in sealed states."""
         return self._subkey(b"id")[:_ID_SIZE]
 
     @cached_property
     def mac_key(self) -> bytes:
-        """For HMAC-SHA-256."""
+        """Key for HMAC-SHA-256."""
         return self._subkey(b"hmac-sha-256")
 
     @cached_property
     def cipher(self) -> "AESGCM":
-        """For AES-256-GCM."""
-        # Here and not above: the import takes longer than starting a server does otherwise.
+        """Cipher for AES-256-GCM."""
+        # Imported late: the import takes longer than starting a server does otherwise.
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         return AESGCM(self._subkey(b"aes-256-gcm"))
 
     def fingerprints(self, binding: Binding) -> tuple[bytes, bytes, bytes]:
-        """Return what stands for principal, method and params in a state."""
+        """Return the fingerprints of principal, method and params for a state."""
         principal = "" if binding.principal is None else "=" + binding.principal
         return (
             self._fingerprint(b"principal", principal.encode(errors="surrogatepass")),
@@ -126,14 +125,14 @@ class SealKey:
 
 
 class SealSettings(Struct, frozen=True, kw_only=True):
-    """How states are sealed."""
+    """Settings of a seal."""
 
     keys: tuple[SealKey, ...] = field(default_factory=lambda: (SealKey.random(),))
-    """The newest first: it seals. All of them open. Workers with the same clients share them."""
+    """Keys, newest first: the first seals, all open.  Workers with the same clients share them."""
     lifetime: float = 3600.0
-    """Seconds until a state expires; there may be a person behind an answer."""
+    """Seconds until a state expires; an answer may involve a person."""
     limit: int = 256 * 1024
-    """Bytes of a payload, at most."""
+    """Maximum bytes of a payload."""
 
     def __post_init__(self) -> None:
         if not self.lifetime > 0:
@@ -143,11 +142,11 @@ class SealSettings(Struct, frozen=True, kw_only=True):
 
 
 class _KeyedSeal(ABC):
-    """What both kinds have in common: keys, expiry, binding, size."""
+    """Common base of both seals: keys, expiry, binding, size."""
 
     _KIND: ClassVar[bytes]
     _OVERHEAD: ClassVar[int]
-    """Bytes that protection adds to a body."""
+    """Number of bytes that protection adds to a body."""
 
     def __init__(self, settings: SealSettings | None = None) -> None:
         self.settings = settings or SealSettings()
@@ -157,11 +156,11 @@ class _KeyedSeal(ABC):
 
     @property
     def keys(self) -> tuple[SealKey, ...]:
-        """The keys in use, the one that seals first."""
+        """Keys in use, the one that seals first."""
         return tuple(self._keys.values())
 
     def rotate(self, *keys: SealKey) -> None:
-        """From now on seal with the first of ``keys``, and open what any of them has sealed."""
+        """Seal from now on with the first of ``keys``, and open states sealed with any of them."""
         if not keys:
             raise ValueError("a seal needs at least one key")
         self._keys = {key.id: key for key in keys}
@@ -218,7 +217,7 @@ _MISMATCHES = (Refusal.PRINCIPAL, Refusal.METHOD, Refusal.PARAMS)
 
 
 class HmacSeal(_KeyedSeal):
-    """Authenticates states with HMAC-SHA-256. Clients can read them. Needs no extra."""
+    """Seal that authenticates states with HMAC-SHA-256.  Clients can read them.  Needs no extra."""
 
     _KIND = b"\x01"
     _OVERHEAD = _TAG_SIZE
@@ -233,7 +232,7 @@ class HmacSeal(_KeyedSeal):
 
 
 class AeadSeal(_KeyedSeal):
-    """Encrypts and authenticates states with AES-256-GCM and random nonces.
+    """Seal that encrypts and authenticates states with AES-256-GCM and random nonces.
 
     Under one key no more than 2**32 states are to be sealed (NIST SP 800-38D, section 8.3), which
     takes seven weeks at a thousand a second: rotate keys.  Raises ImportError without the extra.
@@ -263,7 +262,7 @@ class AeadSeal(_KeyedSeal):
 
 
 def make_seal(settings: SealSettings | None = None) -> AeadSeal | HmacSeal:
-    """Return the best seal that can be had here: encryption needs the extra ``auth``.
+    """Return the best seal that is available: encryption needs the extra ``auth``.
 
     The two kinds do not open each other's states: workers that share keys must all have the extra,
     or all use :class:`HmacSeal`.
@@ -279,11 +278,11 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """The bytes of a text, which must be as :func:`_encode` writes it."""
+    """Return the bytes of a text, which must be exactly as :func:`_encode` writes it."""
     try:
         data = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
     except (UnicodeEncodeError, binascii.Error):
         raise SealBroken(Refusal.ALTERED) from None
-    if _encode(data) != text:  # the decoder skips what it does not know
+    if _encode(data) != text:  # the decoder skips unknown characters
         raise SealBroken(Refusal.ALTERED)
     return data

@@ -1,7 +1,7 @@
-"""A TLS stream that can be gone past, as the socket under it can.
+"""TLS stream that also allows direct reads and writes of the socket under it.
 
-Who has the descriptor below reads and writes that by itself (:mod:`transports.direct`), and has
-what it reads decrypted and what it writes encrypted here, without a task that waits for it.
+A caller that has the descriptor below reads and writes it directly (:mod:`transports.direct`). Here
+it has the input decrypted and the output encrypted, without a waiting task.
 """
 
 import ssl
@@ -19,7 +19,7 @@ PosArgs = TypeVarTuple("PosArgs")
 
 _PIECE = 64 * 1024
 _FAREWELL = 1.0
-"""Seconds that saying the end may take."""
+"""Seconds for sending the close alert."""
 _NOTHING = memoryview(b"")
 _UNTOLD = (
     anyio.BrokenResourceError,
@@ -27,23 +27,23 @@ _UNTOLD = (
     anyio.ClosedResourceError,
     anyio.EndOfStream,  # of another TLS stream beneath
 )
-"""Why it cannot be told what is wrong: nobody listens, or somebody is writing at this moment."""
+"""Exceptions that prevent sending an alert: the peer is gone, or another write is in progress."""
 
 
 class SecureStream(TLSStream):
-    """A TLS stream whose other side is told what is wrong, and the end, and not only cut off.
+    """TLS stream that sends alerts to the peer, for a fault and at the end.
 
-    When the handshake fails, anyio leaves the alert that says why unsent.  Once it is complete,
-    who has the descriptor below may use :meth:`decrypt`, :meth:`write_some` and :meth:`push`, and
-    the stream again after :meth:`settle`.
+    When the handshake fails, anyio leaves the alert with the reason unsent.  Once it is complete, a
+    caller that has the descriptor below may use :meth:`decrypt`, :meth:`write_some` and
+    :meth:`push`, and the stream again after :meth:`settle`.
     """
 
     over = False
-    """Nothing more will be decrypted: the other side has ended, or has sent what is no TLS."""
-    _problem: ssl.SSLError | None = None  # what it has sent then
+    """True if no more can be decrypted: the peer has ended, or has sent invalid data."""
+    _problem: ssl.SSLError | None = None  # the fault in that data
     _cut = False  # within a record, or it may be
     _unsent = _NOTHING  # encrypted, and not written yet
-    _held = 0  # bytes of what was to be written that are encrypted, and not all of them written
+    _held = 0  # bytes of input that are encrypted, and not all of them written
 
     async def _call_sslobject_method(
         self, func: Callable[[Unpack[PosArgs]], T], *args: *PosArgs
@@ -57,26 +57,26 @@ class SecureStream(TLSStream):
             raise
 
     async def send(self, item: bytes) -> None:
-        """See :class:`anyio.abc.ByteStream`."""
+        """Implement :meth:`anyio.abc.ByteSendStream.send`."""
         self._cut = True
         await super().send(item)
         self._cut = False
 
     async def finish(self) -> None:
-        """Say that nothing follows, and wait for no answer (RFC 8446 section 6.1)."""
+        """Send the close alert, and wait for no answer (RFC 8446 section 6.1)."""
         with suppress(ssl.SSLError):
             self._ssl_object.unwrap()
         if self._write_bio.pending:
             await self.transport_stream.send(self._write_bio.read())
 
     def cut_off(self) -> None:
-        """Have :meth:`aclose` not end TLS: what was sent is not whole, and must not look so."""
+        """Have :meth:`aclose` skip the close alert, because the data sent is incomplete."""
         self._cut = True
 
     async def aclose(self) -> None:
-        """End TLS as well, unless a record was begun and not written whole, or a message was.
+        """Close with the close alert, unless a record or a message was not written completely.
 
-        The other side's end is waited for where the protocol above has none (standard_compatible).
+        The peer's end is awaited where the protocol above has none (standard_compatible).
         """
         if self._unsent or self._cut:
             await self.transport_stream.aclose()
@@ -89,14 +89,14 @@ class SecureStream(TLSStream):
             finally:
                 await self.transport_stream.aclose()
 
-    # For who reads and writes the descriptor
+    # Direct access for the holder of the descriptor
 
     def decrypt(self, data: bytes) -> bytes:
-        """Return what ``data``, just read, brings; nothing at the end, which empty ``data`` is.
+        """Return the decryption of ``data`` just read; empty at the end, which empty ``data`` is.
 
-        Raises BlockingIOError if more has to be read for that, and ssl.SSLError for what is
-        refused, once all that came before it was returned.  Whatever comes of it, there may be
-        something :attr:`owed` to the other side.
+        Raises BlockingIOError if more has to be read for that, and ssl.SSLError for invalid data,
+        once all the data before it was returned.  In every case there may be output :attr:`owed` to
+        the peer.
         """
         if not self.over:
             if data:
@@ -112,7 +112,7 @@ class SecureStream(TLSStream):
         return b""
 
     def read_ahead(self) -> bytes:
-        """Return what has been read already, and not been received."""
+        """Return data that was already read, and not received."""
         parts: list[bytes] = []
         try:
             self.over = read_all(self._ssl_object, self._read_bio, parts)
@@ -124,14 +124,14 @@ class SecureStream(TLSStream):
 
     @property
     def owed(self) -> int:
-        """Bytes that TLS itself has to say, an alert for instance: to be pushed."""
+        """Bytes of TLS's own messages, an alert for instance: to be pushed."""
         return self._write_bio.pending
 
     def write_some(self, data: bytes | memoryview, write: Callable[[memoryview], int]) -> int:
-        """Encrypt ``data`` for ``write``, which says how much it took; how much of it is written.
+        """Encrypt ``data`` and write it with ``write``; return the number of bytes written.
 
-        As a record is whole or worthless, what is begun is kept: the next ``data`` has to begin
-        with what was not written of this.
+        ``write`` returns how many bytes it took.  A record is useful only as a whole, so a begun
+        one is kept: the next ``data`` has to begin with the unwritten rest of this one.
         """
         taken, view = 0, memoryview(data)
         while self.push(write):
@@ -143,7 +143,7 @@ class SecureStream(TLSStream):
         return taken
 
     def push(self, write: Callable[[memoryview], int]) -> bool:
-        """Have written what is encrypted; whether that is all of it."""
+        """Write the encrypted output; return True if all of it is written."""
         while self._unsent or self._write_bio.pending:
             if not self._unsent:
                 self._unsent = memoryview(self._write_bio.read())
@@ -154,9 +154,9 @@ class SecureStream(TLSStream):
         return True
 
     async def settle(self) -> int:
-        """Write what was begun, before the stream is used again.
+        """Write the rest of a begun record, before the stream is used again.
 
-        Returns how much that was of what :meth:`write_some` was given.
+        Returns how many bytes of the data for :meth:`write_some` that were.
         """
         if self._unsent:
             rest, self._unsent = bytes(self._unsent), _NOTHING

@@ -1,4 +1,4 @@
-"""How a server is offered: the settings of all bindings, and what they have in common."""
+"""Settings of a server for all its bindings, and those that the bindings share."""
 
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,34 +25,36 @@ S = TypeVar("S", HttpSettings, WebSocketSettings)
 
 
 class ServeSettings(Struct, frozen=True, kw_only=True):
-    """How a server is offered. Hosts and origins concern HTTP and WebSocket alike."""
+    """Settings of a server.  Hosts and origins apply to HTTP and WebSocket alike."""
 
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     allowed_hosts: tuple[str, ...] | None = None
-    """Names by which we may be reached; None: loopback names, and each host that is bound."""
+    """Host names of this server; None: loopback names, and each host that is bound."""
     allowed_origins: tuple[str, ...] | None = None
-    """Origins of web pages that may call; None: the server's own pages."""
+    """Origins of web pages that may send requests; None: the server's own pages."""
     http: HttpSettings = field(default_factory=HttpSettings)
     http_link: HttpServerSettings = field(default_factory=HttpServerSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     stdio: StdioSettings = field(default_factory=lambda: StdioSettings(signals=False))
     socket: SocketSettings = field(default_factory=SocketSettings)
-    """Of TCP and Unix sockets."""
+    """Settings for TCP and Unix sockets."""
     shared: bool = False
-    """Serve WebSocket at the addresses of HTTP too, at ``websocket.path`` of them: the header
-    Upgrade decides."""
+    """True to serve WebSocket at the addresses of HTTP too, at ``websocket.path``.
+
+    The header Upgrade decides.
+    """
     ssl_context: "ssl.SSLContext | None" = None
     store: "Store | None" = None
-    """Where the sessions of HTTP and their events are kept; None: in memory, in this process."""
+    """Store for the sessions of HTTP and their events; None: in memory, in this process."""
     store_link: StoreLinkSettings = field(default_factory=StoreLinkSettings)
     trace: "Trace | None" = None
-    """Where everything is recorded that goes over any binding; its owner closes it."""
+    """Trace that records the traffic of all bindings; the application closes it."""
 
 
 def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
     """Apply the policy for Host and Origin that all bindings share to the settings of one.
 
-    ``host`` is what it is bound to, if we know.  Raises BadTarget for a policy that is none.
+    ``host`` is the host that it is bound to, if known.  Raises BadTarget for an invalid policy.
     """
     from mcpcore.http.origin import LOOPBACK_HOSTS, OriginPolicy  # for HTTP and WebSocket alone
 
@@ -73,9 +75,9 @@ def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
 
 
 def websocket_rules(settings: ServeSettings, host: str | None = None) -> "UpgradeRules":
-    """Make the rules by which WebSockets are let in: those of HTTP, its authentication included.
+    """Make the rules for accepting WebSockets: those of HTTP, its authentication included.
 
-    ``host`` is what is bound, if we know.  Raises BadTarget for a policy that is none.
+    ``host`` is the host that is bound, if known.  Raises BadTarget for an invalid policy.
     """
     from transports.websocket_upgrade import UpgradeRules
 
@@ -88,7 +90,7 @@ def websocket_rules(settings: ServeSettings, host: str | None = None) -> "Upgrad
 
 
 def sealing(settings: RuntimeSettings) -> RuntimeSettings:
-    """Have the runtimes of several connections open what any of them has sealed."""
+    """Return settings with one seal, so that all connections can open each other's states."""
     if settings.seal is not None:
         return settings
     return structs.replace(settings, seal=OwnSeal())

@@ -61,14 +61,14 @@ async def serve(
 ) -> None:
     """Serve on every binding named, until all of them have ended or ``stop`` is set.
 
-    ``http``, ``ws``, ``sse`` and ``tcp`` are addresses, ``HOST:PORT``, port 0 for a free one; what
-    is named in ``http`` and ``sse`` alike serves both at one port.  ``unix`` are paths of socket
-    files; ``stdio`` ends with standard input; ``custom`` are bindings of your own.  ``revisions``
-    names those that are spoken, in the place of what ``settings`` say.  ``on_listening`` gets the
-    URL of each binding once it accepts connections, ``on_ready`` is called once all of them do,
-    ``on_stdio_begin`` when standard input and output are taken, ``on_stdio_end`` when they are left
-    alone.
-    ``trace`` is where everything is recorded that goes over any binding: the name of a file, or a
+    ``http``, ``ws``, ``sse`` and ``tcp`` are addresses, ``HOST:PORT``, port 0 for a free one; an
+    address in both ``http`` and ``sse`` serves both at one port.  ``unix`` are paths of socket
+    files; ``stdio`` ends with standard input; ``custom`` are bindings of the application.
+    ``revisions`` names the revisions to speak, in place of those in ``settings``.  ``on_listening``
+    is called with the URL of each binding once it accepts connections, ``on_ready`` once all of
+    them do, ``on_stdio_begin`` when standard input and output are taken, ``on_stdio_end`` when they
+    are released.
+    ``trace`` records the traffic of all bindings: the name of a file, or a
     :class:`~transports.tracing.Trace`.
     Setting ``stop`` lets running requests finish, for a bounded time.  Everything happens within
     the lifespan of the server.  Raises BadTarget, LinkError or OSError if a binding cannot be
@@ -131,7 +131,7 @@ def _recording(to: "TraceTo") -> AbstractContextManager["Trace | None"]:
 
 @contextmanager
 def _ending_the_program() -> Iterator[None]:
-    """Say in one line that the lifespan has failed: where from is of no interest."""
+    """Turn a failed lifespan into one line on stderr; a traceback would not help."""
     try:
         yield
     except LifespanError as error:
@@ -158,13 +158,13 @@ def run(
     loop: "LoopName" = "auto",
     trace: "TraceTo | None" = None,
 ) -> None:
-    """Serve as a whole program: SIGINT and SIGTERM end it in good order.
+    """Serve as a whole program, which SIGINT and SIGTERM end gracefully.
 
     Without any binding it serves on standard input and output.  ``loop`` is that of asyncio, see
-    :mod:`transports.event_loops`.  It also ends when ``until`` returns.  What serves standard input
-    and output alone ends promptly, with the programs that its handlers have started, as
-    ``settings.stdio`` says (``linger``, ``end_children``).  A lifespan that fails ends the program
-    with one line on standard error and status 1 (SystemExit).
+    :mod:`transports.event_loops`.  It also ends when ``until`` returns.  A program that serves
+    standard input and output alone ends promptly, with the programs that its handlers have started,
+    according to ``settings.stdio`` (``linger``, ``end_children``).  A lifespan that fails ends the
+    program with one line on standard error and status 1 (SystemExit).
     """
     elsewhere = bool(http or ws or sse or tcp or unix or custom)
     stdio = stdio or not elsewhere
@@ -191,7 +191,7 @@ def run(
         options = backend_options(loop, backend, link)
         anyio.run(_until_signalled, serving, until, backend=backend, backend_options=options)
         return
-    from transports.departure import Departure  # here and not above: for standard input alone
+    from transports.departure import Departure  # imported late: for standard input alone
 
     at_end = settings.stdio if settings is not None else StdioSettings()
     departure = Departure(at_end.linger, end_children=at_end.end_children)
@@ -215,7 +215,7 @@ async def _until_signalled(
 
             async def obey(signals: AsyncIterator[object]) -> None:
                 async for _ in signals:
-                    if stop.is_set():  # the second one has no patience
+                    if stop.is_set():  # the second signal ends it at once
                         group.cancel_scope.cancel()
                     stop.set()
 
@@ -242,7 +242,7 @@ async def _until_signalled(
 
 @contextmanager
 def ungrouped() -> Iterator[None]:
-    """Let a single exception come out of task groups as it is."""
+    """Raise a single exception from task groups without its groups."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -1,8 +1,8 @@
 """Middleware of the server: around every request but those that the engine answers alone.
 
-See :mod:`transports.middleware` for what a middleware is.  Requests about tasks, unknown tools, bad
-arguments, refusals of a rate limiter and the like pass it; what the engine answers or refuses
-itself (``ping``, discovery, unknown methods) does not.
+See :mod:`transports.middleware` for the interface of a middleware.  Requests about tasks, unknown
+tools, bad arguments, refusals of a rate limiter and the like pass through it.  Requests that the
+engine answers or refuses itself (``ping``, discovery, unknown methods) do not.
 """
 
 import inspect
@@ -23,44 +23,44 @@ from transports.threads import begin
 
 
 class Answer(Struct):
-    """What a server is going to answer; a middleware may change it."""
+    """Answer of a server before it is sent; a middleware may change it."""
 
     result: Raw
-    """The result object, without ``_meta``."""
+    """Result object, without ``_meta``."""
     meta: dict[str, Any] = field(default_factory=dict)
     """Members for the result's ``_meta``."""
     error: Exception | None = None
-    """What the handler raised, or what is wrong with the arguments, where the result tells of it.
+    """Exception of the handler, or for bad arguments, if the result reports it.
 
     None also for a result with ``isError`` that the handler made itself.
     """
     failed: bool = False
-    """The result says that the tool failed: it has ``isError``."""
+    """True if the result is that of a failed tool: it has ``isError``."""
 
 
 ServerMiddleware = Around[Context, Answer]
-"""Takes the context that the handler gets.  An error of the protocol is raised as McpError.
+"""Middleware that takes the context of the handler.  A protocol error is raised as McpError.
 
-That the client has to be asked first (modern) is raised as
-:class:`~transports.context.InputNeeded`: no Exception, let it pass.
+If the client has to be asked first (modern), :class:`~transports.context.InputNeeded` is raised,
+which is no Exception: let it pass.
 """
 
 Prepare = Callable[[str, Raw, Revision, str | None, Skim | None], Prepared]
 
 
 class Guard:
-    """Has what was prepared, and what was refused, run inside of middleware."""
+    """Wrapper that runs prepared and refused requests inside of middleware."""
 
     def __init__(self, middleware: Sequence[ServerMiddleware], failures: Failures) -> None:
         self._chain: Chain[Context, Answer] = Chain(middleware)
         self._failures = failures
 
     def __call__(self, revision: Revision, inner: Prepared | Exception) -> Prepared:
-        """Put it inside."""
+        """Wrap a prepared request, or the error of a refused one."""
         return _Guarded(self._chain, self._failures, revision, inner)
 
     def around(self, prepare: Prepare) -> Prepare:
-        """Do the same with all that ``prepare`` returns or raises."""
+        """Wrap ``prepare`` so that all its results and errors are wrapped."""
 
         def prepare_guarded(
             method: str,
@@ -78,7 +78,7 @@ class Guard:
 
 
 class _Guarded(Prepared):
-    """A prepared request, or the refusal of one, inside of middleware."""
+    """Prepared request, or the refusal of one, inside of middleware."""
 
     __slots__ = ("_chain", "_failures", "_inner")
 

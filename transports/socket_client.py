@@ -1,4 +1,4 @@
-"""The client's end of a TCP or Unix socket: one JSON-RPC message a line."""
+"""Client side of a TCP or Unix socket: one JSON-RPC message per line."""
 
 import errno
 import os
@@ -26,10 +26,10 @@ from transports.unix_sockets import checked_path, credentials, not_welcome
 
 
 class SocketClientLink(StreamLink):
-    """Connects to a target when it runs.
+    """Link that connects to a target when it runs.
 
-    ``ssl_context`` replaces the default one of ``tls``.  Whatever keeps the connection from being
-    opened is a LinkError out of ``run()``.
+    ``ssl_context`` replaces the default one of ``tls``.  Any failure to open the connection is a
+    LinkError raised by ``run()``.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SocketClientLink(StreamLink):
         self._ssl_context = ssl_context
         self._first = True
         self._refusal = ""
-        """What the other side said when it turned our connection away, if it did."""
+        """Message of the server if it refused the connection, else empty."""
 
     async def _open(self) -> None:
         shown, seconds = self.target.url, self._limits.handshake_time
@@ -61,7 +61,7 @@ class SocketClientLink(StreamLink):
         except TimeoutError as error:
             raise LinkError(f"{shown}: no connection within {seconds:g} s") from error
         except (OSError, UnicodeError, *STREAM_ERRORS) as error:
-            # UnicodeError: names that are no names, such as a..b
+            # UnicodeError comes for names that are invalid, such as a..b.
             raise LinkError(f"{shown}: cannot connect: {_reason(error)}") from error
 
     async def _connect_unix(self, path: str) -> ByteStream:
@@ -113,10 +113,10 @@ async def _drop(stream: ByteStream) -> None:
 
 
 class _UnixStream(ByteStream):
-    """A Unix socket that may be given up at the very moment in which it becomes ready.
+    """Unix socket whose wait may be cancelled at the moment in which it becomes ready.
 
-    On asyncio anyio's own stream reports an invalid state to the loop then, as its wait has ended
-    already; ``wait_readable`` and ``wait_writable`` pass over it.
+    On asyncio anyio's own stream then reports an invalid state to the loop, as its wait has ended
+    already; ``wait_readable`` and ``wait_writable`` ignore this.
     """
 
     def __init__(self, stream: ByteStream, sock: socket.socket) -> None:
@@ -147,7 +147,7 @@ class _UnixStream(ByteStream):
 
 
 def _refusal(data: bytes) -> str:
-    """What a server says that closes before it has read anything: an error without id."""
+    """Return the message of a server that closes before reading: an error without id."""
     line = data[:4096].partition(b"\n")[0]
     if b'"error"' not in line:
         return ""

@@ -1,4 +1,4 @@
-"""Listening on TCP and Unix sockets: who is let in, how many, and what the others are told."""
+"""Listeners on TCP and Unix sockets: admission, connection limits and refusals."""
 
 import errno
 import logging
@@ -34,14 +34,14 @@ from transports.unix_sockets import UnixFile, credentials, listen_unix, not_welc
 logger = logging.getLogger(__name__)
 
 Serve = Callable[[Callable[[Peer, App], Connection]], Awaitable[None]]
-"""Serves one connection: makes Peer, App and with them the link, and awaits ``link.run()``."""
+"""Server of one connection: makes Peer, App and the link, and awaits ``link.run()``."""
 
 _PAUSE = 0.1
 _GONE = (OSError, ssl.SSLError, *STREAM_ERRORS)
 
 
 class SocketServer:
-    """Serves every connection of one TCP address or Unix socket.
+    """Server of all connections of one TCP address or Unix socket.
 
     Made by :meth:`on_tcp` or :meth:`on_unix`, it listens already; then :meth:`run` it in a task.
     """
@@ -56,7 +56,7 @@ class SocketServer:
         file: UnixFile | None = None,
     ) -> None:
         self.urls = list(urls)
-        """Where it listens."""
+        """URLs on which it listens."""
         self._listeners = listeners
         self._serve = serve
         self._settings = settings
@@ -80,7 +80,7 @@ class SocketServer:
     ) -> "SocketServer":
         """Listen on every address of a host; port 0 picks a free one, the same for all.
 
-        Raises LinkError if that cannot be done, BadTarget if it is not allowed to.
+        Raises LinkError if that fails, BadTarget if it is not allowed.
         """
         anywhere = ssl_context is not None or settings.insecure
         listeners = await listen_tcp(host, port, anywhere=anywhere)
@@ -98,8 +98,8 @@ class SocketServer:
     async def on_unix(cls, path: str, serve: Serve, settings: SocketSettings) -> "SocketServer":
         """Listen on a socket file, in place of a stale one.
 
-        Raises BadTarget for a path that is none, LinkError if another server answers there, if it
-        is a file of another kind, or if the system does not let us.
+        Raises BadTarget for an invalid path; LinkError if another server answers there, if it is a
+        file of another kind, or if the system refuses.
         """
         file = await listen_unix(
             path, mode=settings.mode, users=settings.users, lock_time=settings.lock_time
@@ -116,14 +116,14 @@ class SocketServer:
             self.close()
 
     def stop(self) -> None:
-        """Take no further connection; those there are go on.  May be called more than once."""
-        if self._file is not None:  # while we listen still
+        """Stop accepting; open connections go on.  May be called more than once."""
+        if self._file is not None:  # while we still listen
             self._file.remove()
             self._file = None
         self._accepting.cancel()
 
     def close(self) -> None:
-        """Stop, and close what no task will: its task was cancelled before it began."""
+        """Stop, and close sockets whose tasks were cancelled before they began."""
         self.stop()
         for sock in (*self._listeners, *self._open):
             sock.close()
@@ -140,7 +140,7 @@ class SocketServer:
         try:
             await self._accept_from(listener)
         finally:
-            listener.close()  # by who waits for it: the number may soon be another's
+            listener.close()  # by its waiting task: the number may soon be reused
 
     async def _accept_from(self, listener: socket.socket) -> None:
         while True:
@@ -149,7 +149,7 @@ class SocketServer:
                 sock, address = listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 continue
-            except OSError as error:  # out of descriptors, or of what the event loop can watch
+            except OSError as error:  # out of descriptors, or the event loop can watch no more
                 logger.warning("cannot accept a connection: %s", error)
                 await anyio.sleep(_PAUSE)
                 continue
@@ -174,7 +174,7 @@ class SocketServer:
                 self._close(sock)
 
     def _look_at(self, sock: socket.socket, address: object) -> tuple[Caller, bytes | None]:
-        """Who has connected, and what they are told if they may not."""
+        """Return the caller of a connection, and the line that refuses it, if any."""
         if self._scheme != "unix":
             keep_alive(sock, self._settings.keep_alive)
             return Caller(scheme=self._scheme, peer=peer_name(address)), None
@@ -194,9 +194,9 @@ class SocketServer:
             else:
                 await self._stream(await stream_of(sock), caller)
         except _GONE as error:
-            # Not a connection yet, or its end could not be told.
+            # Failed before it was a connection, or its end could not be sent.
             logger.info("a connection ended: %s", tls_problem(error) or what_broke(error))
-        except Exception:  # a mistake of ours ends one connection, not all of them
+        except Exception:  # a fault of the server ends one connection, not all of them
             logger.exception("a connection failed")
         finally:
             self._close(sock)
@@ -252,7 +252,7 @@ class SocketServer:
             return await identify(settings.authenticate, caller, settings.authenticate_time)
         return None if caller.uid is None else Principal(f"uid:{caller.uid}")
 
-    # Those who are not let in
+    # Refused connections
 
     async def _turn_away(self, sock: socket.socket, line: bytes) -> None:
         self._turned_away += 1
@@ -267,7 +267,7 @@ class SocketServer:
         sock.close()
 
     async def _tell(self, sock: socket.socket, line: bytes) -> None:
-        """Send a line, and leave the other side time to read it."""
+        """Send a line, and leave the peer time to read it."""
         left = self._settings.linger_bytes
         with suppress(OSError), anyio.move_on_after(self._settings.linger_time):
             rest = memoryview(line)

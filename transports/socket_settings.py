@@ -1,4 +1,4 @@
-"""How TCP and Unix sockets are listened on and connected to, and who may."""
+"""Settings of TCP and Unix sockets: limits, timeouts and access."""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
@@ -14,64 +14,72 @@ if TYPE_CHECKING:
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who opens a connection, as far as that is known before the first message."""
+    """Data about the client of a connection that is known before the first message."""
 
     scheme: str
-    """``tcp``, ``tls`` or ``unix``."""
+    """Transport: ``tcp``, ``tls`` or ``unix``."""
     peer: str | None = None
-    """The address, for logs; None on a Unix socket."""
+    """Address of the client, for logs; None on a Unix socket."""
     certificate: "ClientCertificate | None" = None
-    """What the client has shown (``tls``); None without one."""
+    """Verified certificate of the client (``tls``), if it has sent one."""
     uid: int | None = None
-    """The user who runs the other process (``unix``), as the system says; None if it cannot."""
+    """User id of the client's process (``unix``), from the system; None if it cannot tell."""
     gid: int | None = None
-    """That user's group."""
+    """Group id of that user."""
     pid: int | None = None
-    """The other process, at the time it connected (Linux only)."""
+    """Id of the client's process when it connected (Linux only)."""
 
 
 class SocketSettings(Struct, frozen=True, kw_only=True):
-    """Bounds of TCP and Unix sockets, of both sides. Times in seconds."""
+    """Limits of TCP and Unix sockets, for both sides.  Times are in seconds."""
 
     pump: PumpSettings = field(default_factory=PumpSettings)
     connections: int = 1_000
-    """Server: at a time, on one address or file; one more is told so and closed."""
+    """Server: maximum connections at a time on one address or file; further ones are refused."""
     connections_per_client: int = 500
-    """Server: at a time, of one peer address (of one network, in IPv6) or of one user."""
+    """Server: maximum connections at a time of one peer address (IPv6: network) or one user."""
     handshake_time: float = 10.0
-    """For TLS; at a client for finding the host and connecting, too."""
+    """Seconds for TLS; at a client also for resolving the host and connecting."""
     first_time: float = 60.0
-    """Server: until the first byte of the first message."""
+    """Server: seconds until the first byte of the first message."""
     message_time: float = 30.0
-    """Server: from the first byte of a message to its end."""
+    """Server: seconds from the first byte of a message to its end."""
     idle_time: float | None = 1_800.0
-    """Server: without a message of the other side, a running request or an open subscription; None:
-    for ever."""
+    """Server: seconds without message, running request or open subscription; None: unlimited."""
     turned_away: int = 100
-    """Server: refused connections that are told why at a time; others are closed without a word."""
+    """Server: maximum refused connections at a time that are sent a reason; others just close."""
     linger_time: float = 1.0
-    """Server: what those have to read it."""
+    """Server: seconds for a refused client to read the reason."""
     linger_bytes: int = 64 * 1024
-    """Server: most that is read of what a client had sent to a connection that ends."""
+    """Server: maximum bytes of a client's input that are read after the end of a connection."""
     keep_alive: float | None = 60.0
-    """TCP: after so much silence the system looks whether the other side is still there, and gives
-    it a minute to answer.  None: never."""
+    """TCP: seconds of silence after which the system probes the peer; None: never.
+
+    The peer then has a minute to answer.
+    """
     insecure: bool = False
-    """Server: listen without TLS also where other machines can connect.  Whoever reaches the port
-    may then do everything, and whoever sees the network reads along."""
+    """Server: True to listen without TLS also where other machines can connect.
+
+    Anyone who reaches the port then has full access, and anyone on the network path can read along.
+    """
     users: Collection[int] | None = ()
-    """Unix: uids that may be on the other side, beside our own.  Empty, of whatever type: nobody
-    else.  None: all of them."""
+    """Unix: uids that are allowed on the other side, in addition to our own.
+
+    Empty, of any type: no others.  None: all of them.
+    """
     lock_time: float = 5.0
-    """Unix server: how long to wait for others that start in the same directory."""
+    """Unix server: seconds to wait for other servers that start in the same directory."""
     mode: int | None = None
-    """Unix server: permissions of the file; None: 0600, or 0666 if ``users`` lets others in."""
+    """Unix server: permissions of the file; None: 0600, or 0666 if ``users`` allows others."""
     authenticate: Callable[[Caller], Verdict | Awaitable[Verdict]] | None = None
-    """Server: finds out who connects, or refuses it.  Without it the principal is ``uid:<number>``
-    on a Unix socket, and nobody on TCP.  It is called once for each connection, after the check of
-    ``users``, and blocks the event loop unless it is ``async``."""
+    """Server: hook that authenticates or refuses a connection.
+
+    Without it the principal is ``uid:<number>`` on a Unix socket, and None on TCP.  It is called
+    once for each connection, after the check of ``users``, and blocks the event loop unless it is
+    ``async``.
+    """
     authenticate_time: float = 10.0
-    """What that may take; longer refuses the connection."""
+    """Seconds for authentication; longer refuses the connection."""
 
     def __post_init__(self) -> None:
         check_numbers(

@@ -1,7 +1,7 @@
-"""The server's end of a TCP or Unix socket: one JSON-RPC message a line.
+"""Server side of a TCP or Unix socket: one JSON-RPC message per line.
 
 Source: the stdio page of the specification, which asks channels of this kind to keep its framing:
-messages are separated by newlines and hold none.  A connection is the session of the legacy era,
+messages are separated by newlines and contain none.  A connection is the session of the legacy era,
 and carries self-contained requests in the modern one.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BLANK = b" \t\r\n"
-_ENOUGH = 16  # bytes that tell another protocol
+_ENOUGH = 16  # bytes that identify another protocol
 
 _HTTP = re.compile(rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE|PRI) ")
 _TLS = re.compile(rb"\x16\x03[\x00-\x04]")
@@ -41,7 +41,7 @@ _HTTP_ANSWER = (
 
 
 def foreign(head: bytes) -> str | None:
-    """Name the protocol, other than ours, that begins like ``head``; None if it is none."""
+    """Return the name of another protocol that begins like ``head``, or None."""
     for name, pattern in (("HTTP", _HTTP), ("TLS", _TLS), ("STUN", _STUN)):
         if pattern.match(head):
             return name
@@ -49,19 +49,19 @@ def foreign(head: bytes) -> str | None:
 
 
 class ServerSide(Connection):
-    """What the server's end of a socket adds: who speaks here, and for how long it may be silent.
+    """Server side of a socket: the check for other protocols, and the idle timeouts.
 
     A web page can have a browser send an HTTP request to any port, with a body of its choosing.
-    So what begins like HTTP (or another protocol that browsers speak) is refused before a line of
-    it is looked at.
+    Therefore input that begins like HTTP (or another protocol of browsers) is refused before any
+    line of it is processed.
     """
 
     binding = "tcp"
     _limits: SocketSettings
     _began = 0.0
-    _heard = 0.0  # when something came last
-    _partial: float | None = None  # when the message that is not complete yet began
-    _head: bytes | None = b""  # what came so far, until it is known to be ours
+    _heard = 0.0  # time of the last input
+    _partial: float | None = None  # start of the message that is not complete yet
+    _head: bytes | None = b""  # first input, until it is known to be ours
     _farewell = b""
 
     def _guard(self, settings: SocketSettings) -> None:
@@ -83,7 +83,7 @@ class ServerSide(Connection):
         self.peer.receive_data(data, now=now)
 
     def _look(self, data: bytes, *, end: bool = False) -> bytes:
-        """What may be read of the first bytes; nothing as long as it is not clear."""
+        """Check the first bytes; return the accepted input, empty while it is undecided."""
         assert self._head is not None  # noqa: S101 - asked by the caller
         if self._farewell or self._stopping:
             return b""
@@ -108,7 +108,7 @@ class ServerSide(Connection):
             self.peer.receive_data(rest, now=clock())
         return await super()._end_of_input()
 
-    # Time
+    # Timeouts
 
     def _deadline(self) -> float | None:
         due, own = self.peer.deadline(), self._overdue()[0]
@@ -121,7 +121,7 @@ class ServerSide(Connection):
             self._leave(reason)
 
     def _overdue(self) -> tuple[float, str]:
-        """When we have waited too long for the other side, and for what."""
+        """Return the time at which waiting for the peer has taken too long, with the reason."""
         limits, peer = self._limits, self.peer
         if self._stopping:
             return math.inf, ""
@@ -140,7 +140,7 @@ class ServerSide(Connection):
 
 
 class PlainServerLink(ServerSide, DescriptorLink):
-    """The server's end of a socket that it has accepted, and which it closes."""
+    """Server side of an accepted socket, which it closes."""
 
     def __init__(
         self, peer: Peer, app: App, sock: socket.socket, *, settings: SocketSettings | None = None
@@ -150,7 +150,7 @@ class PlainServerLink(ServerSide, DescriptorLink):
         self._guard(settings)
         self._socket = sock
         self._at_end = False
-        self._first: asyncio.Future[bytes] | None = None  # what the reader task is started for
+        self._first: asyncio.Future[bytes] | None = None  # input that starts the reader task
 
     async def _open(self) -> None:
         if self._socket.family != socket.AF_INET and self._socket.family != socket.AF_INET6:
@@ -158,7 +158,7 @@ class PlainServerLink(ServerSide, DescriptorLink):
         self._attach(self._socket.fileno(), self._socket.fileno())
 
     def _begin_reading(self) -> None:
-        """Start no reader task as long as all that comes is taken in at once."""
+        """Delay the reader task: it is not needed while all input is processed at once."""
         if isinstance(self._reader, LoopReader):
             self._first = self._reader.begin()
             self._first.add_done_callback(self._read_on)
@@ -168,7 +168,7 @@ class PlainServerLink(ServerSide, DescriptorLink):
     def _read_on(self, first: "asyncio.Future[bytes]") -> None:
         super()._begin_reading()
         if not first.cancelled():
-            first.exception()  # it may be that nobody asks for it: the connection ends
+            first.exception()  # it may not be awaited, as the connection ends
 
     async def _receive(self) -> bytes:
         if self._first is None:
@@ -190,7 +190,7 @@ class PlainServerLink(ServerSide, DescriptorLink):
         self._socket.close()
 
     async def _linger(self) -> None:
-        """Let the other side read what was written: input that is unread would undo it."""
+        """Let the peer read the output: unread input would discard it."""
         self._socket.shutdown(socket.SHUT_WR)
         left = self._limits.linger_bytes
         while not self._at_end and left > 0:
@@ -198,7 +198,7 @@ class PlainServerLink(ServerSide, DescriptorLink):
 
 
 class StreamServerLink(ServerSide, DirectLink):
-    """The server's end of a TLS stream (or of any other), which it closes."""
+    """Server side of a TLS stream (or of any other), which it closes."""
 
     def __init__(
         self, peer: Peer, app: App, stream: ByteStream, *, settings: SocketSettings | None = None

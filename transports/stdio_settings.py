@@ -1,4 +1,4 @@
-"""How a server uses its standard input and output."""
+"""Settings for a server on its standard input and output."""
 
 from msgspec import Struct, field
 
@@ -7,18 +7,21 @@ from transports.pump_settings import PumpSettings
 
 
 class StdioSettings(Struct, frozen=True, kw_only=True):
-    """How standard input and output are used."""
+    """Settings for standard input and output."""
 
     pump: PumpSettings = field(default_factory=PumpSettings)
     redirect: bool = True
-    """Guard descriptors 0 and 1 against everybody else while serving."""
+    """True to keep other code from using descriptors 0 and 1 while serving."""
     signals: bool = True
-    """SIGTERM and SIGINT end the link in good order; a second one ends it at once."""
+    """True if SIGTERM and SIGINT end the link gracefully; a second one ends it at once."""
     linger: float | None = 0.2
-    """A whole program (``run``, the command) that serves nothing else exits this many seconds after
-    the link has ended, whatever its handlers do; None: it waits for them."""
+    """Seconds from the end of the link to the exit of the program, even if handlers still run.
+
+    It applies to a whole program (``run``, the command) that serves nothing else.  None: it waits
+    for the handlers.
+    """
     end_children: bool = True
-    """It ends the programs that its handlers have started and left behind, too (Linux)."""
+    """True to end also the programs that its handlers have started and left behind (Linux)."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "linger")

@@ -1,8 +1,8 @@
-"""Between a StoredHttpServer and its store: steps go out in batches, outcomes and notes come in.
+"""Link between a StoredHttpServer and its store: steps out in batches, outcomes and notes in.
 
-A store blocks, so it is called in worker threads of anyio: one carries out what was asked, a batch
-at a time (whatever was asked meanwhile is the next batch, so that a store that takes its time gets
-larger batches and not more of them); another waits for what other workers have to say.
+A store blocks, so it is called in worker threads of anyio.  One thread carries out steps, a batch
+at a time: the steps that arrive meanwhile are the next batch, so that a slow store gets larger
+batches and not more of them.  Another thread waits for notes of other workers.
 """
 
 import logging
@@ -28,15 +28,15 @@ logger = logging.getLogger("mcpcore.store")
 
 
 def worker_name() -> str:
-    """A name for a worker that no other has or had, and that tells nobody anything.
+    """Return a random name for a worker, which is unique and reveals nothing.
 
-    Clients see it in the ids of what they are asked.
+    Clients see it in the ids of requests to them.
     """
     return secrets.token_urlsafe(9)
 
 
 def binding(store: Store) -> StoreBinding:
-    """Make this process a worker of a store; asks it for the secret, which may block.
+    """Make this process a worker of a store; ask it for the secret, which may block.
 
     Raises StoreUnavailableError.
     """
@@ -52,7 +52,7 @@ def binding(store: Store) -> StoreBinding:
 
 
 class StoreLink(App):
-    """Stands before the application of an HTTP server: takes the steps out of its events."""
+    """App in front of the application of an HTTP server: takes the steps out of its events."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class StoreLink(App):
             await self._carry_out()
 
     async def leave(self) -> None:
-        """Tell the store that this worker goes; what it did not finish belongs to nobody."""
+        """Tell the store that this worker leaves; its unfinished work belongs to no worker then."""
         self._closing = True
         with anyio.move_on_after(self.settings.farewell, shield=True):
             try:
@@ -122,13 +122,13 @@ class StoreLink(App):
         try:
             return self._store.commit(self._worker, batch, self._wall())
         except BaseException as raised:
-            # A store of somebody else's may have faults; those who wait must hear of it.
+            # A third party's store may have faults; waiting callers must be told.
             error = failure_of(raised)
             logger.error("the store failed", exc_info=error)
             return [StoreFailure(f"the store failed: {type(error).__name__}")] * len(batch)
 
     def _receive(self, timeout: float) -> list[bytes]:
-        """Take notes, in a thread; one that begins late does not bring a worker back that left."""
+        """Receive notes, in a thread; nothing when closing, to avoid registering again."""
         return [] if self._closing else self._store.receive(self._worker, timeout)
 
     async def _listen(self) -> None:
@@ -162,6 +162,6 @@ class StoreLink(App):
                     try:
                         self._machine.note(note, now=now)
                     except LocalProtocolError as error:
-                        # Perhaps of a worker that is newer than we are.
+                        # Perhaps from a worker of a newer version.
                         logger.warning("a note of another worker is not understood: %s", error)
                 self._flush()

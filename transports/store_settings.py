@@ -1,4 +1,4 @@
-"""How a server works with the store of its sessions."""
+"""Settings for a server's use of its session store."""
 
 from msgspec import Struct
 
@@ -6,18 +6,18 @@ from mcpcore.spec.bounds import check_numbers
 
 
 class StoreLinkSettings(Struct, frozen=True, kw_only=True):
-    """How a server works with its store.  Times in seconds."""
+    """Settings for a server's use of its store.  Times are in seconds."""
 
     batch: int = 500
-    """Most steps that are carried out together."""
+    """Maximum number of steps in one batch."""
     waiting: int = 10_000
-    """Steps that wait for the store; what is more fails at once, as busy."""
+    """Maximum number of steps that wait for the store; further ones fail at once, as busy."""
     listen: float = 3.0
-    """How long one look into the mailbox waits; a worker also shows by it that it is there."""
+    """Seconds of one wait for the mailbox, which also shows that the worker is alive."""
     pause: float = 0.5
-    """How long after a failure the mailbox is looked into again."""
+    """Seconds from a failure to the next read of the mailbox."""
     farewell: float = 5.0
-    """How long steps may take that are under way at the end."""
+    """Seconds at the end for steps that are in progress."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "waiting", "farewell")

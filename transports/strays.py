@@ -1,12 +1,12 @@
-"""What functions of the user's end with that is no Exception, and no affair of anybody else's.
+"""Exceptions of application functions that are no Exception: treated as failures of one function.
 
-A function may end with SystemExit, as ``sys.exit`` has it, or with another BaseException.  And on
-asyncio whoever waits for a task that somebody else cancels gets a CancelledError, as if it had been
-cancelled itself.  Taken for what they are, these would end the task group, and with it the
-connection or the whole server: they are the failure of one function.
+A function may end with SystemExit, as with ``sys.exit``, or with another BaseException.  And on
+asyncio a function that awaits a task cancelled by other code gets a CancelledError, as if it had
+been cancelled itself.  Unchanged, these would end the task group, and with it the connection or the
+whole server, though only one function has failed.
 
-It is different with a cancellation that was asked for, with KeyboardInterrupt, which ends the
-program, and with GeneratorExit where no event loop runs: a coroutine of ours is dropped.
+Not converted are a requested cancellation, KeyboardInterrupt, which ends the program, and
+GeneratorExit where no event loop runs: a coroutine of ours is dropped.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 class Signal(BaseException):
-    """Base of what leaves a function of the user's for us to act on, and is no failure of it."""
+    """Base of exceptions that leave application functions as signals to us, not failures."""
 
 
 def settled(error: BaseException) -> BaseException:
-    """What to go on with: an Exception if it is a failure, or else what is none.
+    """Return the exception to go on with: an Exception for a failure, else one that is no failure.
 
-    Of a group, the only exception in it, if it is the only one.  What is no failure goes before
-    what is; a group with a :class:`Signal` stays as it is.
+    From a group, it returns the only exception in it, if there is only one.  Exceptions that are no
+    failures take precedence; a group with a :class:`Signal` is returned unchanged.
     """
     if isinstance(error, BaseExceptionGroup):
         passing, failures = error.split(_passes)
@@ -52,7 +52,7 @@ def settled(error: BaseException) -> BaseException:
 
 
 def failure_of(error: BaseException) -> Exception:
-    """What a function of the user's has failed with; raises what is no failure."""
+    """Return the Exception for a failed application function; raise one that is no failure."""
     failure = settled(error)
     if isinstance(failure, Exception):
         return failure
@@ -62,11 +62,11 @@ def failure_of(error: BaseException) -> Exception:
         passes = _passes(failure)
     if passes:
         raise failure
-    return HandlerExit(failure)  # a signal that nobody waits for
+    return HandlerExit(failure)  # a signal that is not expected here
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether it is no failure of the function that ended with it."""
+    """Return True if the exception is no failure of the function that ended with it."""
     if isinstance(error, KeyboardInterrupt):
         return True
     try:
@@ -82,12 +82,12 @@ def _passes(error: BaseException) -> bool:
 
 
 def _is_cancelled() -> bool:
-    """Whether a scope cancels the task that asks."""
+    """Return True if a scope cancels the current task."""
     return anyio.current_effective_deadline() == -math.inf
 
 
 def _cancels(error: BaseException) -> bool:
-    """Whether it is what an event loop cancels with."""
+    """Return True if the exception is one with which an event loop cancels."""
     trio = sys.modules.get("trio")
     return isinstance(error, asyncio.CancelledError) or (
         trio is not None and isinstance(error, trio.Cancelled)

@@ -1,4 +1,4 @@
-"""A Peer on any byte stream of anyio: TCP, Unix sockets, TLS.
+"""Peer on any byte stream of anyio: TCP, Unix sockets, TLS.
 
 Source: the stdio page of the specification, which asks channels of this kind to keep its framing.
 """
@@ -15,7 +15,7 @@ from transports.pump import Connection, PumpSettings
 
 
 class StreamLink(Connection):
-    """Newline-framed messages over a byte stream."""
+    """Link with newline-framed messages over a byte stream."""
 
     stream: ByteStream
 
@@ -27,7 +27,7 @@ class StreamLink(Connection):
         *,
         settings: PumpSettings | None = None,
     ) -> None:
-        """``stream`` is given here or set by a subclass in ``_open``."""
+        """Set the stream, unless a subclass does so in ``_open``."""
         super().__init__(peer, app, settings=settings)
         if stream is not None:
             self.stream = stream

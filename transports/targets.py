@@ -1,4 +1,4 @@
-"""What a client can be connected to, as plain values."""
+"""Targets that a client can connect to, as plain values."""
 
 import os
 from abc import ABC, abstractmethod
@@ -31,34 +31,34 @@ class _UrlTarget(Discreet, frozen=True):
 
 
 class HttpTarget(_UrlTarget, frozen=True):
-    """A Streamable HTTP endpoint.
+    """Streamable HTTP endpoint.
 
-    ``headers`` go with every request, for instance authorization; a function (or coroutine
+    ``headers`` are sent with every request, for instance authorization; a function (or coroutine
     function) is called with each request before it is sent, and returns them.
     """
 
 
 class SseTarget(_UrlTarget, frozen=True):
-    """A server of HTTP+SSE, the transport of 2024-11-05; ``url`` is that of its event stream.
+    """Server of HTTP+SSE, the transport of 2024-11-05; ``url`` is that of its event stream.
 
     A server whose kind is not known is an :class:`HttpTarget`.  ``headers``: as there.
     """
 
 
 class WebSocketTarget(_UrlTarget, frozen=True):
-    """A WebSocket endpoint.
+    """WebSocket endpoint.
 
-    ``headers`` go with the opening handshake; a function (or coroutine function) is called with it
-    for each connection, and returns them.
+    ``headers`` are sent with the opening handshake; a function (or coroutine function) is called
+    with it for each connection, and returns them.
     """
 
 
 class StdioTarget(Discreet, frozen=True):
-    """A server to be started as a child process and spoken to over its standard streams.
+    """Server to be started as a child process, connected by its standard streams.
 
-    ``command``: program and arguments.  ``env``: variables beside the few of
-    :data:`~transports.process_settings.SAFE_ENVIRONMENT`, and before those of
-    ``ProcessSettings.env``.  ``cwd``: where it runs.
+    ``command``: program and arguments.  ``env``: variables in addition to the few of
+    :data:`~transports.process_settings.SAFE_ENVIRONMENT`, which take precedence over those of
+    ``ProcessSettings.env``.  ``cwd``: its working directory.
     """
 
     command: Sequence[str]
@@ -70,7 +70,7 @@ class StdioTarget(Discreet, frozen=True):
 
 
 class TcpTarget(Struct, frozen=True):
-    """A server at a TCP port, one message a line; with ``tls`` it is spoken to over TLS."""
+    """Server at a TCP port, one message per line; with ``tls`` over TLS."""
 
     host: str
     port: int
@@ -78,28 +78,28 @@ class TcpTarget(Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """As :func:`parse_target` takes it."""
+        """URL that :func:`parse_target` accepts."""
         return f"{'tls' if self.tls else 'tcp'}://{authority(self.host, self.port)}"
 
 
 class UnixTarget(Struct, frozen=True):
-    """A server at a Unix socket, one message a line. ``path`` is that of the file."""
+    """Server at a Unix socket, one message per line.  ``path`` is that of the file."""
 
     path: str
 
     @property
     def url(self) -> str:
-        """As :func:`parse_target` takes it."""
+        """URL that :func:`parse_target` accepts."""
         from urllib.parse import quote
 
         return f"unix://{quote(os.fsencode(os.path.abspath(self.path)))}"
 
 
 class MemoryTarget(Struct, frozen=True):
-    """A server in this process, and how its handlers are run.
+    """Server in this process, with the settings for its handlers.
 
-    ``wire``: let messages go through bytes in pieces, as over a socket, instead of being handed
-    over as they are.
+    ``wire``: pass messages as bytes in pieces, as over a socket, instead of handing them over
+    unchanged.
     """
 
     server: Server
@@ -108,19 +108,19 @@ class MemoryTarget(Struct, frozen=True):
 
 
 class CustomTarget(ABC):
-    """A server that is reached by a binding of your own; ``docs/embedding.md`` shows one.
+    """Server that is reached by a binding of the application; ``docs/embedding.md`` shows one.
 
-    ``name`` stands for the server in messages, and what its era is remembered by.
+    ``name`` names the server in messages, and is the key under which its era is remembered.
     """
 
     name: str
 
     @abstractmethod
     def make_link(self, peer: "Peer", app: "App") -> "Connection":
-        """Make the link of one connection, yet to be run.
+        """Make the link of one connection, without running it.
 
-        Called once for each connection: another one follows where the last has broken, if the
-        settings say so (``ClientSettings.reconnect``).
+        Called once for each connection: another one follows a broken one, if the settings say so
+        (``ClientSettings.reconnect``).
         """
 
 
@@ -168,7 +168,7 @@ def parse_target(
 
 
 def describe(target: Target) -> str:
-    """Name a target in a message."""
+    """Return the name of a target for a message."""
     if isinstance(target, StdioTarget):
         import shlex
 
@@ -182,16 +182,16 @@ def describe(target: Target) -> str:
 
 
 def named(target: Target) -> str:
-    """Name a target where others may read it: a command may have secrets among its words."""
+    """Return the name of a target for a log: without a command's arguments, which may be secret."""
     if isinstance(target, StdioTarget):
         return os.path.basename(target.command[0]) if target.command else ""
     return describe(target)
 
 
 def headers_of(lines: Iterable[str]) -> dict[str, str]:
-    """Read headers, a line of ``Name: value`` each.  Raises :class:`BadTarget`, and shows none.
+    """Parse headers, a line of ``Name: value`` each.  Raises :class:`BadTarget` without the line.
 
-    What is no header may be a secret whose name was forgotten.
+    A malformed line may be a secret whose header name was forgotten.
     """
     headers = {}
     for line in lines:
@@ -204,9 +204,9 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Raise :class:`BadTarget` for a header that cannot be sent, or that is not the user's to say.
+    """Raise :class:`BadTarget` for a header that cannot be sent or is reserved for the engine.
 
-    The message holds no value.
+    The message contains no value.
     """
     from mcpcore.http.plan import own_header
 
@@ -218,12 +218,12 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 
 def _shown(target: Any) -> str:
-    """What kind of thing was given, in a message."""
+    """Return the kind of an argument, for a message."""
     return "a command" if isinstance(target, list | tuple) else f"a {type(target).__name__}"
 
 
 def is_web_url(url: str) -> bool:
-    """Whether a browser could be sent there: http or https, with a host, without blanks."""
+    """Return True for a URL that a browser can visit: http or https, with a host, no blanks."""
     from urllib.parse import urlsplit
 
     try:
@@ -275,7 +275,7 @@ def _parse_tcp(url: str, parts: "SplitResult") -> TcpTarget:
 
 
 def _parse_unix(url: str) -> UnixTarget:
-    # By hand: a path may hold what means something else in other URLs.
+    # Parsed here: a path may contain characters that have a meaning in other URLs.
     path = url.partition(":")[2]
     if path.startswith("//"):
         path = path[2:]

@@ -1,9 +1,9 @@
-"""Tasks that functions of the user's start themselves, on asyncio.
+"""Guard for tasks that application functions start themselves, on asyncio.
 
-A task that ends with SystemExit ends the event loop there, whoever waits for it, and whoever awaits
-one that has ended with GeneratorExit is closed.  In a handler either is the failure of the handler:
-tasks that begin in one end with :class:`~mcpcore.service.HandlerExit` instead.  Elsewhere tasks are
-what they were; trio needs nothing of the kind.
+A task that ends with SystemExit ends the event loop there, whether it is awaited or not, and a
+coroutine that awaits one ended with GeneratorExit is closed.  In a handler both are failures of the
+handler: tasks started in one end with :class:`~mcpcore.service.HandlerExit` instead.  Other tasks
+are unchanged; trio needs no guard.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ _ENDS = (SystemExit, GeneratorExit)
 
 
 def enter_handler() -> None:
-    """What begins in this context from now on belongs to a function of the user's."""
+    """Mark this context as that of an application function: tasks started in it are guarded."""
     _in_handler.set(True)
 
 
 async def called(function: Callable[P, T | Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function of the user's, and wait for what it returns if that is to be awaited."""
+    """Call an application function, and await its result if that is awaitable."""
     with in_handler():
         value = function(*args, **kwargs)
         if inspect.isawaitable(value):
@@ -40,7 +40,7 @@ async def called(function: Callable[P, T | Awaitable[T]], *args: P.args, **kwarg
 
 @contextmanager
 def in_handler() -> Iterator[None]:
-    """The same for a block, in a task that does not end with it."""
+    """Mark a block as that of an application function, in a task that goes on afterwards."""
     token = _in_handler.set(True)
     try:
         yield
@@ -49,9 +49,9 @@ def in_handler() -> Iterator[None]:
 
 
 def guard_tasks(loop: object) -> None:
-    """Look after the tasks of handlers in an event loop from now on; others than asyncio's may be.
+    """Guard the tasks of handlers in an event loop from now on; only asyncio's are changed.
 
-    A task factory that the loop has makes the tasks as before.
+    A task factory of the loop keeps making the tasks.
     """
     if isinstance(loop, asyncio.AbstractEventLoop):
         inner = loop.get_task_factory()
@@ -60,7 +60,7 @@ def guard_tasks(loop: object) -> None:
 
 
 class _Factory:
-    """A task factory that guards tasks of handlers, in front of another one."""
+    """Task factory that guards tasks of handlers, in front of another one."""
 
     def __init__(self, inner: Any) -> None:
         self._make = inner or _make
@@ -78,7 +78,7 @@ def _make(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> "asynci
 
 
 class _Guarded(Coroutine[Any, Any, Any]):
-    """A coroutine that ends with HandlerExit where it would end more than itself."""
+    """Coroutine that ends with HandlerExit instead of exceptions that end more than itself."""
 
     def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
         self._coro = coro
@@ -90,19 +90,19 @@ class _Guarded(Coroutine[Any, Any, Any]):
         return self._coro.__await__()
 
     def send(self, value: Any) -> Any:
-        """See :class:`collections.abc.Coroutine`."""
+        """Implement :meth:`collections.abc.Coroutine.send`."""
         try:
             return self._coro.send(value)
         except _ENDS as error:
             raise HandlerExit(error) from error
 
     def throw(self, typ: Any, val: object = None, tb: object = None) -> Any:
-        """See :class:`collections.abc.Coroutine`; tasks throw exceptions that are made."""
+        """Implement :meth:`collections.abc.Coroutine.throw`; tasks throw exception instances."""
         try:
             return self._coro.throw(typ)
         except _ENDS as error:
             raise HandlerExit(error) from error
 
     def close(self) -> None:
-        """See :class:`collections.abc.Coroutine`."""
+        """Implement :meth:`collections.abc.Coroutine.close`."""
         self._coro.close()

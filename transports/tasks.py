@@ -1,4 +1,4 @@
-"""Requests about tasks, answered on one connection or HTTP endpoint.
+"""Answers to the requests about tasks on one connection or HTTP endpoint.
 
 :class:`TaskDesk` answers ``tasks/get``, ``tasks/update``, ``tasks/result``, ``tasks/list`` and
 ``tasks/cancel``.  Servers and clients have one (:mod:`transports.tasks_server`,
@@ -27,9 +27,9 @@ STATUS = "notifications/tasks/status"
 
 
 class TaskDesk:
-    """Answers the requests about tasks that arrive at one machine.
+    """Answer the requests about tasks that arrive at one machine.
 
-    ``flush`` has the link write what the machine has to send.
+    ``flush`` has the link write the data that the machine has to send.
     """
 
     def __init__(
@@ -43,26 +43,26 @@ class TaskDesk:
         self.flush = flush
         self._name = host.new_name()
         self._sessions: dict[str, str | None] = {}
-        """The experimental tasks that were asked for here, and in which session."""
+        """Session ids by the ids of the experimental tasks that were created here."""
         self._waiting: dict[Key, TaskRecord] = {}
-        """``tasks/result`` requests that wait for the end of their task."""
+        """Open ``tasks/result`` requests with the tasks whose end they wait for."""
         host.desks.append(self)
 
     def close(self) -> None:
-        """The connection is gone."""
+        """Handle the end of the connection: leave the host and drop its tasks."""
         self.host.desks.remove(self)
         self.host.drop(self._name)
 
     def owner(self, event: RequestReceived) -> str | None:
-        """Whose task a request makes or means.
+        """Return the owner of the task that a request creates or names.
 
-        Who was authenticated, else the session; in the modern era, which has none, whoever knows
-        the id.
+        The owner is the authenticated principal, else the session.  The modern era has no session:
+        None then means that everyone who knows the id may use the task.
         """
         return self.owner_of(event.principal, event.session, modern=event.revision.modern)
 
     def owner_of(self, principal: str | None, session: str | None, *, modern: bool) -> str | None:
-        """The same for who asks."""
+        """Return the owner for a principal and a session; see :meth:`owner`."""
         if principal is not None:
             return f"principal {principal}"
         if modern:
@@ -72,7 +72,7 @@ class TaskDesk:
     # Requests
 
     def serve(self, event: RequestReceived) -> bool:
-        """Answer a request about tasks, now or when its task has ended; False if it is none."""
+        """Answer a request about tasks, now or when its task ends; return False for others."""
         if event.method not in METHODS:
             return False
         try:
@@ -84,9 +84,9 @@ class TaskDesk:
         return True
 
     def answer(self, event: RequestReceived) -> "Answer | TaskRecord":
-        """Return the answer to a request about tasks, or the task for whose end it waits.
+        """Return the answer to a request about tasks, or the task whose end it waits for.
 
-        :meth:`ended` follows then.  Raises McpError.
+        In the latter case :meth:`ended` is called later.  Raises McpError.
         """
         try:
             return METHODS[event.method](self, event)
@@ -94,7 +94,7 @@ class TaskDesk:
             raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
 
     def cancelled(self, key: Key, reason: str | None = None) -> bool:
-        """A request is no longer wanted; False if it is not one that waits here."""
+        """Handle the cancellation of a request; return False if it does not wait here."""
         if self._waiting.pop(key, None) is None:
             return False
         self.machine.release(key)
@@ -142,13 +142,13 @@ class TaskDesk:
             result.next_cursor = following
         return Answer(result)
 
-    # What happens to tasks
+    # Events of tasks
 
     def awaited(self, record: TaskRecord) -> None:
-        """A client waits here for the result of a task."""
+        """Handle a client that begins to wait here for the result of a task."""
 
     def changed(self, record: TaskRecord) -> None:
-        """A task has changed: tell who wants to know."""
+        """Handle the change of a task: notify its session, answer the requests that wait."""
         if record.id in self._sessions:
             view = describe(record, TaskForm.EXPERIMENTAL)
             self.tell(STATUS, view, session=self._sessions[record.id])
@@ -160,7 +160,7 @@ class TaskDesk:
                 self.flush()
 
     def ended(self, key: Key, record: TaskRecord) -> None:
-        """The task that a request waits for has ended: answer it."""
+        """Answer a request that waited for the end of a task."""
         try:
             body, meta = outcome_of(record)
             self.machine.respond(key, body, meta=meta)
@@ -168,11 +168,11 @@ class TaskDesk:
             self.machine.fail(key, error.error)
 
     def follow(self, record: TaskRecord, session: str | None) -> None:
-        """Report the changes of an experimental task to the session that asked for it."""
+        """Report the changes of an experimental task to the session that created it."""
         self._sessions[record.id] = session
 
     def waiting_for(self, record: TaskRecord) -> list[Key]:
-        """The requests that wait here for the result of a task, oldest first."""
+        """Return the requests that wait here for the result of a task, oldest first."""
         return [key for key, waiting in self._waiting.items() if waiting is record]
 
     def tell(
@@ -184,8 +184,8 @@ class TaskDesk:
         parent: Key | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send a notification, on the stream of ``parent`` or as the session can take it."""
-        # Here and not above: clients have a desk, too, and none of them needs the server.
+        """Send a notification, on the stream of ``parent`` or else in the session."""
+        # Imported here because clients have a desk, too, and do not need the server.
         from mcpcore.http.server import HttpServer
 
         machine = self.machine
@@ -197,19 +197,19 @@ class TaskDesk:
             else:
                 machine.notify(method, params, meta=meta)
         except LocalError:
-            return  # the session or the stream has gone meanwhile
+            return  # the session or the stream has ended meanwhile
         self.flush()
 
 
 class Answer(NamedTuple):
-    """What a request about tasks is answered with."""
+    """Answer to a request about tasks."""
 
     body: Body
     meta: dict[str, Any] | None = None
 
 
 def outcome_of(record: TaskRecord) -> Answer:
-    """What a task has ended in.  Raises McpError if that is an error."""
+    """Return the result of an ended task as an answer.  Raises McpError if it has failed."""
     if record.result is not None:
         return Answer(record.result, {**(record.meta or {}), **related(record.id)})
     error = record.error or ErrorData(INVALID_REQUEST, record.message or CANCELLED)
@@ -223,9 +223,9 @@ METHODS: dict[str, Callable[[TaskDesk, RequestReceived], Answer | TaskRecord]] =
     "tasks/result": TaskDesk._result,
     "tasks/list": TaskDesk._list,
 }
-"""How each is answered; the engine lets through those that the revision has."""
+"""Handlers by method; the engine rejects the methods that a revision does not have."""
 
 
 def form_of(event: RequestReceived) -> TaskForm | None:
-    """How a request can become a task."""
+    """Return the form of task that a request can become; None if it cannot become one."""
     return task_form(event.revision, event.method)

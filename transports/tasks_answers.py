@@ -1,7 +1,7 @@
-"""Requests of the server that it has its client run as tasks (2025-11-25).
+"""Requests of the server that the client runs as tasks (2025-11-25).
 
-Sampling and elicitation may take long, as a person is behind them; with tasks the server need not
-keep a request open for that.
+Sampling and elicitation may take long because they involve a person.  With tasks the server does
+not have to keep a request open meanwhile.
 """
 
 import inspect
@@ -50,9 +50,10 @@ class _Wanted(Struct):
 
 
 class ClientDesk(TaskDesk):
-    """The tasks of a client: what its server asks of it and fetches later.
+    """Desk of a client: runs requests of its server as tasks, and answers requests about them.
 
-    ``capabilities`` says which requests may be run as tasks; ``group`` is where they run.
+    ``capabilities`` tells which requests may run as tasks; ``group`` is the task group in which
+    they run.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class ClientDesk(TaskDesk):
         self._handlers: Handlers | None = None
 
     def takes(self, event: RequestReceived) -> bool:
-        """Run a request as a task, if the server wants that; False if it does not."""
+        """Run a request as a task if the server asks for that; return False if it does not."""
         row = lookup(event.method, "server", event.revision)
         if row is None or row.task_capability is None:
             return False
@@ -126,7 +127,7 @@ class ClientDesk(TaskDesk):
         total: float | None,
         message: str | None,
     ) -> bool:
-        """The progress of a task goes on under the token of the request that it was."""
+        """Report the progress of a task under the progress token of the request that created it."""
         token = event.meta.progress_token
         if token is None or record.ended:
             return False
@@ -150,7 +151,7 @@ class ClientDesk(TaskDesk):
             self.host.fail(record, told_of(event.method, failure_of(error)))
 
     def _nothing(self, key: Key) -> None:
-        """The request itself was answered long ago."""
+        """Do nothing: the request itself was answered when its task was created."""
 
 
 class _Worker:
@@ -162,11 +163,11 @@ class _Worker:
             self.scope.cancel()
 
     def deliver(self, key: str, answer: Raw) -> None:
-        """Requests of a server ask nothing."""
+        """Do nothing: a task of a client asks no questions."""
 
 
 def told_of(method: str, error: Exception) -> ErrorData:
-    """What the server is told that a callback failed with; it is logged if that is not all."""
+    """Return the error for a failed callback as the server sees it; log an unexpected exception."""
     if isinstance(error, McpError):
         return error.error
     made = error_id()
@@ -186,7 +187,7 @@ _tied = msgspec.json.Decoder(_Tied)
 
 
 def same_task(params: Raw) -> dict[str, Any] | None:
-    """The ``_meta`` of an answer to a request that belongs to a task of the server."""
+    """Return the ``_meta`` for the answer to a request that belongs to a task of the server."""
     text = bytes(params)
     if not (b"related-task" in text or b"\\u" in text):  # escapes could hide the name
         return None

@@ -1,8 +1,9 @@
-"""One call of a tool that is a task, or may become one.
+"""Call of a tool that is a task, or may become one.
 
-A :class:`TaskCall` stands between a handler and the machine.  As long as the call is no task it
-passes everything on; from then on results go into the task, questions are put to the client as the
-task's, and the handler goes on when the request, and even the connection, is gone.
+A :class:`TaskCall` stands between a handler and the machine.  Before the call becomes a task,
+everything passes through to the machine.  From then on results go into the task, questions are put
+to the client as questions of the task, and the handler keeps running after the end of the request
+and even of the connection.
 """
 
 import math
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Question:
-    """One question of a task, until it is answered."""
+    """Question of a task, until it is answered."""
 
     __slots__ = (
         "_answer",
@@ -61,32 +62,32 @@ class Question:
         self.method = method
         self.params = params
         self.progress = progress
-        """Who hears how far a legacy client is with it."""
+        """Callback for the progress that a legacy client reports."""
         self.terms = terms
-        """The client is asked to run it as a task of its own, with these terms."""
+        """Task parameter that asks the client to run the question as a task of its own."""
         self.following: anyio.CancelScope | None = None
-        """While the client does that: what waits for the end of its task."""
+        """Scope of the wait for the client's task, while the client runs the question as one."""
         self.desk: ServerTasks | None = None
         self.request: RequestId | None = None
-        """Our request that puts it to a legacy client, while that is on its way."""
+        """Id of the request that puts the question to a legacy client, while it is open."""
         self.outlet: Key | None = None
-        """The request of the client on whose stream it went."""
+        """Key of the client's request on whose stream the question was sent."""
         self._answer: Raw | None = None
         self._problem: str | None = None
         self._event = anyio.Event()
 
     def answered(self, answer: Raw) -> None:
-        """The client answered."""
+        """Set the answer of the client."""
         self._answer = answer
         self._event.set()
 
     def refused(self, problem: str) -> None:
-        """There will be no answer."""
+        """Set the problem because of which no answer will come."""
         self._problem = problem
         self._event.set()
 
     async def wait(self) -> Raw:
-        """Wait for the answer.  Raises InputUnavailable if there will be none."""
+        """Wait for the answer.  Raises InputUnavailable if none will come."""
         await self._event.wait()
         if self._answer is None:
             raise InputUnavailable(self._problem or "the question was not answered")
@@ -94,9 +95,10 @@ class Question:
 
 
 class TaskCall:
-    """One call of a tool that is a task, or may become one.
+    """Call of a tool that is a task, or may become one.
 
-    The runtime answers it as it would the machine.  ``record`` is None as long as it is no task.
+    The runtime answers through it as through the machine.  ``record`` is None until the call is a
+    task.
     """
 
     def __init__(
@@ -111,20 +113,23 @@ class TaskCall:
         self.record: TaskRecord | None = None
         self.scope: Run | None = None
         self.timer: Timer | None = None
-        """What makes it a task if it takes too long."""
+        """Timer that turns the call into a task if it takes too long."""
         self._desk = desk
         self._form = form_of(event)
         self._ttl = ttl
         self._over = False
         self._unwanted = False
-        """The request was cancelled, and the machine knows it before the handler does."""
+        """True if the request was cancelled and the handler does not know it yet."""
         self._questions: dict[str, Question] = {}
         self._progress = -math.inf
 
-    # Becoming a task
+    # Creation of the task
 
     def begin(self) -> bool:
-        """Become a task; False if the request is over.  Raises McpError if there is no room."""
+        """Become a task; return False if the request is over.
+
+        Raises McpError if there is no room for another task.
+        """
         if self.record is not None:
             return True
         if self._over or self._unwanted or (self.scope is not None and self.scope.cancel_called):
@@ -153,26 +158,26 @@ class TaskCall:
         return True
 
     def begin_if_possible(self) -> bool:
-        """Become a task; False if the request is over or there is no room for another task."""
+        """Become a task; return False if the request is over or there is no room for it."""
         try:
             return self.begin()
         except McpError:
             return False
 
     def end(self) -> None:
-        """The handler has ended."""
+        """Handle the end of the handler."""
         self._over = True
         if self.timer is not None:
             self.timer.cancel()
         if self.record is not None:
             self._desk.host.dismiss(self.record)
 
-    # What answers: as the machine
+    # Answers, with the interface of the machine
 
     def respond(
         self, key: Key, result: Raw, *, meta: Mapping[str, Any] | None = None, bare: bool = False
     ) -> bool:
-        """The handler has a result."""
+        """Take the result of the handler."""
         self._over = True
         if self.record is None:
             machine = self._desk.runtime.machine
@@ -180,7 +185,7 @@ class TaskCall:
         return self._desk.host.complete(self.record, result, meta)
 
     def fail(self, key: Key, error: ErrorData) -> bool:
-        """The handler failed with an error of the protocol."""
+        """Take the protocol error with which the handler failed."""
         self._over = True
         if self.record is None:
             return not self._unwanted and self._desk.runtime.machine.fail(key, error)
@@ -189,7 +194,7 @@ class TaskCall:
     def require_input(
         self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
     ) -> bool:
-        """The handler needs answers before it can become a task."""
+        """Take the input that the handler requires before it can become a task."""
         self._over = True
         if self.record is None:
             machine = self._desk.runtime.machine
@@ -197,20 +202,20 @@ class TaskCall:
         text = "the handler asked in the request after it had become a task"
         return self._desk.host.fail(self.record, ErrorData(INTERNAL_ERROR, text))
 
-    # What works on the task: as the host sees it
+    # Worker interface, called by the host
 
     def stop(self) -> None:
-        """The task has ended."""
+        """Cancel the handler because the task has ended."""
         if self.scope is not None and not self._over:
             self.scope.cancel()
 
     def deliver(self, key: str, answer: Raw) -> None:
-        """The client answered a question."""
+        """Take the client's answer to a question."""
         question = self._questions.pop(key, None)
         if question is not None:
             question.answered(answer)
 
-    # What the handler does
+    # Actions of the handler
 
     def progress(
         self,
@@ -219,7 +224,7 @@ class TaskCall:
         message: str | None,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Report progress: in the task's status, and where there is a token, to its owner."""
+        """Report progress: in the status and, if there is a progress token, to the owner."""
         record = self.record
         if record is None or record.ended or not math.isfinite(value) or value <= self._progress:
             return False
@@ -245,7 +250,7 @@ class TaskCall:
         logger: str | None,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Log; the extension has no place for it."""
+        """Send a log message; return False in the extension, which has none for tasks."""
         record = self.record
         if record is None or record.ended or self._form is TaskForm.EXTENSION:
             return False
@@ -262,7 +267,7 @@ class TaskCall:
             self._desk.flush()
 
     def notify(self, method: str, params: Body) -> bool:
-        """Send a notification to the session that asked for the task; the extension has none."""
+        """Send a notification to the session of the task; the extension has none."""
         record = self.record
         if record is None or record.ended or self._form is TaskForm.EXTENSION:
             return False
@@ -275,10 +280,10 @@ class TaskCall:
         wanted: Mapping[str, Input[Any]],
         progress: Mapping[str, ProgressCallback] | None = None,
     ) -> dict[str, Any]:
-        """Put questions to the client as those of the task, and wait for all answers.
+        """Put questions to the client as questions of the task; return all answers by key.
 
-        ``progress``: by the keys of the questions, who hears how far a legacy client is.  Raises
-        InputUnavailable.
+        ``progress``: callbacks for the progress that a legacy client reports, by the keys of the
+        questions. Raises InputUnavailable.
         """
         open: dict[str, Question] = {}
         answers: dict[str, Any] = {}
@@ -294,7 +299,7 @@ class TaskCall:
         return answers
 
     def unsent(self) -> list[Question]:
-        """The questions that no client has been asked yet (experimental tasks)."""
+        """Return the questions that have not been sent to any client yet (experimental tasks)."""
         if self._form is not TaskForm.EXPERIMENTAL:
             return []
         return [
@@ -304,7 +309,7 @@ class TaskCall:
         ]
 
     def refuse(self, question: Question, problem: str) -> None:
-        """A question will not be answered."""
+        """Withdraw a question and fail its wait with ``problem``."""
         self._questions.pop(question.key, None)
         if self.record is not None:
             self._desk.host.withdraw(self.record, question.key)

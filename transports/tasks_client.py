@@ -1,8 +1,9 @@
-"""Tasks on the client: calls are followed to their end, whenever that is.
+"""Tasks on the client: calls are followed to the end of their tasks.
 
-``call_tool`` returns the result whether the server answered at once or made a task of the call; in
-between it looks after the task, answers what it asks, and cancels it if nobody waits any more.
-:class:`ClientTasks` (``client.tasks``) is for those who keep a task's id and come back later.
+``call_tool`` returns the result whether the server answered at once or made a task of the call.  In
+the second case the client polls the task, answers its questions, and cancels it if the caller stops
+waiting.  :class:`ClientTasks` (``client.tasks``) is for applications that keep the id of a task and
+come back later.
 """
 
 from collections.abc import Mapping
@@ -54,30 +55,30 @@ class _Kind(Struct, rename="camel"):
 class ClientTasks:
     """Tasks of the server: ``client.tasks``.
 
-    Which methods there are depends on the revision; the others raise LocalProtocolError.  All
-    raise PeerError and :class:`~transports.client_errors.CallFailed` as the client's do.
+    The available methods depend on the revision; the others raise LocalProtocolError.  All raise
+    PeerError and :class:`~transports.client_errors.CallFailed` as the methods of the client do.
     """
 
     def __init__(self, core: "ClientCore") -> None:
         self.options: TaskOptions | None = None
-        """None: this client does not follow tasks."""
+        """Options for following tasks; None if this client does not follow tasks."""
         self._core = core
         self._followed: dict[str, set[Follower]] = {}
 
-    # One by one
+    # Operations on one task
 
     async def get(self, task_id: str) -> TaskResult:
-        """Look at a task; in the extension with its result, its error or what it asks."""
+        """Get the state of a task; in the extension with its result, its error or its questions."""
         outcome = await self._core.request("tasks/get", {"taskId": task_id})
         return promised(outcome.result, TaskResult, "tasks/get")
 
     async def update(self, task_id: str, answers: Mapping[str, Answer]) -> None:
-        """Answer what a task asks, all of it or a part (extension)."""
+        """Answer questions of a task, all of them or a part (extension)."""
         params = {"taskId": task_id, "inputResponses": dict(answers)}
         await self._core.request("tasks/update", params)
 
     async def cancel(self, task_id: str) -> None:
-        """Have a task cancelled; in the extension the server may ignore it."""
+        """Request the cancellation of a task; in the extension the server may ignore it."""
         await self._core.request("tasks/cancel", {"taskId": task_id})
 
     async def list(self, cursor: str | None = None) -> ListTasksResult:
@@ -87,7 +88,7 @@ class ClientTasks:
         return promised(outcome.result, ListTasksResult, "tasks/list")
 
     async def result(self, task_id: str) -> CallToolResult:
-        """Wait for the result of a task, answering what it asks (2025-11-25)."""
+        """Wait for the result of a task, and answer its questions (2025-11-25)."""
         outcome = await self._core.request("tasks/result", {"taskId": task_id}, timeout=None)
         return promised(outcome.result, CallToolResult, "tasks/result")
 
@@ -99,10 +100,10 @@ class ClientTasks:
         ttl: float | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> Task | CallToolResult:
-        """Call a tool as a task if that is possible, and do not wait for its end.
+        """Call a tool as a task if that is possible, without waiting for its end.
 
-        ``ttl``: seconds to keep it (2025-11-25).  Returns the task, or the result if the server
-        gave that at once.
+        ``ttl``: seconds to keep the task (2025-11-25).  Returns the task, or the result if the
+        server gave it at once.
         """
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
@@ -116,7 +117,7 @@ class ClientTasks:
     async def wait(
         self, task: Task | str, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> CallToolResult:
-        """Follow a task of any connection to its end; cancelling the caller leaves it alone.
+        """Follow a task of any connection to its end; a cancelled caller does not cancel the task.
 
         ``timeout`` in seconds; by default there is none.  Raises TaskCancelled.
         """
@@ -126,11 +127,11 @@ class ClientTasks:
         result = await self._follow(state, timeout=timeout, abandon=False)
         return promised(result, CallToolResult, CALL)
 
-    # Calls of tools
+    # Tool calls
 
     @property
     def experimental(self) -> bool:
-        """Whether the server lets us call tools as experimental tasks."""
+        """True if the server allows tool calls as experimental tasks."""
         return self._form is TaskForm.EXPERIMENTAL and declares(
             self._core.capabilities, "tasks.requests.tools.call"
         )
@@ -145,9 +146,9 @@ class ClientTasks:
         meta: Mapping[str, Any] | None = None,
         repeat: bool | None = None,
     ) -> CallToolResult:
-        """Call a tool and return its result, also if it became a task.
+        """Call a tool and return its result, also if the call became a task.
 
-        ``support``: what the tool declared, as far as it is known.
+        ``support``: the task support that the tool declared, as far as it is known.
         """
         if support in ("optional", "required") and self.experimental:
             params = {**params, "task": self._terms(None)}
@@ -168,7 +169,7 @@ class ClientTasks:
         return promised(result, CallToolResult, CALL)
 
     def heard(self, method: str, params: Raw) -> None:
-        """A notification arrived: it may tell of a task that is being followed."""
+        """Pass a notification about a task to the followers of that task."""
         if not self._followed or method not in (TASK_CHANGED, TASK_STATUS):
             return
         state = promised(params, TaskState, method)
@@ -176,7 +177,7 @@ class ClientTasks:
             follower.hear(state)
 
     def look_again(self) -> None:
-        """Nobody could report changes for a while: look at every task that is being followed."""
+        """Look at every followed task, because changes may have gone unreported."""
         for followers in self._followed.values():
             for follower in followers:
                 follower.look()
@@ -191,7 +192,7 @@ class ClientTasks:
         return {} if wanted is None else {"ttl": max(1, round(wanted * 1000))}
 
     def _task_of(self, result: Raw) -> TaskState | None:
-        """The task that a call became, None if this is its result."""
+        """Return the task that a call became, or None if ``result`` is its result."""
         form = self._form
         text = bytes(result)
         # Escapes could hide the name.

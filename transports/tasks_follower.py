@@ -1,7 +1,7 @@
-"""Following one task of the server from the client to its end, and how that is done.
+"""Following of one task of the server by the client, from its creation to its end.
 
-A follower looks at the task from time to time, or has the server report changes, answers what the
-task asks, and returns what the call came to.
+A follower polls the task or has the server report changes, answers the questions of the task, and
+returns the result of the call.
 """
 
 from contextlib import AsyncExitStack, suppress
@@ -43,30 +43,30 @@ CALL = "tools/call"
 
 
 class TaskOptions(Struct, frozen=True, kw_only=True):
-    """How a client follows tasks. Times in seconds.
+    """Options for following tasks on a client.  Times are in seconds.
 
-    To have any (``ClientSettings(tasks=TaskOptions())``) is to declare the extension, and in
-    2025-11-25 to call tools as tasks where they allow it.
+    Options in ``ClientSettings(tasks=TaskOptions())`` declare the extension; in 2025-11-25 they
+    have tools called as tasks where the tools allow it.
     """
 
     poll: float = 1.0
-    """Between two looks, if the server names no interval."""
+    """Seconds between two polls if the server names no interval."""
     min_poll: float = 0.05
     max_poll: float = 30.0
-    """Bounds of what the server names."""
+    """Bounds in seconds for the poll interval that the server names."""
     listen: bool = False
-    """Have the server report changes on a listen stream, and look rarely then (extension)."""
+    """True to have the server report changes on a listen stream, and poll rarely (extension)."""
     ttl: float | None = None
-    """How long the server is asked to keep a task (2025-11-25); None: as it likes."""
+    """Seconds for which the server is asked to keep a task (2025-11-25); None: unspecified."""
     questions: int = 100
-    """So many questions of one task are answered."""
+    """Maximum number of questions of one task that are answered."""
     failures: int = 3
-    """So many looks at a task in a row that nobody answers end the call."""
+    """Number of failed polls of a task in a row that ends the call."""
     own: TaskSettings = field(default_factory=TaskSettings)
-    """Requests of the server that it has us run as tasks (2025-11-25)."""
+    """Settings for requests of the server that the client runs as tasks (2025-11-25)."""
 
     def declare(self, capabilities: ClientCapabilities) -> ClientCapabilities:
-        """Return capabilities that promise what goes with tasks."""
+        """Return ``capabilities`` with those added that go with tasks."""
         requests = TaskRequests()
         if capabilities.sampling is not None:
             requests.sampling = SamplingTasks(create_message={})
@@ -80,7 +80,7 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
 
 
 class TaskCancelled(CallFailed):
-    """The task was cancelled by somebody else; ``task`` is its last state."""
+    """Error for a task that was cancelled by another party; ``task`` is its last state."""
 
     def __init__(self, task: Task) -> None:
         reason = "" if task.status_message is None else f": {task.status_message}"
@@ -89,7 +89,7 @@ class TaskCancelled(CallFailed):
 
 
 class TaskState(TaskResult, kw_only=True):
-    """A task with what it brings along left as it came."""
+    """State of a task, with its input requests and its result left undecoded."""
 
     input_requests: Maybe[dict[str, Raw]] = None  # type: ignore[assignment]
     result: Maybe[Raw] = None  # type: ignore[assignment]
@@ -103,7 +103,7 @@ else:
 
 
 class Follower:
-    """One caller that waits for one task."""
+    """Caller that waits for one task."""
 
     def __init__(self, core: "ClientCore", options: TaskOptions, state: TaskState) -> None:
         self._core = core
@@ -117,16 +117,16 @@ class Follower:
         self._failures = 0
 
     def hear(self, state: TaskState) -> None:
-        """The server reported a change."""
+        """Take a state that the server reported."""
         self._heard = state
         self._news.set()
 
     def look(self) -> None:
-        """The task may have changed unheard."""
+        """Wake the follower, because the task may have changed without a report."""
         self._news.set()
 
     async def run(self) -> Raw:
-        """Look after the task until it has ended; return the result of the call."""
+        """Follow the task to its end; return the result of the call."""
         async with AsyncExitStack() as stack:
             if self._options.listen and not self._experimental:
                 wanted = SubscriptionFilter(task_ids=[self._state.task_id])
@@ -134,7 +134,7 @@ class Follower:
                     listening = Listening(self._core, wanted)
                     self._listening = await stack.enter_async_context(listening)
                 if self._listening is not None:
-                    await self._look()  # it may have changed before anybody listened
+                    await self._look()  # it may have changed before the stream was open
             return await self._to_the_end()
 
     async def _to_the_end(self) -> Raw:
@@ -143,7 +143,7 @@ class Follower:
             if state.status == "cancelled":
                 raise TaskCancelled(state)
             if self._experimental:
-                # What it asks travels on the stream of the request for its result.
+                # Its questions come on the stream of the request for its result.
                 if state.status != "working" and (result := await self._fetch()) is not None:
                     return result
             elif state.status in TERMINAL:
@@ -155,7 +155,7 @@ class Follower:
             await self._change()
 
     async def _change(self) -> None:
-        """Wait until the task may have changed, and find out how it stands."""
+        """Wait until the task may have changed, and update its state."""
         with anyio.move_on_after(self._pause()):
             await self._news.wait()
         self._news = anyio.Event()
@@ -171,7 +171,7 @@ class Follower:
         named = state.poll_interval if self._experimental else state.poll_interval_ms
         if named is None:
             return min(max(options.poll, options.min_poll), options.max_poll)
-        # In milliseconds first: what a server names may be larger than any float.
+        # Compared in milliseconds: the server may name a number that is larger than any float.
         return min(max(named, options.min_poll * 1000), options.max_poll * 1000) / 1000
 
     async def _look(self) -> None:
@@ -191,7 +191,7 @@ class Follower:
                 return
 
     async def _fetch(self) -> Raw | None:
-        """The result; None if the request for it got lost."""
+        """Request the result; return None if the request was lost."""
         params = {"taskId": self._state.task_id}
         try:
             outcome = await self._core.request("tasks/result", params, timeout=None)
@@ -208,7 +208,7 @@ class Follower:
         return outcome.result
 
     def _gives_up(self) -> bool:
-        """Count a failure; True if there were too many in a row."""
+        """Count a failure; return True if there were too many in a row."""
         self._failures += 1
         return self._failures >= self._options.failures
 
@@ -217,7 +217,7 @@ class Follower:
         answers = {}
         for key, question in asked.items():
             if key in self._answered:
-                continue  # answered before; the server has not got that far yet
+                continue  # answered before; the server has not processed that yet
             if len(self._answered) >= self._options.questions:
                 limit = self._options.questions
                 raise InputFailed(CALL, f"the task asked more than {limit} questions")
@@ -226,12 +226,12 @@ class Follower:
             answers[key] = await answer_input(question, key, CALL, core.callbacks, core.revision)
         if answers:
             params = {"taskId": state.task_id, "inputResponses": answers}
-            # A server ignores answers to what it no longer asks, so that twice is as good as once.
+            # Repeating is safe: a server ignores answers to questions that are no longer open.
             await self._core.request("tasks/update", params, repeat=True)
 
 
 def _outcome(state: TaskState) -> Raw:
-    """What a task of the extension ended with."""
+    """Return the result of an ended task of the extension.  Raises PeerError, InvalidResponse."""
     if state.error is not None and state.status == "failed":
         raise PeerError(CALL, state.error)
     if state.result is None or state.status != "completed":

@@ -1,6 +1,6 @@
-"""The tasks of one side: what works on them, the time that ends them, who is told.
+"""Tasks of one side: their workers, their expiry, and the observers of their changes.
 
-:class:`TaskHost` holds them however many connections ask for them.
+One :class:`TaskHost` holds them for any number of connections.
 """
 
 import heapq
@@ -22,28 +22,28 @@ from transports.link import clock
 
 CANCELLED = "The task was cancelled by request."
 _FEW = 64
-"""Timers that nobody minds, dead or alive."""
+"""Number of timers, cancelled ones included, below which the heap is not cleaned."""
 
 
 class Watcher(Protocol):
-    """What wants to know of changes."""
+    """Observer of the changes of tasks."""
 
     def changed(self, record: TaskRecord) -> None:
-        """A task has changed: tell who wants to know."""
+        """Handle the change of a task."""
 
 
 class Worker(Protocol):
-    """What works on a task."""
+    """Worker of a task."""
 
     def stop(self) -> None:
-        """The task is over: stop working on it."""
+        """Stop working, because the task has ended."""
 
     def deliver(self, key: str, answer: Raw) -> None:
         """Take the client's answer to a question."""
 
 
 class Timer:
-    """Something to be called at ``when``, on the clock of the drivers."""
+    """Callback for the time ``when``, on the clock of the drivers."""
 
     __slots__ = ("call", "when")
 
@@ -55,14 +55,14 @@ class Timer:
         return self.when < other.when
 
     def cancel(self) -> None:
-        """It is not needed any more."""
+        """Cancel the timer."""
         self.call = None
 
 
 class TaskHost:
-    """All tasks of one side, and what works on them.
+    """All tasks of one side, with their workers.
 
-    ``wall``: the clock of creation and expiry, in seconds since the epoch.
+    ``wall``: the clock for creation and expiry, in seconds since the epoch.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TaskHost:
         self.table = TaskTable(secrets.token_bytes(32), settings)
         self._group: TaskGroup | None = None
         self.desks: list[Watcher] = []
-        """Who is told of every change."""
+        """Observers that are called for every change."""
         self.wall = wall
         self._workers: dict[str, Worker] = {}
         self._working = 0
@@ -83,17 +83,17 @@ class TaskHost:
         self._wake = anyio.Event()
 
     def begin(self, group: TaskGroup) -> TaskGroup:
-        """Work in ``group``, unless work has begun in another; return the group of all work."""
+        """Work in ``group``, unless work has begun in another one; return the group of all work."""
         if self._group is None:
             self._group = group
             group.start_soon(self._keep_time)
         return self._group
 
     def new_name(self) -> str:
-        """A name for a connection that no other one has."""
+        """Return a unique name for a connection."""
         return f"connection {next(self._names)}"
 
-    # Coming and going
+    # Creation and removal
 
     def create(
         self,
@@ -102,7 +102,10 @@ class TaskHost:
         ttl: int | UnsetType | None = UNSET,
         poll: int | None = None,
     ) -> TaskRecord:
-        """Add a task.  Raises TableFull, also while too much ended work has not stopped yet."""
+        """Add a task.
+
+        Raises TableFull, also while too many workers of ended tasks have not stopped yet.
+        """
         if self._working >= self.table.settings.tasks:
             raise TableFull(f"busy: {self._working} tasks are being worked on")
         record = self.table.create(owner, wall=self.wall(), ttl=ttl, poll=poll)
@@ -110,58 +113,58 @@ class TaskHost:
         return record
 
     def find(self, id: str, owner: str | None) -> TaskRecord:
-        """See :meth:`TaskTable.find <mcpcore.service.tasks.TaskTable.find>`."""
+        """Return a task; see :meth:`TaskTable.find <mcpcore.service.tasks.TaskTable.find>`."""
         return self.table.find(id, owner, wall=self._expire())
 
     def page(self, owner: str | None, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
-        """See :meth:`TaskTable.page <mcpcore.service.tasks.TaskTable.page>`."""
+        """List tasks; see :meth:`TaskTable.page <mcpcore.service.tasks.TaskTable.page>`."""
         return self.table.page(owner, cursor, wall=self._expire())
 
     def employ(self, record: TaskRecord, worker: Worker) -> None:
-        """``worker`` works on a task, until :meth:`dismiss`."""
+        """Register ``worker`` as the worker of a task, until :meth:`dismiss`."""
         self._workers[record.id] = worker
         self._working += 1
 
     def dismiss(self, record: TaskRecord) -> None:
-        """Nothing works on a task any more."""
+        """Unregister the worker of a task."""
         self._working -= 1
         self._workers.pop(record.id, None)
 
     def worker(self, record: TaskRecord) -> Worker | None:
-        """What works on a task that has not ended."""
+        """Return the worker of a task that has not ended, if any."""
         return self._workers.get(record.id)
 
     def drop(self, owner: str) -> None:
-        """Nobody can ask for the tasks of ``owner`` any more: end and forget them."""
+        """End and remove the tasks of ``owner``, which no client can ask for any more."""
         for record in self.table.owned(owner):
             self.cancel(record, "the session has ended")
             self.table.remove(record)
 
-    # What happens to a task
+    # State changes of a task
 
     def complete(
         self, record: TaskRecord, result: Raw, meta: Mapping[str, Any] | None = None
     ) -> bool:
-        """It ended with a result; False if it had ended before."""
+        """End a task with a result; return False if it had ended before."""
         return self._end(record, self.table.complete(record, result, meta, wall=self.wall()))
 
     def fail(self, record: TaskRecord, error: ErrorData) -> bool:
-        """It ended with an error; False if it had ended before."""
+        """End a task with an error; return False if it had ended before."""
         return self._end(record, self.table.fail(record, error, wall=self.wall()))
 
     def cancel(self, record: TaskRecord, message: str = CANCELLED) -> bool:
-        """End it, and stop the work; False if it had ended before."""
+        """Cancel a task and stop its worker; return False if it had ended before."""
         return self._end(record, self.table.cancel(record, message, wall=self.wall()))
 
     def ask(self, record: TaskRecord, key: str, method: str, params: bytes) -> str | None:
-        """See :meth:`TaskTable.ask <mcpcore.service.tasks.TaskTable.ask>`."""
+        """Add a question; see :meth:`TaskTable.ask <mcpcore.service.tasks.TaskTable.ask>`."""
         name = self.table.ask(record, key, method, params, wall=self.wall())
         if name is not None:
             self._changed(record)
         return name
 
     def answer(self, record: TaskRecord, answers: Mapping[str, Raw]) -> None:
-        """Hand answers to the work that waits for them; what was not asked is ignored."""
+        """Pass answers to the worker of a task; answers without an open question are ignored."""
         taken = self.table.answer(record, answers, wall=self.wall())
         worker = self.worker(record)
         if worker is not None:
@@ -171,13 +174,13 @@ class TaskHost:
             self._changed(record)
 
     def withdraw(self, record: TaskRecord, key: str) -> None:
-        """A question is no longer open."""
+        """Remove an open question."""
         if key in record.questions:
             self.table.withdraw(record, key, wall=self.wall())
             self._changed(record)
 
     def say(self, record: TaskRecord, message: str) -> None:
-        """Describe where it stands; told at most once in a poll interval."""
+        """Set the status message; observers are called at most once in a poll interval."""
         if not self.table.say(record, message, wall=self.wall()):
             return
         now = clock()
@@ -199,12 +202,12 @@ class TaskHost:
         for desk in tuple(self.desks):
             desk.changed(record)
 
-    # Time
+    # Timers
 
     def later(self, delay: float, call: Callable[[], object]) -> Timer:
         """Have ``call`` called after ``delay`` seconds, unless the host has ended."""
         timer = Timer(clock() + delay, call)
-        if len(self._timers) >= self._many:  # most of them are dead, if they are not many indeed
+        if len(self._timers) >= self._many:  # most are dead, unless there are many live ones
             self._timers = [alive for alive in self._timers if alive.call is not None]
             heapq.heapify(self._timers)
             self._many = 2 * len(self._timers) + _FEW
@@ -226,7 +229,7 @@ class TaskHost:
             self._expire()
 
     def _expire(self) -> float:
-        """See to what is over; return the time at which nobody sees anything else."""
+        """End the expired tasks; return the wall time at which that was done."""
         now = self.wall()
         for record in self.table.expire(now):
             self._end(record, True)

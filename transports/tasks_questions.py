@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transports.runtime import ServerRuntime
 
 _PAUSE = 1.0
-"""Seconds between two looks, if the client names none."""
+"""Seconds between two polls if the client names no interval."""
 _MIN_PAUSE, _MAX_PAUSE = 0.05, 30.0
 
 
@@ -36,7 +36,7 @@ class _Created(Struct):
 
 
 def runs_tasks(method: str, asker: Asker) -> bool:
-    """Whether the client that sent ``asker`` can run a question as a task."""
+    """Return True if the client that sent ``asker`` can run a question as a task."""
     if asker.revision is None or asker.client_capabilities is None:
         return False
     row = lookup(method, "server", asker.revision)
@@ -52,17 +52,16 @@ async def task_outcome(
     *,
     over: bool = False,
 ) -> Outcome:
-    """Wait for what comes of a question that the client may have made a task of.
+    """Return the outcome of a question that the client may have made a task of.
 
-    If ``asker`` is no request of the client, or one that is ``over``, as that of a task, the client
-    is asked in its session.  If nobody waits for the answer any more, the
-    task is cancelled.
+    If ``asker`` is no request of the client, or if it is ``over`` as that of a task is, the client
+    is asked in its session.  If the caller stops waiting, the task is cancelled.
     """
     parent = None if over or isinstance(asker, NotificationReceived) else asker
     try:
         task = typed(answered.result, _Created).task
     except Malformed:
-        return answered  # whoever reads the answer says what is wrong with it
+        return answered  # the reader of the answer reports the fault
     if task is None:
         return answered
     about = {"taskId": task.task_id}
@@ -94,7 +93,7 @@ def _ended(answered: ResultReceived, reason: EndReason, message: str) -> Request
 def _pause(task: Task) -> float:
     if task.poll_interval is None:
         return _PAUSE
-    # In milliseconds first: what a client names may be larger than any float.
+    # Compared in milliseconds: a client may name a number that is larger than any float.
     return min(max(task.poll_interval, _MIN_PAUSE * 1000), _MAX_PAUSE * 1000) / 1000
 
 

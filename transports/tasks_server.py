@@ -1,4 +1,4 @@
-"""The tasks of a server: which calls become tasks, how questions travel, who hears of them."""
+"""Tasks of a server: calls that become tasks, the questions of tasks, and news of changes."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ class _Wanted(Struct):
 
 
 class ServerTasks(TaskDesk):
-    """The tasks of a server, seen from one machine."""
+    """Tasks of a server, seen from one machine."""
 
     def __init__(self, runtime: "ServerRuntime", host: TaskHost) -> None:
         super().__init__(host, runtime.machine, runtime.flush)
@@ -61,44 +61,44 @@ class ServerTasks(TaskDesk):
         self._group: TaskGroup
         self._handlers: Handlers
         self._asked: dict[RequestId, tuple[TaskCall, Question]] = {}
-        """Questions on their way to a legacy client."""
+        """Questions that were sent to a legacy client, with their calls, by request id."""
         self._streams: dict[Key, list[str]] = {}
-        """The tasks that a listen stream carries news of."""
+        """Ids of the tasks that each listen stream carries news of."""
         self._heard: Counter[str] = Counter()
-        """How many listen streams carry news of a task."""
+        """Number of listen streams that carry news of a task, by task id."""
         self._ends: dict[Key, anyio.Event] = {}
-        """Set when the task ends for which a request waits."""
+        """Events of the waiting requests, set when the tasks that they wait for end."""
 
     # Requests about tasks
 
     def prepare(self, event: RequestReceived) -> Prepared | None:
-        """A request about tasks, ready to be run; None if it is none."""
+        """Prepare a request about tasks; return None for other requests."""
         return _Request(self, event) if event.method in METHODS else None
 
     async def outcome(self, key: Key, record: TaskRecord) -> Answer:
-        """Wait, for a request, for what a task ends in."""
+        """Wait on behalf of a request for the end of a task; return its outcome."""
         while not record.ended:
             ended = self._ends[key] = anyio.Event()
             await ended.wait()
         return outcome_of(record)
 
     def ended(self, key: Key, record: TaskRecord) -> None:
-        """Let the request that waits go on."""
+        """Wake a request that waits for a task."""
         ended = self._ends.pop(key, None)
         if ended is not None:
             ended.set()
 
-    # Calls
+    # Tool calls
 
     def begin(self, group: TaskGroup) -> None:
-        """Run handlers, in ``group`` unless the host has one that outlives connections."""
+        """Start to run handlers, in ``group`` unless the host has one that outlives connections."""
         self._group = self.host.begin(group)
         self._handlers = Handlers(self._group, self._release)
 
     def takes(self, event: RequestReceived, prepared: Prepared, state: RoundState | None) -> bool:
-        """Take over a call that is a task or may become one; False: it is an ordinary request.
+        """Take over a call that is a task or may become one; return False for an ordinary request.
 
-        Raises McpError for what can only be had as a task, or cannot be had as one.
+        Raises McpError for a tool that runs only as a task, or cannot run as one.
         """
         support, form = prepared.task, form_of(event)
         if form is TaskForm.EXPERIMENTAL and (terms := _terms(event.params)) is not None:
@@ -144,7 +144,7 @@ class ServerTasks(TaskDesk):
             call.timer = self.host.later(after, call.begin_if_possible)
 
     def cancelled(self, key: Key, reason: str | None = None) -> bool:
-        """A request is no longer wanted; False if it is none of ours."""
+        """Handle the cancellation of a request; return False if it is not handled here."""
         if self._waiting.pop(key, None) is not None:
             self._ends.pop(key, None)
             for call, question in [each for each in self._asked.values() if each[1].outlet == key]:
@@ -163,19 +163,19 @@ class ServerTasks(TaskDesk):
     # Questions of experimental tasks
 
     def awaited(self, record: TaskRecord) -> None:
-        """Somebody waits for the result: the stream of that request can carry questions."""
+        """Offer questions on the stream of a request that begins to wait for the result."""
         call = self.host.worker(record)
         if isinstance(call, TaskCall):
             self.offer(call)
 
     def offer_everywhere(self, call: TaskCall, *, but: "ServerTasks | None" = None) -> None:
-        """Put the unsent questions of a call, wherever its client waits for the result."""
+        """Send the unsent questions of a call on every connection where its client waits."""
         for desk in self.host.desks:
             if isinstance(desk, ServerTasks) and desk is not but:
                 desk.offer(call)
 
     def offer(self, call: TaskCall) -> None:
-        """Put the unsent questions of a call, if its client waits here for the result."""
+        """Send the unsent questions of a call, if its client waits here for the result."""
         record = call.record
         waiting = [] if record is None else self.waiting_for(record)
         if record is None or not waiting:
@@ -204,7 +204,7 @@ class ServerTasks(TaskDesk):
         self.flush()
 
     def settle(self, outcome: Outcome) -> bool:
-        """Take what became of a question; False if it is none of ours."""
+        """Take the outcome of a question; return False for other requests."""
         found = self._asked.pop(outcome.request, None)
         if found is None:
             return False
@@ -219,7 +219,7 @@ class ServerTasks(TaskDesk):
         return True
 
     async def _follow(self, call: TaskCall, question: Question, answered: ResultReceived) -> None:
-        """The client may have made a task of a question: wait for what comes of it."""
+        """Wait for the outcome of a question that the client may have made a task of."""
         scope = question.following
         assert scope is not None  # noqa: S101 - made together
         outcome: Outcome | None = None
@@ -242,7 +242,7 @@ class ServerTasks(TaskDesk):
             call.refuse(question, f"the client did not answer {question.method}: {reason}")
 
     def recall(self, question: Question) -> None:
-        """A question needs no answer any more."""
+        """Cancel the request or the wait that belongs to a question."""
         self._recall(question)
         self.flush()
 
@@ -255,10 +255,10 @@ class ServerTasks(TaskDesk):
             self.runtime.progress.forget(request)
             self.runtime.machine.cancel(request, now=clock(), reason=GIVEN_UP)
 
-    # News
+    # News of changes
 
     def opened(self, event: SubscriptionOpened) -> None:
-        """A listen stream was opened: it carries news of the tasks that its client may see."""
+        """Handle an opened listen stream: register the tasks that its client may see."""
         wanted = event.filter.task_ids
         if not wanted:
             return
@@ -270,18 +270,18 @@ class ServerTasks(TaskDesk):
         self._heard.update(known)
 
     def closed(self, event: SubscriptionClosed) -> None:
-        """A listen stream has ended."""
+        """Handle the end of a listen stream."""
         for id in self._streams.pop(event.key, ()):
             self._heard[id] -= 1
             if not self._heard[id]:
                 del self._heard[id]
 
     def session_closed(self, event: "SessionClosed") -> None:
-        """A session has ended, and with it what only it could ask for."""
+        """Handle the end of a session: drop the tasks that only this session could ask for."""
         self.host.drop(f"{self._name}, session {event.session}")
 
     def changed(self, record: TaskRecord) -> None:
-        """Tell listen streams as well."""
+        """Handle the change of a task: notify listen streams as well."""
         if record.id in self._heard:
             self.runtime.machine.notify("notifications/tasks", detail(record))
             self.flush()
@@ -296,7 +296,7 @@ class ServerTasks(TaskDesk):
 
 
 class _Request(Prepared):
-    """A request about tasks."""
+    """Prepared request about tasks."""
 
     __slots__ = ("_desk", "_event")
 
@@ -318,7 +318,7 @@ class _Request(Prepared):
 
 
 def _terms(params: Raw) -> TaskMetadata | None:
-    """What a call says of the task that it wants to be; None: it wants to be none."""
+    """Return the task parameter of a call, or None if it has none.  Raises McpError."""
     text = bytes(params)
     if not (b'"task"' in text or b"\\u" in text):  # escapes could hide the name
         return None
@@ -329,7 +329,7 @@ def _terms(params: Raw) -> TaskMetadata | None:
 
 
 def _refusal(event: RequestReceived, form: TaskForm | None) -> McpError:
-    """Why a tool that runs only as a task cannot be called like that."""
+    """Return the error for an ordinary call of a tool that runs only as a task."""
     text = "this tool runs only as a task"
     if form is TaskForm.EXTENSION:
         data = {"requiredCapabilities": requirement(_EXTENSION)}

@@ -1,4 +1,4 @@
-"""TCP: where to listen, and the options of connections."""
+"""TCP sockets: listeners, and the options of connections."""
 
 import errno
 import ipaddress
@@ -13,14 +13,14 @@ from transports.addresses import BadTarget
 
 _BACKLOG = 128
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-"""A name may have addresses that this machine has not: ``localhost`` without IPv6."""
+"""Errors for addresses of a name that this machine lacks: ``localhost`` without IPv6."""
 
 
 async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.socket]:
     """Listen on every address of a host; port 0 picks a free one, the same for all.
 
-    ``anywhere``: also where other machines can connect.  Raises BadTarget if that would be needed,
-    LinkError if an address cannot be had.
+    ``anywhere``: allow addresses that other machines can connect to.  Raises BadTarget for such an
+    address otherwise, LinkError if an address cannot be bound.
     """
     listeners: list[socket.socket] = []
     unusable: OSError | None = None
@@ -53,7 +53,7 @@ async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.soc
 
 
 async def close_listener(listener: SocketListener) -> None:
-    """Close it, whoever waits for a connection, and however often."""
+    """Close a listener, also while a task waits for a connection; may be repeated."""
     bound: socket.socket = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
     if bound.fileno() >= 0:
         anyio.notify_closing(bound)
@@ -61,17 +61,17 @@ async def close_listener(listener: SocketListener) -> None:
 
 
 def socket_of(stream: ByteStream) -> socket.socket:
-    """The socket beneath a stream of anyio.  Raises BrokenResourceError if it is lost already."""
+    """Return the socket beneath a stream of anyio.  Raises BrokenResourceError if it is lost."""
     try:
         found: socket.socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
     except AttributeError:
-        # anyio looks at all that a socket can tell, and uvloop's streams have none any more
+        # anyio reads all attributes of the socket, and uvloop's streams have none any more.
         raise anyio.BrokenResourceError from None
     return found
 
 
 def keep_alive(sock: socket.socket, seconds: float | None) -> None:
-    """Have the system look whether a silent peer is there, and send small messages at once."""
+    """Have the system probe a silent peer after ``seconds``, and send small messages at once."""
     with suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if seconds is None:

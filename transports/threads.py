@@ -1,6 +1,6 @@
-"""Handlers that block: run in worker threads, and at home in the event loop where they touch it.
+"""Blocking handlers in worker threads, and their calls back into the event loop.
 
-What anyio has for the way home is imported when a thread takes it: most servers have none.
+anyio's code for the way back is imported when a thread needs it: most servers have no threads.
 """
 
 import functools
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class AtHome(Protocol):
-    """What belongs to an event loop."""
+    """Object that belongs to an event loop."""
 
     thread: int
-    """The thread of the event loop, by its identifier."""
+    """Identifier of the event loop's thread."""
 
 
 P = ParamSpec("P")
@@ -32,10 +32,10 @@ current = threading.get_ident
 
 
 def begin(prepared: Prepared, context: Any) -> Any:
-    """Call a handler: its value, or what is to be awaited for it.
+    """Call a handler; return its value or an awaitable for it.
 
-    A thread cannot be stopped.  When its request is cancelled it runs on, and what it returns is
-    dropped; it may look at ``context.cancelled``.  anyio's limit on threads holds until it ends.
+    A thread cannot be stopped.  When its request is cancelled it runs on, and its result is
+    dropped; it may check ``context.cancelled``.  anyio's limit on threads applies until it ends.
     """
     if prepared.thread:
         return in_thread(prepared.call, context)
@@ -43,23 +43,23 @@ def begin(prepared: Prepared, context: Any) -> Any:
 
 
 async def in_thread(call: Callable[..., T], *args: Any) -> T:
-    """Call a function of the user's in a worker thread, and leave it there when cancelled."""
+    """Call an application function in a worker thread, and leave it there when cancelled."""
     return await anyio.to_thread.run_sync(_called, call, *args, abandon_on_cancel=True)
 
 
 def _called(call: Callable[..., T], *args: Any) -> T:
     try:
         return call(*args)
-    except GeneratorExit as error:  # which would close whoever awaits it
+    except GeneratorExit as error:  # which would close the awaiting coroutine
         raise HandlerExit(error) from error
 
 
 def with_room(
     method: "Callable[Concatenate[Telling, P], R]",
 ) -> "Callable[Concatenate[Telling, P], R]":
-    """As :func:`in_loop`; a thread besides waits until there is room for what it sends.
+    """Decorate a method as :func:`in_loop` does; a thread also waits for room for its output.
 
-    Whoever is in the event loop cannot be made to wait by a call.
+    In the event loop itself a call cannot wait.
     """
 
     @functools.wraps(method)
@@ -72,7 +72,7 @@ def with_room(
 
 
 def when_there_is_room(context: "Telling", send: Callable[[], R]) -> R:
-    """What :func:`with_room` has a thread do."""
+    """Wait in a thread until there is room for output, then call ``send`` in the event loop."""
 
     async def wait_and_send() -> R:
         await context.room()
@@ -86,7 +86,7 @@ def when_there_is_room(context: "Telling", send: Callable[[], R]) -> R:
 def in_loop(
     method: "Callable[Concatenate[F, P], R]",
 ) -> "Callable[Concatenate[F, P], R]":
-    """Have a method of a context run in the thread of the event loop, whoever calls it.
+    """Decorate a method of a context so that it always runs in the event loop's thread.
 
     Raises RuntimeError in a thread that anyio did not start.
     """

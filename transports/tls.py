@@ -1,8 +1,8 @@
-"""TLS for both ends: contexts with safe settings, and one sentence for what can go wrong.
+"""TLS for both sides: contexts with safe settings, and one sentence for each failure.
 
 TLS 1.2 or newer, certificates and host names checked, HTTP/1.1 as the application protocol.
-Sources: RFC 9325 (which versions), RFC 9110 section 4.3.4 (which names), RFC 8446 section 4.4.2
-(client certificates).
+Sources: RFC 9325 (versions), RFC 9110 section 4.3.4 (names), RFC 8446 section 4.4.2 (client
+certificates).
 """
 
 import os
@@ -24,7 +24,7 @@ _NO_PROBLEM = (ssl.SSLEOFError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class BadTls(LocalError, ValueError):
-    """A certificate or key that cannot be used; the message says which, and why."""
+    """Error for a certificate or key that cannot be used; the message names it and the reason."""
 
 
 def client_tls(
@@ -38,8 +38,8 @@ def client_tls(
     """Make the context of a client.
 
     ``ca``: files with the certificates of authorities (PEM), or folders of them as OpenSSL hashes
-    them; the system's are trusted beside them only if ``system_ca`` says so, and without any
-    ``ca`` by default.  ``cert``, ``key`` and ``password``: our own certificate with its chain, for
+    them; the system's are trusted in addition only if ``system_ca`` is True, and by default if
+    there is no ``ca``.  ``cert``, ``key`` and ``password``: our own certificate with its chain, for
     servers that ask for one; without ``key`` it is in the same file.
 
     Raises BadTls for files that cannot be used.
@@ -65,8 +65,8 @@ def server_tls(
     """Make the context of a server.
 
     ``cert``, ``key`` and ``password``: its certificate with its chain (PEM); without ``key`` that
-    is in the same file.  With ``client_ca`` clients have to show a certificate of one of these
-    authorities, or may, if ``client_cert_required`` is off.
+    is in the same file.  With ``client_ca`` clients have to send a certificate of one of these
+    authorities, or may, if ``client_cert_required`` is False.
 
     Raises BadTls for files that cannot be used.
     """
@@ -81,15 +81,15 @@ def server_tls(
 
 
 def client_certificate(stream: TLSStream) -> ClientCertificate | None:
-    """The certificate that the client of ``stream`` has shown, verified by the handshake.
+    """Return the certificate that the client of ``stream`` has sent, verified by the handshake.
 
-    None if it has shown none or was not asked.  A resumed session has that of the one before it.
+    None if it has sent none or was not asked.  A resumed session has that of the one before it.
     """
     return shown_certificate(stream.extra(TLSAttribute.ssl_object))  # noqa: S610 - anyio's
 
 
 def shown_certificate(connection: ssl.SSLObject | ssl.SSLSocket) -> ClientCertificate | None:
-    """The same for what has made the handshake."""
+    """Return the verified certificate of the peer of a TLS connection, or None."""
     facts, der = connection.getpeercert(), connection.getpeercert(binary_form=True)
     if not facts or not der:  # without facts it was not verified
         return None
@@ -103,15 +103,15 @@ def shown_certificate(connection: ssl.SSLObject | ssl.SSLSocket) -> ClientCertif
 
 
 def read_all(connection: ssl.SSLObject, source: ssl.MemoryBIO, into: list[bytes]) -> bool:
-    """Decrypt all of ``source`` that is whole ``into`` a list; whether the other side has ended.
+    """Decrypt all complete data of ``source`` ``into`` a list; return True if the peer has ended.
 
-    Raises ssl.SSLError for what is refused.
+    Raises ssl.SSLError for invalid data.
     """
     try:
         while part := connection.read(_PIECE):
             into.append(part)
             if not (source.pending or connection.pending()):
-                return False  # to be told so by an exception takes as long as to decrypt
+                return False  # an exception instead would cost as much as decrypting
     except ssl.SSLWantReadError:
         return False
     except ssl.SSLZeroReturnError:
@@ -120,7 +120,7 @@ def read_all(connection: ssl.SSLObject, source: ssl.MemoryBIO, into: list[bytes]
 
 
 def tls_problem(error: BaseException) -> str | None:
-    """Say what TLS had against a connection; None if ``error`` is about something else."""
+    """Return TLS's reason against a connection; None if ``error`` has another cause."""
     seen: BaseException | None = error
     while seen is not None and (not isinstance(seen, _SSL_ERRORS) or isinstance(seen, _NO_PROBLEM)):
         # Some HTTP clients cut the chain of causes, but not that of contexts.

@@ -1,13 +1,13 @@
-"""Recording what goes over the connections of a client or a server, for whoever has to look.
+"""Recording of the traffic of a client or a server, for later inspection.
 
 ::
 
     await serve(server, http="127.0.0.1:8000", trace="server.jsonl")
     async with connect(url, trace="client.jsonl") as client: ...
 
-Secrets are taken out before anything is written.  The format is that of
-:mod:`mcpcore.wire.trace`; docs/traces.md describes it.  A connection whose ``trace`` is None pays
-for one comparison a read or a write.
+Secrets are removed before anything is written.  The format is that of :mod:`mcpcore.wire.trace`;
+docs/traces.md describes it.  A connection whose ``trace`` is None pays for one comparison per read
+or write.
 """
 
 import logging
@@ -45,24 +45,24 @@ logger = logging.getLogger(__name__)
 
 
 class TraceSettings(Struct, frozen=True, kw_only=True):
-    """What is recorded. Sizes in bytes."""
+    """Settings of a trace.  Sizes are in bytes."""
 
     secrets: bool = False
-    """Keep what would be hidden: tokens, cookies, session ids, passwords."""
+    """True to keep secrets: tokens, cookies, session ids, passwords."""
     record_size: int = RECORD_SIZE
-    """Most that one record keeps of a message; what is cut is said in the record."""
+    """Maximum bytes of a message in one record; the record tells how much was cut."""
     file_size: int = 64 * 1024 * 1024
-    """Most that a trace takes; a record of kind ``full`` is then the last."""
+    """Maximum bytes of a trace; a record of kind ``full`` is then the last."""
     held_size: int = 4 * 1024 * 1024
-    """Most that is held of a message until it is complete, to find out what it is."""
+    """Maximum bytes of an incomplete message that are held in order to classify it."""
 
 
 class Trace:
-    """One trace: a file, or a function that gets its lines.
+    """Trace: a file, or a function that gets its lines.
 
-    May be shared by any number of connections, of one side.  Recording never fails what is
-    recorded: if the file cannot be written, that is logged once and the trace ends.  Raises OSError
-    if it cannot be opened.  A file is made anew, for its owner alone to read.
+    May be shared by any number of connections, of one side.  Recording never makes the traffic
+    fail: if the file cannot be written, that is logged once and the trace ends.  Raises OSError if
+    it cannot be opened.  The file is created anew, readable by its owner alone.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Trace:
     ) -> None:
         self.settings = settings or TraceSettings()
         self.name = "" if callable(to) else os.fspath(to)
-        """Of the file."""
+        """Name of the file."""
         self._began = clock()
         self._wall = datetime.now(UTC)
         self._builder = RecordBuilder(
@@ -96,7 +96,7 @@ class Trace:
         return f"Trace({self.name!r})"
 
     def begin(self, side: Side, *, target: str = "", binding: str = "") -> None:
-        """Write the first line, once; ``target`` is what is talked to, or served."""
+        """Write the first line, once; ``target`` is the connected or the served target."""
         with self._lock:
             if self._headed:
                 return
@@ -119,20 +119,20 @@ class Trace:
         return ConnectionTrace(self, self.number(), side)
 
     def number(self) -> int:
-        """A number for another connection."""
+        """Return a number for another connection."""
         with self._lock:
             self._connections += 1
             return self._connections
 
     def record(self, make: Callable[..., Record], *arguments: Any, **members: Any) -> None:
-        """Write what a method of :class:`RecordBuilder` makes of this, now."""
+        """Write the record that a method of :class:`RecordBuilder` makes of the arguments."""
         if self._write is None:
             return
         with self._lock:
             try:
                 time = round(clock() - self._began, 6)
                 self._line(make(self._builder, *arguments, time=time, **members))
-            except Exception:  # a mistake of ours must not end what is recorded
+            except Exception:  # a fault of the trace must not end the traffic
                 logger.exception("a trace ends here: something cannot be recorded")
                 self._end()
 
@@ -156,7 +156,7 @@ class Trace:
         except OSError as error:
             logger.warning("a trace ends here: %s cannot be written: %s", self.name, error.strerror)
             self._end()
-        except BaseException as error:  # the function of a user must not end it, either
+        except BaseException as error:  # nor may an application's function
             logger.error("a trace ends here: it cannot be written", exc_info=failure_of(error))
             self._end()
 
@@ -170,7 +170,7 @@ class Trace:
                 logger.warning("the trace %s may not be whole: %s", self.name, error.strerror)
 
     def close(self) -> None:
-        """Write nothing more; may be repeated."""
+        """End the trace; may be repeated."""
         with self._lock:
             self._end()
 
@@ -182,12 +182,12 @@ class Trace:
 
 
 TraceTo = Trace | str | os.PathLike[str]
-"""What ``trace=`` takes: a trace that its user closes, or the name of a file."""
+"""Argument ``trace=``: a trace that the application closes, or the name of a file."""
 
 
 @contextmanager
 def tracing(to: TraceTo | None) -> Iterator[Trace | None]:
-    """The trace that ``trace=`` asks for; closed in the end if it was made here."""
+    """Yield the trace for an argument ``trace=``; close it at the end if it was made here."""
     if to is None or isinstance(to, Trace):
         yield to
         return
@@ -196,7 +196,7 @@ def tracing(to: TraceTo | None) -> Iterator[Trace | None]:
 
 
 class ConnectionTrace:
-    """Records one connection of messages; ``incoming`` is what this side receives."""
+    """Recorder of one connection of messages; ``incoming`` marks those that this side receives."""
 
     def __init__(self, trace: Trace, number: int, side: Side) -> None:
         self._trace = trace
@@ -207,18 +207,18 @@ class ConnectionTrace:
 
     @property
     def secrets(self) -> bool:
-        """Whether secrets are recorded."""
+        """True if secrets are recorded."""
         return self._trace.settings.secrets
 
-    # A newline-framed stream
+    # Newline-framed streams
 
     def received(self, data: bytes) -> None:
-        """Bytes of the other side, any number of lines."""
+        """Record bytes from the peer, any number of lines."""
         for line in self._received.receive(data):
             self._message(line, incoming=True)
 
     def sent(self, data: bytes) -> None:
-        """Bytes of ours, any number of lines."""
+        """Record our bytes, any number of lines."""
         for line in self._sent.receive(data):
             self._message(line, incoming=False)
 
@@ -251,7 +251,7 @@ class ConnectionTrace:
         )
 
     def asked(self, request: HttpRequest) -> None:
-        """Record the request that opens a WebSocket, as a server has got it."""
+        """Record the request that opens a WebSocket, as received by a server."""
         self.request_head(request.method, target_of(request), list(request.headers))
 
     def request_head(self, method: str, target: str, headers: list[tuple[bytes, bytes]]) -> None:
@@ -266,7 +266,7 @@ class ConnectionTrace:
         )
 
     def response_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Record the response to it."""
+        """Record the response to the request that opens a WebSocket."""
         self._trace.record(
             RecordBuilder.head,
             headers,
@@ -275,14 +275,14 @@ class ConnectionTrace:
             connection=self._number,
         )
 
-    # The connection
+    # Connection
 
     def opened(self, binding: str) -> None:
-        """It is open."""
+        """Record the opening of the connection."""
         self._trace.record(RecordBuilder.note, "opened", binding=binding, connection=self._number)
 
     def closed(self, reason: str) -> None:
-        """It is over; what came of a last line is recorded before."""
+        """Record the end of the connection, after the rest of an incomplete last line."""
         for lines, incoming in ((self._received, True), (self._sent, False)):
             rest = lines.eof()
             if rest is not None:
@@ -293,7 +293,7 @@ class ConnectionTrace:
 
 
 def target_of(request: HttpRequest) -> str:
-    """What stood in the request line."""
+    """Return the target in the request line."""
     return f"{request.root}{request.path}{'?' if request.query else ''}{request.query}"
 
 

@@ -1,4 +1,4 @@
-"""Recording exchanges of HTTP: heads, bodies, and the events of event streams as they come."""
+"""Recording of HTTP exchanges: heads, bodies, and the events of event streams as they arrive."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,25 +13,25 @@ from transports.tracing import Trace, target_of
 
 GIVEN_UP = "given up by this side"
 LEFT = "the client has left"
-"""Why an exchange is not complete: its client wanted no more of it.  As either side says it."""
+"""Reasons of incomplete exchanges that the client ended, as either side records them."""
 
 _TYPE = b"content-type"
 
 
 class _Exchange(Struct):
-    """What is known of an exchange that is not over."""
+    """State of an exchange that is not over."""
 
     request: Gatherer
     response: Gatherer
     json: tuple[bool, bool] = (False, False)
-    """Whether the body of the request, and of the response, says it is JSON."""
+    """True for each of request and response whose Content-Type is JSON."""
     events: Events | None = None
     unpack: Callable[[bytes], bytes] | None = None
-    """Undoes the coding of a response that is sent compressed."""
+    """Decoder of a response that is sent compressed."""
 
 
 class HttpTrace:
-    """Records the exchanges of one endpoint or one client."""
+    """Recorder of the exchanges of one endpoint or one client."""
 
     def __init__(self, trace: Trace, side: Side) -> None:
         trace.begin(side)
@@ -41,10 +41,10 @@ class HttpTrace:
         self._exchanges: dict[Route, _Exchange] = {}
         trace.record(RecordBuilder.note, "opened", binding="http", connection=self._number)
 
-    # The request
+    # Request
 
     def asked(self, exchange: Route, request: HttpRequest) -> None:
-        """A server has got the head of a request."""
+        """Record the head of a request that a server has received."""
         self.request(exchange, request.method, target_of(request), request.headers)
 
     def request(
@@ -55,7 +55,7 @@ class HttpTrace:
         headers: Iterable[tuple[bytes, bytes]],
         body: bytes | None = None,
     ) -> None:
-        """The head of a request has come, or goes; with ``body`` all of it."""
+        """Record the head of a request, received or sent; with ``body`` the whole request."""
         lines = list(headers)
         self._exchanges[exchange] = _Exchange(
             Gatherer(self._limit), Gatherer(self._limit), (_is_json(lines), False)
@@ -65,7 +65,7 @@ class HttpTrace:
             self.request_body(exchange, body, end=True)
 
     def request_body(self, exchange: Route, data: bytes, *, end: bool) -> None:
-        """A part of its body."""
+        """Record a part of a request's body."""
         state = self._exchanges.get(exchange)
         if state is None:
             return
@@ -73,10 +73,10 @@ class HttpTrace:
         if end and state.request:
             self._body(exchange, TO_SERVER, state.request.take(), state.json[0])
 
-    # The response
+    # Response
 
     def replied(self, items: Iterable[HttpHead | HttpChunk | HttpEnd]) -> None:
-        """Parts of a response that a server sends."""
+        """Record parts of a response that a server sends."""
         for item in items:
             if isinstance(item, HttpHead):
                 self.response(item.exchange, item.status, item.headers)
@@ -98,7 +98,7 @@ class HttpTrace:
     def response(
         self, exchange: Route, status: int, headers: Iterable[tuple[bytes, bytes]]
     ) -> None:
-        """The head of the response."""
+        """Record the head of a response."""
         lines = list(headers)
         self._head(exchange, TO_CLIENT, lines, status=status)
         state = self._exchanges.get(exchange)
@@ -108,7 +108,7 @@ class HttpTrace:
                 state.events = Events(self._limit)
 
     def response_data(self, exchange: Route, data: bytes) -> None:
-        """A part of its body."""
+        """Record a part of a response's body."""
         state = self._exchanges.get(exchange)
         if state is None:
             return
@@ -119,7 +119,7 @@ class HttpTrace:
             self._event(exchange, frame)
 
     def over(self, exchange: Route, reason: str = "") -> None:
-        """The exchange has ended, for a ``reason`` if it is not complete."""
+        """Record the end of an exchange, with a ``reason`` if it is not complete."""
         state = self._exchanges.pop(exchange, None)
         if state is None:
             return
@@ -134,15 +134,15 @@ class HttpTrace:
             self._note("http-end", exchange, None, reason.encode() if reason else None)
 
     def given_up(self, exchange: Route) -> None:
-        """This client wants no more of it."""
+        """Record that this client has aborted the exchange."""
         self.over(exchange, GIVEN_UP)
 
     def left(self, exchange: Route) -> None:
-        """The client of this server has left."""
+        """Record that the client of this server has left."""
         self.over(exchange, LEFT)
 
     def undecodable(self, data: bytes) -> None:
-        """What came was no request."""
+        """Record received data that is no request."""
         self._trace.record(
             RecordBuilder.unread_head,
             data[: self._limit],
@@ -151,7 +151,7 @@ class HttpTrace:
         )
 
     def refused(self, status: int, message: str) -> None:
-        """The driver itself has answered, to what did not become a request."""
+        """Record a refusal by the driver itself, of input that did not become a request."""
         self._head(0, TO_CLIENT, [], status=status)
         self._note("http-body", 0, TO_CLIENT, message.encode())
 

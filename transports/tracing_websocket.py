@@ -1,4 +1,4 @@
-"""Recording what goes over a WebSocket beside its messages."""
+"""Recording of WebSocket frames that are no messages."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def record_frame(trace: "ConnectionTrace", event: Event, *, incoming: bool = True) -> None:
-    """Record a control frame or a binary one; texts are recorded as the messages they carry."""
+    """Record a control or binary frame; text frames are recorded as the messages they carry."""
     if isinstance(event, CloseConnection):
         reason = (event.reason or "").encode()
         trace.frame("close", reason, incoming=incoming, status=int(event.code))
@@ -24,11 +24,11 @@ def record_frame(trace: "ConnectionTrace", event: Event, *, incoming: bool = Tru
 
 
 def record_refused(trace: "ConnectionTrace", event: Event, data: bytes, why: str) -> None:
-    """Record what is refused before its end: ``data`` is what came, masked or compressed.
+    """Record input that is refused before its end: ``data`` as received, masked or compressed.
 
-    Secrets could not be found in it, so that it is kept only where they are not to be hidden.
+    Secrets cannot be found in it, so it is kept only where they need not be hidden.
     """
-    assert isinstance(event, CloseConnection)  # noqa: S101 - what wsproto makes of it
+    assert isinstance(event, CloseConnection)  # noqa: S101 - as wsproto reports an error
     kind: Kind = "binary" if event.code == CloseReason.UNSUPPORTED_DATA else "invalid"
     said = data if trace.secrets else f"{len(data)} bytes: {why}".encode()
     trace.frame(kind, said, incoming=True)

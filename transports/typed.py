@@ -1,4 +1,4 @@
-"""Typed values, and the exceptions that say what is wrong with them."""
+"""Decoding into types, and the exceptions for values that do not fit."""
 
 from typing import TypeVar
 
@@ -13,15 +13,15 @@ T = TypeVar("T")
 
 
 class Malformed(LocalError, ValueError):
-    """A message, or a part of one, does not have the type it should; the text names the member."""
+    """Error for a message, or a part of one, of the wrong type; the text names the member."""
 
 
 class Unsayable(HandlerError, ValueError):
-    """The revision that is spoken has nothing to say this with; the text names what and where."""
+    """Error for content that the negotiated revision cannot express; the text names it."""
 
 
 class InvalidAnswer(Exception):
-    """The client's answer does not fit what was asked; the message says how."""
+    """Error for an answer of the client that does not fit the question; the message tells why."""
 
 
 def typed(raw: bytes | Raw, expected: type[T]) -> T:

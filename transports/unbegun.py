@@ -1,4 +1,4 @@
-"""Connections that were accepted, and whose tasks have not begun to run."""
+"""Accepted connections whose tasks have not begun to run."""
 
 from collections.abc import Awaitable, Callable
 
@@ -7,9 +7,10 @@ from anyio.abc import ByteStream, TaskGroup
 
 
 class Unbegun:
-    """Begins a task for each connection; left behind the task group, it closes those without one.
+    """Starter of a task for each connection, which at exit closes connections without a task.
 
     A task that is cancelled before it has begun does nothing at all: it closes nothing, either.
+    Therefore leave this context after the task group.
     """
 
     def __init__(self) -> None:
@@ -18,7 +19,7 @@ class Unbegun:
     def begin(
         self, group: TaskGroup, stream: ByteStream, work: Callable[[], Awaitable[None]], name: str
     ) -> None:
-        """Have ``work``, which closes ``stream`` in the end, run in a task of ``group``."""
+        """Run ``work``, which closes ``stream`` in the end, in a task of ``group``."""
         self._streams.add(stream)
         group.start_soon(self._run, stream, work, name=name)
 

@@ -1,11 +1,11 @@
-"""Unix sockets: the file by which one is found, and the user at its other end.
+"""Unix sockets: their files, and the user at the other end.
 
-Who may connect is said twice: by the permissions of the file, and by what the system tells of the
-other process (SO_PEERCRED of Linux unix(7); getpeereid(3) of the BSDs and macOS), which holds
-where permissions of sockets do not count, and at a client, whose server could be somebody else's.
+Two checks decide who may connect: the permissions of the file, and the system's data about the peer
+process (SO_PEERCRED of Linux unix(7); getpeereid(3) of the BSDs and macOS).  The second also works
+where permissions of sockets are ignored, and at a client, whose server could be another user's.
 
-A file is created without a moment in which others could connect: nobody can before ``listen``, and
-by then it has its permissions.  (A umask would be one of the whole process, threads included.)
+A file is created without a moment in which others could connect: nothing can before ``listen``, and
+by then it has its permissions.  (A umask would apply to the whole process, threads included.)
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from transports.addresses import BadTarget
 from transports.link_errors import LinkError
 
 LONGEST_PATH = 107 if sys.platform == "linux" else 103
-"""Most bytes of a path: ``sun_path`` without its final NUL."""
+"""Maximum bytes of a path: ``sun_path`` without its final NUL."""
 
 _LINUX = sys.platform == "linux"
 _OWNER_ONLY, _EVERYBODY = 0o600, 0o666
@@ -34,7 +34,7 @@ _BACKLOG = 128
 
 
 def checked_path(path: str | os.PathLike[str]) -> str:
-    """Return the absolute path of a socket file.  Raises BadTarget for what cannot be one."""
+    """Return the absolute path of a socket file.  Raises BadTarget for an invalid one."""
     text = os.fspath(path)
     if not hasattr(socket, "AF_UNIX"):
         raise BadTarget("this platform has no Unix sockets")
@@ -60,7 +60,7 @@ def checked_path(path: str | os.PathLike[str]) -> str:
 
 
 class UnixFile:
-    """A listening socket and its file, which is ours until :meth:`remove`."""
+    """Listening socket and its file, which is ours until :meth:`remove`."""
 
     def __init__(self, path: str, listener: socket.socket, identity: tuple[int, int]) -> None:
         self.path = path
@@ -68,7 +68,7 @@ class UnixFile:
         self._identity = identity
 
     def remove(self) -> None:
-        """Remove the file if it is still ours; to be called before the socket is closed.
+        """Remove the file if it is still ours; must be called before the socket is closed.
 
         As long as we listen, no other server takes the file for a stale one.
         """
@@ -87,7 +87,7 @@ async def listen_unix(
     """Listen on ``path``, in place of a stale socket file if there is one.
 
     Raises LinkError if another server answers there, or if the path cannot be used; BadTarget for
-    a path that is none.
+    an invalid path.
     """
     path = checked_path(path)
     if mode is None:
@@ -110,8 +110,8 @@ async def listen_unix(
 
 
 def _bind(listener: socket.socket, path: str, mode: int) -> tuple[int, int]:
-    """Make the file and listen; what tells the file from others."""
-    with suppress(OSError):  # Linux makes the file with these, others do not take them
+    """Create the file and listen; return the identity of the file."""
+    with suppress(OSError):  # Linux creates the file with this mode, others ignore it
         os.fchmod(listener.fileno(), mode)
     listener.bind(path)
     try:
@@ -129,7 +129,7 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def _make_way(path: str) -> None:
-    """Remove a socket file at which nobody answers; whatever else is there stays, and raises."""
+    """Remove a stale socket file.  Raises LinkError if a server answers or it is no socket."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -141,7 +141,7 @@ def _make_way(path: str) -> None:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            os.unlink(path)  # stale: who made it is gone
+            os.unlink(path)  # stale: the process that made it is gone
             return
         except FileNotFoundError:
             return
@@ -149,18 +149,19 @@ def _make_way(path: str) -> None:
             text = f"cannot listen on {path}: the socket there belongs to another user"
             raise LinkError(text) from None
         except OSError:
-            pass  # its queue is full, or it is of another type: somebody has it
+            pass  # its queue is full, or it is of another type: a server has it
     raise LinkError(f"cannot listen on {path}: another server is listening there")
 
 
-# Two servers that start at once: each would take the file of the other, that is bound and does not
-# listen yet, for a stale one.  Only one at a time looks and binds in a directory.
+# Locking against servers that start at the same time.  Each could take the file of the other, which
+# is bound and does not listen yet, for a stale one.  So only one at a time checks and binds in a
+# directory.
 
 
 @contextmanager
 def _open_folder(path: str) -> Iterator[int | None]:
     folder: int | None = None
-    with suppress(PermissionError):  # one that may be searched but not read cannot be locked
+    with suppress(PermissionError):  # a directory that may be searched, not read, cannot be locked
         folder = os.open(os.path.dirname(path), os.O_RDONLY)
     try:
         yield folder
@@ -185,13 +186,13 @@ async def _lock(folder: int | None, path: str, seconds: float) -> None:
     raise LinkError(text)
 
 
-# Who is at the other end
+# Peer credentials
 
 _PEERCRED = struct.Struct("3i")
 
 
 class Credentials:
-    """The user, group and process at the other end of a Unix socket."""
+    """User, group and process at the other end of a Unix socket."""
 
     __slots__ = ("gid", "pid", "uid")
 
@@ -200,7 +201,7 @@ class Credentials:
 
 
 def credentials(sock: socket.socket) -> Credentials | None:
-    """Ask the system who is at the other end; None where it does not say.  Raises OSError."""
+    """Return the peer's credentials, None where the system has none.  Raises OSError."""
     if _LINUX:
         data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
         pid, uid, gid = _PEERCRED.unpack(data)
@@ -209,7 +210,7 @@ def credentials(sock: socket.socket) -> Credentials | None:
 
 
 def credentials_bsd(sock: socket.socket, library: Any) -> Credentials | None:
-    """The same through ``getpeereid`` of the system's C library, if that has it."""
+    """Return them from ``getpeereid`` of the system's C library; None if it lacks that."""
     getpeereid = getattr(library, "getpeereid", None)
     if getpeereid is None:
         return None
@@ -228,7 +229,7 @@ def _system_library() -> Any:
 
 
 def not_welcome(found: Credentials | None, users: Collection[int] | None) -> str | None:
-    """Why a user may not be at the other end, in words; None if they may."""
+    """Return the reason why the peer's user is refused, or None if it is allowed."""
     if users is None:
         return None
     if found is None:

@@ -1,6 +1,6 @@
-"""What both ends of the WebSocket binding share: one JSON-RPC message per text frame.
+"""Common base of both sides of the WebSocket binding: one JSON-RPC message per text frame.
 
-Source: RFC 6455; there is no page in the specification, so this binding follows the rules of
+Source: RFC 6455.  There is no page in the specification, so this binding follows the rules of
 stdio: the connection is the session of the legacy era, and carries self-contained requests in the
 modern one.  The subprotocol is ``mcp``.
 """
@@ -43,24 +43,24 @@ __all__ = ["WebSocketLink", "WebSocketSettings"]
 logger = logging.getLogger(__name__)
 
 _BUDGET = 128
-"""Frames taken in at once before other connections have their turn."""
+"""Number of frames processed before other connections have their turn."""
 _MORE = b"\0"
-"""Stands for input that was received before, and not taken in yet."""
+"""Placeholder for input that was received before, and is not processed yet."""
 _PONGS = 2 * _BUDGET
-"""Answers to pings that wait to be written; the oldest go first (section 5.5.3 lets them)."""
+"""Maximum number of pongs that wait to be written; the oldest are dropped (section 5.5.3)."""
 _PROGRESS = 16 * 1024
-"""Bytes of a message on its way that excuse the other side from answering a ping meanwhile."""
+"""Bytes of a message in transit that postpone the deadline of a ping."""
 
 
 class WebSocketLink(DirectLink):
-    """One Peer on a WebSocket connection; both ends derive from it."""
+    """Peer on a WebSocket connection; the base of both sides."""
 
     binding = "websocket"
     _half_close = False
     _ws: WsProtocol | None = None
-    """What reads most kinds of frames; set with ``stream`` once the connection is upgraded."""
+    """Parser of most kinds of frames; set with ``stream`` once the connection is upgraded."""
     _out: FrameProtocol
-    """What writes them: also after the other side's close, when wsproto would have us silent."""
+    """Encoder of frames, also after the peer's close, when wsproto would send nothing."""
 
     def __init__(
         self,
@@ -72,41 +72,41 @@ class WebSocketLink(DirectLink):
     ) -> None:
         super().__init__(peer, app, stream, settings=settings.pump)
         self.latency: float | None = None
-        """Seconds that the answer to the last ping took; None before the first."""
+        """Seconds from the last ping to its answer; None before the first."""
         self.close_code: int | None = None
-        """The code with which either side closed; None before that, and if it was cut off."""
+        """Close code of either side; None before that, and if the connection was cut off."""
         self._ws_settings = settings
         self._limit = peer.config.limits.message_size
-        self._masked = peer.role is Role.SERVER  # what we receive
+        self._masked = peer.role is Role.SERVER  # received frames
         self._bounds = Bounds()
         self._principal: Principal | None = None
-        self._message = bytearray()  # what there is of one that is not complete
+        self._message = bytearray()  # the data of an incomplete message
         self._fragments = self._progress = 0
         self._boundaries = Boundaries()
-        self._long: LongText | None = None  # a text of which wsproto is not told
-        self._unread = b""  # was received, and is not taken in yet
+        self._long: LongText | None = None  # a text that bypasses wsproto
+        self._unread = b""  # received, and not processed yet
         self._pongs: deque[bytes] = deque()
-        self._pings = bytearray()  # that wait to be written
+        self._pings = bytearray()  # pings that wait to be written
         self._next_ping = clock() + (settings.ping_interval or 0.0)
         self._pinged: float | None = None  # when the unanswered ping was sent
-        self._excused = 0.0  # when much of a long message, in or out, had made its way
+        self._excused = 0.0  # when much of a long message, in or out, had been transferred
         self._asked = 0  # pings sent
         self._code = CloseReason.GOING_AWAY if self._server else CloseReason.NORMAL_CLOSURE
         self._said = ""
-        """What the other side is told beside the code."""
+        """Reason sent to the peer with the code."""
         self._refused = False
-        self._sending = False  # and if it is cut off, within a frame
-        self._goodbye: CloseConnection | None = None  # the answer to the other side's close
+        self._sending = False  # if cut off then, it is within a frame
+        self._goodbye: CloseConnection | None = None  # the answer to the peer's close
 
     def _begin(self, role: ConnectionType, bounds: Bounds, received: bytes) -> None:
-        """Start to read frames; ``received``: those that came in one piece with the head."""
+        """Start to read frames; ``received``: input that came in one piece with the head."""
         self._bounds = bounds
         bounds.limit = self._limit
         self._ws = WsProtocol(role, extensions=[bounds])
         self._out = FrameProtocol(role is ConnectionType.CLIENT, [bounds])
         self._feed(received + self._go_direct())
 
-    # In
+    # Input
 
     def _take_in(self, data: bytes) -> bytes | None:
         if self._parting():
@@ -121,7 +121,7 @@ class WebSocketLink(DirectLink):
             await anyio.lowlevel.checkpoint()
             return _MORE
         data = await super()._receive()
-        if not data and self._parting():  # it has ended behind its close; the output has time still
+        if not data and self._parting():  # ended after its close; there is still time for output
             await anyio.sleep_forever()
         return data
 
@@ -167,11 +167,11 @@ class WebSocketLink(DirectLink):
                 self._excused, self._progress = clock(), 0
 
     def _at_sight(self) -> bool:
-        """Whether the next frame may be a message by itself; traces want to know more of it."""
+        """Return True if the next frame may be a whole message; a trace needs more details."""
         return self._boundaries.between and not self._fragments and self.trace is None
 
     def _go_on(self, long: LongText, data: bytes) -> None:
-        """Take in the next piece of a text."""
+        """Process the next piece of a text."""
         try:
             long.take(data)
             text = long.whole() if self._boundaries.between else None
@@ -183,7 +183,7 @@ class WebSocketLink(DirectLink):
             self.peer.receive(text, now=clock(), principal=self._principal)
 
     def _frame(self, event: Event, ws: WsProtocol) -> bool:
-        """Take in what wsproto has found; whether to go on."""
+        """Process an event of wsproto; return True to go on."""
         if self.trace is not None and not _is_error(event, ws):
             record_frame(self.trace, event)
         if isinstance(event, TextMessage):
@@ -235,7 +235,7 @@ class WebSocketLink(DirectLink):
         self.final = closes_for_good(int(code))
         self._stop(f"closed by this side with {int(code)}: {reason}")
 
-    # Out
+    # Output
 
     def _take(self) -> bytes:
         frames = self.peer.data_to_send()
@@ -245,7 +245,7 @@ class WebSocketLink(DirectLink):
         self._pongs.clear()
         if self._pings:
             self._pings.clear()
-            self._pinged = clock()  # how long it has waited here is not the other side's affair
+            self._pinged = clock()  # the time it waited here does not count for the peer
         at_sight = self._masked and type(self._bounds) is Bounds  # neither mask nor compress
         for frame in frames:
             if not frame.data:
@@ -270,7 +270,7 @@ class WebSocketLink(DirectLink):
         return self._refused or self._goodbye is not None
 
     def _idle(self) -> bool:
-        if self._parting():  # requests that run are cancelled, and what is ready is told
+        if self._parting():  # running requests are cancelled, and ready output is sent
             return not self._writing and not self._outbox.size
         return super()._idle()
 
@@ -278,7 +278,7 @@ class WebSocketLink(DirectLink):
 
     def _ponged(self, payload: bytes) -> None:
         if self._pinged is None or payload != b"%d" % self._asked:
-            return  # nobody asked (section 5.5.3)
+            return  # unsolicited (section 5.5.3)
         now = clock()
         self.latency = took = now - self._pinged
         self._pinged = None
@@ -291,11 +291,11 @@ class WebSocketLink(DirectLink):
                 logger.error("on_latency failed", exc_info=failure_of(error))
 
     def _overdue(self) -> float:
-        """When the answer to the ping has taken too long.
+        """Return the time at which the answer to the ping has taken too long.
 
-        None can come from inside a frame, and none before all that was written has been read.
+        No pong can come within another frame, and none before the peer has read all earlier output.
         """
-        assert self._pinged is not None  # noqa: S101 - asked for then only
+        assert self._pinged is not None  # noqa: S101 - called only then
         return max(self._pinged, self._excused) + self._ws_settings.ping_timeout
 
     def _deadline(self) -> float | None:
@@ -319,7 +319,7 @@ class WebSocketLink(DirectLink):
                 return
             reason = f"no answer to a ping within {settings.ping_timeout:g} s"
             self._refuse(CloseReason.POLICY_VIOLATION, reason)
-            self.final = False  # it is the network that failed, or the other side's machine
+            self.final = False  # the network failed, or the peer's machine
         elif settings.ping_interval is None or ws is None or ws.state is not ConnectionState.OPEN:
             return
         elif now >= self._next_ping:
@@ -329,7 +329,7 @@ class WebSocketLink(DirectLink):
                 record_frame(self.trace, Ping(b"%d" % self._asked), incoming=False)
             self._pinged = now
 
-    # End
+    # Closing
 
     async def _close(self) -> None:
         self._detach()
@@ -348,7 +348,7 @@ class WebSocketLink(DirectLink):
         goodbye = self._goodbye or CloseConnection(code=code, reason=said)
         self.close_code = self.close_code or int(code)
         await self._settle()
-        # Answers to what came before the other side's close are told, if they are there.
+        # Answers to requests before the peer's close are sent, if they are ready.
         last = bytes(self._rest) + b"".join(self._pongs)
         if self.trace is not None:
             record_frame(self.trace, goodbye, incoming=False)
@@ -357,7 +357,7 @@ class WebSocketLink(DirectLink):
         unread = self._unread
         while not (answered or self._refused):
             data, unread = unread or await self.stream.receive(), b""
-            if self._long is not None:  # to the end of which wsproto cannot go on
+            if self._long is not None:  # wsproto cannot continue to its end
                 data = data[self._boundaries.advance(data, 0) :]
                 if self._boundaries.between:
                     self._long = None
@@ -366,17 +366,18 @@ class WebSocketLink(DirectLink):
                 answered = answered or isinstance(event, CloseConnection)
                 if self.trace is not None:
                     record_frame(self.trace, event)
-        # It may still be sending, also if its answer was none (then the state has not changed).
+        # The peer may still be sending, also if its answer was invalid (then the state is
+        # unchanged).
         if (not client and (self._goodbye or ws.state is ConnectionState.OPEN)) or self._refused:
             await self._let_it_read()
-        if client:  # it is for the server to close first (section 7.1.1)
+        if client:  # the server has to close first (section 7.1.1)
             await self._read_to_the_end()
 
     async def _let_it_read(self) -> None:
-        """Read to the end: closing with unread input would take back what was written."""
+        """Read to the end: closing with unread input would discard the output."""
         try:
             await self.stream.send_eof()
-        except NotImplementedError:  # TLS ends only both ways
+        except NotImplementedError:  # TLS ends only in both directions
             if not self._refused:
                 return
         await self._read_to_the_end()
@@ -388,5 +389,5 @@ class WebSocketLink(DirectLink):
 
 
 def _is_error(event: Event, ws: WsProtocol) -> bool:
-    """Whether what arrived is no WebSocket frame."""
+    """Return True if the event reports input that is no valid WebSocket frame."""
     return isinstance(event, CloseConnection) and ws.state is ConnectionState.OPEN

@@ -1,7 +1,7 @@
-"""WebSocket under an ASGI server, beside Streamable HTTP: who may connect, and one connection.
+"""WebSocket under an ASGI server, beside Streamable HTTP: admission, and one connection.
 
-Frames, pings, fragments and compression are the affair of the ASGI server; what is let in, and what
-messages mean, is decided as everywhere.  Source: ASGI "HTTP & WebSocket Message Format" 2.5.
+The ASGI server handles frames, pings, fragments and compression.  Admission and messages are
+handled as with every other driver.  Source: ASGI "HTTP & WebSocket Message Format" 2.5.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -32,13 +32,13 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _ARRIVED = b"\0"
-"""Stands for a message that has arrived, which may be empty."""
+"""Placeholder for a received message, which may be empty."""
 _SAID = 120
-"""Bytes of a reason: a close frame has room for 123 (RFC 6455 section 5.5)."""
+"""Maximum bytes of a reason: a close frame has room for 123 (RFC 6455 section 5.5)."""
 
 
 class AsgiWebSockets:
-    """Serves the WebSocket connections of an endpoint; one for an application."""
+    """Server of the WebSocket connections of an endpoint; one for an application."""
 
     def __init__(self, endpoint: HttpEndpoint) -> None:
         self._endpoint = endpoint
@@ -54,7 +54,7 @@ class AsgiWebSockets:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Serve one scope; ``principal`` is whom middleware has authenticated."""
+        """Serve one scope; ``principal`` is the one that middleware has authenticated."""
         if (await receive())["type"] != "websocket.connect":
             return  # it has left again
         refusal: Refusal | None = None
@@ -105,7 +105,7 @@ class AsgiWebSockets:
 
 
 class AsgiWebSocketLink(Connection):
-    """A Peer on a WebSocket that an ASGI server carries."""
+    """Link of a Peer on a WebSocket that an ASGI server carries."""
 
     binding = "websocket"
     _half_close = False
@@ -122,7 +122,7 @@ class AsgiWebSocketLink(Connection):
     ) -> None:
         super().__init__(peer, app, settings=settings.pump)
         self.close_code: int | None = None
-        """The code with which either side closed; None before that."""
+        """Close code of either side; None before that."""
         self._from, self._to = receive, send
         self._principal = principal
         self._limit = peer.config.limits.message_size
@@ -175,7 +175,7 @@ class AsgiWebSocketLink(Connection):
             if line:
                 try:
                     await self._to({"type": "websocket.send", "text": line.decode()})
-                except Exception as error:  # servers differ in how they say it
+                except Exception as error:  # servers differ in the exception
                     raise OSError("the client is gone") from error
                 self._moved = clock()
         return len(data)

@@ -1,4 +1,4 @@
-"""The client's end of the WebSocket binding."""
+"""Client side of the WebSocket binding."""
 
 import ssl
 
@@ -13,12 +13,12 @@ from transports.websocket_settings import WebSocketSettings
 
 
 class WebSocketClientLink(WebSocketLink):
-    """Connects to ``url`` (``ws://`` or ``wss://``) when it runs.
+    """Link that connects to ``url`` (``ws://`` or ``wss://``) when it runs.
 
-    ``headers`` go with the upgrade request: a mapping, or a function (or coroutine function) that
-    is called with the request and returns one.  ``ssl_context`` replaces the default one of
-    ``wss``; ``proxy`` leads there, by a tunnel.  Whatever keeps the connection from being opened is
-    a LinkError out of ``run()``, whose ``fault`` says what kind it is.
+    ``headers`` are sent with the upgrade request: a mapping, or a function (or coroutine function)
+    that is called with the request and returns one.  ``ssl_context`` replaces the default one of
+    ``wss``; ``proxy`` is used with a tunnel.  Any failure to open the connection is a LinkError
+    raised by ``run()``, whose ``fault`` tells its kind.
     """
 
     def __init__(

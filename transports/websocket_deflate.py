@@ -1,8 +1,8 @@
-"""The bounds that wsproto leaves to its user, and compressed messages within bounds.
+"""Bounds on WebSocket messages that wsproto does not enforce, and bounded compression.
 
-wsproto unfolds all of a frame that has arrived at once, whatever comes of it.  Here a message that
-is too large ends the connection when its length is announced, and a compressed one as soon as one
-byte too many has come out: no more than that is ever unfolded.
+wsproto decompresses all of the input that has arrived for a frame, without any limit.  Here a
+message that is too large ends the connection when its length is announced, and a compressed one as
+soon as one byte too many was decompressed: no more than that is ever produced.
 
 Sources: RFC 6455 sections 5.2 and 9, RFC 7692.
 """
@@ -16,14 +16,14 @@ from transports.websocket_reasons import NOT_UTF_8
 from transports.websocket_settings import DeflateSettings
 
 DEFLATE = "permessage-deflate"
-"""The name of the one extension."""
+"""Name of the only extension."""
 
 _FREE = 1024 * 1024
-"""Bytes that may come out of one message whatever the ratio."""
+"""Bytes that one message may decompress to at any ratio."""
 _RESTARTS = 16
-"""Final blocks (RFC 7692 section 7.2.3.4) that one message may have."""
+"""Maximum number of final blocks (RFC 7692 section 7.2.3.4) in one message."""
 _TRY_AGAIN, _BAD_GATEWAY = b"\x03\xf5", b"\x03\xf6"
-"""1013 and 1014, as a close frame has them."""
+"""Codes 1013 and 1014, as encoded in a close frame."""
 _SURROGATES, _FIRST_OF_THEM = 0xED, 0xA0
 _TAIL = b"\x00\x00\xff\xff"
 _LAST = b"\x01\x00\x00\xff\xff"
@@ -34,37 +34,37 @@ Codec = FrameDecoder | FrameProtocol
 
 
 class Bounds(Extension):
-    """Bounds the bytes of one message; knows of no compression."""
+    """Extension that bounds the bytes of one message, without compression."""
 
     name = "bounds"
 
     def __init__(self) -> None:
         self.limit = 0
-        """The most bytes of a message; for the connection to set."""
+        """Maximum bytes of a message; set by the connection."""
         self.problem = ""
-        """Why the connection was failed, if it was for what stands here."""
+        """Reason for which the connection was failed by this extension, or empty."""
         self.bad_gateway = 0
-        """1014 if the other side has closed with that code."""
-        self._given = 0  # bytes of the current message, unfolded
+        """1014 if the peer has closed with that code, else 0."""
+        self._given = 0  # bytes of the current message, decompressed
         self._begun = False  # a message that has not ended
         self._last = b""  # the last bytes of it
         self._control = self._closes = False
         self._compressed = False
 
     def enabled(self) -> bool:
-        """See wsproto: always."""
+        """Implement :meth:`wsproto.extensions.Extension.enabled`: always True."""
         return True
 
     def offer(self) -> bool | str:
-        """See wsproto: what is offered is not for it to say."""
+        """Implement :meth:`wsproto.extensions.Extension.offer`: it makes no offer itself."""
         return False
 
     def frame_inbound_header(
         self, proto: Codec, opcode: Opcode, rsv: RsvBits, payload_length: int
     ) -> CloseReason | RsvBits:
-        """Look at a frame before its payload: what is wrong with it is wrong at once.
+        """Check a frame before its payload, so that a fault is found at once.
 
-        wsproto asks again if the head has come in pieces, so that nothing is counted here.
+        wsproto calls this again if the head has come in pieces, so nothing is counted here.
         """
         self._control, self._closes = opcode.iscontrol(), opcode is Opcode.CLOSE
         if self._control:
@@ -87,13 +87,14 @@ class Bounds(Extension):
     _marks = False
 
     def _used(self, opcode: Opcode) -> RsvBits:
-        """The reserved bits that may be set."""
+        """Return the reserved bits that may be set."""
         return RsvBits(False, False, False)
 
     def frame_inbound_payload_data(self, proto: Codec, data: bytes) -> Payload:
-        """Take a part of a payload."""
+        """Process a part of a payload."""
         if self._closes and data.startswith(_BAD_GATEWAY):
-            # Registered later than those that wsproto takes: shown to it as the one before.
+            # Registered later than the codes that wsproto accepts: presented to it as the one
+            # before.
             self.bad_gateway = 1014
             return _TRY_AGAIN + data[2:]
         if self._control:
@@ -102,7 +103,7 @@ class Bounds(Extension):
         return self._ending(data)
 
     def frame_inbound_complete(self, proto: Codec, fin: bool) -> Payload | None:
-        """Take note of the end of a frame."""
+        """Record the end of a frame."""
         if not self._control:
             self._begun = not fin
         return None
@@ -121,7 +122,7 @@ class Bounds(Extension):
 
 
 class Deflate(Bounds):
-    """``permessage-deflate`` as one end has agreed to it; within the same bounds."""
+    """Extension ``permessage-deflate`` with the agreed parameters, within the same bounds."""
 
     name = DEFLATE
     _marks = True
@@ -129,7 +130,10 @@ class Deflate(Bounds):
     def __init__(
         self, settings: DeflateSettings, *, bits: int, fresh_out: bool, fresh_in: bool
     ) -> None:
-        """``fresh``: this direction's messages stand on their own; ``bits``: our window."""
+        """Set the parameters; ``bits``: our window.
+
+        ``fresh_out`` and ``fresh_in``: True if the messages of that direction are independent.
+        """
         super().__init__()
         self._settings = settings
         self._bits = bits
@@ -145,14 +149,14 @@ class Deflate(Bounds):
         return RsvBits(first, False, False)
 
     def frame_inbound_payload_data(self, proto: Codec, data: bytes) -> Payload:
-        """Unfold a part of a payload."""
+        """Decompress a part of a payload."""
         if self._control or not self._compressed:
             return super().frame_inbound_payload_data(proto, data)
         self._taken += len(data)
         return self._inflate(data)
 
     def frame_inbound_complete(self, proto: Codec, fin: bool) -> Payload | None:
-        """Unfold what is left at the end of a message."""
+        """Decompress the rest at the end of a message."""
         super().frame_inbound_complete(proto, fin)
         if self._control or not (fin and self._compressed):
             return None
@@ -168,10 +172,10 @@ class Deflate(Bounds):
         parts: list[bytes] = []
         while True:
             if self._inflater is None:
-                self._inflater = zlib.decompressobj(_WIDEST)  # can read what has any window
+                self._inflater = zlib.decompressobj(_WIDEST)  # can decode any window size
             most = min(self.limit, max(_FREE, self._taken * self._settings.ratio))
             try:
-                # One byte more than there may be tells all, and nothing is held back below it.
+                # One byte more than allowed shows the excess, and no output is held back below it.
                 part = self._inflater.decompress(data, max(1, most - self._given + 1))
             except zlib.error:
                 return self._broken("the compressed data is broken")
@@ -184,7 +188,7 @@ class Deflate(Bounds):
             parts.append(part)
             if not self._inflater.eof:
                 return self._ending(b"".join(parts))
-            # A final block: what follows is a stream of its own, which refers to nothing before.
+            # A final block: a new stream follows, without references to data before it.
             data = self._inflater.unused_data
             self._inflater = None
             self._restarts += 1
@@ -192,7 +196,7 @@ class Deflate(Bounds):
                 return self._broken("the compressed data ends too often")
 
     def _whole(self) -> bool:
-        """Whether the message ended where a block did: a last one can follow then."""
+        """Return True if the message ended at the end of a block, so that a last one can follow."""
         if self._inflater is None:
             return True
         after = self._inflater if self._fresh_in else self._inflater.copy()

@@ -1,4 +1,4 @@
-"""The extension header of WebSocket: what is offered, taken and agreed to.
+"""Extension header of WebSocket: offers, answers and the agreed parameters.
 
 Sources: RFC 6455 section 9.1 (the header), RFC 7692 section 7.1 (``permessage-deflate``).
 """
@@ -20,11 +20,11 @@ _SERVER_BITS = "server_max_window_bits"
 _CLIENT_BITS = "client_max_window_bits"
 
 Parameters = dict[str, str | None]
-"""Those of one extension, by name."""
+"""Parameters of one extension, by name."""
 
 
 def offer_deflate(settings: DeflateSettings) -> str:
-    """What a client offers."""
+    """Return the offer of a client."""
     words = [DEFLATE, _CLIENT_BITS]
     if settings.window_bits < 15:
         words.append(f"{_SERVER_BITS}={settings.window_bits}")
@@ -36,9 +36,9 @@ def offer_deflate(settings: DeflateSettings) -> str:
 def accept_deflate(
     offers: Sequence[str], settings: DeflateSettings | None
 ) -> tuple[str, Deflate] | None:
-    """Take the first offer that suits a server, from the values of Sec-WebSocket-Extensions.
+    """Accept the first suitable offer at a server, from the values of Sec-WebSocket-Extensions.
 
-    Returns what to answer and what to use, or None.  Raises ValueError for malformed offers.
+    Returns the answer and the extension to use, or None.  Raises ValueError for malformed offers.
     """
     for name, pairs in parse_extensions(offers):
         asked = _read(pairs, bits_optional=True) if name == DEFLATE else None
@@ -70,7 +70,7 @@ def accept_deflate(
 
 
 def finish_deflate(answers: Sequence[str], settings: DeflateSettings | None) -> Deflate | None:
-    """Read what the server agreed to, at a client.  Raises ValueError for what was not offered."""
+    """Read the server's answer at a client.  Raises ValueError for an extension not offered."""
     found = parse_extensions(answers)
     if not found:
         return None
@@ -96,7 +96,7 @@ def finish_deflate(answers: Sequence[str], settings: DeflateSettings | None) -> 
 
 
 def _read(pairs: Sequence[tuple[str, str | None]], *, bits_optional: bool) -> Parameters | None:
-    """The parameters by name; None if they are none of this extension (section 7.1)."""
+    """Return the parameters by name; None if they are invalid for this extension (section 7.1)."""
     read: Parameters = {}
     for name, value in pairs:
         if name in read:
@@ -117,7 +117,7 @@ def _read(pairs: Sequence[tuple[str, str | None]], *, bits_optional: bool) -> Pa
 
 
 def parse_extensions(values: Sequence[str]) -> list[tuple[str, list[tuple[str, str | None]]]]:
-    """Read Sec-WebSocket-Extensions (RFC 6455 section 9.1).  Raises ValueError."""
+    """Parse Sec-WebSocket-Extensions (RFC 6455 section 9.1).  Raises ValueError."""
     found: list[tuple[str, list[tuple[str, str | None]]]] = []
     text = ",".join(values)
     at = 0

@@ -1,8 +1,8 @@
-"""Frames of a WebSocket connection that can be read and written at sight.
+"""Fast reading and writing of the simplest WebSocket frames.
 
-Most messages are one text frame with nothing special about it.  Those are read here in a fraction
-of the time that wsproto takes, also if they come piece by piece; it reads everything else, mistakes
-of heads included, frame by frame, so that one can go on with the other at every boundary.
+Most messages are one plain text frame.  These are parsed here in a fraction of the time that
+wsproto takes, also if they come in pieces.  wsproto parses everything else, malformed heads
+included, frame by frame, so that one can go on with the other at every boundary.
 
 Source: RFC 6455 section 5.
 """
@@ -17,14 +17,14 @@ _MASKED = 0x80
 _TWO, _EIGHT = 126, 127
 _LONGEST_HEAD = 14
 _SHORT = 512
-"""Bytes up to which unmasking as one number is the fastest."""
+"""Maximum bytes for which unmasking as one number is the fastest."""
 _SURROGATES, _FIRST_OF_THEM = 0xED, 0xA0
 
 
 def whole_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[bytes, int] | None:
-    """The text of the frame that begins at ``at``, and where it ends.
+    """Return the text of the frame that begins at ``at``, and the end of the frame.
 
-    None if it is anything but a whole message of at most ``limit`` bytes in UTF-8.
+    None if it is not a whole message of at most ``limit`` bytes in UTF-8.
     """
     if len(data) - at < 2 or data[at] != _WHOLE_TEXT or (data[at + 1] >= _MASKED) is not masked:
         return None
@@ -33,7 +33,7 @@ def whole_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[bytes
         if size == _EIGHT or len(data) - start < 2:
             return None
         size, start = int.from_bytes(data[start : start + 2], "big"), start + 2
-        if size < _TWO:  # the length is to be written as short as it can be
+        if size < _TWO:  # the length must be written in the shortest form
             return None
     key = data[start : start + 4] if masked else b""
     start += 4 if masked else 0
@@ -52,13 +52,13 @@ def whole_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[bytes
 
 
 class LongText:
-    """The text of one frame that comes in pieces: what is wrong with one is wrong at once."""
+    """Text of one frame that comes in pieces, each of which is checked at once."""
 
     __slots__ = ("_cut", "_key", "_text")
 
     def __init__(self, key: bytes) -> None:
-        """``key``: the mask; empty if there is none."""
-        self._key = key  # turned to where the next piece begins
+        """Set the mask ``key``; empty if there is none."""
+        self._key = key  # rotated for the beginning of the next piece
         self._text = BytesIO()  # gives its bytes away without a copy
         self._cut = b""  # the beginning of a character
 
@@ -73,22 +73,21 @@ class LongText:
             checked = self._cut + clear
             _, end = utf_8_decode(checked, "strict", False)
             self._cut = cut = bytes(checked[end:])
-            # Half a surrogate, which Python's decoder takes for a beginning.
+            # Half a surrogate, which Python's decoder takes for a valid beginning.
             if len(cut) == 2 and cut[0] == _SURROGATES and cut[1] >= _FIRST_OF_THEM:
                 cut.decode()
         self._text.write(clear)
 
     def whole(self) -> bytes:
-        """The text, which is all there.  Raises UnicodeDecodeError."""
+        """Return the complete text.  Raises UnicodeDecodeError."""
         self._cut.decode()
         return self._text.getvalue()
 
 
 def long_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[LongText, int] | None:
-    """What takes the text of the frame that begins at ``at`` as it comes, and where that begins.
+    """Return a reader for the text of the frame at ``at``, and the start of its payload.
 
-    None if its head is not complete, or any other than that of a whole message of at most
-    ``limit`` bytes.
+    None if its head is not complete, or is not that of a whole message of at most ``limit`` bytes.
     """
     head = data[at : at + _LONGEST_HEAD]
     if len(head) < 2 or head[0] != _WHOLE_TEXT:
@@ -104,7 +103,7 @@ def long_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[LongTe
 
 
 def text_head(size: int) -> bytes:
-    """What precedes ``size`` bytes of text in a whole frame of a server."""
+    """Return the head for ``size`` bytes of text in a whole frame of a server."""
     if size < _TWO:
         return bytes((_WHOLE_TEXT, size))
     if size < 1 << 16:
@@ -113,21 +112,21 @@ def text_head(size: int) -> bytes:
 
 
 class Boundaries:
-    """Knows where frames end in what is received, whatever they are."""
+    """Tracker of frame boundaries in the input, for frames of every kind."""
 
     __slots__ = ("_head", "_left")
 
     def __init__(self) -> None:
-        self._head = b""  # what there is of one that is not complete
+        self._head = b""  # the data of an incomplete head
         self._left = 0  # bytes of a payload that are to come
 
     @property
     def between(self) -> bool:
-        """The last frame is complete, and nothing of the next one is there."""
+        """True between two frames: the last one is complete and none of the next is received."""
         return not self._left and not self._head
 
     def advance(self, data: bytes, at: int) -> int:
-        """Go on to the end of the frame in progress, or of ``data``; where that is."""
+        """Advance to the end of the current frame, or of ``data``; return that position."""
         if not self._left:
             head = self._head + data[at : at + _LONGEST_HEAD - len(self._head)]
             if len(head) < 2 or len(head) < (size := _head_size(head[1])):

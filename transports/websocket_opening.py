@@ -1,4 +1,4 @@
-"""Opening a WebSocket from a client: the way there, the request, and what may answer it.
+"""Opening of a WebSocket by a client: connection, upgrade request, and response.
 
 Sources: RFC 6455 section 4.1, RFC 7692 section 7.1; RFC 9112 for the heads, within the bounds that
 hold for HTTP.
@@ -42,25 +42,27 @@ if TYPE_CHECKING:
     from transports.tracing import ConnectionTrace
 
 UpgradeHeaders = Mapping[str, str] | RequestHeaders
-"""What goes with the upgrade request: headers, or a function (or coroutine function) of the request
-that returns them, called for each connection."""
+"""Headers for the upgrade request, or a function (or coroutine function) that returns them.
+
+It is called with the request for each connection.
+"""
 
 _INTERIM = 16
-"""Interim responses borne before the final one; no setting, as over HTTP."""
+"""Maximum number of interim responses before the final one; no setting, as over HTTP."""
 _OURS = (b"upgrade", b"sec-websocket-")
 
 
 class Opened(Struct):
-    """A connection that was upgraded."""
+    """Connection that was upgraded."""
 
     stream: ByteStream
     bounds: Bounds
     rest: bytes
-    """What came in one piece with the response."""
+    """Input that came in one piece with the response."""
 
 
 class WebSocketAddress:
-    """Where a WebSocket server is.  Raises LinkError for a URL that is none."""
+    """Address of a WebSocket server.  Raises LinkError for an invalid URL."""
 
     def __init__(self, url: str) -> None:
         self.parts = parts = _parse(url)
@@ -70,12 +72,12 @@ class WebSocketAddress:
         self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
     def __str__(self) -> str:
-        """The URL without its query, which may hold secrets."""
+        """Return the URL without its query, which may contain secrets."""
         return shown_url(self.parts.geturl())
 
     @property
     def http_url(self) -> str:
-        """The same place for HTTP."""
+        """Same address as a URL for HTTP."""
         return f"{'https' if self.secure else 'http'}://{self.parts.netloc}{self.parts.path}"
 
 
@@ -109,7 +111,7 @@ async def open_websocket(
 
 
 def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:
-    """What kept the connection from being opened; None for what is no such thing."""
+    """Return reason and fault of a connection that was not opened; None for other exceptions."""
     if isinstance(error, NotOpened):
         return str(error), error.fault
     if isinstance(error, TimeoutError):
@@ -132,7 +134,7 @@ def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] |
 
 
 class _Request:
-    """A request to be sent; without a ``repr`` that shows its credentials."""
+    """Request to be sent; without a ``repr`` that shows its credentials."""
 
     __slots__ = ("data", "key")
 
@@ -160,7 +162,7 @@ async def _request(
             headers = await called(headers, asking)
         except BaseException as raised:
             error = failure_of(raised)
-            # Not its message, in which there may be a token.
+            # Without its message, which may contain a token.
             text = f"its headers could not be made: {type(error).__name__}"
             raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
     try:
@@ -173,7 +175,7 @@ async def _request(
 
 
 def _own(pair: tuple[str, str]) -> tuple[bytes, bytes]:
-    """Check a header that the user wants sent.  Raises ValueError."""
+    """Check a header that the application sets.  Raises ValueError."""
     name, value = own_header(pair)
     if name.startswith(_OURS):
         raise ValueError(f"the header {pair[0]!r} is set by the engine")
@@ -232,7 +234,7 @@ def _parse_head(raw: bytes, request: _Request) -> h11.Response | h11.Information
 def _agreed(
     head: h11.InformationalResponse, request: _Request, settings: WebSocketSettings
 ) -> Bounds:
-    """Check a response with status 101 (section 4.1)."""
+    """Check a response with status 101 (section 4.1); return the extension.  Raises BadHead."""
 
     def values(name: bytes) -> Sequence[str]:
         return [value.decode("latin-1") for key, value in head.headers if key == name]

@@ -1,4 +1,4 @@
-"""What a client makes of a response that is no upgrade."""
+"""Responses that refuse a client's WebSocket upgrade."""
 
 import re
 from contextlib import suppress
@@ -14,15 +14,15 @@ from transports.http_body import BadBody, Body, ChunkedBody, LengthBody, StreamB
 from transports.link_errors import STREAM_ERRORS
 
 BODY_LIMIT = 4 * 1024
-"""How much of a refusal's body is read for its first line, in bytes."""
+"""Maximum bytes of a refusal's body that are read for its first line."""
 
 _PATIENCE = 1.0
-"""Seconds for that."""
+"""Seconds for reading that part of the body."""
 _RETRY_AFTER = re.compile(rb"[0-9]{1,9}")
 
 
 class NotOpened(Exception):
-    """There is no WebSocket; the message says why, ``fault`` what kind of failure it is."""
+    """Failure to open a WebSocket; the message gives the reason, ``fault`` its kind."""
 
     def __init__(self, message: str, fault: Fault) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class _Answer(Struct):
 async def refusal(
     stream: ByteStream, http_url: str, head: h11.Response, buffer: bytearray
 ) -> NotOpened:
-    """Say why the server did not upgrade; ``http_url``: the same place for HTTP."""
+    """Return the failure for a response without upgrade; ``http_url``: the address for HTTP."""
     fields = dict(head.headers)
     said = await _beginning(stream, head, buffer)
     text = f"the server refused the WebSocket with status {head.status_code}"
@@ -62,7 +62,7 @@ async def refusal(
 
 
 async def _beginning(stream: ByteStream, head: h11.Response, buffer: bytearray) -> bytes:
-    """Read what there is soon of a body."""
+    """Read the beginning of a body, as far as it arrives soon."""
     fields = dict(head.headers)
     length = fields.get(b"content-length")
     body: Body = StreamBody() if length is None else LengthBody(int(length))

@@ -1,4 +1,4 @@
-"""The server's end of the WebSocket binding: listeners, connections, and the port it shares."""
+"""Server side of the WebSocket binding: listeners, connections, and upgrades from HTTP."""
 
 import logging
 import ssl
@@ -44,24 +44,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Serve = Callable[[LinkFactory, Handshake], Awaitable[None]]
-"""Serves one connection: makes Peer, App and with them the link, and awaits ``link.run()``."""
+"""Server of one connection: makes Peer, App and the link, and awaits ``link.run()``."""
 
 _PAUSE = 0.1
 _RETRY = ("Retry-After", "1")
 
 
 class ConnectionCount:
-    """How many connections there are, and whose."""
+    """Count of the open connections, in total and per client."""
 
     def __init__(self, settings: WebSocketSettings) -> None:
         self.closing = False
-        """No further ones are let in."""
+        """True if no further connections are accepted."""
         self._settings = settings
         self._all = 0
         self._clients: Counter[str] = Counter()
 
     def check_open(self) -> None:
-        """Raise UpgradeRefused if no further ones are let in."""
+        """Raise UpgradeRefused if no further connections are accepted."""
         if self.closing:
             raise refused(503, "the server is shutting down", _RETRY)
 
@@ -86,9 +86,9 @@ class ConnectionCount:
 
 
 class WebSocketServer:
-    """What serves WebSocket connections, however they come.
+    """Server of WebSocket connections from any listener.
 
-    ``serve`` gets each one that is let in.
+    ``serve`` is called with each accepted connection.
     """
 
     def __init__(self, serve: Serve, rules: UpgradeRules, trace: "Trace | None" = None) -> None:
@@ -116,7 +116,7 @@ class WebSocketServer:
     async def connection(
         self, stream: ByteStream, peer: str | None, context: ssl.SSLContext | None
     ) -> None:
-        """Serve one connection to its end; nothing comes out but cancellation."""
+        """Serve one connection to its end; raises nothing but cancellation."""
         refusal: Refusal | None = None
         secured = stream
         try:
@@ -144,7 +144,7 @@ class WebSocketServer:
                 pass  # it is gone before it was a WebSocket
             except Exception:
                 logger.exception("a WebSocket connection was ended by an error of this server")
-            # Whom there was no room for has not been asked for TLS.
+            # A connection refused for lack of room has no TLS yet.
             if refusal is not None and (context is None or secured is not stream):
                 await self._turn_away(secured, refusal)
         finally:
@@ -155,7 +155,7 @@ class WebSocketServer:
     async def _read(
         self, stream: ByteStream, peer: str | None, certificate: ClientCertificate | None
     ) -> tuple[HttpRequest, bytes]:
-        """Read the head of a request, and what came with it.  Raises BadHead."""
+        """Read the head of a request, and the data that came with it.  Raises BadHead."""
         limits = self._settings.head_limits
         buffer = bytearray()
         while not (size := find_head(buffer, limits)):
@@ -177,7 +177,7 @@ class WebSocketServer:
             trace.asked(request)
         try:
             agreement = await self._rules.agree(request)
-            self.count.check_open()  # the end may have begun meanwhile
+            self.count.check_open()  # the shutdown may have begun meanwhile
         except UpgradeRefused as error:
             if trace is not None:
                 trace.response_head(error.refusal.status, list(error.refusal.lines()))
@@ -186,7 +186,7 @@ class WebSocketServer:
             trace.response_head(101, list(agreement.headers))
         with anyio.move_on_after(self._settings.handshake_timeout) as opening:
             await stream.send(format_response(101, agreement.headers))
-        if opening.cancelled_caught or self.count.closing:  # nobody would close it any more
+        if opening.cancelled_caught or self.count.closing:  # nothing would close it any more
             return
 
         def make_link(peer: Peer, app: App) -> Connection:
@@ -215,7 +215,7 @@ class WebSocketServer:
 
 
 class ServerLink(WebSocketLink):
-    """A connection that a client has opened."""
+    """Link of a connection that a client has opened."""
 
     def __init__(
         self,
@@ -236,7 +236,7 @@ class ServerLink(WebSocketLink):
 
 
 def refusal_response(refusal: Refusal) -> bytes:
-    """The response to a request that is refused; the connection ends with it."""
+    """Return the response to a request that is refused; the connection ends with it."""
     body = f"{refusal.message}\n".encode()
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
@@ -259,9 +259,10 @@ async def serve_websocket(
 ) -> None:
     """Accept connections until cancelled, each served by ``serve`` in a task of its own.
 
-    ``rules`` say who may connect, those of ``settings`` by default.  ``task_status.started(port)``
-    tells the bound port once connections are accepted.  On cancellation every connection is closed
-    with 1001.  Raises LinkError if the address cannot be used.
+    ``rules`` decide who may connect, those of ``settings`` by default.
+    ``task_status.started(port)`` reports the bound port once connections are accepted.  On
+    cancellation every connection is closed with 1001.  Raises LinkError if the address cannot be
+    used.
     """
     rules = rules or UpgradeRules(settings or WebSocketSettings())
     server = WebSocketServer(serve, rules)

@@ -1,8 +1,8 @@
-"""Who may open a WebSocket, and what is agreed before the first frame: the server's side.
+"""Admission and negotiation of a WebSocket before the first frame: the server's side.
 
-Everything that is refused is refused before the upgrade, with an HTTP status and one line of text
-that says why (RFC 6455 section 4.2.2).  The request comes from a socket or from an ASGI server; the
-rules are the same, and those for Host, Origin and who asks are those of HTTP.
+Every refusal comes before the upgrade, with an HTTP status and one line of text with the reason
+(RFC 6455 section 4.2.2).  The request comes from a socket or from an ASGI server; the rules are the
+same, and those for Host, Origin and authentication are those of HTTP.
 """
 
 import binascii
@@ -25,8 +25,10 @@ from transports.websocket_settings import WebSocketSettings
 
 SUBPROTOCOL = "mcp"
 VERSION_PREFIX = "mcp.version."
-"""A client that can send no headers names its revision in a further offer, and brings its access
-token in one with ``TOKEN_PREFIX``, which is never echoed and never logged."""
+"""Prefix of a subprotocol by which a client that can send no headers names its revision.
+
+Its access token is in an offer with ``TOKEN_PREFIX``, which is never echoed and never logged.
+"""
 MCP_V1 = "mcp-v1"
 
 _PROTOCOLS = b"sec-websocket-protocol"
@@ -35,7 +37,7 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class UpgradeRefused(Exception):
-    """The upgrade is refused; the message is the body of the response."""
+    """Refusal of an upgrade; the message is the body of the response."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -48,7 +50,7 @@ def refused(status: int, message: str, *headers: tuple[str, str]) -> UpgradeRefu
 
 
 class Token(str):
-    """A secret: the value of the string, but not of its repr."""
+    """Secret string whose repr does not show it."""
 
     __slots__ = ()
 
@@ -57,7 +59,7 @@ class Token(str):
 
 
 class Offer(Struct, frozen=True):
-    """What the offered subprotocols come to."""
+    """Result of reading the offered subprotocols."""
 
     selected: str | None = None
     revision: str | None = None
@@ -69,9 +71,9 @@ def read_offers(
 ) -> Offer:
     """Choose among the subprotocols of a client.  Raises UpgradeRefused with 400.
 
-    ``mcp`` if it is offered; an offer of a revision alone is selected as it stands, since browsers
-    insist on a selection; a token is never sent back.  Of several revisions the first that is
-    spoken counts.  No offer at all is as good as ``mcp``.
+    ``mcp`` is selected if it is offered.  An offer of a revision alone is selected unchanged, since
+    browsers insist on a selection; a token is never sent back.  Of several revisions the first one
+    that is spoken counts.  No offer at all is equivalent to ``mcp``.
     """
     spoken = [revision.name for revision in revisions]
     asked: list[str] = []
@@ -108,17 +110,17 @@ def read_offers(
 
 
 class Agreement(Struct, frozen=True):
-    """What is agreed with a client that a socket brought."""
+    """Agreement with a client that connected by a socket."""
 
     handshake: Handshake
     headers: list[tuple[bytes, bytes]]
-    """Those of the response with status 101."""
+    """Headers of the response with status 101."""
     bounds: Bounds
-    """The extension to use."""
+    """Extension to use."""
 
 
 class _Head:
-    """The headers of a request, by name."""
+    """Headers of a request, by name."""
 
     def __init__(self, request: HttpRequest) -> None:
         self.items = request.headers
@@ -136,9 +138,9 @@ class _Head:
 
 
 class UpgradeRules:
-    """Decides on requests for WebSocket.
+    """Rules for upgrade requests to WebSocket.
 
-    ``authenticate`` is the hook of HTTP: it sees the request with the offered token as its
+    ``authenticate`` is the hook of HTTP: it gets the request with the offered token as its
     ``Authorization``, unless it has one.  ``revisions``: those that are spoken.  Raises ValueError
     for hosts and origins that cannot be read.
     """
@@ -158,7 +160,7 @@ class UpgradeRules:
         self._revisions = revisions
 
     def concerns(self, request: HttpRequest) -> bool:
-        """Whether a request that asks for another protocol asks for this one, here."""
+        """Return True if an upgrade request asks for WebSocket at this endpoint."""
         head = _Head(request)
         return (
             request.method == "GET"
@@ -209,7 +211,7 @@ class UpgradeRules:
     async def admit(
         self, request: HttpRequest, offer: Offer, principal: str | None = None
     ) -> Handshake:
-        """Find out who connects, if nobody knows it yet.  Raises UpgradeRefused."""
+        """Authenticate the client, unless ``principal`` is known.  Raises UpgradeRefused."""
         headers = [item for item in request.headers if item[0] != _PROTOCOLS]
         who = None if principal is None else _as_principal(principal)
         if who is None and self._authenticate is not None:
@@ -238,7 +240,7 @@ def _as_principal(name: str) -> Principal:
 
 
 def _check_opening(request: HttpRequest) -> bytes:
-    """Check what RFC 6455 section 4.2.1 asks for; returns the key.  Raises UpgradeRefused."""
+    """Check the rules of RFC 6455 section 4.2.1; return the key.  Raises UpgradeRefused."""
     head = _Head(request)
     if request.method != "GET":
         raise refused(405, "a WebSocket is opened with GET", ("Allow", "GET"))

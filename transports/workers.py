@@ -1,9 +1,9 @@
 """Several processes that serve one address: started, watched, restarted, and ended together.
 
-The *supervisor* binds the address first, without listening, so that it stays ours and has one
-port; each worker listens on it by itself (``SO_REUSEPORT``), and the kernel spreads the
-connections.  Supervisor and worker are joined by a socket pair: the worker says by it at which URLs
-it listens, and learns by its end that the supervisor is gone, however that came.
+The *supervisor* binds the address first, without listening, so that it stays ours and has one port.
+Each worker listens on it by itself (``SO_REUSEPORT``), and the kernel distributes the connections.
+Supervisor and worker are joined by a socket pair: on it the worker sends the URLs on which it
+listens.  The end of the pair tells it that the supervisor is gone, for any reason.
 """
 
 import logging
@@ -23,35 +23,37 @@ from transports.link_errors import cannot_listen
 logger = logging.getLogger("mcpcore.workers")
 
 LIFELINE = "MCPCORE_WORKER"
-"""The environment variable by which a worker finds its end of the socket pair."""
+"""Environment variable with the descriptor of a worker's end of the socket pair."""
 
 _END = b"\n\n"
 _FAILED = b"!"
-"""Begins what a worker says that cannot start, in the place of its URLs."""
+"""First byte of the message of a worker that cannot start, in place of its URLs."""
 _MOST = 64 * 1024
-"""Bytes that a worker may say."""
+"""Maximum bytes of a worker's message."""
 _AGAIN = 0.05
-"""Seconds between two looks where the event loop cannot wait for what it says."""
+"""Seconds between two reads where the event loop cannot wait for the message."""
 
 
 class WorkersSettings(Struct, frozen=True, kw_only=True):
-    """How workers are watched. Times in seconds."""
+    """Settings for the supervision of workers.  Times are in seconds."""
 
     backoff: float = 1.0
-    """Before a worker that has ended, or could not be started, is started again; doubles each time
-    in a row."""
+    """Seconds before a worker that has ended, or could not be started, is started again.
+
+    They double each time in a row.
+    """
     longest_backoff: float = 30.0
-    """Upper bound of that."""
+    """Maximum seconds before a restart."""
     steady: float = 10.0
-    """A worker that has lasted so long was all right: the next restart is at once."""
+    """Seconds of running after which a worker counts as healthy: the next restart is at once."""
     start: float = 60.0
-    """How long the first start of all workers may take."""
+    """Seconds for the first start of all workers."""
     drain: float = 15.0
-    """How long workers may take to end once they were told; then they are killed."""
+    """Seconds for workers to end after SIGTERM; then they are killed."""
 
 
 class WorkersFailed(Exception):
-    """The workers could not be started; ``said``: the message is what one of them said of it."""
+    """Failure to start the workers; ``said``: True if the message comes from one of them."""
 
     def __init__(self, message: str, *, said: bool = False) -> None:
         super().__init__(message)
@@ -62,8 +64,8 @@ class WorkersFailed(Exception):
 def reserved(host: str, port: int) -> Iterator[int]:
     """Hold an address for the workers, without listening on it; yields the port.
 
-    Raises OSError with a readable message: the address is in use by somebody else, or the system
-    has no ``SO_REUSEPORT``.
+    Raises OSError with a readable message: the address is in use elsewhere, or the system has no
+    ``SO_REUSEPORT``.
     """
     if not hasattr(socket, "SO_REUSEPORT"):
         raise OSError("several workers need SO_REUSEPORT, which this system does not have")
@@ -94,7 +96,7 @@ def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
 
 
 def _refuse_if_taken(family: int, address: tuple[Any, ...]) -> None:
-    # With SO_REUSEPORT we would share the port with workers of an earlier start, unnoticed.
+    # With SO_REUSEPORT we would silently share the port with workers of an earlier start.
     if address[1]:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -104,10 +106,11 @@ def _refuse_if_taken(family: int, address: tuple[Any, ...]) -> None:
 
 
 class Supervisor:
-    """Keeps ``count`` processes of one command running; :meth:`run` lasts until it is cancelled.
+    """Supervisor that keeps ``count`` processes of one command running; see :meth:`run`.
 
-    ``environment`` is added to ours; ``report`` is told what becomes of workers.  Each worker gets
-    :data:`LIFELINE` and has to use :func:`worker_lifeline`.
+    ``environment`` is added to ours; ``report`` is called with messages about the workers.  Each
+    worker gets :data:`LIFELINE` and has to use :func:`worker_lifeline`.  :meth:`run` lasts until it
+    is cancelled.
     """
 
     def __init__(
@@ -123,9 +126,9 @@ class Supervisor:
             raise ValueError(f"there must be at least one worker, not {count}")
         self.settings = settings or WorkersSettings()
         self.restarts = 0
-        """How often a worker was started again."""
+        """Number of restarts of workers."""
         self.pids: dict[int, int] = {}
-        """The running workers by their number, from 1."""
+        """Process ids of the running workers by their number, from 1."""
         self._report = report
         self._command = list(command)
         self._count = count
@@ -139,7 +142,7 @@ class Supervisor:
 
         Cancelling ends it: workers get SIGTERM, time to drain, and in the end SIGKILL.  Raises
         WorkersFailed if one of them ends, or cannot be started, before all of them have listened
-        once; later such a one is started again, or tried again, after a pause.
+        once; later such a worker is started again after a pause.
         """
         failure: WorkersFailed | None = None
         try:
@@ -170,8 +173,8 @@ class Supervisor:
             try:
                 process, ours = await self._start()
             except (OSError, RuntimeError) as error:
-                # There may be enough descriptors, memory or processes for it later; that there
-                # cannot be another thread, which an event loop starts for it, is a RuntimeError.
+                # Descriptors, memory or processes may be available later.  A RuntimeError means
+                # that there cannot be another thread, which an event loop starts for a process.
                 reason = error.strerror if isinstance(error, OSError) else None
                 fate = f"could not be started: {reason or error}"
             else:
@@ -195,7 +198,7 @@ class Supervisor:
             again = True
 
     async def _start(self) -> tuple[Process, socket.socket]:
-        """Start a worker; returns it and our end of the socket pair."""
+        """Start a worker; return it and our end of the socket pair."""
         ours, theirs = socket.socketpair()
         with theirs, ExitStack() as failing:
             failing.callback(ours.close)
@@ -208,14 +211,17 @@ class Supervisor:
                     stderr=None,
                     env={**self._environment, LIFELINE: str(theirs.fileno())},
                     pass_fds=[theirs.fileno()],
-                    # A terminal's Ctrl-C is the supervisor's to pass on, once.
+                    # The supervisor passes on a terminal's Ctrl-C, once.
                     start_new_session=True,
                 )
             failing.pop_all()
         return process, ours
 
     async def _watch(self, number: int, process: Process, ours: socket.socket) -> tuple[int, str]:
-        """See a worker to its end; return its exit status, and why it could not start if so."""
+        """Watch a worker to its end; return its exit status and its reason for not starting.
+
+        The reason is empty if it did start.
+        """
         self.pids[number] = process.pid
         said = bytearray()
         with ours:
@@ -245,7 +251,7 @@ class Supervisor:
             except BlockingIOError:
                 continue
             except OSError:
-                part = b""  # it is lost; the end of its process says the rest
+                part = b""  # it is lost; the end of its process tells the rest
             if not part or len(said) > _MOST:
                 return
             said += part
@@ -279,7 +285,7 @@ def _said(status: int) -> str:
 
 
 class Lifeline:
-    """A worker's end of the socket pair."""
+    """Worker's end of the socket pair."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
@@ -291,7 +297,7 @@ class Lifeline:
             self._end.sendall("\n".join(urls).encode() + _END)
 
     def failed(self, reason: str) -> None:
-        """Tell it why this worker cannot start."""
+        """Tell the supervisor why this worker cannot start."""
         with suppress(OSError):
             self._end.sendall(_FAILED + reason.encode(errors="replace")[: _MOST // 2] + _END)
 
@@ -301,7 +307,7 @@ class Lifeline:
 
 
 def worker_lifeline() -> Lifeline | None:
-    """The lifeline of this process if it is a worker; it is not passed on to its children."""
+    """Return the lifeline of this process if it is a worker; its children do not inherit it."""
     number = os.environ.pop(LIFELINE, None)
     if number is None:
         return None
