@@ -234,7 +234,7 @@ class Opening:
             first = error
         logger.warning(
             "%s %s after it was asked server/discover, as some legacy servers do: it is %s once "
-            "more, with the handshake first, and remembered as one of them",
+            "more, with the handshake first, and remembered as one of them if it answers that",
             named(self.target),
             upset.value,
             "started" if isinstance(self.target, StdioTarget) else "connected to",

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import anyio
@@ -36,18 +36,27 @@ async def within(
 ) -> None:
     """Enter the lifespan of ``server`` and call ``work`` with the value that it yields.
 
-    ``work`` is cancelled if the lifespan ends by itself.  ``stop`` ends the wait for the start, and
+    Within ``work`` of the same lifespan it is held already, and ``work`` alone is called.  ``work``
+    is cancelled if the lifespan ends by itself.  ``stop`` ends the wait for the start, and
     then ``work`` is not called.  Raises LifespanError if the lifespan does not start, ends by
     itself, or does not end well; that is logged instead if ``work`` has raised an exception of its
     own.
     """
+    life = _lives.get((server, current_loop()))
+    if life is not None and life in _around.get() and not life.over:
+        await work(life.value)
+        return
     holder = anyio.CancelScope()
     life = await _hold(server, settings, holder)
     try:
         await _either(life.begun, stop)
         if life.entered:
-            with holder:
-                await work(life.value)
+            token = _around.set((*_around.get(), life))
+            try:
+                with holder:
+                    await work(life.value)
+            finally:
+                _around.reset(token)
     except BaseException as error:
         failure = await life.let_go(holder)
         if failure is not None and isinstance(error, anyio.get_cancelled_exc_class()):
@@ -176,6 +185,9 @@ class _Life:
 
 _lives: dict[tuple[Server, object], _Life] = {}
 """Entered lifespans by server and event loop."""
+
+_around: ContextVar[tuple[_Life, ...]] = ContextVar("mcpcore.lifespans", default=())
+"""Lifespans that are held around the running code."""
 
 
 async def _hold(server: Server, settings: RuntimeSettings, holder: anyio.CancelScope) -> _Life:

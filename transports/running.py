@@ -140,6 +140,8 @@ class Handlers:
                 if not self._runs and self._idle is not None:
                     self._idle.set()
                     self._idle = None
+        except GeneratorExit:
+            return  # raised by an awaited future: that closes coroutines, and ``work`` has answered
         except BaseException as error:
             if grouped:
                 raise

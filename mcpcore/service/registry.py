@@ -173,17 +173,33 @@ class Registry:
     # Declaring
 
     @overload
-    def tool(self, function: F, /) -> F: ...
+    def tool(
+        self,
+        function: F,
+        /,
+        *,
+        name: str | None = None,
+        replace: bool = False,
+        **options: Unpack[ToolOptions],
+    ) -> F: ...
 
     @overload
     def tool(
-        self, name: str | None = None, *, replace: bool = False, **options: Unpack[ToolOptions]
+        self,
+        label: str | None = None,
+        /,
+        *,
+        name: str | None = None,
+        replace: bool = False,
+        **options: Unpack[ToolOptions],
     ) -> Callable[[F], F]: ...
 
     def tool(
         self,
-        name: str | Callable[..., Any] | None = None,
+        function: str | Callable[..., Any] | None = None,
+        /,
         *,
+        name: str | None = None,
         replace: bool = False,
         **options: Unpack[ToolOptions],
     ) -> Any:
@@ -196,7 +212,9 @@ class Registry:
         :meth:`add_tool`.
         """
         return _decorator(
-            name, lambda function, named: self.add_tool(function, named, replace=replace, **options)
+            function,
+            name,
+            lambda made, named: self.add_tool(made, named, replace=replace, **options),
         )
 
     def add_tool(
@@ -292,21 +310,33 @@ class Registry:
             watcher(_RESOURCE_UPDATED, params)
 
     @overload
-    def prompt(self, function: F, /) -> F: ...
+    def prompt(
+        self,
+        function: F,
+        /,
+        *,
+        name: str | None = None,
+        replace: bool = False,
+        **options: "Unpack[PromptOptions]",
+    ) -> F: ...
 
     @overload
     def prompt(
         self,
-        name: str | None = None,
+        label: str | None = None,
+        /,
         *,
+        name: str | None = None,
         replace: bool = False,
         **options: "Unpack[PromptOptions]",
     ) -> Callable[[F], F]: ...
 
     def prompt(
         self,
-        name: str | Callable[..., Any] | None = None,
+        function: str | Callable[..., Any] | None = None,
+        /,
         *,
+        name: str | None = None,
         replace: bool = False,
         **options: "Unpack[PromptOptions]",
     ) -> Any:
@@ -317,8 +347,9 @@ class Registry:
         :func:`~mcpcore.service.prompts.assistant`), a list of these or a ``GetPromptResult``.
         """
         return _decorator(
+            function,
             name,
-            lambda function, named: self.add_prompt(function, named, replace=replace, **options),
+            lambda made, named: self.add_prompt(made, named, replace=replace, **options),
         )
 
     def add_prompt(
@@ -527,15 +558,21 @@ def _name(function: Any, name: str | None) -> str:
     return str(found)
 
 
-def _decorator(name: Any, add: Callable[[Any, str | None], None]) -> Any:
-    """The decorator itself, or what it made of the function if it stands without parentheses."""
+def _decorator(
+    given: str | Callable[..., Any] | None,
+    name: str | None,
+    add: Callable[[Any, str | None], None],
+) -> Any:
+    """Return the decorator, or declare ``given`` at once where it is the function.
+
+    A string in its place is the name.
+    """
 
     def declare(function: F) -> F:
-        add(function, named)
+        add(function, name)
         return function
 
-    if name is None or isinstance(name, str):
-        named = name
-        return declare
-    named = None
-    return declare(name)
+    if callable(given):
+        return declare(given)
+    name = name if given is None else given
+    return declare

@@ -210,3 +210,21 @@ def test_names_may_be_given_as_keywords() -> None:
         page = server.prepare(f"{kind}/list", Raw(b"{}"), LATEST).result
         assert page is not None
         assert [entry["name"] for entry in msgspec.json.decode(page)[kind]] == [name]
+
+
+@pytest.mark.parametrize("kind", ["tool", "prompt"])
+def test_names_of_decorated_functions(kind: str) -> None:
+    server = Server("x")
+    declare = getattr(server, kind)
+
+    def given() -> str:
+        """Says hello."""
+        return "hello"
+
+    declare(given)
+    declare(given, name="named")
+    declare("positional")(given)
+    declare(name="keyword")(given)
+    for name in ("given", "named", "positional", "keyword"):
+        with pytest.raises(ValueError, match=name):
+            declare(name=name)(given)

@@ -122,7 +122,8 @@ async def test_it_is_started_once_more_and_remembered(
     name = os.path.basename(sys.executable)
     assert told.getMessage() == (
         f"{name} {did} after it was asked server/discover, as some legacy servers do: it is "
-        "started once more, with the handshake first, and remembered as one of them"
+        "started once more, with the handshake first, and remembered as one of them if it "
+        "answers that"
     )
 
 

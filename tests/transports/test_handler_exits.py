@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import click
 import pytest
 from msgspec import Struct
@@ -141,6 +142,30 @@ async def test_a_command_line_in_a_tool(
     assert "SystemExit: 2" in caplog.text
     assert id_of(text(result)) in caplog.text
     assert "unknown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("transport", ["memory", "http"])
+async def test_what_a_thread_ends_with_that_a_tool_waits_for(transport: str) -> None:
+    """asyncio closes a coroutine whose future ends with GeneratorExit."""
+    server = greeter()
+
+    def leave() -> None:
+        raise GeneratorExit
+
+    @server.tool
+    async def threaded() -> None:
+        await anyio.to_thread.run_sync(leave)
+
+    async def act(target: Any) -> None:
+        async with connect(target) as client:
+            assert (await client.call_tool("threaded")).is_error
+            await works(client)
+
+    if transport == "memory":
+        await act(server)
+        return
+    async with served(server, http=ANY_PORT) as site:
+        await act(site.url)
 
 
 @pytest.mark.parametrize("outcome", [pytest.fail, pytest.skip, pytest.exit])

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +16,7 @@ from msgspec import structs
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import LifespanError, Server
 from mcpcore.spec.types import PromptReference, TextContent
-from tests.clock import PATIENCE
+from tests.clock import HOUR, PATIENCE
 from tests.transports.lives import Diary, declared
 from tests.transports.test_custom_binding import framed as framed
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -26,6 +26,7 @@ from transports.client_errors import CallFailed
 from transports.client_open import ClientSettings
 from transports.context import Context
 from transports.http_settings import HttpServerSettings
+from transports.link_errors import LinkError
 from transports.middleware import Steps
 from transports.notices import NotificationContext
 from transports.pump_settings import PumpSettings
@@ -237,6 +238,42 @@ async def test_a_lifespan_that_ends_by_itself_ends_the_server() -> None:
     said = "^the lifespan pool failed while the server was running: ConnectionError: the pool is"
     with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
         await serve(Server("x", lifespan=pool), http=ANY, ws=ANY, tcp=ANY, on_ready=crash.set)
+
+
+@pytest.mark.parametrize("binding", ["http", "ws", "tcp"])
+async def test_its_own_end_ends_connections_that_are_open(binding: str) -> None:
+    """Their runtimes are within the lifespan, which does not wait for its own limit for them."""
+    crash = anyio.Event()
+    urls: list[str] = []
+
+    @asynccontextmanager
+    async def pool() -> AsyncIterator[None]:
+        async def crashing() -> None:
+            await crash.wait()
+            raise ConnectionError("the pool is gone")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(crashing)
+            yield
+
+    settings = ServeSettings(runtime=RuntimeSettings(lifespan_end=100 * HOUR))
+    address: dict[str, Any] = {binding: ANY}
+    serving = partial(serve, Server("x", lifespan=pool), settings=settings, **address)
+
+    async def client() -> None:
+        while not urls:
+            await anyio.lowlevel.checkpoint()
+        with suppress(LinkError, CallFailed):
+            async with connect(urls[0]):
+                crash.set()
+                await anyio.sleep_forever()
+
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as group:
+            group.start_soon(client)
+            with pytest.raises(LifespanError, match="failed while the server was running"):
+                await serving(on_listening=urls.append)
+            group.cancel_scope.cancel()
 
 
 async def test_it_outlives_the_tasks_of_tools() -> None:

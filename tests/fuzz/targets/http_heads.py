@@ -130,9 +130,11 @@ def _lengths(fields: list[tuple[bytes, bytes]]) -> tuple[int | None, bool]:
     return (int(lengths[0]) if lengths else None), bool(chunked)
 
 
-_PARSERS = [RequestParser("h11"), RequestParser("h11", plain=False)]
-if find_spec("httptools") is not None:
-    _PARSERS += [RequestParser("httptools"), RequestParser("httptools", plain=False)]
+_LIBRARIES = ("h11", "httptools") if find_spec("httptools") is not None else ("h11",)
+
+
+def _parsers() -> list[RequestParser]:
+    return [RequestParser(name, plain=plain) for name in _LIBRARIES for plain in (True, False)]
 
 
 def _outcome(parser: RequestParser, data: bytes) -> str:
@@ -143,10 +145,9 @@ def _outcome(parser: RequestParser, data: bytes) -> str:
 
 
 def _request(data: bytes) -> None:
-    parser = _PARSERS[0]
-    for each in _PARSERS:
-        each.forget()
-    outcomes = {_outcome(each, data) for each in _PARSERS}
+    parsers = _parsers()
+    parser = parsers[0]
+    outcomes = {_outcome(each, data) for each in parsers}
     assert len(outcomes) == 1, "parsers differ"
     try:
         head = parser.parse(data, "127.0.0.1:1")
