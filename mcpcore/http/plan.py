@@ -173,7 +173,7 @@ class Planner:
         return _target(parts)
 
     def another(self) -> str:
-        """Return a question for the user if the URL answers 404: is the usual path meant."""
+        """Return a question about the usual path, for users of a URL that answers 404; or ""."""
         parts = urlsplit(self._url)
         if parts.path.endswith(_USUAL):
             return ""
