@@ -173,8 +173,7 @@ class Answers(Piping):
             clear = modern or (row is not None and row.proves_modern)
             if not clear and self._falls_back(call, body, now):
                 return
-            # A 404 comes from HTTP, not from version negotiation, as which the engine would
-            # report it.
+            # A 404 comes from HTTP; the engine would report it as failed version negotiation.
             missing = call.method == INITIALIZE and status == NOT_FOUND and not clear
             if asks and not missing and (clear or not call.negotiating or tells_era(status)):
                 self._take(call, frame, now, modern=modern)

@@ -1,4 +1,4 @@
-"""One exchange of an HTTP client: the request sent and the state of its response."""
+"""Exchange of an HTTP client: the request sent and the state of its response."""
 
 from contextlib import suppress
 from enum import Enum
@@ -29,7 +29,7 @@ class Purpose(Enum):
     POST = "post"
     """A POST that carries one message of ours."""
     RESUME = "resume"
-    """A GET that picks up the stream of a POST."""
+    """A GET that resumes the stream of a POST."""
     STREAM = "stream"
     """The standalone GET of a legacy session."""
     DELETE = "delete"

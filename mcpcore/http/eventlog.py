@@ -71,7 +71,7 @@ class EventIds:
 
 
 class LogEntry(Struct, eq=False, weakref=False):
-    """One event, sent or not."""
+    """Event of a stream, sent or still to be sent."""
 
     stream: "EventStream"
     place: int

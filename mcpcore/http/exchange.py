@@ -1,4 +1,4 @@
-"""One HTTP request at a server, and the response that is built for it.
+"""Exchange of an HTTP server: a request, and the response that is built for it.
 
 The head is written lazily. If the first frame is the answer, it goes as JSON. If it is another
 frame, or the answer takes too long, the response becomes an event stream. Source: the Streamable
@@ -266,7 +266,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         self._close = close
         self._waits = True
         if not self._holds:
-            self.news[self.route] = self  # an end is news, too
+            self.news[self.route] = self  # announced even if output waits
 
     # Holds
 
@@ -282,7 +282,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             self.news[self.route] = self
 
     def forget(self) -> None:
-        """Stop announcing output, as nobody takes it any more."""
+        """Stop announcing output, as the exchange is gone."""
         self.news = {}
 
     def fail(self, status: int, message: str, *, code: int = LEGACY_BUSY) -> None:

@@ -229,6 +229,7 @@ class Follower:
         elif self.queue:
             self._next = _Next.TAKE
         else:
+            # Only a read that finds nothing is followed by a wake.
             self._next = _Next.READ if page.entries or self._woken else _Next.WAIT
         self._advance()
 

@@ -38,7 +38,7 @@ _OWS = b" \t"
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MEDIA_TYPE = re.compile(r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)/([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*")
 _FIELD_TEXT = re.compile(rb"[\t\x20-\x7e]*")
-# A string, which re compiles at first use: few media types have parameters.
+# Strings, which re compiles at first use: few media types have parameters.
 _PARAMETER = r'\s*;\s*(?:([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*))?\s*'
 _QUALITY = r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?"
 _VISIBLE = re.compile(r"[\x21-\x7e]+")

@@ -72,8 +72,8 @@ class LegacySse(Placing):
         legacy = legacy_of(config.revisions)
         if not legacy:
             raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
-        # Modern revisions are left out: on this stream a modern request could not be told from
-        # others.
+        # The stream is one conversation: nothing would identify the sender of a modern request on
+        # it.
         self._pipe_config = structs.replace(config, revisions=legacy)
 
     @abstractmethod

@@ -258,8 +258,7 @@ class Piping(Outcomes):
                 refused.call.request = refused.request
                 self._by_request[refused.request] = refused.call
             if _is_there(fault):
-                # The stream exists, but the server refuses it to us: the application must correct
-                # that.
+                # The stream exists, but the server refuses it: the application must correct that.
                 self._fail(refused.call, message, now, fault=fault)
             else:
                 self._refused(refused.call, refused.body, now)

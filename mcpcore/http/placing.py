@@ -263,8 +263,8 @@ class Placing(OwnerCalls):
             if self.settings.heartbeat is not None:
                 record.heartbeat()
         elif record.over_since is None or (record.moved and _carries_all(record)):
-            # A client that sends more requests than it reads answers for is cut off; a stream that
-            # carries answers may be as slow as its client.
+            # A stream that stays too full is closed; one of HTTP+SSE, which carries responses as
+            # well, may be as slow as its client.
             record.over_since = now
         elif now - record.over_since >= self.settings.stall_timeout - _ROUNDING:
             self._give_up(record, now)

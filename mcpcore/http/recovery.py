@@ -56,8 +56,8 @@ class Backoff:
     def delay(self, attempt: int, retry: float | None) -> float:
         """Return the seconds before an attempt (from 1), after the server has asked for ``retry``.
 
-        ``retry`` is the minimum. From the second attempt in a row on the delay doubles whatever it
-        was.  Part of it is random, so that clients do not come back in step.
+        ``retry`` is the minimum. From the second attempt in a row on the delay doubles, whatever
+        the server asked for.  Part of it is random, so that clients do not come back in step.
         """
         settings = self._settings
         delay = grown(settings.retry_delay, 2, attempt, settings.max_retry_delay)

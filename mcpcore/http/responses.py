@@ -227,8 +227,7 @@ class Responses(Answers):
             self._redirected(call, status, fields, now)
         elif status < 500 and status != 429 and not (status == 409 and call.resumes):
             if call.purpose is Purpose.STREAM and call.last_event_id and status not in _FINAL:
-                # The server has dropped the events; the end of this response begins the stream
-                # anew.
+                # The server has dropped the events; the end of this response begins a new stream.
                 call.last_event_id = ""
                 return
             # A server need not offer the standalone stream.

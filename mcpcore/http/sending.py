@@ -227,7 +227,7 @@ class Sending(Responses):
                     timeout=self.settings.stream_timeout,
                 )
             )
-        outbound = self._peer.hub.outbound  # cancelled requests are not sent
+        outbound = self._peer.hub.outbound  # requests that have ended are not sent
         for request, frame in saved.items():
             if request in outbound:
                 self._post(frame, again=True)
@@ -356,5 +356,5 @@ class Sending(Responses):
 
 def _for_good(fault: Fault | None) -> bool:
     """Return True if a message that failed with ``fault`` would fail again."""
-    gone = fault is not None and fault.status == 404  # 404 in a session means that it is lost
+    gone = fault is not None and fault.status == 404  # in a session, 404 counts as its loss
     return gone or reason_of(fault) is EndReason.INVALID or fails_for_good(fault)

@@ -283,8 +283,8 @@ class HttpServer(SessionEntry):
         while True:
             if hub.events or hub.inbox:
                 event = hub.next_event()
-                # Internal: a session's Peer ends with it; the application gets SessionClosed, which
-                # has its id.
+                # The end of a session's Peer is internal; the application gets SessionClosed
+                # instead.
                 if event is not None and type(event) is not ConnectionEnded:
                     return event
             elif hub.outbox.frames or self._closing:

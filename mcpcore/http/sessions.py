@@ -32,7 +32,7 @@ class SessionClosed(Event, frozen=True, kw_only=True):
 
 
 class Session:
-    """One legacy conversation and its streams."""
+    """Legacy conversation with its streams."""
 
     __slots__ = (
         "_broken_off",

@@ -57,7 +57,7 @@ class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
 
 
 class View(Session):
-    """One session as this worker sees it, with the work that it does for it."""
+    """View of one session at this worker, with the work that it does for the session."""
 
     __slots__ = (
         "_around",
@@ -117,7 +117,7 @@ class View(Session):
         """Subscriptions that the client has changed, or confirmed, since a record was last made;
         None stands for the log level."""
         self._written: set[str | None] = set()
-        """The same for the record that is being stored."""
+        """Changes, as in ``_said``, of the record that is being stored."""
         self._held: list[Exchange] = []
         """Exchanges held back until the record is in the store."""
 

@@ -26,11 +26,12 @@ _NO_PROPOSALS = "the result is no list of strings"
 
 
 class CompletionEntry:
-    """Function that completes one argument (or, without a name, any argument of its owner).
+    """Function that completes one argument, or without a name any argument of its owner.
 
-    It takes the text typed so far as its first parameter and, if it has parameters of these names,
-    ``argument`` (the name of the completed argument) and ``arguments`` (a dict of the values known
-    already). The context is injected as in all handlers.
+    The owner is a prompt or a template. The function takes the text typed so far as its first
+    parameter and, if it has parameters of these names, ``argument`` (the name of the completed
+    argument) and ``arguments`` (a dict of the values known already). The context is injected as in
+    all handlers.
 
     ``owned``: False for the function that completes arguments without a function of their own.  Its
     parameters are the members of the request: ``ref``, ``argument``, and ``context`` or None.
@@ -74,7 +75,7 @@ class CompletionEntry:
 
 
 class CompletionCall(Bound[CompletionEntry]):
-    """One completion request."""
+    """Completion request, bound to its function."""
 
     __slots__ = ()
 

@@ -38,7 +38,7 @@ class Docstring(Struct):
     description: str = ""
     """Text without the sections on parameters, return values and exceptions."""
     parameters: dict[str, str] = field(default_factory=dict)
-    """One line for each parameter that is described."""
+    """Line of description for each parameter that has one."""
 
 
 def parse_docstring(text: str | None) -> Docstring:

@@ -60,7 +60,7 @@ class MethodEntry:
 
 
 class MethodCall(Bound[MethodEntry]):
-    """One request of an extension."""
+    """Request of an extension, bound to its function."""
 
     __slots__ = ()
 

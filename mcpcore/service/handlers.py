@@ -25,7 +25,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class Parameter(Struct, frozen=True):
-    """One parameter that is filled from the request."""
+    """Parameter of a handler, filled from the request."""
 
     name: str
     type: Any

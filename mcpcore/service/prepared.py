@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Prepared:
-    """One request, bound to its handler.
+    """Request, bound to its handler.
 
     If ``result`` is set, that is the answer.  Otherwise the runtime calls the handler and shapes
     its return value::
@@ -138,6 +138,6 @@ class Bound(Prepared, Generic[E]):
         return self._entry.call(context, self._values)
 
     def own(self, result: R) -> R:
-        """Return a copy of a result that the handler made, without what belongs to the engine."""
+        """Return a copy of a handler's result, without the members that belong to the engine."""
         self.meta = result.meta
         return replace(result, meta=None, result_type=None)

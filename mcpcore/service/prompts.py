@@ -48,11 +48,11 @@ class PromptOptions(Options, total=False):
     """Options of a prompt, beyond its name and its function."""
 
     description: str
-    """Default: the docstring, without the descriptions of parameters."""
+    """Description; default: the docstring, without its parts on parameters."""
 
 
 class PromptEntry:
-    """Declaration and handler of one prompt."""
+    """Declaration and handler of a prompt."""
 
     __slots__ = ("_handler", "prompt", "thread", "visible")
 

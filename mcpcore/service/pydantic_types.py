@@ -139,7 +139,10 @@ def parameter_of(
 
 
 def _inspect(annotation: Any) -> tuple[bool, str | None, str | None]:
-    """Return True for a type with models, a rule for pydantic in it, and a part foreign to it."""
+    """Return True for models in the type, a rule for pydantic, and a part foreign to pydantic.
+
+    The rule and the part are names for messages, None without any.
+    """
     models = False
     rules: str | None = None
     foreign: str | None = None

@@ -41,9 +41,9 @@ class ResourceOptions(Options, total=False):
     """Options of a resource or a template, beyond its URI and its function."""
 
     name: str
-    """Default: the name of the function."""
+    """Name; default: that of the function."""
     description: str
-    """Default: the docstring."""
+    """Description; default: the docstring."""
     mime_type: str
     """Media type of strings and bytes; default: text/plain, application/octet-stream."""
     annotations: Annotations | Mapping[str, Any]
@@ -57,7 +57,7 @@ class ResourceOptions(Options, total=False):
 
 
 class ResourceEntry:
-    """One resource, or one template with its family of resources."""
+    """Declaration and handler of a resource, or of a template with its family of resources."""
 
     __slots__ = (
         "_handler",
@@ -193,7 +193,7 @@ def not_found(
 
 
 class ResourceRead(Bound[ResourceEntry]):
-    """One read of a resource."""
+    """Request to read a resource."""
 
     __slots__ = ("_uri",)
 

@@ -64,15 +64,15 @@ TRANSITIONS: Mapping[tuple[TaskStatus, Signal], TaskStatus] = {
 
 
 class TableFull(LocalError):
-    """There is no room for another task."""
+    """No room for another task."""
 
 
 class TooManyQuestions(LocalError):
-    """A task has made the maximum number of requests for input."""
+    """Maximum number of requests for input reached by a task."""
 
 
 class TaskRecord:
-    """One task.  Only its table changes it."""
+    """Task of a table, which alone changes it."""
 
     __slots__ = (
         "created",

@@ -53,7 +53,7 @@ class ToolOptions(Options, total=False):
     """Options of a tool, beyond its name and its function."""
 
     description: str
-    """Default: the docstring, without the descriptions of parameters and results."""
+    """Description; default: the docstring, without its parts on parameters and results."""
     annotations: ToolAnnotations | Mapping[str, Any]
     """Hints; a mapping has wire names: ``{"readOnlyHint": True}``."""
     input_schema: Mapping[str, Any]
@@ -79,7 +79,7 @@ class ToolOptions(Options, total=False):
 
 
 class ToolEntry:
-    """One tool: its declaration and its handler.
+    """Declaration and handler of a tool.
 
     Raises TypeError or ValueError, naming the tool, for an invalid declaration, and
     ValidatorMissing for a schema written by hand without a validator.
@@ -254,7 +254,7 @@ def _is_type(extra: Any) -> bool:
 
 
 class ToolCall(Bound[ToolEntry]):
-    """One call of a tool with checked arguments."""
+    """Call of a tool with checked arguments."""
 
     __slots__ = ()
 
@@ -277,7 +277,7 @@ class ToolCall(Bound[ToolEntry]):
 
 
 class PlainCall(ToolCall):
-    """One call of a tool that takes no context."""
+    """Call of a tool that takes no context."""
 
     __slots__ = ()
 
@@ -285,7 +285,7 @@ class PlainCall(ToolCall):
 
 
 class LimitedCall(ToolCall):
-    """One call of a tool whose results have a limit."""
+    """Call of a tool whose results have a limit."""
 
     __slots__ = ()
 

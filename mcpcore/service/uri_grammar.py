@@ -23,7 +23,7 @@ class TemplateError(ValueError):
 
 
 class Operator(Struct, frozen=True):
-    """One row of the table in RFC 6570 appendix A."""
+    """Row of the table in RFC 6570 appendix A."""
 
     first: str = ""
     separator: str = ","
