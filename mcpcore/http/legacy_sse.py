@@ -64,7 +64,7 @@ class LegacySse(Placing):
     _pipes: set[Pipe]
 
     def _prepare_pipes(self, config: Config, settings: HttpSettings) -> None:
-        """Prepare HTTP+SSE.  Raises ValueError if no revision of ``config`` has what is offered."""
+        """Prepare HTTP+SSE.  Raises ValueError if ``config`` has no revision for it."""
         self._pipes = set()
         self._pipe_config = None
         if settings.sse is None:

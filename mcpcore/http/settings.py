@@ -49,7 +49,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     health_path: str | None = "/health"
     """Path of the health check, which answers GET with any Host: ``/health`` and ``/health/ready``
     with 200, or with 503 once the server drains or closes, and while it cannot reach the store of
-    its sessions; ``/health/live`` with 200 as long as it can.  None switches all of them off."""
+    its sessions; ``/health/live`` with 200 as long as the server can answer.  None switches all of
+    them off."""
     allowed_hosts: tuple[str, ...] | None = None
     """Accepted Host headers, see :class:`~mcpcore.http.origin.OriginPolicy`; None means loopback
     names."""

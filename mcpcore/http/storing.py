@@ -31,7 +31,7 @@ collide."""
 
 
 class StoreBinding(Struct, frozen=True, kw_only=True):
-    """Part of a server in a store."""
+    """Membership of a server in a store: its name there, and the common secret and limits."""
 
     worker: str
     """Name of the worker among those of the store: up to 64 letters, digits, ``-`` and ``_``.
@@ -41,7 +41,7 @@ class StoreBinding(Struct, frozen=True, kw_only=True):
     secret: bytes
     """At least 32 random bytes that all workers share; event ids are authenticated with it."""
     epoch: float = 0.0
-    """Seconds to add to ``now`` for the wall clock, in seconds since 1970."""
+    """Seconds to add to ``now`` to get the wall clock, which counts seconds since 1970."""
     idle: float | None = None
     """Seconds without use after which the store ends a session; None: not known."""
     absolute: float | None = None
