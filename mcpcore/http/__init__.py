@@ -1,8 +1,9 @@
-"""Many conversations behind one HTTP endpoint, and one conversation with one URL, without sockets.
+"""HTTP server and client state machines without sockets, for all revisions of MCP.
 
-:class:`HttpServer` and :class:`HttpClient` know methods, headers, statuses and streams; a driver
-moves their heads and bodies.  Names are imported when they are first asked for: who needs one side,
-or a type alone, does not pay for the rest.
+:class:`HttpServer` holds many conversations behind one endpoint, :class:`HttpClient` one
+conversation with one URL. They know methods, headers, statuses and streams; a driver moves heads
+and bodies. Names are imported at first access: an application that needs one side, or a type alone,
+does not load the rest.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""Whose share a client takes: the address that it comes from, as far as it can be told apart.
+"""Client addresses and the quota key derived from each.
 
-Who owns one IPv6 address owns at least the 64-bit network around it (RFC 4291 section 2.5.4,
-RFC 6177), so that such a network counts as one.
+The owner of one IPv6 address owns at least the 64-bit network around it (RFC 4291 section 2.5.4,
+RFC 6177). Such a network therefore counts as one client.
 """
 
 from ipaddress import IPv4Address, IPv6Address
@@ -10,7 +10,7 @@ _NETWORK_BYTES = 8
 
 
 def address_of(peer: str | None) -> str:
-    """Return the host of ``host:port`` or ``[host]:port``; "" if nothing is known."""
+    """Return the host of ``host:port`` or ``[host]:port``; "" if ``peer`` is None."""
     if peer is None:
         return ""
     if peer.startswith("["):
@@ -20,9 +20,9 @@ def address_of(peer: str | None) -> str:
 
 
 def share_of(address: str) -> str:
-    """Name the party behind an address: IPv4 as it is, also when mapped; IPv6 by its network.
+    """Return the quota key of an address: an IPv4 address, also if mapped, or an IPv6 /64 network.
 
-    What is no address (a path of a Unix socket, a name) stands for itself.
+    Anything that is not an IP address (a path of a Unix socket, a name) is returned unchanged.
     """
     if ":" not in address:
         return address

@@ -1,4 +1,4 @@
-"""What a server with a store tells everybody, the clients of all other workers included."""
+"""Broadcasts of a server with a store: notifications to the clients of all workers."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,11 +35,11 @@ from mcpcore.wire.jsontext import to_json
 from mcpcore.wire.message import Body, decode
 
 Loaded = Callable[[StoreFailure | None], None]
-"""Goes on once the store has been asked for a session."""
+"""Callback after the store has been asked for a session; takes the failure, or None."""
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
-    """The params of a log message."""
+    """Params of a log message notification."""
 
     level: str
     data: Any
@@ -51,14 +51,14 @@ _decode_announced = msgspec.json.Decoder(Announced).decode
 
 
 class _CatchUp:
-    """Asks the store what was announced while nobody knew a session."""
+    """A query to the store for the broadcasts made while no worker had a session loaded."""
 
     __slots__ = ("_since", "_steps", "_then", "deadline")
 
     def __init__(
         self, steps: Steps, since: float, then: Callable[[Sequence[bytes] | None], bool]
     ) -> None:
-        """``then`` takes what was found; with None it says whether it still wants to know."""
+        """Call ``then`` with the notes found; ``then(None)`` is True while they are wanted."""
         self.deadline: float | None = None
         self._steps = steps
         self._since = since
@@ -66,7 +66,7 @@ class _CatchUp:
         self.again()
 
     def again(self) -> None:
-        """Ask, unless the session is known here no more."""
+        """Ask the store, unless the session is no longer loaded here."""
         if self._then(None):
             self._steps.ask(Announcements, "", self._found, since=self._since)
 
@@ -78,16 +78,16 @@ class _CatchUp:
 
 
 class Announcing(HttpServer):
-    """The part of a StoredHttpServer that tells sessions, here and elsewhere."""
+    """The part of a StoredHttpServer that sends notifications to sessions, here and elsewhere."""
 
     _views: ViewTable
     _letters: Letters
     _steps: Steps
     _name: str
-    """What all names begin with that nobody else gives."""
+    """Prefix of the names that this worker gives; no other worker uses it."""
     _announcements: int
     _announcing: str | None
-    """The name of what everybody is being told."""
+    """Name of the broadcast that is being delivered; None outside of a delivery."""
 
     def notify(
         self,
@@ -98,7 +98,10 @@ class Announcing(HttpServer):
         session: str | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """See :meth:`HttpServer.notify`; everybody includes the clients of all workers."""
+        """Send a notification; a broadcast reaches the clients of all workers.
+
+        See :meth:`HttpServer.notify`.
+        """
         if parent is not None or (session is not None and self._sessions.get(session) is not None):
             super().notify(method, params, parent=parent, session=session, meta=meta)
         elif session is None:
@@ -121,10 +124,13 @@ class Announcing(HttpServer):
         session: str | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """See :meth:`HttpServer.log`; all sessions includes those at other workers."""
+        """Log to one request, one session, or all sessions, those at other workers included.
+
+        See :meth:`HttpServer.log`.
+        """
         if key is not None or session is not None:
             return super().log(key, level, data, logger, session=session, meta=meta)
-        if level not in SEVERITY:  # else it would be found out where nobody can mend it
+        if level not in SEVERITY:  # checked here, where the caller can correct it
             raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
         return self._tell_all(LOG, Raw(to_json(_Line(level, data, logger))), meta)
 
@@ -151,11 +157,12 @@ class Announcing(HttpServer):
         return told
 
     def _catch_up(self, view: View, record: SessionRecord) -> None:
-        """Tell a session that has become known here what was announced since it last was.
+        """Deliver to a session just loaded here the broadcasts made since it was last in use.
 
-        Whoever knew it before wrote down that it was in use about every ``session_touch`` seconds.
-        What was told here while the store was asked for the session may be there too late.  What
-        comes until the store has answered is told behind that, in its order.
+        The previous worker recorded about every ``session_touch`` seconds that the session was in
+        use. A broadcast made here while the store was asked for the session may reach the store too
+        late. Broadcasts that arrive before the store has answered are delivered after its notes, in
+        their order.
         """
         view.behind = deque(self._letters.announced(), maxlen=MOST_NOTES)
         settings = self.settings
@@ -176,7 +183,7 @@ class Announcing(HttpServer):
         _CatchUp(self._steps, since, tell)
 
     def _announce(self, note: Announced, view: View | None = None) -> bool:
-        """Tell the clients that are known here, or one; a session hears it once, whoever tells."""
+        """Deliver a broadcast to all clients known here, or to one; a session receives it once."""
         if view is None:
             for each in self._all_views():
                 if each.behind is not None:
@@ -205,10 +212,10 @@ class Announcing(HttpServer):
             return chosen
         return [each for each in chosen if not isinstance(each, View) or each.behind is None]
 
-    # In, from other workers
+    # Notes from other workers
 
     def note(self, data: bytes, *, now: float) -> None:
-        """Take a note to this worker.  Raises LocalProtocolError for what is none."""
+        """Handle a note to this worker.  Raises LocalProtocolError if ``data`` is not valid."""
         self._log.now = now
         try:
             note: Note = _decode_note(data)
@@ -246,10 +253,10 @@ class Announcing(HttpServer):
         return [session for session in self._sessions if isinstance(session, View)]
 
     def _view(self, id: str | None) -> View | None:
-        """What is known here of a session."""
+        """Return the view of a session that is loaded here, else None."""
         session = self._sessions.get(id)
         return session if isinstance(session, View) else None
 
     def _load(self, id: str, then: Loaded) -> None:
-        """Ask the store for a session."""
+        """Ask the store for a session, then call ``then``."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What the body of a response brings an HTTP client, and what its end means.
+"""Responses to an HTTP client: their messages, their refusals and their ends.
 
 Source: the Streamable HTTP pages ("Sending Messages", and for 2026-07-28 "Backward Compatibility").
 """
@@ -26,30 +26,30 @@ CANCELLED = "notifications/cancelled"
 _decode_error = msgspec.json.Decoder(ErrorData).decode
 NOT_FOUND = 404
 _SHOWN = 200
-"""Characters of a plain-text refusal that are worth showing."""
+"""Maximum characters of a plain-text refusal that are shown."""
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 _PASSING = frozenset({429, 502, 503, 504})
-"""Statuses of a server that restarts, or of what stands in front of it."""
+"""Statuses of a server that restarts, or of an intermediary in front of it."""
 
 
 class Answers(Piping):
-    """Reads messages, and refusals, for the exchanges that asked for them."""
+    """Reader of messages and refusals for the exchanges of an HTTP client."""
 
     @abstractmethod
     def _repeat(self, frame: Transmit) -> None:
-        """Post an answer of ours a second time, a little later."""
+        """Post a response of ours a second time, a little later."""
 
     @abstractmethod
     def _opens_later(self, call: Call) -> bool:
-        """Try ``initialize`` again if it is for a session in the place of a lost one."""
+        """Retry ``initialize`` if it opens a session in place of a lost one; True if so."""
 
     @abstractmethod
     def _confirmed(self) -> None:
-        """The server has accepted ``notifications/initialized``."""
+        """Note that the server has accepted ``notifications/initialized``."""
 
     @abstractmethod
     def _unconfirmed(self, call: Call, message: str, fault: Fault | None, now: float) -> None:
-        """It has not: say it again, or end what cannot begin."""
+        """Repeat ``notifications/initialized`` after a failure, or end the conversation."""
 
     # Bodies
 
@@ -87,7 +87,7 @@ class Answers(Piping):
         return decode(data, max_depth=limits.depth, max_batch=limits.batch)
 
     def _take(self, call: Call, frame: Frame, now: float, *, modern: bool = False) -> None:
-        """Give the engine what arrived, without answers to anything but what was asked here."""
+        """Pass a frame to the engine, without responses to requests not sent on this exchange."""
         if isinstance(frame, list) and call.revision is not None and not call.revision.batches:
             self._violation(
                 call, f"a batch in answer to {call.method}: {call.revision.name} has none"
@@ -99,7 +99,7 @@ class Answers(Piping):
                 self._peer.receive(item, now=now, route=call.route, proves_modern=modern)
 
     def _expected(self, call: Call, item: Message | Reject, now: float) -> Message | Reject | None:
-        """The item, with its id filled in where it has none; None if it does not belong here."""
+        """Return the item, with its id filled in if missing; None if it does not belong here."""
         if call.purpose is Purpose.PIPE:
             return self._heard(call, item, now)
         if isinstance(item, Reject):
@@ -143,7 +143,7 @@ class Answers(Piping):
             self._answered(call, self._decode(bytes(call.body)), now)
 
     def _repeats(self, call: Call, fault: Fault | None) -> bool:
-        """Send an answer of ours once more that had no response: whoever has it ignores another."""
+        """Repeat a response of ours whose POST failed; a peer that has it ignores the second."""
         frame = call.frame
         if not _passes(call, fault) or frame is None or frame.kind not in _ANSWERS or call.repeated:
             return False
@@ -162,7 +162,7 @@ class Answers(Piping):
         self._fail(call, text, now, reason=EndReason.INVALID)
 
     def _refused(self, call: Call, body: bytes, now: float) -> None:
-        """A status of 400 or more: the body decides what it means, if it is a JSON-RPC error."""
+        """Handle a status of 400 or more; a body that is a JSON-RPC error decides its meaning."""
         if call.status in _PASSING and self._opens_later(call):
             return
         frame, status, asks = self._decode(body), call.status, call.request is not None
@@ -173,7 +173,7 @@ class Answers(Piping):
             clear = modern or (row is not None and row.proves_modern)
             if not clear and self._falls_back(call, body, now):
                 return
-            # 404 is HTTP's own word, and not about versions, which is how the engine would tell it.
+            # A 404 comes from HTTP; the engine would report it as failed version negotiation.
             missing = call.method == INITIALIZE and status == NOT_FOUND and not clear
             if asks and not missing and (clear or not call.negotiating or tells_era(status)):
                 self._take(call, frame, now, modern=modern)
@@ -187,7 +187,7 @@ class Answers(Piping):
         message = f"{call.method}: {refusal}"
         if call.method == INITIALIZE and status == NOT_FOUND:
             message += self._planner.another()
-        # What was said of the POST as well tells nothing more.
+        # The reason given for the POST is not repeated.
         if call.method == INITIALIZE and self._denial and refusal_text(status) not in self._denial:
             message = f"{message}; {self._denial}"
         fault = Fault(FaultKind.STATUS, status, call.retry_after)
@@ -200,18 +200,19 @@ class Answers(Piping):
 
 
 def _asks(item: Message | Reject) -> bool:
-    """Whether an answer is wanted to what is no answer itself, or is not wanted any more.
+    """Return True for an item that must not reach the engine after its session was lost.
 
-    Of a session that is lost that is left alone: the next one counts its ids anew, so that they
-    would stand for questions of its own.
+    These are requests, invalid messages, and cancellations. The next session counts its ids anew,
+    so that they would refer to requests of its own.
     """
     return isinstance(item, Reject) or item.id is not UNSET or item.method == CANCELLED
 
 
 def _passes(call: Call, fault: Fault | None) -> bool:
-    """Whether an exchange that met with ``fault`` may go better in a while.
+    """Return True if an exchange that failed with ``fault`` may succeed later.
 
-    A session of which we have not heard to the end was not used: another one can be asked for.
+    A session whose ``initialize`` response did not arrive whole was not used: a new one can be
+    requested.
     """
     unheard = call.status in (0, 200) if call.method == INITIALIZE else call.status == 0
     return unheard and (fault is None or fault.kind is FaultKind.CONNECT)

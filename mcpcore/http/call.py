@@ -1,4 +1,4 @@
-"""One exchange of an HTTP client: what was sent, and how the response is being read."""
+"""Exchange of an HTTP client: the request sent and the state of its response."""
 
 from contextlib import suppress
 from enum import Enum
@@ -24,92 +24,92 @@ from mcpcore.wire.sse import SseDecoder
 
 
 class Purpose(Enum):
-    """Why an exchange was begun."""
+    """Reason for which an exchange was begun."""
 
     POST = "post"
-    """It carries one message of ours."""
+    """A POST that carries one message of ours."""
     RESUME = "resume"
-    """A GET that picks up the stream of a POST."""
+    """A GET that resumes the stream of a POST."""
     STREAM = "stream"
     """The standalone GET of a legacy session."""
     DELETE = "delete"
     PIPE = "pipe"
-    """The GET of HTTP+SSE, which brings everything."""
+    """The GET of HTTP+SSE, whose stream carries all messages of the server."""
 
 
 class Reading(Enum):
-    """What the response is, as far as it is known."""
+    """Kind of a response, as far as it is known."""
 
     HEAD = "head"
-    """Nothing that matters has arrived."""
+    """No head that decides the kind has arrived."""
     JSON = "json"
     EVENTS = "events"
     ERROR = "error"
-    """A status that says no; the body may say why."""
+    """A status of refusal; the body may give the reason."""
 
 
 class Call(Struct, kw_only=True, eq=False):
-    """An exchange as the client sees it."""
+    """State of one exchange of the client."""
 
     route: Route
     purpose: Purpose
     epoch: int
-    """The legacy session, counted, that it belongs to."""
+    """Number of the legacy session that the exchange belongs to."""
     in_session: bool
-    """It was sent with a session id."""
+    """True if the request carried a session id."""
     revision: Revision | None
     frame: Transmit | None = None
-    """What a POST sent, as long as it may be sent again: until a head arrives, or an answer if
-    asking twice does no harm."""
+    """Frame of a POST, kept while it may be sent again: until a head arrives, or until the response
+    if sending it twice does no harm."""
     method: str | None = None
     request: RequestId | None = None
-    """Our request that waits for an answer here; None once that is settled."""
+    """Id of our request that waits for a response here; None once that is settled."""
     negotiating: bool = False
-    """It is the era probe or ``initialize``."""
+    """True if this is the era probe or ``initialize``."""
     again: bool = False
-    """It was sent before, in a session that was lost."""
+    """True if the message was sent before, in a session that was lost."""
     tries: int = 0
-    """How often this message of the handshake was sent before."""
+    """Number of earlier attempts to send this message of the handshake."""
     repeated: bool = False
-    """It was sent before, on a connection that was lost."""
+    """True if the message was sent before, on a connection that was lost."""
     earlier: list[Route] = field(default_factory=list)
-    """The routes before this one, as far as questions that came on them are open."""
+    """Earlier routes of this exchange on which the server's requests are still open."""
     over: bool = False
-    """What is still to come does not matter."""
+    """True if the rest of the response is ignored."""
     reading: Reading = Reading.HEAD
     status: int = 0
     retry_after: float | None = None
-    """Seconds that a refusal asked us to wait."""
+    """Seconds to wait, as a refusal asked by ``Retry-After``."""
     body: bytearray = field(default_factory=bytearray)
     skipped: int = 0
-    """Bytes received that do not matter."""
+    """Number of bytes received and ignored."""
     violations: int = 0
-    """Messages that must not be there, requests that had to be refused among them."""
+    """Number of messages that are not allowed here, refused requests included."""
     heard: float = 0.0
-    """When an event stream last brought something."""
+    """Time at which the event stream last brought data."""
     redirects: int = 0
-    """Followed in a row."""
+    """Number of redirects followed in a row."""
     decoder: SseDecoder | None = None
     last_event_id: str = ""
     retry: float | None = None
     """Seconds to wait before resuming, as the server asked."""
     resumes: int = 0
-    """Attempts to pick up the stream since the last event."""
+    """Attempts to resume the stream since the last event."""
     hasty: int = 0
-    """Connections in a row that ended sooner than we would have come back by ourselves."""
+    """Connections in a row that ended sooner than the client's own reconnection delay."""
     opened: float | None = None
-    """When the stream was last opened or picked up; None while it is not."""
+    """Time at which the stream was last opened or resumed; None while it is not open."""
     deadline: float | None = None
-    """When to stop waiting for the end of a response that has said everything."""
+    """Time at which to stop waiting for the end of a response whose answer is complete."""
 
     @property
     def resumable(self) -> bool:
-        """The stream can be picked up where it broke off."""
+        """True if the stream can be resumed after its last event."""
         return bool(self.last_event_id) and (self.revision is None or self.revision.resumable)
 
 
 def content_kind(fields: Fields) -> Reading | None:
-    """What a successful response holds, None if it is neither JSON nor an event stream."""
+    """Return the kind of a successful response; None if it is neither JSON nor an event stream."""
     try:
         parsed = media_type(fields.one(CONTENT_TYPE) or "")
     except HeaderError:
@@ -130,16 +130,16 @@ _HINTS = {
     503: "it is overloaded or closing",
 }
 _NO_EVIDENCE = frozenset({401, 403, 407, 408, 413, 429})
-"""Client errors that say nothing about the era of a server."""
+"""Statuses of client errors that are no evidence of a server's era."""
 
 
 def tells_era(status: int) -> bool:
-    """Whether a refusal with this status, and no error of the modern era, tells a legacy server."""
+    """Return True if a refusal with this status, and no modern error, shows a legacy server."""
     return 400 <= status < 500 and status not in _NO_EVIDENCE
 
 
 def proves_modern(status: int, error: ErrorData) -> bool:
-    """Whether status and error together are what only a modern server sends for an unknown method.
+    """Return True if only a modern server answers an unknown method with this status and error.
 
     2026-07-28, Streamable HTTP, "Protocol Version Header".
     """
@@ -150,7 +150,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def refusal_of(status: int, fields: Fields) -> Fault:
-    """What a head that says no amounts to."""
+    """Return the fault for the head of a refusal or redirect."""
     kind = FaultKind.REDIRECT if status in REDIRECTS else FaultKind.STATUS
     location = None
     if kind is FaultKind.REDIRECT:
@@ -160,7 +160,7 @@ def refusal_of(status: int, fields: Fields) -> Fault:
 
 
 def seconds_of(fields: Fields) -> float | None:
-    """The seconds that ``Retry-After`` names; a date means nothing here, where no clock is."""
+    """Return the seconds that ``Retry-After`` names; None for a date, as there is no clock here."""
     try:
         value = fields.one(RETRY_AFTER)
     except HeaderError:
@@ -171,7 +171,7 @@ def seconds_of(fields: Fields) -> float | None:
 
 
 def refusal_text(status: int, detail: str = "") -> str:
-    """What a status means, for people."""
+    """Return a readable description of a status."""
     hint = _HINTS.get(status, "")
     text = f"the server answered with HTTP status {status}" + (f" ({hint})" if hint else "")
     return f"{text}: {detail}" if detail else text

@@ -1,7 +1,7 @@
 """HttpClient: one conversation with one server URL, as a state machine without sockets.
 
-A driver carries out :meth:`HttpClient.requests_to_send`, feeds what comes back into
-``response_head``, ``response_data`` and ``response_end``, and drains ``next_event``::
+A driver carries out :meth:`HttpClient.requests_to_send`, feeds responses into ``response_head``,
+``response_data`` and ``response_end``, and drains ``next_event``::
 
     client.start(now=clock())
     for plan in client.requests_to_send():      # HttpSend or HttpAbort
@@ -12,13 +12,14 @@ A driver carries out :meth:`HttpClient.requests_to_send`, feeds what comes back 
     while (event := client.next_event()) is not None:
         ...
 
-Ready comes with the answer to ``initialize``; what is asked in a legacy session waits until the
-server has accepted ``notifications/initialized`` as well, which is said again where it was refused
-for now or lost.  If it cannot be said the conversation ends, and ConnectionEnded says why.
+Ready comes with the response to ``initialize``. Messages of a legacy session also wait until the
+server has accepted ``notifications/initialized``. That notification is repeated if it was refused
+for now or lost. If it cannot be delivered the conversation ends, and ConnectionEnded gives the
+reason.
 
 A legacy session that the server has lost is opened anew, once, however many requests noticed; the
-owner sees a second Ready.  A GET that meets 404 tells of a loss as any other request does, until
-the next session shows that the server has nothing there.
+application sees a second Ready. A GET that meets 404 counts as a loss as any other request does,
+until the next session shows that the server offers no stream by GET.
 
 Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
 """
@@ -45,10 +46,10 @@ from mcpcore.wire.message import Body, RequestId
 
 
 class HttpClient(Sending):
-    """The client side of one HTTP endpoint.
+    """Client side of one HTTP endpoint.
 
     ``seed``: random bytes that spread the times of reconnecting; without any they are exact.
-    ``assume_sse``: the server is remembered as one of HTTP+SSE, which therefore is tried first.
+    ``assume_sse``: True if the server is remembered as one of HTTP+SSE, which is then tried first.
     Raises ValueError for a URL or settings that cannot be used.
     """
 
@@ -76,23 +77,23 @@ class HttpClient(Sending):
 
     @property
     def revision(self) -> Revision | None:
-        """What was negotiated."""
+        """Negotiated revision; None before negotiation."""
         return self._peer.revision
 
     @property
     def session(self) -> str | None:
-        """The id of the legacy session, if the server gave one."""
+        """Id of the legacy session, if the server gave one."""
         return self._session
 
     @property
     def exchanges(self) -> int:
-        """How many exchanges are open or planned."""
+        """Number of exchanges that are open or planned."""
         return len(self._calls)
 
-    # What the owner calls, as on Peer
+    # Methods for the application, as on Peer
 
     def start(self, *, now: float) -> None:
-        """See :meth:`Peer.start <mcpcore.engine.peer.Peer.start>`."""
+        """Start the conversation, as :meth:`Peer.start <mcpcore.engine.peer.Peer.start>` does."""
         self._peer.start(now=now)
         if self._sse_first and self._peer.state is Session.OPENING:
             self._open_pipe(now)
@@ -110,7 +111,7 @@ class HttpClient(Sending):
         force: bool = False,
         repeat: bool | None = None,
     ) -> RequestId:
-        """See :meth:`Peer.request <mcpcore.engine.peer.Peer.request>`."""
+        """Send a request, as :meth:`Peer.request <mcpcore.engine.peer.Peer.request>` does."""
         return self._peer.request(
             method,
             params,
@@ -126,17 +127,17 @@ class HttpClient(Sending):
     def notify(
         self, method: str, params: Body = None, *, meta: Mapping[str, Any] | None = None
     ) -> bool:
-        """See :meth:`Peer.notify <mcpcore.engine.peer.Peer.notify>`."""
+        """Send a notification, as :meth:`Peer.notify <mcpcore.engine.peer.Peer.notify>` does."""
         return self._peer.notify(method, params, meta=meta)
 
     def respond(self, key: Key, result: Body, *, meta: Mapping[str, Any] | None = None) -> bool:
-        """See :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>`."""
+        """Answer with a result, as :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>` does."""
         return self._peer.respond(key, result, meta=meta)
 
     def fail(self, key: Key, error: ErrorData) -> bool:
-        """See :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>`.
+        """Answer with an error, as :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>` does.
 
-        With METHOD_NOT_FOUND it counts as something that must not be there (``max_violations``).
+        With METHOD_NOT_FOUND the request counts as a violation (``max_violations``).
         """
         record = self._peer.hub.inbound.get(key)
         failed = self._peer.fail(key, error)
@@ -147,15 +148,15 @@ class HttpClient(Sending):
     def progress(
         self, key: Key, value: float, total: float | None = None, message: str | None = None
     ) -> bool:
-        """See :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>`."""
+        """Report progress, as :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>` does."""
         return self._peer.progress(key, value, total, message)
 
     def release(self, key: Key) -> None:
-        """See :meth:`Peer.release <mcpcore.engine.peer.Peer.release>`."""
+        """Release a request, as :meth:`Peer.release <mcpcore.engine.peer.Peer.release>` does."""
         self._peer.release(key)
 
     def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
-        """See :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>`."""
+        """Cancel a request, as :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>` does."""
         self._peer.cancel(request, now=now, reason=reason)
 
     def retry(
@@ -166,18 +167,21 @@ class HttpClient(Sending):
         now: float,
         timeout: float | None = DEFAULT_TIMEOUT,
     ) -> RequestId:
-        """See :meth:`Peer.retry <mcpcore.engine.peer.Peer.retry>`."""
+        """Retry a request, as :meth:`Peer.retry <mcpcore.engine.peer.Peer.retry>` does."""
         return self._peer.retry(request, responses, now=now, timeout=timeout)
 
     def abandon(self, request: RequestId) -> None:
-        """See :meth:`Peer.abandon <mcpcore.engine.peer.Peer.abandon>`."""
+        """Abandon a request, as :meth:`Peer.abandon <mcpcore.engine.peer.Peer.abandon>` does."""
         self._peer.abandon(request)
 
-    # HTTP+SSE: conversations after each other
+    # HTTP+SSE: successive conversations
 
     @property
     def reconnects(self) -> ReconnectSettings | None:
-        """See :mod:`mcpcore.engine.succession`; for conversations over HTTP+SSE alone."""
+        """Reconnect settings, for conversations over HTTP+SSE alone.
+
+        See :mod:`mcpcore.engine.succession`.
+        """
         return self._peer.reconnects
 
     @reconnects.setter
@@ -185,13 +189,13 @@ class HttpClient(Sending):
         self._peer.reconnects = settings
 
     def succeed(self) -> None:
-        """The event stream of HTTP+SSE has ended, and with it the conversation: begin the next.
+        """Begin the next conversation, after the event stream of HTTP+SSE has ended.
 
-        See :meth:`Succession.succeed <mcpcore.engine.succession.Succession.succeed>`; it is the
-        machine itself that goes on.  :meth:`start` asks for the next stream.
+        See :meth:`Succession.succeed <mcpcore.engine.succession.Succession.succeed>`; here the same
+        machine goes on.  :meth:`start` asks for the next stream.
         """
         self._peer = self._peer.succeed()
-        for call in list(self._calls.values()):  # what was still on its way to the last session
+        for call in list(self._calls.values()):  # plans still on their way to the last session
             self._abort(call)
         self._next_epoch()
         self._pipe, self._sse_first, self._revision, self._barrier = None, True, None, False
@@ -200,20 +204,23 @@ class HttpClient(Sending):
         self._turns.clear()
 
     def renounce(self, reason: str) -> None:
-        """See :meth:`Succession.renounce <mcpcore.engine.succession.Succession.renounce>`."""
+        """Give up the next conversation; requests held for it end as CLOSED.
+
+        See :meth:`Succession.renounce <mcpcore.engine.succession.Succession.renounce>`.
+        """
         self._peer.renounce(reason)
 
     def end(self, *, now: float, reason: str) -> None:
-        """End the conversation at once; ConnectionEnded follows, and another one may."""
+        """End the conversation at once; ConnectionEnded follows, and another conversation may."""
         for call in list(self._calls.values()):
             self._abort(call)
         self._peer.receive_eof(now=now, reason=reason)
 
     def close(self, *, now: float) -> None:
-        """End: what is open is closed, what waits ends as CLOSED, a legacy session is deleted.
+        """Close all exchanges, end waiting requests as CLOSED, and delete a legacy session.
 
-        Cancellations made before are said first.  A driver carries out what
-        :meth:`requests_to_send` still gives; ConnectionEnded follows.
+        Cancellations made before are sent first.  A driver carries out the plans that
+        :meth:`requests_to_send` still returns; ConnectionEnded follows.
         """
         if self._closing:
             return
@@ -227,10 +234,10 @@ class HttpClient(Sending):
         self._forget_unsent()
         self._ended(now)
 
-    # Out
+    # Output
 
     def next_event(self) -> Event | None:
-        """Advance until there is something to tell; None when all input is used up."""
+        """Advance until there is an event and return it; None when all input is used up."""
         event = self._peer.next_event()
         if type(event) is Violation and event.refused:
             self._refused_one(event.route)
@@ -239,23 +246,26 @@ class HttpClient(Sending):
         return event
 
     def requests_to_send(self) -> list[HttpSend | HttpAbort]:
-        """Take what is to be sent, and which exchanges are to be given up.
+        """Take the requests to send and the exchanges to abort.
 
-        An exchange that is given up may leave an event: what the server asked on it ends with it.
+        An aborted exchange may leave an event: the server's requests that came on it end with it.
         """
         self._collect()
         plans, self._plans = self._plans, []
         return plans
 
     def deadline(self) -> float | None:
-        """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
+        """Return the time at which :meth:`handle_timeout` is next needed, None if never.
+
+        The origin is that of ``now``.
+        """
         ours, theirs = self._deadlines.next(), self._peer.deadline()
         if ours is None or theirs is None:
             return theirs if ours is None else ours
         return min(ours, theirs)
 
     def handle_timeout(self, now: float) -> None:
-        """Let what is due at ``now`` happen."""
+        """Handle all deadlines that are due at ``now``."""
         self._peer.handle_timeout(now)
         for call in self._deadlines.due(now):
             if call.purpose is Purpose.PIPE and not call.over:
@@ -265,7 +275,10 @@ class HttpClient(Sending):
 
 
 def _without_modern(config: Config) -> Config:
-    """Let a client speak what can be spoken over HTTP+SSE.  Raises ValueError if nothing can."""
+    """Return the config with legacy revisions alone, as HTTP+SSE needs.
+
+    Raises ValueError if there are none.
+    """
     legacy = legacy_of(config.revisions)
     if not legacy:
         raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")

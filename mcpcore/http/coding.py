@@ -1,4 +1,4 @@
-"""The coding of replies: gzip, where the client asks for it (RFC 9110 sections 8.4 and 12.5.3).
+"""Gzip coding of replies, if the client asks for it (RFC 9110 sections 8.4 and 12.5.3).
 
 Only whole JSON replies are compressed.  Event streams are not: an event must be readable as soon as
 it has arrived.
@@ -11,21 +11,22 @@ from collections.abc import Callable
 from mcpcore.http.headers import ACCEPT_ENCODING, CONTENT_ENCODING
 
 VARIES = (b"vary", ACCEPT_ENCODING)
-"""On every reply whose form depends on what codings its client takes."""
+"""Header of every reply whose form depends on the codings that its client accepts."""
 GZIP_LINE = (CONTENT_ENCODING, b"gzip")
 
 PIECE = 256 * 1024
-"""So many bytes are compressed at once: that takes some milliseconds."""
+"""Maximum bytes compressed at once, which takes some milliseconds."""
 _LEVEL = 1
-"""The others take up to three times as long, and make JSON smaller by a tenth at most."""
+"""Compression level. Higher levels take up to three times as long, and make JSON smaller by a tenth
+at most."""
 _GZIP = 16 + zlib.MAX_WBITS
 _ELEMENT = r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*(?:;\s*[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?"
 
 
 def takes_gzip(accept_encoding: str | None) -> bool:
-    """Whether a client asks for gzip by ``Accept-Encoding``, and likes nothing compressed no more.
+    """Return True if ``Accept-Encoding`` allows gzip and does not prefer an uncompressed reply.
 
-    The name itself counts before ``*``.  Elements that cannot be read are passed over.
+    The name itself counts before ``*``.  Unreadable elements are skipped.
     """
     if accept_encoding is None or accept_encoding == "identity":
         return False
@@ -39,7 +40,7 @@ def takes_gzip(accept_encoding: str | None) -> bool:
 
 
 class Packing:
-    """Compresses one body, a piece at a time."""
+    """Compressor of one body, a piece at a time."""
 
     def __init__(self, body: bytes) -> None:
         self._left = memoryview(body)
@@ -47,16 +48,16 @@ class Packing:
 
     @property
     def done(self) -> bool:
-        """Whether there is no further piece."""
+        """True if there is no further piece."""
         return not self._left
 
     def next(self) -> bytes:
-        """The next piece, which is never empty."""
+        """Return the next piece, which is never empty."""
         piece, self._left = self._left[:PIECE], self._left[PIECE:]
         end = zlib.Z_SYNC_FLUSH if self._left else zlib.Z_FINISH
         return self._stream.compress(piece) + self._stream.flush(end)
 
 
 def unpacker() -> Callable[[bytes], bytes]:
-    """What undoes what a :class:`Packing` gives, which is to be trusted, piece by piece."""
+    """Return a function that decompresses trusted output of a :class:`Packing`, piece by piece."""
     return zlib.decompressobj(_GZIP).decompress

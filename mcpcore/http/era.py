@@ -1,6 +1,6 @@
-"""To which era a request body belongs (2026-07-28, versioning page, "Backward Compatibility").
+"""Era of a request body (2026-07-28, versioning page, "Backward Compatibility").
 
-The rule itself is the engine's (:func:`mcpcore.engine.negotiation.is_modern`); this is how to apply
+The engine has the rule itself (:func:`mcpcore.engine.negotiation.is_modern`). This module applies
 it before a Peer has been chosen, at next to no cost.
 """
 
@@ -19,9 +19,9 @@ LISTEN = "subscriptions/listen"
 
 
 def is_modern_body(frame: Frame, body: bytes) -> bool:
-    """Tell the era of a body whose version header names no modern revision.
+    """Return True if a body is modern whose version header names no modern revision.
 
-    What has no method (responses, batches, what is no message) goes by the header alone.
+    A body without a method (responses, batches, invalid messages) is judged by the header alone.
     """
     if not isinstance(frame, Message) or frame.method is UNSET:
         return False
@@ -29,9 +29,10 @@ def is_modern_body(frame: Frame, body: bytes) -> bool:
 
 
 def _meta_of(message: Message, body: bytes) -> RequestMeta | None:
-    """The ``_meta`` of a message if it may name its terms; None also if it is malformed.
+    """Return the ``_meta`` of a message if it may name its version or capabilities, else None.
 
-    A look at the bytes spares nearly all legacy messages the decode; escapes could hide the names.
+    Malformed metadata gives None, too.  A search of the bytes saves the decoding of nearly all
+    legacy messages; escapes could hide the names.
     """
     telling = b"protocolVersion" in body or b"clientCapabilities" in body or b"\\u" in body
     if message.params is UNSET or not telling:
@@ -43,21 +44,21 @@ def _meta_of(message: Message, body: bytes) -> RequestMeta | None:
 
 
 def opens_session(frame: Frame) -> bool:
-    """Whether a legacy body is the request that opens a session."""
+    """Return True if a legacy body is the request that opens a session."""
     return (
         isinstance(frame, Message) and frame.kind is Kind.REQUEST and frame.method == "initialize"
     )
 
 
 def is_handshake(frame: Frame) -> bool:
-    """Whether a body does no more than complete the handshake."""
+    """Return True if a body only completes the handshake."""
     return isinstance(frame, Message) and frame.method == "notifications/initialized"
 
 
 def without_header(served: Iterable[Revision]) -> Revision:
-    """The revision of a request that names none and belongs to no session.
+    """Return the revision of a request that names none and belongs to no session.
 
-    Since 2025-06-18 ("Protocol Version Header") that is the newest one that had no such header.
+    Since 2025-06-18 ("Protocol Version Header") that is the newest one without such a header.
     """
     legacy = tuple(served)
     nameless = newest(revision for revision in legacy if not revision.version_header)

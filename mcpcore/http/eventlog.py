@@ -1,9 +1,9 @@
 """Event ids, and a bounded log of the events that a client may ask for again.
 
-An id names its stream and its place there, and is authenticated for the session that it was given
-to, so that nobody can ask for what was never meant for him.  The log keeps events for a time, up to
-limits on their number and bytes; the oldest go first.  Source: the Streamable HTTP pages of
-2025-03-26 to 2025-11-25, "Resumability and Redelivery".
+An id names its stream and its position there. It is authenticated for the session that it was given
+to, so that no other client can ask for its events. The log keeps events for a time, up to limits on
+their number and bytes; the oldest go first. Source: the Streamable HTTP pages of 2025-03-26 to
+2025-11-25, "Resumability and Redelivery".
 """
 
 import math
@@ -28,20 +28,20 @@ _ID = r"([0-9a-f]{1,15})\.([0-9a-f]{1,15})\.[A-Za-z0-9_-]{22}"
 _MAC_BYTES = 16
 _MAC_CHARS = 22
 _NOTHING: deque[Any] = deque(maxlen=0)
-"""Stands for an empty queue, which would take 760 bytes in every session and stream."""
+"""Shared empty queue; a real one would take 760 bytes in every session and stream."""
 _SWEEPS = 8
-"""The log is looked through so many times within the age of an event, at most."""
+"""Maximum number of sweeps of the log within the maximum age of an event."""
 
 
 class EventIds:
-    """Makes and reads the ids of one server: ``stream.position.authenticator``."""
+    """Maker and reader of the event ids of one server: ``stream.position.authenticator``."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._keyed: Callable[[bytes], blake2s] | None = None
 
     def make(self, session: str, stream: int, position: int) -> str:
-        """The id of an event; position 0 is the beginning of its stream."""
+        """Return the id of an event; position 0 is the beginning of its stream."""
         place = f"{stream:x}.{position:x}."
         text = f"{session}\n{place}".encode()
         keyed = self._keyed or self._begin()
@@ -49,7 +49,7 @@ class EventIds:
         return place + urlsafe_b64encode(mac)[:_MAC_CHARS].decode("ascii")
 
     def _begin(self) -> "Callable[[bytes], blake2s]":
-        """Imported here and not above: streams have ids in sessions alone."""
+        """Derive the key; the imports are here as only streams of sessions have ids."""
         from hashlib import blake2s
         from hmac import digest
 
@@ -59,7 +59,7 @@ class EventIds:
         return self._keyed
 
     def read(self, session: str, id: str) -> tuple[int, int] | None:
-        """Return stream and position of an id of ``session``; None for everything else."""
+        """Return stream and position of an id of ``session``; None for any other text."""
         from hmac import compare_digest
 
         match = re.fullmatch(_ID, id)
@@ -71,22 +71,22 @@ class EventIds:
 
 
 class LogEntry(Struct, eq=False, weakref=False):
-    """One event that was sent or should have been."""
+    """Event of a stream, sent or still to be sent."""
 
     stream: "EventStream"
     place: int
     data: bytes
-    """The JSON text."""
+    """JSON text of the message."""
     time: float
     gone: bool = False
-    """Not kept any more."""
+    """True once the entry is no longer kept."""
 
 
 class EventStream:
-    """A stream of events of one session, which outlives the connections that carry it.
+    """Stream of events of one session, which outlives the connections that carry it.
 
-    ``route`` is the exchange of the request whose answer the stream brings, None for a stream that
-    a GET has opened.
+    ``route`` is the exchange of the request that the stream answers, None for a stream that a GET
+    has opened.
     """
 
     __slots__ = (
@@ -110,21 +110,21 @@ class EventStream:
         self.number = number
         self.route = route
         self.numbered = numbered
-        """Its events have ids."""
+        """True if its events have ids."""
         self.primed = False
-        """It opens with an event that has an id and nothing else."""
+        """True if it opens with an event that has an id and nothing else."""
         self.named = False
-        """The client has been given an id, so that it can ask for what followed."""
+        """True if the client has received an id, so that it can ask for the events that follow."""
         self.exchange: Exchange | None = None
-        """The connection that carries it at present."""
+        """Exchange that carries the stream at present."""
         self.ended = False
-        """Nothing will be added."""
+        """True if no event will be added."""
         self.entries: deque[LogEntry] = _NOTHING
-        """What is kept of it, oldest first."""
+        """Entries that are kept, oldest first."""
         self.last = 0
-        """The position of the newest event."""
+        """Position of the newest event."""
         self.lost = 0
-        """The position of the newest event that is not kept any more."""
+        """Position of the newest event that is no longer kept."""
 
     def append(self, data: bytes) -> str | None:
         """Add an event and return its id, None if the stream has no ids."""
@@ -135,15 +135,15 @@ class EventStream:
         return self.id(self.last)
 
     def taken(self) -> None:
-        """Something of it goes out to the client."""
+        """Note that part of the stream is sent to the client."""
         self.named = self.numbered and (self.primed or self.last > 0)
 
     def id(self, position: int) -> str:
-        """The id of the event at a position."""
+        """Return the id of the event at a position."""
         return self.log.owner.ids.make(self.log.session, self.number, position)
 
     def after(self, position: int) -> list[LogEntry] | None:
-        """What followed on a position, None if some of it is not kept any more."""
+        """Return the events after a position, None if some of them are no longer kept."""
         self.log.owner.sweep()
         if position < self.lost:
             return None
@@ -151,7 +151,7 @@ class EventStream:
 
 
 class SessionLog:
-    """The streams of one session and what is kept of them."""
+    """Streams of one session and their kept events."""
 
     __slots__ = ("_count", "entries", "owner", "posts", "session", "size", "streams")
 
@@ -159,12 +159,12 @@ class SessionLog:
         self.owner = owner
         self.session = session
         self.streams: dict[int, EventStream] = {}
-        """All streams that can be resumed or still grow, by number."""
+        """Streams that can be resumed or still grow, by number."""
         self.posts: dict[Route, EventStream] = {}
-        """Those among them that wait for an answer, by the exchange that asked for it."""
+        """Streams that wait for a response, by the exchange of its request."""
         self.entries: deque[LogEntry] = _NOTHING
         self.size = 0
-        """Bytes in ``entries``."""
+        """Number of bytes in ``entries``."""
         self._count = 0
 
     def new_stream(self, route: Route | None, *, numbered: bool) -> EventStream:
@@ -177,26 +177,26 @@ class SessionLog:
         return stream
 
     def keep(self, stream: EventStream, data: bytes) -> None:
-        """Keep an event; what is too much, the oldest first, is not kept any more."""
+        """Keep an event; drop the oldest entries beyond the limits."""
         if stream.number in self.streams:
             self.owner.keep(LogEntry(stream, stream.last, data, self.owner.now))
         else:
             stream.lost = stream.last
 
     def end(self, stream: EventStream) -> None:
-        """Nothing will be added to ``stream``."""
+        """Mark a stream as ended: no event will be added."""
         stream.ended = True
         if stream.route is not None:
             self.posts.pop(stream.route, None)
         self.tidy(stream)
 
     def tidy(self, stream: EventStream) -> None:
-        """Forget a stream that has ended once nothing of it is kept or being sent."""
+        """Drop a stream that has ended once no event of it is kept or being sent."""
         if stream.ended and not stream.entries and stream.exchange is None:
             self.streams.pop(stream.number, None)
 
     def forget(self, stream: EventStream) -> None:
-        """Forget a stream that nobody can name, or that nobody shall ask for any more."""
+        """Drop a stream whose ids no client has, or that must not be resumed any more."""
         del self.streams[stream.number]
         if stream.route is not None:
             self.posts.pop(stream.route, None)
@@ -207,7 +207,7 @@ class SessionLog:
         stream.lost = stream.last
 
     def close(self) -> None:
-        """The session has ended: keep nothing."""
+        """Drop all events, as the session has ended."""
         for entry in self.entries:
             self.owner.drop(entry)
         self.entries.clear()
@@ -216,17 +216,17 @@ class SessionLog:
 
 
 class EventLog:
-    """What a server keeps of all its sessions, in memory."""
+    """Kept events of all sessions of a server, in memory."""
 
     def __init__(self, secret: bytes, settings: HttpSettings) -> None:
         self.ids = EventIds(secret)
         self.now = 0.0
-        """The time, as far as the server has been told."""
+        """Current time, as last given to the server."""
         self.size = 0
-        """Bytes kept."""
+        """Number of bytes kept."""
         self._settings = settings
         self._order: deque[LogEntry] = deque()
-        """All entries, oldest first; those that are gone are skipped."""
+        """All entries, oldest first; entries that are gone are skipped."""
         self._kept = 0
         self._swept = -math.inf
 
@@ -234,7 +234,7 @@ class EventLog:
         return self._kept
 
     def keep(self, entry: LogEntry) -> None:
-        """Take in an event, and give up the oldest while there is too much."""
+        """Add an event, and drop the oldest ones beyond the limits."""
         settings, session = self._settings, entry.stream.log
         for keeper in (session, entry.stream):
             if keeper.entries is _NOTHING:
@@ -252,21 +252,21 @@ class EventLog:
             self._order = deque(entry for entry in self._order if not entry.gone)
 
     def drop(self, entry: LogEntry) -> None:
-        """Count an entry out; whoever held it forgets it."""
+        """Mark an entry as gone and count it out; its holders remove it from their queues."""
         entry.gone = True
         entry.stream.log.size -= len(entry.data)
         self.size -= len(entry.data)
         self._kept -= 1
 
     def sweep(self) -> None:
-        """Give up what is too old."""
+        """Drop the entries that are too old."""
         self._swept = self.now
         age = self._settings.replay_age
         while (oldest := self._oldest()) is not None and oldest.time + age <= self.now:
             self._evict(oldest)
 
     def deadline(self) -> float | None:
-        """When :meth:`sweep` is next needed, None if nothing is kept."""
+        """Return the time at which :meth:`sweep` is next needed, None if nothing is kept."""
         oldest = self._oldest() if self._order else None
         if oldest is None:
             return None
@@ -274,7 +274,7 @@ class EventLog:
         return max(oldest.time + age, self._swept + age / _SWEEPS)
 
     def _evict(self, entry: LogEntry) -> None:
-        """Give up the oldest entry of a session, which is also the oldest of its stream."""
+        """Drop the oldest entry of a session, which is also the oldest of its stream."""
         stream = entry.stream
         stream.entries.popleft()
         stream.log.entries.popleft()

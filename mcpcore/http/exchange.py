@@ -1,8 +1,8 @@
-"""One HTTP request at a server, and the response that is being made for it.
+"""Exchange of an HTTP server: a request, and the response that is built for it.
 
-The head is written lazily: if the first thing to leave is the answer, it goes as JSON; if it is
-anything else, or the answer takes too long, the response becomes an event stream.  Source: the
-Streamable HTTP pages, "Sending Messages" and "Receiving Messages".
+The head is written lazily. If the first frame is the answer, it goes as JSON. If it is another
+frame, or the answer takes too long, the response becomes an event stream. Source: the Streamable
+HTTP pages, "Sending Messages" and "Receiving Messages".
 """
 
 import math
@@ -39,22 +39,22 @@ _STREAM_HEADERS = (
     # Reverse proxies must pass events on at once (2026-07-28, "Receiving Messages").
     (b"x-accel-buffering", b"no"),
 )
-# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+# Bound once: members of an Enum are slow to look up, and these are needed for every message.
 _ACCEPTED, _ERROR, _RESULT = FrameKind.ACCEPTED, FrameKind.ERROR, FrameKind.RESULT
 _COMMENT = encode_comment()
 _NO_BODY = 204
 NOTHING: deque[Any] = deque(maxlen=0)
-"""Stands for an empty queue: a real one takes 760 bytes, and most are empty at most times."""
+"""Shared empty queue: a real one takes 760 bytes, and most are empty at most times."""
 _UNAVAILABLE = 503
 
 HARD_FACTOR = 2
-"""A stream with this many times ``max_queued`` bytes waiting is closed without further delay."""
+"""Factor for ``max_queued``: a stream with this many times its bytes waiting is closed at once."""
 _BUSY = 503
 _RETRY = ((RETRY_AFTER, b"1"),)
 
 
 class Phase(Enum):
-    """Where an exchange stands."""
+    """State of an exchange."""
 
     READING = "reading"
     """The body is still arriving."""
@@ -67,7 +67,7 @@ class Phase(Enum):
 
 
 def taken_over(frame: Transmit) -> None:
-    """Tell the engine that a frame has left, or never will."""
+    """Tell the engine that a frame has been sent, or never will be."""
     if frame.key is not None:
         frame.peer.taken(frame)
 
@@ -76,55 +76,55 @@ _WAITING, _STREAMING, _DONE = Phase.WAITING, Phase.STREAMING, Phase.DONE
 
 
 class Source(Protocol):
-    """Gives an exchange its events, each once it is known under which id it can be had again."""
+    """Source of the events of an exchange; gives each event once its id can be used to resume."""
 
     number: int
-    """Names the stream within its session."""
+    """Number of the stream within its session."""
 
     def drained(self) -> None:
-        """Something that waited at the exchange goes out to the client."""
+        """Note that part of the waiting output was taken."""
 
     def let_go(self) -> None:
-        """The exchange is gone."""
+        """Note that the exchange is gone."""
 
 
 class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
-    """A request and its response; output waits here until the driver takes it."""
+    """Request and its response; output waits here until the driver takes it."""
 
     news: dict[Route, "Exchange"]
-    """Where the exchange announces that it has something to write."""
+    """Exchanges with output, by route; the exchange adds itself here."""
     phase: Phase = Phase.READING
     session: "Session | None" = None
     stream: "EventStream | None" = None
-    """The stream of a session that this exchange carries."""
+    """Stream of a session that this exchange carries."""
     source: Source | None = None
-    """Where its events come from, if the stream is kept in a store."""
+    """Source of the events, if the stream is kept in a store."""
     opens: bool = False
-    """The body is the ``initialize`` that opens ``session``."""
+    """True if the body is the ``initialize`` that opens ``session``."""
     extra: tuple[tuple[bytes, bytes], ...] = ()
-    """Headers for whatever the response will be."""
+    """Headers for any form of the response."""
     size: int = 0
-    """Bytes that wait to be taken."""
+    """Number of bytes that wait to be taken."""
     deadline: float | None = None
     slow_at: float = math.inf
-    """When an answer that has not come makes this an event stream."""
+    """Time at which a missing answer makes the response an event stream."""
     silent: bool = True
-    """Nothing was sent since the last look."""
+    """True if nothing was sent since the last check."""
     moved: bool = False
-    """Something was taken since the last look."""
+    """True if some output was taken since the last check."""
     over_since: float | None = None
     _head: HttpHead | None = None
-    """Of an event stream, until it is taken."""
+    """Head of an event stream or a compressed body, until it is taken."""
     _whole: HttpReply | None = None
-    """A whole response, until some of it is taken."""
+    """Whole response, until part of it is taken."""
     _out: deque[Transmit | bytes | memoryview] = NOTHING
     _close: bool = False
     _waits: bool = False
-    """There is something to write."""
+    """True if there is output to take."""
     _holds: int = 0
-    """Reasons why it must not be given out yet."""
+    """Number of holds; output is given out at zero."""
     packing: Packing | None = None
-    """Compresses what is left of the body of a whole response."""
+    """Compressor of the rest of the body of a whole response."""
 
     # The response
 
@@ -136,7 +136,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         *,
         close: bool = False,
     ) -> None:
-        """Make the whole response; a body is JSON unless ``headers`` says otherwise."""
+        """Build the whole response; a body is JSON unless ``headers`` names another type."""
         lines = _JSON_LINES
         if headers or self.extra or not body:
             lines = (*headers, *self.extra)
@@ -155,7 +155,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         code: int = INVALID_REQUEST,
         close: bool = False,
     ) -> None:
-        """Answer with a status and a JSON-RPC error that says why."""
+        """Answer with a status and a JSON-RPC error that holds ``message``."""
         body = encode_error(self.request_id, ErrorData(code, message))
         self.reply(status, body, headers, close=close)
 
@@ -169,9 +169,9 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             self._announce()
 
     def push(self, frame: Transmit) -> bool:
-        """Send a frame of the engine in the form that the response has, or now takes.
+        """Send a frame in the form of the response, choosing the form if it is still open.
 
-        False if the response cannot carry it: it is complete, or the client takes only JSON.
+        Return False if the response cannot carry it: it is complete, or the client takes only JSON.
         """
         phase = self.phase
         if phase is not _STREAMING:
@@ -193,23 +193,23 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         return True
 
     def write(self, event: bytes) -> None:
-        """Send an event that is encoded already."""
+        """Send an encoded event."""
         self._append(event, len(event))
 
     def settle(self) -> None:
-        """Give everything that waits its place in the log of the stream."""
+        """Encode all waiting frames, which gives each its position in the log of the stream."""
         items, self._out, self.size = self._out, NOTHING, 0
         for item in items:
             self.write(self._encoded(item) if isinstance(item, Transmit) else bytes(item))
 
     def answer(self, frame: Transmit) -> bool:
-        """Make the whole response if ``frame`` is all there is to it."""
+        """Build the whole response from ``frame`` if that is all of it; return True if so."""
         kind = frame.kind
         if kind is _RESULT and frame.ends and self.accepts_json:
             self.reply(200, b"".join(frame.data))
             return True
         if kind is _ACCEPTED:
-            # What is no valid message but is owed no answer either was not accepted.
+            # An invalid message that is owed no answer was not accepted.
             self.reply(400 if self.rejected else 202)
             return True
         if not frame.ends:
@@ -221,10 +221,10 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         return True
 
     def _status(self, frame: Transmit) -> int:
-        """The status for an error that is the first thing to leave.
+        """Return the status for an error that is the first frame of the response.
 
         A legacy client takes 404 for the end of its session and other errors for failures of the
-        transport, so what answers one of its requests is always 200.
+        transport. An error for one of its requests therefore always has status 200.
         """
         if not self.modern:
             return 200 if self.sound else 400
@@ -234,16 +234,15 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         return row.status if row is not None and row.status_always else 200
 
     def heartbeat(self) -> None:
-        """Send a comment if the stream was silent since the last time."""
+        """Send a comment if the stream was silent since the last heartbeat."""
         if self.silent and not self._out:
             self._append(_COMMENT, len(_COMMENT))
         self.silent = True
 
     def pack(self) -> None:
-        """Compress the body of a whole response that is not taken yet, if the client asks for that.
+        """Compress the body of a whole response that is not taken yet, if the client accepts gzip.
 
-        A long one is compressed in pieces, as it is taken; how long it is going to be is not known
-        then.
+        A long one is compressed in pieces, as it is taken; its compressed length is not known then.
         """
         whole = self._whole
         if whole is None or VARIES in whole.headers:
@@ -262,14 +261,14 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         self._whole = HttpReply(self.route, whole.status, lines, body)
 
     def finish(self, *, close: bool = False) -> None:
-        """Nothing more follows; with ``close`` not even on the connection."""
+        """Complete the response; with ``close`` the connection ends as well."""
         self.phase = _DONE
         self._close = close
         self._waits = True
         if not self._holds:
-            self.news[self.route] = self  # an end is news even where something waits already
+            self.news[self.route] = self  # announced even if output waits
 
-    # What must not leave yet
+    # Holds
 
     def hold(self) -> None:
         """Give out nothing until :meth:`release` was called as often."""
@@ -277,17 +276,17 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         self.news.pop(self.route, None)
 
     def release(self) -> None:
-        """What a hold was for has happened."""
+        """Undo one :meth:`hold`."""
         self._holds -= 1
         if self.ready:
             self.news[self.route] = self
 
     def forget(self) -> None:
-        """Nobody takes anything any more."""
+        """Stop announcing output, as the exchange is gone."""
         self.news = {}
 
     def fail(self, status: int, message: str, *, code: int = LEGACY_BUSY) -> None:
-        """What the response depends on cannot be had: refuse, or end it if it has begun."""
+        """Refuse the request, or end a response that has begun, as its source has failed."""
         begun = self._head is None and self._whole is None and self.phase is not _WAITING
         self.drop_queued()
         if begun:
@@ -298,19 +297,19 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         self.refuse(status, message, retry, code=code)
 
     def drop_queued(self) -> list[Transmit]:
-        """Take out the frames that still wait, in order; the rest is forgotten."""
+        """Remove and return the waiting frames, in order; drop all other output."""
         frames = [item for item in self._out if isinstance(item, Transmit)]
         self._whole, self._out, self.size, self.packing = None, NOTHING, 0, None
         return frames
 
     @property
     def complete(self) -> bool:
-        """The response is over, and was taken."""
+        """True if the response is over and all of it was taken."""
         return self.phase is _DONE and not self._waits
 
     @property
     def ready(self) -> bool:
-        """It has something to write."""
+        """True if there is output that may be taken."""
         return self._waits and not self._holds
 
     def _append(self, item: Transmit | bytes, size: int) -> None:
@@ -323,13 +322,13 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             self._announce()
 
     def _announce(self) -> None:
-        """It has something to write, which it had not before."""
+        """Announce output after there was none."""
         self._waits = True
         if not self._holds:
             self.news[self.route] = self
 
     def take_whole(self, limit: int) -> HttpReply | None:
-        """Take the response, if it is whole, with at most ``limit`` bytes, and nothing else."""
+        """Take a whole response of at most ``limit`` bytes in one piece; None if it cannot be."""
         whole = self._whole
         if whole is None or not 0 < self.size <= limit:
             return None
@@ -340,7 +339,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         return whole
 
     def take(self, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
-        """Take what waits, at most ``limit`` bytes of the body; [] if there is nothing to write."""
+        """Take waiting output, at most ``limit`` bytes of the body; [] if there is none."""
         taken: list[HttpHead | HttpChunk | HttpEnd] = []
         if not self._waits or self._holds:
             return taken
@@ -375,7 +374,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             return taken
         self.news.pop(self.route, None)
         if self.packing is not None:
-            return taken  # the rest is news when others had their turn
+            return taken  # the next piece follows when other exchanges had their turn
         self._out, self.size, self._waits = NOTHING, 0, False
         if self.phase is _DONE:
             taken.append(self._end())
@@ -385,14 +384,14 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         return HttpEnd(self.route, self._close)
 
     def _take_data(self, limit: int) -> bytes:
-        """Take what waits of the body, at most ``limit`` bytes."""
+        """Take waiting parts of the body, at most ``limit`` bytes."""
         parts: list[bytes | memoryview] = []
         out, room = self._out, limit
         while out and room > 0:
             item = out.popleft()
             if isinstance(item, Transmit):
                 if item.size > room and parts:
-                    out.appendleft(item)  # whole next time, and not the better part of it now
+                    out.appendleft(item)  # taken whole the next time, instead of in part now
                     break
                 self.size -= item.size
                 data: bytes | memoryview = self._encoded(item)
@@ -416,10 +415,10 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         return b"".join(parts)
 
     def _encoded(self, frame: Transmit) -> bytes:
-        """A frame as an event (or some), with an id if it can be asked for again."""
+        """Return a frame as one or several events, with an id if the stream keeps it."""
         data = b"".join(frame.data)
         if frame.key is not None:
             frame.peer.taken(frame)
-        if frame.more is not None:  # progress of a modern request: nothing has an id
+        if frame.more is not None:  # progress of a modern request: its events have no ids
             return encode_events([data, *frame.more])
         return encode_event(data, id=None if self.stream is None else self.stream.append(data))

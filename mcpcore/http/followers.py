@@ -1,7 +1,7 @@
-"""A GET at a server with a store: it follows a stream that may be written anywhere.
+"""GET streams at a server with a store: each follows a stream that any worker may write.
 
-The stream of a request is read; a stream of the session's own is filled by its follower, which
-takes from the queue.  Where there is nothing more, the store wakes the follower.
+The stream of a request is read. A stream of the session itself is filled by its follower, which
+takes messages from the queue. When there are no more, the store wakes the follower later.
 """
 
 from collections import deque
@@ -32,7 +32,7 @@ GONE = "what followed the Last-Event-ID is not kept any more"
 
 
 class _Next(Enum):
-    """What a follower does when it can."""
+    """Next step of a follower."""
 
     READ = "read"
     TAKE = "take"
@@ -40,7 +40,7 @@ class _Next(Enum):
 
 
 class Follower:
-    """Brings a stream of a session to the client that has asked for it."""
+    """Carrier of a stream of a session to the client that has asked for it."""
 
     __slots__ = (
         "_busy",
@@ -81,15 +81,15 @@ class Follower:
         self._numbered = numbered
         self._primed = False
         self._named = False
-        """The client has an id, so that it can ask for what followed."""
+        """True if the client has an id, so that it can ask for the events that follow."""
         self._unsent: deque[tuple[bytes, int]] = deque()
-        """What was taken from the queue for a client without an id and has not left as a whole,
-        with the size of its event."""
+        """Messages taken from the queue for a client without an id that have not been sent as a
+        whole, each with the size of its event."""
         self._unsent_size = 0
         self._request: bytes | None = None
-        """What the stream answers, if that is known."""
+        """Ids of the requests that the stream answers, as JSON, once that is known."""
         self._known = False
-        """There is such a stream, and room for it."""
+        """True once the store has confirmed that the stream exists and has room."""
         self._busy = self._woken = self._claiming = self._over = False
         self._next = _Next.READ
         exchange.source = self
@@ -97,10 +97,10 @@ class Follower:
         exchange.phase = Phase.WAITING
         view.exchanges[exchange.route] = exchange
 
-    # How it begins
+    # Beginning
 
     def begin(self, *, primed: bool) -> None:
-        """Open a stream for what belongs to no request."""
+        """Open a stream for messages that belong to no request."""
         view, exchange = self._view, self._exchange
         self._primed = primed
         self._next = _Next.TAKE
@@ -114,7 +114,7 @@ class Follower:
         self._advance()
 
     def _begun(self, outcome: StoreFailure | bool | None) -> None:
-        """Nothing leaves before it is known whether there is room for one more."""
+        """Handle the outcome of the begin; nothing is sent before there is room."""
         if isinstance(outcome, StoreFailure):
             self._fail()
         elif outcome is False and not self._over:
@@ -127,7 +127,7 @@ class Follower:
         self._exchange.release()
 
     def resume(self) -> None:
-        """Pick up a stream; nothing leaves before it is known that nothing is missing."""
+        """Resume a stream; nothing is sent before the store shows that no event is missing."""
         view = self._view
         view.steps.ask(
             StreamRead,
@@ -168,17 +168,17 @@ class Follower:
         elif isinstance(outcome, StoreFailure):
             self._fail()
 
-    # How it goes on
+    # Continuing
 
     def wake(self) -> None:
-        """There may be more."""
+        """Read or take on, as there may be more."""
         self._woken = True
         if self._next is _Next.WAIT:
             self._next = _Next.TAKE if self.queue else _Next.READ
             self._advance()
 
     def drained(self) -> None:
-        """Something goes out to the client."""
+        """Note that output goes out to the client, and ask for more."""
         if self._numbered and (self._primed or self._position):
             self._named = True
             self._unsent.clear()
@@ -187,7 +187,7 @@ class Follower:
         self._advance()
 
     def _advance(self) -> None:
-        """Ask for more if the client keeps up."""
+        """Ask for more unless too much output waits for the client."""
         view = self._view
         if self._busy or self._over or self._next is _Next.WAIT:
             return
@@ -217,7 +217,7 @@ class Follower:
             self._read(page)
 
     def _read(self, page: LogPage) -> None:
-        """Send what was read."""
+        """Send a page of the stream, and choose the next step."""
         self._give(page)
         if page.last > self._position:
             self._next = _Next.READ
@@ -238,7 +238,7 @@ class Follower:
         if isinstance(page, StoreFailure):
             self._fail()
             if not self._named:
-                # Something may have been taken all the same.
+                # The step may have taken messages all the same.
                 self._view.outlet.take_back(self.number, self._position)
             return
         if self._over:
@@ -252,7 +252,7 @@ class Follower:
         if page.entries and page.entries[0][0] == self._position + 1:
             self._give(page)
         if page.last > self._position:
-            # The worker that had the stream before took something more before it let go.
+            # The previous worker of the stream took messages before it released the stream.
             self._next = _Next.READ
         else:
             self._next = _Next.TAKE if page.entries or self._woken else _Next.WAIT
@@ -270,7 +270,7 @@ class Follower:
                 self._unsent_size += len(event)
 
     def _close_orphan(self, request: bytes) -> None:
-        """Whoever would have answered is gone: that is the answer."""
+        """Answer a request with an error whose worker is gone."""
         self._busy = True
         self._next = _Next.READ
         self._view.steps.ask(
@@ -288,10 +288,10 @@ class Follower:
             self._fail()
         self._advance()
 
-    # How it ends
+    # Ending
 
     def hang_up(self, retry: float) -> bool:
-        """Close the connection; the client is to come back."""
+        """Close the connection and ask the client to come back; return True if done."""
         if self._over or self._exchange.phase is not Phase.STREAMING or not self._numbered:
             return False
         exchange = self._exchange
@@ -302,16 +302,16 @@ class Follower:
         return True
 
     def let_go(self) -> None:
-        """The connection is gone."""
+        """Stop following, as the connection is gone."""
         self._leave()
 
     def moved(self) -> None:
-        """The client has come back somewhere else."""
+        """Give up the stream, as the client has resumed it at another worker."""
         if not self._claiming:
             self.replaced()
 
     def replaced(self) -> None:
-        """Another connection has taken the stream over."""
+        """Close this connection, as another one has taken the stream over."""
         self._over = True
         self._forget()
         self._exchange.drop_queued()
@@ -324,11 +324,11 @@ class Follower:
                 self._exchange.fail(503, UNAVAILABLE)
             else:
                 self._exchange.finish()
-                self._unsent.clear()  # it leaves before the end does
+                self._unsent.clear()  # all output is sent before the end is
             self._leave()
 
     def close(self, status: int, message: str) -> None:
-        """There is no session any more: whoever waits for an answer is told so."""
+        """End with the session; a request that waits on the stream gets an error."""
         if self._over:
             return
         if not self._known:
@@ -344,13 +344,13 @@ class Follower:
         self._leave()
 
     def _fail(self) -> None:
-        """The store cannot tell: the client has to come back."""
+        """Refuse or end the response as the store has failed; the client has to come back."""
         if not self._over:
             self._exchange.fail(503, UNAVAILABLE)
             self._leave()
 
     def _leave(self) -> None:
-        """Carry no longer."""
+        """Release the stream, and return the messages that did not reach the client."""
         if self._over:
             return
         self._over = True
@@ -368,6 +368,6 @@ class Follower:
             del self._view.followers[self.number]
 
     def _put_back(self, messages: list[bytes]) -> None:
-        """Let another stream bring what this one took and nobody can ask for."""
+        """Return messages to the queue that were taken here and cannot be resumed."""
         for data in messages:
             self._view.outlet.put(data)

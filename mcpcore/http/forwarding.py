@@ -1,7 +1,8 @@
-"""What passes between workers: messages of a POST that concern another, and notes to all.
+"""Messages between workers: parts of a POST that concern another one, and notes to all.
 
-An answer belongs to the worker that has asked, whose name stands in the id; so does progress.  A
-cancellation belongs to the worker that runs the request, which nobody can tell: all hear of it.
+A response belongs to the worker that sent the request, whose name stands in the id; so does
+progress. A cancellation belongs to the worker that runs the request. As that one is not known, all
+workers get it.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from mcpcore.wire.message import Frame, Message
 LOG = "notifications/message"
 WORKER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_NOTES = 1000
-"""So many notes wait for the store at most, and so many announcements are remembered."""
+"""Maximum number of notes that wait for the store, and of announcements remembered."""
 _OURS = re.compile(rf"({WORKER.pattern}\.[0-9a-f]{{8}}\.)[0-9]{{1,15}}")
 
 _decode_cancelled = Decoder(CancelledParams).decode
@@ -30,24 +31,24 @@ _decode_progress = Decoder(ProgressParams).decode
 
 
 class Elsewhere(Struct, frozen=True):
-    """A message for another worker (None: for all others)."""
+    """Message for another worker (None: for all others)."""
 
     worker: str | None
     message: Message
 
     def post(self, session: str, principal: str | None) -> dict[str, Any]:
-        """The members of the :class:`~mcpcore.http.storing.Post` that passes it on."""
+        """Return the members of the :class:`~mcpcore.http.storing.Post` that passes it on."""
         raw = Raw(msgspec.json.encode(self.message))
-        name = None if principal is None else str(principal)  # without what else is known of it
+        name = None if principal is None else str(principal)  # without the scopes and claims
         note = Forwarded(session=session, message=raw, principal=name)
         return {"to": self.worker, "note": msgspec.json.encode(note)}
 
 
 def sort_out(frame: Frame, peer: Peer, name: str) -> tuple[Frame | None, list[Elsewhere]]:
-    """Divide a frame into what is for ``peer`` and what is for other workers.
+    """Divide a frame into a part for ``peer`` and messages for other workers.
 
-    ``name`` is what the ids of this worker's own requests begin with.  A cancellation of something
-    unknown may be for both.
+    ``name`` is the prefix of the ids of this worker's own requests. A cancellation of an unknown
+    request may be for both.
     """
     messages = frame if isinstance(frame, list) else [frame]
     elsewhere: list[Elsewhere] = []
@@ -71,7 +72,7 @@ _EVERYWHERE: tuple[str | None, bool] = (None, False)
 
 
 def _concerns(message: Message, peer: Peer, name: str) -> tuple[str | None, bool]:
-    """Which other worker a message is for, if one; else whether it is for this one only."""
+    """Return the other worker that a message is for, or None, and True if no other one needs it."""
     if message.method is UNSET:
         return _asker(message.id, name)
     if message.id is not UNSET or message.params is UNSET:
@@ -89,7 +90,7 @@ def _concerns(message: Message, peer: Peer, name: str) -> tuple[str | None, bool
 
 
 def _asker(id: Any, name: str) -> tuple[str | None, bool]:
-    """The worker that has given this id, if it is another."""
+    """Return the worker that has given this id, if it is another."""
     match = _OURS.fullmatch(id) if isinstance(id, str) else None
     if match is None or match[1] == name:
         return _HERE
@@ -97,14 +98,17 @@ def _asker(id: Any, name: str) -> tuple[str | None, bool]:
 
 
 def _topic(note: Announced) -> str:
-    """What an announcement is about: the last one tells all; but each line of a log counts."""
+    """Return the topic of an announcement, under which a later one replaces an earlier one.
+
+    Each log line is a topic of its own.
+    """
     if note.method == LOG:
         return note.once
     return hashlib.sha256(msgspec.json.encode(structs.replace(note, once=""))).hexdigest()
 
 
 class Letters:
-    """Notes of this worker to all others, in order; those that the store fails go again."""
+    """Queue of notes from this worker to all others, in order; failed ones are sent again."""
 
     __slots__ = ("_failed", "_heard", "_notes", "_open", "_steps", "deadline")
 
@@ -112,7 +116,7 @@ class Letters:
         self.deadline: float | None = None
         self._steps = steps
         self._notes: deque[Note] = deque()
-        """Those on their way first, then those that wait for the next round."""
+        """Notes that are on their way, then notes that wait for the next round."""
         self._open = 0
         self._failed: list[Note] = []
         self._heard: OrderedDict[str, None] = OrderedDict()
@@ -121,11 +125,11 @@ class Letters:
         return len(self._notes)
 
     def announced(self) -> list[Announced]:
-        """What everybody is being told, as far as the store is not known to have it."""
+        """Return the announcements that the store is not known to have."""
         return [note for note in self._notes if isinstance(note, Announced)]
 
     def post(self, note: Note) -> None:
-        """Let all others have a note.  If too many wait, the oldest of them is given up."""
+        """Send a note to all other workers.  If too many wait, drop the oldest waiting one."""
         self._notes.append(note)
         if len(self._notes) > self._open + MOST_NOTES:
             del self._notes[self._open]
@@ -159,7 +163,7 @@ class Letters:
             self.again()
 
     def is_new(self, name: str) -> bool:
-        """Whether an announcement was not heard of before; a failure may have doubled it."""
+        """Return True if an announcement is new here; one may come twice after a failure."""
         if name in self._heard:
             return False
         self._heard[name] = None

@@ -1,4 +1,4 @@
-"""What the head of a request alone decides: who may call, with which method and which types.
+"""Checks of the head of a request: client, method and content types.
 
 Sources: RFC 9110 section 15.5 (statuses); the Fetch standard, "CORS protocol"; the Streamable HTTP
 pages, "Security Warning", "Sending Messages" and, for 2026-07-28, "Backward Compatibility".
@@ -80,7 +80,8 @@ _DECIDE = (
     TRANSFER_ENCODING,
     PROTOCOL_VERSION,
 )
-"""With path, scheme, length and session: whether a POST is admitted, and what its reply may be."""
+"""Fields that decide, with path, scheme, length and session, if a POST is admitted and what form
+its reply may have."""
 _MOST_TERMS = 256
 _LONGEST_TERMS = 1024
 
@@ -89,7 +90,7 @@ Values = tuple[bytes | None, ...]
 
 
 class Terms(Struct, frozen=True, eq=False):
-    """What follows from the fields that decide whether a POST is admitted, where it was."""
+    """Parsed values of the fields that decide on a POST, for one that was admitted."""
 
     version: str | None
     accepts_json: bool
@@ -99,18 +100,18 @@ class Terms(Struct, frozen=True, eq=False):
 
 
 class Admitted(Struct, frozen=True, eq=False):
-    """A POST with whose head nothing was wrong, and what followed: for those that are like it."""
+    """Admitted POST and its parsed head, kept for further requests with an equal head."""
 
     gate: "Gate"
     path: str
     scheme: str
     fields: RequestFields
-    """Those that decide."""
+    """Fields that decide on admission."""
     extra: tuple[tuple[bytes, bytes], ...]
 
 
 class Gate:
-    """Admits requests, or makes the reply that refuses them."""
+    """Admission of requests; refused ones get their reply here."""
 
     def __init__(self, settings: HttpSettings, legacy: Iterable[Revision]) -> None:
         """``legacy``: the revisions served with sessions; without any there is only POST."""
@@ -124,20 +125,20 @@ class Gate:
         if settings.sse is not None:
             self._methods |= {settings.sse.stream: ("GET",), settings.sse.messages: ("POST",)}
         self._terms: dict[tuple[str, Values | None], Terms] = {}
-        """Of requests that were admitted, by scheme and by the fields that decide on that."""
+        """Terms of admitted requests, by scheme and by the fields that decide."""
         self._allow_modern = ((ALLOW, b"POST, OPTIONS"),)
 
     def asks_who(self, head: HttpRequest) -> bool:
-        """Whether a request must be authenticated: those that reach an endpoint.
+        """Return True if a request must be authenticated: one that reaches an endpoint.
 
-        A browser's preflight is sent without credentials, and says nothing of interest.
+        A browser's preflight is sent without credentials, and carries no data.
         """
         return head.path in self._methods and head.method != "OPTIONS"
 
     def recall(self, head: HttpRequest) -> Admitted | None:
-        """What is known of a POST the like of which was admitted before; None if it was not.
+        """Return the record of an earlier admitted POST with an equal head; None without one.
 
-        Its length and its session stand with its lines then.
+        In that case length and session are attributes of the header lines.
         """
         if head.method != "POST":
             return None
@@ -157,7 +158,7 @@ class Gate:
         return self._recognise(head) if head.path == self._settings.path else None
 
     def _recognise(self, head: HttpRequest) -> Admitted | None:
-        """The same where nothing is new but the session, the length and what the body decides."""
+        """Return the record of a POST whose deciding fields were admitted before; else None."""
         fields = RequestFields(head.headers)
         terms = self._terms.get((head.scheme, fields.values_of(_DECIDE)))
         if terms is None:
@@ -199,9 +200,9 @@ class Gate:
         unready: bytes = b"",
         refusal: Refusal | None = None,
     ) -> bool:
-        """Look at what does not depend on the method; False if the reply is ready.
+        """Check all that does not depend on the method; return False if the reply is ready.
 
-        ``unready``: why new clients had better go elsewhere.
+        ``unready``: reason for which new clients should use another server, for the health check.
         """
         if head.method in ("GET", "HEAD") and self._is_health(head.path):
             alive = head.path == f"{self._settings.health_path}/live"
@@ -232,12 +233,12 @@ class Gate:
         return False
 
     def readable(self, head: HttpRequest) -> tuple[tuple[bytes, bytes], ...]:
-        """The header lines with which a page that may call can read any reply to it."""
+        """Return the header lines that let a page of an allowed origin read any reply."""
         origin, problem = self._origin(Fields(head.headers), head.scheme)
         return () if problem is not None else _readable_by(origin)
 
     def _origin(self, fields: Fields, scheme: str) -> tuple[str | None, str | None]:
-        """The Origin of a request, and what there is against it or against its Host."""
+        """Return the Origin of a request, and the reason to refuse it or its Host, if any."""
         try:
             origin = fields.one(ORIGIN)
             return origin, self._policy.check(fields.one(HOST), origin, scheme)
@@ -261,7 +262,7 @@ class Gate:
         return not closing
 
     def post_wanted(self, exchange: Exchange, head: HttpRequest) -> int:
-        """The same as :meth:`body_wanted`; what is let in here is let in again unlooked at."""
+        """Return :meth:`body_wanted`, and remember an admitted head for equal ones."""
         wanted = self.body_wanted(exchange)
         if wanted:
             fields = exchange.fields
@@ -280,7 +281,7 @@ class Gate:
         return wanted
 
     def body_wanted(self, exchange: Exchange) -> int:
-        """Return how many bytes of a POST to read, 0 if it is refused."""
+        """Return the number of bytes of a POST to read, 0 if it is refused."""
         content_type = exchange.fields.all(CONTENT_TYPE)
         limit = self._settings.max_body
         if not is_json(content_type):
@@ -312,7 +313,7 @@ class Gate:
         exchange.refuse(413, text, code=too_large_code(exchange.claimed), close=True)
 
     def stateful(self, exchange: Exchange, head: HttpRequest) -> bool:
-        """Look at a GET or DELETE, which only legacy revisions have; False if it is refused."""
+        """Check a GET or DELETE, which only legacy revisions have; return False if refused."""
         claimed = exchange.claimed
         if claimed is not None and claimed.modern:
             text = f"{head.method} is not part of protocol version {claimed.name}"
@@ -328,7 +329,7 @@ class Gate:
         return False
 
     def version_served(self, exchange: Exchange) -> bool:
-        """Look at the version of a legacy request; False if it is refused (none is fine)."""
+        """Check the version of a legacy request, which may be absent; return False if refused."""
         version = exchange.version
         if version is None or version in self._versions:
             return True
@@ -339,7 +340,7 @@ class Gate:
     def _preflight(
         self, exchange: Exchange, methods: tuple[str, ...], *, cross_origin: bool
     ) -> None:
-        """Tell a browser what a page of an allowed origin may send; there are no wildcards."""
+        """Answer a preflight with the methods and headers that are allowed; no wildcards."""
         lines = [_allowed(methods)]
         fields = exchange.fields
         if cross_origin and _ASKED_METHOD in fields:

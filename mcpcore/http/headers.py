@@ -1,8 +1,8 @@
-"""Header fields of MCP over HTTP: their names, how they are read, and the value encoding.
+"""Header fields of MCP over HTTP: names, parsing, and the encoding of values.
 
 Sources: RFC 9110 sections 5 (fields), 8.3 (Content-Type) and 12.5.1 (Accept); the Streamable HTTP
 pages, for 2026-07-28 its section "Request Metadata" (mirrored headers, base64 form).  Field names
-are lower-case bytes throughout, as every HTTP parser beneath us gives or takes them.
+are lower-case bytes throughout, as the HTTP parsers of the drivers give and take them.
 """
 
 import re
@@ -38,21 +38,21 @@ _OWS = b" \t"
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MEDIA_TYPE = re.compile(r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)/([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*")
 _FIELD_TEXT = re.compile(rb"[\t\x20-\x7e]*")
-# Yet to be compiled, which re does once: few media types have parameters.
+# Strings, which re compiles at first use: few media types have parameters.
 _PARAMETER = r'\s*;\s*(?:([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*))?\s*'
 _QUALITY = r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?"
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 _QUOTED = 60
-"""Characters of a client's value that an error message repeats."""
+"""Maximum characters of a client's value that an error message repeats."""
 
 _SENTINEL_START = "=?base64?"
 _SENTINEL_END = "?="
-_PLAIN = r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?"  # for clients: yet to be compiled
+_PLAIN = r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?"  # a string, as only clients need it
 
 
 _NONE: dict[bytes, list[bytes]] = {}
-"""Shared by the many that hold nothing twice."""
+"""Shared empty dict of the many heads without repeated fields."""
 
 
 _DECIDING = frozenset(
@@ -70,10 +70,10 @@ _DECIDING = frozenset(
 
 
 def decides(name: bytes) -> bool:
-    """Whether it depends on the value of a field whether a request is let in, or what it means.
+    """Return True if the value of a field may decide on the admission or meaning of a request.
 
-    Of other fields only Content-Length and Mcp-Session-Id are ever looked at, and those in each
-    request anew.
+    Of the other fields only Content-Length and Mcp-Session-Id are used, and those are read from
+    each request anew.
     """
     if name.startswith(b"mcp-"):
         return name != SESSION_ID
@@ -81,40 +81,39 @@ def decides(name: bytes) -> bool:
 
 
 class Alike:
-    """What requests have in common that differ in no field that decides anything."""
+    """Shared record of requests that differ in no deciding field."""
 
     __slots__ = ("note",)
 
     def __init__(self) -> None:
         self.note: object = None
-        """What somebody has found out about one of them, and holds for the others."""
+        """Finding about one of the requests that holds for all of them."""
 
 
 class HeaderLines(list[tuple[bytes, bytes]]):
-    """The field lines of a request, which do not change.
+    """Field lines of a request, which do not change.
 
-    Who knows that a request is like others sets all three attributes; else none is set.
+    Code that recognizes equal requests sets all three attributes; otherwise none is set.
     """
 
     __slots__ = ("alike", "length", "session")
 
     alike: Alike
-    """Shared by all whose method, target and deciding fields are the same."""
+    """Record shared by all requests with the same method, target and deciding fields."""
     length: int
-    """Bytes of the body, as Content-Length says; 0 without one."""
+    """Number of bytes of the body, by Content-Length; 0 without one."""
     session: str | None
-    """What stands in Mcp-Session-Id, if that is there."""
+    """Value of Mcp-Session-Id, if present."""
 
 
 class HeaderError(ValueError):
-    """A field that must be refused; the message names it and says why."""
+    """A field that must be refused; the message names the field and the reason."""
 
 
 class Fields:
-    """The fields of one message head, found by name, optional whitespace stripped.
+    """Fields of one message head by name, optional whitespace stripped.
 
-    Whitespace around a value is no part of it (RFC 9110 section 5.5), but not every parser takes
-    it off.
+    Whitespace around a value is no part of it (RFC 9110 section 5.5), but some parsers keep it.
     """
 
     __slots__ = ("_first", "_more")
@@ -129,7 +128,7 @@ class Fields:
                 self._keep_all(headers)
 
     def _keep_all(self, headers: Headers) -> None:
-        """Some names stand more than once: the first value of each is the one, then the others."""
+        """Index a head with repeated names: the first value of each, then the others."""
         self._first, self._more = {}, {}
         for name, value in headers:
             name = name.lower()
@@ -142,7 +141,7 @@ class Fields:
         return name in self._first
 
     def one(self, name: bytes) -> str | None:
-        """Return the value of a field that may stand once, None if it is absent.
+        """Return the value of a field that may occur once, None if it is absent.
 
         Raises HeaderError if it is repeated (parsers disagree on which value counts) or holds
         anything but visible ASCII, space and tab.
@@ -160,7 +159,7 @@ class Fields:
     def all(self, name: bytes) -> str | None:
         """Return the values of a list field joined by commas, None if it is absent.
 
-        Other bytes than ASCII read as Latin-1, which keeps them apart from anything we look for.
+        Bytes outside ASCII read as Latin-1, which keeps them apart from all known values.
         """
         value = self._first.get(name)
         if value is None:
@@ -171,14 +170,15 @@ class Fields:
         return value.strip(_OWS).decode("latin-1")
 
     def values_of(self, names: Iterable[bytes]) -> tuple[bytes | None, ...] | None:
-        """The values of fields as they came; None if any field of the head stands twice."""
+        """Return the raw values of fields; None if any field of the head is repeated."""
         return tuple(map(self._first.get, names)) if self._more is _NONE else None
 
     def mirrored(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return the ``Mcp-Param-*`` fields by the lower-cased rest of their names.
 
-        First what they say, then of those that cannot be read why: it is an error only where the
-        field is recognized (2026-07-28, Streamable HTTP, "Server Behavior for Custom Headers").
+        The first dict holds the values, the second the errors of unreadable ones. These are errors
+        only if the field is recognized (2026-07-28, Streamable HTTP, "Server Behavior for Custom
+        Headers").
         """
         said: dict[str, str] = {}
         unreadable: dict[str, str] = {}
@@ -204,19 +204,19 @@ class Fields:
 
 
 def quoted(value: str) -> str:
-    """Quote what a client has sent for an error message: visible ASCII, and not much of it."""
+    """Quote a value of a client for an error message, in visible ASCII and shortened."""
     short = value if len(value) <= _QUOTED else value[:_QUOTED] + "..."
     return '"' + "".join(c if " " <= c <= "~" and c != '"' else "?" for c in short) + '"'
 
 
 def _shown(name: bytes) -> str:
-    """The name as people write it: ``Mcp-Name``; but ``MCP-Protocol-Version``."""
+    """Return the name in its usual form: ``Mcp-Name``, but ``MCP-Protocol-Version``."""
     text = "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
     return text.replace("Mcp-Protocol", "MCP-Protocol")
 
 
 def encode_value(value: str) -> str:
-    """Write any text as a header value: as it is where that is safe, else in the base64 form.
+    """Encode any text as a header value: unchanged if that is safe, else in the base64 form.
 
     Tabs, surrounding blanks, everything outside printable ASCII, and texts that look like the
     base64 form itself are encoded.  Raises HeaderError for lone surrogates, which have no UTF-8.
@@ -231,10 +231,10 @@ def encode_value(value: str) -> str:
 
 
 def decode_value(value: str) -> str:
-    """Undo :func:`encode_value`; a value without the exact markers is literal.
+    """Decode a value of :func:`encode_value`; a value without the exact markers is literal.
 
-    Raises HeaderError if what stands between the markers is not canonical base64 of UTF-8: one
-    text must have one reading, whoever decodes it.
+    Raises HeaderError if the part between the markers is not canonical base64 of UTF-8: a text must
+    have one reading, whoever decodes it.
     """
     if not _looks_encoded(value):
         return value
@@ -256,26 +256,26 @@ def _looks_encoded(value: str) -> bool:
 
 
 def is_token(name: bytes) -> bool:
-    """Whether ``name`` can be a field name (RFC 9110 section 5.6.2)."""
+    """Return True if ``name`` can be a field name (RFC 9110 section 5.6.2)."""
     return _TOKEN.fullmatch(name) is not None
 
 
 def is_field_text(value: bytes) -> bool:
-    """Whether ``value`` can be a field value: visible ASCII, space and tab only."""
+    """Return True if ``value`` can be a field value: visible ASCII, space and tab only."""
     return _FIELD_TEXT.fullmatch(value) is not None
 
 
 def is_session_id(value: str) -> bool:
-    """Whether ``value`` consists of visible ASCII (0x21 to 0x7E) only, as session ids must."""
+    """Return True if ``value`` is only visible ASCII (0x21 to 0x7E), as session ids must be."""
     return _VISIBLE.fullmatch(value) is not None
 
 
 def quality(accept: str | None, media_type: str) -> float:
-    """Return how welcome ``media_type`` is according to an ``Accept`` value: 0 means not at all.
+    """Return the weight of ``media_type`` in an ``Accept`` value: 0 means not acceptable.
 
     The most specific range that matches decides (``application/json;q=0, */*`` refuses JSON).  A
-    missing header accepts everything; elements that cannot be parsed are passed over, so that a
-    header of nothing but such elements accepts nothing.
+    missing header accepts everything. Unreadable elements are skipped; a header with only such
+    elements accepts nothing.
     """
     if accept is None:
         return 1.0
@@ -298,7 +298,7 @@ def quality(accept: str | None, media_type: str) -> float:
 
 _ACCEPT_BOTH = f"{JSON}, {EVENT_STREAM}"
 ACCEPT_BOTH = _ACCEPT_BOTH.encode()
-"""What a client says on every POST."""
+"""Accept header of every POST of a client."""
 
 
 def _media_ranges(accept: str) -> Iterable[tuple[str, str, float]]:
@@ -310,7 +310,7 @@ def _media_ranges(accept: str) -> Iterable[tuple[str, str, float]]:
         parameters = _parameters(element, match.end())
         if parameters is None:
             continue
-        # The parameters of an event stream or of JSON carry no meaning here; q alone counts.
+        # Of the parameters only q has a meaning for event streams and JSON.
         if "q" in parameters:
             if not re.fullmatch(_QUALITY, parameters["q"]):
                 continue
@@ -326,7 +326,7 @@ def _split_list(value: str) -> list[str]:
 
 
 def _parameters(value: str, start: int) -> dict[str, str] | None:
-    """Read ``;name=value`` pairs from ``start`` to the end, None if anything else stands there."""
+    """Parse ``;name=value`` pairs from ``start`` to the end; None for any other text."""
     found: dict[str, str] = {}
     while start < len(value):
         match = re.compile(_PARAMETER).match(value, start)
@@ -342,7 +342,7 @@ def _parameters(value: str, start: int) -> dict[str, str] | None:
 
 
 def media_type(value: str) -> tuple[str, dict[str, str]] | None:
-    """Read a ``Content-Type``: the lower-cased type and its parameters, None if malformed."""
+    """Parse a ``Content-Type``: lower-cased type and parameters, None if malformed."""
     match = _MEDIA_TYPE.match(value)
     if match is None:
         return None
@@ -351,10 +351,10 @@ def media_type(value: str) -> tuple[str, dict[str, str]] | None:
 
 
 def is_json(content_type: str | None) -> bool:
-    """Whether a body with this ``Content-Type`` is JSON in UTF-8; a missing one is not.
+    """Return True if a body with this ``Content-Type`` is JSON in UTF-8; a missing type is not.
 
-    A missing type is refused because browsers can send such requests to other origins without
-    asking first, as they can ``text/plain``.
+    A missing type is refused because browsers can send such requests to other origins without a
+    preflight, as they can ``text/plain``.
     """
     if content_type == JSON:
         return True
@@ -365,9 +365,9 @@ def is_json(content_type: str | None) -> bool:
 
 
 def body_length(fields: Fields) -> int | None:
-    """Return the announced length of a body in bytes: 0 if there is none, None if it is chunked.
+    """Return the declared length of a body in bytes: 0 if there is none, None if it is chunked.
 
-    Raises HeaderError for a length that is no plain number, or that contradicts the chunks.
+    Raises HeaderError for a length that is not a plain number, or that contradicts the chunks.
     """
     announced = fields.one(CONTENT_LENGTH)
     if TRANSFER_ENCODING in fields:

@@ -1,4 +1,4 @@
-"""One HTTP request at a server: what its head says, and what the response needs of its body."""
+"""Request at an HTTP server: the fields of its head and the facts of its body."""
 
 from typing import cast
 
@@ -30,9 +30,9 @@ _NO_CHUNKS: list[bytes] = []
 
 
 class RequestFields(Fields):
-    """The fields of a request, and what they say of it.
+    """Header fields of a request, and the values parsed from them.
 
-    They are read once, however often the same head comes, and never change then.
+    They are parsed once, however often the same head comes, and never change then.
     """
 
     __slots__ = (
@@ -53,7 +53,7 @@ class RequestFields(Fields):
         self._mirror: Mirror | None = None
 
     def read(self) -> None:
-        """Take note of version, session, and what is accepted.
+        """Parse version, session id and accepted types.
 
         Raises HeaderError if the version is malformed.
         """
@@ -65,15 +65,15 @@ class RequestFields(Fields):
         self.accepts_gzip = takes_gzip(self.all(ACCEPT_ENCODING))
 
     def read_session(self) -> None:
-        """Take note of the session."""
+        """Parse the session id."""
         try:
             self.session_id = self.one(SESSION_ID)
         except HeaderError:
-            # No session has such an id; in the modern era the header means nothing.
+            # No session has such an id; in the modern era the header is ignored.
             self.session_id = ""
 
     def deciding(self, headers: Headers) -> "RequestFields":
-        """The same without what another request may have that is otherwise like this one."""
+        """Return a copy without the fields that may vary between otherwise equal requests."""
         fields = RequestFields([line for line in headers if decides(line[0].lower())])
         fields.version = self.version
         fields.accepts_json, fields.accepts_stream = self.accepts_json, self.accepts_stream
@@ -81,7 +81,7 @@ class RequestFields(Fields):
         return fields
 
     def mirror(self) -> Mirror:
-        """Read what the headers claim about the body. Raises HeaderError."""
+        """Return the headers that mirror the body, parsed.  Raises HeaderError."""
         if self._mirror is None:
             params, unreadable = self.mirrored()
             self._mirror = Mirror(
@@ -98,37 +98,37 @@ _NO_FIELDS = RequestFields(())
 
 
 class Incoming(Struct, eq=False, weakref=False):
-    """A request, as far as it has arrived; what is not needed any more is let go."""
+    """Request as far as it has arrived; parts that are no longer needed are dropped."""
 
     route: Route
     fields: RequestFields
     principal: str | None
     peer: str | None = None
-    """Where the request came from."""
+    """Address from which the request came."""
     version: str | None = None
     session_id: str | None = None
     accepts_json: bool = True
     accepts_stream: bool = True
     accepts_gzip: bool = False
     report: Report | None = None
-    """What is noted of it, if that is wanted."""
+    """Report for the log; None if none is wanted."""
     chunks: list[bytes] = []
     received: int = 0
-    """Bytes of the body so far."""
+    """Number of bytes of the body received so far."""
     request_id: RequestId | None = None
-    """The id that an error must carry."""
+    """Request id that an error must carry."""
     batch: tuple[RequestId, ...] = ()
-    """The ids of the requests, if the body is a batch."""
+    """Ids of the requests, if the body is a batch."""
     sound: bool = False
-    """The body is one well-formed message."""
+    """True if the body is one well-formed message."""
     rejected: bool = False
-    """The body is no message."""
+    """True if the body is not a valid message."""
     modern: bool = False
     piped: bool = False
-    """It brings a message of HTTP+SSE, for the session whose id was in the query."""
+    """True if it brings a message of HTTP+SSE, for the session whose id was in the query."""
 
     def note_head(self) -> None:
-        """Take note of what the fields say, once they have been read."""
+        """Copy the values of the fields, once they have been parsed."""
         fields = self.fields
         self.version = fields.version
         self.session_id = fields.session_id
@@ -138,16 +138,16 @@ class Incoming(Struct, eq=False, weakref=False):
 
     @property
     def claimed(self) -> Revision | None:
-        """The revision that the version header names, if it names one that exists."""
+        """Revision that the version header names; None if there is no such revision."""
         return None if self.version is None else BY_NAME.get(self.version)
 
     def take_chunks(self) -> bytes:
-        """The whole body; its parts are let go."""
+        """Return the whole body and drop its parts."""
         chunks, self.chunks = self.chunks, _NO_CHUNKS
         return b"".join(chunks)
 
     def look_at_body(self, frame: Frame) -> None:
-        """Remember of the body what the response depends on."""
+        """Note the facts of the body that the response depends on."""
         if isinstance(frame, Message):
             self.sound = True
             if frame.method is not UNSET:
@@ -166,9 +166,9 @@ class Incoming(Struct, eq=False, weakref=False):
 
     @property
     def asked(self) -> bytes:
-        """What the body asks for, as JSON: the id of a request, a list of them for a batch."""
+        """Ids of the requests in the body, as JSON: one id, or a list of them for a batch."""
         return json_encode(self.request_id if self.request_id is not None else self.batch)
 
     def forget_head(self) -> None:
-        """Nothing more will be asked of the fields."""
+        """Drop the fields, as they are no longer needed."""
         self.fields = _NO_FIELDS

@@ -1,9 +1,9 @@
-"""HTTP+SSE at a server: the pair of endpoints that 2024-11-05 has in the place of one.
+"""HTTP+SSE at a server: the two endpoints of 2024-11-05, which later revisions replaced by one.
 
-A GET opens an event stream, whose first event names the URI that messages are posted to; whatever
-the server has to say goes onto that stream, answers included, and a POST gets no more than 202.
-The stream is the session: it begins and ends with it.  Hosts, origins, principals, limits and
-shares are those of the endpoint beside it.  Source: 2024-11-05, transports page, "HTTP with SSE".
+A GET opens an event stream, whose first event names the URI that messages are posted to. All
+messages of the server go onto that stream, responses included, and a POST gets no more than 202.
+The stream is the session: both begin and end together. Hosts, origins, principals, limits and
+quotas are those of the endpoint beside it.  Source: 2024-11-05, transports page, "HTTP with SSE".
 """
 
 from abc import abstractmethod
@@ -30,16 +30,16 @@ from mcpcore.wire.message import Frame, Kind, Message, Reject
 from mcpcore.wire.sse import encode_event
 
 ENDPOINT = "endpoint"
-"""The event that names the URI for messages."""
+"""Name of the event that carries the URI for messages."""
 _PARAMETER = "session_id"
 _RETRY = ((RETRY_AFTER, b"1"),)
 _MOST_PARAMETERS = 16
 _UNRESERVED = "/!$&'()*+,;=:@~-._"
-"""What may stand in a path as it is (RFC 3986 section 3.3)."""
+"""Characters that a path may hold unescaped (RFC 3986 section 3.3)."""
 
 
 class Pipe(Session):
-    """A session that one event stream carries, and that ends with it."""
+    """Session that one event stream carries, and that ends with it."""
 
     __slots__ = ()
 
@@ -47,12 +47,12 @@ class Pipe(Session):
 
     @property
     def busy(self) -> bool:
-        """A client that has shaken hands may wait for news; one that has not takes room only."""
+        """True if a request runs or the handshake is done, so that the client may wait for news."""
         return self.peer.in_flight > 0 or self.peer.state is SessionState.OPEN
 
     @property
     def stream_exchange(self) -> Exchange | None:
-        """The exchange that carries everything, None once it is gone."""
+        """Exchange that carries the whole session, None once it is gone."""
         return cast(Exchange, self.gets[0].exchange) if self.gets else None
 
 
@@ -64,7 +64,7 @@ class LegacySse(Placing):
     _pipes: set[Pipe]
 
     def _prepare_pipes(self, config: Config, settings: HttpSettings) -> None:
-        """Raises ValueError if ``settings`` offer what no revision of ``config`` has."""
+        """Prepare HTTP+SSE.  Raises ValueError if ``config`` has no revision for it."""
         self._pipes = set()
         self._pipe_config = None
         if settings.sse is None:
@@ -72,19 +72,20 @@ class LegacySse(Placing):
         legacy = legacy_of(config.revisions)
         if not legacy:
             raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
-        # The stream is one conversation: of a modern request on it nothing would tell who asks.
+        # The stream is one conversation: nothing would identify the sender of a modern request on
+        # it.
         self._pipe_config = structs.replace(config, revisions=legacy)
 
     @abstractmethod
     def _admit(self, session: Session, now: float) -> None:
-        """Make a session known, and room for it."""
+        """Register a session, after making room for it."""
 
     # The event stream
 
     def _open_pipe(self, record: Exchange, head: HttpRequest, now: float) -> None:
         """Begin a session on the event stream that a GET has asked for."""
         sse, config = self.settings.sse, self._pipe_config
-        if sse is None or config is None:  # the path would not have been known
+        if sse is None or config is None:  # not reached, as the path is only known with HTTP+SSE
             raise LocalProtocolError("HTTP+SSE is not served")
         if not record.accepts_stream:
             record.refuse(406, f"the Accept header does not allow {EVENT_STREAM}")
@@ -113,7 +114,7 @@ class LegacySse(Placing):
         self._watch(record, now)
 
     def _finish_pipes(self) -> None:
-        """While the server closes: end the streams of sessions in which nothing runs any more."""
+        """End the streams of sessions without running requests, while the server closes."""
         for pipe in [each for each in self._pipes if not each.peer.in_flight]:
             exchange = pipe.stream_exchange
             if exchange is not None:
@@ -128,9 +129,9 @@ class LegacySse(Placing):
     # Messages
 
     def _find_pipe(self, record: Exchange, query: str) -> int:
-        """Look for the session that a POST names; how many bytes to read of it, 0 if refused."""
+        """Find the session that a POST names; return the bytes to read of it, 0 if refused."""
         record.piped = True
-        # What comes back goes onto the stream: nothing need be acceptable here.
+        # Responses go onto the stream, so that the Accept header of the POST is irrelevant.
         record.accepts_json = record.accepts_stream = True
         record.session_id = _session_in(query)
         if record.session_id is None:
@@ -140,7 +141,7 @@ class LegacySse(Placing):
         return 0
 
     def _pipe_of(self, record: Exchange) -> Pipe | None:
-        """The session of a POST; None: there is none, and the reply says so."""
+        """Return the session of a POST; None after a refusal if there is none."""
         session = self._sessions.find(record.session_id or "", record.principal)
         if isinstance(session, Pipe):
             return session
@@ -148,9 +149,9 @@ class LegacySse(Placing):
         return None
 
     def _receive_piped(self, record: Exchange, frame: Frame, now: float) -> None:
-        """Take what was posted: 202, or 400 for what is no message.
+        """Handle a posted body: reply 202, or 400 if it is not a message.
 
-        An error that names the request it answers goes onto the stream as well, where its client
+        An error that names the request it answers goes onto the stream as well, where the client
         waits for it.
         """
         pipe = self._pipe_of(record)
@@ -182,7 +183,7 @@ class LegacySse(Placing):
 
 
 def _asks(frame: Frame) -> bool:
-    """Whether a message, or one of a batch, wants an answer."""
+    """Return True if a message, or one of a batch, is a request."""
     return any(
         isinstance(each, Message) and each.kind is Kind.REQUEST
         for each in (frame if isinstance(frame, list) else (frame,))
@@ -190,7 +191,7 @@ def _asks(frame: Frame) -> bool:
 
 
 def _session_in(query: str) -> str | None:
-    """The session that a query names; None if it names none, or several."""
+    """Return the session that a query names; None if it names none, or several."""
     from urllib.parse import parse_qsl
 
     try:

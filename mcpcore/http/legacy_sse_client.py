@@ -1,10 +1,9 @@
-"""HTTP+SSE at a client: an event stream that brings everything, and where to post to.
+"""HTTP+SSE at a client: the event stream of the server's messages, and the endpoint for POSTs.
 
-It is spoken where that was asked for, and where ``initialize`` has met with one of the statuses
-after which the specification wants a GET tried.  Nothing is posted before the stream has named an
-endpoint of its own origin; nothing is asked any more once it has ended.  Sources: 2024-11-05,
-transports page, "HTTP with SSE"; 2025-03-26 to 2025-11-25, transports page, "Backwards
-Compatibility".
+It is used if the settings ask for it, or if ``initialize`` was refused with a status after which
+the specification wants a GET tried. No POST is sent before the stream has named an endpoint of its
+own origin, and none after it has ended.  Sources: 2024-11-05, transports page, "HTTP with SSE";
+2025-03-26 to 2025-11-25, transports page, "Backwards Compatibility".
 """
 
 from abc import abstractmethod
@@ -32,15 +31,16 @@ from mcpcore.wire.message import Message, Reject
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 
 FALLS_BACK = frozenset({400, 404, 405})
-"""What ``initialize`` has to meet with (2025-11-25, "Backwards Compatibility")."""
+"""Statuses of ``initialize`` after which HTTP+SSE is tried (2025-11-25, "Backwards
+Compatibility")."""
 _NOT_SSE = FALLS_BACK | {406, 410, 501}
-"""With these there is no event stream, whoever asks for it."""
+"""Statuses that mean that the server has no event stream for any client."""
 _ENDPOINT, _MESSAGE = "endpoint", "message"
 _STREAM = "the event stream of HTTP+SSE"
 
 
 class Refused(Struct, kw_only=True, eq=False):
-    """What ``initialize`` has met with, which counts if HTTP+SSE cannot be had either."""
+    """Refusal of ``initialize``, which counts if HTTP+SSE is not available either."""
 
     call: Call
     request: int | str
@@ -49,13 +49,13 @@ class Refused(Struct, kw_only=True, eq=False):
 
 
 class Pipe(Struct, kw_only=True, eq=False):
-    """The event stream, from the GET that asks for it."""
+    """Event stream of a conversation, from its GET on."""
 
     call: Call
     base: str
-    """What the GET asked for, in the end: the URI of the endpoint is relative to it."""
+    """Target of the GET after redirects; the URI of the endpoint is relative to it."""
     target: str | None = None
-    """Where messages go, once that was named."""
+    """Target of POSTs, once the endpoint was named."""
     refused: Refused | None
 
 
@@ -68,17 +68,17 @@ class Piping(Outcomes):
         super().__init__(peer, planner, settings, seed)
         self._pipe: Pipe | None = None
         self._fell_back = False
-        """HTTP+SSE was tried: no second time."""
+        """True once HTTP+SSE was tried; it is not tried twice."""
         self.stream_fault: Fault | None = None
-        """What was wrong with the event stream that ended last; None: it broke off."""
+        """Fault of the event stream that ended last; None if it broke off."""
         self._denial = ""
-        """Why it cannot be had."""
+        """Reason for which HTTP+SSE is not available."""
         self._waiting: list[Transmit] = []
-        """Frames that wait until the server knows our session, or has said where they go."""
+        """Frames that wait until the server knows our session, or has named its endpoint."""
 
     @abstractmethod
     def _refused(self, call: Call, body: bytes, now: float) -> None:
-        """A POST has met with a status that says no."""
+        """Handle a POST that was refused by its status."""
 
     @abstractmethod
     def _say(self, frame: Transmit) -> None:
@@ -86,15 +86,15 @@ class Piping(Outcomes):
 
     @property
     def uses_sse(self) -> bool:
-        """Whether messages go over HTTP+SSE."""
+        """True if messages go over HTTP+SSE."""
         return self._pipe is not None and self._pipe.target is not None
 
     @property
     def _must_wait(self) -> bool:
-        """Nobody has said yet where messages go."""
+        """True if the endpoint for messages is not known yet."""
         return self._pipe is not None and self._pipe.target is None
 
-    # Its beginning
+    # Beginning of the stream
 
     def _open_pipe(self, now: float, refused: Refused | None = None) -> None:
         """Ask for the event stream."""
@@ -116,7 +116,7 @@ class Piping(Outcomes):
         self._plans.append(self._planner.get(call.route, session=None, version=None, target=target))
 
     def _falls_back(self, call: Call, body: bytes, now: float) -> bool:
-        """Try HTTP+SSE after ``initialize`` was refused; False if that is not called for."""
+        """Try HTTP+SSE after ``initialize`` was refused; return False if that does not apply."""
         frame, request = call.frame, call.request
         if call.status not in FALLS_BACK or self._fell_back or self._epoch:
             return False
@@ -172,10 +172,10 @@ class Piping(Outcomes):
         pipe.base = target
         self._ask_for(call, target, now)
 
-    # What it brings
+    # Events of the stream
 
     def _piped(self, call: Call, event: ServerSentEvent, now: float) -> bool:
-        """Take an event; whether it brings a message, which only then is looked at."""
+        """Handle an event; return True if it carries a message to decode."""
         pipe = self._pipe
         if pipe is None or pipe.call is not call or self._calls.get(call.route) is not call:
             return False
@@ -208,7 +208,7 @@ class Piping(Outcomes):
             self._pipe_over(pipe.call, text, now, Fault(FaultKind.MALFORMED))
 
     def _heard(self, call: Call, item: Message | Reject, now: float) -> Message | Reject:
-        """Take note of what came on the stream: whose answer is here no longer waits for a 202."""
+        """Pass on a message of the stream; a response settles its request, which needs no 202."""
         if isinstance(item, Reject):
             answer, id = item.response, item.id
             call.violations += 1
@@ -221,13 +221,13 @@ class Piping(Outcomes):
         return item
 
     def _posted(self, call: Call) -> None:
-        """A message was taken; what answers it comes on the stream."""
+        """Settle a POST that was accepted; the response comes on the stream."""
         call.over = True
         if call.request is not None:
             del self._by_request[call.request]
             call.request = None
 
-    # Its end
+    # End of the stream
 
     def _pipe_late(self, call: Call, now: float) -> None:
         limit = self.settings.endpoint_timeout
@@ -235,7 +235,7 @@ class Piping(Outcomes):
         self._pipe_over(call, text, now, None)
 
     def _pipe_over(self, call: Call, message: str, now: float, fault: Fault | None) -> None:
-        """The stream is gone, or is given up: with it the conversation, if it had begun."""
+        """Handle the end of the stream, which ends the conversation if that had begun."""
         pipe = self._pipe
         if self._calls.get(call.route) is call:
             self._abort(call)
@@ -248,7 +248,7 @@ class Piping(Outcomes):
             self._peer.receive_eof(now=now, reason=message)
 
     def _pipe_denied(self, pipe: Pipe, message: str, now: float, fault: Fault | None) -> None:
-        """HTTP+SSE cannot be had: go on as if it had not been tried, where there is a way."""
+        """Go on without HTTP+SSE where possible, as it is not available."""
         self._pipe = None
         self._denial = message
         refused = pipe.refused
@@ -258,7 +258,7 @@ class Piping(Outcomes):
                 refused.call.request = refused.request
                 self._by_request[refused.request] = refused.call
             if _is_there(fault):
-                # The stream is there, but not for us: that is what has to be mended.
+                # The stream exists, but the server refuses it: the application must correct that.
                 self._fail(refused.call, message, now, fault=fault)
             else:
                 self._refused(refused.call, refused.body, now)
@@ -273,14 +273,14 @@ class Piping(Outcomes):
                 self._unsent(frame, message, fault, now)
 
     def _unsent(self, frame: Transmit, message: str, fault: Fault | None, now: float) -> None:
-        """A frame that has waited will not be sent: its request, if it is one, ends."""
+        """End the request, if any, of a waiting frame that will not be sent."""
         if frame.kind is FrameKind.REQUEST and frame.request is not None:
             self._peer.receive_failure(
                 frame.request, now=now, reason=reason_of(fault), message=message, fault=fault
             )
 
     def _forget_pipe(self) -> None:
-        """The era was found out otherwise: the stream is not needed."""
+        """Drop the stream, as the era was found out by another response."""
         pipe = self._pipe
         if pipe is not None and pipe.target is None and self._peer.state is Session.OPEN:
             self._pipe = None
@@ -300,12 +300,12 @@ class Piping(Outcomes):
     def _give_up(self, call: Call, message: str, now: float, *, fault: Fault | None = None) -> None:
         if call.purpose is Purpose.PIPE:
             if fault is None and self.uses_sse:
-                fault = Fault(FaultKind.MALFORMED)  # too much came that must not be there
+                fault = Fault(FaultKind.MALFORMED)  # too many messages that are not allowed
             self._pipe_over(call, message, now, fault)
         else:
             super()._give_up(call, message, now, fault=fault)
 
 
 def _is_there(fault: Fault | None) -> bool:
-    """Whether an event stream was refused for a reason other than that there is none."""
+    """Return True if a stream was refused for another reason than that there is none."""
     return fault is not None and fault.kind is FaultKind.STATUS and fault.status not in _NOT_SSE

@@ -1,4 +1,4 @@
-"""What passes between an HTTP machine and the driver that owns the sockets."""
+"""Messages between an HTTP state machine and the driver that owns the sockets."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class HttpRequest(Discreet, frozen=True, kw_only=True):
-    """The head of a request as a server received it.
+    """Head of a request as a server received it.
 
     ``path`` is without the query; header names are lower-case.  A driver of HTTP/2 gives the
-    ``:authority`` as ``host``.  Its ``repr`` shows no credentials, and nothing of the query.
+    ``:authority`` as ``host``.  Its ``repr`` shows no credentials and no query.
 
-    A driver to which the same head has come again may give the same object again, or the same
-    ``headers`` in another: what was found out about them is kept with them.
+    A driver that receives the same head again may pass the same object, or the same ``headers`` in
+    another: their parsed values are kept with them.
     """
 
     method: str
@@ -32,9 +32,9 @@ class HttpRequest(Discreet, frozen=True, kw_only=True):
     scheme: str = "http"
     """``https`` if the client has reached this server, or the one in front, over TLS."""
     certificate: "ClientCertificate | None" = None
-    """The certificate with which the client has proved who it is; None without one."""
+    """Certificate with which the client has proved its identity; None without one."""
     root: str = ""
-    """What a framework has taken from the front of ``path``, for paths that a client is told."""
+    """Prefix that a framework has removed from ``path``, for paths that are sent to a client."""
 
     def __post_init__(self) -> None:
         if type(self.headers) is not HeaderLines:
@@ -48,7 +48,7 @@ class HttpRequest(Discreet, frozen=True, kw_only=True):
 class HttpHead(Discreet, frozen=True):
     """Status and headers of a response.
 
-    ``content-length`` is among them where it is known; where it is not, the body ends with
+    ``content-length`` is among them if the length is known. If it is not, the body ends with
     :class:`HttpEnd` (chunked in HTTP/1.1).
     """
 
@@ -61,21 +61,21 @@ class HttpHead(Discreet, frozen=True):
 
 
 class HttpChunk(Struct, frozen=True):
-    """A part of a response body."""
+    """Part of a response body."""
 
     exchange: Route
     data: bytes
 
 
 class HttpEnd(Struct, frozen=True):
-    """The response is complete; with ``close`` the connection must not be used again."""
+    """End of a response; with ``close`` the connection must not be used again."""
 
     exchange: Route
     close: bool = False
 
 
 class HttpReply(Discreet, frozen=True):
-    """A whole response in one: ``headers`` leave out the length, which is that of ``body``."""
+    """Whole response; ``headers`` leave out the length, which is that of ``body``."""
 
     exchange: Route
     status: int
@@ -87,10 +87,10 @@ class HttpReply(Discreet, frozen=True):
 
 
 class HttpSend(Discreet, frozen=True, kw_only=True):
-    """A request that a client wants sent.
+    """Request that a client must send.
 
-    ``headers`` are complete (``host`` and ``content-length`` included); the driver adds what
-    concerns its connection only.  ``target`` is path and query.
+    ``headers`` are complete (``host`` and ``content-length`` included); the driver adds only the
+    headers of its connection.  ``target`` is path and query.
     """
 
     exchange: Route
@@ -99,21 +99,21 @@ class HttpSend(Discreet, frozen=True, kw_only=True):
     headers: list[tuple[bytes, bytes]]
     body: bytes = b""
     after: float | None = None
-    """Wait this many seconds first; an abort may come meanwhile."""
+    """Seconds to wait first; an abort may come meanwhile."""
     timeout: float | None = None
-    """Give it up if the response is not complete so many seconds after it was sent; None: the
-    machine watches it."""
+    """Seconds after sending until the response must be complete, else the driver gives up; None:
+    the machine watches it."""
     head_timeout: float | None = None
-    """Give it up if no response has begun, its head complete, so many seconds after it was sent."""
+    """Seconds after sending until the response head must be complete, else the driver gives up."""
     repeatable: bool = True
-    """It does no harm if it reaches the server twice, so that it may be sent again if a connection
-    that was kept open turns out to be closed."""
+    """True if it does no harm when the request reaches the server twice. It may then be sent again
+    if a connection that was kept open turns out to be closed."""
 
     def __shown__(self) -> Mapping[str, object]:
         return {"headers": shown_headers(self.headers), "target": shown_target(self.target)}
 
 
 class HttpAbort(Struct, frozen=True):
-    """Close the exchange at once, unsent or not; nothing of it is to be fed in any more."""
+    """Order to close an exchange at once, sent or not; no further input of it may be fed in."""
 
     exchange: Route

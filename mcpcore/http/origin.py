@@ -1,8 +1,8 @@
-"""Which Host and Origin a server believes: the defence against DNS rebinding.
+"""Checks of Host and Origin at a server: the defence against DNS rebinding.
 
-Both values are parsed and then compared exactly, each by itself; nothing is ever compared by
-prefix.  Sources: the security sections of the Streamable HTTP pages; RFC 9110 section 7.2 (Host),
-RFC 6454 (Origin).
+Both values are parsed and then compared exactly, each by itself; no comparison is by prefix.
+Sources: the security sections of the Streamable HTTP pages; RFC 9110 section 7.2 (Host), RFC 6454
+(Origin).
 """
 
 import re
@@ -14,24 +14,24 @@ from msgspec import Struct
 from mcpcore.http.headers import quoted
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
-"""Hosts that are believed when nothing is configured, with any port."""
+"""Hosts that are accepted, with any port, if none are configured."""
 
 ANY = "*"
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255})(?::(\d{1,5}|\*))?")
-_ORIGIN = r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)"  # compiled when it is needed
+_ORIGIN = r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)"  # compiled at first use
 
 
 class Authority(Struct, frozen=True):
-    """A host, normalised, and a port; None if none was given."""
+    """Normalised host and port; the port is None if none was given."""
 
     host: str
     port: int | None
 
 
 class Origin(Struct, frozen=True):
-    """A web origin, normalised; the port is filled in where the scheme has a usual one."""
+    """Normalised web origin, with the default port of the scheme filled in if there is one."""
 
     scheme: str
     host: str
@@ -43,7 +43,7 @@ class Origin(Struct, frozen=True):
 
 
 def parse_authority(value: str) -> Authority:
-    """Read ``host``, ``host:port`` or ``[ipv6]:port``. Raises ValueError."""
+    """Parse ``host``, ``host:port`` or ``[ipv6]:port``. Raises ValueError."""
     match = _AUTHORITY.fullmatch(value)
     if match is None or match[2] == ANY:
         raise ValueError(f"{quoted(value)} is no host with an optional port")
@@ -51,7 +51,7 @@ def parse_authority(value: str) -> Authority:
 
 
 def parse_origin(value: str) -> Origin:
-    """Read ``scheme://host[:port]``, and nothing more than that. Raises ValueError."""
+    """Parse exactly ``scheme://host[:port]``. Raises ValueError for any other text."""
     match = re.fullmatch(_ORIGIN, value)
     if match is None:
         raise ValueError(f"{quoted(value)} is no origin (scheme://host[:port])")
@@ -80,18 +80,18 @@ def _port(text: str | None) -> int | None:
 
 
 class OriginPolicy:
-    """Decides on the Host and Origin of each request.
+    """Policy for the Host and Origin of each request.
 
-    ``hosts``: what the Host header may say.  ``example.com:8443`` is exact, ``example.com`` stands
-    for the name without a port or with 80 or 443, ``example.com:*`` takes any port, and ``*``
-    alone switches the check off.  None means the loopback names with any port.
+    ``hosts``: the accepted Host headers.  ``example.com:8443`` is exact, ``example.com`` stands for
+    the name without a port or with 80 or 443, ``example.com:*`` takes any port, and ``*`` alone
+    switches the check off.  None means the loopback names with any port.
 
     ``origins``: the exact origins of the web pages that may call.  None means the pages of this
-    very server: the scheme by which it is reached, and the same host and port as the Host header,
-    once that was believed by name.  A request without an Origin does not come from a web page and
+    same server: the scheme by which it is reached, and the host and port of the Host header, if
+    that was accepted by name.  A request without an Origin does not come from a web page and
     passes.
 
-    Raises ValueError for entries that cannot be read.
+    Raises ValueError for entries that cannot be parsed.
     """
 
     __slots__ = ("_any_host", "_exact", "_origins", "_wide")
@@ -119,9 +119,9 @@ class OriginPolicy:
         self._origins = None if origins is None else frozenset(map(parse_origin, origins))
 
     def check(self, host: str | None, origin: str | None, scheme: str | None = None) -> str | None:
-        """Return why a request with these headers is refused, or None if it is not.
+        """Return the reason to refuse a request with these headers, or None to accept it.
 
-        ``scheme``: by which the request came, ``http`` or ``https``; None if that is not known.
+        ``scheme``: the scheme of the request, ``http`` or ``https``; None if that is not known.
         """
         try:
             authority = parse_authority(host) if host is not None else None
@@ -143,10 +143,13 @@ class OriginPolicy:
         return f"the Origin header is refused: {quoted(origin)} is not allowed"
 
     def allows(self, origin: Origin, host: Authority | None, scheme: str | None = None) -> bool:
-        """Whether pages of ``origin`` may call a server reached as ``host`` by ``scheme``."""
+        """Return True if pages of ``origin`` may call a server reached as ``host``.
+
+        ``scheme``: as for :meth:`check`.
+        """
         if self._origins is not None and origin in self._origins:
             return True
-        # Where any Host is believed, "same as the Host" would believe a rebound name.
+        # With any Host accepted, "same as the Host" would accept a rebound name.
         if self._origins is not None or self._any_host or host is None:
             return False
         usual = _DEFAULT_PORTS.get(origin.scheme)

@@ -1,4 +1,4 @@
-"""What becomes of a client's exchanges: requests that end, streams that are picked up, aborts."""
+"""Outcomes of a client's exchanges: ended requests, resumed streams, aborts."""
 
 from abc import ABC, abstractmethod
 
@@ -29,12 +29,12 @@ GIVEN_UP = "the request that it belongs to was given up"
 
 
 def reason_of(fault: Fault | None) -> EndReason:
-    """How a request ends that met with ``fault``; without any its connection was lost."""
+    """Return the end reason for a request that met ``fault``; None means a lost connection."""
     return EndReason.CLOSED if fault is None else _REASONS.get(fault.kind, EndReason.CLOSED)
 
 
 class Outcomes(ABC):
-    """The exchanges of an HttpClient, and how they end."""
+    """Exchanges of an HttpClient, and their ends."""
 
     def __init__(
         self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
@@ -51,12 +51,13 @@ class Outcomes(ABC):
         self._routes = 0
         self._session: str | None = None
         self._revision: Revision | None = None
-        """The legacy revision in use, once it was negotiated."""
+        """Legacy revision in use, once it was negotiated."""
         self._epoch = 0
         self._lost_route: Route = 0
-        """What came on this route, or on one before it, came in a session that was lost."""
+        """Newest route of the sessions that were lost; messages on it or an earlier one are
+        theirs."""
         self._get_missing = False
-        """In this session nothing more is asked for by GET: the server has nothing there."""
+        """True if no GET is sent any more in this session, as the server offers none."""
         self._closing = False
 
     @abstractmethod
@@ -66,7 +67,7 @@ class Outcomes(ABC):
     # Streams that break off
 
     def _broken(self, call: Call, error: str, now: float, fault: Fault | None = None) -> None:
-        """A stream has ended early: pick it up where that is possible."""
+        """Resume a stream that has ended early, if possible."""
         wanted = call.purpose is Purpose.STREAM or call.request is not None
         if not wanted:
             return
@@ -97,7 +98,7 @@ class Outcomes(ABC):
             self._save(call, call.frame, message, now)
 
     def _recovery(self, call: Call) -> Recovery:
-        """What to do about a stream that has broken off."""
+        """Return the recovery for a stream that has broken off."""
         again = call.resumes < self.settings.max_resumes and not self._get_missing
         if call.epoch == self._epoch and again:
             if self.settings.resume and call.resumable:
@@ -112,14 +113,14 @@ class Outcomes(ABC):
         call.resumes += 1
         delay = self._backoff.delay(call.resumes, call.retry)
         if call.hasty > self.settings.max_resumes:
-            # Events alone, however many, do not let a server have us come back at any rate.
+            # A server that sends many events must not set the rate of reconnecting.
             delay = max(delay, self.settings.retry_delay)
         self._interrupted(call, recovery, delay, reason)
         call.redirects = 0
         self._get(call, delay)
 
     def _get(self, call: Call, after: float | None, target: str | None = None) -> None:
-        """Let the exchange go on as a new GET, where the last event left off."""
+        """Continue the exchange as a new GET, after the last event received."""
         in_use = self._peer.hub.routes_in_use()
         call.earlier = [route for route in (*call.earlier, call.route) if route in in_use]
         call.route = self._new_route()
@@ -155,7 +156,7 @@ class Outcomes(ABC):
     # Ends
 
     def _settle(self, call: Call, request: RequestId, now: float) -> None:
-        """The request of ``call`` has its outcome."""
+        """Settle the request of ``call``, which has its outcome."""
         del self._by_request[request]
         call.request = None
         if call.route in self._calls:
@@ -171,7 +172,7 @@ class Outcomes(ABC):
         evidence: bool = False,
         fault: Fault | None = None,
     ) -> None:
-        """End the request of ``call``, if it has one that waits, without an answer."""
+        """End the waiting request of ``call``, if any, without a response."""
         request = call.request
         if request is None:
             return
@@ -186,14 +187,14 @@ class Outcomes(ABC):
         )
 
     def _give_up(self, call: Call, message: str, now: float, *, fault: Fault | None = None) -> None:
-        """What comes in answer cannot be borne: end the request, read no more."""
+        """End the request of ``call`` as INVALID and abort the exchange."""
         if call.purpose is Purpose.STREAM:
             self._interrupted(call, Recovery.FAIL, 0.0, message)
         self._fail(call, message, now, reason=EndReason.INVALID, fault=fault)
         self._abort(call)
 
     def _abort(self, call: Call) -> None:
-        """Give an exchange up."""
+        """Abort an exchange."""
         del self._calls[call.route]
         if call.deadline is not None:
             self._deadlines.set(call, None)
@@ -203,7 +204,7 @@ class Outcomes(ABC):
         self._plans.append(HttpAbort(call.route))
 
     def _take_back(self, call: Call) -> None:
-        """Our owner gave the request of ``call`` up: what the server asked meanwhile ends too."""
+        """Abort an exchange whose request was given up; the server's requests on it end, too."""
         for route in (*call.earlier, call.route):
             self._peer.receive_eof(now=call.heard, route=route, reason=GIVEN_UP)
         self._abort(call)
@@ -215,17 +216,17 @@ class Outcomes(ABC):
         return self._routes
 
     def _next_epoch(self) -> None:
-        """The session is lost: what came in it is answered no more."""
+        """Begin a new epoch after a lost session, whose requests get no response any more."""
         self._epoch += 1
         self._lost_route = self._routes
 
     def _version(self) -> Revision | None:
-        """What the version header says in the legacy session."""
+        """Return the revision for the version header in the legacy session, if it has one."""
         revision = self._revision
         return revision if revision is not None and revision.version_header else None
 
     def _refused_one(self, route: Route) -> None:
-        """A request of the server that came on ``route`` was refused: that counts as well."""
+        """Count a refused request of the server on ``route`` as a violation."""
         call = self._calls.get(route)
         if call is None:
             return
@@ -235,7 +236,7 @@ class Outcomes(ABC):
             self._too_much(call, call.heard)
 
     def _too_much(self, call: Call, now: float) -> None:
-        """Read no more of a stream with so much on it that must not be there."""
+        """Give up an exchange after too many violations."""
         text = f"{call.method}: the server breaks the protocol over and over"
         self._give_up(call, text, now)
 

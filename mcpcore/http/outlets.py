@@ -1,8 +1,8 @@
-"""What belongs to no request, on its way into the queue of its session.
+"""Messages that belong to no request, on their way into the queue of their session.
 
-Messages are handed over in rounds, as :mod:`mcpcore.http.writers` does it.  Each has a name, by
-which the store knows one that it has taken already though it seemed to fail.  What it has moved
-onto a stream that cannot bring it comes back from there.
+They are handed over in rounds, as in :mod:`mcpcore.http.writers`.  Each has a name, by which the
+store recognizes one that it has taken although the step seemed to fail. A message that the store
+has moved onto a stream that cannot carry it comes back from there.
 """
 
 from collections import deque
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from mcpcore.http.views import View
 
 PAGE = 256 * 1024
-"""About so many bytes of a stream are asked for at a time."""
+"""Approximate number of bytes of a stream to ask for at a time."""
 _UNREAD = 1000
-"""So many streams of one session are remembered that the store has failed to read."""
+"""Maximum streams of one session remembered after the store has failed to read them."""
 
 
 class _Message(Struct):
@@ -32,7 +32,7 @@ class _Message(Struct):
 
 
 class Outlet:
-    """Puts what belongs to no request into the queue of a session."""
+    """Sender of messages that belong to no request into the queue of a session."""
 
     __slots__ = (
         "_failed",
@@ -49,14 +49,15 @@ class Outlet:
         self.deadline: float | None = None
         self._view = view
         self._messages: list[_Message] = []
-        """Those on their way first, then those that wait for the next round."""
+        """Messages that are on their way, then messages that wait for the next round."""
         self._size = 0
         self._open = 0
         self._failed = False
         self._reading = 0
-        """How many streams are read for what comes back."""
+        """Number of streams being read for messages to take back."""
         self._unread: deque[tuple[StreamNumber, int]] = deque(maxlen=_UNREAD)
-        """Those that the store has failed to read, and after which position; they go again."""
+        """Streams that the store has failed to read, each with the position to read from; they are
+        tried again."""
 
     def __bool__(self) -> bool:
         return bool(self._messages or self._reading or self._unread)
@@ -64,7 +65,7 @@ class Outlet:
     def put(
         self, data: bytes, *, request: RequestId | None = None, once: str | None = None
     ) -> None:
-        """Put a message; ``request`` is its id if it is a request of ours."""
+        """Queue a message; ``request`` is its id if it is a request of ours."""
         view = self._view
         if once is None:
             once = view.new_name()
@@ -75,7 +76,7 @@ class Outlet:
         self._pump()
 
     def again(self) -> None:
-        """Try again, with what has come meanwhile."""
+        """Retry failed reads and messages, and send those added since."""
         unread = list(self._unread)
         self._unread.clear()
         for stream, after in unread:
@@ -83,9 +84,9 @@ class Outlet:
         self._pump()
 
     def take_back(self, stream: StreamNumber, after: int) -> None:
-        """Let another stream bring what this one may have taken after a position.
+        """Queue again the messages that a stream took after a position, for another stream.
 
-        No event of it has left, so that nobody can ask for what followed.
+        No event of that stream has been sent, so that no client can resume it.
         """
         view = self._view
         if not view.over:
@@ -134,7 +135,7 @@ class Outlet:
             self._pump()
 
     def _give_up_one(self) -> None:
-        """The oldest notification that is not on its way goes, or else the oldest request."""
+        """Drop the oldest notification that is not on its way, or else the oldest request."""
         waiting = self._messages[self._open :]
         victim = next((each for each in waiting if each.request is None), waiting[0])
         self._messages.remove(victim)

@@ -1,4 +1,4 @@
-"""What the owner of an HTTP server calls: the calls of a Peer, by key, session or for everybody."""
+"""Methods of an HTTP server for the application: those of a Peer, by key, session or broadcast."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
@@ -15,17 +15,17 @@ from mcpcore.wire.message import Body, RequestId
 
 
 class OwnerCalls:
-    """Delegates to the Peers of one hub.
+    """Delegation to the Peers of one hub.
 
-    Keys and the ids of our own requests are unique across all sessions of the server, so neither
-    needs a session beside it.
+    Keys and the ids of our own requests are unique across all sessions of the server, so that
+    neither needs a session beside it.
     """
 
     _hub: Hub
     _modern: Peer
     _sessions: SessionTable
 
-    # Answers, as on Peer: any Peer of the hub finds the one that a key belongs to.
+    # Answers, as on Peer: any Peer of the hub finds the Peer that a key belongs to.
 
     def respond(
         self,
@@ -36,25 +36,25 @@ class OwnerCalls:
         result_type: str = "complete",
         bare: bool = False,
     ) -> bool:
-        """See :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>`."""
+        """Answer with a result, as :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>` does."""
         return self._modern.respond(key, result, meta=meta, result_type=result_type, bare=bare)
 
     def fail(self, key: Key, error: ErrorData) -> bool:
-        """See :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>`."""
+        """Answer with an error, as :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>` does."""
         return self._modern.fail(key, error)
 
     def require_input(
         self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
     ) -> bool:
-        """See :meth:`Peer.require_input <mcpcore.engine.peer.Peer.require_input>`."""
+        """Ask for input: :meth:`Peer.require_input <mcpcore.engine.peer.Peer.require_input>`."""
         return self._modern.require_input(key, requests, state)
 
     def admit(self, key: Key) -> bool:
-        """See :meth:`Peer.admit <mcpcore.engine.peer.Peer.admit>`."""
+        """Admit a request, as :meth:`Peer.admit <mcpcore.engine.peer.Peer.admit>` does."""
         return self._modern.admit(key)
 
     def release(self, key: Key) -> None:
-        """See :meth:`Peer.release <mcpcore.engine.peer.Peer.release>`."""
+        """Release a request, as :meth:`Peer.release <mcpcore.engine.peer.Peer.release>` does."""
         self._modern.release(key)
 
     def progress(
@@ -66,7 +66,7 @@ class OwnerCalls:
         *,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """See :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>`."""
+        """Report progress, as :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>` does."""
         return self._modern.progress(key, value, total, message, meta=meta)
 
     def log(
@@ -81,7 +81,8 @@ class OwnerCalls:
     ) -> bool:
         """Log for a request; or with ``key`` None to one session, or to all of them.
 
-        True if at least one message leaves.  See :meth:`Peer.log <mcpcore.engine.peer.Peer.log>`.
+        Return True if at least one message is sent.  See :meth:`Peer.log
+        <mcpcore.engine.peer.Peer.log>`.
         """
         if key is not None:
             return self._modern.log(key, level, data, logger, meta=meta)
@@ -90,31 +91,46 @@ class OwnerCalls:
         return any(sent)
 
     def wants_log(self, key: Key, level: str) -> bool:
-        """See :meth:`Peer.wants_log <mcpcore.engine.peer.Peer.wants_log>`."""
+        """Return True if a client wants log messages of a level.
+
+        See :meth:`Peer.wants_log <mcpcore.engine.peer.Peer.wants_log>`.
+        """
         return self._modern.wants_log(key, level)
 
     def wants_progress(self, key: Key) -> bool:
-        """See :meth:`Peer.wants_progress <mcpcore.engine.peer.Peer.wants_progress>`."""
+        """Return True if the client wants progress of a request.
+
+        See :meth:`Peer.wants_progress <mcpcore.engine.peer.Peer.wants_progress>`.
+        """
         return self._modern.wants_progress(key)
 
     def queued(self, key: Key) -> int:
-        """See :meth:`Peer.queued <mcpcore.engine.peer.Peer.queued>`."""
+        """Return the bytes that wait on the stream of a request.
+
+        See :meth:`Peer.queued <mcpcore.engine.peer.Peer.queued>`.
+        """
         return self._modern.queued(key)
 
     def waits(self, key: Key) -> bool:
-        """See :meth:`Peer.waits <mcpcore.engine.peer.Peer.waits>`."""
+        """Return True if output of a request waits.
+
+        See :meth:`Peer.waits <mcpcore.engine.peer.Peer.waits>`.
+        """
         record = self._hub.inbound.get(key)
         return record is not None and record.queued > 0
 
     def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
-        """See :meth:`Peer.narrow <mcpcore.engine.peer.Peer.narrow>`."""
+        """Narrow a subscription, as :meth:`Peer.narrow <mcpcore.engine.peer.Peer.narrow>` does."""
         self._modern.narrow(key, filter)
 
     def end_subscription(self, key: Key) -> None:
-        """See :meth:`Peer.end_subscription <mcpcore.engine.peer.Peer.end_subscription>`."""
+        """End a subscription.
+
+        See :meth:`Peer.end_subscription <mcpcore.engine.peer.Peer.end_subscription>`.
+        """
         self._modern.end_subscription(key)
 
-    # Ours
+    # Messages of our own
 
     def notify(
         self,
@@ -125,9 +141,9 @@ class OwnerCalls:
         session: str | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send a notification on a request's stream, to one session, or to everybody.
+        """Send a notification on a request's stream, to one session, or as a broadcast.
 
-        Everybody is every session and every listen stream; changes go to those who subscribed.
+        A broadcast goes to every session and every listen stream; changes go only to subscribers.
         """
         if parent is not None:
             self._peer(parent).notify(method, params, parent=parent, meta=meta)
@@ -150,11 +166,11 @@ class OwnerCalls:
         meta: Mapping[str, Any] | None = None,
         force: bool = False,
     ) -> RequestId:
-        """Ask a legacy client; the id is unique among all sessions of this server.
+        """Send a request to a legacy client; return its id, unique in all sessions of this server.
 
-        ``parent`` sends the request on the stream of one of the client's, ``session`` on the GET
-        stream of that session.  Raises LocalProtocolError if neither is given or the session is
-        gone, and as :meth:`Peer.request <mcpcore.engine.peer.Peer.request>`.
+        ``parent`` sends the request on the stream of one of the client's requests, ``session`` on
+        the GET stream of that session.  Raises LocalProtocolError if neither is given or the
+        session is gone, and the errors of :meth:`Peer.request <mcpcore.engine.peer.Peer.request>`.
         """
         if parent is not None:
             peer = self._peer(parent)
@@ -174,7 +190,7 @@ class OwnerCalls:
         )
 
     def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
-        """See :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>`."""
+        """Cancel our request, as :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>` does."""
         pending = self._hub.outbound.get(request)
         if pending is not None:
             cast(Peer, pending.peer).cancel(request, now=now, reason=reason)

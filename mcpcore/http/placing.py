@@ -1,4 +1,4 @@
-"""Where each message of an HTTP server goes, and how streams, exchanges and sessions end.
+"""Routing of messages in an HTTP server, and the ends of streams, exchanges and sessions.
 
 Source: the Streamable HTTP pages, "Sending Messages", "Multiple Connections" and "Resumability and
 Redelivery".
@@ -18,7 +18,8 @@ from mcpcore.http.sessions import Session, SessionClosed
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
 
 _ROUNDING = 0.001
-"""Seconds by which sums of times may be too little; else the next look would be the one."""
+"""Seconds of tolerance for rounding of times, without which the timeout would wait for one more
+check."""
 
 
 def _ended(record: Exchange, report: Report) -> ExchangeEnded:
@@ -42,9 +43,9 @@ def _ended(record: Exchange, report: Report) -> ExchangeEnded:
 
 
 def any_stream_will_do(frame: Transmit) -> bool:
-    """Whether another stream may bring what has none of its own, or one for an answer only.
+    """Return True if a frame whose stream is missing, or carries answers only, may use another one.
 
-    That is a question to the client, and the word that it is not asked any more.
+    These are requests to the client, and their cancellations.
     """
     return frame.kind is FrameKind.REQUEST or frame.method == "notifications/cancelled"
 
@@ -63,28 +64,29 @@ class Placing(OwnerCalls):
     _news: dict[Route, Exchange]
     _deadlines: Deadlines[Any]
     _unwatched: list[tuple[Exchange, float]]
-    """Exchanges that wait for an answer, since when, and have no deadline yet: most need none."""
+    """Exchanges that wait for an answer without a deadline yet, with the start of the wait: most
+    need none."""
     _watched: bool
-    """An exchange was given a deadline since somebody asked for the earliest."""
+    """True if an exchange was given a deadline since the earliest one was last asked for."""
     _interval: float
     _closing: bool
 
-    # What the owner calls
+    # Methods for the application
 
     def close_stream(self, key: Key, *, retry: float | None = None, now: float) -> bool:
-        """Close the connection that is to bring the answer to ``key``; the request goes on.
+        """Close the connection for the answer to ``key``; the request goes on.
 
-        The client is told to come back after ``retry`` seconds (None: ``reconnect_delay``) and
-        then gets what it has missed.  False, and nothing happens, where the client's revision has
-        no such polling, the client takes no event stream, the connection is gone or the request
-        has ended.  Raises ValueError for a time that is none, or longer than a year.
+        The client is asked to come back after ``retry`` seconds (None: ``reconnect_delay``) and
+        then gets the missed events.  Returns False, and does nothing, if the client's revision has
+        no such polling, the client takes no event stream, the connection is gone or the request has
+        ended.  Raises ValueError for an invalid time, or one longer than a year.
         """
         self._log.now = now
         delay = self._delay(retry)
         record = self._hub.inbound.get(key)
         if record is None or not record.revision.priming:
             return False
-        # What was made before this leaves before it.
+        # Messages made before this call are sent first.
         self._collect()
         session = self._sessions.get(record.peer.session)
         exchange = self._exchanges.get(record.route)
@@ -98,8 +100,8 @@ class Placing(OwnerCalls):
     def close_get_streams(self, session: str, *, retry: float | None = None, now: float) -> int:
         """Close the connections of a session's GET streams, as :meth:`close_stream` does.
 
-        Returns how many were closed.  Raises LocalProtocolError if there is no such session, and
-        ValueError as that does.
+        Returns their number.  Raises LocalProtocolError if there is no such session, and ValueError
+        as :meth:`close_stream` does.
         """
         self._log.now = now
         delay = self._delay(retry)
@@ -117,7 +119,7 @@ class Placing(OwnerCalls):
             raise ValueError(f"retry must be at most {MAX_DELAY:.0f} seconds, not {retry}")
         return max(retry, 0.0)
 
-    # Streams that a GET opens or picks up
+    # Streams that a GET opens or resumes
 
     def _listen(self, record: Exchange, session: Session, now: float) -> None:
         """Make an exchange a GET stream of its session, or the next connection of a stream."""
@@ -150,7 +152,7 @@ class Placing(OwnerCalls):
             session.resume(stream, record, entries)
 
     def _room(self, record: Exchange, session: Session) -> bool:
-        """Whether the session may have one more GET stream; the reply says so if not."""
+        """Return True if the session may have one more GET stream, else refuse the request."""
         limit = self.settings.session_streams
         if len(session.gets) >= limit:
             record.refuse(409, f"the session has {limit} GET streams open already")
@@ -168,13 +170,13 @@ class Placing(OwnerCalls):
             self._finish_pipes()
 
     def _finish_pipes(self) -> None:
-        """While the server closes: end the streams that nothing more is to come on."""
+        """End, while the server closes, the streams that nothing more is to come on."""
         raise NotImplementedError
 
     def _place(self, frame: Transmit) -> None:
         """Give a frame of a Peer to the exchange or stream that carries it.
 
-        Everything that leaves passes here, in order and with its stream (session and route) known.
+        All frames pass here, in order and with their stream (session and route) known.
         """
         id, route = frame.peer.session, frame.route
         session = None if id is None else self._sessions.get(id)
@@ -188,14 +190,14 @@ class Placing(OwnerCalls):
                 if not record.answer(frame):
                     self._carry(frame, None, record)
             elif (record.size and frame.kind is _NOTIFICATION) or not record.push(frame):
-                self._carry(frame, None, record)  # which looks closer
+                self._carry(frame, None, record)  # checks the limit and the stream
         else:
             self._deliver(frame, session)
             if session.temporary and frame.ends:
                 self._end_session(session, "its one request is answered", self._log.now)
 
     def _deliver(self, frame: Transmit, session: Session) -> None:
-        """Send what belongs to a route of a session."""
+        """Send a frame that belongs to a route of a session."""
         record = self._exchanges.get(frame.route)
         if record is not None and record.opens:
             if frame.kind is FrameKind.RESULT:
@@ -209,7 +211,7 @@ class Placing(OwnerCalls):
         self._carry(frame, session, record)
 
     def _carry(self, frame: Transmit, session: Session | None, record: Exchange | None) -> None:
-        """Give a frame to the stream of its request, or to the exchange that is none yet."""
+        """Give a frame to the stream of its request, or to an exchange without a stream."""
         stream = None if session is None else session.log.posts.get(frame.route)
         carrier = record if stream is None else stream.exchange
         if carrier is not None:
@@ -237,7 +239,7 @@ class Placing(OwnerCalls):
         else:
             for stream in list(session.gets):
                 carrier = cast(Exchange, stream.exchange)
-                # Answers, which come this way in HTTP+SSE only, are bounded by what was asked.
+                # Responses come here in HTTP+SSE only; the number of requests limits them.
                 if self._overfull(carrier) and frame.kind not in _ANSWERS:
                     self._give_up(carrier, self._log.now)
             if session.piped and self._sessions.get(session.id) is not session:
@@ -248,11 +250,11 @@ class Placing(OwnerCalls):
     # Time
 
     def _look_at(self, record: Exchange, now: float) -> None:
-        """An answer is slow, or it is time for a heartbeat."""
+        """Check an exchange: open a stream for a slow answer, send a heartbeat, end a stall."""
         if record.phase is Phase.DONE:
             if record.packing is not None:
                 self._news[record.route] = record
-            return  # how long writing may take is the driver's affair
+            return  # the driver limits the time that writing may take
         if record.phase is Phase.WAITING:
             if now >= record.slow_at and not record.opens:
                 record.open_stream()
@@ -261,8 +263,8 @@ class Placing(OwnerCalls):
             if self.settings.heartbeat is not None:
                 record.heartbeat()
         elif record.over_since is None or (record.moved and _carries_all(record)):
-            # What asks for more than the client can take is closed; a stream that carries answers
-            # may be as slow as its client.
+            # A stream that stays too full is closed; one of HTTP+SSE, which carries responses as
+            # well, may be as slow as its client.
             record.over_since = now
         elif now - record.over_since >= self.settings.stall_timeout - _ROUNDING:
             self._give_up(record, now)
@@ -271,14 +273,14 @@ class Placing(OwnerCalls):
         self._watch(record, now)
 
     def _watch_new(self) -> None:
-        """Watch the exchanges that wait for an answer, of which none has come meanwhile."""
+        """Watch the exchanges that still wait for an answer."""
         for record, since in self._unwatched:
             if record.phase is not _DONE and record.route in self._exchanges:
                 self._watch(record, since)
         self._unwatched.clear()
 
     def _watch(self, record: Exchange, now: float) -> None:
-        """Look at an exchange again when something may be due."""
+        """Set the time of the next check of an exchange."""
         when = now + self._interval
         if record.phase is Phase.WAITING and not record.opens:
             when = min(when, record.slow_at)
@@ -302,7 +304,7 @@ class Placing(OwnerCalls):
             self._modern.receive_eof(now=now, route=record.route, reason=text)
 
     def _forget(self, record: Exchange) -> None:
-        """The one way out for an exchange."""
+        """Remove an exchange; every exchange ends here."""
         del self._exchanges[record.route]
         if record.report is not None:
             self._hub.events.append(_ended(record, record.report))
@@ -330,11 +332,11 @@ class Placing(OwnerCalls):
             self._evict(session, _CLOSING, self._log.now)
 
     def _evict(self, session: Session, reason: str, now: float) -> None:
-        """Nobody ends a session, but it cannot stay here."""
+        """Remove a session from here although no party has ended it."""
         self._end_session(session, reason, now)
 
     def _end_session(self, session: Session, reason: str, now: float) -> None:
-        """The one way out for a session: its streams, its requests, its place in the table."""
+        """End a session with its streams and requests; every session ends here."""
         if self._sessions.get(session.id) is not session:
             return
         self._sessions.remove(session)

@@ -1,4 +1,4 @@
-"""The requests of an HTTP client: where they go and what their headers say.
+"""Requests of an HTTP client: their targets and headers.
 
 Source: the Streamable HTTP pages, for 2026-07-28 its section "Request Metadata".
 """
@@ -49,14 +49,14 @@ _OURS = frozenset(
     }
 )
 _LONGEST_ID = 4096
-"""Characters of an event id that are worth sending back."""
+"""Maximum characters of an event id that is sent back."""
 
 
 class Planner:
-    """Builds the requests to one server.
+    """Builder of the requests to one server.
 
     Raises ValueError for a URL that is not http(s) with a host, or that holds credentials, and for
-    headers that cannot be sent or are not their owner's to set.
+    headers that cannot be sent or are reserved for the engine.
     """
 
     def __init__(self, url: str, headers: tuple[tuple[str, str], ...]) -> None:
@@ -83,9 +83,9 @@ class Planner:
         timeout: float | None = None,
         target: str | None = None,
     ) -> HttpSend:
-        """Send one message; ``version`` is what the version header names, if anything.
+        """Build the POST of one message; ``version`` is the revision of the version header.
 
-        ``target``: where to, if not to the URL itself.
+        ``version`` None: no such header.  ``target``: path and query, if not those of the URL.
         """
         body = b"".join(frame.data)
         lines = [
@@ -125,9 +125,10 @@ class Planner:
         target: str | None = None,
         timeout: float | None = None,
     ) -> HttpSend:
-        """Open a stream, or pick one up after ``last_event_id``; ``target`` if it has moved.
+        """Build the GET that opens a stream, or resumes one after ``last_event_id``.
 
-        ``timeout``: for it to begin.
+        ``target``: path and query if the stream has moved.  ``timeout``: seconds until it must
+        begin.
         """
         lines = [*self._base, (ACCEPT, EVENT_STREAM.encode())]
         _add_context(lines, session, version)
@@ -151,7 +152,7 @@ class Planner:
         version: Revision | None,
         timeout: float | None = None,
     ) -> HttpSend:
-        """End a session."""
+        """Build the DELETE that ends a session."""
         lines = [*self._base]
         _add_context(lines, session, version)
         return HttpSend(
@@ -159,9 +160,9 @@ class Planner:
         )
 
     def endpoint(self, uri: bytes, base: str) -> str:
-        """Where to post to, as the event stream at ``base`` (path and query) names it.
+        """Return the target for POSTs that the event stream at ``base`` (path and query) names.
 
-        Raises ValueError for what is no URI, or is one of another origin.
+        Raises ValueError for an invalid URI, or one of another origin.
         """
         text = uri.decode("utf-8", "replace")
         if not 0 < len(text) <= _LONGEST_ID or not _is_sendable(text) or "\\" in text:
@@ -172,16 +173,16 @@ class Planner:
         return _target(parts)
 
     def another(self) -> str:
-        """A question for the user if nothing is at the URL: whether the usual path is meant."""
+        """Return a question about the usual path, for users of a URL that answers 404; or ""."""
         parts = urlsplit(self._url)
         if parts.path.endswith(_USUAL):
             return ""
         return f"; is it {parts.scheme}://{parts.netloc}{_USUAL}?"
 
     def moved(self, location: str | None, base: str = "") -> str | None:
-        """Where a redirect leads within our origin; None if it leads elsewhere or nowhere.
+        """Return the target of a redirect within our origin; None if it leads elsewhere or nowhere.
 
-        ``base``: path and query of what was asked for, if not the URL itself.
+        ``base``: path and query of the request, if not those of the URL.
         """
         if not location:
             return None
@@ -224,7 +225,7 @@ def _add_context(lines: Lines, session: str | None, version: Revision | None) ->
 
 
 def own_header(header: tuple[str, str]) -> tuple[bytes, bytes]:
-    """Check a header that the user of a client wants sent.  Raises ValueError."""
+    """Check a header that the application of a client wants sent.  Raises ValueError."""
     name, value = (text.encode("utf-8", "surrogatepass") for text in (header[0].lower(), header[1]))
     if not is_token(name):
         raise ValueError(f"{header[0]!r} is no header name")
@@ -236,5 +237,5 @@ def own_header(header: tuple[str, str]) -> tuple[bytes, bytes]:
 
 
 def sendable_event_id(id: str) -> bool:
-    """Whether an event id can be sent back in a header: short, no control characters in it."""
+    """Return True if an event id can be sent in a header: short, without control characters."""
     return len(id) <= _LONGEST_ID and all(char >= " " and char != "\x7f" for char in id)

@@ -1,4 +1,4 @@
-"""Who sends a request: what an application's authentication finds out, or why it refuses.
+"""Result of an application's authentication: the principal of a request, or a refusal.
 
 Sources: RFC 9110 section 11 (authentication), RFC 6750 section 3 (Bearer challenges); the
 authorization pages since 2025-03-26, of which nothing is built in here.
@@ -13,7 +13,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from mcpcore.http.messages import HttpRequest
 
-# Yet to be compiled, which re does once: few servers ask who sends a request.
+# Strings, which re compiles at first use: few servers authenticate requests.
 _LINE = r"[\t\x20-\x7e]*"
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _BEARER = r"[A-Za-z0-9\-._~+/]+=*"  # RFC 6750 section 2.1
@@ -21,11 +21,11 @@ _UNAUTHORIZED = 401
 
 
 class Principal(str):
-    """Who was authenticated: a name, which is the string itself, and what is known besides.
+    """Authenticated party: a name, which is the string itself, with scopes and claims.
 
-    Sessions, sealed state, tasks and shares are bound to the name, which therefore must be of one
+    Sessions, sealed state, tasks and quotas are bound to the name. It must therefore belong to one
     party only, for instance issuer and subject of a token.  Equality and hash are the name's.
-    ``scopes``: what the request may do; ``claims``: anything else that handlers ask about.
+    ``scopes``: permissions of the request; ``claims``: any other facts for handlers.
     """
 
     __slots__ = ("claims", "scopes")
@@ -36,7 +36,7 @@ class Principal(str):
     def __new__(
         cls, name: str, *, scopes: Iterable[str] = (), claims: Mapping[str, Any] | None = None
     ) -> "Principal":
-        """Make one.  Raises ValueError for a name that is empty or not printable."""
+        """Create a principal.  Raises ValueError for a name that is empty or not printable."""
         if not name or not name.isprintable():
             raise ValueError("a principal has a printable name")
         self = super().__new__(cls, name)
@@ -46,22 +46,22 @@ class Principal(str):
 
     @property
     def name(self) -> str:
-        """The name as a plain string."""
+        """Name as a plain string."""
         return str(self)
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
-    """Why a request is not let in.
+    """Refusal of a request that is not authenticated.
 
-    ``challenge`` is the value of WWW-Authenticate, without which there is no 401: it is ``Bearer``
-    then.  ``message`` goes to the client.  Raises ValueError for what cannot be sent.
+    ``challenge`` is the value of WWW-Authenticate, which a 401 must have: its default there is
+    ``Bearer``.  ``message`` goes to the client.  Raises ValueError for values that cannot be sent.
     """
 
     status: int = _UNAUTHORIZED
     message: str = "authentication is required"
     challenge: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
-    """Further ones, for instance Retry-After."""
+    """Further headers of the response, for instance Retry-After."""
 
     def __post_init__(self) -> None:
         if not 400 <= self.status <= 599:
@@ -72,7 +72,7 @@ class Refusal(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"the header {name!r} of a refusal cannot be sent")
 
     def lines(self) -> tuple[tuple[bytes, bytes], ...]:
-        """The header lines of the response."""
+        """Return the header lines of the response."""
         challenge = self.challenge
         if challenge is None and self.status == _UNAUTHORIZED:
             challenge = "Bearer"
@@ -84,13 +84,14 @@ class Refusal(Struct, frozen=True, kw_only=True):
 
 Verdict = Principal | Refusal
 Authenticate = Callable[["HttpRequest"], Verdict | Awaitable[Verdict]]
-"""An application's authentication: from the head of a request to who sends it, or a refusal."""
+"""Authentication function of an application: from the head of a request to its principal or a
+refusal."""
 
 
 def bearer_token(request: "HttpRequest") -> str | None:
-    """The token of an ``Authorization: Bearer`` header, None if there is no (readable) one.
+    """Return the token of an ``Authorization: Bearer`` header, None without a readable one.
 
-    A token anywhere else, such as in the query, counts for nothing ("Token Requirements").
+    A token anywhere else, such as in the query, is ignored ("Token Requirements").
     """
     values = [value for name, value in request.headers if name == b"authorization"]
     if len(values) != 1:

@@ -1,4 +1,4 @@
-"""What a client does about streams that break off, and how long it waits before.
+"""Recovery of a client's streams that break off, and the delay before each attempt.
 
 Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Resumability and Redelivery"; for
 ``retry``, 2025-11-25, "Sending Messages to the Server".
@@ -14,24 +14,25 @@ from mcpcore.wire.message import RequestId
 
 
 class Recovery(Enum):
-    """What is done about a stream that broke off before its end."""
+    """Action for a stream that broke off before its end."""
 
     RESUME = "resume"
-    """It is picked up after the last event that arrived: nothing is missed."""
+    """The stream is resumed after the last event received: no event is missed."""
     REOPEN = "reopen"
-    """The standalone stream begins anew: what was sent meanwhile may be missed."""
+    """The standalone stream begins anew: messages sent meanwhile may be missed."""
     FAIL = "fail"
-    """It is given up; a request that waited on it has ended, and RequestEnded says why."""
+    """The stream is given up; a request that waited on it has ended, and RequestEnded gives the
+    reason."""
 
 
 class StreamInterrupted(Event, frozen=True, kw_only=True, gc=False):
-    """Client, legacy: the connection of an event stream broke off, and this is done about it."""
+    """Client, legacy: a stream's connection broke off; ``recovery`` is the action taken."""
 
     request: RequestId | None
-    """Whose answer the stream brings; None for the standalone stream."""
+    """Id of the request that the stream answers; None for the standalone stream."""
     recovery: Recovery
     attempt: int
-    """How often in a row, without an event in between; from 1."""
+    """Number of attempts in a row without an event in between; from 1."""
     delay: float
     """Seconds until the next attempt; 0 if there is none."""
     reason: str
@@ -40,23 +41,23 @@ class StreamInterrupted(Event, frozen=True, kw_only=True, gc=False):
 class StreamReopened(Event, frozen=True, kw_only=True, gc=False):
     """Client, legacy: the standalone stream is open again, and began anew.
 
-    What the server sent while there was none may have been missed.
+    Messages that the server sent meanwhile may have been missed.
     """
 
 
 class Backoff:
-    """How long to wait before an attempt, in seconds; the same seed gives the same delays."""
+    """Delay before each attempt, in seconds; the same seed gives the same delays."""
 
     def __init__(self, settings: HttpClientSettings, seed: bytes) -> None:
-        """Without a ``seed`` nothing is added to the delays."""
+        """Add a random part to the delays, unless ``seed`` is empty."""
         self._settings = settings
         self._chance = Chance(seed)
 
     def delay(self, attempt: int, retry: float | None) -> float:
-        """The time before an attempt (from 1), after the server has asked for ``retry``.
+        """Return the seconds before an attempt (from 1), after the server has asked for ``retry``.
 
-        What it asked for is the least; from the second attempt in a row on the delay doubles
-        whatever it asked for.  Part of it is random, so that clients do not come back in step.
+        ``retry`` is the minimum. From the second attempt in a row on the delay doubles, whatever
+        the server asked for.  Part of it is random, so that clients do not come back in step.
         """
         settings = self._settings
         delay = grown(settings.retry_delay, 2, attempt, settings.max_retry_delay)
@@ -67,13 +68,13 @@ class Backoff:
 
 
 class Relay:
-    """Puts events of our own behind those that the queue of what arrived will give."""
+    """Queue for events of our own, behind the events of all earlier input."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
     def push(self, event: Event) -> None:
-        """Tell our owner ``event`` after everything that arrived before."""
+        """Queue ``event`` for the application after all earlier input."""
         self._hub.inbox.append((self, event))
 
     def take_in(self, event: Event) -> None:

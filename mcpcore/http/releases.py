@@ -1,4 +1,4 @@
-"""Streams that are over here, until the store has heard of it."""
+"""Streams that are over at this worker, kept until the store has confirmed it."""
 
 from collections import deque
 from functools import partial
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from mcpcore.http.views import View
 
 _RELEASES = 1000
-"""So many streams of one session are remembered whose end the store has failed to take."""
+"""Maximum streams of one session remembered after the store has failed to end them."""
 
 
 class Releases:
-    """Tells the store which streams are over at this worker, until it has heard of it."""
+    """Releases of streams that are over at this worker, repeated until the store confirms."""
 
     __slots__ = ("_begins", "_failed", "_open", "_view", "deadline")
 
@@ -22,29 +22,29 @@ class Releases:
         self.deadline: float | None = None
         self._view = view
         self._open = 0
-        """How many the store has not answered."""
+        """Number of releases that the store has not answered."""
         self._failed: deque[tuple[StreamNumber, bool]] = deque(maxlen=_RELEASES)
-        """Those that it has failed, and whether they end; they go again."""
+        """Streams whose release failed, each with True if it ends; they are tried again."""
         self._begins = set[StreamNumber]()
-        """Those that were given up before the store has said whether they are there."""
+        """Streams given up before the store has confirmed that they exist."""
 
     def __bool__(self) -> bool:
         return bool(self._open or self._failed or self._begins)
 
     def add(self, stream: StreamNumber) -> None:
-        """A GET stream has lost its connection: it carries no longer."""
+        """Release a GET stream that has lost its connection."""
         self._open += 1
         told = partial(self._told, stream, False)
         self._view.steps.ask(StreamRelease, self._view.id, told, stream=stream)
 
     def expect(self, stream: StreamNumber) -> None:
-        """The stream of a request is given up while it is being begun: :meth:`end` follows."""
+        """Note a request's stream that is given up while it begins: :meth:`end` follows."""
         self._begins.add(stream)
 
     def end(self, stream: StreamNumber) -> None:
-        """The stream of a request is given up by its writer: nothing will be added to it.
+        """End the stream of a request that its writer gives up: no event will be added to it.
 
-        That it could not be begun does not mean that it is not there.
+        A failure to begin it does not mean that it does not exist.
         """
         self._begins.discard(stream)
         self._open += 1
@@ -52,7 +52,7 @@ class Releases:
         self._view.steps.ask(StreamAppend, self._view.id, told, stream=stream, data=b"", ends=True)
 
     def again(self) -> None:
-        """Try those that have failed, but for what a client has come back for."""
+        """Retry failed releases, except of streams that a client has come back for."""
         failed = list(dict.fromkeys(self._failed))
         self._failed.clear()
         for stream, ends in failed:

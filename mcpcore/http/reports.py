@@ -1,4 +1,4 @@
-"""What became of each HTTP exchange, for whoever keeps a log; only told where it is asked for."""
+"""Reports of finished HTTP exchanges, for logs; made only on request."""
 
 from msgspec import Struct
 
@@ -7,7 +7,7 @@ from mcpcore.wire.message import RequestId
 
 
 class Report(Struct):
-    """What is noted of an exchange while it lasts."""
+    """Facts noted of an exchange while it lasts."""
 
     method: str
     path: str
@@ -17,31 +17,31 @@ class Report(Struct):
     sent: int = 0
     rpc_method: str | None = None
     session: str | None = None
-    """The id of the one that was found, also if it has ended meanwhile."""
+    """Id of the session that was found, also if it has ended meanwhile."""
 
 
 class ExchangeEnded(Event, frozen=True, kw_only=True):
-    """An exchange is over."""
+    """End of an exchange."""
 
     exchange: Route
     method: str
-    """Of HTTP."""
+    """HTTP method."""
     path: str
     peer: str | None
     status: int | None
-    """None: the client left before there was one."""
+    """HTTP status; None if the client left before there was one."""
     complete: bool
-    """The response was taken to its end."""
+    """True if the response was taken to its end."""
     sent: int
-    """Bytes of its body."""
+    """Number of bytes of the response body."""
     began: float
-    """When its head came, by the clock whose readings the machine was given."""
+    """Time at which the head came, by the clock of the machine's ``now``."""
     principal: str | None
     session: str | None
-    """The id, which lets anybody use the session: not for logs as it is."""
+    """Session id, which lets its holder use the session: do not log it unchanged."""
     stream: int | None
-    """The number, within the session, of the event stream that it carried."""
+    """Number, within the session, of the event stream that the exchange carried."""
     rpc_method: str | None
     request: RequestId | None
     revision: str | None
-    """The one that the client has named."""
+    """Revision that the client has named."""

@@ -1,4 +1,4 @@
-"""What comes back to an HTTP client: heads, and how what follows them is read.
+"""Responses to an HTTP client: heads, and the reading of bodies.
 
 Source: the Streamable HTTP pages ("Sending Messages", "Resumability and Redelivery", and for
 2026-07-28 "Backward Compatibility").
@@ -37,42 +37,43 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.wire.sse import SseDecoder
 
 _FINAL = frozenset({401, 403, 405})
-"""Refusals of the standalone stream that asking differently will not change."""
+"""Statuses of the standalone stream that another form of the request will not change."""
 _SKIPPED = 64 * 1024
-"""Bytes that do not matter and are read all the same, for the connection to be used again; what is
-more costs a new connection, and nobody anything else."""
+"""Maximum ignored bytes that are read so that the connection can be used again; a longer body costs
+a new connection and nothing else."""
 _LATER = frozenset({429, 503})
-"""Statuses with which ``Retry-After`` says when it may go better."""
+"""Statuses with which ``Retry-After`` gives the time of the next attempt."""
 
 
 class Responses(Answers):
-    """The half of an HttpClient that reads: heads, and the parts of what follows them."""
+    """The half of an HttpClient that reads heads and bodies."""
 
     def __init__(
         self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
     ) -> None:
         super().__init__(peer, planner, settings, seed)
         self._fruitful = False
-        """The session of this epoch has answered a request."""
+        """True if the session of this epoch has answered a request."""
         self._streamed = False
-        """The standalone stream of this epoch was open once."""
+        """True if the standalone stream of this epoch was open once."""
         self._get_unproven = False
-        """A session was given up because a GET met 404, and none has brought a stream since."""
+        """True if a session was given up because a GET met 404, and no later one has opened a
+        stream."""
         self._doubtful = -math.inf
-        """Until then 404 says nothing about the session of this epoch."""
+        """Time until which a 404 is no evidence about the session of this epoch."""
 
     @abstractmethod
     def _lost(self, call: Call, frame: Transmit | None, now: float) -> None:
-        """The server does not know the session that ``call`` was sent in."""
+        """Handle the loss of the session that ``call`` was sent in."""
 
     @abstractmethod
     def _ended(self, now: float) -> None:
-        """A response is complete."""
+        """Go on after the end of a response."""
 
-    # In
+    # Input
 
     def response_head(self, exchange: Route, status: int, headers: Headers, *, now: float) -> None:
-        """Take status and headers of a final response. An exchange that was aborted is ignored."""
+        """Handle status and headers of a final response.  An aborted exchange is ignored."""
         call = self._calls.get(exchange)
         if call is None or status < 200:
             return
@@ -96,11 +97,11 @@ class Responses(Answers):
             self._confirmed()
 
     def _tells_loss(self, call: Call, now: float) -> bool:
-        """Whether the 404 that met ``call`` is about its session, and not about itself.
+        """Return True if the 404 of ``call`` means that its session is lost.
 
-        What meets it again in the next session is refused for what it is; whether that session
-        is known is not asked anew for a while, as each time costs all requests their session.
-        A server that answers GET with 404 in the next session as well has nothing there.
+        A request that meets 404 again in the next session is refused for other reasons. For a while
+        no further 404 counts then, as each loss costs all requests their session. A server that
+        answers GET with 404 in the next session as well offers no GET.
         """
         current = call.epoch == self._epoch
         if call.purpose is not Purpose.POST:
@@ -113,7 +114,7 @@ class Responses(Answers):
         return not (call.again or (current and now < self._doubtful))
 
     def response_data(self, exchange: Route, data: bytes, *, now: float) -> None:
-        """Take a part of a response body."""
+        """Handle a part of a response body."""
         call = self._calls.get(exchange)
         if call is None:
             return
@@ -136,13 +137,13 @@ class Responses(Answers):
                 self._too_large(call, "response", self.settings.max_body, now)
 
     def _cut(self, call: Call, now: float) -> None:
-        """Read no more of a response that does not matter."""
+        """Stop reading a response whose rest is ignored."""
         exchange = call.route
         if call.over or call.purpose is Purpose.POST:
             self._abort(call)
             self._ended(now)
         else:
-            # A GET that was refused for now: its end is when to come back.
+            # A GET that was refused for now: its end starts the next attempt.
             self.response_end(exchange, error="the refusal has no end", now=now)
             self._plans.append(HttpAbort(exchange))
 
@@ -158,9 +159,9 @@ class Responses(Answers):
         fault: Fault | None = None,
         now: float,
     ) -> None:
-        """The response is complete or, with ``error``, broken off; nothing follows.
+        """Handle the end of a response, complete or, with ``error``, broken off.
 
-        ``fault`` says what exactly went wrong, if it was more than the loss of a connection.
+        ``fault`` gives the exact problem, if it was more than the loss of a connection.
         """
         call = self._calls.pop(exchange, None)
         if call is None:
@@ -199,7 +200,7 @@ class Responses(Answers):
         if status in (202, 204):
             call.over = True
             text = f"the server accepted {call.method} without answering it"
-            # Whoever takes a request for a notification does not know the method, or the era.
+            # A server that takes a request for a notification does not know the method, or the era.
             self._fail(call, text, now, reason=EndReason.INVALID, evidence=True)
         elif kind is None:
             call.over = True
@@ -226,7 +227,7 @@ class Responses(Answers):
             self._redirected(call, status, fields, now)
         elif status < 500 and status != 429 and not (status == 409 and call.resumes):
             if call.purpose is Purpose.STREAM and call.last_event_id and status not in _FINAL:
-                # What it forgot it forgot; the end of this response begins the stream anew.
+                # The server has dropped the events; the end of this response begins a new stream.
                 call.last_event_id = ""
                 return
             # A server need not offer the standalone stream.
@@ -238,11 +239,11 @@ class Responses(Answers):
         elif status in _LATER:
             wait = seconds_of(fields)
             call.retry = call.retry if wait is None else wait
-        # Else it may go better the next time, which comes with the end of this response: a server
+        # Otherwise the next attempt, which the end of this response starts, may succeed: a server
         # may not have noticed yet that a connection of ours is dead (409).
 
     def _redirected(self, call: Call, status: int, fields: Fields, now: float) -> None:
-        """A GET is sent elsewhere: follow within our origin, a few times."""
+        """Follow a redirect of a GET within our origin, a few times."""
         fault = refusal_of(status, fields)
         target = self._planner.moved(fault.location)
         if target is not None and call.redirects < self.settings.max_redirects:
@@ -276,7 +277,7 @@ class Responses(Answers):
             call.decoder.last_event_id = call.last_event_id
 
     def _read_session(self, call: Call, fields: Fields, now: float) -> bool:
-        """Take note of the session that ``initialize`` opened, if it did."""
+        """Read the id of the session that ``initialize`` opened; return False if it is invalid."""
         try:
             session = fields.one(SESSION_ID)
         except HeaderError as error:
@@ -291,6 +292,6 @@ class Responses(Answers):
 
 
 def _announced(fields: Fields) -> int:
-    """The length that the head declares, 0 if none; the driver has checked it."""
+    """Return the declared length of the body, 0 if none; the driver has checked it."""
     value = fields.all(CONTENT_LENGTH) or ""
     return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0

@@ -1,4 +1,4 @@
-"""What an HTTP client posts, and when: messages in their turns, sessions in the place of lost ones.
+"""POSTs of an HTTP client: order of messages, and new sessions in place of lost ones.
 
 Source: the Streamable HTTP pages ("Sending Messages", "Session Management").
 """
@@ -29,24 +29,25 @@ _NEGOTIATING = (_PROBE, INITIALIZE)
 
 
 class Sending(Responses):
-    """The half of an HttpClient that writes."""
+    """The half of an HttpClient that sends."""
 
     def __init__(
         self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
     ) -> None:
         super().__init__(peer, planner, settings, seed)
         self._saved: dict[RequestId, Transmit] = {}
-        """Requests that a lost session refused, to be sent again in the next, once."""
+        """Requests refused by a lost session, to be sent again in the next, once."""
         self._turns: dict[Key, tuple[Call, list[Transmit]]] = {}
-        """By requests of the server: the report on its way, and what is to be said after it."""
+        """By requests of the server: the progress report on its way, and the frames to send after
+        it."""
         self._barrier = False
-        """The server does not know the session yet: all else waits."""
+        """True while the server does not know the session yet, so that all other messages wait."""
         self._left = False
-        """All was said before the end."""
+        """True once all messages before the end were sent."""
         self._confirm_by = math.inf
-        """Until then ``notifications/initialized`` is said again, once it was not accepted."""
+        """Time until which ``notifications/initialized`` is sent again after a failure."""
         self._barren = 0
-        """Sessions in a row that were lost before they were of any use."""
+        """Number of sessions in a row that were lost before they were of any use."""
 
     # From the Peer to the network
 
@@ -58,7 +59,7 @@ class Sending(Responses):
         for frame in self._peer.data_to_send():
             self._plan(frame)
         if self._peer.state is Session.CLOSED and not self._closing:
-            # Negotiation failed, or the sessions were given up: nobody waits for anything.
+            # Negotiation failed, or the sessions were given up: no request waits any more.
             self._waiting.clear()
             self._saved.clear()
             for call in list(self._calls.values()):
@@ -71,7 +72,7 @@ class Sending(Responses):
             if not self._forget(frame.request, frame.revision):
                 return
         elif frame.method == INITIALIZED:
-            self._barrier = frame.repeatable = True  # to say it twice does no harm
+            self._barrier = frame.repeatable = True  # it does no harm to send it twice
             self._revision = frame.revision
             if self._pipe is not None:
                 self._pipe.call.revision = frame.revision
@@ -83,10 +84,11 @@ class Sending(Responses):
             self._say(frame)
 
     def _say(self, frame: Transmit) -> None:
-        """Post a frame; what belongs to one request of the server in turn, as POSTs may overtake.
+        """Post a frame; frames for one request of the server go one by one, as POSTs may overtake.
 
-        So no report of progress comes after the answer.  What answers to a session that was lost
-        is not said in the next: it counts its ids anew, and has asked something else by that name.
+        No report of progress can thus come after the response. A response to a request of a lost
+        session is not sent in the next: that one counts its ids anew, so that the id would name
+        another request.
         """
         if MAIN < frame.route <= self._lost_route:
             return
@@ -101,11 +103,11 @@ class Sending(Responses):
         else:
             waiting = self._turns[key][1]
             if reports and waiting:
-                waiting.clear()  # newer progress stands for what it was before
+                waiting.clear()  # newer progress replaces older progress
             waiting.append(frame)
 
     def _go_on(self) -> None:
-        """Say what waited for a report that has reached the server, or cannot."""
+        """Send the frames that waited for a report that has reached the server, or cannot."""
         for key, (call, waiting) in list(self._turns.items()):
             if call.status == 0 and self._calls.get(call.route) is call:
                 continue
@@ -117,7 +119,7 @@ class Sending(Responses):
                     self._say(frame)
 
     def _forget(self, request: RequestId, revision: Revision | None) -> bool:
-        """Our owner gave a request up; True if the server has to be told."""
+        """Drop a request that the application gave up; return True if the server must be told."""
         if self._saved.pop(request, None) is not None:
             return False
         unsent = [frame for frame in self._waiting if frame.request != request]
@@ -150,7 +152,7 @@ class Sending(Responses):
         elif revision is not None and revision.mirror_headers:
             version = revision
         session = self._session if call.in_session else None
-        # What asks for nothing has no deadline in the engine.
+        # The engine has deadlines only for requests.
         timeout = self.settings.notify_timeout if call.request is None else None
         self._plans.append(
             self._planner.post(
@@ -165,13 +167,13 @@ class Sending(Responses):
         return call
 
     def _drop_handshakes(self, latest: Call | None) -> None:
-        """What an ``initialize`` before ``latest`` comes to does not matter any more."""
+        """Abort each ``initialize`` before ``latest``, as its response is not needed any more."""
         for call in list(self._calls.values()):
             if call.method == INITIALIZE and call is not latest:
                 self._abort(call)
 
     def _forget_handshake(self) -> None:
-        """The era is a modern one, or asked for again: no session that was asked for is used."""
+        """Drop a legacy handshake and its session, as the era is modern or being probed again."""
         self._session, self._barrier = None, False
         self._drop_handshakes(None)
 
@@ -207,7 +209,7 @@ class Sending(Responses):
     # Sessions
 
     def _confirmed(self) -> None:
-        """The server knows that we are ready: what waited may go, and it may speak first."""
+        """Send the waiting frames and open the standalone stream, as the server is ready."""
         self._barrier = False
         saved, self._saved = self._saved, {}
         waiting, self._waiting = self._waiting, []
@@ -225,7 +227,7 @@ class Sending(Responses):
                     timeout=self.settings.stream_timeout,
                 )
             )
-        outbound = self._peer.hub.outbound  # what nobody waits for any more is not asked
+        outbound = self._peer.hub.outbound  # requests that have ended are not sent
         for request, frame in saved.items():
             if request in outbound:
                 self._post(frame, again=True)
@@ -247,7 +249,7 @@ class Sending(Responses):
             self._end_unopened(message, fault, now)
 
     def _end_unopened(self, message: str, fault: Fault | None, now: float) -> None:
-        """The session has not begun for the server, and never will: nobody is to wait for it."""
+        """End the conversation and all that waits, as the session cannot begin for the server."""
         if self._pipe is not None:
             self.stream_fault = fault
         if self._peer.reconnects is None:
@@ -267,13 +269,13 @@ class Sending(Responses):
                 call.request is None and (self._streamed or not by_get)
             ):
                 # Requests end after their second try, and a GET that is never served loses one
-                # session: it is for the rest to have an end as well.
+                # session. This counter ends the other cases.
                 self._barren += 1
             self._fruitful = self._streamed = self._get_missing = False
             self._get_unproven |= by_get
             self._doubtful = -math.inf
             self._barrier = True
-            # Queued behind the answers that were received before the loss.
+            # Queued behind the responses that were received before the loss.
             self._peer.hub.inbox.append((self, now))
         self._save(call, frame, f"{call.method}: the server has lost the session", now)
 
@@ -288,17 +290,17 @@ class Sending(Responses):
         call.request = None
         record = self._peer.hub.outbound.get(request)
         if record is not None:
-            record.progress = None  # it begins anew
+            record.progress = None  # progress begins anew
         if self._barrier:
             self._saved[request] = frame
         else:
             self._post(frame, again=True)
 
     def take_in(self, now: float) -> None:
-        """Open the next session at its place in the queue of what arrived (called by the hub)."""
+        """Open the next session at its place in the queue of input (called by the hub)."""
         peer = self._peer
         if peer.state not in (Session.OPEN, Session.OPENING) or peer.is_modern_client:
-            return  # what was lost is a handshake that nobody waits for any more
+            return  # the lost session is a handshake that is not needed any more
         if self._barren >= self.settings.max_lost_sessions:
             peer.receive_eof(now=now, reason="the server does not keep its sessions")
         else:
@@ -307,9 +309,9 @@ class Sending(Responses):
     # The end
 
     def _kept(self, call: Call) -> bool:
-        """Whether an exchange goes on although we are closing: it says that we gave something up.
+        """Return True if an exchange goes on while the client closes: a POST of a cancellation.
 
-        The event stream of HTTP+SSE, without which nothing can be posted, stays as long.
+        The event stream of HTTP+SSE, without which no POST can be made, stays as long.
         """
         if call.method == CANCELLED:
             return call.status == 0
@@ -319,7 +321,7 @@ class Sending(Responses):
         return any(call.method == CANCELLED and call.status == 0 for call in self._calls.values())
 
     def _forget_unsent(self) -> None:
-        """Do not have requests sent that were given up before anybody knew of them."""
+        """Drop planned requests that were given up before they were sent."""
         new = {plan.exchange for plan in self._plans if isinstance(plan, HttpSend)}
         gone = new - self._calls.keys()
         self._plans = [plan for plan in self._plans if plan.exchange not in gone]
@@ -334,7 +336,7 @@ class Sending(Responses):
             self._peer.receive_eof(now=now, reason="closed by this side")
 
     def _leave(self) -> None:
-        """Close what is open, and end the session."""
+        """Abort the open exchanges, and end the session."""
         for call in list(self._calls.values()):
             self._abort(call)
         session = self._session
@@ -353,6 +355,6 @@ class Sending(Responses):
 
 
 def _for_good(fault: Fault | None) -> bool:
-    """Whether a message that met with ``fault`` would meet with the same again."""
-    gone = fault is not None and fault.status == 404  # in a session it says something else
+    """Return True if a message that failed with ``fault`` would fail again."""
+    gone = fault is not None and fault.status == 404  # in a session, 404 counts as its loss
     return gone or reason_of(fault) is EndReason.INVALID or fails_for_good(fault)

@@ -1,7 +1,7 @@
 """HttpServer: many conversations behind one endpoint, as a state machine without sockets.
 
-A driver hands in heads and bodies, drains :meth:`HttpServer.next_event` into the application and
-writes what :meth:`HttpServer.data_to_send` gives for each exchange::
+A driver feeds in heads and bodies, drains :meth:`HttpServer.next_event` into the application and
+writes the output of :meth:`HttpServer.data_to_send` for each exchange::
 
     wanted = server.open(exchange, head, now=clock())
     server.body(exchange, data, end=True, now=clock())     # if wanted
@@ -10,8 +10,8 @@ writes what :meth:`HttpServer.data_to_send` gives for each exchange::
     for exchange in server.writable():
         write(server.data_to_send(exchange, 65536))
 
-One Peer serves all modern exchanges, one Peer each legacy session.  Exchange numbers are the
-driver's: positive, and never used twice.  Source: the Streamable HTTP pages of 2025-03-26 to
+One Peer serves all modern exchanges, one Peer each legacy session.  The driver chooses the exchange
+numbers: positive, and never used twice.  Source: the Streamable HTTP pages of 2025-03-26 to
 2026-07-28.
 """
 
@@ -47,17 +47,17 @@ from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LATEST, REVISIONS
 from mcpcore.wire.message import Frame, Message, decode
 
-# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+# Bound once: members of an Enum are slow to look up, and these are needed for every message.
 _READING, _WAITING = Phase.READING, Phase.WAITING
 _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
 
 
 class HttpServer(SessionEntry):
-    """The server side of one HTTP endpoint.
+    """Server side of one HTTP endpoint.
 
-    ``secret``: at least 32 fresh random bytes; session ids are derived from it, so it must not be
+    ``secret``: at least 32 fresh random bytes. Session ids are derived from it, so it must not be
     shared with another HttpServer, nor kept for the next start.  Raises ValueError for a secret
-    that is too short and for settings that cannot be read.
+    that is too short and for invalid settings.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class HttpServer(SessionEntry):
         self.settings = settings = HttpSettings() if settings is None else settings
         self._hub = Hub()
         self._hub.capacity = most = settings.max_calls
-        # All modern clients share one Peer: what is bounded for each of them is the exchange.
+        # All modern clients share one Peer; the limits of each are those of its exchange.
         limits = structs.replace(config.limits, in_flight=most, listen_streams=most)
         self._modern = Peer(
             Role.SERVER,
@@ -91,20 +91,22 @@ class HttpServer(SessionEntry):
         self._log = EventLog(secret, settings)
         self._closing = False
         self.ready = True
-        """What ``/health/ready`` says; an owner that is going to close may say no beforehand."""
+        """Readiness that ``/health/ready`` reports; an application that is going to close may set
+        False before."""
         self.reachable = True
-        """Whether sessions can be kept, as far as our owner knows; if not, so is it said there."""
+        """True while sessions can be kept, as far as the application knows; if not,
+        ``/health/ready`` reports it."""
         self.reports = False
-        """Tell of each exchange that has ended (ExchangeEnded)."""
+        """True to report each exchange that has ended (ExchangeEnded)."""
 
-    # In
+    # Input
 
     def asks_who(self, head: HttpRequest) -> bool:
-        """Whether it matters who sent a request, so that its owner should find out first."""
+        """Return True if the application should authenticate the request before :meth:`open`."""
         return self._gate.asks_who(head)
 
     def readable(self, head: HttpRequest) -> tuple[tuple[bytes, bytes], ...]:
-        """The header lines of a reply that a driver makes itself, for pages that may read it."""
+        """Return header lines with which an allowed page can read a reply of the driver's own."""
         return self._gate.readable(head)
 
     def open(
@@ -115,12 +117,11 @@ class HttpServer(SessionEntry):
         principal: str | Refusal | None = None,
         now: float,
     ) -> int:
-        """Take the head of a request; return how many bytes of its body to feed in, at most.
+        """Handle the head of a request; return the maximum bytes of its body to feed in.
 
-        0 means that no body is wanted: the request is refused or is one without a body, and a
-        reply is ready or will be.  ``principal`` is who was authenticated, or why the request is
-        refused; sessions are bound to it.  Raises LocalProtocolError for a number that is in use,
-        or 0.
+        0 means that no body is wanted: the request is refused or has no body, and a reply is ready
+        or will be.  ``principal`` is the authenticated party, or the refusal of the request;
+        sessions are bound to it.  Raises LocalProtocolError for a number that is in use, or 0.
         """
         refusal = None
         if isinstance(principal, Refusal):
@@ -158,7 +159,7 @@ class HttpServer(SessionEntry):
         principal: str | Refusal | None = None,
         now: float,
     ) -> None:
-        """Take a request that is all there: :meth:`open`, and :meth:`body` if it is wanted."""
+        """Handle a whole request: :meth:`open`, and :meth:`body` if a body is wanted."""
         known = self._gate.recall(head)
         if (
             known is None
@@ -204,7 +205,7 @@ class HttpServer(SessionEntry):
         return record
 
     def _unready(self) -> bytes:
-        """Why new clients had better go elsewhere."""
+        """Return the reason for which new clients should use another server, or empty."""
         if self._closing or not self.ready:
             return b"closing" if self._closing else b"draining"
         keeps = self._stateful and self.settings.sessions
@@ -213,9 +214,9 @@ class HttpServer(SessionEntry):
     def body(
         self, exchange: Route, data: bytes, *, end: bool, now: float, announced: int = 0
     ) -> None:
-        """Take a part of the body that :meth:`open` wanted; ``end`` with the last.
+        """Handle a part of the body that :meth:`open` wanted; ``end`` with the last.
 
-        ``announced``: how many bytes are known to follow, so that what is going to be too large is
+        ``announced``: number of bytes known to follow, so that a body that will be too large is
         refused at once.
         """
         self._log.now = now
@@ -235,10 +236,10 @@ class HttpServer(SessionEntry):
             self._dispatch(record, data, now)
 
     def disconnect(self, exchange: Route, *, now: float) -> None:
-        """The client has left, or the driver has given up on it; the exchange is forgotten.
+        """Forget an exchange whose client has left, or that the driver has given up.
 
-        Modern: that cancels the request.  Legacy: work goes on, and what is made for a stream that
-        the client can ask for again is kept for it.
+        Modern: the request is cancelled.  Legacy: the request goes on, and the events of a stream
+        that the client can resume are kept.
         """
         self._log.now = now
         record = self._exchanges.get(exchange)
@@ -256,37 +257,38 @@ class HttpServer(SessionEntry):
 
     @property
     def teller(self) -> Peer:
-        """What progress may be told by, and asked about, with a call less for each report.
+        """Peer for progress reports and questions about progress, to save a call for each report.
 
-        Any Peer of the hub does for the requests of all, as it finds them by their keys.
+        Any Peer of the hub serves the requests of all, as it finds them by their keys.
         """
         return self._modern
 
     @property
     def pending(self) -> bool:
-        """Whether :meth:`next_event` or :meth:`writable` may have something new to tell."""
+        """True if :meth:`next_event` or :meth:`writable` may have news."""
         hub = self._hub
         return bool(hub.events or hub.inbox or hub.outbox.frames or self._news)
 
     @property
     def timed(self) -> bool:
-        """Whether :meth:`deadline` may have come nearer since somebody asked for it."""
+        """True if :meth:`deadline` may have come nearer since it was last asked for."""
         return self._watched or bool(self._hub.outbound) or len(self._sessions) > 0
 
     def next_event(self) -> Event | None:
-        """Advance until there is something to tell; None when all input is used up.
+        """Advance until there is an event; None when all input is used up.
 
-        Writing can free room that somebody waits for (StreamDrained), so look again after it.
+        Writing can free room that a handler waits for (StreamDrained), so call this again after it.
         """
         hub = self._hub
         while True:
             if hub.events or hub.inbox:
                 event = hub.next_event()
-                # A session's Peer ends with that one; our owner gets SessionClosed, which names it.
+                # The end of a session's Peer is internal; the application gets SessionClosed
+                # instead.
                 if event is not None and type(event) is not ConnectionEnded:
                     return event
             elif hub.outbox.frames or self._closing:
-                # Placing what the Peers send can end things, which are events again.
+                # Placing frames of the Peers can end requests or sessions, which gives new events.
                 self._collect()
                 if not hub.events and not hub.inbox:
                     break
@@ -296,13 +298,13 @@ class HttpServer(SessionEntry):
             self._watch_new()
         return None
 
-    # Out
+    # Output
 
     def writable(self) -> list[Route]:
-        """The exchanges that have something to write, if that is news.
+        """Return the exchanges that have new output.
 
-        Each is told of once, and again when a part has been taken of what it has; one whose client
-        does not read costs nothing meanwhile.
+        Each is returned once, and again when a part of its output has been taken; an exchange whose
+        client does not read costs nothing meanwhile.
         """
         if self._hub.outbox.frames or self._closing:
             self._collect()
@@ -311,9 +313,9 @@ class HttpServer(SessionEntry):
         return news
 
     def data_to_send(self, exchange: Route, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
-        """Take what an exchange has to write, at most ``limit`` bytes of body; [] if nothing.
+        """Take the output of an exchange, at most ``limit`` bytes of body; [] if there is none.
 
-        What is not taken waits, which holds back whoever produces it.
+        Output that is not taken waits, which holds back its producer.
         """
         if self._hub.outbox.frames or self._closing:
             self._collect()
@@ -326,16 +328,16 @@ class HttpServer(SessionEntry):
         if taken and isinstance(taken[-1], HttpEnd):
             self._forget(record)
         elif record.packing is not None and not record.size:
-            # Compressing takes time: others have their turn before the next piece is news.
+            # Compressing takes time: other exchanges have their turn before the next piece.
             self._deadlines.set(record, self._log.now)
             self._watched = True
         return taken
 
     def whole_reply(self, exchange: Route, limit: int) -> HttpReply | None:
-        """Take the reply of an exchange, and be done with it, if it is all there.
+        """Take the whole reply of an exchange and end the exchange, if the reply is complete.
 
         None if it is not, if it is longer than ``limit`` bytes, or if there is more to it, such as
-        that the connection ends: :meth:`data_to_send` gives it then.
+        the end of the connection. :meth:`data_to_send` gives it then.
         """
         if self._hub.outbox.frames or self._closing:
             self._collect()
@@ -348,7 +350,10 @@ class HttpServer(SessionEntry):
         return reply
 
     def deadline(self) -> float | None:
-        """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
+        """Return the time at which :meth:`handle_timeout` is next needed, None if never.
+
+        The origin is that of ``now``.
+        """
         if self._unwatched:
             self._watch_new()
         self._watched = False
@@ -359,7 +364,7 @@ class HttpServer(SessionEntry):
         return earliest
 
     def handle_timeout(self, now: float) -> None:
-        """Let what is due at ``now`` happen: timeouts, slow answers, heartbeats, idle sessions."""
+        """Handle what is due at ``now``: timeouts, slow answers, heartbeats, idle sessions."""
         self._log.now = now
         if self._unwatched:
             self._watch_new()
@@ -375,7 +380,7 @@ class HttpServer(SessionEntry):
     # The end
 
     def close(self, *, now: float) -> None:
-        """End gracefully: streams end, nothing new begins, running requests may be answered.
+        """Close gracefully: streams end, no request begins, running requests may be answered.
 
         A driver goes on writing until :attr:`finished`, for as long as it wants to wait.
         """
@@ -387,29 +392,29 @@ class HttpServer(SessionEntry):
         for session in self._sessions:
             session.peer.close(now=now)
             if session.piped:
-                continue  # what runs in it is answered on its stream
+                continue  # its running requests are answered on its stream
             for stream in session.gets:
                 cast(Exchange, stream.exchange).finish()
             self._end_if_unused(session)
 
     @property
     def finished(self) -> bool:
-        """After :meth:`close`: everything was answered and written."""
+        """True after :meth:`close`, once everything was answered and written."""
         return self._closing and not self._exchanges
 
     @property
     def exchanges(self) -> int:
-        """How many exchanges are open."""
+        """Number of open exchanges."""
         return len(self._exchanges)
 
     @property
     def sessions(self) -> int:
-        """How many legacy sessions there are."""
+        """Number of legacy sessions."""
         return len(self._sessions)
 
     @property
     def calls(self) -> int:
-        """How many requests are being worked on, listen streams included."""
+        """Number of requests in progress, listen streams included."""
         return len(self._hub.inbound)
 
     # From body to Peer
@@ -456,7 +461,7 @@ class HttpServer(SessionEntry):
         self._hub.advance(session.peer, frame, now, record.route, None, record.principal)
 
     def _await(self, record: Exchange, now: float) -> None:
-        """From now on an answer is due."""
+        """Start the wait for the answer of an exchange."""
         record.forget_head()
         delay = self.settings.json_delay
         if delay is not None and record.accepts_stream:

@@ -1,4 +1,4 @@
-"""Which session a legacy request belongs to: found by its header, or opened.
+"""Session of a legacy request: found by its header, or opened.
 
 Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Session Management".
 """
@@ -18,18 +18,18 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import Frame, Reject
 
 Act = Callable[[Exchange, Session, float], None]
-"""What a GET or DELETE does in its session."""
+"""Action of a GET or DELETE in its session."""
 
 
 class SessionEntry(LegacySse):
-    """The part of an HttpServer that lets requests into sessions."""
+    """The part of an HttpServer that finds or opens the sessions of requests."""
 
     _session_config: Config
     _unnamed: Revision
-    """What a request speaks that does not say so."""
+    """Revision of a request that names none."""
 
     def _session_of(self, record: Exchange, frame: Frame, now: float) -> Session | None:
-        """The session that a legacy body belongs to, opened if it asks for one; None: refused."""
+        """Return the session of a legacy body, opened if it asks for one; None after a refusal."""
         if not self.settings.sessions:
             return self._temporary_session(record, frame, now)
         if record.session_id is not None:
@@ -51,7 +51,7 @@ class SessionEntry(LegacySse):
         return session
 
     def _make_session(self, id: str, record: Exchange, *, temporary: bool) -> Session:
-        """A session of the client that sends ``record``."""
+        """Return a new session for the client that sends ``record``."""
         peer = Peer(Role.SERVER, self._session_config, hub=self._hub, session=id)
         peer.alone = temporary
         return Session(
@@ -65,16 +65,16 @@ class SessionEntry(LegacySse):
         )
 
     def _admit(self, session: Session, now: float) -> None:
-        """Make a session known, and room for it."""
+        """Register a session, after making room for it."""
         if not session.temporary:
             while (excess := self._sessions.excess(session.owner, now)) is not None:
                 self._evict(*excess, now)
         self._sessions.add(session, now)
 
     def _temporary_session(self, record: Exchange, frame: Frame, now: float) -> Session:
-        """Somewhere to answer a request that stands on its own, as if there had been a handshake.
+        """Return a session for a single request, as if there had been a handshake.
 
-        Nothing is known of the client, which therefore cannot be asked for anything.
+        Nothing is known of the client, so that the server cannot send it requests.
         """
         session = self._new_session(record, now, temporary=True)
         if not opens_session(frame):
@@ -84,18 +84,18 @@ class SessionEntry(LegacySse):
         return session
 
     def _in_session(self, record: Exchange, act: Act, now: float) -> None:
-        """Go on with the session that the header names, if there is one."""
+        """Call ``act`` with the session that the header names, if there is one."""
         session = self._find(record)
         if session is not None:
             act(record, session, now)
 
     def _delete(self, record: Exchange, session: Session, now: float) -> None:
-        """The client ends its session."""
+        """End a session at the request of its client."""
         record.reply(204)
         self._end_session(session, "ended by the client", now)
 
     def _find(self, record: Exchange) -> Session | None:
-        """The session named by the header; None: there is none, and the reply says so."""
+        """Return the session that the header names; None after a refusal if there is none."""
         session = self._sessions.find(record.session_id or "", record.principal)
         if session is None or session.piped:
             record.refuse(404, "there is no such session (any more); initialize again")

@@ -1,4 +1,4 @@
-"""The legacy sessions of a server: their ids, whose they are, and which of them go first.
+"""Legacy sessions of a server: ids, owners, and the order in which sessions are ended.
 
 Every operation costs the same however many sessions there are.  Source: the Streamable HTTP pages
 of 2025-03-26 to 2025-11-25, "Session Management".
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 MIN_SECRET = 32
 
 SPARED = 32
-"""So many sessions at work are passed over in the search for one that may go."""
+"""Maximum busy sessions that are passed over in the search for one to end."""
 
 Owner = str
-"""Whose share a session takes: what kind of name, and the name (principal or address)."""
+"""Key of a session quota: kind of name, and the name (principal or address)."""
 
 
 def owner_of(principal: str | None, share: str) -> Owner:
-    """Name the owner of a session: who was authenticated, or else the address."""
+    """Return the quota key of a session: its principal, or else its address."""
     return f"address {share}" if principal is None else f"principal {principal}"
 
 
 class Shelf:
-    """Sessions in the order in which they would go."""
+    """Sessions in the order in which they would be ended."""
 
     __slots__ = ("agreed", "fresh", "used")
 
     def __init__(self) -> None:
         self.fresh: OrderedDict[Session, None] = OrderedDict()
-        """Of which nothing was heard since ``initialize``; the oldest first."""
+        """Sessions without any message since ``initialize``, oldest first."""
         self.agreed: OrderedDict[Session, None] = OrderedDict()
-        """Never used since their handshake was complete; the oldest first."""
+        """Sessions never used since their handshake was complete, oldest first."""
         self.used: OrderedDict[Session, None] = OrderedDict()
-        """The others; the least recently used first."""
+        """All other sessions, least recently used first."""
 
     def __len__(self) -> int:
         return len(self.fresh) + len(self.agreed) + len(self.used)
@@ -50,12 +50,12 @@ class Shelf:
         return chain(self.fresh, self.agreed, self.used)
 
     def agree(self, session: "Session") -> None:
-        """Its handshake is complete."""
+        """Note that the handshake of a session is complete."""
         del self.fresh[session]
         self.agreed[session] = None
 
     def touch(self, session: "Session") -> None:
-        """It is the most recently used of all from now on."""
+        """Make a session the most recently used."""
         try:
             self.used.move_to_end(session)
         except KeyError:
@@ -63,7 +63,7 @@ class Shelf:
             self.used[session] = None
 
     def remove(self, session: "Session") -> None:
-        """Take a session out."""
+        """Remove a session."""
         for queue in (self.used, self.agreed, self.fresh):
             if session in queue:
                 del queue[session]
@@ -71,17 +71,17 @@ class Shelf:
 
 
 class SessionTable:
-    """The sessions of one server by id, by owner, and by how long ago they were used.
+    """Sessions of one server by id, by owner, and by time of last use.
 
-    A *temporary* session lives as long as one request and is known by its id alone.
+    A *temporary* session lives as long as one request and is found by its id alone.
     """
 
     def __init__(self, secret: bytes, settings: HttpSettings) -> None:
-        """Make an empty table; ids are derived from ``secret``, which must never be used again."""
+        """Create an empty table; ``secret``, the source of the ids, must never be used again."""
         if len(secret) < MIN_SECRET:
             raise ValueError(f"the secret must have at least {MIN_SECRET} random bytes")
         self._secret = secret
-        self._key = b""  # for the ids, once there is one
+        self._key = b""  # key for the ids, derived with the first
         self._settings = settings
         limits = (settings.session_unused, settings.session_idle)
         self._unused = min((limit for limit in limits if limit is not None), default=None)
@@ -93,7 +93,7 @@ class SessionTable:
         self._limited = [
             (queue, wait) for queue, wait in zip(queues, waits, strict=True) if wait is not None
         ]
-        """The queues of sessions that end if they are not used, and how soon."""
+        """Queues of sessions that end if they are not used, each with its limit in seconds."""
         self._owners: dict[Owner, Shelf] = {}
         self._count = 0
 
@@ -104,18 +104,18 @@ class SessionTable:
         return iter(list(self._sessions.values()))
 
     def new_id(self) -> str:
-        """A session id: 256 bits, which nobody without the secret can tell, in visible ASCII."""
-        import hmac  # here and not above: a server whose clients are modern has no sessions
+        """Return a new session id: 256 bits, unguessable without the secret, in visible ASCII."""
+        import hmac  # here and not above: a server with modern clients only has no sessions
 
         self._count += 1
         self._key = self._key or hmac.digest(self._secret, b"mcpcore session ids", "sha256")
         digest = hmac.digest(self._key, b"%d" % self._count, "sha256")
         return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
-    # In and out
+    # Adding and removing
 
     def add(self, session: "Session", now: float) -> None:
-        """Make a session known."""
+        """Add a session."""
         session.created = session.used_at = now
         if session.temporary:
             self._temporary[session.id] = session
@@ -128,26 +128,26 @@ class SessionTable:
         shelf.fresh[session] = None
 
     def agree(self, session: "Session", now: float) -> None:
-        """The handshake of a session is complete; of one that was used already nothing changes."""
+        """Note that the handshake of a session is complete; no effect on a session already used."""
         if session in self._all.fresh:
             session.used_at = now
             self._all.agree(session)
             self._owners[session.owner].agree(session)
 
     def touch(self, session: "Session", now: float) -> None:
-        """A session is being used."""
+        """Note that a session is being used."""
         session.used_at = now
         if not session.temporary:
             self._all.touch(session)
             self._owners[session.owner].touch(session)
 
     def rest(self, session: "Session", now: float) -> None:
-        """A session was in use until now; a handshake is no use of it."""
+        """Note that a session was in use until now; a handshake is no use of it."""
         if session.used_at != now and session in self._all.used:
             self.touch(session, now)
 
     def remove(self, session: "Session") -> None:
-        """Forget a session."""
+        """Remove a session."""
         if session.temporary:
             del self._temporary[session.id]
             return
@@ -163,10 +163,10 @@ class SessionTable:
     def find(self, id: str, principal: str | None) -> "Session | None":
         """Return the session with this id, if it belongs to ``principal``.
 
-        Ids are compared in constant time once the hash table has found a candidate, and a
-        session of another principal looks like none.
+        Ids are compared in constant time once the hash table has found a candidate. A session of
+        another principal gives None, as if there were none.
         """
-        import hmac  # as above
+        import hmac  # imported here, as above
 
         session = self._sessions.get(id)
         if session is None or not hmac.compare_digest(session.id.encode(), id.encode()):
@@ -174,17 +174,17 @@ class SessionTable:
         return session if session.principal == principal else None
 
     def get(self, id: str | None) -> "Session | None":
-        """Return the session with an id of our own making."""
+        """Return the session with an id that this server made."""
         return None if id is None else self._sessions.get(id) or self._temporary.get(id)
 
-    # Which of them go
+    # Sessions to end
 
     def excess(self, owner: Owner, now: float) -> "tuple[Session, str] | None":
-        """Which session has to go, and why, before ``owner`` can have one more, if any has to.
+        """Return the session to end, and the reason, before ``owner`` can have one more; or None.
 
-        An owner who has all of his share gives up one of his own.  Those whose handshake was
-        never completed go first, then those that were never used; then the least recently used,
-        and of these the ones at rest.
+        An owner whose quota is used up gives up one of its own. Sessions whose handshake was never
+        completed go first, then sessions that were never used; then the least recently used, and of
+        these the idle ones.
         """
         settings = self._settings
         shelf = self._owners.get(owner)
@@ -206,7 +206,7 @@ class SessionTable:
         return next(iter(shelf.used))
 
     def overdue(self, now: float) -> "tuple[Session, str] | None":
-        """Which session has lived long enough, and why; None if there is none (any more)."""
+        """Return a session that has lived too long, and the reason; None if there is none."""
         for queue, limit, reason in (
             (self._all.fresh, self._unused, "it was never used"),
             (self._all.agreed, self._unused, "it was never used"),
@@ -215,7 +215,7 @@ class SessionTable:
             while limit is not None and queue:
                 oldest = next(iter(queue))
                 if oldest.used_at >= now or oldest.used_at + limit > now:
-                    break  # what is at work is touched here, and then comes last
+                    break  # busy sessions are touched here, and then come last
                 if not oldest.busy:
                     return oldest, reason
                 self.touch(oldest, now)
@@ -227,7 +227,7 @@ class SessionTable:
         return None
 
     def deadline(self) -> float | None:
-        """When :meth:`overdue` is next needed, None if never."""
+        """Return the time at which :meth:`overdue` is next needed, None if never."""
         if not self._sessions:
             return None
         due = math.inf

@@ -1,7 +1,7 @@
-"""Legacy sessions at a server: one conversation each, found by an id that nobody can guess.
+"""Legacy sessions at a server: one conversation each, found by an unguessable id.
 
-Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Session Management", "Listening
-for Messages from the Server", "Multiple Connections" and "Resumability and Redelivery".
+Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Session Management", "Listening for
+Messages from the Server", "Multiple Connections" and "Resumability and Redelivery".
 """
 
 from collections import deque
@@ -25,14 +25,14 @@ class SessionOpened(Event, frozen=True, kw_only=True):
 
 
 class SessionClosed(Event, frozen=True, kw_only=True):
-    """A session is gone; all its requests have ended, nothing of it follows."""
+    """A session is gone; all its requests have ended, and no event of it follows."""
 
     session: str
     reason: str
 
 
 class Session:
-    """One legacy conversation, and its streams."""
+    """Legacy conversation with its streams."""
 
     __slots__ = (
         "_broken_off",
@@ -66,41 +66,41 @@ class Session:
         self.peer = peer
         self.principal = None if principal is None else str(principal)
         self.owner = owner
-        """Whose share it takes."""
+        """Quota key of the session."""
         self.temporary = temporary
-        """It lasts for one request, and its client does not know of it."""
+        """True if it lasts for one request, and its client does not know of it."""
         self.created = self.used_at = 0.0
         """Times of its opening and of its last use."""
         self.log = SessionLog(log, id)
         self.exchanges: dict[Route, Exchange] = {}
         """All open exchanges, by route."""
         self.gets: list[EventStream] = []
-        """The streams that belong to no request and have a connection, oldest first."""
+        """Streams that belong to no request and have a connection, oldest first."""
         self._broken_off: deque[EventStream] = NOTHING
-        """Those that have lost it, oldest first."""
+        """Streams that belong to no request and have lost their connection, oldest first."""
         self.backlog: deque[Transmit] = NOTHING
-        """What waits for such a stream."""
+        """Frames that wait for a GET stream."""
         self.backlog_size = 0
         self._settings = settings
 
     piped = False
-    """It is one of HTTP+SSE: a single stream carries all of it."""
+    """True if it is a session of HTTP+SSE, which a single stream carries."""
 
     @property
     def busy(self) -> bool:
-        """Something is open or being worked on."""
+        """True if an exchange is open or a request in progress."""
         return bool(self.exchanges) or self.peer.in_flight > 0
 
     @property
     def _resumable(self) -> bool:
         return self._settings.resumable and not self.temporary
 
-    # What belongs to no request
+    # Messages that belong to no request
 
     def place(self, frame: Transmit, now: float) -> None:
-        """Send what belongs to no exchange: on one GET stream, or once there is one.
+        """Send a frame that belongs to no exchange: on one GET stream, or once there is one.
 
-        The newest stream takes it, as an older one may be dead without anybody knowing.
+        The newest stream takes it, as an older one may be dead without notice.
         """
         for stream in reversed(self.gets):
             if cast(Exchange, stream.exchange).push(frame):
@@ -115,7 +115,7 @@ class Session:
     # Streams and the connections that carry them
 
     def begin(self, exchange: Exchange, route: Route | None) -> None:
-        """Make an exchange the beginning of an event stream, of the request that it brought."""
+        """Begin the event stream of a request on the exchange that brought it."""
         revision = self.peer.revision
         numbered = revision is not None and revision.resumable and self._resumable
         stream = self.log.new_stream(route, numbered=numbered)
@@ -125,7 +125,7 @@ class Session:
             exchange.write(self._poll(stream, self._settings.reconnect_delay))
 
     def listen(self, exchange: Exchange) -> None:
-        """Use ``exchange`` as a GET stream and give it what waited."""
+        """Use ``exchange`` as a GET stream and send the backlog on it."""
         self.exchanges[exchange.route] = exchange
         exchange.session = self
         self.begin(exchange, None)
@@ -133,9 +133,9 @@ class Session:
         self._serve_backlog(exchange)
 
     def resume(self, stream: EventStream, exchange: Exchange, entries: list[LogEntry]) -> None:
-        """Go on with ``stream`` on another connection, after sending ``entries`` again.
+        """Continue ``stream`` on another connection, after sending ``entries`` again.
 
-        Its old connection may seem alive; what that has not sent moves with the stream.
+        The old connection may seem alive; its unsent output moves with the stream.
         """
         unsent: list[Transmit] = []
         old = self._part(stream)
@@ -156,16 +156,16 @@ class Session:
             self._serve_backlog(exchange)
 
     def poll(self, route: Route, retry: float) -> bool:
-        """Let the client come back for what answers the request that ``route`` has brought."""
+        """Close the connection of the request of ``route``; the client is asked to come back."""
         stream = self.log.posts.get(route)
         return stream is not None and self.hang_up(stream, retry)
 
     def poll_gets(self, retry: float) -> int:
-        """Let the client come back for its GET streams; return how many there were."""
+        """Close the GET streams and ask the client to come back; return their number."""
         return sum(self.hang_up(stream, retry) for stream in list(self.gets))
 
     def hang_up(self, stream: EventStream, retry: float) -> bool:
-        """Close the connection of a stream that goes on; the client is to come back for it."""
+        """Close the connection of a stream that goes on, and ask the client to come back."""
         exchange = stream.exchange
         if exchange is None or stream.ended or not stream.numbered:
             return False
@@ -179,7 +179,7 @@ class Session:
         return True
 
     def let_go(self, exchange: Exchange, now: float) -> None:
-        """An exchange carries its stream no longer; what it has not sent is kept for the next."""
+        """Take its stream off an exchange; unsent output is kept for the next connection."""
         stream = exchange.stream
         if stream is None:
             return
@@ -199,7 +199,7 @@ class Session:
                 taken_over(frame)
 
     def detach(self, exchange: Exchange, now: float) -> None:
-        """Forget an exchange."""
+        """Remove an exchange."""
         self.exchanges.pop(exchange.route, None)
         self.let_go(exchange, now)
 
@@ -221,7 +221,7 @@ class Session:
         return exchange
 
     def _remember(self, stream: EventStream) -> None:
-        """Keep a GET stream that has lost its connection, in case it is asked for again."""
+        """Keep a GET stream that has lost its connection, in case it is resumed."""
         if self._broken_off is NOTHING:
             self._broken_off = deque()
         self._broken_off.append(stream)
@@ -229,7 +229,7 @@ class Session:
             self.log.forget(self._broken_off.popleft())
 
     def _poll(self, stream: EventStream, delay: float) -> bytes:
-        """An event that says nothing but where the stream stands and when to come back."""
+        """Return an event without data, with the stream's position and the time to come back."""
         id = stream.id(stream.last)
         return encode_event(b"", event=None, id=id, retry=round(delay * 1000))
 
@@ -239,7 +239,7 @@ class Session:
         self.backlog_size = 0
 
     def _give_up_one(self, now: float) -> None:
-        """Make room: the oldest notification goes, or if there is none, the oldest request ends."""
+        """Make room: drop the oldest notification or, if there is none, end the oldest request."""
         victim = next(
             (frame for frame in self.backlog if frame.kind is FrameKind.NOTIFICATION),
             self.backlog[0],

@@ -1,4 +1,4 @@
-"""The settings of HTTP, each with a safe default. Sizes in bytes, times in seconds."""
+"""Settings of HTTP, each with a safe default. Sizes in bytes, times in seconds."""
 
 import re
 from enum import Enum
@@ -8,24 +8,24 @@ from msgspec import Struct
 from mcpcore.spec.bounds import check_numbers
 
 MAX_DELAY = 31_536_000.0
-"""The longest that a client is asked to wait before it comes back: a year."""
+"""Maximum seconds that a client is asked to wait before it comes back: a year."""
 _PATH = r"/(?!/)[A-Za-z0-9/!$&'()*+,;=:@~\-._%]*"
-"""A path as it stands in a URI (RFC 3986 section 3.3).  Compiled when it is needed."""
+"""Pattern of a path in a URI (RFC 3986 section 3.3), compiled at first use."""
 
 
 class SsePaths(Struct, frozen=True, kw_only=True):
-    """Where HTTP+SSE, the transport of 2024-11-05, is found.
+    """Paths of HTTP+SSE, the transport of 2024-11-05.
 
-    Raises ValueError for paths that are none, or the same.
+    Raises ValueError for invalid or equal paths.
     """
 
     stream: str = "/sse"
-    """A GET opens an event stream, and with it a session."""
+    """Path of the GET that opens an event stream, and with it a session."""
     messages: str = "/messages"
-    """What the client has to say is posted there."""
+    """Path of the POSTs of the client's messages."""
     root: str | None = None
-    """What clients see in front of these paths, for instance where a proxy takes ``/tools`` away;
-    None: what the framework says that we are mounted below."""
+    """Prefix of these paths that clients see, for instance if a proxy removes ``/tools``; None: the
+    mount path that the framework reports."""
 
     def __post_init__(self) -> None:
         paths = (self.stream, self.messages)
@@ -36,81 +36,87 @@ class SsePaths(Struct, frozen=True, kw_only=True):
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True):
-    """Where an :class:`~mcpcore.http.server.HttpServer` is found and what it bears.
+    """Paths and limits of an :class:`~mcpcore.http.server.HttpServer`.
 
-    Raises ValueError for settings that contradict each other, and for numbers that are no limit.
+    Raises ValueError for settings that contradict each other, and for numbers that are not valid
+    limits.
     """
 
     path: str | None = "/mcp"
-    """The endpoint of Streamable HTTP; None: there is only that of HTTP+SSE."""
+    """Path of the endpoint of Streamable HTTP; None: only HTTP+SSE is served."""
     sse: SsePaths | None = None
-    """Serve HTTP+SSE as well, whose sessions last as long as their streams.  None: do not."""
+    """Paths of HTTP+SSE, whose sessions last as long as their streams.  None: it is not served."""
     health_path: str | None = "/health"
-    """Answers GET, whatever Host says: ``/health`` and ``/health/ready`` with 200, or with 503 once
-    the server drains or closes, and while it cannot reach the store of its sessions;
-    ``/health/live`` with 200 as long as it can.  None switches all of that off."""
+    """Path of the health check, which answers GET with any Host: ``/health`` and ``/health/ready``
+    with 200, or with 503 once the server drains or closes, and while it cannot reach the store of
+    its sessions; ``/health/live`` with 200 as long as the server can answer.  None switches all of
+    them off."""
     allowed_hosts: tuple[str, ...] | None = None
-    """See :class:`~mcpcore.http.origin.OriginPolicy`; None means loopback names."""
+    """Accepted Host headers, see :class:`~mcpcore.http.origin.OriginPolicy`; None means loopback
+    names."""
     allowed_origins: tuple[str, ...] | None = None
     """Exact origins of web pages that may call; None means the server's own pages."""
     max_body: int = 4 * 1024 * 1024
-    """Longest request body; more gives 413."""
+    """Maximum bytes of a request body; a longer one gets 413."""
     json_delay: float | None = 1.0
-    """An answer slower than this is sent as an event stream; None waits for it for ever."""
+    """Seconds after which a missing answer turns the response into an event stream; None: never."""
     gzip_from: int | None = 32 * 1024
-    """A JSON reply with a body of so many bytes is compressed (gzip) for a client that asks for it;
-    event streams never are.  None: nothing is."""
+    """Minimum bytes of a JSON body that is compressed (gzip) for a client that asks for it; event
+    streams never are.  None: no compression."""
     heartbeat: float | None = 15.0
-    """A comment goes out on every event stream that was silent for about this long."""
+    """Approximate seconds of silence on an event stream after which a comment is sent."""
     sessions: bool = True
-    """Legacy clients get sessions.  Without, each of their requests stands on its own: there is no
-    Mcp-Session-Id, no GET stream, and nothing that the server could ask the client."""
+    """True to give legacy clients sessions.  If False, each of their requests stands on its own:
+    there is no Mcp-Session-Id, no GET stream, and no request to the client."""
     max_sessions: int = 10_000
-    """Legacy sessions at a time.  One more ends another: one that was never used, or else the one
-    that was not used for longest."""
+    """Maximum legacy sessions at a time.  A new one beyond it ends another: one that was never
+    used, or else the least recently used."""
     sessions_per_client: int = 1_000
-    """Sessions of one principal, or of one peer address where nobody is authenticated; one more
-    ends another of the same client.  To be raised behind a proxy, whose address all clients share.
-    """
+    """Maximum sessions of one principal, or of one peer address without authentication; a new one
+    beyond it ends another of the same client.  Raise it behind a proxy, whose address all clients
+    share."""
     session_unused: float | None = 60.0
-    """A session that was opened but not used for anything within this time ends."""
+    """Seconds after which a session ends that was opened but not used."""
     session_idle: float | None = 1800.0
-    """A session without a request or an open stream for this long ends."""
+    """Seconds without a request or an open stream after which a session ends."""
     session_age: float | None = 86_400.0
-    """A session ends at this age, used or not."""
+    """Maximum age of a session in seconds, used or not."""
     session_streams: int = 16
-    """GET streams per session at a time; more gives 409.  As many that broke off are remembered."""
+    """Maximum GET streams per session at a time; one more gets 409.  As many that broke off are
+    remembered."""
     max_calls: int = 20_000
-    """Requests being worked on at a time, of all clients together; one more is answered as busy.
-    Those of one session are bounded by ``Limits.in_flight``."""
+    """Maximum requests in progress at a time, of all clients together; one more is answered as
+    busy. ``Limits.in_flight`` limits those of one session."""
     session_queue: int = 256 * 1024
-    """Bytes kept for a session while it has no GET stream; the oldest notifications go first."""
+    """Maximum bytes kept for a session while it has no GET stream; the oldest notifications go
+    first."""
     max_queued: int = 1024 * 1024
-    """Bytes waiting on one exchange beyond which its log messages and outdated progress go."""
+    """Bytes waiting on one exchange beyond which its log messages and outdated progress are
+    dropped."""
     stall_timeout: float = 30.0
-    """An event stream that is over ``max_queued`` for this long is closed; at once if it is over
-    twice that."""
+    """Seconds for which an event stream may be over ``max_queued`` before it is closed; it is
+    closed at once if it is over twice that."""
     resumable: bool = True
-    """Give events of legacy sessions ids, and send them again to a client that comes back."""
+    """True to give events of legacy sessions ids, so that a client can resume its streams."""
     replay_events: int = 1000
-    """Events kept per session; the oldest go first, as with the limits that follow."""
+    """Maximum events kept per session; the oldest go first, as with the limits that follow."""
     replay_bytes: int = 4 * 1024 * 1024
-    """Bytes of events kept per session."""
+    """Maximum bytes of events kept per session."""
     replay_total: int = 64 * 1024 * 1024
-    """Bytes of events kept for all sessions together."""
+    """Maximum bytes of events kept for all sessions together."""
     replay_age: float = 300.0
-    """Events are kept for this long."""
+    """Seconds for which events are kept."""
     reconnect_delay: float = 1.0
-    """What a client is told to wait before it comes back, where the protocol has polling."""
+    """Seconds that a client is asked to wait before it comes back, in revisions with polling."""
     session_view_idle: float = 300.0
-    """With a store: what a worker knows of a session that it has no use for is forgotten after
-    this time; the store says how long a session lives."""
+    """With a store: seconds after which a worker forgets its view of a session that it does not
+    use; the store limits the life of the session."""
     session_touch: float = 30.0
-    """With a store: it is told at most this often that a session is in use."""
+    """With a store: minimum seconds between two notes to it that a session is in use."""
     store_timeout: float = 10.0
-    """With a store: what it does not answer within this time has failed."""
+    """With a store: seconds without an answer after which a step has failed."""
     store_retry: float = 1.0
-    """With a store: what has failed and must not be lost is tried again after this time."""
+    """With a store: seconds before a failed step that must not be lost is tried again."""
 
     def __post_init__(self) -> None:
         check_numbers(
@@ -133,71 +139,71 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
 
 
 class SseUse(Enum):
-    """When a client speaks HTTP+SSE, the transport of 2024-11-05."""
+    """Use of HTTP+SSE, the transport of 2024-11-05, by a client."""
 
     NEVER = "never"
     FALL_BACK = "fall back"
-    """Where a server does not take ``initialize`` (400, 404, 405), but opens such a stream."""
+    """If a server refuses ``initialize`` (400, 404, 405), but opens such a stream."""
     ONLY = "only"
 
 
 class HttpClientSettings(Struct, frozen=True, kw_only=True):
-    """How an :class:`~mcpcore.http.client.HttpClient` behaves."""
+    """Behaviour of an :class:`~mcpcore.http.client.HttpClient`."""
 
     headers: tuple[tuple[str, str], ...] = ()
-    """Sent with every request, for instance ``("Authorization", "Bearer ...")``."""
+    """Headers of every request, for instance ``("Authorization", "Bearer ...")``."""
     legacy_sse: SseUse = SseUse.FALL_BACK
-    """Whether servers of HTTP+SSE are spoken to."""
+    """Use of HTTP+SSE."""
     endpoint_timeout: float = 10.0
-    """HTTP+SSE: for the event stream to begin and to name the endpoint for messages."""
+    """HTTP+SSE: seconds for the event stream to begin and to name the endpoint for messages."""
     get_stream: bool = True
-    """Open the standalone stream of a legacy session (a server may refuse it)."""
+    """True to open the standalone stream of a legacy session (a server may refuse it)."""
     delete_session: bool = True
-    """End a legacy session with DELETE when closing."""
+    """True to end a legacy session with DELETE when closing."""
     max_body: int = 64 * 1024 * 1024
-    """Longest JSON body taken from the server, after decompression."""
+    """Maximum bytes of a JSON body from the server, after decompression."""
     max_event: int = 64 * 1024 * 1024
-    """Longest server-sent event, after decompression."""
+    """Maximum bytes of a server-sent event, after decompression."""
     max_refusal: int = 1024 * 1024
-    """Longest body read of a response whose status says no; what is beyond it is left unread."""
+    """Maximum bytes read of the body of a refusal; the rest is left unread."""
     max_redirects: int = 3
-    """Redirects in a row that a GET follows within its origin; all others are refused."""
+    """Maximum redirects in a row that a GET follows within its origin; all others are refused."""
     max_violations: int = 100
-    """Messages on one stream that must not be there, requests of the server that have to be refused
-    among them; one more ends what the stream belongs to."""
+    """Maximum messages on one stream that are not allowed, refused requests of the server included;
+    one more ends the request or conversation of the stream."""
     stream_timeout: float | None = 60.0
-    """For the server to begin the event stream that a GET asks for, the standalone one or one that
-    is picked up; longer counts as a broken stream.  None: for ever, for servers that hold the head
-    of a response back until they have something to say."""
+    """Seconds for the server to begin the event stream that a GET asks for, standalone or resumed;
+    after them the stream counts as broken.  None: no limit, for servers that hold the head of a
+    response back until they have a message."""
     notify_timeout: float = 30.0
-    """For the server to take a message that asks for nothing: notifications, our answers, the end
-    of the session."""
+    """Seconds for the server to accept a message that is not a request: notifications, our
+    responses, the end of the session."""
     linger: float = 5.0
-    """For the server to end a response once all that matters of it has come; then its connection is
+    """Seconds for the server to end a response whose content is complete; then its connection is
     closed instead of used again."""
     max_lost_sessions: int = 2
-    """Sessions in a row that the server loses before it has answered anything in them; then no more
-    are opened, and what waits ends."""
+    """Maximum sessions in a row that the server loses before it has answered a request in them;
+    then no more are opened, and waiting requests end."""
     resume: bool = True
-    """Pick a broken stream up after its last event."""
+    """True to resume a broken stream after its last event."""
     reopen: bool = True
-    """Begin the standalone stream anew where it cannot be picked up."""
+    """True to begin the standalone stream anew if it cannot be resumed."""
     max_resumes: int = 5
-    """Attempts in a row without an event in between, and without a connection that lasted.  What
-    opens a session is sent again as often: ``initialize`` in the place of a lost one, and
-    ``notifications/initialized``."""
+    """Maximum attempts in a row without an event in between, and without a connection that lasted.
+    The messages that open a session are sent again as often: ``initialize`` in the place of a lost
+    session, and ``notifications/initialized``."""
     lasting: float = 10.0
-    """A connection has lasted if it stood for this long."""
+    """Seconds after which a connection counts as one that lasted."""
     retry_delay: float = 1.0
-    """Time before an attempt, where the server names none; doubles each time.  Also the least
-    from one attempt to the next once ``max_resumes`` of them came quicker, with events or without,
-    whatever the server says."""
+    """Seconds before an attempt, if the server names none; doubles each time.  Also the minimum
+    between attempts once ``max_resumes`` of them came quicker, with events or without, whatever the
+    server asks for."""
     min_retry_delay: float = 0.1
-    """Lower bound of that time, whatever the server says."""
+    """Minimum of that delay, whatever the server asks for."""
     max_retry_delay: float = 300.0
-    """Upper bound of that time, whatever the server says."""
+    """Maximum of that delay, whatever the server asks for."""
     jitter: float = 0.2
-    """So much of that time is added at most, by chance."""
+    """Maximum random fraction that is added to that delay."""
 
     def __post_init__(self) -> None:
         check_numbers(

@@ -1,7 +1,7 @@
-"""How many requests of a session one worker may work on, as all workers together have a limit.
+"""Share of a session's request limit that one worker may use; the limit holds for all workers.
 
-A worker asks the store for a share before it takes in more than a few; it gives it back as they
-end.  A share is asked for in blocks, so that most requests wait for nothing.
+A worker asks the store for a share before it accepts more than a few requests, and gives it back as
+they end.  It asks for blocks, so that most requests wait for nothing.
 """
 
 import math
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from mcpcore.http.views import View
 
 _BLOCKS = 64
-"""A block is this part of the limit; so many requests a worker takes in without asking."""
+"""Divisor of the limit that gives the size of a block; a worker accepts one block without
+asking."""
 
 Then = Callable[[StoreFailure | None], None]
-"""Goes on with what has waited for the store."""
+"""Callback for a frame that has waited for the store."""
 
 
 def requests_in(frame: Frame) -> int:
-    """How many requests of a frame would be worked on; a ping is answered at once."""
+    """Return the number of requests in a frame, without pings, which are answered at once."""
     messages = frame if isinstance(frame, list) else [frame]
     return sum(
         isinstance(message, Message)
@@ -37,7 +38,7 @@ def requests_in(frame: Frame) -> int:
 
 
 class Share:
-    """The share of one view; the Peer answers what is beyond it as busy."""
+    """Share of one view; the Peer answers requests beyond it as busy."""
 
     __slots__ = (
         "_asked",
@@ -60,14 +61,14 @@ class Share:
         self._view = view
         self._granted = 0
         self._asked: list[tuple[int, Then]] = []
-        """What goes on when the store has answered."""
+        """Request counts and callbacks that wait for the store's answer."""
         self._waiting: list[tuple[int, Then]] = []
-        """What came meanwhile."""
+        """Request counts and callbacks that came meanwhile."""
         self._asking = False
         self._unsure = False
-        """The store has failed what it was asked last, and may have done it all the same."""
+        """True if the store has failed the last step, which it may have done all the same."""
         self._coming = 0
-        """Requests that were let through and that the Peer has yet to take in."""
+        """Number of requests admitted that the Peer has not taken in yet."""
         self._told_at = 0.0
         view.peer.capacity = self.spare
 
@@ -75,7 +76,7 @@ class Share:
         return self._asking or self._unsure
 
     def admit(self, count: int, then: Then) -> bool:
-        """Whether ``count`` requests may be taken in now; if not, ``then`` goes on later."""
+        """Return True if ``count`` requests may be accepted now; if not, call ``then`` later."""
         if self._asking:
             self._waiting.append((count, then))
             return False
@@ -87,7 +88,7 @@ class Share:
         return True
 
     def taken(self, count: int) -> None:
-        """So many requests that were let through have been given to the Peer."""
+        """Note that ``count`` admitted requests have been given to the Peer."""
         hub = self._view.peer.hub
         if hub.inbox:
             self._coming += count
@@ -95,16 +96,16 @@ class Share:
             hub.queue(self, count)
 
     def take_in(self, count: int) -> None:
-        """The Peer has taken in what was given to it (called by the hub)."""
+        """Note that the Peer has taken in ``count`` requests (called by the hub)."""
         self._coming -= count
 
     def settle(self) -> None:
-        """A request has ended: give back a share that has become far too large."""
+        """Give back a share that has become far too large, as a request has ended."""
         if self._granted and not self._asking and 2 * self._needed() <= self._granted:
             self._ask(self._needed())
 
     def again(self) -> None:
-        """Give back what is too much; say from time to time how much it is."""
+        """Give back the excess of the share; renew the share from time to time."""
         view = self._view
         if view.over or self._asking or not (self._granted or self._unsure):
             return
@@ -115,7 +116,7 @@ class Share:
             view.steps.retry(self)
 
     def close(self) -> None:
-        """The view is given up, and whoever waits has been told."""
+        """Give the share back, as the view is given up and its waiting requests were answered."""
         view = self._view
         if self._granted or self:
             view.steps.ask(SessionCalls, view.id, ignore, calls=0, limit=self.limit)
@@ -125,7 +126,7 @@ class Share:
         return self._view.peer.in_flight + self._coming
 
     def _wanted(self, needed: int) -> int:
-        """The share for so many requests."""
+        """Return the share for ``needed`` requests."""
         if needed <= self.spare:
             return 0
         block = max(1, self.spare)
@@ -164,7 +165,7 @@ class Share:
         self._admit(waiting)
 
     def _admit(self, arrivals: list[tuple[int, Then]]) -> None:
-        """Let all of them through, or ask for all of them together."""
+        """Admit all arrivals, or ask for all of them together."""
         needed = self._needed() + sum(count for count, _ in arrivals)
         if arrivals and needed > max(self.spare, self._granted) and self._granted < self.limit:
             self._asked = arrivals

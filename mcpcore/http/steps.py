@@ -1,4 +1,4 @@
-"""What a server has asked of its store and was not answered yet."""
+"""Steps that a server has asked of its store and that are not answered yet."""
 
 import hmac
 from collections import deque
@@ -12,25 +12,25 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import Step, StoreFailure, StreamNumber
 
 Then = Callable[[Any], None]
-"""Takes the outcome of a step."""
+"""Callback that takes the outcome of a step."""
 
 _NUMBER_BITS = 59
 _ANSWERED = 64
-"""Steps that were answered stay among the deadlines while one before them waits: so many at least,
-and as many as wait."""
+"""Minimum number of answered steps kept among the deadlines while an earlier one waits; as many as
+wait may be kept, too."""
 
 
 class Retried(Protocol):
-    """Something that the store has failed and that is to be tried once more."""
+    """Operation that the store has failed and that is to be tried once more."""
 
     deadline: float | None
 
     def again(self) -> None:
-        """Try."""
+        """Try the operation again."""
 
 
 class Steps:
-    """Hands steps to the owner, in order, and brings each outcome to whoever waits for it."""
+    """Queue of steps for the application, in order, and of callbacks for their outcomes."""
 
     __slots__ = (
         "_count",
@@ -47,14 +47,14 @@ class Steps:
     def __init__(
         self, events: deque[Event], log: EventLog, settings: HttpSettings, secret: bytes
     ) -> None:
-        """Steps go into ``events``; ``secret`` is the worker's own."""
+        """Put steps into ``events``; ``secret`` is the worker's own."""
         self.log = log
         self.settings = settings
         self._events = events
         self._key = hmac.digest(secret, b"mcpcore streams", "sha256")
         self._numbers = 0
         self._waiting: dict[int, tuple[str, Then]] = {}
-        """By token: the session, and who waits for the outcome."""
+        """Session and callback of each unanswered step, by token."""
         self._due: deque[tuple[float, int]] = deque()
         self._retries: Deadlines[Retried] = Deadlines()
         self._count = 0
@@ -73,16 +73,16 @@ class Steps:
         self._events.append(kind(token=token, session=session, **members))
 
     def answer(self, token: int, outcome: Any) -> None:
-        """Take an outcome; one that comes too late, or again, means nothing."""
+        """Handle an outcome; one that comes too late, or again, is ignored."""
         _, then = self._waiting.pop(token, ("", ignore))
         then(outcome)
 
     def session_of(self, token: int) -> str:
-        """The session of a step that was not answered yet; "" if there is none."""
+        """Return the session of an unanswered step; "" if there is none."""
         return self._waiting.get(token, ("", ignore))[0]
 
     def new_number(self) -> StreamNumber:
-        """A number that no other worker gives to a stream."""
+        """Return a number that no other worker gives to a stream."""
         self._numbers += 1
         digest = hmac.digest(self._key, b"%d" % self._numbers, "sha256")
         return int.from_bytes(digest[:8]) >> (64 - _NUMBER_BITS) or 1
@@ -90,15 +90,15 @@ class Steps:
     # Time
 
     def retry(self, what: Retried) -> None:
-        """Let ``what`` try again a little later."""
+        """Schedule another attempt of ``what`` after ``store_retry``."""
         self._retries.set(what, self.log.now + self.settings.store_retry)
 
     def forget(self, what: Retried) -> None:
-        """It has nothing to try any more."""
+        """Cancel the next attempt of ``what``."""
         self._retries.set(what, None)
 
     def deadline(self) -> float | None:
-        """When :meth:`handle_timeout` is next needed, None if never."""
+        """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
         while self._due and self._due[0][1] not in self._waiting:
             self._due.popleft()
         dues = [self._due[0][0]] if self._due else []
@@ -106,7 +106,7 @@ class Steps:
         return min(dues if retry is None else [*dues, retry], default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """Give up what has waited for too long; try again what is due."""
+        """Fail steps that have waited for too long; retry operations that are due."""
         while self._due and self._due[0][0] <= now:
             self.answer(self._due.popleft()[1], StoreFailure("no answer in time"))
         for what in self._retries.due(now):
@@ -114,4 +114,4 @@ class Steps:
 
 
 def ignore(outcome: Any) -> None:
-    """Take the outcome of a step on which nothing depends."""
+    """Ignore the outcome of a step on which nothing depends."""

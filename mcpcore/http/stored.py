@@ -1,7 +1,7 @@
 """StoredHttpServer: an HttpServer whose sessions and events live in a store.
 
-Its owner also carries out the steps that come out of ``next_event()`` and brings their outcomes,
-and passes on the notes of others::
+The application also carries out the steps that come out of ``next_event()``, returns their
+outcomes, and passes on the notes of other workers::
 
     while (event := server.next_event()) is not None:
         if isinstance(event, Step):
@@ -60,11 +60,11 @@ _RETRY = ((RETRY_AFTER, b"1"),)
 
 
 class StoredHttpServer(Announcing):
-    """The server side of one HTTP endpoint, as one of the workers that share a store.
+    """Server side of one HTTP endpoint, as one of the workers that share a store.
 
     ``secret``: at least 32 fresh random bytes of this worker's own, never used again; ``store``
-    says who it is and what all share.  ``config.id_prefix`` is not used: ids of our requests name
-    the worker.  Raises ValueError as HttpServer, and for a binding that makes no sense.
+    names the worker and holds the common facts of all.  ``config.id_prefix`` is not used: ids of
+    our requests name the worker.  Raises ValueError as HttpServer, and for an invalid binding.
     """
 
     def __init__(
@@ -101,15 +101,15 @@ class StoredHttpServer(Announcing):
         )
         self._letters = Letters(self._steps)
         self._loading: dict[str, list[Loaded]] = {}
-        """Who waits for a session that the store was asked for."""
+        """Callbacks that wait for a session from the store, by session id."""
         self._announcements = 0
         self._announcing: str | None = None
-        """The name of what everybody is being told."""
+        """Name of the broadcast that is being delivered; None outside of a delivery."""
 
-    # In, from the store and from other workers
+    # Input from the store and from other workers
 
     def stored(self, token: int, outcome: Any, *, now: float) -> None:
-        """Take the outcome of a step; outcomes may come in any order."""
+        """Handle the outcome of a step; outcomes may come in any order."""
         self._log.now = now
         if isinstance(outcome, NoSession):
             view = self._view(self._steps.session_of(token))
@@ -118,22 +118,25 @@ class StoredHttpServer(Announcing):
         self._steps.answer(token, outcome)
 
     def deadline(self) -> float | None:
-        """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
+        """Return the time at which :meth:`handle_timeout` is next needed, None if never.
+
+        The origin is that of ``now``.
+        """
         dues = (super().deadline(), self._steps.deadline())
         return min((due for due in dues if due is not None), default=None)
 
     @property
     def timed(self) -> bool:
-        """See :attr:`HttpServer.timed`."""
+        """True always; see :attr:`HttpServer.timed`."""
         return True
 
     def handle_timeout(self, now: float) -> None:
-        """Let what is due at ``now`` happen."""
+        """Handle what is due at ``now``."""
         super().handle_timeout(now)
         self._steps.handle_timeout(now)
 
     def close(self, *, now: float) -> None:
-        """End gracefully here; the sessions go on at other workers, or after a restart."""
+        """Close gracefully here; the sessions go on at other workers, or after a restart."""
         self._log.now = now
         if not self._closing:
             for view in self._all_views():
@@ -142,7 +145,7 @@ class StoredHttpServer(Announcing):
 
     @property
     def finished(self) -> bool:
-        """After :meth:`close`: everything was answered, written and written down."""
+        """True after :meth:`close`, once everything was answered, written and stored."""
         busy = any(view.busy for view in self._all_views())
         return super().finished and not busy and not self._letters and not self._steps
 
@@ -169,17 +172,17 @@ class StoredHttpServer(Announcing):
         super()._admit(session, now)
 
     def _saved(self, view: View) -> None:
-        """A session is written down as it is now known here."""
+        """Tell the other workers of a record that the store has taken."""
         if view.base is not None and view.base.version > 1:
             self._letters.post(Changed(session=view.id, record=view.base))
 
     def _gone(self, view: View) -> None:
-        """The store has no such session (any more)."""
+        """End a session that the store does not have (any more)."""
         reason = "it has expired" if view.expired else "it is not kept any more"
         self._end_session(view, reason, self._log.now)
 
     def _load(self, id: str, then: Loaded) -> None:
-        """Ask the store for a session."""
+        """Ask the store for a session, then call ``then``."""
         waiting = self._loading.get(id)
         if waiting is None:
             self._loading[id] = [then]
@@ -216,9 +219,9 @@ class StoredHttpServer(Announcing):
         self._with_view(record, act, uses=act != self._delete)
 
     def _with_view(self, record: Exchange, act: Act, *, uses: bool, opened: bool = False) -> None:
-        """Go on with the session that the header names, once it is known here.
+        """Call ``act`` with the session that the header names, once it is loaded here.
 
-        ``uses``: that is a use of the session; ``opened``: the handshake has to be complete.
+        ``uses``: this counts as a use of the session; ``opened``: the handshake has to be complete.
         """
         id = record.session_id or ""
         view = self._view(id)
@@ -266,7 +269,7 @@ class StoredHttpServer(Announcing):
             self._with_view(record, partial(self._converse, frame), uses=uses, opened=uses)
 
     def _converse(self, frame: Frame, record: Exchange, session: Session, now: float) -> None:
-        """Take a frame in, or pass it on to the worker that it concerns."""
+        """Handle a frame here, or pass it on to the worker that it concerns."""
         here, elsewhere = sort_out(frame, session.peer, self._name)
         for each in elsewhere:
             record.hold()
@@ -360,7 +363,7 @@ class StoredHttpServer(Announcing):
             return
         once = self._announcing
         if once is not None:
-            # What an announcement becomes may be two messages, the same ones at each worker.
+            # An announcement may become two messages, which are the same at each worker.
             once = f"{once}.{zlib.crc32(b''.join(frame.data)):x}"
         session.place(frame, self._log.now, once)
 
@@ -376,7 +379,7 @@ class StoredHttpServer(Announcing):
             self._evict(session, "the server is shutting down", self._log.now)
 
     def _evict(self, session: Session, reason: str, now: float) -> None:
-        """Forget a view, which is not busy; the session goes on."""
+        """Forget a view that is not busy; the session goes on."""
         if not isinstance(session, View):
             super()._evict(session, reason, now)
             return
@@ -386,7 +389,7 @@ class StoredHttpServer(Announcing):
 
 
 def _posted(record: Exchange, outcome: StoreFailure | None) -> None:
-    """What a client has sent is on its way to the worker that waits for it, or is not."""
+    """Release the reply once a message was passed on to its worker, or refuse it."""
     if isinstance(outcome, StoreFailure):
         record.fail(503, UNAVAILABLE)
     record.release()

@@ -1,19 +1,19 @@
-"""What an HTTP server keeps outside of its process: records, steps and answers, as data.
+"""Data of an HTTP server outside of its process: records, steps and outcomes.
 
 An :class:`~mcpcore.http.server.HttpServer` keeps its sessions and their events in memory.  A
-:class:`~mcpcore.http.stored.StoredHttpServer` asks its owner for everything that must outlive the
-process or be seen by others: a :class:`Step` is an event of ``next_event()``, and its owner answers
-with ``stored(token, outcome, now=...)``.  Steps are carried out in the order in which they were
-made; what depends on one leaves only when it has been answered.  Nothing here knows what a store
-is made of.
+:class:`~mcpcore.http.stored.StoredHttpServer` asks the application for everything that must outlive
+the process or be visible to others. A :class:`Step` is an event of ``next_event()``, and the
+application answers with ``stored(token, outcome, now=...)``.  Steps are carried out in the order in
+which they were made; output that depends on a step is sent only after its outcome. This module
+knows nothing of the implementation of a store.
 
 The servers that share a store are its *workers*.  A session belongs to none of them: each makes
 itself a view of it when a request needs one.  A request belongs to the worker that runs it.
 
-An event stream is an append-only log with positions from 1.  The stream of a request is written
-by the worker that runs it.  What belongs to no request goes into the *queue* of its session; the
-newest GET stream that is open, at whichever worker, is the *carrier*, and takes from the queue
-what it brings, so that each message is on exactly one stream.
+An event stream is an append-only log with positions from 1.  The stream of a request is written by
+the worker that runs it.  A message that belongs to no request goes into the *queue* of its session.
+The newest open GET stream, at any worker, is the *carrier* and takes messages from the queue, so
+that each message is on exactly one stream.
 
 Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Session Management" and
 "Resumability and Redelivery".
@@ -26,29 +26,30 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from mcpcore.engine.events import Event
 
 StreamNumber = int
-"""Names a stream within its session: random, at most 59 bits, so that no two workers collide."""
+"""Number of a stream within its session: random, at most 59 bits, so that no two workers
+collide."""
 
 
 class StoreBinding(Struct, frozen=True, kw_only=True):
-    """How a server takes part in a store."""
+    """Membership of a server in a store: its name there, and the common secret and limits."""
 
     worker: str
-    """Its name among those that share the store: up to 64 letters, digits, ``-`` and ``_``.
+    """Name of the worker among those of the store: up to 64 letters, digits, ``-`` and ``_``.
 
-    A new one for each start of a process: what was owed under an old name is owed by nobody.
+    Each start of a process needs a new one: obligations under an old name are void.
     """
     secret: bytes
     """At least 32 random bytes that all workers share; event ids are authenticated with it."""
     epoch: float = 0.0
-    """What to add to ``now`` for the wall clock, in seconds since 1970."""
+    """Seconds to add to ``now`` to get the wall clock, which counts seconds since 1970."""
     idle: float | None = None
-    """The store ends a session that it has not heard of for so many seconds; None: not known."""
+    """Seconds without use after which the store ends a session; None: not known."""
     absolute: float | None = None
-    """The store ends a session at this age; None: not known."""
+    """Age in seconds at which the store ends a session; None: not known."""
 
 
 class SessionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A session as it is written down (JSON): what another process needs to take it up.
+    """Stored session (JSON): the data with which another process can continue it.
 
     Times are of the wall clock, in seconds since 1970, as they outlive the process.
     """
@@ -56,45 +57,45 @@ class SessionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     principal: str | None = None
     owner: str = ""
-    """Whose share of the sessions it takes: a principal or an address; "" is an owner as well."""
+    """Quota key of the session: a principal or an address; "" is a key as well."""
     revision: str
     client_info: Raw | UnsetType = UNSET
     capabilities: Raw
     initialized: bool = False
     log_level: str | None = None
     subscriptions: tuple[str, ...] = ()
-    """The URIs that the client has subscribed to."""
+    """URIs that the client has subscribed to."""
     created: float
-    """When the session was made; stays as it was in all versions."""
+    """Time at which the session was opened; the same in all versions."""
     version: int = 1
-    """Grows with each change; an older record never replaces a newer one."""
+    """Version, which grows with each change; an older record never replaces a newer one."""
     used: float | None = None
-    """In the outcome of a SessionLoad: when the session was used before that, None if never."""
+    """In the outcome of a SessionLoad: time of the last use before it, None if never used."""
 
 
 class LogPage(Struct, frozen=True, kw_only=True):
-    """A part of a stream, in order."""
+    """Part of a stream, in order."""
 
     entries: tuple[tuple[int, bytes], ...] = ()
     """Position and JSON text of each event."""
     lost: int = 0
-    """The position of the newest event that is not kept any more; 0: all are kept."""
+    """Position of the newest event that is no longer kept; 0: all are kept."""
     last: int = 0
-    """The position of the newest event of the stream."""
+    """Position of the newest event of the stream."""
     ended: bool = False
-    """Nothing will be added to the stream."""
+    """True if no event will be added to the stream."""
     orphaned: bool = False
-    """Not ended, but the worker that would write to it is gone."""
+    """True if the stream has not ended, but the worker that would write to it is gone."""
     request: bytes | None = None
-    """The id, as JSON, of the request that the stream answers; None: it belongs to none."""
+    """Id, as JSON, of the request that the stream answers; None: it belongs to none."""
 
 
 class Step(Event, frozen=True, kw_only=True):
-    """Something to be done in the store; answered by ``stored(token, outcome, now=...)``.
+    """Step to carry out in the store; answered by ``stored(token, outcome, now=...)``.
 
-    Each class says what its outcome is.  If the store fails, the outcome is a
-    :class:`StoreFailure`, which ends what depended on the step, with a clear error.  Steps on the
-    streams or the queue of a session that is not there have the outcome :class:`NoSession`.
+    Each class documents its outcome.  If the store fails, the outcome is a :class:`StoreFailure`,
+    which ends the work that depended on the step, with a clear error.  Steps on the streams or the
+    queue of a missing session have the outcome :class:`NoSession`.
     """
 
     token: int
@@ -102,33 +103,33 @@ class Step(Event, frozen=True, kw_only=True):
 
 
 class SessionSave(Step, frozen=True, kw_only=True):
-    """Write a session down.  Must be durable before it is answered.
+    """Write a session record.  It must be durable before the step is answered.
 
-    Outcome: None if that was done.  The SessionRecord that stands there if its version is not lower
-    (two workers changed the session at once); it is left as it is.  False if ``record.version`` is
-    above 1 and there is no such session any more.
+    Outcome: None if that was done.  The stored SessionRecord if its version is not lower (two
+    workers changed the session at once); it is left as it is.  False if ``record.version`` is above
+    1 and there is no such session any more.
     """
 
     record: SessionRecord
 
 
 class SessionLoad(Step, frozen=True, kw_only=True):
-    """Find a session.  Outcome: its SessionRecord, or None.
+    """Load a session.  Outcome: its SessionRecord, or None.
 
-    Somebody has asked for the session: it is not over for being unused any more.
+    The session was asked for: it no longer counts as unused.
     """
 
 
 class SessionTouch(Step, frozen=True, kw_only=True):
-    """The session was used, for more than a handshake.  Outcome: whether it is still there."""
+    """Note that a session was used, beyond a handshake.  Outcome: True if it still exists."""
 
 
 class SessionCalls(Step, frozen=True, kw_only=True):
-    """This worker works on up to ``calls`` requests of the session at a time; 0: on none.
+    """Ask for up to ``calls`` requests of a session at a time for this worker; 0 gives them back.
 
-    All workers together may have ``limit``.  Outcome: how many this one may have from now on, which
-    is ``calls`` or as many as there is room for; None without the session.  What a worker had is
-    free again when it is gone.
+    All workers together may have ``limit``.  Outcome: the number that this worker may have from now
+    on, which is ``calls`` or as many as there is room for; None without the session.  The share of
+    a worker that is gone is free again.
     """
 
     calls: int
@@ -136,16 +137,16 @@ class SessionCalls(Step, frozen=True, kw_only=True):
 
 
 class SessionDelete(Step, frozen=True, kw_only=True):
-    """Remove a session with all that is kept of it.  Outcome: whether it was there."""
+    """Remove a session with all its data.  Outcome: True if it existed."""
 
 
 class StreamBegin(Step, frozen=True, kw_only=True):
-    """A stream begins, written by this worker.  Outcome: None.
+    """Begin a stream that this worker writes.  Outcome: None.
 
     ``request`` is the id, as JSON, of the request that it answers; None makes it a GET stream,
-    which then is the newest of its session and so its carrier.  If so many GET streams of the
-    session have a connection as ``limit`` says (0: any number), at all workers together, nothing
-    is done and the outcome is False.
+    which then is the newest of its session and so its carrier.  If ``limit`` GET streams of the
+    session (0: any number) have a connection, at all workers together, nothing is done and the
+    outcome is False.
     """
 
     stream: StreamNumber
@@ -166,10 +167,10 @@ class StreamAppend(Step, frozen=True, kw_only=True):
 
 
 class StreamRead(Step, frozen=True, kw_only=True):
-    """Read what follows on position ``after``, at most about ``limit`` bytes (at least one event).
+    """Read the events after position ``after``, at most about ``limit`` bytes (at least one event).
 
-    Outcome: a LogPage, or None for an unknown stream.  If nothing follows, this worker is told with
-    a ``wake`` note once something does (once for each such read), or once the stream is orphaned.
+    Outcome: a LogPage, or None for an unknown stream.  If there are none, this worker gets a
+    ``wake`` note once there is one (once for each such read), or once the stream is orphaned.
     """
 
     stream: StreamNumber
@@ -180,9 +181,9 @@ class StreamRead(Step, frozen=True, kw_only=True):
 class QueuePut(Step, frozen=True, kw_only=True):
     """Put a message that belongs to no request into the queue of a session.
 
-    Within bounds: the oldest notifications go first.  With ``once``, a second put with the same
-    value does nothing: so what every worker announces arrives once.  Wakes the worker of the
-    carrier.  Outcome: whether it was put.
+    The queue is bounded: the oldest notifications go first.  With ``once``, a second put with the
+    same value does nothing, so that a message that every worker announces arrives once.  Wakes the
+    worker of the carrier.  Outcome: True if it was put.
     """
 
     data: bytes
@@ -190,11 +191,12 @@ class QueuePut(Step, frozen=True, kw_only=True):
 
 
 class QueueTake(Step, frozen=True, kw_only=True):
-    """Move what waits in the queue onto GET stream ``stream``, at most about ``limit`` bytes.
+    """Move messages from the queue onto GET stream ``stream``, at most about ``limit`` bytes.
 
-    Outcome: a LogPage with what was moved, ``last`` as in a read; None for an unknown stream.
+    Outcome: a LogPage with the moved messages, ``last`` as in a read; None for an unknown stream.
     Nothing moves unless the stream is the carrier and has its connection at this worker.  If
-    nothing moved, this worker is woken once something can (also when the stream becomes carrier).
+    nothing moved, this worker is woken once a message can move (also when the stream becomes
+    carrier).
     """
 
     stream: StreamNumber
@@ -202,19 +204,20 @@ class QueueTake(Step, frozen=True, kw_only=True):
 
 
 class StreamRelease(Step, frozen=True, kw_only=True):
-    """GET stream ``stream`` has lost its connection and carries no longer.  Outcome: None.
+    """Release GET stream ``stream``, which has lost its connection.  Outcome: None.
 
-    The next newest that is open becomes the carrier; the stream can still be read.
+    It is the carrier no longer: the next newest that is open becomes it. The stream can still be
+    read.
     """
 
     stream: StreamNumber
 
 
 class StreamClaim(Step, frozen=True, kw_only=True):
-    """GET stream ``stream`` has a connection at this worker (again), as the newest.  Outcome: None.
+    """Claim GET stream ``stream`` for a new connection at this worker, as the newest.
 
-    A connection that it had elsewhere is told to let go: that worker gets a ``moved`` note.
-    For the stream of a request likewise: its writer goes on writing, but sends no longer.
+    Outcome: None.  A worker that has an older connection of it gets a ``moved`` note and closes it.
+    The stream of a request can be claimed as well: its writer goes on writing, but sends no longer.
     ``limit`` as for StreamBegin, for a GET stream that had no connection.
     """
 
@@ -225,9 +228,9 @@ class StreamClaim(Step, frozen=True, kw_only=True):
 class Post(Step, frozen=True, kw_only=True):
     """Pass a note on to another worker, or with ``to`` None to all others.  Outcome: None.
 
-    What is for a worker that is gone, or never was, is dropped.  ``session`` is "" where the note
-    concerns none.  The note is ours: the store does not look into it.
-    The receiving owner calls ``note(data, now=...)``.
+    A note for a worker that is gone, or never was, is dropped.  ``session`` is "" if the note
+    concerns none.  The store does not read the note. The receiving application calls ``note(data,
+    now=...)``.
     """
 
     to: str | None
@@ -235,10 +238,10 @@ class Post(Step, frozen=True, kw_only=True):
 
 
 class Announce(Step, frozen=True, kw_only=True):
-    """Pass a note on to all others, and keep it for sessions that nobody knows now.  Outcome: None.
+    """Pass a note on to all others, and keep it for sessions not loaded now.  Outcome: None.
 
-    It takes the place of an earlier one with the same ``topic``.  Those that are kept are bounded
-    in number and size, and by the time for which a session lives without being used.
+    It replaces an earlier one with the same ``topic``.  Kept notes are bounded in number and size,
+    and by the time for which a session lives without being used.
     """
 
     note: bytes
@@ -246,31 +249,31 @@ class Announce(Step, frozen=True, kw_only=True):
 
 
 class Announcements(Step, frozen=True, kw_only=True):
-    """What was announced since a time of the wall clock.  Outcome: the notes, oldest first."""
+    """Read the announcements since a time of the wall clock.  Outcome: the notes, oldest first."""
 
     since: float
 
 
 class StoreFailure(Struct, frozen=True):
-    """The outcome of a step that could not be carried out."""
+    """Outcome of a step that could not be carried out."""
 
     reason: str
 
 
 class NoSession(StoreFailure, frozen=True):
-    """The outcome of a step on a session that is not there (any more): the store is well."""
+    """Outcome of a step on a missing session; the store itself has not failed."""
 
     reason: str = "there is no such session (any more)"
 
 
 class Note(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="note"):
-    """What one worker tells another, or a store tells a worker, as JSON."""
+    """Note from one worker to another, or from a store to a worker, as JSON."""
 
     session: str
 
 
 class Wake(Note, frozen=True, kw_only=True, tag="wake"):
-    """Made by the store: a read or take of ``stream`` would now find something."""
+    """Made by the store: a read or take of ``stream`` would now find events."""
 
     stream: StreamNumber
 
@@ -282,26 +285,26 @@ class Moved(Note, frozen=True, kw_only=True, tag="moved"):
 
 
 class Forwarded(Note, frozen=True, kw_only=True, omit_defaults=True, tag="message"):
-    """An answer, a cancellation or progress that concerns a request at another worker."""
+    """Response, cancellation or progress that concerns a request at another worker."""
 
     message: Raw
     principal: str | None = None
 
 
 class Ended(Note, frozen=True, kw_only=True, tag="ended"):
-    """The session is gone; made by the store for those that had to make room."""
+    """A session has ended; made by the store for those that had to make room."""
 
     reason: str
 
 
 class Changed(Note, frozen=True, kw_only=True, tag="changed"):
-    """The session has a newer record."""
+    """A session has a newer record."""
 
     record: SessionRecord
 
 
 class Announced(Note, frozen=True, kw_only=True, omit_defaults=True, tag="announced"):
-    """Everybody shall hear of a change: ``session`` is ""; ``once`` names the announcement."""
+    """Broadcast of a notification to all sessions: ``session`` is ""; ``once`` is its name."""
 
     method: str
     params: Raw | UnsetType = UNSET
@@ -310,11 +313,11 @@ class Announced(Note, frozen=True, kw_only=True, omit_defaults=True, tag="announ
 
 
 class HangUp(Note, frozen=True, kw_only=True, omit_defaults=True, tag="hang up"):
-    """Whoever has the connection of ``stream`` shall close it; None: of all GET streams."""
+    """Order to close the connection of ``stream``; None: of all GET streams."""
 
     stream: StreamNumber | None = None
     retry: float
-    """After so many seconds the client is to come back."""
+    """Seconds after which the client is to come back."""
 
 
 class Lost(Note, frozen=True, kw_only=True, tag="lost"):

@@ -1,4 +1,4 @@
-"""The views that a worker has of sessions in a store: their ids, and which of them are dropped."""
+"""Views that a worker has of sessions in a store: their ids, and the choice of views to drop."""
 
 import hmac
 import re
@@ -14,7 +14,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
 
 
 class ViewTable(SessionTable):
-    """The views of one worker; ids bear a mark of the store, so that none can be made up."""
+    """Views of one worker; ids bear a mark of the store, so that forged ones are recognized."""
 
     def __init__(self, secret: bytes, shared: bytes, settings: HttpSettings) -> None:
         """``secret`` is the worker's own, ``shared`` that of all workers."""
@@ -22,11 +22,11 @@ class ViewTable(SessionTable):
         self._mark = hmac.digest(shared, b"mcpcore session marks", "sha256")
 
     def new_id(self) -> str:
-        """A session id of 256 unguessable bits, and its mark."""
+        """Return a session id of 256 unguessable bits, with its mark."""
         return self._marked(super().new_id())
 
     def could_be(self, id: str) -> bool:
-        """Whether some worker of the store has made this id."""
+        """Return True if a worker of the store has made this id."""
         if _ID.fullmatch(id) is None:
             return False
         return hmac.compare_digest(self._marked(id.partition(".")[0]), id)
@@ -36,10 +36,10 @@ class ViewTable(SessionTable):
         return f"{id}.{urlsafe_b64encode(mac).rstrip(b'=').decode('ascii')}"
 
     def excess(self, owner: Owner, now: float) -> tuple[Session, str] | None:
-        """Which view may be dropped, and why, before there is one more, if any has to.
+        """Return the view to drop, and the reason, before there is one more; None if none must go.
 
-        Only one that is of no use now, and can be made again: it is the store that decides how many
-        sessions there may be, of one owner and of all.
+        Only an idle view is dropped, which can be made again. The store limits the sessions of one
+        owner and of all.
         """
         if len(self._sessions) < self._settings.max_sessions:
             return None
@@ -53,7 +53,7 @@ class ViewTable(SessionTable):
         return None
 
     def excess_of_pipes(self, owner: Owner) -> tuple[Session, str] | None:
-        """Likewise for a session of HTTP+SSE, which is in no store: one of its kind ends."""
+        """Return the HTTP+SSE session to end, and the reason; such sessions are in no store."""
         settings = self._settings
         pipes = [session for session in self._all if session.piped]
         own = [session for session in pipes if session.owner == owner]

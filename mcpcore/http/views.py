@@ -1,7 +1,8 @@
-"""What a server knows of a session that is kept in a store: a view of it, made when it is needed.
+"""Views of sessions in a store: the state that one worker has of a session, made when needed.
 
-Several workers may have a view of one session at the same time.  The record in the store is what
-counts; a view learns of changes by notes and, where it may be behind, by loading the record anew.
+Several workers may have a view of one session at the same time.  The record in the store is
+authoritative. A view learns of changes by notes and, if it may be behind, by loading the record
+anew.
 """
 
 from collections import deque
@@ -41,22 +42,22 @@ from mcpcore.wire.sse import encode_event
 
 
 class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
-    """What the views of one worker share."""
+    """Common parts of the views of one worker."""
 
     steps: Steps
     names: Iterator[str]
-    """Names that nobody else gives, nor this worker again."""
+    """Unique names, which no other worker gives, nor this one again."""
     store: StoreBinding
     watch: Callable[[Exchange], None]
-    """Looks after an exchange that has become a stream."""
+    """Function that watches an exchange that has become a stream."""
     saved: Callable[["View"], None]
-    """The record of a view is in the store."""
+    """Callback after the record of a view was stored."""
     gone: Callable[["View"], None]
-    """The store does not have the session (any more)."""
+    """Callback if the store does not have the session (any more)."""
 
 
 class View(Session):
-    """One session as this worker sees it, with what it does for it."""
+    """View of one session at this worker, with the work that it does for the session."""
 
     __slots__ = (
         "_around",
@@ -93,47 +94,47 @@ class View(Session):
         self.settings = steps.settings
         self._around = around
         self.touched_at = steps.log.now
-        """When the store last heard of the session from here."""
+        """Time at which the store last heard of the session from here."""
         self.used = False
-        """The store was told from here that the session is used for more than a handshake."""
+        """True once the store was told from here that the session is used beyond a handshake."""
         self.base: SessionRecord | None = None
-        """The record as it was last known to be in the store."""
+        """Record as last known to be in the store."""
         self.behind: deque[Announced] | None = None
-        """What everybody was told since it became known here, while it is not known what everybody
-        was told before."""
+        """Broadcasts since the session became known here, kept while earlier ones are not known
+        yet; else None."""
         self.over = False
         self.writers: dict[Route, Writer] = {}
-        """The streams of requests that this worker runs, by the exchange that brought them."""
+        """Writers of the streams of requests that this worker runs, by their exchange."""
         self.followers: dict[StreamNumber, Follower] = {}
-        """The streams that a GET at this worker has asked for."""
+        """Followers of the streams that a GET at this worker has asked for."""
         self.outlet = Outlet(self)
         self.releases = Releases(self)
         self.share = Share(self)
         self._changed = 0
-        """``peer.changes`` when the record was last made."""
+        """Value of ``peer.changes`` when the record was last made."""
         self._saving = False
         self._said = self.peer.said = set[str | None]()
-        """What the client has changed, or confirmed, since a record was last made: subscriptions,
-        and None for the log level."""
+        """Subscriptions that the client has changed, or confirmed, since a record was last made;
+        None stands for the log level."""
         self._written: set[str | None] = set()
-        """The same of the record that is to be written down."""
+        """Changes, as in ``_said``, of the record that is being stored."""
         self._held: list[Exchange] = []
-        """What must not leave before the record is in the store."""
+        """Exchanges held back until the record is in the store."""
 
     def new_name(self) -> str:
-        """A name that nothing else of the session has, whichever view of it has put it there."""
+        """Return a name that is unique in the session, whichever view has given it."""
         return next(self._around.names)
 
     @property
     def busy(self) -> bool:
-        """Something is open, being worked on, or on its way to the store."""
+        """True if an exchange is open, a request in progress, or a step on its way to the store."""
         waits = self.outlet or self.releases or self.share or self._saving or self.peer.pending
         return bool(self.writers or self.followers or waits) or super().busy
 
     # The record
 
     def restore(self, record: SessionRecord, revision: Revision) -> None:
-        """Take up a session that another process has begun."""
+        """Restore a session that another process has begun."""
         info = record.client_info
         self.peer.restore(
             revision,
@@ -143,10 +144,10 @@ class View(Session):
         self.update(record)
 
     def update(self, record: SessionRecord) -> None:
-        """Learn what the store has; what its client has said here meanwhile stays as it was said.
+        """Apply a stored record, but keep the changes that the client has made here meanwhile.
 
-        So does what it has confirmed, or changed back: another worker may have changed it, or what
-        was written down in between, though the store has failed to say so.
+        Values that the client has confirmed, or changed back, are kept as well: another worker may
+        have changed them in between, or a failed step may have stored them.
         """
         if self.base is not None and record.version <= self.base.version:
             return
@@ -159,7 +160,7 @@ class View(Session):
         self.base = record
 
     def describe(self) -> SessionRecord:
-        """The record as it should be."""
+        """Return the record of the present state."""
         peer, base = self.peer, self.base
         assert peer.revision is not None  # noqa: S101 - no session is kept before that
         info = peer.peer_info
@@ -178,7 +179,7 @@ class View(Session):
         )
 
     def keep_saved(self, frame: Transmit, exchange: Exchange | None) -> None:
-        """Write changes down before the client hears of them; ``frame`` is to go out next."""
+        """Store changes before the client hears of them; ``frame`` is to be sent next."""
         if self.peer.changes != self._changed and not self._saving:
             self._save()
         if not self._saving or exchange is None:
@@ -205,7 +206,7 @@ class View(Session):
         if self.over:
             return
         if isinstance(outcome, StoreFailure):
-            # Whatever is said next to the client tries again, but for what is refused now.
+            # The next message to the client tries again, without the changes that are refused now.
             self._changed = -1
             self._take_back()
             self._release(503, UNAVAILABLE)
@@ -228,7 +229,7 @@ class View(Session):
                 self._release()
 
     def _take_back(self) -> None:
-        """What is refused is not done, nor later on: the client may have gone to another worker."""
+        """Undo refused changes for good: the client may have gone to another worker."""
         peer, base, refused = self.peer, self.base, self._written | self._said
         self._written = set()
         self._said.clear()
@@ -247,7 +248,7 @@ class View(Session):
             exchange.release()
 
     def use(self) -> None:
-        """The session is used for more than a handshake: at first, and now and then, say so."""
+        """Note a use beyond a handshake; tell the store at first, and from time to time."""
         idle, pause = self._around.store.idle, self.settings.session_touch
         if idle is not None:
             pause = min(pause, idle / 2)
@@ -256,14 +257,14 @@ class View(Session):
             self.touch()
 
     def touch(self) -> None:
-        """Tell the store that the session is in use, and learn whether it is still there."""
+        """Tell the store that the session is in use, and check that it still exists."""
         if not self.over:
             self.touched_at = self.log.owner.now
             self.steps.ask(SessionTouch, self.id, self._touched)
 
     @property
     def expired(self) -> bool:
-        """The store has ended the session, as far as is known here."""
+        """True if the store has ended the session, as far as is known here."""
         store, now = self._around.store, self.log.owner.now
         if store.idle is not None and self.touched_at + store.idle <= now:
             return True
@@ -275,34 +276,34 @@ class View(Session):
             self.vanish()
 
     def vanish(self) -> None:
-        """The store has no such session (any more)."""
+        """End a session that the store does not have (any more)."""
         if not self.over:
             self._around.gone(self)
 
     # Streams of requests
 
     def begin(self, exchange: Exchange, route: Route | None) -> None:
-        """Make an exchange the beginning of the stream of the request that it brought."""
+        """Begin the stream of a request on the exchange that brought it."""
         revision = self.peer.revision
         if self.numbered and route is not None and revision is not None:
             self.writers[route] = Writer(self, exchange, route, primed=revision.priming)
 
     @property
     def numbered(self) -> bool:
-        """Whether events have ids."""
+        """True if events have ids."""
         revision = self.peer.revision
         return revision is not None and revision.resumable and self._resumable
 
     def event_id(self, stream: StreamNumber, position: int) -> str:
-        """The id of the event at a position of a stream."""
+        """Return the id of the event at a position of a stream."""
         return self.log.owner.ids.make(self.id, stream, position)
 
     def poll_event(self, stream: StreamNumber, position: int, delay: float) -> bytes:
-        """An event that says nothing but where the stream stands and when to come back."""
+        """Return an event without data, with the stream's position and the time to come back."""
         id = self.event_id(stream, position)
         return encode_event(b"", event=None, id=id, retry=round(delay * 1000))
 
-    # What belongs to no request
+    # Messages that belong to no request
 
     def place(self, frame: Transmit, now: float, once: str | None = None) -> None:
         """Put a frame into the queue of the session."""
@@ -318,13 +319,13 @@ class View(Session):
         follower.begin(primed=self.numbered and revision is not None and revision.priming)
 
     def pick_up(self, exchange: Exchange, stream: StreamNumber, position: int) -> None:
-        """Go on with a stream on another connection."""
+        """Resume a stream on another connection."""
         Follower(self, exchange, stream, position, queue=False, numbered=True).resume()
 
     # Connections
 
     def take_over(self, stream: StreamNumber) -> None:
-        """A stream gets another connection at this worker."""
+        """Close the present connection of a stream, which gets another one at this worker."""
         follower = self.followers.get(stream)
         if follower is not None:
             follower.replaced()
@@ -333,16 +334,16 @@ class View(Session):
                 writer.moved()
 
     def wake(self, stream: StreamNumber) -> None:
-        """There is something for a stream that has a connection here."""
+        """Wake the follower of a stream, as there are events for it."""
         follower = self.followers.get(stream)
         if follower is not None:
             follower.wake()
         elif all(writer.number != stream for writer in self.writers.values()):
-            # The store seems not to know that it is gone.
+            # The store seems not to know that the stream is gone.
             self.releases.add(stream)
 
     def moved(self, stream: StreamNumber) -> None:
-        """A stream has got another connection at another worker."""
+        """Close the connection of a stream, which has got another one at another worker."""
         follower = self.followers.get(stream)
         if follower is not None:
             follower.moved()
@@ -351,27 +352,27 @@ class View(Session):
                 writer.moved()
 
     def watch(self, exchange: Exchange) -> None:
-        """Look after an exchange that has become a stream."""
+        """Watch an exchange that has become a stream."""
         self._around.watch(exchange)
 
     def poll(self, route: Route, retry: float) -> bool:
-        """Let the client come back for what answers the request that ``route`` has brought."""
+        """Close the connection of the request of ``route``; the client is asked to come back."""
         writer = self.writers.get(route)
         if writer is None:
             return False
         if writer.hang_up(retry) or self.poll_here(writer.number, retry):
             return True
-        # Where the client is now, if it is anywhere, may not be known here yet.
+        # The present worker of the client, if any, may not be known here yet.
         self._tell_others(HangUp(session=self.id, stream=writer.number, retry=retry))
         return writer.elsewhere
 
     def poll_gets(self, retry: float) -> int:
-        """Let the client come back for its GET streams; return how many there were here."""
+        """Close the GET streams and ask the client to come back; return the number here."""
         self._tell_others(HangUp(session=self.id, retry=retry))
         return self.poll_here(None, retry)
 
     def poll_here(self, stream: StreamNumber | None, retry: float) -> int:
-        """Close the connection that a GET has brought, None: of all GET streams; if it is here."""
+        """Close the connections of a stream here, or with None of all GET streams."""
         followers = [
             each
             for each in self.followers.values()
@@ -383,7 +384,7 @@ class View(Session):
         self.steps.ask(Post, self.id, ignore, to=None, note=msgspec.json.encode(note))
 
     def let_go(self, exchange: Exchange, now: float) -> None:
-        """An exchange carries its stream no longer."""
+        """Take its stream off an exchange."""
         source, exchange.source = exchange.source, None
         if source is not None:
             source.let_go()
@@ -391,12 +392,12 @@ class View(Session):
     # Ends
 
     def shut(self) -> None:
-        """No more GET streams here; the session itself goes on elsewhere."""
+        """End the GET streams here; the session itself goes on elsewhere."""
         for follower in list(self.followers.values()):
             follower.finish()
 
     def close(self, status: int, message: str) -> None:
-        """Nothing is done for the session any more; whoever waits for something is told why."""
+        """End the work for the session; waiting exchanges get status and message."""
         self.over = True
         self._release(status, message)
         for writer in list(self.writers.values()):
@@ -405,7 +406,7 @@ class View(Session):
             follower.close(status, message)
         for exchange in self.exchanges.values():
             if exchange.phase is Phase.WAITING:
-                exchange.source = None  # what refuses it asks the store for no more
+                exchange.source = None  # its refusal must not ask the store for more
         self.steps.forget(self.outlet)
         self.steps.forget(self.releases)
         self.share.close()

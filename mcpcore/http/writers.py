@@ -1,9 +1,8 @@
-"""What goes into a store: the stream of a request.
+"""Writers of the streams of requests into a store.
 
-Events are handed over in *rounds*: while one is on its way, what is made meanwhile waits for the
-next.  That costs no time, as a store takes a batch at a time, and keeps the order when it fails.
-What has failed is tried again, and never done twice: a stream has one writer, which can look how
-far it has come.
+Events are handed over in *rounds*: while one is on its way, new events wait for the next.  That
+costs no time, as a store takes a batch at a time, and keeps the order when it fails. A failed event
+is tried again, but never added twice: a stream has one writer, which can read how far it has come.
 """
 
 from collections import deque
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
 
 UNAVAILABLE = "busy: where sessions are kept cannot be reached"
 _PAGE = 256 * 1024
-"""About so many bytes are read at a time."""
+"""Approximate number of bytes to read at a time."""
 
 
 def failure(request: bytes, message: str) -> bytes:
-    """The answer that tells every request of a stream that nothing better will come.
+    """Return the error response for every request of a stream that cannot be answered.
 
-    ``request`` is what :attr:`StreamBegin.request` says: an id, or a list of ids for a batch.
+    ``request`` is the value of :attr:`StreamBegin.request`: an id, or a list of ids for a batch.
     """
     error = ErrorData(INTERNAL_ERROR, message)
     ids = msgspec.json.decode(request)
@@ -48,16 +47,16 @@ def failure(request: bytes, message: str) -> bytes:
 
 
 class _Given(Struct):
-    """An event that was given to the store."""
+    """Event that was given to the store."""
 
     data: bytes
     ends: bool
     position: int | None = None
-    """Where it stands, once that is known; 0 for an end with nothing before it."""
+    """Position of the event, once that is known; 0 for an end with nothing before it."""
 
 
 class Writer:
-    """The stream of a request, at the worker that runs it; sends its events as long as it can."""
+    """Stream of a request, at the worker that runs it; sends events while it is connected."""
 
     __slots__ = (
         "_begun",
@@ -82,25 +81,25 @@ class Writer:
     )
 
     def __init__(self, view: "View", exchange: Exchange, route: Route, *, primed: bool) -> None:
-        """Begin the stream; ``exchange`` gives out nothing before that is written down."""
+        """Begin the stream; ``exchange`` gives out nothing before that is stored."""
         self.number: StreamNumber = view.steps.new_number()
         self.route = route
         self.exchange: Exchange | None = exchange
         self.elsewhere = False
-        """The client was last seen at another worker."""
+        """True if the client was last seen at another worker."""
         self.deadline: float | None = None
         self._view = view
         self._request = exchange.asked
         self._frames: deque[Transmit] = deque()
-        """What waits for the next round."""
+        """Frames that wait for the next round."""
         self._size = 0
-        """Bytes in it."""
+        """Number of bytes in ``_frames``."""
         self._given: deque[_Given] = deque()
-        """What was given to the store and is not known to be there, with all before it."""
+        """Events given to the store that are not known to be there with all events before them."""
         self._farewell: bytes | None = None
-        """An error that ends the stream instead of all that would still come."""
+        """Error that ends the stream in place of all further events."""
         self._open = 1
-        """Steps that were not answered yet."""
+        """Number of steps that are not answered yet."""
         self._last = 0
         self._begun = self._failed = self._named = self._over = False
         self._primed = primed
@@ -117,11 +116,11 @@ class Writer:
             request=self._request,
         )
 
-    # What the server says
+    # Output of the server
 
     @property
     def overfull(self) -> bool:
-        """Whether so much waits for the store or for the client that something must happen."""
+        """True if too much waits for the store or for the client."""
         waiting = self._size + (0 if self.exchange is None else self.exchange.size)
         return waiting > HARD_FACTOR * self._view.settings.max_queued
 
@@ -138,7 +137,7 @@ class Writer:
             self._pump()
 
     def hang_up(self, retry: float) -> bool:
-        """Close the connection once everything so far has left; the client is to come back."""
+        """Close the connection after all output so far was sent; the client is to come back."""
         if self.exchange is None or self._over:
             return False
         self._poll = retry
@@ -146,14 +145,14 @@ class Writer:
         return True
 
     def abandon(self, message: str) -> None:
-        """Nothing more comes: end with an error."""
+        """End the stream with an error."""
         if not self._over and self._farewell is None:
             self._farewell = failure(self._request, message)
             self._drop_all()
             self._pump()
 
     def close(self, status: int, message: str) -> None:
-        """There is no session any more: whoever waits for the answer is told so."""
+        """End with the session; a client that waits for the answer gets an error."""
         exchange = self.exchange
         if self._begun:
             self._lost(message)
@@ -166,14 +165,14 @@ class Writer:
     # The connection
 
     def drained(self) -> None:
-        """Something goes out to the client."""
+        """Note that output goes out to the client, and begin the next round."""
         self._named = self._primed or self._last > 0
         self._pump()
 
     def let_go(self) -> None:
-        """The connection is gone; what was made for it is written down all the same.
+        """Note that the connection is gone; events are stored all the same.
 
-        Unless the client was given no id, so that it cannot ask for anything.
+        If the client was given no id, it cannot resume the stream, which is given up.
         """
         self.exchange = None
         self._poll = None
@@ -187,7 +186,7 @@ class Writer:
             self.end()
 
     def moved(self) -> None:
-        """The client has come back somewhere else."""
+        """Close this connection, as the client has resumed the stream at another worker."""
         exchange = self.exchange
         self.elsewhere = True
         if exchange is not None:
@@ -197,12 +196,12 @@ class Writer:
             self.let_go()
 
     def _give_up(self) -> None:
-        """Nothing more is added to the stream: let the store know, or it would keep it open."""
+        """Tell the store that the stream gets no more events, as it would keep it open."""
         if not self._view.over:
             self._view.releases.end(self.number)
 
     def end(self) -> None:
-        """Forget the stream."""
+        """Remove the stream here."""
         self._over = True
         self._view.writers.pop(self.route, None)
         self._view.steps.forget(self)
@@ -211,7 +210,7 @@ class Writer:
     # Rounds
 
     def _pump(self) -> None:
-        """Begin the next round if there is something for it, and the client keeps up."""
+        """Begin the next round if there are frames for it, and the client keeps up."""
         if self._open or self._over or self.deadline is not None:
             return
         exchange = self.exchange
@@ -255,7 +254,7 @@ class Writer:
             exchange.fail(503, UNAVAILABLE)
             self.end()
         if self._over:
-            # Nobody waits for it; even what has failed may have been done.
+            # The stream has no client any more; a failed step may have begun it all the same.
             self._give_up()
         else:
             self._begun = True
@@ -283,7 +282,7 @@ class Writer:
             self._pump()
 
     def _settle(self) -> None:
-        """Send the oldest of what is there; outcomes may come in any order, events may not."""
+        """Send the oldest stored events; outcomes may come in any order, events may not."""
         while self._given and (position := self._given[0].position) is not None:
             event = self._given.popleft()
             self._last = position
@@ -298,17 +297,17 @@ class Writer:
                 self.end()
 
     def _lost(self, message: str) -> None:
-        """Nothing can be added any more: the client learns it, if it is there."""
+        """End the stream, which takes no more events, with an error to a connected client."""
         exchange = self.exchange
         if exchange is not None:
             exchange.write(encode_event(failure(self._request, message)))
             exchange.finish()
         self.end()
 
-    # When the store fails
+    # Failures of the store
 
     def _interrupted(self) -> None:
-        """End the connection; go on with the stream if the client can come back for it."""
+        """End the connection; keep the stream if the client can resume it."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.source = None
@@ -320,7 +319,7 @@ class Writer:
             self.end()
 
     def again(self) -> None:
-        """Look how far the stream has come, as a failure does not tell."""
+        """Read how far the stream has come, which a failure does not tell."""
         self._open += 1
         self._view.steps.ask(
             StreamRead,
@@ -342,7 +341,7 @@ class Writer:
             self.end()
             return
         if page.lost > self._last:
-            # What of it was written down nobody can tell; nor can its client ask for it any more.
+            # It is unknown which events were stored; nor can the client resume here any more.
             self._missed()
             return
         for position, data in page.entries:
@@ -360,12 +359,12 @@ class Writer:
         self._pump()
 
     def _missed(self) -> None:
-        """Something is missing in between."""
+        """End the stream with an error, as an event in between is missing."""
         self._given.clear()
         self._failed = False
         self.abandon("an event could not be written down")
 
-    # What is not sent
+    # Frames that are not sent
 
     def _drop_all(self) -> None:
         frames, self._frames, self._size = self._frames, deque(), 0

@@ -1,6 +1,6 @@
-"""What a server offers, declared: no I/O, nothing awaited.  Start with :class:`Server`.
+"""Declarations of a server's features, without I/O or awaiting.  Start with :class:`Server`.
 
-What belongs to prompts and templates alone is imported when it is first asked for.
+Names of prompts and templates are imported at first access.
 """
 
 from importlib import import_module

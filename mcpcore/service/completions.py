@@ -17,23 +17,24 @@ from mcpcore.spec.types.completion import CompleteParams, CompleteResult, Comple
 from mcpcore.wire.message import to_json
 
 MAX_VALUES = 100
-"""Most values in one answer."""
+"""Maximum values in one result."""
 
 _COUNTED = 10_000
-"""How many proposals are counted before the total is left open."""
+"""Maximum further proposals that are counted; with more the total is left open."""
 
 _NO_PROPOSALS = "the result is no list of strings"
 
 
 class CompletionEntry:
-    """The function that completes one argument (or, without a name, any argument of its owner).
+    """Function that completes one argument, or without a name any argument of its owner.
 
-    It takes the text typed so far as its first parameter and, if it has parameters of these
-    names, ``argument`` (the name of what is being completed) and ``arguments`` (a dict of the
-    values known already); the context is injected as everywhere.
+    The owner is a prompt or a template. The function takes the text typed so far as its first
+    parameter and, if it has parameters of these names, ``argument`` (the name of the completed
+    argument) and ``arguments`` (a dict of the values known already). The context is injected as in
+    all handlers.
 
-    ``owned``: False for the function that completes whatever has none of its own.  Its parameters
-    are the members of the request: ``ref``, ``argument``, and ``context`` or None.
+    ``owned``: False for the function that completes arguments without a function of their own.  Its
+    parameters are the members of the request: ``ref``, ``argument``, and ``context`` or None.
     """
 
     __slots__ = ("_names", "_owned", "call", "is_async", "thread")
@@ -58,10 +59,10 @@ class CompletionEntry:
         self._names = tuple(names)
         self._owned = owned
         self.call = handler.binder()
-        """``call(context, bound values)``."""
+        """Function ``call(context, bound values)``."""
 
     def bind(self, asked: CompleteParams) -> tuple[Any, ...]:
-        """Return what :attr:`call` takes."""
+        """Return the values for :attr:`call`."""
         context = asked.context or None
         if not self._owned:
             members = {"ref": asked.ref, "argument": asked.argument, "context": context}
@@ -74,7 +75,7 @@ class CompletionEntry:
 
 
 class CompletionCall(Bound[CompletionEntry]):
-    """One request for proposals."""
+    """Completion request, bound to its function."""
 
     __slots__ = ()
 

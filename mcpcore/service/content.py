@@ -1,4 +1,4 @@
-"""Content: what handlers return, as the content blocks of the protocol.
+"""Content: values that handlers return, as the content blocks of the protocol.
 
 Source: the "Tool Result" section of the tools page and "PromptMessage" of the prompts page.
 """
@@ -46,11 +46,11 @@ _SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
     (b"fLaC", 0, "audio/flac"),
     (b"ID3", 0, "audio/mpeg"),
 )
-"""What a file of a type holds, and where."""
+"""Signatures of file types: bytes, their offset, and the media type."""
 
 
 _SUBTYPES = {"jpg": "jpeg", "mp3": "mpeg", "svg": "svg+xml"}
-"""Formats whose media types have another name."""
+"""Subtypes of media types that differ from the name of the format."""
 
 
 def _type_of(data: bytes, kind: str, format: str | None) -> str:
@@ -63,9 +63,9 @@ def _type_of(data: bytes, kind: str, format: str | None) -> str:
 
 
 class Image(Struct, frozen=True):
-    """An image; PNG, JPEG, GIF and WebP are recognised, of others the type must be said.
+    """An image; PNG, JPEG, GIF and WebP are recognised, other types must be named.
 
-    ``format`` is another word for ``mime_type``: ``png`` for ``image/png``.
+    ``format`` is a short form of ``mime_type``: ``png`` for ``image/png``.
 
     >>> Image(b"<svg/>", "image/svg+xml").block().mime_type
     'image/svg+xml'
@@ -76,7 +76,7 @@ class Image(Struct, frozen=True):
     format: str | None = None
 
     def block(self) -> ImageContent:
-        """Encode it.  Raises ValueError if its type cannot be told."""
+        """Encode the image.  Raises ValueError if its type is not recognised."""
         mime_type = self.mime_type or _type_of(self.data, "image", self.format)
         return ImageContent(data=b64encode(self.data).decode(), mime_type=mime_type)
 
@@ -89,7 +89,7 @@ class Audio(Struct, frozen=True):
     format: str | None = None
 
     def block(self) -> AudioContent:
-        """Encode it.  Raises ValueError if its type cannot be told."""
+        """Encode the sound.  Raises ValueError if its type is not recognised."""
         mime_type = self.mime_type or _type_of(self.data, "audio", self.format)
         return AudioContent(data=b64encode(self.data).decode(), mime_type=mime_type)
 
@@ -102,7 +102,7 @@ class Embedded(Struct, frozen=True):
     mime_type: str | None = None
 
     def block(self) -> EmbeddedResource:
-        """Encode it."""
+        """Encode the resource."""
         return EmbeddedResource(resource=contents(self.uri, self.data, self.mime_type))
 
 
@@ -144,10 +144,10 @@ def block(value: Any) -> ContentBlock:
 
 
 def blocks(value: Any) -> list[ContentBlock] | None:
-    """Return what a handler returned as content, or None if it is data and no content.
+    """Return a handler's value as content blocks, or None if it is data and no content.
 
-    Content are None (nothing), strings, bytes, helpers, blocks, and lists in which at least one
-    item is a block, a helper or bytes; what else is in such a list becomes JSON text.
+    Content are None (no blocks), strings, bytes, helpers, blocks, and lists in which at least one
+    item is a block, a helper or bytes; other items of such a list become JSON text.
     """
     if value is None:
         return []
@@ -164,7 +164,7 @@ def blocks(value: Any) -> list[ContentBlock] | None:
 
 
 def is_content(annotation: Any) -> bool:
-    """Whether a return type is content, or tells nothing, and is not data with a schema."""
+    """Return True if a return type is content, or is not known, so that it has no output schema."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return is_content(arguments[0])
@@ -184,7 +184,7 @@ def is_content(annotation: Any) -> bool:
 def json_value(value: Any) -> bytes:
     """Return any value as one line of JSON.
 
-    Raises :class:`OutputMismatch` for what JSON cannot say: NaN, lone surrogates, objects of
+    Raises :class:`OutputMismatch` for values without a JSON form: NaN, lone surrogates, objects of
     unknown types.
     """
     try:
@@ -194,11 +194,11 @@ def json_value(value: Any) -> bytes:
 
 
 def for_revision(found: list[ContentBlock], revision: Revision) -> list[ContentBlock]:
-    """Say it with what a revision knows: kinds of blocks, and their members.
+    """Convert blocks to the kinds and members that a revision knows.
 
-    Where there is no sound, it becomes an embedded resource; where there are no links, a link
-    becomes text that says what the link does.  Raises :class:`OutputMismatch` for a block of a
-    kind that no revision has, and for an icon that no client may show.
+    Without audio content, a sound becomes an embedded resource; without links, a link becomes text
+    that holds its members.  Raises :class:`OutputMismatch` for a block of a kind that no revision
+    has, and for an icon that no client may show.
     """
     return known_members([_known(each, revision) for each in found], revision)
 
@@ -224,7 +224,7 @@ def _known(each: ContentBlock, revision: Revision) -> ContentBlock:
 
 
 def _in_words(link: ResourceLink) -> str:
-    """Everything that a link says, for readers."""
+    """Return all members of a link as readable text."""
     lines = [f"{link.title or link.name}: {link.uri}"]
     if link.description:
         lines.append(link.description)

@@ -1,7 +1,7 @@
-"""Types that msgspec reads and writes with some help: paths, and models of pydantic.
+"""Types that msgspec reads and writes with help: paths, and models of pydantic.
 
-They stand in parameters and in members of types that msgspec knows.  What writes them is
-:func:`mcpcore.wire.jsontext.encodable`.
+They may be parameters, or members of types that msgspec knows.
+:func:`mcpcore.wire.jsontext.encodable` writes them.
 """
 
 import sys
@@ -17,7 +17,7 @@ _JSON_NAMES = {"dict": "object", "list": "array", "NoneType": "null"}
 
 
 def read_by_pydantic(annotation: Any) -> "PydanticType | None":
-    """Return what reads a type if that is pydantic, as a whole.
+    """Return the reader of a type that pydantic reads as a whole, or None.
 
     Raises TypeError for one that neither pydantic nor msgspec can read.
     """
@@ -31,7 +31,8 @@ def read_by_pydantic(annotation: Any) -> "PydanticType | None":
 def describe(cls: Any, *, output: bool = False) -> dict[str, Any]:
     """Return the schema of a type that msgspec does not know: its ``schema_hook``.
 
-    ``output``: of what is written, not of what is read.  Raises NotImplementedError if it has none.
+    ``output``: the schema of the written form, not of the read one.  Raises NotImplementedError if
+    the type has none.
     """
     if is_path(cls):
         cls()  # raises NotImplementedError if it is of another operating system
@@ -44,7 +45,7 @@ def describe(cls: Any, *, output: bool = False) -> dict[str, Any]:
 
 
 def read_custom(cls: Any, value: Any) -> Any:
-    """Make a value of such a type: msgspec's ``dec_hook``.  Raises ValueError."""
+    """Convert a value to a type unknown to msgspec: its ``dec_hook``.  Raises ValueError."""
     if is_path(cls):
         if isinstance(value, str | cls):
             return cls(value)
@@ -54,16 +55,16 @@ def read_custom(cls: Any, value: Any) -> Any:
         from mcpcore.service.pydantic_types import read_model
 
         return read_model(cls, value)
-    return value  # msgspec says what it had expected
+    return value  # msgspec reports the expected type
 
 
 def accept_custom(cls: Any, value: Any) -> Any:
-    """The same for what was written here: a model has done it and is not asked to read it."""
+    """Convert a value that was written here; a model, checked when written, is not read again."""
     return cls.model_construct() if is_model(cls) else read_custom(cls, value)
 
 
 def without_paths(annotation: Any) -> Any:
-    """``str | Path`` without the path: what comes is a text, and msgspec cannot tell them apart."""
+    """Remove the path from ``str | Path``: the value is a string, and msgspec cannot choose."""
     options = get_args(annotation)
     if is_union(get_origin(annotation)) and str in options:
         return Union[tuple(each for each in options if not is_path(each))]  # noqa: UP007
@@ -71,14 +72,14 @@ def without_paths(annotation: Any) -> Any:
 
 
 def is_union(origin: Any) -> bool:
-    """Whether a type's origin is that of ``X | Y`` or ``Union[X, Y]``."""
+    """Return True if a type's origin is that of ``X | Y`` or ``Union[X, Y]``."""
     return origin is Union or origin is types.UnionType
 
 
 def twin_of_class(cls: Any) -> type[Struct] | None:
     """Return a Struct with the attributes of a class, if it is a plain one with annotations.
 
-    ``msgspec.convert(value, twin, from_attributes=True)`` makes one of an object of the class.
+    ``msgspec.convert(value, twin, from_attributes=True)`` makes a twin of an object of the class.
     """
     info = inspect.type_info(cls) if isinstance(cls, type) else None
     if not isinstance(info, inspect.CustomType) or is_path(cls) or is_model(cls):
@@ -96,11 +97,11 @@ def twin_of_class(cls: Any) -> type[Struct] | None:
 
 
 def is_path(cls: Any) -> bool:
-    """Whether this is a class of :mod:`pathlib`."""
+    """Return True if this is a class of :mod:`pathlib`."""
     pathlib = sys.modules.get("pathlib")
     return pathlib is not None and isinstance(cls, type) and issubclass(cls, pathlib.PurePath)
 
 
 def is_model(cls: Any) -> bool:
-    """Whether this is a class of models of pydantic."""
+    """Return True if this is a pydantic model class."""
     return hasattr(cls, "__pydantic_validator__") and hasattr(cls, "model_validate_json")

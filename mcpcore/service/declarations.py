@@ -1,4 +1,4 @@
-"""What all declarations share: names, icons, hints, absent members."""
+"""Common parts of all declarations: names, icons, hints, absent members."""
 
 import math
 import re
@@ -16,29 +16,31 @@ T = TypeVar("T")
 CacheScope = Literal["public", "private"]
 
 MAX_URI = 8192
-"""Longest URI that is matched against templates by default, in characters."""
+"""Default maximum characters of a URI that is matched against templates."""
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
-# Yet to be compiled, which re does once: tools have no URIs.
+# Strings, which re compiles at first use: tools have no URIs.
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
 _UNFIT = r"[\x00-\x20\x7f]"
 
 
 class Options(TypedDict, total=False):
-    """How tools, resources, templates and prompts are declared alike."""
+    """Options that tools, resources, templates and prompts have in common."""
 
     title: str
     icons: Sequence[Icon | str]
     meta: Mapping[str, Any]
-    """The declaration's ``_meta``."""
+    """Value of the declaration's ``_meta``."""
     visible: Visible
-    """Who may see and use it, by principal; to others it does not exist.  Default: everybody."""
+    """Function from a principal to True if it may see and use the feature, which for others does
+    not exist.  Default: all may."""
     thread: bool
-    """Run the function, which is no coroutine function, in a worker thread: it may block."""
+    """True to run the function, which must not be a coroutine function, in a worker thread: it may
+    block."""
 
 
 def runs_in_thread(options: Options, is_async: bool, what: str) -> bool:
-    """Whether the handler wants a thread.  Raises TypeError if a coroutine function does."""
+    """Return True if the handler runs in a thread.  Raises TypeError for a coroutine function."""
     thread = options.get("thread", False)
     if thread and is_async:
         raise TypeError(f"{what}: a coroutine function does not run in a thread")
@@ -70,7 +72,7 @@ def check_count(name: str, count: float) -> None:
 
 
 def check_uri(uri: str) -> str:
-    """Return ``uri``.  Raises ValueError if it has no scheme, or has blanks or controls in it."""
+    """Return ``uri``.  Raises ValueError if it lacks a scheme, or has blanks or controls."""
     if not re.match(_SCHEME, uri) or re.search(_UNFIT, uri):
         raise ValueError(f"{uri!r} is no absolute URI")
     return uri
@@ -79,7 +81,7 @@ def check_uri(uri: str) -> str:
 def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon]:
     """Return icons, each given as an Icon or by its URI.
 
-    Raises ValueError for a URI that is neither https nor an image in a data URI: clients must
+    Raises ValueError for a URI that is neither https nor an image in a data URI, as clients must
     refuse those.
     """
     found = [Icon(src=icon) if isinstance(icon, str) else icon for icon in icons or ()]
@@ -90,14 +92,14 @@ def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon]:
 
 
 def given(value: T | None) -> T | None:
-    """``value``, or None for an empty one."""
+    """Return ``value``, or None if it is empty."""
     return value or None
 
 
 def typed(value: Any, type: type[T]) -> T | None:
-    """``value`` as a Struct of ``type``, from one or from a mapping with its wire names.
+    """Return ``value`` as a Struct of ``type``, from one or from a mapping with its wire names.
 
-    Raises ValueError naming the member that is wrong.
+    Raises ValueError naming the invalid member.
     """
     if value is None or isinstance(value, type):
         return value

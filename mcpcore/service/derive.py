@@ -1,7 +1,7 @@
-"""JSON Schema of types: msgspec derives it, and here it is told in full.
+"""JSON Schema of types: derived by msgspec, and completed here.
 
-msgspec leaves out how dates and times are written where it takes several forms, what is said of
-fields anywhere but in ``Meta``, and gives docstrings as they stand in the code.
+msgspec leaves out the formats of dates and times if several are allowed, and all descriptions of
+fields outside of ``Meta``. It copies docstrings as they stand in the code.
 """
 
 import inspect
@@ -24,14 +24,14 @@ Schema = dict[str, Any]
 _DEFINITIONS = "#/$defs/"
 _PLACES = {"$defs", "$ref"}
 _FORMATS: dict[type, str] = {types.DateTimeType: "date-time", types.TimeType: "time"}
-"""msgspec says them only where the type demands an offset (``Meta(tz=True)``)."""
+"""Formats that msgspec names only if the type demands an offset (``Meta(tz=True)``)."""
 
 
 def derive(type: Any, *, output: bool = False) -> Schema:
-    """Return the schema of a type, with an object in plain sight at the root where it is one.
+    """Return the schema of a type; an object schema is inlined at the root.
 
-    ``output``: of what is written, which differs from what is read where pydantic does it.
-    Raises TypeError or NotImplementedError if it has none.
+    ``output``: the schema of the written form, which differs from the read one for pydantic types.
+    Raises TypeError or NotImplementedError if the type has none.
     """
     found = read_by_pydantic(type)
     if found is not None:
@@ -48,7 +48,7 @@ def derive(type: Any, *, output: bool = False) -> Schema:
 def _generate(type: Any, hook: Callable[[Any], Schema]) -> Schema:
     try:
         return msgspec.json.schema(type, schema_hook=hook)
-    except TypeError:  # also of members' defaults, where msgspec takes no help to write them
+    except TypeError:  # raised for defaults of members too, as msgspec takes no hook to write them
         info = types.type_info(type)
         named = _json_schema._collect_component_types([info])
         for each in named.values():
@@ -85,9 +85,10 @@ def _in_plain_sight(schema: Schema) -> Schema:
 
 
 def gather_definitions(schema: Schema) -> None:
-    """Move the definitions of the schemas that were put into ``schema`` up to its root.
+    """Move the definitions of nested schemas up to the root of ``schema``.
 
-    Each of these refers to its own; where a name is taken by something else, it gets another one.
+    Each nested schema refers to its own definitions. If a name is taken by another definition, it
+    gets a number.
     """
     nodes = [node for node in walk(schema) if "$defs" in node and node is not schema]
     if not nodes:
@@ -110,7 +111,7 @@ def gather_definitions(schema: Schema) -> None:
 
 
 def _reachable(name: str, definitions: Schema) -> bytes:
-    """What a definition says, and those that it refers to, however far."""
+    """Return the JSON of a definition and of all definitions that it refers to."""
     found: Schema = {}
     pending = [name]
     while pending:
@@ -132,7 +133,7 @@ def _rename(node: Schema, names: dict[str, str]) -> None:
 
 
 def described(annotation: Any) -> str | None:
-    """The description in ``Annotated[int, "how many"]``."""
+    """Return the description in ``Annotated[int, "how many"]``, if there is one."""
     if get_origin(annotation) in (Required, NotRequired):
         annotation = get_args(annotation)[0]
     if get_origin(annotation) is Annotated:
@@ -141,14 +142,14 @@ def described(annotation: Any) -> str | None:
 
 
 class _Finisher:
-    """Goes through a type and its schema side by side."""
+    """Pass over a type and its schema side by side."""
 
     def __init__(self, definitions: Schema) -> None:
         self._definitions = definitions
         self._done: set[str] = set()
 
     def finish(self, info: types.Type, node: Schema) -> None:
-        """Add to ``node``, the schema of ``info``, what msgspec leaves out."""
+        """Add to ``node``, the schema of ``info``, the parts that msgspec leaves out."""
         while isinstance(info, types.Metadata):
             info = info.type
         if isinstance(info, types.CustomType):
@@ -185,11 +186,11 @@ class _Finisher:
             if field.name in told:
                 rules.setdefault("description", told[field.name])
             if field.default is None and issubclass(cls, Model):
-                del rules["default"]  # it stands for absence, which a null would not be
+                del rules["default"]  # it stands for an absent member, which null would not be
             self.finish(field.type, rules)
 
     def _finish_union(self, info: types.UnionType, node: Schema) -> None:
-        """Msgspec puts structs behind the others, as one where there are several, and None last."""
+        """Finish the branches: msgspec puts structs last, several as one branch, then None."""
         structs = [each for each in info.types if _is_object(each)]
         others = [each for each in info.types if each not in structs and not _is_none(each)]
         options = node["anyOf"]
@@ -204,7 +205,7 @@ class _Finisher:
 
 
 def _field_schemas(info: Any, node: Schema) -> list[Schema]:
-    """The schemas of the fields of a class, in their order."""
+    """Return the schemas of the fields of a class, in their order."""
     if "prefixItems" in node:
         slots: list[Schema] = node["prefixItems"]
         return slots[len(slots) - len(info.fields) :]  # the tag comes first
@@ -213,7 +214,7 @@ def _field_schemas(info: Any, node: Schema) -> list[Schema]:
 
 
 def _told(cls: Any) -> dict[str, str]:
-    """What is said of the fields of a class, in their annotations or in docstrings."""
+    """Return descriptions of the fields of a class, from its annotations and docstrings."""
     told: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         own = inspect.get_annotations(base)
@@ -222,7 +223,7 @@ def _told(cls: Any) -> dict[str, str]:
             told |= {name: text for name, text in words.items() if name in own}
     try:
         hints = get_type_hints(cls, include_extras=True)
-    except (NameError, TypeError):  # msgspec finds names in places where this does not
+    except (NameError, TypeError):  # msgspec finds names in more places
         hints = {}
     return told | {name: text for name, hint in hints.items() if (text := described(hint))}
 
@@ -243,7 +244,7 @@ def _is_none(info: types.Type) -> bool:
 
 
 def _name_type_of_enum(node: Schema) -> None:
-    """Add the type that msgspec leaves out of choices; some readers rely on it."""
+    """Add the type that msgspec leaves out of enums; some clients rely on it."""
     values = node.get("enum")
     if values and "type" not in node:
         if all(isinstance(value, str) for value in values):

@@ -1,4 +1,4 @@
-"""Docstrings of handlers: what is said of the whole, and of each parameter.
+"""Docstrings of handlers: the description, and the lines on each parameter.
 
 The three common styles are read: Google (``Args:``), NumPy (``Parameters`` underlined) and Sphinx
 (``:param name:``).
@@ -25,7 +25,7 @@ _KEPT = {"example", "examples", "note", "notes", "references", "see also", "warn
 _SECTIONS = _PARAMETERS | _DROPPED | _KEPT
 
 _SECTION = re.compile(r"([A-Z][A-Za-z ]*):")
-# Yet to be compiled, which re does once: most docstrings have none of these.
+# Strings, which re compiles at first use: most docstrings have none of these.
 _RULE = r"-{3,}\s*"
 _FIELD = r":(\w+)(?: +([^:]*))?:\s*(.*)"
 _GOOGLE_ENTRY = r"\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:(?:\s+(.*)|$)"
@@ -33,16 +33,16 @@ _NUMPY_ENTRY = r"\*{0,2}(\w+(?:\s*,\s*\w+)*)\s*(?::.*)?"
 
 
 class Docstring(Struct):
-    """A docstring taken apart."""
+    """Parts of a docstring."""
 
     description: str = ""
-    """Everything but the sections on parameters, return values and exceptions."""
+    """Text without the sections on parameters, return values and exceptions."""
     parameters: dict[str, str] = field(default_factory=dict)
-    """One line for each parameter that is described."""
+    """Line of description for each parameter that has one."""
 
 
 def parse_docstring(text: str | None) -> Docstring:
-    r"""Take a docstring apart.
+    r"""Split a docstring into its parts.
 
     >>> parse_docstring("Adds.\n\nArgs:\n    a: The first\n        number.\n")
     Docstring(description='Adds.', parameters={'a': 'The first number.'})
@@ -79,7 +79,7 @@ def parse_docstring(text: str | None) -> Docstring:
 
 
 def _section(lines: list[str], at: int) -> tuple[str | None, int]:
-    """The name of the section that begins at ``at``, in lower case, and where its body begins."""
+    """Return the lower-case name of the section that begins at ``at``, and its body's start."""
     line = lines[at]
     match = _SECTION.fullmatch(line)
     name = (match[1] if match else line).strip().lower()
@@ -93,7 +93,7 @@ def _section(lines: list[str], at: int) -> tuple[str | None, int]:
 
 
 def _end(lines: list[str], at: int, *, underlined: bool) -> int:
-    """Where the section ends whose body begins at ``at``."""
+    """Return the end of the section whose body begins at ``at``."""
     if not underlined:
         return _indented(lines, at)
     while at < len(lines) and _section(lines, at)[0] is None:
@@ -102,7 +102,7 @@ def _end(lines: list[str], at: int, *, underlined: bool) -> int:
 
 
 def _indented(lines: list[str], at: int) -> int:
-    """Where the indented lines that begin at ``at`` end, blank ones between them included."""
+    """Return the end of the indented lines that begin at ``at``, blank lines between included."""
     end = at
     while at < len(lines) and (not lines[at] or lines[at][0].isspace()):
         at += 1
@@ -112,7 +112,7 @@ def _indented(lines: list[str], at: int) -> int:
 
 
 def _entries(lines: list[str], form: str) -> dict[str, str]:
-    """The entries of a section: those of its lines that are indented least, with what follows."""
+    """Return the entries of a section: its least indented lines, with the lines after each."""
     pattern = re.compile(form)
     indents = [len(line) - len(line.lstrip()) for line in lines if line.strip()]
     least = min(indents, default=0)

@@ -1,24 +1,23 @@
-"""What a handler raises to tell the client what went wrong.
+"""Exceptions of handlers, and the parts of them that a client sees.
 
-The message of a :class:`HandlerError` is shown; any other exception is masked, as its text may
-hold what the client must not see.
+The message of a :class:`HandlerError` is shown. Any other exception is masked, as its text may hold
+secrets.
 """
 
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalError, McpError
 
 
 class HandlerError(Exception):
-    """Base of the exceptions whose message the client gets to see.
+    """Base of the exceptions whose message the client sees.
 
-    ``code``: the error code where the failure is an error of the protocol, which it is everywhere
-    but in tools.
+    ``code``: error code of the JSON-RPC error, which the failure becomes everywhere but in tools.
     """
 
     code: int = INTERNAL_ERROR
 
 
 class ToolError(HandlerError):
-    """A tool failed: the client gets a result with ``isError`` and this message.
+    """Failure of a tool: the client gets a result with ``isError`` and this message.
 
     >>> raise ToolError("There is no city of that name.")
     Traceback (most recent call last):
@@ -27,28 +26,28 @@ class ToolError(HandlerError):
 
 
 class ResourceError(HandlerError):
-    """A resource exists but could not be read."""
+    """Failure to read an existing resource."""
 
 
 class ResourceNotFound(ResourceError):
-    """There is no such resource; the code depends on the revision, ``data`` holds the URI."""
+    """Missing resource; the code depends on the revision, ``data`` holds the URI."""
 
     def __init__(self, message: str = "Resource not found") -> None:
         super().__init__(message)
 
 
 class PromptError(HandlerError):
-    """A prompt could not be filled in with these arguments."""
+    """Failure to fill in a prompt with the given arguments."""
 
     code = INVALID_PARAMS
 
 
 class InvalidValue(ValueError):
-    """A value does not fit its type or schema; the message names the field."""
+    """Value that does not fit its type or schema; the message names the field."""
 
 
 class Misfit(ValueError):
-    """A part of a value does not fit; each of ``problems``, ``path: what``, begins at the part."""
+    """Part of a value that does not fit; each of ``problems``, ``path: text``, is below it."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -56,10 +55,9 @@ class Misfit(ValueError):
 
 
 class MaskedError(LocalError):
-    """A failure of which the client is told the ``rule`` alone, if there is one.
+    """Failure of which the client sees only the ``rule``, if there is one.
 
-    The message is for the log: it may hold what the client must not see.  ``rule`` is in words of
-    our own.
+    The message is for the log: it may hold secrets.  ``rule`` holds fixed words of this library.
     """
 
     def __init__(self, message: str, rule: str = "") -> None:
@@ -68,11 +66,11 @@ class MaskedError(LocalError):
 
 
 class OutputMismatch(MaskedError):
-    """A handler returned what cannot be sent; ``rule`` names what was broken."""
+    """Result of a handler that cannot be sent; ``rule`` names the broken rule."""
 
 
 class HandlerExit(MaskedError):
-    """A function ended with what is no :class:`Exception`, its cause: SystemExit, for instance."""
+    """Handler that ended with an exception that is no :class:`Exception`, such as SystemExit."""
 
     def __init__(self, cause: BaseException) -> None:
         rule = "the handler tried to end the program" if isinstance(cause, SystemExit) else ""
@@ -81,20 +79,20 @@ class HandlerExit(MaskedError):
 
 
 class LifespanError(LocalError):
-    """The lifespan of a server did not start, failed while it was needed, or failed at its end.
+    """Failure of a server's lifespan: at its start, while it was needed, or at its end.
 
-    The message is one sentence that names the function and, if there is one, what it raised.
+    The message is one sentence that names the function and, if there is one, the exception raised.
     """
 
 
 def schema_not_met(why: object) -> OutputMismatch:
-    """The error for a result that its output schema does not allow."""
+    """Return the error for a result that its output schema does not allow."""
     rule = "the result does not meet the output schema"
     return OutputMismatch(f"the output schema is not met: {why}", rule)
 
 
 class ValidatorMissing(LocalError):
-    """There is something that only a validator of JSON Schemas can check, and no validator."""
+    """Use of a feature that needs a validator of JSON Schemas, without one."""
 
     def __init__(self, what: str, has: str = "has a JSON Schema written by hand") -> None:
         super().__init__(
@@ -106,19 +104,19 @@ class ValidatorMissing(LocalError):
 
 
 MASKED = "Internal error"
-"""What the client is told of any other exception."""
+"""Text that the client gets for any other exception."""
 
 
 def is_masked(error: BaseException) -> bool:
-    """Whether the client must not see this error, so that it should be logged here."""
+    """Return True if the client must not see this error, so that it should be logged here."""
     return not isinstance(error, McpError | HandlerError)
 
 
 def shown(error: Exception, error_id: str | None = None, *, reveal: bool = False) -> str:
-    """What the client may read of an exception: its message, the rule it names, or nothing.
+    """Return the text of an exception for the client: its message, its rule, or neither.
 
-    ``error_id`` goes along with what is masked, so that it can be found in a log.  ``reveal``:
-    nothing is masked.
+    ``error_id`` is added to masked text, so that the error can be found in a log.  ``reveal``: True
+    to mask nothing.
     """
     if not is_masked(error):
         return str(error)
@@ -128,7 +126,7 @@ def shown(error: Exception, error_id: str | None = None, *, reveal: bool = False
 
 
 def _revealed(error: BaseException) -> str:
-    """The types and messages of an exception, of each one that stands in a group."""
+    """Return the types and messages of an exception, or of all exceptions in a group."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(map(_revealed, error.exceptions))
     if isinstance(error, HandlerExit) and error.__cause__ is not None:

@@ -1,4 +1,4 @@
-"""Methods beyond those of a server's features: requests of extensions, notifications of clients.
+"""Methods beyond the features of a server: extension requests, client notifications.
 
 Source: the "Notifications" section of basic/index, and "Extension Negotiation" of 2026-07-28.
 """
@@ -23,9 +23,9 @@ _NO_OBJECT = "the result is no object"
 
 
 class MethodEntry:
-    """The function behind a method; its parameters are members of ``params``, by their names.
+    """Function of a method; its parameters are members of ``params``, by their names.
 
-    Members that it does not take are ignored, as both sides may know more than the other.
+    Members that it does not take are ignored, as the peer may know a newer version.
     """
 
     __slots__ = ("_values", "call", "is_async", "thread")
@@ -46,10 +46,13 @@ class MethodEntry:
         self.is_async = handler.is_async
         self.thread = runs_in_thread({"thread": thread}, handler.is_async, method)
         self.call = handler.binder()
-        """``call(context, bound values)``."""
+        """Function ``call(context, bound values)``."""
 
     def bind(self, params: Raw | bytes) -> tuple[Any, ...]:
-        """Return what :attr:`call` takes.  Raises McpError (-32602) naming the member at fault."""
+        """Return the values for :attr:`call`.
+
+        Raises McpError (-32602) naming the invalid member.
+        """
         try:
             return astuple(self._values.read(params, "params"))
         except InvalidValue as error:
@@ -57,12 +60,12 @@ class MethodEntry:
 
 
 class MethodCall(Bound[MethodEntry]):
-    """One request of an extension."""
+    """Request of an extension, bound to its function."""
 
     __slots__ = ()
 
     def finish(self, value: Any) -> Raw:
-        """Shape the result: anything that is an object in JSON; None is an empty one."""
+        """Shape the result: any value that is an object in JSON; None becomes an empty object."""
         if isinstance(value, Result):
             value = self.own(value)
         body = b"{}" if value is None else json_value(value)

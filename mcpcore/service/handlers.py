@@ -1,7 +1,7 @@
-"""Handlers: functions of the application, what parameters they take, how to call them.
+"""Handlers: functions of the application, their parameters, and calls of them.
 
 The runtime's context is injected into the parameter that is annotated with a context class: one
-that has the attribute ``__mcp_context__ = True``.  The service never looks into it.
+that has the attribute ``__mcp_context__ = True``.  The service never uses its members.
 """
 
 import functools
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
     from mcpcore.service.pydantic_types import PydanticType
 
 CONTEXT_MARK = "__mcp_context__"
-"""The attribute that makes a class a context class."""
+"""Name of the attribute that makes a class a context class."""
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Parameter(Struct, frozen=True):
-    """One parameter that is filled from the request."""
+    """Parameter of a handler, filled from the request."""
 
     name: str
     type: Any
     default: Any = NODEFAULT
     keyword: bool = False
-    """Passed by name."""
+    """True if it is passed by name."""
     foreign: "PydanticType | None" = None
-    """What reads it, if that is not msgspec."""
+    """Reader of the value, if msgspec does not read it."""
     factory: Callable[[], Any] | None = None
-    """What makes its default, where that is not at hand."""
+    """Factory of the default, if that is not a constant."""
 
     @property
     def required(self) -> bool:
-        """There is no default."""
+        """True if there is no default."""
         return self.default is NODEFAULT and self.factory is None
 
 
 class Handler:
-    """A function and its parameters; ``what`` names it in messages.
+    """Function and its parameters; ``what`` names it in messages.
 
-    Raises TypeError if the parameters cannot be filled from named values (``*args``, two
-    contexts) or an annotation cannot be resolved.
+    Raises TypeError if the parameters cannot be filled from named values (``*args``, two contexts)
+    or an annotation cannot be resolved.
     """
 
     __slots__ = ("context", "doc", "function", "is_async", "parameters", "rest", "returns", "what")
@@ -59,7 +59,7 @@ class Handler:
         self.what = what
         plain = _plain(function)
         self.is_async: bool = inspect.iscoroutinefunction(plain)
-        """Calling it gives a coroutine."""
+        """True if calling the function gives a coroutine."""
         self.doc: str | None = inspect.getdoc(plain)
         try:
             hints = get_type_hints(plain, include_extras=True)
@@ -70,9 +70,9 @@ class Handler:
             ) from error
         self.returns: Any = without_paths(hints.get("return", Any))
         self.context: str | None = None
-        """The name of the parameter that takes the context."""
+        """Name of the parameter that takes the context."""
         self.rest: str | None = None
-        """The name of ``**kwargs``."""
+        """Name of ``**kwargs``."""
         self.parameters: tuple[Parameter, ...] = tuple(self._read(hints))
 
     def _read(self, hints: dict[str, Any]) -> Iterator[Parameter]:
@@ -119,7 +119,7 @@ class Handler:
             if next(iter(order)) == self.context:
                 return lambda context, values: function(context, *values)
 
-        # The general case: place the context among the positional ones, pass the others by name.
+        # General case: insert the context among the positional values, pass the rest by name.
         first = len(self.parameters) - len(keywords)
         slot: int | None = None
         context_name: str | None = None
@@ -143,7 +143,7 @@ class Handler:
         return call
 
     def taken(self) -> frozenset[str]:
-        """Names that entries of ``**kwargs`` cannot have."""
+        """Return the names that entries of ``**kwargs`` cannot have."""
         return frozenset(
             parameter.name
             for parameter in inspect.signature(self.function).parameters.values()
@@ -152,7 +152,7 @@ class Handler:
 
 
 def is_context(annotation: Any) -> bool:
-    """Whether the annotation is a context class, one with parameters, or either or None."""
+    """Return True if the annotation is a context class, also with parameters, or in a union."""
     origin = get_origin(annotation)
     if origin is Annotated or is_union(origin):
         return any(is_context(inner) for inner in get_args(annotation))
@@ -164,8 +164,9 @@ def values_type(
 ) -> type[Struct]:
     """Return a Struct type with a field for each parameter, in order.
 
-    ``strict``: unknown members are refused.  What msgspec does not read is left as it is: Raw, or
-    a string if all is ``text``.  ``msgspec.structs.astuple`` of an instance is what a binder takes.
+    ``strict``: unknown members are refused.  Values that msgspec does not read stay as they are:
+    Raw, or a string if all are ``text``.  A binder takes ``msgspec.structs.astuple`` of an
+    instance.
     """
     fields: list[Any] = []
     for parameter in parameters:
@@ -184,7 +185,7 @@ def _constant(value: Any) -> Callable[[], Any]:
 
 
 def _plain(function: Any) -> Any:
-    """What holds the annotations: the function in a partial, the method of a callable object."""
+    """Return the annotated function: that in a partial, or the method of a callable object."""
     while isinstance(function, functools.partial):
         function = function.func
     return function if inspect.isroutine(function) else type(function).__call__

@@ -1,4 +1,4 @@
-"""What a server opens before it is served and closes afterwards: declared, not opened."""
+"""Lifespan of a server: a context manager around its service, declared here, not entered."""
 
 import inspect
 from collections.abc import Callable
@@ -13,16 +13,16 @@ OpenLifespan: TypeAlias = (
     Callable[[], AbstractAsyncContextManager[Any]]
     | Callable[["Server"], AbstractAsyncContextManager[Any]]
 )
-"""Returns an async context manager; takes the server, or nothing."""
+"""Function that returns an async context manager; takes the server, or nothing."""
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _DECORATE = "decorate it with contextlib.asynccontextmanager"
 
 
 class Lifespan:
-    """A declared lifespan: the function that makes the context manager, and its name in messages.
+    """Declared lifespan: the function that makes the context manager, and its name in messages.
 
-    Raises TypeError, naming the function, for what cannot be one.
+    Raises TypeError, naming the function, if it cannot be a lifespan.
     """
 
     __slots__ = ("_function", "_takes_server", "name")
@@ -52,7 +52,10 @@ class Lifespan:
         self._takes_server = bool(needed)
 
     def open(self, server: "Server") -> AbstractAsyncContextManager[Any]:
-        """Make the context manager.  Raises TypeError if it is none, and what the function does."""
+        """Make the context manager.
+
+        Raises TypeError if it is not an async one, and the exceptions of the function.
+        """
         made = self._function(server) if self._takes_server else self._function()
         if not isinstance(made, AbstractAsyncContextManager):
             raise TypeError(f"it returned a {type(made).__name__}, no async context manager")

@@ -1,9 +1,9 @@
-"""What tools return, shaped into results: content, structured content, errors.
+"""Results of tools: content, structured content, errors.
 
-A tool whose return type is data has an output schema, and what it returns is checked against it.
-Structured content is an object up to 2025-11-25 and any JSON value since.  Where only objects can
-be said, both the schema and the value of a tool that returns something else are wrapped as
-``{"result": ...}``, so that each agrees with the other in every revision.
+A tool whose return type is data has an output schema, and its results are checked against it.
+Structured content is an object up to 2025-11-25 and any JSON value since.  In revisions with
+objects only, both the schema and the value of another type are wrapped as ``{"result": ...}``, so
+that they agree in every revision.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ _sorted = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Output:
-    """The output schema of a tool, and the check that goes with it.
+    """Output schema of a tool, and the check that goes with it.
 
     ``check`` takes the JSON of a value; it raises :class:`InvalidValue` naming the field.
     """
@@ -64,12 +64,12 @@ class Output:
         self.schema = schema
         self.check = check
         self.encode = encode or self._encode
-        """Return the JSON of a value, checked.  Raises OutputMismatch."""
+        """Function that returns the checked JSON of a value.  Raises OutputMismatch."""
         self._wrapped = schema if is_object_schema(schema) else wrap_schema(schema)
 
     @classmethod
     def derived(cls, type: Any, validator: Validator | None, what: str) -> "Output":
-        """From a return type.
+        """Create an output from a return type.
 
         Raises TypeError if it has no schema, ValidatorMissing and ValueError as
         :class:`~mcpcore.service.reading.Reader` does.
@@ -88,7 +88,10 @@ class Output:
 
     @classmethod
     def written(cls, schema: Schema, validator: Validator | None, what: str) -> "Output":
-        """From a JSON Schema.  Raises ValidatorMissing, or ValueError if it is not sound."""
+        """Create an output from a JSON Schema.
+
+        Raises ValidatorMissing, or ValueError if the schema is not valid.
+        """
         problems = compiled(schema, validator, what)
 
         def check(value: bytes) -> None:
@@ -102,11 +105,11 @@ class Output:
         return encoded
 
     def wraps(self, revision: Revision) -> bool:
-        """Whether values stand in an object of their own in this revision."""
+        """Return True if values are wrapped in an object in this revision."""
         return not revision.any_structured_content and self._wrapped is not self.schema
 
     def schema_for(self, revision: Revision) -> Schema:
-        """The schema as declared in this revision."""
+        """Return the schema as declared in this revision."""
         return self._wrapped if self.wraps(revision) else self.schema
 
 
@@ -122,7 +125,7 @@ def compiled(
 ) -> Callable[[Any], list[str]]:
     """Compile a schema written by hand; ``what`` names its owner in messages.
 
-    Raises ValidatorMissing without a validator, ValueError if the schema is not sound.
+    Raises ValidatorMissing without a validator, ValueError if the schema is not valid.
     """
     if validator is None:
         raise ValidatorMissing(what)
@@ -137,24 +140,24 @@ class _Text(Struct, gc=False, tag_field="type", tag="text"):
 
 
 class _Texts(Struct, gc=False):
-    """The most usual of all results: written from Structs, which is faster than from dicts."""
+    """The most frequent result, as a Struct, which is encoded faster than a dict."""
 
     content: tuple[_Text]
 
 
 def text_result(text: str) -> Raw:
-    """One text block."""
+    """Return a result with one text block."""
     return Raw(_encode(_Texts((_Text(text),))))
 
 
 def error_result(message: str) -> Raw:
-    """A tool's error: one text block and ``isError``."""
+    """Return the error of a tool: one text block and ``isError``."""
     text = _encode(sayable(message))
     return Raw(b'{"content":[{"type":"text","text":' + text + b'}],"isError":true}')
 
 
 def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
-    """Shape what a tool returned.
+    """Shape the return value of a tool.
 
     Raises :class:`OutputMismatch` if it breaks the tool's declaration or has no JSON form.
     """
@@ -169,7 +172,7 @@ def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
         return Raw(to_json({"content": for_revision(found, revision)}))
     encoded = json_value(value)
     if not revision.any_structured_content and not encoded.startswith(b"{"):
-        return text_result(encoded.decode())  # no schema has promised anything else
+        return text_result(encoded.decode())  # no schema has promised structured content
     return _structured(encoded.decode(), encoded, False, revision)
 
 
@@ -188,9 +191,9 @@ def _structured(text: str, encoded: bytes, wraps: bool, revision: Revision) -> R
 
 
 def given_result(result: CallToolResult, output: Output | None, revision: Revision) -> Raw:
-    """Check a result that the tool made itself, fit it into the revision (``result`` changes).
+    """Check a result that the tool made itself, and fit it to the revision (``result`` changes).
 
-    Structured content stands in a text block too, which is added unless it is there.
+    Structured content must also be present as a text block, which is added if missing.
     """
     structured, is_structured = result.structured_content, result.is_structured
     result.structured_content = UNSET  # even where null would be written
@@ -200,7 +203,7 @@ def given_result(result: CallToolResult, output: Output | None, revision: Revisi
     if not is_structured:
         if checked is None:
             return Raw(to_json(result))
-        if not _allows(checked, encoded):  # None is null where the tool may say that
+        if not _allows(checked, encoded):  # None means null if the schema allows that
             text = "structured_content is missing, which the output schema asks for"
             rule = "the result has no structured content, which the output schema asks for"
             raise OutputMismatch(text, rule)
@@ -219,7 +222,7 @@ def given_result(result: CallToolResult, output: Output | None, revision: Revisi
 
 
 def _says(block: ContentBlock, encoded: bytes) -> bool:
-    """Whether a block is the text of a JSON value, however it is laid out."""
+    """Return True if a block is the text of a JSON value, in any layout."""
     if not isinstance(block, TextContent):
         return False
     if block.text == encoded.decode():

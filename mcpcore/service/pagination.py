@@ -1,9 +1,9 @@
-"""Lists that are served in pages: ordered collections, opaque cursors, encoded pages.
+"""Paged lists: ordered collections, opaque cursors, encoded pages.
 
-A cursor names the last item of the page before it by the number it got when it was added, so
-that it stays good while items come and go: nothing is skipped or repeated.  It carries a check
-value, so that a cursor of another list, of another server, or none at all, is told apart.  It is
-no secret: whoever forges one gains a place in a list that he may read anyway.
+A cursor names the last item of the page before it by the number that the item got when it was
+added. It thus stays valid while items come and go: no item is skipped or repeated.  A check value
+tells cursors of other lists or servers, and invalid ones, apart.  A cursor is no secret: a client
+that forges one gains a position in a list that it may read anyway.
 
 Source: pagination page of the specification.
 """
@@ -21,20 +21,20 @@ from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.message import to_json
 
 Visible = Callable[[str | None], bool]
-"""Whether a principal (None: nobody was authenticated) may see and use something.
+"""Function that returns True if a principal (None: not authenticated) may see and use an item.
 
-It must not depend on anything else, such as the connection, and answer at once.
+It must not depend on anything else, such as the connection, and must return at once.
 """
 
 
 T = TypeVar("T")
 
 _CHECK = 8  # bytes
-_NUMBER = 6  # bytes: more items than will ever be added
+_NUMBER = 6  # bytes: enough for all items ever added
 
 
 class Cursors:
-    """Makes and reads the cursors of one list; ``scope`` names the list and its server.
+    """Encoder and decoder of the cursors of one list; ``scope`` names the list and its server.
 
     >>> cursors = Cursors("weather tools/list")
     >>> cursors.read(cursors.make(20))
@@ -53,7 +53,7 @@ class Cursors:
         return urlsafe_b64encode(data + self._check(data)).decode().rstrip("=")
 
     def read(self, cursor: str) -> int:
-        """Return the number in ``cursor``.  Raises McpError (-32602) if it is not one of ours."""
+        """Return the number in ``cursor``.  Raises McpError (-32602) if it is not of this list."""
         try:
             raw = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         except ValueError:
@@ -73,7 +73,7 @@ class Cursors:
 
 
 class _Entry(Generic[T]):
-    """An item of a collection, and what is known of it."""
+    """Item of a collection, with its number, visibility and encodings."""
 
     __slots__ = ("encoded", "item", "number", "visible")
 
@@ -82,7 +82,7 @@ class _Entry(Generic[T]):
         self.item = item
         self.visible = visible
         self.encoded: dict[Revision, bytes] = {}
-        """Its wire forms, where pages are put together anew for each principal."""
+        """Wire form by revision, used where each principal has its own pages."""
 
     def seen_by(self, principal: str | None) -> bool:
         return self.visible is None or self.visible(principal)
@@ -92,22 +92,23 @@ _in_order = attrgetter("number")
 
 
 class Collection(Generic[T]):
-    """What a server lists under one method: items by key, in the order in which they were added.
+    """Items that a server lists under one method, by key, in the order in which they were added.
 
-    ``kind``: what an item is called in messages, for instance ``tool``.
+    ``kind``: name of an item in messages, for instance ``tool``.
     ``member``: the member of the result that holds the items.
-    ``encode``: the wire form of an item in a revision.
-    ``hints``: the members for caching, without braces, where the revision has them.
-    ``changed``: called after each change.
-    ``visible``: who may see an item; None: everybody.  Where an item is not for everybody, the
-    members for caching are ``private``.
-    ``listed``: whether an item can be used at all in a revision; one that cannot is not listed.
-    Pages are encoded once per revision and kept until the collection changes; where not everybody
-    sees the same, items are.
+    ``encode``: function for the wire form of an item in a revision.
+    ``hints``: the members for caching, without braces, in revisions that have them.
+    ``changed``: function called after each change.
+    ``visible``: function that decides who may see an item; None: all may.  If an item is not
+    visible to all, the members for caching are ``private``.
+    ``listed``: function that returns True if an item can be used in a revision; others are not
+    listed.
+    Pages are encoded once per revision and kept until the collection changes; if not all principals
+    see the same, items are.
 
-    Threads may change it while others read it, without a lock: an entry is never changed, what is
-    read is a copy of the table, and each change puts an empty table of pages in the place of the
-    last one, so that a page that is being made of what was there before is not kept.
+    Threads may change it while others read it, without a lock: an entry is never changed, readers
+    use a copy of the table, and each change replaces the table of pages by an empty one, so that a
+    page made of older items is not kept.
     """
 
     def __init__(
@@ -155,12 +156,12 @@ class Collection(Generic[T]):
         return entry.item
 
     def seen_by(self, principal: str | None) -> Iterator[T]:
-        """The items that ``principal`` may see, in order."""
+        """Return the items that ``principal`` may see, in order."""
         entries = tuple(self._items.values())
         return (entry.item for entry in entries if entry.seen_by(principal))
 
     def add(self, key: str, item: T, *, replace: bool = False) -> None:
-        """Append ``item``; with ``replace`` it may take the place of one with the same key.
+        """Append ``item``; with ``replace`` it may replace one with the same key.
 
         Raises ValueError if the key is taken.
         """
@@ -179,7 +180,7 @@ class Collection(Generic[T]):
         self._has_changed()
 
     def remove(self, key: str) -> T:
-        """Take the item out.  Raises KeyError if there is none."""
+        """Remove and return the item.  Raises KeyError if there is none."""
         try:
             entry = self._items.pop(key)
         except KeyError:
@@ -193,11 +194,11 @@ class Collection(Generic[T]):
 
     def page(self, cursor: str | None, revision: Revision, principal: str | None = None) -> Raw:
         """Return the result object of one page.  Raises McpError (-32602) for a bad cursor."""
-        pages = self._pages  # before the entries are looked at
+        pages = self._pages  # before the entries are read
         kept = pages.get((revision, cursor))
         if kept is not None:
             return kept
-        # Where threads add items at the same time, their numbers need not come in order.
+        # With threads that add items at the same time, numbers need not come in order.
         entries = sorted(self._items.values(), key=_in_order)
         if any(entry.visible is not None for entry in entries):
             return self._page_for(principal, cursor, revision, entries)
@@ -230,7 +231,7 @@ class Collection(Generic[T]):
     def _choose(
         self, cursor: str | None, revision: Revision, entries: Iterable[_Entry[T]]
     ) -> tuple[list[_Entry[T]], int | None]:
-        """The entries of a page, and the number of its last one if there are more behind it."""
+        """Return the entries of a page, and the number of its last one if more follow."""
         after = 0 if cursor is None else self._cursors.read(cursor)
         rest = (
             entry

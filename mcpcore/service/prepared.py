@@ -1,4 +1,4 @@
-"""A request that was looked up and checked, ready to be run by the runtime."""
+"""Request that was looked up and checked, ready to be run by the runtime."""
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class Prepared:
-    """One request, bound to its handler.
+    """Request, bound to its handler.
 
     If ``result`` is set, that is the answer.  Otherwise the runtime calls the handler and shapes
-    what it returned::
+    its return value::
 
         prepared = server.prepare(method, params, revision)
         if (body := prepared.result) is None:
             try:
                 value = prepared.call(context)
-                if inspect.isawaitable(value):      # if prepared.is_async it is, surely
+                if inspect.isawaitable(value):      # always, if prepared.is_async
                     value = await value
                 body = prepared.finish(value)       # and prepared.meta
             except Exception as error:
@@ -32,59 +32,60 @@ class Prepared:
                     log(error)
                 body = prepared.failure(error)      # or raises McpError
 
-    ``finish`` stands in the ``try``, as what a handler returned may be wrong as well.
+    ``finish`` is inside the ``try``, as the return value of a handler may be invalid as well.
     """
 
-    # Most requests have nothing but defaults, which cost nothing here.
+    # Most requests have only defaults, which cost nothing here.
     __slots__ = ("__dict__", "is_async", "revision")
 
     bare = False
-    """Results are JSON without line breaks and have neither ``_meta`` nor ``resultType``."""
+    """True if results are JSON without line breaks and have neither ``_meta`` nor
+    ``resultType``."""
     result: Raw | None = None
-    """The answer, if no handler is needed."""
+    """Result object, if no handler is needed."""
     takes_context: bool = True
-    """:meth:`call` looks at its argument; if not, that may be None."""
+    """True if :meth:`call` uses its argument; if not, that may be None."""
     thread: bool = False
-    """The handler may block: :meth:`call` it in a worker thread."""
+    """True if the handler may block: :meth:`call` it in a worker thread."""
     meta: dict[str, Any] | None = None
-    """After :meth:`finish`: what the handler put into the result's ``_meta``.
+    """Value that the handler put into the result's ``_meta``, after :meth:`finish`.
 
     It is not part of the body, as ``_meta`` belongs to the engine.
     """
     task: "TaskSupport | None" = None
-    """How the request may run as a task; None: it may not."""
+    """Task options of the request; None if it cannot run as a task."""
     refused: bool = False
-    """It will be refused, whatever becomes of it on the way."""
+    """True if the request is refused in any case."""
     error: Exception | None = None
-    """What ``result`` tells of, where that is an error."""
+    """Exception that ``result`` reports, if that is an error."""
     failed: bool = False
-    """``result``, or what :meth:`finish` returned, says that a tool failed."""
+    """True if ``result``, or the value of :meth:`finish`, reports the failure of a tool."""
 
     def __init__(
         self, revision: Revision, *, result: Raw | None = None, is_async: bool = False
     ) -> None:
         self.revision = revision
         self.is_async = is_async
-        """The handler is a coroutine function."""
+        """True if the handler is a coroutine function."""
         if result is not None:
             self.result = result
 
     def call(self, context: Any) -> Any:
-        """Call the handler: its value, or a coroutine."""
+        """Call the handler; return its value, or a coroutine."""
         raise NotImplementedError
 
     def finish(self, value: Any) -> Raw:
-        """Shape what the handler returned into the result object.
+        """Shape the return value of the handler into the result object.
 
-        Raises whatever shows that the value is wrong; hand that to :meth:`failure`.
+        Raises an exception if the value is invalid; pass that to :meth:`failure`.
         """
         raise NotImplementedError
 
     def failure(self, error: Exception, told: str | None = None) -> Raw:
-        """Return the result that says so, where results can.  Raises McpError otherwise.
+        """Return a result that reports the error, if results can.  Raises McpError otherwise.
 
-        ``told``: what the client may read, by default what
-        :func:`~mcpcore.service.errors.shown` says, which masks what :func:`is_masked`.
+        ``told``: text for the client, by default that of :func:`~mcpcore.service.errors.shown`,
+        which masks the errors of :func:`is_masked`.
         """
         if isinstance(error, McpError):
             raise error
@@ -93,7 +94,7 @@ class Prepared:
 
 
 class Listed(Prepared):
-    """A request whose answer is there: a page of a list."""
+    """Request whose result is ready: a page of a list."""
 
     __slots__ = ()
 
@@ -101,18 +102,18 @@ class Listed(Prepared):
 
 
 class Entry(Protocol):
-    """What was declared, as far as a call needs it."""
+    """Interface of a declaration, as far as a call needs it."""
 
     @property
     def is_async(self) -> bool:
-        """The handler is a coroutine function."""
+        """True if the handler is a coroutine function."""
 
     @property
     def thread(self) -> bool:
-        """The handler wants a thread."""
+        """True if the handler runs in a worker thread."""
 
     def call(self, context: Any, values: tuple[Any, ...], /) -> Any:
-        """Call the handler with values bound before."""
+        """Call the handler with bound values."""
 
 
 E = TypeVar("E", bound=Entry)
@@ -120,7 +121,7 @@ R = TypeVar("R", bound=Result)
 
 
 class Bound(Prepared, Generic[E]):
-    """A request with the handler it was bound to."""
+    """Request with the handler it was bound to."""
 
     __slots__ = ("_entry", "_values")
 
@@ -137,6 +138,6 @@ class Bound(Prepared, Generic[E]):
         return self._entry.call(context, self._values)
 
     def own(self, result: R) -> R:
-        """Return a copy of a result that the handler made, without what belongs to the engine."""
+        """Return a copy of a handler's result, without the members that belong to the engine."""
         self.meta = result.meta
         return replace(result, meta=None, result_type=None)

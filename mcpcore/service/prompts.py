@@ -31,7 +31,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def user(content: Any) -> PromptMessage:
-    """A message of the user: a string, a content block, or a helper such as ``Image``.
+    """Return a message of the user: a string, a content block, or a helper such as ``Image``.
 
     >>> user("Hello").content.text
     'Hello'
@@ -40,19 +40,19 @@ def user(content: Any) -> PromptMessage:
 
 
 def assistant(content: Any) -> PromptMessage:
-    """A message of the assistant; ``content`` as for :func:`user`."""
+    """Return a message of the assistant; ``content`` as for :func:`user`."""
     return PromptMessage(role="assistant", content=block(content))
 
 
 class PromptOptions(Options, total=False):
-    """How a prompt is declared, beyond its name and its function."""
+    """Options of a prompt, beyond its name and its function."""
 
     description: str
-    """Default: the docstring, without what it says of parameters."""
+    """Description; default: the docstring, without its parts on parameters."""
 
 
 class PromptEntry:
-    """One prompt."""
+    """Declaration and handler of a prompt."""
 
     __slots__ = ("_handler", "prompt", "thread", "visible")
 
@@ -92,20 +92,20 @@ class PromptEntry:
 
     @property
     def is_async(self) -> bool:
-        """The handler is a coroutine function."""
+        """True if the handler is a coroutine function."""
         return self._handler.handler.is_async
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The names of the arguments."""
+        """Names of the arguments."""
         return tuple(parameter.name for parameter in self._handler.handler.parameters)
 
     def encode(self, revision: Revision) -> bytes:
-        """Return the declaration as it is listed."""
+        """Return the declaration in its listed form."""
         return _encode(known_members(self.prompt, revision))
 
     def bind(self, arguments: Mapping[str, str]) -> tuple[Any, ...]:
-        """Check the arguments.  Raises McpError (-32602) naming the one that is wrong."""
+        """Check the arguments.  Raises McpError (-32602) naming the invalid one."""
         try:
             return self._handler.bind(arguments, "arguments")
         except InvalidValue as error:
@@ -117,7 +117,7 @@ class PromptEntry:
 
 
 class PromptGet(Bound[PromptEntry]):
-    """One prompt to be filled in."""
+    """Request for one filled-in prompt."""
 
     __slots__ = ()
 

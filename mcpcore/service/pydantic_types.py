@@ -1,9 +1,9 @@
-"""Types that pydantic reads and writes: models, and what has its annotations in it.
+"""Types that pydantic reads and writes: models, and types with its annotations.
 
-pydantic is not imported here: who has such a type has done so.  A type is pydantic's as a whole,
-with its own validation, coercion and schema, unless something in it is known to msgspec alone (a
-Struct, an attrs class, ``msgspec.Meta``): then msgspec reads it, and asks pydantic for the models
-in it (:mod:`mcpcore.service.custom_types`).
+pydantic is not imported here: an application with such a type has imported it.  pydantic handles a
+type as a whole, with its own validation, coercion and schema, unless a part of it is known to
+msgspec alone (a Struct, an attrs class, ``msgspec.Meta``). Then msgspec reads it, and asks pydantic
+for the models in it (:mod:`mcpcore.service.custom_types`).
 """
 
 import sys
@@ -24,11 +24,11 @@ _MODEL = "__pydantic_validator__"
 _HOMES = {"annotated_types", "pydantic", "pydantic_core", "pydantic_extra_types"}
 """Packages whose objects in ``Annotated`` are rules for pydantic."""
 _NOT_A_NUMBER = (b"null", b"NaN", b"Infinity")
-"""What pydantic writes for a float that is not finite, by its settings; all may be meant."""
+"""JSON that pydantic may write for a float that is not finite; each may also be a proper value."""
 
 
 class PydanticType:
-    """A type that pydantic reads and writes.  Raises TypeError if it cannot."""
+    """Type that pydantic reads and writes.  Raises TypeError if it cannot."""
 
     __slots__ = ("_adapter", "_invalid")
 
@@ -38,15 +38,15 @@ class PydanticType:
         self._adapter = _sound(lambda: pydantic.TypeAdapter(annotation))
 
     def schema(self, *, output: bool = False) -> Schema:
-        """Its JSON Schema, of what is read or of what is written.  Raises TypeError."""
+        """Return the JSON Schema of the read or the written form.  Raises TypeError."""
         mode = "serialization" if output else "validation"
         schema: Schema = _sound(self._adapter.json_schema, mode=mode)
         return schema
 
     def read(self, raw: bytes | Raw, root: str) -> Any:
-        """Decode and check a JSON text; ``root`` is what it is called in messages.
+        """Decode and check a JSON text; ``root`` is its name in messages.
 
-        Raises :class:`InvalidValue` naming the members that are wrong.
+        Raises :class:`InvalidValue` naming the invalid members.
         """
         try:
             return self._adapter.validate_json(bytes(raw))
@@ -54,21 +54,22 @@ class PydanticType:
             raise InvalidValue(in_one_line(_problems(error, raw), root)) from None
 
     def read_text(self, text: str, root: str) -> Any:
-        """Make a value from a string that is no JSON.  Raises :class:`InvalidValue`."""
+        """Make a value from a string that is not JSON.  Raises :class:`InvalidValue`."""
         try:
             return self._adapter.validate_strings(text)
         except self._invalid as error:
             raise InvalidValue(in_one_line(_problems(error, b"null"), root)) from None
 
     def encode(self, value: Any) -> bytes:
-        """Check what a handler returned, and write it as JSON.
+        """Check the return value of a handler, and write it as JSON.
 
-        Raises :class:`~mcpcore.service.errors.OutputMismatch` for what breaks the type or has no
-        JSON form.
+        Raises :class:`~mcpcore.service.errors.OutputMismatch` for a value that does not fit the
+        type or has no JSON form.
         """
         try:
             value = self._adapter.validate_python(value)
-            # A model may have been changed since it was checked: what that breaks is a warning.
+            # A model may have been changed since it was checked, which pydantic reports as a
+            # warning.
             text: bytes = self._adapter.dump_json(value, by_alias=True, warnings="error")
             if any(word in text for word in _NOT_A_NUMBER):
                 return json_value(self._adapter.dump_python(value, mode="json", by_alias=True))
@@ -82,7 +83,7 @@ class PydanticType:
 
 
 def pydantic_type(annotation: Any) -> PydanticType | None:
-    """Return what reads a type that is pydantic's; None for all others.
+    """Return the reader of a type that pydantic handles; None for all others.
 
     Raises TypeError for one that neither pydantic nor msgspec can read as a whole.
     """
@@ -100,7 +101,7 @@ def pydantic_type(annotation: Any) -> PydanticType | None:
 
 
 def read_model(model: Any, value: Any) -> Any:
-    """Make a model of a value decoded from JSON.  Raises :class:`Misfit`."""
+    """Make a model from a value decoded from JSON.  Raises :class:`Misfit`."""
     text = msgspec.json.encode(value)
     try:
         return model.model_validate_json(text)
@@ -111,12 +112,12 @@ def read_model(model: Any, value: Any) -> Any:
 def parameter_of(
     annotation: Any, default: Any
 ) -> tuple[PydanticType | None, Any, Callable[[], Any] | None]:
-    """Take a parameter apart: what reads it, its default (NODEFAULT), what makes a default.
+    """Return the parts of a parameter: its reader, its default (NODEFAULT), its default factory.
 
     The default may stand in a ``Field``.  Raises TypeError.
     """
     fields = sys.modules.get("pydantic.fields")
-    if fields is None:  # nobody has made any yet, nor any model
+    if fields is None:  # no Field and no model has been made yet
         return None, default, None
     field_type = fields.FieldInfo
     if isinstance(default, field_type):
@@ -134,11 +135,14 @@ def parameter_of(
     return found, default, lambda: field.get_default(call_default_factory=True)
 
 
-# Whose a type is
+# Classifying types
 
 
 def _inspect(annotation: Any) -> tuple[bool, str | None, str | None]:
-    """Whether a type has models in it; a rule for pydantic in it; what pydantic does not know."""
+    """Return True for models in the type, a rule for pydantic, and a part foreign to pydantic.
+
+    The rule and the part are names for messages, None without any.
+    """
     models = False
     rules: str | None = None
     foreign: str | None = None
@@ -176,7 +180,7 @@ def _metadata(annotation: Any) -> tuple[Any, ...]:
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """The types that a type which is no class is made of."""
+    """Yield the types that a type which is not a class consists of."""
     origin = get_origin(annotation)
     if origin is Annotated:
         yield get_args(annotation)[0]
@@ -190,7 +194,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 
 def _members(cls: type) -> Iterator[Any]:
-    """The types of the members of a class, if it is one that has some in JSON."""
+    """Yield the types of the members of a class, if it has members in JSON."""
     if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__annotations__"):
         try:
             yield from get_type_hints(cls, include_extras=True).values()
@@ -199,7 +203,7 @@ def _members(cls: type) -> Iterator[Any]:
 
 
 def _is_foreign(cls: type) -> bool:
-    """Whether pydantic cannot read a class that msgspec can."""
+    """Return True if msgspec can read a class and pydantic cannot."""
     if typing.is_typeddict(cls):
         return sys.version_info < (3, 12) and type(cls).__module__ == "typing"
     return issubclass(cls, Struct) or hasattr(cls, "__attrs_attrs__")
@@ -214,11 +218,11 @@ def _name(thing: Any) -> str:
     return getattr(thing, "__name__", type(thing).__name__)
 
 
-# Words
+# Messages
 
 
 def _sound(make: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call pydantic.  Raises TypeError with the first line of what it says."""
+    """Call pydantic.  Raises TypeError with the first line of its message."""
     try:
         return make(*args, **options)
     except Exception as error:
@@ -227,17 +231,17 @@ def _sound(make: Callable[..., Any], *args: Any, **options: Any) -> Any:
 
 
 def _problems(error: Any, raw: bytes | Raw) -> list[str]:
-    """What is wrong, each entry ``path: what``; the value tells which steps are members of it."""
+    """Return the problems, each ``path: text``; the value tells which steps are members of it."""
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):  # no type looks at what it does not know
+    except (msgspec.MsgspecError, RecursionError):  # unknown members are not decoded by a type
         value = None
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [f"{_path(each['loc'], value, each['type'])}: {each['msg']}" for each in found]
 
 
 def _path(steps: tuple[str | int, ...], value: Any, kind: str) -> str:
-    """The place in the value; pydantic names branches of unions and validators on the way."""
+    """Return the path in the value; pydantic's steps also name union branches and validators."""
     path = ""
     for position, step in enumerate(steps):
         if isinstance(value, list) and isinstance(step, int):

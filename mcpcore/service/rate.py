@@ -1,8 +1,8 @@
-"""Limits of rates: how often a caller may do something.  Pure state; the time is passed in.
+"""Rate limits for the activities of callers.  Pure state; the time is passed in.
 
 The specification asks servers to limit tool calls, completions, log messages, progress and the
 requests about tasks ("Security Considerations" of their pages).  A :class:`RateLimiter` decides;
-:class:`RateLimits`, which has a token bucket for each caller, is the one that comes along.
+:class:`RateLimits`, with a token bucket for each caller, is the built-in one.
 """
 
 from collections import Counter, OrderedDict
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 
 class Activity(Enum):
-    """What can be limited."""
+    """Activity that can be limited."""
 
     TOOLS = "tool calls"
     COMPLETION = "completions"
@@ -24,21 +24,21 @@ class Activity(Enum):
 
 
 class RateLimiter(Protocol):
-    """Decides whether a caller may do something now."""
+    """Interface of a rate limiter."""
 
     def admit(self, activity: Activity, caller: str, *, now: float) -> float:
-        """Return 0.0, and count it, or the seconds after which it may be tried again.
+        """Return 0.0 and count the activity, or return the seconds after which to try again.
 
-        ``caller``: who was authenticated, else the session, else the connection; in stateless HTTP
-        without authentication all callers are one.  ``now``: seconds of a clock that never goes
-        back.  A request that is not admitted is refused, a notification dropped.
+        ``caller``: the authenticated principal, else the session, else the connection; in stateless
+        HTTP without authentication all callers are one.  ``now``: seconds of a clock that never
+        goes back.  A request that is not admitted is refused, a notification dropped.
         """
 
 
 class Rate(Struct, frozen=True):
-    """``amount`` in ``per`` seconds, evenly; but up to ``burst`` at once after a pause.
+    """Rate of ``amount`` in ``per`` seconds, evenly; up to ``burst`` at once after a pause.
 
-    Raises ValueError for what is not positive.
+    Raises ValueError for values that are not positive.
     """
 
     amount: float
@@ -53,10 +53,10 @@ class Rate(Struct, frozen=True):
 
 
 class RateLimits:
-    """A token bucket for each activity and caller; what has no rate is not limited.
+    """Token buckets, one for each activity and caller; activities without a rate are not limited.
 
-    At most ``callers`` buckets are kept for an activity: that of the caller who was away longest
-    is forgotten, which makes it full.
+    At most ``callers`` buckets are kept for an activity: the one unused for longest is dropped, so
+    that it counts as full again.
 
     >>> limits = RateLimits({Activity.TOOLS: Rate(2, per=1.0, burst=2)})
     >>> [limits.admit(Activity.TOOLS, "ada", now=now) for now in (0.0, 0.0, 0.25, 0.5)]
@@ -73,10 +73,10 @@ class RateLimits:
             for activity, rate in rates.items()
         }
         self.refused: Counter[Activity] = Counter()
-        """How much was not admitted."""
+        """Number of refusals by activity."""
 
     def admit(self, activity: Activity, caller: str, *, now: float) -> float:
-        """See :meth:`RateLimiter.admit`."""
+        """Admit or refuse an activity, as :meth:`RateLimiter.admit` describes."""
         buckets = self._buckets.get(activity)
         if buckets is None:
             return 0.0
@@ -87,7 +87,7 @@ class RateLimits:
 
 
 class _Buckets:
-    """The buckets of one activity, each kept as the time at which it will be full."""
+    """Buckets of one activity, each kept as the time at which it will be full."""
 
     __slots__ = ("_full", "_interval", "_limit", "_slack")
 

@@ -1,9 +1,9 @@
-"""Values read as the types of the application.
+"""Readers of values of the application's types.
 
 msgspec matches ``Meta(pattern=...)`` with Python's ``re``, which for some patterns takes time
-exponential in the length of the text; and it is the other side that writes the text.  So a type
-that has patterns is read as a twin of its own that has none, and what was read is held against the
-type's JSON Schema, patterns included, by the server's validator, whose work is bounded.
+exponential in the length of the text, and the peer chooses the text. A type with patterns is
+therefore read as a twin without them. The server's validator, whose work is bounded, then checks
+the value against the type's JSON Schema, patterns included.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ def refuse(problems: list[str], root: str) -> None:
 
 
 def has_patterns(info: types.Type) -> bool:
-    """Whether a type has patterns, at any depth."""
+    """Return True if a type has patterns, at any depth."""
     seen: set[Any] = set()
     pending: list[Any] = [info]
     while pending:
@@ -70,12 +70,12 @@ def _parts(info: Any) -> list[types.Type]:
 
 
 class Reader(Generic[T]):
-    """Reads values of a type, patterns included.
+    """Reader of values of a type, patterns included.
 
-    ``schema`` gives the type's JSON Schema, asked for if the type has patterns.
-    Raises then ValidatorMissing without a ``validator``, ValueError for a pattern that it refuses,
-    and TypeError for a type that cannot be read without its patterns; ``what`` names its owner.
-    ``custom`` reads what msgspec does not know.
+    ``schema`` returns the type's JSON Schema, and is called if the type has patterns. In that case
+    raises ValidatorMissing without a ``validator``, ValueError for a pattern that it refuses, and
+    TypeError for a type that cannot be read without its patterns; ``what`` names its owner.
+    ``custom`` reads types that msgspec does not know.
     """
 
     __slots__ = ("_decode", "_decoder", "_problems", "_twins", "type")
@@ -100,24 +100,24 @@ class Reader(Generic[T]):
             self._twins = twins.Twins()
             type = self._twins.annotation(info)
         self.type: Any = type
-        """What is decoded: the type, or its twin."""
+        """Decoded type: the type itself, or its twin."""
         self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(type, dec_hook=custom)
         self._decode = self._decoder.decode
 
     def read(self, raw: bytes | Raw, root: str) -> T:
-        """Decode and check a JSON text; ``root`` is what it is called in messages.
+        """Decode and check a JSON text; ``root`` is its name in messages.
 
         Raises :class:`InvalidValue` naming the field.
         """
         if self._problems is None:
             try:
                 return self._decode(raw)
-            except _FLAWS:  # nearly never; the second try finds the words, or takes 1.0 for 1
+            except _FLAWS:  # rare; the second try finds the message, or takes 1.0 for 1
                 return read(self._decoder, raw, root)
         return self._original(self.check(raw, root), root)
 
     def check(self, raw: bytes | Raw, root: str) -> Any:
-        """The same for who does not want the value: what is returned may be of a twin."""
+        """Decode and check as :meth:`read` does; the value returned may be of a twin."""
         value = read(self._decoder, raw, root)
         if self._problems is not None:
             refuse(self._problems(read_tree(raw, root)), root)
@@ -132,7 +132,7 @@ class Reader(Generic[T]):
             value: T = msgspec.convert(values, self.type, strict=False, dec_hook=read_custom)
         except msgspec.ValidationError as error:
             raise InvalidValue(explain(error, root)) from None
-        except ValueError as error:  # of datetime, for a number of seconds that is out of its range
+        except ValueError as error:  # of datetime, for seconds out of range
             raise InvalidValue(shorten(f"{root}: {error}")) from None
         if self._problems is not None:
             refuse(self._problems(msgspec.to_builtins(value, enc_hook=encodable)), root)
@@ -150,15 +150,15 @@ class Reader(Generic[T]):
 def reader_of(
     type: Any, schema: Callable[[], Schema], validator: Validator | None, what: str
 ) -> "Reader[Any] | PydanticType":
-    """Return what reads values of a type, pydantic's own or all others.
+    """Return the reader of values of a type, of pydantic or of msgspec.
 
-    Raises as :class:`Reader` does, and TypeError for what neither side can read.
+    Raises as :class:`Reader` does, and TypeError for a type that neither can read.
     """
     return read_by_pydantic(type) or Reader(type, schema, validator, what)
 
 
 class MixedReader(Reader[Any]):
-    """Reads arguments some of which are pydantic's to read."""
+    """Reader of arguments some of which pydantic reads."""
 
     __slots__ = ("_foreign",)
 
@@ -167,7 +167,7 @@ class MixedReader(Reader[Any]):
         self._foreign = {each.name: each.foreign for each in parameters if each.foreign}
 
     def read(self, raw: bytes | Raw, root: str) -> Any:
-        """Have pydantic read what the arguments hold for it."""
+        """Decode and check the arguments, with pydantic for its part of them."""
         values = super().read(raw, root)
         for name, foreign in self._foreign.items():
             given = getattr(values, name)
@@ -176,7 +176,7 @@ class MixedReader(Reader[Any]):
         return values
 
     def convert(self, values: Mapping[str, str], root: str) -> Any:
-        """The same for strings."""
+        """Make the arguments from strings, with pydantic for its part of them."""
         made = super().convert(values, root)
         for name, foreign in self._foreign.items():
             if name in values:
@@ -190,10 +190,10 @@ def arguments_reader(
     validator: Validator | None,
     what: str,
 ) -> Reader[Any]:
-    """Return what reads the arguments of a handler.
+    """Return the reader of the arguments of a handler.
 
-    ``type``: as of :func:`mcpcore.service.handlers.values_type`, made from ``parameters``.  Raises
-    as :class:`Reader` does.
+    ``type``: result of :func:`mcpcore.service.handlers.values_type` for ``parameters``.  Raises as
+    :class:`Reader` does.
     """
     rest = (partial(derive, type), validator, what)
     if any(parameter.foreign for parameter in parameters):

@@ -1,4 +1,4 @@
-"""The registry of a server: what was declared, by decorators or by calls, and how it changes."""
+"""Registry of a server: its declarations, made by decorators or calls, and their changes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
@@ -31,7 +31,7 @@ from mcpcore.spec.types.capabilities import (
     ToolTasks,
 )
 
-# What a server may offer, but need not: imported where it is declared first.
+# Optional features, imported with their first declaration.
 if TYPE_CHECKING:
     from mcpcore.service.completions import CompletionEntry
     from mcpcore.service.extensions import MethodEntry
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 Watcher = Callable[[str, Struct | None], object]
-"""Takes a notification to be sent: its method and its params."""
+"""Callback for a notification to be sent; takes its method and its params."""
 
 _TOOLS_CHANGED = "notifications/tools/list_changed"
 _RESOURCES_CHANGED = "notifications/resources/list_changed"
@@ -55,19 +55,19 @@ _LISTS = {
     "templates": _RESOURCES_CHANGED,
     "prompts": _PROMPTS_CHANGED,
 }
-"""The lists, and what is sent when one changes."""
+"""Lists by name, each with the notification of its changes."""
 
 FOR_ALL: tuple[str, str, str | None] = ("", "", None)
-"""Where the function stands that completes whatever has none of its own."""
+"""Key of the function that completes arguments without a function of their own."""
 
 _KINDS = ("tools", "resources", "prompts", "completions", "tasks")
 
 
 class Registry:
-    """What a server has declared; see :class:`~mcpcore.service.service.Server`.
+    """Declarations of a server; see :class:`~mcpcore.service.service.Server`.
 
-    Features come and go in any thread, also while a server is served; so does what is told of them
-    (:meth:`resource_updated`, :meth:`list_changed`).
+    Features can be added and removed in any thread, also while a server is served; so can changes
+    be reported (:meth:`resource_updated`, :meth:`list_changed`).
     """
 
     def __init__(
@@ -112,13 +112,13 @@ class Registry:
         self.instructions = instructions
         self.validator = validator
         self.header_params: dict[str, dict[str, tuple[str, ...]]] = {}
-        """Tool name to its mirrored arguments (header part to property path); kept up to date."""
+        """Mirrored arguments (header part to property path) by tool name; kept up to date."""
         self._read_hints: tuple[int, CacheScope] = (read_ttl_ms, read_cache_scope)
         self.max_uri = max_uri
-        """Longest URI, in characters, that is read or subscribed to."""
+        """Maximum characters of a URI that is read or subscribed to."""
         self._max_result = max_result
         self.lifespan = None if lifespan is None else _lifespan(lifespan)
-        """What whoever serves the server enters before, and leaves afterwards."""
+        """Lifespan that the runtime enters before serving, and leaves afterwards."""
         self._offers = set(offers)
         if unknown := self._offers.difference(_KINDS):
             raise ValueError(f"offers: {min(unknown)!r} is none of {', '.join(_KINDS)}")
@@ -241,20 +241,20 @@ class Registry:
             self.header_params.pop(name, None)
 
     def remove_tool(self, name: str) -> None:
-        """Take a tool away.  Raises KeyError if there is none of that name."""
+        """Remove a tool.  Raises KeyError if there is none of that name."""
         self._tools.remove(name)
         self.header_params.pop(name, None)
 
     def resource(
         self, uri: str, *, replace: bool = False, **options: "Unpack[ResourceOptions]"
     ) -> Callable[[F], F]:
-        """Declare the decorated function as what reads a resource or a family of them.
+        """Declare the decorated function as the reader of a resource or a family of them.
 
         A ``uri`` with braces is an RFC 6570 template (levels 1 to 3, and ``{path*}`` for the rest
         of a path); its variables fill the parameters of the function.  The function returns text,
-        bytes, anything that becomes JSON, ``TextResourceContents`` or ``BlobResourceContents`` or a
-        list of these.  See
-        :class:`~mcpcore.service.resources.ResourceOptions` and :meth:`add_resource`.
+        bytes, any value with a JSON form, ``TextResourceContents`` or ``BlobResourceContents`` or a
+        list of these.  See :class:`~mcpcore.service.resources.ResourceOptions` and
+        :meth:`add_resource`.
         """
 
         def declare(function: F) -> F:
@@ -273,8 +273,8 @@ class Registry:
     ) -> None:
         """Declare a resource or a template; text or bytes may stand for a function.
 
-        Raises ValueError or TypeError: no URI, no known template, URI taken (unless
-        ``replace``), variables and parameters that do not fit.
+        Raises ValueError or TypeError: invalid URI or template, URI taken (unless ``replace``),
+        variables and parameters that do not fit.
         """
         if isinstance(content, str | bytes):
             data = content
@@ -297,12 +297,12 @@ class Registry:
         kind.add(uri, entry, replace=replace)
 
     def remove_resource(self, uri: str) -> None:
-        """Take a resource or a template away, completions included; KeyError if there is none."""
+        """Remove a resource or a template, with its completions; KeyError if there is none."""
         (self._templates if uri in self._templates else self._resources).remove(uri)
         self._forget_completions("template", uri)
 
     def resource_updated(self, uri: str) -> None:
-        """Tell those who watch (:meth:`watch`) that a resource has changed."""
+        """Notify the watchers (:meth:`watch`) that a resource has changed."""
         from mcpcore.spec.types.resources import ResourceUpdatedParams
 
         params = ResourceUpdatedParams(uri=uri)
@@ -372,7 +372,7 @@ class Registry:
         self._prompts.add(name, entry, replace=replace)
 
     def remove_prompt(self, name: str) -> None:
-        """Take a prompt away, completions included; KeyError if there is none of that name."""
+        """Remove a prompt, with its completions; KeyError if there is none of that name."""
         self._prompts.remove(name)
         self._forget_completions("prompt", name)
 
@@ -384,19 +384,20 @@ class Registry:
         argument: str | None = None,
         thread: bool = False,
     ) -> Callable[[F], F]:
-        """Declare the decorated function as what completes an argument.
+        """Declare the decorated function as the completion of an argument.
 
-        ``prompt``: the prompt's name, or ``template``: the text of the URI template.
-        ``argument``: the argument or variable; None: all that have no function of their own.
-        The function takes the text typed so far and, if it has parameters of these names,
-        ``argument`` and ``arguments``; it returns proposals, best first, in any number (100 are
-        sent), or a ``Completion``.  ``thread``: run it in a worker thread, as it may block.
+        ``prompt``: the prompt's name, or ``template``: the text of the URI template. ``argument``:
+        the argument or variable; None: all that have no function of their own. The function takes
+        the text typed so far and, if it has parameters of these names, ``argument`` and
+        ``arguments``. It returns proposals, best first, in any number (100 are sent), or a
+        ``Completion``.  ``thread``: run it in a worker thread, as it may block.
 
-        Without ``prompt`` and ``template`` the function completes whatever has none of its own; it
-        takes the members of the request: ``ref`` (PromptReference or ResourceTemplateReference),
-        ``argument`` (CompletionArgument), ``context`` (CompletionContext or None).
+        Without ``prompt`` and ``template`` the function completes all arguments without a function
+        of their own. It takes the members of the request: ``ref`` (PromptReference or
+        ResourceTemplateReference), ``argument`` (CompletionArgument), ``context``
+        (CompletionContext or None).
 
-        Raises ValueError for an argument of nothing, and of both a prompt and a template.
+        Raises ValueError for an argument without its owner, and for both a prompt and a template.
         """
         owned = prompt is not None or template is not None
         if (prompt is not None and template is not None) or (argument is not None and not owned):
@@ -419,7 +420,7 @@ class Registry:
     # Beyond the features
 
     def method(self, method: str, *, thread: bool = False) -> Callable[[F], F]:
-        """Declare the decorated function as what answers a request of an extension.
+        """Declare the decorated function as the handler of a request of an extension.
 
         Its parameters are the members of ``params`` with their names; it returns a Struct, a
         mapping or None.  Declare it before the server is served.  ``thread``: run it in a worker
@@ -430,21 +431,21 @@ class Registry:
         return self._add_method(self._extension_methods, method, thread)
 
     def notification(self, method: str, *, thread: bool = False) -> Callable[[F], F]:
-        """Declare the decorated function as what hears a notification of clients.
+        """Declare the decorated function as the listener to a notification of clients.
 
-        For instance ``notifications/roots/list_changed``, or one of an extension; those that the
-        engine sees to itself never arrive.  Parameters as for :meth:`method`.  What one client
-        says is heard in order.
+        For instance ``notifications/roots/list_changed``, or one of an extension. Notifications
+        that the engine handles itself never arrive.  Parameters as for :meth:`method`.  The
+        notifications of one client are handled in order.
         """
         return self._add_method(self._listeners, method, thread)
 
     @property
     def extension_methods(self) -> frozenset[str]:
-        """The requests that :meth:`method` has declared."""
+        """Methods of the requests that :meth:`method` has declared."""
         return frozenset(self._extension_methods)
 
     def listener(self, method: str) -> "MethodEntry | None":
-        """What hears a notification, if anything does."""
+        """Return the listener to a notification, if there is one."""
         return self._listeners.get(method)
 
     def _add_method(
@@ -466,10 +467,10 @@ class Registry:
             if key[:2] == (kind, owner):
                 self._completions.pop(key, None)
 
-    # What has been declared
+    # Declared features
 
     def capabilities(self) -> ServerCapabilities:
-        """Return what to declare to clients, from what there is and what the server ``offers``."""
+        """Return the capabilities for clients, from the declared features and ``offers``."""
         changed = self._list_changed
 
         def offered(kind: str, *found: Any) -> bool:
@@ -501,9 +502,9 @@ class Registry:
     # Changes
 
     def watch(self, watcher: Watcher) -> None:
-        """Have ``watcher(method, params)`` called for each notification to be sent.
+        """Call ``watcher(method, params)`` for each notification to be sent.
 
-        It is called at once, in whatever thread the change is made, and must not raise.
+        It is called at once, in the thread that makes the change, and must not raise.
         """
         self._watchers.append(watcher)
 
@@ -513,14 +514,14 @@ class Registry:
             self._watchers.remove(watcher)
 
     def list_changed(self, list: str) -> None:
-        """Tell those who watch that a list is another for some: ``visible`` says something new.
+        """Notify the watchers that a list has changed for some, as ``visible`` decides differently.
 
         ``list``: ``tools``, ``resources``, ``templates`` or ``prompts``.
         """
         self._changed(_LISTS[list])
 
     def changes(self) -> set[str]:
-        """Return the list_changed notifications due since the last call, for who does not watch."""
+        """Return the list_changed notifications due since the last call, in place of a watcher."""
         changes, self._changes = self._changes, set()
         return changes
 
@@ -543,7 +544,7 @@ def _encoded(entry: "ResourceEntry | PromptEntry", revision: Revision) -> bytes:
 
 
 def _by_list(given: Any, default: Any, what: str) -> dict[str, Any]:
-    """One value for each list, from one for all or from some by name."""
+    """Return one value for each list, from one for all or from some by name."""
     if not isinstance(given, Mapping):
         return dict.fromkeys(_LISTS, given)
     if unknown := given.keys() - _LISTS.keys():

@@ -38,26 +38,26 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ResourceOptions(Options, total=False):
-    """How a resource or a template is declared, beyond its URI and its function."""
+    """Options of a resource or a template, beyond its URI and its function."""
 
     name: str
-    """Default: the name of the function."""
+    """Name; default: that of the function."""
     description: str
-    """Default: the docstring."""
+    """Description; default: the docstring."""
     mime_type: str
-    """Of strings and bytes that are read; default: text/plain, application/octet-stream."""
+    """Media type of strings and bytes; default: text/plain, application/octet-stream."""
     annotations: Annotations | Mapping[str, Any]
     size: int
-    """In bytes, before any encoding; resources only."""
+    """Size in bytes, before any encoding; resources only."""
     unchecked: Collection[str]
-    """Variables whose values are taken as they are, ``..`` and all; templates only."""
+    """Variables whose values are not checked, ``..`` included; templates only."""
     ttl_ms: int
-    """How long what was read stays fresh; default: the server's."""
+    """Milliseconds for which the contents stay fresh; default: the server's."""
     cache_scope: CacheScope
 
 
 class ResourceEntry:
-    """One resource, or one template with its family of resources."""
+    """Declaration and handler of a resource, or of a template with its family of resources."""
 
     __slots__ = (
         "_handler",
@@ -124,7 +124,7 @@ class ResourceEntry:
 
     @property
     def is_async(self) -> bool:
-        """The handler is a coroutine function."""
+        """True if the handler is a coroutine function."""
         return self._handler.handler.is_async
 
     def _check_variables(self, what: str) -> None:
@@ -137,13 +137,13 @@ class ResourceEntry:
                 raise TypeError(f"{what}: the URI has no variable for the parameter {name!r}")
 
     def encode(self, revision: Revision) -> bytes:
-        """Return the declaration as it is listed."""
+        """Return the declaration in its listed form."""
         return _encode(known_members(self.declaration, revision))
 
     def bind(self, uri: str) -> tuple[Any, ...] | None:
-        """Return what the handler takes for ``uri``, None if that is not one of ours.
+        """Return the values for the handler, or None if ``uri`` is not one of this entry.
 
-        Raises UnsafeValue if it is, but for a value that could escape its place.
+        Raises UnsafeValue if it is, but with a value that could escape its place.
         """
         values: dict[str, str] | None = {}
         if self.template is not None:
@@ -153,7 +153,7 @@ class ResourceEntry:
         try:
             return self._handler.bind(values, uri)
         except InvalidValue:
-            return None  # a URI with 'x' where a number belongs names nothing
+            return None  # a URI with 'x' in place of a number names nothing
 
     def call(self, context: Any, values: tuple[Any, ...]) -> Any:
         """Call the handler."""
@@ -166,9 +166,9 @@ def find(
     templates: Iterable[ResourceEntry],
     revision: Revision,
 ) -> tuple[ResourceEntry, tuple[Any, ...]]:
-    """Return who reads ``uri``, with what: the resource itself, or the first template that fits.
+    """Return the entry for ``uri`` and its values: the resource itself, or the first template.
 
-    Raises McpError, not found, if nobody does.
+    Raises McpError, not found, if there is none.
     """
     if static is not None:
         return static, static.bind(uri) or ()
@@ -187,13 +187,13 @@ def find(
 def not_found(
     uri: str, revision: Revision, message: str = "Resource not found", reason: str | None = None
 ) -> McpError:
-    """The error for a resource that does not exist."""
+    """Return the error for a resource that does not exist."""
     data = {"uri": uri} if reason is None else {"uri": uri, "reason": reason}
     return McpError(revision.resource_not_found, message, data)
 
 
 class ResourceRead(Bound[ResourceEntry]):
-    """One read of a resource."""
+    """Request to read a resource."""
 
     __slots__ = ("_uri",)
 
@@ -215,7 +215,7 @@ class ResourceRead(Bound[ResourceEntry]):
             if result.ttl_ms is None:
                 result.ttl_ms = self._entry.ttl_ms
             elif result.ttl_ms < 0:
-                result.ttl_ms = 0  # what clients are to take it for anyway
+                result.ttl_ms = 0  # as clients treat it
             if result.cache_scope is None:
                 result.cache_scope = self._entry.cache_scope
         return Raw(to_json(known_members(result, self.revision)))
@@ -239,7 +239,7 @@ class ResourceRead(Bound[ResourceEntry]):
         return [contents(self._uri, text, mime_type or "application/json")]
 
     def failure(self, error: Exception, told: str | None = None) -> Raw:
-        """Name the URI; a resource that is not found has a code of its own."""
+        """Raise an error with the URI; a resource that is not found has its own code."""
         if isinstance(error, ResourceNotFound):
             raise not_found(self._uri, self.revision, str(error)) from error
         if isinstance(error, ResourceError):

@@ -1,6 +1,6 @@
 """JSON Schema from type hints, and values checked against the types they came from.
 
-msgspec derives the schemas and enforces them, so that what a schema says is what is checked.  The
+msgspec derives the schemas and enforces them, so that the checks agree with the schemas.  The
 dialect is 2020-12.
 """
 
@@ -23,20 +23,20 @@ from mcpcore.wire.jsontext import encodable
 T = TypeVar("T")
 
 Validator = Callable[[Mapping[str, Any]], Callable[[Any], list[str]]]
-"""Compiles a JSON Schema; the result lists what is wrong with a value decoded from JSON.
+"""Function that compiles a JSON Schema; the result lists the problems of a value decoded from JSON.
 
-Each entry is ``path: what``, the path relative to the value.  Raises ValueError, naming the place,
-if the schema itself is not sound or its dialect is not supported.  Both calls end within a bounded
+Each entry is ``path: text``, the path relative to the value.  Raises ValueError, naming the place,
+if the schema itself is not valid or its dialect is not supported.  Both calls end within a bounded
 time, whatever schema and value hold, and fetch nothing.  :mod:`transports.json_schema` has one.
 """
 
 WRAPPED = "result"
-"""The member that holds a value which is no object, where only objects can be said."""
+"""Member that holds a value that is not an object, in revisions with objects only."""
 
 _MESSAGE = 500
-"""Longest message about a value, in characters: names in it come from the client."""
+"""Maximum characters of a message about a value: names in it come from the client."""
 _PROBLEMS = 10
-"""Most problems that are named in one message."""
+"""Maximum problems named in one message."""
 
 
 def mirrored(header: str) -> Meta:
@@ -56,8 +56,8 @@ def input_schema(
 ) -> Schema:
     """Return the schema of a tool's arguments.
 
-    ``type``: as of :func:`mcpcore.service.handlers.values_type`, made from ``parameters``.
-    ``descriptions``: of parameters, where their types have none.
+    ``type``: result of :func:`mcpcore.service.handlers.values_type` for ``parameters``.
+    ``descriptions``: of parameters whose types have none.
     Raises TypeError naming the parameter whose type has no schema.
     """
     try:
@@ -83,7 +83,7 @@ def input_schema(
 
 
 def _named(parameter: Parameter, make: Callable[..., Schema], *args: Any) -> Schema:
-    """Call what makes a schema; name the parameter in the error."""
+    """Call the maker of a schema; name the parameter in the error."""
     try:
         return make(*args)
     except (TypeError, NotImplementedError) as error:
@@ -140,7 +140,7 @@ def form_schema(type: Any) -> Schema:
 
 
 def _form_field(name: str, rules: Schema, definitions: Schema) -> tuple[Schema, bool]:
-    """The field's schema with what the specification allows, and whether null was allowed."""
+    """Return the field's schema as the specification allows it, and True if null is allowed."""
     rules = _resolved(rules, definitions)
     optional = False
     if "anyOf" in rules:
@@ -183,9 +183,9 @@ def _resolved(rules: Schema, definitions: Schema) -> Schema:
 
 
 def _set_default(rules: Schema, parameter: Parameter) -> None:
-    """Say what the default is if it has a JSON form that the type itself accepts."""
+    """Add the default if it has a JSON form that the type itself accepts."""
     if parameter.factory is not None:
-        return  # pydantic says it, if there is something to say
+        return  # pydantic adds it, if there is one
     try:
         text = msgspec.json.encode(parameter.default, enc_hook=encodable)
         if parameter.foreign is not None:
@@ -206,7 +206,7 @@ def _last_line(error: Exception) -> str:
 
 
 def is_object_schema(schema: Mapping[str, Any]) -> bool:
-    """Whether the schema says in so many words that the value is an object."""
+    """Return True if the schema says explicitly that the value is an object."""
     return schema.get("type") == "object"
 
 
@@ -253,7 +253,7 @@ _anything: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
-    """Decode and check a value; ``root`` is what it is called in messages.
+    """Decode and check a value; ``root`` is its name in messages.
 
     Raises :class:`InvalidValue` with a message like ``arguments.user.age: Expected int, got str``.
     """
@@ -263,7 +263,7 @@ def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
         except msgspec.ValidationError as error:
             if "got `float`" not in str(error):
                 raise
-            # In JSON Schema 1.0 is an integer, to msgspec it is not: the schema is what counts.
+            # In JSON Schema 1.0 is an integer, to msgspec it is not; the schema is authoritative.
             return decoder.decode(msgspec.json.encode(_whole(msgspec.json.decode(raw))))
     except msgspec.ValidationError as error:
         raise InvalidValue(explain(error, root)) from None
@@ -272,10 +272,10 @@ def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
 
 
 def read_tree(raw: bytes | Raw, root: str) -> Any:
-    """Decode a value into what a validator takes.
+    """Decode a value for a validator.
 
-    Raises :class:`InvalidValue` for a number that Python cannot read (1e999), wherever it stands:
-    a type does not look at what it does not know.
+    Raises :class:`InvalidValue` for a number that Python cannot read (1e999), at any place: a type
+    does not check members that it does not know.
     """
     return read(_anything, raw, root)
 
@@ -302,7 +302,7 @@ def explain(error: msgspec.ValidationError, root: str) -> str:
 
 
 def in_one_line(problems: list[str], root: str) -> str:
-    """Name what is wrong in one message; each entry, ``path: what``, begins below ``root``.
+    """Join problems into one message; each entry, ``path: text``, begins below ``root``.
 
     >>> in_one_line(["age: expected int", "[0].x: missing", ": too short"], "user")
     'user.age: expected int; user[0].x: missing; user: too short'
@@ -314,7 +314,7 @@ def in_one_line(problems: list[str], root: str) -> str:
 
 
 def shorten(message: str) -> str:
-    """Cut a message that a client could make long."""
+    """Shorten a message that a client could make long."""
     return message if len(message) <= _MESSAGE else message[: _MESSAGE - 3] + "..."
 
 

@@ -1,8 +1,8 @@
-"""What a server offers, and how its requests are looked up, checked and answered.
+"""Server: declared features, and the lookup, checking and answering of its requests.
 
-:class:`Server` does no I/O and awaits nothing.  It says what there is, finds and checks what a
-request asks for, and shapes what a handler returned; calling the handler is the runtime's part
-(:class:`~mcpcore.service.prepared.Prepared`).
+:class:`Server` does no I/O and awaits nothing.  It declares the features, finds and checks the
+target of a request, and shapes the return value of a handler. Calling the handler is the runtime's
+part (:class:`~mcpcore.service.prepared.Prepared`).
 """
 
 from collections.abc import Callable
@@ -31,20 +31,20 @@ _BRACE = ord("{")
 
 
 class _ListParams(Struct):
-    """The params of a list; a cursor of null counts as none, as some clients send it."""
+    """Params of a list request; a cursor of null counts as none, as some clients send it."""
 
     cursor: str | None = None
 
 
 class _Call(Struct):
-    """What a call of a tool says to the service; ``task`` is the runtime's, where it is known."""
+    """Params of a tool call for the service; ``task`` is left to the runtime."""
 
     name: str
     arguments: Maybe[Raw] = None
 
 
 class Server(Registry):
-    """A server's declarations.
+    """Declarations of a server.
 
     ``name``, ``version``, ``title``, ``description``, ``website_url``, ``icons``: its identity.
     ``instructions``: a hint to models on how to use it.
@@ -53,18 +53,18 @@ class Server(Registry):
     ``page_size``: items in one page of a list.
     ``list_ttl_ms``, ``list_cache_scope``: how long clients may keep lists, and who may share them;
     for all lists, or by list (``tools``, ``resources``, ``templates``, ``prompts``).  A list that
-    not everybody sees the same is always private.
+    is not the same for all principals is always private.
     ``read_ttl_ms``, ``read_cache_scope``: the same for resources that declare nothing else.
-    ``offers``: which of tools, resources, prompts, completions and tasks to declare as
+    ``offers``: the features out of tools, resources, prompts, completions and tasks to declare as
     capabilities even while there are none.
-    ``list_changed``, ``subscribe``, ``logging``: whether to declare these capabilities.
+    ``list_changed``, ``subscribe``, ``logging``: True to declare these capabilities.
     ``extensions``, ``experimental``: capabilities declared as they are.
-    ``max_uri``: longest URI, in characters, that is read or subscribed to.
-    ``max_result``: most bytes of a tool's result, where the tool declares nothing else; None: any
-    number.
-    ``lifespan``: a function, of the server or of nothing, that returns an async context manager; it
+    ``max_uri``: maximum characters of a URI that is read or subscribed to.
+    ``max_result``: maximum bytes of a tool's result, unless the tool declares its own; None: no
+    limit.
+    ``lifespan``: a function, of the server or of nothing, that returns an async context manager. It
     is entered before the first connection and left after the last one, and ``context.lifespan`` is
-    what it yields.
+    the value that it yields.
 
     >>> server = Server("calculator", version="1.0")
     >>> @server.tool
@@ -90,13 +90,13 @@ class Server(Registry):
         principal: str | None = None,
         skim: Skim | None = None,
     ) -> Prepared:
-        """Look up and check what a request asks for; ``params`` is its params object.
+        """Look up and check the target of a request; ``params`` is its params object.
 
-        ``principal``: who asks, if anybody was authenticated.  ``skim``: what the engine has read
-        of ``params``, which spares a look at them.
+        ``principal``: the authenticated principal, if any.  ``skim``: the members of ``params``
+        that the engine has read, which saves decoding them again.
 
         Raises McpError: unknown method, unknown tool, prompt or resource, bad params, bad cursor,
-        and bad arguments where these are an error of the protocol.
+        and bad arguments in revisions in which these are an error of the protocol.
         """
         if method != "tools/call":
             return self._prepare_other(method, params, revision, principal)
@@ -105,7 +105,7 @@ class Server(Registry):
         else:
             try:
                 name, arguments = _decode_name(skim.name), skim.arguments
-            except (msgspec.MsgspecError, UnicodeDecodeError):  # the closer look says why
+            except (msgspec.MsgspecError, UnicodeDecodeError):  # the full decoding gives the reason
                 name, arguments = _read_call(params)
         entry = self._tools.get(name, principal)
         if entry is None:
@@ -204,7 +204,7 @@ class Server(Registry):
         return CompletionCall(entry, entry.bind(asked), revision)
 
     def _completed_template(self, uri: str, principal: str | None) -> tuple[str, tuple[str, ...]]:
-        """The template that a reference means: by its text, or by a URI that it matches."""
+        """Return the template of a reference: by its text, or by a URI that it matches."""
         from mcpcore.service.uri_templates import UnsafeValue
 
         seen = self._templates.seen_by(principal)

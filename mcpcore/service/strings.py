@@ -1,6 +1,6 @@
 """Handlers whose values arrive as strings: prompts and resource templates.
 
-Parameters may have any type that a string can stand for: text, numbers, booleans, dates, choices.
+Parameters may have any type that a string can represent: text, numbers, booleans, dates, choices.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -17,7 +17,7 @@ _SCALARS = {"string", "integer", "number", "boolean", "null"}
 
 
 class StringHandler:
-    """A handler, and the conversion of strings to the types of its parameters.
+    """Handler, and the conversion of strings to the types of its parameters.
 
     ``paths``: names of parameters whose strings are paths; they may be lists, of the segments.
     Raises TypeError for a parameter that no string can fill, ValidatorMissing and ValueError as
@@ -39,7 +39,7 @@ class StringHandler:
         parameters = self.handler.parameters
         type = values_type(parameters, text=True)
         self.call = self.handler.binder()
-        """``call(context, bound values)``."""
+        """Function ``call(context, bound values)``."""
         doc = parse_docstring(self.handler.doc)
         self.description = doc.description
         try:
@@ -49,7 +49,7 @@ class StringHandler:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"{what}: {error}") from None
         self.properties: dict[str, Schema] = schema["properties"]
-        """What the types and the docstring say of each parameter."""
+        """Schema of each parameter, from its type and the docstring."""
         self._lists: list[Parameter] = []
         definitions = schema.get("$defs", {})
         for parameter in parameters:

@@ -1,9 +1,9 @@
-"""Tasks on the wire: the two forms that the protocol has, and what a tool says about them.
+"""Wire forms of tasks: the two that the protocol has, and the task options of a tool.
 
-The experimental tasks of 2025-11-25 say ``ttl`` and ``pollInterval``, call a tool's failure
-``failed`` and give the result on request; the extension of the modern era says ``ttlMs`` and
+The experimental tasks of 2025-11-25 have ``ttl`` and ``pollInterval``, call a tool's failure
+``failed`` and give the result on request. The extension of the modern era has ``ttlMs`` and
 ``pollIntervalMs``, keeps ``failed`` for errors of the protocol and carries result, error and open
-questions in the task.
+requests for input in the task.
 """
 
 import math
@@ -28,7 +28,7 @@ TaskMode = Literal["forbidden", "optional", "required"]
 
 
 class TaskForm(Enum):
-    """How a revision has calls run as tasks."""
+    """Way in which a revision runs calls as tasks."""
 
     EXPERIMENTAL = "experimental"
     """The client asks for it with the ``task`` parameter."""
@@ -38,7 +38,7 @@ class TaskForm(Enum):
 
 @lru_cache(maxsize=64)
 def task_form(revision: Revision, method: str = "tools/call") -> TaskForm | None:
-    """How ``method`` can become a task in a revision; None: not at all."""
+    """Return the form of tasks for ``method`` in a revision; None: it cannot be a task."""
     row = lookup(method, "client", revision) or lookup(method, "server", revision)
     if row is None:
         return None
@@ -48,22 +48,23 @@ def task_form(revision: Revision, method: str = "tools/call") -> TaskForm | None
 
 
 class TaskSupport(Struct, frozen=True, kw_only=True):
-    """What a tool declared: whether, and when, a call of it becomes a task."""
+    """Task options of a tool."""
 
     required: bool = False
-    """It runs as a task or not at all."""
+    """True if it runs as a task or not at all."""
     after: float | None = 0.0
-    """Extension: seconds until a call that has not ended becomes one; None: when it says so."""
+    """Extension: seconds until a call that has not ended becomes a task; None: when the handler
+    asks for it."""
     ttl: int | UnsetType | None = UNSET
-    """Milliseconds that its tasks are kept."""
+    """Milliseconds for which its tasks are kept."""
     poll_interval: int | None = None
-    """Milliseconds."""
+    """Milliseconds between two polls."""
 
 
 def support_of(
     mode: TaskMode, after: float | None, ttl: float | UnsetType | None, poll: float | None
 ) -> TaskSupport | None:
-    """Check a tool's options; times in seconds.  Raises ValueError naming the one that is wrong."""
+    """Check a tool's options; times in seconds.  Raises ValueError naming the invalid one."""
     if mode not in ("forbidden", "optional", "required"):
         raise ValueError(f"task must be 'forbidden', 'optional' or 'required', not {mode!r}")
     if mode == "forbidden":
@@ -83,7 +84,7 @@ def support_of(
 
 
 def describe(record: "TaskRecord", form: TaskForm) -> "Task":
-    """A task without what it asks and what came of it."""
+    """Return a task without its requests for input and its outcome."""
     from mcpcore.spec.types.tasks import SentTask  # here and not above: most servers have none
 
     described = partial(
@@ -100,7 +101,7 @@ def describe(record: "TaskRecord", form: TaskForm) -> "Task":
 
 
 def detail(record: "TaskRecord") -> Raw:
-    """A task of the extension with everything that its status brings along."""
+    """Return a task of the extension with all members of its status."""
     view = to_json(describe(record, TaskForm.EXTENSION))
     payload = b""
     if record.status == "input_required":
@@ -113,12 +114,12 @@ def detail(record: "TaskRecord") -> Raw:
 
 
 def related(id: str) -> dict[str, Any]:
-    """The ``_meta`` that ties a message to an experimental task."""
+    """Return the ``_meta`` that ties a message to an experimental task."""
     return {META_RELATED_TASK: {"taskId": id}}
 
 
 def timestamp(wall: float) -> str:
-    """Seconds since the epoch in ISO 8601 (RFC 3339), to the millisecond.
+    """Format seconds since the epoch in ISO 8601 (RFC 3339), to the millisecond.
 
     >>> timestamp(1764000000.5)
     '2025-11-24T16:00:00.500Z'
@@ -132,7 +133,7 @@ def _experimental_status(record: "TaskRecord") -> "TaskStatus":
 
 
 def _inlined(result: Raw, meta: Any) -> bytes:
-    """The result as the call would have been answered, but for the server's identity."""
+    """Return the result that the call would have had, without the server's identity."""
     members = b'"resultType":"complete"'
     if meta:
         members += b',"_meta":' + to_json(meta)

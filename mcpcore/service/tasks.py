@@ -1,10 +1,9 @@
 """Tasks: calls whose results come later, as a table without I/O.
 
-:class:`TaskTable` knows every task of a server (or of a client that works for its server): who may
-see it, where it stands, what it asks, how it ended and when it is forgotten.  It neither runs nor
-waits; time is passed in as ``wall``, seconds since the epoch, as tasks outlive connections.  One
-record serves both forms of tasks; how it looks on the wire is in
-:mod:`mcpcore.service.task_views`.
+:class:`TaskTable` holds every task of a server (or of a client that works for its server): its
+owner, its status, its requests for input, its outcome and its expiry.  It neither runs nor waits.
+Time is passed in as ``wall``, seconds since the epoch, as tasks outlive connections.  One record
+serves both forms of tasks; their wire forms are in :mod:`mcpcore.service.task_views`.
 
 Source: the tasks page of 2025-11-25; the specification of the extension
 ``io.modelcontextprotocol/tasks`` of 2026-07-28.
@@ -38,11 +37,11 @@ from mcpcore.spec.types.tasks import TERMINAL, TaskStatus
 from mcpcore.wire.jsontext import sayable
 
 MIN_SECRET = 32
-"""Bytes of a table's secret."""
+"""Minimum bytes of a table's secret."""
 
 
 class Signal(Enum):
-    """What moves a task."""
+    """Signal that changes the status of a task."""
 
     ASK = "asks its client"
     ANSWERED = "has all answers"
@@ -61,19 +60,19 @@ TRANSITIONS: Mapping[tuple[TaskStatus, Signal], TaskStatus] = {
     **{(status, Signal.FAIL): "failed" for status in _OPEN},
     **{(status, Signal.CANCEL): "cancelled" for status in _OPEN},
 }
-"""Where a task goes; what is not here leaves it where it is."""
+"""Status after a signal; a signal without an entry leaves the status unchanged."""
 
 
 class TableFull(LocalError):
-    """There is no room for another task."""
+    """No room for another task."""
 
 
 class TooManyQuestions(LocalError):
-    """A task has asked as much as one may."""
+    """Maximum number of requests for input reached by a task."""
 
 
 class TaskRecord:
-    """One task. Changed by its table alone."""
+    """Task of a table, which alone changes it."""
 
     __slots__ = (
         "created",
@@ -98,37 +97,37 @@ class TaskRecord:
     ) -> None:
         self.id = id
         self.number = number
-        """Its place in the order of creation."""
+        """Position in the order of creation."""
         self.owner = owner
-        """Who alone may see it; None: whoever knows its id."""
+        """Only owner that may see it; None: any client that knows its id."""
         self.created = wall
         self.updated = wall
-        """When status or message changed last."""
+        """Time of the last change of status or message."""
         self.ttl = ttl
-        """Milliseconds from creation, None for ever."""
+        """Milliseconds from creation, None for no limit."""
         self.poll_interval = poll
         self.status: TaskStatus = "working"
         self.message: str | None = None
         self.questions: dict[str, Raw] = {}
-        """What the client has to answer: key to a request object without id."""
+        """Open requests for input: key to a request object without id."""
         self.used: set[str] = set()
-        """Every key that was ever asked under."""
+        """All keys ever used for requests for input."""
         self.result: Raw | None = None
-        """The result object of the call, without ``_meta``."""
+        """Result object of the call, without ``_meta``."""
         self.meta: Mapping[str, Any] | None = None
-        """The result's ``_meta``."""
+        """Value of the result's ``_meta``."""
         self.is_error = False
-        """The result says that the tool failed."""
+        """True if the result reports that the tool failed."""
         self.error: ErrorData | None = None
 
     @property
     def ended(self) -> bool:
-        """It will not change any more."""
+        """True if it will not change any more."""
         return self.status in TERMINAL
 
     @property
     def expires(self) -> float:
-        """When it is forgotten."""
+        """Time at which it expires, in seconds since the epoch."""
         return math.inf if self.ttl is None else self.created + self.ttl / 1000
 
 
@@ -151,8 +150,8 @@ _failure = msgspec.json.Decoder(_Failure)
 class TaskTable:
     """All tasks of one side.
 
-    ``secret``: at least 32 fresh random bytes; ids are derived from it, so that nobody can guess
-    them, and it must not be used for another table.
+    ``secret``: at least 32 fresh random bytes. The unguessable ids are derived from it, and it must
+    not be used for another table.
     """
 
     def __init__(self, secret: bytes, settings: TaskSettings | None = None) -> None:
@@ -171,10 +170,10 @@ class TaskTable:
 
     @property
     def stored(self) -> int:
-        """Bytes of results that are kept."""
+        """Number of bytes of the results that are kept."""
         return self._stored
 
-    # Coming and going
+    # Creating and removing
 
     def create(
         self,
@@ -184,9 +183,10 @@ class TaskTable:
         ttl: int | UnsetType | None = UNSET,
         poll: int | None = None,
     ) -> TaskRecord:
-        """Add a task that is being worked on.
+        """Add a task that is in progress.
 
-        ``ttl`` in milliseconds, None for ever, by default that of the settings.  Raises TableFull.
+        ``ttl`` in milliseconds, None for no limit, by default that of the settings.  Raises
+        TableFull.
         """
         settings = self.settings
         owned = {} if owner is None else self._owned.get(owner, {})
@@ -209,7 +209,7 @@ class TaskTable:
         return record
 
     def granted(self, asked: int | None) -> int | None:
-        """The time to live that a client gets that asked for ``asked`` milliseconds, or for none.
+        """Return the time to live for a client that asked for ``asked`` milliseconds, or for none.
 
         Raises McpError (-32602) for a negative time.
         """
@@ -221,9 +221,9 @@ class TaskTable:
         return min(max(asked, settings.min_ttl), settings.max_ttl)
 
     def find(self, id: str, owner: str | None, *, wall: float) -> TaskRecord:
-        """Return the task that ``owner`` means.
+        """Return the task with this id, if it belongs to ``owner``.
 
-        Raises McpError (-32602) if there is none (any more); a foreign one looks like none.
+        Raises McpError (-32602) if there is none (any more); a foreign one gives the same error.
         """
         record = self._tasks.get(id)
         if record is None or record.owner != owner or record.expires <= wall:
@@ -235,7 +235,7 @@ class TaskTable:
     ) -> tuple[list[TaskRecord], str | None]:
         """Return tasks of ``owner`` in the order of creation, and the cursor of the next page.
 
-        What has no owner is listed to nobody.  Raises McpError (-32602) for a bad cursor.
+        Tasks without an owner are never listed.  Raises McpError (-32602) for a bad cursor.
         """
         cursors = Cursors(f"tasks\n{owner}")
         after = 0 if cursor is None else cursors.read(cursor)
@@ -252,7 +252,7 @@ class TaskTable:
         return list(self._owned.get(owner, {}).values())
 
     def remove(self, record: TaskRecord) -> None:
-        """Forget a task."""
+        """Remove a task."""
         if self._tasks.pop(record.id, None) is None:
             return
         if record.result is not None:
@@ -264,7 +264,10 @@ class TaskTable:
                 del self._owned[record.owner]
 
     def deadline(self) -> float | None:
-        """When :meth:`expire` is next needed, in seconds since the epoch; None if never."""
+        """Return the time at which :meth:`expire` is next needed; None if never.
+
+        In seconds since the epoch.
+        """
         while self._expiries:
             when, _, id = self._expiries[0]
             record = self._tasks.get(id)
@@ -274,10 +277,9 @@ class TaskTable:
         return None
 
     def expire(self, wall: float) -> list[TaskRecord]:
-        """Forget the tasks whose time is over.
+        """Remove expired tasks; return those that had not ended.
 
-        Those that have not ended yet fail first, and are kept a while for their clients to see;
-        they are returned.
+        These fail first, and are kept for a while so that their clients can see it.
         """
         failed = []
         while (when := self.deadline()) is not None and when <= wall:
@@ -290,10 +292,10 @@ class TaskTable:
                 failed.append(record)
         return failed
 
-    # What happens to a task
+    # Changes of a task
 
     def say(self, record: TaskRecord, message: str, *, wall: float) -> bool:
-        """Describe where a task stands; False if it has ended, or says so already."""
+        """Set the status message; return False if the task has ended or has that message."""
         message = sayable(shorten(message))
         if record.ended or record.message == message:
             return False
@@ -304,10 +306,10 @@ class TaskTable:
     def ask(
         self, record: TaskRecord, key: str, method: str, params: bytes, *, wall: float
     ) -> str | None:
-        """Have the client asked; returns the key that the answer will have, None if it has ended.
+        """Add a request for input; return the key of its response, None if the task has ended.
 
-        ``params`` is a JSON object.  A key is never used twice in the life of a task: one that was
-        gets a number behind it.  Raises TooManyQuestions.
+        ``params`` is a JSON object.  A key is never used twice in the life of a task: a used one
+        gets a number appended.  Raises TooManyQuestions.
         """
         after = TRANSITIONS.get((record.status, Signal.ASK))
         if after is None:
@@ -327,14 +329,14 @@ class TaskTable:
     def answer(
         self, record: TaskRecord, answers: Mapping[str, Raw], *, wall: float
     ) -> dict[str, Raw]:
-        """Take the answers to open questions out of ``answers``; all others are ignored."""
+        """Take the responses to open requests out of ``answers``; all others are ignored."""
         taken = {key: answers[key] for key in list(record.questions) if key in answers}
         for key in taken:
             self.withdraw(record, key, wall=wall)
         return taken
 
     def withdraw(self, record: TaskRecord, key: str, *, wall: float) -> None:
-        """A question is no longer open."""
+        """Close a request for input."""
         if record.questions.pop(key, None) is None or record.questions:
             return
         after = TRANSITIONS.get((record.status, Signal.ANSWERED))
@@ -349,7 +351,7 @@ class TaskTable:
         *,
         wall: float,
     ) -> bool:
-        """End a task with the result of its call; False if it has ended before.
+        """End a task with the result of its call; return False if it has ended before.
 
         A result for which there is no room ends it with an error.
         """
@@ -371,17 +373,17 @@ class TaskTable:
         return self._end(record, Signal.COMPLETE, message, wall)
 
     def fail(self, record: TaskRecord, error: ErrorData, *, wall: float) -> bool:
-        """End a task with an error of the protocol; False if it has ended before."""
+        """End a task with an error of the protocol; return False if it has ended before."""
         if record.ended:
             return False
         record.error = error
         return self._end(record, Signal.FAIL, error.message, wall)
 
     def cancel(self, record: TaskRecord, message: str, *, wall: float) -> bool:
-        """End a task without a result; False if it has ended before."""
+        """End a task without a result; return False if it has ended before."""
         return self._end(record, Signal.CANCEL, message, wall)
 
-    # How it is done
+    # Internals
 
     def _end(self, record: TaskRecord, signal: Signal, message: str | None, wall: float) -> bool:
         after = TRANSITIONS.get((record.status, signal))
@@ -404,7 +406,7 @@ class TaskTable:
         if record.ttl is None or record.id not in self._tasks:
             return
         heappush(self._expiries, (record.expires, record.number, record.id))
-        if len(self._expiries) > 4 * len(self._tasks) + 64:  # most of it is dead
+        if len(self._expiries) > 4 * len(self._tasks) + 64:  # most entries are outdated
             self._expiries = [
                 (kept.expires, kept.number, kept.id)
                 for kept in self._tasks.values()

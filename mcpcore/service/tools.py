@@ -50,38 +50,38 @@ _anything: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str,
 
 
 class ToolOptions(Options, total=False):
-    """How a tool is declared, beyond its name and its function."""
+    """Options of a tool, beyond its name and its function."""
 
     description: str
-    """Default: the docstring, without what it says of parameters and results."""
+    """Description; default: the docstring, without its parts on parameters and results."""
     annotations: ToolAnnotations | Mapping[str, Any]
     """Hints; a mapping has wire names: ``{"readOnlyHint": True}``."""
     input_schema: Mapping[str, Any]
-    """JSON Schema in the place of the derived one; needs a validator."""
+    """JSON Schema in place of the derived one; needs a validator."""
     output_schema: Mapping[str, Any]
     """JSON Schema of the structured content; needs a validator."""
     structured_output: bool
     """True: derive an output schema even for a string; False: derive none."""
     max_result: int | None
-    """Most bytes of a result, as it is encoded; a call that returns more has failed.  None: any
-    number.  Default: the server's."""
+    """Maximum bytes of an encoded result; a call that returns more has failed.  None: no limit.
+    Default: the server's."""
     task: "TaskMode"
-    """Whether a call may (``optional``) or must (``required``) run as a task; default: neither."""
+    """Use of tasks: ``optional``, ``required``, or (default) ``forbidden``."""
     task_after: float | None
     """Extension: seconds until a call that has not ended becomes a task (default: at once).
 
     None: when the handler calls ``start_task`` of its context.
     """
     task_ttl: float | None
-    """Seconds that its tasks are kept from their creation; None: for ever."""
+    """Seconds for which its tasks are kept from their creation; None: no limit."""
     task_poll: float
-    """Seconds between two looks at a task that clients are asked to leave."""
+    """Seconds between two polls that clients are asked to leave."""
 
 
 class ToolEntry:
-    """One tool: its declaration, and how it is called.
+    """Declaration and handler of a tool.
 
-    Raises TypeError or ValueError, naming the tool, for what cannot be declared, and
+    Raises TypeError or ValueError, naming the tool, for an invalid declaration, and
     ValidatorMissing for a schema written by hand without a validator.
     """
 
@@ -118,9 +118,9 @@ class ToolEntry:
         self.thread = runs_in_thread(options, handler.is_async, what)
         self.visible = options.get("visible")
         self.call = handler.binder()
-        """``call(context, bound arguments)``."""
+        """Function ``call(context, bound arguments)``."""
         self.call_type = PlainCall if handler.context is None else ToolCall
-        """What makes a call out of this, bound arguments and a revision."""
+        """Class of a call, made of this entry, bound arguments and a revision."""
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:
             check_count(f"{what}: max_result", self.max_result)
@@ -162,7 +162,7 @@ class ToolEntry:
             raise kind(f"{what}: {error}") from error
 
     def listed(self, revision: Revision) -> bool:
-        """Whether it can be called in a revision: one that runs only as a task needs tasks."""
+        """Return True if it can be called in a revision; a tool with required tasks needs tasks."""
         if self.task is None or not self.task.required:
             return True
         from mcpcore.service.task_views import task_form
@@ -188,7 +188,7 @@ class ToolEntry:
         return _encode(tool)
 
     def bind(self, arguments: bytes | Raw) -> tuple[Any, ...]:
-        """Check the arguments, a JSON object, and return what :attr:`call` takes.
+        """Check the arguments, a JSON object, and return the values for :attr:`call`.
 
         Raises :class:`InvalidValue` naming the field.
         """
@@ -202,7 +202,7 @@ class ToolEntry:
         return (*values, self._rest(tree))
 
     def _rest(self, tree: dict[str, Any]) -> dict[str, Any]:
-        """What goes into ``**kwargs``."""
+        """Return the arguments for ``**kwargs``."""
         fields = self._arguments.type.__struct_fields__
         rest = {name: value for name, value in tree.items() if name not in fields}
         for name in rest:
@@ -212,7 +212,7 @@ class ToolEntry:
 
 
 def _titled_by_annotation(tool: Tool) -> Tool:
-    """Say the title where it stood before declarations had one."""
+    """Move the title to the annotations, for revisions in which only these have one."""
     hints = tool.annotations or ToolAnnotations()
     if hints.title is None:
         hints = msgspec.structs.replace(hints, title=tool.title)
@@ -254,15 +254,15 @@ def _is_type(extra: Any) -> bool:
 
 
 class ToolCall(Bound[ToolEntry]):
-    """One call of a tool with checked arguments."""
+    """Call of a tool with checked arguments."""
 
     __slots__ = ()
 
     bare = True
 
     def finish(self, value: Any) -> Raw:
-        """Shape content and structured content."""
-        if type(value) is str and self._entry.output is None:  # as most are
+        """Shape the return value into content and structured content."""
+        if type(value) is str and self._entry.output is None:  # the most frequent case
             return text_result(value)
         if isinstance(value, CallToolResult):
             self.failed = value.is_error is True
@@ -270,14 +270,14 @@ class ToolCall(Bound[ToolEntry]):
         return tool_result(value, self._entry.output, self.revision)
 
     def failure(self, error: Exception, told: str | None = None) -> Raw:
-        """A result with ``isError``; only an McpError is an error of the protocol."""
+        """Return a result with ``isError``; only an McpError is an error of the protocol."""
         if isinstance(error, McpError):
             raise error
         return error_result(told or shown(error))
 
 
 class PlainCall(ToolCall):
-    """One call of a tool that takes no context."""
+    """Call of a tool that takes no context."""
 
     __slots__ = ()
 
@@ -285,12 +285,12 @@ class PlainCall(ToolCall):
 
 
 class LimitedCall(ToolCall):
-    """One call of a tool whose results have a limit."""
+    """Call of a tool whose results have a limit."""
 
     __slots__ = ()
 
     def finish(self, value: Any) -> Raw:
-        """See :meth:`ToolCall.finish`; what is too large does not get out."""
+        """Shape the return value; raise OutputMismatch if the result is too large."""
         result = super().finish(value)
         problem = self._problem(len(result) + (0 if self.meta is None else len(to_json(self.meta))))
         if problem is not None:
@@ -298,7 +298,7 @@ class LimitedCall(ToolCall):
         return result
 
     def failure(self, error: Exception, told: str | None = None) -> Raw:
-        """See :meth:`ToolCall.failure`; a tool that says too much itself is not heard."""
+        """Return a result with ``isError``, with a fixed message if it is too large."""
         result = super().failure(error, told)
         problem = None if is_masked(error) else self._problem(len(result))
         return result if problem is None else error_result(f"{MASKED}: {problem}")

@@ -1,7 +1,7 @@
-"""Types without the patterns of their text: twins of types that have some.
+"""Types without patterns: twins of types whose strings have some.
 
-What is read as a twin has the shape of the original; :meth:`Twins.original` makes values of the
-original of it.
+A value read as a twin has the shape of the original; :meth:`Twins.original` converts it to the
+original type.
 """
 
 import datetime
@@ -48,16 +48,16 @@ _SCALARS: dict[type, Any] = {
 
 
 class Twins:
-    """Makes types without patterns; and of their values, values of the originals."""
+    """Maker of types without patterns, and of original values from values of these."""
 
     def __init__(self) -> None:
         self._made: dict[type, Any] = {}
-        """The original of each twin."""
+        """Original of each twin."""
         self._twins: dict[Any, Any] = {}
-        """The twin of each original; None while it is being made."""
+        """Twin of each original; None while it is being made."""
 
     def annotation(self, info: Any) -> Any:
-        """The annotation of a type without its patterns."""
+        """Return the annotation of a type without its patterns."""
         kind = type(info)
         if kind is types.Metadata:
             return self.annotation(info.type)
@@ -128,7 +128,7 @@ class Twins:
         return twin
 
     def original(self, value: Any) -> Any:
-        """Make of a value that was read as twins one of the originals."""
+        """Convert a value that was read as twins to the original types."""
         kind = type(value)
         original = self._made.get(kind)
         if original is not None:
@@ -148,7 +148,7 @@ class Twins:
 
 
 def _field(name: str, *, required: bool) -> Any:
-    """A field of a twin; what is absent is left to the original, which knows its default."""
+    """Return a field of a twin; an absent value is left to the original, which has its default."""
     return msgspec.field(name=name, default=NODEFAULT if required else UNSET)
 
 
@@ -168,7 +168,7 @@ def _check_init(original: Any, names: list[str]) -> None:
 
 
 def _whole(info: Any) -> Any:
-    """The annotation of a type that has no parts."""
+    """Return the annotation of a type that has no parts."""
     if hasattr(info, "cls"):  # an enum, or a class that msgspec does not know
         return info.cls
     if isinstance(info, types.DateTimeType | types.TimeType):

@@ -1,4 +1,4 @@
-"""The grammar of URI templates: operators, parsing, expansion.
+"""Grammar of URI templates: operators, parsing, expansion.
 
 RFC 6570 levels 1 to 3, and of level 4 the modifier that makes a path of a variable: ``{path*}`` and
 ``{/path*}``.
@@ -19,20 +19,20 @@ _NOT_LITERAL = re.compile(r"""[\x00-\x20"<>\\^`{|}\x7f]|%(?![0-9A-Fa-f]{2})""")
 
 
 class TemplateError(ValueError):
-    """The text is no template that is known here, or cannot be matched."""
+    """Text that is not a supported template, or cannot be matched."""
 
 
 class Operator(Struct, frozen=True):
-    """One row of the table in RFC 6570 appendix A."""
+    """Row of the table in RFC 6570 appendix A."""
 
     first: str = ""
     separator: str = ","
     named: bool = False
     empty: str = ""
-    """What follows the name of a named variable that is empty."""
+    """Text after the name of a named variable that is empty."""
     reserved: bool = False
     path: bool = False
-    """The variable stands for a path of any length: its slashes are those of the URI."""
+    """True if the variable stands for a path of any length: its slashes are those of the URI."""
 
 
 OPERATORS = {
@@ -50,27 +50,27 @@ OPERATORS = {
 EXPLODED = {"": Operator(path=True), "/": Operator(first="/", separator="/", path=True)}
 """Operators whose variable may have the modifier ``*``.
 
-In RFC 6570 it makes of a list as many parts; with ``/`` these are segments of a path, as here.
-Without an operator the RFC joins them by commas, which no URI needs; there we do what is widely
-understood by it.
+In RFC 6570 it splits a list into as many parts; with ``/`` these are segments of a path, as here.
+Without an operator the RFC joins them by commas, which no URI needs; here it means a path, as is
+widely understood.
 """
 
 
 class Expression(Struct, frozen=True):
-    """What stands between braces."""
+    """Expression between braces."""
 
     operator: Operator
     names: tuple[str, ...]
 
 
 class Literal(Struct, frozen=True):
-    """A piece of the URI that is always the same."""
+    """Constant part of the URI."""
 
     text: str
 
 
 def parse(text: str) -> list[Literal | Expression]:
-    """Take a template apart.  Raises :class:`TemplateError`."""
+    """Split a template into its parts.  Raises :class:`TemplateError`."""
     parts: list[Literal | Expression] = []
     for index, chunk in enumerate(re.split(r"(\{[^{}]*\})", text)):
         if index % 2:
@@ -78,7 +78,7 @@ def parse(text: str) -> list[Literal | Expression]:
         elif chunk:
             if wrong := _NOT_LITERAL.search(chunk):
                 raise TemplateError(f"template {text!r}: {wrong[0]!r} is not allowed in a literal")
-            # RFC 6570 section 3.1: what may not stand in a URI is percent-encoded.
+            # RFC 6570 section 3.1: characters not allowed in a URI are percent-encoded.
             parts.append(Literal(percent_encode(chunk, UNRESERVED + RESERVED, keep_triplets=True)))
     return parts
 
@@ -130,7 +130,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def percent_encode(text: str, allowed: str, *, keep_triplets: bool) -> str:
-    """Encode what is not ``allowed``; triplets may be left as they are."""
+    """Encode characters that are not ``allowed``; ``keep_triplets`` leaves triplets unchanged."""
     if not keep_triplets:
         return quote(text, safe=allowed)
     pieces = re.split(f"({TRIPLET.pattern})", text)

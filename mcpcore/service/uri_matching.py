@@ -1,8 +1,8 @@
-"""Matching URIs against templates, in time linear in the length of the URI.
+"""Matching of URIs against templates, in time linear in the length of the URI.
 
-A template is compiled into pieces.  Two passes over a table take the place of backtracking: the
-first, from the right, notes from which positions the rest of the pieces matches the rest of the
-URI; the second takes from the left the longest value that leads to such a position.
+A template is compiled into pieces.  Two passes over a table replace backtracking. The first, from
+the right, marks the positions from which the rest of the pieces matches the rest of the URI. The
+second, from the left, takes the longest value that leads to such a position.
 """
 
 import re
@@ -20,27 +20,27 @@ from mcpcore.service.uri_grammar import (
 )
 
 Values = list[tuple[str, str]]
-"""Names and values, undecoded."""
+"""Names and undecoded values."""
 
 _SIMPLE = frozenset(UNRESERVED)
 _ANY = frozenset(UNRESERVED + RESERVED)
 _PATH = _ANY.difference("?#[]")
-"""What stands in the path of a URI (RFC 3986 section 3.3)."""
+"""Characters of the path of a URI (RFC 3986 section 3.3)."""
 _PAIR = re.compile(r"([A-Za-z0-9_.%]+)(?:(=)((?:[A-Za-z0-9\-._~]|%[0-9A-Fa-f]{2})*))?")
 
 
 class Span(Struct, frozen=True):
-    """``prefix`` and at least one character for the variable ``name``."""
+    """Piece of ``prefix`` and at least one character for the variable ``name``."""
 
     name: str
     prefix: str
     alphabet: frozenset[str]
     skip: int = 0
-    """How many pieces are left out if this one is missing; 0: it must be there."""
+    """Number of pieces to skip if this one is missing; 0: it is required."""
 
 
 class Pairs(Struct, frozen=True):
-    """``name=value`` pairs, each at most once, in any order; may be missing altogether."""
+    """Piece of ``name=value`` pairs, each at most once, in any order; all may be missing."""
 
     names: frozenset[str]
     operator: Operator
@@ -50,7 +50,7 @@ Piece = Literal | Span | Pairs
 
 
 def compile_pieces(text: str, parts: list[Literal | Expression]) -> list[Piece]:
-    """Turn the parts into pieces to match; refuses templates in which pairs have no clear end."""
+    """Compile the parts into pieces to match; refuse templates in which pairs have no clear end."""
     pieces: list[Piece] = []
     for position, part in enumerate(parts):
         if isinstance(part, Literal):
@@ -91,7 +91,7 @@ def _check_end_of_pairs(text: str, pairs: Pairs, rest: list[Piece]) -> None:
 
 
 def match_pieces(pieces: list[Piece], uri: str) -> Values | None:
-    """Find the values, None if there are none that fit."""
+    """Return the values, None if the URI does not match."""
     start, end = 0, len(uri)
     low, high = 0, len(pieces)
     # Literals at both ends are cheap to check and leave little to the table.
@@ -150,7 +150,7 @@ def _run_ends(uri: str, alphabet: frozenset[str], after: bytearray) -> bytearray
 
 
 def _step(uri: str, at: int, alphabet: frozenset[str]) -> int:
-    """Width of the character at ``at``: 3 for a percent triplet, 0 if it is not in the alphabet."""
+    """Return the width of the character at ``at``: 3 for a percent triplet, 0 for any other."""
     if uri[at] in alphabet:
         return 1
     return 3 if TRIPLET.match(uri, at) else 0
@@ -180,7 +180,7 @@ def _take(pieces: list[Piece], uri: str, reach: list[bytearray]) -> Values:
 
 
 def _longest(piece: Span, uri: str, at: int, after: bytearray) -> int:
-    """Where the longest value ends that leaves a matching rest, 0 if there is none."""
+    """Return the end of the longest value that leaves a matching rest, 0 if there is none."""
     if not uri.startswith(piece.prefix, at):
         return 0
     end = 0

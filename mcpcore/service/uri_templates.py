@@ -42,7 +42,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class UnsafeValue(ValueError):
-    """A URI matches, but the value of ``variable`` is dangerous; the message says why."""
+    """Dangerous value of ``variable`` in a URI that matches; the message names the reason."""
 
     def __init__(self, variable: str, reason: str) -> None:
         super().__init__(f"variable {variable!r}: {reason}")
@@ -50,10 +50,10 @@ class UnsafeValue(ValueError):
 
 
 class UriTemplate:
-    """A parsed template: ``variables``, :meth:`expand`, :meth:`match`.
+    """Parsed template: ``variables``, :meth:`expand`, :meth:`match`.
 
-    ``unchecked`` names variables whose values are taken as they are.  Raises
-    :class:`TemplateError` if the text is no template of those described above.
+    ``unchecked`` names variables whose values are not checked.  Raises :class:`TemplateError` if
+    the text is no template of the kinds described above.
 
     >>> template = UriTemplate("file:///{+path}{?line}")
     >>> template.expand({"path": "src/main.rs", "line": 7})
@@ -82,7 +82,7 @@ class UriTemplate:
             if isinstance(part, Expression) and part.operator.path
             for name in part.names
         )
-        """Those that stand for a path of any length."""
+        """Names of variables that stand for a path of any length."""
         if len(set(self.variables)) != len(self.variables):
             raise TemplateError(f"template {text!r} names a variable twice")
         self.unchecked = frozenset(unchecked)
@@ -134,16 +134,16 @@ class UriTemplate:
 
 
 def hazard(raw: str, value: str) -> str | None:
-    """Say why a matched value is dangerous as part of a path, or None.
+    """Return the reason for which a matched value is dangerous as part of a path, or None.
 
     ``raw`` is the value as it stands in the URI, ``value`` the same, decoded.  Dangerous are
-    control characters, encoded slashes and backslashes, the segment ``..`` (encoded twice too),
-    and what an operating system takes for an absolute path.
+    control characters, encoded slashes and backslashes, the segment ``..`` (encoded twice too), and
+    absolute paths of an operating system.
     """
     lowered = raw.lower()
     if "%2f" in lowered or "%5c" in lowered:
         return "it holds an encoded slash or backslash"
-    # A handler may decode once more, so what that would bring to light counts as well.
+    # A handler may decode once more, so the result of that is checked as well.
     for text in (value, percent_decode(value) or value) if "%" in value else (value,):
         if _CONTROL.search(text):
             return "it holds a control character"

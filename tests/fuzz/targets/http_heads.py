@@ -6,6 +6,7 @@ from itertools import accumulate
 
 from tests.fuzz.choices import Choices
 from transports.http_heads import BadHead, RequestHead, RequestParser, find_head, parse_response
+from transports.http_parsers import ParserName
 from transports.http_settings import HeadLimits
 
 TOKENS = (
@@ -130,7 +131,9 @@ def _lengths(fields: list[tuple[bytes, bytes]]) -> tuple[int | None, bool]:
     return (int(lengths[0]) if lengths else None), bool(chunked)
 
 
-_LIBRARIES = ("h11", "httptools") if find_spec("httptools") is not None else ("h11",)
+_LIBRARIES: tuple[ParserName, ...] = (
+    ("h11", "httptools") if find_spec("httptools") is not None else ("h11",)
+)
 
 
 def _parsers() -> list[RequestParser]:
