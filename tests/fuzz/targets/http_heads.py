@@ -6,8 +6,7 @@ from itertools import accumulate
 
 from tests.fuzz.choices import Choices
 from transports.http_heads import BadHead, RequestHead, RequestParser, find_head, parse_response
-from transports.http_parsers import ParserName
-from transports.http_settings import HeadLimits
+from transports.http_settings import HeadLimits, ParserName
 
 TOKENS = (
     *(
