@@ -43,7 +43,7 @@ from transports.rounds import OwnSeal, Rounds
 from transports.running import Handlers, Outcome
 from transports.runtime_settings import RuntimeSettings
 from transports.strays import failure_of
-from transports.task_guard import guard_tasks
+from transports.task_guard import guard_tasks, guarded_call
 from transports.threads import begin, current
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class ServerRuntime(Outgoing):
     ) -> None:
         context = Context(event, self, state) if prepared.takes_context else None
         try:
-            value = prepared.call(context)
+            value = guarded_call(prepared.call, context)
             # A plain function may return an awaitable; the type check is quick for most values.
             if type(value) not in _DATA and inspect.isawaitable(value):
                 context = context or Context(event, self, state)

@@ -38,6 +38,15 @@ async def called(function: Callable[P, T | Awaitable[T]], *args: P.args, **kwarg
         return value
 
 
+def guarded_call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a plain function of the application, whose tasks are tasks of a handler."""
+    token = _in_handler.set(True)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _in_handler.reset(token)
+
+
 @contextmanager
 def in_handler() -> Iterator[None]:
     """Mark a block as that of an application function, in a task that goes on afterwards."""

@@ -248,3 +248,22 @@ def test_functions_are_called_as_they_come(function: Callable[[], int] | None) -
         return await called(chosen)
 
     assert asyncio.run(main()) == 7
+
+
+def test_a_task_that_a_plain_function_leaves_behind() -> None:
+    """It belongs to no call any more, and ends neither the server nor the connection."""
+    server = Server("s")
+    left: list[asyncio.Task[None]] = []
+    server.add_tool(lambda: left.append(asyncio.create_task(leave())), "go")
+    server.add_tool(lambda: "hello", "greet")
+
+    async def main() -> str:
+        async with connect(server) as client:
+            await client.call_tool("go")
+            await asyncio.wait(left)
+            [block] = (await client.call_tool("greet")).content
+            assert isinstance(block, TextContent)
+            return block.text
+
+    assert asyncio.run(main()) == "hello"
+    assert isinstance(left[0].exception(), HandlerExit)
