@@ -5,7 +5,7 @@ is about and once going over it, and each time two floods follow one another:
 
 - What one connection, session or call takes is told by the first.
 - Whether memory is used again is told by both: what the server holds when the second has gone, by
-  what it held when the first had.
+  what it held when the first was there.
 
 Memory is the resident set as the operating system counts it.  The server has Python's allocator,
 which gives back a mebibyte only when nothing at all is left in it, unless that of the C library is
@@ -43,7 +43,7 @@ LATENCY = 50.0
 MORE = 60_000.0
 """Kilobytes that a server may hold more after a flood than before."""
 LEVELS = 1.10
-"""Memory after the second flood, by that after the first, at most."""
+"""Memory after the second flood, by that with the first, at most."""
 BLOCKS = 1.10
 """Blocks of memory in use after a flood, by those before, at most."""
 IDLE = 0.05
@@ -88,8 +88,8 @@ class Figures(Struct, kw_only=True):
 
     @property
     def levels(self) -> float:
-        """Memory after the second flood, by memory before it; 0 if there was none."""
-        return self.memory_again / self.memory_after if self.memory_after else 0.0
+        """Memory after the second flood, by memory with the first; 0 if there was none."""
+        return self.memory_again / self.memory_held if self.memory_held else 0.0
 
     def verdicts(self) -> list[tuple[str, bool]]:
         """What was to be shown, in words with figures, and whether it is so."""
@@ -108,7 +108,7 @@ class Figures(Struct, kw_only=True):
             worst = max(percentile(self.coming.kept, 99), percentile(self.coming.fresh, 99))
             found.insert(1, (f"{worst:.1f} ms while it comes", worst <= LATENCY))
         if self.memory_again:
-            text = f"memory after the second flood {self.levels:.1%} of that after the first"
+            text = f"memory after the second flood {self.levels:.1%} of that with the first"
             found.append((f"{text} (target {LEVELS:.0%})", self.levels <= LEVELS))
         if most is not None and self.held and not self.over:
             found.insert(0, (f"{self.each:.1f} kB each (target {most:g})", self.each <= most))
