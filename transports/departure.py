@@ -1,8 +1,8 @@
-"""The end of a program that served standard input and output: prompt, whatever its handlers do.
+"""Prompt exit of a program that served standard input and output.
 
-The client waits for the process, so that it must go soon after the conversation has ended: handlers
-that do not heed their cancellation, worker threads that block (which the interpreter would wait
-for) and programs that handlers have started do not keep it.
+The client waits for the process to exit.  So it must exit soon after the conversation has ended.
+It does not wait for handlers that ignore their cancellation, for blocked worker threads (which the
+interpreter would wait for), or for programs that handlers have started.
 """
 
 import os
@@ -29,19 +29,20 @@ from transports.process_tree import (
 from transports.stdio import StdioServerLink
 
 _PATIENCE = 0.1
-"""Seconds that programs started by handlers have after SIGTERM."""
+"""Seconds between SIGTERM and SIGKILL for programs started by handlers."""
 _JOIN = 0.05
-"""Seconds that idle worker threads have to end."""
+"""Maximum seconds to wait for idle worker threads to end."""
 _TICK = 0.005
 _LAST_WORDS = 0.05
-"""Seconds for what was printed and not yet written."""
+"""Maximum seconds to flush the output that was printed and not yet written."""
 
 
 class Departure:
-    """Sees to the end of this process; made before serving begins.
+    """Guard that ends this process after the conversation; create it before serving begins.
 
-    ``linger``: seconds from the end of the conversation until the process exits, with status 0,
-    though handlers still run; None: never.  ``end_children``: end what was started meanwhile.
+    ``linger`` is the seconds from the end of the conversation until the process exits with status
+    0, even if handlers still run; None: it is never forced to exit.  ``end_children``: True to end
+    the programs that were started meanwhile.
     """
 
     def __init__(self, linger: float | None, *, end_children: bool) -> None:
@@ -53,25 +54,25 @@ class Departure:
         self._before: set[Process] = set()
         self._watched = False
         self._over = threading.Event()  # the link no longer runs
-        self._wake: list[int] = []  # a pipe
+        self._wake: list[int] = []  # the two ends of a pipe
         self._watcher: threading.Thread | None = None
         self.more_time: Callable[[], float] = lambda: 0.0
-        """Asked from another thread, when time is up, for how many seconds there are yet."""
+        """Function that returns the seconds left; called from another thread when time is up."""
         self._exiting = threading.Lock()
         if self._end_children:
             self._before = offspring("") if has_children() else set()
             os.environ[MARK] = ":".join(filter(None, (os.environ.get(MARK), self._mark)))
 
     def __enter__(self) -> "Departure":
-        """Serve now."""
+        """Enter the context in which the program serves."""
         return self
 
     @contextmanager
     def signals(self, drain: float) -> Iterator[AsyncIterator[object] | None]:
-        """Catch SIGINT and SIGTERM and give them one by one; None where that cannot be done.
+        """Catch SIGINT and SIGTERM and yield an iterator of them; None where that is impossible.
 
-        The handlers run though the event loop is held up: with the first signal it has ``drain``
-        seconds to end the conversation.
+        The signal handlers run even if the event loop is held up.  From the first signal on, it
+        has ``drain`` seconds to end the conversation.
         """
         if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
             yield None
@@ -96,7 +97,7 @@ class Departure:
             os.close(sink)
 
     def watch(self, link: StdioServerLink) -> None:
-        """Serve with this: notice the end of the other side though the event loop is held up."""
+        """Detect in a thread that the client has closed ``link``, even if the loop is held up."""
         poll = link.other_side()
         if self._linger is None or poll is None:
             return
@@ -109,7 +110,7 @@ class Departure:
         self._watcher.start()
 
     def over(self) -> None:
-        """The conversation is over."""
+        """Stop watching the client, as the conversation has ended, and begin the departure."""
         self._over.set()
         if self._watcher is not None:
             os.write(self._wake[1], b".")
@@ -120,7 +121,7 @@ class Departure:
         self.begin()
 
     def begin(self, drain: float = 0.0) -> None:
-        """The conversation is over, or will be within ``drain`` seconds."""
+        """Start the countdown to the exit: ``drain`` plus ``linger`` seconds; once only."""
         if self._linger is not None and not self._watched:
             self._watched = True
             patience = drain + self._linger
@@ -129,7 +130,7 @@ class Departure:
             ).start()
 
     def __exit__(self, *exc: object) -> None:
-        """The event loop has ended: everything is as if it had never run, but for threads."""
+        """End child programs and wait for threads, after the event loop has ended."""
         self._returned.set()
         self.end_children()
         if self._linger is None:
@@ -140,12 +141,12 @@ class Departure:
                 continue
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                # The interpreter would wait for it before it exits: be there first.
+                # The interpreter would wait for it before it exits: exit before that.
                 threading.Thread(target=self._follow, name="departure", daemon=True).start()
                 return
 
     def end_children(self) -> None:
-        """End the programs that were started since, and what those have started."""
+        """End the programs that were started since serving began, and their descendants."""
         if not self._end_children:
             return
         os.environ[MARK] = os.environ.get(MARK, "").removesuffix(self._mark).removesuffix(":")
@@ -167,7 +168,7 @@ class Departure:
 
     def _watch_other_side(self, link: StdioServerLink, poll: Polling, patience: float) -> None:
         poll.poll(None)
-        # It has gone, and what it has sent is still to be answered: as long as that goes on.
+        # The client has gone, but its requests are still answered as long as there is progress.
         steps, since = link.steps, time.monotonic()
         while not self._over.wait(_TICK):
             if link.steps != steps:
@@ -195,7 +196,7 @@ async def _bytes_of(fd: int) -> AsyncIterator[object]:
 
 
 def _exit() -> None:
-    # Nobody may read it: writing it may take forever, or the held up handler may just be doing so.
+    # Flushing may block forever: the output may have no reader, or a held up handler writes to it.
     flushing = threading.Thread(target=_flush, daemon=True)
     flushing.start()
     flushing.join(_LAST_WORDS)

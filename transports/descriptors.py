@@ -1,11 +1,12 @@
 """Reading and writing file descriptors by readiness, without worker threads where possible.
 
-On asyncio a descriptor stays registered with the event loop, is read in the loop's callback, and
-what was read is taken in there and then: no task is woken for it.  Registering anew for each read
-costs three times as much as all of that, and a worker thread more than ten times.  Output that is
-not taken at once is written in such a callback, too, until all of it has been.
-On trio the wait is trio's own.  What the selector refuses because it is always ready (a regular
-file) is read directly; where nothing can wait (pipes on Windows) a worker thread reads.
+On asyncio a descriptor stays registered with the event loop.  It is read in the loop's callback,
+and the bytes are processed right there, without waking a task.  Registering anew for each read
+costs three times as much as all of that, and a worker thread more than ten times.  Output that
+cannot be written at once is written in such a callback, too.
+On trio the wait is trio's own.  Descriptors that the selector refuses because they are always ready
+(regular files) are read directly.  Where no event loop can wait (pipes on Windows) a worker thread
+reads.
 """
 
 import os
@@ -24,32 +25,32 @@ if TYPE_CHECKING:
     import asyncio
 
 Take = Callable[[bytes], bytes | None]
-"""Takes in what was just read, at once; returns what somebody has to be woken for, if anything."""
+"""Synchronous consumer of bytes just read; returns bytes to wake the reading task for, or None."""
 
 Decrypt = Callable[[bytes], bytes]
-"""Makes of what was just read what it holds; BlockingIOError if that is nothing yet."""
+"""Decryption of bytes just read; raises BlockingIOError if they yield no plain bytes yet."""
 
 Write = Callable[[memoryview], int]
-"""Writes what can be written at once; how much that was."""
+"""Function that writes as much as possible at once and returns the number of bytes written."""
 
 
 class Reader(Protocol):
-    """Reads one descriptor; the descriptor itself belongs to somebody else."""
+    """Reader of one descriptor, which it does not own."""
 
     async def read(self) -> bytes:
-        """Wait for some bytes; empty at the end of input.  Raises OSError."""
+        """Wait for some bytes and return them; empty at the end of input.  Raises OSError."""
 
     def close(self) -> None:
         """Stop watching the descriptor."""
 
 
 class Writer(Protocol):
-    """Writes to one descriptor; the descriptor itself belongs to somebody else."""
+    """Writer to one descriptor, which it does not own."""
 
     async def write(self, data: memoryview) -> int:
-        """Wait until some of ``data`` is written; how much.  Raises OSError.
+        """Wait until some of ``data`` is written; return the number of bytes.  Raises OSError.
 
-        Who is cancelled may have written some, and does not get to know it.
+        A cancelled call may have written some bytes without reporting it.
         """
 
     def close(self) -> None:
@@ -57,9 +58,9 @@ class Writer(Protocol):
 
 
 class LoopReader:
-    """Asyncio: the descriptor stays registered while somebody reads.
+    """Reader for asyncio; the descriptor stays registered as long as there is a pending read.
 
-    What ``take`` takes in is not what :meth:`read` waits for.
+    :meth:`read` does not return for bytes that ``take`` has consumed.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class LoopReader:
         self._size = size
         self._take = take
         self._decrypt = decrypt
-        from asyncio import get_running_loop  # here and not above: on trio nobody needs it
+        from asyncio import get_running_loop  # imported late: not needed on trio
 
         self._loop = get_running_loop()
         self._loop.add_reader(fd, self._ready)
@@ -78,7 +79,7 @@ class LoopReader:
 
     def _ready(self) -> None:
         waiter = self._waiter
-        if waiter is None or waiter.done():  # nobody reads now: leave the bytes where they are
+        if waiter is None or waiter.done():  # no pending read: leave the bytes where they are
             self.close()
             return
         try:
@@ -95,11 +96,11 @@ class LoopReader:
             waiter.set_result(left)
 
     async def read(self) -> bytes:
-        """See :class:`Reader`."""
+        """Implement :meth:`Reader.read`."""
         return await self.begin()
 
     def begin(self) -> "asyncio.Future[bytes]":
-        """Begin to read, for who does not want to have a task that waits for it."""
+        """Begin a read and return its future, for callers without a task that waits."""
         if not self._watched:
             self._loop.add_reader(self._fd, self._ready)
             self._watched = True
@@ -107,19 +108,19 @@ class LoopReader:
         return self._waiter
 
     def close(self) -> None:
-        """See :class:`Reader`."""
+        """Implement :meth:`Reader.close`."""
         if self._watched:
             self._watched = False
             self._loop.remove_reader(self._fd)
 
 
 class LoopWriter:
-    """Asyncio: writes in the loop's callback; stays registered while somebody has more to write."""
+    """Writer for asyncio, in the loop's callback; registered as long as output is pending."""
 
     def __init__(self, fd: int, write: Write) -> None:
         self._fd = fd
         self._write = write
-        from asyncio import get_running_loop  # as above
+        from asyncio import get_running_loop  # imported late, as above
 
         self._loop = get_running_loop()
         self._loop.add_writer(fd, self._ready)
@@ -129,7 +130,7 @@ class LoopWriter:
 
     def _ready(self) -> None:
         waiter = self._waiter
-        if waiter is None or waiter.done():  # nobody has more to write, or has given up
+        if waiter is None or waiter.done():  # no pending write, or it was cancelled
             self.close()
             return
         try:
@@ -141,7 +142,7 @@ class LoopWriter:
             waiter.set_result(count)
 
     async def write(self, data: memoryview) -> int:
-        """See :class:`Writer`."""
+        """Implement :meth:`Writer.write`."""
         if not self._watched:
             self._loop.add_writer(self._fd, self._ready)
             self._watched = True
@@ -157,14 +158,14 @@ class LoopWriter:
         return count
 
     def close(self) -> None:
-        """See :class:`Writer`."""
+        """Implement :meth:`Writer.close`."""
         if self._watched:
             self._watched = False
             self._loop.remove_writer(self._fd)
 
 
 class WaitReader:
-    """Any event loop that can wait for a descriptor, and descriptors that are always ready."""
+    """Reader for any event loop that can wait for a descriptor, and for always ready ones."""
 
     def __init__(self, fd: int, size: int, decrypt: Decrypt | None = None) -> None:
         self._fd = fd
@@ -172,11 +173,11 @@ class WaitReader:
         self._decrypt = decrypt
 
     async def read(self) -> bytes:
-        """See :class:`Reader`."""
+        """Implement :meth:`Reader.read`."""
         while True:
             try:
                 await anyio.wait_readable(self._fd)
-            except PermissionError:  # epoll knows only what can be unready
+            except PermissionError:  # epoll refuses descriptors that are always ready
                 await checkpoint()
             try:
                 data = os.read(self._fd, self._size)
@@ -185,49 +186,49 @@ class WaitReader:
                 continue
 
     def close(self) -> None:
-        """Nothing is kept between reads."""
+        """Implement :meth:`Reader.close`; there is no state between reads."""
 
 
 class WaitWriter:
-    """Any event loop that can wait for a descriptor."""
+    """Writer for any event loop that can wait for a descriptor."""
 
     def __init__(self, fd: int, write: Write) -> None:
         self._fd = fd
         self._write = write
 
     async def write(self, data: memoryview) -> int:
-        """See :class:`Writer`."""
+        """Implement :meth:`Writer.write`."""
         while True:
             await anyio.wait_writable(self._fd)
             if count := self._write(data):
                 return count
 
     def close(self) -> None:
-        """Nothing is kept between writes."""
+        """Implement :meth:`Writer.close`; there is no state between writes."""
 
 
 class ThreadReader:
-    """Where nothing can wait for the descriptor: a worker thread per read."""
+    """Reader with a worker thread per read, for event loops that cannot wait for the descriptor."""
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd = fd
         self._size = size
 
     async def read(self) -> bytes:
-        """See :class:`Reader`."""
+        """Implement :meth:`Reader.read`."""
         return await anyio.to_thread.run_sync(os.read, self._fd, self._size, abandon_on_cancel=True)
 
     def close(self) -> None:
-        """A thread that still reads ends with the next byte or the end of input."""
+        """Implement :meth:`Reader.close`; a pending thread ends with the next byte or the end."""
 
 
 def open_reader(
     fd: int, size: int, take: Take | None = None, decrypt: Decrypt | None = None
 ) -> Reader:
-    """Choose how to read ``fd``, ``size`` bytes at most; call it in the loop that will read.
+    """Return a reader of ``fd``, with at most ``size`` bytes per read; call it in the event loop.
 
-    ``take`` is offered what was read where that saves waking a task; ``decrypt`` is for sockets,
-    which can be waited for.
+    ``take`` is offered the bytes where that saves waking a task.  ``decrypt`` is for sockets, for
+    which every event loop can wait.
     """
     if not make_nonblocking(fd):
         return ThreadReader(fd, size)
@@ -237,14 +238,14 @@ def open_reader(
         return LoopReader(fd, size, take, decrypt)
     except NotImplementedError:
         return ThreadReader(fd, size)
-    except OSError:  # it is always ready, or the event loop can watch no more at present
+    except OSError:  # it is always ready, or the event loop cannot watch another descriptor
         return WaitReader(fd, size, decrypt)
 
 
 def open_writer(fd: int, write: Write) -> Writer:
-    """Choose how to wait for a descriptor that is in non-blocking mode; ``write`` writes to it.
+    """Return a writer to ``fd``, which is in non-blocking mode; ``write`` does the writing.
 
-    Call it in the loop that will write, once something is to be written.  Raises OSError.
+    Call it in the event loop that will write, once there is output.  Raises OSError.
     """
     if _in_trio():
         return WaitWriter(fd, write)
@@ -260,7 +261,7 @@ def _in_trio() -> bool:
 
 
 def make_nonblocking(fd: int) -> bool:
-    """Set O_NONBLOCK; whether the platform can."""
+    """Set O_NONBLOCK; return True if the platform supports it."""
     try:
         os.set_blocking(fd, False)
     except (AttributeError, OSError):
@@ -269,7 +270,7 @@ def make_nonblocking(fd: int) -> bool:
 
 
 def has_unread(fd: int) -> bool:
-    """Whether a pipe holds something that was written to ``fd``; False where nobody can tell."""
+    """Return True if a pipe holds unread bytes written to ``fd``; False where that is unknown."""
     if sys.platform == "win32":
         return False
     import fcntl
@@ -283,23 +284,24 @@ def has_unread(fd: int) -> bool:
 
 
 CLOSED: int = getattr(select, "POLLRDHUP", 0)
-"""What to ask :func:`polling` for, of an input: of a socket one half alone may be closed."""
+"""Event mask for :func:`polling` of an input, as one half of a socket may be closed alone."""
 
 
 class Polling(Protocol):
-    """What ``select.poll()`` returns."""
+    """Interface of the object that ``select.poll()`` returns."""
 
     def register(self, fd: int, eventmask: int = ..., /) -> None:
-        """Look at this one, too."""
+        """Add a descriptor."""
 
     def poll(self, timeout: float | None = ..., /) -> list[tuple[int, int]]:
-        """Wait so many milliseconds."""
+        """Wait up to ``timeout`` milliseconds; return pairs of descriptor and events."""
 
 
 def polling(*descriptors: tuple[int, int]) -> Polling | None:
-    """Watch descriptors for the end of their other sides, which needs no asking, and for more.
+    """Watch descriptors for the end of their other sides, and for the events given with each.
 
-    It comes though there is unread data.  None where the platform cannot.
+    The end is reported even if it was not asked for and there is unread data.  None where the
+    platform has no ``poll``.
     """
     if not hasattr(select, "poll"):
         return None
@@ -310,12 +312,12 @@ def polling(*descriptors: tuple[int, int]) -> Polling | None:
 
 
 class DescriptorLink(Connection):
-    """Newline-framed messages over a pair of descriptors: :meth:`_attach` them in ``_open``."""
+    """Link with newline-framed messages over two descriptors; attach them in ``_open``."""
 
     _reader: Reader | None = None
-    _writer: Writer | None = None  # not before something had to wait
+    _writer: Writer | None = None  # created when output has to wait for the first time
     _output = -1
-    _direct = False  # writes never block
+    _direct = False  # True if writes never block
 
     def _attach(self, source: int, sink: int, decrypt: Decrypt | None = None) -> None:
         self._reader = open_reader(source, self.settings.read_size, self._take_in, decrypt)

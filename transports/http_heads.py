@@ -1,14 +1,14 @@
 """Heads of HTTP/1.x messages: found in a buffer, parsed, refused where parsers disagree.
 
 A parser (:mod:`transports.http_parsers`) sees complete heads only; bodies are framed by
-:mod:`transports.http_body`.  That costs half of what h11 takes for whole messages (21 instead of
-45 µs a request), and next to nothing when a head comes again byte for byte, as from a client that
-repeats a call.
+:mod:`transports.http_body`.  That takes half the time that h11 takes for whole messages (21 instead
+of 45 µs a request).  It takes next to none when a head comes again byte for byte, as from a client
+that repeats a call.
 
-What two parsers could read differently is refused here: bare CR or LF, folded lines, repeated or
-listed Content-Length, Content-Length beside Transfer-Encoding, control characters, targets that are
-no path or contradict Host, and versions other than 1.0 and 1.1 (RFC 9112 sections 2.2, 3.2, 5.2,
-6.1 and 11.2).
+Heads that two parsers could read differently are refused here: bare CR or LF, folded lines,
+repeated or listed Content-Length, Content-Length beside Transfer-Encoding, control characters,
+targets that are no path or contradict Host, and versions other than 1.0 and 1.1 (RFC 9112 sections
+2.2, 3.2, 5.2, 6.1 and 11.2).
 """
 
 import re
@@ -42,38 +42,39 @@ __all__ = [
 ]
 
 HALF_A_LINE = b"\r"
-"""Of an empty line, as may come before a head: it is no part of that, and does not begin it."""
+"""First byte of an empty line, which may precede a head and is neither its part nor its start."""
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[ \t]*[0-9]{1,18}[ \t]*")
-_ABSOLUTE = r"(?i:https?)://([^/?#]*)"  # yet to be compiled, which re does once
+_ABSOLUTE = r"(?i:https?)://([^/?#]*)"  # a string, which re compiles at first use
 _KNOWN = 1024
-"""So many heads are remembered, each of ``_SHORT`` bytes at most."""
+"""Maximum number of cached heads."""
 _SHORT = 4096
+"""Maximum bytes of a cached head."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _END = b"\r\n\r\n"
 _NO_LIMITS = HeadLimits(sys.maxsize, sys.maxsize, sys.maxsize)
 
 
 class RequestHead(Struct):
-    """A request's head, with what the driver needs to know of it.
+    """Head of a request, with the facts that the driver needs.
 
     ``length``: bytes of the body, None if it is chunked.
     """
 
     request: HttpRequest
     text: bytes
-    """As it came."""
+    """Head as it was received."""
     keep_alive: bool
     http_1_0: bool
     length: int | None
     expects_continue: bool
     upgrade: bool
     plain: bool
-    """A POST, and nothing but its body and its reply follows from it."""
+    """True for a POST that needs nothing but its body and its reply."""
 
     @property
     def revision(self) -> Revision | None:
-        """The revision that the request names, if it names one that exists."""
+        """Revision that the request names, if it names one that exists."""
         return named_revision(self.request)
 
 
@@ -86,7 +87,7 @@ def named_revision(request: HttpRequest) -> Revision | None:
 
 
 class ResponseHead(Struct):
-    """A response's head. ``length``: bytes of the body, None if chunked or ended by the stream."""
+    """Head of a response. ``length``: bytes of the body, None if chunked or ended by the stream."""
 
     status: int
     headers: Headers
@@ -98,7 +99,7 @@ class ResponseHead(Struct):
 def find_head(buffer: bytearray, limits: HeadLimits) -> int:
     """Return the length of the head at the start of ``buffer``, or 0 if it is not complete.
 
-    Raises :class:`BadHead` as soon as it can never become an acceptable one.
+    Raises :class:`BadHead` as soon as it can never become an acceptable head.
     """
     if buffer and buffer[0] < 0x21 and buffer[0] != 0x0D:
         raise BadHead(400, "this is not HTTP/1 (TLS on a plain port?)")
@@ -121,7 +122,7 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
 
 
 class _Common(Struct):
-    """What usual heads have in common that differ in no line that decides anything."""
+    """Facts shared by all usual heads with equal deciding lines (see :data:`Kind`)."""
 
     method: str
     path: str
@@ -132,11 +133,11 @@ class _Common(Struct):
 
 
 class RequestParser:
-    """Parses request heads; what comes again, a head or a line of it, is remembered.
+    """Parser of request heads with a cache of repeated heads and header lines.
 
-    For all connections of a server: so what is idle remembers nothing, and a client that repeats
-    a call costs a look-up.  A head that has come once leaves nothing but its hash: most of those
-    that are said once, such as what opens a session, never come again.
+    One parser serves all connections of a server.  So an idle connection caches nothing, and a
+    repeated call costs a look-up.  After its first occurrence only the hash of a head is kept,
+    because most heads that occur once, such as the one that opens a session, never come again.
     """
 
     __slots__ = ("_kinds", "_known", "_limits", "_lines", "_once", "_read")
@@ -144,16 +145,16 @@ class RequestParser:
     def __init__(
         self, name: ParserName = "auto", limits: HeadLimits | None = None, *, plain: bool = True
     ) -> None:
-        """Make one; ``limits`` are needed for :meth:`take`.  Raises LocalError if it is not there.
+        """Create a parser; ``limits`` are needed for :meth:`take`.
 
-        ``name`` is that of what reads the lines of heads that are not usual; unless ``plain``, of
-        all that are not remembered.
+        ``name`` is the parser for heads that are not usual, or, unless ``plain``, for all heads
+        that are not cached.  Raises LocalError if it is not installed.
         """
         self._read = reader(name)
         self._limits = limits or _NO_LIMITS
         self._known: OrderedDict[bytes, RequestHead] = OrderedDict()
         self._once: set[int] = set()
-        """Hashes of heads that have come, and are not remembered yet."""
+        """Hashes of heads that have come once and are not cached yet."""
         self._lines = LineReader() if plain else NoReader()
         self._kinds: dict[Kind, _Common] = {}
 
@@ -168,14 +169,14 @@ class RequestParser:
     ) -> RequestHead | None:
         """Remove empty lines and a head from the front of ``buffer``; None if none is complete.
 
-        What is known of it: see :meth:`parse`.  ``last`` is what was taken before of the same
-        connection, and is given again if the same has come again.  Raises :class:`BadHead`.
+        For the other arguments see :meth:`parse`.  ``last`` is the head taken before on the same
+        connection; it is returned again if the same head has come again.  Raises :class:`BadHead`.
         """
         while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2
             del buffer[:2]
         size = buffer.find(_END) + 4
         head = bytes(buffer[:size]) if size > 3 else b""
-        known = self._known.get(head)  # which was found before, within the same limits
+        known = self._known.get(head)  # a cached head has passed the limits before
         if known is None:
             if not buffer:
                 return None
@@ -190,9 +191,9 @@ class RequestParser:
         return last
 
     def next(self, last: RequestHead, data: bytes) -> RequestHead | None:
-        """The head in front of ``data``, from where ``last`` came from.
+        """Return the head at the start of ``data``, which came on the connection of ``last``.
 
-        None if no head like it has come before, or if it is not complete.
+        None if no similar head has come before, or if it is not complete.
         """
         size = data.find(_END) + 4
         if not 3 < size <= self._limits.size:
@@ -218,8 +219,8 @@ class RequestParser:
     ) -> RequestHead:
         """Parse one complete head as :func:`find_head` found it.
 
-        ``peer``: where it came from; ``scheme`` and ``certificate``: by which way, and who is
-        known to be there (:class:`~mcpcore.http.messages.HttpRequest`).  Raises :class:`BadHead`.
+        ``peer`` is the client's address, ``scheme`` that of the connection, ``certificate`` the
+        client's (:class:`~mcpcore.http.messages.HttpRequest`).  Raises :class:`BadHead`.
         """
         known = self._known.get(head)
         if known is not None:
@@ -237,10 +238,10 @@ class RequestParser:
         scheme: str,
         certificate: "ClientCertificate | None",
     ) -> RequestHead:
-        """A head that is not remembered."""
+        """Parse a head that is not cached, and cache it if it comes for the second time."""
         if found is None or (kind is None and (kind := self._kind_of(head, *found)) is None):
             known = self._read_odd(head)
-            if not known.upgrade and self._came_before(head):  # which never comes again
+            if not known.upgrade and self._came_before(head):  # upgrades never come again
                 self._remember(head, known)
             return _given(known, peer, scheme, certificate)
         headers = found[0]
@@ -273,7 +274,7 @@ class RequestParser:
         return _request_head(self._read(head), head)
 
     def _came_before(self, head: bytes) -> bool:
-        """Whether a head that may be remembered comes for the second time."""
+        """Return True if a head that may be cached comes for the second time."""
         if len(head) > _SHORT:
             return False
         mark, once = hash(head), self._once
@@ -293,7 +294,7 @@ class RequestParser:
 def _given(
     known: RequestHead, peer: str | None, scheme: str, certificate: "ClientCertificate | None"
 ) -> RequestHead:
-    """The same head as it came from one client.  Raises BadHead."""
+    """Return a cached head with the facts of one client's connection.  Raises BadHead."""
     request = known.request
     if request.scheme == "https" != scheme:  # RFC 9110 section 7.4
         raise BadHead(421, "an https target on a connection without TLS")
@@ -440,7 +441,10 @@ def _refuse_folded(head: bytes) -> None:
 
 
 def _content_length(head: bytes) -> int | None:
-    """Return the Content-Length, which parsers validate but may merge if it were repeated."""
+    """Return the Content-Length, if there is one; parsers may merge repeated ones.
+
+    Raises :class:`BadHead` if it is repeated or no number.
+    """
     found: list[bytes] = _CONTENT_LENGTH.findall(head)
     if not found:
         return None

@@ -1,8 +1,8 @@
-"""What every driver of a server's HTTP endpoint shares, however its requests arrive.
+"""Base of all drivers of a server's HTTP endpoint, however its requests arrive.
 
 A host owns one :class:`~mcpcore.http.server.HttpServer`: the pump of its events, its timer, the
-numbers of its exchanges and the graceful end.  The exchanges' replies are brought to the clients
-by *carriers*: a connection of the h11 driver carries one exchange after the other, a request of a
+numbers of its exchanges and the graceful shutdown.  *Carriers* bring the replies of the exchanges
+to the clients: a connection of the h11 driver carries one exchange after the other, a request of a
 framework carries one.
 """
 
@@ -36,29 +36,29 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Carrier(Protocol):
-    """Brings replies to a client.  None of its methods blocks."""
+    """Transport of replies to a client.  None of its methods blocks."""
 
     deadline: float
-    """When it has lasted too long at what it is doing; of the drivers' clock."""
+    """Time, of the drivers' clock, by which its current step must be done."""
     client: str | None
-    """Whose share it counts for; None: nobody's."""
+    """Client whose quota of carriers it counts for; None: no client's."""
 
     @property
     def idle(self) -> bool:
-        """Whether it carries no exchange, so that a host which ends may stop it."""
+        """True if it carries no exchange, so that a host may stop it when closing."""
 
     def wake(self) -> None:
-        """The machine has something to send for the exchange that is carried."""
+        """Send the output that the machine has for the carried exchange."""
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Handle a deadline that has passed."""
 
     def stop(self) -> None:
         """Close at once."""
 
 
 class HttpHost(HttpLink):
-    """One endpoint; run :meth:`run` in a task, whose cancellation closes without draining."""
+    """Driver of one endpoint; run :meth:`run` in a task, whose cancellation skips draining."""
 
     def __init__(
         self, machine: HttpServer, app: App, *, settings: HttpServerSettings | None = None
@@ -67,17 +67,17 @@ class HttpHost(HttpLink):
         self.settings = times = settings or HttpServerSettings()
         shortest = min(times.head_time, times.body_time, times.idle_time, times.write_time)
         if times.log:
-            from transports.http_log import HttpLog  # here and not above: many do not log
+            from transports.http_log import HttpLog  # imported late: many servers do not log
 
             machine.reports = True
             app = HttpLog(app)
         super().__init__(machine, app, sweep=min(1.0, shortest / 4))
         self.draining = False
-        """The end has begun: replies are the last of their connections."""
+        """True once the shutdown has begun: each reply is the last of its connection."""
         self.trace: HttpTrace | None = None
-        """Records what goes through it; to be set before it is run."""
+        """Trace of the host's traffic; set it before :meth:`run`."""
         self.carriers: set[Carrier] = set()
-        """Those there are."""
+        """Open carriers."""
         self._clients: Counter[str] = Counter()
         self._store: StoreLink | None = None
         self._tasks: TaskGroup | None = None
@@ -90,26 +90,30 @@ class HttpHost(HttpLink):
     def use_store(
         self, store: "Store", machine: "StoredHttpServer", worker: str, settings: StoreLinkSettings
     ) -> None:
-        """Have the machine's steps carried out by ``store``; before :meth:`run`."""
-        from transports.store_link import StoreLink  # here and not above: few have a store
+        """Have ``store`` carry out the machine's steps; call it before :meth:`run`."""
+        from transports.store_link import StoreLink  # imported late: few servers have a store
 
         self._app = self._store = StoreLink(
             store, worker, machine, self._app, self.flush_soon, settings=settings
         )
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Serve until :meth:`aclose`; started when exchanges can be registered."""
+        """Serve until :meth:`aclose`; ``task_status`` is started when exchanges can register."""
         with known_in_callbacks():
             await self._run(task_status.started)
 
     async def aclose(self) -> None:
-        """Take nothing new, close the machine, let running requests end, close what is left."""
+        """Shut down gracefully and wait for the end.
+
+        No new carriers are accepted, the machine is closed, running requests have time to end, and
+        then the remaining carriers are closed.
+        """
         self._closing.set()
         if self._tasks is not None:
             await self._ended.wait()
 
     def abandon(self) -> None:
-        """Close at once: nobody runs the host, any more or at all."""
+        """Close at once, after the end of :meth:`run` or instead of it."""
         self._begin_end()
         self.flush_soon()
         for carrier in tuple(self.carriers):
@@ -143,7 +147,10 @@ class HttpHost(HttpLink):
             self._ended.set()
 
     def flush_soon(self) -> None:
-        """See :class:`~transports.link.Link`; before :meth:`run` it is remembered."""
+        """Implement :meth:`Link.flush_soon <transports.link.Link.flush_soon>`.
+
+        A call before :meth:`run` takes effect when that begins.
+        """
         if self._tasks is not None:
             super().flush_soon()
             if self.draining:
@@ -154,16 +161,19 @@ class HttpHost(HttpLink):
             raise RuntimeError("a link serves once")
 
     async def _stop_accepting(self) -> None:
-        """Let no new carriers in; called more than once."""
+        """Stop accepting new carriers; called more than once."""
 
     # What carriers need
 
     async def identify(self, request: HttpRequest) -> Verdict | None:
-        """Find out who sends ``request``, if it matters and the application can tell."""
+        """Authenticate ``request``, if the machine requires it and the application can.
+
+        Return None otherwise.
+        """
         authenticate = self.settings.authenticate
         if authenticate is None or not self.machine.asks_who(request):
             return None
-        from transports.http_identity import identify  # here and not above: many ask nobody
+        from transports.http_identity import identify  # imported late: rarely used
 
         return await identify(authenticate, request, self.settings.authenticate_time)
 
@@ -173,7 +183,11 @@ class HttpHost(HttpLink):
         self._tasks.start_soon(guarded, work)
 
     def full_for(self, client: str | None) -> str | None:
-        """Where there are too many carriers for a client to have one more, if so."""
+        """Return None if ``client`` may have one more carrier.
+
+        Otherwise return the end of a message: empty if the limit of all connections is reached,
+        or words about the client's address if its own limit is.
+        """
         if len(self.carriers) >= self.settings.connections:
             return ""
         if client is not None and self._clients[client] >= self.settings.connections_per_client:
@@ -181,14 +195,14 @@ class HttpHost(HttpLink):
         return None
 
     def add(self, carrier: Carrier) -> None:
-        """Watch the deadline of ``carrier``, and wait for its end when closing."""
+        """Add a carrier: its deadline is watched, and closing waits for its end."""
         self.carriers.add(carrier)
         if carrier.client is not None:
             self._clients[carrier.client] += 1
         self._watch()
 
     def discard(self, carrier: Carrier) -> None:
-        """The carrier is gone; may be repeated."""
+        """Remove a carrier that has ended; repeated calls do nothing."""
         if carrier not in self.carriers:
             return
         self.carriers.remove(carrier)
@@ -201,13 +215,13 @@ class HttpHost(HttpLink):
             self._changed.set()
 
     def register(self, carrier: Carrier) -> Route:
-        """Begin an exchange on ``carrier``."""
+        """Begin an exchange on ``carrier``; return its number."""
         self._last_exchange += 1
         self._exchanges[self._last_exchange] = carrier
         return self._last_exchange
 
     def unregister(self, exchange: Route) -> None:
-        """The exchange is over."""
+        """Remove an exchange that has ended."""
         del self._exchanges[exchange]
 
     # For the pump
@@ -222,7 +236,7 @@ class HttpHost(HttpLink):
                     carrier.stop()
 
     def keep_time(self) -> None:
-        """See :class:`~transports.http_link.HttpLink`."""
+        """Set the timer, if the machine is timed (:class:`~transports.http_link.HttpLink`)."""
         if self.machine.timed:
             super().keep_time()
 
@@ -241,7 +255,7 @@ class HttpHost(HttpLink):
 
 
 async def guarded(work: Work) -> None:
-    """A mistake of ours ends one connection, not all of them."""
+    """Run ``work``; log an exception, so that a bug ends one connection and not all of them."""
     try:
         await work()
     except Exception:
@@ -249,7 +263,10 @@ async def guarded(work: Work) -> None:
 
 
 def peer_name(address: object) -> str | None:
-    """Write the address of a client, as sockets and frameworks have it, for the logs."""
+    """Format the address of a client, as sockets and frameworks give it, for logs.
+
+    Return None for an unknown address.
+    """
     if isinstance(address, (tuple, list)) and len(address) >= 2:
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""What the drivers of the HTTP server share that own their sockets: where they listen."""
+"""Base of the HTTP server's drivers that own their sockets: listening on addresses."""
 
 import ssl
 from abc import abstractmethod
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 Address = tuple[str, int]
 
 PAUSE = 0.1
-"""Seconds before the next try where accepting fails, lest it be tried without a rest."""
+"""Seconds between a failure to accept and the next attempt, to avoid a busy loop."""
 
 
 class ListeningHost(HttpHost):
-    """Serves one machine on any number of addresses.
+    """Server of one machine on any number of addresses.
 
-    ``upgrade`` is offered every request that asks for another protocol, so that WebSocket can
-    share the port.  Run :meth:`serve` in a task; cancelling that task closes at once, without
-    draining.  Raises LocalError for a parser that is not installed.
+    ``upgrade`` is offered every request for another protocol, so that WebSocket can share the
+    port.  Run :meth:`serve` in a task; cancelling that task closes at once, without draining.
+    Raises LocalError for a parser that is not installed.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class ListeningHost(HttpHost):
 
     @property
     def connections(self) -> int:
-        """Open connections."""
+        """Number of open connections."""
         return len(self.carriers)
 
     @property
     @abstractmethod
     def turned_away(self) -> int:
-        """Connections beyond the limit that are being told so."""
+        """Number of connections beyond the limit that are being refused with a 503."""
 
     async def serve(
         self,
@@ -74,8 +74,8 @@ class ListeningHost(HttpHost):
     ) -> None:
         """Listen on every address of ``host`` and serve until :meth:`aclose`.
 
-        Port 0 picks a free one, the same for all; started with the bound addresses.  Raises
-        OSError with a readable message if an address cannot be listened on.
+        Port 0 picks a free port, the same for all addresses.  ``task_status`` is started with the
+        bound addresses.  Raises OSError with a readable message if an address cannot be bound.
         """
         self._once()
         listeners: list[SocketListener] = []
@@ -95,7 +95,7 @@ class ListeningHost(HttpHost):
         *,
         task_status: TaskStatus[list[Address]] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve on listeners made elsewhere, which are closed in the end."""
+        """Serve on listeners of the caller, which are closed in the end."""
         self._once()
         self._listeners = listeners
 
@@ -110,7 +110,7 @@ class ListeningHost(HttpHost):
 
     @abstractmethod
     def _accept_from(self, listener: SocketListener) -> None:
-        """Begin to take the connections that come to ``listener``."""
+        """Begin to accept connections from ``listener``."""
 
     async def _stop_accepting(self) -> None:
         await _close_all(self._listeners)

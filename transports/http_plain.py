@@ -1,9 +1,9 @@
-"""The usual head of a request, read line by line: where no two parsers could differ.
+"""Usual heads of requests, on which all parsers agree, read line by line.
 
-Most heads that clients send differ from one another in the length of the body, in an id or in what
-a proxy has added, so that one that has come before seldom comes again byte for byte.  Their other
-lines do: each that decides anything is read once.  Anything in a head that is not plain leaves it
-to the parser.
+Most heads of a client differ in the length of the body, in an id or in headers added by a proxy, so
+that few come again byte for byte.  Their other lines do come again.  Of these, each line that
+decides on the admission or meaning of the request is parsed once and cached.  A head with anything
+unusual is left to the parser.
 """
 
 import re
@@ -17,37 +17,40 @@ __all__ = ["Kind", "LineReader", "NoReader", "usual"]
 _FIRST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/(1\.1)")
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _FIELD = re.compile(rb"(" + _TOKEN + rb"++):[ \t]*+([!-~]*+(?:[ \t]++[!-~]++)*+)[ \t]*+")
-"""A line as RFC 9110 section 5.5 has it, of ASCII; what fails to match does so in linear time."""
+"""Header line as in RFC 9110 section 5.5, in ASCII; a failing match takes linear time."""
 _CONNECTION = b"connection"
 _FRAMING = frozenset((b"transfer-encoding", b"upgrade", b"expect"))
-"""With these the end of the message, or what follows it, is not what it usually is."""
+"""Names of headers that change the end of the message or the steps after it."""
 _KNOWN = 1024
-"""So many lines are remembered, each of ``_SHORT`` bytes at most."""
+"""Maximum number of cached lines."""
 _SHORT = 256
+"""Maximum bytes of a cached line."""
 
 
 T = TypeVar("T")
 
 Kind = tuple[bytes, ...]
-"""First line, the lines that decide anything, and the names of the others: heads that have all this
-in common are read alike."""
+"""Key of similar heads: first line, deciding lines, and the names of the other lines.
+
+Heads with the same key are read alike."""
 
 
 class LineReader:
-    """Reads heads by their lines."""
+    """Reader of heads, line by line, with a cache of lines."""
 
     __slots__ = ("_known", "_lengths")
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
-        """Lines that decide something, as they have come: name in lower case, value."""
+        """Deciding lines as received, each with its name in lower case and its value."""
         self._lengths: dict[bytes, tuple[tuple[bytes, bytes], int]] = {}
-        """Those of Content-Length, and what they say."""
+        """Lines of Content-Length as received, each with its name and value, and the length."""
 
     def read(self, head: bytes) -> tuple[HeaderLines, Kind] | None:
-        """Read a complete head; None if a line is not ASCII as it should be, or the length none.
+        """Read a complete head; None for a line that is not valid ASCII, or an invalid length.
 
-        ``head`` ends with its first empty line.  Whether it is a usual one is not known yet.
+        ``head`` ends with its first empty line.  The result need not be a usual head: that is for
+        :func:`usual` to decide.
         """
         lines = head[:-4].split(b"\r\n")
         headers = HeaderLines(map(self._known.get, lines))  # type: ignore[arg-type]  # filled below
@@ -79,17 +82,17 @@ class LineReader:
             elif decides(name) or name == _CONNECTION:
                 _keep(self._known, lines[at], headers[at - 1])
                 continue
-            lines[at] = name  # which no line is: those have a colon
+            lines[at] = name  # no line equals a name, as lines have a colon
         return headers, tuple(lines)
 
 
 class NoReader(LineReader):
-    """Reads none, and so leaves every head to the parser."""
+    """Reader that reads no head, and so leaves every head to the parser."""
 
     __slots__ = ()
 
     def read(self, head: bytes) -> None:
-        """None, whatever the head is."""
+        """Return None for every head."""
 
 
 def _keep(known: dict[bytes, T], line: bytes, what: T) -> None:
@@ -100,10 +103,10 @@ def _keep(known: dict[bytes, T], line: bytes, what: T) -> None:
 
 
 def usual(headers: HeaderLines, kind: Kind) -> RequestLines | None:
-    """All that was read, or None if it is not a usual head.
+    """Return the lines of a usual head, or None for any other head.
 
-    That is the head of a request of HTTP/1.1 for a path, with one Host, no field twice, and nothing
-    about framing but Content-Length.
+    A usual head is that of a request of HTTP/1.1 for a path, with one Host, no field twice, and
+    no framing but Content-Length.
     """
     first = _FIRST.fullmatch(kind[0])
     names = {name for name, _ in headers}

@@ -1,7 +1,7 @@
 """Streamable HTTP server on streams of anyio: the connections of a host, on any event loop.
 
 HTTP/1.0 and 1.1 (RFC 9110, RFC 9112), keep-alive, pipelining, chunked bodies, TLS; asyncio and
-trio.  What requests mean is the machine's affair (:mod:`mcpcore.http.server`).
+trio.  The machine (:mod:`mcpcore.http.server`) handles the requests.
 """
 
 import logging
@@ -30,11 +30,11 @@ __all__ = ["HttpServerLink", "HttpServerSettings", "Upgrade"]
 logger = logging.getLogger(__name__)
 
 _TASK = "connection"
-"""Of each task: anyio would make a name for every one of them."""
+"""Name of each task, as anyio would otherwise make one for every task."""
 
 
 class HttpServerLink(ListeningHost):
-    """Serves one machine on any number of addresses, with a task for each connection."""
+    """Server of one machine on any number of addresses, with a task for each connection."""
 
     def __init__(
         self,
@@ -47,17 +47,17 @@ class HttpServerLink(ListeningHost):
     ) -> None:
         super().__init__(machine, app, settings=settings, ssl_context=ssl_context, upgrade=upgrade)
         self.writers = Writers(self.start)
-        """Tasks for the connections."""
+        """Writer tasks of all connections."""
         self._turned_away = 0
         self._unbegun = Unbegun()
 
     @property
     def turned_away(self) -> int:
-        """See :class:`~transports.http_listening.ListeningHost`."""
+        """Connections beyond the limit that are being refused with a 503."""
         return self._turned_away
 
     def write_now(self) -> None:
-        """See :meth:`~transports.link.Link.write_now`."""
+        """Implement :meth:`Link.write_now <transports.link.Link.write_now>`."""
         self.writers.write_now()
 
     async def _run(self, started: Callable[[], None]) -> None:
@@ -77,15 +77,15 @@ class HttpServerLink(ListeningHost):
             except anyio.ClosedResourceError:
                 return
             except (OSError, anyio.BrokenResourceError) as error:
-                # Out of descriptors, or the client was gone before it was accepted.
+                # No descriptors are left, or the client was gone before it was accepted.
                 logger.warning("cannot accept a connection: %s", error.__cause__ or error)
                 await anyio.sleep(PAUSE)
                 continue
             await self._let_in(stream, peer_name(address))
-            del stream  # it would be kept until the next one comes
+            del stream  # it would be kept alive until the next one comes
 
     async def _let_in(self, stream: ByteStream, peer: str | None) -> None:
-        """Begin with a connection, or end it at once."""
+        """Serve a new connection, or refuse it with a 503, or close it at once."""
         assert self._tasks is not None  # noqa: S101 - runs while serving only
         connection = ServerConnection(self, stream, peer)
         full = self.full_for(connection.client)
@@ -103,13 +103,13 @@ class HttpServerLink(ListeningHost):
     async def _connection(self, connection: ServerConnection) -> None:
         try:
             await connection.run(self.ssl_context)
-        except Exception:  # a mistake of ours ends one connection, not all of them
+        except Exception:  # a bug ends one connection, not all of them
             logger.exception("a connection failed")
         finally:
             self.discard(connection)
 
     async def _turn_away(self, stream: ByteStream, message: str) -> None:
-        """Say that there is no room; over TLS in as much time as those have that are let in."""
+        """Refuse a connection with a 503, over TLS within the usual time for the handshake."""
         secured: ByteStream | None = stream
         try:
             if self.ssl_context is not None:
@@ -124,7 +124,7 @@ class HttpServerLink(ListeningHost):
                 await stream.aclose()
 
     async def _secured(self, stream: ByteStream, context: ssl.SSLContext) -> ByteStream | None:
-        """The same stream after the handshake of TLS; None: there was none in time."""
+        """Return the stream secured by TLS; None if the handshake failed or took too long."""
         with anyio.move_on_after(self.settings.head_time), suppress(*LOST):
             return await SecureStream.wrap(
                 stream, server_side=True, ssl_context=context, standard_compatible=False

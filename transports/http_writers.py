@@ -1,4 +1,4 @@
-"""Tasks that write what came late: as many as are held up, and a few more."""
+"""Pool of tasks for delayed writes, with few tasks beyond those that are held up."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,17 +8,18 @@ import anyio
 from transports.http_host import Work, guarded
 
 _KEPT = 16
-"""So many wait for the next work: a task of its own for each stream would take 4 kB of it."""
+"""Maximum idle tasks of the pool, where a task for each stream would take 4 kB per stream."""
 
 AtOnce = Callable[[], bool]
-"""Does a piece of work as far as it goes without waiting; whether that was all.  Never raises."""
+"""Function that does as much work as possible without waiting; True if all.  Never raises."""
 
 
 class Writers:
-    """Runs pieces of work in tasks that are used again; ``start`` makes such a task.
+    """Runner of pieces of work in tasks that are reused; ``start`` starts such a task.
 
-    Whoever takes a piece calls another task if there is more: so work that is held up by its
-    client never holds up other work, and a thousand short pieces do not become a thousand tasks.
+    A task that takes a piece calls another task if there are more pieces.  So work that is held up
+    by its client never holds up other work, and a thousand short pieces do not need a thousand
+    tasks.
     """
 
     def __init__(self, start: Callable[[Work], None]) -> None:
@@ -28,12 +29,12 @@ class Writers:
         self._called = False
 
     def run(self, work: Work, at_once: AtOnce | None = None) -> None:
-        """Have ``work`` done soon; or all of it by ``at_once``, if somebody asks for that first."""
+        """Have ``work`` done soon, or by ``at_once`` if :meth:`write_now` is called before."""
         self._queue.append((work, at_once))
         self._call()
 
     def write_now(self) -> None:
-        """Do what need not wait; what must keeps its task, which is on its way."""
+        """Do the work that need not wait; the rest is left to the task that was called for it."""
         for _ in range(len(self._queue)):
             work, at_once = self._queue.popleft()
             if at_once is None or not at_once():
@@ -41,15 +42,15 @@ class Writers:
 
     def _call(self) -> None:
         if self._called:
-            return  # somebody is coming
-        self._called = True  # first: a task may begin at once
+            return  # a task is about to begin
+        self._called = True  # set before, as a task may begin at once
         try:
             if self._resting:
                 self._resting.pop().set()
             else:
                 self._start(self._write)
         except BaseException:
-            self._called = False  # nobody comes: whoever is next calls again
+            self._called = False  # no task comes: the next piece calls again
             raise
 
     async def _write(self) -> None:
@@ -60,7 +61,7 @@ class Writers:
                 if self._queue:
                     self._call()
                 await guarded(piece[0])
-                del piece  # who rests keeps nothing of a connection that may end meanwhile
+                del piece  # an idle task must not keep a connection alive
             if len(self._resting) >= _KEPT:
                 return
             woken = anyio.Event()

@@ -1,10 +1,10 @@
-"""The one loop that moves bytes between a connection and a Peer.
+"""Loop that moves bytes between a connection and a Peer.
 
 :class:`Connection` is the base of every driver that has one Peer per connection.  It decides
-nothing about the protocol: bytes are fed in, events go to the application, what the Peer has to
-say is written, and the Peer's deadline is kept.  Two tasks per connection, one that reads and that
-of :meth:`Connection.run`, which keeps the time; a third as soon as output had to wait.  None per
-message: an idle connection is mostly its tasks.
+nothing about the protocol: it feeds bytes to the Peer, hands events to the application, writes the
+Peer's output and keeps the Peer's deadline.  A connection has two tasks: one reads, and that of
+:meth:`Connection.run` keeps the time.  A third begins as soon as output has to wait.  There are no
+tasks per message, because an idle connection costs little more than its tasks.
 """
 
 import math
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
     from transports.tracing import ConnectionTrace
 
 _QUICK = 0.001
-"""Seconds that an event may take to be handled for what follows to be as quick, presumably."""
+"""Maximum seconds to handle an event if the next ones are to be assumed quick, too."""
 _STEADY = 16
-"""That many in a row, and answers are gathered to be written together."""
+"""Number of quickly handled events in a row after which responses are written together."""
 _SHARE = 512
-"""So many events in one turn, and then others have theirs."""
+"""Maximum events per turn, after which other connections have their turn."""
 _ROUNDS = 4
-"""Turns of the event loop in which a write that need not wait is over, and the next has begun."""
+"""Cycles of the event loop within which an unblocked write ends and the next one begins."""
 _HOLD = 0.005
-"""Seconds that a handler waits at most for the writer task to begin."""
+"""Maximum seconds that a handler waits for the writer task to begin."""
 
 
 class Connection(Link):
-    """One Peer on one connection; subclasses say how bytes are read and written.
+    """One Peer on one connection; subclasses define how bytes are read and written.
 
     ``run()`` opens the connection, calls ``task_status.started()``, pumps until the conversation
-    is over and cleans up.  The end of the other side is no exception: the application gets every
-    terminal event, ConnectionEnded last.  Cancelling ``run()`` is the abrupt end, with the same
-    events and a bounded, shielded cleanup.  An exception of ``app.handle`` ends the connection and
-    comes out of ``run()``.
+    is over and cleans up.  If the other side ends, no exception is raised: the application gets
+    every terminal event, ConnectionEnded last.  Cancelling ``run()`` ends the connection abruptly,
+    with the same events and a bounded, shielded cleanup.  An exception of ``app.handle`` ends the
+    connection and is raised by ``run()``.
     """
 
     binding = "custom"
-    """What traces call it."""
+    """Name of the binding in traces."""
     _half_close = True  # the other side may stop writing and still read
     _paced = True  # answers may have to be written before the next handler begins
 
@@ -58,35 +58,35 @@ class Connection(Link):
         self.app = app
         self.settings = settings or PumpSettings()
         self.trace: ConnectionTrace | None = None
-        """Records what goes over the connection; to be set before run()."""
+        """Trace of the connection's traffic; set it before ``run()``."""
         self._outbox = peer.hub.outbox
         self._requests = peer.hub.deadlines
-        # Whether there are deadlines beside those of our requests.
+        # True if a subclass has deadlines besides those of our requests.
         self._has_time = type(self)._deadline is not Connection._deadline
         self._server = peer.role is Role.SERVER
         self._state = "new"
         self._reason = ""
-        self._last_resort = "cancelled"  # the reason if there is no better one
+        self._last_resort = "cancelled"  # the reason if no other is known
         self._rest = memoryview(b"")  # taken from the Peer, not yet written
         self._writing = False  # the writer task owns the output
         self._moved = 0.0  # when some of the output was last written
-        self._begun = 0.0  # when the writer task was given it
+        self._begun = 0.0  # when the writer task was given the rest
         self._stall = self.settings.stall
-        self._steady = 0  # events handled quickly, in a row
+        self._steady = 0  # number of events handled quickly, in a row
         self._holding = False  # events wait for the writer task
-        self._sharing = False  # events wait until others had their turn
+        self._sharing = False  # events wait until other connections had their turn
         self._broken = False  # output can no longer be written; it is dropped
         self._turning = False
         self._again = False
         self._draining = False
         self._leaving = False
-        self._armed = math.inf  # when run() will look at the time
+        self._armed = math.inf  # when run() will check the deadlines
         self._sleep: anyio.CancelScope | None = None
-        self._ahead = 0.0  # of our clock is that of the event loop
-        # An event of asyncio takes a kilobyte: there are none that nobody waits for.
-        self._wake = anyio.Event()  # run() is to look again
-        self._room: anyio.Event | None = None  # the reader waits for it
-        self._unsent: anyio.Event | None = None  # the writer task waits for it
+        self._ahead = 0.0  # seconds by which the clock of the event loop is ahead of ours
+        # An event of asyncio takes a kilobyte: create only those that a task waits for.
+        self._wake = anyio.Event()  # wakes run()
+        self._room: anyio.Event | None = None  # wakes the reader
+        self._unsent: anyio.Event | None = None  # wakes the writer task
         self._done: anyio.Event | None = None
         self._has_writer = False
         self._to_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -95,9 +95,9 @@ class Connection(Link):
         self._crashed = False
         self._failure: Exception | None = None
         self.abandoned = False
-        """It was cancelled, or our application failed: nobody means to go on."""
+        """True if ``run()`` was cancelled or the application failed: no reconnection is wanted."""
         self.steps = 0
-        """Grows with every event that was handled, every turn, and every write."""
+        """Counter of progress: grows with every handled event, every turn and every write."""
 
     # What a driver provides
 
@@ -105,27 +105,27 @@ class Connection(Link):
         """Open the connection, or raise LinkError."""
 
     async def _receive(self) -> bytes:
-        """Wait for bytes; empty at the end.  OSError and anyio's stream errors mean broken."""
+        """Wait for bytes; empty at the end.  Raises OSError or anyio's stream errors if broken."""
         raise NotImplementedError
 
     def _send_nowait(self, data: bytes) -> int:
-        """Write what can be written at once; how much that was."""
+        """Write as much as possible without waiting; return the number of bytes."""
         return 0
 
     async def _send(self, data: memoryview) -> int:
-        """Wait until some of ``data`` has been written; how much that was."""
+        """Wait until some of ``data`` has been written; return the number of bytes."""
         raise NotImplementedError
 
     async def _end_of_input(self) -> str:
-        """Say why the input ended; may wait a moment to find out."""
+        """Return the reason for the end of input; may wait a moment to find out."""
         return "closed by the other side"
 
     def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        """More tasks for the time of the connection."""
+        """Return further tasks that run as long as the connection."""
         return ()
 
     async def _close(self) -> None:
-        """Release everything, also after a failed :meth:`_open`; called shielded, bounds itself."""
+        """Release everything, also after a failed :meth:`_open`; shielded, so it bounds itself."""
 
     def _feed(self, data: bytes) -> None:
         if self.trace is not None:
@@ -133,7 +133,7 @@ class Connection(Link):
         self.peer.receive_data(data, now=clock())
 
     def _record(self, text: bytes, *, incoming: bool) -> None:
-        """Put a whole message on the trace, if there is one: for whoever has no lines."""
+        """Trace a whole message, if there is a trace; for drivers that are not framed by lines."""
         if self.trace is not None:
             self.trace.message(text, incoming=incoming)
 
@@ -206,16 +206,16 @@ class Connection(Link):
                     self._done.set()
 
     def flush_soon(self) -> None:
-        """See :meth:`Link.flush_soon`; before run() it is not needed: run() begins with it."""
+        """Implement :meth:`Link.flush_soon`; not needed before run(), which begins with it."""
         self._wake.set()
 
     def write_now(self) -> None:
-        """See :meth:`Link.write_now`; events are left to the turn that follows."""
+        """Implement :meth:`Link.write_now`; events are left to the turn that follows."""
         if self._state == "running" and not (self._turning or self._writing):
             self._flush()
 
     async def aclose(self) -> None:
-        """End the conversation in good order; run() has returned when this does."""
+        """End the conversation gracefully; return once ``run()`` has ended."""
         self._leave("closed by this side")
         if self._state == "running":
             if self._done is None:
@@ -223,29 +223,29 @@ class Connection(Link):
             await self._done.wait()
 
     def leave(self, reason: str) -> None:
-        """Begin to end the conversation in good order, for a reason of our own."""
+        """Begin to end the conversation gracefully, with a reason of this side."""
         self._leave(reason)
 
     def _leave(self, reason: str) -> None:
-        """End in good order, of our own accord."""
+        """Begin a graceful end that this side has chosen."""
         if not self._stopping:
             self._leaving = True
         self._stop(reason)
 
     def _stop(self, reason: str, *, hard: bool = False) -> None:
-        """Begin the end; ``hard`` leaves running requests no time."""
+        """Begin the end of the connection; ``hard``: without time for running requests."""
         self._reason = self._reason or reason
         self._stopping = True
         self._drained = self._drained or hard
         self._wake.set()
 
     def _fail(self, error: Exception) -> None:
-        """End the connection with an exception that was caught outside of its own tasks."""
+        """End the connection with an exception that was caught outside its own tasks."""
         self._failure = self._failure or error
         self._stop("internal error", hard=True)
 
     def _finish(self) -> None:
-        """Give the application its terminal events, and unsent output one last chance."""
+        """Hand the terminal events to the application and try once more to write the output."""
         self.peer.receive_eof(now=clock(), reason=self._reason or self._last_resort)
         self._state = "ending"
         self._server = False  # no back-pressure any more: drain everything
@@ -254,17 +254,17 @@ class Connection(Link):
     # The tasks
 
     def _begin_reading(self) -> None:
-        """Have the reader task started, now or once it is needed."""
+        """Start the reader task, now or once it is needed."""
         self._start(self._read)
 
     def _start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have run() start a task, in its context: callbacks of the event loop cannot."""
+        """Have run() start a task in its own context, as callbacks of the event loop cannot."""
         self._to_start.append(task)
         self._wake.set()
 
     async def _read(self) -> None:
         while True:
-            # what came with the opening of the connection may have filled it already
+            # messages that arrived with the opening may have filled the queue already
             while self._full() or self._holding or self._sharing:
                 room = self._room = anyio.Event()
                 await self._wait_for_room(room)
@@ -285,7 +285,7 @@ class Connection(Link):
         self._stop(reason, hard=not half)
 
     def _take_in(self, data: bytes) -> bytes | None:
-        """Take in what was just read, outside of the reader's task; what is left to that."""
+        """Consume bytes outside the reader task; return those left to that task, or None."""
         waits = self._writing or self._outbox.size
         if self._state != "running" or self._holding or self._sharing:
             return data
@@ -302,12 +302,12 @@ class Connection(Link):
         await room.wait()
 
     def _make_room(self) -> None:
-        """Have the reader look whether it may go on."""
+        """Wake the reader, which checks if it may go on."""
         if self._room is not None:
             self._room.set()
 
     def _begin_writing(self) -> None:
-        """Have the writer task write the rest; it is there from the first time on."""
+        """Have the writer task write the rest; start that task on the first call."""
         if self._unsent is not None:
             self._unsent.set()
         elif not self._has_writer:
@@ -334,7 +334,7 @@ class Connection(Link):
             await unsent.wait()
 
     async def _write_out(self) -> None:
-        """Let the writer go on while it gets on: the other side may only have stopped to write."""
+        """Let the writer go on while it makes progress; the peer may only have stopped writing."""
         left = -1
         while self._writing and len(self._rest) != left:
             left = len(self._rest)
@@ -342,7 +342,7 @@ class Connection(Link):
                 await checkpoint()
 
     async def _sit(self, tasks: TaskGroup) -> None:
-        """Turn whenever that was asked for, until a deadline has passed or the end has come."""
+        """Turn whenever woken, until a deadline has passed or the connection is to end."""
         self._armed = self._due()
         self._ahead = anyio.current_time() - clock()
         with anyio.CancelScope() as self._sleep:
@@ -373,7 +373,7 @@ class Connection(Link):
     def _arm(self, deadline: float) -> None:
         self._armed = deadline
         if self._sleep is not None:
-            # A callback of the event loop, which has no task, may not ask anyio for the time.
+            # Callbacks of the event loop have no task, so that they cannot ask anyio for the time.
             self._sleep.deadline = self._ahead + max(deadline, clock())
 
     # One turn: events out, output out
@@ -382,7 +382,7 @@ class Connection(Link):
         return self._server and self._outbox.size + len(self._rest) > self.settings.queued
 
     def _turn(self) -> None:
-        """Hand all events to the application, then write; never awaits, never nests."""
+        """Hand all events to the application, then write; it never awaits and never nests."""
         if self._turning:
             self._again = True
             return
@@ -408,12 +408,11 @@ class Connection(Link):
             self._wake.set()
 
     def _dispatch(self) -> bool:
-        """Hand over events until there are none, or (True) until the output is full.
+        """Hand over events until there are none left; return True if the output is full.
 
-        What is more than this connection's share waits until the event loop has looked after
-        others.
-        A handler may hold up the event loop, and an answer that is ready must not wait for it:
-        until handlers have shown to be quick, what is ready is written before the next one begins.
+        Events beyond this connection's share wait until other connections have had their turn.
+        A handler may hold up the event loop, and a response that is ready must not wait for it.
+        So until handlers have proved to be quick, output is written before the next one begins.
         """
         if self._holding or self._sharing:
             self._holding = self._sharing = False
@@ -443,7 +442,7 @@ class Connection(Link):
         return outbox.size + len(self._rest) > most
 
     def _must_wait(self) -> bool:
-        """Write what is ready; whether that is for the writer task, which had no time yet."""
+        """Write ready output; return True if it waits for the writer task, which has not begun."""
         if not (self._server and self._paced):
             return False
         if self._outbox.size and not self._writing:
@@ -466,9 +465,9 @@ class Connection(Link):
             self._begin_writing()
 
     def _idle(self) -> bool:
-        """Whether there is nothing left to wait for at the end."""
+        """Return True if there is nothing left to wait for at the end."""
         if self._broken:
-            return False  # a client reads what is still on its way, until end of input
+            return False  # a client still reads the messages on their way, until end of input
         waits = self._writing or self._sharing or self._outbox.size
         return not waits and not self.peer.in_flight
 
@@ -477,5 +476,5 @@ class Connection(Link):
         self._writing = False
         self._rest = memoryview(b"")
         self._make_room()
-        self._last_resort = reason  # the end of input, soon to come, may tell more
+        self._last_resort = reason  # the end of input, soon to come, may have a better reason
         self._stop("", hard=self._server)

@@ -1,10 +1,10 @@
-"""The server's side of the stdio binding: this process's standard input and output.
+"""Server side of the stdio binding: this process's standard input and output.
 
-Source: the stdio page of the specification.  Standard output belongs to the protocol alone: while
+Source: the stdio page of the specification.  Standard output belongs to the protocol alone.  While
 the link runs, descriptor 1 leads to standard error, so that a stray ``print()`` or a child process
-cannot corrupt the stream, and descriptor 0 leads to nowhere, so that nobody else eats a message.
-The link ends with standard input (the client's way to say that it is done), with SIGTERM or SIGINT,
-and, without a word, when nobody reads standard output any more.
+cannot corrupt the stream.  Descriptor 0 leads to the null device, so that no other code consumes a
+message.  The link ends with the end of standard input (by which the client closes it), with SIGTERM
+or SIGINT, and silently when standard output has no reader any more.
 """
 
 import os
@@ -26,14 +26,14 @@ from transports.link_errors import LinkError
 from transports.stdio_settings import StdioSettings as StdioSettings
 
 _TICK = 0.05
-"""Seconds between two looks at an input that is not read for now."""
+"""Seconds between two checks for the end of an input that is not read for now."""
 
 
 class StdioServerLink(DescriptorLink):
-    """Serves one client on standard input and output; ``run()`` returns when it is over.
+    """Link to one client on standard input and output; ``run()`` returns at its end.
 
-    ``stdin`` and ``stdout`` are descriptor numbers, for embedders that were handed others;
-    ``on_begin`` is called with this link once it has them, ``on_end`` when they are no longer used.
+    ``stdin`` and ``stdout`` are descriptor numbers, for embedders that were given other ones.
+    ``on_begin`` is called with this link once it uses them, ``on_end`` when it no longer does.
     """
 
     binding = "stdio"
@@ -55,12 +55,12 @@ class StdioServerLink(DescriptorLink):
         self._on_begin, self._on_end = on_begin, on_end
         self._source = -1
         self._one_for_both = False
-        self._errors: Polling | None = None  # tells that nobody reads standard error any more
+        self._errors: Polling | None = None  # reports that standard error has no reader any more
         self._undo: list[Callable[[], object]] = []
 
     async def _open(self) -> None:
         source, sink = self._stdin, self._stdout
-        # A number that was closed when we were started may belong to anything by now.
+        # A number that was closed at the start of the process may belong to any file by now.
         if (source == 0 and sys.__stdin__ is None) or (sink == 1 and sys.__stdout__ is None):
             raise LinkError("standard input or output cannot be used: it is closed")
         try:
@@ -77,13 +77,13 @@ class StdioServerLink(DescriptorLink):
             raise LinkError(f"standard input or output cannot be used: {error}") from error
 
     def _guard(self) -> tuple[int, int]:
-        """Move the two descriptors out of everybody's reach; where they are now."""
+        """Move the two descriptors out of reach of other code; return their new numbers."""
         source, sink = _duplicate(self._stdin), _duplicate(self._stdout)
         self._undo += [partial(os.close, source), partial(os.close, sink)]
         nowhere = os.open(os.devnull, os.O_RDWR)
         try:
             self._replace(self._stdin, source, nowhere)
-            # Was standard error closed when we were started, its number is somebody else's.
+            # If standard error was closed at the start, its number may belong to another file.
             silent = sys.__stderr__ is None
             self._replace(self._stdout, sink, nowhere if silent else 2)
         finally:
@@ -100,14 +100,14 @@ class StdioServerLink(DescriptorLink):
         self._undo.append(lambda: self._put_back(kept, fd, inheritable))
 
     def _put_back(self, kept: int, fd: int, inheritable: bool) -> None:
-        # What is printed later to an output that nobody reads would be an error at exit.
+        # Text that is printed later to an output without a reader would be an error at exit.
         if fd != 1 or not self._broken:
             os.dup2(kept, fd, inheritable)
 
     def _flush_print(self) -> None:
-        """Send what was printed while serving to standard error, before the stream is given back.
+        """Send the text printed while serving to standard error, before the stream is restored.
 
-        If standard error takes nothing, it goes nowhere: else it would be tried again at exit.
+        If standard error takes nothing, the text is dropped: else it would be tried again at exit.
         """
         try:
             sys.stdout.flush()
@@ -124,7 +124,10 @@ class StdioServerLink(DescriptorLink):
         os.close(nowhere)
 
     def other_side(self) -> Polling | None:
-        """What tells from any thread, without reading, that the other side has closed a stream."""
+        """Return a poll object that detects, from any thread, that the client closed a stream.
+
+        It does not read.  None where the platform cannot poll.
+        """
         sinks = [] if self._one_for_both else [(self._output, 0)]
         return polling((self._source, CLOSED), *sinks)
 
@@ -136,11 +139,11 @@ class StdioServerLink(DescriptorLink):
 
     def _feed(self, data: bytes) -> None:
         if self._errors is not None:
-            self._check_errors()  # before handlers run that print
+            self._check_errors()  # before handlers run, which may print
         super()._feed(data)
 
     def _check_errors(self) -> None:
-        """Let what is printed go nowhere if nobody reads it, in the place of failing handlers."""
+        """Drop printed text if standard error has no reader, so that handlers do not fail."""
         if self._errors is not None and self._errors.poll(0):
             self._errors = None
             self._silence(1)
@@ -148,11 +151,14 @@ class StdioServerLink(DescriptorLink):
 
     async def _watch_errors(self) -> None:
         with suppress(OSError):
-            await anyio.wait_readable(2)  # nobody writes: this waits for its end
+            await anyio.wait_readable(2)  # it is never written to: this waits for its end
         self._check_errors()
 
     async def _wait_for_room(self, room: anyio.Event) -> None:
-        """Meanwhile the end of input cannot be read, and who has gone will hardly read more."""
+        """Wait for room; shorten the stall timeout if the client closes its stream meanwhile.
+
+        The end of input cannot be read meanwhile, and a client that has gone will hardly read more.
+        """
         gone = polling((self._source, CLOSED))
         while gone is not None and not room.is_set():
             with anyio.move_on_after(_TICK):
@@ -165,11 +171,11 @@ class StdioServerLink(DescriptorLink):
         await room.wait()
 
     async def _watch_output(self) -> None:
-        """Notice that nobody reads our output any more, though there is nothing to write."""
+        """Detect that our output has no reader any more, even if there is nothing to write."""
         if sys.platform == "win32" or self._one_for_both or not _can_end(self._output):
             return
         try:
-            await anyio.wait_readable(self._output)  # nobody writes: this waits for its end
+            await anyio.wait_readable(self._output)  # never written to: this waits for its end
         except OSError:
             return
         gone = polling((self._output, 0))
@@ -205,13 +211,16 @@ class StdioServerLink(DescriptorLink):
 
 
 def _can_end(fd: int) -> bool:
-    """Whether it has another side that may go."""
+    """Return True if the descriptor has another side that may close (a pipe or a socket)."""
     mode = os.fstat(fd).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _restorer(fd: int) -> Callable[[], object]:
-    """What restores O_NONBLOCK: it belongs to the open file, shared with a terminal's shell."""
+    """Return a function that restores O_NONBLOCK, which is shared with a terminal's shell.
+
+    The flag belongs to the open file, not to the descriptor.  Raises OSError for a closed one.
+    """
     os.fstat(fd)
     try:
         blocking = os.get_blocking(fd)
@@ -221,7 +230,7 @@ def _restorer(fd: int) -> Callable[[], object]:
 
 
 def _duplicate(fd: int) -> int:
-    """Another number for an open file, beyond those that stand for standard streams."""
+    """Duplicate a descriptor to a number beyond those of the standard streams."""
     try:
         import fcntl
     except ImportError:  # Windows

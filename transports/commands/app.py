@@ -1,7 +1,7 @@
-"""The typer application: which commands there are, what they take, what their help says.
+"""Typer application: the commands, their parameters and their help.
 
-What a command does is imported when it runs, and plug-ins when one may be meant: the start of a
-server is what a client waits for.
+The code of a command is imported when it runs, and plug-ins when one may be meant, because a client
+waits for the start of a server.
 
 A plug-in is an entry point of the group ``mcpcore.commands``: a typer application, added as a
 group of commands under the entry point's name, or a function, added as one command.
@@ -44,7 +44,7 @@ RevisionOption = Annotated[
 
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
-    """Put the application together; without plug-ins if ``words`` begin with a command of ours."""
+    """Build the application, without plug-ins if ``words`` begin with a built-in command."""
     app = typer.Typer(
         cls=Group,
         epilog="Exit status: 0 well, 1 refused by the server or a failed tool, 2 wrong usage, "
@@ -104,7 +104,7 @@ def _common(
 
 
 def _usage(words: str) -> type[TyperCommand]:
-    """A command that takes ``words`` and then a server, which typer has no way to say."""
+    """Return a command class with ``words`` and a server in its usage, which typer cannot show."""
 
     class Command(TyperCommand):
         def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -128,7 +128,7 @@ Examples:
   mcpcore dev weather:server --ws 127.0.0.1:8002 --verbose
   mcpcore dev weather:server --limit lifespan_end=2
 """
-"""What ``dev --help`` says, which is ``serve`` under another name."""
+"""Help of ``dev``, which is ``serve`` under another name."""
 
 
 def serve(

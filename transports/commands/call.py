@@ -1,4 +1,4 @@
-"""`mcpcore call`: call a tool and print what it says."""
+"""`mcpcore call`: call a tool and print its result."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -63,7 +63,7 @@ def parse_pairs(words: Sequence[str]) -> dict[str, str]:
 
 
 def convert_pairs(pairs: Mapping[str, str], tool: Tool) -> dict[str, Any]:
-    """Read each value as the tool's schema wants it: text stays text, the rest is JSON."""
+    """Convert each value to the type in the tool's schema: text stays text, the rest is JSON."""
     properties = tool.input_schema.get("properties", {})
     values: dict[str, Any] = {}
     for key, text in pairs.items():

@@ -1,4 +1,4 @@
-"""What commands have in common, whether they connect or serve."""
+"""Parts shared by all commands that connect or serve."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from transports.tracing import Trace
 
 ClientName = Literal["claude", "cursor", "vscode"]
-"""Programs that use servers, and keep them in a configuration file."""
+"""Programs that use servers and have a configuration file with these."""
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What all commands that connect have in common."""
+    """Options shared by all commands that connect."""
 
     command: tuple[str, ...] | None = None
-    """What stood behind ``--``."""
+    """Words after ``--``."""
     config: str | None = None
     revisions: tuple[str, ...] | None = None
     timeout: float | None = None
@@ -31,7 +31,7 @@ class Options(Struct, frozen=True, kw_only=True):
     reconnect: int | None = None
     headers: tuple[str, ...] = ()
     proxy: str | None = None
-    """"none" for none; None: what the environment says."""
+    """URL of a proxy, or "none" for no proxy; None: the proxy of the environment."""
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
@@ -44,7 +44,7 @@ class Options(Struct, frozen=True, kw_only=True):
     trace_size: str | None = None
     verbose: bool = False
     recorder: "Trace | None" = None
-    """What ``trace`` has been opened as."""
+    """Open trace in the file ``trace``."""
 
 
 def check_revisions(names: Sequence[str] | None) -> None:
@@ -57,7 +57,7 @@ def check_revisions(names: Sequence[str] | None) -> None:
 
 @contextmanager
 def recording(file: str | None, *, secrets: bool, size: str | None) -> "Iterator[Trace | None]":
-    """The trace that --trace asks for.  Raises :class:`Failure` if it cannot be written."""
+    """Open the trace of --trace, if it is given.  Raises :class:`Failure` if that fails."""
     if file is None:
         for option, given in (("--trace-secrets", secrets), ("--trace-size", size)):
             if given:
@@ -79,7 +79,7 @@ def recording(file: str | None, *, secrets: bool, size: str | None) -> "Iterator
 
 
 def size_of(option: str, text: str | None) -> int | None:
-    """The bytes that an option says, such as ``512M``.  Raises BadTarget."""
+    """Return the number of bytes in an option's value, such as ``512M``.  Raises BadTarget."""
     if text is None:
         return None
     parsed = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", text)

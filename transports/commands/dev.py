@@ -1,8 +1,8 @@
 """`mcpcore dev`: a server in a process of its own, started anew whenever one of its files changes.
 
-Who watches has imported nothing of the server's, so that it bears whatever is written there: what
-cannot be imported, what does not end, what ends the process.  The server's process is the same
-command once more; it leaves word of what it has imported in a file.
+The watching process imports nothing of the server, so that it survives any error there: modules
+that cannot be imported, that do not end, or that end the process.  The server's process runs the
+same command once more; it writes the list of its imported files to a file.
 """
 
 import logging
@@ -31,17 +31,17 @@ from transports.process_undertaker import Server, bury
 from transports.server import ungrouped
 
 _WORD = "MCPCORE_DEV"
-"""The variable with the name of the file in which the server's process leaves word."""
+"""Variable with the name of the file to which the server's process writes its imported files."""
 _TRACEBACKS = ("mcpcore.cli", "mcpcore.lifespan")
-"""Loggers that show where what cannot be imported, or does not start, has failed."""
+"""Loggers of tracebacks of servers that cannot be imported or do not start."""
 _TICK = 0.2
-"""Seconds between two looks at the files."""
+"""Seconds between two checks of the files."""
 _PATIENCE = 1.0
-"""Seconds that what a server leaves behind has after SIGTERM."""
+"""Seconds after SIGTERM for processes that a server leaves behind."""
 
 
 def telling_of_sources() -> AbstractContextManager[None] | None:
-    """In the server's process: what tells of all that is imported in a block; None elsewhere."""
+    """Return a context that reports the modules imported in it; None outside a server's process."""
     place = os.environ.pop(_WORD, None)
     return None if place is None else _telling(place)
 
@@ -64,8 +64,8 @@ def develop_server(
 ) -> int:
     """Run ``mcpcore`` with ``words``, again and again, until a signal; return the exit status.
 
-    ``addresses``: what options for addresses say; a free port is the same each time.  ``grace``:
-    seconds that the server has to end.
+    ``addresses``: values of the options for addresses; a free port is the same each time.
+    ``grace``: seconds that the server has to end.
     """
     with ExitStack() as held:  # so that no port is chosen twice
         chosen = {
@@ -86,7 +86,7 @@ def develop_server(
 
 @contextmanager
 def _with_port(address: str) -> Iterator[str]:
-    """The same address, with a free port if it leaves that open; it is held meanwhile."""
+    """Yield the address, with a free port if it has port 0; that port is reserved meanwhile."""
     host, port = parse_address(address)
     if port:
         yield address
@@ -122,7 +122,7 @@ async def _until_signalled(command: Sequence[str], word: Path, grace: float) -> 
 
 
 class _Developing:
-    """Runs ``command`` anew whenever sources change; ``word`` is where it leaves word of them."""
+    """Runner of ``command``, anew whenever sources change; it writes their list to ``word``."""
 
     def __init__(self, command: Sequence[str], word: Path, grace: float) -> None:
         self._command = command
@@ -130,10 +130,13 @@ class _Developing:
         self._grace = grace
         self._sources = Sources([os.getcwd()])
         self.patience = anyio.CancelScope()
-        """Is cancelled to leave the server no more time to end."""
+        """Scope of the wait for the server's end; cancel it to end the server at once."""
 
     async def run(self) -> int:
-        """Last until it is cancelled, or until the first process cannot serve for other reasons."""
+        """Run until cancelled, or until the first process cannot serve whatever its sources are.
+
+        Return the exit status of the process.
+        """
         first = True
         while True:
             remains = Server(secrets.token_hex(8), 0.0, _PATIENCE)
@@ -169,7 +172,7 @@ class _Developing:
         return process
 
     async def _watch(self, process: Process, *, first: bool) -> bool:
-        """Wait for a change; False where none can help, as the command cannot serve at all."""
+        """Wait for a change; return False if none can help, as the command cannot serve at all."""
         told, found = False, None
         while found is None:
             await anyio.sleep(_TICK)
@@ -193,7 +196,7 @@ class _Developing:
         return True
 
     async def _end(self, process: Process, remains: Server) -> None:
-        """End the process, and then whatever it has started and left behind."""
+        """End the process, and then the processes that it has started and left behind."""
         with suppress(ProcessLookupError):
             process.terminate()
         with anyio.move_on_after(self._grace) as self.patience:

@@ -1,15 +1,15 @@
-"""Help of commands that hold others."""
+"""Help of command groups."""
 
 from typing import Any
 
 from typer.core import TyperGroup
 
 _WHOLE = 1000
-"""Characters of a first sentence: it is told in two lines rather than cut in one."""
+"""Maximum characters of a command's summary: it takes two lines rather than being cut."""
 
 
 class Group(TyperGroup):
-    """A group whose help tells of each command in a whole sentence."""
+    """Command group whose help has a whole sentence for each command."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands."""

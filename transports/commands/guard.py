@@ -1,4 +1,4 @@
-"""How a command ends: what can be expected to go wrong is one sentence and an exit status."""
+"""End of a command: an expected failure becomes one sentence and an exit status."""
 
 import logging
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from transports.commands.output import Exit, Failure, print_error
 
 
 def guarded(verbose: bool, work: Callable[[], int]) -> Never:
-    """Run a command and exit with the status that it returns, or that fits what went wrong."""
+    """Run a command; exit with the status that it returns, or with that of its failure."""
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.ERROR,
         format="%(levelname)s %(name)s: %(message)s",

@@ -1,15 +1,15 @@
-"""`mcpcore serve --log-http`: the records of :mod:`transports.http_log` as lines for people."""
+"""`mcpcore serve --log-http`: the records of :mod:`transports.http_log` as readable lines."""
 
 import logging
 
 from transports.http_log import LOGGER
 
 _SHOWN = ("session", "stream", "request", "principal", "peer")
-"""The facts of a record that its message does not tell, in this order."""
+"""Attributes of a record that are not in its message, in the order in which they are shown."""
 
 
 class _Lines(logging.Formatter):
-    """Behind the time and the message stand those facts that there are, as ``name=value``."""
+    """Formatter of lines: time, message, and the attributes of the record as ``name=value``."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(message)s")
@@ -21,14 +21,14 @@ class _Lines(logging.Formatter):
 
 
 def _quoted(value: object) -> str:
-    """A value in one word, whatever a client has put into it, and not too long."""
+    """Format a value as one word of limited length, whatever a client has put into it."""
     text = str(value)[:200]
     plain = text.isascii() and text.isprintable() and not set(text) & set(" '\"=")
     return text if plain and text else ascii(text)
 
 
 def show_http_log() -> None:
-    """Write the log of HTTP to standard error, and nowhere else."""
+    """Write the HTTP log to standard error, and nowhere else."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines())
     logger = logging.getLogger(LOGGER)

@@ -19,17 +19,17 @@ from transports.targets import BadTarget, HttpTarget, SseTarget, StdioTarget, pa
 
 
 class _File(Struct, frozen=True):
-    """A configuration file of a program."""
+    """Configuration file of a program that uses servers."""
 
     program: str
     paths: Mapping[str, str]
-    """By ``sys.platform``; "" for all others."""
+    """Path of the file by ``sys.platform``; "" for all other platforms."""
     table: str = "mcpServers"
-    """The object in which its servers stand."""
+    """Name of the JSON object with the servers."""
     typed: bool = False
-    """Each entry says of which type it is."""
+    """True if each entry has a ``type``."""
     urls: bool = True
-    """There may be servers that run elsewhere."""
+    """True if servers may be given by URL, as they run elsewhere."""
 
     @property
     def path(self) -> Path:
@@ -61,9 +61,9 @@ _FILES: Mapping[tuple[ClientName, bool], _File] = {
     ),
     ("vscode", True): _File("VS Code", {"": ".vscode/mcp.json"}, "servers", typed=True),
 }
-"""By client, and whether it is the file of a project or that of the user."""
+"""Configuration files by client and kind: True for that of a project, False for the user's."""
 _OF_PROJECTS = frozenset({"vscode"})
-"""Whose usual file is that of a project."""
+"""Clients whose default file is that of a project."""
 _UNCHANGED = (
     "nothing is changed: --force replaces a server, and without --write the entry is printed, to"
     " be put there by hand"
@@ -111,9 +111,9 @@ def install(
 
 
 def _of_module(server: str, given: Options, known: _File) -> tuple[str, dict[str, Any]]:
-    """The name and the entry of a server that is started, once that has been tried.
+    """Start a server once; return its name and its entry with the command that starts it.
 
-    Nothing is taken for granted of who starts it: neither its folder nor its search path.
+    The entry assumes nothing of the program that uses it: neither its folder nor its search path.
     """
     folder = Path(given.cwd or ".").expanduser().resolve()
     if not folder.is_dir():
@@ -135,7 +135,7 @@ def _of_module(server: str, given: Options, known: _File) -> tuple[str, dict[str
 
 
 def _of_url(server: str, given: Options, known: _File) -> tuple[str, dict[str, Any]]:
-    """The name and the entry of a server that runs elsewhere."""
+    """Return the name and the entry of a server that runs elsewhere."""
     target = fitted(parse_target(server), given)
     if not isinstance(target, HttpTarget | SseTarget):
         raise BadTarget(f"{known.program} reaches servers by http, https and sse alone")

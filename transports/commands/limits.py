@@ -1,7 +1,7 @@
 """`mcpcore serve --limit NAME=VALUE`: the numbers and times of every binding's settings.
 
-A name is that of a setting as ``docs/limits.md`` has it, ``HttpSettings.max_body``, or the part
-behind the dot where only one kind of settings that matters to what is served has such a one.
+A name is that of a setting as in ``docs/limits.md``, ``HttpSettings.max_body``.  The part behind
+the dot is enough if only one kind of settings that matters to the served bindings has it.
 """
 
 import re
@@ -40,7 +40,7 @@ _MAY_BE_ZERO = frozenset(
         *("linger_bytes", "body_rate", "body_grace", "json_delay", "reconnect_delay"),
     }
 )
-"""Of all others 0 would mean that nothing is served, or that there is no end of looking."""
+"""Settings that may be 0; with any other at 0, nothing would be served or a loop would not rest."""
 _NO_LIMITS: frozenset[tuple[type[Struct], str]] = frozenset(
     {
         # What a client bears.
@@ -53,14 +53,14 @@ _NO_LIMITS: frozenset[tuple[type[Struct], str]] = frozenset(
         (SocketSettings, "authenticate_time"),
     }
 )
-"""Numbers that bound nothing here."""
+"""Numeric settings that limit nothing in a server of the command."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _MOST_SECONDS = 10 * 365 * 86_400.0
-"""Event loops do not take any number."""
+"""Maximum seconds of a setting, as event loops do not accept larger numbers."""
 
 
 class _Kind(Struct, frozen=True):
-    """One class of settings: which options of the command it matters to, where its values go."""
+    """Class of settings, with the options that it matters to and a function to set its values."""
 
     of: type[Struct]
     bindings: frozenset[str]
@@ -114,7 +114,7 @@ _ONLY = {
         frozenset({"--store", "--workers"}),
     ),
 }
-"""What matters to other options than the rest of its class does."""
+"""Options that a setting matters to, where they are not those of its class."""
 _IN_STORE = {
     "HttpSettings.sessions_per_client": "sessions_per_client",
     "HttpSettings.session_unused": "unused",
@@ -125,7 +125,7 @@ _IN_STORE = {
     "HttpSettings.replay_total": "total_bytes",
     "HttpSettings.replay_age": "age",
 }
-"""What a store, where there is one, decides in the place of a process, and how it calls that."""
+"""Settings that a store, if there is one, takes over from the process, with their names there."""
 _NUMBERS = {int: (int, False), float: (float, False)} | {
     int | None: (int, True),
     float | None: (float, True),
@@ -133,7 +133,7 @@ _NUMBERS = {int: (int, False), float: (float, False)} | {
 
 
 class _Limit(Struct, frozen=True):
-    """One setting."""
+    """Numeric setting."""
 
     name: str
     kind: _Kind
@@ -159,17 +159,17 @@ def _each() -> Iterator[_Limit]:
 
 
 LIMITS = {limit.whole: limit for limit in _each()}
-"""Every setting that has a number, by its whole name."""
+"""All numeric settings by their whole name."""
 
 
 def limited(
     settings: ServeSettings, limits: Sequence[str], *, serving: Collection[str]
 ) -> ServeSettings:
-    """Change ``settings`` by what ``--limit`` was given.
+    """Return ``settings`` changed by the values of ``--limit``.
 
-    ``serving`` are the options that say what is served, ``--http`` and so on, with ``--store`` and
-    ``--workers``.  Raises Failure for what is no setting or no value of it, and for one that would
-    do nothing.
+    ``serving`` are the given options of the bindings, ``--http`` and so on, with ``--store`` and
+    ``--workers``.  Raises Failure for an unknown setting, an invalid value, and a setting that
+    would do nothing.
     """
     given: dict[str, Any] = {}
     for text in limits:
@@ -209,7 +209,7 @@ def _find(name: str, serving: frozenset[str]) -> _Limit:
 
 
 def _hint(name: str, serving: frozenset[str]) -> str:
-    """What may have been meant, out of what would do something here."""
+    """Suggest similar names, out of the settings that would have an effect."""
     useful = [limit for limit in LIMITS.values() if limit.matters_to & serving]
     names = [*(each.name for each in useful), *(each.whole for each in useful)]
     near = get_close_matches(name, dict.fromkeys(names), n=3)
@@ -219,7 +219,7 @@ def _hint(name: str, serving: frozenset[str]) -> str:
 
 
 def _value(limit: _Limit, text: str) -> int | float | None:
-    """Raises Failure."""
+    """Parse the value of a setting; None for ``none``.  Raises Failure."""
     if limit.optional and text == "none":
         return None
     number = _size(limit, text) if limit.type is int else _seconds(text)

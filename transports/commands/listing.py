@@ -1,4 +1,4 @@
-"""`mcpcore list`: what a server offers."""
+"""`mcpcore list`: the tools, resources, resource templates and prompts of a server."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -15,10 +15,10 @@ from transports.commands.target import converse, split_target
 
 
 class Listing(Struct, frozen=True):
-    """One kind of thing that can be listed."""
+    """Kind of object that can be listed."""
 
     member: str
-    """Of the JSON output."""
+    """Member of the JSON output with the objects."""
     capability: str
     fetch: Callable[[Client], Awaitable[list[Any]]]
     columns: tuple[str, ...]
@@ -74,7 +74,7 @@ KINDS: dict[str, Listing] = {
 
 
 def list_offers(words: Sequence[str], options: Options, *, as_json: bool) -> int:
-    """List what ``words`` name, everything by default; return the exit status."""
+    """List the kinds that ``words`` name, all by default; return the exit status."""
     rest, target = split_target(words, options)
     unknown = [word for word in rest if word not in KINDS]
     if unknown:

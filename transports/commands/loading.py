@@ -1,4 +1,4 @@
-"""Servers named ``MODULE:SERVER``: imported as Python finds them, first in the current folder."""
+"""Import of servers named ``MODULE:SERVER``, first from the current folder."""
 
 import importlib
 import logging
@@ -12,7 +12,7 @@ logger = logging.getLogger("mcpcore.cli")
 
 
 def load(name: str) -> Server:
-    """Import ``MODULE:SERVER``; without ``:SERVER`` it is called ``server``.  Raises BadTarget."""
+    """Import ``MODULE:SERVER``; ``:SERVER`` is ``:server`` by default.  Raises BadTarget."""
     module_name, _, attribute = name.partition(":")
     attribute = attribute or "server"
     here = os.getcwd()

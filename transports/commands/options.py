@@ -1,4 +1,4 @@
-"""The options that all commands share which connect to a server: declared here, once."""
+"""Options shared by all commands that connect to a server."""
 
 import inspect
 from collections.abc import Callable, Collection
@@ -29,7 +29,7 @@ TraceSizeOption = Annotated[
 
 
 class _Shared:
-    """Each attribute is an option, and the member of :class:`Options` that it fills."""
+    """Declaration of the shared options; each attribute fills its member of :class:`Options`."""
 
     config: ConfigOption = None
     revisions: Annotated[
@@ -130,9 +130,9 @@ _NAMES = tuple(_Shared.__annotations__)
 def connecting(
     function: Callable[..., None], names: Collection[str] = _NAMES
 ) -> Callable[..., None]:
-    """Give a command the shared options, which it gets as one: ``options``, an :class:`Options`.
+    """Add the shared options to a command, which gets them as ``options``, an :class:`Options`.
 
-    Its first parameter is the typer context.  ``names``: only these options.
+    The first parameter of the command is the typer context.  ``names``: only these options.
     """
 
     def make(context: typer.Context, given: dict[str, Any]) -> Options:
@@ -148,9 +148,10 @@ def gathering(
     names: Collection[str],
     make: Callable[[typer.Context, dict[str, Any]], Any],
 ) -> Callable[..., None]:
-    """Give a command options that are attributes of ``declared``, as one ``parameter``.
+    """Add the attributes of ``declared`` as options to a command, which gets one ``parameter``.
 
-    ``make`` gets the typer context and what was given, lists as tuples, and returns its value.
+    ``make`` gets the typer context and the given values, lists as tuples; it returns the value of
+    the parameter.
     """
 
     def command(context: typer.Context, **values: Any) -> None:

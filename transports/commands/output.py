@@ -1,4 +1,4 @@
-"""What the command prints: tables for people, JSON for programs, errors in one sentence."""
+"""Output of the command: tables for people, JSON for programs, errors in one sentence."""
 
 import json
 import sys
@@ -18,11 +18,11 @@ out = Console(highlight=False, soft_wrap=True)
 
 
 class Exit(IntEnum):
-    """What the exit status says."""
+    """Exit status of the command."""
 
     OK = 0
     REFUSED = 1
-    """The server answered with an error, the tool failed, or the lifespan of a server did."""
+    """Error response of the server, failure of the tool, or failure of a server's lifespan."""
     USAGE = 2
     FAILED = 3
     """No connection, no common protocol, no answer in time."""
@@ -30,7 +30,7 @@ class Exit(IntEnum):
 
 
 class Failure(Exception):
-    """Ends the command with a message and a status."""
+    """End of the command with a message and an exit status."""
 
     def __init__(self, message: str, status: Exit = Exit.FAILED) -> None:
         super().__init__(message)
@@ -38,17 +38,17 @@ class Failure(Exception):
 
 
 def print_error(message: str) -> None:
-    """Say what went wrong, on standard error."""
+    """Print an error message on standard error."""
     errors.print(f"[bold red]error:[/] {escape(message)}")
 
 
 def print_warning(message: str) -> None:
-    """Say what may be wrong, on standard error."""
+    """Print a warning on standard error."""
     errors.print(f"[yellow]warning:[/] {escape(message)}")
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON, indented; what is absent on the wire is absent here."""
+    """Print a value as indented JSON, without the members that are absent on the wire."""
     json.dump(msgspec.to_builtins(value), sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
     sys.stdout.flush()
@@ -87,7 +87,7 @@ def _print_aligned(table: Table) -> None:
 
 
 def print_block(block: Any) -> None:
-    """Print a content block: text as it is, everything else described."""
+    """Print a content block: text as it is, other kinds as a description."""
     kind = getattr(block, "type", None) or type(block).__struct_config__.tag
     if kind == "text":
         sys.stdout.write(block.text + "\n")
@@ -103,7 +103,7 @@ def print_block(block: Any) -> None:
 
 
 def print_contents(contents: ResourceContents) -> None:
-    """Print what is in a resource."""
+    """Print the contents of a resource."""
     mime_type = "" if contents.mime_type is None else f" {contents.mime_type}"
     out.print(f"[dim]\\[resource {escape(contents.uri)}{escape(mime_type)}][/]")
     if contents.text is not None:
@@ -111,5 +111,5 @@ def print_contents(contents: ResourceContents) -> None:
 
 
 def first_line(text: str | None) -> str:
-    """The first line of a description, empty if there is none."""
+    """Return the first line of a description, empty if there is none."""
     return "" if not text else text.strip().splitlines()[0]

@@ -1,4 +1,4 @@
-"""`mcpcore probe`: what a server speaks, who it is, what it can do, how fast it answers."""
+"""`mcpcore probe`: revisions, identity, capabilities and response time of a server."""
 
 import statistics
 import time
@@ -59,9 +59,9 @@ def _probe(target: Target, options: Options, as_json: bool) -> int:
 
 
 async def _spoken(known: str, target: Target, options: Options) -> list[str]:
-    """Find out one by one which revisions a legacy server speaks, beside the one that is known.
+    """Return the revisions that a legacy server supports, tried one by one; ``known`` is one.
 
-    There is one connection at a time: a program may bear no second one of itself beside it.
+    There is one connection at a time, as a program may not tolerate a second process of itself.
     """
     spoken = []
     for row in reversed(LEGACY):
@@ -83,7 +83,7 @@ async def _spoken(known: str, target: Target, options: Options) -> list[str]:
 
 
 async def _round_trip(client: Client) -> float:
-    """Median of some pings, in seconds."""
+    """Return the median time of several pings, in seconds."""
     times = []
     for _ in range(_ROUNDS):
         began = time.perf_counter()
@@ -116,7 +116,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _paths(capabilities: dict[str, Any], prefix: str = "") -> list[str]:
-    """What is declared: the members that are true, or the name alone where none is."""
+    """Return the paths of declared capabilities: of members, or of the name if it has none."""
     paths = []
     for name, value in capabilities.items():
         if value is not False:

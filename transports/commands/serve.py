@@ -29,21 +29,21 @@ from transports.tls import BadTls, server_tls
 from transports.workers import WorkersSettings, worker_lifeline
 
 REFERENCE = "conformance.everything.server:server"
-"""What is served when nothing is named: loaded by name, as nothing here may depend on it."""
+"""Default server; loaded by name, as this package may not depend on it."""
 DEFAULT_ADDRESS = "127.0.0.1:8000"
 _BRIEF = 0.5
 """Seconds that running requests have before a server under development is started anew."""
 
 
 class TlsFiles(Struct, frozen=True):
-    """What `--tls-cert`, `--tls-key` and `--tls-client-ca` name."""
+    """Files of `--tls-cert`, `--tls-key` and `--tls-client-ca`."""
 
     cert: str | None = None
     key: str | None = None
     client_ca: str | None = None
 
     def context(self) -> ssl.SSLContext | None:
-        """The context of the server, None without TLS.  Raises Failure."""
+        """Return the TLS context of the server, None without TLS.  Raises Failure."""
         if self.cert is None:
             if self.key is None and self.client_ca is None:
                 return None
@@ -55,7 +55,7 @@ class TlsFiles(Struct, frozen=True):
 
 
 class HttpEngine(Struct, frozen=True):
-    """What `--http-driver`, `--http-parser` and `--loop` name."""
+    """Values of `--http-driver`, `--http-parser` and `--loop`."""
 
     driver: DriverName = "auto"
     parser: ParserName = "auto"
@@ -95,8 +95,8 @@ def serve(
 ) -> int:
     """Serve until a signal, or the end of standard input; return the exit status.
 
-    ``words``: the command line, for further processes.  ``develop``: in one of those, which is
-    started anew whenever a file of the server changes.
+    ``words``: the command line, for further processes.  ``develop``: serve in one of those, which
+    is started anew whenever a file of the server changes.
     """
     lifeline = worker_lifeline()
     if cwd is not None and lifeline is None:  # a worker is there already
@@ -249,7 +249,7 @@ def _supervised(
 
 
 def _check_development(service: str | None, *, stdio: bool, workers: int) -> None:
-    """Refuse what cannot be started anew.  Raises Failure."""
+    """Refuse options of servers that cannot be started anew.  Raises Failure."""
     if service is None:
         raise Failure("dev needs the name of a server, MODULE:SERVER", Exit.USAGE)
     if stdio:
@@ -262,13 +262,13 @@ def _check_development(service: str | None, *, stdio: bool, workers: int) -> Non
 
 
 def _time_to_end(settings: ServeSettings) -> float:
-    """Seconds that a process may take from a signal to its end."""
+    """Return the maximum seconds from a signal to the end of a process."""
     link = settings.http_link
     return link.notice_time + link.drain_time + settings.runtime.lifespan_end
 
 
 def _draining(settings: ServeSettings, seconds: float) -> ServeSettings:
-    """The same settings with so much time for running requests when the end comes."""
+    """Return ``settings`` with ``seconds`` for running requests at the shutdown."""
     pump = structs.replace(settings.stdio.pump, drain=seconds)
     return structs.replace(
         settings,
@@ -280,7 +280,7 @@ def _draining(settings: ServeSettings, seconds: float) -> ServeSettings:
 
 
 def _of_worker(trace: str) -> str:
-    """Each worker has a trace of its own: ``a.jsonl`` becomes ``a.PID.jsonl``."""
+    """Return the trace file of this worker: ``a.jsonl`` becomes ``a.PID.jsonl``."""
     stem, suffix = os.path.splitext(trace)
     return f"{stem}.{os.getpid()}{suffix}"
 

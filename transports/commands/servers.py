@@ -1,4 +1,4 @@
-"""`mcpcore servers`: what a configuration file names."""
+"""`mcpcore servers`: the servers in a configuration file."""
 
 import shlex
 

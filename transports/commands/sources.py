@@ -1,7 +1,7 @@
-"""The files of a server that is being written: which they are, and whether they have changed.
+"""Source files of a server under development, and detection of their changes.
 
-They are looked at again and again: that needs nothing of the system, sees what every editor does,
-and takes a few milliseconds for hundreds of files.
+The files are polled: that needs no support of the system, works with every editor, and takes a few
+milliseconds for hundreds of files.
 """
 
 import os
@@ -13,16 +13,16 @@ from pathlib import Path
 _INSTALLED = ("site-packages", "dist-packages")
 _SKIPPED = frozenset({"__pycache__", "node_modules", *_INSTALLED})
 _MOST = 20_000
-"""Files of one folder that are looked at."""
+"""Maximum files of one folder that are watched."""
 
 Stamp = tuple[int, int, int]
 Stamps = dict[str, Stamp]
 
 
 class Sources:
-    """Python files, by the folders and the files that they are in.
+    """Watched Python files, given by folders and files.
 
-    A folder that ends in a separator is looked at with those within, any other one alone.
+    A folder that ends in a separator is watched with its subfolders, any other one without.
     """
 
     def __init__(self, roots: Iterable[str]) -> None:
@@ -30,19 +30,19 @@ class Sources:
         self._seen = look(self._roots)
 
     def add(self, roots: Iterable[str], seen: Stamps) -> None:
-        """Look at these too; ``seen`` is what whoever names them has found there."""
+        """Watch these folders and files, too; ``seen`` are the stamps that the caller found."""
         self._roots.update(roots)
         self._seen = {**seen, **self._seen}
 
     def changed(self) -> str | None:
-        """A file that is another than when this was last asked, or was there, or was not."""
+        """Return a file that was changed, created or removed since the last call, if any."""
         before, self._seen = self._seen, look(self._roots)
         changes = before.items() ^ self._seen.items()
         return min((path for path, _ in changes), default=None)
 
 
 def look(roots: Iterable[str]) -> Stamps:
-    """Find the files, each with what changes when it is written."""
+    """Find the files, each with a stamp that changes when it is written."""
     found: Stamps = {}
     for path in (each for root in roots for each in _files(root)):
         try:
@@ -76,9 +76,9 @@ def _is_source(folder: str, name: str) -> bool:
 
 
 def imported() -> set[str]:
-    """Where the modules are that this process has imported and nobody has installed.
+    """Return the files of imported modules that are not installed.
 
-    Of a package it is the whole folder, as modules of it may be imported later.
+    For a package this is its whole folder, as more of its modules may be imported later.
     """
     own = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
     roots = set()

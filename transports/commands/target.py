@@ -1,4 +1,4 @@
-"""From the words of a command line to an open client."""
+"""Target of a command: parsing of the command line, and the client that connects."""
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
@@ -84,7 +84,7 @@ def split_target(words: Sequence[str], options: Options) -> tuple[list[str], Tar
 
 
 def config_path(chosen: str | None) -> Path:
-    """The configuration file: the one that was named, or that is found.  Raises BadConfig."""
+    """Return the chosen configuration file, or the one that is found.  Raises BadConfig."""
     found = Path(chosen) if chosen is not None else find_config()
     if found is None:
         raise BadConfig(
@@ -95,7 +95,7 @@ def config_path(chosen: str | None) -> Path:
 
 
 def named(name: str, chosen: str | None) -> ConfiguredServer:
-    """The server that has a name in the configuration file.  Raises BadTarget."""
+    """Return the server of this name in the configuration file.  Raises BadTarget."""
     if chosen is None and find_config() is None:
         raise BadTarget(
             f"{name!r} is no URL; a server is a URL, a name out of a configuration file (of which "
@@ -111,7 +111,7 @@ def named(name: str, chosen: str | None) -> ConfiguredServer:
 
 
 def fitted(target: Target, options: Options) -> Target:
-    """The target with the options that belong to it.  Raises BadTarget for those that do not."""
+    """Return the target with its options.  Raises BadTarget for options that do not fit it."""
     _check_fit(target, options)
     if isinstance(target, StdioTarget) and (options.env or options.cwd is not None):
         return StdioTarget(
@@ -171,7 +171,7 @@ def converse(
     talk: Callable[[Client], Awaitable[T]],
     callbacks: Callbacks | None = None,
 ) -> T:
-    """Connect, talk, close.  Raises :class:`Failure` for everything that can be expected."""
+    """Connect, run ``talk``, close; return its result.  Raises :class:`Failure` if that fails."""
     try:
         with ExitStack() as stack:
             if options.recorder is None:
@@ -189,7 +189,7 @@ def converse(
 
 
 def recorded(options: Options) -> AbstractContextManager[Trace | None]:
-    """See :func:`recording`."""
+    """Open the trace of the options, as :func:`recording` does."""
     return recording(options.trace, secrets=options.trace_secrets, size=options.trace_size)
 
 
@@ -211,7 +211,7 @@ async def _converse(
 
 
 def client_settings(options: Options) -> ClientSettings:
-    """Turn options into settings of the client, whatever it connects to."""
+    """Return the settings of the client for ``options``, for all kinds of targets."""
     limits = ClientSettings().limits
     if options.timeout is not None:
         limits = structs.replace(

@@ -29,8 +29,8 @@ def supervise(
 ) -> int:
     """Run ``mcpcore`` with ``words`` in ``workers`` processes until a signal; return the status.
 
-    ``start`` and ``grace``: seconds that they may take to start and to end.  Without a ``store``
-    they share one in a file of their own, which goes with them.
+    ``start`` and ``grace``: seconds that the processes may take to start and to end.  Without a
+    ``store`` they share one in a temporary file, which is removed at their end.
     """
     if store is not None:
         _check(store)
@@ -57,7 +57,7 @@ def supervise(
 
 
 def _check(store: str) -> None:
-    """What is wrong with the store is said once, before anything begins."""
+    """Check the store once before the workers start.  Raises Failure."""
     from transports.stores.open import check_shared
 
     try:
@@ -90,7 +90,7 @@ async def _until_signalled(supervisor: Supervisor) -> None:
 
 
 def without(words: Sequence[str], options: Sequence[str]) -> list[str]:
-    """The words of a command line without these options and their values.
+    """Return the words of a command line without these options and their values.
 
     >>> without(["serve", "--http", "a:1", "x", "--workers=2"], ["--http", "--workers"])
     ['serve', 'x']
