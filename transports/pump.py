@@ -39,7 +39,7 @@ _HOLD = 0.005
 
 
 class Connection(Link):
-    """Connection that drives a Peer; subclasses define how bytes are read and written.
+    """Link of one Peer to one connection; subclasses define how bytes are read and written.
 
     ``run()`` opens the connection, calls ``task_status.started()``, pumps until the conversation
     is over and cleans up.  If the other side ends, no exception is raised: the application gets

@@ -1,4 +1,4 @@
-"""What one side of a conversation says, held against what was said to it: who speaks unasked.
+"""Record of one side of a conversation, to find messages of the program that nobody asked for.
 
 The kit says wrong things on purpose; what may be an answer to one of those is never held against
 anybody.
@@ -71,9 +71,9 @@ class Account:
         self.revision = revision
         self.found: dict[Unasked, str] = {}
         self.blind = blind
-        """Whether more may have been said than is known."""
+        """True if more may have been said than is known."""
         self._asked: Counter[object] = Counter()
-        """How often each id was given to the program: so many answers may come."""
+        """Number of times that each id was given to the program, and so of answers to come."""
         self._answered: Counter[tuple[object, int]] = Counter()
         """By id, and HTTP exchange: a stream that is resumed says things again."""
         self._methods: dict[object, str] = {}
@@ -84,10 +84,10 @@ class Account:
         self._own: dict[object, str] = {}
         """The program's requests by their ids."""
         self._capabilities: dict[str, Mapping[str, Any] | None] = {}
-        """What each side has declared, if that is known."""
+        """Capabilities that each side has declared, if they are known."""
         self._initializing: object = UNSET
         self._wanted = False
-        """Whether the program was asked to tell of changes."""
+        """True if the program was asked to report changes."""
         self._reached: dict[tuple[object, int], float] = {}
         """Progress by token, and where it came: a stream that is resumed says it again."""
         self._reused: set[object] = set()
@@ -100,11 +100,11 @@ class Account:
 
     @property
     def judges(self) -> bool:
-        """Whether everything that is unasked would be found."""
+        """True if every unasked message would be found."""
         return not (self.blind or self._wanted)
 
     def gave(self, token: Any) -> bool:
-        """Whether a request of the conversation had that token for its progress."""
+        """Return True if a request of the conversation had that token for its progress."""
         return _key(token) in self._tokens
 
     # What the program is told
@@ -174,7 +174,7 @@ class Account:
         self._subscriptions[id] = wanted if isinstance(wanted, dict) else {}
 
     def _over(self, id: object) -> bool:
-        """Whether a request was answered as often as it was made."""
+        """Return True if a request was answered as often as it was made."""
         return sum(n for (each, _), n in self._answered.items() if each == id) >= self._asked[id]
 
     def _declares(self, who: str, capabilities: Any) -> None:
@@ -270,7 +270,7 @@ class Account:
                 self._find(Unasked.SUBSCRIBED, text)
 
     def _judged(self, message: Message) -> None:
-        """What a server's notification says, whoever has asked for it."""
+        """Judge a server's notification, whoever has asked for it."""
         method, modern = message.method, self.revision.modern
         of_one = modern and self._wanted and method in (*_CHANGES, _ACKNOWLEDGED)
         if of_one and not self._subscribed(message):
@@ -296,7 +296,7 @@ class Account:
         self._reached[place] = value
 
     def _subscribed(self, message: Message) -> bool:
-        """What belongs to a subscription; returns whether it names one."""
+        """Judge a notification of a subscription; return True if it names one."""
         meta = message.params.get("_meta")
         id = meta.get(SUBSCRIPTION) if isinstance(meta, dict) else None
         wanted = self._subscriptions.get(_key(id))
@@ -356,7 +356,7 @@ class Account:
 
 
 def declares(capabilities: Mapping[str, Any], path: str) -> bool:
-    """Whether a capability is declared; one within another by its path, with dots between."""
+    """Return True if a capability is declared; nested ones are named by a path with dots."""
     value: Any = capabilities
     for part in path.split("."):
         if not isinstance(value, dict) or part not in value:

@@ -1,4 +1,4 @@
-"""What the kit, as a client, answers to the questions of a server."""
+"""Answers of the kit, as a client, to the requests of a server."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from conformance.kit.messages import Message
 
 
 class Answering(Struct):
-    """How the kit, as a client, answers what a server asks.
+    """Answers of the kit, as a client, to requests of a server.
 
     ``by`` method: a function of the request that returns a result, or None to leave it without an
     answer, or an ``error`` dict made by hand.
@@ -19,7 +19,7 @@ class Answering(Struct):
     by: dict[str, Callable[[Message], dict[str, Any] | None]] = field(default_factory=dict)
 
     def result(self, message: Message) -> dict[str, Any] | None:
-        """What to answer; None for nothing."""
+        """Return the result to answer with; None for no answer."""
         found = self.by.get(message.method) or _ANSWERS.get(message.method)
         return found(message) if found is not None else None
 

@@ -6,13 +6,13 @@ from conformance.kit.shapes import result_problem
 from mcpcore.spec.revisions import Revision
 
 TTL, SCOPE, CURSOR = "ttlMs", "cacheScope", "nextCursor"
-"""These members, and the flaws of results in which they are wrong."""
+"""Members of results, and names of the flaws of results in which they are wrong."""
 AGREED = "agreed"
 """The flaw of an ``initialize`` that agrees to a version that nobody speaks."""
 
 
 def shape_problem(method: str, result: dict[str, Any], revision: Revision) -> str:
-    """What is wrong with a result but for those members; empty if nothing is."""
+    """Return the problem of a result apart from those members; empty if there is none."""
     rest = {**result, TTL: 0, SCOPE: "private"}
     if not isinstance(result.get(CURSOR, ""), str):
         del rest[CURSOR]

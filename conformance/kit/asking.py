@@ -22,7 +22,7 @@ QUESTIONS = ("sampling/createMessage", "elicitation/create", "roots/list")
 
 
 class Asked(Struct):
-    """What came of a call: what was asked of the client, and the last answer."""
+    """Outcome of a call: the requests to the client, and the last answer."""
 
     requests: list[Message]
     reply: Reply
@@ -140,7 +140,7 @@ async def asking_link(talk: "ServerTalk", declared: dict[str, Any], answering: A
 
 
 def needs_input(reply: Reply) -> bool:
-    """Whether the answer is ``input_required``."""
+    """Return True if the answer is ``input_required``."""
     message = reply.message
     if message is None or message.kind is not Kind.RESULT:
         return False
@@ -165,12 +165,12 @@ def embedded(reply: Reply) -> list[Message]:
 
 
 def answered(reply: Reply) -> bool:
-    """Whether a result came, be it one with ``isError``."""
+    """Return True if a result came, be it one with ``isError``."""
     return reply.message is not None and reply.message.kind is Kind.RESULT
 
 
 def failed(reply: Reply) -> bool:
-    """Whether a call came to nothing: an error of the protocol, or a result with ``isError``.
+    """Return True if a call failed: an error of the protocol, or a result with ``isError``.
 
     Raises Broken if it was the end of the connection.
     """
@@ -182,13 +182,13 @@ def failed(reply: Reply) -> bool:
 
 
 def worked(reply: Reply) -> bool:
-    """Whether a call succeeded: a result without ``isError``."""
+    """Return True if a call succeeded: a result without ``isError``."""
     message = reply.message
     return message is not None and message.kind is Kind.RESULT and not failed(reply)
 
 
 def ended(reply: Reply) -> bool:
-    """Whether an answer came that is the last word: an error, or a complete result."""
+    """Return True if a final answer came: an error, or a complete result."""
     return reply.message is not None and not needs_input(reply)
 
 
@@ -215,7 +215,7 @@ async def pages(link: Link, method: str) -> list[dict[str, Any]]:
 
 
 def _had(page: dict[str, Any], before: list[dict[str, Any]]) -> bool:
-    """Whether there is such a page among these, wherever it leads."""
+    """Return True if there is an equal page among ``before``, whatever their next cursors."""
     return any({**page, "nextCursor": 0} == {**each, "nextCursor": 0} for each in before)
 
 
@@ -231,7 +231,7 @@ async def entries(link: Link, method: str, member: str) -> list[dict[str, Any]]:
 
 
 async def capabilities_of(link: Link) -> dict[str, Any]:
-    """What the server has declared when the link was opened; in the modern era it is asked."""
+    """Return the capabilities declared at the opening; in the modern era the server is asked."""
     method = "initialize" if link.revision.handshake else "server/discover"
     if link.revision.handshake:
         found = link.welcome.get("capabilities")
@@ -243,7 +243,7 @@ async def capabilities_of(link: Link) -> dict[str, Any]:
 
 
 def only(capabilities: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Some of the capabilities."""
+    """Return the named ones of the capabilities."""
     return {name: value for name, value in capabilities.items() if name in names}
 
 

@@ -1,4 +1,4 @@
-"""Which messages of a server belong to a request of the kit, and not to the server itself.
+"""Messages of a server that belong to a request of the kit, and not to the server itself.
 
 Some questions do provably: what stands in a result that requires input, and what comes over
 Streamable HTTP on the stream of the request.  Whatever else is asked while a request runs may have
@@ -47,8 +47,7 @@ class Question(Struct, frozen=True):
 
     message: Message
     placed: bool
-    """Whether it came where it should: in the result, on the stream, or where there is one channel.
-    """
+    """True if it came in the right place: in the result, on the stream, or on the one channel."""
 
 
 def _placed(link: Link, sent: Sent, question: Message) -> bool:
@@ -141,7 +140,7 @@ async def _held(
 
 
 async def unasked(link: Link, such: Callable[[Message], bool], took: float) -> bool:
-    """Whether such messages come also while nothing runs, in as much time as a request took."""
+    """Return True if such messages come also while nothing runs, within ``took`` seconds."""
     await link.fence()
     link.inbox[:] = [each for each in link.inbox if not such(each)]
     patience = max(took, link.talk.timing.quiet)

@@ -1,4 +1,4 @@
-"""Where a clause stands in each revision: pages were renamed and cut up, sections too.
+"""Places of clauses in each revision: pages were renamed and cut up, sections too.
 
 A case names the place that its clause has in the newest revision, or the newest that has it.  What
 stands elsewhere in an older one is looked up here, so that a finding in 2025-06-18 is not shown on

@@ -1,4 +1,4 @@
-"""How clients of both eras find out which one a server speaks: that is no part of a session."""
+"""Requests by which clients of both eras find that of a server; they are no part of a session."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from mcpcore.spec.types.base import META_PROTOCOL_VERSION
 
 
 def is_modern(message: Message) -> bool:
-    """Whether it is a request of the newer era: ``server/discover``, or with a version in _meta."""
+    """Return True for a modern request: ``server/discover``, or one with a version in ``_meta``."""
     if message.kind is not Kind.REQUEST or message.method == "initialize":
         return False
     meta = message.params.get("_meta")
@@ -27,7 +27,7 @@ class Overture:
         self._over = False
 
     def has(self, message: Message) -> bool:
-        """Whether a message, the next one, belongs to it."""
+        """Return True if ``message``, the next one, belongs to the overture."""
         self._over = self._over or message.method == "initialize"
         if message.kind is Kind.REQUEST:
             tried = not self._over and is_modern(message)
@@ -40,7 +40,7 @@ class Overture:
 
 
 def of_session(seen: Iterable[Message]) -> list[Message]:
-    """What was said in a conversation of the older era, without the overture."""
+    """Return the messages of a conversation of the older era, without the overture."""
     overture = Overture()
     return [each for each in seen if not overture.has(each)]
 

@@ -39,7 +39,7 @@ DRAIN = 2.0
 
 
 class ClientProcess:
-    """One run of a client's command; its end is put among what the host hears."""
+    """Run of a client's command; its end is added to the events that the host hears."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class ClientProcess:
         tasks.start_soon(self._attend, process)
 
     def report(self) -> bytes | None:
-        """What the client has written, if it has."""
+        """Return the report that the client has written, if there is one."""
         try:
             return self._report.read_bytes()
         except OSError:

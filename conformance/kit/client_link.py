@@ -50,7 +50,7 @@ class ClientLink(ClientRecord):
         self.serving = serving
         self.inbox: list[Message] = []
         self.account = Account("client", revision)
-        """What was said unasked."""
+        """Record of the client's unasked messages."""
         self._overture = Overture()
         self._pending: list[Asked] = []
         self._owed: dict[int, int] = {}
@@ -74,7 +74,7 @@ class ClientLink(ClientRecord):
         return self.requests("initialize")[-1]
 
     def _ready(self) -> bool:
-        """Whether the client is where it sends requests; who never says so, shows it by one."""
+        """Return True if the client says, or else shows by a request, that it is ready."""
         told = bool(self.notifications("notifications/initialized"))
         return told or (not self.talk.says_ready and any(map(_later, self.requests())))
 
@@ -373,7 +373,7 @@ class ClientLink(ClientRecord):
                 await self.talk.http(self).reply(exchange, ACCEPTED)
 
     def _flaw(self, message: Message) -> str:
-        """What a broken message is to be known by."""
+        """Return the flaw by which a broken message is known."""
         if message.kind is Kind.BATCH:
             lines = ARRAY if self.wire.binding in LINES else MESSAGE
             return BATCH if self.wire.binding is Binding.HTTP else lines
@@ -428,7 +428,7 @@ class ClientLink(ClientRecord):
         return BAD_REQUEST if early else None
 
     def _early(self, message: Message) -> bool:
-        """Whether it is a request of the newer era, and of no session: how a client tries that."""
+        """Return True for a modern request outside a session, by which a client tries that era."""
         if not self.revision.handshake or not is_modern(message):
             return False
         if self.wire.binding is Binding.HTTP and self.serving.session is not None:
@@ -446,7 +446,7 @@ class ClientLink(ClientRecord):
 
 
 def _later(message: Message) -> bool:
-    """Whether it is a request of a client that takes the handshake for done."""
+    """Return True for a request of a client that takes the handshake for done."""
     known = message.method in ("initialize", "ping")
     return message.kind is Kind.REQUEST and not known and not is_modern(message)
 

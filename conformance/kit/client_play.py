@@ -32,7 +32,7 @@ HOSTS: Mapping[Binding, Callable[[HostSettings], Any]] = {
     Binding.TCP: TcpHost,
     Binding.UNIX: UnixHost,
 }
-"""Where a program can be met."""
+"""Hosts that clients can connect to, by binding."""
 
 CALLING = frozenset(
     {
@@ -58,13 +58,13 @@ _WHEN_BROKEN = {
 
 
 class Between(Protocol):
-    """Something between the kit and the client, as mutants are."""
+    """Layer between the kit and the client, such as a mutant."""
 
     def host(self, host: Host) -> Host:
-        """What the case gets in the place of a host."""
+        """Return the host that the case gets in place of ``host``."""
 
     def report(self, data: bytes | None) -> bytes | None:
-        """What the case gets in the place of the client's report."""
+        """Return the report that the case gets in place of the client's."""
 
 
 class Launched(Protocol):
@@ -72,14 +72,14 @@ class Launched(Protocol):
 
     @property
     def errors(self) -> bytes:
-        """What came on its standard error."""
+        """Bytes of its standard error."""
         ...
 
     async def start(self, tasks: Any, scenario: str, context: Mapping[str, Any]) -> None:
         """Start it.  Raises Inconclusive if that cannot be done."""
 
     def report(self) -> bytes | None:
-        """What it has written, if it has."""
+        """Return the report that it has written, if there is one."""
 
     def said(self) -> str:
         """The last lines of its standard error."""
@@ -92,7 +92,7 @@ class Launched(Protocol):
 
 
 class ClientFeatures(Struct):
-    """What a client has shown of itself in one revision on one binding."""
+    """Features that a client has shown in one revision on one binding."""
 
     revision: str = ""
     """The one that it speaks; empty: it does not speak the one that was tried."""
@@ -101,24 +101,24 @@ class ClientFeatures(Struct):
     scenarios: set[str] = field(default_factory=set)
     """Of the scenarios that are no part of the official suite, those that it knows."""
     ready: bool = True
-    """Whether it sends notifications/initialized, where it should."""
+    """True if it sends notifications/initialized, where it should."""
     deaf: set[str] = field(default_factory=set)
     """Scenarios in which it has hung without connecting."""
     problems: list[str] = field(default_factory=list)
     silent: bool = False
-    """It was started, said nothing at all, and did not end."""
+    """True if it was started, said nothing at all, and did not end."""
     endless: bool = False
-    """Whether it did not end by itself when it was done."""
+    """True if it did not end by itself when it was done."""
     noisy: bool = False
-    """Whether it writes lines that are no messages; they are passed over where that is known."""
+    """True if it writes lines that are no messages; they are passed over where that is known."""
     forgiven: set[str] = field(default_factory=set)
     """Flaws of its messages that a case has found; they are passed over by the others."""
     heard: bool = False
-    """Whether anything came of the client, of whatever kind."""
+    """True if anything came of the client, of whatever kind."""
     broken: bool = False
-    """Whether what came was no message, or none that could begin a conversation."""
+    """True if the data that came was no message, or none that could begin a conversation."""
     tried: bool = False
-    """Whether bare cases are played although nobody knows that the revision is spoken."""
+    """True if bare cases are played although nobody knows that the revision is spoken."""
 
     def unspoken(self, revision: str) -> str:
         """Return why the revision is taken for one that is not spoken; empty if it is."""

@@ -1,4 +1,4 @@
-"""What a client has said on one connection, and how to look for something in it."""
+"""Messages of a client on one connection, and look-ups in them."""
 
 from typing import Any
 
@@ -26,12 +26,12 @@ class ClientRecord:
         self.signals: list[Signal] = []
         self.noise: list[Noise] = []
         self.invalid: list[Message] = []
-        """What should have been messages."""
+        """Data that should have been messages."""
         self.gone: Gone | None = None
 
     @property
     def beginning(self) -> Message | None:
-        """How the client has begun.
+        """First message of the conversation, by which the client has begun.
 
         The first request of the modern era, after initialize, has to show that it is one.
         """
@@ -46,12 +46,12 @@ class ClientRecord:
 
     @property
     def session(self) -> list[Message]:
-        """What was heard, in the older era without how the client has found out that it is that."""
+        """Messages that were heard, in the older era without those by which the client found it."""
         return of_session(self.seen) if self.revision.handshake else self.seen
 
     @property
     def elsewhere(self) -> bool:
-        """Whether the client has tried the other era alone: it may begin on another connection."""
+        """True if the client has tried the other era alone: it may begin on another connection."""
         return self.beginning is None and bool(self.requests())
 
     def requests(self, method: str = "") -> list[Message]:
@@ -78,12 +78,12 @@ class ClientRecord:
         return found.headers if found is not None else []
 
     def header(self, message: Message, name: str) -> str | None:
-        """One of them, by its name in lower case."""
+        """Return the value of a header of that request, by its name in lower case."""
         return header(self.headers(message), name)
 
     @property
     def client_capabilities(self) -> dict[str, Any]:
-        """What the client has declared, in initialize or in its newest request."""
+        """Capabilities that the client has declared, in initialize or in its newest request."""
         for message in reversed(self.requests()):
             if message.method == "initialize":
                 found = message.params.get("capabilities")

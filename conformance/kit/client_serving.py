@@ -1,4 +1,4 @@
-"""What the kit offers when it plays the server, and how it answers what a case leaves to it."""
+"""Offers and automatic answers of the kit when it plays the server."""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +56,7 @@ def text(words: str) -> Answer:
 
 
 def failing(code: int, message: str, data: Any = UNSET) -> Answer:
-    """What a function of ``Serving.by`` returns to answer with an error."""
+    """Return the value by which a function of ``Serving.by`` answers with an error."""
     made: dict[str, Any] = {"code": code, "message": message}
     if data is not UNSET:
         made["data"] = data
@@ -64,7 +64,7 @@ def failing(code: int, message: str, data: Any = UNSET) -> Answer:
 
 
 class Serving(Struct, kw_only=True):
-    """What the kit declares, lists and answers by itself.  A case edits it before or while it runs.
+    """Settings of the kit as a server; a case edits them before or while it runs.
 
     ``by`` method: a function of the request that returns a result, or :func:`failing`, or None to
     leave it without an answer.
@@ -75,9 +75,9 @@ class Serving(Struct, kw_only=True):
     info: dict[str, Any] = field(default_factory=lambda: dict(SERVER_INFO))
     instructions: str | None = None
     version: str | None = None
-    """What initialize is answered with; None: the revision of the case."""
+    """Version in the answer to initialize; None: the revision of the case."""
     versions: list[str] | None = None
-    """What server/discover lists; None: the revision of the case."""
+    """Versions in the answer to server/discover; None: the revision of the case."""
     tools: list[dict[str, Any]] = field(default_factory=default_tools)
     resources: list[dict[str, Any]] = field(
         default_factory=lambda: [{"uri": "test://kit/one", "name": "one"}]

@@ -1,4 +1,4 @@
-"""Whether the params of what a client sends have the shape that their revision gives them.
+"""Shapes that a revision gives to the params of a client's messages.
 
 The shapes are the kit's own, from ``schema.ts`` of each revision; a test holds them against the
 official schemas.  What a request of the modern era has to have in ``_meta``, and what initialize
@@ -25,12 +25,12 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, Span
 
 _TOLD = ("notifications/cancelled", "notifications/progress", "notifications/tasks/status")
-"""What both sides say alike."""
+"""Notifications that both sides send alike."""
 _SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
 
 
 def sent_problem(method: str, params: dict[str, Any], revision: Revision) -> str:
-    """What is wrong with the params of a client's request or notification.
+    """Return the problem of the params of a client's request or notification.
 
     Empty if nothing is, or the revision does not have the method.
     """

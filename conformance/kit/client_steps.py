@@ -1,4 +1,4 @@
-"""What client cases are made of: steps of a script, and asking a client for input in either era."""
+"""Parts of client cases: steps of a script, and requests for input in either era."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from conformance.kit.verdicts import Broken, check
 Step = dict[str, Any]
 
 SCRIPT = ("scenario:script",)
-"""What a case needs that plays a script."""
+"""Needs of a case that plays a script."""
 BOUNDED = 2.0
 """Seconds without another request by which a client shows that it bounds those under way."""
 SECONDS = 15.0
@@ -126,7 +126,7 @@ def texts(result: Any) -> list[str]:
 
 
 async def ends_in_order(talk: ClientTalk) -> None:
-    """See a client end a server process that ends by itself when its input is closed."""
+    """Check that a client ends a server process that ends by itself when its input is closed."""
     talk.endless = False  # who does not end the server does not end: this is about it
     link = await talk.open()
     await talk.finished()
@@ -136,7 +136,7 @@ async def ends_in_order(talk: ClientTalk) -> None:
 
 
 async def ends_by_force(talk: ClientTalk) -> None:
-    """See a client end a server process that does not end by itself."""
+    """Check that a client ends a server process that does not end by itself."""
     link = await talk.open()
     process = talk.process(link)
     await process.stubborn()

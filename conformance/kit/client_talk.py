@@ -1,4 +1,4 @@
-"""What the dialogue of a client case is given: the kit as a server, and a client to come."""
+"""Interface for the dialogue of a client case: the kit as a server, and a client to come."""
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -36,7 +36,7 @@ ENDLESS = (
 
 
 class ClientTiming(Struct, frozen=True):
-    """How long the kit waits, in seconds."""
+    """Timeouts of the kit, in seconds."""
 
     start: float = 20.0
     """For the client's first sign after it was started."""
@@ -49,24 +49,24 @@ class ClientTiming(Struct, frozen=True):
 
 
 class Outcome(Struct, forbid_unknown_fields=False):
-    """What the client reports of one step: one of the three is there."""
+    """Client's report of one step; it has one of ``result``, ``error`` and ``failure``."""
 
     result: Any = UNSET
     error: dict[str, Any] | UnsetType = UNSET
     """An error of the server: ``code``, ``message``, perhaps ``data``."""
     failure: str | UnsetType = UNSET
-    """What went wrong at the client: ``timeout``, ``closed``, ``invalid``, ``cancelled``,
+    """Kind of a failure at the client: ``timeout``, ``closed``, ``invalid``, ``cancelled``,
     ``refused``, ``other``."""
     message: str = ""
     """Of a failure, for people."""
     progress: list[dict[str, Any]] = []
-    """What was told meanwhile."""
+    """Progress that was reported meanwhile."""
     steps: list["Outcome"] = []
     """Of a group."""
 
     @property
     def good(self) -> bool:
-        """Whether there is a result."""
+        """True if there is a result."""
         return self.result is not UNSET
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class Outcome(Struct, forbid_unknown_fields=False):
 
 
 class Report(Struct):
-    """What a client that plays the scenario ``script`` has written."""
+    """Report of a client that plays the scenario ``script``."""
 
     steps: list[Outcome] = []
     opened: Outcome = field(default_factory=Outcome)
@@ -97,13 +97,13 @@ class Launcher(Struct):
     said: Callable[[], str]
     """The last lines of the client's standard error."""
     report: Callable[[], bytes | None]
-    """What the client has written for the scenario ``script``."""
+    """Function that returns the client's report for the scenario ``script``, if there is one."""
     stop: Callable[[int], None]
     """Sends a signal to the client's process group."""
 
 
 class ClientTalk:
-    """One case's view of a client.  It is started when the case first waits for it."""
+    """View of a client for one case.  It is started when the case first waits for it."""
 
     def __init__(
         self,
@@ -125,15 +125,15 @@ class ClientTalk:
         self.revision = revision
         self.timing = timing
         self.serving = Serving()
-        """What the kit offers; edit it before the client is started."""
+        """Offers of the kit; edit them before the client is started."""
         self.declared = declared or {}
         """Capabilities that the client was found to declare."""
         self.says_ready = says_ready
-        """Whether the client was seen to send notifications/initialized."""
+        """True if the client was seen to send notifications/initialized."""
         self.endless = endless
-        """Whether the client was seen not to end by itself: then that says nothing of a clause."""
+        """True if the client was seen not to end by itself: then that says nothing of a clause."""
         self.skips_noise = skips_noise
-        """Whether lines that are no messages are passed over, and stand in ``invalid`` alone."""
+        """True if lines that are no messages are passed over, and stand in ``invalid`` alone."""
         self.forgives = forgives
         """Flaws of messages that are passed over, of ``MISMADE``: each is taken as it is meant."""
         self.random = random.Random(seed)  # noqa: S311 - has to repeat itself
@@ -283,7 +283,7 @@ class ClientTalk:
         return report.steps[number]
 
     def _written(self) -> Report | None:
-        """What the client has written.  Skips the case if that is that it cannot do the script."""
+        """Return the client's report.  Skips the case if the client cannot do the script."""
         data = self._launcher.report()
         if data is None:
             return None
@@ -308,7 +308,7 @@ class ClientTalk:
             await self._by_wire[wire.number].take(arrival)
 
     def state(self, link: ClientLink | None = None) -> str:
-        """How the client is, for details of verdicts."""
+        """Describe the state of the client, for details of verdicts."""
         if self.ended is not None:
             said = self._launcher.said()
             return f"it has ended with status {self.ended.code}" + (f"; {said}" if said else "")

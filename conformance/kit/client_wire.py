@@ -52,11 +52,11 @@ Arrival = Heard | Asked | Signal | Ended | Came
 
 
 class HostWire(Protocol):
-    """One connection of a client.  Over HTTP all exchanges of a case are one."""
+    """Connection of a client.  Over HTTP all exchanges of a case are one connection."""
 
     @property
     def binding(self) -> Binding:
-        """How messages travel."""
+        """Binding by which messages travel."""
         ...
 
     @property
@@ -120,10 +120,10 @@ class HttpHostWire(HostWire, Protocol):
         """Send bytes in place of a response, as they are, and close the connection."""
 
     def open(self, exchange: int) -> bool:
-        """Whether the exchange can still be answered, or what is answered can go on."""
+        """Return True if the exchange can still be answered, or its response can go on."""
 
     def streaming(self, exchange: int) -> bool:
-        """Whether the response of the exchange is an event stream under way."""
+        """Return True if the response of the exchange is an event stream under way."""
 
 
 class LinesHostWire(HostWire, Protocol):
@@ -149,10 +149,10 @@ class ProcessHostWire(LinesHostWire, Protocol):
         """From now on neither the end of input nor SIGTERM ends the process."""
 
     async def deaf(self, now: bool) -> bool:
-        """Whether the process leaves unread, from now on, what the client writes."""
+        """Stop (``now``: True) or resume the process's reading of the client's messages."""
 
     def alive(self) -> bool:
-        """Whether the process is still there."""
+        """Return True if the process is still there."""
 
 
 class FramesHostWire(HostWire, Protocol):
@@ -166,7 +166,7 @@ class FramesHostWire(HostWire, Protocol):
 
 
 class HostSettings(Struct, kw_only=True):
-    """How a host treats connections, above all before there is a wire that a case could use."""
+    """Settings of a host, above all for connections before they are a wire of the case."""
 
     patience: float = 5.0
     """Seconds for a write, after which the client is not one that reads."""
@@ -181,11 +181,11 @@ class HostSettings(Struct, kw_only=True):
     post_status: int = 405
     """HTTP+SSE: how a POST to the stream's own address is refused."""
     refuse: int = 0
-    """How many connections (upgrades, streams, processes) are refused before one is taken."""
+    """Number of connections (upgrades, streams, processes) that are refused before one is taken."""
 
 
 class Host(Protocol):
-    """Where clients connect to, of one binding; made anew for each case."""
+    """Host of one binding that clients connect to; made anew for each case."""
 
     settings: HostSettings
     """To be changed before the client is started."""
@@ -197,12 +197,12 @@ class Host(Protocol):
 
     @property
     def binding(self) -> Binding:
-        """How messages travel."""
+        """Binding by which messages travel."""
         ...
 
     @property
     def address(self) -> str:
-        """What the client is given as its last argument."""
+        """Address that the client is given as its last argument."""
         ...
 
     def context(self) -> Mapping[str, Any]:

@@ -66,7 +66,7 @@ async def discover(
 
 
 async def _forbids_also_itself(stage: Stage, revision: Revision, timing: Timing) -> bool:
-    """Whether a server that answers 403 does so to requests from its own origin, too.
+    """Return True if a server that answers 403 does so to requests from its own origin, too.
 
     To want an Origin of programs that are no browsers is a fault, of which there are cases.
     """
@@ -141,7 +141,7 @@ async def _plainest(link: Link, features: Features) -> None:
 
 
 async def agrees_to(talk: ServerTalk, version: Any) -> bool:
-    """Whether a server that has offered a version agrees to it, on another connection."""
+    """Return True if a server that has offered a version agrees to it, on another connection."""
     link = await talk.connect()
     reply = await link.request("initialize", {**link.opening(), "protocolVersion": version})
     message = reply.message
@@ -176,7 +176,7 @@ async def _metadata(talk: ServerTalk, features: Features) -> None:
 
 
 async def _served(link: Link, features: Features) -> None:
-    """See whether requests of the modern era are served, whatever server/discover says."""
+    """Find out if requests of the modern era are served, whatever server/discover says."""
     sent = {offer: await link.send(f"{offer}/list") for offer in OFFERS}
     patience = link.talk.timing.answer
     for offer, each in sent.items():

@@ -22,9 +22,9 @@ from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 SINCE_STREAMABLE = Span(BY_NAME["2025-03-26"], LATEST)
 """The revisions that define Streamable HTTP."""
 WITH_SESSIONS = Span(BY_NAME["2025-03-26"], LATEST_LEGACY)
-"""Those with sessions, GET streams and resumption."""
+"""Revisions with sessions, GET streams and resumption."""
 WITH_VERSION_HEADER = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
-"""Those in which a version is agreed on and a header repeats it."""
+"""Revisions in which a version is agreed on and a header repeats it."""
 WITH_PRIMING = Span(LATEST_LEGACY, LATEST_LEGACY)
 OK, ACCEPTED, BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED = 200, 202, 400, 404, 405
 CLIENT_ERRORS = range(400, 500)
@@ -58,7 +58,7 @@ def _over_http(
 
 
 class Answer(Struct):
-    """What came of one HTTP request, up to now."""
+    """Messages and state of one HTTP request, up to now."""
 
     exchange: int
     head: Head | None = None
@@ -78,7 +78,7 @@ class Answer(Struct):
 
     @property
     def streams(self) -> bool:
-        """Whether the response is an event stream."""
+        """True if the response is an event stream."""
         return self.status == OK and self.kind == EVENT_STREAM
 
     @property
@@ -118,7 +118,7 @@ class Answer(Struct):
 
 
 class Endpoint:
-    """One conversation over HTTP, request by request."""
+    """Conversation over HTTP, request by request."""
 
     def __init__(self, talk: ServerTalk, link: Link) -> None:
         self.talk = talk
@@ -204,7 +204,7 @@ class Endpoint:
         return found
 
     def so_far(self, exchange: int) -> Answer:
-        """What has come of a request."""
+        """Return the messages and the state of a request so far."""
         mine = [each for each in self.link.inbox if each.source.exchange == exchange]
         return Answer(
             exchange,
@@ -263,7 +263,7 @@ class Endpoint:
         return encode(self.message(id=id))
 
     async def pour(self, *pieces: bytes, **options: Any) -> Poured:
-        """See :meth:`~conformance.kit.wire.HttpWire.pour`."""
+        """Call :meth:`~conformance.kit.wire.HttpWire.pour`, with the timeout for an answer."""
         return await self.wire.pour(*pieces, first=self.talk.timing.answer, **options)
 
 

@@ -13,7 +13,7 @@ from conformance.kit.verdicts import Broken
 
 
 class Response(Struct):
-    """What came of an exchange."""
+    """Response to an exchange."""
 
     status: int
     headers: Headers

@@ -1,4 +1,4 @@
-"""What a server has shown of itself: the kit uses what it finds."""
+"""Features that a server has shown of itself: the kit uses those that it finds."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ FIRST_CHOICE = ("test_simple_text", "echo", "add", "greet")
 FIXTURE = ("test_structured_output", "test_x_mcp_header", "test_x_mcp_header_kinds")
 """Names of the official suite's fixture that stand for a kind of tool: harmless, too."""
 OFFERS = ("tools", "resources", "prompts")
-"""What is declared, and listed."""
+"""Kinds of objects that are declared and listed."""
 TEMPLATES = "resources/templates/list"
 """The one list that no capability promises: of ``resources``, its page asks for the list of
 resources alone."""
@@ -40,22 +40,22 @@ class Tool(Struct):
 
     @property
     def harmless(self) -> bool:
-        """It says that it only reads, or destroys nothing."""
+        """True if the tool says that it only reads, or destroys nothing."""
         return self.reads or self.annotations.get("destructiveHint") is False
 
     @property
     def reads(self) -> bool:
-        """It says that it only reads."""
+        """True if the tool says that it only reads."""
         return self.annotations.get("readOnlyHint") is True
 
     @property
     def destroys(self) -> bool:
-        """It says that it may destroy something; of what only reads that means nothing."""
+        """True if the tool says that it may destroy something, and not that it only reads."""
         return not self.reads and self.annotations.get("destructiveHint") is True
 
 
 class Features(Struct):
-    """What a server declared and listed, in one revision, on one binding."""
+    """Declared and listed features of a server in one revision on one binding."""
 
     revision: str
     """The one that was agreed on; another one than was asked for: not spoken."""
@@ -66,29 +66,29 @@ class Features(Struct):
     templates: list[dict[str, Any]] = field(default_factory=list)
     prompts: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    """What went wrong while looking."""
+    """Problems that were found while looking."""
     silent: bool = False
-    """It took the connection, or was started, and never answered."""
+    """True if it took the connection, or was started, and never answered."""
     heard: bool = False
-    """Whether anything came of the server, of whatever kind."""
+    """True if anything came of the server, of whatever kind."""
     declined: bool = False
-    """Whether the server has shown in an orderly way that it does not speak the revision."""
+    """True if the server has shown in an orderly way that it does not speak the revision."""
     status: int | None = None
     """The HTTP status with which it refused what began the conversation."""
     location: str = ""
-    """Where it pointed to with that status."""
+    """Location that it pointed to with that status."""
     guarded: bool = False
-    """Whether it answered that it serves only who has other credentials, or nobody here."""
+    """True if it answered that it serves only clients with other credentials, or none here."""
     tried: bool = False
-    """Whether bare cases are played although nobody knows that the revision is spoken."""
+    """True if bare cases are played although nobody knows that the revision is spoken."""
     least: str = ""
     """The plainest request that was seen to be served; empty: that which has to be, in its era."""
     forgiven: set[str] = field(default_factory=set)
     """Flaws of its messages that are passed over: none of a server's are."""
     noisy: bool = False
-    """Whether it is known to write other lines than messages to its standard output."""
+    """True if it is known to write other lines than messages to its standard output."""
     answers_notifications: bool = False
-    """Whether errors were heard that have no id, though all that was asked was answered."""
+    """True if errors were heard that have no id, though all requests were answered."""
     unlisted: set[str] = field(default_factory=set)
     """Methods of lists that were asked for, and not got."""
     unknown: set[str] = field(default_factory=set)
@@ -100,11 +100,11 @@ class Features(Struct):
     withheld: frozenset[str] = frozenset()
     """Names of tools that no case gets to see, as they say that they destroy."""
     shown: Shown = field(default_factory=Shown)
-    """What was found by trying; the same for all who have these features."""
+    """Features that were found by trying; shared by all copies of these features."""
     seen: Seen = field(default_factory=Seen)
-    """What was seen to come of calls; the same for all, too."""
+    """Outcomes of calls that were seen; shared by all copies, too."""
     pace: Pace = field(default_factory=Pace)
-    """What takes longer than an answer may, as far as it was seen; the same for all, too."""
+    """Calls that take longer than an answer may, as far as was seen; shared by all copies, too."""
 
     def has(self, need: str) -> str:
         """Return why a case that needs this does not apply; empty if it does."""
@@ -128,7 +128,7 @@ class Features(Struct):
         return ""
 
     def usable(self) -> "Features":
-        """The same without what is malformed: entries that cannot be asked for, parts of schemas.
+        """Return the features without malformed parts: entries that cannot be asked for, schemas.
 
         Tools that say that they destroy, and were not allowed, are left out as well, and what takes
         longer than an answer may comes last.  Cases that work with something that was listed find
@@ -166,7 +166,7 @@ class Features(Struct):
         return f"the server does not speak {revision}" + (f": {why}" if why else "")
 
     def declares(self, path: str) -> bool:
-        """Whether a capability is declared; ``resources.subscribe`` has to be true."""
+        """Return True if a capability is declared; ``resources.subscribe`` has to be true."""
         value: Any = self.capabilities
         for part in path.split("."):
             if not isinstance(value, dict) or part not in value:
@@ -175,7 +175,7 @@ class Features(Struct):
         return value is not False and value is not None
 
     def offer_of(self, method: str, params: Any) -> Offer | None:
-        """What of that which was listed a request asks for; None if it asks for nothing of it."""
+        """Return the listed object that a request asks for; None if it asks for none of them."""
         name = members(params).get("uri" if method == READ else "name")
         there = method == CALL and name in [*self.tools]
         there |= method == PROMPT and any(each.get("name") == name for each in self.prompts)
@@ -195,7 +195,7 @@ class Features(Struct):
         return {"name": name, **({"arguments": given} if given else {})}
 
     def may_call(self, tool: Tool) -> bool:
-        """Whether a tool may be called that was found in the list: all such are chosen by this.
+        """Return True if a tool of the list may be called: all such tools are chosen by this.
 
         That is one that was allowed, that says of itself that it does no harm, or that has a name
         of which the kit knows so.  A tool that says nothing of itself may destroy something, as
@@ -204,19 +204,19 @@ class Features(Struct):
         return tool.harmless or self._trusted(tool)
 
     def may_be_named(self, tool: Tool) -> bool:
-        """Whether a tool may be called whose name a case knows: not if it says that it destroys."""
+        """Return True if a tool named by a case may be called: not if it says that it destroys."""
         return self._allowed(tool) or not tool.destroys
 
     def _allowed(self, tool: Tool) -> bool:
         return ANY_TOOL in self.allowed or tool.name in self.allowed
 
     def _trusted(self, tool: Tool) -> bool:
-        """Whether it was allowed, or has a name of a harmless one and says nothing else."""
+        """Return True if it was allowed, or has a name of a harmless one and says nothing else."""
         known = tool.name in FIRST_CHOICE or tool.name in FIXTURE
         return self._allowed(tool) or (known and not tool.destroys)
 
     def plainest_tool(self) -> Tool | None:
-        """A tool to call: one that was named, or one without harm, with the fewest arguments.
+        """Return a tool to call: an allowed or a harmless one, with the fewest arguments.
 
         One that takes longer than an answer may is the last choice.
         """
@@ -268,7 +268,7 @@ class Features(Struct):
         return next(iter([*got, *self.lists]), plainest), {}
 
     def serves(self, method: str) -> bool:
-        """Whether the server has not said of a method that it is not there."""
+        """Return True unless the server has said of a method that it is not there."""
         return method not in self.unknown
 
     @property

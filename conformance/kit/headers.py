@@ -16,7 +16,7 @@ from mcpcore.spec.types.base import META_PROTOCOL_VERSION
 ACCEPT = "application/json, text/event-stream"
 _PREFIX, _SUFFIX = "=?base64?", "?="
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
-"""What may be in the name of a header (RFC 9110, section 5.6.2)."""
+"""Characters that may be in the name of a header (RFC 9110, section 5.6.2)."""
 
 
 def for_message(payload: bytes, revision: Revision, agreed: bool) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a wire brings: messages, and what happens to exchanges and connections."""
+"""Events of a wire: messages, and changes of exchanges and connections."""
 
 from msgspec import Struct
 
@@ -52,7 +52,7 @@ class Done(Struct):
     """A body that is neither a message nor an event stream."""
     at: float = 0.0
     cut: bool = False
-    """Whether the kit itself has cut it off."""
+    """True if the kit itself has cut it off."""
 
 
 class Gone(Struct):
@@ -65,7 +65,7 @@ class Gone(Struct):
 
 
 class Noise(Struct):
-    """Something that the binding does not allow: a binary frame, a line on another channel."""
+    """Data that the binding does not allow: a binary frame, a line on another channel."""
 
     detail: str
     data: bytes = b""

@@ -1,4 +1,4 @@
-"""Which version of HTTP a server speaks, for the cases about what HTTP/1.0 does not have."""
+"""HTTP version of a server, for the cases about features that HTTP/1.0 does not have."""
 
 from conformance.kit.endpoint import Endpoint
 
@@ -19,7 +19,7 @@ async def since_http_1_1(point: Endpoint) -> None:
 
 
 def _begun(point: Endpoint) -> list[bytes]:
-    """What each answer of the server has begun with."""
+    """Return the first bytes of each answer of the server."""
     first: dict[tuple[int, int], bytes] = {}
     for line in point.talk.log.lines():
         if line.kind == "bytes" and not line.sent:

@@ -43,7 +43,7 @@ _STEPS = 20_000
 
 
 def schema_problem(schema: Any, at: str = "the schema") -> str:
-    """What makes this no valid schema of 2020-12; empty if nothing does."""
+    """Return the reason why this is no valid schema of 2020-12; empty if it is one."""
     if isinstance(schema, bool):
         return ""
     if not isinstance(schema, dict):
@@ -101,7 +101,7 @@ def _inner_problem(schema: dict[str, Any], at: str) -> str:
 
 
 def value_problem(value: Any, schema: Any, at: str = "the value") -> str:
-    """What is wrong with a value by a schema; empty if nothing is."""
+    """Return the problem of a value by a schema; empty if there is none."""
     return _Check(schema).problem(value, schema, at, 0)
 
 

@@ -72,19 +72,19 @@ class Link(LinkRecord):
         self.coming_back = ComingBack(talk, wire, revision)
         self.next_id = first_id
         self.begun = first_id > 1
-        """Whether an earlier case has heard the server here."""
+        """True if an earlier case has heard the server here."""
         self._said = self.begun
-        """Whether anything was sent."""
+        """True if anything was sent."""
         self._opening: Any = UNSET
         """The id of initialize, if that was the first thing said, and as it should be."""
         self.agreed = self.begun
-        """Whether it was answered as it should be, with this revision."""
+        """True if it was answered as it should be, with this revision."""
         self.welcome: dict[str, Any] = {}
         """Its result then."""
         self.ready = self.begun
-        """Whether notifications/initialized was sent."""
+        """True if notifications/initialized was sent."""
         self.offers: dict[int, Offer] = {}
-        """What of that which the server lists was asked for, by the exchange."""
+        """Listed objects that were asked for, by the exchange."""
 
     # Saying
 
@@ -252,7 +252,7 @@ class Link(LinkRecord):
 
     @property
     def patience(self) -> float:
-        """How long an answer may take, in seconds; before the first a program may have to start."""
+        """Seconds that an answer may take; before the first one a program may have to start."""
         timing = self.talk.timing
         met = self.begun or self.heard or self.heads or self.events
         return timing.answer if met else max(timing.start, timing.answer)

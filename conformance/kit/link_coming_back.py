@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conformance.kit.talk import ServerTalk
 
 MOST = 20
-"""How often the kit comes back for one answer."""
+"""Maximum number of times that the kit comes back for one answer."""
 PAUSE, LONGEST = 0.01, 0.5
 """Seconds before it does so first, twice as many each time, and at most; ``retry`` may be more."""
 OK = 200
@@ -38,15 +38,15 @@ class Post(Struct):
     stayed: float = 0.0
     """Seconds that the kit has stayed away."""
     done: Done | None = None
-    """How the response of the POST has ended, kept back while the kit comes back."""
+    """End of the response to the POST, kept back while the kit comes back."""
     due: float | None = None
-    """When it comes back next."""
+    """Time at which it comes back next."""
     resumed: bool = False
-    """Whether the last GET has got an event stream."""
+    """True if the last GET has got an event stream."""
 
 
 class ComingBack:
-    """What a stream brings that was picked up counts as of the exchange of the POST.
+    """Resumption of event streams; messages of a resumed stream count as of the POST's exchange.
 
     Its end is the end of that exchange.  A stream that the kit has cut itself is never picked up.
     """
@@ -56,9 +56,9 @@ class ComingBack:
         self._wire = wire
         self._can = wire.binding is Binding.HTTP and revision.streamable_http and revision.resumable
         self.by_hand = False
-        """Whether the case looks at streams itself: those of what it says, and not of requests."""
+        """True if the case looks at the streams of its raw messages itself; not of requests."""
         self._posts: dict[int, Post] = {}
-        """Those with an answer to come, by the exchange of the POST and of the latest GET."""
+        """POSTs with an answer to come, by the exchange of the POST and of the latest GET."""
         self.polled: set[int] = set()
         """Exchanges of POSTs whose streams have ended before the answer, and were picked up."""
 
@@ -136,14 +136,14 @@ class ComingBack:
 
 
 def _owed(message: Message) -> int:
-    """How many answers a message is owed, as far as can be told."""
+    """Return the number of answers that a message is owed, as far as can be told."""
     if message.kind is Kind.BATCH:
         return sum(map(_owed, message.parts))
     return int(message.kind in (Kind.REQUEST, Kind.INVALID))
 
 
 def _answers(message: Message) -> int:
-    """How many answers are in what has come; what is wrong may well have been one."""
+    """Return the number of answers in a message; an invalid one may well have been an answer."""
     if message.kind is Kind.BATCH:
         return sum(map(_answers, message.parts))
     return int(message.kind not in (Kind.REQUEST, Kind.NOTIFICATION))

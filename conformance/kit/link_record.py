@@ -1,4 +1,4 @@
-"""What a server has said in a conversation, and how to find in it what belongs to what."""
+"""Messages of a server in a conversation, and look-ups of those that belong to a request."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ OK, MULTIPLE_CHOICES = 200, 300
 _PASSING = frozenset(
     {"notifications/cancelled", "notifications/progress", "notifications/tasks/status"}
 )
-"""What may be left of something that is over, and says nothing of the case that it comes in."""
+"""Methods of messages that may be left of a finished request, and say nothing of later cases."""
 
 
 class LinkRecord:
@@ -41,18 +41,18 @@ class LinkRecord:
         self.ended: dict[int, Done] = {}
         self.events: list[Event] = []
         self.event_ids: set[str] = set()
-        """Those of all events, whatever became of the messages in them."""
+        """Ids of all events, whatever became of the messages in them."""
         self.gone: Gone | None = None
         self.strays: list[Message] = []
         """Lines of a process that are no messages, where they are skipped."""
         self.heard = 0
         """Messages so far, and what should have been one."""
         self.spoilt = False
-        """Whether the conversation is in a state that another case should not find."""
+        """True if the conversation is in a state that another case should not find."""
         self.unsettled = False
-        """Whether something may still come of what was said, that nobody waits for."""
+        """True if something may still come of a message that was sent, and is not waited for."""
         self.account = account
-        """What was said unasked, also in earlier cases."""
+        """Record of unasked messages, also of earlier cases."""
         self.account.settle()
         self._taken: set[tuple[type, str]] = set()
         """Requests of which the answer was waited for, and came."""
@@ -63,11 +63,11 @@ class LinkRecord:
         self._fences: set[tuple[type, str]] = set()
         """Requests of which any answer will do."""
         self._misshapen: set[tuple[type, str]] = set()
-        """Those of them that have got an answer which is no valid message."""
+        """Requests of ``_fences`` that have got an answer which is no valid message."""
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is left of what was said in this conversation."""
+        """True if nothing is left of the messages of this conversation."""
         left = [each for each in self.inbox if each.method not in _PASSING]
         return not (self.spoilt or self.unsettled or self._waiting or left or self.gone)
 
@@ -138,7 +138,7 @@ class LinkRecord:
             raise Broken(f"the server sent an invalid message: {stray.told}")
 
     def answer_to(self, sent: Sent, *, by_chance: bool = False) -> Message | None:
-        """What has come of a request and was not taken: its answer, or an error without an id.
+        """Return the untaken answer to a request: its own answer, or an error without an id.
 
         On one channel such an error may be about something else that was said, and late: to a sound
         request it is the answer only ``by_chance``.
@@ -174,7 +174,7 @@ class LinkRecord:
         self._waiting.discard(key_of(sent.id))
 
     def over(self, sent: Sent) -> bool:
-        """Whether the exchange has ended so that no answer can come any more."""
+        """Return True if the exchange has ended so that no answer can come any more."""
         if not sent.exchange or sent.exchange not in self.ended:
             return False
         if self.wire.binding is Binding.HTTP:
@@ -184,5 +184,5 @@ class LinkRecord:
 
 
 def key_of(id: Any) -> tuple[type, str]:
-    """What tells an id from others: 1 and "1" are two."""
+    """Return a key that tells ids apart: 1 and "1" are two."""
     return type(id), str(id)

@@ -1,4 +1,4 @@
-"""What the pages of tools, resources and prompts say alike about their lists."""
+"""Rules that the pages of tools, resources and prompts share about their lists."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from conformance.kit.verdicts import Inconclusive, check
 
 
 async def check_declared(talk: ServerTalk, capability: str, method: str, member: str) -> None:
-    """Who lists something declares the capability."""
+    """Check that a server that lists something declares the capability."""
     link = await talk.open()
     declared = await capabilities_of(link)
     reply = await link.request(method)
@@ -183,19 +183,19 @@ def need_subscriptions(link: Link, message: Message) -> None:
 
 
 def declines(link: Link, message: Message | None) -> bool:
-    """Whether a server says in answer to ``subscriptions/listen`` that there are none."""
+    """Return True if a server says in answer to ``subscriptions/listen`` that there are none."""
     if message is None or message.kind is not Kind.ERROR:
         return False
     return is_unknown(message) or not any(map(link.talk.features.declares, ANNOUNCING))
 
 
 def is_unknown(message: Message | None) -> bool:
-    """Whether an answer says that the method is not there."""
+    """Return True if an answer says that the method is not there."""
     return message is not None and message.kind is Kind.ERROR and message.code == METHOD_NOT_FOUND
 
 
 def belongs(message: Message, sent: Sent) -> bool:
-    """Whether a notification is one of that subscription."""
+    """Return True if a notification is one of that subscription."""
     meta = message.params.get("_meta")
     identifier = meta.get(SUBSCRIPTION, UNSET) if isinstance(meta, dict) else UNSET
     return type(identifier) is type(sent.id) and bool(identifier == sent.id)

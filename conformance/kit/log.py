@@ -36,7 +36,7 @@ class Log:
         self._opened[wire] = [each for each in self._lines if each.wire == wire]
 
     def opening(self, wire: int) -> list[Line]:
-        """What opened the conversation of a wire, with times of the log's clock."""
+        """Return the lines that opened a wire's conversation, with times of the log's clock."""
         earlier = [each for each in self._earlier if each.wire == wire]
         here = self._opened.get(wire, [])
         return [structs.replace(each, at=each.at + self._start) for each in (*earlier, *here)]
@@ -70,7 +70,7 @@ class Log:
         self.add(True, 0, "note", text.encode())
 
     def lines(self) -> list[Line]:
-        """What was said, oldest first; what opened kept conversations, before the case began."""
+        """Return the lines, oldest first; those that opened kept conversations come first."""
         if not self._left_out:
             return [*self._earlier, *self._lines]
         gap = Line(

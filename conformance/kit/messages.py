@@ -32,7 +32,7 @@ _SHOWN = 120
 
 
 class Kind(StrEnum):
-    """What a message is."""
+    """Kind of a message."""
 
     REQUEST = "request"
     NOTIFICATION = "notification"
@@ -43,14 +43,14 @@ class Kind(StrEnum):
 
 
 class Message(Struct):
-    """One message that was heard."""
+    """Message that was heard."""
 
     kind: Kind
     value: Any
     """The JSON value; None if it is no JSON."""
     source: Text
     detail: str = ""
-    """What is wrong with an invalid one."""
+    """Problem of an invalid message."""
     parts: list["Message"] = []
     """Of a batch."""
 
@@ -89,12 +89,12 @@ class Message(Struct):
 
     @property
     def about_nothing(self) -> bool:
-        """Whether it is an error that does not say to what."""
+        """True for an error that does not name the request that it is about."""
         return self.kind is Kind.ERROR and self.id in (None, UNSET)
 
     @property
     def stray(self) -> bool:
-        """Whether this is a whole line of something else: no message, and no part of one."""
+        """True if this is a whole line of something else: no message, and no part of one."""
         if self.kind is not Kind.INVALID or self.source.data.strip() in _BEGINNINGS:
             return False
         parts = self.value if isinstance(self.value, list) else [self.value]
@@ -102,7 +102,7 @@ class Message(Struct):
 
     @property
     def misnamed(self) -> bool:
-        """Whether it is an invalid request of which nothing but the id is wrong."""
+        """True for an invalid request of which nothing but the id is wrong."""
         request = isinstance(self.value, dict) and "method" in self.value and "id" in self.value
         if self.kind is not Kind.INVALID or not request or is_id(self.id):
             return False
@@ -110,17 +110,17 @@ class Message(Struct):
 
     @property
     def told(self) -> str:
-        """What is wrong with an invalid one, and how it begins."""
+        """Problem of an invalid message, and its beginning."""
         return f"{self.detail}: {self.begin}"
 
     @property
     def begin(self) -> str:
-        """How it begins, for people."""
+        """Beginning of the message, for people."""
         begin = self.source.data[:_SHOWN].decode("utf-8", "replace")
         return f"{begin!r}{'...' * (len(self.source.data) > _SHOWN)}"
 
     def answers(self, id: Id) -> bool:
-        """Whether this is an answer to that id, of the same type and value."""
+        """Return True if this is an answer to that id, of the same type and value."""
         return (
             self.kind in (Kind.RESULT, Kind.ERROR) and type(self.id) is type(id) and self.id == id
         )
@@ -185,7 +185,7 @@ def parse(text: Text) -> Message:
 
 
 def meant(message: Message) -> Message | None:
-    """What an invalid message would be with a good version, id and params; None if no message."""
+    """Return an invalid message with a good version, id and params; None if it cannot be mended."""
     if not isinstance(message.value, dict):
         return None
     mended = {**message.value, "jsonrpc": "2.0"}
@@ -218,7 +218,7 @@ def _classified(value: Any, text: Text) -> Message:
 
 
 def _problem(value: Any) -> str:
-    """What is wrong with an envelope; empty if nothing is."""
+    """Return the problem of an envelope; empty if there is none."""
     if not isinstance(value, dict):
         return f"a message is an object, this is {_name(value)}"
     if "jsonrpc" not in value:
@@ -260,7 +260,7 @@ def _error_problem(value: dict[str, Any]) -> str:
 
 
 def is_id(value: Any) -> bool:
-    """Whether a value may be the id of a request."""
+    """Return True if a value may be the id of a request."""
     return isinstance(value, (str, int)) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""What a case is: a clause, for whom it holds, and a dialogue that tests it."""
+"""Definition of a case: a clause, the programs for which it holds, and a dialogue that tests it."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from enum import StrEnum
@@ -17,7 +17,7 @@ SPECIFICATION = "https://modelcontextprotocol.io/specification"
 RFC_EDITOR = "https://www.rfc-editor.org/rfc"
 EXTENSIONS = "https://github.com/modelcontextprotocol/ext-{0}/blob/main/specification/draft/{0}.md"
 OWN, RFC, EXTENSION = "docs/", "rfc", "extensions/"
-"""How the names of pages begin that are not the specification's."""
+"""Prefixes of the names of pages that are not the specification's."""
 
 ALL = Span(REVISIONS[0], LATEST)
 LEGACY = Span(REVISIONS[0], LATEST_LEGACY)
@@ -25,7 +25,7 @@ MODERN = Span(LATEST, LATEST)
 
 
 class Strength(StrEnum):
-    """How binding a clause is; MUST NOT is MUST, SHOULD NOT is SHOULD."""
+    """Strength of a clause; MUST NOT is MUST, SHOULD NOT is SHOULD."""
 
     MUST = "MUST"
     SHOULD = "SHOULD"
@@ -36,14 +36,14 @@ MUST, SHOULD, MAY = Strength.MUST, Strength.SHOULD, Strength.MAY
 
 
 class Side(StrEnum):
-    """Which side of a conversation is tested."""
+    """Side of a conversation that is tested."""
 
     SERVER = "server"
     CLIENT = "client"
 
 
 class Binding(StrEnum):
-    """How messages travel."""
+    """Transport of messages."""
 
     STDIO = "stdio"
     HTTP = "http"
@@ -60,7 +60,7 @@ class Binding(StrEnum):
 
 
 FIXTURES = ("tool:", "prompt:", "resource:", "template:", "scenario:")
-"""How needs begin that name a thing which only a program for tests has."""
+"""Prefixes of needs that name an object which only a program for tests has."""
 OTHER_PRINCIPAL = "kit:other-header"
 """A case needs that the kit was given the credentials of a second principal."""
 
@@ -76,22 +76,22 @@ ONE_CHANNEL = EVERY - {Binding.HTTP}
 
 
 class Verdict(StrEnum):
-    """What came of a case."""
+    """Verdict of a case."""
 
     PASSED = "passed"
     FAILED = "failed"
     WEAK = "weak"
     """A SHOULD is not met."""
     INFORMATIONAL = "informational"
-    """Something worth knowing; nobody is wrong."""
+    """Fact worth knowing; no side is wrong."""
     NOT_APPLICABLE = "not applicable"
     """The revision is not spoken, the capability is not declared, the fixture is not there."""
     INCONCLUSIVE = "inconclusive"
-    """It could not be found out; the detail says why."""
+    """Verdict that could not be found; the detail says why."""
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """One clause and the dialogue that tests it."""
+    """Clause and the dialogue that tests it."""
 
     id: str
     """``page/section/slug``; stable."""
@@ -108,17 +108,17 @@ class Case(Struct, frozen=True, kw_only=True):
     not apply, what is found by trying (``found:NAME``), methods that the server may not know
     (``method:NAME``), and options of the kit (``kit:NAME``)."""
     summary: str
-    """What is tested, in one line."""
+    """Subject of the test, in one line."""
     expects: str
-    """What a conforming program does."""
+    """Behaviour of a conforming program."""
     scenario: str
-    """Clients only: what the client is asked to do."""
+    """Clients only: scenario that the client is asked to play."""
     context: dict[str, Any]
     """Clients only: details of the scenario."""
     play: Callable[[Any], Awaitable[None]]
     bare: bool = False
-    """It needs nothing that a look at the program finds out, so that it is played also where the
-    program was heard and the look came to nothing."""
+    """True if the case needs nothing that a look at the program finds out, so that it is played
+    also where the program was heard and the look came to nothing."""
 
     @property
     def clause(self) -> str:
@@ -127,12 +127,12 @@ class Case(Struct, frozen=True, kw_only=True):
 
     @property
     def fixtures(self) -> tuple[str, ...]:
-        """What it needs by a name, as only a program for tests has it."""
+        """Needs by a name, which only a program for tests has."""
         return tuple(need for need in self.needs if need.startswith(FIXTURES))
 
     @property
     def link(self) -> str:
-        """Where that can be read."""
+        """Link to the text of the clause."""
         return self.link_in(self.revisions.last.name)
 
     def clause_in(self, revision: str) -> str:
@@ -142,7 +142,7 @@ class Case(Struct, frozen=True, kw_only=True):
         return clause_in(self.page, self.section, BY_NAME[revision])
 
     def link_in(self, revision: str) -> str:
-        """Where it can be read: a specification, an RFC, or this project's own rules."""
+        """Return the link to the text: a specification, an RFC, or this project's own rules."""
         if self.page.startswith(OWN):
             return f"{self.page}.md#{self.section}"
         if self.page.startswith(RFC):
@@ -152,12 +152,12 @@ class Case(Struct, frozen=True, kw_only=True):
         return f"{SPECIFICATION}/{self.clause_in(revision)}"
 
     def holds_in(self, revision: Revision) -> bool:
-        """Whether the clause is one of that revision."""
+        """Return True if the clause is one of that revision."""
         return revision in self.revisions
 
 
 class Result(Struct, kw_only=True):
-    """What one case gave on one binding in one revision."""
+    """Result of one case on one binding in one revision."""
 
     case: Case
     revision: str
@@ -166,20 +166,20 @@ class Result(Struct, kw_only=True):
     detail: str = ""
     """Why, in one or two sentences."""
     flaw: str = ""
-    """See :class:`~conformance.kit.verdicts.Broken`."""
+    """Flaw of the program (:class:`~conformance.kit.verdicts.Broken`)."""
     faulty: bool = False
     """The case itself failed: whatever the verdict, the fault is the kit's."""
     notes: list[str] = []
-    """What else was seen."""
+    """Other observations."""
     transcript: list["Line"] = []
-    """What was said, oldest first; secrets are left out when it is shown."""
+    """Lines of the dialogue, oldest first; secrets are left out when it is shown."""
     seconds: float = 0.0
     started: float = 0.0
     """Wall-clock time at which the case began, in seconds since 1970 UTC."""
 
 
 class Line(Struct):
-    """One thing that was said in a dialogue, for the transcript."""
+    """Line of a dialogue's transcript."""
 
     at: float
     """Seconds since the case began; less than 0: before it, when the connection was opened."""

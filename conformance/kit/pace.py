@@ -1,4 +1,4 @@
-"""How long what a server offers takes: what is slow is not silent.
+"""Response times of a server's offers: a slow offer is not a silent one.
 
 A call that gets no answer in time may have been lost, or may be one of a tool that takes its time.
 So what was never seen to be answered in time is asked for once more, as it should be and apart from
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from conformance.kit.talk import ServerTalk
 
 Offer = tuple[str, str]
-"""Something that a server lists: the method that asks for it, and its name or URI."""
+"""Object that a server lists: the method that asks for it, and its name or URI."""
 FIXTURE = "test_"
-"""How names of the official suite's fixture begin: how long those take is known."""
+"""Prefix of the official suite's fixtures, whose response times are known."""
 
 
 class Pace(Struct):
-    """What was seen so far, the same for all cases of a revision and binding."""
+    """Observations so far, the same for all cases of a revision and binding."""
 
     quick: set[Offer] = field(default_factory=set)
-    """What was answered in time, when it was asked for as it should be."""
+    """Offers that were answered in time, when they were asked for as they should be."""
     slow: dict[Offer, float] = field(default_factory=dict)
-    """What was not, and the seconds that were waited."""
+    """Offers that were not, and the seconds of the wait."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)
-    """Who is asking; others wait, and take what was found."""
+    """Lock of the case that is asking; others wait, and take the result."""
 
     def answered(self, offer: Offer | None) -> None:
         """Take down what was answered in time."""
@@ -44,7 +44,7 @@ class Pace(Struct):
 
 
 async def is_slow(talk: "ServerTalk", offer: Offer) -> bool:
-    """Whether something that got no answer in time gets none if it is asked for as it should be."""
+    """Return True if an unanswered offer gets no answer, either, when asked for as it should be."""
     pace = talk.features.pace
     if offer[1].startswith(FIXTURE):
         return False

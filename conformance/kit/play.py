@@ -15,9 +15,9 @@ from conformance.kit.wire import Stage
 from mcpcore.spec.revisions import Revision
 
 ITSELF = "the case itself failed"
-"""How it begins what is said of a case that has raised what it must not."""
+"""Beginning of the text about a case that has raised an exception that it must not raise."""
 AGAIN = 3
-"""How often a case is played again, at most, as it has come upon something slow."""
+"""Maximum number of times that a case is played again after it met a slow offer."""
 _WHEN_BROKEN = {
     Strength.MUST: Verdict.FAILED,
     Strength.SHOULD: Verdict.WEAK,

@@ -1,4 +1,4 @@
-"""What several pages need: things that may be refused or ignored, and fences behind them."""
+"""Probes that several pages need: messages to be refused or ignored, and fences behind them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -17,7 +17,7 @@ SHORT = 16
 
 
 def read_alike(given: str, other: str) -> bool:
-    """Whether a text may be read as the one that was given, as far as that is an encoded one."""
+    """Return True if a text may be read as the given one, as far as that is an encoded one."""
     parts, others = _SEPARATORS.split(given), _SEPARATORS.split(other)
     return len(parts) == len(others) and all(map(_part_alike, parts, others))
 

@@ -1,4 +1,4 @@
-"""What was sent to a server, and what came of it."""
+"""Messages that were sent to a server, and their outcome."""
 
 from typing import Any
 
@@ -31,18 +31,18 @@ class Sent(Struct):
     exchange: int
     method: str
     sound: bool = False
-    """It is a request that can be answered by its id."""
+    """True for a request that can be answered by its id."""
     offer: Offer | None = None
-    """What of that which the server lists it asks for."""
+    """Listed object that it asks for."""
 
     @property
     def named(self) -> str:
-        """What it asks for, by its name if it has one."""
+        """Name of the object that it asks for, or else its method."""
         return self.method if self.offer is None else self.offer[1]
 
 
 class Reply(Struct):
-    """What came of a request: a message, or nothing but a status, an end, or silence."""
+    """Outcome of a request: a message, or nothing but a status, an end, or silence."""
 
     sent: Sent
     message: Message | None = None
@@ -52,7 +52,7 @@ class Reply(Struct):
     """The id of an answer that has come meanwhile, and should have been the request's."""
     gone: Gone | None = None
     pending: bool = False
-    """Whether an answer may still come: nothing but the time has ended the wait for it."""
+    """True if an answer may still come: nothing but the time has ended the wait for it."""
 
     @property
     def status(self) -> int | None:

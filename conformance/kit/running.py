@@ -22,7 +22,7 @@ CANCELLED = "notifications/cancelled"
 LONGER = (0.15, 1.0, 4.0)
 """Seconds of a call, one after the other for servers that are farther away."""
 PAUSES = (0.05, 0.5, 2.0)
-"""The same between two reports of a call."""
+"""Seconds between two reports of a call, one after the other for servers that are farther away."""
 AFTERWARDS = 4
 """Pauses in which what goes on would show: longer than what is left of such a call."""
 
@@ -70,7 +70,7 @@ def reporting(talk: ServerTalk) -> Iterator[tuple[float, dict[str, Any]]]:
 async def after_cancellation(
     talk: ServerTalk, link: Link, wrong: Callable[[Message], bool]
 ) -> list[Message]:
-    """What is ``wrong`` of all that a call brings whose cancellation has been read.
+    """Return the messages that are ``wrong`` of a call whose cancellation has been read.
 
     The call reports progress.  Raises Inconclusive if there is nothing wrong, and each of these
     calls had come to its end, or to its last report, as if it had not been cancelled.
@@ -96,7 +96,7 @@ async def after_cancellation(
 
 
 def _taken(link: Link, sent: Sent, token: str) -> list[Message]:
-    """What has come of a call, its answer among it; it is not in the inbox any more."""
+    """Return the messages of a call, with its answer; remove them from the inbox."""
 
     def of_it(each: Message) -> bool:
         return each.params.get("progressToken") == token or each.answers(sent.id)
@@ -107,6 +107,6 @@ def _taken(link: Link, sent: Sent, token: str) -> list[Message]:
 
 
 def _is_last(report: Message) -> bool:
-    """Whether there is no more to be reported."""
+    """Return True if there is no more to be reported."""
     value, total = report.params.get("progress"), report.params.get("total")
     return isinstance(value, int | float) and isinstance(total, int | float) and value >= total

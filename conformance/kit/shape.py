@@ -149,7 +149,7 @@ def nothing_or(shape: Shape) -> Shape:
 
 
 def name(value: Any) -> str:
-    """What a value is, for a message."""
+    """Describe the kind of a value, for a message."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     kinds: dict[type, str] = {dict: "an object", list: "an array", str: "a string"}

@@ -1,4 +1,4 @@
-"""Whether results, notifications and requests of a server have the shape their revision gives them.
+"""Shapes that a revision gives to results, notifications and requests of a server.
 
 The shapes are the kit's own; a test holds them against the official schemas.  What has no shape
 here is held against the types of ``mcpcore.spec.types``.
@@ -42,11 +42,11 @@ WANTED = record(
         "resourceSubscriptions": array(string),
     },
 )
-"""What a subscription is to tell of."""
+"""Shape of the kinds of changes that a subscription asks for."""
 
 
 def result_problem(method: str, result: dict[str, Any], revision: Revision) -> str:
-    """What is wrong with a server's result; empty if nothing is, or the method is not known.
+    """Return the problem of a server's result; empty if there is none, or the method is not known.
 
     A ``tools/call`` may also have been made a task, and what needs input may ask for it.
     """
@@ -71,7 +71,7 @@ def result_problem(method: str, result: dict[str, Any], revision: Revision) -> s
 
 
 def params_problem(message_method: str, params: dict[str, Any], revision: Revision) -> str:
-    """What is wrong with the params of a server's request or notification; empty if nothing is."""
+    """Return the problem of the params of a server's request or notification; empty if none."""
     shape = _tables(revision).params.get(message_method)
     if shape is not None:
         return shape(params, "")

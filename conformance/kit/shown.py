@@ -1,4 +1,4 @@
-"""What a server shows when what it offers is tried: what asks its client, and what becomes a task.
+"""Offers of a server that were tried: those that ask their client, and those that become tasks.
 
 Cases about questions and tasks take a tool of the fixture where there is one, as they know what it
 does; where there is none they take what was found.
@@ -26,18 +26,18 @@ FOUND = {
     "question": "what asks for any of that",
     "task": "a tool whose calls may be tasks",
 }
-"""What a case may need that is found out by trying (``found:NAME`` in its needs)."""
+"""Needs of a case that are found by trying (``found:NAME`` in its needs)."""
 _WHAT = {CALL: "the tool", PROMPT: "the prompt", READ: "the resource"}
 _ASKED = {"sampling": "sampling/createMessage", "roots": "roots/list"}
 ELICITATION = "elicitation/create"
 
 
 Kind = tuple[str, str]
-"""What a question is for: its method, and by which mode the user is asked."""
+"""Kind of a question: its method, and the mode by which the user is asked."""
 
 
 def kind_of(question: dict[str, Any]) -> Kind:
-    """What a question is for."""
+    """Return the kind of a question."""
     return str(question.get("method")), str(members(question.get("params")).get("mode", "form"))
 
 
@@ -49,11 +49,11 @@ class Asker(Struct, frozen=True):
     questions: tuple[dict[str, Any], ...] = ()
     """The requests that came."""
     state: bool = False
-    """Whether a ``requestState`` came with them."""
+    """True if a ``requestState`` came with them."""
     wire: bool = False
-    """Whether they came as requests of the server's own."""
+    """True if they came as requests of the server's own."""
     known: bool = False
-    """Whether it is one of the fixture: what it does is known."""
+    """True for one of the fixture, whose behaviour is known."""
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ class Asker(Struct, frozen=True):
 
     @property
     def kinds(self) -> set[Kind]:
-        """What its questions are for."""
+        """Kinds of its questions."""
         return set(map(kind_of, self.questions))
 
     async def begin(self, link: "Link") -> "Sent":
@@ -73,7 +73,7 @@ class Asker(Struct, frozen=True):
         return f"{_WHAT[self.method]} {self.name}"
 
     def besides(self, method: str) -> dict[str, Any]:
-        """What a client has to declare for the questions of all other methods."""
+        """Return the capabilities that a client needs for the questions of all other methods."""
         found: dict[str, Any] = {}
         for each in self.questions:
             if each.get("method") == method:
@@ -86,7 +86,7 @@ class Asker(Struct, frozen=True):
         return found
 
     def gives(self, what: str) -> bool:
-        """Whether it is what a case needs: one of ``FOUND``."""
+        """Return True if it has the property that a case needs: one of ``FOUND``."""
         if what == "question":
             return True
         if what in ("input", "state"):
@@ -107,24 +107,24 @@ class Tasker(Struct, frozen=True):
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
     known: bool = False
-    """Whether it is one of the fixture: what it does is known."""
+    """True for one of the fixture, whose behaviour is known."""
     end: str = ""
     """The status with which a task of it has ended in time; empty: it was not seen to end."""
     questions: int = 0
-    """How many things a task of it has asked for at once."""
+    """Number of inputs that a task of it has asked for at once."""
 
     def __str__(self) -> str:
         return self.name
 
 
 class Shown(Struct):
-    """What was found; empty as long as nobody wanted to know."""
+    """Offers that were found; empty as long as no case needed them."""
 
     askers: list[Asker] = field(default_factory=list)
     taskers: list[Tasker] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
-    """What was left alone as it took long, in words."""
+    """Offers that were left alone as they took long, in words."""
     looked: set[str] = field(default_factory=set)
     """Of what it was seen to the end: ``askers``, ``taskers``."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)
-    """Who is looking; others wait, and take what was found."""
+    """Lock of the case that is looking; others wait, and take the result."""

@@ -1,4 +1,4 @@
-"""What the dialogue of a server case is given: a server to talk to, and time."""
+"""Interface for the dialogue of a server case: a server to talk to, and time."""
 
 import json
 import random
@@ -31,7 +31,7 @@ from mcpcore.spec.revisions import Revision
 
 
 class Timing(Struct, frozen=True):
-    """How long the kit waits, in seconds."""
+    """Timeouts of the kit, in seconds."""
 
     answer: float = 5.0
     """For an answer, an end, a connection: afterwards there is none."""
@@ -42,7 +42,7 @@ class Timing(Struct, frozen=True):
 
 
 class ServerTalk:
-    """One case's view of a server.  Everything that it opens is closed when the case ends."""
+    """View of a server for one case.  Everything that it opens is closed when the case ends."""
 
     def __init__(
         self,
@@ -62,13 +62,13 @@ class ServerTalk:
         self.timing = timing
         self.random = random.Random(seed)  # noqa: S311 - has to repeat itself
         self.thorough = thorough
-        """Whether races are to be run again and again."""
+        """True if races are to be run again and again."""
         self.notes: list[str] = []
         self.weaknesses: list[str] = []
         self.links: list[Link] = []
         self.shared: list[Link] = []
         self.skips_noise = features.noisy
-        """Whether what a process writes between its messages is left to the cases about that."""
+        """True if other lines of a process than its messages are left to the cases about that."""
 
     @property
     def binding(self) -> Binding:
@@ -312,12 +312,12 @@ class ServerTalk:
 
 
 def said_once(revision: Revision, capabilities: dict[str, Any]) -> str:
-    """What a conversation of that revision declares at its beginning, for all that follows."""
+    """Return the capabilities that a conversation declares once, at its beginning, as text."""
     return json.dumps(capabilities, sort_keys=True) if revision.handshake else ""
 
 
 def all_capabilities(revision: Revision) -> dict[str, Any]:
-    """What a client of that revision may declare, all of it."""
+    """Return all capabilities that a client of that revision may declare."""
     return {
         name: value
         for name, method, value in _CAPABILITIES

@@ -156,7 +156,7 @@ def related(message: Any) -> Any:
 
 
 def asked_by_tasks(link: Link, before: int) -> list[Message]:
-    """What tasks have asked for, when so much had been asked ``before``.
+    """Return the requests of tasks for input, after the first ``before`` requests.
 
     Roots of which no task is named need not be for one: many servers ask for them of their own
     accord.
@@ -183,5 +183,5 @@ def inside(task: dict[str, Any], member: str) -> dict[str, Any]:
 
 
 def is_result(reply: Any) -> bool:
-    """Whether a reply is a good answer."""
+    """Return True if a reply is a good answer."""
     return reply.message is not None and reply.message.kind is Kind.RESULT

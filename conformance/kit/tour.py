@@ -70,7 +70,7 @@ def _path(method: str) -> str:
 
 
 def _acknowledgement(link: Link, sent: Sent) -> Message | None:
-    """What has come of a subscription: an acknowledgement, whatever it names, or an answer."""
+    """Return the acknowledgement of a subscription, whatever it names, or the answer to it."""
     found = (each for each in link.inbox if each.method == ACKNOWLEDGED)
     return next(found, None) or link.answer_to(sent)
 

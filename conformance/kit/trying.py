@@ -38,9 +38,9 @@ PATIENCE = 2.0
 ROUNDS = 8
 """Rounds of one request that are answered, at most."""
 SILENT = 3
-"""So many may leave the kit without an answer; then nothing else is tried."""
+"""Maximum number of offers that leave the kit without an answer; then nothing else is tried."""
 LOOKING = 4
-"""So many times as long as an answer may take, things are tried: a case has time for that."""
+"""Maximum time for trying, in multiples of the time for an answer: a case has time for that."""
 URLS = BY_NAME["2025-11-25"]
 """The first revision in which a user can be asked to visit a page."""
 NEEDY = "test_missing_capability"
@@ -53,7 +53,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 async def askers(talk: ServerTalk, what: str, *names: str) -> list[Asker]:
-    """What asks for ``what`` (see ``FOUND``); with none, the case does not apply.
+    """Return the offers that ask for ``what`` (see ``FOUND``); with none, the case does not apply.
 
     ``names``: tools of the fixture (``prompt:NAME``: a prompt); the first that is there is all.
     """
@@ -74,7 +74,7 @@ async def asker(talk: ServerTalk, what: str, *names: str) -> Asker:
 
 
 async def needy(talk: ServerTalk) -> tuple[Asker, dict[str, Any]]:
-    """What asks for something that a client has to declare, and what is to be declared for it."""
+    """Return an offer that asks for something, and the capabilities to be declared for it."""
     found = await askers(talk, "input", NEEDY)
     if found[0].known:
         return found[0], {"sampling": {}}
@@ -146,7 +146,7 @@ async def own_questions(link: Link, asked: Asker) -> list[Question]:
 
 
 async def when_declined(talk: ServerTalk, asked: Asker, declared: dict[str, Any]) -> Any:
-    """What a request that asks the user gives if the user declines: its content, or nothing."""
+    """Return the content of a request's result if the user declines; None if it does not work."""
     answering = Answering(by={ELICITATION: lambda _: {"action": "decline"}})
     _, found = await questioned(talk, asked, ELICITATION, declared, answering)
     return found.reply.result.get("content") if worked(found.reply) else None
@@ -157,7 +157,7 @@ class Round(Struct):
 
     asked: Asker
     rounds: int
-    """How many results that require input come before it."""
+    """Number of results that require input before it."""
     result: dict[str, Any]
     """The one that it had."""
 
@@ -201,7 +201,7 @@ def _again(link: Link, reply: Reply) -> dict[str, Any]:
 
 
 async def _looked(talk: ServerTalk) -> Shown:
-    """What asks for something, after a look if nobody has had one."""
+    """Return the offers that ask for something, after a look if there was none before."""
     shown = talk.features.shown
     async with shown.turn:
         if "askers" not in shown.looked:
@@ -214,7 +214,7 @@ async def _looked(talk: ServerTalk) -> Shown:
 
 
 def tried_until(talk: ServerTalk) -> float:
-    """When nothing more is begun to be tried, by the stage's clock."""
+    """Return the time after which no new try is begun, by the stage's clock."""
     return talk.stage.now() + LOOKING * talk.timing.answer
 
 
@@ -234,7 +234,7 @@ def _requests(talk: ServerTalk) -> Iterator[Asker]:
 
 
 class _Look:
-    """One look, on conversations that no case has."""
+    """Look at the offers, on conversations that no case has."""
 
     def __init__(self, talk: ServerTalk, shown: Shown) -> None:
         self.shown = shown

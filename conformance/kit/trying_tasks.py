@@ -73,7 +73,7 @@ async def tasker(
 
 
 def support(tool: Tool) -> str:
-    """What a tool says of tasks, in 2025-11-25."""
+    """Return the tool's support of tasks, in 2025-11-25."""
     return str(members(tool.listed.get("execution")).get("taskSupport", "forbidden"))
 
 

@@ -1,4 +1,4 @@
-"""How a dialogue ends early."""
+"""Exceptions that end a dialogue early."""
 
 ERROR, NOISE = "error", "noise"
 """The flaws of an error whose form is wrong, and of a line of a process that is no JSON."""
@@ -10,7 +10,7 @@ MESSAGE, ID, BATCH, ARRAY = "message", "id", "batch", "array"
 """The flaws of a client that sends a broken message, a request with a broken id, or a batch where
 there are none: over HTTP, and one message to a line."""
 MISMADE = frozenset({MESSAGE, ID, BATCH, ARRAY})
-"""Those by which it can still be seen what was meant."""
+"""Flaws of messages whose meaning can still be seen."""
 
 
 class Ended(Exception):
@@ -39,11 +39,11 @@ class NotApplicable(Ended):
 
 
 class Inconclusive(Ended):
-    """It cannot be found out whether the clause holds."""
+    """End of a dialogue that cannot find out if the clause holds."""
 
 
 class Slow(Inconclusive):
-    """What was asked for takes longer than an answer may, so that nothing is known of its end."""
+    """End of a dialogue whose request takes longer than an answer may: its outcome is unknown."""
 
 
 def check(condition: object, detail: str, flaw: str = "") -> None:

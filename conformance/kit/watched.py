@@ -1,4 +1,4 @@
-"""What comes of calls beside their answers, as far as no list says it: progress, logs, and streams.
+"""Messages of calls beside their answers, as far as no list has them: progress, logs, and streams.
 
 Cases take a tool of the fixture where there is one, as they know what it does; where there is none
 they take what was seen.
@@ -16,7 +16,7 @@ WATCHED = {
     "polling": "what closes the stream of its request before the answer",
     "logs": "what logs to its client",
 }
-"""What a case may need that is seen by calling (``found:NAME`` in its needs)."""
+"""Needs of a case that are seen by calling (``found:NAME`` in its needs)."""
 REPORTING, POLLED, LOGGING = (
     "test_tool_with_progress",
     "test_reconnection",
@@ -38,9 +38,9 @@ class Watched(Struct, frozen=True):
     method: str
     params: dict[str, Any]
     reports: bool = False
-    """Whether it reports progress."""
+    """True if it reports progress."""
     known: bool = False
-    """Whether it is one of the fixture: what it does is known."""
+    """True for one of the fixture, whose behaviour is known."""
 
     def asking(self, token: Any) -> dict[str, Any]:
         """The params, with a token for progress."""
@@ -48,9 +48,9 @@ class Watched(Struct, frozen=True):
 
 
 class Seen(Struct):
-    """What was seen; nothing as long as nobody wanted to know."""
+    """Requests that were seen; none as long as no case needed them."""
 
     by_kind: dict[str, Watched] = field(default_factory=dict)
     looked: bool = False
     turn: anyio.Lock = field(default_factory=anyio.Lock)
-    """Who is looking; others wait, and take what was seen."""
+    """Lock of the case that is looking; others wait, and take the result."""

@@ -60,14 +60,14 @@ def _requests(talk: ServerTalk, most: int) -> Iterator[Watched]:
 
 
 class Part(Struct, frozen=True):
-    """One event of a stream."""
+    """Event of a stream."""
 
     event_id: str | None
     message: Message | None = None
 
 
 def parts_of(link: Link, exchange: int, taken: Message | None = None) -> list[Part]:
-    """What a stream has brought, in order; ``taken``: what of it is not in the inbox any more."""
+    """Return the parts of a stream, in order; ``taken``: a message that left the inbox already."""
     heard = [
         (each.at, Part(each.event_id))
         for each in link.events
@@ -90,7 +90,7 @@ def behind(parts: list[Part], mark: str | None) -> list[Message]:
 
 
 class _Came(Struct):
-    """What came of a request that was tried."""
+    """Outcome of a request that was tried."""
 
     request: Watched
     reports: int = 0
@@ -98,7 +98,7 @@ class _Came(Struct):
     logs: int = 0
     """Log messages that are its own, by the stream, or as a level was asked for in it alone."""
     others: set[str] = set()
-    """What was logged besides, which may be of the server's own accord."""
+    """Other log messages, which may be of the server's own accord."""
     took: float = 0.0
     """Seconds until the answer."""
     messages: int = 0
@@ -123,7 +123,7 @@ def _keep(came: list[_Came], found: dict[str, Watched]) -> None:
 
 
 class _Watch:
-    """One look, on a conversation that no case has."""
+    """Look on a conversation that no case has."""
 
     def __init__(self, talk: ServerTalk) -> None:
         self.logs = talk.features.declares("logging")
@@ -174,7 +174,7 @@ class _Watch:
         return link
 
     async def _unasked(self, link: Link, took: float) -> set[str]:
-        """What is logged while nothing runs, in as much time as a request took."""
+        """Return the log messages while nothing runs, in as much time as a request took."""
         await link.fence()
         link.inbox.clear()
         await link.until(lambda: None, max(took, self.talk.timing.quiet))
@@ -222,6 +222,6 @@ class _Watch:
 
 
 def _streams(reply: Reply) -> bool:
-    """Whether the response of its POST is an event stream."""
+    """Return True if the response of its POST is an event stream."""
     kind = (reply.header("content-type") or "").partition(";")[0].strip().lower()
     return reply.status == 200 and kind == "text/event-stream"

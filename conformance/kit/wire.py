@@ -1,4 +1,4 @@
-"""One connection to a program, as dialogues use it: the same for every binding.
+"""Connection to a program, as dialogues use it: the same for every binding.
 
 The methods are coroutines.  Those of a real binding wait; those of the core on virtual time never
 do, so that a whole dialogue runs in one step.
@@ -24,7 +24,7 @@ class Wire(Protocol):
 
     @property
     def binding(self) -> Binding:
-        """How messages travel."""
+        """Binding by which messages travel."""
         ...
 
     @property
@@ -78,10 +78,10 @@ class ProcessWire(LinesWire, Protocol):
         """Wait for the end of the process; its status (negative: the signal), or None."""
 
     def stderr(self) -> bytes:
-        """What it has written there, the last 64 KiB."""
+        """Return the last 64 KiB of its standard error."""
 
     def descendants(self) -> list[int]:
-        """Process ids of what it has started and what is still there."""
+        """Return the ids of processes that it has started and that are still there."""
 
 
 class Plain(Struct):
@@ -91,18 +91,18 @@ class Plain(Struct):
     headers: Headers
     body: bytes = b""
     whole: bool = False
-    """Whether it came to its end."""
+    """True if it came to its end."""
 
 
 class Poured(Struct):
-    """What came of bytes that were poured into a connection."""
+    """Responses to bytes that were poured into a connection."""
 
     responses: list[Plain] = []
     """In order, interim ones (1xx) included."""
     closed: bool = False
-    """Whether the server closed the connection."""
+    """True if the server closed the connection."""
     garbled: bool = False
-    """Whether something came that is no HTTP."""
+    """True if something came that is no HTTP."""
 
 
 class HttpWire(Wire, Protocol):
@@ -155,7 +155,7 @@ class HttpWire(Wire, Protocol):
         """
 
     async def reachable(self, host: str) -> bool:
-        """Whether the server's port can be reached at another address."""
+        """Return True if the server's port can be reached at another address."""
 
 
 class FramesWire(Wire, Protocol):
@@ -194,12 +194,12 @@ class Stage(Protocol):
 
     @property
     def binding(self) -> Binding:
-        """How messages travel."""
+        """Binding by which messages travel."""
         ...
 
     @property
     def target(self) -> str:
-        """What is tested, for reports."""
+        """Tested program, for reports."""
         ...
 
     def now(self) -> float:
@@ -219,7 +219,7 @@ class Stage(Protocol):
 
     @property
     def keeps(self) -> bool:
-        """Whether conversations are kept for other cases, as opening one costs much."""
+        """True if conversations are kept for other cases, as opening one costs much."""
         ...
 
     async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> "Kept | None":
