@@ -85,7 +85,7 @@ _ASKS = "it asks nothing of the system that the system could refuse, or is anoth
 _OWN = "of what is ours it fails only where the descriptor or the process is none, or for memory"
 _WHOLE = "it is made of calls that are points"
 _START = "the command line, and what is looked at before a process is started: tests of their own"
-_LAST = "it ends this process, or makes it another one"
+_LAST = "it ends this process"
 
 NO_POINTS: dict[str, str] = {
     **dict.fromkeys(
@@ -126,6 +126,6 @@ NO_POINTS: dict[str, str] = {
         ),
         _START,
     ),
-    **dict.fromkeys(("os._exit", "os.execve"), _LAST),
+    "os._exit": _LAST,
 }
 """What is no point, and why: by the same names."""
