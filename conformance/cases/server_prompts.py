@@ -23,6 +23,8 @@ from conformance.kit.verdicts import Inconclusive, check
 page = Page("server/prompts")
 
 NOBODY = "mcpcore-conformance.no-such-prompt"
+UNKNOWN = "mcpcore_conformance"
+"""An argument that no prompt has."""
 MOST = 8
 """Prompts that are asked for, at most, to see what they give."""
 CHANGED = "notifications/prompts/list_changed"
@@ -244,7 +246,7 @@ async def further_argument(talk: ServerTalk) -> None:
     """An argument that the prompt does not have does no harm."""
     prompt, link = _some(talk), await talk.open()
     needed = dict.fromkeys(_needed(prompt), "kit")
-    reply = await get(link, prompt["name"], {**needed, "mcpcore_conformance": "kit"})
+    reply = await get(link, prompt["name"], {**needed, UNKNOWN: "kit"})
     if reply.message is None or reply.message.kind is not Kind.RESULT:
         if failed(await get(link, prompt["name"], needed)):
             raise Inconclusive(f"{prompt['name']} fails without it as well")

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from conformance.cases.server_prompts import UNKNOWN
 from conformance.kit import messages
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import answers_to, results_of, takes
+from conformance.mutants.faults import answers_to, asks, declines, results_of, takes
 from conformance.mutants.lists import (
     Entries,
     first_entry,
@@ -48,6 +49,10 @@ def _block(**members: Any) -> Callable[[], Fault]:
 
 def _refuses(code: int) -> Callable[[], Fault]:
     return answers_to("prompts/get", lambda value: messages.error(value["id"], code, "no"))
+
+
+def _is_unexpected(value: Any) -> bool:
+    return asks("prompts/get")(value) and UNKNOWN in value["params"].get("arguments", {})
 
 
 ANYTHING = takes("prompts/get", {"messages": [MESSAGE], "resultType": "complete"})
@@ -139,10 +144,15 @@ table.add(
         "error-handling/unknown-prompt",
         "error-handling/missing-argument",
         "implementation-considerations/argument-type",
-        "implementation-considerations/further-argument",
     ),
     "Answers every request that it does not like with an internal error.",
     _refuses(-32603),
+)
+table.add(
+    "chokes",
+    "implementation-considerations/further-argument",
+    "Falls over an argument that it does not know.",
+    declines(_is_unexpected, -32603),
 )
 table.add(
     "raw-image", "image-content/base64", "Gives an image that is no base64.", _block(data="...")

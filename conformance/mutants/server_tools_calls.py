@@ -5,7 +5,7 @@ from typing import Any
 
 from conformance.kit import messages
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import answers_to, results_of, takes
+from conformance.mutants.faults import answers_to, asks, declines, results_of, takes
 from conformance.mutants.lists import Entries
 from conformance.mutants.model import Table, until
 
@@ -65,7 +65,9 @@ table.add(
     "needs-arguments",
     "calling-tools/no-arguments",
     "Wants the member arguments in every call.",
-    _as_error(-32602),
+    declines(
+        lambda value: asks("tools/call")(value) and "arguments" not in value["params"], -32602
+    ),
 )
 table.add(
     "takes-anything",

@@ -221,5 +221,7 @@ async def _try(
 
     units = {job.unit.key: job.unit for job in jobs}
     await at_once([partial(play_ours, unit) for unit in units.values()], settings.jobs)
+    late = [unit for unit in units.values() if ours[unit.key].verdict is not Verdict.PASSED]
+    await at_once([partial(play_ours, unit) for unit in late], 1)
     await at_once([partial(play_mutant, job) for job in jobs], settings.jobs)
     await at_once([partial(play_mutant, job, again=True) for job in survivors], 1)

@@ -15,7 +15,9 @@ from transports.client_open import ClientSettings
 from transports.http_settings import HttpClientLinkSettings
 
 MB = 1024 * 1024
-_SETTINGS = ClientSettings(limits=ROOMY, http_link=HttpClientLinkSettings(connections=1100))
+_SETTINGS = ClientSettings(
+    limits=ROOMY, http_link=HttpClientLinkSettings(connections=1100, connect_time=PATIENCE)
+)
 _TIGHT = ClientSettings(
     limits=Limits(message_size=50_000),
     http=HttpClientSettings(max_body=50_000, max_event=50_000),
