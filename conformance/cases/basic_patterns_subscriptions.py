@@ -10,7 +10,7 @@ from conformance.kit.lists import (
     FILTERS,
     acknowledged,
     belongs,
-    declines,
+    lacks_subscriptions,
     leave,
     listen,
     listening,
@@ -244,7 +244,7 @@ async def malformed_filter(talk: ServerTalk) -> None:
     )
     for params in wrong:
         reply = await link.request("subscriptions/listen", params)
-        if declines(link, reply.message):
+        if lacks_subscriptions(link, reply.message):
             await leave(link, await listening(link, {}))
         reply.failed_with(INVALID_PARAMS)
 

@@ -179,10 +179,10 @@ def need_subscriptions(link: Link, message: Message) -> None:
     A server need not implement what none of its capabilities announces, and may then refuse it
     with any error.
     """
-    need(not declines(link, message), "the server has no subscriptions")
+    need(not lacks_subscriptions(link, message), "the server has no subscriptions")
 
 
-def declines(link: Link, message: Message | None) -> bool:
+def lacks_subscriptions(link: Link, message: Message | None) -> bool:
     """Return True if a server says in answer to ``subscriptions/listen`` that there are none."""
     if message is None or message.kind is not Kind.ERROR:
         return False

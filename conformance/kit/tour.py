@@ -7,7 +7,7 @@ from msgspec import UNSET
 from conformance.kit.account import Unasked
 from conformance.kit.asking import need
 from conformance.kit.link import Link
-from conformance.kit.lists import FILTERS, declines, leave, listen
+from conformance.kit.lists import FILTERS, lacks_subscriptions, leave, listen
 from conformance.kit.messages import Message
 from conformance.kit.pace import is_slow
 from conformance.kit.reply import Sent
@@ -55,7 +55,7 @@ async def check_subscribed(talk: ServerTalk, *ways: Unasked) -> None:
     kinds = [field for method, field in FILTERS.items() if talk.features.declares(_path(method))]
     sent = await listen(link, dict.fromkeys((kinds or [*FILTERS.values()])[:1], True))
     first = await link.until(lambda: _acknowledgement(link, sent))
-    need(not declines(link, first), "the server has no subscriptions")
+    need(not lacks_subscriptions(link, first), "the server has no subscriptions")
     silent = None if first is not None else sent
     silent = silent or await _walk(talk, link) or await _call_all(talk, link, {})
     if silent is None:

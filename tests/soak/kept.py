@@ -51,7 +51,8 @@ def forget() -> int:
     for each in gc.get_objects():
         if type(each) is RequestParser:
             most = max(most, len(each._known), len(each._once), len(each._kinds))
-            for table in (each._known, each._once, each._kinds):
+            lines = each._lines
+            for table in (each._known, each._once, each._kinds, lines._known, lines._lengths):
                 table.clear()
     give_back()
     return most
