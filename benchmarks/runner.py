@@ -27,6 +27,7 @@ from benchmarks.load.jobs import (
     SseCalls,
     WebSocketCalls,
 )
+from benchmarks.load.server import HEAP
 from benchmarks.method.samples import LEAST_ROUNDS, Measured, RowResult, Sample, Verdict
 from benchmarks.rows import Row
 from benchmarks.subjects import OURS, ROOT, SUBJECTS
@@ -39,9 +40,6 @@ QUICK = 0.4
 """Seconds of steady state where it should be quick."""
 SHORT = 0.2
 """Seconds of steady state in which the load generator is measured by itself."""
-HEAP = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(8 * 1024 * 1024))
-"""Has glibc keep room for messages of some MB in whatever is measured, as docs/scaling.md advises:
-by default each MB of a message costs hundreds of page faults."""
 TRIES = 2
 """A variant that has failed so often is left out of the rounds that follow."""
 PACKAGES = tuple(ROOT / name for name in ("mcpcore", "transports", "benchmarks"))

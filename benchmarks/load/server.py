@@ -18,6 +18,9 @@ ANNOUNCED = b"listening on "
 PATIENCE = 60.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
 GRACE = 5.0
+HEAP = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(8 * 1024 * 1024))
+"""Settings of glibc that keep room for messages of some MB, as docs/scaling.md advises: without them
+each MB of a message costs hundreds of page faults. Whatever is measured, and what measures it, has them."""
 
 
 class ServerFailed(Exception):
@@ -82,7 +85,7 @@ def listening(command: Command) -> Iterator[tuple[int, str]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, **command.env},
+        env={**os.environ, **HEAP, **command.env},
     )
     assert process.stderr is not None
     told: Queue[str | None] = Queue()
@@ -121,7 +124,7 @@ def piped(command: Command) -> Iterator[tuple[int, int, int]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **command.env},
+        env={**os.environ, **HEAP, **command.env},
     )
     assert process.stdin is not None
     assert process.stdout is not None

