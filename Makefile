@@ -30,6 +30,9 @@ TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 JOBS ?= 4
 LONG_JOBS ?= 4
 
+# Long tests that repeat a quick one on another binding, event loop or revision: one in so many is run.
+REPETITIONS ?= 6
+
 # How long a soak takes, its event loop, and words of the rows that are tortured.
 MINUTES ?= 20
 BACKEND ?= asyncio
@@ -71,7 +74,7 @@ test-rest: $(READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
 	$(PY) -m pytest -q -n $(JOBS) --dist worksteal --durations 40 --durations-min 2 -m "not long" tests $(CORE_TESTS:%=--ignore=%)
 
-test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, real programs, official suite (after ci-tools), deep properties, coverage
+test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, real programs, official suite (after ci-tools), deep properties, coverage; REPETITIONS=1: all
 	@$(MAKE) --no-print-directory -k -j2 test-long-core test-long-rest
 
 test-long-core: $(READY)
@@ -81,7 +84,7 @@ test-long-core: $(READY)
 
 test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY) real-programs
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --timeout 3600 --durations 100 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 100 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 
 peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK; SOURCES=DIR: and its own
 	@$(PY) -m conformance.peers $(if $(SOURCES),--sources $(SOURCES))

@@ -70,6 +70,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """For what all the cases of a test are too many, measuring coverage above all."""
     about = "of the cases of each test, run one in so many"
     parser.addoption("--share", type=int, default=1, metavar="N", help=about)
+    about = "of the long cases that repeat a quick one along some axis, run one in so many"
+    parser.addoption("--repetitions", type=int, default=1, metavar="N", help=about)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -92,15 +94,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             _deal_out(name, cases, "anyio_backend")
         for share in cases[0].iter_markers("share"):
             _thin_out(cases, int(share.args[0]))
-    if (of_all := config.getoption("share")) > 1:
-        left_out: list[pytest.Function] = []
-        for cases in tests.values():
+    left_out: list[pytest.Function] = []
+    for cases in tests.values():
+        if (of_all := config.getoption("share")) > 1:
             for long in (False, True):  # some of either, as a run has one of them
                 these = [case for case in cases if long is bool(case.get_closest_marker("long"))]
                 left_out += _beyond(these, of_all)
-        config.hook.pytest_deselected(items=left_out)
-        gone = {id(case) for case in left_out}
-        items[:] = [item for item in items if id(item) not in gone]
+        elif (of_repetitions := config.getoption("repetitions")) > 1:
+            left_out += _beyond(
+                [case for case in cases if case.get_closest_marker("repeats")], of_repetitions
+            )
+    config.hook.pytest_deselected(items=left_out)
+    gone = {id(case) for case in left_out}
+    items[:] = [item for item in items if id(item) not in gone]
     here = Path(__file__).parent
     order = {here / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
@@ -136,14 +142,20 @@ def _deal_out(name: str, cases: Sequence[pytest.Function], axis: str) -> None:
         met.update((each, values[chosen]) for each in others)
         for place, case in enumerate(row):
             if place != chosen:
-                case.add_marker(pytest.mark.long)
+                _leave(case)
 
 
 def _thin_out(cases: Sequence[pytest.Function], share: int) -> None:
     """Mark as long all but one in ``share`` of the cases."""
     quick = [case for case in cases if case.get_closest_marker("long") is None]
     for case in _beyond(quick, share):
-        case.add_marker(pytest.mark.long)
+        _leave(case)
+
+
+def _leave(case: pytest.Function) -> None:
+    """Leave a case to the long run, as one that repeats another along some axis."""
+    case.add_marker(pytest.mark.long)
+    case.add_marker(pytest.mark.repeats)
 
 
 def _beyond(cases: Sequence[pytest.Function], share: int) -> list[pytest.Function]:

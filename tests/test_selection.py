@@ -9,6 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 _SOME = ("tests/http/test_origin.py", "tests/transports/test_store_limits.py")
+_LONG = {
+    "test_what_a_killed_worker_had_is_free_again",
+    "test_a_redis_that_is_away_or_has_lost_everything_is_noticed",
+}
+"""The tests in these files that are long themselves."""
 
 
 def cases(*options: str) -> dict[str, set[str]]:
@@ -23,8 +28,7 @@ def cases(*options: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("share", [3, 8])
-@pytest.mark.parametrize("run", ["long", "not long"])
+@pytest.mark.parametrize(("share", "run"), [(3, "long"), (8, "not long")])
 def test_a_share_has_some_cases_of_each_test(share: int, run: str) -> None:
     whole, part = cases("-m", run), cases("-m", run, "--share", str(share))
     assert {name: len(each) for name, each in part.items()} == {
@@ -32,3 +36,13 @@ def test_a_share_has_some_cases_of_each_test(share: int, run: str) -> None:
     }
     assert all(part[name] <= whole[name] for name in part)
     assert part == cases("-m", run, "--share", str(share))
+
+
+def test_of_repetitions_some_are_left_and_of_other_long_tests_all() -> None:
+    whole, part = cases("-m", "long"), cases("-m", "long", "--repetitions", "5")
+    assert {name for name in whole if name.partition("::")[2] in _LONG} < set(whole)
+    for name, each in whole.items():
+        kept = len(each) if name.partition("::")[2] in _LONG else -(-len(each) // 5)
+        assert len(part[name]) == kept
+        assert part[name] <= each
+    assert cases("-m", "not long", "--repetitions", "5") == cases("-m", "not long")

@@ -32,7 +32,7 @@ def _cells(more: Any, quick: int, only: Callable[[str], bool]) -> Iterator[Any]:
             for others in product(*more):
                 place = ERAS.index(era) + BACKENDS.index(backend)
                 place += sum(list(each).index(one) for each, one in zip(more, others, strict=True))
-                marks = waits or ([pytest.mark.long] if place % quick else [])
+                marks = waits or ([pytest.mark.long, pytest.mark.repeats] if place % quick else [])
                 name = "-".join((binding, era, backend, *map(str, others)))
                 yield pytest.param(binding, era, backend, *others, marks=marks, id=name)
 
@@ -45,7 +45,7 @@ def _rows(only: Callable[[str], bool]) -> Iterator[tuple[str, str, list[pytest.M
     if not only("http"):
         return
     for name, way in HTTP_WAYS.items():
-        marks = [pytest.mark.long]
+        marks = [pytest.mark.long, pytest.mark.repeats]
         if way.uvloop and WITHOUT_UVLOOP:
             marks.append(pytest.mark.skip(reason=WITHOUT_UVLOOP))
         yield from ((name, backend, marks) for backend in way.backends)

@@ -14,6 +14,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name == "test_faults.py" and "trio" in item.name:
             item.add_marker(pytest.mark.long)
+            item.add_marker(pytest.mark.repeats)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,8 @@ def _rows() -> Iterator[Any]:
         for era, binding, backend in product(row.eras, BINDINGS.values(), BACKENDS):
             cell = row.eras.index(era) + len(row.eras) * BACKENDS.index(backend)
             chosen = cell == number % (len(row.eras) * len(BACKENDS))
-            marks = [] if chosen and not row.long else [pytest.mark.long]
+            again = [pytest.mark.long, *([] if chosen else [pytest.mark.repeats])]
+            marks = [] if chosen and not row.long else again
             if reason := row.reason_to_skip(binding, era):
                 marks.append(pytest.mark.skip(reason=reason))
             name = f"{row.name}-{binding.name}-{era}-{backend}"
@@ -61,6 +62,7 @@ def _ways() -> Iterator[Any]:
 
 
 @pytest.mark.long
+@pytest.mark.repeats
 @pytest.mark.anyio
 @pytest.mark.parametrize(("row", "way", "era", "anyio_backend"), list(_ways()))
 async def test_behaviour_however_http_is_served(

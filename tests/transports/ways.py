@@ -67,7 +67,10 @@ def backend_options(way: Way) -> dict[str, Any]:
 
 
 @pytest.fixture(
-    params=[*WAYS, *(pytest.param(name, marks=pytest.mark.long) for name in MORE)],
+    params=[
+        *WAYS,
+        *(pytest.param(name, marks=[pytest.mark.long, pytest.mark.repeats]) for name in MORE),
+    ],
 )
 def anyio_backend(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, Any]]]:
     """Run each test marked ``anyio`` on each way."""

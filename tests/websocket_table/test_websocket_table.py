@@ -19,7 +19,8 @@ def _cells() -> Iterator[Any]:
         for side in row.sides:
             for backend in BACKENDS:
                 chosen = (number + SIDES.index(side) + BACKENDS.index(backend)) % 2 == 0
-                marks = [] if chosen and not row.long else [pytest.mark.long]
+                again = [pytest.mark.long, *([] if chosen else [pytest.mark.repeats])]
+                marks = [] if chosen and not row.long else again
                 yield pytest.param(row, side, backend, id=f"{row.id}-{side}-{backend}", marks=marks)
 
 
