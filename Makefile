@@ -30,7 +30,8 @@ TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 JOBS ?= 4
 LONG_JOBS ?= 4
 
-# Long tests that repeat a quick one on another binding, event loop or revision: one in so many is run.
+# Of the long tests of which there are many of a kind (another binding, event loop, revision, seed) one in
+# so many is run.
 REPETITIONS ?= 6
 
 # How long a soak takes, its event loop, and words of the rows that are tortured.
@@ -78,9 +79,9 @@ test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, real programs,
 	@$(MAKE) --no-print-directory -k -j2 test-long-core test-long-rest
 
 test-long-core: $(READY)
-	HYPOTHESIS_PROFILE=few $(PY) -m coverage run -m pytest -q -m "not long" --share 8 $(CORE_TESTS)
+	HYPOTHESIS_PROFILE=few $(PY) -m coverage run -m pytest -q -m "not long" --share 16 $(CORE_TESTS)
 	$(PY) -m coverage report
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 3600 --durations 20 --durations-min 3 $(CORE_TESTS)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 20 --durations-min 3 $(CORE_TESTS)
 
 test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY) real-programs
 	@echo "JUnit reports of the conformance kit go to build/reports/"

@@ -18,6 +18,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = (
+    "interop/test_real.py",
     "transports/test_http_floods.py",
     "bindings/test_behaviours.py",
     "conformance_kit/test_every_mutant.py",
@@ -49,7 +50,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("few", parent=settings.get_profile("default"), max_examples=15)
-settings.register_profile("long", parent=settings.get_profile("default"), max_examples=600)
+settings.register_profile("long", parent=settings.get_profile("default"), max_examples=240)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

@@ -107,6 +107,7 @@ async def test_killed_at_any_byte(binding: str, era: str, house: House, ledger: 
 
 
 @pytest.mark.long
+@pytest.mark.repeats
 @pytest.mark.timeout(300)  # hundreds of processes
 @cells()
 async def test_killed_at_each_of_sixty_places(
@@ -221,6 +222,7 @@ async def test_garbage_at_any_byte(binding: str, era: str, house: House, ledger:
 
 
 @pytest.mark.long
+@pytest.mark.repeats
 @pytest.mark.timeout(300)  # hundreds of processes
 @cells()
 async def test_garbage_at_many_places(binding: str, era: str, house: House, ledger: Ledger) -> None:

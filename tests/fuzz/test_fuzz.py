@@ -132,6 +132,7 @@ def test_the_corpus_is_small() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.repeats
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", ["wire", *STREAMS])
 def test_so_many_lines_and_streams(name: str, part: int) -> None:

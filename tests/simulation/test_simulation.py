@@ -31,7 +31,7 @@ from transports.stores.base import StoreSettings
 
 QUICK = 80
 """Schedules of each scenario in the quick run."""
-BUDGET = float(os.environ.get("SIMULATION_SECONDS", "240"))
+BUDGET = float(os.environ.get("SIMULATION_SECONDS", "90"))
 """Seconds by the clock for the long run."""
 FOUND = [
     Schedule(

@@ -27,7 +27,9 @@ def _simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in _AT_ONCE else pytest.mark.long)
+        pytest.param(
+            name, marks=() if name in _AT_ONCE else [pytest.mark.long, pytest.mark.repeats]
+        )
         for name in MUTATIONS
         if MUTATIONS[name].within
     ],

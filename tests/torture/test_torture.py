@@ -25,6 +25,7 @@ def test_a_few_points(number: int) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.repeats
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", range(len(CELLS)), ids=lambda at: str(CELLS[at]))
 def test_many_points(number: int) -> None:

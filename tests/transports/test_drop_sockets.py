@@ -32,7 +32,7 @@ from transports.http_settings import HttpClientLinkSettings
 from transports.server import ServeSettings
 from transports.stores.open import open_store
 
-pytestmark = [pytest.mark.anyio, pytest.mark.long]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.repeats]
 
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
 every_revision = pytest.mark.parametrize("revision", NAMES)

@@ -777,6 +777,7 @@ async def test_a_fault_ends_one_call(name: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.repeats
 @pytest.mark.filterwarnings(
     # On trio: httpx leaves its inner generators to the garbage collector if a body is not read.
     "ignore::pytest.PytestUnraisableExceptionWarning"
