@@ -42,8 +42,10 @@ LATENCY = 50.0
 """Milliseconds within which all but one of a hundred calls of an honest client are answered."""
 MORE = 60_000.0
 """Kilobytes that a server may hold more after a flood than before."""
-LEVELS = 1.10
-"""Memory after the second flood, by that with the first, at most."""
+LEVELS = 1.30
+"""Memory after the second flood, by that with the first, at most.
+
+The heap is cut up a little differently each time; a flood that is kept would make it almost 2."""
 BLOCKS = 1.10
 """Blocks of memory in use after a flood, by those before, at most."""
 IDLE = 0.05

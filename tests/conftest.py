@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.clock import Clock, skipped_time
+from tests.shares import Some
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has started us in the background; programs that tests interrupt would inherit that.
@@ -65,6 +66,12 @@ def clock() -> Iterator[Clock]:
     """Let a test skip the time that it would have to wait."""
     with skipped_time() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def some(pytestconfig: pytest.Config) -> Some:
+    """What ``--repetitions`` leaves of hundreds of things of one kind."""
+    return Some(pytestconfig.getoption("repetitions"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

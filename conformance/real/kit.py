@@ -23,7 +23,7 @@ from transports.targets import SseTarget, parse_target
 
 FOREIGN = "rfc9112"
 """The page of which the HTTP server below a library is in charge."""
-TIMEOUT = 20.0
+TIMEOUT = 45.0
 """Seconds for an answer: programs that are started side by side take their time."""
 
 FEW = 4

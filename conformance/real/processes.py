@@ -22,7 +22,7 @@ START = 180.0
 """Seconds for a server to listen."""
 GRACE = 10.0
 """Seconds to end after SIGTERM."""
-GONE = 30.0
+GONE = 90.0
 """Seconds for everything to end that has lost whom it talked to."""
 PROC = Path("/proc")
 

@@ -23,7 +23,7 @@ from transports.targets import parse_target
 pytestmark = pytest.mark.anyio
 
 OLD, NEW = "2025-11-25", "2026-07-28"
-rare = partial(pytest.param, marks=pytest.mark.long)
+rare = partial(pytest.param, marks=[pytest.mark.long, pytest.mark.repeats])
 FINE = (Verdict.PASSED, Verdict.NOT_APPLICABLE)
 MRTR = "basic/patterns/mrtr"
 STATES = f"{MRTR}/server-requirements-basic-workflow"

@@ -403,6 +403,7 @@ def descriptors() -> Iterator[None]:
 
 
 @pytest.mark.long
+@pytest.mark.repeats
 @pytest.mark.anyio
 @pytest.mark.usefixtures("descriptors")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

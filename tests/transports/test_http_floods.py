@@ -63,6 +63,7 @@ def test_every_flood_is_tried() -> None:
     assert set(COUNTS) == set(floods.FLOODS)
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("over", [False, True], ids=["short", "over"])
 @pytest.mark.parametrize("name", floods.FLOODS)
 def test_flood(name: str, over: bool) -> None:

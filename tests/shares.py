@@ -1,0 +1,18 @@
+"""The share of its material that a long test has, where that is hundreds of things of one kind."""
+
+import zlib
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from msgspec import Struct
+
+T = TypeVar("T")
+
+
+class Some(Struct, frozen=True):
+    """Keep one thing in ``share``; their names decide which."""
+
+    share: int
+
+    def __call__(self, whole: Iterable[T], name: Callable[[T], str]) -> list[T]:
+        return [each for each in whole if zlib.crc32(name(each).encode()) % self.share == 0]
