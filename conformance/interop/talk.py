@@ -35,7 +35,7 @@ BINDINGS = {
     "websocket": ["--ws", LOOPBACK],
     "tcp": ["--tcp", LOOPBACK],
 }
-SECONDS = 120.0
+SECONDS = 600.0
 """How long one conversation may take."""
 
 Tell = Callable[[Cell], object]

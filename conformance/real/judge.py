@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,13 +74,14 @@ async def play_rows(
 ) -> list[Judged]:
     """Play rows, so many groups of cells at a time; the long ones, those of the kit, begin first.
 
-    May be cancelled: nothing that was started is left.
+    Groups with a red cell are played once more, one at a time: that a machine was too busy for a
+    program to be in time is no finding.  May be cancelled: nothing that was started is left.
     """
     mark = f"{os.getpid()}/{next(_RUNS)}/"
     found: list[Judged] = []
-    limit = anyio.CapacityLimiter(jobs)
+    again: list[Group] = []
 
-    async def play(group: Group, hub: Hub) -> None:
+    async def play(group: Group, hub: Hub, limit: anyio.CapacityLimiter, *, last: bool) -> None:
         async with limit:
             try:
                 outcomes = await group.play(hub)
@@ -87,8 +89,11 @@ async def play_rows(
                 outcomes = [Outcome(group.cells[0], "failed", str(error))]
                 outcomes += [Outcome(cell, NOT_REACHED) for cell in group.cells[1:]]
             judged = [judge(group.row, each, table) for each in outcomes]
-            found.extend(judged)
-            tell(group, judged)
+            if not last and any(each.verdict.red for each in judged):
+                again.append(group)
+            else:
+                found.extend(judged)
+                tell(group, judged)
 
     groups: list[Group] = []
     for row in rows:
@@ -105,9 +110,12 @@ async def play_rows(
     groups.sort(key=lambda group: KIT not in group.cells)
     try:
         with TemporaryDirectory(prefix="mcp-real-") as folder:
-            async with hub_of(mark, Path(folder)) as hub, anyio.create_task_group() as tasks:
-                for group in groups:
-                    tasks.start_soon(play, group, hub)
+            async with hub_of(mark, Path(folder)) as hub:
+                for these, beside in ((groups, jobs), (again, 1)):
+                    limit = anyio.CapacityLimiter(beside)
+                    async with anyio.create_task_group() as tasks:
+                        for group in these:
+                            tasks.start_soon(partial(play, group, hub, limit, last=these is again))
     finally:
         sweep(mark)
     return found

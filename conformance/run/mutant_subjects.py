@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import structs
 
+from conformance.kit.bindings.staging import Staging
 from conformance.kit.client_play import ClientFeatures, Tested, look_at_client, play_client
 from conformance.kit.client_talk import ClientTiming
 from conformance.kit.features import Features
@@ -33,8 +34,8 @@ PATIENCE = 2.0
 class Subjects(Protocol):
     """Our programs of one side, and their mutants."""
 
-    async def ours(self, unit: Unit) -> Result:
-        """Play a case on our own program."""
+    async def ours(self, unit: Unit, *, again: bool = False) -> Result:
+        """Play a case on our own program; ``again``: look at it anew, with nothing beside it."""
 
     async def mutant(self, unit: Unit, mutant: Mutant, *, again: bool = False) -> Result:
         """Play a case on a mutant; ``again``: with nothing beside it, and all the time of ours."""
@@ -55,6 +56,11 @@ def _key(unit: Unit, mutant: str) -> Hashable:
     return mutant, unit.binding, unit.revision.name, _guarded(unit)
 
 
+def _client_key(unit: Unit, mutant: str) -> Hashable:
+    """Whoever has the same has the same features, as a client."""
+    return mutant, unit.binding, unit.revision.name
+
+
 class MutantServers:
     """Our reference server on every binding that is needed."""
 
@@ -70,10 +76,15 @@ class MutantServers:
         guarded = _guarded(unit)
         if (unit.binding, guarded) not in self.stages:
             subject = everything(unit.binding, guarded=guarded)
-            self.stages[unit.binding, guarded] = await subject.make(stack)
+            stage = await subject.make(stack)
+            if isinstance(stage, Staging):
+                stage.patience = self.settings.timeout
+            self.stages[unit.binding, guarded] = stage
 
-    async def ours(self, unit: Unit) -> Result:
+    async def ours(self, unit: Unit, *, again: bool = False) -> Result:
         """See :class:`Subjects`."""
+        if again:
+            self.found.pop(_key(unit, ""), None)
         return await self._play(unit, self._stage(unit), self.settings, "")
 
     def _stage(self, unit: Unit) -> Stage:
@@ -126,15 +137,17 @@ class MutantClients:
         self.passed: dict[Hashable, Sequence[Passed]] = {}
         """What was said when ours was looked at, by the place."""
 
-    async def ours(self, unit: Unit) -> Result:
+    async def ours(self, unit: Unit, *, again: bool = False) -> Result:
         """See :class:`Subjects`."""
+        if again:
+            self.found.pop(_client_key(unit, ""), None)
         return await self._play(unit, _our_client(unit.binding), self.settings.timeout, "")
 
     async def mutant(self, unit: Unit, mutant: Mutant, *, again: bool = False) -> Result:
         """See :class:`Subjects`."""
         patience = self.settings.timeout if again else PATIENCE
         if again:
-            self.found.pop((mutant.id, unit.binding, unit.revision.name), None)
+            self.found.pop(_client_key(unit, mutant.id), None)
         if mutant.client_fault is not None:
             fault = mutant.client_fault
             return await self._play(unit, _our_client(unit.binding), patience, mutant.id, fault)
@@ -149,7 +162,7 @@ class MutantClients:
         fault: Callable[[], ClientFault] | None = None,
     ) -> Result:
         """Look at a client and play, as a run does it; ``mutant``: its id, or nothing."""
-        key = mutant, unit.binding, unit.revision.name
+        key = _client_key(unit, mutant)
         if key not in self.found:
             try:
                 self.found[key] = await self._look(unit, client, fault)
@@ -173,7 +186,7 @@ class MutantClients:
         here = unit.binding, unit.revision.name
         passed = self.passed.get(here)
         if fault is not None and passed is not None and not changes(fault, passed):
-            return self.found["", *here]
+            return self.found[_client_key(unit, "")]
         recorder = Recorder()
 
         async def look(revision: Revision) -> ClientFeatures:

@@ -196,8 +196,8 @@ async def _try(
     ours: dict[Hashable, Result] = {}
     survivors: list[_Job] = []
 
-    async def play_ours(unit: Unit) -> None:
-        ours[unit.key] = await subjects[unit.case.side].ours(unit)
+    async def play_ours(unit: Unit, *, again: bool = False) -> None:
+        ours[unit.key] = await subjects[unit.case.side].ours(unit, again=again)
 
     async def play_mutant(job: _Job, *, again: bool = False) -> None:
         unit = job.unit
@@ -222,6 +222,6 @@ async def _try(
     units = {job.unit.key: job.unit for job in jobs}
     await at_once([partial(play_ours, unit) for unit in units.values()], settings.jobs)
     late = [unit for unit in units.values() if ours[unit.key].verdict is not Verdict.PASSED]
-    await at_once([partial(play_ours, unit) for unit in late], 1)
+    await at_once([partial(play_ours, unit, again=True) for unit in late], 1)
     await at_once([partial(play_mutant, job) for job in jobs], settings.jobs)
     await at_once([partial(play_mutant, job, again=True) for job in survivors], 1)

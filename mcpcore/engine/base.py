@@ -46,6 +46,7 @@ from mcpcore.wire.message import RequestId, encode_error, encode_notification
 if TYPE_CHECKING:
     from mcpcore.engine.negotiation import Upset
     from mcpcore.engine.reconnecting import ReconnectSettings
+    from mcpcore.spec.types.lifecycle import DiscoverResult
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _DONE, _HELD = Request.ACTIVE, Request.DONE, Request.HELD
@@ -76,6 +77,7 @@ class PeerBase:
         "half_closed",
         "hub",
         "in_flight_by_id",
+        "late_discovery",
         "log_level",
         "logs_lost",
         "peer_capabilities",
@@ -134,6 +136,8 @@ class PeerBase:
         self.logs_lost = 0
         self.failure: str | None = None
         """Reason why negotiation failed."""
+        self.late_discovery: tuple[Revision, DiscoverResult] | None = None
+        """Client: what the probe found out, once the handshake was on its way."""
         self.upset: Upset | None = None
         """Client: kind of failed negotiation that the era probe may have caused."""
         self.half_closed = False
@@ -244,6 +248,7 @@ class PeerBase:
     def agree(self, revision: Revision | None) -> None:
         """Set the negotiated revision; forget what was derived from an earlier one."""
         self.revision = revision
+        self.late_discovery = None
         self._permitted = {}
 
     def introduced(self, info: Implementation | None, capabilities: ClientCapabilities) -> None:

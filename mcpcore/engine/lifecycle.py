@@ -105,7 +105,7 @@ SESSION: Table[Session, SessionSignal] = {
     (Session.PROBING, SessionSignal.INITIALIZE): Session.OPENING,
     (Session.PROBING, SessionSignal.FAILED): Session.CLOSED,
     (Session.OPENING, SessionSignal.INITIALIZED): Session.OPEN,
-    # A modern server that was slow to start answered the probe late.
+    # The handshake failed with a modern server that was slow to start and answered the probe late.
     (Session.OPENING, SessionSignal.DISCOVERED): Session.OPEN,
     (Session.OPENING, SessionSignal.PROBE): Session.PROBING,
     (Session.OPENING, SessionSignal.FAILED): Session.CLOSED,

@@ -64,6 +64,8 @@ class Opener(Succession):
             if request.tries > 1 and opening.verdict is Verdict.RETRY:
                 opening = Opening(Verdict.IMPOSSIBLE, None, error.message)
             self._follow(opening, now, error, tries=request.tries + 1)
+        elif self.late_discovery is not None:
+            self._open_discovered(self.late_discovery)
         elif request.tries < 2 and (revision := modern_after_all(self.config, error)) is not None:
             # Only this probe is under way, so it may take as long as any request.
             self._forget(Purpose.PROBE)
@@ -114,8 +116,8 @@ class Opener(Succession):
     def negotiation_timed_out(self, request: Outbound, message: str, now: float) -> None:
         """Handle one of the engine's own requests that was not answered in time.
 
-        Silence means a legacy server, or a modern one that takes long to start: until the
-        handshake is over, an answer to the probe still counts.
+        Silence means a legacy server, or a modern one that takes long to start: a late answer to
+        the probe counts if the handshake fails.
         """
         if request.purpose is Purpose.PROBE:
             self._follow(self._silence(request), now, tries=request.tries)
@@ -209,10 +211,17 @@ class Opener(Succession):
         opening = read_discovery(self.config, discovered)
         if opening.verdict is not Verdict.MODERN or opening.revision is None:
             self._follow(opening, now)
-            return
+        elif self.state is Session.OPENING:
+            # A server of both eras may bind its connection to the one of the handshake.
+            self.late_discovery = opening.revision, discovered
+        else:
+            self._open_discovered((opening.revision, discovered))
+
+    def _open_discovered(self, found: tuple[Revision, DiscoverResult]) -> None:
+        revision, discovered = found
         self._forget(Purpose.INITIALIZE)
         self.peer_info = identity_in(discovered)
-        self._open_modern(opening.revision, discovered)
+        self._open_modern(revision, discovered)
 
     def _open_modern(self, revision: Revision, discovered: DiscoverResult | None) -> None:
         self.move(SessionSignal.DISCOVERED)
@@ -271,7 +280,13 @@ class Opener(Succession):
     def fail_negotiation(
         self, message: str, error: ErrorData | None = None, fault: Fault | None = None
     ) -> None:
-        """Fail the negotiation: there is no common ground, and every waiting request ends."""
+        """Fail the negotiation: there is no common ground, and every waiting request ends.
+
+        Unless the probe had a late answer: then the server is modern after all.
+        """
+        if self.late_discovery is not None:
+            self._open_discovered(self.late_discovery)
+            return
         self.move(SessionSignal.FAILED)
         self.failure = message
         self.emit(NegotiationFailed(message=message, error=error, fault=fault))

@@ -22,6 +22,7 @@ from mcpcore.engine.negotiation import is_modern
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.base import Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.wire.message import RequestId
 from tests.engine.bench import (
     ALL_NAMES,
     CLIENT_ALL,
@@ -485,17 +486,48 @@ def test_a_probe_that_is_never_answered_is_cancelled_after_the_handshake() -> No
     assert feed(peer, answer(request["id"], DISCOVERED)) == []
 
 
-def test_a_late_discovery_opens_the_client_after_all() -> None:
+def discovered_late() -> tuple[Peer, RequestId, RequestId]:
+    """A client whose probe was answered late; a request that is held, that of the handshake."""
     peer, request = started()
-    held = peer.request("tools/list", now=0)
+    held = peer.request("tools/list", now=0, timeout=100.0)
     peer.handle_timeout(5.0)
     [handshake] = sent(peer)
-    [ready] = feed(peer, answer(request["id"], DISCOVERED))
+    assert feed(peer, answer(request["id"], DISCOVERED)) == []
+    assert sent(peer) == [], "a server of both eras may bind its connection to the handshake's"
+    return peer, held, handshake["id"]
+
+
+def test_a_handshake_counts_before_a_late_discovery() -> None:
+    peer, held, handshake = discovered_late()
+    [ready] = feed(peer, answer(handshake, HANDSHAKE))
+    assert isinstance(ready, Ready)
+    assert not ready.revision.modern
+    initialized, request = sent(peer)
+    assert initialized["method"] == "notifications/initialized"
+    assert (request["id"], request["params"]) == (held, {})
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lambda id: error(id, -32601),
+        lambda id: error(id, -32022, data={"supported": [MODERN_NAMES[-1]]}),
+        lambda id: answer(id, {"protocolVersion": "1.0"}),
+        None,
+    ],
+    ids=["refused", "refused-as-modern", "unreadable", "silent"],
+)
+def test_a_late_discovery_opens_the_client_if_the_handshake_fails(reply: Any) -> None:
+    peer, held, handshake = discovered_late()
+    if reply is None:
+        peer.handle_timeout(5.0 + 60.0)
+        [ready] = drain(peer)
+    else:
+        [ready] = feed(peer, reply(handshake))
     assert isinstance(ready, Ready)
     assert ready.revision.name == MODERN_NAMES[-1]
     assert [frame["id"] for frame in sent(peer)] == [held]
-    assert feed(peer, error(handshake["id"], -32601)) == [], "its answer no longer matters"
-    assert peer.pending == 1
+    assert (peer.pending, peer.upset) == (1, None)
 
 
 def test_a_late_refusal_of_the_version_is_followed() -> None:

@@ -10,7 +10,7 @@ from conformance.interop.matrix import LINES, Judged, Talk, no_gaps, run, talks
 from conformance.interop.report import markdown
 from conformance.interop.talk import ROOT
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 REPORT = ROOT / "docs" / "interoperability.md"
 

@@ -12,7 +12,7 @@ import anyio
 from conformance.interop.drivers import conversation, offers, questions
 from conformance.interop.drivers.caller import Caller, Unavailable
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds that any one feature may take."""
 DETAIL = 300
 """Characters of what went wrong."""
