@@ -24,7 +24,7 @@ import trio
 from anyio.abc import AnyByteStream, SocketAttribute
 
 from mcpcore.engine.config import Limits
-from transports.link import clock as real_clock
+from mcpcore_transports.link import clock as real_clock
 
 PATIENCE = 120.0
 """Seconds until what a test waits for is taken for lost: many, as other work goes on beside it."""

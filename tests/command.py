@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from transports.cli import main
+from mcpcore_transports.commands.main import main
 
+ROOT = Path(__file__).parents[1]
 Done = subprocess.CompletedProcess[str]
 
 
@@ -34,6 +35,13 @@ def mcpcore_here(*words: str, cwd: Path | None = None, **changes: str) -> Done:
         err.write(code)
     status = code if isinstance(code, int) else int(code is not None)
     return Done(words, status, out.getvalue(), err.getvalue())
+
+
+def python_here(module: str, *words: str) -> Done:
+    """Run a module of the checkout as a program, in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
+    command = [sys.executable, "-m", module, *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 @contextmanager

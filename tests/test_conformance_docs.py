@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from conformance.commands.choice import _Declared
-from conformance.kit.model import Binding, Verdict
-from conformance.reports.formats import FORMATS
-from conformance.run.expected import read_expected
-from conformance.run.registry import all_cases
+from mcpcore_conformance.commands.choice import _Declared
+from mcpcore_conformance.kit.model import Binding, Verdict
+from mcpcore_conformance.reports.formats import FORMATS
+from mcpcore_conformance.run.expected import read_expected
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_transports.commands.output import Exit
 from tests.docs_blocks import ROOT, Program, blocks, dead_links, programs
-from transports.commands.output import Exit
 
 PAGE = ROOT / "docs" / "conformance.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import conformance.strategies
+import mcpcore_conformance.strategies
 from tests.command import mcpcore_here
 from tests.docs_blocks import ROOT, Program, blocks, check_types, dead_links, programs
 
@@ -35,7 +35,14 @@ def test_every_option_is_named_and_is_there() -> None:
 def test_every_option_of_the_workflow_is_there() -> None:
     (workflow,) = [block.text for block in blocks(PAGE) if block.kind == "yaml"]
     done = subprocess.run(
-        [sys.executable, "-m", "transports.cli", "conformance", "server", "--help"],
+        [
+            sys.executable,
+            "-m",
+            "mcpcore_transports.commands.main",
+            "conformance",
+            "server",
+            "--help",
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -48,7 +55,7 @@ def test_every_option_of_the_workflow_is_there() -> None:
 
 SERVER = """
 from mcpcore.service import Server
-from transports.server import run
+from mcpcore_transports.serve.serve import run
 
 server = Server("calculator", version="1")
 
@@ -84,7 +91,7 @@ def test_the_workflow_makes_what_it_shows_and_keeps(tmp_path: Path) -> None:
 
 def test_every_strategy_is_named() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    made = [name for name in conformance.strategies.__all__ if name[0].islower()]
+    made = [name for name in mcpcore_conformance.strategies.__all__ if name[0].islower()]
     assert [name for name in made if name not in text] == ["json_values"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("mcpcore", "transports")
+PACKAGES = ("mcpcore", "transports/mcpcore_transports")
 RIDDLE = re.compile(
     r"(What|Who|Whom|Whose|Whether|Which|Those|These|The same|So (many|much|long)|Nobody|Somebody"
     r"|Something|Someone|Some|It|One|Others|Where|When|How|Says|Tells|See to|Sees)\b"

@@ -29,9 +29,9 @@ from mcpcore import (
     events,
 )
 from mcpcore.spec.types import ToolsCapability
+from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE
 from tests.test_embedding_docs import FILES
-from transports.client import connect
 
 ME = Implementation(name="test", version="1")
 SERVER = Config(info=ME, capabilities=ServerCapabilities(tools=ToolsCapability()))

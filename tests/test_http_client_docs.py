@@ -7,10 +7,10 @@ import pytest
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpClientSettings
+from mcpcore_transports.client import errors as client_errors
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.http.settings import HttpClientLinkSettings
 from tests.docs_blocks import ROOT, Program, check_types, dead_links, programs
-from transports import client_errors
-from transports.callbacks import Callbacks
-from transports.http_settings import HttpClientLinkSettings
 
 CLIENT, TLS = ROOT / "docs" / "http-client.md", ROOT / "docs" / "tls.md"
 PROGRAMS = [program for page in (CLIENT, TLS) for program in programs(page)]

@@ -10,8 +10,8 @@ CORE = "import mcpcore"
 
 STDIO = """
 from mcpcore.service import Server
-from transports.context import Context
-from transports.server import run
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.serve.serve import run
 
 server = Server("lean")
 
@@ -25,9 +25,9 @@ run(server)
 HTTP = """
 import anyio
 from mcpcore.service import Server
-from transports.context import Context
-from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings, serve
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings, serve
 
 server = Server("lean")
 
@@ -82,14 +82,14 @@ NOT_OFFERED = {
     "mcpcore.spec.types.resources",
     "mcpcore.spec.types.sampling",
     "mcpcore.spec.types.tasks",
-    "transports.http_identity",
-    "transports.http_log",
-    "transports.inputs",
-    "transports.seal",
-    "transports.server_middleware",
-    "transports.tasks_host",
-    "transports.tasks_questions",
-    "transports.tracing",
+    "mcpcore_transports.http.server.identity",
+    "mcpcore_transports.http.server.log",
+    "mcpcore_transports.server.inputs",
+    "mcpcore_transports.server.seal",
+    "mcpcore_transports.server.middleware",
+    "mcpcore_transports.running.tasks",
+    "mcpcore_transports.server.tasks.questions",
+    "mcpcore_transports.tracing.tracing",
 }
 OF_OTHERS = {
     "anyio.from_thread",
@@ -106,9 +106,9 @@ OF_OTHERS = {
 OF_CLIENTS = {
     "mcpcore.engine.reconnecting",
     "mcpcore.http.client",
-    "transports.client",
-    "transports.process",
-    "transports.targets",
+    "mcpcore_transports.client.client",
+    "mcpcore_transports.stdio.process",
+    "mcpcore_transports.targets",
 }
 
 UNNEEDED: dict[str, tuple[str, set[str]]] = {
@@ -140,10 +140,10 @@ UNNEEDED: dict[str, tuple[str, set[str]]] = {
             "mcpcore.http.server",
             "random",
             "secrets",
-            "transports.event_loops",
-            "transports.http_host",
-            "transports.stores",
-            "transports.websocket",
+            "mcpcore_transports.serve.event_loops",
+            "mcpcore_transports.http.server.host",
+            "mcpcore_transports.stores",
+            "mcpcore_transports.websocket.link",
             "urllib.parse",
             "wsproto",
         },
@@ -161,18 +161,18 @@ UNNEEDED: dict[str, tuple[str, set[str]]] = {
             "mcpcore.http.stored",
             "random",
             "secrets",
-            "transports.accepting",
-            "transports.departure",
-            "transports.http_connection",
-            "transports.http_protocol_stream",
-            "transports.http_protocol_tls",
-            "transports.pump",
-            "transports.rate_limits",
-            "transports.stdio",
-            "transports.store_link",
-            "transports.stores",
-            "transports.tls",
-            "transports.websocket",
+            "mcpcore_transports.stream.accept",
+            "mcpcore_transports.stdio.shutdown",
+            "mcpcore_transports.http.server.connection",
+            "mcpcore_transports.http.server.protocol_stream",
+            "mcpcore_transports.http.server.protocol_tls",
+            "mcpcore_transports.stream.connection",
+            "mcpcore_transports.server.rate_limits",
+            "mcpcore_transports.stdio.server",
+            "mcpcore_transports.http.server.store_link",
+            "mcpcore_transports.stores",
+            "mcpcore_transports.tls",
+            "mcpcore_transports.websocket.link",
             "urllib.parse",
             "wsproto",
         },
@@ -202,7 +202,7 @@ def test_what_is_not_needed_is_not_imported(kind: str) -> None:
 
 def test_what_is_not_imported_exists() -> None:
     names = {name for _, unneeded in UNNEEDED.values() for name in unneeded}
-    ours = sorted(name for name in names if name.startswith(("mcpcore", "transports")))
+    ours = sorted(name for name in names if name.startswith("mcpcore"))
     code = f"import importlib\nfor name in {ours}: importlib.import_module(name)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

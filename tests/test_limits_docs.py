@@ -6,14 +6,14 @@ import pytest
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.stdio.process import ProcessSettings
+from mcpcore_transports.stdio.server import StdioSettings
+from mcpcore_transports.stream.connection import PumpSettings
 from tests.docs_blocks import ROOT
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpServerSettings
-from transports.process import ProcessSettings
-from transports.pump import PumpSettings
-from transports.runtime_settings import RuntimeSettings
-from transports.stdio import StdioSettings
-from transports.tasks_client import TaskOptions
 
 PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 SETTINGS = (

@@ -13,7 +13,11 @@ import pytest
 from mcpcore.spec.revisions import BY_NAME
 
 ROOT = Path(__file__).parent.parent
-SEARCHED = ("mcpcore", "transports", "conformance/everything")
+SEARCHED = (
+    "mcpcore",
+    "transports/mcpcore_transports",
+    "conformance/mcpcore_conformance/everything",
+)
 EXEMPT = "mcpcore/spec"
 
 CERTAIN_ROWS = {

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = {"mcpcore", "transports", "conformance", "benchmarks"}
+SOURCES = {
+    "mcpcore": "",
+    "mcpcore_transports": "transports",
+    "mcpcore_conformance": "conformance",
+    "mcpcore_bench": "benchmarks",
+}
+"""The installed packages, and the folders that they stand in."""
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -42,12 +48,12 @@ def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
-    assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
+    assert {top for top in tops if not top.endswith(".dist-info")} == SOURCES.keys()
+    assert {f"{package}/py.typed" for package in SOURCES} <= set(names)
     sources = {
-        str(path.relative_to(ROOT))
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
+        str(path.relative_to(ROOT / folder))
+        for package, folder in SOURCES.items()
+        for path in (ROOT / folder / package).rglob("*.py")
     }
     assert sources <= set(names)
 
@@ -55,7 +61,7 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
 def test_readme_names_the_installed_packages() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     installed = readme.partition("installs the top-level packages")[2].partition(".")[0]
-    assert {package for package in PACKAGES if f"`{package}`" in installed} == PACKAGES
+    assert {package for package in SOURCES if f"`{package}`" in installed} == SOURCES.keys()
 
 
 def test_core_runs_with_msgspec_alone(clean_python: Path, tmp_path: Path) -> None:
@@ -74,7 +80,7 @@ print(mcpcore.__file__)
 
 def test_missing_dependency_of_a_driver_is_named(clean_python: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [clean_python, "-c", "import transports.stdio"],
+        [clean_python, "-c", "import mcpcore_transports.stdio.server"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

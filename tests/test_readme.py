@@ -50,7 +50,7 @@ def test_embedding_example_is_short_and_drives_a_peer() -> None:
     assert len(lines) <= 24
     assert "receive_data" in example
     assert "import anyio" not in example
-    assert "transports" not in example
+    assert "mcpcore_transports" not in example
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,14 @@ def url() -> Iterator[str]:
     """Where the reference server is, as the block starts it."""
     assert ["serve"] in COMMANDS
     with subprocess.Popen(
-        [sys.executable, "-m", "transports.cli", "serve", "--http", "127.0.0.1:0"],
+        [
+            sys.executable,
+            "-m",
+            "mcpcore_transports.commands.main",
+            "serve",
+            "--http",
+            "127.0.0.1:0",
+        ],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

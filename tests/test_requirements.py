@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from conformance.requirements import REQUIREMENTS, Duty, Requirement, Side, Strength
-from conformance.requirements.__main__ import main
-from conformance.requirements.evidence import Evidence, MarkerError, claims, collect
-from conformance.requirements.model import ALL
-from conformance.requirements.report import coverage, markdown, problems
+from mcpcore_conformance.requirements import REQUIREMENTS, Duty, Requirement, Side, Strength
+from mcpcore_conformance.requirements.__main__ import main
+from mcpcore_conformance.requirements.evidence import Evidence, MarkerError, claims, collect
+from mcpcore_conformance.requirements.model import ALL
+from mcpcore_conformance.requirements.report import coverage, markdown, problems
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,7 +39,7 @@ def test_the_written_report_is_current() -> None:
     tested = {claim.requirement for claim in collect(ROOT / "tests")}
     written = (ROOT / "docs" / "requirements.md").read_text(encoding="utf-8")
     assert written == markdown(REQUIREMENTS, tested), (
-        "run: python -m conformance.requirements --write docs/requirements.md"
+        "run: python -m mcpcore_conformance.requirements --write docs/requirements.md"
     )
 
 

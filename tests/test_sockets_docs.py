@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from mcpcore.engine.config import Limits
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stream.connection import PumpSettings
 from tests.docs_blocks import ROOT, Program, check_types, dead_links, programs
-from transports.pump import PumpSettings
-from transports.socket_settings import SocketSettings
 
 PAGE = ROOT / "docs" / "sockets.md"
 PROGRAMS = programs(PAGE)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from mcpcore.engine.seal import Refusal
+from mcpcore_transports.schema import SchemaLimits
+from mcpcore_transports.schema.dialects import DIALECTS
 from tests.docs_blocks import ROOT, Program, check_types, dead_links, programs
-from transports.json_schema import SchemaLimits
-from transports.json_schema.dialects import DIALECTS
 
 SEALED, SCHEMAS = ROOT / "docs" / "sealed-state.md", ROOT / "docs" / "schemas.md"
 PROGRAMS = [program for page in (SEALED, SCHEMAS) for program in programs(page)]

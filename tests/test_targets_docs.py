@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mcpcore_transports.client.config.file import PLACES, VARIABLE, load_targets, read_config
+from mcpcore_transports.targets import HttpTarget, SseTarget, StdioTarget
 from tests.docs_blocks import ROOT, Program, blocks, check_types, dead_links, programs
-from transports.config_file import PLACES, VARIABLE, load_targets, read_config
-from transports.targets import HttpTarget, SseTarget, StdioTarget
 
 PAGE = ROOT / "docs" / "targets.md"
 PROGRAMS = programs(PAGE)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from mcpcore.engine.config import Limits
+from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 from tests.docs_blocks import ROOT, Program, dead_links, programs
-from transports.pump import PumpSettings
-from transports.websocket_settings import DeflateSettings, WebSocketSettings
 
 PAGE = ROOT / "docs" / "websocket.md"
 TEXT = PAGE.read_text(encoding="utf-8")

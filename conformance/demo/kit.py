@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from conformance.commands.playing import play_out
-from conformance.commands.progress import SHORT, STYLE, line_of
-from conformance.kit.model import Binding, Side, Verdict
-from conformance.run.clients import Command, prepare_client, run_client
-from conformance.run.expected import failing
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener, Run
-from conformance.run.servers import CannotRun, prepare, run_server
-from conformance.run.stages import EVERYTHING_CLIENT, everything
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore_conformance.commands.playing import play_out
+from mcpcore_conformance.commands.progress import SHORT, STYLE, line_of
+from mcpcore_conformance.kit.model import Binding, Side, Verdict
+from mcpcore_conformance.run.clients import Command, prepare_client, run_client
+from mcpcore_conformance.run.expected import failing
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener, Run
+from mcpcore_conformance.run.servers import CannotRun, prepare, run_server
+from mcpcore_conformance.run.stages import EVERYTHING_CLIENT, everything
 
 OLD, NEW = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]
 JOBS = 4

@@ -19,8 +19,8 @@ from rich.table import Table
 from conformance.interop.drivers.features import Cell
 from conformance.interop.matrix import LINES
 from conformance.interop.talk import OUR_CLIENT, OUR_SERVER, SSE, Tell, converse, offered
-from conformance.launch import LaunchError
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.launch import LaunchError
 
 SDK = LINES[0]
 ROUNDS = {

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from conformance.everything.app import PAGE_SIZE
 from conformance.interop.drivers.features import FEATURES, Cell, Feature, Speaks
 from conformance.interop.known import Fault, Known
 from conformance.interop.talk import (
@@ -24,9 +23,10 @@ from conformance.interop.talk import (
     converse,
     offered,
 )
-from conformance.launch import LaunchError
 from mcpcore.spec.revisions import BY_NAME as REVISION
 from mcpcore.spec.revisions import LEGACY, REVISIONS, Revision, Span
+from mcpcore_conformance.everything.app import PAGE_SIZE
+from mcpcore_conformance.launch import LaunchError
 
 SIDES = ("client", "server")
 TRANSPORTS = ("stdio", "http", STATELESS, SSE)

@@ -26,9 +26,9 @@ from mcpcore.spec.types import (
     PromptReference,
     ResourceTemplateReference,
 )
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import InputFailed, PeerError, RequestTimeout
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import InputFailed, PeerError, RequestTimeout
 
 
 class OurCaller(Caller):
@@ -184,7 +184,7 @@ def _plain(value: Any) -> Object:
 def _reached(target: Target) -> Target | Server:
     if target != MEMORY:
         return target
-    from conformance.everything.server import server
+    from mcpcore_conformance.everything.server import server
 
     return server
 

@@ -25,7 +25,7 @@ every feature that both sides have, in both directions, over stdio, Streamable H
 servers also without sessions and streams, as many are deployed) and HTTP+SSE, in every revision
 that the line speaks there. The same drivers (`conformance/interop/drivers`) drive the clients of
 all libraries; the SDK's programs are in `conformance/interop/sdk`, ours are
-`conformance.everything.server` and `conformance.interop.our_client`.
+`mcpcore_conformance.everything.server` and `conformance.interop.our_client`.
 
 `make interop` runs all of it, prints the table and fails if a cell is red. This page is written by
 `.venv/bin/python -m conformance.interop --write docs/interoperability.md`.

@@ -13,12 +13,12 @@ import msgspec
 
 from conformance.interop.drivers.features import Cell
 from conformance.interop.drivers.script import Target
-from conformance.launch import serving
 from mcpcore.spec.revisions import Revision
+from mcpcore_conformance.launch import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(__file__).resolve().parent / "sdk"
-OUR_SERVER = (sys.executable, "-m", "conformance.everything.server")
+OUR_SERVER = (sys.executable, "-m", "mcpcore_conformance.everything.server")
 OUR_CLIENT = (sys.executable, "-m", "conformance.interop.our_client")
 LOOPBACK = "127.0.0.1:0"
 STATELESS = "http, stateless"

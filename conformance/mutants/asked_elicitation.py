@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.kit import messages
-from conformance.kit.model import LEGACY
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to, asks, declines
 from conformance.mutants.lists import also, told
@@ -16,6 +14,8 @@ from conformance.mutants.questions import (
     struck_by,
     takes_any_answer,
 )
+from mcpcore_conformance.kit import messages
+from mcpcore_conformance.kit.model import LEGACY
 
 table = Table("client/elicitation")
 

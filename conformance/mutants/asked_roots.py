@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.kit import messages
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.model import Table
 from conformance.mutants.questions import asks_anyway, questions, refuses_answers, struck_by
+from mcpcore_conformance.kit import messages
 
 table = Table("client/roots")
 

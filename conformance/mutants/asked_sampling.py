@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 
-from conformance.kit.heard import Heard, Text
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.model import Table, until
 from conformance.mutants.questions import (
@@ -12,6 +11,7 @@ from conformance.mutants.questions import (
     struck_by,
     takes_any_answer,
 )
+from mcpcore_conformance.kit.heard import Heard, Text
 
 table = Table("client/sampling")
 transports = Table("basic/transports")

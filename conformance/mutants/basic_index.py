@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from conformance.cases.basic_index import LARGE, NUMBER
-from conformance.kit.messages import result
 from conformance.mutants.faults import (
     answers_to,
     code,
@@ -15,6 +13,8 @@ from conformance.mutants.faults import (
 )
 from conformance.mutants.http_faults import header_of, requests, status_of
 from conformance.mutants.model import Table
+from mcpcore_conformance.cases.basic_index import LARGE, NUMBER
+from mcpcore_conformance.kit.messages import result
 
 table = Table("basic/index")
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from conformance.kit.messages import error, result
-from conformance.kit.model import Binding
 from conformance.mutants.faults import (
     Value,
     answers_to,
@@ -16,6 +14,8 @@ from conformance.mutants.faults import (
 )
 from conformance.mutants.lists import first_entry, listed
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import error, result
+from mcpcore_conformance.kit.model import Binding
 
 table = Table("basic/index")
 

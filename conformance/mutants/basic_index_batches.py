@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.kit.messages import encode, error, result
-from conformance.kit.model import Binding
 from conformance.mutants.faults import Fault, declines, ignores, instead, misread
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import encode, error, result
+from mcpcore_conformance.kit.model import Binding
 
 table = Table("basic/index")
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.kit.messages import UNSUPPORTED_VERSION, error, is_id
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -20,6 +19,7 @@ from mcpcore.spec.types.base import (
     META_CLIENT_INFO,
     META_PROTOCOL_VERSION,
 )
+from mcpcore_conformance.kit.messages import UNSUPPORTED_VERSION, error, is_id
 
 table = Table("basic/index")
 

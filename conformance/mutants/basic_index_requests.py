@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.kit.messages import is_id
-from conformance.kit.model import LEGACY, MODERN, Binding
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -22,6 +20,8 @@ from mcpcore.spec.types.base import (
     META_CLIENT_INFO,
     META_PROTOCOL_VERSION,
 )
+from mcpcore_conformance.kit.messages import is_id
+from mcpcore_conformance.kit.model import LEGACY, MODERN, Binding
 
 table = Table("basic/index")
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.kit.messages import encode, error, request, result
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -16,6 +15,7 @@ from conformance.mutants.faults import (
 )
 from conformance.mutants.model import Table
 from mcpcore.spec.revisions import LEGACY
+from mcpcore_conformance.kit.messages import encode, error, request, result
 
 table = Table("basic/lifecycle")
 

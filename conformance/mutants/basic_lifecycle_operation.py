@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-from conformance.kit.messages import error, request, result
-from conformance.kit.model import Binding
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -17,6 +15,8 @@ from conformance.mutants.faults import (
 )
 from conformance.mutants.lists import silent_capability
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import error, request, result
+from mcpcore_conformance.kit.model import Binding
 
 table = Table("basic/lifecycle")
 

@@ -3,9 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from conformance.cases.basic_patterns_cancellation import CANCELLED, ROUNDS
-from conformance.kit.messages import error, notification
-from conformance.kit.model import Binding
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -17,6 +14,9 @@ from conformance.mutants.faults import (
 )
 from conformance.mutants.http_faults import notifications, status_of
 from conformance.mutants.model import Table
+from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED, ROUNDS
+from mcpcore_conformance.kit.messages import error, notification
+from mcpcore_conformance.kit.model import Binding
 
 table = Table("basic/patterns/cancellation")
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from conformance.kit.messages import request
 from conformance.mutants.faults import Fault, Value
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import request
 
 table = Table("basic/patterns/index")
 

@@ -4,13 +4,13 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.kit import messages
-from conformance.kit.messages import encode
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import instead, results_of, takes
 from conformance.mutants.http_faults import OnePrincipal
 from conformance.mutants.lists import changing
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit import messages
+from mcpcore_conformance.kit.messages import encode
 
 table = Table("basic/patterns/mrtr")
 

@@ -3,11 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.cases.basic_patterns_cancellation import CANCELLED
-from conformance.cases.basic_patterns_progress import PROGRESS
-from conformance.kit.heard import Heard, Text
-from conformance.kit.messages import error, notification
-from conformance.kit.model import Binding
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -18,6 +13,11 @@ from conformance.mutants.faults import (
     own_messages,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED
+from mcpcore_conformance.cases.basic_patterns_progress import PROGRESS
+from mcpcore_conformance.kit.heard import Heard, Text
+from mcpcore_conformance.kit.messages import error, notification
+from mcpcore_conformance.kit.model import Binding
 
 table = Table("basic/patterns/progress")
 

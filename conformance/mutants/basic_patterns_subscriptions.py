@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.kit import messages
-from conformance.kit.shapes import SUBSCRIPTION
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import asks, declines, results_of, takes
 from conformance.mutants.lists import also, quiet_about, told
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit import messages
+from mcpcore_conformance.kit.shapes import SUBSCRIPTION
 
 table = Table("basic/patterns/subscriptions")
 

@@ -3,10 +3,10 @@
 from itertools import count
 from typing import ClassVar
 
-from conformance.kit.heard import Head, header
 from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import OnePrincipal, calls, deletes, header_of, refuses
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.heard import Head, header
 
 table = Table("basic/security_best_practices")
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from conformance.kit.heard import Heard
 from conformance.mutants.basic_transports_streams import (
     is_response,
     message,
@@ -23,6 +22,7 @@ from conformance.mutants.http_faults import (
     with_header,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.heard import Heard
 
 table = Table("basic/transports/streamable-http")
 

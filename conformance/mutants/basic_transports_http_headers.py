@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterable
 
-from conformance.kit import messages
-from conformance.kit.messages import HEADER_MISMATCH, INVALID_REQUEST
 from conformance.mutants.fault import Asked, Fault, Value
 from conformance.mutants.faults import answers_to
 from conformance.mutants.http_faults import (
@@ -18,6 +16,8 @@ from conformance.mutants.http_faults import (
 from conformance.mutants.model import Table
 from mcpcore.spec.revisions import LATEST
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
+from mcpcore_conformance.kit import messages
+from mcpcore_conformance.kit.messages import HEADER_MISMATCH, INVALID_REQUEST
 
 table = Table("basic/transports/streamable-http")
 

@@ -4,11 +4,11 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from conformance.kit import messages
 from conformance.mutants.basic_transports_http_headers import MISMATCH
 from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import calls, pours_statuses, refuses, rewrites
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit import messages
 
 table = Table("basic/transports/streamable-http")
 

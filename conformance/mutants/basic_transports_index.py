@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from conformance.kit import messages
-from conformance.kit.messages import encode
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit import messages
+from mcpcore_conformance.kit.messages import encode
 
 table = Table("basic/transports/index")
 

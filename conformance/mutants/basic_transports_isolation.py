@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from typing import ClassVar
 
-from conformance.kit.heard import Head, Heard, Text, header
 from conformance.mutants.basic_transports_streams import SESSION, message, of, progress_by_token
 from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import Concerns, calls, gets, notifications, responses
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.heard import Head, Heard, Text, header
 
 table = Table("basic/transports")
 

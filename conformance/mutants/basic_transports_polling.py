@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from conformance.kit.heard import Event, Heard
 from conformance.mutants.basic_transports_resumption import resumes
 from conformance.mutants.fault import Fault
 from conformance.mutants.http_faults import refuses
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.heard import Event, Heard
 
 table = Table("basic/transports")
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from typing import ClassVar
 
-from conformance.kit.heard import Done, Event, Head, Heard, Text, header
-from conformance.kit.messages import encode
 from conformance.mutants.basic_transports_streams import SESSION, is_response, message, of
 from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import gets, refuses, responses_to
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.heard import Done, Event, Head, Heard, Text, header
+from mcpcore_conformance.kit.messages import encode
 
 table = Table("basic/transports")
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from itertools import count
 
-from conformance.kit.heard import Head, header
 from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import (
     Concerns,
@@ -19,6 +18,7 @@ from conformance.mutants.http_faults import (
     with_header,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.heard import Head, header
 
 table = Table("basic/transports")
 

@@ -5,7 +5,6 @@ from copy import copy
 from itertools import count
 from typing import ClassVar
 
-from conformance.kit.heard import Event, Heard, Text
 from conformance.mutants.basic_transports_streams import is_response, message
 from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import (
@@ -19,6 +18,7 @@ from conformance.mutants.http_faults import (
 )
 from conformance.mutants.model import Table
 from conformance.mutants.rfc6455_opening import opens
+from mcpcore_conformance.kit.heard import Event, Heard, Text
 
 table = Table("basic/transports")
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.kit.heard import Heard, Text
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.heard import Heard, Text
 
 table = Table("basic/transports/stdio")
 

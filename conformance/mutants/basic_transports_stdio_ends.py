@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.kit import messages
-from conformance.kit.messages import encode
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import instead
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES
+from mcpcore_conformance.kit import messages
+from mcpcore_conformance.kit.messages import encode
 
 table = Table("basic/transports/stdio")
 

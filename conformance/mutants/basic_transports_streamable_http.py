@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable
 
-from conformance.kit import messages
-from conformance.kit.headers import ACCEPT
-from conformance.kit.heard import Done, Event, Gone, Heard, Noise
 from conformance.mutants.fault import Asked, Fault, Value
 from conformance.mutants.faults import own_messages, status
 from conformance.mutants.http_faults import (
@@ -24,6 +21,9 @@ from conformance.mutants.http_faults import (
     with_header,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit import messages
+from mcpcore_conformance.kit.headers import ACCEPT
+from mcpcore_conformance.kit.heard import Done, Event, Gone, Heard, Noise
 
 table = Table("basic/transports/streamable-http")
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Any
 
-from conformance.kit.heard import Done, Gone, Heard, Text
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.http_faults import (
     Concerns,
@@ -20,6 +19,7 @@ from conformance.mutants.http_faults import (
     status_of,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.heard import Done, Gone, Heard, Text
 
 table = Table("basic/transports")
 

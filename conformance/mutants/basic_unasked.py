@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.kit.messages import encode, error, notification, request, result
-from conformance.kit.model import LEGACY, MODERN
-from conformance.kit.shapes import SUBSCRIPTION
 from conformance.mutants.faults import Fault, Value
 from conformance.mutants.lists import also
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import encode, error, notification, request, result
+from mcpcore_conformance.kit.model import LEGACY, MODERN
+from mcpcore_conformance.kit.shapes import SUBSCRIPTION
 
 index = Table("basic/index")
 lifecycle = Table("basic/lifecycle")

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.cases.basic_patterns_cancellation import CANCELLED
-from conformance.kit.messages import error
 from conformance.mutants.faults import Fault, Value, asks
 from conformance.mutants.model import Table
+from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED
+from mcpcore_conformance.kit.messages import error
 
 table = Table("basic/utilities/cancellation")
 

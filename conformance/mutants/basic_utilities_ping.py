@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.kit.messages import error
 from conformance.mutants.faults import Fault, Value, asks, declines, own_messages, results_of
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import error
 
 table = Table("basic/utilities/ping")
 

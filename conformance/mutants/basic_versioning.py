@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.cases.basic_versioning import COMPATIBILITY, NEGOTIATION
-from conformance.kit.messages import UNSUPPORTED_VERSION, error, result
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -17,6 +15,8 @@ from conformance.mutants.faults import (
 )
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
+from mcpcore_conformance.cases.basic_versioning import COMPATIBILITY, NEGOTIATION
+from mcpcore_conformance.kit.messages import UNSUPPORTED_VERSION, error, result
 
 table = Table("basic/versioning")
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from conformance.kit.client_wire import Asked
-from conformance.kit.model import LEGACY
 from conformance.mutants.client_faults import ClientFault, also_asks, header, without_header
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.client_wire import Asked
+from mcpcore_conformance.kit.model import LEGACY
 
 table = Table("basic/authorization/index")
 

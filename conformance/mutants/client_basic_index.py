@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.kit.messages import METHOD_NOT_FOUND, encode, error, notification, request, result
 from conformance.mutants.client_faults import (
     ClientFault,
     Value,
@@ -20,6 +19,14 @@ from conformance.mutants.client_faults import (
 )
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_CLIENT_INFO
+from mcpcore_conformance.kit.messages import (
+    METHOD_NOT_FOUND,
+    encode,
+    error,
+    notification,
+    request,
+    result,
+)
 
 table = Table("basic/index")
 

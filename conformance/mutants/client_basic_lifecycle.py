@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.kit.client_wire import Arrival, Signal
-from conformance.kit.messages import encode
 from conformance.mutants.client_faults import (
     ClientFault,
     Value,
@@ -18,6 +16,8 @@ from conformance.mutants.client_faults import (
     says,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.client_wire import Arrival, Signal
+from mcpcore_conformance.kit.messages import encode
 
 
 class SendsSignals(ClientFault):

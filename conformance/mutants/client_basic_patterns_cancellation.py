@@ -2,10 +2,6 @@
 
 from typing import Any
 
-from conformance.kit.client_wire import Arrival
-from conformance.kit.heard import Done
-from conformance.kit.messages import notification, result
-from conformance.kit.model import Binding
 from conformance.mutants.client_faults import (
     ClientFault,
     Value,
@@ -16,6 +12,10 @@ from conformance.mutants.client_faults import (
     reports,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.client_wire import Arrival
+from mcpcore_conformance.kit.heard import Done
+from mcpcore_conformance.kit.messages import notification, result
+from mcpcore_conformance.kit.model import Binding
 
 table = Table("basic/patterns/cancellation")
 CANCELLED = "notifications/cancelled"

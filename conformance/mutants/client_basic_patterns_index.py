@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from conformance.kit.messages import METHOD_NOT_FOUND, error, result
 from conformance.mutants.client_faults import ClientFault
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, error, result
 
 table = Table("basic/patterns/index")
 

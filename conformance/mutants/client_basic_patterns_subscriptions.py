@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-from conformance.kit.client_wire import Arrival
-from conformance.kit.heard import Done
 from conformance.mutants.client_faults import (
     ClientFault,
     Value,
@@ -11,6 +9,8 @@ from conformance.mutants.client_faults import (
     reports,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.client_wire import Arrival
+from mcpcore_conformance.kit.heard import Done
 
 table = Table("basic/patterns/subscriptions")
 

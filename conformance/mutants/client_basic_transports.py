@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.kit.client_wire import Arrival, Asked, Ended
-from conformance.kit.heard import header as header_of
 from conformance.mutants.client_faults import (
     ClientFault,
     Value,
@@ -17,6 +15,8 @@ from conformance.mutants.client_faults import (
     without_header,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.client_wire import Arrival, Asked, Ended
+from mcpcore_conformance.kit.heard import header as header_of
 
 table = Table("basic/transports")
 

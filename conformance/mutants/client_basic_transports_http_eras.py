@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from conformance.kit.client_wire import Asked
-from conformance.kit.messages import request
 from conformance.mutants.client_faults import ClientFault, Value, adds
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.client_wire import Asked
+from mcpcore_conformance.kit.messages import request
 
 table = Table("basic/transports/streamable-http")
 

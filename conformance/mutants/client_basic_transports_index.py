@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from conformance.kit.messages import encode
 from conformance.mutants.client_faults import ClientFault, Value, says
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import encode
 
 table = Table("basic/transports/index")
 

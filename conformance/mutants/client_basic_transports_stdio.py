@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.kit.client_wire import Arrival, Signal
-from conformance.kit.messages import encode, request
 from conformance.mutants.client_faults import (
     ClientFault,
     Value,
@@ -15,6 +13,8 @@ from conformance.mutants.client_faults import (
     says,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.client_wire import Arrival, Signal
+from mcpcore_conformance.kit.messages import encode, request
 
 table = Table("basic/transports/stdio")
 FRAMING = "basic-transports-stdio"

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from conformance.kit.messages import encode
 from conformance.mutants.client_faults import (
     also_asks,
     gives_up,
@@ -12,6 +11,7 @@ from conformance.mutants.client_faults import (
     without_header,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import encode
 
 table = Table("basic/transports/streamable-http")
 SENDING, RECEIVING = "sending-messages", "receiving-messages"

@@ -1,8 +1,8 @@
 """Mutants of clients that say what nobody has asked for, on several pages."""
 
-from conformance.kit.messages import notification, result
 from conformance.mutants.client_faults import adds, adds_to_answers
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import notification, result
 
 index = Table("basic/index")
 lifecycle = Table("basic/lifecycle")

@@ -1,8 +1,8 @@
 """Mutants of clients for the page basic/utilities/cancellation."""
 
-from conformance.kit.messages import notification
 from conformance.mutants.client_faults import adds
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import notification
 
 table = Table("basic/utilities/cancellation")
 

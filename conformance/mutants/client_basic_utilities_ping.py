@@ -1,8 +1,8 @@
 """Mutants of clients for the page basic/utilities/ping."""
 
-from conformance.kit.messages import METHOD_NOT_FOUND, error, result
 from conformance.mutants.client_faults import adds_to_answers, answers, never_says
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, error, result
 
 table = Table("basic/utilities/ping")
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.kit.messages import request
 from conformance.mutants.client_faults import ClientFault, Value, deaf_to, exits, precedes
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
+from mcpcore_conformance.kit.messages import request
 
 table = Table("basic/versioning")
 

@@ -1,9 +1,9 @@
 """Mutants of clients for the page basic/versioning: a server that is not what it was."""
 
-from conformance.kit.messages import UNSUPPORTED_VERSION
 from conformance.mutants.client_faults import header, reports
 from conformance.mutants.model import Table
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+from mcpcore_conformance.kit.messages import UNSUPPORTED_VERSION
 
 table = Table("basic/versioning")
 AGAIN = "backward-compatibility-with-initialization-based-versions/client-probes-again"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 
-from conformance.kit.messages import METHOD_NOT_FOUND, error, result
 from conformance.mutants.client_faults import (
     ClientFault,
     Value,
@@ -14,6 +13,7 @@ from conformance.mutants.client_faults import (
 )
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES
+from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, error, result
 
 elicitation = Table("client/elicitation")
 roots = Table("client/roots")

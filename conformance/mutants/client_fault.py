@@ -9,11 +9,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from conformance.kit.client_wire import Arrival, Asked, Host, HostWire, HttpHostWire
-from conformance.kit.heard import Text
-from conformance.kit.log import Log
-from conformance.kit.messages import encode
-from conformance.kit.model import Binding
+from mcpcore_conformance.kit.client_wire import Arrival, Asked, Host, HostWire, HttpHostWire
+from mcpcore_conformance.kit.heard import Text
+from mcpcore_conformance.kit.log import Log
+from mcpcore_conformance.kit.messages import encode
+from mcpcore_conformance.kit.model import Binding
 
 Value = dict[str, Any]
 Edit = Callable[[Value], Value | bytes | None]
@@ -318,11 +318,11 @@ class Faulty:
         self._fault = make()
 
     def host(self, host: Host) -> Host:
-        """See :class:`~conformance.kit.client_play.Between`."""
+        """See :class:`~mcpcore_conformance.kit.client_play.Between`."""
         return FaultyHost(host, self._fault)
 
     def report(self, data: bytes | None) -> bytes | None:
-        """See :class:`~conformance.kit.client_play.Between`."""
+        """See :class:`~mcpcore_conformance.kit.client_play.Between`."""
         value = None if data is None else _decoded(data)
         return data if not isinstance(value, dict) else encode(self._fault.report(value))
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.kit.client_wire import Arrival, Asked, Ended
-from conformance.kit.heard import Headers
-from conformance.kit.messages import encode
 from conformance.mutants.client_fault import ClientFault, Edit, Value, behind
+from mcpcore_conformance.kit.client_wire import Arrival, Asked, Ended
+from mcpcore_conformance.kit.heard import Headers
+from mcpcore_conformance.kit.messages import encode
 
 
 class _Said(ClientFault):

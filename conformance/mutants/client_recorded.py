@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from conformance.kit.client_wire import Arrival, Asked
 from conformance.mutants.client_fault import ClientFault, Value
+from mcpcore_conformance.kit.client_wire import Arrival, Asked
 
 
 class Passed(Struct, frozen=True):

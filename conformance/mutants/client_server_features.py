@@ -2,10 +2,10 @@
 
 from urllib.parse import quote
 
-from conformance.kit.messages import request
 from conformance.mutants.client_faults import ClientFault, Value, adds, params_of, reports
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_LOG_LEVEL
+from mcpcore_conformance.kit.messages import request
 
 resources = Table("server/resources")
 logging = Table("server/utilities/logging")

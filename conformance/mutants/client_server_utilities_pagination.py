@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from conformance.kit.messages import request
 from conformance.mutants.client_faults import ClientFault, Value, params_of, repaired, reports
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import request
 
 table = Table("server/utilities/pagination")
 GUIDELINES = "implementation-guidelines"

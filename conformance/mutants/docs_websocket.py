@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.kit import messages
-from conformance.kit.bindings.websocket import BINARY, TEXT, encoded
-from conformance.kit.heard import Heard, Text
-from conformance.kit.messages import encode
-from conformance.kit.wire import Refused
 from conformance.mutants.basic_transports_stdio import Drops
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.model import Table
 from conformance.mutants.rfc6455 import Frame, frames, overlooks
 from conformance.mutants.rfc6455_opening import answers, opens, refuses, shows
+from mcpcore_conformance.kit import messages
+from mcpcore_conformance.kit.bindings.websocket import BINARY, TEXT, encoded
+from mcpcore_conformance.kit.heard import Heard, Text
+from mcpcore_conformance.kit.messages import encode
+from mcpcore_conformance.kit.wire import Refused
 
 table = Table("docs/websocket")
 

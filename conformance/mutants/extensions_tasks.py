@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-from conformance.kit import messages
-from conformance.kit.shapes import SUBSCRIPTION
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to, instead, results_of, takes
 from conformance.mutants.http_faults import OnePrincipal
 from conformance.mutants.lists import told
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit import messages
+from mcpcore_conformance.kit.shapes import SUBSCRIPTION
 
 table = Table("extensions/tasks")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Noise, Text
-from conformance.kit.messages import encode
-from conformance.kit.wire import Poured, Refused
+from mcpcore_conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Noise, Text
+from mcpcore_conformance.kit.messages import encode
+from mcpcore_conformance.kit.wire import Poured, Refused
 
 Value = dict[str, Any]
 

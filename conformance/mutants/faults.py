@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.kit import messages
-from conformance.kit.heard import Head
 from conformance.mutants.fault import Asked, Fault, Value
 from conformance.mutants.faulty_wire import FaultyStage, FaultyWire
+from mcpcore_conformance.kit import messages
+from mcpcore_conformance.kit.heard import Head
 
 Edit = Callable[[Value], Value | bytes | None]
 """Takes a message, returns what goes in its place; None: nothing."""

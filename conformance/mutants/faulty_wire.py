@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any, cast
 
-from conformance.kit.bindings.websocket import encoded
-from conformance.kit.heard import Done, Gone, Head, Heard, Text
-from conformance.kit.log import Log
-from conformance.kit.messages import encode
-from conformance.kit.model import Binding
-from conformance.kit.wire import (
+from conformance.mutants.fault import Asked, Fault
+from mcpcore.spec.revisions import Revision
+from mcpcore_conformance.kit.bindings.websocket import encoded
+from mcpcore_conformance.kit.heard import Done, Gone, Head, Heard, Text
+from mcpcore_conformance.kit.log import Log
+from mcpcore_conformance.kit.messages import encode
+from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.kit.wire import (
     HttpWire,
     Kept,
     LinesWire,
@@ -22,8 +24,6 @@ from conformance.kit.wire import (
     Stage,
     Wire,
 )
-from conformance.mutants.fault import Asked, Fault
-from mcpcore.spec.revisions import Revision
 
 WEB = frozenset({Binding.HTTP, Binding.SSE})
 """Bindings whose messages are posted, each with a response of its own."""

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Noise, Text
-from conformance.kit.wire import Plain, Poured
 from conformance.mutants.fault import Asked, Fault, Value
+from mcpcore_conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Noise, Text
+from mcpcore_conformance.kit.wire import Plain, Poured
 
 Concerns = Callable[[Asked], bool]
 Make = Callable[[], Fault]

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from conformance.kit.model import ALL, Binding
 from conformance.mutants.client_fault import ClientFault
 from conformance.mutants.faults import Fault
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Span
+from mcpcore_conformance.kit.model import ALL, Binding
 
 
 def until(last: str) -> Span:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.kit import messages
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import takes
+from mcpcore_conformance.kit import messages
 
 DONE = {"content": [{"type": "text", "text": "done"}], "resultType": "complete"}
 

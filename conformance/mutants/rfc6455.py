@@ -3,7 +3,9 @@
 import struct
 from collections.abc import Callable, Iterable
 
-from conformance.kit.bindings.websocket import (
+from conformance.mutants.fault import Fault
+from conformance.mutants.model import Table
+from mcpcore_conformance.kit.bindings.websocket import (
     BINARY,
     CLOSE,
     CONTINUATION,
@@ -12,9 +14,7 @@ from conformance.kit.bindings.websocket import (
     TEXT,
     encoded,
 )
-from conformance.kit.heard import Event, Gone, Heard, Text
-from conformance.mutants.fault import Fault
-from conformance.mutants.model import Table
+from mcpcore_conformance.kit.heard import Event, Gone, Heard, Text
 
 table = Table("rfc6455")
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.kit.wire import Refused
 from conformance.mutants.fault import Fault
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.wire import Refused
 
 table = Table("rfc6455")
 

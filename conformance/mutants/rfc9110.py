@@ -1,6 +1,5 @@
 """Mutants that bear too much or too little of HTTP."""
 
-from conformance.kit.wire import Poured
 from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import (
     everything,
@@ -10,6 +9,7 @@ from conformance.mutants.http_faults import (
     refuses,
 )
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.wire import Poured
 
 table = Table("rfc9110")
 

@@ -2,9 +2,9 @@
 
 import re
 
-from conformance.kit.wire import Plain, Poured
 from conformance.mutants.http_faults import pours, pours_otherwise, pours_statuses
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.wire import Plain, Poured
 
 table = Table("rfc9112")
 

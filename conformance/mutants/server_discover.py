@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from conformance.kit.messages import error
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -12,6 +11,7 @@ from conformance.mutants.faults import (
 )
 from conformance.mutants.lists import silent_capability
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import error
 
 table = Table("server/discover")
 

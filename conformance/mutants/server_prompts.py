@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.cases.server_prompts import UNKNOWN
-from conformance.kit import messages
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import answers_to, asks, declines, results_of, takes
 from conformance.mutants.lists import (
@@ -17,6 +15,8 @@ from conformance.mutants.lists import (
     silent_capability,
 )
 from conformance.mutants.model import Table, until
+from mcpcore_conformance.cases.server_prompts import UNKNOWN
+from mcpcore_conformance.kit import messages
 
 table = Table("server/prompts")
 

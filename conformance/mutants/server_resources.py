@@ -4,7 +4,6 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from conformance.kit import messages
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import answers_to, instead, results_of
 from conformance.mutants.lists import (
@@ -16,6 +15,7 @@ from conformance.mutants.lists import (
     silent_capability,
 )
 from conformance.mutants.model import Table, until
+from mcpcore_conformance.kit import messages
 
 table = Table("server/resources")
 

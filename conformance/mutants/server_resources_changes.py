@@ -1,9 +1,9 @@
 """Mutants of the page server/resources: what is told of changes."""
 
-from conformance.kit import messages
 from conformance.mutants.faults import answers_to
 from conformance.mutants.lists import also, quiet_about, told
 from conformance.mutants.model import Table, until
+from mcpcore_conformance.kit import messages
 
 table = Table("server/resources")
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.kit import messages
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import answers_to, results_of, takes
 from conformance.mutants.lists import Entries
 from conformance.mutants.model import Table, until
+from mcpcore_conformance.kit import messages
 
 table = Table("server/tools")
 

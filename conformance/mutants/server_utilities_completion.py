@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.cases.server_utilities_completion import COMPLETE
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -16,6 +15,7 @@ from conformance.mutants.faults import (
 )
 from conformance.mutants.lists import silent_capability
 from conformance.mutants.model import Table
+from mcpcore_conformance.cases.server_utilities_completion import COMPLETE
 
 table = Table("server/utilities/completion")
 

@@ -3,10 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.cases.server_utilities_logging import LEVELS, MESSAGE
-from conformance.kit.heard import Heard, Text
-from conformance.kit.messages import notification, result
-from conformance.kit.model import Binding
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -20,6 +16,10 @@ from conformance.mutants.faults import (
 from conformance.mutants.lists import silent_capability
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_LOG_LEVEL
+from mcpcore_conformance.cases.server_utilities_logging import LEVELS, MESSAGE
+from mcpcore_conformance.kit.heard import Heard, Text
+from mcpcore_conformance.kit.messages import notification, result
+from mcpcore_conformance.kit.model import Binding
 
 table = Table("server/utilities/logging")
 

@@ -3,9 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.cases.server_utilities_pagination import LISTS
-from conformance.kit.messages import encode, error
-from conformance.kit.model import Binding
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -16,6 +13,9 @@ from conformance.mutants.faults import (
 )
 from conformance.mutants.lists import less_by_connection, listed
 from conformance.mutants.model import Table
+from mcpcore_conformance.cases.server_utilities_pagination import LISTS
+from mcpcore_conformance.kit.messages import encode, error
+from mcpcore_conformance.kit.model import Binding
 
 table = Table("server/utilities/pagination")
 

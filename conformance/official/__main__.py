@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections import Counter
 
-from conformance.launch import LaunchError
 from conformance.official import expected, suite
+from mcpcore_conformance.launch import LaunchError
 
 
 def _report(result: suite.Scenario, verdict: expected.Verdict) -> None:

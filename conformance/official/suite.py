@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from conformance.launch import serving
+from mcpcore_conformance.launch import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ROOT / ".tools" / "node_modules"
@@ -28,8 +28,14 @@ SIDES = ("server", "client")
 REVISIONS = ("2025-11-25", "2026-07-28")
 """The revisions that have a requirement set in the suite."""
 
-SERVER_COMMAND = (sys.executable, "-m", "conformance.everything.server", "--http", "127.0.0.1:0")
-CLIENT_COMMAND = (sys.executable, "-m", "conformance.everything.client")
+SERVER_COMMAND = (
+    sys.executable,
+    "-m",
+    "mcpcore_conformance.everything.server",
+    "--http",
+    "127.0.0.1:0",
+)
+CLIENT_COMMAND = (sys.executable, "-m", "mcpcore_conformance.everything.client")
 
 
 class ToolsMissing(Exception):

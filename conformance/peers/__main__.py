@@ -21,8 +21,6 @@ from time import monotonic
 
 import anyio
 
-from conformance.kit.model import Binding, Case, Result, Side
-from conformance.launch import LaunchError, serving
 from conformance.peers.checked import drafts, read_checked, unchecked
 from conformance.peers.findings import NOTABLE, gather
 from conformance.peers.listening import listening
@@ -30,13 +28,15 @@ from conformance.peers.page import page_of, summary
 from conformance.peers.programs import PEERS, PORT, ROOT, Peer, own_programs
 from conformance.peers.saved import load, save
 from conformance.peers.warm import warm
-from conformance.run.clients import Command, prepare_client, run_client
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener, Run
-from conformance.run.servers import CannotRun, prepare, run_server
-from conformance.run.stages import subject_of
-from transports.targets import parse_target
+from mcpcore_conformance.kit.model import Binding, Case, Result, Side
+from mcpcore_conformance.launch import LaunchError, serving
+from mcpcore_conformance.run.clients import Command, prepare_client, run_client
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener, Run
+from mcpcore_conformance.run.servers import CannotRun, prepare, run_server
+from mcpcore_conformance.run.stages import subject_of
+from mcpcore_transports.targets import parse_target
 
 EXAMPLES = """\
 exit status:

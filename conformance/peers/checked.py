@@ -10,9 +10,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from conformance.kit.model import Verdict
 from conformance.peers.findings import NOTABLE, Finding, Sight
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Span
+from mcpcore_conformance.kit.model import Verdict
 
 CHECKED = Path(__file__).resolve().parent / "checked.toml"
 GAP = " ... "

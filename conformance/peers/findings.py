@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from conformance.kit.model import Case, Result, Verdict
 from conformance.peers.said import bytes_of
+from mcpcore_conformance.kit.model import Case, Result, Verdict
 
 FOUND = (Verdict.FAILED, Verdict.WEAK)
 NOTABLE = (*FOUND, Verdict.INCONCLUSIVE)

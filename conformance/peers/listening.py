@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic, sleep
 
-from conformance.launch import LaunchError
 from conformance.peers.programs import PORT
+from mcpcore_conformance.launch import LaunchError
 
 TIMEOUT = 30.0
 """Seconds to start."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct, field
 
-from conformance.kit.model import Case, Result, Verdict
 from conformance.peers.checked import Checked, readings, span_of
 from conformance.peers.findings import FOUND, Finding, Sight
 from conformance.peers.programs import DATES, NEWER, OLDER, Peer
+from mcpcore_conformance.kit.model import Case, Result, Verdict
 
 HEAD = """# What the kit finds in other implementations
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from conformance.kit.model import Binding, Side
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY, REVISIONS, Revision
+from mcpcore_conformance.kit.model import Binding, Side
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "conformance" / "interop" / "sdk"

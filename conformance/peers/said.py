@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from conformance.kit.model import Result
-from conformance.run.transcript import records_of
 from mcpcore.wire.trace import TO_SERVER, Record
+from mcpcore_conformance.kit.model import Result
+from mcpcore_conformance.run.transcript import records_of
 
 BUDGET = 2100
 """Characters that are shown of a case; the fewer lines there are, the more of each."""

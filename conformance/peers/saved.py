@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from conformance.kit.model import Binding, Case, Line, Result, Verdict
+from mcpcore_conformance.kit.model import Binding, Case, Line, Result, Verdict
 
 
 class _Kept(Struct, omit_defaults=True):

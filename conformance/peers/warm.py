@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from conformance.launch import LaunchError
+from mcpcore_conformance.launch import LaunchError
 
 HERE = Path(__file__).resolve().parent
 READY = b"ready\n"

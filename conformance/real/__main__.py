@@ -26,7 +26,7 @@ from conformance.real.kit import FOREIGN, Checks
 from conformance.real.processes import NotStarted
 from conformance.real.report import page_of, summary, table_of_cells
 from conformance.real.table import COLUMNS, HERE, read_table
-from conformance.run.registry import all_cases
+from mcpcore_conformance.run.registry import all_cases
 
 EXAMPLES = """\
 exit status:

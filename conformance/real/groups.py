@@ -33,7 +33,7 @@ LIMIT = 300.0
 """Seconds that a client may take for all its cells, and a command for one."""
 NOT_REACHED = "not reached"
 OUR_CLIENT = (sys.executable, "-m", "conformance.real.our_client")
-OUR_COMMAND = (sys.executable, "-m", "transports.cli")
+OUR_COMMAND = (sys.executable, "-m", "mcpcore_transports.commands.main")
 DETAIL = 300
 
 

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from conformance.interop.report import table as laid_out
-from conformance.kit.model import Result
-from conformance.kit.model import Verdict as KitVerdict
 from conformance.peers.findings import FOUND, gather
 from conformance.peers.page import rows_of, table_of
 from conformance.real.judge import Judged, Verdict
 from conformance.real.table import COLUMNS, Row, Table
+from mcpcore_conformance.kit.model import Result
+from mcpcore_conformance.kit.model import Verdict as KitVerdict
 
 HEAD = """\
 # Programs that people use

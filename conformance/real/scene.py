@@ -14,15 +14,15 @@ from typing import Any
 
 from msgspec import Struct, structs, to_builtins
 
-from conformance.everything.app import PAGE_SIZE
 from conformance.real.install import NPM, ROOT, TOOLS, missing
 from conformance.real.processes import MARK, free_port, listening
 from conformance.real.table import OURS, Offer, Row, ServerProgram, Table
-from transports.process_settings import ProcessSettings, environment
+from mcpcore_conformance.everything.app import PAGE_SIZE
+from mcpcore_transports.stdio.process_settings import ProcessSettings, environment
 
 SMALL_PAGES = "15"
 """Entries on a page of our server's lists, so that some list has several."""
-SERVER = (sys.executable, "-m", "conformance.everything.server")
+SERVER = (sys.executable, "-m", "mcpcore_conformance.everything.server")
 PROGRAMS = ROOT / "conformance" / "real" / "programs"
 GREETING = "Hello from a page"
 NOWHERE = "http://127.0.0.1:9"

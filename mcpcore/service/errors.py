@@ -99,7 +99,7 @@ class ValidatorMissing(LocalError):
             f"{what} {has}, which needs a validator: "
             "pip install mcpcore[schema], then "
             "Server(..., validator=compile_schema) with "
-            "`from transports.json_schema import compile_schema`"
+            "`from mcpcore_transports.schema import compile_schema`"
         )
 
 

@@ -27,7 +27,7 @@ Validator = Callable[[Mapping[str, Any]], Callable[[Any], list[str]]]
 
 Each entry is ``path: text``, the path relative to the value.  Raises ValueError, naming the place,
 if the schema itself is not valid or its dialect is not supported.  Both calls end within a bounded
-time, whatever schema and value hold, and fetch nothing.  :mod:`transports.json_schema` has one.
+time, whatever schema and value hold, and fetch nothing.  :mod:`mcpcore_transports.schema` has one.
 """
 
 WRAPPED = "result"

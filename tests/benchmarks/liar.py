@@ -7,9 +7,9 @@ are right, so that a comparison with a known one has to find the wrong one.
 import re
 import sys
 
-from benchmarks.programs import responder
-from benchmarks.programs.offer import FILLERS_FROM
-from benchmarks.programs.responder import Shape
+from mcpcore_bench.programs import responder
+from mcpcore_bench.programs.offer import FILLERS_FROM
+from mcpcore_bench.programs.responder import Shape
 
 RIGHT = 50
 COMPLETE = b'"resultType":"complete"'

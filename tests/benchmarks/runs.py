@@ -2,8 +2,8 @@
 
 import msgspec
 
-from benchmarks.method.samples import Machine, Measured, RowResult, Run, Sample, Verdict
-from benchmarks.table import ROWS
+from mcpcore_bench.method.samples import Machine, Measured, RowResult, Run, Sample, Verdict
+from mcpcore_bench.table import ROWS
 
 FACTS = {
     "when": "2026-11-20T12:00:00+00:00",

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.load.jobs import Command, SelfMeasured
-from benchmarks.load.programs import Look, busiest, measure, with_answering
-from benchmarks.load.server import ServerFailed
-from benchmarks.method.samples import Sample
+from mcpcore_bench.load.jobs import Command, SelfMeasured
+from mcpcore_bench.load.programs import Look, busiest, measure, with_answering
+from mcpcore_bench.load.server import ServerFailed
+from mcpcore_bench.method.samples import Sample
 
 SAMPLE = '{"value": 10.0, "facts": {"rate": 100.0, "count": 20.0}}'
 PROGRAM = f"print({SAMPLE!r})"

@@ -5,12 +5,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks.commands.outputs import Outputs
-from benchmarks.commands.saved import load, show_comparison, show_saved
-from benchmarks.method.compare import Change, compare, unlike
-from benchmarks.method.samples import Measured, Phase, Run, Verdict
+from mcpcore_bench.commands.outputs import Outputs
+from mcpcore_bench.commands.saved import load, show_comparison, show_saved
+from mcpcore_bench.method.compare import Change, compare, unlike
+from mcpcore_bench.method.samples import Measured, Phase, Run, Verdict
+from mcpcore_transports.commands.output import Failure
 from tests.benchmarks.runs import FACTS, measured, run
-from transports.commands.output import Failure
 
 STEADY = (100.0, 101.0, 99.0, 100.0, 102.0)
 

@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack
 import pytest
 from msgspec import structs
 
-from benchmarks.dry import WORKS, Counted, Figures, Rig, Told, Work, counting, main, measure
-from benchmarks.dry_wires import Opener, programs
-from benchmarks.load.asks import WrongReply
-from benchmarks.load.jobs import Ask
-from benchmarks.subjects import ROOT
+from mcpcore_bench.dry import WORKS, Counted, Figures, Rig, Told, Work, counting, main, measure
+from mcpcore_bench.dry_wires import Opener, programs
+from mcpcore_bench.load.asks import WrongReply
+from mcpcore_bench.load.jobs import Ask
+from mcpcore_bench.subjects import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs the asyncio driver")
 
@@ -154,7 +154,7 @@ def test_the_command_names_what_it_knows(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_it_is_a_command() -> None:
     done = subprocess.run(
-        (sys.executable, "-m", "benchmarks.dry", "--ours", "--rounds", "1", "stdio"),
+        (sys.executable, "-m", "mcpcore_bench.dry", "--ours", "--rounds", "1", "stdio"),
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.method.histogram import BITS, Histogram, bounds_of, bucket_of
+from mcpcore_bench.method.histogram import BITS, Histogram, bounds_of, bucket_of
 
 VALUES = st.lists(st.integers(0, 10**13), min_size=1, max_size=200)
 

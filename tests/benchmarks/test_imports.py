@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from benchmarks.load.asks import initialize
-from benchmarks.load.jobs import FirstReply
-from benchmarks.table_others import BARE, BARE_STDIO, RAW_STDIO, ROWS, SERVING
+from mcpcore_bench.load.asks import initialize
+from mcpcore_bench.load.jobs import FirstReply
+from mcpcore_bench.table_others import BARE, BARE_STDIO, RAW_STDIO, ROWS, SERVING
 
-OWN = ("mcpcore", "transports")
-PROGRAMS = "benchmarks"
+OWN = ("mcpcore", "mcpcore_transports")
+PROGRAMS = "mcpcore_bench"
 TOLD = "\nimport sys as s, json as j; s.stdout.write(j.dumps([*s.modules]))"
-START = "from benchmarks.programs.ours import main; main()"
+START = "from mcpcore_bench.programs.ours import main; main()"
 
 SIDES = {
     "import": ((SERVING,), (BARE,), {"anyio", "h11", "msgspec"}),

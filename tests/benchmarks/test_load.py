@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.load import http_calls, lines, memory, websocket
-from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply, digits, opened
-from benchmarks.load.http_wire import Place, Replies, dechunked, field, last_event, secure
-from benchmarks.load.jobs import (
+from mcpcore_bench.load import http_calls, lines, memory, websocket
+from mcpcore_bench.load.asks import FIRST, Question, Verifier, WrongReply, digits, opened
+from mcpcore_bench.load.http_wire import Place, Replies, dechunked, field, last_event, secure
+from mcpcore_bench.load.jobs import (
     Ask,
     Binding,
     Command,
@@ -28,13 +28,13 @@ from benchmarks.load.jobs import (
     Memory,
     WebSocketCalls,
 )
-from benchmarks.load.lines import Lines
-from benchmarks.load.room import Room
-from benchmarks.load.server import ServerFailed, cpu, listening, placed
-from benchmarks.load.steady import steady
-from benchmarks.load.websocket import frame
-from benchmarks.programs.offer import secured
-from benchmarks.subjects import SUBJECTS
+from mcpcore_bench.load.lines import Lines
+from mcpcore_bench.load.room import Room
+from mcpcore_bench.load.server import ServerFailed, cpu, listening, placed
+from mcpcore_bench.load.steady import steady
+from mcpcore_bench.load.websocket import frame
+from mcpcore_bench.programs.offer import secured
+from mcpcore_bench.subjects import SUBJECTS
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="needs epoll and /proc"

@@ -9,7 +9,7 @@ from shutil import which
 
 import pytest
 
-from benchmarks.method.machine import STAT, OtherWork, described, machine
+from mcpcore_bench.method.machine import STAT, OtherWork, described, machine
 
 TICKS = os.sysconf("SC_CLK_TCK")
 BURN = "import time\nwhile time.process_time() < 0.3: pass"

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks.programs.measuring import measured, widened
+from mcpcore_bench.programs.measuring import measured, widened
 
 
 @pytest.mark.parametrize("width", [1, 2, 16, 1000])

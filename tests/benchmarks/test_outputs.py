@@ -11,27 +11,27 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from benchmarks import pace, runner
-from benchmarks.commands import running
-from benchmarks.commands.app import app
-from benchmarks.commands.outputs import Outputs
-from benchmarks.commands.running import Choice, chosen, measure
-from benchmarks.commands.saved import load, show_saved
-from benchmarks.load.jobs import AnyJob
-from benchmarks.method.machine import STAT
-from benchmarks.method.samples import Measured, Profile, Run, Sample, Verdict
-from benchmarks.report.docs import BEGIN, END
-from benchmarks.runner import self_measurements
-from benchmarks.table import ROWS
+from mcpcore_bench import pace, runner
+from mcpcore_bench.commands import running
+from mcpcore_bench.commands.app import app
+from mcpcore_bench.commands.outputs import Outputs
+from mcpcore_bench.commands.running import Choice, chosen, measure
+from mcpcore_bench.commands.saved import load, show_saved
+from mcpcore_bench.load.jobs import AnyJob
+from mcpcore_bench.method.machine import STAT
+from mcpcore_bench.method.samples import Measured, Profile, Run, Sample, Verdict
+from mcpcore_bench.report.docs import BEGIN, END
+from mcpcore_bench.runner import self_measurements
+from mcpcore_bench.table import ROWS
+from mcpcore_transports.commands.output import Exit, Failure
 from tests.benchmarks.runs import measured, run
-from transports.commands.output import Exit, Failure
 
 NOWHERE = Path("/proc")
 """A folder in which not even root can make files."""
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-m", "benchmarks", *words)
+    command = (sys.executable, "-m", "mcpcore_bench", *words)
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -266,7 +266,7 @@ def test_who_costs_less_than_ready_bytes_is_a_failure_of_the_bench(
     file = tmp_path / "run.json"
 
     def run_job(job: AnyJob) -> Sample:
-        dear = "benchmarks.programs.responder" in job.server.words
+        dear = "mcpcore_bench.programs.responder" in job.server.words
         return Sample(9.0 if dear else 2.0, {"load": 1.0, "rate": 1.0})
 
     for module in (runner, pace):
@@ -283,7 +283,7 @@ def test_who_costs_less_than_ready_bytes_is_a_failure_of_the_bench(
 def test_an_interrupted_run_says_what_is_saved_and_leaves_nothing_behind(tmp_path: Path) -> None:
     file, folder = tmp_path / "run.json", tmp_path / "temporary"
     folder.mkdir()
-    words = (sys.executable, "-m", "benchmarks", "run", "--only", "client:client")
+    words = (sys.executable, "-m", "mcpcore_bench", "run", "--only", "client:client")
     with subprocess.Popen(
         (*words, "--json", str(file)),
         stdout=subprocess.PIPE,

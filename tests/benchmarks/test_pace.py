@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from benchmarks.load.jobs import AnyJob
-from benchmarks.method.samples import Phase, Sample
-from benchmarks.pace import SHARE, Pace
-from benchmarks.runner import RunFailed
+from mcpcore_bench.load.jobs import AnyJob
+from mcpcore_bench.method.samples import Phase, Sample
+from mcpcore_bench.pace import SHARE, Pace
+from mcpcore_bench.runner import RunFailed
 
 
 class Clock:

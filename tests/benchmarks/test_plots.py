@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.method.samples import Measured
-from benchmarks.report.plots import draw
-from benchmarks.report.svg import Line, lines
+from mcpcore_bench.method.samples import Measured
+from mcpcore_bench.report.plots import draw
+from mcpcore_bench.report.svg import Line, lines
 from tests.benchmarks.runs import measured, of_the_table, run
 
 COLOURS = 8

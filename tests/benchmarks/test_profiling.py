@@ -13,10 +13,12 @@ import anyio
 import h11
 import pytest
 
-from benchmarks.load import lines
-from benchmarks.load.jobs import Command
-from benchmarks.method.samples import Measured, Profile, Verdict
-from benchmarks.profiling import (
+from mcpcore.engine import peer
+from mcpcore.http import server
+from mcpcore_bench.load import lines
+from mcpcore_bench.load.jobs import Command
+from mcpcore_bench.method.samples import Measured, Profile, Verdict
+from mcpcore_bench.profiling import (
     PROFILED,
     Found,
     can_be_profiled,
@@ -25,16 +27,14 @@ from benchmarks.profiling import (
     to_be_profiled,
     together,
 )
-from benchmarks.programs.ours import driven
-from benchmarks.programs.sampling import VARIABLE, Sampler, layer_of, sampled
-from benchmarks.report.docs import PAGE
-from benchmarks.report.markdown import profile_table
-from benchmarks.runner import RunFailed
-from benchmarks.table import ROWS
-from mcpcore.engine import peer
-from mcpcore.http import server
+from mcpcore_bench.programs.ours import driven
+from mcpcore_bench.programs.sampling import VARIABLE, Sampler, layer_of, sampled
+from mcpcore_bench.report.docs import PAGE
+from mcpcore_bench.report.markdown import profile_table
+from mcpcore_bench.runner import RunFailed
+from mcpcore_bench.table import ROWS
+from mcpcore_transports.stream import connection as pump
 from tests.benchmarks.runs import measured, run
-from transports import pump
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_what_is_profiled_is_ours_and_in_the_table() -> None:
         server = ROWS[row].variants[variant].job().server
         assert isinstance(server, Command)
         assert server.words[:2] == (sys.executable, "-m")
-        assert server.words[2] in ("benchmarks.programs.ours", "benchmarks.programs.client")
+        assert server.words[2] in ("mcpcore_bench.programs.ours", "mcpcore_bench.programs.client")
         assert can_be_profiled(row, variant)
 
 

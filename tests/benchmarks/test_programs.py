@@ -11,12 +11,12 @@ import pytest
 from _pytest.mark import ParameterSet
 from msgspec import structs
 
-from benchmarks import subjects
-from benchmarks.load.__main__ import MODULES
-from benchmarks.load.jobs import AnyJob, Events, HttpCalls, Memory, Peak, Resume
-from benchmarks.programs.offer import FILLERS_FROM, fillers
-from benchmarks.subjects import OURS, SUBJECTS, TYPESCRIPT, node
-from benchmarks.table import ROWS
+from mcpcore_bench import subjects
+from mcpcore_bench.load.__main__ import MODULES
+from mcpcore_bench.load.jobs import AnyJob, Events, HttpCalls, Memory, Peak, Resume
+from mcpcore_bench.programs.offer import FILLERS_FROM, fillers
+from mcpcore_bench.subjects import OURS, SUBJECTS, TYPESCRIPT, node
+from mcpcore_bench.table import ROWS
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs epoll and /proc"),
@@ -141,7 +141,9 @@ def test_it_answers_rightly(row: str, variant: str) -> None:
     if (missing := chosen.needs()) is not None:
         pytest.skip(missing)
     job = small(chosen.job())
-    module = importlib.import_module(f"benchmarks.load.{MODULES[str(job.__struct_config__.tag)]}")
+    module = importlib.import_module(
+        f"mcpcore_bench.load.{MODULES[str(job.__struct_config__.tag)]}"
+    )
     sample = module.measure(job)
     # Twenty of a thing may well fit into memory that was there before; and the clock of a process
     # may stand still for a hundredth of a second, until it sleeps.
@@ -207,4 +209,4 @@ def test_every_program_is_among_the_rounds() -> None:
     played = {words(ROWS[row].variants[variant].job())[:4] for row, variant in CASES}
     # Imports have no program, and stores are of no use without their servers.
     rest = {each for each in everything - played if "-c" not in each}
-    assert {each[2] for each in rest} <= {"benchmarks.programs.stores"}
+    assert {each[2] for each in rest} <= {"mcpcore_bench.programs.stores"}

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.load.asks import FIRST, INITIALIZED, Question
-from benchmarks.load.http_calls import ring
-from benchmarks.load.http_wire import Place, Replies, asking, request
-from benchmarks.load.jobs import Ask
-from benchmarks.load.server import listening
-from benchmarks.load.setup import coming
-from benchmarks.programs.offer import FILLERS_FROM
-from benchmarks.programs.raw_codec import Codec
-from benchmarks.programs.raw_h11 import Exchange
-from benchmarks.programs.raw_http import Site
-from benchmarks.programs.raw_stdio import answer
-from benchmarks.programs.raw_stdio import answered as answered_lines
-from benchmarks.subjects import SUBJECTS
+from mcpcore_bench.load.asks import FIRST, INITIALIZED, Question
+from mcpcore_bench.load.http_calls import ring
+from mcpcore_bench.load.http_wire import Place, Replies, asking, request
+from mcpcore_bench.load.jobs import Ask
+from mcpcore_bench.load.server import listening
+from mcpcore_bench.load.setup import coming
+from mcpcore_bench.programs.offer import FILLERS_FROM
+from mcpcore_bench.programs.raw_codec import Codec
+from mcpcore_bench.programs.raw_h11 import Exchange
+from mcpcore_bench.programs.raw_http import Site
+from mcpcore_bench.programs.raw_stdio import answer
+from mcpcore_bench.programs.raw_stdio import answered as answered_lines
+from mcpcore_bench.subjects import SUBJECTS
 
 PLACE = Place("127.0.0.1", 80, "/mcp")
 CALLS = 8

@@ -9,13 +9,13 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
-from benchmarks.method.samples import Measured, Phase, Profile, RowResult, Run, Sample, Verdict
-from benchmarks.report.docs import BEGIN, END, PAGE, PLOTS, lacking, write_docs
-from benchmarks.report.docs import measured as measured_part
-from benchmarks.report.markdown import markdown, row_table
-from benchmarks.report.plots import draw
-from benchmarks.report.tables import bound, number, ratio, show_load, show_row, verdict
-from benchmarks.table import ROWS
+from mcpcore_bench.method.samples import Measured, Phase, Profile, RowResult, Run, Sample, Verdict
+from mcpcore_bench.report.docs import BEGIN, END, PAGE, PLOTS, lacking, write_docs
+from mcpcore_bench.report.docs import measured as measured_part
+from mcpcore_bench.report.markdown import markdown, row_table
+from mcpcore_bench.report.plots import draw
+from mcpcore_bench.report.tables import bound, number, ratio, show_load, show_row, verdict
+from mcpcore_bench.table import ROWS
 from tests.benchmarks.runs import answering, measured, of_the_table, run
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.commands.running import attempted
-from benchmarks.load.jobs import AnyJob, Command, SelfMeasured
-from benchmarks.method.samples import RowResult
-from benchmarks.rows import Bound, Row, Variant
-from benchmarks.runner import RunFailed, run_row
+from mcpcore_bench.commands.running import attempted
+from mcpcore_bench.load.jobs import AnyJob, Command, SelfMeasured
+from mcpcore_bench.method.samples import RowResult
+from mcpcore_bench.rows import Bound, Row, Variant
+from mcpcore_bench.runner import RunFailed, run_row
 from tests.benchmarks.runs import measured, run
 
 COUNTING = """

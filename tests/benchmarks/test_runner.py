@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks import runner
-from benchmarks.load.jobs import (
+from mcpcore_bench import runner
+from mcpcore_bench.load.jobs import (
     AnyJob,
     Command,
     Events,
@@ -22,10 +22,10 @@ from benchmarks.load.jobs import (
     SseCalls,
     WebSocketCalls,
 )
-from benchmarks.method.samples import LEAST_ROUNDS, RowResult, Sample
-from benchmarks.rows import Bound, Row, Variant
-from benchmarks.subjects import SUBJECTS
-from benchmarks.table import ROWS
+from mcpcore_bench.method.samples import LEAST_ROUNDS, RowResult, Sample
+from mcpcore_bench.rows import Bound, Row, Variant
+from mcpcore_bench.subjects import SUBJECTS
+from mcpcore_bench.table import ROWS
 from tests.benchmarks.runs import measured
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs epoll and /proc")
@@ -165,7 +165,7 @@ def test_variants_take_turns_and_what_fails_or_is_missing_is_left_out(
 
 
 def test_the_command_lists_its_rows() -> None:
-    words = (sys.executable, "-m", "benchmarks", "run", "--list", "--only", "stdio")
+    words = (sys.executable, "-m", "mcpcore_bench", "run", "--list", "--only", "stdio")
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "stdio tools/call, one at a time" in done.stdout
     assert "raw-stdio-ready" in done.stdout

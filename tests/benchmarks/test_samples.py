@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.method.samples import (
+from mcpcore_bench.method.samples import (
     Measured,
     Phase,
     RowResult,
@@ -17,7 +17,7 @@ from benchmarks.method.samples import (
     quartiles,
     ratios,
 )
-from benchmarks.table import ROWS
+from mcpcore_bench.table import ROWS
 from tests.benchmarks.runs import answering, measured, run
 
 VALUES = st.lists(st.floats(0.1, 1e6), min_size=1, max_size=30)

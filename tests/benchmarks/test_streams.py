@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.load.asks import WrongReply
-from benchmarks.load.events import Telling
-from benchmarks.load.resume import joined, left_at, verify
+from mcpcore_bench.load.asks import WrongReply
+from mcpcore_bench.load.events import Telling
+from mcpcore_bench.load.resume import joined, left_at, verify
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 RESULT = b'data: {"jsonrpc":"2.0","id":1000001,"result":{}}\n\n'

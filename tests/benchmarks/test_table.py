@@ -2,13 +2,13 @@
 
 import pytest
 
-from benchmarks.commands.running import Choice, chosen
-from benchmarks.method.samples import RowResult
-from benchmarks.rows import Bound
-from benchmarks.runner import judge
-from benchmarks.table import ROWS
+from mcpcore_bench.commands.running import Choice, chosen
+from mcpcore_bench.method.samples import RowResult
+from mcpcore_bench.rows import Bound
+from mcpcore_bench.runner import judge
+from mcpcore_bench.table import ROWS
+from mcpcore_transports.commands.output import Failure
 from tests.benchmarks.runs import measured
-from transports.commands.output import Failure
 
 GOALS = {
     "http": {1.3: 2, 1.4: 1, 1.8: 1, 1 / 2: 2, 1 / 3: 1, 1 / 9: 1},

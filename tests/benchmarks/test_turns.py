@@ -8,9 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from benchmarks.load.http_calls import Caller, callers
-from benchmarks.load.http_wire import Place
-from benchmarks.load.jobs import Ask, Command, HttpCalls
+from mcpcore_bench.load.http_calls import Caller, callers
+from mcpcore_bench.load.http_wire import Place
+from mcpcore_bench.load.jobs import Ask, Command, HttpCalls
 
 REPLY = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b"
 SESSION = re.compile(rb"Mcp-Session-Id: (\S*)\r\n")

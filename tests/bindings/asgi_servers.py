@@ -9,8 +9,8 @@ import sniffio
 from anyio.abc import TaskStatus
 
 from mcpcore.service import Server
-from transports.asgi import AsgiApp, asgi_app
-from transports.serve_settings import ServeSettings
+from mcpcore_transports.http.server.asgi import AsgiApp, asgi_app
+from mcpcore_transports.serve.settings import ServeSettings
 
 BACKLOG = 2048
 _KEPT = 20.0

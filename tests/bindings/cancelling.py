@@ -6,14 +6,14 @@ import anyio
 import pytest
 
 from mcpcore.spec.errors import INVALID_REQUEST
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client
+from mcpcore_transports.client.errors import RequestTimeout
 from tests.bindings.features import text
 from tests.bindings.scripts import Message, Script
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
 from tests.bindings.talk import Talk
 from tests.bindings.wires import LOST
-from transports.callbacks import Callbacks
-from transports.client import Client
-from transports.client_errors import RequestTimeout
 
 OWN_PROCESS = {"stdio": "the server is the client's own process and ends with it"}
 ROUTES = "over HTTP a modern request is cancelled by closing its response, never by a notification"

@@ -8,13 +8,13 @@ import anyio
 import pytest
 
 from mcpcore.spec.errors import LocalError
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client
+from mcpcore_transports.client.errors import InvalidResponse, NegotiationError, PeerError
+from mcpcore_transports.client.opening import ClientSettings
 from tests.bindings.features import text
 from tests.bindings.scripts import Message, Script
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
-from transports.callbacks import Callbacks
-from transports.client import Client
-from transports.client_errors import InvalidResponse, NegotiationError, PeerError
-from transports.client_open import ClientSettings
 
 OWN_STREAM = "over HTTP what is no answer to its request does not come on its response"
 

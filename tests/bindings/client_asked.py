@@ -5,13 +5,13 @@ from contextlib import suppress
 import anyio
 
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalError
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.errors import RequestTimeout
 from tests.bindings.client_alone import Outcome, called, works
 from tests.bindings.inbox import PATIENCE
 from tests.bindings.scripts import Message, Script
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
 from tests.bindings.wires import LOST
-from transports.callbacks import Callbacks
-from transports.client_errors import RequestTimeout
 
 
 async def _question(script: Script, request: Message, method: str, params: Message) -> Message:

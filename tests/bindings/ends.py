@@ -8,13 +8,13 @@ from mcpcore.engine.config import Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client
+from mcpcore_transports.client.errors import ConnectionClosed
+from mcpcore_transports.client.opening import ClientSettings
 from tests.bindings.features import text
 from tests.bindings.inbox import PATIENCE
 from tests.bindings.table import Bench, behaviour
-from transports.callbacks import Callbacks
-from transports.client import Client
-from transports.client_errors import ConnectionClosed
-from transports.client_open import ClientSettings
 
 OWN_PROCESS = "the server is a process of this client alone, and ends with it"
 NO_RECONNECTING = ClientSettings(

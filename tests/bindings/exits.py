@@ -14,6 +14,9 @@ from mcpcore.service import HandlerExit
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client
+from mcpcore_transports.client.errors import PeerError
 from tests.bindings.client_alone import called
 from tests.bindings.features import text
 from tests.bindings.inbox import PATIENCE
@@ -21,9 +24,6 @@ from tests.bindings.table import LEGACY, Bench, behaviour
 from tests.bindings.workbench import LEAVE, LEAVING
 from tests.error_ids import id_of, without_id
 from tests.leaving import ENDS, LOG, TOLD, leave, words_in
-from transports.callbacks import Callbacks
-from transports.client import Client
-from transports.client_errors import PeerError
 
 
 def _word(bench: Bench, *more: str) -> str:

@@ -11,11 +11,11 @@ from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.errors import PeerError
+from mcpcore_transports.running.decode import typed
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
 from tests.bindings.workbench import NOTE, SUM
-from transports.callbacks import Callbacks
-from transports.client_errors import PeerError
-from transports.typed import typed
 
 NASTY = 'ünï\u2028\u2029\r\n\t"\\\x00\x7f\U0001f40d data: x\n\nevent: y\n'
 """Text that a careless framing would tear apart."""

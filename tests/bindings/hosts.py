@@ -11,11 +11,11 @@ from typing import Any
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
 
+from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.bindings.frames import Frames
 from tests.bindings.inbox import PATIENCE, Inbox
 from tests.bindings.places import launcher
 from tests.bindings.wires import LOST, FrameWire, LineWire, Pipes, Wire, encode, reset
-from transports.targets import StdioTarget, parse_target
 
 SESSION = "a-session-made-by-hand"
 

@@ -6,13 +6,13 @@ import pytest
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.settings import HttpClientLinkSettings
 from tests.bindings.features import text
 from tests.bindings.places import ROOMY
 from tests.bindings.table import Bench, behaviour
 from tests.bindings.workbench import NOTE
 from tests.clock import PATIENCE
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpClientLinkSettings
 
 MB = 1024 * 1024
 _SETTINGS = ClientSettings(

@@ -16,11 +16,11 @@ from anyio.abc import TaskStatus
 
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings, serve
+from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.bindings.places import ROOMY
 from tests.bindings.workbench import make_workbench
-from transports.http_settings import HttpServerSettings
-from transports.runtime import RuntimeSettings
-from transports.server import ServeSettings, serve
 
 SETTINGS = ServeSettings(
     runtime=RuntimeSettings(limits=ROOMY),

@@ -15,11 +15,11 @@ from msgspec import Struct
 
 from mcpcore.engine.config import Limits
 from mcpcore.spec.revisions import BY_NAME, Revision
+from mcpcore_transports.http.settings import DriverName, ParserName
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.targets import MemoryTarget, StdioTarget, parse_target
 from tests.bindings.workbench import make_workbench
 from tests.clock import PATIENCE
-from transports.http_settings import DriverName, ParserName
-from transports.runtime import RuntimeSettings
-from transports.targets import MemoryTarget, StdioTarget, parse_target
 
 HERE = Path(__file__).parent
 LEGACY, MODERN = "2025-11-25", "2026-07-28"

@@ -17,9 +17,9 @@ import anyio
 import anyio.lowlevel
 from msgspec import Struct
 
+from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.bindings.frames import unmasked
 from tests.bindings.places import House, launcher
-from transports.targets import StdioTarget, parse_target
 
 ROOM = 64 * 1024
 """What a socket of the relay takes in before it is read, so that who is not read from notices."""

@@ -17,18 +17,18 @@ from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.engine.requests import Hub, Outbound, Purpose
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import ConnectionClosed
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stdio.process import ProcessSettings
+from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.features import text
 from tests.bindings.inbox import PATIENCE
 from tests.bindings.places import ASGI, HTTP_WAYS, MODERN, House
 from tests.bindings.workbench import Census, census
-from transports.client import connect
-from transports.client_errors import ConnectionClosed
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpClientLinkSettings
-from transports.process import ProcessSettings
-from transports.pump import PumpSettings
-from transports.socket_settings import SocketSettings
-from transports.websocket_settings import WebSocketSettings
 
 LARGE = 8_000_000
 """Characters of a text that no buffer on the way takes whole."""

@@ -14,12 +14,12 @@ import anyio
 from msgspec import Struct
 
 from mcpcore.spec.revisions import Revision
+from mcpcore_transports.client.client import Client, connect
 from tests.bindings.hosts import hosting
 from tests.bindings.places import BINDINGS, ERAS, LEGACY, MODERN, Binding, House, revision
 from tests.bindings.scripts import Script
 from tests.bindings.talk import Talk
 from tests.bindings.wires import calling
-from transports.client import Client, connect
 
 _cases = count()
 

@@ -12,6 +12,9 @@ import anyio
 import pytest
 
 from mcpcore.spec.errors import LocalError
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import RequestTimeout
+from mcpcore_transports.client.opening import ClientSettings
 from tests.bindings.cells import cells
 from tests.bindings.inbox import PATIENCE
 from tests.bindings.places import LEGACY, House
@@ -25,9 +28,6 @@ from tests.bindings.stories import (
     nothing_left,
     returning,
 )
-from transports.client import connect
-from transports.client_errors import RequestTimeout
-from transports.client_open import ClientSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.spec.errors import LocalError
+from mcpcore_transports.client.client import connect
 from tests.bindings.cells import cells
 from tests.bindings.client_alone import Outcome
 from tests.bindings.frames import Closed, encode
@@ -21,7 +22,6 @@ from tests.bindings.scripts import Script
 from tests.bindings.stories import SETTINGS, Ledger, nothing_left
 from tests.bindings.talk import Talk
 from tests.bindings.wires import FrameWire, LineWire, calling
-from transports.client import connect
 
 pytestmark = pytest.mark.anyio
 

@@ -18,13 +18,13 @@ import anyio.lowlevel
 import sniffio
 from msgspec import Struct
 
-import transports
+import mcpcore_transports
 from mcpcore.service import Server, ToolError
+from mcpcore_transports.http.server.writers import Writers
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.inputs import Elicit, Input, ListRoots, Sample
+from mcpcore_transports.server.notifications import NotificationContext
 from tests.leaving import leave, write_words
-from transports.context import Context
-from transports.http_writers import Writers
-from transports.inputs import Elicit, Input, ListRoots, Sample
-from transports.notices import NotificationContext
 
 NOTE = "notifications/acme/note"
 LEAVE = "leave"
@@ -32,7 +32,7 @@ LEAVING = ("leave", "leave_later", "leave_in_thread", "leave_in_task")
 """Tools that end as :mod:`tests.leaving` says."""
 SUM = "acme/sum"
 COUNTER = "count://"
-HOME = Path(transports.__file__).parent
+HOME = Path(mcpcore_transports.__file__).parent
 
 
 class Point(Struct):

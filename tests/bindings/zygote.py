@@ -15,11 +15,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mcpcore.service import Server
+from mcpcore_transports.serve.serve import ServeSettings, run
+from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.bindings.places import ROOMY
 from tests.bindings.workbench import make_workbench
 from tests.forks import fork_for_each, take_streams
-from transports.runtime import RuntimeSettings
-from transports.server import ServeSettings, run
 
 SETTINGS = ServeSettings(runtime=RuntimeSettings(limits=ROOMY))
 

@@ -21,15 +21,15 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from conformance.everything import client
+from mcpcore_conformance.everything import client
 from tests.forks import fork_for_each, take_streams
 
 HERE = Path(__file__).parent
 LATER = (
-    "transports.http_link",
-    "transports.json_schema",
-    "transports.process",
-    "transports.websocket_client",
+    "mcpcore_transports.http.link",
+    "mcpcore_transports.schema",
+    "mcpcore_transports.stdio.process",
+    "mcpcore_transports.websocket.client",
 )
 """What a client imports when it needs it: to have it here saves time, and nothing else."""
 

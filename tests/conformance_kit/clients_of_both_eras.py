@@ -12,12 +12,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from conformance.kit.model import Binding, Result, Side
-from conformance.run.clients import Command, prepare_client, run_client
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
 from mcpcore.spec.revisions import Revision
+from mcpcore_conformance.kit.model import Binding, Result, Side
+from mcpcore_conformance.run.clients import Command, prepare_client, run_client
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
 
 CLIENT = r'''
 import json, os, subprocess, sys, threading, time, urllib.error, urllib.parse, urllib.request

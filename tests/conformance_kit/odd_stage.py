@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
-from conformance.kit.heard import Gone, Heard, Text
-from conformance.kit.log import Log
-from conformance.kit.model import Binding
-from conformance.kit.wire import Kept, Overrides
-from conformance.run.stages import Subject
 from mcpcore.spec.revisions import Revision
+from mcpcore_conformance.kit.heard import Gone, Heard, Text
+from mcpcore_conformance.kit.log import Log
+from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.kit.wire import Kept, Overrides
+from mcpcore_conformance.run.stages import Subject
 from tests.conformance_kit.odd_times import OWN, OddServer, Schedule, Value
 
 

@@ -8,27 +8,27 @@ from pathlib import Path
 
 from msgspec import structs
 
-from conformance.kit.bindings.staging import Staging
-from conformance.kit.bindings.stdio import StdioStage
-from conformance.kit.model import Binding, Side, Verdict
-from conformance.kit.wire import Stage
-from conformance.reports.formats import FORMATS
-from conformance.reports.junit import account
-from conformance.reports.report import Report, report_of
-from conformance.reports.traces import lines_of
-from conformance.run.clients import Command, prepare_client, run_client
-from conformance.run.expected import judge
-from conformance.run.mutant_subjects import about_a_guard
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener, Run
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import EVERYTHING_CLIENT, Subject, everything
-from conformance.run.transcript import records_of
-from conformance.subjects.clients import HERE
-from conformance.trace.check import check as check_trace
-from conformance.trace.reading import parse
+from conformance.mutants.subjects import about_a_guard
 from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore_conformance.kit.bindings.staging import Staging
+from mcpcore_conformance.kit.bindings.stdio import StdioStage
+from mcpcore_conformance.kit.model import Binding, Side, Verdict
+from mcpcore_conformance.kit.wire import Stage
+from mcpcore_conformance.reports.formats import FORMATS
+from mcpcore_conformance.reports.junit import account
+from mcpcore_conformance.reports.report import Report, report_of
+from mcpcore_conformance.reports.traces import lines_of
+from mcpcore_conformance.run.clients import Command, prepare_client, run_client
+from mcpcore_conformance.run.expected import judge
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener, Run
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import EVERYTHING_CLIENT, Subject, everything
+from mcpcore_conformance.run.transcript import records_of
+from mcpcore_conformance.subjects.clients import HERE
+from mcpcore_conformance.trace.check import check as check_trace
+from mcpcore_conformance.trace.reading import parse
 from tests.conformance_kit.silence import CountedStage, Silence
 
 FOLDER = Path(__file__).parents[2] / "build" / "reports"

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from conformance.kit.model import Binding, Case, Line, Page, Result, Side, Strength, Verdict
-from conformance.kit.talk import ServerTalk
-from conformance.run.plan import Settings, Unit
-from conformance.run.run import Run
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.model import Binding, Case, Line, Page, Result, Side, Strength, Verdict
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.run.plan import Settings, Unit
+from mcpcore_conformance.run.run import Run
 
 R1, R2 = "2025-11-25", "2026-07-28"
 

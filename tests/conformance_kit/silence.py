@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from msgspec import Struct, structs
 
-from conformance.kit.heard import Heard
-from conformance.kit.log import Log
-from conformance.kit.model import Binding
-from conformance.kit.wire import HttpWire, Kept, Overrides, Poured, ProcessWire, Stage, Wire
 from mcpcore.spec.revisions import Revision
+from mcpcore_conformance.kit.heard import Heard
+from mcpcore_conformance.kit.log import Log
+from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.kit.wire import HttpWire, Kept, Overrides, Poured, ProcessWire, Stage, Wire
 
 
 class Silence(Struct):

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from msgspec import Struct, field
 
-from conformance.kit.messages import error, notification, result
+from mcpcore_conformance.kit.messages import error, notification, result
 
 KINDS = ("application/json", "text/event-stream")
 """What a client of Streamable HTTP takes."""

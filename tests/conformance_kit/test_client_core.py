@@ -8,11 +8,14 @@ import anyio
 import pytest
 from msgspec import structs
 
-from conformance.kit.client_play import look_at_client, play_client
-from conformance.kit.client_steps import call, listen, pause, script, together
-from conformance.kit.client_talk import ClientTalk, ClientTiming
-from conformance.kit.hosts.core import Door, End
-from conformance.kit.model import (
+from conformance.mutants.registry import all_mutants
+from conformance.mutants.trial import try_mutants
+from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore_conformance.kit.client_play import look_at_client, play_client
+from mcpcore_conformance.kit.client_steps import call, listen, pause, script, together
+from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
+from mcpcore_conformance.kit.hosts.core import Door, End
+from mcpcore_conformance.kit.model import (
     ALL,
     MUST,
     Binding,
@@ -22,12 +25,10 @@ from conformance.kit.model import (
     Side,
     Verdict,
 )
-from conformance.kit.verdicts import check
-from conformance.run.mutants import try_mutants
-from conformance.run.registry import all_cases, all_mutants
-from conformance.subjects.core import at_once
-from conformance.subjects.core_client import CoreClient
-from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.subjects.core import at_once
+from mcpcore_conformance.subjects.core_client import CoreClient
 from tests.command import mcpcore_here
 from tests.conformance_kit import ours
 
@@ -287,7 +288,7 @@ async def test_time_is_that_of_the_dialogue() -> None:
 # The command
 
 
-CORE = ("--transport", "core", "conformance.everything.client:main")
+CORE = ("--transport", "core", "mcpcore_conformance.everything.client:main")
 
 
 def test_the_command_checks_the_core() -> None:
@@ -303,8 +304,11 @@ def test_the_command_checks_the_core() -> None:
     ("words", "said"),
     [
         (("--transport", "core", "--", "x"), "cannot be met over core; there are"),
-        ((*CORE, "--cwd", "/"), "--cwd does nothing for conformance.everything.client:main"),
-        ((*CORE, "--", "x"), "-- does nothing for conformance.everything.client:main"),
+        (
+            (*CORE, "--cwd", "/"),
+            "--cwd does nothing for mcpcore_conformance.everything.client:main",
+        ),
+        ((*CORE, "--", "x"), "-- does nothing for mcpcore_conformance.everything.client:main"),
         (("--only", "docs/websocket", *CORE), "none of these cases is about that transport"),
     ],
 )

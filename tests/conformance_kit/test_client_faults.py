@@ -9,11 +9,6 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 
-from conformance.kit.client_wire import Asked, Came, Ended
-from conformance.kit.heard import Gone, Text, header
-from conformance.kit.hosts.http import HttpHost
-from conformance.kit.hosts.lines import TcpHost
-from conformance.kit.messages import error, notification, request, result
 from conformance.mutants.client_fault import ClientFault, FaultyHost, FaultyHostWire, Value
 from conformance.mutants.client_faults import (
     adds,
@@ -36,6 +31,11 @@ from conformance.mutants.client_faults import (
 )
 from conformance.mutants.client_faults import header as edits_header
 from conformance.mutants.client_recorded import Recorder, changes
+from mcpcore_conformance.kit.client_wire import Asked, Came, Ended
+from mcpcore_conformance.kit.heard import Gone, Text, header
+from mcpcore_conformance.kit.hosts.http import HttpHost
+from mcpcore_conformance.kit.hosts.lines import TcpHost
+from mcpcore_conformance.kit.messages import error, notification, request, result
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio

@@ -26,7 +26,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from conformance.kit.client_wire import (
+from mcpcore_conformance.kit.client_wire import (
     Arrival,
     Asked,
     Came,
@@ -36,14 +36,14 @@ from conformance.kit.client_wire import (
     ProcessHostWire,
     Signal,
 )
-from conformance.kit.heard import Done, Gone, Noise, Text, header
-from conformance.kit.hosts.door import Door
-from conformance.kit.hosts.http import HttpHost
-from conformance.kit.hosts.lines import TcpHost, UnixHost
-from conformance.kit.hosts.listener import ListeningHost
-from conformance.kit.hosts.sse import SseHost
-from conformance.kit.hosts.stdio import StdioHost
-from conformance.kit.hosts.ws import WsHost, WsWire
+from mcpcore_conformance.kit.heard import Done, Gone, Noise, Text, header
+from mcpcore_conformance.kit.hosts.door import Door
+from mcpcore_conformance.kit.hosts.http import HttpHost
+from mcpcore_conformance.kit.hosts.lines import TcpHost, UnixHost
+from mcpcore_conformance.kit.hosts.listener import ListeningHost
+from mcpcore_conformance.kit.hosts.sse import SseHost
+from mcpcore_conformance.kit.hosts.stdio import StdioHost
+from mcpcore_conformance.kit.hosts.ws import WsHost, WsWire
 from tests.clock import PATIENCE, patience
 
 pytestmark = pytest.mark.anyio

@@ -9,17 +9,17 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 
-from conformance.kit.client_link import ClientLink
-from conformance.kit.client_serving import Serving, failing, text, tool
-from conformance.kit.client_steps import ask_client, require_input
-from conformance.kit.client_talk import ClientTalk, ClientTiming, Launcher
-from conformance.kit.client_wire import Came, Ended
-from conformance.kit.hosts.http import HttpHost
-from conformance.kit.hosts.lines import TcpHost
-from conformance.kit.messages import Kind, error, notification, request, result
-from conformance.kit.model import MUST, Page
-from conformance.kit.verdicts import Broken, Inconclusive
 from mcpcore.spec.revisions import BY_NAME, Revision
+from mcpcore_conformance.kit.client_link import ClientLink
+from mcpcore_conformance.kit.client_serving import Serving, failing, text, tool
+from mcpcore_conformance.kit.client_steps import ask_client, require_input
+from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming, Launcher
+from mcpcore_conformance.kit.client_wire import Came, Ended
+from mcpcore_conformance.kit.hosts.http import HttpHost
+from mcpcore_conformance.kit.hosts.lines import TcpHost
+from mcpcore_conformance.kit.messages import Kind, error, notification, request, result
+from mcpcore_conformance.kit.model import MUST, Page
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio

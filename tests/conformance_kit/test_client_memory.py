@@ -6,15 +6,25 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
-from conformance.kit.client_play import look_at_client, play_client
-from conformance.kit.client_talk import ClientTalk, ClientTiming
-from conformance.kit.hosts.memory import InMemory, Visit
-from conformance.kit.model import ALL, LINES, MUST, Binding, Case, Page, Result, Side, Verdict
-from conformance.kit.verdicts import check
-from conformance.run.registry import all_cases
-from conformance.subjects.memory import memory_streams
-from conformance.subjects.memory_client import MEMORY_CLIENT
 from mcpcore.spec.revisions import BY_NAME, Revision
+from mcpcore_conformance.kit.client_play import look_at_client, play_client
+from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
+from mcpcore_conformance.kit.hosts.memory import InMemory, Visit
+from mcpcore_conformance.kit.model import (
+    ALL,
+    LINES,
+    MUST,
+    Binding,
+    Case,
+    Page,
+    Result,
+    Side,
+    Verdict,
+)
+from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.subjects.memory import memory_streams
+from mcpcore_conformance.subjects.memory_client import MEMORY_CLIENT
 from tests.command import mcpcore_here
 
 pytestmark = pytest.mark.anyio
@@ -135,7 +145,7 @@ async def test_it_can_be_killed_and_started_again() -> None:
 
 
 def test_the_command_checks_our_client_in_memory(capfd: pytest.CaptureFixture[str]) -> None:
-    name = "conformance.everything.client:main"
+    name = "mcpcore_conformance.everything.client:main"
     only = ("--only", "basic/utilities/ping", "--report", "json", "--strict")
     done = mcpcore_here("conformance", "client", "--transport", "memory", *only, name)
     assert done.returncode == 0, done.stderr

@@ -10,20 +10,21 @@ from typing import Any
 import anyio
 import pytest
 
-from conformance.kit.client_launch import ClientProcess
-from conformance.kit.client_play import (
+from mcpcore.spec.revisions import BY_NAME, Span
+from mcpcore_conformance.kit.client_launch import ClientProcess
+from mcpcore_conformance.kit.client_play import (
     HOSTS,
     ClientFeatures,
     look_at_client,
     not_applicable,
     play_client,
 )
-from conformance.kit.client_talk import ClientTalk, ClientTiming
-from conformance.kit.client_wire import Came, Ended
-from conformance.kit.heard import Gone
-from conformance.kit.hosts.lines import TcpHost
-from conformance.kit.hosts.stdio import StdioHost
-from conformance.kit.model import (
+from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
+from mcpcore_conformance.kit.client_wire import Came, Ended
+from mcpcore_conformance.kit.heard import Gone
+from mcpcore_conformance.kit.hosts.lines import TcpHost
+from mcpcore_conformance.kit.hosts.stdio import StdioHost
+from mcpcore_conformance.kit.model import (
     ALL,
     LEGACY,
     MAY,
@@ -38,13 +39,12 @@ from conformance.kit.model import (
     Strength,
     Verdict,
 )
-from conformance.kit.verdicts import Broken, Inconclusive, NotApplicable
-from mcpcore.spec.revisions import BY_NAME, Span
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, NotApplicable
 
 pytestmark = pytest.mark.anyio
 OLD, NEW = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]
 TIMING = ClientTiming(start=20.0, answer=10.0, exit=20.0, quiet=0.02)
-OURS = (sys.executable, "-m", "conformance.everything.client")
+OURS = (sys.executable, "-m", "mcpcore_conformance.everything.client")
 
 TELLS = """
 import json, os, sys

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from conformance.kit.client_shapes import sent_problem
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore_conformance.kit.client_shapes import sent_problem
 from tests.spec.oracle import definitions, needs_schemas
 
 pytestmark = needs_schemas

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from conformance.run.stages import EVERYTHING_CLIENT
+from mcpcore_conformance.run.stages import EVERYTHING_CLIENT
 from tests.clock import PATIENCE
 from tests.conformance_kit.client_zygote import warm_client
 

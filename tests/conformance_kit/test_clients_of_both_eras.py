@@ -3,12 +3,12 @@
 import anyio
 import pytest
 
-from conformance.kit.client_play import play_client
-from conformance.kit.client_talk import ClientTiming
-from conformance.kit.hosts.http import HttpWire
-from conformance.kit.model import Binding, Result, Verdict
-from conformance.run.registry import all_cases
 from mcpcore.spec.revisions import BY_NAME, Revision
+from mcpcore_conformance.kit.client_play import play_client
+from mcpcore_conformance.kit.client_talk import ClientTiming
+from mcpcore_conformance.kit.hosts.http import HttpWire
+from mcpcore_conformance.kit.model import Binding, Result, Verdict
+from mcpcore_conformance.run.registry import all_cases
 from tests.conformance_kit.clients_of_both_eras import client_command, results_of
 
 pytestmark = pytest.mark.anyio

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 from msgspec import structs
 
-from conformance.kit.client_play import ClientFeatures, play_client
-from conformance.kit.client_talk import ClientTalk, ClientTiming
-from conformance.kit.model import MUST, Binding, Page, Result, Side, Verdict
-from conformance.run.clients import Command, prepare_client, run_client
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.client_play import ClientFeatures, play_client
+from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
+from mcpcore_conformance.kit.model import MUST, Binding, Page, Result, Side, Verdict
+from mcpcore_conformance.run.clients import Command, prepare_client, run_client
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
 
 pytestmark = pytest.mark.anyio
 LEGACY, MODERN = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]

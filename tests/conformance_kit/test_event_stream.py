@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.kit.bindings.event_stream import Event, Reader
-from conformance.strategies import EventStream, chunks, event_streams
-from conformance.strategies.streams import StreamEvent
+from mcpcore_conformance.kit.bindings.event_stream import Event, Reader
+from mcpcore_conformance.strategies import EventStream, chunks, event_streams
+from mcpcore_conformance.strategies.streams import StreamEvent
 
 
 def read(pieces: Iterable[bytes]) -> list[Event]:

@@ -9,12 +9,13 @@ import anyio
 import pytest
 from msgspec import structs
 
-from conformance.commands.mutants import described
-from conformance.kit.model import Case, Side
+from conformance.mutants.__main__ import described
 from conformance.mutants.fault import Fault
-from conformance.run.mutants import Trial, strays, try_mutants
-from conformance.run.registry import all_cases, all_mutants
+from conformance.mutants.registry import all_mutants
+from conformance.mutants.trial import Trial, strays, try_mutants
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
+from mcpcore_conformance.kit.model import Case, Side
+from mcpcore_conformance.run.registry import all_cases
 from tests.conformance_kit.ours import FOLDER, SETTINGS
 from tests.shares import Some
 

@@ -11,19 +11,20 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from conformance.kit.heard import Heard
-from conformance.kit.log import Log
-from conformance.kit.model import Binding, Case, Result, Verdict
-from conformance.kit.talk import Timing
-from conformance.kit.wire import Overrides, Stage, Wire
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import FaultyStage, asks
-from conformance.run.mutants import NOTICED
-from conformance.run.plan import Settings, Unit
-from conformance.run.registry import all_cases, all_mutants
-from conformance.run.servers import look_at_server, play_server
-from conformance.subjects.core import CoreStage
+from conformance.mutants.registry import all_mutants
+from conformance.mutants.trial import NOTICED
 from mcpcore.spec.revisions import BY_NAME, Revision
+from mcpcore_conformance.kit.heard import Heard
+from mcpcore_conformance.kit.log import Log
+from mcpcore_conformance.kit.model import Binding, Case, Result, Verdict
+from mcpcore_conformance.kit.talk import Timing
+from mcpcore_conformance.kit.wire import Overrides, Stage, Wire
+from mcpcore_conformance.run.plan import Settings, Unit
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.servers import look_at_server, play_server
+from mcpcore_conformance.subjects.core import CoreStage
 
 FAR = 0.3
 """Seconds of one way."""

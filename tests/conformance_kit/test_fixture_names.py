@@ -4,11 +4,11 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from conformance.kit.client_launch import SCRIPT
-from conformance.kit.model import Side
-from conformance.kit.shown import FOUND
-from conformance.kit.watched import WATCHED
-from conformance.run.registry import all_cases
+from mcpcore_conformance.kit.client_launch import SCRIPT
+from mcpcore_conformance.kit.model import Side
+from mcpcore_conformance.kit.shown import FOUND
+from mcpcore_conformance.kit.watched import WATCHED
+from mcpcore_conformance.run.registry import all_cases
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 HEADING = "## What a server may have for it"

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from conformance.kit.model import Binding, Result, Verdict
-from conformance.kit.wire import Stage
 from conformance.mutants.faults import FaultyStage
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases, all_mutants
-from conformance.run.run import Listener
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import Subject, everything
+from conformance.mutants.registry import all_mutants
+from mcpcore_conformance.kit.model import Binding, Result, Verdict
+from mcpcore_conformance.kit.wire import Stage
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import Subject, everything
 from tests.conformance_kit.handlers import Quiet, listening
 from tests.conformance_kit.test_run_cli import conformance
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from trustme import CA
 
-from conformance.kit.model import Binding
-from conformance.run.hints import hint, hint_of_client
+from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.run.hints import hint, hint_of_client
 from tests.conformance_kit.test_run_cli import conformance
 from tests.conformance_kit.test_servers_that_are_shut import answering
 

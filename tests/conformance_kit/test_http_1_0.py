@@ -8,16 +8,16 @@ from typing import Any
 import anyio
 import pytest
 
-from conformance.kit.messages import error, result
-from conformance.kit.model import Result, Verdict
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import subject_of
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.messages import error, result
+from mcpcore_conformance.kit.model import Result, Verdict
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import subject_of
+from mcpcore_transports.targets import HttpTarget
 from tests.conformance_kit.handlers import Quiet, listening
-from transports.targets import HttpTarget
 
 OLD, NEW = "2025-11-25", "2026-07-28"
 ORDER = "rfc9112/section-9.3.2/pipelined-in-order"

@@ -5,25 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from conformance.kit.model import LEGACY, MUST, Binding, Page, Verdict
-from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import Broken
-from conformance.reports.report import report_of
-from conformance.reports.traces import write_traces
-from conformance.run.expected import judge
-from conformance.run.plan import Settings
-from conformance.run.run import Listener, Run
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import subject_of
-from conformance.run.transcript import BEGINS
-from conformance.trace import read
-from conformance.trace.check import check
-from conformance.trace.replay import replay
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
-from transports.targets import parse_target
+from mcpcore_conformance.kit.model import LEGACY, MUST, Binding, Page, Verdict
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import Broken
+from mcpcore_conformance.reports.report import report_of
+from mcpcore_conformance.reports.traces import write_traces
+from mcpcore_conformance.run.expected import judge
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.run import Listener, Run
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import subject_of
+from mcpcore_conformance.run.transcript import BEGINS
+from mcpcore_conformance.trace import read
+from mcpcore_conformance.trace.check import check
+from mcpcore_conformance.trace.replay import replay
+from mcpcore_transports.targets import parse_target
 
 pytestmark = pytest.mark.anyio
-EVERYTHING = (sys.executable, "-m", "conformance.everything.server", "--stdio")
+EVERYTHING = (sys.executable, "-m", "mcpcore_conformance.everything.server", "--stdio")
 HANDSHAKES = [each for each in REVISIONS if each.handshake]
 R = BY_NAME["2025-11-25"]
 

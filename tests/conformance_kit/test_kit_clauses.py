@@ -2,10 +2,10 @@
 
 import pytest
 
-from conformance.kit.clauses import PLACES, clause_in
-from conformance.kit.model import EXTENSION, OWN, RFC
-from conformance.run.registry import all_cases
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore_conformance.kit.clauses import PLACES, clause_in
+from mcpcore_conformance.kit.model import EXTENSION, OWN, RFC
+from mcpcore_conformance.run.registry import all_cases
 
 _HANDSHAKE = {
     *("basic/index", "basic/lifecycle", "basic/transports"),

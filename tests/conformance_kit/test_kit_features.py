@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from conformance.kit.features import TEMPLATES, Features, Tool
+from mcpcore_conformance.kit.features import TEMPLATES, Features, Tool
 
 READS: dict[str, Any] = {"readOnlyHint": True}
 KEEPS: dict[str, Any] = {"destructiveHint": False}

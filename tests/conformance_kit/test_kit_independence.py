@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("conformance/kit", "conformance/cases")
+ROOMS = ("conformance/mcpcore_conformance/kit", "conformance/mcpcore_conformance/cases")
 LIBRARIES = {"anyio", "msgspec", "h11", "wsproto"}
-OURS = ("mcpcore.spec", "conformance.kit", "conformance.cases")
+OURS = ("mcpcore.spec", "mcpcore_conformance.kit", "mcpcore_conformance.cases")
 
 
 def imported(source: str) -> Iterator[tuple[int, str]]:
@@ -61,15 +61,15 @@ def test_nothing_of_what_is_tested_is_imported(path: Path) -> None:
         ("from mcpcore.spec.revisions import REVISIONS", False),
         ("from mcpcore.spec import methods", False),
         ("from mcpcore.wire.trace import Record", True),
-        ("from conformance.kit.model import Page", False),
+        ("from mcpcore_conformance.kit.model import Page", False),
         ("from mcpcore import Peer", True),
         ("import mcpcore", True),
         ("from mcpcore.engine.peer import Peer", True),
         ("def f():\n    from mcpcore.http import server", True),
         ("from mcpcore.wire.message import Message", True),
         ("from mcpcore.wire.sse import Decoder", True),
-        ("from transports.client import connect", True),
-        ("from conformance.everything.app import server", True),
+        ("from mcpcore_transports.client.client import connect", True),
+        ("from mcpcore_conformance.everything.app import server", True),
         ("from conformance.mutants.faults import takes", True),
         ("import mcpcore.specious", True),
         ("import httpx", True),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 
-from conformance.kit.json_schema import schema_problem, value_problem
+from mcpcore_conformance.kit.json_schema import schema_problem, value_problem
 
 NAMES = st.sampled_from(["a", "b", "c"])
 VALUES: st.SearchStrategy[Any] = st.recursive(

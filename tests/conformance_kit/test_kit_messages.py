@@ -2,8 +2,8 @@
 
 import pytest
 
-from conformance.kit.heard import Text
-from conformance.kit.messages import Kind, parse
+from mcpcore_conformance.kit.heard import Text
+from mcpcore_conformance.kit.messages import Kind, parse
 
 
 @pytest.mark.parametrize(

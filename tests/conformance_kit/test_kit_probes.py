@@ -5,24 +5,6 @@ from typing import Any
 
 import pytest
 
-from conformance.kit.account import Unasked
-from conformance.kit.discover import discover
-from conformance.kit.link import Link
-from conformance.kit.log import Log
-from conformance.kit.messages import PARSE_ERROR, error, notification, request, result
-from conformance.kit.probes import (
-    answers,
-    check_code,
-    fence,
-    headers_as_for,
-    outcome,
-    plain_request,
-    rejected,
-    unanswered,
-)
-from conformance.kit.talk import ServerTalk, Timing
-from conformance.kit.verdicts import Broken
-from conformance.kit.wire import Stage
 from conformance.mutants.fault import Value
 from conformance.mutants.faults import (
     Fault,
@@ -35,8 +17,26 @@ from conformance.mutants.faults import (
     instead,
     misread,
 )
-from conformance.subjects.core import CoreStage, at_once
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore_conformance.kit.account import Unasked
+from mcpcore_conformance.kit.discover import discover
+from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.log import Log
+from mcpcore_conformance.kit.messages import PARSE_ERROR, error, notification, request, result
+from mcpcore_conformance.kit.probes import (
+    answers,
+    check_code,
+    fence,
+    headers_as_for,
+    outcome,
+    plain_request,
+    rejected,
+    unanswered,
+)
+from mcpcore_conformance.kit.talk import ServerTalk, Timing
+from mcpcore_conformance.kit.verdicts import Broken
+from mcpcore_conformance.kit.wire import Stage
+from mcpcore_conformance.subjects.core import CoreStage, at_once
 
 LEGACY, MODERN = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]
 BOTH = pytest.mark.parametrize("revision", [LEGACY, MODERN])

@@ -4,9 +4,9 @@ import base64
 
 import pytest
 
-from conformance.kit.readings import read_alike
-from conformance.kit.tasks import time_of
-from conformance.kit.verdicts import Broken
+from mcpcore_conformance.kit.readings import read_alike
+from mcpcore_conformance.kit.tasks import time_of
+from mcpcore_conformance.kit.verdicts import Broken
 
 SEAL = bytes(range(100, 131))
 PADDED = base64.urlsafe_b64encode(SEAL).decode()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from conformance.kit.shapes import params_problem, result_problem
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore_conformance.kit.shapes import params_problem, result_problem
 from tests.spec.oracle import FOLDER, definitions, needs_schemas
 
 INFO = {"name": "n", "version": "1", "title": "t", "websiteUrl": "https://example.com"}

@@ -5,11 +5,11 @@ import sys
 import pytest
 from anyio.abc import ByteStream
 
-from conformance.kit.bindings.lines import BEGINNING, LINE_LIMIT
-from conformance.kit.bindings.sockets import SocketStage
-from conformance.kit.bindings.stdio import StdioStage
-from conformance.kit.heard import Gone, Heard, Text
-from conformance.kit.wire import Stage
+from mcpcore_conformance.kit.bindings.lines import BEGINNING, LINE_LIMIT
+from mcpcore_conformance.kit.bindings.sockets import SocketStage
+from mcpcore_conformance.kit.bindings.stdio import StdioStage
+from mcpcore_conformance.kit.heard import Gone, Heard, Text
+from mcpcore_conformance.kit.wire import Stage
 from tests.clock import PATIENCE
 from tests.conformance_kit.test_plain_programs import played
 from tests.conformance_kit.test_wires import connected, tcp

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.kit.discover import discover
-from conformance.kit.features import ANY_TOOL, Features, sample_form, sampled
-from conformance.kit.headers import for_arguments
-from conformance.kit.model import MUST, Binding, Case, Page, Result, Side, Verdict
-from conformance.kit.play import ITSELF, not_applicable, play
-from conformance.kit.talk import ServerTalk, Timing
 from conformance.mutants.faults import FaultyStage, results_of
-from conformance.run.registry import all_cases
-from conformance.subjects.core import CoreStage
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.discover import discover
+from mcpcore_conformance.kit.features import ANY_TOOL, Features, sample_form, sampled
+from mcpcore_conformance.kit.headers import for_arguments
+from mcpcore_conformance.kit.model import MUST, Binding, Case, Page, Result, Side, Verdict
+from mcpcore_conformance.kit.play import ITSELF, not_applicable, play
+from mcpcore_conformance.kit.talk import ServerTalk, Timing
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.subjects.core import CoreStage
 from tests.conformance_kit.test_run_cli import conformance
 
 PAIR = ("2025-11-25", "2026-07-28")

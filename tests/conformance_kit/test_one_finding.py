@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from conformance.kit.client_talk import ENDLESS
-from conformance.kit.model import Binding, Result, Side, Verdict
-from conformance.run.clients import Command, prepare_client, run_client
-from conformance.run.followers import HOMES, HOMES_OF_CLIENTS
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
-from conformance.run.selection import select
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import subject_of
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.client_talk import ENDLESS
+from mcpcore_conformance.kit.model import Binding, Result, Side, Verdict
+from mcpcore_conformance.run.clients import Command, prepare_client, run_client
+from mcpcore_conformance.run.followers import HOMES, HOMES_OF_CLIENTS
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.selection import select
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import subject_of
+from mcpcore_transports.targets import parse_target
 from tests.command import Done
-from transports.targets import parse_target
 
 REVISION = BY_NAME["2025-11-25"]
 NOTHING_ELSE = HOMES_OF_CLIENTS["noise"]

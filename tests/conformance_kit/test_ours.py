@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 import anyio
 import pytest
 
-from conformance.kit.client_play import HOSTS
-from conformance.kit.model import Binding, Side, Verdict
-from conformance.run.registry import all_cases
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore_conformance.kit.client_play import HOSTS
+from mcpcore_conformance.kit.model import Binding, Side, Verdict
+from mcpcore_conformance.run.registry import all_cases
 from tests.conformance_kit.client_zygote import warm_client
 from tests.conformance_kit.ours import (
     check,

@@ -9,8 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from conformance.kit.model import MUST, SHOULD, Binding, Case, Line, Page, Result, Verdict
-from conformance.kit.talk import ServerTalk
 from conformance.peers.__main__ import PAGE, main
 from conformance.peers.checked import Checked, drafts, read_checked, unchecked
 from conformance.peers.findings import Finding, gather, normal
@@ -18,7 +16,9 @@ from conformance.peers.page import SOMETIMES, UNREAD, page_of, summary
 from conformance.peers.programs import OVER_STDIO, PEERS, Peer, own_programs
 from conformance.peers.said import BUDGET, FIRST, LAST, LEAST, MIDDLE, bytes_of
 from conformance.peers.saved import load, save
-from conformance.run.registry import all_cases
+from mcpcore_conformance.kit.model import MUST, SHOULD, Binding, Case, Line, Page, Result, Verdict
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.run.registry import all_cases
 from tests.clock import PATIENCE
 from tests.docs_blocks import dead_links
 

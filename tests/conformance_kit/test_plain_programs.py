@@ -5,18 +5,18 @@ import sys
 import pytest
 from msgspec import structs
 
-from conformance.kit.client_play import ClientFeatures, look_at_client, play_client
-from conformance.kit.client_talk import ClientTalk, ClientTiming
-from conformance.kit.model import MUST, Binding, Page, Verdict
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import subject_of
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.client_play import ClientFeatures, look_at_client, play_client
+from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
+from mcpcore_conformance.kit.model import MUST, Binding, Page, Verdict
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import subject_of
+from mcpcore_transports.targets import parse_target
 from tests.conformance_kit.test_servers_that_go import process
 from tests.more_time import with_more_time
-from transports.targets import parse_target
 
 pytestmark = pytest.mark.anyio
 MODERN = BY_NAME["2026-07-28"]

@@ -10,20 +10,20 @@ import anyio
 import pytest
 from msgspec import Struct
 
-from conformance.kit.heard import Done, Event, Head, Heard, Text
-from conformance.kit.link_coming_back import MOST, ComingBack
-from conformance.kit.messages import encode, error, notification, request, result
-from conformance.kit.model import Binding, Case, Result, Verdict
-from conformance.kit.talk import ServerTalk, Timing
-from conformance.kit.wire import Wire
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import subject_of
 from mcpcore.spec.revisions import BY_NAME, LATEST
+from mcpcore_conformance.kit.heard import Done, Event, Head, Heard, Text
+from mcpcore_conformance.kit.link_coming_back import MOST, ComingBack
+from mcpcore_conformance.kit.messages import encode, error, notification, request, result
+from mcpcore_conformance.kit.model import Binding, Case, Result, Verdict
+from mcpcore_conformance.kit.talk import ServerTalk, Timing
+from mcpcore_conformance.kit.wire import Wire
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import subject_of
+from mcpcore_transports.targets import HttpTarget
 from tests.conformance_kit.streaming_programs import SessionHandler, SessionServer
-from transports.targets import HttpTarget
 
 EARLIER, OLD = "2025-06-18", "2025-11-25"
 PIPELINED = "rfc9112/section-9.3.2/pipelined-in-order"

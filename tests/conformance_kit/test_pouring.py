@@ -6,8 +6,8 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 from anyio.streams.stapled import StapledByteStream
 from trio.testing import MockClock
 
-from conformance.kit.bindings.http_pour import pour
-from conformance.kit.wire import Poured
+from mcpcore_conformance.kit.bindings.http_pour import pour
+from mcpcore_conformance.kit.wire import Poured
 
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

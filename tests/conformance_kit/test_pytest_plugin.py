@@ -11,11 +11,11 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from conformance.launch import serving
+from mcpcore_conformance.launch import serving
 from tests.clock import PATIENCE
 
-EVERYTHING = f"{sys.executable} -m conformance.everything.server --stdio"
-CLIENT = f"{sys.executable} -m conformance.everything.client"
+EVERYTHING = f"{sys.executable} -m mcpcore_conformance.everything.server --stdio"
+CLIENT = f"{sys.executable} -m mcpcore_conformance.everything.client"
 IDS = "basic/index/error-responses/request-id"
 
 # answers every request with its id as a string
@@ -98,7 +98,7 @@ def test_what_does_not_apply_is_counted_not_collected(tmp_path: Path) -> None:
 def test_a_server_of_this_process_and_a_pattern(tmp_path: Path) -> None:
     done = run(
         tmp_path,
-        *("--mcp-server", "conformance.everything.server:server", "-q", "-rA"),
+        *("--mcp-server", "mcpcore_conformance.everything.server:server", "-q", "-rA"),
         *("--mcp-only", "basic/lifecycle/version-negotiation/*", "-k", "version-echoed"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -190,7 +190,7 @@ def test_a_guarded_server_is_shown_what_lets_one_in_and_nobody_else_is(tmp_path:
     guarded = (
         sys.executable,
         "-m",
-        "conformance.everything.server",
+        "mcpcore_conformance.everything.server",
         "--token",
         secret,
         "--http",
@@ -277,7 +277,7 @@ def test_without_its_options_it_does_nothing(tmp_path: Path) -> None:
 
 def test_a_case_that_fails_itself_is_not_skipped(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(
-        "from conformance.kit.talk import ServerTalk\n"
+        "from mcpcore_conformance.kit.talk import ServerTalk\n"
         "async def fails(talk, **options):\n"
         "    raise RuntimeError('the kit is broken')\n"
         "ServerTalk.open = fails\n"

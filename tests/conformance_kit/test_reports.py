@@ -11,16 +11,16 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from conformance.commands.ending import WIDTH as TERMINAL
-from conformance.commands.progress import line_of as line_of_result
-from conformance.kit.log import LIMIT, LINE_LIMIT
-from conformance.kit.model import MAY, SHOULD, Binding, Result, Verdict
-from conformance.reports.formats import FORMATS, BadReport, Wanted, wanted
-from conformance.reports.plain import WIDTH, line_of, printable
-from conformance.reports.report import INTERRUPTED, Ended, Report, report_of
-from conformance.reports.traces import lines_of, write_traces
-from conformance.run.expected import Expected, judge
 from mcpcore.wire.trace import Header, Record, decode_line
+from mcpcore_conformance.commands.ending import WIDTH as TERMINAL
+from mcpcore_conformance.commands.progress import line_of as line_of_result
+from mcpcore_conformance.kit.log import LIMIT, LINE_LIMIT
+from mcpcore_conformance.kit.model import MAY, SHOULD, Binding, Result, Verdict
+from mcpcore_conformance.reports.formats import FORMATS, BadReport, Wanted, wanted
+from mcpcore_conformance.reports.plain import WIDTH, line_of, printable
+from mcpcore_conformance.reports.report import INTERRUPTED, Ended, Report, report_of
+from mcpcore_conformance.reports.traces import lines_of, write_traces
+from mcpcore_conformance.run.expected import Expected, judge
 from tests.conformance_kit.results import R1, R2, case, message, result, run_of
 
 V = Verdict

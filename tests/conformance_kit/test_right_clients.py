@@ -5,18 +5,18 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from conformance.kit.client_play import play_client
-from conformance.kit.client_talk import ClientTiming
-from conformance.kit.client_wire import Arrival, Asked, Came
-from conformance.kit.heard import Noise, header
-from conformance.kit.model import Binding, Verdict
 from conformance.mutants.client_fault import ClientFault, Value, behind
 from conformance.mutants.client_faults import adds, also_asks, heads, params_of, says
-from conformance.run.registry import all_cases
 from mcpcore.spec.revisions import BY_NAME, Revision
+from mcpcore_conformance.kit.client_play import play_client
+from mcpcore_conformance.kit.client_talk import ClientTiming
+from mcpcore_conformance.kit.client_wire import Arrival, Asked, Came
+from mcpcore_conformance.kit.heard import Noise, header
+from mcpcore_conformance.kit.model import Binding, Verdict
+from mcpcore_conformance.run.registry import all_cases
 
 pytestmark = pytest.mark.anyio
-OURS = (sys.executable, "-m", "conformance.everything.client")
+OURS = (sys.executable, "-m", "mcpcore_conformance.everything.client")
 TIMING = ClientTiming(start=20.0, answer=10.0, exit=20.0, quiet=0.02)
 LEGACY, MODERN = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]
 CASES = {each.id: each for each in all_cases()}

@@ -8,20 +8,20 @@ from typing import Any
 import anyio
 import pytest
 
-from conformance.kit.heard import Head
-from conformance.kit.messages import encode, error, request
-from conformance.kit.model import Binding, Case, Result, Verdict
-from conformance.kit.wire import Plain, Poured, Stage
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import FaultyStage, asks, declines
 from conformance.mutants.http_faults import pours
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import Subject, everything
-from conformance.subjects.core import CoreStage
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.heard import Head
+from mcpcore_conformance.kit.messages import encode, error, request
+from mcpcore_conformance.kit.model import Binding, Case, Result, Verdict
+from mcpcore_conformance.kit.wire import Plain, Poured, Stage
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import Subject, everything
+from mcpcore_conformance.subjects.core import CoreStage
 
 EARLY, OLD, NEW = "2025-03-26", "2025-11-25", "2026-07-28"
 FINE = (Verdict.PASSED, Verdict.NOT_APPLICABLE)

@@ -11,17 +11,17 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from conformance.commands.grouped import GROUPS
-from conformance.kit.talk import ServerTalk
+from mcpcore_conformance.commands.grouped import GROUPS
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_transports.commands.main import main
 from tests.clock import PATIENCE
-from tests.command import Done, mcpcore_here
-from transports.cli import main
+from tests.command import Done, mcpcore_here, python_here
 
 ROOT = Path(__file__).parents[2]
-MCPCORE = (sys.executable, "-m", "transports.cli", "conformance")
+MCPCORE = (sys.executable, "-m", "mcpcore_transports.commands.main", "conformance")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
-EVERYTHING = (sys.executable, "-m", "conformance.everything.server", "--stdio")
-CLIENT = (sys.executable, "-m", "conformance.everything.client")
+EVERYTHING = (sys.executable, "-m", "mcpcore_conformance.everything.server", "--stdio")
+CLIENT = (sys.executable, "-m", "mcpcore_conformance.everything.client")
 LIFECYCLE = ("--only", "basic/lifecycle/version-negotiation", "--revision", "2025-06-18")
 
 BROKEN = """
@@ -46,6 +46,8 @@ for line in sys.stdin:
 
 
 def conformance(*words: str) -> Done:
+    if words[:1] == ("mutants",):
+        return python_here("conformance.mutants", *words[1:])
     return mcpcore_here("conformance", *words)
 
 
@@ -60,7 +62,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 def test_help_shows_examples(command: str) -> None:
     done = conformance(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    examples = re.findall(r"^    mcpcore conformance (\w+)", done.stdout, re.MULTILINE)
+    examples = re.findall(
+        r"^    (?:mcpcore conformance |python -m conformance.)(\w+)", done.stdout, re.MULTILINE
+    )
     assert len(examples) >= 3
     assert set(examples) == {command}
 
@@ -129,7 +133,7 @@ def test_the_list_is_of_what_is_asked_for() -> None:
 def test_a_good_server_over_several_transports(tmp_path: Path) -> None:
     done = conformance(
         "server",
-        "conformance.everything.server:server",
+        "mcpcore_conformance.everything.server:server",
         *("--transport", "memory", "--transport", "http", "--strict", "--report", "json"),
         *("--report", f"junit:{tmp_path}/new/junit.xml", "--report", f"html:{tmp_path}/r.html"),
         *LIFECYCLE,
@@ -151,7 +155,7 @@ def test_a_good_server_over_several_transports(tmp_path: Path) -> None:
 def test_a_command_and_a_url_in_one_run(tmp_path: Path) -> None:
     done = conformance(
         "server",
-        "conformance.everything.server:server",
+        "mcpcore_conformance.everything.server:server",
         *LIFECYCLE,
         "--report",
         "json",
@@ -219,7 +223,7 @@ def test_a_kit_that_fails_itself_makes_no_green_run(
     monkeypatch.setattr(ServerTalk, "open", fails)
     known, again = tmp_path / "known.toml", tmp_path / "again.toml"
     known.write_text('[[expected]]\ncase = "server/tools"\n')
-    words = ("server", "conformance.everything.server:server", "--only", "server/tools")
+    words = ("server", "mcpcore_conformance.everything.server:server", "--only", "server/tools")
     for more in (
         (),
         ("--expected-failures", str(known)),
@@ -234,24 +238,24 @@ def test_a_kit_that_fails_itself_makes_no_green_run(
 
 def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
     (tmp_path / "weak.py").write_text(
-        "from conformance.commands import app, server\n"
-        "from conformance.kit.model import SHOULD, Page\n"
-        "from conformance.run import registry\n"
+        "from mcpcore_conformance.commands import app, server\n"
+        "from mcpcore_conformance.kit.model import SHOULD, Page\n"
+        "from mcpcore_conformance.run import registry\n"
         "page = Page('p')\n"
         "@page.server(SHOULD, 'a/b', expects='-')\n"
         "async def b(talk):\n"
         "    'Is weak.'\n"
-        "    raise __import__('conformance.kit.verdicts').kit.verdicts.Broken('so')\n"
-        "from conformance.commands import choice\n"
+        "    raise __import__('mcpcore_conformance.kit.verdicts').kit.verdicts.Broken('so')\n"
+        "from mcpcore_conformance.commands import choice\n"
         "choice.all_cases = lambda: tuple(page.cases)\n"
-        "from transports.cli import main\n"
+        "from mcpcore_transports.commands.main import main\n"
         "main()\n"
     )
     base = [sys.executable, str(tmp_path / "weak.py"), "conformance", "server"]
     heading = "weak, which fails only with --strict"
     for more, status in (((), 0), (("--strict",), 1), (("-v",), 0), (("-v", "--strict"), 1)):
         done = subprocess.run(
-            [*base, "conformance.everything.server:server", *more],
+            [*base, "mcpcore_conformance.everything.server:server", *more],
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -299,7 +303,6 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         (("client", "--thorough", "--", "x"), "--thorough is about servers"),
         (("client", "--other-header", "A: b", "--", "x"), "--other-header is about servers"),
         (("client", "--transport", "memory", "--", "x"), "cannot be met over memory"),
-        (("mutants", "--only", "x"), "there is no case 'x'"),
         (
             ("server", "ws://h/mcp", "--only", "basic/transports/sending-messages-to-the-server"),
             "none of these cases is about that transport",
@@ -402,7 +405,7 @@ def test_a_client_that_hangs_is_started_twice_and_given_up(
 
 
 def test_a_server_is_reported_under_the_name_that_was_given(tmp_path: Path) -> None:
-    name = "conformance.everything.server:server"
+    name = "mcpcore_conformance.everything.server:server"
     done = conformance("server", name, "--transport", "http", *LIFECYCLE)
     assert done.returncode == 0, done.stderr
     assert f"\n{name}: " in done.stdout
@@ -419,7 +422,7 @@ def test_a_command_that_is_no_server() -> None:
 
 def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    words = ("server", "conformance.everything.server:server", *LIFECYCLE)
+    words = ("server", "mcpcore_conformance.everything.server:server", *LIFECYCLE)
     for more in (
         ("--report", f"json:{tmp_path}/file/r.json"),
         ("--report", f"json:{tmp_path}"),
@@ -435,7 +438,7 @@ def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
 def test_a_report_that_is_lost_takes_no_other_with_it(tmp_path: Path) -> None:
     done = conformance(
-        *("server", "conformance.everything.server:server", *LIFECYCLE),
+        *("server", "mcpcore_conformance.everything.server:server", *LIFECYCLE),
         *("--report", "json:/dev/full", "--report", f"json:{tmp_path}/r.json"),
     )
     assert done.returncode == 3
@@ -510,12 +513,18 @@ def test_the_table_of_mutants() -> None:
     assert "no cases without proof" in done.stdout
 
 
+def test_mutants_of_a_case_that_is_none() -> None:
+    done = conformance("mutants", "--only", "x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no case 'x'" in done.stderr
+
+
 def test_a_terminal_shows_a_live_table(tmp_path: Path) -> None:
     import pty
 
     main, other = pty.openpty()
     process = subprocess.Popen(
-        [*MCPCORE, "server", "conformance.everything.server:server", *LIFECYCLE],
+        [*MCPCORE, "server", "mcpcore_conformance.everything.server:server", *LIFECYCLE],
         stdout=other,
         stderr=other,
         stdin=subprocess.DEVNULL,

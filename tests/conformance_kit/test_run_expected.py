@@ -2,12 +2,12 @@
 
 import pytest
 
-from conformance.kit.model import Binding, Verdict
-from conformance.reports.expectations import as_expectations
-from conformance.reports.formats import FORMATS
-from conformance.reports.report import report_of
-from conformance.run.expected import BadExpectations, Expected, Judged, judge, read_expected
-from conformance.run.run import Run
+from mcpcore_conformance.kit.model import Binding, Verdict
+from mcpcore_conformance.reports.expectations import as_expectations
+from mcpcore_conformance.reports.formats import FORMATS
+from mcpcore_conformance.reports.report import report_of
+from mcpcore_conformance.run.expected import BadExpectations, Expected, Judged, judge, read_expected
+from mcpcore_conformance.run.run import Run
 from tests.conformance_kit.results import R1, R2, case, result, run_of
 
 ONE, TWO = case("a/one"), case("a/two")

@@ -22,7 +22,7 @@ import pytest
 from tests.clock import PATIENCE
 
 ROOT = Path(__file__).parents[2]
-RUN = (sys.executable, "-m", "transports.cli", "conformance")
+RUN = (sys.executable, "-m", "mcpcore_transports.commands.main", "conformance")
 CASES = ("--only", "basic/lifecycle/version-negotiation", "--only", "basic/index/requests")
 LONG = ("--revision", "2025-06-18", "--timeout", "600", "--jobs", "1")
 
@@ -160,7 +160,7 @@ with open(starts, "a") as file:
     file.write("one more\\n")
     number = file.tell() // len("one more\\n")
 if number <= 2:
-    os.execv(sys.executable, [sys.executable, "-m", "conformance.everything.client", *rest])
+    os.execv(sys.executable, [sys.executable, "-m", "mcpcore_conformance.everything.client", *rest])
 for each in (signal.SIGINT, signal.SIGTERM):
     signal.signal(each, signal.SIG_IGN)
 writer = os.open(fifo, os.O_WRONLY)

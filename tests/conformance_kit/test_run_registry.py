@@ -5,14 +5,15 @@ from collections import Counter
 
 import pytest
 
-from conformance.kit.model import LEGACY, MAY, MODERN, MUST, Binding, Page, Side
-from conformance.kit.talk import ServerTalk
 from conformance.mutants.faults import takes
 from conformance.mutants.model import Table
-from conformance.run.plan import Settings, Unit, plan
-from conformance.run.registry import Duplicate, all_cases, all_mutants, cases_of, mutants_of
-from conformance.run.selection import NoSuchCase, select
+from conformance.mutants.registry import all_mutants, mutants_of
 from mcpcore.spec.revisions import REVISIONS
+from mcpcore_conformance.kit.model import LEGACY, MAY, MODERN, MUST, Binding, Page, Side
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.run.plan import Settings, Unit, plan
+from mcpcore_conformance.run.registry import Duplicate, all_cases, cases_of
+from mcpcore_conformance.run.selection import NoSuchCase, select
 
 
 def page_of(name: str, *slugs: str) -> Page:

@@ -6,19 +6,26 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from conformance.kit.features import Features
-from conformance.kit.model import LEGACY, MAY, MUST, SHOULD, Binding, Page, Result, Verdict
-from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import Broken, Inconclusive
-from conformance.run.plan import Settings, Unit
-from conformance.run.registry import all_cases
-from conformance.run.run import UNHEARD, Listener, Run
-from conformance.run.servers import CannotRun, prepare, run_server
-from conformance.run.stages import CannotStart, Subject, everything, module, program, subject_of
 from mcpcore.service import Server
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
+from mcpcore_conformance.kit.features import Features
+from mcpcore_conformance.kit.model import LEGACY, MAY, MUST, SHOULD, Binding, Page, Result, Verdict
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive
+from mcpcore_conformance.run.plan import Settings, Unit
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import UNHEARD, Listener, Run
+from mcpcore_conformance.run.servers import CannotRun, prepare, run_server
+from mcpcore_conformance.run.stages import (
+    CannotStart,
+    Subject,
+    everything,
+    module,
+    program,
+    subject_of,
+)
+from mcpcore_transports.targets import BadTarget, parse_target
 from tests.more_time import with_more_time
-from transports.targets import BadTarget, parse_target
 
 pytestmark = pytest.mark.anyio
 

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from conformance.kit.log import LEFT_OUT
-from conformance.kit.model import MUST, Binding, Case, Line, Page, Result, Side, Verdict
-from conformance.kit.talk import ServerTalk
-from conformance.run.transcript import BEGINS, records_of
-from conformance.run.ways_websocket import LOST
-from conformance.trace.check import check
-from conformance.trace.reading import parse
 from mcpcore.wire.trace import Header, Record, Redactor, decode_line, encode_line
+from mcpcore_conformance.kit.log import LEFT_OUT
+from mcpcore_conformance.kit.model import MUST, Binding, Case, Line, Page, Result, Side, Verdict
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.run.transcript import BEGINS, records_of
+from mcpcore_conformance.run.ways_websocket import LOST
+from mcpcore_conformance.trace.check import check
+from mcpcore_conformance.trace.reading import parse
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 PONG = b'{"jsonrpc":"2.0","id":1,"result":{}}'

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import anyio
 
-from conformance.kit.model import Binding, Result, Side, Verdict
-from conformance.kit.talk import Timing
-from conformance.run.plan import Settings, plan
-from conformance.run.registry import all_cases
-from conformance.run.servers import look_at_server, play_server
-from conformance.subjects.core import CoreStage
 from mcpcore.spec.revisions import REVISIONS
+from mcpcore_conformance.kit.model import Binding, Result, Side, Verdict
+from mcpcore_conformance.kit.talk import Timing
+from mcpcore_conformance.run.plan import Settings, plan
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.servers import look_at_server, play_server
+from mcpcore_conformance.subjects.core import CoreStage
 
 MINUTE = 60.0
 LONGEST = 1.0

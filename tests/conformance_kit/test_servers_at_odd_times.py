@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.kit.features import Features
-from conformance.kit.model import Binding, Case, Verdict
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener, Run
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import Subject, subject_of
 from mcpcore.spec.revisions import BY_NAME, LEGACY
+from mcpcore_conformance.kit.features import Features
+from mcpcore_conformance.kit.model import Binding, Case, Verdict
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener, Run
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import Subject, subject_of
+from mcpcore_transports.targets import HttpTarget, parse_target
 from tests.conformance_kit.odd_http import odd_http
 from tests.conformance_kit.odd_stage import odd_subject
 from tests.conformance_kit.odd_times import NEEDS, OWN, SINCE, Schedule
-from transports.targets import HttpTarget, parse_target
 
 NEWEST = "2025-11-25"
 FINE = (Verdict.PASSED, Verdict.NOT_APPLICABLE)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.kit.model import Verdict
+from mcpcore_conformance.kit.model import Verdict
 from tests.conformance_kit.test_servers_that_ask import ran
 
 WHILE_ASKING = (

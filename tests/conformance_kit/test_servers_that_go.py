@@ -15,22 +15,22 @@ from typing import cast
 import anyio
 import pytest
 
-from conformance.kit.bindings.sockets import SocketStage
-from conformance.kit.link import Link
-from conformance.kit.model import MUST, Binding, Line, Page, Result, Verdict
-from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import check
-from conformance.kit.wire import ProcessWire
-from conformance.reports.report import report_of
-from conformance.run.expected import judge
-from conformance.run.plan import Settings, Unit
-from conformance.run.presence import Presence, knock
-from conformance.run.run import Listener, Run
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import subject_of
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.bindings.sockets import SocketStage
+from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.model import MUST, Binding, Line, Page, Result, Verdict
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.wire import ProcessWire
+from mcpcore_conformance.reports.report import report_of
+from mcpcore_conformance.run.expected import judge
+from mcpcore_conformance.run.plan import Settings, Unit
+from mcpcore_conformance.run.presence import Presence, knock
+from mcpcore_conformance.run.run import Listener, Run
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import subject_of
+from mcpcore_transports.targets import parse_target
 from tests.conformance_kit.test_run_cli import conformance
-from transports.targets import parse_target
 
 pytestmark = pytest.mark.anyio
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.kit.heard import Text
-from conformance.kit.messages import parse
-from conformance.kit.model import Verdict
+from mcpcore_conformance.kit.heard import Text
+from mcpcore_conformance.kit.messages import parse
+from mcpcore_conformance.kit.model import Verdict
 from tests.conformance_kit.test_plain_programs import played
 
 pytestmark = pytest.mark.anyio

@@ -6,16 +6,16 @@ from functools import partial
 import anyio
 import pytest
 
-from conformance.kit.model import Case, Result, Verdict
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import subject_of
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.model import Case, Result, Verdict
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import subject_of
+from mcpcore_transports.targets import HttpTarget
 from tests.conformance_kit.streaming_programs import READS, Streaming, streaming
 from tests.conformance_kit.test_polling_servers import about_the_protocol
-from transports.targets import HttpTarget
 
 RESUMED = "basic/transports/resumability-and-redelivery"
 SENT = "basic/transports/sending-messages-to-the-server"

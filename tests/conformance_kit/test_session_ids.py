@@ -10,13 +10,13 @@ from random import Random
 
 import pytest
 
-from conformance.kit.heard import Head, header
-from conformance.kit.model import Binding, Verdict
-from conformance.kit.wire import Stage
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import FaultyStage
-from conformance.run.registry import all_cases
-from conformance.run.stages import everything
+from mcpcore_conformance.kit.heard import Head, header
+from mcpcore_conformance.kit.model import Binding, Verdict
+from mcpcore_conformance.kit.wire import Stage
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.stages import everything
 from tests.conformance_kit.test_right_servers import OLD, played
 
 SESSION = "mcp-session-id"

@@ -7,19 +7,19 @@ from typing import Any
 import anyio
 import pytest
 
-from conformance.kit.apart import CURSOR, SCOPE, TTL
-from conformance.kit.model import Binding, Result, Verdict
-from conformance.kit.wire import Stage
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import FaultyStage, answers_to, asks, declines, results_of
-from conformance.run.followers import HOMES
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import Subject
-from conformance.subjects.core import CoreStage
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.apart import CURSOR, SCOPE, TTL
+from mcpcore_conformance.kit.model import Binding, Result, Verdict
+from mcpcore_conformance.kit.wire import Stage
+from mcpcore_conformance.run.followers import HOMES
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import Subject
+from mcpcore_conformance.subjects.core import CoreStage
 
 OLD, NEW = "2025-11-25", "2026-07-28"
 PING = HOMES["ping"]

@@ -10,18 +10,18 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from conformance.kit.bindings.inbox import Rest
-from conformance.kit.log import Log
-from conformance.kit.messages import encode, request
-from conformance.kit.model import Binding, Verdict
-from conformance.kit.wire import ProcessWire
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import everything, subject_of
 from mcpcore.spec.revisions import BY_NAME
-from transports.targets import parse_target
+from mcpcore_conformance.kit.bindings.inbox import Rest
+from mcpcore_conformance.kit.log import Log
+from mcpcore_conformance.kit.messages import encode, request
+from mcpcore_conformance.kit.model import Binding, Verdict
+from mcpcore_conformance.kit.wire import ProcessWire
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import everything, subject_of
+from mcpcore_transports.targets import parse_target
 
 SERVER = """
 import json, os, sys

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from conformance.subjects.strands import Bell, Cancelled, Strands
+from mcpcore_conformance.subjects.strands import Bell, Cancelled, Strands
 
 Work = Callable[[], Awaitable[None]]
 

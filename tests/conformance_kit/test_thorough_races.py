@@ -7,15 +7,15 @@ from typing import Any
 import anyio
 import pytest
 
-from conformance.kit.messages import error
-from conformance.kit.model import Binding, Result, Verdict
-from conformance.kit.talk import Timing
 from conformance.mutants.faults import Fault, FaultyStage, asks
-from conformance.run.plan import Settings, Unit
-from conformance.run.registry import all_cases
-from conformance.run.servers import look_at_server, play_server
-from conformance.run.stages import everything
 from mcpcore.spec.revisions import BY_NAME, Revision
+from mcpcore_conformance.kit.messages import error
+from mcpcore_conformance.kit.model import Binding, Result, Verdict
+from mcpcore_conformance.kit.talk import Timing
+from mcpcore_conformance.run.plan import Settings, Unit
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.servers import look_at_server, play_server
+from mcpcore_conformance.run.stages import everything
 
 PAIR = (BY_NAME["2025-11-25"], BY_NAME["2026-07-28"])
 """The newest revision of each era."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from conformance.kit.model import Binding, Result, Verdict
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import written
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.model import Binding, Result, Verdict
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import written
 
 pytestmark = pytest.mark.anyio
 

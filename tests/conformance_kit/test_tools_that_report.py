@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from conformance.kit.model import Verdict
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import subject_of
 from mcpcore.spec.revisions import BY_NAME
-from transports.targets import parse_target
+from mcpcore_conformance.kit.model import Verdict
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import subject_of
+from mcpcore_transports.targets import parse_target
 
 pytestmark = pytest.mark.anyio
 

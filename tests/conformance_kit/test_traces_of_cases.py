@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from conformance.kit.model import Side
-from conformance.launch import serving
-from conformance.trace import TraceFile, read
-from conformance.trace.check import check
-from conformance.trace.replay import replay
-from conformance.trace.show import timeline
+from mcpcore_conformance.kit.model import Side
+from mcpcore_conformance.launch import serving
+from mcpcore_conformance.trace import TraceFile, read
+from mcpcore_conformance.trace.check import check
+from mcpcore_conformance.trace.replay import replay
+from mcpcore_conformance.trace.show import timeline
 from tests.command import Done, mcpcore_here
 
-EVERYTHING = "conformance.everything.server"
+EVERYTHING = "mcpcore_conformance.everything.server"
 SERVER = f"{EVERYTHING}:server"
-CLIENT = ("--", sys.executable, "-m", "conformance.everything.client")
+CLIENT = ("--", sys.executable, "-m", "mcpcore_conformance.everything.client")
 R1, R2 = "2025-11-25", "2026-07-28"
 PAGES = ("basic/patterns/progress", "docs/websocket/subprotocols", "server/tools/calling-tools")
 OF_CLIENTS = ("basic/patterns/progress",)

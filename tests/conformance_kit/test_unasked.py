@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from conformance.kit.account import Account, Unasked
-from conformance.kit.heard import Text
-from conformance.kit.messages import encode, error, notification, parse, request, result
-from conformance.kit.model import Verdict
-from conformance.kit.shapes import SUBSCRIPTION
-from conformance.run.plan import Settings
-from conformance.run.registry import all_cases
-from conformance.run.run import Listener
-from conformance.run.servers import prepare, run_server
-from conformance.run.stages import subject_of
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.spec.types.base import META_LOG_LEVEL
-from transports.targets import parse_target
+from mcpcore_conformance.kit.account import Account, Unasked
+from mcpcore_conformance.kit.heard import Text
+from mcpcore_conformance.kit.messages import encode, error, notification, parse, request, result
+from mcpcore_conformance.kit.model import Verdict
+from mcpcore_conformance.kit.shapes import SUBSCRIPTION
+from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.servers import prepare, run_server
+from mcpcore_conformance.run.stages import subject_of
+from mcpcore_transports.targets import parse_target
 
 LEGACY, MODERN = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]
 

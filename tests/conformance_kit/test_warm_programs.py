@@ -12,8 +12,8 @@ from typing import IO
 
 import pytest
 
-from conformance.launch import LaunchError
 from conformance.peers.warm import warm
+from mcpcore_conformance.launch import LaunchError
 from tests.clock import PATIENCE
 
 PROGRAM = """

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from conformance.kit.bindings.websocket import WebSocketStage
-from conformance.kit.model import Binding, Result, Strength, Verdict
-from conformance.kit.wire import Refused, Stage
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import FaultyStage
-from conformance.run.registry import all_cases
-from conformance.run.stages import everything
+from mcpcore_conformance.kit.bindings.websocket import WebSocketStage
+from mcpcore_conformance.kit.model import Binding, Result, Strength, Verdict
+from mcpcore_conformance.kit.wire import Refused, Stage
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_conformance.run.stages import everything
 from tests.conformance_kit.test_right_servers import OLD, played
 from tests.conformance_kit.test_wires import connected, tcp, until
 

@@ -13,17 +13,17 @@ import anyio
 import pytest
 from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 
-from conformance.kit.bindings.http import HttpStage
-from conformance.kit.bindings.sockets import SocketStage
-from conformance.kit.bindings.sse import SseStage
-from conformance.kit.bindings.stdio import StdioStage
-from conformance.kit.bindings.websocket import BINARY, CLOSE, TEXT, WebSocketStage, encoded
-from conformance.kit.heard import Done, Event, Gone, Head, Heard, Noise, Text
-from conformance.kit.log import Log
-from conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken
-from conformance.kit.wire import Kept, Refused, Stage, Wire
-from conformance.subjects.core import CoreStage, at_once
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.bindings.http import HttpStage
+from mcpcore_conformance.kit.bindings.sockets import SocketStage
+from mcpcore_conformance.kit.bindings.sse import SseStage
+from mcpcore_conformance.kit.bindings.stdio import StdioStage
+from mcpcore_conformance.kit.bindings.websocket import BINARY, CLOSE, TEXT, WebSocketStage, encoded
+from mcpcore_conformance.kit.heard import Done, Event, Gone, Head, Heard, Noise, Text
+from mcpcore_conformance.kit.log import Log
+from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken
+from mcpcore_conformance.kit.wire import Kept, Refused, Stage, Wire
+from mcpcore_conformance.subjects.core import CoreStage, at_once
 from tests.clock import PATIENCE, patience
 
 pytestmark = pytest.mark.anyio

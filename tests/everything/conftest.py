@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from conformance.everything.server import server
-from conformance.launch import serving
+from mcpcore_conformance.everything.server import server
+from mcpcore_conformance.launch import serving
 
-COMMAND = (sys.executable, "-m", "conformance.everything.server")
+COMMAND = (sys.executable, "-m", "mcpcore_conformance.everything.server")
 
 
 @pytest.fixture(scope="module")

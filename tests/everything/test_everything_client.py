@@ -9,13 +9,13 @@ from typing import Any
 import anyio
 import pytest
 
-from conformance.everything.client import SCENARIOS, main, sample_arguments
-from conformance.launch import serving
 from mcpcore.spec.types.tools import Tool
+from mcpcore_conformance.everything.client import SCENARIOS, main, sample_arguments
+from mcpcore_conformance.launch import serving
 from tests.clock import patience
 from tests.transports.scripted import DISCOVERY, http_server, modern
 
-CLIENT = (sys.executable, "-m", "conformance.everything.client")
+CLIENT = (sys.executable, "-m", "mcpcore_conformance.everything.client")
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 
 
@@ -127,7 +127,13 @@ async def test_schemas_come_back_as_they_are() -> None:
 
 
 def test_any_server_gets_a_tour() -> None:
-    command = (sys.executable, "-m", "conformance.everything.server", "--http", "127.0.0.1:0")
+    command = (
+        sys.executable,
+        "-m",
+        "mcpcore_conformance.everything.server",
+        "--http",
+        "127.0.0.1:0",
+    )
     with serving(command) as [url]:
         assert main([url]) == 0
 

@@ -4,13 +4,13 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from conformance.cases.basic_authorization import page
-from conformance.kit.discover import discover
-from conformance.kit.model import Binding, Verdict
-from conformance.kit.play import play
-from conformance.kit.talk import Timing
-from conformance.run.stages import everything
 from mcpcore.spec.revisions import REVISIONS
+from mcpcore_conformance.cases.basic_authorization import page
+from mcpcore_conformance.kit.discover import discover
+from mcpcore_conformance.kit.model import Binding, Verdict
+from mcpcore_conformance.kit.play import play
+from mcpcore_conformance.kit.talk import Timing
+from mcpcore_conformance.run.stages import everything
 
 
 @pytest.mark.anyio

@@ -10,12 +10,12 @@ from typing import Any
 import anyio
 import pytest
 
-from conformance.launch import serving
+from mcpcore_conformance.launch import serving
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio
-CLIENT = (sys.executable, "-m", "conformance.everything.client")
-SERVER = (sys.executable, "-m", "conformance.everything.server")
+CLIENT = (sys.executable, "-m", "mcpcore_conformance.everything.client")
+SERVER = (sys.executable, "-m", "mcpcore_conformance.everything.server")
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 
 

@@ -8,9 +8,6 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from conformance.everything.media import png, wav
-from conformance.everything.schemas import ADDRESS_BOOK
-from conformance.everything.server import server
 from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
 from mcpcore.spec.types.content import (
     AudioContent,
@@ -22,10 +19,13 @@ from mcpcore.spec.types.content import (
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_conformance.everything.media import png, wav
+from mcpcore_conformance.everything.schemas import ADDRESS_BOOK
+from mcpcore_conformance.everything.server import server
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import PeerError
 from tests.clock import patience
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import PeerError
 
 pytestmark = pytest.mark.anyio
 

@@ -15,12 +15,12 @@ from mcpcore.spec.types import (
     Task,
     TextContent,
 )
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import PeerError, RequestTimeout
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.tasks.tasks import TaskCancelled, TaskOptions
 from tests.clock import patience
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import PeerError, RequestTimeout
-from transports.client_open import ClientSettings
-from transports.tasks_client import TaskCancelled, TaskOptions
 
 pytestmark = pytest.mark.anyio
 

@@ -33,13 +33,13 @@ from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore_transports.http.server.drivers import http_driver
+from mcpcore_transports.http.server.listening import ListeningHost
+from mcpcore_transports.http.settings import DriverName, HttpServerSettings, ParserName
+from mcpcore_transports.tls import server_tls
 from tests.http.support import SERVER_OFFERS
 from tests.transports.certificates import papers
 from tests.transports.tls_by_hand import ByHand
-from transports.http_drivers import http_driver
-from transports.http_listening import ListeningHost
-from transports.http_settings import DriverName, HttpServerSettings, ParserName
-from transports.tls import server_tls
 
 SECRET = bytes(range(32))
 LIMITS = Limits(message_size=900, depth=12, in_flight=4, batch=4, listen_streams=2)
@@ -135,7 +135,7 @@ class _Complaints(logging.Handler):
 def no_complaints() -> Iterator[None]:
     """Fail if an error is logged meanwhile."""
     handler = _Complaints()
-    loggers = [logging.getLogger(name) for name in ("transports", "asyncio")]
+    loggers = [logging.getLogger(name) for name in ("mcpcore", "asyncio")]
     for logger in loggers:
         logger.addHandler(handler)
     try:

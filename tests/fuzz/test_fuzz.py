@@ -19,12 +19,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conformance.strategies import Malformed, malformed, messages
 from mcpcore.engine import Limits, Peer, Role
 from mcpcore.engine.events import MAIN
 from mcpcore.engine.lifecycle import Request, RequestSignal
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.settings import HttpSettings
+from mcpcore_conformance.strategies import Malformed, malformed, messages
+from mcpcore_transports.stream.settings import PumpSettings
 from tests.clock import PATIENCE
 from tests.engine.bench import server_config
 from tests.fuzz import site
@@ -52,7 +53,6 @@ from tests.http.support import (
 )
 from tests.shares import Some
 from tests.websocket_table import codec
-from transports.pump_settings import PumpSettings
 
 ROOT = Path(__file__).parents[2]
 LINES = 100_000

@@ -144,7 +144,7 @@ def _guided(options: argparse.Namespace) -> None:
     # For atheris, which tells how far it is: an exception out of nowhere would be a fault.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     atheris = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["mcpcore", "transports"]):
+    with atheris.instrument_imports(include=["mcpcore", "mcpcore_transports"]):
         target = load(options.target)
     folder = Path(options.keep) / options.target
     grown = folder / "corpus"

@@ -17,9 +17,9 @@ from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.wire.message import Body, RequestId
+from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
+from mcpcore_transports.stores.memory import MemoryStore
 from tests.http.support import SERVER_OFFERS
-from transports.stores.base import Outcome, Store, StoreSettings
-from transports.stores.memory import MemoryStore
 
 EPOCH = 1_800_000_000.0
 

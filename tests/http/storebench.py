@@ -7,10 +7,10 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionTouch, Step
 from mcpcore.http.views import View
+from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
+from mcpcore_transports.stores.memory import MemoryStore
 from tests.http.cluster import EPOCH, Worker, make_stored
 from tests.http.support import LEGACY, Bench, Reply, request
-from transports.stores.base import Outcome, Store, StoreSettings
-from transports.stores.memory import MemoryStore
 
 TOKEN = {"_meta": {"progressToken": "p"}}
 CALL = request("tools/call", {"name": "x", **TOKEN})

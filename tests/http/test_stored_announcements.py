@@ -21,10 +21,10 @@ from mcpcore.http.storing import (
     Wake,
 )
 from mcpcore.spec.errors import LocalProtocolError
+from mcpcore_transports.stores.base import StoreSettings
 from tests.http.cluster import EPOCH
 from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
 from tests.http.support import initialize, request
-from transports.stores.base import StoreSettings
 
 TOOLS = "notifications/tools/list_changed"
 UPDATED = "notifications/resources/updated"

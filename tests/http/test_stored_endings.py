@@ -10,10 +10,10 @@ from mcpcore.http.sessions import SessionClosed
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.http.storing import NoSession, SessionTouch
 from mcpcore.spec.errors import INVALID_REQUEST
+from mcpcore_transports.stores.base import StoreSettings
 from tests.http.cluster import EPOCH
 from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
 from tests.http.support import Reply, initialize, note, request
-from transports.stores.base import StoreSettings
 
 PING = request("ping")
 INITIALIZED = note("notifications/initialized")

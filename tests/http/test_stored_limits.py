@@ -8,9 +8,9 @@ from mcpcore.engine.config import Limits
 from mcpcore.engine.events import RequestCancelled, RequestReceived
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionCalls
+from mcpcore_transports.stores.base import StoreSettings
 from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
 from tests.http.support import Reply, note, request
-from transports.stores.base import StoreSettings
 
 TWO = HttpSettings(session_streams=2)
 

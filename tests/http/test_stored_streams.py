@@ -20,11 +20,11 @@ from mcpcore.http.storing import (
     StreamRelease,
 )
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
+from mcpcore_transports.stores.base import StoreSettings
+from mcpcore_transports.stores.memory import MemoryStore
 from tests.http.cluster import EPOCH
 from tests.http.storebench import CALL, CUT, StoreBench, cursor, party, settle, shown
 from tests.http.support import LEGACY, MODERN, Reply, note, request
-from transports.stores.base import StoreSettings
-from transports.stores.memory import MemoryStore
 
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
 every_revision = pytest.mark.parametrize("version", NAMES)

@@ -11,10 +11,10 @@ from conformance.demo import kit
 from conformance.demo import peers as demo
 from conformance.interop.drivers.features import Cell
 from conformance.interop.talk import OUR_CLIENT, converse, offered
-from conformance.kit.model import MUST, Binding, Page, Side
-from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import Broken
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
+from mcpcore_conformance.kit.model import MUST, Binding, Page, Side
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import Broken
 
 NAMES = list(demo.ROUNDS)
 OURS = demo.Pair("our", "our", "stdio")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.launch import LaunchError, serving
+from mcpcore_conformance.launch import LaunchError, serving
 
 
 def program(source: str) -> list[str]:

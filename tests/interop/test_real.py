@@ -9,7 +9,7 @@ from msgspec import structs
 from conformance.real.judge import Judged, Verdict, play_rows
 from conformance.real.kit import FOREIGN, Checks
 from conformance.real.table import COLUMNS, Row, read_table
-from conformance.run.registry import all_cases
+from mcpcore_conformance.run.registry import all_cases
 from tests.shares import Some
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]

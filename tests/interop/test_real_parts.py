@@ -12,10 +12,6 @@ from time import monotonic, sleep
 import anyio
 import pytest
 
-from conformance.kit.model import MUST, SHOULD, Page
-from conformance.kit.model import Verdict as KitVerdict
-from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import Broken
 from conformance.peers.checked import Checked
 from conformance.real import __main__ as command
 from conformance.real import install as installing
@@ -28,10 +24,14 @@ from conformance.real.processes import MARK, NotStarted, left, marked, run, swee
 from conformance.real.report import table_of_cells, versions_of
 from conformance.real.scene import Hub, scene
 from conformance.real.table import HERE, KIT, Package, Row, Table, read_table
+from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import Verdict as KitVerdict
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import Broken
 
 PAGE = ROOT / "docs" / "real-programs.md"
 WRONG = Path(__file__).with_name("wrong_server.py")
-OURS = [sys.executable, "-m", "conformance.everything.server", "--stdio"]
+OURS = [sys.executable, "-m", "mcpcore_conformance.everything.server", "--stdio"]
 OFFER = """
 [offer.ours]
 server = "mcpcore-everything"

@@ -15,13 +15,13 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from conformance.interop.matrix import LINES, Line
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
 from tests.clock import PATIENCE, patience
 from tests.transports.cutproxy import CutProxy, Place, cut_proxy
 from tests.transports.served import served
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.context import Context
-from transports.server import ServeSettings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 

@@ -7,9 +7,9 @@ import pytest
 from conformance.interop.matrix import LINES, Line
 from conformance.interop.talk import SSE, offered
 from mcpcore.spec.types.content import TextContent
-from transports.client import connect
-from transports.client_open import ClientSettings
-from transports.eras import EraCache
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.era_cache import EraCache
+from mcpcore_transports.client.opening import ClientSettings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from mcpcore.spec.types.content import TextContent
-from transports.client import Client
+from mcpcore_transports.client.client import Client
 
 _PROGRAM = """
 import json, sys

@@ -4,11 +4,11 @@ import pytest
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import RequestReceived
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.opening import ClientSettings
 from tests.http.support import META, Bench, Hand, make_client
 from tests.requirements.looking_glass import PROGRAM, seen
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.client_open import ClientSettings
 
 LEVEL = "io.modelcontextprotocol/logLevel"
 

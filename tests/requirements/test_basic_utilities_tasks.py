@@ -15,14 +15,14 @@ from mcpcore.service import Server, ToolError
 from mcpcore.service.tasks import TRANSITIONS, Signal, TaskSettings, TaskTable
 from mcpcore.spec.errors import ErrorData, McpError
 from mcpcore.spec.types.tasks import TERMINAL
+from mcpcore_transports.link import Link
+from mcpcore_transports.serve.serve import server_config
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from tests.clock import patience
 from tests.http.support import Bench as HttpBench
 from tests.http.support import initialize, note, request
 from tests.transports.runtime_bench import LEGACY, Bench, bench
-from transports.context import Context
-from transports.link import Link
-from transports.runtime import RuntimeSettings, ServerRuntime
-from transports.server import server_config
 
 pytestmark = pytest.mark.anyio
 

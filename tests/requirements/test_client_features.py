@@ -15,13 +15,13 @@ from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.server.context import Context
 from tests.requirements.looking_glass import PROGRAM, ask, seen
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from tests.transports.scripted import child, modern
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.client_open import ClientSettings
-from transports.context import Context
 
 pytestmark = pytest.mark.anyio
 

@@ -6,12 +6,12 @@ import pytest
 
 from mcpcore.service import Server
 from mcpcore.spec.types.roots import Root
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import PeerError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.server.context import Context
 from tests.transports.scripted import DISCOVERY, http_server, modern
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.client_errors import PeerError
-from transports.client_open import ClientSettings
-from transports.context import Context
 
 pytestmark = pytest.mark.anyio
 

@@ -7,10 +7,10 @@ import pytest
 from mcpcore.service import Audio, Server
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import InvalidResponse, PeerError
 from tests.service.calling import ask
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
-from transports.client import Client, connect
-from transports.client_errors import InvalidResponse, PeerError
 
 WAV = b"RIFF\x04\0\0\0WAVE"
 

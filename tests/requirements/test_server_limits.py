@@ -8,11 +8,11 @@ import pytest
 
 from mcpcore.service import Server
 from mcpcore.spec.errors import BUSY, McpError
+from mcpcore_transports.running.middleware import Steps
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.middleware import Answer, ServerMiddleware
+from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
-from transports.context import Context
-from transports.middleware import Steps
-from transports.runtime import RuntimeSettings
-from transports.server_middleware import Answer, ServerMiddleware
 
 pytestmark = pytest.mark.anyio
 

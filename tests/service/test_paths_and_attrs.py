@@ -16,8 +16,8 @@ from mcpcore.service.schema import form_schema, output_schema
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST, REVISIONS
 from mcpcore.spec.types import CallToolResult, TextContent
+from mcpcore_transports.schema import compile_schema
 from tests.service.calling import ask, call
-from transports.json_schema import compile_schema
 
 PATH = {"type": "string", "format": "path"}
 

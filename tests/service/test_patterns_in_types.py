@@ -18,8 +18,8 @@ from mcpcore.service.reading import Reader
 from mcpcore.service.schema import output_schema
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
+from mcpcore_transports.schema import compile_schema
 from tests.service.calling import ask, call
-from transports.json_schema import compile_schema
 
 Evil = Annotated[str, Meta(pattern="^(a+)+$")]
 STALL = "a" * 5_000 + "b"

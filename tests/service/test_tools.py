@@ -39,8 +39,8 @@ from mcpcore.spec.types.content import (
     UnknownContent,
 )
 from mcpcore.spec.types.tools import CallToolResult, ToolAnnotations
+from mcpcore_transports.schema import compile_schema
 from tests.service.calling import CONTEXT, Context, ask, call
-from transports.json_schema import compile_schema
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
 

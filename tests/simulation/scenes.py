@@ -9,6 +9,7 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS, Revision
+from mcpcore_transports.stores.base import StoreSettings
 from tests.engine.bench import client_config, server_config
 from tests.http.cluster import make_stored
 from tests.http.support import make_client, make_server
@@ -22,7 +23,6 @@ from tests.simulation.shared_store import SharedStore
 from tests.simulation.store_hosts import StoredServerHost
 from tests.simulation.wires import SESSION_UNUSED
 from tests.simulation.work import MAX_TIMEOUT, TIMEOUT
-from transports.stores.base import StoreSettings
 
 _BACK = ReconnectSettings(attempts=8, first_delay=0.5, max_delay=15.0)
 

@@ -5,13 +5,13 @@ from collections import Counter
 from msgspec import Raw
 
 from mcpcore.http.storing import SessionDelete, SessionRecord, SessionSave
+from mcpcore_transports.stores.base import StoreSettings
+from mcpcore_transports.stores.memory import MemoryStore
 from tests.simulation.hosts import EPOCH
 from tests.simulation.rules import demand
 from tests.simulation.twin_store import TwinStore
 from tests.simulation.world import World
 from tests.torture.tables import REMEMBERED, counts, more, tables
-from transports.stores.base import StoreSettings
-from transports.stores.memory import MemoryStore
 
 SPAN = 4 * StoreSettings().absolute
 """Seconds in which the time of everything is over that a store keeps."""

@@ -10,6 +10,7 @@ import pytest
 from msgspec import Raw, structs
 
 from mcpcore.http.storing import SessionRecord, SessionSave, StreamBegin
+from mcpcore_transports.stores.base import StoreSettings
 from tests.simulation.campaign import REPORT, campaign
 from tests.simulation.hosts import EPOCH
 from tests.simulation.network import RUN, Pipe, Weather
@@ -27,7 +28,6 @@ from tests.simulation.schedule import (
 )
 from tests.simulation.shared_store import SharedStore
 from tests.simulation.world import World
-from transports.stores.base import StoreSettings
 
 QUICK = 80
 """Schedules of each scenario in the quick run."""

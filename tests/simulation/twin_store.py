@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 from msgspec import structs
 
 from mcpcore.http.storing import Step
+from mcpcore_transports.stores.base import Outcome, StoreSettings
+from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import SqliteStore
 from tests.simulation.rules import demand
-from transports.stores.base import Outcome, StoreSettings
-from transports.stores.memory import MemoryStore
-from transports.stores.sqlite import SqliteStore
 
 _SAME = "both stores say the same"
 _AT_ONCE = 1e-9

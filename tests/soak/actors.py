@@ -23,6 +23,11 @@ from msgspec import structs
 
 from mcpcore.http.messages import HttpSend
 from mcpcore.spec.errors import LocalError, McpError
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.list_changes import Change
+from mcpcore_transports.client.notifications import RESOURCE_UPDATED
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.targets import UnixTarget
 from tests.bindings.places import ERAS, LEGACY
 from tests.bindings.relay import DOWN, UP, Harm, relayed
 from tests.bindings.stories import Story
@@ -45,11 +50,6 @@ from tests.soak.rules import OVER_HTTP, STORM, storms
 from tests.soak.tools import COUNTED
 from tests.transports.malformed import TABLE
 from tests.transports.remains import holders
-from transports.client import Client, connect
-from transports.client_changes import Change
-from transports.client_news import RESOURCE_UPDATED
-from transports.client_open import ClientSettings
-from transports.targets import UnixTarget
 
 LOST = (LocalError, McpError, OSError)
 """How a conversation ends that is disturbed on purpose."""

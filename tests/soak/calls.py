@@ -12,11 +12,11 @@ import anyio
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client
+from mcpcore_transports.client.errors import RequestTimeout
 from tests.bindings.workbench import COUNTER, SUM
 from tests.soak.tools import COUNTED
-from transports.callbacks import Callbacks
-from transports.client import Client
-from transports.client_errors import RequestTimeout
 
 Kind = Callable[[Client], Coroutine[Any, Any, None]]
 WAITED = 0.02

@@ -12,6 +12,14 @@ from msgspec import json, structs
 
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service import Server
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.targets import MemoryTarget
+from mcpcore_transports.tls import client_tls
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.places import HTTP_WAYS, WITHOUT_UVLOOP, House
 from tests.bindings.stories import SETTINGS, hasty
 from tests.soak.network import LIMITS, MANY, PATIENCE
@@ -21,14 +29,6 @@ from tests.soak.sampling import Sample
 from tests.soak.tools import make_server
 from tests.transports.certificates import papers
 from tests.transports.redis_server import PROGRAM, redis_server
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpClientLinkSettings
-from transports.pump import PumpSettings
-from transports.runtime import RuntimeSettings
-from transports.socket_settings import SocketSettings
-from transports.targets import MemoryTarget
-from transports.tls import client_tls
-from transports.websocket_settings import WebSocketSettings
 
 UVLOOP = "http-uvloop"
 SSE = ("sse", "sse-anyio")

@@ -8,9 +8,9 @@ from collections import Counter
 from functools import lru_cache
 
 from mcpcore.engine.deadlines import Deadlines
+from mcpcore_transports.http1.heads import RequestParser
 from tests.soak.allocated import give_back
 from tests.torture.tables import KEEPERS, REMEMBERED, living, modules, package, tables
-from transports.http_heads import RequestParser
 
 MAY_GROW = {
     **REMEMBERED,
@@ -34,9 +34,9 @@ MAY_GROW = {
     "redis: inbox": "10,000 notes to each worker",
     "redis: t": "4,096 streams of each session; those that are over go when room is wanted",
     "redis: u": "1,000 announcements of each session",
-    "transports.http_format._known_lines": "256 sets of lines",
-    "transports.http_format._known_starts": "256 sets of lines",
-    "transports.websocket_frames._xor": "256 bytes",
+    "mcpcore_transports.http1.format._known_lines": "256 sets of lines",
+    "mcpcore_transports.http1.format._known_starts": "256 sets of lines",
+    "mcpcore_transports.websocket.frames._xor": "256 bytes",
 }
 """What is kept to be used again, and how much of it at most.  Functions that remember so many
 answers at most are not among them, as they are not counted."""

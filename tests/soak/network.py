@@ -19,19 +19,19 @@ from msgspec import json, structs
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.tls import server_tls
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.asgi_servers import offer_asgi
 from tests.bindings.network import offer
 from tests.soak.kept import forget, kept
 from tests.soak.people import authenticate
 from tests.soak.sampling import listen_to_errors, sample
 from tests.soak.tools import make_server
-from transports.http_settings import HttpServerSettings
-from transports.pump import PumpSettings
-from transports.runtime import RuntimeSettings
-from transports.server import ServeSettings
-from transports.socket_settings import SocketSettings
-from transports.tls import server_tls
-from transports.websocket_settings import WebSocketSettings
 
 KEPT = b"kept\n"
 """What is asked for a sample with what is kept."""

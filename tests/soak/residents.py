@@ -11,13 +11,13 @@ import anyio
 from msgspec import json
 
 from mcpcore.engine.events import Violation
+from mcpcore_transports.client.client import Client, connect
 from tests.bindings.places import ERAS, LEGACY
 from tests.soak.actors import Soak
 from tests.soak.calls import KINDS, answering, said, subscription
 from tests.soak.house import SSE, STEADY
 from tests.soak.network import PATIENCE
 from tests.soak.rules import ROUNDS
-from transports.client import Client, connect
 
 LIVING = 5.0
 """Seconds that a resident rests between two rounds."""

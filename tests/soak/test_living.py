@@ -18,6 +18,12 @@ import pytest
 from msgspec import structs
 
 from mcpcore.http.settings import HttpSettings
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.http.server.host import Work
+from mcpcore_transports.http.server.writers import Writers
+from mcpcore_transports.serve.settings import ServeSettings
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.targets import MemoryTarget
 from tests.bindings.places import ERAS, LEGACY
 from tests.bindings.stories import SETTINGS
 from tests.soak.calls import KINDS, answering, subscription
@@ -33,12 +39,6 @@ from tests.torture.tables import (
     tables,
 )
 from tests.transports.served import ANY_PORT, served
-from transports.client import Client, connect
-from transports.http_host import Work
-from transports.http_writers import Writers
-from transports.runtime import RuntimeSettings
-from transports.serve_settings import ServeSettings
-from transports.targets import MemoryTarget
 
 pytestmark = pytest.mark.anyio
 

@@ -17,6 +17,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from mcpcore.engine.deadlines import Deadlines
+from mcpcore_transports.client.listen import Listening
 from tests.bindings.places import ERAS, MODERN
 from tests.http.storebench import party, settle
 from tests.soak.__main__ import CAST, FILES
@@ -49,7 +50,6 @@ from tests.soak.rules import (
     storms,
 )
 from tests.soak.sampling import Sample, sample
-from transports.client_listen import Listening
 
 FLAT = Sample(
     rss=50.0,

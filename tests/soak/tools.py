@@ -6,9 +6,9 @@ import anyio
 from msgspec import json
 
 from mcpcore.service import Server
+from mcpcore_transports.server.context import Context
 from tests.bindings.workbench import make_workbench
 from tests.soak.kept import kept
-from transports.context import Context
 
 COUNTED = "notifications/acme/counted"
 

@@ -18,14 +18,14 @@ from mcpcore.spec.decoding import decode
 from mcpcore.spec.errors import ErrorData, McpError
 from mcpcore.spec.types.forms import PrimitiveSchema
 from mcpcore.spec.types.model import AS_SENT
-from transports.callback_context import CallbackContext
-from transports.callbacks import Callbacks
-from transports.client import Client
-from transports.client_listen import Listening
-from transports.context import Context
-from transports.inputs import Elicited, RootList
-from transports.tasks_client import ClientTasks
-from transports.tasks_follower import TaskState
+from mcpcore_transports.client.callback_context import CallbackContext
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client
+from mcpcore_transports.client.listen import Listening
+from mcpcore_transports.client.tasks.follower import TaskState
+from mcpcore_transports.client.tasks.tasks import ClientTasks
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.inputs import Elicited, RootList
 
 _NAMED = [getattr(types, name) for name in types.__all__]
 TYPES: list[type[msgspec.Struct]] = [

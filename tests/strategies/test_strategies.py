@@ -9,7 +9,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conformance.strategies import (
+from mcpcore import Config, Implementation, Peer, Role, ServerCapabilities, events
+from mcpcore.spec.errors import INVALID_REQUEST
+from mcpcore.spec.methods import METHODS, MethodKind, lookup
+from mcpcore.spec.revisions import REVISIONS
+from mcpcore.spec.types import (
+    PromptsCapability,
+    ResourcesCapability,
+    TasksCapability,
+    ToolsCapability,
+)
+from mcpcore.wire import sse
+from mcpcore.wire.message import Message, decode
+from mcpcore_conformance.strategies import (
     EventStream,
     Malformed,
     batches,
@@ -23,18 +35,6 @@ from conformance.strategies import (
     responses,
     results_of,
 )
-from mcpcore import Config, Implementation, Peer, Role, ServerCapabilities, events
-from mcpcore.spec.errors import INVALID_REQUEST
-from mcpcore.spec.methods import METHODS, MethodKind, lookup
-from mcpcore.spec.revisions import REVISIONS
-from mcpcore.spec.types import (
-    PromptsCapability,
-    ResourcesCapability,
-    TasksCapability,
-    ToolsCapability,
-)
-from mcpcore.wire import sse
-from mcpcore.wire.message import Message, decode
 
 ME = Implementation(name="x", version="1")
 EVERYTHING = ServerCapabilities(

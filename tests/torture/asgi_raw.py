@@ -10,16 +10,16 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from mcpcore.service import Server
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.settings import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.stores.base import StoreUnavailableError
+from mcpcore_transports.stores.memory import MemoryStore
 from tests.torture.acts import Act
 from tests.torture.asgi_sockets import fails
 from tests.torture.raw_http import Refused, call_of, of_call, right
 from tests.torture.story import Story
-from transports.asgi import asgi_app
-from transports.context import Context
-from transports.http_settings import HttpServerSettings
-from transports.serve_settings import ServeSettings
-from transports.stores.base import StoreUnavailableError
-from transports.stores.memory import MemoryStore
 
 _TYPES = [
     (b"host", b"localhost"),

@@ -8,14 +8,14 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 
 from mcpcore.engine.peer import Peer
+from mcpcore_transports.link import App
+from mcpcore_transports.serve.bindings import Accept
+from mcpcore_transports.serve.serve import serve
+from mcpcore_transports.stream.connection import Connection, PumpSettings
+from mcpcore_transports.targets import parse_target
 from tests.torture.functions import fallible
 from tests.torture.relays import accept_always
 from tests.torture.stages import Stage, served
-from transports.bindings import Accept
-from transports.link import App
-from transports.pump import Connection, PumpSettings
-from transports.server import serve
-from transports.targets import parse_target
 
 
 @asynccontextmanager

@@ -13,12 +13,12 @@ import httpx
 from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS
+from mcpcore_transports.client.client import Client
 from tests.torture.acts import Act, said
 from tests.torture.points import unwatched
 from tests.torture.relays import LOST, accept_always
 from tests.torture.stages import Stage, over_http, served
 from tests.torture.story import Story, connected
-from transports.client import Client
 
 _LARGE = 3_000_000
 """Characters of a request that is answered as soon as its id is there."""

@@ -30,7 +30,7 @@ from unittest import mock
 import anyio
 import trio._socket
 
-import transports
+import mcpcore_transports
 from tests.torture.points import DRIVERS, Watch, caller, ours
 
 _READS = ("error", "short", "end")
@@ -290,7 +290,7 @@ def _like(module: types.ModuleType, **instead: Any) -> types.ModuleType:
 
 def modules() -> dict[str, types.ModuleType]:
     """All of ``transports``, imported: what is only imported in a run would not be watched."""
-    found = pkgutil.walk_packages(transports.__path__, "transports.")
+    found = pkgutil.walk_packages(mcpcore_transports.__path__, "mcpcore_transports.")
     return {each.name: importlib.import_module(each.name) for each in found}
 
 
@@ -316,5 +316,5 @@ def watched() -> Iterator[None]:
             if getattr(module, "os", None) is os:
                 instead(module, "os", own_os)
         opening = _like(sqlite3, connect=_connect)
-        instead(every["transports.stores.schema"], "sqlite3", opening)
+        instead(every["mcpcore_transports.stores.schema"], "sqlite3", opening)
         yield

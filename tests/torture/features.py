@@ -14,13 +14,13 @@ from mcpcore.spec.types.completion import PromptReference, ResourceTemplateRefer
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
+from mcpcore_transports.client.client import Client
 from tests.torture.acts import Act, said
 from tests.torture.features_server import NOTE, SIGN_IN, SUM
 from tests.torture.functions import fallible
 from tests.torture.story import Story, connected
 from tests.torture.users import fallible_settings
-from transports.callbacks import CallbackContext, Callbacks
-from transports.client import Client
 
 ROOT = "file:///home"
 

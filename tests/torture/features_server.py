@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from mcpcore.service import Server
 from mcpcore.service.rate import RateLimits
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.elicitation import InputUnavailable
+from mcpcore_transports.server.inputs import Elicit, ElicitUrl, Input, ListRoots, Sample
+from mcpcore_transports.server.notifications import NotificationContext
 from tests.torture.functions import fallible
 from tests.torture.server import Point
 from tests.torture.users import FallibleServer
-from transports.context import Context
-from transports.inputs import Elicit, ElicitUrl, Input, ListRoots, Sample
-from transports.notices import NotificationContext
-from transports.questions import InputUnavailable
 
 NOTE = "notifications/acme/note"
 SUM = "acme/sum"

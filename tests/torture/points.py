@@ -15,10 +15,10 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-import transports
+import mcpcore_transports
 
-DRIVERS = str(Path(transports.__file__).parent) + "/"
-_ROOT = len(str(Path(transports.__file__).parents[1])) + 1
+DRIVERS = str(Path(mcpcore_transports.__file__).parent) + "/"
+_ROOT = len(str(Path(mcpcore_transports.__file__).parents[1])) + 1
 
 
 class Point(Struct, frozen=True, order=True):

@@ -11,10 +11,10 @@ import anyio.lowlevel
 import h11
 from anyio.abc import SocketStream
 
+from mcpcore_transports.targets import HttpTarget
 from tests.torture.acts import Act
 from tests.torture.story import Story
 from tests.transports.malformed import META
-from transports.targets import HttpTarget
 
 LARGE = 400_000
 """Characters of what no buffer takes at once."""

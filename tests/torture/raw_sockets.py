@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import ByteStream
 
+from mcpcore_transports.stream.plain import PlainStream
+from mcpcore_transports.targets import UnixTarget
 from tests.torture.acts import Act
 from tests.torture.raw_http import CONNECTIONS, Refused, call_of
 from tests.torture.relays import LOST
 from tests.torture.stages import contexts
 from tests.torture.story import Story
-from transports.plain_stream import PlainStream
-from transports.targets import UnixTarget
 
 _ENDED = (*LOST, ssl.SSLError)
 _TLS = ("https", "tls")

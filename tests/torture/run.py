@@ -23,6 +23,10 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.requests import Hub
 from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import LocalError
+from mcpcore_transports.client.errors import RequestTimeout
+from mcpcore_transports.link import clock
+from mcpcore_transports.serve.event_loops import backend_options
+from mcpcore_transports.stores.base import StoreUnavailableError
 from tests.bindings.stories import Ledger, children
 from tests.bindings.workbench import census
 from tests.torture import calls
@@ -35,10 +39,6 @@ from tests.torture.stored import SERVING, Ahead, lapse
 from tests.torture.story import ENDS, HEARD, Story, hello
 from tests.torture.suspensions import Cancelling, observed
 from tests.torture.tables import NUMBERED, OURS, REMEMBERED, STORED, counts, living, more, tables
-from transports.client_errors import RequestTimeout
-from transports.event_loops import backend_options
-from transports.link import clock
-from transports.stores.base import StoreUnavailableError
 
 PATIENCE = 30.0
 """Seconds that everything together may take."""
@@ -57,7 +57,7 @@ OPENING = (OSError, LocalError, Failed, StoreUnavailableError)
 OPENED = ("lifespan.", "serve.")
 """What is opened and closed with a server, and who is told that it has just been opened: they fail
 that as well.  So their points begin."""
-_LOGGERS = ("mcpcore", "transports", "asyncio")
+_LOGGERS = ("mcpcore", "asyncio")
 _T = TypeVar("_T")
 
 

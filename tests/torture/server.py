@@ -8,11 +8,11 @@ import anyio.lowlevel
 from msgspec import Struct
 
 from mcpcore.service import Server
+from mcpcore_transports.running.middleware import CallNext, Steps
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.middleware import Answer
+from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.torture.functions import fallible
-from transports.context import Context
-from transports.middleware import CallNext, Steps
-from transports.runtime import RuntimeSettings
-from transports.server_middleware import Answer
 
 
 class Point(Struct):

@@ -13,6 +13,15 @@ import httpx
 from anyio.abc import SocketAttribute, TaskGroup
 
 from mcpcore.engine.peer import Peer
+from mcpcore_transports.handshake import Handshake
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.link import App
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.assembling import serve_connection
+from mcpcore_transports.serve.serve import _until_signalled, serve, ungrouped
+from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
+from mcpcore_transports.stream.connection import Connection
+from mcpcore_transports.targets import HttpTarget, StdioTarget, WebSocketTarget, parse_target
 from tests.bindings.places import launcher
 from tests.torture.asgi_sockets import lifespan, serve_socket
 from tests.torture.bridge import Bridge
@@ -26,15 +35,6 @@ from tests.torture.stages import (
     served,
 )
 from tests.torture.story import headers
-from transports.asgi import asgi_app
-from transports.assembling import serve_connection
-from transports.handshake import Handshake
-from transports.link import App
-from transports.link_errors import LinkError
-from transports.pump import Connection
-from transports.server import _until_signalled, serve, ungrouped
-from transports.stdio import StdioServerLink, StdioSettings
-from transports.targets import HttpTarget, StdioTarget, WebSocketTarget, parse_target
 
 
 @asynccontextmanager

@@ -14,22 +14,22 @@ from msgspec import structs
 
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
+from mcpcore_transports.http.server.store_link import StoreLinkSettings
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import serve
+from mcpcore_transports.serve.settings import ServeSettings
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.targets import HttpTarget, MemoryTarget, WebSocketTarget, parse_target
+from mcpcore_transports.tls import client_tls, server_tls
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.stories import hasty
 from tests.torture.server import make_server, runtime
 from tests.torture.story import headers
 from tests.torture.suspensions import Cancelling
 from tests.torture.users import fallible_settings
 from tests.transports.certificates import papers
-from transports.http_settings import HttpServerSettings
-from transports.pump import PumpSettings
-from transports.runtime import RuntimeSettings
-from transports.serve_settings import ServeSettings
-from transports.server import serve
-from transports.socket_settings import SocketSettings
-from transports.store_link import StoreLinkSettings
-from transports.targets import HttpTarget, MemoryTarget, WebSocketTarget, parse_target
-from transports.tls import client_tls, server_tls
-from transports.websocket_settings import WebSocketSettings
 
 ANY_PORT = "127.0.0.1:0"
 

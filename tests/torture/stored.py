@@ -12,15 +12,15 @@ from typing import Any
 from msgspec import Raw
 
 from mcpcore.http.storing import SessionDelete, SessionRecord, SessionSave, StoreFailure
+from mcpcore_transports.http.server.host import HttpHost
+from mcpcore_transports.stores.base import Store, StoreSettings, StoreUnavailableError
+from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import SqliteStore
 from tests.torture.functions import Fallible
 from tests.torture.points import unwatched
 from tests.torture.stages import Stage, network
 from tests.torture.tables import REMEMBERED, counts, more, tables
 from tests.transports.redis_server import redis_server
-from transports.http_host import HttpHost
-from transports.stores.base import Store, StoreSettings, StoreUnavailableError
-from transports.stores.memory import MemoryStore
-from transports.stores.sqlite import SqliteStore
 
 SPAN = 4 * StoreSettings().absolute
 """Seconds in which the time of everything is over that a server or a store keeps."""
@@ -154,7 +154,7 @@ async def stored_in_sqlite(stage: Stage) -> AsyncIterator[None]:
 async def stored_in_redis(stage: Stage) -> AsyncIterator[None]:
     import redis  # an extra
 
-    from transports.stores.redis import RedisStore
+    from mcpcore_transports.stores.redis import RedisStore
 
     with redis_server() as server, closing(redis.Redis.from_url(server.url)) as db:
 

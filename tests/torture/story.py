@@ -11,16 +11,16 @@ from msgspec import structs
 
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.era_cache import EraCache
+from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.running.middleware import CallNext, Steps
 from tests.torture.acts import Act, Call, ToolFailed, said
 from tests.torture.functions import Failed, fallible
 from tests.torture.suspensions import Cancelling
 from tests.torture.users import fallible_settings
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_middleware import Outcome, OutgoingRequest
-from transports.client_open import ClientSettings
-from transports.eras import EraCache
-from transports.middleware import CallNext, Steps
 
 HEARD = 5.0
 """Seconds within which a change is heard of, or that it never will be."""

@@ -16,11 +16,11 @@ from msgspec import Struct
 
 from mcpcore.service import lifespan
 from mcpcore.service.registry import Registry
+from mcpcore_transports.client.client import Client
+from mcpcore_transports.serve.workers import Supervisor
+from mcpcore_transports.targets import HttpTarget, parse_target
 from tests.torture.calls import modules
 from tests.torture.users import SETTINGS, kinds
-from transports.client import Client
-from transports.targets import HttpTarget, parse_target
-from transports.workers import Supervisor
 
 _ROOT = Path(__file__).parents[2]
 _IMPORT = re.compile(
@@ -86,7 +86,7 @@ def _parameters(each: Any) -> Iterator[str]:
         hints = {name: hint for kind in each.__mro__ for name, hint in _annotations(kind).items()}
         named = (name for name in each.__struct_fields__ if takes_function(hints.get(name)))
         yield from (f"{each.__name__}.{name}" for name in named)
-    elif isinstance(each, type) and each.__module__.startswith(("transports", "mcpcore")):
+    elif isinstance(each, type) and each.__module__.startswith("mcpcore"):
         yield from _of(inspect.getattr_static(each, "__init__"), each.__name__)
         for name, method in inspect.getmembers(each, inspect.isfunction):
             if not name.startswith("_") and not hasattr(Registry, name):

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
-OURS = frozenset({"mcpcore", "transports"})
+OURS = frozenset({"mcpcore", "mcpcore_transports"})
 """Packages whose objects are looked into ..."""
 KEEPERS = OURS | {"anyio"}
 """... and those which have tables of what we do."""

@@ -10,16 +10,16 @@ import anyio.lowlevel
 from mcpcore.service import Server
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.tasks import Task
+from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
+from mcpcore_transports.client.client import Client
+from mcpcore_transports.client.errors import RequestTimeout
+from mcpcore_transports.client.tasks.tasks import TaskCancelled
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.inputs import Elicit
 from tests.torture.acts import Act, said
 from tests.torture.server import Point
 from tests.torture.story import Story, connected
 from tests.torture.users import FallibleServer, fallible_settings
-from transports.callbacks import CallbackContext, Callbacks
-from transports.client import Client
-from transports.client_errors import RequestTimeout
-from transports.context import Context
-from transports.inputs import Elicit
-from transports.tasks_client import TaskCancelled
 
 _POLL = 0.01
 

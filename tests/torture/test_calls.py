@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-import transports
+import mcpcore_transports
 from tests.torture.calls import modules, watched
 from tests.torture.points import DRIVERS
 from tests.torture.source_calls import NO_POINTS, named_calls, watched_calls
@@ -29,14 +29,14 @@ def test_every_module_is_there_when_calls_are_watched() -> None:
     paths = {path for path in Path(DRIVERS).rglob("*.py") if path.name != "__init__.py"}
     with watched():
         names = {
-            "transports." + ".".join(path.relative_to(DRIVERS).with_suffix("").parts)
+            "mcpcore_transports." + ".".join(path.relative_to(DRIVERS).with_suffix("").parts)
             for path in paths
         }
         assert names <= sys.modules.keys()
         real = [name for name in names if getattr(sys.modules[name], "os", None) is os]
         assert real == []
     assert names <= modules().keys()
-    assert transports.__name__ not in modules()
+    assert mcpcore_transports.__name__ not in modules()
 
 
 def test_the_module_that_is_replaced_is_imported_where_it_can_be() -> None:

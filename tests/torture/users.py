@@ -19,16 +19,16 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.service import Server
 from mcpcore.service.rate import RateLimiter
 from mcpcore.service.registry import Registry
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.serve.settings import ServeSettings
+from mcpcore_transports.server.middleware import ServerMiddleware
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stdio.process_settings import ProcessSettings
+from mcpcore_transports.stores.base import Store
+from mcpcore_transports.tracing.tracing import Trace
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.torture.functions import Fallible, fallible
-from transports.callbacks import Callbacks
-from transports.client_open import ClientSettings
-from transports.process_settings import ProcessSettings
-from transports.serve_settings import ServeSettings
-from transports.server_middleware import ServerMiddleware
-from transports.socket_settings import SocketSettings
-from transports.stores.base import Store
-from transports.tracing import Trace
-from transports.websocket_settings import WebSocketSettings
 
 S = TypeVar("S", bound=Struct)
 

@@ -10,6 +10,15 @@ from mcpcore.engine.config import Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service.task_settings import TaskSettings
+from mcpcore_transports.client.tasks.follower import TaskOptions
+from mcpcore_transports.http.client.proxies import Proxy
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.input_rounds import OwnSeal
+from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.targets import StdioTarget
+from mcpcore_transports.tls import client_tls
+from mcpcore_transports.tracing.tracing import Trace
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.stories import hasty
 from tests.torture.features_server import limiter, make_features
 from tests.torture.functions import fallible
@@ -20,15 +29,6 @@ from tests.torture.sites import process
 from tests.torture.stages import Open, Stage, contexts, network, over_http, over_websocket
 from tests.torture.tasks import make_task_server
 from tests.torture.users import fallible_settings
-from transports.context import Context
-from transports.proxies import Proxy
-from transports.pump import PumpSettings
-from transports.rounds import OwnSeal
-from transports.targets import StdioTarget
-from transports.tasks_follower import TaskOptions
-from transports.tls import client_tls
-from transports.tracing import Trace
-from transports.websocket_settings import WebSocketSettings
 
 SILENT = 2.0
 """Seconds for which a process that does not go may say nothing, as its server is gone."""

@@ -10,12 +10,12 @@ from typing import Any
 import anyio
 from msgspec import structs
 
+from mcpcore_transports.serve.serve import ungrouped
+from mcpcore_transports.serve.workers import LIFELINE, Supervisor, WorkersFailed, WorkersSettings
 from tests.torture.acts import Act
 from tests.torture.functions import fallible
 from tests.torture.raw_http import Refused, right
 from tests.torture.story import Story
-from transports.server import ungrouped
-from transports.workers import LIFELINE, Supervisor, WorkersFailed, WorkersSettings
 
 _PROGRAM = f"""
 import posix

@@ -5,10 +5,10 @@ import sys
 
 import uvicorn
 
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.tracing.tracing import Trace
 from tests.trace.recorded import server
-from transports.asgi import asgi_app
-from transports.server import ServeSettings
-from transports.tracing import Trace
 
 
 def main() -> None:

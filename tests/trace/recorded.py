@@ -7,12 +7,12 @@ from typing import Any
 
 import anyio
 
-from conformance.trace.reading import TraceFile, read
 from mcpcore.service import Server
 from mcpcore.wire.trace import MESSAGES, Record
-from transports.callbacks import Callbacks
-from transports.client import Client
-from transports.context import Context
+from mcpcore_conformance.trace.reading import TraceFile, read
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client
+from mcpcore_transports.server.context import Context
 
 SECRET = "s3cr3t-T0ken-4711"
 ERAS = ("2025-11-25", "2026-07-28")

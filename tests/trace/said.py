@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 
-from conformance.trace.reading import TraceFile, parse
 from mcpcore.wire.trace import (
     TO_CLIENT,
     TO_SERVER,
@@ -15,6 +14,7 @@ from mcpcore.wire.trace import (
     Side,
     encode_line,
 )
+from mcpcore_conformance.trace.reading import TraceFile, parse
 
 BUILD = RecordBuilder(None)
 VERSION = "io.modelcontextprotocol/protocolVersion"

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from conformance.requirements import REQUIREMENTS
-from conformance.run.transcript import INCOMPLETE
-from conformance.trace.check import check
-from conformance.trace.reading import TraceFile
-from conformance.trace.rules import RULES
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.wire.trace import TO_CLIENT, TO_SERVER, Record
+from mcpcore_conformance.requirements import REQUIREMENTS
+from mcpcore_conformance.run.transcript import INCOMPLETE
+from mcpcore_conformance.trace.check import check
+from mcpcore_conformance.trace.reading import TraceFile
+from mcpcore_conformance.trace.rules import RULES
 from tests.trace.said import (
     BOTH,
     BUILD,

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec import structs
 
-from conformance.launch import serving
-from conformance.trace.show import timeline
 from mcpcore.wire.trace import TO_SERVER, encode_line
+from mcpcore_conformance.launch import serving
+from mcpcore_conformance.trace.show import timeline
+from mcpcore_transports.commands.main import main
 from tests.clock import PATIENCE
 from tests.trace.recorded import SECRET, loaded, messages, records
 from tests.trace.said import (
@@ -32,9 +33,8 @@ from tests.trace.said import (
     stream,
     trace,
 )
-from transports.cli import main
 
-MCPCORE = [sys.executable, "-m", "transports.cli"]
+MCPCORE = [sys.executable, "-m", "mcpcore_transports.commands.main"]
 SERVE = [*MCPCORE, "serve", "tests.trace.recorded"]
 
 

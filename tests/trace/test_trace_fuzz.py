@@ -5,14 +5,14 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conformance.trace.check import check
-from conformance.trace.conversations import conversations
-from conformance.trace.reading import TraceFile
-from conformance.trace.replay import replay
-from conformance.trace.rules import RULES
-from conformance.trace.show import timeline
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.wire.trace import TO_CLIENT, TO_SERVER, Record
+from mcpcore_conformance.trace.check import check
+from mcpcore_conformance.trace.conversations import conversations
+from mcpcore_conformance.trace.reading import TraceFile
+from mcpcore_conformance.trace.replay import replay
+from mcpcore_conformance.trace.rules import RULES
+from mcpcore_conformance.trace.show import timeline
 from tests.trace.said import (
     BUILD,
     CAPABILITIES,

@@ -12,18 +12,22 @@ import anyio
 import httpx
 import pytest
 
-from conformance.kit.log import Log
-from conformance.kit.model import Binding
-from conformance.launch import serving
-from conformance.run.stages import subject_of
-from conformance.trace.against import Options, Outcome, play
-from conformance.trace.compare import Memory, differences
-from conformance.trace.hosted import hosted
-from conformance.trace.live import revision_of
-from conformance.trace.reading import TraceFile, read
 from mcpcore.service import Server
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import Implementation
+from mcpcore_conformance.kit.log import Log
+from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.launch import serving
+from mcpcore_conformance.run.stages import subject_of
+from mcpcore_conformance.trace.against import Options, Outcome, play
+from mcpcore_conformance.trace.compare import Memory, differences
+from mcpcore_conformance.trace.hosted import hosted
+from mcpcore_conformance.trace.live import revision_of
+from mcpcore_conformance.trace.reading import TraceFile, read
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.targets import MemoryTarget, parse_target
 from tests.clock import PATIENCE
 from tests.more_time import with_more_time
 from tests.trace.recorded import ERAS, SECRET, answering, converse, server
@@ -39,10 +43,6 @@ from tests.trace.said import (
     trace,
 )
 from tests.transports.served import served
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.context import Context
-from transports.targets import MemoryTarget, parse_target
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -111,7 +111,14 @@ async def test_a_trace_of_memory_is_played_over_every_binding(
 async def test_a_trace_of_http_is_played_over_stdio(revision: str, tmp_path: Path) -> None:
     async with served(server) as state:
         recorded = await record(tmp_path / "trace.jsonl", revision, state.url)
-    command = [sys.executable, "-m", "transports.cli", "serve", "tests.trace.recorded", "--stdio"]
+    command = [
+        sys.executable,
+        "-m",
+        "mcpcore_transports.commands.main",
+        "serve",
+        "tests.trace.recorded",
+        "--stdio",
+    ]
     outcome, told = await played(recorded, command)
     assert outcome.differences == 0, told
 
@@ -254,8 +261,8 @@ async def test_the_server_is_played_for_the_client_that_starts_it(
     await record(file, revision)
     words = ["trace", "replay", "--side", "server", "--stdio", str(file)]
     program = (
-        f"import sys; sys.stderr = open({str(log)!r}, 'w'); from transports.cli import main;"
-        f" main({words!r})"
+        f"import sys; sys.stderr = open({str(log)!r}, 'w');"
+        f" from mcpcore_transports.commands.main import main; main({words!r})"
     )
     async with connect(
         [sys.executable, "-c", program], revision=revision, callbacks=answering()
@@ -375,7 +382,7 @@ async def test_what_belongs_to_no_request_waits_for_the_stream_of_the_client() -
 def test_the_command_says_where_the_server_is_played(tmp_path: Path, anyio_backend: str) -> None:
     file = tmp_path / "trace.jsonl"
     run = partial(subprocess.run, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    mcpcore = [sys.executable, "-m", "transports.cli"]
+    mcpcore = [sys.executable, "-m", "mcpcore_transports.commands.main"]
     call = [*mcpcore, "call", "echo", "text=hi"]
     with serving([*mcpcore, "serve", "tests.trace.recorded", "--ws", "127.0.0.1:0"]) as (url,):
         assert run([*call, "--trace", str(file), url]).returncode == 0
@@ -393,7 +400,7 @@ def test_nobody_to_play_with(tmp_path: Path, anyio_backend: str) -> None:
     file.write_bytes(
         encode_line(talk.header) + b"".join(encode_line(each.record) for each in talk.entries)
     )
-    mcpcore = [sys.executable, "-m", "transports.cli"]
+    mcpcore = [sys.executable, "-m", "mcpcore_transports.commands.main"]
     done = run([*mcpcore, "trace", "replay", "--against", "tcp://127.0.0.1:9", str(file)])
     assert done.returncode == 3
     assert "error: " in done.stderr

@@ -16,11 +16,17 @@ import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from conformance.launch import serving
-from conformance.trace.check import check
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.wire.trace import TO_CLIENT, TO_SERVER
+from mcpcore_conformance.launch import serving
+from mcpcore_conformance.trace.check import check
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import NegotiationError
+from mcpcore_transports.memory import MemoryPair
+from mcpcore_transports.serve.serve import serve
+from mcpcore_transports.targets import HttpTarget, MemoryTarget, WebSocketTarget
+from mcpcore_transports.tracing.tracing import Trace, TraceSettings
 from tests.trace.recorded import (
     ERAS,
     SECRET,
@@ -34,12 +40,6 @@ from tests.trace.recorded import (
     server,
 )
 from tests.transports.served import served
-from transports.client import connect
-from transports.client_errors import NegotiationError
-from transports.memory import MemoryPair
-from transports.server import serve
-from transports.targets import HttpTarget, MemoryTarget, WebSocketTarget
-from transports.tracing import Trace, TraceSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -99,7 +99,7 @@ async def test_over_sockets(binding: str, revision: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("revision", ERAS)
 async def test_over_stdio(revision: str, tmp_path: Path) -> None:
     theirs, ours = tmp_path / "server.jsonl", tmp_path / "client.jsonl"
-    words = ["-m", "transports.cli", "serve", "tests.trace.recorded", "--stdio"]
+    words = ["-m", "mcpcore_transports.commands.main", "serve", "tests.trace.recorded", "--stdio"]
     command = [sys.executable, *words, "--trace", str(theirs)]
     async with connect(command, revision=revision, trace=ours, callbacks=answering()) as client:
         await converse(client)
@@ -437,7 +437,7 @@ async def test_connections_of_one_trace_have_numbers(tmp_path: Path) -> None:
     for _ in range(2):
         async with connect(MemoryTarget(server), trace=trace) as client:
             await client.ping()
-    from conformance.trace.reading import parse
+    from mcpcore_conformance.trace.reading import parse
 
     read = parse(lines)
     assert {record.connection for record in messages(read)} == {1, 2}

@@ -6,11 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from conformance.trace.conversations import conversations
-from conformance.trace.reading import TraceFile, read
-from conformance.trace.replay import Step, parts, replay
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.wire.trace import Record
+from mcpcore_conformance.trace.conversations import conversations
+from mcpcore_conformance.trace.reading import TraceFile, read
+from mcpcore_conformance.trace.replay import Step, parts, replay
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.targets import MemoryTarget
+from mcpcore_transports.tracing.tracing import Trace
 from tests.trace.recorded import ERAS, answering, converse, server
 from tests.trace.said import (
     BUILD,
@@ -35,9 +38,6 @@ from tests.trace.said import (
     trace,
 )
 from tests.transports.served import served
-from transports.client import connect
-from transports.targets import MemoryTarget
-from transports.tracing import Trace
 
 CALL = {"name": "t", "arguments": {}}
 TOLD: dict[str, Any] = {"mcp_session_id": "abc", "mcp_protocol_version": "2025-11-25"}

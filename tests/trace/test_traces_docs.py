@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from conformance.trace.rules import RULES
 from mcpcore.wire.trace import KINDS, Header, Record
+from mcpcore_conformance.trace.rules import RULES
+from mcpcore_transports.commands.main import main
+from mcpcore_transports.tracing.tracing import TraceSettings
 from tests.docs_blocks import ROOT, Program, blocks, check_types, dead_links, programs
-from transports.cli import main
-from transports.tracing import TraceSettings
 
 PAGE = ROOT / "docs" / "traces.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -28,8 +28,8 @@ from mcpcore.spec.types.capabilities import (
     ToolsCapability,
 )
 from mcpcore.wire.message import RequestId
+from mcpcore_transports.link import Link, clock
 from tests.clock import patience
-from transports.link import Link, clock
 
 
 def make_server(**limits: Any) -> Peer:

@@ -8,8 +8,8 @@ import sys
 
 import uvicorn
 
-from conformance.everything.server import server
-from transports.asgi import asgi_app
+from mcpcore_conformance.everything.server import server
+from mcpcore_transports.http.server.asgi import asgi_app
 
 app = asgi_app(server)
 

@@ -17,11 +17,11 @@ from starlette.routing import Mount, Route
 
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
-from transports.asgi import Scope, asgi_app
-from transports.context import Context
-from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings
-from transports.stores.open import open_store
+from mcpcore_transports.http.server.asgi import Scope, asgi_app
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.stores.open import open_store
 
 MAX_BODY = 64 * 1024
 BODY_TIME = 1.0

@@ -11,9 +11,9 @@ from starlette.routing import Mount
 from mcpcore.engine.config import Limits
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.transports.asgi_site import principal, server, settings
-from transports.asgi import asgi_app
-from transports.runtime import RuntimeSettings
 
 TOKEN = "s3cret"
 LARGEST = 100_000

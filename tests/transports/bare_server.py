@@ -11,8 +11,8 @@ from msgspec import UNSET, Struct
 
 from mcpcore.service import Server, ToolError
 from mcpcore.spec.errors import McpError
-from transports.context import Context
-from transports.server import run
+from mcpcore_transports.serve.serve import run
+from mcpcore_transports.server.context import Context
 
 server = Server("bare", version="1")
 

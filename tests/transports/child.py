@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import anyio
 
 from mcpcore.engine.events import Event, RequestReceived
+from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
+from mcpcore_transports.stream.connection import PumpSettings
 from tests.transports.apps import ToolServer, make_server
-from transports.pump import PumpSettings
-from transports.stdio import StdioServerLink, StdioSettings
 
 
 class Chatty(ToolServer):

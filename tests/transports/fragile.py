@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import anyio
 
 from mcpcore.service import Server
-from transports.context import Context
-from transports.server import run
+from mcpcore_transports.serve.serve import run
+from mcpcore_transports.server.context import Context
 
 server = Server("fragile")
 

@@ -23,9 +23,9 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import RequestId
+from mcpcore_transports.http.client.client import HttpClientLink, HttpClientLinkSettings
+from mcpcore_transports.link import clock
 from tests.clock import PATIENCE, patience
-from transports.http_client import HttpClientLink, HttpClientLinkSettings
-from transports.link import clock
 
 Outcome = ResultReceived | ErrorReceived | RequestEnded
 

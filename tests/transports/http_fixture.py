@@ -20,13 +20,13 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities, ToolsCapability
+from mcpcore_transports.http.server.connection import Upgrade
+from mcpcore_transports.http.server.drivers import http_driver
+from mcpcore_transports.http.server.listening import ListeningHost
+from mcpcore_transports.http.settings import HttpServerSettings
 from tests.clock import HOUR, PATIENCE, patience
 from tests.transports.malformed import META
 from tests.transports.ways import on_this_way
-from transports.http_connection import Upgrade
-from transports.http_drivers import http_driver
-from transports.http_listening import ListeningHost
-from transports.http_settings import HttpServerSettings
 
 
 class Tools:

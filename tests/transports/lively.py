@@ -14,11 +14,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from mcpcore.service import Server
-from transports.asgi import asgi_app
-from transports.context import Context
-from transports.http_settings import HttpServerSettings
-from transports.runtime_settings import RuntimeSettings
-from transports.server import ServeSettings, run
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings, run
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.settings import RuntimeSettings
 
 LIFE = os.environ.get("LIFE", "")
 

@@ -7,8 +7,8 @@ import anyio
 import anyio.lowlevel
 
 from mcpcore.service import Server
+from mcpcore_transports.server.context import Context
 from tests.clock import PATIENCE
-from transports.context import Context
 
 
 class Diary:

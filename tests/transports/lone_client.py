@@ -7,9 +7,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import anyio
 
-from transports.client import connect
-from transports.client_open import ClientSettings
-from transports.process import ProcessSettings
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.stdio.process import ProcessSettings
 
 BACKEND, TOKEN, *HABITS = sys.argv[1:]
 SERVER = str(Path(__file__).with_name("habits.py"))

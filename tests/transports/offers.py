@@ -24,13 +24,13 @@ from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.prompts import GetPromptResult, PromptMessage
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.serve.serve import run
+from mcpcore_transports.server.context import Context, InputUnavailable
+from mcpcore_transports.server.inputs import Elicit, Input, ListRoots, Sample
+from mcpcore_transports.server.notifications import NotificationContext
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_target
 from tests.transports.served import ANY_PORT, served
-from transports.context import Context, InputUnavailable
-from transports.inputs import Elicit, Input, ListRoots, Sample
-from transports.notices import NotificationContext
-from transports.runtime import RuntimeSettings
-from transports.server import run
-from transports.targets import MemoryTarget, StdioTarget, Target, parse_target
 
 TRANSPORTS = ("memory", "stdio", "http", "ws", "unix")
 EVERY_TRANSPORT = (*TRANSPORTS, "memory-wire", "tcp")

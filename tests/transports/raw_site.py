@@ -7,10 +7,10 @@ import anyio
 from msgspec import Struct, field
 
 from mcpcore.service import Server
+from mcpcore_transports.serve.serve import ServeSettings
 from tests.clock import PATIENCE
 from tests.transports.http_fixture import Client
 from tests.transports.served import served as serving
-from transports.server import ServeSettings
 
 
 class Site(Struct):

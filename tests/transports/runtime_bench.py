@@ -11,10 +11,10 @@ import anyio.lowlevel
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.service import Server
+from mcpcore_transports.link import Link, clock
+from mcpcore_transports.serve.serve import server_config
+from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from tests.clock import patience
-from transports.link import Link, clock
-from transports.runtime import RuntimeSettings, ServerRuntime
-from transports.server import server_config
 
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"

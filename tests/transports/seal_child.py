@@ -8,10 +8,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from msgspec import Struct
 
 from mcpcore.service import Server
-from transports import seal
-from transports.context import Context
-from transports.runtime import RuntimeSettings
-from transports.server import ServeSettings, run
+from mcpcore_transports.serve.serve import ServeSettings, run
+from mcpcore_transports.server import seal
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.runtime import RuntimeSettings
 
 
 class Consent(Struct):

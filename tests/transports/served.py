@@ -8,10 +8,10 @@ import anyio
 from msgspec import structs
 
 from mcpcore.service import Server
+from mcpcore_transports.serve.serve import ServeSettings, serve
+from mcpcore_transports.server.context import Context
 from tests.clock import PATIENCE, patience
 from tests.transports.ways import on_this_way
-from transports.context import Context
-from transports.server import ServeSettings, serve
 
 ANY_PORT = "127.0.0.1:0"
 
@@ -71,8 +71,8 @@ async def served(
 ) -> AsyncIterator[Served]:
     """Serve on HTTP, or on the bindings named; ready once it listens on all of them.
 
-    ``options`` are those of :func:`transports.server.serve`.  The test fails when it and the
-    server's end take longer than ``seconds``.
+    ``options`` are those of :func:`mcpcore_transports.serve.serve.serve`.  The test fails when it
+    and the server's end take longer than ``seconds``.
     """
     if not (http or ws or sse or tcp or unix):
         http = ANY_PORT

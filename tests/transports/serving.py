@@ -69,7 +69,7 @@ async def serving(
 ) -> AsyncIterator[Serving]:
     """Run ``mcpcore serve APP`` with further words; wait until it listens."""
     async with await anyio.open_process(
-        [sys.executable, "-m", "transports.cli", command, app, *words],
+        [sys.executable, "-m", "mcpcore_transports.commands.main", command, app, *words],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:

@@ -12,14 +12,14 @@ import anyio
 from anyio.abc import ByteStream
 
 from mcpcore.engine.peer import Peer
+from mcpcore_transports.handshake import Handshake
+from mcpcore_transports.link import App
+from mcpcore_transports.stream.connection import Connection
+from mcpcore_transports.websocket.server import serve_websocket
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import META, request
-from transports.handshake import Handshake
-from transports.link import App
-from transports.pump import Connection
-from transports.websocket_server import serve_websocket
-from transports.websocket_settings import WebSocketSettings
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 

@@ -16,9 +16,9 @@ from mcpcore.http.storing import (
     StreamAppend,
     StreamBegin,
 )
+from mcpcore_transports.stores.base import Store, StoreSettings
+from mcpcore_transports.stores.open import open_store
 from tests.transports.store_stage import record
-from transports.stores.base import Store, StoreSettings
-from transports.stores.open import open_store
 
 ROOMY = StoreSettings(events=1_000_000, event_bytes=1 << 30, total_bytes=1 << 30, lease=3600)
 """Nothing is given up, and no lease ends within a test."""

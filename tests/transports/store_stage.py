@@ -12,9 +12,9 @@ from mcpcore.http.storing import (
     SessionRecord,
     Step,
 )
+from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
+from mcpcore_transports.stores.memory import MemoryStore
 from tests.transports.redis_server import redis_server
-from transports.stores.base import Outcome, Store, StoreSettings
-from transports.stores.memory import MemoryStore
 
 KINDS = ("memory", "sqlite", "redis")
 WORKERS = ("a", "b", "c")
@@ -69,13 +69,13 @@ class Theatre:
             store = MemoryStore(settings, clock=clock)
             return store, store
         if self.kind == "sqlite":
-            from transports.stores.sqlite import SqliteStore
+            from mcpcore_transports.stores.sqlite import SqliteStore
 
             path = self._folder / f"{self._made}.db"
             return SqliteStore(path, settings, clock=clock), SqliteStore(
                 path, settings, clock=clock
             )
-        from transports.stores.redis import RedisStore
+        from mcpcore_transports.stores.redis import RedisStore
 
         assert self._redis_url is not None
         prefix = f"stage{self._made}"

@@ -15,13 +15,13 @@ from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.logging import LoggingMessageParams
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult, Tool
+from mcpcore_transports.client.callback_context import CallbackContext
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import PeerError, ToolFailed
+from mcpcore_transports.targets import MemoryTarget
 from tests.transports.bare_server import server, unset_in
 from tests.transports.served import served
-from transports.callback_context import CallbackContext
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import PeerError, ToolFailed
-from transports.targets import MemoryTarget
 
 pytestmark = pytest.mark.anyio
 PLACES = ("memory", "memory-wire", "stdio", "http")

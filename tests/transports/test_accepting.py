@@ -11,12 +11,12 @@ from msgspec import structs
 
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.sockets.tcp import close_listener
+from mcpcore_transports.stream.accept import accept, paused_stream, stream_of
 from tests.clock import patience
 from tests.transports.http_fixture import server, tool
 from tests.transports.ways import WAYS, backend_options
-from transports.accepting import accept, paused_stream, stream_of
-from transports.http_settings import HttpServerSettings
-from transports.tcp_sockets import close_listener
 
 pytestmark = pytest.mark.anyio
 

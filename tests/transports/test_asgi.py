@@ -12,14 +12,14 @@ import pytest
 
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
+from mcpcore_transports.http.server.asgi import AsgiApp, Message, asgi_app
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.stores.base import StoreUnavailableError
+from mcpcore_transports.stores.memory import MemoryStore
 from tests.clock import PATIENCE, patience
 from tests.transports.http_fixture import http, legacy, tool
-from transports.asgi import AsgiApp, Message, asgi_app
-from transports.context import Context
-from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings
-from transports.stores.base import StoreUnavailableError
-from transports.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
 

@@ -13,6 +13,8 @@ import pytest
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE, patience
 from tests.transports.asgi_fixture import KINDS, Site, SiteClient, running
 from tests.transports.asgi_site import MAX_BODY
@@ -24,8 +26,6 @@ from tests.transports.http_fixture import (
     legacy,
     tool,
 )
-from transports.callbacks import Callbacks
-from transports.client import connect
 
 pytestmark = pytest.mark.anyio
 

@@ -8,14 +8,14 @@ import pytest
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.service import Server
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.http.server.endpoint import HttpEndpoint, http_request
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
 from tests.clock import patience
 from tests.transports.http_fixture import Client, http, initialize, legacy, server, tool
 from tests.transports.raw_site import served
-from transports.asgi import asgi_app
-from transports.context import Context
-from transports.http_endpoint import HttpEndpoint, http_request
-from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings
 
 pytestmark = pytest.mark.anyio
 

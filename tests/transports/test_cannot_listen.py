@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from mcpcore.service import Server
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.serve import serve
+from mcpcore_transports.serve.workers import reserved
 from tests.clock import patience
-from transports.link_errors import LinkError
-from transports.server import serve
-from transports.workers import reserved
 
 pytestmark = pytest.mark.anyio
 HOSTS = ["a..b", "nowhere.invalid", "x" * 70]

@@ -17,8 +17,8 @@ from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 
 ROOT = Path(__file__).parents[2]
-MCPCORE = (sys.executable, "-m", "transports.cli")
-EVERYTHING = ("--", sys.executable, "-m", "conformance.everything.server", "--stdio")
+MCPCORE = (sys.executable, "-m", "mcpcore_transports.commands.main")
+EVERYTHING = ("--", sys.executable, "-m", "mcpcore_conformance.everything.server", "--stdio")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
 Done = subprocess.CompletedProcess[str]
 

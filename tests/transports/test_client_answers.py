@@ -15,16 +15,16 @@ from mcpcore.spec.types.content import TextContent, ToolUseContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import InputFailed
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.server.context import Context, InputNeeded
+from mcpcore_transports.server.inputs import Elicit
 from tests.clock import patience
 from tests.error_ids import without_id
 from tests.requirements.looking_glass import PROGRAM, ask
 from tests.transports.runtime_bench import bench
-from transports.callbacks import CallbackContext, Callbacks
-from transports.client import connect
-from transports.client_errors import InputFailed
-from transports.client_open import ClientSettings
-from transports.context import Context, InputNeeded
-from transports.inputs import Elicit
 
 pytestmark = pytest.mark.anyio
 

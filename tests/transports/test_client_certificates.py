@@ -12,22 +12,22 @@ from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.service import Server
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import NegotiationError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.http.server.call import http_request
+from mcpcore_transports.http.server.endpoint import HttpEndpoint
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import Client, http, server, tool
 from tests.transports.served import served
 from tests.transports.test_asgi import Call
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.asgi import asgi_app
-from transports.client import connect
-from transports.client_errors import NegotiationError
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.http_call import http_request
-from transports.http_endpoint import HttpEndpoint
-from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings
-from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
 

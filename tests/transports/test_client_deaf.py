@@ -14,13 +14,13 @@ from anyio.abc import SocketAttribute, SocketStream
 from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import LEGACY as ROWS
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import ConnectionClosed
+from mcpcore_transports.client.listen import Listening
+from mcpcore_transports.client.opening import ClientSettings
 from tests.clock import patience
 from tests.transports.http_client_fixture import Request, ServerSide
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import ConnectionClosed
-from transports.client_listen import Listening
-from transports.client_open import ClientSettings
 
 pytestmark = pytest.mark.anyio
 

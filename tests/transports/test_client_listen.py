@@ -10,17 +10,17 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.http.settings import HttpClientSettings
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import ConnectionClosed, PeerError
+from mcpcore_transports.client.list_changes import Change
+from mcpcore_transports.client.listen import Listening
+from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.running.middleware import CallNext
 from tests.clock import patience
 from tests.transports.http_client_fixture import Request, ServerSide
 from tests.transports.scripted import DISCOVERY, child, modern
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_changes import Change
-from transports.client_errors import ConnectionClosed, PeerError
-from transports.client_listen import Listening
-from transports.client_middleware import Outcome, OutgoingRequest
-from transports.client_open import ClientSettings
-from transports.middleware import CallNext
 
 pytestmark = pytest.mark.anyio
 

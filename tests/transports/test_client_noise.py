@@ -10,11 +10,11 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.engine.events import Violation
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.targets import StdioTarget
 from tests.clock import patience
 from tests.transports.villain import EVENTS, Side, villain
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.targets import StdioTarget
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ SERVER = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from mcpcore.service import Server
-from transports.server import run
+from mcpcore_transports.serve.serve import run
 for number in range({NOISE}):
     os.write(1, b"noise %d " % number + b"x" * 100_000 + b"\\n")
 server = Server("loud")

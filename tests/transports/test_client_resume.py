@@ -17,13 +17,13 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.revisions import LEGACY as ROWS
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import CallFailed
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.link import clock
 from tests.clock import patience
 from tests.transports.http_client_fixture import Request, ServerSide
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.client_errors import CallFailed
-from transports.client_open import ClientSettings
-from transports.link import clock
 
 pytestmark = pytest.mark.anyio
 

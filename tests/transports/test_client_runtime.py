@@ -16,12 +16,9 @@ from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.roots import Root
-from tests.clock import patience
-from tests.transports.scripted import DISCOVERY, child, http_server, modern
-from tests.transports.served import Endless, served
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import (
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import (
     CallFailed,
     ConnectionClosed,
     InputFailed,
@@ -30,10 +27,13 @@ from transports.client_errors import (
     PeerError,
     RequestTimeout,
 )
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.link_errors import LinkError
-from transports.targets import StdioTarget
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.targets import StdioTarget
+from tests.clock import patience
+from tests.transports.scripted import DISCOVERY, child, http_server, modern
+from tests.transports.served import Endless, served
 
 pytestmark = pytest.mark.anyio
 

@@ -8,13 +8,13 @@ import pytest
 from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import ConnectionClosed
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.settings import HttpClientLinkSettings
 from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience
 from tests.transports.villain import CHUNKED, EVENTS, Script, Side, villain
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import ConnectionClosed
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpClientLinkSettings
 
 pytestmark = pytest.mark.anyio
 

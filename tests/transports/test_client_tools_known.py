@@ -10,10 +10,10 @@ from msgspec import Struct
 from mcpcore.service import Server
 from mcpcore.spec.errors import HEADER_MISMATCH, INTERNAL_ERROR, LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import InvalidResponse, PeerError
+from mcpcore_transports.client.opening import ClientSettings
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
-from transports.client import connect
-from transports.client_errors import InvalidResponse, PeerError
-from transports.client_open import ClientSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -7,13 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
+from mcpcore_transports.commands.limits import LIMITS, SIZES, limited
+from mcpcore_transports.commands.output import Exit, Failure
+from mcpcore_transports.http.server.log import session_label
+from mcpcore_transports.serve.settings import ServeSettings
+from mcpcore_transports.stores.base import StoreSettings
 from tests.docs_blocks import ROOT
 from tests.transports.serving import serving
-from transports.commands.limits import LIMITS, SIZES, limited
-from transports.commands.output import Exit, Failure
-from transports.http_log import session_label
-from transports.serve_settings import ServeSettings
-from transports.stores.base import StoreSettings
 
 HTTP = ("--http",)
 EVERYTHING = ("--stdio", "--http", "--ws", "--websocket", "--sse", "--tcp", "--unix")

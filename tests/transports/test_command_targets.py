@@ -11,21 +11,18 @@ from msgspec import structs
 
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
-from tests.clock import patience
-from tests.transports.certificates import papers
-from tests.transports.served import ANY_PORT, served
-from transports.cli import main
-from transports.client import Client, connect
-from transports.client_errors import NegotiationError
-from transports.commands.common import Options
-from transports.commands.output import Failure
-from transports.commands.target import client_settings, fitted, split_target
-from transports.config_file import VARIABLE
-from transports.context import Context
-from transports.link_errors import LinkError
-from transports.proxies import ENVIRONMENT
-from transports.server import ServeSettings
-from transports.targets import (
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.config.file import VARIABLE
+from mcpcore_transports.client.errors import NegotiationError
+from mcpcore_transports.commands.common import Options
+from mcpcore_transports.commands.main import main
+from mcpcore_transports.commands.output import Failure
+from mcpcore_transports.commands.target import client_settings, fitted, split_target
+from mcpcore_transports.http.client.proxies import ENVIRONMENT
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.targets import (
     BadTarget,
     HttpTarget,
     SseTarget,
@@ -36,7 +33,10 @@ from transports.targets import (
     WebSocketTarget,
     parse_target,
 )
-from transports.tls import server_tls
+from mcpcore_transports.tls import server_tls
+from tests.clock import patience
+from tests.transports.certificates import papers
+from tests.transports.served import ANY_PORT, served
 
 COMMAND = ("python", "server.py")
 TARGETS: dict[str, Target] = {
@@ -272,7 +272,7 @@ class Said:
 SERVER = """
 import os
 from mcpcore.service import Server
-from transports.server import run
+from mcpcore_transports.serve.serve import run
 
 server = Server("named", version="1")
 

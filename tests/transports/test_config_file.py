@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from transports.config_file import (
+from mcpcore_transports.client.config.file import (
     MAX_SIZE,
     VARIABLE,
     BadConfig,
@@ -18,7 +18,7 @@ from transports.config_file import (
     load_targets,
     read_config,
 )
-from transports.targets import (
+from mcpcore_transports.targets import (
     HttpTarget,
     SseTarget,
     StdioTarget,

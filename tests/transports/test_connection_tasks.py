@@ -14,13 +14,13 @@ from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.events import ConnectionEnded, Event, RequestReceived
 from mcpcore.engine.peer import Peer
+from mcpcore_transports.link import clock
+from mcpcore_transports.sockets.server import PlainServerLink
+from mcpcore_transports.stream.link import StreamLink
 from tests.clock import patience
 from tests.transports.apps import Recorder, ToolServer, make_client, make_server
 from tests.transports.test_pump import call, make_streams
 from tests.transports.wire import Lines
-from transports.link import clock
-from transports.sockets import PlainServerLink
-from transports.streams import StreamLink
 
 pytestmark = pytest.mark.anyio
 

@@ -14,12 +14,12 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.client.callback_context import CallbackContext
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.inputs import Elicit, Elicited, ListRoots, Sample
 from tests.clock import patience
-from transports.callback_context import CallbackContext
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.context import Context
-from transports.inputs import Elicit, Elicited, ListRoots, Sample
 
 pytestmark = pytest.mark.anyio
 
@@ -251,7 +251,7 @@ async def test_a_client_that_never_answers_well_ends_the_call(revision: str) -> 
             assert result.is_error is True
             assert "does not fit" in text(result)
         else:
-            from transports.client_errors import InvalidResponse
+            from mcpcore_transports.client.errors import InvalidResponse
 
             with pytest.raises(InvalidResponse, match="more than 10 times"):
                 await client.call_tool("ask")

@@ -16,17 +16,17 @@ from anyio.abc import SocketStream
 
 from mcpcore.engine.reconnecting import Reconnected, ReconnectSettings
 from mcpcore.service import Server
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.era_cache import EraCache, place_of
+from mcpcore_transports.client.errors import CallFailed
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.serve import serve
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.targets import BadTarget, describe, parse_target
 from tests.clock import patience
 from tests.test_embedding_docs import FILES
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.client_errors import CallFailed
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.eras import EraCache, place_of
-from transports.link_errors import LinkError
-from transports.server import serve
-from transports.targets import BadTarget, describe, parse_target
 
 pytestmark = pytest.mark.anyio
 
@@ -222,7 +222,7 @@ async def test_it_comes_back_with_a_link_of_its_own(framed: ModuleType) -> None:
 PROGRAM = """
 from framed import listen_framed
 from mcpcore.service import Server
-from transports.server import run
+from mcpcore_transports.serve.serve import run
 
 run(Server("alone"), custom=[listen_framed], on_listening=lambda url: print(url, flush=True))
 print("ended")

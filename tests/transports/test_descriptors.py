@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from transports.descriptors import LoopWriter, WaitWriter, Write, Writer, open_writer
+from mcpcore_transports.stream.descriptors import LoopWriter, WaitWriter, Write, Writer, open_writer
 
 KINDS: dict[str, Callable[[int, Write], Writer]] = {"chosen": open_writer, "waiting": WaitWriter}
 

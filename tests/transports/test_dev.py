@@ -12,11 +12,11 @@ import anyio
 import pytest
 
 from mcpcore.spec.types import TextContent
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.commands.sources import Sources, imported, look
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 from tests.transports.serving import Serving, gone, kill, serving
-from transports.client import connect
-from transports.commands.sources import Sources, imported, look
 
 pytestmark = pytest.mark.anyio
 

@@ -18,19 +18,24 @@ import redis
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import (
+    CallFailed,
+    ConnectionClosed,
+    NegotiationError,
+    PeerError,
+)
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.stores.open import open_store
 from tests.clock import PATIENCE, patience
 from tests.transports.cutproxy import CutProxy, Place, cut_proxy
 from tests.transports.redis_server import redis_server
 from tests.transports.served import served
 from tests.transports.serving import Serving, kill, serving
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import CallFailed, ConnectionClosed, NegotiationError, PeerError
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.http_settings import HttpClientLinkSettings
-from transports.server import ServeSettings
-from transports.stores.open import open_store
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.repeats]
 

@@ -21,18 +21,18 @@ from mcpcore.engine.reconnecting import Reconnected, ReconnectSettings
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LATEST, LEGACY
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.era_cache import EraCache, place_of
+from mcpcore_transports.client.errors import ConnectionClosed, NegotiationError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.link import clock
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.stdio.process_settings import ProcessSettings
+from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.command import mcpcore_here
 from tests.more_time import with_more_time
 from tests.transports.serving import gone
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import ConnectionClosed, NegotiationError
-from transports.client_open import ClientSettings
-from transports.eras import EraCache, place_of
-from transports.link import clock
-from transports.link_errors import LinkError
-from transports.process_settings import ProcessSettings
-from transports.targets import StdioTarget, parse_target
 
 pytestmark = [
     pytest.mark.anyio,
@@ -314,7 +314,7 @@ def test_probe_tells_what_it_speaks_with_one_start_at_a_time(kind: str, tmp_path
 async def test_the_command_leaves_nothing_when_it_is_interrupted(tmp_path: Path) -> None:
     words = command(tmp_path, "call", "echo", fates=("refuse", "mute-stay"))
     process = subprocess.Popen(  # noqa: ASYNC220
-        [sys.executable, "-m", "transports.cli", *words],
+        [sys.executable, "-m", "mcpcore_transports.commands.main", *words],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

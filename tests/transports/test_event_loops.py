@@ -7,15 +7,15 @@ import anyio
 import pytest
 
 from mcpcore.spec.errors import LocalError
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.http.server.anyio_server import HttpServerLink
+from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
+from mcpcore_transports.http.server.drivers import http_driver
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve import event_loops
+from mcpcore_transports.serve.event_loops import LoopName, backend_options
 from tests.transports.served import ANY_PORT
 from tests.transports.serving import serving
-from transports import event_loops
-from transports.client import connect
-from transports.event_loops import LoopName, backend_options
-from transports.http_drivers import http_driver
-from transports.http_server import HttpServerLink
-from transports.http_server_asyncio import AsyncioServerLink
-from transports.http_settings import HttpServerSettings
 
 uvloop: Any = pytest.importorskip("uvloop")
 QUICK = HttpServerSettings(parser="httptools")
@@ -89,7 +89,7 @@ async def test_the_command_serves_so(words: tuple[str, ...]) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_flags_need_an_http_address() -> None:
-    command = [sys.executable, "-m", "transports.cli", "serve", "--ws", ANY_PORT]
+    command = [sys.executable, "-m", "mcpcore_transports.commands.main", "serve", "--ws", ANY_PORT]
     done = await anyio.run_process([*command, "--http-parser", "h11"], check=False)
     assert done.returncode == 2
     assert b"--http-parser is for --http and --sse" in done.stderr

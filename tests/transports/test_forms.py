@@ -9,10 +9,16 @@ from msgspec import Meta, Raw, Struct
 
 from mcpcore.service import ValidatorMissing
 from mcpcore.spec.revisions import BY_NAME, LATEST, REVISIONS
+from mcpcore_transports.running.decode import Unsayable
+from mcpcore_transports.server.form_validation import (
+    _matcher,
+    check_form,
+    fill_defaults,
+    form_for,
+    form_problems,
+)
+from mcpcore_transports.server.inputs import Elicit, InvalidAnswer
 from tests.spec.oracle import definitions, needs_schemas
-from transports.forms import _matcher, check_form, fill_defaults, form_for, form_problems
-from transports.inputs import Elicit, InvalidAnswer
-from transports.typed import Unsayable
 
 TITLED = {"const": "a", "title": "A"}
 
@@ -208,7 +214,7 @@ def test_patterns_that_cannot_be_matched_in_linear_time() -> None:
 
 
 def test_patterns_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transports.json_schema", None)
+    monkeypatch.setitem(sys.modules, "mcpcore_transports.schema", None)
     _matcher.cache_clear()
     for schema in (Evil, fields_of(x=EVIL)):
         with pytest.raises(ValidatorMissing, match=r"field .* of the form has a pattern"):

@@ -12,24 +12,24 @@ import anyio
 import httpx
 import pytest
 
-from conformance.trace.check import check
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.spec.types.content import TextContent
+from mcpcore_conformance.trace.check import check
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.http.server.endpoint import HttpEndpoint
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.stores.memory import MemoryStore
 from tests.trace.recorded import loaded, messages, records
 from tests.transports.http_fixture import tool
 from tests.transports.served import Served, served
 from tests.transports.test_handle import collected, taken_apart
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.asgi import asgi_app
-from transports.client import Client, connect
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.http_endpoint import HttpEndpoint
-from transports.http_settings import HttpClientLinkSettings
-from transports.server import ServeSettings
-from transports.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
 

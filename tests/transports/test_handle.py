@@ -14,15 +14,15 @@ from msgspec import structs
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
+from mcpcore_transports.http.server.call import Action, HttpCall, http_request
+from mcpcore_transports.http.server.endpoint import HttpEndpoint
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.heads import BadHead
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
 from tests.clock import HOUR, PATIENCE, Clock, patience
 from tests.transports.http_fixture import http, legacy, tool
 from tests.transports.test_asgi import INITIALIZE, Site, held
-from transports.context import Context
-from transports.http_call import Action, HttpCall, http_request
-from transports.http_endpoint import HttpEndpoint
-from transports.http_heads import BadHead
-from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -22,32 +22,38 @@ from mcpcore.service import HandlerExit, Server
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import NegotiationError, PeerError
+from mcpcore_transports.client.middleware import OutgoingRequest
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.running.middleware import CallNext, Steps
+from mcpcore_transports.serve.serve import ServeSettings, run
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.middleware import Answer, ServerMiddleware
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stdio.process import ProcessSettings
+from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.targets import (
+    HttpTarget,
+    MemoryTarget,
+    StdioTarget,
+    UnixTarget,
+    WebSocketTarget,
+)
+from mcpcore_transports.tracing.tracing import Trace
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.error_ids import id_of, without_id
 from tests.leaving import ENDS, EXITED, TOLD, leave, words_in
 from tests.transports.http_fixture import tool as tool_call
 from tests.transports.runtime_bench import LEGACY, MODERN
 from tests.transports.served import ANY_PORT, served
 from tests.transports.test_handle import framework
-from transports.asgi import asgi_app
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import NegotiationError, PeerError
-from transports.client_middleware import OutgoingRequest
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.http_settings import HttpServerSettings
-from transports.link_errors import LinkError
-from transports.middleware import CallNext, Steps
-from transports.process import ProcessSettings
-from transports.runtime import RuntimeSettings
-from transports.server import ServeSettings, run
-from transports.server_middleware import Answer, ServerMiddleware
-from transports.socket_settings import SocketSettings
-from transports.stores.memory import MemoryStore
-from transports.targets import HttpTarget, MemoryTarget, StdioTarget, UnixTarget, WebSocketTarget
-from transports.tasks_client import TaskOptions
-from transports.tracing import Trace
-from transports.websocket_settings import WebSocketSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -695,13 +701,13 @@ async def test_functions_that_are_told_things(how: str, sinks: str) -> None:
             async with connect(greeter(), trace=Trace(told)) as client:
                 await works(client)
 
-        await logged("transports.tracing", WORD, act)
+        await logged("mcpcore.tracing", WORD, act)
     elif sinks == "latency":
         quick = WebSocketSettings(ping_interval=0.01, on_latency=told)
         async with served(greeter(), ws=ANY_PORT) as site:
             settings = ClientSettings(websocket=quick)
             async with connect(site.url, settings=settings) as client:
-                await logged("transports.websocket", WORD, lambda: works(client))
+                await logged("mcpcore.websocket", WORD, lambda: works(client))
                 await works(client)
     else:
         program = (sys.executable, str(PROGRAM))
@@ -711,7 +717,7 @@ async def test_functions_that_are_told_things(how: str, sinks: str) -> None:
             async with connect(StdioTarget(program), settings=settings) as client:
                 await works(client)
 
-        await logged("transports.process", WORD, act)
+        await logged("mcpcore.stdio", WORD, act)
 
 
 PROGRAM = Path(__file__)

@@ -13,10 +13,10 @@ from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import PeerError
 from tests.transports.offers import EVERY_TRANSPORT, offered
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import PeerError
 
 pytestmark = pytest.mark.anyio
 

@@ -13,14 +13,9 @@ import pytest
 from mcpcore.engine.events import ConnectionEnded, RequestEnded
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
-from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience
-from tests.transports.http_client_fixture import ServerSide, caller, scripted
-from tests.transports.served import served
-from tests.transports.test_client_resume import flaky
-from tests.transports.villain import EVENTS, Side, villain
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import (
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import (
     CallFailed,
     ConnectFailed,
     ConnectionClosed,
@@ -29,11 +24,16 @@ from transports.client_errors import (
     RequestTimeout,
     ServerStalled,
 )
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.http_adapter import AdaptedClientLink, HttpClientLike
-from transports.http_settings import HttpClientLinkSettings
-from transports.link import clock
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.client.adapter import AdaptedClientLink, HttpClientLike
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.link import clock
+from mcpcore_transports.server.context import Context
+from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience
+from tests.transports.http_client_fixture import ServerSide, caller, scripted
+from tests.transports.served import served
+from tests.transports.test_client_resume import flaky
+from tests.transports.villain import EVENTS, Side, villain
 
 pytestmark = pytest.mark.anyio
 

@@ -10,12 +10,12 @@ import pytest
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.transports.http_fixture import http, initialize, legacy, tool
 from tests.transports.raw_site import served
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.context import Context
-from transports.runtime import RuntimeSettings
-from transports.server import ServeSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transports.http_body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
+from mcpcore_transports.http1.body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
 
 NEXT = b"POST / HTTP/1.1\r\n"
 

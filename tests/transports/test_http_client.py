@@ -28,6 +28,9 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.settings import HttpClientSettings
+from mcpcore_transports.http.client.client import HttpClientLink, HttpClientLinkSettings
+from mcpcore_transports.http.client.responses import ResponseParser
+from mcpcore_transports.link import clock
 from tests.clock import HOUR, Clock, arrived, patience
 from tests.transports.http_client_fixture import (
     GOOD,
@@ -38,9 +41,6 @@ from tests.transports.http_client_fixture import (
     scripted,
 )
 from tests.transports.http_fixture import Running, server
-from transports.http_client import HttpClientLink, HttpClientLinkSettings
-from transports.http_responses import ResponseParser
-from transports.link import clock
 
 pytestmark = pytest.mark.anyio
 

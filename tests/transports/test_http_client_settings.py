@@ -14,22 +14,22 @@ from mcpcore.engine.config import Limits
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
-from tests.clock import HOUR, UNHURRIED, Clock, patience, until
-from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, villain
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_cache import ResultCache
-from transports.client_errors import (
+from mcpcore_transports.client.cache import ResultCache
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import (
     CallFailed,
     ConnectionClosed,
     HeadersFailed,
     RequestTimeout,
     ResponseTooLarge,
 )
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpClientLinkSettings
-from transports.link import clock
-from transports.proxies import ENVIRONMENT
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.client.proxies import ENVIRONMENT
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.link import clock
+from tests.clock import HOUR, UNHURRIED, Clock, patience, until
+from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, villain
 
 MODERN = "2026-07-28"
 LEGACY = ("2025-03-26", "2025-06-18", "2025-11-25")

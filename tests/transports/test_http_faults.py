@@ -22,10 +22,8 @@ from msgspec import Struct
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
-from tests.clock import PATIENCE, patience
-from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, Villain, villain
-from transports.client import Client, connect
-from transports.client_errors import (
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import (
     CallFailed,
     ConnectionClosed,
     HttpStatusError,
@@ -38,8 +36,10 @@ from transports.client_errors import (
     ResponseUndecodable,
     ServerStalled,
 )
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpClientLinkSettings
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from tests.clock import PATIENCE, patience
+from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, Villain, villain
 
 pytestmark = pytest.mark.anyio
 

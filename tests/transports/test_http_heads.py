@@ -8,9 +8,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from transports.http_format import date_header, error_response, format_request, format_response
-from transports.http_heads import BadHead, RequestParser, find_head, parse_response
-from transports.http_settings import HeadLimits, HttpServerSettings
+from mcpcore_transports.http.settings import HeadLimits, HttpServerSettings
+from mcpcore_transports.http1.format import (
+    date_header,
+    error_response,
+    format_request,
+    format_response,
+)
+from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head, parse_response
 
 LIMITS = HttpServerSettings().head_limits
 
@@ -228,7 +233,7 @@ def test_a_repeated_head_is_not_parsed_again_and_another_is() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transports.http_heads._KNOWN", 3)
+    monkeypatch.setattr("mcpcore_transports.http1.heads._KNOWN", 3)
     parser = RequestParser()
     for number in range(10):
         for _ in range(2):
@@ -244,7 +249,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_head_that_comes_once_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transports.http_heads._KNOWN", 3)
+    monkeypatch.setattr("mcpcore_transports.http1.heads._KNOWN", 3)
     parser = RequestParser()
     for number in range(10):
         parser.parse(head(f"X: {number}"))
@@ -355,5 +360,5 @@ def test_request_head_cannot_be_split(method: str, target: str, value: bytes) ->
 @example(second=784_111_777)  # the one of RFC 9110 section 5.6.7
 def test_the_date_is_that_of_the_standard_library(second: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transports.http_format.time.time", lambda: float(second))
+        patch.setattr("mcpcore_transports.http1.format.time.time", lambda: float(second))
         assert date_header() == f"date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")

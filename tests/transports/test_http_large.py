@@ -13,16 +13,16 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore_transports.http.server.connection import ServerConnection
+from mcpcore_transports.http.server.host import Carrier
+from mcpcore_transports.http.server.protocol import HttpProtocol
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.link import clock
+from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import HOUR, PATIENCE, Clock, arrived, patience
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import Client, Running, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.http_connection import ServerConnection
-from transports.http_host import Carrier
-from transports.http_protocol import HttpProtocol
-from transports.http_settings import HttpServerSettings
-from transports.link import clock
-from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
 

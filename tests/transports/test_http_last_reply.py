@@ -13,10 +13,10 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
+from mcpcore_transports.http.settings import HttpServerSettings
 from tests.clock import HOUR, PATIENCE, Clock, patience, turns
 from tests.transports.http_fixture import Client, Running, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.http_settings import HttpServerSettings
 
 pytestmark = pytest.mark.anyio
 

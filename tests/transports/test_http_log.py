@@ -9,11 +9,11 @@ import anyio
 import pytest
 
 from mcpcore.http.principals import Principal
+from mcpcore_transports.http.server.log import LOGGER, session_label
+from mcpcore_transports.http.settings import HttpServerSettings
 from tests.clock import patience
 from tests.transports.http_fixture import Running, http, initialize, legacy, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.http_log import LOGGER, session_label
-from transports.http_settings import HttpServerSettings
 
 pytestmark = pytest.mark.anyio
 

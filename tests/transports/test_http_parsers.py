@@ -9,13 +9,14 @@ from msgspec import structs
 
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalError
+from mcpcore_transports.http.server.drivers import http_driver
+from mcpcore_transports.http.settings import HttpServerSettings, ParserName
+from mcpcore_transports.http1 import heads as http_heads
+from mcpcore_transports.http1 import parsers as http_parsers
+from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser
 from tests.http.support import make_server
 from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE
 from tests.transports.test_http_server_attacks import ROWS
-from transports import http_heads, http_parsers
-from transports.http_drivers import http_driver
-from transports.http_heads import BadHead, RequestHead, RequestParser
-from transports.http_settings import HttpServerSettings, ParserName
 
 pytest.importorskip("httptools")
 

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from mcpcore.http.headers import HeaderLines
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.server import HttpServer
+from mcpcore_transports.http.settings import HeadLimits, HttpServerSettings, ParserName
+from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser, find_head
+from mcpcore_transports.http1.parsers import RequestLines, read_by_h11
+from mcpcore_transports.http1.plain import LineReader, usual
 from tests.http.support import make_server
 from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS, outcome
 from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE
 from tests.transports.test_http_parsers import USUAL, heads
 from tests.transports.test_http_server_attacks import ROWS
-from transports.http_heads import BadHead, RequestHead, RequestParser, find_head
-from transports.http_parsers import RequestLines, read_by_h11
-from transports.http_plain import LineReader, usual
-from transports.http_settings import HeadLimits, HttpServerSettings, ParserName
 
 LIMITS = HttpServerSettings().head_limits
 KNOWN = [
@@ -259,8 +259,8 @@ def test_attacks_are_the_same_behind_a_good_one(data: bytes) -> None:
 
 
 def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transports.http_plain._KNOWN", 3)
-    monkeypatch.setattr("transports.http_heads._KNOWN", 3)
+    monkeypatch.setattr("mcpcore_transports.http1.plain._KNOWN", 3)
+    monkeypatch.setattr("mcpcore_transports.http1.heads._KNOWN", 3)
     parser = RequestParser("h11", LIMITS)
     for number in range(10):
         lines = b"Accept: %d\r\nX: %d\r\nContent-Length: %d\r\n" % (number, number, number)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
+from mcpcore_transports.http.server.drivers import http_driver
+from mcpcore_transports.http.settings import DriverName, HttpServerSettings
 from tests.clock import PATIENCE
 from tests.http.support import make_server
 from tests.transports.http_fixture import Tools, tool
-from transports.http_drivers import http_driver
-from transports.http_server_asyncio import AsyncioServerLink
-from transports.http_settings import DriverName, HttpServerSettings
 
 
 async def _call(driver: DriverName) -> bytes:

@@ -9,18 +9,18 @@ from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.era_cache import EraCache
+from mcpcore_transports.client.errors import ConnectionClosed, HttpStatusError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
 from tests.clock import PATIENCE, patience
 from tests.transports.served import served
 from tests.transports.test_http_faults import status
 from tests.transports.villain import Side, villain
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import ConnectionClosed, HttpStatusError
-from transports.client_open import ClientSettings
-from transports.eras import EraCache
-from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -18,6 +18,9 @@ from anyio.abc import ByteStream
 from mcpcore.engine.events import StreamDrained
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
+from mcpcore_transports.http.server.connection import ServerConnection
+from mcpcore_transports.http.server.protocol import HttpProtocol
+from mcpcore_transports.http.settings import HttpServerSettings
 from tests.clock import Clock, patience
 from tests.error_ids import id_of, without_id
 from tests.transports.http_fixture import (
@@ -32,9 +35,6 @@ from tests.transports.http_fixture import (
     tool,
 )
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.http_connection import ServerConnection
-from transports.http_protocol import HttpProtocol
-from transports.http_settings import HttpServerSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -12,10 +12,10 @@ import anyio
 import pytest
 from msgspec import Struct
 
+from mcpcore_transports.http.settings import HttpServerSettings
 from tests.clock import HOUR, Clock, patience
 from tests.transports.http_fixture import Client, Running, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.http_settings import HttpServerSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -4,12 +4,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore_transports.http.server.anyio_server import HttpServerSettings
+from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import HOUR, Clock, patience
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import Client, Running, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.http_server import HttpServerSettings
-from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
 

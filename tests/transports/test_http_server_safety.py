@@ -7,6 +7,8 @@ import pytest
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import PATIENCE
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import (
@@ -20,8 +22,6 @@ from tests.transports.http_fixture import (
 )
 from tests.transports.test_http_heads import BAD_REQUESTS
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.http_settings import HttpServerSettings
-from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
 

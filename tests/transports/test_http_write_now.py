@@ -8,13 +8,13 @@ import pytest
 from anyio.abc import SocketStream
 
 from mcpcore.service import Server
+from mcpcore_transports.http.server.descriptor import descriptor_of, write_some
+from mcpcore_transports.server.context import Context
 from tests.transports.http_fixture import tool
 from tests.transports.raw_site import served
 from tests.transports.test_http_backpressure import events
 from tests.transports.ways import anyio_backend as anyio_backend
 from tests.transports.ways import on_this_way
-from transports.context import Context
-from transports.http_descriptor import descriptor_of, write_some
 
 pytestmark = pytest.mark.anyio
 

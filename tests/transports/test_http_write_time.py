@@ -16,6 +16,8 @@ from msgspec import structs
 from mcpcore.engine.events import RequestReceived
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Verdict
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import HOUR, Clock, arrived, turns, until
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import (
@@ -28,8 +30,6 @@ from tests.transports.http_fixture import (
 )
 from tests.transports.key_updates import KeyUpdates, agree
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.http_settings import HttpServerSettings
-from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
 

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from mcpcore_transports.http.server import writers as http_writers
+from mcpcore_transports.http.server.host import Work
+from mcpcore_transports.http.server.writers import Writers
 from tests.clock import patience
-from transports import http_writers
-from transports.http_host import Work
-from transports.http_writers import Writers
 
 pytestmark = pytest.mark.anyio
 

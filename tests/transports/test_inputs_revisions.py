@@ -18,11 +18,11 @@ from mcpcore.spec.types.content import (
     UnknownContent,
 )
 from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
+from mcpcore_transports.running.decode import Unsayable
+from mcpcore_transports.server.inputs import Elicit, ElicitUrl, Input, ListRoots, Sample
+from mcpcore_transports.server.sampling import message_problem, params_for, result_for
 from tests.service.test_results_schema import closed
 from tests.spec.oracle import FOLDER, definitions, needs_schemas
-from transports.inputs import Elicit, ElicitUrl, Input, ListRoots, Sample
-from transports.sampling import message_problem, params_for, result_for
-from transports.typed import Unsayable
 
 by_revision = pytest.mark.parametrize("revision", REVISIONS, ids=lambda row: str(row.name))
 

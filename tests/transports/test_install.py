@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.config.file import BadConfig, load_targets, read_config
+from mcpcore_transports.client.config.writing import add_server
+from mcpcore_transports.commands.install import _FILES
+from mcpcore_transports.targets import HttpTarget, SseTarget, StdioTarget
 from tests.command import Done, mcpcore_here
 from tests.transports.serving import ROOT, serving
-from transports.client import connect
-from transports.commands.install import _FILES
-from transports.config_file import BadConfig, load_targets, read_config
-from transports.config_writing import add_server
-from transports.targets import HttpTarget, SseTarget, StdioTarget
 
 MODULE = """
 import os
@@ -61,7 +61,7 @@ def install(folder: Path, *words: str, **changes: str) -> Done:
 
 def entry(folder: Path, **more: Any) -> dict[str, Any]:
     """What starts the server, whoever does."""
-    args = ["-P", "-m", "transports.cli", "serve", "weather:server", "--stdio"]
+    args = ["-P", "-m", "mcpcore_transports.commands.main", "serve", "weather:server", "--stdio"]
     return {"command": sys.executable, "args": [*args, "--cwd", str(folder)], **more}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from transports.json_schema import BadPattern, SchemaLimits, compile_schema
+from mcpcore_transports.schema import BadPattern, SchemaLimits, compile_schema
 
 ROOT = Path(__file__).parents[2]
 DRAFT_2020 = "https://json-schema.org/draft/2020-12/schema"
@@ -877,7 +877,7 @@ import sys
 for name in {missing!r}:
     sys.modules[name] = None
 try:
-    from transports.json_schema import compile_schema
+    from mcpcore_transports.schema import compile_schema
 except ImportError as error:
     print(error)
 """

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema.exceptions import SchemaError
 
-from transports.json_schema import SchemaLimits, compile_schema
-from transports.json_schema.dialects import DIALECTS, Dialect
-from transports.json_schema.equality import canonical, divides
-from transports.json_schema.limits import measure
-from transports.json_schema.quiet import quiet
+from mcpcore_transports.schema import SchemaLimits, compile_schema
+from mcpcore_transports.schema.dialects import DIALECTS, Dialect
+from mcpcore_transports.schema.equality import canonical, divides
+from mcpcore_transports.schema.limits import measure
+from mcpcore_transports.schema.quiet import quiet
 
 ORACLES: dict[str, Any] = {
     "https://json-schema.org/draft/2020-12/schema": jsonschema.Draft202012Validator,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transports.json_schema.patterns import BadPattern, compile_pattern, translate
+from mcpcore_transports.schema.patterns import BadPattern, compile_pattern, translate
 
 MEMORY = 8 * 1024 * 1024
 

@@ -15,27 +15,27 @@ from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, Ss
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
-from tests.clock import Clock, patience
-from tests.http.support import initialize, note, request
-from tests.transports.certificates import papers
-from tests.transports.served import ANY_PORT, Endless, served
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import (
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.era_cache import EraCache
+from mcpcore_transports.client.errors import (
     CallFailed,
     ConnectionClosed,
     NegotiationError,
     RequestTimeout,
 )
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.eras import EraCache
-from transports.http_call import http_request
-from transports.http_endpoint import HttpEndpoint
-from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings, serve
-from transports.targets import BadTarget, SseTarget, describe, parse_target
-from transports.tls import client_tls, server_tls
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.server.call import http_request
+from mcpcore_transports.http.server.endpoint import HttpEndpoint
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings, serve
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.targets import BadTarget, SseTarget, describe, parse_target
+from mcpcore_transports.tls import client_tls, server_tls
+from tests.clock import Clock, patience
+from tests.http.support import initialize, note, request
+from tests.transports.certificates import papers
+from tests.transports.served import ANY_PORT, Endless, served
 
 pytestmark = pytest.mark.anyio
 

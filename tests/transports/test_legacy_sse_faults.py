@@ -14,9 +14,9 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
-from tests.clock import patience
-from transports.client import Client, connect
-from transports.client_errors import (
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.era_cache import EraCache
+from mcpcore_transports.client.errors import (
     CallFailed,
     ConnectionClosed,
     HttpStatusError,
@@ -24,8 +24,8 @@ from transports.client_errors import (
     RedirectRefused,
     RequestTimeout,
 )
-from transports.client_open import ClientSettings
-from transports.eras import EraCache
+from mcpcore_transports.client.opening import ClientSettings
+from tests.clock import patience
 
 pytestmark = pytest.mark.anyio
 

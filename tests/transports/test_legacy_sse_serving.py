@@ -10,16 +10,16 @@ import pytest
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.stores.open import open_store
 from tests.clock import Clock, arrived, patience
 from tests.transports.http_fixture import Client, Response, Running, server
 from tests.transports.served import ANY_PORT, served
 from tests.transports.test_cli import Serving, mcpcore
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.context import Context
-from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings
-from transports.stores.open import open_store
 
 pytestmark = pytest.mark.anyio
 

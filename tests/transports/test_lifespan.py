@@ -13,11 +13,11 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.service import LifespanError, Server
+from mcpcore_transports.running.background import start_background
+from mcpcore_transports.server.lifespan import seconds_left, within
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.clock import PATIENCE
 from tests.transports.lives import Diary, declared
-from transports.background import start_background
-from transports.lifespan import seconds_left, within
-from transports.runtime_settings import RuntimeSettings
 
 pytestmark = pytest.mark.anyio
 

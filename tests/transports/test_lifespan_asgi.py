@@ -14,6 +14,14 @@ from msgspec import structs
 
 from mcpcore.service import LifespanError, Server
 from mcpcore.spec.types import TextContent
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.http.server.asgi import AsgiApp, asgi_app
+from mcpcore_transports.http.server.endpoint import HttpEndpoint
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.asgi_servers import _hypercorn, _uvicorn
 from tests.clock import PATIENCE
 from tests.transports.http_fixture import tool
@@ -22,14 +30,6 @@ from tests.transports.sites import call as ws_call
 from tests.transports.test_asgi import Call, Lifespan
 from tests.transports.test_handle import collected, taken_apart
 from tests.transports.test_websocket_asgi_messages import Wire
-from transports.asgi import AsgiApp, asgi_app
-from transports.client import connect
-from transports.http_endpoint import HttpEndpoint
-from transports.http_settings import HttpServerSettings
-from transports.pump_settings import PumpSettings
-from transports.runtime_settings import RuntimeSettings
-from transports.server import ServeSettings
-from transports.websocket_settings import WebSocketSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -16,27 +16,27 @@ from msgspec import structs
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import LifespanError, Server
 from mcpcore.spec.types import PromptReference, TextContent
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import CallFailed
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.running.middleware import Steps
+from mcpcore_transports.serve.serve import ServeSettings, serve
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.middleware import Answer
+from mcpcore_transports.server.notifications import NotificationContext
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.targets import MemoryTarget
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import HOUR, PATIENCE
 from tests.transports.lives import Diary, declared
 from tests.transports.test_custom_binding import framed as framed
 from tests.transports.ways import anyio_backend as anyio_backend
 from tests.transports.ways import on_this_way
-from transports.client import Client, connect
-from transports.client_errors import CallFailed
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.http_settings import HttpServerSettings
-from transports.link_errors import LinkError
-from transports.middleware import Steps
-from transports.notices import NotificationContext
-from transports.pump_settings import PumpSettings
-from transports.runtime_settings import RuntimeSettings
-from transports.server import ServeSettings, serve
-from transports.server_middleware import Answer
-from transports.socket_settings import SocketSettings
-from transports.targets import MemoryTarget
-from transports.tasks_client import TaskOptions
-from transports.websocket_settings import WebSocketSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -13,12 +13,12 @@ import pytest
 from msgspec import structs
 
 from mcpcore.spec.types import TextContent
+from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 from tests.transports.asgi_fixture import _UVICORN as UVICORN
 from tests.transports.asgi_fixture import KINDS, Kind, free_port, running
 from tests.transports.serving import gone, kill, serving
-from transports.client import connect
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.transports.lively:server"
@@ -26,8 +26,8 @@ START = "the lifespan open_database failed at its start: "
 PROGRAMS = {
     "run-asyncio": (str(ROOT / "tests/transports/lively.py"), "asyncio"),
     "run-trio": (str(ROOT / "tests/transports/lively.py"), "trio"),
-    "serve-stdio": ("-m", "transports.cli", "serve", APP, "--stdio"),
-    "serve-http": ("-m", "transports.cli", "serve", APP, "--http", "127.0.0.1:0"),
+    "serve-stdio": ("-m", "mcpcore_transports.commands.main", "serve", APP, "--stdio"),
+    "serve-http": ("-m", "mcpcore_transports.commands.main", "serve", APP, "--http", "127.0.0.1:0"),
 }
 """What follows the name of the interpreter."""
 OF_RUN = {name: words for name, words in PROGRAMS.items() if name.startswith("run")}

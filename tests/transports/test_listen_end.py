@@ -17,10 +17,10 @@ from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessa
 
 from mcpcore.service import Server
 from mcpcore.wire.sse import SseDecoder
+from mcpcore_transports.serve.serve import run
 from tests.clock import patience
 from tests.transports.malformed import META
 from tests.transports.served import served
-from transports.server import run
 
 pytestmark = [pytest.mark.anyio]
 

@@ -15,23 +15,23 @@ from mcpcore.http.principals import Principal
 from mcpcore.service import Server
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import NegotiationError, PeerError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.http.server.endpoint import HttpEndpoint
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.middleware import Answer
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stdio.process import ProcessSettings
+from mcpcore_transports.targets import MemoryTarget, StdioTarget, UnixTarget
 from tests.error_ids import id_of, without_id
 from tests.transports.runtime_bench import LEGACY, MODERN
 from tests.transports.served import ANY_PORT, served
-from transports.asgi import asgi_app
-from transports.client import Client, connect
-from transports.client_errors import NegotiationError, PeerError
-from transports.client_open import ClientSettings
-from transports.http_endpoint import HttpEndpoint
-from transports.http_settings import HttpServerSettings
-from transports.link_errors import LinkError
-from transports.process import ProcessSettings
-from transports.runtime import RuntimeSettings
-from transports.server import ServeSettings
-from transports.server_middleware import Answer
-from transports.socket_settings import SocketSettings
-from transports.targets import MemoryTarget, StdioTarget, UnixTarget
-from transports.tasks_client import TaskOptions
 
 pytestmark = pytest.mark.anyio
 
@@ -256,7 +256,7 @@ async def test_the_command(reveals: bool, tmp_path: Path) -> None:
     words = ("serve", "program:server", "--stdio", *(["--reveal-errors"] if reveals else []))
     lines: list[str] = []
     settings = ClientSettings(process=ProcessSettings(stderr=lines.append))
-    command = (sys.executable, "-m", "transports.cli", *words)
+    command = (sys.executable, "-m", "mcpcore_transports.commands.main", *words)
     target = StdioTarget(command, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
     async with connect(target, settings=settings) as client:
         said = await _tool(client, "fail")

@@ -15,10 +15,10 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore_transports.memory import MemoryPair, memory_links
+from mcpcore_transports.stream.connection import Connection, PumpSettings
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
 from tests.transports.malformed import META, request
-from transports.memory import MemoryPair, memory_links
-from transports.pump import Connection, PumpSettings
 
 pytestmark = pytest.mark.anyio
 

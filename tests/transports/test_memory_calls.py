@@ -7,7 +7,7 @@ import pytest
 
 from mcpcore.service import Server
 from mcpcore.spec.types import TextContent
-from transports.client import Client, connect
+from mcpcore_transports.client.client import Client, connect
 
 pytestmark = pytest.mark.anyio
 

@@ -13,9 +13,9 @@ from mcpcore.engine.events import MAIN, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.errors import LocalProtocolError
+from mcpcore_transports.memory import MemoryPair
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
 from tests.transports.malformed import META, TABLE, Malformed, request
-from transports.memory import MemoryPair
 
 ERAS = [Negotiation.MODERN, Negotiation.LEGACY, Negotiation.AUTO]
 

@@ -27,26 +27,26 @@ from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Result
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.client.callback_context import CallbackContext
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.calls import Outcome
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.core import ClientCore
+from mcpcore_transports.client.errors import PeerError
+from mcpcore_transports.client.middleware import ClientMiddleware, OutgoingRequest
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps
+from mcpcore_transports.serve.serve import ServeSettings, server_config
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.inputs import ListRoots
+from mcpcore_transports.server.middleware import Answer, ServerMiddleware
+from mcpcore_transports.server.request_log import log_incoming, log_outgoing
+from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
+from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
 from tests.transports.served import ANY_PORT, served
-from transports.callback_context import CallbackContext
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.client_calls import Outcome
-from transports.client_core import ClientCore
-from transports.client_errors import PeerError
-from transports.client_middleware import ClientMiddleware, OutgoingRequest
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.inputs import ListRoots
-from transports.middleware import AnsweringSteps, CallNext, Chain, Steps
-from transports.request_log import log_incoming, log_outgoing
-from transports.runtime import RuntimeSettings, ServerRuntime
-from transports.server import ServeSettings, server_config
-from transports.server_middleware import Answer, ServerMiddleware
-from transports.targets import MemoryTarget
 
 pytestmark = pytest.mark.anyio
 
@@ -1095,7 +1095,7 @@ async def test_the_log_is_silent_below_its_level(caplog: pytest.LogCaptureFixtur
 
 def test_verbose_commands_log_requests(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from tests.transports.offers import echo\nserver = echo()\n")
-    mcpcore = [sys.executable, "-m", "transports.cli"]
+    mcpcore = [sys.executable, "-m", "mcpcore_transports.commands.main"]
     serving = ["env", f"PYTHONPATH={ROOT}", *mcpcore, "serve", "mine:server", "--stdio"]
 
     def stderr(*options: str, serve: str | None = None) -> str:

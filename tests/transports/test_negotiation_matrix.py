@@ -17,17 +17,17 @@ from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.era_cache import ERAS, EraCache, place_of
+from mcpcore_transports.client.errors import NegotiationError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.serve import serve
+from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.clock import PATIENCE
 from tests.more_time import with_more_time
 from tests.transports.offers import EVERY_TRANSPORT, PIDS, echo, offered
 from tests.transports.scripted import DISCOVERY, http_server
-from transports.client import Client, connect
-from transports.client_errors import NegotiationError
-from transports.client_open import ClientSettings
-from transports.eras import ERAS, EraCache, place_of
-from transports.link_errors import LinkError
-from transports.server import serve
-from transports.targets import StdioTarget, parse_target
 
 pytestmark = pytest.mark.anyio
 
@@ -390,7 +390,7 @@ def test_where_servers_are_found() -> None:
 
 def test_the_command_restricts_both_sides(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from tests.transports.offers import echo\nserver = echo()\n")
-    mcpcore = [sys.executable, "-m", "transports.cli"]
+    mcpcore = [sys.executable, "-m", "mcpcore_transports.commands.main"]
     allowed = ["--revision", "2025-03-26", "--revision", "2025-06-18"]
     serving = [*mcpcore, "serve", "mine:server", "--stdio", *allowed]
 

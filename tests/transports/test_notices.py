@@ -16,15 +16,15 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import PeerError
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.inputs import ListRoots
+from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.clock import PATIENCE, patience
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import bench
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import PeerError
-from transports.context import Context
-from transports.inputs import ListRoots
-from transports.runtime import RuntimeSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -20,10 +20,10 @@ from mcpcore.spec.types import (
     PromptReference,
     ResourceTemplateReference,
 )
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE
 from tests.transports.test_context_eras import ERAS
-from transports.callbacks import Callbacks
-from transports.client import connect
 
 pytestmark = pytest.mark.anyio
 
@@ -665,7 +665,7 @@ async def test_fastmcp(revision: str) -> None:
 
 async def test_the_last_line_is_the_other_edit(tmp_path: Path) -> None:
     source = ported(OBSERVATORY).replace(
-        "    mcp.run()\n", "    from transports.server import run\n\n    run(mcp)\n"
+        "    mcp.run()\n", "    from mcpcore_transports.serve.serve import run\n\n    run(mcp)\n"
     )
     program = tmp_path / "observatory.py"
     program.write_text(source)

@@ -13,11 +13,11 @@ import pytest
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, RequestEnded, Violation
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.stdio.process import ProcessLink, ProcessSettings
+from mcpcore_transports.stream.connection import PumpSettings
 from tests.clock import HOUR, PATIENCE, Clock
 from tests.transports.apps import Caller, make_client
-from transports.link_errors import LinkError
-from transports.process import ProcessLink, ProcessSettings
-from transports.pump import PumpSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -137,7 +137,7 @@ async def test_a_flood_on_standard_error_blocks_nobody(anyio_backend_name: str) 
 async def test_lines_are_logged_by_default(
     anyio_backend_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "transports.process")
+    caplog.set_level("INFO", "mcpcore.stdio")
     async with spawned(anyio_backend_name, "noisy", stderr="log") as (client, _):
         await client.ready()
     assert "starting up" in caplog.text

@@ -13,11 +13,11 @@ import anyio
 import pytest
 
 from mcpcore.engine.config import Negotiation
+from mcpcore_transports.stdio.process import ProcessLink, ProcessSettings
+from mcpcore_transports.stdio.reaper import GUARD, Guard
 from tests.clock import PATIENCE
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held, holders, new_token, wait_gone, wait_input_closed
-from transports.process import ProcessLink, ProcessSettings
-from transports.process_guard import GUARD, Guard
 
 HABITS = str(Path(__file__).with_name("habits.py"))
 CLIENT = str(Path(__file__).with_name("lone_client.py"))

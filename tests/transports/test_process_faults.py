@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, Violation
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.stdio.process import ProcessLink, ProcessSettings
+from mcpcore_transports.stdio.stderr import ErrorLines
 from tests.more_time import with_more_time
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held
 from tests.transports.test_process_ends import bad_link, bad_server
-from transports.client import connect
-from transports.client_open import ClientSettings
-from transports.link_errors import LinkError
-from transports.process import ProcessLink, ProcessSettings
-from transports.process_stderr import ErrorLines
 
 
 def program(text: str) -> list[str]:
@@ -141,7 +141,7 @@ async def test_limits_that_cannot_be(
 async def test_platforms_without_limits_refuse_them(
     platform: str, settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transports.process_settings.sys.platform", platform)
+    monkeypatch.setattr("mcpcore_transports.stdio.process_settings.sys.platform", platform)
     _, link = bad_link("0", **settings)
     with pytest.raises(LinkError) as caught:
         await link.run()

@@ -12,24 +12,30 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
-from tests.clock import patience
-from tests.more_time import with_more_time
-from tests.transports.certificates import papers
-from tests.transports.served import served
-from tests.transports.test_tls import ERAS, at, call, server
-from transports.client import connect
-from transports.client_errors import (
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import (
     ConnectFailed,
     ConnectTimeout,
     NegotiationError,
     ProxyFailed,
     TlsFailed,
 )
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpClientLinkSettings
-from transports.proxies import ENVIRONMENT, BadProxy, Proxy, parse_proxy, proxy_for
-from transports.server import ServeSettings
-from transports.tls import client_tls, server_tls
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.client.proxies import (
+    ENVIRONMENT,
+    BadProxy,
+    Proxy,
+    parse_proxy,
+    proxy_for,
+)
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.tls import client_tls, server_tls
+from tests.clock import patience
+from tests.more_time import with_more_time
+from tests.transports.certificates import papers
+from tests.transports.served import served
+from tests.transports.test_tls import ERAS, at, call, server
 
 LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 

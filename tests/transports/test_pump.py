@@ -23,14 +23,14 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.peer import Peer
+from mcpcore_transports.link_errors import what_broke
+from mcpcore_transports.sockets.server import PlainServerLink
+from mcpcore_transports.stream.connection import Connection, PumpSettings
+from mcpcore_transports.stream.link import StreamLink
 from tests.clock import HOUR, patience
 from tests.transports.apps import Caller, Recorder, ToolServer, make_client, make_server
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.wire import Lines
-from transports.link_errors import what_broke
-from transports.pump import Connection, PumpSettings
-from transports.sockets import PlainServerLink
-from transports.streams import StreamLink
 
 pytestmark = pytest.mark.anyio
 
@@ -119,7 +119,7 @@ async def test_answers_are_gathered_once_handlers_are_quick(
     with ours, theirs:
         ours.setblocking(False)
         app = Observer(make_server(), ours, 0.002 if slow else 0.0)
-        monkeypatch.setattr("transports.pump.clock", lambda: app.now)
+        monkeypatch.setattr("mcpcore_transports.stream.connection.clock", lambda: app.now)
         async with anyio.create_task_group() as tasks:
             link: Connection
             if direct:

@@ -14,12 +14,12 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import RequestTimeout
 from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.offers import TRANSPORTS, offered
-from transports.callbacks import CallbackContext, Callbacks
-from transports.client import connect
-from transports.client_errors import RequestTimeout
 
 pytestmark = pytest.mark.anyio
 

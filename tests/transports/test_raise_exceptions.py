@@ -13,17 +13,17 @@ from mcpcore.service import Server, ToolError
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import PeerError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.raised import Raised
+from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.targets import BadTarget, MemoryTarget, StdioTarget, UnixTarget
 from tests.leaving import ENDS
 from tests.transports.runtime_bench import LEGACY, MODERN
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import PeerError
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.raised import Raised
-from transports.runtime import RuntimeSettings
-from transports.targets import BadTarget, MemoryTarget, StdioTarget, UnixTarget
-from transports.tasks_client import TaskOptions
 
 pytestmark = pytest.mark.anyio
 

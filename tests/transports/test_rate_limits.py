@@ -15,17 +15,17 @@ from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import PeerError
+from mcpcore_transports.link import clock
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from tests.transports.served import ANY_PORT, served
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.client_errors import PeerError
-from transports.context import Context
-from transports.link import clock
-from transports.runtime import RuntimeSettings
-from transports.server import ServeSettings
-from transports.targets import MemoryTarget
 
 pytestmark = pytest.mark.anyio
 

@@ -27,19 +27,19 @@ from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.logging import LoggingMessageParams
 from mcpcore.spec.types.tools import ToolAnnotations
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import ConnectionClosed, PeerError, RequestTimeout
+from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.running.middleware import CallNext
+from mcpcore_transports.server.context import Context
 from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.road import ENDS, Road, road
 from tests.transports.served import Served, served
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import ConnectionClosed, PeerError, RequestTimeout
-from transports.client_middleware import Outcome, OutgoingRequest
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.link_errors import LinkError
-from transports.middleware import CallNext
-from transports.tasks_client import TaskOptions
 
 pytestmark = pytest.mark.anyio
 

@@ -20,14 +20,14 @@ from mcpcore.engine.reconnecting import (
     ReconnectSettings,
 )
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import ConnectionClosed
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.stdio.process_settings import ProcessSettings
+from mcpcore_transports.targets import StdioTarget
 from tests.clock import patience
 from tests.transports.serving import gone, serving
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import ConnectionClosed
-from transports.client_open import ClientSettings
-from transports.process_settings import ProcessSettings
-from transports.targets import StdioTarget
 
 pytestmark = pytest.mark.anyio
 

@@ -13,13 +13,13 @@ from mcpcore.service import Server
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
 from tests.clock import PATIENCE
 from tests.transports.served import served
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.server import ServeSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -11,9 +11,9 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.events import Key
+from mcpcore_transports.running.background import current_loop
+from mcpcore_transports.running.pending import Handlers
 from tests.clock import patience
-from transports.background import current_loop
-from transports.running import Handlers
 
 pytestmark = pytest.mark.anyio
 

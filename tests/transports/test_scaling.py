@@ -15,16 +15,16 @@ import pytest
 from msgspec import Struct
 
 from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import CallFailed, PeerError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.settings import HttpClientLinkSettings
 from tests.clock import PATIENCE, patience
 from tests.docs_blocks import blocks
 from tests.transports.balancer import balanced
 from tests.transports.redis_server import redis_server
 from tests.transports.serving import ROOT, Serving, gone, kill, serving
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import CallFailed, PeerError
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpClientLinkSettings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 

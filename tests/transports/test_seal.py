@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, structs
 
 from mcpcore.engine.seal import Binding, Refusal, Seal, SealBroken, request_binding
-from transports.seal import AeadSeal, HmacSeal, SealKey, SealSettings, make_seal
+from mcpcore_transports.server.seal import AeadSeal, HmacSeal, SealKey, SealSettings, make_seal
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_700_000_000.0
@@ -357,7 +357,7 @@ _WITHOUT = """
 import sys
 sys.modules["cryptography"] = None
 from mcpcore.engine.seal import request_binding
-from transports.seal import AeadSeal, HmacSeal, SealKey, SealSettings, make_seal
+from mcpcore_transports.server.seal import AeadSeal, HmacSeal, SealKey, SealSettings, make_seal
 
 settings = SealSettings(keys=(SealKey(bytes([0]) * 32),))
 seal = make_seal(settings)
@@ -388,8 +388,8 @@ def test_with_cryptography_states_are_encrypted() -> None:
 
 def test_the_seal_costs_nothing_until_it_is_used() -> None:
     program = (
-        "import sys; from transports.runtime import RuntimeSettings; RuntimeSettings();"
-        "print('cryptography' in sys.modules)"
+        "import sys; from mcpcore_transports.server.runtime import RuntimeSettings;"
+        "RuntimeSettings(); print('cryptography' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT

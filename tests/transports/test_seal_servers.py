@@ -15,16 +15,16 @@ from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.seal import Binding, request_binding
 from mcpcore.wire.message import decode
+from mcpcore_transports.link import clock
+from mcpcore_transports.memory import MemoryLink
+from mcpcore_transports.serve.serve import ServeSettings, server_config
+from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
+from mcpcore_transports.server.seal import AeadSeal, HmacSeal, SealKey, SealSettings
 from tests.clock import patience
 from tests.transports.http_fixture import Client, http
 from tests.transports.runtime_bench import MODERN, Bench, bench
 from tests.transports.seal_child import make_server
 from tests.transports.served import served
-from transports.link import clock
-from transports.memory import MemoryLink
-from transports.runtime import RuntimeSettings, ServerRuntime
-from transports.seal import AeadSeal, HmacSeal, SealKey, SealSettings
-from transports.server import ServeSettings, server_config
 
 pytestmark = pytest.mark.anyio
 

@@ -10,19 +10,15 @@ import pytest
 from mcpcore.http.messages import HttpRequest, HttpSend
 from mcpcore.http.principals import Principal, Verdict, bearer_token
 from mcpcore.service import Server
-from tests.transports.http_fixture import Client, tool
-from tests.transports.served import ANY_PORT, served
-from tests.transports.sites import raw, upgrade
-from tests.transports.test_websocket_asgi_messages import Wire
-from transports.asgi import asgi_app
-from transports.client import connect
-from transports.client_open import ClientSettings
-from transports.config_file import ConfiguredServer
-from transports.http_settings import HttpServerSettings
-from transports.proxies import parse_proxy
-from transports.server import ServeSettings
-from transports.socket_settings import Caller, SocketSettings
-from transports.targets import (
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.config.file import ConfiguredServer
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.client.proxies import parse_proxy
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.sockets.settings import Caller, SocketSettings
+from mcpcore_transports.targets import (
     HttpTarget,
     SseTarget,
     StdioTarget,
@@ -30,6 +26,10 @@ from transports.targets import (
     describe,
     parse_target,
 )
+from tests.transports.http_fixture import Client, tool
+from tests.transports.served import ANY_PORT, served
+from tests.transports.sites import raw, upgrade
+from tests.transports.test_websocket_asgi_messages import Wire
 
 pytestmark = pytest.mark.anyio
 

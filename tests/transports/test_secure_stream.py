@@ -23,18 +23,18 @@ from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from mcpcore.service import Server
+from mcpcore_transports.serve.serve import ServeSettings, serve
+from mcpcore_transports.sockets.server import StreamServerLink
+from mcpcore_transports.stream.secure import SecureStream
+from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.tls import client_tls, server_tls
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.certificates import papers
 from tests.transports.malformed import META, good, request
 from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.tls_by_hand import ByHand, dial, read_on
-from transports.pump_settings import PumpSettings
-from transports.secure_stream import SecureStream
-from transports.server import ServeSettings, serve
-from transports.sockets import StreamServerLink
-from transports.tls import client_tls, server_tls
-from transports.websocket_settings import WebSocketSettings
 
 AUTHORITY = str(papers().trusted.file)
 GARBAGE = b"\x17\x03\x03\x00\x40" + b"." * 64

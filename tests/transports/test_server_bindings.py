@@ -13,14 +13,14 @@ import pytest
 
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import CallFailed, NegotiationError
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.serve import ServeSettings, serve
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.targets import BadTarget, StdioTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.served import Endless, served
-from transports.client import Client, connect
-from transports.client_errors import CallFailed, NegotiationError
-from transports.context import Context
-from transports.link_errors import LinkError
-from transports.server import ServeSettings, serve
-from transports.targets import BadTarget, StdioTarget
 
 pytestmark = pytest.mark.anyio
 
@@ -239,7 +239,7 @@ async def test_a_request_on_http_ends_with_its_client() -> None:
 
 PROGRAM = """
 from mcpcore.service import Server
-from transports.server import run
+from mcpcore_transports.serve.serve import run
 
 server = Server("program")
 

@@ -12,12 +12,12 @@ from mcpcore.engine.config import Limits
 from mcpcore.service import Server, ToolError
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.seal import SealSettings, make_seal
 from tests.error_ids import id_of, without_id
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from tests.transports.served import Endless
-from transports.context import Context
-from transports.runtime import RuntimeSettings
-from transports.seal import SealSettings, make_seal
 
 pytestmark = pytest.mark.anyio
 

@@ -11,15 +11,15 @@ from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.service import Server
-from transports.assembling import server_config
-from transports.http_settings import HttpClientLinkSettings, HttpServerSettings
-from transports.pump_settings import PumpSettings
-from transports.runtime_settings import RuntimeSettings
-from transports.socket_settings import SocketSettings
-from transports.stdio_settings import StdioSettings
-from transports.store_settings import StoreLinkSettings
-from transports.stores.base import StoreSettings
-from transports.websocket_settings import DeflateSettings, WebSocketSettings
+from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
+from mcpcore_transports.serve.assembling import server_config
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stdio.settings import StdioSettings
+from mcpcore_transports.stores.base import StoreSettings
+from mcpcore_transports.http.server.store_settings import StoreLinkSettings
+from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 
 MAY_BE_ZERO: dict[type[Any], set[str]] = {
     Limits: {

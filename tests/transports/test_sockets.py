@@ -17,22 +17,22 @@ from anyio.abc import SocketAttribute
 
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
+from mcpcore_transports.http.server.descriptor import descriptor_of
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.link_errors import STREAM_ERRORS
+from mcpcore_transports.serve.serve import ServeSettings, serve
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.sockets.settings import Caller, SocketSettings
+from mcpcore_transports.sockets.tcp import keep_alive, socket_of
+from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.targets import BadTarget
+from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.wire import Lines
-from transports.context import Context
-from transports.http_descriptor import descriptor_of
-from transports.http_settings import HttpServerSettings
-from transports.link_errors import STREAM_ERRORS
-from transports.pump import PumpSettings
-from transports.server import ServeSettings, serve
-from transports.socket_settings import Caller, SocketSettings
-from transports.targets import BadTarget
-from transports.tcp_sockets import keep_alive, socket_of
-from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
 
@@ -596,7 +596,7 @@ PROGRAM = """
 import sys
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
-from transports.server import run
+from mcpcore_transports.serve.serve import run
 
 server = Server("program")
 

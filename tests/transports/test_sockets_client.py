@@ -15,22 +15,22 @@ from anyio.abc import SocketAttribute, SocketStream
 from mcpcore.engine.config import Limits
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.era_cache import EraCache
+from mcpcore_transports.client.errors import CallFailed, NegotiationError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.commands.output import Exit, Failure
+from mcpcore_transports.commands.serve import TlsFiles
+from mcpcore_transports.commands.serve import serve as run_serve
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.sockets.settings import Caller, SocketSettings
+from mcpcore_transports.targets import BadTarget, TcpTarget, UnixTarget, describe, parse_target
+from mcpcore_transports.tls import client_tls, server_tls
 from tests.transports.certificates import papers
 from tests.transports.offers import echo
 from tests.transports.served import ANY_PORT, Endless, served
 from tests.transports.serving import APP, serving
-from transports.client import connect
-from transports.client_errors import CallFailed, NegotiationError
-from transports.client_open import ClientSettings
-from transports.commands.output import Exit, Failure
-from transports.commands.serve import TlsFiles
-from transports.commands.serve import serve as run_serve
-from transports.eras import EraCache
-from transports.link_errors import LinkError
-from transports.server import ServeSettings
-from transports.socket_settings import Caller, SocketSettings
-from transports.targets import BadTarget, TcpTarget, UnixTarget, describe, parse_target
-from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
 

@@ -18,17 +18,12 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.clock import PATIENCE
-from tests.transports.malformed import good
-from tests.transports.offers import echo
-from tests.transports.served import served
-from transports.client import connect
-from transports.client_open import ClientSettings
-from transports.link_errors import LinkError
-from transports.server import ServeSettings, serve
-from transports.socket_settings import SocketSettings
-from transports.targets import BadTarget, UnixTarget, parse_target
-from transports.unix_sockets import (
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.serve import ServeSettings, serve
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.sockets.unix import (
     LONGEST_PATH,
     Credentials,
     checked_path,
@@ -37,6 +32,11 @@ from transports.unix_sockets import (
     listen_unix,
     not_welcome,
 )
+from mcpcore_transports.targets import BadTarget, UnixTarget, parse_target
+from tests.clock import PATIENCE
+from tests.transports.malformed import good
+from tests.transports.offers import echo
+from tests.transports.served import served
 
 pytestmark = pytest.mark.anyio
 
@@ -298,7 +298,7 @@ async def test_a_directory_that_somebody_keeps_locked(folder: Path) -> None:
 PROGRAM = """
 import sys
 from tests.transports.offers import echo
-from transports.server import run
+from mcpcore_transports.serve.serve import run
 run(echo(), unix=sys.argv[1], on_listening=lambda url: print(url, flush=True))
 """
 

@@ -16,14 +16,20 @@ import anyio
 import pytest
 
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
+from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.descriptors import (
+    LoopReader,
+    Reader,
+    ThreadReader,
+    WaitReader,
+    open_reader,
+)
 from tests.clock import PATIENCE
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.wire import Lines
-from transports.descriptors import LoopReader, Reader, ThreadReader, WaitReader, open_reader
-from transports.link_errors import LinkError
-from transports.pump import PumpSettings
-from transports.stdio import StdioServerLink, StdioSettings
 
 CHILD = Path(__file__).with_name("child.py")
 BACKENDS = ["asyncio", "trio"]

@@ -7,11 +7,11 @@ import anyio
 import pytest
 
 from mcpcore.engine.config import Negotiation
+from mcpcore_transports.stdio.process import ProcessLink, ProcessSettings
+from mcpcore_transports.stream.connection import PumpSettings
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held, holders, new_token
 from tests.transports.test_process_ends import HABITS
-from transports.process import ProcessLink, ProcessSettings
-from transports.pump import PumpSettings
 
 SETTINGS = ProcessSettings(
     close_wait=0.3,

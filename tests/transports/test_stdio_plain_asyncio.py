@@ -8,15 +8,15 @@ import pytest
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
-from transports.callbacks import Callbacks
-from transports.client import connect
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
 
 SIZE = 1_000_000
 PROGRAM = """
 import asyncio
 from mcpcore.service import Server
-from transports.context import Context
-from transports.server import serve
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.serve.serve import serve
 
 server = Server("plain", version="1")
 

@@ -13,19 +13,19 @@ from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.http.storing import SessionRecord
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.stores.base import Store, StoreSettings
+from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.open import open_store
 from tests.clock import patience
 from tests.transports.http_fixture import Client, http, initialize, legacy
 from tests.transports.redis_server import redis_server
 from tests.transports.served import served
 from tests.transports.serving import kill, serving
-from transports.client import connect
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.runtime_settings import RuntimeSettings
-from transports.server import ServeSettings
-from transports.stores.base import Store, StoreSettings
-from transports.stores.memory import MemoryStore
-from transports.stores.open import open_store
 
 pytestmark = pytest.mark.anyio
 

@@ -11,15 +11,15 @@ import pytest
 
 from mcpcore.http.storing import Step
 from mcpcore.service import Server
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import CallFailed, NegotiationError, PeerError
+from mcpcore_transports.http.server.store_link import StoreLink, StoreLinkSettings, worker_name
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.stores.base import Outcome, StoreUnavailableError
+from mcpcore_transports.stores.memory import MemoryStore
 from tests.clock import PATIENCE, patience
 from tests.transports.served import served
-from transports.client import connect
-from transports.client_errors import CallFailed, NegotiationError, PeerError
-from transports.context import Context
-from transports.server import ServeSettings
-from transports.store_link import StoreLink, StoreLinkSettings, worker_name
-from transports.stores.base import Outcome, StoreUnavailableError
-from transports.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
 

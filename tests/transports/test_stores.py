@@ -34,9 +34,9 @@ from mcpcore.http.storing import (
     StreamRelease,
     Wake,
 )
+from mcpcore_transports.stores.base import NoSessionError, StoreSettings, StoreUnavailableError
 from tests.clock import PATIENCE
 from tests.transports.store_stage import KINDS, WORKERS, Stage, Theatre, decoded, record, theatre
-from transports.stores.base import NoSessionError, StoreSettings, StoreUnavailableError
 
 SETTINGS = StoreSettings(
     events=4,

@@ -23,12 +23,12 @@ from mcpcore.http.storing import (
     StreamRead,
     Wake,
 )
+from mcpcore_transports.stores.base import LOST, Store, StoreSettings, StoreUnavailableError
+from mcpcore_transports.stores.open import open_store
 from tests.clock import PATIENCE
 from tests.transports.redis_server import redis_server
 from tests.transports.store_child import ROOMY
 from tests.transports.store_stage import decoded, record
-from transports.stores.base import LOST, Store, StoreSettings, StoreUnavailableError
-from transports.stores.open import open_store
 
 ROOT = Path(__file__).parent.parent.parent
 

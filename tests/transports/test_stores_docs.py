@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from mcpcore_transports.stores.base import StoreSettings
 from tests.docs_blocks import ROOT, Program, check_types, dead_links, programs
-from transports.stores.base import StoreSettings
 
 PAGE = ROOT / "docs" / "stores.md"
 PROGRAMS = programs(PAGE)

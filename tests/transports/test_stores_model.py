@@ -35,8 +35,8 @@ from mcpcore.http.storing import (
     StreamRelease,
     Wake,
 )
+from mcpcore_transports.stores.base import StoreSettings
 from tests.transports.store_stage import KINDS, WORKERS, Theatre, decoded, record, theatre
-from transports.stores.base import StoreSettings
 
 SETTINGS = StoreSettings(
     events=5,

@@ -25,11 +25,11 @@ from mcpcore.http.storing import (
     StreamClaim,
     StreamRead,
 )
+from mcpcore_transports.stores.base import LOST, StoreSettings
+from mcpcore_transports.stores.redis import RedisStore
 from tests.clock import PATIENCE
 from tests.transports.redis_server import RedisServer, redis_server
 from tests.transports.store_stage import record
-from transports.stores.base import LOST, StoreSettings
-from transports.stores.redis import RedisStore
 
 
 @pytest.fixture

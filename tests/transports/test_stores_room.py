@@ -19,8 +19,8 @@ from mcpcore.http.storing import (
     StreamBegin,
     StreamRelease,
 )
+from mcpcore_transports.stores.base import StoreSettings
 from tests.transports.store_stage import Stage, Theatre, decoded, record, theatre
-from transports.stores.base import StoreSettings
 
 OWNERS = dict.fromkeys("abcd", "one") | dict.fromkeys("ef", "two")
 

@@ -20,9 +20,9 @@ from mcpcore.http.storing import (
     StreamBegin,
     StreamRead,
 )
+from mcpcore_transports.stores.base import StoreUnavailableError
+from mcpcore_transports.stores.sqlite import SqliteStore, Synchronous
 from tests.transports.store_stage import record
-from transports.stores.base import StoreUnavailableError
-from transports.stores.sqlite import SqliteStore, Synchronous
 
 SAVE = SessionSave(token=1, session="s", record=record())
 BEGIN = StreamBegin(token=1, session="s", stream=1, request=b"1")

@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from mcpcore.service import HandlerExit, ToolError
+from mcpcore_transports.running.cancellation import failure_of, settled
+from mcpcore_transports.server.context import InputNeeded
 from tests.leaving import Left
-from transports.context import InputNeeded
-from transports.strays import failure_of, settled
 
 pytestmark = pytest.mark.anyio
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from mcpcore.service import Server
-from transports.addresses import BadTarget, parse_address
-from transports.targets import (
+from mcpcore_transports.sockets.addresses import BadTarget, parse_address
+from mcpcore_transports.targets import (
     HttpTarget,
     MemoryTarget,
     StdioTarget,

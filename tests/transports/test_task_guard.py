@@ -15,10 +15,10 @@ from anyio import from_thread
 
 from mcpcore.service import HandlerExit, Server
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.running.task_guard import called, enter_handler, guard_tasks, in_handler
 from tests.error_ids import without_id
 from tests.leaving import EXITED
-from transports.client import connect
-from transports.task_guard import called, enter_handler, guard_tasks, in_handler
 
 
 async def leave() -> None:

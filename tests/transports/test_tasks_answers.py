@@ -28,22 +28,22 @@ from mcpcore.spec.types import (
     TextContent,
 )
 from mcpcore.wire.message import to_json
+from mcpcore_transports.client.callback_context import meta_of
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.core import ClientCore
+from mcpcore_transports.client.tasks.answers import same_task
+from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.memory import MemoryPair
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.elicitation import InputUnavailable
+from mcpcore_transports.server.inputs import Elicit, Sample
+from mcpcore_transports.server.notifications import NotificationContext
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.tasks.questions import _pause
+from mcpcore_transports.server.tasks.tasks import _terms
 from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import LEGACY, Bench, bench
-from transports.callback_context import meta_of
-from transports.callbacks import Callbacks
-from transports.client_core import ClientCore
-from transports.context import Context
-from transports.inputs import Elicit, Sample
-from transports.memory import MemoryPair
-from transports.notices import NotificationContext
-from transports.questions import InputUnavailable
-from transports.runtime import RuntimeSettings
-from transports.tasks_answers import same_task
-from transports.tasks_client import TaskOptions
-from transports.tasks_questions import _pause
-from transports.tasks_server import _terms
 
 pytestmark = pytest.mark.anyio
 

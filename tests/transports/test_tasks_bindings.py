@@ -12,20 +12,20 @@ from msgspec import Struct
 
 from mcpcore.service import Server
 from mcpcore.spec.types import CallToolResult, Task, TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import PeerError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.link import clock
+from mcpcore_transports.running.middleware import Steps
+from mcpcore_transports.running.tasks import TaskHost
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.middleware import Answer
+from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from tests.clock import PATIENCE, patience
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
 from tests.transports.served import ANY_PORT, served
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import PeerError
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.link import clock
-from transports.middleware import Steps
-from transports.runtime import RuntimeSettings, ServerRuntime
-from transports.server_middleware import Answer
-from transports.tasks_client import TaskOptions
-from transports.tasks_host import TaskHost
 
 pytestmark = pytest.mark.anyio
 

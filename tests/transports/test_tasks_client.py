@@ -13,25 +13,25 @@ from mcpcore.engine.config import Limits
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.types import CallToolResult, ElicitParams, Task, TextContent
-from tests.clock import patience
-from tests.more_time import with_more_time
-from tests.transports.scripted import DISCOVERY, child, modern
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_errors import (
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import (
     ConnectionClosed,
     InputFailed,
     InvalidResponse,
     PeerError,
     RequestTimeout,
 )
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.middleware import Steps
-from transports.runtime_settings import RuntimeSettings
-from transports.server_middleware import Answer
-from transports.targets import MemoryTarget
-from transports.tasks_client import TaskCancelled, TaskOptions
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.tasks.tasks import TaskCancelled, TaskOptions
+from mcpcore_transports.running.middleware import Steps
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.middleware import Answer
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.targets import MemoryTarget
+from tests.clock import patience
+from tests.more_time import with_more_time
+from tests.transports.scripted import DISCOVERY, child, modern
 
 pytestmark = pytest.mark.anyio
 

@@ -14,14 +14,14 @@ from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import Event, RequestReceived, ResultReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.spec.types import CallToolResult, Implementation, ServerCapabilities, TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.handshake import Handshake, LinkFactory
+from mcpcore_transports.link import clock
+from mcpcore_transports.websocket.server import serve_websocket
 from tests.clock import patience
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_open import ClientSettings
-from transports.handshake import Handshake, LinkFactory
-from transports.link import clock
-from transports.tasks_client import TaskOptions
-from transports.websocket_server import serve_websocket
 
 pytestmark = pytest.mark.anyio
 

@@ -13,11 +13,11 @@ from mcpcore.service import Server, ToolError
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.inputs import Elicit
+from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import Bench, bench
-from transports.context import Context
-from transports.inputs import Elicit
-from transports.runtime import RuntimeSettings
 
 pytestmark = pytest.mark.anyio
 

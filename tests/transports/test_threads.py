@@ -14,18 +14,18 @@ from msgspec import Raw
 from mcpcore.service import Server, ToolError
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.running.background import call_in_loop, current_loop, is_over
+from mcpcore_transports.running.middleware import CallNext, Steps
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.inputs import ElicitUrl
+from mcpcore_transports.server.middleware import Answer, ServerMiddleware
+from mcpcore_transports.server.notifications import NotificationContext
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.runtime_bench import Bench, bench
-from transports.background import call_in_loop, current_loop, is_over
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.context import Context
-from transports.inputs import ElicitUrl
-from transports.middleware import CallNext, Steps
-from transports.notices import NotificationContext
-from transports.runtime import RuntimeSettings
-from transports.server_middleware import Answer, ServerMiddleware
-from transports.targets import MemoryTarget
 
 pytestmark = pytest.mark.anyio
 

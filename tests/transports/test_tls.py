@@ -16,24 +16,24 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
-from tests.clock import PATIENCE, patience
-from tests.more_time import with_more_time
-from tests.transports.certificates import papers
-from tests.transports.served import served
-from tests.transports.ways import anyio_backend as anyio_backend
-from transports.client import connect
-from transports.client_errors import (
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import (
     ConnectionClosed,
     ConnectTimeout,
     NegotiationError,
     TlsFailed,
 )
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpClientLinkSettings, HttpServerSettings
-from transports.link_errors import LinkError
-from transports.server import ServeSettings
-from transports.targets import BadTarget
-from transports.tls import BadTls, client_tls, server_tls
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.targets import BadTarget
+from mcpcore_transports.tls import BadTls, client_tls, server_tls
+from tests.clock import PATIENCE, patience
+from tests.more_time import with_more_time
+from tests.transports.certificates import papers
+from tests.transports.served import served
+from tests.transports.ways import anyio_backend as anyio_backend
 
 Make = Callable[[], ssl.SSLContext]
 ERAS = ("2025-11-25", "2026-07-28")
@@ -363,7 +363,7 @@ def test_a_folder_of_authorities(tmp_path: Path) -> None:
 
 def test_the_command_line() -> None:
     mine = ("--cacert", str(papers().trusted.file), "--cert", str(papers().client))
-    command = [sys.executable, "-m", "transports.cli"]
+    command = [sys.executable, "-m", "mcpcore_transports.commands.main"]
     with subprocess.Popen(
         [*command, "serve", "tests.transports.test_tls:server", "--http", "127.0.0.1:0",
          "--tls-cert", str(papers().server), "--tls-client-ca", str(papers().trusted.file)],
@@ -403,7 +403,7 @@ def test_the_command_line() -> None:
 )
 def test_wrong_usage(words: list[str], message: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "transports.cli", *words],
+        [sys.executable, "-m", "mcpcore_transports.commands.main", *words],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -12,6 +12,13 @@ from anyio.streams.tls import TLSStream
 from msgspec import structs
 
 from mcpcore.service import Server
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import NegotiationError
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import tool
@@ -19,13 +26,6 @@ from tests.transports.served import served
 from tests.transports.sites import CLOSE, frame, upgrade
 from tests.transports.tls_by_hand import ByHand, dial, read_on
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.client import connect
-from transports.client_errors import NegotiationError
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings
-from transports.tls import client_tls, server_tls
 
 server = Server("at the end", version="1")
 

@@ -13,17 +13,17 @@ from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import InputFailed, PeerError, UrlElicitationRequired
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.inputs import ElicitUrl
 from tests.clock import patience
 from tests.requirements.looking_glass import PROGRAM, ask, tell
 from tests.transports.runtime_bench import bench
 from tests.transports.scripted import child
 from tests.transports.served import ANY_PORT, served
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.client_errors import InputFailed, PeerError, UrlElicitationRequired
-from transports.client_open import ClientSettings
-from transports.context import Context
-from transports.inputs import ElicitUrl
 
 pytestmark = pytest.mark.anyio
 

@@ -10,6 +10,11 @@ import pytest
 from anyio.abc import ByteStream
 
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
+from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.websocket.link import WebSocketLink
+from mcpcore_transports.websocket.server import WebSocketServer
+from mcpcore_transports.websocket.settings import WebSocketSettings
+from mcpcore_transports.websocket.upgrade import UpgradeRules
 from tests.clock import patience
 from tests.transports.malformed import TABLE, good, request
 from tests.transports.sites import (
@@ -26,11 +31,6 @@ from tests.transports.sites import (
     upgrade,
     upgraded,
 )
-from transports.pump import PumpSettings
-from transports.websocket import WebSocketLink
-from transports.websocket_server import WebSocketServer
-from transports.websocket_settings import WebSocketSettings
-from transports.websocket_upgrade import UpgradeRules
 
 pytestmark = pytest.mark.anyio
 

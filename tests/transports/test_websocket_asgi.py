@@ -10,15 +10,15 @@ from anyio.abc import TaskStatus
 from msgspec import structs
 
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.targets import WebSocketTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.asgi_fixture import KINDS, Kind, Site, running
 from tests.transports.asgi_websocket_site import LARGEST, TOKEN
 from tests.transports.malformed import good
 from tests.transports.sites import BINARY, CLOSE, TEXT, Raw, call, raw, upgrade
-from transports.callbacks import Callbacks
-from transports.client import connect
-from transports.link_errors import LinkError
-from transports.targets import WebSocketTarget
 
 pytestmark = pytest.mark.anyio
 

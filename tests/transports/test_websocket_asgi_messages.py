@@ -9,12 +9,12 @@ import anyio
 import pytest
 
 from mcpcore.service import Server
+from mcpcore_transports.http.server.asgi import AsgiApp, Message, asgi_app
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
 from tests.transports.malformed import good
 from tests.transports.sites import call
-from transports.asgi import AsgiApp, Message, asgi_app
-from transports.server import ServeSettings
-from transports.websocket_settings import WebSocketSettings
 
 pytestmark = pytest.mark.anyio
 

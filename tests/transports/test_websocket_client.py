@@ -17,11 +17,11 @@ from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import ConnectionEnded, EndReason, Ready
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.websocket.client import WebSocketClientLink
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.transports.apps import Caller, make_client
 from tests.transports.sites import raw, site
-from transports.link_errors import LinkError
-from transports.websocket_client import WebSocketClientLink
-from transports.websocket_settings import WebSocketSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, RsvBits
 
+from mcpcore_transports.websocket.client import WebSocketClientLink
+from mcpcore_transports.websocket.deflate import Deflate
+from mcpcore_transports.websocket.extensions import accept_deflate, finish_deflate, offer_deflate
+from mcpcore_transports.websocket.opening import WebSocketAddress
+from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 from tests.transports.apps import Caller, make_client
 from tests.transports.malformed import good
 from tests.transports.sites import PING, PONG, TEXT, Raw, call, frame, raw, site, upgrade
 from tests.transports.test_websocket_client import accepted, connected
-from transports.websocket_client import WebSocketClientLink
-from transports.websocket_deflate import Deflate
-from transports.websocket_extensions import accept_deflate, finish_deflate, offer_deflate
-from transports.websocket_opening import WebSocketAddress
-from transports.websocket_settings import DeflateSettings, WebSocketSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -7,9 +7,9 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
+from mcpcore_transports.websocket.deflate import Bounds
+from mcpcore_transports.websocket.frames import Boundaries, long_text, text_head, whole_text
 from tests.websocket_table import codec
-from transports.websocket_deflate import Bounds
-from transports.websocket_frames import Boundaries, long_text, text_head, whole_text
 
 SIZES = [0, 1, 3, 4, 5, 125, 126, 127, 511, 512, 513, 1030, 65535]
 LIMIT = 1 << 20

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from mcpcore.engine.events import ConnectionEnded
+from mcpcore_transports.websocket.link import WebSocketLink
 from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.malformed import good
@@ -24,7 +25,6 @@ from tests.transports.sites import (
     upgraded,
 )
 from tests.transports.test_websocket_client import connected
-from transports.websocket import WebSocketLink
 
 pytestmark = pytest.mark.anyio
 

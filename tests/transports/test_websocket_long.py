@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import ConnectionType
 
+from mcpcore_transports.tracing.tracing import Trace
+from mcpcore_transports.websocket.deflate import Bounds
+from mcpcore_transports.websocket.link import WebSocketLink
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.fuzz.targets.websocket import Scripted
 from tests.transports.apps import Recorder, make_client, make_server
 from tests.transports.malformed import request
 from tests.transports.sites import call
 from tests.websocket_table import codec
-from transports.tracing import Trace
-from transports.websocket import WebSocketLink
-from transports.websocket_deflate import Bounds
-from transports.websocket_settings import WebSocketSettings
 
 LIMIT = 150_000
 KEY = b"\x01\xa0\x03\x40"

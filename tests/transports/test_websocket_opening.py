@@ -13,6 +13,15 @@ from mcpcore.engine.faults import FaultKind
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Verdict
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.http.client.proxies import Proxy, proxy_for
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.tls import client_tls, server_tls
+from mcpcore_transports.websocket.client import WebSocketClientLink
+from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 from tests.clock import patience
 from tests.transports.apps import Caller, make_client
 from tests.transports.certificates import papers
@@ -21,15 +30,6 @@ from tests.transports.sites import site
 from tests.transports.test_proxies import proxying
 from tests.transports.test_tls import server
 from tests.transports.test_websocket_client import accepted, connected
-from transports.client import connect
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpServerSettings
-from transports.link_errors import LinkError
-from transports.proxies import Proxy, proxy_for
-from transports.server import ServeSettings
-from transports.tls import client_tls, server_tls
-from transports.websocket_client import WebSocketClientLink
-from transports.websocket_settings import DeflateSettings, WebSocketSettings
 
 pytestmark = pytest.mark.anyio
 

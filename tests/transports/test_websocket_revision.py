@@ -9,12 +9,12 @@ import anyio
 import pytest
 
 from mcpcore.service import Server
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.serve.serve import ServeSettings
 from tests.transports.malformed import META, request
 from tests.transports.served import ANY_PORT, served
 from tests.transports.sites import TEXT, upgraded
 from tests.transports.test_websocket_asgi_messages import Wire
-from transports.asgi import asgi_app
-from transports.server import ServeSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -10,19 +10,19 @@ import pytest
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.service import Server
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.targets import WebSocketTarget
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.transports.http_fixture import Client, http, tool
 from tests.transports.malformed import META, request
 from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.serving import serving
 from tests.transports.sites import CLOSE, TEXT, call, frame, raw, upgrade
 from tests.transports.ways import anyio_backend as anyio_backend
-from transports.client import connect
-from transports.context import Context
-from transports.http_settings import HttpServerSettings
-from transports.link_errors import LinkError
-from transports.server import ServeSettings
-from transports.targets import WebSocketTarget
-from transports.websocket_settings import WebSocketSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -335,7 +335,15 @@ async def test_the_command_serves_both(workers: int) -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_flag_needs_an_http_address() -> None:
-    command = [sys.executable, "-m", "transports.cli", "serve", "--ws", ANY_PORT, "--websocket"]
+    command = [
+        sys.executable,
+        "-m",
+        "mcpcore_transports.commands.main",
+        "serve",
+        "--ws",
+        ANY_PORT,
+        "--websocket",
+    ]
     done = await anyio.run_process(command, check=False)
     assert done.returncode == 2
     assert b"--websocket is for the addresses of --http" in done.stderr

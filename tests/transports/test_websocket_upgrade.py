@@ -5,11 +5,11 @@ from contextlib import suppress
 import anyio
 import pytest
 
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.websocket.server import serve_websocket
+from mcpcore_transports.websocket.upgrade import Token, UpgradeRefused, read_offers
 from tests.transports.malformed import good
 from tests.transports.sites import CLOSE, TEXT, raw, site, upgrade, upgraded
-from transports.link_errors import LinkError
-from transports.websocket_server import serve_websocket
-from transports.websocket_upgrade import Token, UpgradeRefused, read_offers
 
 pytestmark = pytest.mark.anyio
 

@@ -11,15 +11,21 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.commands.workers import without
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.serve.workers import (
+    LIFELINE,
+    Supervisor,
+    WorkersFailed,
+    WorkersSettings,
+    reserved,
+)
 from tests.bindings.stories import children
 from tests.clock import PATIENCE, patience
 from tests.transports.serving import gone, kill, serving
-from transports.callbacks import Callbacks
-from transports.client import Client, connect
-from transports.client_open import ClientSettings
-from transports.commands.workers import without
-from transports.http_settings import HttpClientLinkSettings
-from transports.workers import LIFELINE, Supervisor, WorkersFailed, WorkersSettings, reserved
 
 pytestmark = [
     pytest.mark.anyio,

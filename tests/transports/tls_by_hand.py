@@ -6,7 +6,7 @@ from contextlib import suppress
 import anyio
 from anyio.abc import SocketStream
 
-from transports.tls import client_tls
+from mcpcore_transports.tls import client_tls
 
 
 class ByHand:

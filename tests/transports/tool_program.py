@@ -13,8 +13,8 @@ import anyio
 
 from mcpcore.engine.config import Limits
 from mcpcore.service import Server
-from transports.runtime import RuntimeSettings
-from transports.server import ServeSettings, run
+from mcpcore_transports.serve.serve import ServeSettings, run
+from mcpcore_transports.server.runtime import RuntimeSettings
 
 server = Server("tools", version="1")
 TOKEN = sys.argv[2]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from msgspec import Struct, structs
 
+from mcpcore_transports.http.settings import DriverName, HttpServerSettings, ParserName
 from tests.clock import new_uvloop
-from transports.http_settings import DriverName, HttpServerSettings, ParserName
 
 
 class Way(Struct, frozen=True):

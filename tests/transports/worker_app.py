@@ -6,7 +6,7 @@ import anyio
 from msgspec import Struct
 
 from mcpcore.service import Server
-from transports.context import Context
+from mcpcore_transports.server.context import Context
 
 server = Server("worker", version="1")
 

@@ -11,6 +11,13 @@ from anyio.abc import SocketAttribute, SocketStream
 from mcpcore.engine.config import Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.service import Server
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.errors import CallFailed
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.serve.settings import ServeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.targets import WebSocketTarget
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import PATIENCE
 from tests.transports.served import served
 from tests.websocket_table.codec import Seen
@@ -22,13 +29,6 @@ from tests.websocket_table.rows import (
     grade,
 )
 from tests.websocket_table.wire import KEY, LOST, REVISION, Wire, given_up
-from transports.client import connect
-from transports.client_errors import CallFailed
-from transports.client_open import ClientSettings
-from transports.runtime_settings import RuntimeSettings
-from transports.serve_settings import ServeSettings
-from transports.targets import WebSocketTarget
-from transports.websocket_settings import WebSocketSettings
 
 
 def websocket_settings(row: Row) -> WebSocketSettings:

@@ -7,17 +7,17 @@ from anyio.abc import SocketAttribute, SocketStream
 from msgspec import Struct
 
 from mcpcore.service import Server
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.serve.settings import ServeSettings
+from mcpcore_transports.targets import WebSocketTarget
+from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 from tests.clock import PATIENCE
 from tests.transports.served import served
 from tests.websocket_table.codec import close, text
 from tests.websocket_table.rows import FAILED, OK, PROBE, Grade, Side, message
 from tests.websocket_table.wire import KEY, LOST, REVISION, Wire, given_up
-from transports.client import connect
-from transports.client_open import ClientSettings
-from transports.link_errors import LinkError
-from transports.serve_settings import ServeSettings
-from transports.targets import WebSocketTarget
-from transports.websocket_settings import DeflateSettings, WebSocketSettings
 
 Head = Callable[[bytes], bytes]
 """Changes the head of a request or response that is as it should be."""

@@ -4,6 +4,7 @@ import hashlib
 import zlib
 from typing import Any
 
+from mcpcore_transports.websocket.settings import DeflateSettings
 from tests.websocket_table.codec import (
     RSV1,
     Frame,
@@ -23,7 +24,6 @@ from tests.websocket_table.rows import (
     message,
     taken,
 )
-from transports.websocket_settings import DeflateSettings
 
 _ = Chapter(ROWS)
 

@@ -1,7 +1,7 @@
 """Chapter 13: what is agreed about compression, as server and as client (RFC 7692 section 7.1)."""
 
+from mcpcore_transports.websocket.settings import DeflateSettings
 from tests.websocket_table.openings import Openings, line
-from transports.websocket_settings import DeflateSettings
 
 _ = Openings("server")
 NAME = "permessage-deflate"

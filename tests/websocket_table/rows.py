@@ -11,8 +11,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from mcpcore_transports.websocket.settings import DeflateSettings
 from tests.websocket_table.codec import Frame, Seen
-from transports.websocket_settings import DeflateSettings
 
 OK, NON_STRICT, FAILED = "OK", "NON-STRICT", "FAILED"
 Side = Literal["server", "client"]

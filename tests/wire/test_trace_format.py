@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.trace.reading import parse
 from mcpcore.wire.trace import (
     KINDS,
     MESSAGES,
@@ -20,6 +19,7 @@ from mcpcore.wire.trace import (
     decode_line,
     encode_line,
 )
+from mcpcore_conformance.trace.reading import parse
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 MAYBE = st.none() | TEXTS

@@ -20,7 +20,8 @@ from mcp.server.lowlevel import NotificationOptions
 from mcp.shared.exceptions import UrlElicitationRequiredError
 from pydantic import AnyUrl, BaseModel
 
-sys.path[0] = str(Path(__file__).resolve().parents[3])  # what both lines share
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:1] = [str(ROOT), str(ROOT / "conformance")]  # what both lines share
 
 from conformance.interop.sdk.serving import (
     ADD,

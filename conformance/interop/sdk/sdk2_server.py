@@ -25,7 +25,8 @@ from mcp.shared.exceptions import UrlElicitationRequiredError
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import BaseModel, Field
 
-sys.path[0] = str(Path(__file__).resolve().parents[3])  # what both lines share
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:1] = [str(ROOT), str(ROOT / "conformance")]  # what both lines share
 
 from conformance.interop.sdk.serving import (
     ADD,

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import uvicorn
 
-from conformance.everything.media import png, wav
+from mcpcore_conformance.everything.media import png, wav
 
 PNG = base64.b64encode(png()).decode()
 WAV = base64.b64encode(wav()).decode()

@@ -12,10 +12,10 @@ import subprocess
 import sys
 import time
 
-from conformance.everything.server import server
-from transports.pump import PumpSettings
-from transports.server import ServeSettings, run
-from transports.stdio import StdioSettings
+from mcpcore_conformance.everything.server import server
+from mcpcore_transports.serve.serve import ServeSettings, run
+from mcpcore_transports.stdio.server import StdioSettings
+from mcpcore_transports.stream.connection import PumpSettings
 
 LONG = 60.0
 """Seconds; longer than any case waits."""

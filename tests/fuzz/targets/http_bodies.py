@@ -2,8 +2,8 @@
 
 import re
 
+from mcpcore_transports.http1.body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
 from tests.fuzz.choices import Choices
-from transports.http_body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
 
 TOKENS = (
     *(b"0\r\n\r\n", b"\r\n", b"5\r\nhello\r\n", b"a;x=y\r\n", b"0\r\nX: y\r\n\r\n", b"\n", b"\r"),

@@ -30,16 +30,16 @@ from mcpcore.engine.faults import FaultKind
 from mcpcore.http.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
+from mcpcore_transports.http.client.client import HttpClientLink
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.link import clock
+from mcpcore_transports.tracing.http import HttpTrace
+from mcpcore_transports.tracing.tracing import Trace
 from tests.fuzz import http_script, sockets
 from tests.fuzz.choices import Choices
 from tests.fuzz.conversation import TERMINAL
 from tests.fuzz.http_script import Saying, right, said
 from tests.http.support import make_client
-from transports.http_client import HttpClientLink
-from transports.http_settings import HttpClientLinkSettings
-from transports.link import clock
-from transports.tracing import Trace
-from transports.tracing_http import HttpTrace
 
 TOKENS = http_script.TOKENS
 _TOKEN = "fuzz-token-9d2c41"

@@ -4,9 +4,15 @@ import re
 from importlib.util import find_spec
 from itertools import accumulate
 
+from mcpcore_transports.http.settings import HeadLimits, ParserName
+from mcpcore_transports.http1.heads import (
+    BadHead,
+    RequestHead,
+    RequestParser,
+    find_head,
+    parse_response,
+)
 from tests.fuzz.choices import Choices
-from transports.http_heads import BadHead, RequestHead, RequestParser, find_head, parse_response
-from transports.http_settings import HeadLimits, ParserName
 
 TOKENS = (
     *(

@@ -2,8 +2,8 @@
 
 import re
 
+from mcpcore_transports.schema.patterns import BadPattern, compile_pattern, translate
 from tests.fuzz.choices import Choices
-from transports.json_schema.patterns import BadPattern, compile_pattern, translate
 
 TOKENS = (
     *(

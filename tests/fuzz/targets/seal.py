@@ -4,9 +4,9 @@ import json
 from functools import cache
 
 from mcpcore.engine.seal import Binding, Refusal, Seal, SealBroken, request_binding
+from mcpcore_transports.server.seal import AeadSeal, HmacSeal, SealKey, SealSettings
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices
-from transports.seal import AeadSeal, HmacSeal, SealKey, SealSettings
 
 TOKENS = (b"A", b"_", b"-", b"=", b"AQ", b"Ag", b"\x01", b"\x02", b"\n", b"+", b"/", b"\xc3\xa9")
 _LIMIT = 64

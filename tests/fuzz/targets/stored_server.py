@@ -5,11 +5,11 @@ However bodies arrive they answer alike, as their sessions have the same ids.
 
 from mcpcore.engine import Limits
 from mcpcore.http.settings import HttpSettings
+from mcpcore_transports.stores.base import SECRET_SIZE, StoreSettings
+from mcpcore_transports.stores.memory import MemoryStore
 from tests.fuzz import site
 from tests.fuzz.choices import Choices
 from tests.http.storebench import StoreBench, settle
-from transports.stores.base import SECRET_SIZE, StoreSettings
-from transports.stores.memory import MemoryStore
 
 TOKENS = site.TOKENS
 _SETTINGS = HttpSettings(max_body=700, max_sessions=3, session_streams=2, max_calls=4)
@@ -20,7 +20,7 @@ class _Store(MemoryStore):
     """Its secret, out of which ids are made, is the same every time."""
 
     def secret(self) -> bytes:
-        """See :class:`~transports.stores.base.Store`."""
+        """See :class:`~mcpcore_transports.stores.base.Store`."""
         return bytes(range(SECRET_SIZE))
 
 

@@ -20,16 +20,16 @@ from msgspec import UNSET
 from mcpcore.engine import Peer, Role
 from mcpcore.engine.events import RequestCancelled, RequestReceived
 from mcpcore.wire.message import Message, decode
+from mcpcore_transports.handshake import LinkFactory
+from mcpcore_transports.stream.plain import PlainStream
+from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.websocket.server import WebSocketServer
+from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
+from mcpcore_transports.websocket.upgrade import UpgradeRules
 from tests.engine.bench import server_config
 from tests.fuzz import messages, sockets
 from tests.fuzz.choices import Choices
 from tests.websocket_table import codec
-from transports.handshake import LinkFactory
-from transports.plain_stream import PlainStream
-from transports.pump_settings import PumpSettings
-from transports.websocket_server import WebSocketServer
-from transports.websocket_settings import DeflateSettings, WebSocketSettings
-from transports.websocket_upgrade import UpgradeRules
 
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 _MASK = b"\x01\x20\x03\x40"

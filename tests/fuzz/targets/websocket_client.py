@@ -17,17 +17,17 @@ from msgspec import Struct, structs
 
 from mcpcore.engine import Peer, Role
 from mcpcore.engine.events import ConnectionEnded, Event, RequestEnded
+from mcpcore_transports.link import clock
+from mcpcore_transports.link_errors import LinkError
+from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.tracing.tracing import Trace
+from mcpcore_transports.websocket.client import WebSocketClientLink
+from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 from tests.fuzz import messages, sockets, websocket_script
 from tests.fuzz.choices import Choices
 from tests.fuzz.conversation import TERMINAL
 from tests.fuzz.websocket_script import ACCEPT, Model, Owner, Script, written
 from tests.websocket_table import codec
-from transports.link import clock
-from transports.link_errors import LinkError
-from transports.pump_settings import PumpSettings
-from transports.tracing import Trace
-from transports.websocket_client import WebSocketClientLink
-from transports.websocket_settings import DeflateSettings, WebSocketSettings
 
 TOKENS = websocket_script.TOKENS
 _DEFLATE = DeflateSettings(threshold=1)

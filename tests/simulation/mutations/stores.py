@@ -12,11 +12,11 @@ from mcpcore.http.shares import Share
 from mcpcore.http.storing import LogPage
 from mcpcore.http.views import View
 from mcpcore.http.writers import Writer
+from mcpcore_transports.stores.memory_limits import MemoryLimits
+from mcpcore_transports.stores.memory_mail import MemoryMail
+from mcpcore_transports.stores.memory_state import Shelf
+from mcpcore_transports.stores.sqlite_mail import SqliteMail
 from tests.simulation.mutations.model import Mutation, wrapped
-from transports.stores.memory_limits import MemoryLimits
-from transports.stores.memory_mail import MemoryMail
-from transports.stores.memory_state import Shelf
-from transports.stores.sqlite_mail import SqliteMail
 
 
 def _owner_stays() -> None:

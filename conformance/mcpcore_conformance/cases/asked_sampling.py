@@ -1,0 +1,231 @@
+"""Cases of the page client/sampling, as a server has to follow it."""
+
+from typing import Any
+
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore_conformance.kit.answering import Answering
+from mcpcore_conformance.kit.asking import Asked, failed, listen_too, needs_input, worked
+from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.model import ALL, LEGACY, MUST, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.shapes import params_problem
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.trying import asker, askers, own_questions, questioned
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("client/sampling")
+transports = Page("basic/transports")
+
+SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
+METHOD = "sampling/createMessage"
+TOOL = "test_sampling"
+WITH_TOOLS = "test_sampling_with_tools"
+SAMPLES = ("found:sampling",)
+ASKING = (
+    (TOOL, METHOD),
+    ("test_elicitation", "elicitation/create"),
+    ("test_list_roots", "roots/list"),
+)
+"""Tools of the fixture that ask, and what they ask."""
+
+
+async def asked(
+    talk: ServerTalk,
+    capabilities: dict[str, Any] | None = None,
+    answer: Any = None,
+    tool: str = TOOL,
+) -> tuple[Link, Asked]:
+    """Have the model asked, by a tool of the fixture or what was found.
+
+    ``answer`` is the client's, a good one by default.
+    """
+    by = {} if answer is None else {METHOD: lambda _: answer}
+    declared = {"sampling": {}} if capabilities is None else capabilities
+    which = await asker(talk, "sampling", tool)
+    return await questioned(talk, which, METHOD, declared, Answering(by=by))
+
+
+@page.server(
+    MUST,
+    "creating-messages/shape",
+    ALL,
+    expects="sampling/createMessage with messages, maxTokens and what the revision has besides.",
+    needs=SAMPLES,
+)
+async def shape(talk: ServerTalk) -> None:
+    """A request for sampling has the shape of its revision."""
+    _, found = await asked(talk)
+    problem = params_problem(METHOD, found.one(METHOD).params, talk.revision)
+    check(not problem, f"the params of {METHOD}: {problem}")
+
+
+@page.server(
+    SHOULD,
+    "messages/content",
+    ALL,
+    expects="At least one message, and an upper bound of at least one token.",
+    needs=SAMPLES,
+)
+async def content(talk: ServerTalk) -> None:
+    """A request for sampling has something to say, and leaves room for an answer."""
+    _, found = await asked(talk)
+    params = found.one(METHOD).params
+    check(params.get("messages"), "there are no messages")
+    check(params.get("maxTokens", 0) >= 1, f"maxTokens is {params.get('maxTokens')!r}")
+
+
+@page.server(
+    MUST,
+    "capabilities/declared-only",
+    ALL,
+    expects="No request, and an error or a result that says so.",
+    needs=SAMPLES,
+)
+async def declared_only(talk: ServerTalk) -> None:
+    """A client that has not declared sampling is not asked for it."""
+    link, found = await asked(talk, {})
+    check(not found.of(METHOD), f"{METHOD} is asked of a client that has not declared it")
+    check(found.reply.message is not None, f"the call got {found.reply}")
+    await link.alive()
+
+
+@page.server(
+    MUST,
+    "tools-in-sampling/declared-only",
+    SINCE_2025_11_25,
+    expects="No tools in the request, or no request.",
+    needs=SAMPLES,
+)
+async def tools_declared_only(talk: ServerTalk) -> None:
+    """Tools are not offered to a client that has not declared sampling.tools."""
+    _, found = await asked(talk, {"sampling": {}}, tool=WITH_TOOLS)
+    for each in found.of(METHOD):
+        extra = sorted({"tools", "toolChoice"} & set(each.params))
+        check(not extra, f"{', '.join(extra)} for a client that has not declared sampling.tools")
+
+
+@page.server(
+    MUST,
+    "tools-in-sampling/shape",
+    SINCE_2025_11_25,
+    expects="Tools with names and input schemas, and a choice that the page has.",
+    needs=SAMPLES,
+)
+async def tools_shape(talk: ServerTalk) -> None:
+    """A request with tools has the shape of its revision."""
+    _, found = await asked(talk, {"sampling": {"tools": {}}}, tool=WITH_TOOLS)
+    params = found.one(METHOD).params
+    if WITH_TOOLS not in talk.features.tools and not params.get("tools"):
+        talk.skip("no tool that samples gives the model tools")
+    problem = params_problem(METHOD, params, talk.revision)
+    check(not problem, f"the params of {METHOD}: {problem}")
+    check(params.get("tools"), "the client can use tools, and gets none")
+
+
+@page.server(
+    SHOULD,
+    "capabilities/context",
+    SINCE_2025_11_25,
+    expects="No includeContext but none.",
+    needs=SAMPLES,
+)
+async def context(talk: ServerTalk) -> None:
+    """Context is not asked for of a client that has not declared sampling.context."""
+    _, found = await asked(talk)
+    wanted = found.one(METHOD).params.get("includeContext", "none")
+    check(wanted == "none", f"includeContext is {wanted!r}, sampling.context is not declared")
+
+
+@page.server(
+    SHOULD,
+    "creating-messages/answer-used",
+    ALL,
+    expects="The call goes on once the client has answered.",
+    needs=SAMPLES,
+)
+async def answer_used(talk: ServerTalk) -> None:
+    """What the client's model says reaches the tool."""
+    _, found = await asked(talk)
+    found.one(METHOD)
+    known = TOOL in talk.features.tools
+    if not known and not (worked(found.reply) and not needs_input(found.reply)):
+        talk.skip(f"no tool takes what the kit makes up: with a good answer, {found.reply}")
+    check(worked(found.reply), f"with a good answer: {found.reply}")
+    check(not needs_input(found.reply), "the answer did not suffice")
+    # what any other tool makes of it is its own affair
+    said = not known or "said by the kit" in repr(found.reply.result)
+    check(said, "what the model said is in no result")
+
+
+@page.server(
+    MUST,
+    "error-handling/refusal",
+    LEGACY,
+    expects="An end of the call, better not as a success, and a server that goes on.",
+    needs=SAMPLES,
+)
+async def refusal(talk: ServerTalk) -> None:
+    """A user who refuses ends the call and nothing else."""
+    error = {"code": -1, "message": "User rejected sampling request"}
+    link, found = await asked(talk, answer={"error": error})
+    found.one(METHOD)
+    check(found.reply.message is not None, f"after the client's error the call got {found.reply}")
+    # what a tool makes of a refusal is its own affair
+    known = TOOL in talk.features.tools
+    talk.should(not known or failed(found.reply), "the user refused, and the call succeeds")
+    await link.alive()
+
+
+@page.server(
+    SHOULD,
+    "security-considerations/malformed-answer",
+    ALL,
+    expects="An error, a result with isError, or the question again.",
+    needs=SAMPLES,
+)
+async def malformed_answer(talk: ServerTalk) -> None:
+    """An answer that has not the form of one is not used, and does no harm."""
+    text = {"type": "text", "text": "said by the kit"}
+    wrong: tuple[dict[str, Any], ...] = (
+        {},
+        {"role": "assistant", "content": "said by the kit", "model": "kit"},
+        {"role": "robot", "content": text, "model": "kit"},
+        {"role": "assistant", "content": text, "model": 17},
+    )
+    for answer in wrong:
+        link, found = await asked(talk, answer=answer)
+        found.one(METHOD)
+        taken = not failed(found.reply) and not needs_input(found.reply)
+        check(found.reply.message is not None, f"after the answer {answer}: {found.reply}")
+        check(not taken, f"the answer {answer} was taken")
+        await link.alive()
+
+
+@transports.server(
+    SHOULD,
+    "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
+    LEGACY,
+    expects="The request comes on the stream of the call that it is about, not on that of GET.",
+    bindings=STREAMABLE,
+    needs=("found:question",),
+)
+async def right_stream(talk: ServerTalk) -> None:
+    """What a call asks of the client comes on the stream of that call."""
+    there = [
+        name
+        for name, method in ASKING
+        if name in talk.features.tools and lookup(method, "server", talk.revision) is not None
+    ]
+    known = [await asker(talk, "question", name) for name in there]
+    for each in known or await askers(talk, "question"):
+        link = await talk.open(answering=Answering())
+        await listen_too(link)
+        found = await own_questions(link, each)
+        if not found:
+            talk.note(f"{each} did not ask")
+        for one in found:
+            what = one.message.method
+            check(one.placed, f"{what} came on another stream than that of the call")
+
+
+__all__ = ["page", "transports"]

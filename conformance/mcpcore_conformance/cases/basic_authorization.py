@@ -1,0 +1,236 @@
+"""Cases of the page basic/authorization: a server that lets in only who has a token.
+
+They apply where a request without credentials gets the status 401; the kit has to be given
+credentials, as headers of the target.
+"""
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore_conformance.kit.exchanges import (
+    Response,
+    any_notification,
+    fetch,
+    first_message,
+    post,
+    visit,
+)
+from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.model import MUST, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import Broken, check
+
+page = Page("basic/authorization")
+
+SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
+SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+BAD_REQUEST, UNAUTHORIZED = 400, 401
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+NO_TOKEN = "mcpcore-conformance-no-such-token"  # noqa: S105 - it opens nothing
+
+
+async def stranger(talk: ServerTalk) -> tuple[Link, Response]:
+    """Somebody without credentials, and what his first request got: 401."""
+    link = await talk.anonymous()
+    found = await post(link, first_message(link))
+    if found.status != UNAUTHORIZED:
+        talk.skip(f"the server asks for no credentials (status {found.status})")
+    return link, found
+
+
+def parameter(challenge: str, name: str) -> str | None:
+    """A parameter of a challenge."""
+    for part in challenge.replace(",", " ").split():
+        key, separator, value = part.partition("=")
+        if separator and key.lower() == name:
+            return value.strip('"')
+    return None
+
+
+def token_of(talk: ServerTalk) -> str:
+    """The bearer token that the kit was given."""
+    given = talk.credentials.get("authorization", "")
+    scheme, _, token = given.partition(" ")
+    return token if scheme.lower() == "bearer" and token else talk.skip("the kit has no token")
+
+
+@page.server(
+    MUST,
+    "token-handling/challenge",
+    SINCE_2025_03_26,
+    expects="WWW-Authenticate with the scheme Bearer.",
+    bindings=STREAMABLE,
+)
+async def challenge(talk: ServerTalk) -> None:
+    """A request without a token is challenged."""
+    _, found = await stranger(talk)
+    value = found.header("www-authenticate") or ""
+    check(value.lower().startswith("bearer"), f"the challenge of the 401 is {value!r}")
+
+
+@page.server(
+    MUST,
+    "token-requirements/every-request",
+    SINCE_2025_03_26,
+    expects="401 for what has no token; GET and DELETE are refused, one way or the other.",
+    bindings=STREAMABLE,
+)
+async def every_request(talk: ServerTalk) -> None:
+    """Every request needs a token: notifications, GET and DELETE as well."""
+    link, _ = await stranger(talk)
+    found = await post(link, any_notification())
+    check(found.status == UNAUTHORIZED, f"a notification without a token got {found.status}")
+    for method in ("GET", "DELETE"):
+        found = await fetch(link, method)
+        refused = BAD_REQUEST <= found.status < 500
+        check(refused, f"{method} without a token got {found.status}")
+
+
+async def _refused(talk: ServerTalk, values: Sequence[str], *statuses: int) -> list[Response]:
+    link, _ = await stranger(talk)
+    made = []
+    for value in values:
+        found = await post(link, first_message(link), [("authorization", value)])
+        check(found.status in statuses, f"Authorization: {value[:40]!r} got {found.status}")
+        made.append(found)
+    return made
+
+
+@page.server(
+    MUST,
+    "token-handling/invalid-token",
+    SINCE_2025_03_26,
+    expects="401.",
+    bindings=STREAMABLE,
+)
+async def invalid_token(talk: ServerTalk) -> None:
+    """A token that the server does not know is refused with 401."""
+    header = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJraXQifQ."
+    await _refused(talk, [f"Bearer {NO_TOKEN}", f"Bearer {header}"], UNAUTHORIZED)
+
+
+@page.server(
+    SHOULD,
+    "token-handling/invalid-token-error",
+    SINCE_2025_03_26,
+    expects='error="invalid_token" in the challenge, as RFC 6750 has it.',
+    bindings=STREAMABLE,
+)
+async def invalid_token_error(talk: ServerTalk) -> None:
+    """The challenge says that the token is invalid."""
+    (found,) = await _refused(talk, [f"Bearer {NO_TOKEN}"], UNAUTHORIZED)
+    error = parameter(found.header("www-authenticate") or "", "error")
+    check(error == "invalid_token", f"the error of the challenge is {error!r}")
+
+
+@page.server(
+    MUST,
+    "error-handling/malformed-credentials",
+    SINCE_2025_03_26,
+    expects="401, or 400.",
+    bindings=STREAMABLE,
+)
+async def malformed(talk: ServerTalk) -> None:
+    """Credentials that are no bearer token are refused."""
+    values = ("Bearer", "Bearer a b", "Basic a2l0OmtpdA==", NO_TOKEN, "bearer=x")
+    await _refused(talk, values, UNAUTHORIZED, BAD_REQUEST)
+
+
+@page.server(
+    MUST,
+    "token-requirements/not-in-the-query",
+    SINCE_2025_03_26,
+    expects="401: a token in the query counts for nothing.",
+    bindings=STREAMABLE,
+)
+async def in_query(talk: ServerTalk) -> None:
+    """A good token in the query of the URL lets nobody in."""
+    token = token_of(talk)
+    link, _ = await stranger(talk)
+    path = urlsplit(talk.http(link).url).path or "/"
+    for name in ("access_token", "token"):
+        found = await post(link, first_message(link), target=f"{path}?{name}={token}")
+        refused = BAD_REQUEST <= found.status < 500
+        check(refused, f"a token in the query, as {name}, got {found.status}")
+
+
+@page.server(
+    MUST,
+    "token-requirements/in-the-header",
+    SINCE_2025_03_26,
+    expects="A good answer, whatever the case of the scheme.",
+    bindings=STREAMABLE,
+)
+async def in_header(talk: ServerTalk) -> None:
+    """A good token in the header Authorization lets in."""
+    token = token_of(talk)
+    link, _ = await stranger(talk)
+    for scheme in ("Bearer", "bearer"):
+        credentials = [("authorization", f"{scheme} {token}")]
+        found = await post(link, first_message(link), credentials)
+        check(found.status == 200, f"{scheme} with the kit's own token got {found.status}")
+
+
+async def _metadata(talk: ServerTalk) -> tuple[str, Response]:
+    """Where the metadata of the resource is, and what is there."""
+    link, found = await stranger(talk)
+    named = parameter(found.header("www-authenticate") or "", "resource_metadata")
+    parts = urlsplit(talk.http(link).url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    places = [f"{origin}{WELL_KNOWN}{parts.path}", f"{origin}{WELL_KNOWN}"]
+    for url in [named] if named else places:
+        there = await visit(link, url)
+        if there.status == 200:
+            return url, there
+    raise Broken(f"there is no metadata at {named or ' or '.join(places)}")
+
+
+@page.server(
+    MUST,
+    "protected-resource-metadata-discovery-requirements/found",
+    SINCE_2025_06_18,
+    expects="resource_metadata in the challenge, or metadata at a well-known place.",
+    bindings=STREAMABLE,
+)
+async def metadata_found(talk: ServerTalk) -> None:
+    """The metadata of the protected resource can be found."""
+    _, there = await _metadata(talk)
+    check(isinstance(there.json(), dict), f"the metadata is {there.body[:60]!r}")
+
+
+@page.server(
+    MUST,
+    "authorization-server-location/authorization-servers",
+    SINCE_2025_06_18,
+    expects="authorization_servers with at least one.",
+    bindings=STREAMABLE,
+)
+async def authorization_servers(talk: ServerTalk) -> None:
+    """The metadata names an authorization server."""
+    _, there = await _metadata(talk)
+    found = there.json()
+    servers = found.get("authorization_servers") if isinstance(found, dict) else None
+    check(isinstance(servers, list) and servers, f"authorization_servers is {servers!r}")
+    for each in servers or []:
+        good = isinstance(each, str) and urlsplit(each).scheme in ("https", "http")
+        check(good, f"an authorization server is {each!r}")
+
+
+@page.server(
+    SHOULD,
+    "authorization-server-location/resource",
+    SINCE_2025_06_18,
+    expects="resource is the URL of the server, or one that it lies under.",
+    bindings=STREAMABLE,
+)
+async def resource(talk: ServerTalk) -> None:
+    """The metadata is that of the server that points to it."""
+    _, there = await _metadata(talk)
+    found = there.json()
+    named = found.get("resource") if isinstance(found, dict) else None
+    own = talk.http(await talk.anonymous()).url
+    check(isinstance(named, str) and own.startswith(named), f"resource is {named!r}, not {own!r}")
+
+
+__all__ = ["page"]

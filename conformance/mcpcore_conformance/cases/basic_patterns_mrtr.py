@@ -1,0 +1,445 @@
+"""Cases of the page basic/patterns/mrtr: what is asked for, and what comes of the answers."""
+
+import json
+from typing import Any
+
+from mcpcore_conformance.kit.asking import (
+    QUESTIONS,
+    ask_about,
+    ask_by_tool,
+    embedded,
+    ended,
+    failed,
+    needs_input,
+    worked,
+)
+from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.messages import Kind
+from mcpcore_conformance.kit.model import EVERY, MODERN, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.reply import Reply
+from mcpcore_conformance.kit.shapes import result_problem
+from mcpcore_conformance.kit.shown import PROMPT, Asker
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.trying import ask, asker, askers, check_still_asks, last_round
+from mcpcore_conformance.kit.usable import members
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("basic/patterns/mrtr")
+
+PREFIX = "test_input_required_result_"
+ELICITATION = f"{PREFIX}elicitation"
+STATE = f"{PREFIX}request_state"
+SEVERAL = f"{PREFIX}multiple_inputs"
+ROUNDS = f"{PREFIX}multi_round"
+CAPABILITIES = f"{PREFIX}capabilities"
+ABOUT = f"{PREFIX}prompt"
+NEEDS = {
+    "elicitation": "elicitation/create",
+    "sampling": "sampling/createMessage",
+    "roots": "roots/list",
+}
+"""Capability to what may be asked of a client that declares it."""
+EVERYTHING: dict[str, Any] = {
+    "roots": {},
+    "sampling": {},
+    "elicitation": {"form": {}, "url": {}},
+}
+
+
+INPUT, STATEFUL = ("found:input",), ("found:state",)
+
+
+async def first_round(link: Link, asked: Asker) -> Reply:
+    """Make a request that is answered by questions."""
+    reply = await ask(link, asked)
+    check_still_asks(link.talk, asked, reply)
+    return reply
+
+
+def answered(link: Link, reply: Reply) -> dict[str, Any]:
+    """The params that a client adds to the request in its retry."""
+    made = link.again({}, reply.result)
+    return {name: value for name, value in made.items() if name != "_meta"}
+
+
+def accepted(**content: Any) -> dict[str, Any]:
+    """What a user fills in."""
+    return {"action": "accept", "content": content}
+
+
+@page.server(
+    MUST,
+    "inputrequiredresult/shape",
+    MODERN,
+    expects="resultType input_required with a map of requests, or a state, or both.",
+    needs=INPUT,
+)
+async def shape(talk: ServerTalk) -> None:
+    """A result that requires input has the shape that the page gives it."""
+    found = await askers(talk, "input", SEVERAL)
+    link = await talk.open(capabilities=EVERYTHING)
+    for each in found:
+        reply = await first_round(link, each)
+        problem = result_problem(each.method, reply.result, talk.revision)
+        check(not problem, f"the result of {each}: {problem}", each.method)
+
+
+@page.server(
+    MUST,
+    "server-requirements-basic-workflow/one-of-both",
+    MODERN,
+    expects="inputRequests or requestState.",
+    needs=INPUT,
+)
+async def one_of_both(talk: ServerTalk) -> None:
+    """A result that requires input has requests, or a state."""
+    found = await askers(talk, "input", ELICITATION)
+    link = await talk.open(capabilities=EVERYTHING)
+    for each in found:
+        reply = await first_round(link, each)
+        given = {"inputRequests", "requestState"} & set(reply.result)
+        check(given, f"the result of {each} has neither inputRequests nor requestState")
+
+
+@page.server(
+    MUST,
+    "server-requirements-basic-workflow/kinds-of-requests",
+    MODERN,
+    expects="Elicitations, sampling and requests for roots, and nothing else.",
+    needs=INPUT,
+)
+async def kinds(talk: ServerTalk) -> None:
+    """What is asked for are elicitations, sampling and roots."""
+    found = await askers(talk, "input", SEVERAL)
+    link = await talk.open(capabilities=EVERYTHING)
+    for asked in found:
+        for each in embedded(await ask(link, asked)):
+            check(each.method in QUESTIONS, f"{each.method!r} is asked of the client")
+
+
+@page.server(
+    MUST,
+    "server-requirements-basic-workflow/unique-keys",
+    MODERN,
+    expects="No key of inputRequests twice.",
+    needs=INPUT,
+)
+async def unique_keys(talk: ServerTalk) -> None:
+    """The keys of the requests are unique."""
+
+    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        check(not twice, f"the key {', '.join(twice)} is there more than once")
+        return dict(pairs)
+
+    found = await askers(talk, "input", SEVERAL)
+    link = await talk.open(capabilities=EVERYTHING)
+    for each in found:
+        reply = await first_round(link, each)
+        assert reply.message is not None
+        json.loads(reply.message.source.data, object_pairs_hook=look)
+
+
+@page.server(
+    MUST,
+    "multi-round-trip-requests/no-requests-on-the-wire",
+    MODERN,
+    expects="What the server wants of the client comes in results, never as a request.",
+    needs=INPUT,
+)
+async def nothing_on_the_wire(talk: ServerTalk) -> None:
+    """A server asks by results and sends no requests of its own."""
+    found = await askers(talk, "question", SEVERAL)
+    link = await talk.open()
+    for each in found:
+        await ask_about(link, each.method, each.params)
+    for name in ("test_sampling", "test_streaming_elicitation", "test_ping_client"):
+        if name in talk.features.tools:
+            tool = talk.tool(name)
+            await ask_by_tool(link, tool, talk.arguments(tool))
+    await link.quiet(0)
+    check(not link.asked, f"the server sent the request {link.asked and link.asked[0].method}")
+
+
+@page.server(
+    MUST,
+    "supported-requests/no-others",
+    MODERN,
+    expects="A complete result, or an error.",
+)
+async def supported(talk: ServerTalk) -> None:
+    """Only tools/call, prompts/get and resources/read are answered with input_required."""
+    link = await talk.open()
+    requests: list[tuple[str, dict[str, Any]]] = [("server/discover", {})]
+    for capability, methods in (
+        ("tools", ("tools/list",)),
+        ("resources", ("resources/list", "resources/templates/list")),
+        ("prompts", ("prompts/list",)),
+    ):
+        if talk.features.declares(capability):
+            requests += [(method, {}) for method in methods]
+    if talk.features.declares("completions") and talk.features.prompts:
+        reference = {"type": "ref/prompt", "name": talk.features.prompts[0]["name"]}
+        argument = {"name": "kit", "value": ""}
+        requests.append(("completion/complete", {"ref": reference, "argument": argument}))
+    for method, params in requests:
+        reply = await link.request(method, params)
+        check(not needs_input(reply), f"{method} was answered with input_required")
+
+
+@page.server(
+    MUST,
+    "supported-requests/prompts",
+    MODERN,
+    expects="input_required, and the messages once it is answered.",
+    needs=INPUT,
+)
+async def prompts(talk: ServerTalk) -> None:
+    """A prompt may ask for input, too, and is given once there are answers."""
+    found = await askers(talk, "input", f"prompt:{ABOUT}")
+    which = next((each for each in found if each.method == PROMPT), None)
+    if which is None:
+        talk.skip("the server has no prompt that asks for input")
+    result = (await last_round(talk, await talk.open(), which)).result
+    problem = result_problem(PROMPT, result, talk.revision)
+    check(not problem, f"the result of prompts/get: {problem}")
+
+
+@page.server(
+    MUST,
+    "basic-workflow/completed",
+    MODERN,
+    expects="A complete result once all is answered.",
+    needs=INPUT,
+)
+async def completed(talk: ServerTalk) -> None:
+    """The retry with all answers, and the state, is carried out."""
+    which = await asker(talk, "input", SEVERAL)
+    result = (await last_round(talk, await talk.open(), which)).result
+    problem = result_problem(which.method, result, talk.revision)
+    check(not problem, f"the result of {which}: {problem}", which.method)
+
+
+@page.server(
+    SHOULD,
+    "basic-workflow/several-rounds",
+    MODERN,
+    expects="Another question in the second round, and a complete result in the third.",
+    needs=(f"tool:{ROUNDS}",),
+)
+async def rounds(talk: ServerTalk) -> None:
+    """A server may ask again, and keeps what it was told: shown by a tool that has to ask twice."""
+    link = await talk.open()
+    asked = await asker(talk, "input", ROUNDS)
+    first = await first_round(link, asked)
+    second = await ask(link, asked, **answered(link, first))
+    check(needs_input(second), f"the second round got {second}, not another question")
+    check(
+        set(second.result.get("inputRequests", {})) - set(first.result.get("inputRequests", {})),
+        "the second round asks for the same as the first",
+    )
+    third = await ask(link, asked, **answered(link, second))
+    check(ended(third) and worked(third), f"the third round got {third}")
+
+
+@page.server(
+    SHOULD,
+    "basic-workflow/independent-requests",
+    MODERN,
+    expects="The same result on another connection: all that is needed is in the retry.",
+    needs=STATEFUL,
+    bindings=EVERY - {Binding.STDIO},
+)
+async def independent(talk: ServerTalk) -> None:
+    """The retry may come on another connection."""
+    asked = await asker(talk, "state", STATE)
+    first, other = await talk.open(), await talk.connect()
+    last = await last_round(talk, first, asked)
+    again = await ask(other, asked, **await last.anew(first))
+    check(ended(again) and worked(again), f"the retry on another connection got {again}")
+
+
+@page.server(
+    MUST,
+    "client-requirements-basic-workflow/calls-apart",
+    MODERN,
+    expects="Each retry gets the result of its own answers.",
+    needs=("found:elicitation",),
+)
+async def calls_apart(talk: ServerTalk) -> None:
+    """Calls that ask at the same time do not mix their answers."""
+    asked = await asker(talk, "elicitation", ELICITATION)
+    link = await talk.open()
+    names = [f"kit{talk.random.getrandbits(32)}" for _ in range(4)]
+    told = asked.known or await _tells(talk, link, asked)
+    firsts = [await first_round(link, asked) for _ in names]
+    for name, reply in reversed([*zip(names, firsts, strict=True)]):
+        found = await ask(link, asked, **_named(link, reply, name))
+        if told:
+            check(name in repr(found.result.get("content")), f"the answer of {name} was lost")
+        result = found.result if worked(found) else {}
+        others = [each for each in names if each != name and each in repr(result)]
+        check(not others, f"the answer of {name} became that of {others}")
+
+
+async def _tells(talk: ServerTalk, link: Link, asked: Asker) -> bool:
+    """Whether a result has what the user has filled in, where nothing can be mixed up."""
+    word = f"kit{talk.random.getrandbits(32)}"
+    reply = await ask(link, asked, **_named(link, await first_round(link, asked), word))
+    return worked(reply) and word in repr(reply.result.get("content"))
+
+
+def _named(link: Link, reply: Reply, name: str) -> dict[str, Any]:
+    """The retry with a text in every field of every form that takes one."""
+    params = answered(link, reply)
+    for key, request in members(reply.result.get("inputRequests")).items():
+        for field, rules in _fields(request).items():
+            if rules.get("type") == "string" and not {"enum", "oneOf", "format"} & set(rules):
+                params["inputResponses"][key]["content"][field] = name
+    return params
+
+
+def _fields(request: Any) -> dict[str, dict[str, Any]]:
+    """The fields of the form that is asked for, if it is one."""
+    schema = members(members(members(request).get("params")).get("requestedSchema"))
+    return {name: members(rules) for name, rules in members(schema.get("properties")).items()}
+
+
+def _with(link: Link, reply: Reply, answer: Any) -> dict[str, Any]:
+    """The retry with one and the same answer for every request."""
+    params = answered(link, reply)
+    keys = reply.result.get("inputRequests", {})
+    return {**params, "inputResponses": dict.fromkeys(keys, answer)}
+
+
+async def _check_undeclared(link: Link, capability: str, asked: Asker) -> Reply:
+    found = await ask_about(link, asked.method, asked.params)
+    for each in found.requests:
+        check(
+            each.method != NEEDS[capability],
+            f"{each.method} is asked of a client that has not declared {capability}",
+        )
+    return found.reply
+
+
+def _undeclared(capability: str) -> None:
+    async def undeclared(talk: ServerTalk) -> None:
+        found = await askers(talk, capability, CAPABILITIES)
+        if found[0].known and SEVERAL in talk.features.tools:
+            found += await askers(talk, capability, SEVERAL)
+        declared: dict[str, Any] = {name: {} for name in NEEDS if name != capability}
+        link = await talk.open(capabilities=declared)
+        for each in found:
+            reply = await _check_undeclared(link, capability, each)
+            check(reply.message is not None, f"{each} got {reply}")
+
+    undeclared.__doc__ = f"A client that has not declared {capability} is not asked for it."
+    page.server(
+        MUST,
+        f"server-requirements-basic-workflow/undeclared-{capability}",
+        MODERN,
+        expects="Other questions, an error, or a result; never what was not declared.",
+        needs=(f"found:{capability}",),
+    )(undeclared)
+
+
+for _name in NEEDS:
+    _undeclared(_name)
+
+
+@page.server(
+    SHOULD,
+    "error-handling/missing-answer",
+    MODERN,
+    expects="The question again, not an error.",
+    needs=("found:elicitation",),
+)
+async def missing_answer(talk: ServerTalk) -> None:
+    """An answer that is missing is asked for again."""
+    asked = await asker(talk, "elicitation", ELICITATION)
+    link = await talk.open()
+    given: tuple[dict[str, Any], ...] = ({}, {"mcpcore_conformance": accepted(name="kit")})
+    for answers in given:
+        reply = await first_round(link, asked)
+        params = {**answered(link, reply), "inputResponses": answers}
+        again = await ask(link, asked, **params)
+        if not asked.known and worked(again) and not needs_input(again):
+            continue  # what is missing may be something that it can do without
+        check(needs_input(again), f"without an answer that is needed: {again}")
+        missing = set(members(reply.result.get("inputRequests"))) - set(
+            again.result.get("inputRequests", {})
+        )
+        check(not missing, f"{', '.join(missing)} is missing and not asked for again")
+
+
+@page.server(
+    SHOULD,
+    "error-handling/further-answers",
+    MODERN,
+    expects="A complete result: what nobody asked for is ignored.",
+    needs=INPUT,
+)
+async def further_answers(talk: ServerTalk) -> None:
+    """Answers that nobody asked for are ignored."""
+    asked = await asker(talk, "input", ELICITATION)
+    link = await talk.open()
+    params = await (await last_round(talk, link, asked)).anew(link)
+    params["inputResponses"]["mcpcore_conformance"] = {"unknown": [1, 2]}
+    reply = await ask(link, asked, **params)
+    check(ended(reply) and worked(reply), f"with one answer more than needed: {reply}")
+
+
+@page.server(
+    SHOULD,
+    "error-handling/malformed-answers",
+    MODERN,
+    expects="An error of the protocol.",
+    needs=INPUT,
+)
+async def malformed_answers(talk: ServerTalk) -> None:
+    """InputResponses that is no object is an error."""
+    asked = await asker(talk, "input", ELICITATION)
+    link = await talk.open()
+    wrong: tuple[Any, ...] = ([], "yes", 1)
+    for answers in wrong:
+        params = answered(link, await first_round(link, asked))
+        reply = await ask(link, asked, **{**params, "inputResponses": answers})
+        check(
+            reply.message is not None and reply.message.kind is Kind.ERROR,
+            f"inputResponses {answers!r} got {reply}",
+        )
+
+
+@page.server(
+    SHOULD,
+    "error-handling/malformed-answer",
+    MODERN,
+    expects="An error, or the question again; the answer is not taken for a good one.",
+    needs=("found:elicitation",),
+)
+async def malformed_answer(talk: ServerTalk) -> None:
+    """An answer that does not have the form of one is not used."""
+    asked = await asker(talk, "elicitation", ELICITATION)
+    link = await talk.open()
+    reply = await first_round(link, asked)
+    wrong: list[Any] = [12345, "kit", [], {}, {"action": "perhaps"}]
+    for request in members(reply.result.get("inputRequests")).values():
+        # no field of a form takes an object
+        wrong += [accepted(**{name: {"kit": 17}}) for name in _fields(request)]
+        wrong += [accepted(**{name: 17}) for name in _texts(request)]
+    for answer in wrong:
+        reply = await first_round(link, asked)
+        again = await ask(link, asked, **_with(link, reply, answer))
+        check(
+            failed(again) or needs_input(again),
+            f"the answer {answer!r} was taken: {again}",
+        )
+
+
+def _texts(request: Any) -> list[str]:
+    """The names of the fields that take a text."""
+    return [name for name, rules in _fields(request).items() if rules.get("type") == "string"]
+
+
+__all__ = ["page"]

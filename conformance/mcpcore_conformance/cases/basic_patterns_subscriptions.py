@@ -1,0 +1,429 @@
+"""Cases of the page basic/patterns/subscriptions."""
+
+import signal
+from typing import Any
+
+from mcpcore_conformance.kit.account import Unasked
+from mcpcore_conformance.kit.asking import call, worked
+from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.lists import (
+    FILTERS,
+    acknowledged,
+    belongs,
+    lacks_subscriptions,
+    leave,
+    listen,
+    listening,
+    need_subscriptions,
+)
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
+from mcpcore_conformance.kit.model import EVERY, MODERN, MUST, SHOULD, STDIO, Binding, Page
+from mcpcore_conformance.kit.reply import Sent
+from mcpcore_conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.tour import check_asked, check_subscribed
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("basic/patterns/subscriptions")
+
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+UPDATED = "notifications/resources/updated"
+TOOLS, PROMPTS, RESOURCES = FILTERS
+WATCHED = "test://watched-resource"
+CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
+    TOOLS: ("test_trigger_tool_change", {"toolsListChanged": True}),
+    PROMPTS: ("test_trigger_prompt_change", {"promptsListChanged": True}),
+    RESOURCES: ("test_trigger_resource_change", {"resourcesListChanged": True}),
+    UPDATED: ("test_trigger_resource_change", {"resourceSubscriptions": [WATCHED]}),
+}
+"""Notification to the tool that causes it, and the filter that asks for it."""
+TRIGGERS = ("tool:test_trigger_tool_change", "tool:test_trigger_prompt_change")
+
+
+async def cause(talk: ServerTalk, link: Link, method: str) -> None:
+    """Have something changed."""
+    tool = talk.tool(CHANGES[method][0])
+    check(worked(await call(link, tool, {})), f"the tool {tool.name} failed")
+
+
+def _own(link: Link, sent: Sent) -> list[Message]:
+    return [each for each in link.inbox if each.kind is Kind.NOTIFICATION and belongs(each, sent)]
+
+
+@page.server(
+    MUST,
+    "acknowledgment/shape",
+    MODERN,
+    expects="notifications/subscriptions/acknowledged with the filter that is honoured.",
+)
+async def acknowledged_shape(talk: ServerTalk) -> None:
+    """A subscription is acknowledged, with the filter that the server honours."""
+    link = await talk.open()
+    sent = await listen(link, {"toolsListChanged": True})
+    message = await acknowledged(link, sent)
+    await leave(link, sent)
+    problem = params_problem(ACKNOWLEDGED, message.params, talk.revision)
+    check(not problem, f"the params of the acknowledgement: {problem}")
+
+
+@page.server(
+    MUST,
+    "acknowledgment/first",
+    MODERN,
+    expects="Nothing of the subscription before its acknowledgement, however much changes.",
+    needs=("tools.listChanged", "tool:test_trigger_tool_change"),
+)
+async def acknowledged_first(talk: ServerTalk) -> None:
+    """The acknowledgement is the first message of a subscription."""
+    link = await talk.open()
+    calls = [await link.send("tools/call", _change()) for _ in range(2)]
+    sent = await listen(link, {"toolsListChanged": True})
+    calls += [await link.send("tools/call", _change()) for _ in range(2)]
+    for each in calls:
+        await link.reply(each)
+    own = await link.until(lambda: _own(link, sent))
+    check(own, "nothing of the subscription came, not even the acknowledgement")
+    assert own
+    await leave(link, sent)
+    check(own[0].method == ACKNOWLEDGED, f"{own[0].method} came before the acknowledgement")
+    check(
+        [each.method for each in own].count(ACKNOWLEDGED) == 1, "it was acknowledged more than once"
+    )
+
+
+def _change() -> dict[str, Any]:
+    return {"name": CHANGES[TOOLS][0], "arguments": {}}
+
+
+@page.server(
+    MUST,
+    "receiving-notifications/id-of-the-request",
+    MODERN,
+    expects="The id of the request, in type and value, in _meta.",
+)
+async def same_id(talk: ServerTalk) -> None:
+    """The subscription id is the id of the request, of the same type and value."""
+    link = await talk.open()
+    for id in (talk.fresh_id(), "7", 7, 0, 2**53, -1, ""):
+        sent = await listen(link, {"toolsListChanged": True}, id=id)
+        message = await link.until(lambda: _acknowledgement_or_answer(link))
+        check(message is not None, f"a subscription with the id {id!r} was not acknowledged")
+        assert message is not None
+        link.inbox.remove(message)
+        need_subscriptions(link, message)
+        check(
+            message.method == ACKNOWLEDGED,
+            f"a subscription with the id {id!r} got {message.value}",
+        )
+        meta = message.params.get("_meta")
+        found = meta.get(SUBSCRIPTION) if isinstance(meta, dict) else None
+        check(belongs(message, sent), f"the id was {id!r}, the subscription has {found!r}")
+        await leave(link, sent)
+
+
+def _acknowledgement_or_answer(link: Link) -> Message | None:
+    found = (
+        each
+        for each in link.inbox
+        if each.method == ACKNOWLEDGED or each.kind in (Kind.RESULT, Kind.ERROR)
+    )
+    return next(found, None)
+
+
+@page.server(
+    MUST,
+    "receiving-notifications/id-on-every-notification",
+    MODERN,
+    expects="Each notification of the subscription names it in _meta.",
+    needs=("tool:test_trigger_tool_change",),
+)
+async def id_everywhere(talk: ServerTalk) -> None:
+    """Every notification of a subscription carries its id."""
+    link = await talk.open()
+    tried = 0
+    for method, (tool, wanted) in CHANGES.items():
+        if tool not in talk.features.tools:
+            continue
+        sent = await listen(link, wanted)
+        message = await acknowledged(link, sent)
+        if not set(wanted) <= set(message.params.get("notifications", {})):
+            continue
+        tried += 1
+        await cause(talk, link, method)
+        found = await link.wait_for(method)
+        check(found is not None, f"{method} was acknowledged, and did not come")
+        assert found is not None
+        check(belongs(found, sent), f"{method} does not name its subscription: {found.params}")
+        await leave(link, sent)
+    check(tried, "nothing of what was asked for is honoured")
+
+
+@page.server(
+    MUST,
+    "acknowledgment/subset",
+    MODERN,
+    expects="Nothing in the acknowledged filter that was not asked for.",
+)
+async def subset(talk: ServerTalk) -> None:
+    """The acknowledged filter is a subset of what was asked for."""
+    link = await talk.open()
+    uris = [str(each["uri"]) for each in talk.features.resources[:1]]
+    for wanted in ({"promptsListChanged": True}, {"resourceSubscriptions": uris}, {}):
+        sent = await listen(link, wanted)
+        message = await acknowledged(link, sent)
+        await leave(link, sent)
+        honoured = message.params.get("notifications")
+        check(isinstance(honoured, dict), f"the acknowledged filter is {honoured!r:.80}")
+        assert isinstance(honoured, dict)
+        for name, value in honoured.items():
+            if value in (False, None, []):
+                continue
+            check(name in wanted, f"{name} is honoured, and was not asked for")
+            if name == "resourceSubscriptions":
+                check(set(value) <= set(uris), f"{value} is honoured, asked for was {uris}")
+
+
+@page.server(
+    SHOULD,
+    "acknowledgment/declared-honoured",
+    MODERN,
+    expects="What the capabilities promise is honoured.",
+)
+async def declared_honoured(talk: ServerTalk) -> None:
+    """What the capabilities promise is in the acknowledged filter."""
+    promised = {
+        name: True
+        for name, path in (
+            ("toolsListChanged", "tools.listChanged"),
+            ("promptsListChanged", "prompts.listChanged"),
+            ("resourcesListChanged", "resources.listChanged"),
+        )
+        if talk.features.declares(path)
+    }
+    if not promised:
+        talk.skip("no announcements of changes are declared")
+    link = await talk.open()
+    sent = await listen(link, promised)
+    message = await acknowledged(link, sent, promised=True)
+    await leave(link, sent)
+    honoured = message.params.get("notifications", {})
+    missing = [name for name in promised if not honoured.get(name)]
+    check(not missing, f"declared and not honoured: {', '.join(missing)}")
+
+
+@page.server(
+    MUST,
+    "acknowledgment/unknown-omitted",
+    MODERN,
+    expects="An acknowledgement without it.",
+)
+async def unknown_omitted(talk: ServerTalk) -> None:
+    """A kind of notification that the server does not know is left out."""
+    link = await talk.open()
+    wanted = {"mcpcoreConformanceChanged": True, "toolsListChanged": True}
+    sent = await listen(link, wanted)
+    message = await acknowledged(link, sent)
+    await leave(link, sent)
+    honoured = message.params.get("notifications", {})
+    check("mcpcoreConformanceChanged" not in honoured, "what nobody knows is honoured")
+
+
+@page.server(
+    SHOULD,
+    "opening-a-stream/malformed-filter",
+    MODERN,
+    expects="The error -32602.",
+)
+async def malformed_filter(talk: ServerTalk) -> None:
+    """A request without a filter, or with one that is no object, is an error."""
+    link = await talk.open()
+    wrong: tuple[dict[str, Any], ...] = (
+        {},
+        {"notifications": "all"},
+        {"notifications": {"resourceSubscriptions": "test://x"}},
+    )
+    for params in wrong:
+        reply = await link.request("subscriptions/listen", params)
+        if lacks_subscriptions(link, reply.message):
+            await leave(link, await listening(link, {}))
+        reply.failed_with(INVALID_PARAMS)
+
+
+@page.server(
+    MUST,
+    "opening-a-stream/requested-only",
+    MODERN,
+    expects="Nothing but what the filter asks for.",
+    needs=("prompts.listChanged", *TRIGGERS),
+)
+async def requested_only(talk: ServerTalk) -> None:
+    """Kinds of notifications that were not asked for do not come."""
+    link = await talk.open()
+    sent = await listening(link, {"promptsListChanged": True})
+    await cause(talk, link, TOOLS)
+    await cause(talk, link, PROMPTS)
+    await link.expect(PROMPTS)
+    await link.quiet()
+    others = {each.method for each in link.inbox if each.kind is Kind.NOTIFICATION} - {PROMPTS}
+    await leave(link, sent)
+    check(not others, f"asked for were changes of prompts, {', '.join(others)} came")
+
+
+@page.server(
+    MUST,
+    "opening-a-stream/nothing-unasked",
+    MODERN,
+    expects="No notification without a subscription.",
+    needs=("tool:test_trigger_tool_change",),
+)
+async def nothing_unasked(talk: ServerTalk) -> None:
+    """Who has not subscribed is told of no changes."""
+    link = await talk.open()
+    await cause(talk, link, TOOLS)
+    await link.quiet()
+    found = {each.method for each in link.inbox if each.kind is Kind.NOTIFICATION}
+    check(not found, f"nothing was asked for, {', '.join(found)} came")
+
+
+@page.server(
+    MUST,
+    "notification-filter/per-uri",
+    MODERN,
+    expects="Updates of the resources that the filter names, and of no others.",
+    needs=("resources.subscribe", "tool:test_trigger_resource_change", f"resource:{WATCHED}"),
+)
+async def per_uri(talk: ServerTalk) -> None:
+    """Updates come of the resources that the filter names."""
+    link = await talk.open()
+    sent = await listening(link, {"resourceSubscriptions": ["test://static-text"]})
+    await cause(talk, link, UPDATED)
+    await link.quiet()
+    found = {str(each.params.get("uri")) for each in link.inbox if each.method == UPDATED}
+    await leave(link, sent)
+    check(not found - {"test://static-text"}, f"nobody asked for updates of {', '.join(found)}")
+
+
+@page.server(
+    MUST,
+    "multiple-concurrent-subscriptions/told-apart",
+    MODERN,
+    expects="Each subscription gets what it asks for, under its own id.",
+    needs=("tools.listChanged", "prompts.listChanged", *TRIGGERS),
+)
+async def told_apart(talk: ServerTalk) -> None:
+    """Several subscriptions of a client do not mix."""
+    link = await talk.open()
+    tools = await listening(link, {"toolsListChanged": True})
+    prompts = await listening(link, {"promptsListChanged": True})
+    await cause(talk, link, TOOLS)
+    await cause(talk, link, PROMPTS)
+    for sent, method in ((tools, TOOLS), (prompts, PROMPTS)):
+        own = await link.until(lambda sent=sent: _own(link, sent))  # type: ignore[misc]
+        check(own, f"the subscription to {method} got nothing under its id")
+        strange = {each.method for each in own or []} - {method}
+        check(not strange, f"the subscription to {method} got {', '.join(strange)}")
+    await leave(link, tools, prompts)
+
+
+@page.server(
+    SHOULD,
+    "opening-a-stream/stays-open",
+    MODERN,
+    expects="No answer to the request while nobody ends the subscription.",
+)
+async def stays_open(talk: ServerTalk) -> None:
+    """A subscription stays open until somebody ends it."""
+    link = await talk.open()
+    sent = await listening(link, {"toolsListChanged": True})
+    await link.quiet()
+    check(link.answer_to(sent) is None, "the request was answered, and nobody had ended it")
+    check(sent.exchange not in link.ended or not sent.exchange, "the stream was closed")
+    await leave(link, sent)
+
+
+@page.server(
+    MUST,
+    "cancellation/by-the-client",
+    MODERN,
+    expects="Nothing more of a subscription that the client has cancelled.",
+    needs=("tools.listChanged", "tool:test_trigger_tool_change"),
+    bindings=EVERY - {Binding.CORE},
+)
+async def cancelled(talk: ServerTalk) -> None:
+    """A subscription that the client has cancelled brings nothing more."""
+    link = await talk.open()
+    sent = await listening(link, {"toolsListChanged": True})
+    await link.cancel(sent)
+    await link.quiet(0)
+    link.inbox.clear()
+    await cause(talk, link, TOOLS)
+    await link.quiet()
+    found = {each.method for each in _own(link, sent)}
+    check(not found, f"{', '.join(found)} came after the subscription was cancelled")
+
+
+@page.server(
+    SHOULD,
+    "graceful-closure/answered",
+    MODERN,
+    expects="A result of subscriptions/listen that names the subscription.",
+    bindings=STDIO,
+)
+async def graceful(talk: ServerTalk) -> None:
+    """A server that shuts down answers its subscriptions first."""
+    link = await talk.connect()
+    sent = await listening(link, {"toolsListChanged": True})
+    await talk.process(link).signal(signal.SIGTERM)
+    reply = await link.reply(sent)
+    found = reply.result
+    problem = result_problem("subscriptions/listen", found, talk.revision)
+    check(not problem, f"the result of subscriptions/listen: {problem}")
+    named = found["_meta"][SUBSCRIPTION]
+    check(named == sent.id, f"the result names the subscription {named!r}, not {sent.id!r}")
+
+
+@page.server(
+    MUST,
+    "opening-a-stream/nothing-without-it",
+    MODERN,
+    expects="No notification of a change.",
+)
+async def nothing_without_it(talk: ServerTalk) -> None:
+    """Who has not opened a subscription is told of no change."""
+    await check_asked(talk, Unasked.SUBSCRIBED)
+
+
+@page.server(
+    MUST,
+    "acknowledgment/before-changes",
+    MODERN,
+    expects="No change before the acknowledgement, whatever causes it.",
+)
+async def before_changes(talk: ServerTalk) -> None:
+    """Of a subscription to one kind of change nothing comes before the acknowledgement."""
+    await check_subscribed(talk, Unasked.EARLY)
+
+
+@page.server(
+    MUST,
+    "receiving-notifications/named-by-all",
+    MODERN,
+    expects="Every acknowledgement and every change has the id of a subscription that was opened.",
+)
+async def named_by_all(talk: ServerTalk) -> None:
+    """Whatever comes of a subscription, also of the server's own accord, names it."""
+    await check_subscribed(talk, Unasked.UNNAMED)
+
+
+@page.server(
+    MUST,
+    "opening-a-stream/of-the-kind",
+    MODERN,
+    expects="No change of another kind, whatever causes it.",
+)
+async def of_the_kind(talk: ServerTalk) -> None:
+    """On a subscription to one kind of change no other comes, also of the server's own accord."""
+    await check_subscribed(talk, Unasked.OTHERWISE)
+
+
+__all__ = ["page"]

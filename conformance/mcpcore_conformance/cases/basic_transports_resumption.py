@@ -1,0 +1,421 @@
+"""Cases of the page basic/transports: streams that break off, are closed, and are picked up."""
+
+from collections import Counter
+from typing import Any
+
+from msgspec import Struct
+
+from mcpcore_conformance.cases.basic_transports_sessions import stateful
+from mcpcore_conformance.cases.basic_transports_streams import LISTS_CHANGED, RESPONSES, listening
+from mcpcore_conformance.kit.endpoint import (
+    CLIENT_ERRORS,
+    SERVER_ERRORS,
+    WITH_SESSIONS,
+    Answer,
+    Endpoint,
+    check_served,
+    endpoint,
+    over_http,
+)
+from mcpcore_conformance.kit.messages import Kind, Message
+from mcpcore_conformance.kit.model import MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.reply import Sent
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.watching import PROGRESS, behind, parts_of, watched
+
+page = Page("basic/transports")
+case = over_http(page)
+
+STREAMED = ("found:event-ids",)
+STEPS = [0, 50, 100]
+"""What the fixture's tool reports."""
+MARKS = 4
+"""Event ids of one stream behind which it is picked up, at most; the last is one of them."""
+
+
+class Cut(Struct):
+    """A call whose stream was cut, and where."""
+
+    point: Endpoint
+    sent: Sent
+    last_event_id: str
+    seen: list[Any]
+    """Progress that had come."""
+    answered: bool = False
+    """Whether the answer had."""
+
+
+async def last_id(point: Endpoint, exchange: int, within: float | None = None) -> str | None:
+    """The id of the last event on a stream; waits for the first."""
+    found: list[tuple[float, str]] = []
+
+    def look() -> bool:
+        link = point.link
+        marks = [(each.at, each.event_id) for each in link.events if each.exchange == exchange]
+        marks += [
+            (each.source.at, each.source.event_id)
+            for each in link.inbox
+            if each.source.exchange == exchange
+        ]
+        found[:] = sorted((at, mark) for at, mark in marks if mark)
+        return bool(found)
+
+    await point.link.until(lambda: look() or point.link.ended.get(exchange), within)
+    look()
+    return found[-1][1] if found else None
+
+
+async def marked(talk: ServerTalk, point: Endpoint, token: str) -> Sent:
+    """Begin a request whose answer comes as a stream of events with ids."""
+    return await point.call(await watched(talk, "event-ids"), token, id=talk.fresh_id())
+
+
+async def broken(talk: ServerTalk, name: str = "kit", point: Endpoint | None = None) -> Cut:
+    """Cut the stream of a call behind its first report of progress, else its first event id."""
+    point = point or await endpoint(talk, by_hand=True)
+    reports = (await watched(talk, "event-ids")).reports
+    sent = await marked(talk, point, name)
+    if reports:
+        await point.link.until(
+            lambda: (
+                [each for each in progress(point, sent.exchange) if each is not None]
+                or point.link.ended.get(sent.exchange)
+            )
+        )
+    mark = await last_id(point, sent.exchange)
+    so_far = point.so_far(sent.exchange)
+    if not so_far.streams or mark is None:
+        talk.skip("the server's events have no ids")
+    cut = Cut(point, sent, mark, progress(point, sent.exchange), so_far.result is not None)
+    await point.wire.cut(sent.exchange)
+    return cut
+
+
+def check_unanswered(talk: ServerTalk, cut: Cut) -> None:
+    """Go on only if the stream was cut before its answer: only then something is left of it."""
+    if cut.answered:
+        talk.skip("the first event with an id is the answer: nothing follows it")
+
+
+def progress(point: Endpoint, exchange: int) -> list[Any]:
+    """The progress that a stream has brought."""
+    brought = point.so_far(exchange).messages
+    return [each.params.get("progress") for each in brought if each.method == PROGRESS]
+
+
+async def resumed(talk: ServerTalk, cut: Cut) -> Answer:
+    """Pick the stream of a call up, and wait for its end."""
+    check_unanswered(talk, cut)
+    opened = await cut.point.open(cut.last_event_id, whole=True)
+    if not opened.streams:
+        talk.skip(f"the server does not resume streams ({opened})")
+    return await cut.point.answer(opened.exchange)
+
+
+# Event ids
+
+
+@case(
+    MUST,
+    "resumability-and-redelivery/ids-unique",
+    WITH_SESSIONS,
+    expects="No id comes twice in a session, whatever the stream.",
+    needs=STREAMED,
+)
+async def ids_unique(talk: ServerTalk) -> None:
+    """Event ids are unique over all streams of a session."""
+    point = await endpoint(talk, by_hand=True)
+    await point.open()
+    sent = [await marked(talk, point, f"kit-{number}") for number in range(3)]
+    for each in sent:
+        await point.answer(each.exchange)
+    ids = [each.event_id for each in point.link.events if each.event_id]
+    ids += [each.source.event_id for each in point.link.inbox if each.source.event_id]
+    if not ids:
+        talk.skip("the server's events have no ids")
+    twice = [each for each, times in Counter(ids).items() if times > 1]
+    check(not twice, f"the event ids {twice[:3]} came more than once")
+
+
+@case(
+    SHOULD,
+    "resumability-and-redelivery/ids-name-their-stream",
+    WITH_SESSIONS,
+    expects="Each of two broken streams is picked up by its own id.",
+    needs=STREAMED,
+)
+async def ids_name_their_stream(talk: ServerTalk) -> None:
+    """An event id leads back to the stream that it came on."""
+    first = await broken(talk, "kit-0")
+    second = await broken(talk, "kit-1", first.point)
+    for each in (second, first):
+        answer = await resumed(talk, each)
+        ids = [one.id for one in answer.messages if one.kind in (Kind.RESULT, Kind.ERROR)]
+        check(
+            ids == [each.sent.id],
+            f"the stream of {each.sent.id!r}, picked up, brought the responses {ids}",
+        )
+
+
+# Picking up
+
+
+@case(
+    MAY,
+    "resumability-and-redelivery/replayed",
+    WITH_SESSIONS,
+    expects="GET with Last-Event-ID brings what was missed, the response included.",
+    needs=STREAMED,
+)
+async def replayed(talk: ServerTalk) -> None:
+    """A stream that broke off can be picked up."""
+    cut = await broken(talk)
+    check_unanswered(talk, cut)
+    opened = await cut.point.open(cut.last_event_id, whole=True)
+    check(opened.streams, f"a GET with Last-Event-ID got {opened}")
+    answer = await cut.point.answer(opened.exchange)
+    check(answer.result is not None, "the response did not come on the stream picked up")
+
+
+@case(
+    SHOULD,
+    "resumability-and-redelivery/exactly-what-followed",
+    WITH_SESSIONS,
+    expects="Every message after the last id, in order, and none before.",
+    needs=STREAMED,
+)
+async def exactly_what_followed(talk: ServerTalk) -> None:
+    """What is replayed is exactly what followed on that stream."""
+    cut = await broken(talk)
+    answer = await resumed(talk, cut)
+    if (await watched(talk, "event-ids")).known:
+        values = progress(cut.point, answer.exchange)
+        wanted = STEPS[len(cut.seen) :]
+        check(values == wanted, f"after {cut.seen} came {values}, not {wanted}")
+    ids = [each.id for each in answer.messages if each.kind is Kind.RESULT]
+    check(ids == [cut.sent.id], f"the stream brought the responses {ids}")
+    check(answer.messages[-1].kind is Kind.RESULT, "the response is not the last message")
+    await _behind_each(talk, cut.point)
+
+
+async def _behind_each(talk: ServerTalk, point: Endpoint) -> None:
+    """Hear a stream to its end, and pick it up behind its ids: also where nothing is missing.
+
+    What was delivered need not be kept: to bring nothing is no fault here.
+    """
+    link = point.link
+    link.coming_back.by_hand = False
+    sent = await marked(talk, point, "kit-whole")
+    await point.answer(sent.exchange)
+    parts = parts_of(link, sent.exchange)
+    marks = [each.event_id for each in parts if each.event_id]
+    said = [each.message.value for each in parts if each.message is not None]
+    for mark in dict.fromkeys([*marks[: MARKS - 1], *marks[-1:]]):
+        wanted = behind(parts, mark)
+        opened = await point.open(mark, whole=bool(wanted))
+        if not opened.streams:
+            continue
+        found = [
+            each
+            for each in await _brought(point, opened.exchange, len(wanted))
+            if each.kind in RESPONSES or each.method == PROGRESS or each.value in said
+        ]
+        if wanted and not found:
+            return
+        check(
+            [each.value for each in found] == [each.value for each in wanted],
+            f"after the event id {mark!r} came {_told(found)}, not {_told(wanted)}",
+        )
+        await point.wire.cut(opened.exchange)
+
+
+async def _brought(point: Endpoint, exchange: int, wanted: int) -> list[Message]:
+    """So many messages of a stream, and what comes within a moment more."""
+    link = point.link
+    await link.until(
+        lambda: link.ended.get(exchange) or len(point.so_far(exchange).messages) >= wanted,
+        of=exchange,
+    )
+    await link.until(lambda: link.ended.get(exchange), point.talk.timing.quiet)
+    return point.so_far(exchange).messages
+
+
+def _told(messages: list[Message]) -> str:
+    said = [each.method or f"the response to {each.id!r}" for each in messages]
+    return ", ".join(said) or "nothing"
+
+
+@case(
+    SHOULD,
+    "resumability-and-redelivery/after-the-end",
+    WITH_SESSIONS,
+    expects="The response comes, and the stream ends.",
+    needs=STREAMED,
+)
+async def after_the_end(talk: ServerTalk) -> None:
+    """A stream can be picked up when its request has long been answered, and again."""
+    cut = await broken(talk)
+    answers = [await resumed(talk, cut), await resumed(talk, cut)]
+    check(answers[-1].result is not None, "picked up once more, the stream brings no response")
+    check(all(answer.done for answer in answers), "the stream stays open behind the response")
+
+
+@case(
+    MAY,
+    "resumability-and-redelivery/get-stream-resumed",
+    WITH_SESSIONS,
+    expects="What was said meanwhile comes on the stream that is picked up.",
+    needs=("tools.listChanged", "tool:test_trigger_tool_change"),
+)
+async def get_stream_resumed(talk: ServerTalk) -> None:
+    """A GET stream that broke off can be picked up as well.
+
+    Only of the fixture it is known what has the server say something there.
+    """
+    point = await endpoint(talk)
+    stream = await listening(talk, point)
+    change = {"name": "test_trigger_tool_change"}
+    check_served(await point.post(point.message("tools/call", change)), "the call")
+    await point.link.quiet()
+    mark = await last_id(point, stream.exchange, 0.0)
+    if mark is None:
+        talk.skip("the server's events have no ids")
+    await point.wire.cut(stream.exchange)
+    await point.answer(stream.exchange)
+    check_served(await point.post(point.message("tools/call", change)), "the second call")
+    again = await point.open(mark)
+    check(again.streams, f"the GET stream was not picked up: {again}")
+    found = await point.link.until(
+        lambda: [
+            each for each in point.so_far(again.exchange).messages if each.method == LISTS_CHANGED
+        ]
+    )
+    check(found, "what was said while the stream was broken did not come")
+
+
+@case(
+    SHOULD,
+    "sending-messages-to-the-server/disconnect-is-no-cancellation",
+    WITH_SESSIONS,
+    expects="The call ends as if nothing had happened; its result is there to be picked up.",
+    needs=STREAMED,
+)
+async def disconnect_no_cancellation(talk: ServerTalk) -> None:
+    """A connection that is lost does not cancel its request."""
+    cut = await broken(talk)
+    if (await cut.point.answer(cut.sent.exchange)).result is not None:
+        talk.skip("the answer had come before the connection was cut")
+    answer = await resumed(talk, cut)
+    check(
+        answer.result is not None and not answer.result.get("isError"),
+        f"a call whose connection was lost ended with {answer}",
+    )
+
+
+# What is not to be had
+
+
+@case(
+    MUST,
+    "resumability-and-redelivery/no-other-stream",
+    WITH_SESSIONS,
+    expects="Nothing that was or would be delivered on another stream.",
+    needs=STREAMED,
+)
+async def no_other_stream(talk: ServerTalk) -> None:
+    """Picking up one stream brings nothing of another one."""
+    point = await endpoint(talk, by_hand=True)
+    first = await broken(talk, "kit-0", point)
+    second = await broken(talk, "kit-1", point)
+    for each in await _left(talk, first):
+        origin = each.params.get("progressToken", "kit-0")
+        check(origin == "kit-0", f"progress of {origin} came on the stream of kit-0")
+        check(each.id != second.sent.id, "the response of another request came")
+
+
+async def _left(talk: ServerTalk, cut: Cut) -> list[Message]:
+    """What comes when a stream is picked up, of which the answer may have come already."""
+    if not cut.answered:
+        return (await resumed(talk, cut)).messages
+    opened = await cut.point.open(cut.last_event_id)
+    return await _brought(cut.point, opened.exchange, 0)
+
+
+@case(
+    MUST,
+    "resumability-and-redelivery/no-other-session",
+    WITH_SESSIONS,
+    expects="A refusal, or a stream without anything of the other session.",
+    needs=STREAMED,
+)
+async def no_other_session(talk: ServerTalk) -> None:
+    """An event id of another session brings nothing of that session."""
+    other, _ = await stateful(talk)
+    cut = await broken(talk)
+    # what comes on another stream is no more for others than what is left of this one
+    more = await marked(talk, cut.point, "kit-more")
+    await cut.point.answer(more.exchange)
+    await cut.point.link.alive()
+    opened = await other.open(cut.last_event_id)
+    check(opened.status not in SERVER_ERRORS, f"the event id of another session got {opened}")
+    await other.link.quiet()
+    if opened.streams:
+        await other.answer(opened.exchange, 0.3)
+    found = other.so_far(opened.exchange).messages
+    strays = [
+        each.method or str(each.kind)
+        for each in found
+        if each.method == PROGRESS or each.kind is Kind.RESULT or each.id in (cut.sent.id, more.id)
+    ]
+    check(not strays, f"another session's {strays} were replayed")
+
+
+@case(
+    SHOULD,
+    "resumability-and-redelivery/made-up-ids",
+    WITH_SESSIONS,
+    expects="A refusal with 4xx, or a stream on which nothing is replayed.",
+    needs=STREAMED,
+)
+async def made_up_ids(talk: ServerTalk) -> None:
+    """Event ids that were never given bring nothing, and do no harm."""
+    # a conversation of its own, so that all the ids that there are have been heard
+    link = await talk.connect()
+    await link.initialize()
+    link.coming_back.by_hand = True
+    point = Endpoint(talk, link)
+    cut = await broken(talk, point=point)
+    await link.alive()
+    real = cut.last_event_id
+    if not cut.answered:
+        # what was not heard of the stream has ids, too
+        rest = await point.open(real, whole=True)
+        await point.answer(rest.exchange)
+    for found in (
+        "0",
+        "-1",
+        "' OR 1=1 --",
+        "../../etc/passwd",
+        "x" * 2000,
+        f"{real[:-1]}{'a' if real[-1] != 'a' else 'b'}",
+        real[::-1],
+        f"{real}0",
+    ):
+        if found in point.link.event_ids:
+            continue
+        opened = await point.open(found)
+        fine = opened.streams or opened.status in CLIENT_ERRORS
+        check(fine, f"Last-Event-ID: {found[:40]} got {opened}")
+        await point.link.alive()
+        values = [
+            each
+            for each in point.so_far(opened.exchange).messages
+            if (each.method == PROGRESS and each.params.get("progress") in cut.seen)
+            or each.kind is Kind.RESULT
+        ]
+        check(not values, f"Last-Event-ID: {found[:40]} brought what nobody has missed")
+        await point.wire.cut(opened.exchange)
+
+
+__all__ = ["Cut", "broken", "last_id", "page", "resumed"]

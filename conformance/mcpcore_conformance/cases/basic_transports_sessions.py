@@ -1,0 +1,370 @@
+"""Cases of the page basic/transports: sessions of Streamable HTTP."""
+
+import re
+from itertools import pairwise
+
+from mcpcore_conformance.kit.endpoint import (
+    BAD_REQUEST,
+    CLIENT_ERRORS,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    OK,
+    WITH_SESSIONS,
+    Endpoint,
+    check_refused,
+    check_served,
+    endpoint,
+    final,
+    over_http,
+)
+from mcpcore_conformance.kit.heard import header
+from mcpcore_conformance.kit.messages import notification
+from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.readings import read_alike
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("basic/transports")
+case = over_http(page)
+
+SESSION = "mcp-session-id"
+MADE_UP = "kit-0123456789abcdef0123456789abcdef"
+
+
+async def stateful(talk: ServerTalk) -> tuple[Endpoint, str]:
+    """A conversation in a session, and the session's id; servers without need not have any."""
+    point = await endpoint(talk)
+    for head in point.link.heads.values():
+        if (found := header(head.headers, SESSION)) is not None:
+            return point, found
+    talk.skip("the server gives no session ids")
+
+
+# The id
+
+
+@case(
+    MUST,
+    "session-management/visible-ascii",
+    WITH_SESSIONS,
+    expects="Characters from 0x21 to 0x7E only.",
+)
+async def visible_ascii(talk: ServerTalk) -> None:
+    """A session id consists of visible ASCII characters."""
+    _, session = await stateful(talk)
+    check(session, "the session id is empty")
+    check(all("!" <= each <= "~" for each in session), f"the session id is {session!r}")
+
+
+def _bits(id: str) -> int:
+    """How much an id can hold at most, by the kind of its characters."""
+    text = id.replace("-", "")
+    for kind, bits in ((r"[0-9]*", 3.33), (r"[0-9a-f]*|[0-9A-F]*", 4)):
+        if re.fullmatch(kind, text):
+            return int(len(text) * bits)
+    return len(id) * 6
+
+
+@case(
+    SHOULD,
+    "session-management/unpredictable",
+    WITH_SESSIONS,
+    expects="120 bits or more (a random UUID has 122) that differ from session to session, so that"
+    " none can be guessed.",
+)
+async def unpredictable(talk: ServerTalk) -> None:
+    """Session ids are unique, long, and do not resemble one another."""
+    ids = [(await stateful(talk))[1] for _ in range(6)]
+    check(len(set(ids)) == len(ids), f"two sessions have one id: {ids}")
+    shortest = min(ids, key=_bits)
+    check(_bits(shortest) >= 120, f"{shortest!r} holds {_bits(shortest)} bits, fewer than 120")
+    for one, other in pairwise(ids):
+        alike = sum(a == b for a, b in zip(one, other, strict=False))
+        differ = max(len(one), len(other)) - alike
+        check(differ >= 12, f"two session ids differ in {differ} characters only: {one}, {other}")
+
+
+@case(
+    SHOULD,
+    "session-management/not-chosen-by-client",
+    WITH_SESSIONS,
+    expects="The new session has an id of the server's choice, or initialize is refused.",
+)
+async def not_chosen(talk: ServerTalk) -> None:
+    """An id that a client brings to initialize does not become a session's id (fixation)."""
+    link = await talk.connect()
+    point = Endpoint(talk, link)
+    opening = point.message("initialize", link.opening())
+    answer = await point.post(opening, headers={SESSION: MADE_UP})
+    check(
+        answer.header(SESSION) != MADE_UP, "the id that the client brought became the session's id"
+    )
+    if not answer.refused and answer.header(SESSION) is None:
+        talk.skip("the server gives no session ids")
+    answer = await point.post(point.message(), headers={SESSION: MADE_UP})
+    check(answer.refused, f"a request with the id that the client brought got {answer}")
+
+
+@case(
+    SHOULD,
+    "session-management/initialize-spares-others",
+    WITH_SESSIONS,
+    expects="The session goes on, with its own revision and state.",
+)
+async def initialize_spares_others(talk: ServerTalk) -> None:
+    """An initialize that names somebody's session does not end or take over that session."""
+    point, session = await stateful(talk)
+    link = await talk.connect()
+    other = Endpoint(talk, link)
+    opening = other.message("initialize", link.opening())
+    answer = await other.post(opening, headers={SESSION: session})
+    check(answer.header(SESSION) != session, "initialize was given the id of another session")
+    check_served(await point.post(point.message()), "a request of the session that was named")
+
+
+@case(
+    SHOULD,
+    "session-management/two-ids",
+    WITH_SESSIONS,
+    expects="A refusal: the request is of one session or the other.",
+)
+async def two_ids(talk: ServerTalk) -> None:
+    """A request with two session ids is served in neither session."""
+    point, _ = await stateful(talk)
+    other, foreign = await stateful(talk)
+    payload = point.plain_payload()
+    own = point.head_lines(payload)
+    line = f"Mcp-Session-Id: {foreign}".encode()
+    for lines in ([*own, line], [line, *own]):
+        sent = point.bytes_of(payload, b"Connection: close", lines=lines)
+        statuses = [each.status for each in final(await point.pour(sent))]
+        fine = len(statuses) == 1 and statuses[0] in CLIENT_ERRORS
+        check(fine, f"a request with two session ids got {statuses}, not a refusal")
+    check_served(await other.post(other.message()), "a request of the other session")
+
+
+# Without one, with a wrong one, after its end
+
+
+@case(
+    SHOULD,
+    "session-management/missing-post",
+    WITH_SESSIONS,
+    expects="Status 400.",
+)
+async def missing_post(talk: ServerTalk) -> None:
+    """A POST without the session id that the server has given gets 400."""
+    point, _ = await stateful(talk)
+    answer = await point.post(point.message(), headers={SESSION: None})
+    check_refused(answer, "a POST without session id", BAD_REQUEST)
+
+
+@case(
+    SHOULD,
+    "session-management/missing-get",
+    WITH_SESSIONS,
+    expects="Status 400; 405 where there are no such streams.",
+)
+async def missing_get(talk: ServerTalk) -> None:
+    """A GET without the session id gets 400."""
+    point, _ = await stateful(talk)
+    answer = await point.open(headers=_without_session(point))
+    check_refused(answer, "a GET without session id", BAD_REQUEST, METHOD_NOT_ALLOWED)
+
+
+@case(
+    SHOULD,
+    "session-management/missing-delete",
+    WITH_SESSIONS,
+    expects="Status 400; 405 where clients cannot end sessions.",
+)
+async def missing_delete(talk: ServerTalk) -> None:
+    """A DELETE without the session id gets 400, and ends nobody's session."""
+    point, _ = await stateful(talk)
+    answer = await point.delete(None)
+    check_refused(answer, "a DELETE without session id", BAD_REQUEST, METHOD_NOT_ALLOWED)
+    check_served(await point.post(point.message()), "a request after a DELETE without session id")
+
+
+@case(
+    SHOULD,
+    "session-management/missing-notification",
+    WITH_SESSIONS,
+    expects="Status 400, not 202.",
+)
+async def missing_notification(talk: ServerTalk) -> None:
+    """A notification without the session id is not taken."""
+    point, _ = await stateful(talk)
+    cancel = notification("notifications/cancelled", {"requestId": "kit-none"})
+    answer = await point.post(cancel, headers={SESSION: None})
+    check_refused(answer, "a notification without session id", BAD_REQUEST)
+
+
+def _without_session(point: Endpoint) -> list[tuple[str, str]]:
+    kept = [each for each in point.wire.headers_for(None) if each[0] != SESSION]
+    return [("accept", "text/event-stream"), *kept]
+
+
+@case(
+    SHOULD,
+    "session-management/unknown-post",
+    WITH_SESSIONS,
+    expects="Status 404: the id may have been one, so that the client opens a new session.",
+)
+async def unknown_post(talk: ServerTalk) -> None:
+    """A POST with an id that is no session's gets 404."""
+    point, session = await stateful(talk)
+    for found in (MADE_UP, session[:-1], f"{session}x", session[::-1]):
+        if read_alike(session, found):
+            continue
+        answer = await point.post(point.message(), headers={SESSION: found})
+        check_refused(answer, "a POST with the id of no session", NOT_FOUND)
+
+
+@case(
+    SHOULD,
+    "session-management/unknown-get",
+    WITH_SESSIONS,
+    expects="Status 404; 405 where there are no such streams.",
+)
+async def unknown_get(talk: ServerTalk) -> None:
+    """A GET with an id that is no session's gets 404."""
+    point, _ = await stateful(talk)
+    answer = await point.open(headers=[*_without_session(point), (SESSION, MADE_UP)])
+    check_refused(answer, "a GET with the id of no session", NOT_FOUND, METHOD_NOT_ALLOWED)
+
+
+@case(
+    SHOULD,
+    "session-management/unknown-delete",
+    WITH_SESSIONS,
+    expects="Status 404; 405 where clients cannot end sessions.",
+)
+async def unknown_delete(talk: ServerTalk) -> None:
+    """A DELETE with an id that is no session's gets 404."""
+    point, _ = await stateful(talk)
+    answer = await point.delete(MADE_UP)
+    check_refused(answer, "a DELETE with the id of no session", NOT_FOUND, METHOD_NOT_ALLOWED)
+
+
+async def ended(talk: ServerTalk) -> tuple[Endpoint, str]:
+    """A conversation whose session has been ended by DELETE."""
+    point, session = await stateful(talk)
+    answer = await point.delete(session)
+    if answer.status == METHOD_NOT_ALLOWED:
+        talk.skip("clients cannot end sessions")
+    check(OK <= answer.status < 300, f"the DELETE of a session got {answer}")
+    return point, session
+
+
+@case(
+    SHOULD,
+    "session-management/delete-ends",
+    WITH_SESSIONS,
+    expects="A status of 2xx; 405 where clients cannot end sessions.",
+)
+async def delete_ends(talk: ServerTalk) -> None:
+    """DELETE with the session id ends the session."""
+    await ended(talk)
+
+
+@case(
+    MUST,
+    "session-management/ended-post",
+    WITH_SESSIONS,
+    expects="Status 404.",
+)
+async def ended_post(talk: ServerTalk) -> None:
+    """A POST of a session that has ended gets 404."""
+    point, _ = await ended(talk)
+    check_refused(await point.post(point.message()), "a POST of an ended session", NOT_FOUND)
+
+
+@case(
+    MUST,
+    "session-management/ended-notification",
+    WITH_SESSIONS,
+    expects="Status 404.",
+)
+async def ended_notification(talk: ServerTalk) -> None:
+    """A notification of a session that has ended gets 404."""
+    point, _ = await ended(talk)
+    answer = await point.post(notification("notifications/cancelled", {"requestId": "kit-none"}))
+    check_refused(answer, "a notification of an ended session", NOT_FOUND)
+
+
+@case(
+    MUST,
+    "session-management/ended-get",
+    WITH_SESSIONS,
+    expects="Status 404; 405 where there are no such streams.",
+)
+async def ended_get(talk: ServerTalk) -> None:
+    """A GET of a session that has ended gets 404."""
+    point, _ = await ended(talk)
+    answer = await point.open()
+    check_refused(answer, "a GET of an ended session", NOT_FOUND, METHOD_NOT_ALLOWED)
+
+
+@case(
+    MUST,
+    "session-management/ended-delete",
+    WITH_SESSIONS,
+    expects="Status 404.",
+)
+async def ended_delete(talk: ServerTalk) -> None:
+    """A second DELETE of a session gets 404."""
+    point, session = await ended(talk)
+    answer = await point.delete(session)
+    check_refused(answer, "a second DELETE of a session", NOT_FOUND)
+
+
+@case(
+    SHOULD,
+    "session-management/end-closes-streams",
+    WITH_SESSIONS,
+    expects="An open GET stream of the session ends with it.",
+)
+async def end_closes_streams(talk: ServerTalk) -> None:
+    """The streams of a session end when it does."""
+    point, session = await stateful(talk)
+    stream = await point.open()
+    if not stream.streams:
+        talk.skip("the server opens no stream by GET")
+    answer = await point.delete(session)
+    if answer.status == METHOD_NOT_ALLOWED:
+        talk.skip("clients cannot end sessions")
+    stream = await point.answer(stream.exchange, 2.0)
+    check(stream.done is not None, "the GET stream of a session that has ended stays open")
+
+
+@case(
+    SHOULD,
+    "session-management/end-spares-others",
+    WITH_SESSIONS,
+    expects="The other session is served as before.",
+)
+async def end_spares_others(talk: ServerTalk) -> None:
+    """The end of one session leaves the others alone."""
+    other, _ = await stateful(talk)
+    await ended(talk)
+    check_served(await other.post(other.message()), "a request of another session")
+
+
+@case(
+    SHOULD,
+    "session-management/header-name",
+    WITH_SESSIONS,
+    expects="MCP-SESSION-ID is Mcp-Session-Id.",
+)
+async def session_header_name(talk: ServerTalk) -> None:
+    """The name of the session header has no case."""
+    point, session = await stateful(talk)
+    message = point.plain_payload()
+    own = [each for each in point.wire.headers_for(message) if each[0] != SESSION]
+    for name in ("MCP-SESSION-ID", "MCP-Session-Id", "Mcp-Session-Id"):
+        answer = await point.fetch("POST", headers=[*own, (name, session)], body=message)
+        check_served(answer, f"a request with {name}")
+
+
+__all__ = ["ended", "page", "stateful"]

@@ -1,0 +1,57 @@
+"""Cases of the page basic/utilities/cancellation: what only the legacy era has."""
+
+from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED, cancel
+from mcpcore_conformance.kit.answering import Answering
+from mcpcore_conformance.kit.asking import listen_too, questioned
+from mcpcore_conformance.kit.messages import Kind, result
+from mcpcore_conformance.kit.model import LEGACY, ONE_CHANNEL, SHOULD, Page
+from mcpcore_conformance.kit.probes import fence
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.trying import asker, unanswering
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("basic/utilities/cancellation")
+
+
+@page.server(
+    SHOULD,
+    "behavior-requirements/initialize-answered",
+    LEGACY,
+    bindings=ONE_CHANNEL,
+    expects="The answer to initialize.",
+)
+async def initialize_answered(talk: ServerTalk) -> None:
+    """An initialize cannot be cancelled: it is answered all the same."""
+    link = await talk.connect()
+    sent = await link.send("initialize", link.opening())
+    await link.notify(CANCELLED, {"requestId": sent.id, "reason": "the kit wants to see it"})
+    reply = await link.reply(sent)
+    served = reply.message is not None and reply.message.kind is Kind.RESULT
+    check(served, f"an initialize that was cancelled got {reply}")
+
+
+@page.server(
+    SHOULD,
+    "behavior-requirements/while-asking",
+    LEGACY,
+    needs=("found:question",),
+    expects="The call is not answered, and what the client says to the question is dropped.",
+)
+async def while_asking(talk: ServerTalk) -> None:
+    """A call that is cancelled while it waits for the client ends there."""
+    which = await asker(talk, "question", "test_sampling")
+    link = await talk.open(answering=unanswering())
+    await listen_too(link)
+    sent = await link.send(which.method, which.params)
+    question = await questioned(link)
+    await cancel(link, sent)
+    await fence(link)
+    late = Answering().result(question)
+    await link.accepted(await link.say(result(question.id, late or {})))
+    await fence(link)
+    message = link.answer_to(sent)
+    check(message is None, f"the cancelled call was answered: {message and message.value}")
+    await link.ask(*talk.any_request())
+
+
+__all__ = ["page"]

@@ -1,0 +1,111 @@
+"""Cases of the page basic/utilities/ping."""
+
+from mcpcore_conformance.cases.basic_patterns_cancellation import cancel, waiting
+from mcpcore_conformance.kit.asking import listen_too, questioned
+from mcpcore_conformance.kit.model import LEGACY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.reply import Reply
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.trying import asker, unanswering
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("basic/utilities/ping")
+
+
+def _empty(reply: Reply) -> None:
+    found = reply.result
+    check(set(found) <= {"_meta"}, f"a ping was answered with {found}", "ping")
+
+
+@page.server(
+    MUST,
+    "behavior-requirements/empty",
+    LEGACY,
+    expects="An empty result.",
+)
+async def empty(talk: ServerTalk) -> None:
+    """A ping is answered with nothing in it."""
+    link = await talk.open()
+    _empty(await link.request("ping"))
+    _empty(await link.request("ping", id=talk.fresh_id()))
+
+
+@page.server(
+    SHOULD,
+    "message-format/with-params",
+    LEGACY,
+    expects="An empty result.",
+)
+async def with_params(talk: ServerTalk) -> None:
+    """A ping may have params: empty ones, or with _meta."""
+    link = await talk.open()
+    _empty(await link.request("ping", {}))
+    _empty(await link.request("ping", {"_meta": {"org.example/x": 1}}))
+
+
+@page.server(
+    MUST,
+    "behavior-requirements/while-busy",
+    LEGACY,
+    needs=("tool:test_wait",),
+    expects="An empty result, before the call ends.",
+)
+async def while_busy(talk: ServerTalk) -> None:
+    """A ping is answered at once while a call runs."""
+    link = await talk.open()
+    call = await waiting(talk, link, 30.0)
+    _empty(await link.request("ping"))
+    check(link.answer_to(call) is None, "the call had ended")
+    await cancel(link, call)
+
+
+@page.server(
+    MUST,
+    "behavior-requirements/while-asking",
+    LEGACY,
+    needs=("found:question",),
+    expects="An empty result.",
+)
+async def while_asking(talk: ServerTalk) -> None:
+    """A ping is answered while the server waits for an answer of the client."""
+    which = await asker(talk, "question", "test_sampling")
+    link = await talk.open(answering=unanswering())
+    await listen_too(link)
+    sent = await link.send(which.method, which.params)
+    await questioned(link)
+    _empty(await link.request("ping"))
+    await cancel(link, sent)
+
+
+@page.server(
+    SHOULD,
+    "behavior-requirements/many",
+    LEGACY,
+    expects="An empty result for each.",
+)
+async def many(talk: ServerTalk) -> None:
+    """Pings that are sent without waiting are each answered."""
+    link = await talk.open()
+    for sent in [await link.send("ping") for _ in range(50)]:
+        _empty(await link.reply(sent))
+
+
+@page.server(
+    MUST,
+    "overview/server-pings",
+    LEGACY,
+    needs=("tool:test_ping_client",),
+    expects="The ping has an id, and the call goes on when it is answered.",
+)
+async def server_pings(talk: ServerTalk) -> None:
+    """A server may ping as well, and waits for nothing but an empty result."""
+    link = await talk.open()
+    await link.listen()
+    found = await link.ask("tools/call", {"name": "test_ping_client", "arguments": {}})
+    check(not found.get("isError"), f"the call that pings the client failed: {found}")
+    pings = [each for each in link.asked if each.method == "ping"]
+    check(pings, "no ping came")
+    for ping in pings:
+        check(set(ping.params) <= {"_meta"}, f"the ping has the params {ping.params}")
+
+
+__all__ = ["page"]

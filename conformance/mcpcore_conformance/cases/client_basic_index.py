@@ -1,0 +1,441 @@
+"""Cases of the page basic/index for clients: JSON-RPC, ids, results."""
+
+from typing import Any
+
+from mcpcore_conformance.kit.client_serving import text
+from mcpcore_conformance.kit.client_shapes import sent_problem
+from mcpcore_conformance.kit.client_steps import (
+    SCRIPT,
+    call,
+    script,
+    texts,
+    together,
+    under_way,
+)
+from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, Kind, encode, error, is_id, result
+from mcpcore_conformance.kit.model import (
+    ALL,
+    LEGACY,
+    MAY,
+    MODERN,
+    MUST,
+    SHOULD,
+    Page,
+)
+from mcpcore_conformance.kit.verdicts import ID, MESSAGE, MISMADE, check
+
+page = Page("basic/index")
+
+CALLS = 40
+DEPTH = 20_000
+HELD_BACK = 0.5
+"""Seconds in which a client that has taken another answer for its own leaves, or goes on."""
+
+
+# Messages and requests
+
+
+@page.client(
+    MUST,
+    "messages/client-json-rpc",
+    ALL,
+    expects="jsonrpc is 2.0, params are an object, and all else is as JSON-RPC has it.",
+    bare=True,
+)
+async def json_rpc(talk: ClientTalk) -> None:
+    """What a client sends, answers too, are JSON-RPC messages."""
+    talk.forgives, talk.skips_noise = MISMADE - {MESSAGE}, True
+    link = await talk.open()
+    message = await link.wait_for("tools/call")
+    if message is not None:
+        if talk.revision.handshake:
+            told = await link.tell("ping", about=message)
+            await link.wait_for(lambda each: each.answers(told.id))
+        await link.serve_one(message)
+    await talk.finished()
+
+
+@page.client(
+    MUST,
+    "requests/client-id",
+    ALL,
+    expects="Every request has an id that is a string or an integer; notifications have none.",
+    bare=True,
+)
+async def id_type(talk: ClientTalk) -> None:
+    """What a client sends are requests with proper ids, and notifications without one."""
+    talk.forgives = MISMADE - {ID}
+    link = await talk.open()
+    await talk.finished()
+    for message in link.requests():
+        check(is_id(message.id), f"the id of {message.method} is {message.id!r}")
+    known = {"notifications/initialized", "notifications/cancelled", "notifications/progress"}
+    strange = [
+        each.method
+        for each in link.requests()
+        if each.method in known or each.method.startswith("notifications/")
+    ]
+    check(not strange, f"notifications were sent with an id: {strange}")
+
+
+@page.client(
+    MUST,
+    "requests/client-id-fresh",
+    LEGACY,
+    expects="No id is used twice in a session.",
+)
+async def id_fresh(talk: ClientTalk) -> None:
+    """A client never uses an id again within a session."""
+    link = await talk.open()
+    await talk.finished()
+    requests = [each for each in link.session if each.kind is Kind.REQUEST]
+    ids = [(type(each.id), each.id) for each in requests if is_id(each.id)]
+    check(len(set(ids)) == len(ids), f"the ids are {[each for _, each in ids]}")
+
+
+@page.client(
+    MUST,
+    "requests/client-id-unique",
+    ALL,
+    scenario="script",
+    context=script(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
+    needs=SCRIPT,
+    expects="Requests that are under way at the same time have different ids.",
+)
+async def id_unique(talk: ClientTalk) -> None:
+    """Forty requests at once have forty ids; of a client that bounds them, as many as it makes."""
+    link = await talk.open()
+    held = await under_way(link, "tools/call", CALLS)
+    if len(held) == 1:
+        talk.skip("the client makes one call at a time")
+    ids = {(type(each.id), each.id) for each in held}
+    check(len(ids) == len(held), f"{len(held)} requests have {len(ids)} ids")
+
+
+@page.client(
+    SHOULD,
+    "responses/client-matches-by-id",
+    ALL,
+    scenario="script",
+    context=script(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
+    needs=SCRIPT,
+    expects="Each call gets the result that has its id.",
+)
+async def matches_by_id(talk: ClientTalk) -> None:
+    """Answers that come in another order reach their own requests."""
+    link = await talk.open()
+    left = most = CALLS
+    while left:
+        held = await under_way(link, "tools/call", min(left, most))
+        most = len(held)
+        left -= most
+        talk.random.shuffle(held)
+        for message in held:
+            await link.respond(message, text(message.params["arguments"]["text"]))
+    step = await talk.step()
+    found = [texts(each.result) if each.good else [str(each)] for each in step.steps]
+    wrong = [n for n, each in enumerate(found) if each != [str(n)]]
+    check(not wrong, f"call {wrong[:1]} got {found[wrong[0]] if wrong else ''}")
+
+
+async def _well_formed(talk: ClientTalk, kind: Kind) -> None:
+    """Check the params of all requests, or of all notifications, of a call."""
+    await talk.open()
+    await talk.finished()
+    for message in (each for link in talk.links for each in link.seen):
+        # what is no good message is what another case is about
+        if message.kind is kind and not message.detail:
+            problem = sent_problem(message.method, message.params, talk.revision)
+            check(not problem, f"the params of {message.method}: {problem}")
+
+
+@page.client(
+    MUST,
+    "requests/client-params",
+    ALL,
+    expects="They have the members of their method, each of its type.",
+)
+async def request_params(talk: ClientTalk) -> None:
+    """The params of a client's requests are those that the schema of the revision has."""
+    await _well_formed(talk, Kind.REQUEST)
+
+
+@page.client(
+    MUST,
+    "notifications/client-params",
+    ALL,
+    expects="They have the members of their method, each of its type.",
+)
+async def notification_params(talk: ClientTalk) -> None:
+    """The params of a client's notifications are those that the schema of the revision has."""
+    await _well_formed(talk, Kind.NOTIFICATION)
+
+
+# Responses that a client gets
+
+
+async def _not_taken(talk: ClientTalk, broken: dict[str, Any], what: str) -> None:
+    """Answer a call with something broken, then well: only the second may be taken."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    await link.answer(message, {"jsonrpc": "2.0", "id": message.id, **broken})
+    step = await talk.step()
+    check(not step.good, f"{what} was taken for a result: {step.result!r}")
+
+
+@page.client(
+    SHOULD,
+    "responses/client-result-and-error",
+    ALL,
+    scenario="script",
+    context=script(call(timeout=2)),
+    needs=SCRIPT,
+    expects="The call fails.",
+)
+async def result_and_error(talk: ClientTalk) -> None:
+    """A response with both a result and an error is no result."""
+    found = {"code": 1, "message": "an error"}
+    good = {**text("both"), "resultType": "complete"}
+    await _not_taken(talk, {"result": good, "error": found}, "a response with both")
+
+
+@page.client(
+    SHOULD,
+    "responses/client-neither",
+    ALL,
+    scenario="script",
+    context=script(call(timeout=2)),
+    needs=SCRIPT,
+    expects="The call fails.",
+)
+async def neither(talk: ClientTalk) -> None:
+    """A response with neither a result nor an error is no result."""
+    await _not_taken(talk, {}, "a response with neither")
+
+
+@page.client(
+    SHOULD,
+    "responses/client-version-member",
+    ALL,
+    scenario="script",
+    context=script(together(*[call(timeout=2) for _ in range(4)])),
+    needs=SCRIPT,
+    expects="The calls fail.",
+)
+async def version_member(talk: ClientTalk) -> None:
+    """A response that does not say that it is JSON-RPC 2.0 is no result."""
+    link = await talk.open()
+    for wrong in ({"jsonrpc": "1.0"}, {"jsonrpc": 2.0}, {"jsonrpc": None}, {}):
+        message = await link.expect("tools/call")
+        good = {**text("of another protocol"), "resultType": "complete"}
+        await link.answer(message, {**wrong, "id": message.id, "result": good})
+    step = await talk.step()
+    check(len(step.steps) == 4, f"{len(step.steps)} calls of four were reported")
+    taken = [number for number, each in enumerate(step.steps) if each.good]
+    check(not taken, f"of four responses {len(taken)} were taken for results")
+
+
+@page.client(
+    SHOULD,
+    "responses/client-unknown-id",
+    ALL,
+    expects="They are dropped, and the client's own request gets its answer.",
+)
+async def unknown_id(talk: ClientTalk) -> None:
+    """Responses with an id that no request has are nobody's answer.
+
+    The answer to the request is held back: who has taken another one for it leaves before it comes.
+    """
+    talk.serving.answer_by = "sse"
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    for each in ("nobody's", 987654, -1):
+        await link.say(result(each, {"content": [], "resultType": "complete"}), about=message)
+    await link.say(error(31337, 1, "nobody's"), about=message)
+    exchange = message.source.exchange
+    left = await link.until(lambda: link.gone or exchange in link.dropped or talk.ended, HELD_BACK)
+    check(not left, f"the client did not wait for its own answer: {talk.state(link)}")
+    await link.serve_one(message)
+    await talk.succeeded()
+
+
+@page.client(
+    SHOULD,
+    "responses/client-id-kind",
+    ALL,
+    scenario="script",
+    context=script(call()),
+    needs=SCRIPT,
+    expects="It is not the answer: 7 and the string 7 are different ids.",
+)
+async def id_kind(talk: ClientTalk) -> None:
+    """A response whose id has another type than that of the request does not answer it."""
+    talk.serving.answer_by = "sse"
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    other: Any = str(message.id)
+    if isinstance(message.id, str):
+        other = int(message.id) if message.id.isdigit() else [message.id]
+    wrong = {**text("for another"), "resultType": "complete"}
+    await link.say({"jsonrpc": "2.0", "id": other, "result": wrong}, about=message)
+    await link.respond(message, text("for this one"))
+    step = await talk.step()
+    check(step.good, f"the call ended with {step}")
+    check(texts(step.result) == ["for this one"], f"the call got {step.result!r}")
+
+
+@page.client(
+    MUST,
+    "resulttype/client-unknown",
+    MODERN,
+    scenario="script",
+    context=script(call()),
+    needs=SCRIPT,
+    expects="The call fails: the result is invalid.",
+)
+async def result_type_unknown(talk: ClientTalk) -> None:
+    """A result of a type that the client does not know is invalid."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    await link.respond(message, {**text("strange"), "resultType": "com.example/half"})
+    step = await talk.step()
+    check(not step.good, f"a result of the type com.example/half was taken: {step.result!r}")
+
+
+@page.client(
+    MUST,
+    "resulttype/client-absent",
+    MODERN,
+    expects="The result counts as complete.",
+)
+async def result_type_absent(talk: ClientTalk) -> None:
+    """A result without a type is complete."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    await link.respond(message, text("as it used to be"), bare=True)
+    await talk.succeeded()
+
+
+@page.client(
+    SHOULD,
+    "general-fields/client-unknown-members",
+    ALL,
+    expects="They are kept or ignored; the call succeeds.",
+)
+async def unknown_members(talk: ClientTalk) -> None:
+    """Members that a client does not know do no harm."""
+    strange = {"x": [1, {"y": None}], "n": 1e3}
+    talk.serving.tools = [
+        {**each, "com.example/odd": strange, "_meta": {"com.example/a": strange}}
+        for each in talk.serving.tools
+    ]
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    meta = {"com.example/b": strange}
+    await link.notify("notifications/com.example/odd", strange, about=message)
+    block = {"type": "text", "text": "odd", "odd": strange, "_meta": meta}
+    await link.respond(message, {"content": [block], "odd": strange, "_meta": meta})
+    await talk.succeeded()
+
+
+@page.client(
+    MAY,
+    "messages/client-survives-depth",
+    ALL,
+    scenario="script",
+    context=script(call(timeout=5), call()),
+    needs=SCRIPT,
+    expects="The call fails or not, and the next one succeeds.",
+)
+async def survives_depth(talk: ClientTalk) -> None:
+    """A result that is nested twenty thousand times does not bring a client down."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    deep = b"[" * DEPTH + b"]" * DEPTH
+    good = encode(result(message.id, {**text("deep"), "resultType": "complete"}))
+    await link.answer(message, good[:-2] + b',"deep":' + deep + b"}}")
+    await link.serve_one(await link.expect("tools/call", within=10.0))
+    step = await talk.step(1)
+    check(step.good, f"the next call ended with {step}")
+
+
+@page.client(
+    MAY,
+    "messages/client-survives-garbage",
+    ALL,
+    scenario="script",
+    context=script(call(timeout=3), call()),
+    needs=SCRIPT,
+    expects="The call fails, and the next one succeeds.",
+)
+async def survives_garbage(talk: ClientTalk) -> None:
+    """An answer that is no JSON fails one call at most."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    await link.answer(message, b'{"jsonrpc":"2.0","id":')
+    await link.serve_one(await link.expect("tools/call"))
+    report = await talk.report()
+    check(len(report.steps) == 2, f"{len(report.steps)} steps of two were reported")
+    check(not report.steps[0].good, f"garbage was taken for {report.steps[0].result!r}")
+    check(report.steps[1].good, f"the next call ended with {report.steps[1]}")
+
+
+# Responses that a client gives
+
+
+@page.client(
+    MUST,
+    "responses/client-echoes-id",
+    LEGACY,
+    expects="The answer has the same id, in value and type.",
+)
+async def echoes_id(talk: ClientTalk) -> None:
+    """A client answers requests of the server with the id that they have."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    for each in (0, -7, 7, "7", "", "ø☃", 2**53 - 1, talk.random.getrandbits(40)):
+        await link.ask("ping", id=each, about=message)
+
+
+@page.client(
+    MUST,
+    "responses/client-unknown-method",
+    LEGACY,
+    expects="The error -32601.",
+)
+async def unknown_method(talk: ClientTalk) -> None:
+    """A request of the server that the client does not know gets an error."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    answer = await link.ask("com.example/odd", {"a": 1}, about=message)
+    check(answer.kind is Kind.ERROR, f"com.example/odd was answered with {answer.value!r}")
+    check(answer.code == METHOD_NOT_FOUND, f"com.example/odd got the error {answer.code}")
+
+
+@page.client(
+    MUST,
+    "notifications/client-no-answer",
+    ALL,
+    expects="Nothing is said about them.",
+)
+async def no_answer(talk: ClientTalk) -> None:
+    """Notifications are never answered, whatever is wrong with them."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    for method, params in (
+        ("notifications/com.example/odd", {"a": 1}),
+        ("notifications/com.example/odd", None),
+        ("notifications/message", {"level": "nonsense"}),
+        ("notifications/resources/updated", {}),
+        ("notifications/progress", {"progressToken": None, "progress": "much"}),
+    ):
+        await link.notify(method, params, about=message)
+    await link.serve_one(message)
+    await link.quiet()
+    await talk.finished()
+    answers = [each.value for each in link.seen if each.kind in (Kind.RESULT, Kind.ERROR)]
+    check(not answers, f"a notification was answered: {answers}")
+
+
+__all__ = ["page"]

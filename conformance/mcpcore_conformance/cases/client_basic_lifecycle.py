@@ -1,0 +1,292 @@
+"""Cases of the page basic/lifecycle for clients."""
+
+from typing import Any
+
+from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, REVISIONS, Span
+from mcpcore_conformance.kit.client_eras import is_modern
+from mcpcore_conformance.kit.client_link import ClientLink
+from mcpcore_conformance.kit.client_steps import (
+    SCRIPT,
+    ask_client,
+    call,
+    complete,
+    ends_by_force,
+    ends_in_order,
+    listing,
+    script,
+)
+from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Message
+from mcpcore_conformance.kit.model import EVERY, LEGACY, MUST, SHOULD, STDIO, Binding, Page
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("basic/lifecycle")
+
+BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
+UNTIL_2025_03_26 = Span(REVISIONS[0], BY_NAME["2025-03-26"])
+SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
+
+
+@page.client(
+    MUST,
+    "initialization/client-identifies-itself",
+    LEGACY,
+    scenario="initialize",
+    expects="initialize has a protocol version, capabilities, and the client's name and version.",
+)
+async def identifies_itself(talk: ClientTalk) -> None:
+    """The first thing that a client says is initialize, with everything that belongs into it.
+
+    Who speaks the newer era, too, may have asked before whether the server does.
+    """
+    link = await talk.open()
+    first = link.session[0]
+    check(first.method == "initialize", f"the first message is {first.method or first.kind}")
+    info = first.params.get("clientInfo")
+    check(
+        isinstance(info, dict)
+        and isinstance(info.get("name"), str)
+        and isinstance(info.get("version"), str),
+        f"clientInfo is {info!r}",
+    )
+    capabilities = first.params.get("capabilities")
+    check(isinstance(capabilities, dict), f"capabilities is {capabilities!r}")
+
+
+@page.client(
+    MUST,
+    "initialization/client-sends-initialized",
+    LEGACY,
+    scenario="initialize",
+    expects="notifications/initialized comes before any request but pings.",
+)
+async def sends_initialized(talk: ClientTalk) -> None:
+    """After the answer to initialize a client says that it is ready, before it asks for more."""
+    link = await talk.begin()
+
+    def said() -> list[str]:
+        return [each.method for each in link.session if each.method and each.method != "ping"]
+
+    await link.until(lambda: len(said()) > 1)
+    names = said()
+    check(
+        names[:2] == ["initialize", "notifications/initialized"],
+        f"the client began with {', '.join(names[:3])}",
+    )
+
+
+@page.client(
+    SHOULD,
+    "initialization/client-waits",
+    LEGACY,
+    scenario="initialize",
+    expects="No request but ping until initialize is answered.",
+)
+async def waits(talk: ClientTalk) -> None:
+    """A client asks for nothing before initialize was answered."""
+    link, opening = await talk.initializing()
+    await link.quiet()
+    others = [each.method for each in link.session if each.method not in ("initialize", "ping")]
+    check(not others, f"before the answer to initialize the client sent {', '.join(others)}")
+    talk.serving.hold.discard("initialize")
+    await link.serve_one(opening)
+
+
+@page.client(
+    MUST,
+    "initialization/client-initialize-not-batched",
+    BATCHES,
+    scenario="initialize",
+    expects="initialize is a message of its own.",
+)
+async def not_batched(talk: ClientTalk) -> None:
+    """A client does not send initialize as a part of a batch."""
+    link = await talk.open()
+    opening = link.requests("initialize")[0]
+    check(not opening.source.data.lstrip().startswith(b"["), "initialize came in a batch")
+
+
+@page.client(
+    MUST,
+    "version-negotiation/client-offers-known-version",
+    LEGACY,
+    scenario="initialize",
+    expects="protocolVersion is one of the published versions with a handshake.",
+)
+async def offers_known_version(talk: ClientTalk) -> None:
+    """The version that a client asks for is one that exists."""
+    link = await talk.open()
+    offered = link.requests("initialize")[0].params.get("protocolVersion")
+    row = BY_NAME.get(offered) if isinstance(offered, str) else None
+    check(
+        row is not None and row.handshake,
+        f"initialize asks for the version {offered!r}",
+    )
+
+
+@page.client(
+    SHOULD,
+    "version-negotiation/client-disconnects",
+    LEGACY,
+    scenario="initialize",
+    expects="The client leaves: no notifications/initialized, no further request.",
+)
+async def disconnects(talk: ClientTalk) -> None:
+    """A client that does not know the version it is answered with goes away."""
+    talk.serving.version = "1999-12-31"
+    link, opening = await talk.initializing()
+    await link.serve_one(opening)
+    await talk.finished()
+    later = _later(link, opening)
+    check(not later, f"after the answer 1999-12-31 the client went on with {', '.join(later)}")
+
+
+def _later(link: ClientLink, opening: Message) -> list[str]:
+    """What came of a session after initialize; to try the newer era instead is nothing of it."""
+    said = link.seen[link.seen.index(opening) + 1 :]
+    return [
+        each.method
+        for each in said
+        if each.method not in ("", "initialize", "ping") and not is_modern(each)
+    ]
+
+
+async def _uses_what_is_declared(talk: ClientTalk) -> None:
+    talk.serving.capabilities = {"tools": {}}
+    link = await talk.open()
+    await talk.finished()
+    undeclared = [
+        each.method
+        for each in link.requests()
+        if each.method.partition("/")[0] in ("resources", "prompts", "logging", "completion")
+    ]
+    check(not undeclared, f"the server declared only tools; it was asked for {undeclared}")
+
+
+@page.client(
+    SHOULD,
+    "operation/client-keeps-to-capabilities-early",
+    UNTIL_2025_03_26,
+    scenario="script",
+    context=script(listing("resources"), listing("prompts"), listing("tools")),
+    needs=SCRIPT,
+    expects="No request for a feature that the server did not declare.",
+)
+async def keeps_to_capabilities_early(talk: ClientTalk) -> None:
+    """A client does not use what the server did not declare."""
+    await _uses_what_is_declared(talk)
+
+
+@page.client(
+    MUST,
+    "operation/client-keeps-to-capabilities",
+    SINCE_2025_06_18,
+    scenario="script",
+    context=script(
+        listing("resources"),
+        listing("prompts"),
+        {"do": "level", "level": "error"},
+        complete(),
+        listing("tools"),
+    ),
+    needs=SCRIPT,
+    expects="No request for a feature that the server did not declare.",
+)
+async def keeps_to_capabilities(talk: ClientTalk) -> None:
+    """A client uses only what was negotiated."""
+    await _uses_what_is_declared(talk)
+
+
+@page.client(
+    SHOULD,
+    "operation/client-refuses-undeclared",
+    LEGACY,
+    scenario="script",
+    context=script(call(), declare=[]),
+    needs=SCRIPT,
+    expects="The error -32601 (for elicitation also -32602).",
+)
+async def refuses_undeclared(talk: ClientTalk) -> None:
+    """What a client did not declare it refuses when it is asked for it nevertheless."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    text = {"role": "user", "content": {"type": "text", "text": "hello"}}
+    asked: dict[str, dict[str, Any]] = {
+        "sampling/createMessage": {"messages": [text], "maxTokens": 5},
+        "roots/list": {},
+        "elicitation/create": {
+            "message": "who?",
+            "requestedSchema": {"type": "object", "properties": {}},
+        },
+    }
+    for method, params in asked.items():
+        asking = await ask_client(link, message, method, params)
+        check(asking.error is not None, f"undeclared {method} was answered with a result")
+        allowed = (METHOD_NOT_FOUND, INVALID_PARAMS)
+        code = (asking.error or {}).get("code")
+        check(
+            code in (allowed if method == "elicitation/create" else allowed[:1]),
+            f"undeclared {method} got the error {code}",
+        )
+
+
+@page.client(
+    SHOULD,
+    "error-handling/client-initialize-refused",
+    LEGACY,
+    scenario="initialize",
+    expects="No notifications/initialized and no other requests; the client ends.",
+)
+async def initialize_refused(talk: ClientTalk) -> None:
+    """A client whose initialize is refused does not go on."""
+    link, opening = await talk.initializing()
+    data = {"supported": ["1999-12-31"], "requested": talk.revision.name}
+    await link.fail(opening, INVALID_PARAMS, "Unsupported protocol version", data)
+    await talk.finished()
+    later = _later(link, opening)
+    check(not later, f"after the refusal the client went on with {', '.join(later)}")
+
+
+@page.client(
+    SHOULD,
+    "timeouts/client-initialize-times-out",
+    LEGACY,
+    bindings=EVERY - {Binding.SSE},
+    scenario="script",
+    context=script(listing(), timeout=1.0),
+    needs=SCRIPT,
+    expects="The client gives up, and tells its caller.",
+)
+async def initialize_times_out(talk: ClientTalk) -> None:
+    """A handshake that is never answered does not hang for ever."""
+    talk.serving.by["initialize"] = lambda message: None
+    await talk.initializing()
+    report = await talk.report()
+    check(not report.opened.good, f"the client reports of connecting: {report.opened}")
+
+
+@page.client(
+    SHOULD,
+    "stdio/client-closes-input",
+    LEGACY,
+    bindings=STDIO,
+    expects="Standard input is closed; no signal to a server that then ends.",
+)
+async def closes_input(talk: ClientTalk) -> None:
+    """A client ends a server by closing its input, and waits for it."""
+    await ends_in_order(talk)
+
+
+@page.client(
+    SHOULD,
+    "stdio/client-uses-signals",
+    LEGACY,
+    bindings=STDIO,
+    expects="SIGTERM, then SIGKILL, after some time; nothing is left behind.",
+)
+async def uses_signals(talk: ClientTalk) -> None:
+    """A server that does not end by itself gets SIGTERM, and then SIGKILL."""
+    await ends_by_force(talk)
+
+
+__all__ = ["page"]

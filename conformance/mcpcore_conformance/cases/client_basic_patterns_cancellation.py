@@ -1,0 +1,280 @@
+"""Cases of the page basic/patterns/cancellation for clients."""
+
+from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore_conformance.kit.client_link import ClientLink
+from mcpcore_conformance.kit.client_steps import SCRIPT, call, pause, script, texts
+from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.messages import Kind, Message
+from mcpcore_conformance.kit.model import (
+    ALL,
+    LEGACY,
+    MAY,
+    MODERN,
+    MUST,
+    SHOULD,
+    STREAMABLE,
+    Binding,
+    Page,
+)
+from mcpcore_conformance.kit.model import EVERY as EVERYWHERE
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("basic/patterns/cancellation")
+
+SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
+SHARED = EVERYWHERE - {Binding.HTTP}
+"""Where a request has no stream of its own that could be closed."""
+CANCELLED = "notifications/cancelled"
+SOON = 0.5
+"""Seconds after which a call is cancelled by its caller: time enough for it to be sent."""
+
+
+async def _cancellation(link: ClientLink, message: Message) -> None:
+    """Wait for the sign by which a client cancels a request in this era on this binding."""
+    if link.revision.disconnect_cancels and link.wire.binding is Binding.HTTP:
+        found = await link.until(lambda: link.dropped.get(message.source.exchange))
+        check(found, "the client did not close the response stream of the request")
+        return
+    told = await link.expect(CANCELLED)
+    named = told.params.get("requestId")
+    check(
+        type(named) is type(message.id) and named == message.id,
+        f"the request {message.id!r} was cancelled as {named!r}",
+    )
+
+
+@page.client(
+    SHOULD,
+    "cancellation-flow/client-notifies",
+    LEGACY,
+    scenario="script",
+    context=script(call(cancel_after=SOON), pause(0.2)),
+    needs=SCRIPT,
+    expects="notifications/cancelled with the id of the request.",
+)
+async def notifies(talk: ClientTalk) -> None:
+    """A request that is no longer wanted is cancelled by a notification."""
+    link = await talk.open()
+    await _cancellation(link, await link.expect("tools/call"))
+
+
+@page.client(
+    MUST,
+    "transport-specific-cancellation/client-notifies",
+    MODERN,
+    bindings=SHARED,
+    scenario="script",
+    context=script(call(cancel_after=SOON)),
+    needs=SCRIPT,
+    expects="notifications/cancelled with the id of the request.",
+)
+async def notifies_on_shared_channel(talk: ClientTalk) -> None:
+    """On a shared channel a request is cancelled by a notification."""
+    link = await talk.open()
+    await _cancellation(link, await link.expect("tools/call"))
+
+
+@page.client(
+    SHOULD,
+    "transport-specific-cancellation/client-closes-stream",
+    MODERN,
+    bindings=STREAMABLE,
+    scenario="script",
+    context=script(call(cancel_after=SOON), call()),
+    needs=SCRIPT,
+    expects="The response stream of the request is closed.",
+)
+async def closes_stream(talk: ClientTalk) -> None:
+    """Over Streamable HTTP a request is cancelled by closing its response stream."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    await talk.http(link).stream(message.source.exchange)
+    await _cancellation(link, message)
+
+
+@page.client(
+    MAY,
+    "transport-specific-cancellation/client-no-notification",
+    MODERN,
+    bindings=STREAMABLE,
+    scenario="script",
+    context=script(call(cancel_after=SOON), call()),
+    needs=SCRIPT,
+    expects="No notifications/cancelled: closing the stream says it.",
+)
+async def no_notification_over_http(talk: ClientTalk) -> None:
+    """Over Streamable HTTP no notification says what closing the stream has said."""
+    link = await talk.open()
+    await link.expect("tools/call")
+    await link.expect("tools/call")
+    await talk.finished()
+    check(not link.notifications(CANCELLED), f"the client sent {CANCELLED}")
+
+
+@page.client(
+    MUST,
+    "behavior-requirements/client-own-requests-only",
+    ALL,
+    scenario="script",
+    context=script(call(), call(cancel_after=SOON), call()),
+    needs=SCRIPT,
+    expects="Cancellations name requests of the client that are under way, each once.",
+)
+async def own_requests_only(talk: ClientTalk) -> None:
+    """Only requests that were sent and not answered are cancelled."""
+    link = await talk.open()
+    answered = await link.expect("tools/call")
+    await link.serve_one(answered)
+    cancelled = await link.expect("tools/call")
+    await link.serve_one(await link.expect("tools/call"))
+    await talk.finished()
+    named = [each.params.get("requestId") for each in link.notifications(CANCELLED)]
+    check(named in ([], [cancelled.id]), f"of {cancelled.id!r} the client cancelled {named}")
+
+
+@page.client(
+    SHOULD,
+    "timeouts/client-cancels",
+    SINCE_2025_03_26,
+    scenario="script",
+    context=script(call(timeout=0.3), pause(0.2)),
+    needs=SCRIPT,
+    expects="The request is cancelled, and its caller told of a timeout.",
+)
+async def cancels_on_timeout(talk: ClientTalk) -> None:
+    """A request that is not answered in its own time is cancelled and no longer waited for."""
+    link = await talk.open()
+    await _cancellation(link, await link.expect("tools/call"))
+    step = await talk.step()
+    check(step.failure == "timeout", f"the caller was told of {step}")
+
+
+@page.client(
+    SHOULD,
+    "timeouts/client-maximum",
+    SINCE_2025_03_26,
+    scenario="script",
+    context=script(call(timeout=0.4, progress=True), pause(0.2), maximum=1.0),
+    needs=SCRIPT,
+    expects="The request is given up although progress comes all the time.",
+)
+async def maximum(talk: ClientTalk) -> None:
+    """Progress does not keep a request alive for ever."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    meta = message.params.get("_meta")
+    if not isinstance(meta, dict) or "progressToken" not in meta:
+        talk.skip("the client does not ask for progress, though it is to")
+    token = meta["progressToken"]
+
+    def over() -> bool:
+        return bool(
+            link.notifications(CANCELLED)
+            or message.source.exchange in link.dropped
+            or link.gone is not None
+            or talk.ended is not None
+        )
+
+    for value in range(60):
+        if await link.until(over, within=0.1):
+            break
+        params = {"progressToken": token, "progress": value}
+        await link.notify("notifications/progress", params, about=message)
+    check(over(), "after six seconds of progress the request was still waited for")
+    step = await talk.step()
+    check(step.failure == "timeout", f"the caller was told of {step}")
+
+
+@page.client(
+    SHOULD,
+    "behavior-requirements/client-late-response",
+    ALL,
+    bindings=SHARED,
+    scenario="script",
+    context=script(call(cancel_after=SOON), call()),
+    needs=SCRIPT,
+    expects="It is dropped; the next call gets its own answer.",
+)
+async def late_response(talk: ClientTalk) -> None:
+    """The answer to a request that was cancelled is ignored."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    await link.expect(CANCELLED)
+    await link.respond(message, {"content": [{"type": "text", "text": "late"}]})
+    second = await link.expect("tools/call")
+    await link.respond(second, {"content": [{"type": "text", "text": "in time"}]})
+    step = await talk.step(1)
+    check(step.good, f"the next call ended with {step}")
+    check(texts(step.result) == ["in time"], f"the next call got {step.result!r}")
+
+
+@page.client(
+    SHOULD,
+    "error-handling/client-ignores-invalid",
+    ALL,
+    expects="Nothing happens, and the client's own request goes on.",
+)
+async def ignores_invalid(talk: ClientTalk) -> None:
+    """Cancellations of a server that are malformed, or of no known request, are ignored."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    for params in (
+        {"requestId": "nobody's", "reason": "the kit wants to see it"},
+        {"requestId": 987654},
+        {"requestId": None},
+        {"requestId": {"an": "object"}},
+        {"reason": "no id"},
+    ):
+        await link.notify(CANCELLED, params, about=message)
+    await link.serve_one(message)
+    await talk.succeeded()
+    answers = [each for each in link.seen if each.kind in (Kind.RESULT, Kind.ERROR)]
+    check(not answers, f"a cancellation was answered: {[each.value for each in answers]}")
+
+
+@page.client(
+    SHOULD,
+    "behavior-requirements/client-stops",
+    Span(BY_NAME["2025-06-18"], BY_NAME["2025-11-25"]),
+    scenario="script",
+    context=script(call(), answer_after=0.4),
+    needs=(*SCRIPT, "elicitation"),
+    expects="No answer.",
+)
+async def stops(talk: ClientTalk) -> None:
+    """A client does not answer a request of the server that was cancelled."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    form = {"message": "who?", "requestedSchema": {"type": "object", "properties": {}}}
+    told = await link.tell("elicitation/create", form, about=message)
+    reason = "the kit wants to see it"
+    await link.notify(CANCELLED, {"requestId": told.id, "reason": reason}, about=message)
+    # from here on it has read both, however busy it is
+    await link.ask("ping", about=message)
+    await talk.advance(0.5)
+    await link.ask("ping", about=message)
+    answers = [each for each in link.seen if each.id == told.id]
+    check(not answers, f"the cancelled request was answered: {[each.value for each in answers]}")
+
+
+@page.client(
+    MUST,
+    "timing-considerations/client-late-cancellation",
+    LEGACY,
+    expects="Nothing happens: the client's own request goes on, nothing is answered twice.",
+)
+async def late_cancellation(talk: ClientTalk) -> None:
+    """A cancellation that comes after the client has answered does no harm."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    told = await link.tell("ping", about=message)
+    await link.answer_to(told)
+    await link.notify(CANCELLED, {"requestId": told.id}, about=message)
+    await link.ask("ping", about=message)
+    await link.serve_one(message)
+    await talk.succeeded()
+    answers = [each for each in link.seen if each.id == told.id]
+    check(len(answers) == 1, f"the ping got {len(answers)} answers")
+
+
+__all__ = ["page"]

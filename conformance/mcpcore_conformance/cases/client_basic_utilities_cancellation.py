@@ -1,0 +1,30 @@
+"""Cases of the page basic/utilities/cancellation for clients."""
+
+from mcpcore_conformance.kit.client_steps import SCRIPT, listing, script
+from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.model import EVERY, LEGACY, MUST, Binding, Page
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("basic/utilities/cancellation")
+
+
+@page.client(
+    MUST,
+    "behavior-requirements/client-initialize",
+    LEGACY,
+    bindings=EVERY - {Binding.SSE},
+    scenario="script",
+    context=script(listing(), timeout=0.5),
+    needs=SCRIPT,
+    expects="No notifications/cancelled with the id of initialize.",
+)
+async def initialize_is_not_cancelled(talk: ClientTalk) -> None:
+    """A client that gives up its initialize does not cancel it."""
+    talk.serving.by["initialize"] = lambda message: None
+    link, opening = await talk.initializing()
+    await talk.finished()
+    cancelled = [each.params.get("requestId") for each in link.notifications()]
+    check(opening.id not in cancelled, "initialize was cancelled")
+
+
+__all__ = ["page"]

@@ -1,0 +1,235 @@
+"""Cases of the page client/elicitation for clients."""
+
+from typing import Any
+
+from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
+from mcpcore_conformance.kit.client_serving import tool
+from mcpcore_conformance.kit.client_steps import SCRIPT, Asking, ask_client, call, script
+from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.messages import INVALID_PARAMS
+from mcpcore_conformance.kit.model import MAY, MODERN, MUST, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("client/elicitation")
+
+SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
+ONLY_2025_11_25 = Span(LATEST_LEGACY, LATEST_LEGACY)
+ELICIT = "elicitation/create"
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "name": {"type": "string", "default": "John Doe"},
+    "age": {"type": "integer", "default": 30},
+    "score": {"type": "number", "default": 95.5},
+    "status": {"type": "string", "enum": ["active", "gone"], "default": "active"},
+    "verified": {"type": "boolean", "default": True},
+}
+FIELDS: dict[str, dict[str, Any]] = {
+    "colour": {"type": "string", "enum": ["red", "green"]},
+    "amount": {"type": "integer"},
+    "share": {"type": "number"},
+    "sure": {"type": "boolean"},
+    "word": {"type": "string"},
+}
+
+
+def _form(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": [*properties]}
+    return {"message": "Please fill this in", "requestedSchema": schema, **more}
+
+
+async def _asked(talk: ClientTalk, params: dict[str, Any]) -> Asking:
+    link = await talk.open()
+    return await ask_client(link, await link.expect("tools/call"), ELICIT, params)
+
+
+def _accepted(asking: Asking) -> dict[str, Any]:
+    """The content of an answer that accepts."""
+    result = asking.result
+    check(result is not None, f"the form was refused: {asking.error}")
+    assert result is not None
+    check(result.get("action") == "accept", f"the action is {result.get('action')!r}")
+    content = result.get("content")
+    check(isinstance(content, dict), f"the content is {content!r}")
+    found: dict[str, Any] = result["content"]
+    return found
+
+
+@page.client(
+    MUST,
+    "capabilities/client-declares",
+    Span(BY_NAME["2025-06-18"], LATEST_LEGACY),
+    scenario="elicitation-sep1034-client-defaults",
+    needs=("elicitation",),
+    expects="elicitation in the capabilities of initialize, as an object.",
+)
+async def declares(talk: ClientTalk) -> None:
+    """A client that can be asked says so when it initializes."""
+    link = await talk.open()
+    found = link.requests("initialize")[0].params.get("capabilities", {}).get("elicitation")
+    check(isinstance(found, dict), f"elicitation is declared as {found!r}")
+
+
+@page.client(
+    MUST,
+    "capabilities/client-declares-each-time",
+    MODERN,
+    scenario="script",
+    context=script(call(), call()),
+    needs=(*SCRIPT, "elicitation"),
+    expects="elicitation in the capabilities of every call.",
+)
+async def declares_each_time(talk: ClientTalk) -> None:
+    """A client that can be asked says so with every request."""
+    link = await talk.open()
+    for _ in range(2):
+        message = await link.expect("tools/call")
+        found = link.client_capabilities.get("elicitation")
+        check(isinstance(found, dict), f"elicitation is declared as {found!r}")
+        await link.serve_one(message)
+
+
+@page.client(
+    MUST,
+    "elicitation-requests/client-default-mode",
+    SINCE_2025_11_25,
+    scenario="script",
+    context=script(call()),
+    needs=(*SCRIPT, "elicitation"),
+    expects="It is answered as a form.",
+)
+async def default_mode(talk: ClientTalk) -> None:
+    """A request without a mode is a form."""
+    content = _accepted(await _asked(talk, _form({"word": {"type": "string"}})))
+    check(isinstance(content.get("word"), str), f"the content is {content!r}")
+
+
+@page.client(
+    SHOULD,
+    "requested-schema/client-defaults",
+    SINCE_2025_11_25,
+    scenario="elicitation-sep1034-client-defaults",
+    needs=("elicitation",),
+    expects="The defaults of the fields that were left out.",
+)
+async def defaults(talk: ClientTalk) -> None:
+    """A form is filled with the defaults of its schema."""
+    talk.serving.tools = [tool("test_client_elicitation_defaults")]
+    form = _form(DEFAULTS)
+    del form["requestedSchema"]["required"]
+    content = _accepted(await _asked(talk, form))
+    wanted = {name: rules["default"] for name, rules in DEFAULTS.items()}
+    check(content == wanted, f"the content is {content!r}")
+
+
+@page.client(
+    SHOULD,
+    "form-mode-security/client-validates",
+    SINCE_2025_11_25,
+    scenario="script",
+    context=script(call()),
+    needs=(*SCRIPT, "elicitation"),
+    expects="Content that keeps to the schema.",
+)
+async def validates(talk: ClientTalk) -> None:
+    """What a client fills in keeps to the form's schema."""
+    content = _accepted(await _asked(talk, _form(FIELDS, mode="form")))
+    kinds: dict[str, Any] = {
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "boolean": bool,
+    }
+    for name, rules in FIELDS.items():
+        value = content.get(name)
+        fits = isinstance(value, kinds[str(rules["type"])]) and (
+            rules["type"] == "boolean" or not isinstance(value, bool)
+        )
+        check(fits, f"{name} is {value!r}, not of the type {rules['type']}")
+        check(value in rules.get("enum", [value]), f"{name} is {value!r}, not one of the choices")
+    strange = content.keys() - FIELDS.keys()
+    check(not strange, f"the content has fields that were not asked for: {sorted(strange)}")
+
+
+@page.client(
+    MAY,
+    "response-actions/client-declines",
+    SINCE_2025_06_18,
+    scenario="script",
+    context=script(call(), elicitation="decline"),
+    needs=(*SCRIPT, "elicitation"),
+    expects="The action decline, without content.",
+)
+async def declines(talk: ClientTalk) -> None:
+    """Who declines gives nothing away."""
+    asking = await _asked(talk, _form(FIELDS))
+    result = asking.result or {}
+    check(result.get("action") == "decline", f"the answer is {asking.result or asking.error!r}")
+    check(not result.get("content"), f"what was declined has the content {result.get('content')!r}")
+
+
+@page.client(
+    MUST,
+    "error-handling/client-undeclared-mode",
+    ONLY_2025_11_25,
+    scenario="script",
+    context=script(call(), declare=["elicitation"]),
+    needs=(*SCRIPT, "elicitation"),
+    expects="The error -32602.",
+)
+async def undeclared_mode(talk: ClientTalk) -> None:
+    """A mode that was not declared is refused."""
+    url = {"mode": "url", "message": "Look", "url": "https://example.com/", "elicitationId": "1"}
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    declared = link.client_capabilities.get("elicitation", {})
+    if "url" in declared:
+        talk.skip("the client declares the mode url")
+    asking = await ask_client(link, message, ELICIT, url)
+    check(asking.error is not None, f"a URL was answered with {asking.result!r}")
+    code = (asking.error or {}).get("code")
+    check(code == INVALID_PARAMS, f"a URL got the error {code}")
+
+
+@page.client(
+    MUST,
+    "safe-url-handling/client-no-prefetch",
+    SINCE_2025_11_25,
+    bindings=STREAMABLE,
+    scenario="script",
+    context=script(call(), declare=["elicitation", "elicitation.url"]),
+    needs=SCRIPT,
+    expects="Nothing is asked for at that address.",
+)
+async def no_prefetch(talk: ClientTalk) -> None:
+    """A URL that the user is to visit is not fetched by the client."""
+    origin = talk.host.address.rpartition("/")[0]
+    params = {"mode": "url", "message": "Look", "url": f"{origin}/canary", "elicitationId": "1"}
+    link = await talk.open()
+    if "url" not in link.client_capabilities.get("elicitation", {}):
+        talk.skip("the client does not declare the mode url")
+    message = await link.expect("tools/call")
+    asking = await ask_client(link, message, ELICIT, params)
+    await link.serve_one(asking.call)
+    await talk.finished()
+    asked = (*link.asked, *link.strays)
+    fetched = [f"{each.method} {each.target}" for each in asked if "canary" in each.target]
+    check(not fetched, f"the client fetched {fetched}")
+
+
+@page.client(
+    MUST,
+    "completion-notifications-for-url-mode-elicitation/client-unknown",
+    ONLY_2025_11_25,
+    expects="Nothing happens, and the call succeeds.",
+)
+async def unknown_completion(talk: ClientTalk) -> None:
+    """Word that something is complete which nobody knows is ignored."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    params = {"elicitationId": "nobody's"}
+    await link.notify("notifications/elicitation/complete", params, about=message)
+    await link.serve_one(message)
+    await talk.succeeded()
+
+
+__all__ = ["page"]

@@ -1,0 +1,112 @@
+"""Cases of the page client/roots for clients."""
+
+from mcpcore_conformance.kit.client_steps import SCRIPT, ask_client, call, listing, script
+from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND
+from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("client/roots")
+
+ROOTS = ["file:///kit/one", "file:///kit/tw%20o"]
+CHANGED = "notifications/roots/list_changed"
+
+
+@page.client(
+    MUST,
+    "capabilities/client-declares",
+    LEGACY,
+    scenario="initialize",
+    needs=("roots",),
+    expects="roots in the capabilities of initialize, as an object.",
+)
+async def declares(talk: ClientTalk) -> None:
+    """A client that has roots says so when it initializes."""
+    link = await talk.open()
+    found = link.requests("initialize")[0].params.get("capabilities", {}).get("roots")
+    check(isinstance(found, dict), f"roots is declared as {found!r}")
+    changes = found.get("listChanged", False)
+    check(isinstance(changes, bool), f"roots.listChanged is {changes!r}")
+
+
+@page.client(
+    MUST,
+    "capabilities/client-declares-each-time",
+    MODERN,
+    scenario="script",
+    context=script(call(), call()),
+    needs=(*SCRIPT, "roots"),
+    expects="roots in the capabilities of every call.",
+)
+async def declares_each_time(talk: ClientTalk) -> None:
+    """A client that has roots says so with every request."""
+    link = await talk.open()
+    for _ in range(2):
+        message = await link.expect("tools/call")
+        found = link.client_capabilities.get("roots")
+        check(isinstance(found, dict), f"roots is declared as {found!r}")
+        await link.serve_one(message)
+
+
+@page.client(
+    MUST,
+    "root/client-file-uris",
+    ALL,
+    scenario="script",
+    context=script(call(), roots=ROOTS),
+    needs=(*SCRIPT, "roots"),
+    expects="A list of objects with file:// URIs: those that the client was given.",
+)
+async def file_uris(talk: ClientTalk) -> None:
+    """Roots are file URIs."""
+    link = await talk.open()
+    asking = await ask_client(link, await link.expect("tools/call"), "roots/list", {})
+    check(asking.result is not None, f"roots/list got the error {asking.error}")
+    found = (asking.result or {}).get("roots")
+    check(isinstance(found, list), f"roots is {found!r}")
+    uris = [each.get("uri") if isinstance(each, dict) else each for each in found or []]
+    bad = [each for each in uris if not isinstance(each, str) or not each.startswith("file://")]
+    check(not bad, f"{bad} are no file URIs")
+    check(uris == ROOTS, f"the roots are {uris}")
+
+
+@page.client(
+    SHOULD,
+    "error-handling/client-without-roots",
+    LEGACY,
+    scenario="script",
+    context=script(call(), declare=["sampling"]),
+    needs=SCRIPT,
+    expects="The error -32601.",
+)
+async def without_roots(talk: ClientTalk) -> None:
+    """A client without roots says so."""
+    link = await talk.open()
+    asking = await ask_client(link, await link.expect("tools/call"), "roots/list", {})
+    check(asking.error is not None, f"roots/list got {asking.result!r}")
+    code = (asking.error or {}).get("code")
+    check(code == METHOD_NOT_FOUND, f"roots/list got the error {code}")
+
+
+@page.client(
+    MUST,
+    "root-list-changes/client-notifies",
+    LEGACY,
+    scenario="script",
+    context=script(call(), {"do": "roots", "roots": ROOTS[:1]}, listing("prompts"), roots=ROOTS),
+    needs=(*SCRIPT, "roots.listChanged"),
+    expects=f"{CHANGED}; asked again, the client gives the new ones.",
+)
+async def notifies(talk: ClientTalk) -> None:
+    """A change of the roots is notified by a client that has declared so."""
+    talk.serving.hold.add("prompts/list")
+    link = await talk.open()
+    await link.serve_one(await link.expect("tools/call"))
+    await link.expect(CHANGED)
+    message = await link.expect("prompts/list")
+    answer = await link.ask("roots/list", {}, about=message)
+    uris = [each.get("uri") for each in answer.result.get("roots", [])]
+    check(uris == ROOTS[:1], f"after the change the roots are {uris}")
+
+
+__all__ = ["page"]

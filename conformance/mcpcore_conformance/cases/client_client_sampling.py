@@ -1,0 +1,137 @@
+"""Cases of the page client/sampling for clients."""
+
+from typing import Any
+
+from mcpcore.spec.revisions import LATEST_LEGACY, Span
+from mcpcore_conformance.kit.client_steps import SCRIPT, ask_client, call, script
+from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.shapes import result_problem
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("client/sampling")
+
+CREATE = "sampling/createMessage"
+
+
+def _said(role: str, *blocks: dict[str, Any]) -> dict[str, Any]:
+    return {"role": role, "content": [*blocks] if len(blocks) > 1 else blocks[0]}
+
+
+TEXT = {"type": "text", "text": "What is it?"}
+USE = {"type": "tool_use", "id": "u1", "name": "look", "input": {}}
+RESULT = {"type": "tool_result", "toolUseId": "u1", "content": [TEXT]}
+TOOLS = [{"name": "look", "inputSchema": {"type": "object"}}]
+
+
+@page.client(
+    MUST,
+    "capabilities/client-declares",
+    LEGACY,
+    scenario="initialize",
+    needs=("sampling",),
+    expects="sampling in the capabilities of initialize, as an object.",
+)
+async def declares(talk: ClientTalk) -> None:
+    """A client that samples says so when it initializes."""
+    link = await talk.open()
+    found = link.requests("initialize")[0].params.get("capabilities", {}).get("sampling")
+    check(isinstance(found, dict), f"sampling is declared as {found!r}")
+
+
+@page.client(
+    MUST,
+    "capabilities/client-declares-each-time",
+    MODERN,
+    scenario="script",
+    context=script(call(), call()),
+    needs=(*SCRIPT, "sampling"),
+    expects="sampling in the capabilities of every call.",
+)
+async def declares_each_time(talk: ClientTalk) -> None:
+    """A client that samples says so with every request."""
+    link = await talk.open()
+    for _ in range(2):
+        message = await link.expect("tools/call")
+        found = link.client_capabilities.get("sampling")
+        check(isinstance(found, dict), f"sampling is declared as {found!r}")
+        await link.serve_one(message)
+
+
+@page.client(
+    MUST,
+    "creating-messages/client-answers",
+    ALL,
+    scenario="script",
+    context=script(call()),
+    needs=(*SCRIPT, "sampling"),
+    expects="A result with role, content and model.",
+)
+async def answers(talk: ClientTalk) -> None:
+    """A request for a message is answered with one."""
+    link = await talk.open()
+    params = {"messages": [_said("user", TEXT)], "maxTokens": 10, "systemPrompt": "Be brief."}
+    asking = await ask_client(link, await link.expect("tools/call"), CREATE, params)
+    check(asking.result is not None, f"it got the error {asking.error}")
+    found = asking.result or {}
+    check(found.get("role") in ("user", "assistant"), f"the role is {found.get('role')!r}")
+    check(isinstance(found.get("model"), str), f"the model is {found.get('model')!r}")
+    content = found.get("content")
+    check(isinstance(content, (dict, list)), f"the content is {content!r}")
+    problem = result_problem(CREATE, found, link.revision)
+    check(not problem, f"the result: {problem}")
+
+
+@page.client(
+    MUST,
+    "tools-in-sampling/client-undeclared",
+    Span(LATEST_LEGACY, LATEST_LEGACY),
+    scenario="script",
+    context=script(call(), declare=["sampling"]),
+    needs=(*SCRIPT, "sampling"),
+    expects="An error.",
+)
+async def tools_undeclared(talk: ClientTalk) -> None:
+    """Tools are refused by a client that has not declared that it takes them."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    if "tools" in link.client_capabilities.get("sampling", {}):
+        talk.skip("the client declares sampling.tools")
+    params = {"messages": [_said("user", TEXT)], "maxTokens": 10, "tools": TOOLS}
+    asking = await ask_client(link, message, CREATE, params)
+    check(asking.error is not None, f"tools were taken: {asking.result!r}")
+
+
+@page.client(
+    SHOULD,
+    "error-handling/client-unbalanced",
+    Span(LATEST_LEGACY, LATEST_LEGACY),
+    scenario="script",
+    context=script(call(), declare=["sampling", "sampling.tools"]),
+    needs=SCRIPT,
+    expects="The error -32602.",
+)
+async def unbalanced(talk: ClientTalk) -> None:
+    """Uses of tools without results, and results among other content, are refused."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    if "tools" not in link.client_capabilities.get("sampling", {}):
+        talk.skip("the client does not declare sampling.tools")
+    for messages, what in (
+        (
+            [_said("user", TEXT), _said("assistant", USE), _said("user", TEXT)],
+            "a use of a tool without its result",
+        ),
+        (
+            [_said("user", TEXT), _said("assistant", USE), _said("user", RESULT, TEXT)],
+            "a result among other content",
+        ),
+    ):
+        params = {"messages": messages, "maxTokens": 10, "tools": TOOLS}
+        asking = await ask_client(link, message, CREATE, params)
+        check(asking.error is not None, f"{what} was taken: {asking.result!r}")
+        code = (asking.error or {}).get("code")
+        check(code == -32602, f"{what} got the error {code}")
+
+
+__all__ = ["page"]

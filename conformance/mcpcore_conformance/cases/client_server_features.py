@@ -1,0 +1,205 @@
+"""Cases for clients of the pages server/resources, server/utilities/logging and completion."""
+
+from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore.spec.types.base import META_LOG_LEVEL
+from mcpcore_conformance.kit.client_steps import (
+    SCRIPT,
+    call,
+    complete,
+    listing,
+    read,
+    script,
+)
+from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, RESOURCE_NOT_FOUND
+from mcpcore_conformance.kit.model import ALL, LEGACY, MAY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.verdicts import check
+
+resources = Page("server/resources")
+logging = Page("server/utilities/logging")
+completion = Page("server/utilities/completion")
+
+SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+ODD = "test://kit/ø%20 a?b=c#d"
+UPDATED = "notifications/resources/updated"
+
+
+@resources.client(
+    SHOULD,
+    "error-handling/client-not-found",
+    MODERN,
+    scenario="script",
+    context=script(read("test://kit/none"), read("test://kit/none")),
+    needs=SCRIPT,
+    expects="Both reach the caller as errors of the server.",
+)
+async def not_found(talk: ClientTalk) -> None:
+    """That a resource is not there may be said by -32602, and by -32002 as it used to be."""
+    link = await talk.open()
+    codes = (INVALID_PARAMS, RESOURCE_NOT_FOUND)
+    for code in codes:
+        await link.fail(await link.expect("resources/read"), code, "no such resource")
+    report = await talk.report()
+    found = [each.error.get("code") if each.error else str(each) for each in report.steps]
+    check(found == [*codes], f"the errors {codes} came as {found}")
+
+
+@resources.client(
+    MAY,
+    "reading-resources/client-exact-uri",
+    ALL,
+    scenario="script",
+    context=script(read(ODD)),
+    needs=SCRIPT,
+    expects="The URI as it was given.",
+)
+async def exact_uri(talk: ClientTalk) -> None:
+    """A URI is sent as it was given, whatever a client thinks of it."""
+    link = await talk.open()
+    message = await link.expect("resources/read")
+    found = message.params.get("uri")
+    check(found == ODD, f"the URI {ODD!r} came as {found!r}")
+
+
+@resources.client(
+    MAY,
+    "subscriptions/client-hears",
+    LEGACY,
+    scenario="script",
+    context=script(
+        {"do": "subscribe", "uri": ODD},
+        call(),
+        {"do": "wait", "notification": UPDATED, "timeout": 5},
+        {"do": "unsubscribe", "uri": ODD},
+    ),
+    needs=SCRIPT,
+    expects="resources/subscribe with the URI; the update reaches the owner; unsubscribe.",
+)
+async def hears_updates(talk: ClientTalk) -> None:
+    """A client that subscribes to a resource hears of its changes."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    await link.notify(UPDATED, {"uri": ODD}, about=message)
+    await link.serve_one(message)
+    report = await talk.report()
+    bad = [f"{n}: {each}" for n, each in enumerate(report.steps) if not each.good]
+    check(not bad and len(report.steps) == 4, f"of the steps failed {bad}")
+    told = [each["params"].get("uri") for each in report.notifications if each["method"] == UPDATED]
+    check(told == [ODD], f"its owner was told of changes of {told}")
+    for method in ("resources/subscribe", "resources/unsubscribe"):
+        uris = [each.params.get("uri") for each in link.requests(method)]
+        check(uris == [ODD], f"{method} was sent for {uris}")
+
+
+@logging.client(
+    MAY,
+    "setting-log-level/client-sets",
+    LEGACY,
+    scenario="script",
+    context=script({"do": "level", "level": "warning"}, listing()),
+    needs=SCRIPT,
+    expects="logging/setLevel with the level.",
+)
+async def sets_level(talk: ClientTalk) -> None:
+    """The level of log messages is set by a request."""
+    link = await talk.open()
+    await talk.finished()
+    levels = [each.params.get("level") for each in link.requests("logging/setLevel")]
+    check(levels == ["warning"], f"the levels that were set are {levels}")
+
+
+@logging.client(
+    MUST,
+    "per-request-log-level/client-asks",
+    MODERN,
+    scenario="script",
+    context=script(call(), {"do": "level", "level": "warning"}, call()),
+    needs=SCRIPT,
+    expects="No level in _meta before, the level afterwards, and no logging/setLevel.",
+)
+async def asks_for_level(talk: ClientTalk) -> None:
+    """The level of log messages is part of each request that wants any."""
+    link = await talk.open()
+    levels = []
+    for _ in range(2):
+        message = await link.expect("tools/call")
+        levels.append(message.params.get("_meta", {}).get(META_LOG_LEVEL))
+        await link.serve_one(message)
+    check(levels == [None, "warning"], f"the calls asked for the levels {levels}")
+    await talk.finished()
+    check(not link.requests("logging/setLevel"), "logging/setLevel was sent, which is no more")
+
+
+@logging.client(
+    MAY,
+    "log-message-notifications/client-hears",
+    ALL,
+    scenario="script",
+    context=script({"do": "level", "level": "debug"}, call()),
+    needs=SCRIPT,
+    expects="The message with its data, whatever JSON that is.",
+)
+async def hears_messages(talk: ClientTalk) -> None:
+    """Log messages reach the owner with their data as it was."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    said = [
+        {"level": "error", "logger": "kit", "data": {"error": "é☃", "n": [1, None]}},
+        {"level": "debug", "data": "text"},
+        {"level": "notice", "data": 0},
+    ]
+    for each in said:
+        await link.notify("notifications/message", each, about=message)
+    await link.serve_one(message)
+    report = await talk.report()
+    heard = [
+        each["params"] for each in report.notifications if each["method"] == "notifications/message"
+    ]
+    check(heard == said, f"of {said} it heard {heard}")
+
+
+@completion.client(
+    SHOULD,
+    "implementation-considerations/client-partial",
+    ALL,
+    scenario="script",
+    context=script(complete(), complete(), listing()),
+    needs=SCRIPT,
+    expects="The values that there are, none if there are none.",
+)
+async def partial_results(talk: ClientTalk) -> None:
+    """Results without a total, without a word on whether there are more, or without values."""
+    link = await talk.open()
+    for values in (["kit"], []):
+        message = await link.expect("completion/complete")
+        await link.respond(message, {"completion": {"values": values}})
+    report = await talk.report()
+    bad = [f"{n}: {each}" for n, each in enumerate(report.steps) if not each.good]
+    check(not bad and len(report.steps) == 3, f"of the steps failed {bad}")
+    found = [each.result["completion"]["values"] for each in report.steps[:2]]
+    check(found == [["kit"], []], f"the values came as {found}")
+
+
+@completion.client(
+    MAY,
+    "requesting-completions/client-context",
+    SINCE_2025_06_18,
+    scenario="script",
+    context=script(complete(known={"language": "python"})),
+    needs=SCRIPT,
+    expects="context.arguments has the values of the other arguments.",
+)
+async def context_of_arguments(talk: ClientTalk) -> None:
+    """What is known of other arguments goes with a request for completions."""
+    link = await talk.open()
+    message = await link.expect("completion/complete")
+    ref = {"type": "ref/prompt", "name": "greet"}
+    check(message.params.get("ref") == ref, f"the reference is {message.params.get('ref')!r}")
+    argument = {"name": "who", "value": "k"}
+    found = message.params.get("argument")
+    check(found == argument, f"the argument is {found!r}")
+    context = message.params.get("context")
+    check(context == {"arguments": {"language": "python"}}, f"the context is {context!r}")
+
+
+__all__ = ["completion", "logging", "resources"]

@@ -1,0 +1,186 @@
+"""Cases of the page server/tools for clients."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore_conformance.kit.client_serving import text, tool
+from mcpcore_conformance.kit.client_steps import SCRIPT, call, listing, pause, script, texts
+from mcpcore_conformance.kit.client_talk import ClientTalk, Outcome
+from mcpcore_conformance.kit.model import ALL, MAY, SHOULD, ClientPlay, Page
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("server/tools")
+
+SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "degrees": {"type": "number", "minimum": -90},
+        "winds": {"type": "array", "items": {"$ref": "#/$defs/wind"}},
+    },
+    "required": ["city", "degrees"],
+    "$defs": {"wind": {"enum": ["north", "south"]}},
+}
+ARGUMENTS = {
+    "text": "é☃\U0001f600\n",
+    "empty": "",
+    "null": None,
+    "big": 2**53 - 1,
+    "small": -1.5e-7,
+    "deep": {"a": [1, {"b": [[]]}], "": {}},
+    "true": True,
+}
+
+
+async def _structured(talk: ClientTalk, content: Any) -> Outcome:
+    """Answer a call of a tool that has a schema for its results."""
+    talk.serving.tools = [tool("weather", outputSchema=SCHEMA)]
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    await link.respond(message, {**text("see structuredContent"), "structuredContent": content})
+    return await talk.step(1)
+
+
+def _weather_case(slug: str, revisions: Span, expects: str) -> Callable[[ClientPlay], ClientPlay]:
+    return page.client(
+        SHOULD,
+        f"output-schema/client-{slug}",
+        revisions,
+        scenario="script",
+        context=script(listing(), call("weather", {})),
+        needs=SCRIPT,
+        expects=expects,
+    )
+
+
+@_weather_case("validates", SINCE_2025_06_18, "The call fails.")
+async def validates(talk: ClientTalk) -> None:
+    """A structured result that breaks the tool's schema is not taken."""
+    step = await _structured(talk, {"city": "Oslo", "degrees": "warm"})
+    check(not step.good, f"it was taken: {step.result!r}")
+
+
+@_weather_case("validates-references", SINCE_2025_11_25, "The call fails.")
+async def validates_references(talk: ClientTalk) -> None:
+    """References within a schema count."""
+    found = {"city": "Oslo", "degrees": 3, "winds": ["north", "up"]}
+    step = await _structured(talk, found)
+    check(not step.good, f"it was taken: {step.result!r}")
+
+
+@_weather_case("takes-what-is-right", SINCE_2025_06_18, "The result, whole.")
+async def takes_what_is_right(talk: ClientTalk) -> None:
+    """A structured result that keeps to the schema reaches the caller."""
+    found = {"city": "Oslo", "degrees": -3.5, "winds": ["north"], "more": [1]}
+    step = await _structured(talk, found)
+    check(step.good, f"the call ended with {step}")
+    got = step.result.get("structuredContent")
+    check(got == found, f"{found} came as {got!r}")
+
+
+@page.client(
+    SHOULD,
+    "calling-tools/client-exact-arguments",
+    ALL,
+    scenario="script",
+    context=script(call("echo", ARGUMENTS)),
+    needs=SCRIPT,
+    expects="The same JSON values.",
+)
+async def exact_arguments(talk: ClientTalk) -> None:
+    """Arguments reach the server as they were given."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    found = message.params.get("arguments")
+    check(found == ARGUMENTS, f"the arguments came as {found!r}")
+
+
+@page.client(
+    MAY,
+    "error-handling/client-tells-tool-errors",
+    ALL,
+    scenario="script",
+    context=script(call()),
+    needs=SCRIPT,
+    expects="A result with isError and its text.",
+)
+async def tells_tool_errors(talk: ClientTalk) -> None:
+    """That a tool has failed is a result, which its caller can read."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    await link.respond(message, {**text("it broke"), "isError": True})
+    step = await talk.step()
+    check(step.good, f"the call ended with {step}")
+    check(step.result.get("isError") is True, f"the caller got {step.result!r}")
+    check(texts(step.result) == ["it broke"], f"the caller got {step.result!r}")
+
+
+@page.client(
+    MAY,
+    "error-handling/client-tells-protocol-errors",
+    ALL,
+    scenario="script",
+    context=script(call()),
+    needs=SCRIPT,
+    expects="The error's code, message and data.",
+)
+async def tells_protocol_errors(talk: ClientTalk) -> None:
+    """An error of the server reaches the caller with all that it says."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    data = {"hint": ["é", None, 1.5]}
+    await link.fail(message, -32602, "no such tool: ø", data)
+    step = await talk.step()
+    check(step.error, f"the caller got {step}")
+    check(
+        step.error == {"code": -32602, "message": "no such tool: ø", "data": data},
+        f"the caller got {step.error!r}",
+    )
+
+
+@page.client(
+    MAY,
+    "tool-result/client-unknown-content",
+    ALL,
+    scenario="script",
+    context=script(call(timeout=5), call()),
+    needs=SCRIPT,
+    expects="The next call succeeds, whatever became of the first.",
+)
+async def unknown_content(talk: ClientTalk) -> None:
+    """Content of a type that is not known does not bring a client down."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    await link.respond(message, {"content": [{"type": "hologram", "depth": 3}]})
+    await link.serve_one(await link.expect("tools/call"))
+    step = await talk.step(1)
+    check(step.good, f"the next call ended with {step}")
+
+
+@page.client(
+    MAY,
+    "list-changed-notification/client-survives",
+    ALL,
+    scenario="script",
+    context=script(listing(), call(), pause(0.2), listing()),
+    needs=SCRIPT,
+    expects="The list that is read afterwards is the new one.",
+)
+async def list_changed(talk: ClientTalk) -> None:
+    """After the list of tools has changed the new one is read."""
+    link = await talk.open()
+    message = await link.expect("tools/call")
+    talk.serving.tools = [tool("newcomer")]
+    if not talk.revision.modern:
+        await link.notify("notifications/tools/list_changed", about=message)
+    await link.serve_one(message)
+    step = await talk.step(3)
+    check(step.good, f"the list ended with {step}")
+    names = [each.get("name") for each in step.result]
+    check(names == ["newcomer"], f"the list has {names}")
+
+
+__all__ = ["page"]

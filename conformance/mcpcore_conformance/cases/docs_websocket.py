@@ -1,0 +1,338 @@
+"""Cases of docs/websocket.md, this project's own rules of MCP over WebSocket."""
+
+import struct
+from typing import cast
+
+from mcpcore.spec.revisions import LEGACY as OLDER
+from mcpcore_conformance.cases.basic_transports_stdio import RESTS, long_ids, plain
+from mcpcore_conformance.cases.rfc6455 import NOT_UTF8, answered, failed, fails
+from mcpcore_conformance.cases.rfc6455_opening import BAD_REQUEST, opened, refused, replaced
+from mcpcore_conformance.kit.bindings.websocket import BINARY, TEXT, encoded
+from mcpcore_conformance.kit.heard import header
+from mcpcore_conformance.kit.messages import PARSE_ERROR, UNSUPPORTED_VERSION, Kind
+from mcpcore_conformance.kit.model import LEGACY, MUST, SHOULD, WEBSOCKET, Page
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.wire import FramesWire, Refused
+
+page = Page("docs/websocket")
+
+FORBIDDEN, NOT_FOUND, MISDIRECTED = 403, 404, 421
+UNSUPPORTED_DATA, TOO_BIG = 1003, 1009
+SECRET = "kit-secret-0123456789"  # noqa: S105
+VERSIONED, TOKEN = "mcp.version.", "mcp.auth."
+
+
+# Who is let in
+
+
+@page.server(
+    SHOULD,
+    "who-is-let-in/other-path",
+    bindings=WEBSOCKET,
+    expects="Status 404.",
+)
+async def other_path(talk: ServerTalk) -> None:
+    """There is a WebSocket at one path only."""
+    await refused(talk, "another path", (NOT_FOUND,), path="/kit/none")
+
+
+@page.server(
+    SHOULD,
+    "who-is-let-in/foreign-origin-forbidden",
+    bindings=WEBSOCKET,
+    expects="Status 403.",
+)
+async def origin_forbidden(talk: ServerTalk) -> None:
+    """A foreign origin is refused with 403."""
+    headers = [("origin", "http://evil.example")]
+    await refused(talk, "a foreign Origin", (FORBIDDEN,), headers=headers)
+
+
+@page.server(
+    SHOULD,
+    "who-is-let-in/foreign-host",
+    bindings=WEBSOCKET,
+    expects="Status 403, or 421.",
+)
+async def foreign_host(talk: ServerTalk) -> None:
+    """A local server does not answer to names that are not its own."""
+    for host in (b"evil.example", b"localhost.evil.example", b"[2001:db8::1]:80"):
+        edit = replaced("host", host)
+        await refused(talk, f"Host: {host.decode()}", (FORBIDDEN, MISDIRECTED), edit=edit)
+
+
+# Subprotocols
+
+
+@page.server(
+    SHOULD,
+    "subprotocols/mcp",
+    bindings=WEBSOCKET,
+    expects="mcp is chosen wherever it is in the list.",
+)
+async def chooses_mcp(talk: ServerTalk) -> None:
+    """The protocol mcp is chosen whenever it is offered."""
+    for offers in (["mcp"], ["kit.other", "mcp"], [f"{VERSIONED}{talk.revision.name}", "mcp"]):
+        wire = await opened(talk, f"the offers {offers}", offers=offers)
+        check(wire.subprotocol == "mcp", f"of {offers} the server has chosen {wire.subprotocol!r}")
+
+
+@page.server(
+    SHOULD,
+    "subprotocols/none",
+    bindings=WEBSOCKET,
+    expects="Accepted, without a subprotocol.",
+)
+async def none_offered(talk: ServerTalk) -> None:
+    """A client that offers nothing is let in."""
+    wire = await opened(talk, "an opening without subprotocols", offers=[])
+    check(wire.subprotocol is None, f"unasked, the server has chosen {wire.subprotocol!r}")
+
+
+@page.server(
+    SHOULD,
+    "subprotocols/unknown-only",
+    bindings=WEBSOCKET,
+    expects="Status 400.",
+)
+async def unknown_only(talk: ServerTalk) -> None:
+    """Offers without any that is spoken are refused."""
+    for offers in (["kit.other"], ["MCP"], ["mcp2", "graphql-ws"]):
+        await refused(talk, f"the offers {offers}", (BAD_REQUEST,), offers=offers)
+
+
+@page.server(
+    SHOULD,
+    "subprotocols/version",
+    bindings=WEBSOCKET,
+    expects="The offer of a revision that is spoken is chosen.",
+)
+async def version_offered(talk: ServerTalk) -> None:
+    """A revision can be offered in place of mcp."""
+    offer = f"{VERSIONED}{talk.revision.name}"
+    wire = await opened(talk, f"the offer {offer}", offers=[offer])
+    check(wire.subprotocol == offer, f"of {offer} the server has chosen {wire.subprotocol!r}")
+
+
+@page.server(
+    SHOULD,
+    "subprotocols/version-unknown",
+    bindings=WEBSOCKET,
+    expects="Status 400.",
+)
+async def version_unknown(talk: ServerTalk) -> None:
+    """Revisions of which none is spoken are refused."""
+    offers = [f"{VERSIONED}2099-01-01", f"{VERSIONED}latest"]
+    await refused(talk, f"the offers {offers}", (BAD_REQUEST,), offers=offers)
+
+
+@page.server(
+    SHOULD,
+    "subprotocols/version-decides",
+    LEGACY,
+    bindings=WEBSOCKET,
+    expects="initialize is answered with the revision that was offered, whatever it asks for.",
+)
+async def version_decides(talk: ServerTalk) -> None:
+    """The revision that was offered is the only one on the connection."""
+    offers = ["mcp", f"{VERSIONED}{talk.revision.name}"]
+    link = await talk.connect(offers=offers)
+    other = next(each for each in OLDER if each is not talk.revision)
+    opening = {**link.opening(), "protocolVersion": other.name}
+    reply = await link.request("initialize", opening)
+    if reply.message is not None and reply.message.kind is Kind.ERROR:
+        reply.failed_with(UNSUPPORTED_VERSION)
+        return
+    found = reply.result.get("protocolVersion")
+    check(
+        found == talk.revision.name,
+        f"{other.name} was answered with {found}, though {talk.revision.name} was offered",
+    )
+
+
+@page.server(
+    MUST,
+    "subprotocols/token-not-echoed",
+    bindings=WEBSOCKET,
+    expects="A token that was offered is in no header of the response, and never chosen.",
+)
+async def token_not_echoed(talk: ServerTalk) -> None:
+    """An access token among the offers is not sent back."""
+    token = f"{TOKEN}{SECRET}"
+    for offers in (["mcp", token], [token, "mcp"], [token, f"{VERSIONED}{talk.revision.name}"]):
+        talk.should(await _not_echoed(talk, offers), "an opening with a token was not accepted")
+    # whether it is refused is for the case of unknown offers to say
+    await _not_echoed(talk, [token, "kit.other"])
+
+
+async def _not_echoed(talk: ServerTalk, offers: list[str]) -> bool:
+    """Check that no header of the response has the token; says whether the opening is accepted."""
+    chosen, where = None, ""
+    try:
+        wire = cast("FramesWire", await talk.wire(offers=offers))
+    except Refused as error:
+        told, where = error.headers, " of the refusal"
+    else:
+        told, chosen = wire.accepted, wire.subprotocol
+        await wire.close()
+    check(not (chosen or "").startswith(TOKEN), "the server has chosen the token")
+    for name, value in told:
+        check(SECRET not in value, f"the token is in the header {name}{where}")
+    return not where
+
+
+# What is bounded
+
+
+@page.server(
+    SHOULD,
+    "what-is-bounded/slow-reader",
+    bindings=WEBSOCKET,
+    expects="All are answered: what cannot be sent is kept, or nothing more is read meanwhile.",
+)
+async def slow_reader(talk: ServerTalk) -> None:
+    """A client that reads nothing while it asks for more than a socket holds loses no answer."""
+    link = await talk.open()
+    wire = talk.frames(link)
+    await wire.rest(RESTS)
+    ids = long_ids()
+    for each in ids:
+        await wire.frame(TEXT, plain(link, each))
+    for each in ids:
+        await answered(link, each, f"the request {each[:40]!r}, before anything was read,")
+    await link.alive()
+
+
+# How it ends
+
+
+@page.server(
+    SHOULD,
+    "how-it-ends/binary",
+    bindings=WEBSOCKET,
+    expects="Closed with 1003.",
+)
+async def binary(talk: ServerTalk) -> None:
+    """Messages are text: a binary frame ends the connection."""
+    link = await talk.open()
+    await talk.frames(link).frame(BINARY, plain(link, "kit-binary"))
+    gone = await failed(talk, link, "a binary frame", UNSUPPORTED_DATA)
+    check(gone.code == UNSUPPORTED_DATA, f"a binary frame was closed with {gone.code}, not 1003")
+
+
+@page.server(
+    SHOULD,
+    "how-it-ends/behind-the-answers",
+    bindings=WEBSOCKET,
+    expects="The request before it is answered first.",
+)
+async def behind_the_answers(talk: ServerTalk) -> None:
+    """What ends a connection costs no answer to what came before."""
+    link = await talk.open()
+    data = encoded(TEXT, plain(link, "kit-before")) + encoded(BINARY, b"kit")
+    await talk.frames(link).raw(data)
+    await answered(link, "kit-before", "a request before a binary frame")
+    await failed(talk, link, "a binary frame", UNSUPPORTED_DATA)
+
+
+@page.server(
+    SHOULD,
+    "how-it-ends/too-large",
+    bindings=WEBSOCKET,
+    expects="Closed with 1009 when the length is announced, before the payload is there.",
+)
+async def too_large(talk: ServerTalk) -> None:
+    """A message that is too large is not waited for."""
+    head = bytes([0x80 | TEXT, 0x80 | 127]) + struct.pack("!Q", 2**40) + bytes(4)
+    gone = await fails(talk, "the head of a frame of a terabyte", head, TOO_BIG, fence=False)
+    check(gone.code == TOO_BIG, f"a frame of a terabyte was closed with {gone.code}, not 1009")
+
+
+@page.server(
+    SHOULD,
+    "how-it-ends/heads-at-once",
+    bindings=WEBSOCKET,
+    expects="Closed with 1002 before the payload is there.",
+)
+async def heads_at_once(talk: ServerTalk) -> None:
+    """What is wrong with a frame's head is wrong before its payload."""
+    for what, first in (("a reserved bit", 0xC0 | TEXT), ("an unknown opcode", 0x80 | 3)):
+        head = bytes([first, 0x80 | 100]) + bytes(4)
+        await fails(talk, f"half a frame with {what}", head, fence=False)
+
+
+@page.server(
+    SHOULD,
+    "how-it-ends/text-at-the-first-byte",
+    bindings=WEBSOCKET,
+    expects="Closed with 1007 though the message has not ended.",
+)
+async def text_at_first_byte(talk: ServerTalk) -> None:
+    """Text that is no UTF-8 is wrong at its first bad byte."""
+    data = encoded(TEXT, b'{"jsonrpc":"2.0","\xff', fin=False)
+    await fails(talk, "a fragment that is no UTF-8", data, NOT_UTF8)
+
+
+@page.server(
+    MUST,
+    "websocket/one-message-per-frame",
+    bindings=WEBSOCKET,
+    expects="Two messages in one frame are no message; each message of the server has its frame.",
+)
+async def one_message_per_frame(talk: ServerTalk) -> None:
+    """A text frame is one JSON-RPC message."""
+    link = await talk.open()
+    both = plain(link, "kit-1") + b"\n" + plain(link, "kit-2")
+    sent = await link.say(both)
+    reply = await link.reply(sent)
+    reply.failed_with(PARSE_ERROR)
+    await link.alive()
+
+
+@page.server(
+    MUST,
+    "websocket/newlines-mean-nothing",
+    bindings=WEBSOCKET,
+    expects="A message with newlines between its members is served.",
+)
+async def newlines_mean_nothing(talk: ServerTalk) -> None:
+    """Frames end messages, newlines do not."""
+    link = await talk.open()
+    payload = plain(link, "kit-lines").replace(b",", b",\r\n").replace(b"{", b"{\n\n")
+    await talk.frames(link).frame(TEXT, payload)
+    await answered(link, "kit-lines", "a request over several lines")
+
+
+@page.server(
+    SHOULD,
+    "websocket/sessions-apart",
+    LEGACY,
+    bindings=WEBSOCKET,
+    expects="Each connection has its own handshake.",
+)
+async def sessions_apart(talk: ServerTalk) -> None:
+    """A connection is a session: one that is open opens no other one."""
+    await talk.open()
+    link = await talk.connect()
+    method, params = talk.early_request()
+    reply = await link.request(method, params)
+    check(reply.refused or reply.silent, f"{method} before initialize got {reply}")
+    await link.initialize()
+    await link.alive()
+
+
+@page.server(
+    SHOULD,
+    "who-is-let-in/nothing-told",
+    bindings=WEBSOCKET,
+    expects="No Access-Control-Allow-Origin for a page that may not call.",
+)
+async def nothing_told(talk: ServerTalk) -> None:
+    """A foreign page learns nothing from the refusal."""
+    error = await refused(talk, "a foreign Origin", headers=[("origin", "http://evil.example")])
+    found = header(error.headers, "access-control-allow-origin")
+    check(found is None, f"Access-Control-Allow-Origin is {found!r}")
+
+
+__all__ = ["page"]

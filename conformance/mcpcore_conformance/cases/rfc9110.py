@@ -1,0 +1,229 @@
+"""Cases of RFC 9110: what HTTP means, and how much of it a server should bear."""
+
+from mcpcore_conformance.cases.rfc9112 import CLOSE, check_served_once, poured, statuses
+from mcpcore_conformance.cases.rfc9112_framing import CHUNKED, LENGTH_REQUIRED, chunks
+from mcpcore_conformance.kit.endpoint import (
+    BAD_REQUEST,
+    CLIENT_ERRORS,
+    METHOD_NOT_ALLOWED,
+    OK,
+    SERVER_ERRORS,
+    SINCE_STREAMABLE,
+    check_served,
+    endpoint,
+    final,
+    over_http,
+)
+from mcpcore_conformance.kit.http_version import since_http_1_1
+from mcpcore_conformance.kit.model import MAY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("rfc9110")
+case = over_http(page)
+
+CONTINUE, TOO_LARGE, NOT_IMPLEMENTED = 100, 413, 501
+TERABYTE = 2**40
+HALF_OPEN = 50
+"""Connections that say nothing more."""
+PATIENT = 13.0
+"""Seconds after which nobody should wait for the rest of a head any more."""
+
+
+@case(
+    MUST,
+    "section-15.5.6/allow",
+    SINCE_STREAMABLE,
+    expects="Allow, with the methods that there are.",
+)
+async def allow(talk: ServerTalk) -> None:
+    """A 405 says which methods there are."""
+    point = await endpoint(talk)
+    for method in ("PUT", "PATCH", "DELETE", "GET"):
+        message = point.plain_payload() if method in ("PUT", "PATCH") else None
+        headers = [("mcp-protocol-version", talk.revision.name)]
+        answer = await point.fetch(method, headers=headers, body=message)
+        if answer.status == METHOD_NOT_ALLOWED:
+            found = answer.header("allow")
+            check(found is not None, f"the 405 for {method} has no Allow")
+            assert found is not None
+            named = {each.strip().upper() for each in found.split(",")}
+            check(method not in named, f"the 405 for {method} says Allow: {found}")
+
+
+@case(
+    MUST,
+    "section-9.3.2/head-without-body",
+    SINCE_STREAMABLE,
+    expects="A head, and nothing behind it.",
+)
+async def head_without_body(talk: ServerTalk) -> None:
+    """The response to HEAD has no body."""
+    point = await endpoint(talk)
+    data = point.bytes_of(None, CLOSE, method="HEAD")
+    found = await point.pour(data, methods=["HEAD"])
+    check(len(statuses(found)) == 1, f"HEAD got the statuses {statuses(found)}")
+    check(not found.garbled and not final(found)[0].body, "the response to HEAD has a body")
+    status = statuses(found)[0]
+    if status == NOT_IMPLEMENTED:
+        talk.note("the server does not implement HEAD")
+        return
+    check(status not in SERVER_ERRORS, f"HEAD got status {status}")
+
+
+@case(
+    MUST,
+    "section-10.1.1/expect-continue",
+    SINCE_STREAMABLE,
+    expects="100, or a final status; then the request is served.",
+)
+async def expect_continue(talk: ServerTalk) -> None:
+    """A client that waits for leave to send its body is not kept waiting."""
+    point = await endpoint(talk)
+    await since_http_1_1(point)
+    payload = point.plain_payload()
+    head = point.bytes_of(payload, b"Expect: 100-continue", CLOSE, body=b"")
+    found = await point.pour(head, payload, wait=True)
+    check(found.responses, "a request with Expect: 100-continue got nothing")
+    first = found.responses[0].status
+    if first == CONTINUE:
+        check_served_once(found, "a request with Expect: 100-continue")
+    else:
+        check(first in CLIENT_ERRORS, f"a request with Expect: 100-continue got status {first}")
+
+
+@case(
+    MUST,
+    "section-5.5/no-controls",
+    SINCE_STREAMABLE,
+    expects="400, or the value read with a blank in their place.",
+)
+async def no_controls(talk: ServerTalk) -> None:
+    """NUL and CR within a header value do no harm."""
+    point = await endpoint(talk)
+    for value in (b"one\x00two", b"one\rX-Other: two", b"one\r\r\ntwo"):
+        data = point.bytes_of(point.plain_payload(), b"X-Kit: " + value, CLOSE)
+        got = statuses(await poured(talk, data, point=point))
+        fine = got in ([BAD_REQUEST], [OK])
+        check(fine, f"a header value with {value!r} got the statuses {got}")
+
+
+@case(
+    MUST,
+    "section-5.4/header-too-large",
+    SINCE_STREAMABLE,
+    expects="A status of 4xx, 431 above all.",
+)
+async def header_too_large(talk: ServerTalk) -> None:
+    """A header that is larger than a server wishes to read is refused, not waited for."""
+    point = await endpoint(talk)
+    payload = point.plain_payload()
+    for what, extra in (
+        ("a header line of 1 MB", [b"X-Kit: " + b"x" * 2**20]),
+        ("10,000 header lines", [b"X-Kit-%d: x" % number for number in range(10_000)]),
+    ):
+        got = statuses(await poured(talk, point.bytes_of(payload, *extra, CLOSE), point=point))
+        if got == [OK]:
+            talk.note(f"the server reads {what}")
+            continue
+        check(len(got) == 1 and got[0] in CLIENT_ERRORS, f"{what} got the statuses {got}")
+
+
+@case(
+    SHOULD,
+    "section-15.5.14/announced-too-large",
+    SINCE_STREAMABLE,
+    expects="413, or another 4xx, before the body is there.",
+)
+async def announced_too_large(talk: ServerTalk) -> None:
+    """A body of a terabyte is refused when it is announced."""
+    point = await endpoint(talk)
+    payload = point.plain_payload()
+    lines = [*point.head_lines(payload), b"Content-Length: %d" % TERABYTE]
+    data = point.bytes_of(payload, lines=lines, length=False)
+    got = statuses(await poured(talk, data, point=point, within=talk.timing.answer))
+    check(got, "the server waits for a body of a terabyte")
+    check(len(got) == 1 and got[0] in CLIENT_ERRORS, f"a body of a terabyte got the statuses {got}")
+
+
+@case(
+    MAY,
+    "section-15.5.14/chunks-without-end",
+    SINCE_STREAMABLE,
+    expects="413, another 4xx, or the end of the connection, long before memory is full.",
+)
+async def chunks_without_end(talk: ServerTalk) -> None:
+    """A body in chunks that does not end is refused at some size."""
+    point = await endpoint(talk)
+    payload = point.plain_payload()
+    head = point.bytes_of(payload, CHUNKED, length=False, body=b"")
+    size = 2**20
+    chunk = b"%x\r\n" % size + b" " * size + b"\r\n"
+    found = await poured(talk, head, *[chunk] * 24, point=point)
+    got = statuses(found)
+    check(got or found.closed, "24 MiB in chunks were read, and more is waited for")
+    check(all(each in CLIENT_ERRORS for each in got), f"24 MiB in chunks got the statuses {got}")
+
+
+@case(
+    SHOULD,
+    "section-8.6/large-message",
+    SINCE_STREAMABLE,
+    expects="Served; 413 of a server with a lower limit, 411 of one that wants a length.",
+)
+async def large_message(talk: ServerTalk) -> None:
+    """A request of half a megabyte, whole or in chunks, is served."""
+    point = await endpoint(talk)
+    message = point.message()
+    message.setdefault("params", {}).setdefault("_meta", {})["kit/filler"] = "x" * 2**19
+    answer = await point.post(message)
+    if answer.status == TOO_LARGE:
+        talk.skip("the server takes no such message")
+    check_served(answer, "a request of 512 KiB")
+    payload = point.plain_payload()
+    data = point.bytes_of(payload, CHUNKED, CLOSE, length=False, body=chunks(payload))
+    found = await poured(talk, data, point=point)
+    if statuses(found) == [LENGTH_REQUIRED]:
+        talk.note("the server takes no body without Content-Length")
+    else:
+        check_served_once(found, "a request in chunks")
+
+
+@case(
+    SHOULD,
+    "section-15.5.9/half-open-others-served",
+    SINCE_STREAMABLE,
+    expects="Other clients are answered meanwhile.",
+)
+async def others_served(talk: ServerTalk) -> None:
+    """Clients that say half a request hold up nobody else."""
+    point = await endpoint(talk)
+    data = point.bytes_of(point.plain_payload())
+    opened = [await point.wire.raw(data[: len(data) // 2]) for _ in range(HALF_OPEN)]
+    check_served(await point.post(point.message()), f"a request beside {HALF_OPEN} half ones")
+    other = await endpoint(talk)
+    check_served(await other.post(other.message()), f"a client beside {HALF_OPEN} half requests")
+    for exchange in opened:
+        await point.wire.cut(exchange)
+
+
+@case(
+    MAY,
+    "section-15.5.9/half-a-head",
+    MODERN,
+    expects="408, or the end of the connection, after ten seconds or so.",
+)
+async def half_a_head(talk: ServerTalk) -> None:
+    """A head and a body that do not come to an end are not waited for without end."""
+    point = await endpoint(talk)
+    payload = point.plain_payload()
+    data = point.bytes_of(payload)
+    head = await point.wire.raw(data[:40])
+    body = await point.wire.raw(data[: -len(payload) // 2])
+    for what, exchange in (("body", body), ("head", head)):
+        answer = await point.answer(exchange, PATIENT)
+        gone = answer.done is not None or answer.status in CLIENT_ERRORS
+        check(gone, f"half a {what} is waited for, longer than {PATIENT:g} s")
+
+
+__all__ = ["page"]

@@ -1,0 +1,337 @@
+"""Cases of RFC 9112: HTTP/1.1 as everybody has to read it, so that nothing can be smuggled.
+
+What is poured in could be read in two ways.  One response and the end of the connection are fine;
+a second response means that a part of the first request was taken for another one.
+"""
+
+from collections.abc import Iterable
+
+from mcpcore_conformance.kit.bindings.event_stream import Reader
+from mcpcore_conformance.kit.endpoint import (
+    BAD_REQUEST,
+    CLIENT_ERRORS,
+    OK,
+    SERVER_ERRORS,
+    SINCE_STREAMABLE,
+    Endpoint,
+    endpoint,
+    final,
+    over_http,
+)
+from mcpcore_conformance.kit.heard import Text, header
+from mcpcore_conformance.kit.http_version import since_http_1_1
+from mcpcore_conformance.kit.messages import Kind, parse
+from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.wire import Plain, Poured
+
+page = Page("rfc9112")
+case = over_http(page)
+
+CLOSE = b"Connection: close"
+NOT_IMPLEMENTED, URI_TOO_LONG, NO_SUCH_VERSION = 501, 414, 505
+
+
+def statuses(found: Poured) -> list[int]:
+    """Of the final responses."""
+    return [each.status for each in final(found)]
+
+
+def check_refused_once(
+    found: Poured, what: str, allowed: Iterable[int] = (BAD_REQUEST,), *, closed: bool = True
+) -> None:
+    """Check that there was one refusal, and the connection closed behind it."""
+    got = statuses(found)
+    wanted = list(allowed)
+    check(
+        len(got) == 1 and got[0] in wanted,
+        f"{what} got the statuses {got}, not one of {wanted} once",
+    )
+    check(not closed or found.closed, f"the connection stayed open after {what}")
+
+
+def check_served_once(found: Poured, what: str) -> None:
+    """Check that one request was served."""
+    got = statuses(found)
+    check(got == [OK], f"{what} got the statuses {got}, not 200 once")
+
+
+async def poured(
+    talk: ServerTalk, *pieces: bytes, point: Endpoint | None = None, within: float = 1.0
+) -> Poured:
+    """Pour bytes, and see that the server still serves others."""
+    point = point or await endpoint(talk)
+    found = await point.pour(*pieces, within=within)
+    await point.link.alive()
+    return found
+
+
+def smuggled(point: Endpoint) -> bytes:
+    """A request that hides in the body of another one."""
+    return point.bytes_of(point.plain_payload("kit-smuggled"), CLOSE)
+
+
+def check_not_smuggled(found: Poured, what: str) -> None:
+    """Check that no request within, or behind, another one was served."""
+    for each in final(found):
+        check(b"kit-smuggled" not in each.body, f"{what}: what came behind it was served")
+
+
+# Lines and heads
+
+
+@case(
+    SHOULD,
+    "section-2.2/bare-lf",
+    SINCE_STREAMABLE,
+    expects="The request is served or refused with 400, as one.",
+)
+async def bare_lf(talk: ServerTalk) -> None:
+    """Lines that end in LF alone do not make two requests of one."""
+    point = await endpoint(talk)
+    payload = point.plain_payload()
+    head = point.bytes_of(payload, b"X-Kit: one", CLOSE, body=b"").replace(b"\r\n", b"\n")
+    mixed = point.bytes_of(payload, b"X-Kit: one\nX-Other: two", CLOSE)
+    for data in (head + payload, mixed):
+        got = statuses(await poured(talk, data, point=point))
+        check(
+            len(got) == 1 and (got[0] == OK or got[0] in CLIENT_ERRORS),
+            f"a head whose lines end in LF got the statuses {got}",
+        )
+
+
+@case(
+    SHOULD,
+    "section-2.2/empty-line-first",
+    SINCE_STREAMABLE,
+    expects="An empty line before the request line is passed over.",
+)
+async def empty_line_first(talk: ServerTalk) -> None:
+    """A request behind an empty line is served."""
+    point = await endpoint(talk)
+    data = point.bytes_of(point.plain_payload(), CLOSE)
+    check_served_once(await poured(talk, b"\r\n" + data, point=point), "a request behind CRLF")
+
+
+@case(
+    SHOULD,
+    "section-2.3/unknown-version",
+    SINCE_STREAMABLE,
+    expects="505, or 400.",
+)
+async def unknown_version(talk: ServerTalk) -> None:
+    """A version of HTTP that nobody has is refused."""
+    point = await endpoint(talk)
+    data = point.bytes_of(point.plain_payload(), CLOSE).replace(b" HTTP/1.1", b" HTTP/9.9", 1)
+    found = await poured(talk, data, point=point)
+    check_refused_once(found, "HTTP/9.9", (BAD_REQUEST, NO_SUCH_VERSION))
+
+
+@case(
+    SHOULD,
+    "section-3/no-http",
+    SINCE_STREAMABLE,
+    expects="400, or the end of the connection; others are served on.",
+)
+async def no_http(talk: ServerTalk) -> None:
+    """What is no HTTP is not waited for."""
+    point = await endpoint(talk)
+    for what, data in (
+        ("a greeting of TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64)),
+        ("a line that is none", b"\x00\xff\xfe kit\r\n\r\n"),
+        ("JSON", b'{"jsonrpc":"2.0","id":1,"method":"ping"}\r\n\r\n'),
+    ):
+        found = await poured(talk, data, point=point)
+        got = statuses(found)
+        check(all(each in CLIENT_ERRORS for each in got), f"{what} got the statuses {got}")
+        check(found.closed, f"the connection stayed open after {what}")
+
+
+@case(
+    SHOULD,
+    "section-3/unknown-method",
+    SINCE_STREAMABLE,
+    expects="405, 501 or another 4xx.",
+)
+async def unknown_method(talk: ServerTalk) -> None:
+    """A method that nobody knows is refused."""
+    point = await endpoint(talk)
+    data = point.bytes_of(point.plain_payload(), CLOSE, method="KIT")
+    got = statuses(await poured(talk, data, point=point))
+    fine = len(got) == 1 and (got[0] in CLIENT_ERRORS or got[0] == NOT_IMPLEMENTED)
+    check(fine, f"the method KIT got the statuses {got}")
+
+
+@case(
+    MUST,
+    "section-3/target-too-long",
+    SINCE_STREAMABLE,
+    expects="414; another 4xx is weak.",
+)
+async def target_too_long(talk: ServerTalk) -> None:
+    """A target that is too long to be read is refused."""
+    point = await endpoint(talk)
+    target = f"{point.wire.path}?{'x' * 200_000}"
+    data = point.bytes_of(point.plain_payload(), CLOSE, target=target)
+    got = statuses(await poured(talk, data, point=point))
+    if got == [OK]:
+        talk.skip("the server reads a target of 200 kB")
+    check(len(got) == 1 and got[0] in CLIENT_ERRORS, f"a target of 200 kB got the statuses {got}")
+    talk.should(got == [URI_TOO_LONG], f"a target of 200 kB got status {got[0]}, not 414")
+
+
+@case(MUST, "section-3.2/host-missing", SINCE_STREAMABLE, expects="400.")
+async def host_missing(talk: ServerTalk) -> None:
+    """A request without Host is refused."""
+    point = await endpoint(talk)
+    data = point.bytes_of(point.plain_payload(), CLOSE, host=None)
+    check_refused_once(await poured(talk, data, point=point), "a request without Host")
+
+
+@case(MUST, "section-3.2/host-twice", SINCE_STREAMABLE, expects="400.")
+async def host_twice(talk: ServerTalk) -> None:
+    """A request with two lines of Host is refused, be they alike or not."""
+    point = await endpoint(talk)
+    for other in (point.wire.authority.encode(), b"evil.example"):
+        data = point.bytes_of(point.plain_payload(), b"Host: " + other, CLOSE)
+        check_refused_once(await poured(talk, data, point=point), "a request with two Hosts")
+
+
+@case(
+    MUST,
+    "section-3.2/host-invalid",
+    SINCE_STREAMABLE,
+    expects="400; 403 and 421 refuse it as well.",
+)
+async def host_invalid(talk: ServerTalk) -> None:
+    """A Host that is no name is refused."""
+    point = await endpoint(talk)
+    for host in (b"a b", b"127.0.0.1:port", b"user@127.0.0.1", b"127.0.0.1/path", b"[::1"):
+        data = point.bytes_of(point.plain_payload(), CLOSE, host=host)
+        found = await poured(talk, data, point=point)
+        check_refused_once(found, f"Host: {host.decode()}", (BAD_REQUEST, 403, 421))
+
+
+@case(
+    MUST,
+    "section-3.2.2/absolute-form",
+    SINCE_STREAMABLE,
+    expects="Served as if the path alone were there.",
+)
+async def absolute_form(talk: ServerTalk) -> None:
+    """A target with scheme and host is served."""
+    point = await endpoint(talk)
+    data = point.bytes_of(point.plain_payload(), CLOSE, target=point.wire.url)
+    check_served_once(await poured(talk, data, point=point), "a target in absolute form")
+
+
+@case(
+    MUST,
+    "section-5.1/space-before-colon",
+    SINCE_STREAMABLE,
+    expects="400, and the end of the connection.",
+)
+async def space_before_colon(talk: ServerTalk) -> None:
+    """White space between a header's name and its colon is refused."""
+    point = await endpoint(talk)
+    payload = point.plain_payload()
+    for line in (b"X-Kit : one", b"Transfer-Encoding : chunked", b"X-Kit\t: one"):
+        found = await poured(talk, point.bytes_of(payload, line, CLOSE), point=point)
+        check_refused_once(found, f"the header line {line.decode()!r}")
+
+
+@case(
+    MUST,
+    "section-5.2/folded-line",
+    SINCE_STREAMABLE,
+    expects="400, or served with the fold taken for a blank.",
+)
+async def folded_line(talk: ServerTalk) -> None:
+    """A header line that goes on in the next is refused, or read as one."""
+    point = await endpoint(talk)
+    payload = point.plain_payload()
+    for line in (b"X-Kit: one\r\n two", b"X-Kit: one\r\n\tTransfer-Encoding: chunked"):
+        got = statuses(await poured(talk, point.bytes_of(payload, line, CLOSE), point=point))
+        check(got in ([BAD_REQUEST], [OK]), f"a folded line got the statuses {got}")
+
+
+# Connections
+
+
+@case(
+    MUST,
+    "section-9.3.2/pipelined-in-order",
+    SINCE_STREAMABLE,
+    expects="The responses come in the order of the requests.",
+)
+async def pipelined_in_order(talk: ServerTalk) -> None:
+    """Requests that come at once are answered in their order."""
+    point = await endpoint(talk)
+    await since_http_1_1(point)
+    ids = ["kit-a", "kit-b", "kit-c"]
+    data = b""
+    for identifier in ids:
+        extra = [CLOSE] if identifier == ids[-1] else []
+        data += point.bytes_of(point.plain_payload(identifier), *extra)
+    found = await poured(talk, data, point=point)
+    responses = final(found)
+    if any(map(_promises, responses)):
+        talk.skip("the server closes its streams before it answers: their order tells nothing")
+    got = [_id_of(each) for each in responses]
+    check(got, "requests that came at once got no response")
+    check(got == ids[: len(got)], f"the responses have the ids {got}, not {ids}")
+    short = f"only {len(got)} of {len(ids)} requests were answered"
+    if got != ids and "close" in (header(responses[-1].headers, "connection") or "").lower():
+        # RFC 9112, section 9.6: what comes behind it is not served
+        talk.note(f"{short}: the last response says Connection: close")
+    else:
+        talk.should(got == ids, short)
+
+
+def _promises(response: Plain) -> bool:
+    """Whether it is a stream without an answer that can be picked up."""
+    kind = (header(response.headers, "content-type") or "").partition(";")[0].strip().lower()
+    if kind != "text/event-stream" or _id_of(response) is not None:
+        return False
+    return any(each.id for each in Reader().feed(response.body))
+
+
+def _id_of(response: Plain) -> object:
+    kind = (header(response.headers, "content-type") or "").partition(";")[0].strip().lower()
+    if kind != "text/event-stream":
+        return parse(Text(response.body)).id
+    events = Reader().feed(response.body)
+    found = (parse(Text(each.data)) for each in events if each.data and not each.comment)
+    ids = [each.id for each in found if each.kind in (Kind.RESULT, Kind.ERROR)]
+    return ids[-1] if ids else None
+
+
+@case(
+    MUST,
+    "section-9.6/close-is-the-last",
+    SINCE_STREAMABLE,
+    expects="One response, then the end of the connection.",
+)
+async def close_is_last(talk: ServerTalk) -> None:
+    """Nothing behind a request with Connection: close is served."""
+    point = await endpoint(talk)
+    data = point.bytes_of(point.plain_payload(), CLOSE)
+    found = await poured(talk, data + smuggled(point), point=point)
+    check_not_smuggled(found, "behind Connection: close")
+    check(found.closed, "the connection stayed open after Connection: close")
+    got = statuses(found)
+    check(len(got) == 1 and got[0] not in SERVER_ERRORS, f"the statuses are {got}")
+
+
+__all__ = [
+    "CLOSE",
+    "NOT_IMPLEMENTED",
+    "check_not_smuggled",
+    "check_refused_once",
+    "check_served_once",
+    "page",
+    "poured",
+    "smuggled",
+    "statuses",
+]

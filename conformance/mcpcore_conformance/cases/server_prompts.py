@@ -1,0 +1,335 @@
+"""Cases of the page server/prompts."""
+
+from typing import Any
+
+from mcpcore_conformance.kit.asking import entries, failed
+from mcpcore_conformance.kit.content import check_base64, check_mime_type, check_result, each_answer
+from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.lists import (
+    check_announced,
+    check_declared,
+    check_no_side_effect,
+    check_same_everywhere,
+    check_shape,
+    check_unique,
+)
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
+from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.reply import Reply
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.usable import objects, texts
+from mcpcore_conformance.kit.verdicts import Inconclusive, check
+
+page = Page("server/prompts")
+
+NOBODY = "mcpcore-conformance.no-such-prompt"
+UNKNOWN = "mcpcore_conformance"
+"""An argument that no prompt has."""
+MOST = 8
+"""Prompts that are asked for, at most, to see what they give."""
+CHANGED = "notifications/prompts/list_changed"
+
+
+async def get(link: Link, name: Any, arguments: Any = None) -> Reply:
+    """Send ``prompts/get``; no ``arguments``: none are sent."""
+    params = {"name": name} if arguments is None else {"name": name, "arguments": arguments}
+    return await link.request("prompts/get", params)
+
+
+async def got(talk: ServerTalk, name: str, arguments: dict[str, str]) -> list[dict[str, Any]]:
+    """The messages of a prompt that has to be there."""
+    params = {"name": name, "arguments": arguments} if arguments else {"name": name}
+    return [*(await (await talk.open()).ask("prompts/get", params))["messages"]]
+
+
+def _needed(prompt: dict[str, Any]) -> list[str]:
+    """The names of the arguments without which a prompt cannot be had."""
+    return texts(
+        [each.get("name") for each in objects(prompt.get("arguments")) if each.get("required")]
+    )
+
+
+def _some(talk: ServerTalk) -> dict[str, Any]:
+    """A prompt: one that needs no input of the client, as far as its name says so."""
+    return (_plain(talk) or talk.features.prompts or talk.skip("the server lists no prompts"))[0]
+
+
+def _plain(talk: ServerTalk) -> list[dict[str, Any]]:
+    return [each for each in talk.features.prompts if "input_required" not in each["name"]]
+
+
+def _demanding(talk: ServerTalk) -> dict[str, Any]:
+    found = [each for each in talk.features.prompts if _needed(each)]
+    return (found or talk.skip("no prompt needs arguments"))[0]
+
+
+@page.server(
+    MUST,
+    "capabilities/declared",
+    ALL,
+    expects="A server that lists prompts declares the capability, and the other way round.",
+)
+async def declared(talk: ServerTalk) -> None:
+    """A server with prompts declares the capability."""
+    await check_declared(talk, "prompts", "prompts/list", "prompts")
+
+
+@page.server(
+    MUST,
+    "listing-prompts/shape",
+    ALL,
+    expects="Pages of prompts with names, and what the revision adds.",
+    needs=("prompts",),
+)
+async def shape(talk: ServerTalk) -> None:
+    """Every page of prompts/list has the shape of its revision."""
+    await check_shape(talk, "prompts/list")
+
+
+@page.server(
+    MUST,
+    "capabilities/list-not-per-connection",
+    MODERN,
+    expects="Both connections get the same set of prompts.",
+    needs=("prompts",),
+)
+async def same_set(talk: ServerTalk) -> None:
+    """The set of prompts does not differ by connection."""
+    await check_same_everywhere(talk, "prompts/list", "prompts", "name")
+
+
+@page.server(
+    MUST,
+    "capabilities/list-no-side-effect",
+    MODERN,
+    expects="The same set of prompts before and after other requests.",
+    needs=("prompts",),
+)
+async def no_side_effect(talk: ServerTalk) -> None:
+    """The set of prompts does not change as a side effect of other requests."""
+    await check_no_side_effect(talk, "prompts/list", "prompts", "name")
+
+
+@page.server(
+    SHOULD,
+    "prompt/name-unique",
+    ALL,
+    expects="No name twice.",
+    needs=("prompts",),
+)
+async def name_unique(talk: ServerTalk) -> None:
+    """Each prompt is identified by its name."""
+    await check_unique(talk, "prompts/list", "prompts", "name")
+
+
+@page.server(
+    SHOULD,
+    "prompt/arguments-unique",
+    ALL,
+    expects="No argument of a prompt twice.",
+    needs=("prompts",),
+)
+async def arguments_unique(talk: ServerTalk) -> None:
+    """The arguments of a prompt have names of their own."""
+    for prompt in await entries(await talk.open(), "prompts/list", "prompts"):
+        names = [str(each.get("name")) for each in objects(prompt.get("arguments"))]
+        check(len(names) == len(set(names)), f"{prompt.get('name')} has the arguments {names}")
+
+
+@page.server(
+    MUST,
+    "getting-a-prompt/shape",
+    ALL,
+    expects="Messages with a role and one block of content.",
+    needs=("prompts",),
+)
+async def get_shape(talk: ServerTalk) -> None:
+    """The results of prompts/get have the shape of their revision."""
+    prompt = _some(talk)
+    await got(talk, prompt["name"], dict.fromkeys(_needed(prompt), "kit"))
+    others = [each["name"] for each in _plain(talk)[:MOST] if each is not prompt]
+
+    def look(name: str, answer: Message) -> None:
+        if answer.kind is Kind.RESULT:
+            check_result(talk, "prompts/get", answer.result, name)
+
+    offers = [talk.features.params_for(("prompts/get", each)) for each in others]
+    await each_answer(talk, "prompts/get", offers, look)
+
+
+@page.server(
+    MUST,
+    "getting-a-prompt/no-arguments",
+    ALL,
+    expects="The prompt: the member arguments is optional.",
+    needs=("prompts",),
+)
+async def no_arguments(talk: ServerTalk) -> None:
+    """A prompt that needs no arguments can be had without the member arguments."""
+    found = [each for each in _plain(talk) if not _needed(each)]
+    prompt = (found or talk.skip("every prompt needs arguments"))[0]
+    reply = await get(await talk.open(), prompt["name"])
+    check(
+        reply.message is not None and reply.message.kind is Kind.RESULT,
+        f"{prompt['name']} without arguments got {reply}",
+    )
+
+
+@page.server(
+    SHOULD,
+    "getting-a-prompt/arguments-used",
+    ALL,
+    expects="Both arguments are in the messages.",
+    needs=("prompt:test_prompt_with_arguments",),
+)
+async def arguments_used(talk: ServerTalk) -> None:
+    """A prompt is customized by its arguments."""
+    values = [f"kit{talk.random.getrandbits(32)}" for _ in range(2)]
+    arguments = dict(zip(("arg1", "arg2"), values, strict=True))
+    said = repr(await got(talk, "test_prompt_with_arguments", arguments))
+    for value in values:
+        check(value in said, f"the argument {value} is in no message")
+
+
+@page.server(
+    SHOULD,
+    "error-handling/unknown-prompt",
+    ALL,
+    expects="The error -32602.",
+    needs=("prompts",),
+)
+async def unknown_prompt(talk: ServerTalk) -> None:
+    """A prompt that does not exist is an invalid parameter."""
+    (await get(await talk.open(), NOBODY)).failed_with(INVALID_PARAMS)
+
+
+@page.server(
+    SHOULD,
+    "error-handling/missing-argument",
+    ALL,
+    expects="The error -32602.",
+    needs=("prompts",),
+)
+async def missing_argument(talk: ServerTalk) -> None:
+    """A required argument that is missing is an invalid parameter."""
+    prompt = _demanding(talk)
+    link = await talk.open()
+    (await get(link, prompt["name"])).failed_with(INVALID_PARAMS)
+    needed = _needed(prompt)
+    (await get(link, prompt["name"], dict.fromkeys(needed[1:], "kit"))).failed_with(INVALID_PARAMS)
+
+
+@page.server(
+    SHOULD,
+    "implementation-considerations/argument-type",
+    ALL,
+    expects="The error -32602: arguments are strings.",
+    needs=("prompts",),
+)
+async def argument_type(talk: ServerTalk) -> None:
+    """Arguments are checked before they are used: they are strings."""
+    prompt = _demanding(talk)
+    link = await talk.open()
+    for value in (17, ["kit"], {"kit": 1}, None):
+        arguments = dict.fromkeys(_needed(prompt), value)
+        (await get(link, prompt["name"], arguments)).failed_with(INVALID_PARAMS)
+
+
+@page.server(
+    SHOULD,
+    "implementation-considerations/further-argument",
+    ALL,
+    expects="A result that leaves it out, or the error -32602.",
+    needs=("prompts",),
+)
+async def further_argument(talk: ServerTalk) -> None:
+    """An argument that the prompt does not have does no harm."""
+    prompt, link = _some(talk), await talk.open()
+    needed = dict.fromkeys(_needed(prompt), "kit")
+    reply = await get(link, prompt["name"], {**needed, UNKNOWN: "kit"})
+    if reply.message is None or reply.message.kind is not Kind.RESULT:
+        if failed(await get(link, prompt["name"], needed)):
+            raise Inconclusive(f"{prompt['name']} fails without it as well")
+        reply.failed_with(INVALID_PARAMS)
+        return
+    check_result(talk, "prompts/get", reply.result, "prompts/get")
+
+
+@page.server(
+    SHOULD,
+    "error-handling/malformed",
+    ALL,
+    expects="The error -32602: the request does not follow the schema of prompts/get.",
+    needs=("prompts",),
+)
+async def malformed(talk: ServerTalk) -> None:
+    """A request without a name, or with arguments that are no object, is an error."""
+    prompt = _some(talk)
+    link = await talk.open()
+    reply = await link.request("prompts/get", {"arguments": {}})
+    check(failed(reply), f"prompts/get without a name got {reply}")
+    for arguments in (["kit"], "kit"):
+        (await get(link, prompt["name"], arguments)).failed_with(INVALID_PARAMS)
+
+
+@page.server(
+    MUST,
+    "image-content/base64",
+    ALL,
+    expects="A block of type image with base64 data and a MIME type.",
+    needs=("prompt:test_prompt_with_image",),
+)
+async def image_content(talk: ServerTalk) -> None:
+    """The data of an image is base64, with a MIME type."""
+    messages = await got(talk, "test_prompt_with_image", {})
+    found = [each["content"] for each in messages if each["content"]["type"] == "image"]
+    check(found, "no message has an image")
+    check(check_base64(found[0]["data"], "data"), "the image is empty")
+    check_mime_type(found[0]["mimeType"], "mimeType")
+
+
+@page.server(
+    MUST,
+    "embedded-resources/complete",
+    ALL,
+    expects="A block of type resource with a URI, a MIME type, and a text or base64.",
+    needs=("prompt:test_prompt_with_embedded_resource",),
+)
+async def embedded_resource(talk: ServerTalk) -> None:
+    """An embedded resource has a URI, a MIME type, and a text or base64."""
+    uri = "test://example-resource"
+    messages = await got(talk, "test_prompt_with_embedded_resource", {"resourceUri": uri})
+    found = [each["content"] for each in messages if each["content"]["type"] == "resource"]
+    check(found, "no message has a resource")
+    resource = found[0]["resource"]
+    check(":" in resource["uri"], f"the resource has the URI {resource['uri']!r}")
+    check_mime_type(resource.get("mimeType"), "mimeType")
+    if "blob" in resource:
+        check_base64(resource["blob"], "blob")
+
+
+@page.server(
+    SHOULD,
+    "list-changed-notification/announced",
+    LEGACY,
+    expects="notifications/prompts/list_changed on the connection, or on the GET stream.",
+    needs=("prompts.listChanged", "tool:test_trigger_prompt_change"),
+)
+async def announced(talk: ServerTalk) -> None:
+    """A change of the prompts is announced to the client."""
+    await check_announced(talk, "test_trigger_prompt_change", CHANGED)
+
+
+@page.server(
+    SHOULD,
+    "list-changed-notification/announced-to-listeners",
+    MODERN,
+    expects="notifications/prompts/list_changed on the subscription that asked for it.",
+    needs=("prompts.listChanged", "tool:test_trigger_prompt_change"),
+)
+async def announced_to_listeners(talk: ServerTalk) -> None:
+    """A change of the prompts is announced to a subscription that asks for it."""
+    await check_announced(talk, "test_trigger_prompt_change", CHANGED)
+
+
+__all__ = ["page"]

@@ -1,0 +1,201 @@
+"""Cases of the page server/resources: what is told of changes."""
+
+from mcpcore_conformance.kit.account import Unasked
+from mcpcore_conformance.kit.asking import call, worked
+from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.lists import belongs, check_announced, listening, open_stream
+from mcpcore_conformance.kit.messages import Message
+from mcpcore_conformance.kit.model import LEGACY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.shapes import params_problem, result_problem
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.tour import check_asked
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("server/resources")
+
+WATCHED = "test://watched-resource"
+OTHER = "test://static-text"
+TOOL = "test_trigger_resource_change"
+UPDATED = "notifications/resources/updated"
+FIXTURE = ("resources.subscribe", f"tool:{TOOL}", f"resource:{WATCHED}")
+
+
+async def change(talk: ServerTalk, link: Link) -> None:
+    """Have the watched resource changed."""
+    reply = await call(link, talk.tool(TOOL), {})
+    check(worked(reply), f"{TOOL} got {reply}")
+
+
+async def _subscribe(link: Link, uri: str, *, un: bool = False) -> None:
+    method = "resources/unsubscribe" if un else "resources/subscribe"
+    spoilt = link.spoilt
+    reply = await link.request(method, {"uri": uri})
+    # every case takes back what it has subscribed to
+    link.spoilt = spoilt
+    problem = result_problem(method, reply.result, link.revision)
+    check(not problem, f"the result of {method}: {problem}", method)
+
+
+async def _take_back(link: Link, uri: str) -> None:
+    await _subscribe(link, uri, un=True)
+    await link.quiet(0)
+    link.inbox.clear()
+
+
+def _updates(link: Link, uri: str) -> list[Message]:
+    return [each for each in link.inbox if each.method == UPDATED and each.params.get("uri") == uri]
+
+
+async def _nothing_of(link: Link, uri: str, why: str) -> None:
+    await link.quiet()
+    check(not _updates(link, uri), f"an update of {uri} came, {why}")
+
+
+@page.server(
+    MUST,
+    "subscriptions/accepted",
+    LEGACY,
+    expects="Empty results.",
+    needs=("resources.subscribe",),
+)
+async def accepted(talk: ServerTalk) -> None:
+    """A server that declares it takes subscriptions to its resources, and takes them back."""
+    resources = talk.features.resources or talk.skip("the server lists no resources")
+    link = await talk.open()
+    await _subscribe(link, resources[0]["uri"])
+    await _subscribe(link, resources[0]["uri"], un=True)
+
+
+@page.server(
+    SHOULD,
+    "subscriptions/updated",
+    LEGACY,
+    expects="notifications/resources/updated with the URI.",
+    needs=FIXTURE,
+)
+async def updated(talk: ServerTalk) -> None:
+    """A change of a resource is told to who has subscribed to it."""
+    link = await talk.open()
+    await open_stream(link)
+    await _subscribe(link, WATCHED)
+    await change(talk, link)
+    message = await link.expect(UPDATED)
+    problem = params_problem(UPDATED, message.params, talk.revision)
+    check(not problem, f"the params of {UPDATED}: {problem}")
+    check(message.params["uri"] == WATCHED, f"the update is one of {message.params['uri']}")
+    await _take_back(link, WATCHED)
+
+
+@page.server(
+    SHOULD,
+    "subscriptions/only-what-was-subscribed",
+    LEGACY,
+    expects="Nothing of a resource that nobody has subscribed to.",
+    needs=(*FIXTURE, f"resource:{OTHER}"),
+)
+async def only_subscribed(talk: ServerTalk) -> None:
+    """Only changes of the resources that were subscribed to are told."""
+    link = await talk.open()
+    await open_stream(link)
+    await _subscribe(link, OTHER)
+    await change(talk, link)
+    await _nothing_of(link, WATCHED, f"and only {OTHER} was subscribed to")
+    await _take_back(link, OTHER)
+
+
+@page.server(
+    SHOULD,
+    "subscriptions/unsubscribed",
+    LEGACY,
+    expects="Nothing after resources/unsubscribe.",
+    needs=FIXTURE,
+)
+async def unsubscribed(talk: ServerTalk) -> None:
+    """After unsubscribing, changes are told no more."""
+    link = await talk.open()
+    await open_stream(link)
+    await _subscribe(link, WATCHED)
+    await _subscribe(link, WATCHED, un=True)
+    # others may have changed it meanwhile
+    await link.quiet()
+    link.inbox.clear()
+    await change(talk, link)
+    await _nothing_of(link, WATCHED, "after resources/unsubscribe")
+    link.inbox.clear()
+
+
+@page.server(
+    MUST,
+    "subscriptions/per-session",
+    LEGACY,
+    expects="Nothing for a client that has not subscribed.",
+    needs=FIXTURE,
+)
+async def per_session(talk: ServerTalk) -> None:
+    """A subscription is one of its session and of no other."""
+    first = await talk.open()
+    other = await talk.open()
+    await open_stream(first)
+    await open_stream(other)
+    await _subscribe(first, WATCHED)
+    await change(talk, first)
+    await _nothing_of(other, WATCHED, "and another client has subscribed")
+    await _take_back(first, WATCHED)
+    other.inbox.clear()
+
+
+@page.server(
+    SHOULD,
+    "subscriptions/updated-to-listeners",
+    MODERN,
+    expects="notifications/resources/updated with the URI, on the subscription.",
+    needs=FIXTURE,
+)
+async def updated_to_listeners(talk: ServerTalk) -> None:
+    """A change of a resource is told to a subscription that names it."""
+    link = await talk.open()
+    sent = await listening(link, {"resourceSubscriptions": [WATCHED]})
+    await change(talk, link)
+    message = await link.expect(UPDATED)
+    problem = params_problem(UPDATED, message.params, talk.revision)
+    check(not problem, f"the params of {UPDATED}: {problem}")
+    check(belongs(message, sent), "the update does not name its subscription")
+    check(message.params["uri"] == WATCHED, f"the update is one of {message.params['uri']}")
+
+
+@page.server(
+    SHOULD,
+    "list-changed-notification/announced",
+    LEGACY,
+    expects="notifications/resources/list_changed on the connection, or on the GET stream.",
+    needs=("resources.listChanged", f"tool:{TOOL}"),
+)
+async def announced(talk: ServerTalk) -> None:
+    """A change of the list of resources is announced to the client."""
+    await check_announced(talk, TOOL, "notifications/resources/list_changed")
+
+
+@page.server(
+    SHOULD,
+    "list-changed-notification/announced-to-listeners",
+    MODERN,
+    expects="notifications/resources/list_changed on the subscription that asked for it.",
+    needs=("resources.listChanged", f"tool:{TOOL}"),
+)
+async def announced_to_listeners(talk: ServerTalk) -> None:
+    """A change of the list of resources is announced to a subscription that asks for it."""
+    await check_announced(talk, TOOL, "notifications/resources/list_changed")
+
+
+@page.server(
+    SHOULD,
+    "subscriptions/nothing-without-one",
+    LEGACY,
+    expects="No notifications/resources/updated.",
+)
+async def nothing_without_one(talk: ServerTalk) -> None:
+    """Who has subscribed to nothing is told of no update."""
+    await check_asked(talk, Unasked.SUBSCRIBED)
+
+
+__all__ = ["page"]

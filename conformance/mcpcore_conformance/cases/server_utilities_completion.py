@@ -1,0 +1,290 @@
+"""Cases of the page server/utilities/completion."""
+
+import re
+from typing import Any
+
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore_conformance.kit.asking import capabilities_of
+from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.messages import INTERNAL_ERROR, INVALID_PARAMS, Kind
+from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.usable import objects
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
+
+page = Page("server/utilities/completion")
+
+COMPLETE = "completion/complete"
+DECLARED = Span(BY_NAME["2025-03-26"], LATEST)
+WITH_CONTEXT = Span(BY_NAME["2025-06-18"], LATEST)
+MOST = 100
+"""Values in one answer."""
+Ref = dict[str, Any]
+
+
+def _prompts(talk: ServerTalk) -> list[tuple[Ref, str]]:
+    """Every argument of every prompt: what is referred to, and the argument's name."""
+    return [
+        ({"type": "ref/prompt", "name": prompt["name"]}, str(argument.get("name")))
+        for prompt in talk.features.prompts
+        for argument in objects(prompt.get("arguments"))
+    ]
+
+
+def _templates(talk: ServerTalk) -> list[tuple[Ref, str]]:
+    """Every plain variable of every template."""
+    return [
+        ({"type": "ref/resource", "uri": template["uriTemplate"]}, name)
+        for template in talk.features.templates
+        for name in re.findall(r"\{(\w+)\}", str(template.get("uriTemplate")))
+    ]
+
+
+def _targets(talk: ServerTalk) -> list[tuple[Ref, str]]:
+    """What can be completed; the case does not apply if there is nothing, or no completion."""
+    row = lookup(COMPLETE, "client", talk.revision)
+    if row is not None and row.capability and not talk.features.declares(row.capability):
+        talk.skip("the server does not declare completions")
+    found = [*_prompts(talk), *_templates(talk)]
+    return found or talk.skip("there is nothing to be completed")
+
+
+async def _complete(
+    talk: ServerTalk, link: Link, ref: Ref, name: str, value: str, **more: Any
+) -> dict[str, Any]:
+    """The completion of one argument."""
+    params = {"ref": ref, "argument": {"name": name, "value": value}, **more}
+    reply = await link.request(COMPLETE, params)
+    if not talk.revision.handshake or talk.features.declares("completions"):
+        found = reply.result.get("completion")
+    elif reply.message is None or reply.message.kind is not Kind.RESULT:
+        # where there is no capability for it, a server need not have completion
+        talk.skip(f"{COMPLETE} got {reply}")
+    else:
+        found = reply.result.get("completion")
+    if not isinstance(found, dict):
+        raise Broken(f"completion is {found!r}", COMPLETE)
+    return found
+
+
+@page.server(
+    MUST,
+    "capabilities/declared",
+    DECLARED,
+    expects="completions is among the capabilities of a server that completes.",
+)
+async def declared(talk: ServerTalk) -> None:
+    """A server that completes declares it."""
+    link = await talk.open()
+    capabilities = await capabilities_of(link)
+    refs = [*_prompts(talk), *_templates(talk)] or [({"type": "ref/prompt", "name": "kit"}, "x")]
+    ref, name = refs[0]
+    params = {"ref": ref, "argument": {"name": name, "value": ""}}
+    reply = await link.request(COMPLETE, params)
+    completes = reply.message is not None and reply.message.kind is Kind.RESULT
+    check("completions" in capabilities or not completes, "it completes, and does not declare it")
+
+
+@page.server(
+    MUST,
+    "completion-results/shape",
+    expects="values, a list of strings; perhaps an integer total and a boolean hasMore.",
+)
+async def shape(talk: ServerTalk) -> None:
+    """Completions are what they have to be."""
+    targets = _targets(talk)
+    link = await talk.open()
+    for ref, name in targets:
+        found = await _complete(talk, link, ref, name, "")
+        values = found.get("values")
+        strings = isinstance(values, list) and all(isinstance(each, str) for each in values)
+        check(strings, f"values is {values!r}")
+        total = found.get("total", 0)
+        counted = isinstance(total, int) and not isinstance(total, bool) and total >= 0
+        check(counted, f"total is {total!r}")
+        check(isinstance(found.get("hasMore", False), bool), f"hasMore is {found.get('hasMore')!r}")
+
+
+@page.server(
+    MUST,
+    "completion-results/at-most-a-hundred",
+    expects="No more than 100 values.",
+)
+async def at_most_a_hundred(talk: ServerTalk) -> None:
+    """An answer has no more than 100 values."""
+    targets = _targets(talk)
+    link = await talk.open()
+    for ref, name in targets:
+        values = (await _complete(talk, link, ref, name, "")).get("values", [])
+        check(len(values) <= MOST, f"{len(values)} values came for {name}")
+
+
+@page.server(
+    SHOULD,
+    "completion-results/has-more",
+    expects="total is not less than there are values, and hasMore says whether it is more.",
+)
+async def has_more(talk: ServerTalk) -> None:
+    """What is said about the rest fits what has come."""
+    targets = _targets(talk)
+    link = await talk.open()
+    for ref, name in targets:
+        found = await _complete(talk, link, ref, name, "")
+        count = len(found.get("values", []))
+        total = found.get("total", count)
+        check(total >= count, f"total is {total}, and {count} values came for {name}")
+        more = found.get("hasMore", total > count)
+        check(more is (total > count) or "total" not in found, f"hasMore is {more} for {name}")
+
+
+@page.server(
+    MUST,
+    "reference-types/prompt",
+    expects="A result with completion.",
+)
+async def prompt(talk: ServerTalk) -> None:
+    """Arguments of a prompt can be completed."""
+    _targets(talk)
+    found = _prompts(talk) or talk.skip("no prompt has arguments")
+    await _complete(talk, await talk.open(), *found[0], "")
+
+
+@page.server(
+    MUST,
+    "reference-types/resource",
+    expects="A result with completion.",
+)
+async def resource(talk: ServerTalk) -> None:
+    """Variables of a resource template can be completed."""
+    _targets(talk)
+    found = _templates(talk) or talk.skip("there is no template with variables")
+    await _complete(talk, await talk.open(), *found[0], "")
+
+
+@page.server(
+    MUST,
+    "requesting-completions/context",
+    WITH_CONTEXT,
+    expects="A result with completion.",
+)
+async def context(talk: ServerTalk) -> None:
+    """A request may say which arguments have been settled."""
+    ref, name = _targets(talk)[0]
+    link = await talk.open()
+    for arguments in ({}, {"kit_other": "settled"}):
+        await _complete(talk, link, ref, name, "", context={"arguments": arguments})
+    await _complete(talk, link, ref, name, "", context={})
+
+
+@page.server(
+    SHOULD,
+    "requesting-completions/any-text",
+    expects="A result with completion, perhaps without values.",
+)
+async def any_text(talk: ServerTalk) -> None:
+    """What was typed may be any text."""
+    ref, name = _targets(talk)[0]
+    link = await talk.open()
+    for typed in ("\U0001f389 ünï", "x" * 5000, "a\nb\t", "../..", "%s{}$(id)", '"; --'):
+        await _complete(talk, link, ref, name, typed)
+
+
+async def _refused(link: Link, params: dict[str, Any]) -> None:
+    reply = await link.request(COMPLETE, params)
+    if reply.message is None or reply.message.kind is not Kind.ERROR:
+        raise Broken(f"{COMPLETE} with {params} got {reply}")
+    reply.failed_with(INVALID_PARAMS)
+
+
+@page.server(
+    SHOULD,
+    "error-handling/unknown-prompt",
+    DECLARED,
+    needs=("completions",),
+    expects="The error -32602.",
+)
+async def unknown_prompt(talk: ServerTalk) -> None:
+    """A prompt that does not exist cannot be completed."""
+    ref = {"type": "ref/prompt", "name": "kit_no_such_prompt"}
+    link = await talk.open()
+    await _refused(link, {"ref": ref, "argument": {"name": "x", "value": ""}})
+
+
+@page.server(
+    SHOULD,
+    "error-handling/missing",
+    DECLARED,
+    needs=("completions",),
+    expects="The error -32602 for each of them.",
+)
+async def missing(talk: ServerTalk) -> None:
+    """A request that leaves out what is needed is refused."""
+    ref, name = _targets(talk)[0]
+    argument = {"name": name, "value": ""}
+    link = await talk.open()
+    for params in (
+        {},
+        {"ref": ref},
+        {"argument": argument},
+        {"ref": ref, "argument": {"name": name}},
+        {"ref": ref, "argument": {"value": ""}},
+        {"ref": {"type": ref["type"]}, "argument": argument},
+    ):
+        await _refused(link, params)
+
+
+@page.server(
+    MUST,
+    "security/inputs-validated",
+    DECLARED,
+    needs=("completions",),
+    expects="An error; where it is -32603, nobody can tell who raised it.",
+)
+async def inputs_validated(talk: ServerTalk) -> None:
+    """Inputs of a wrong type are refused before anybody works with them."""
+    ref, name = _targets(talk)[0]
+    wrong: tuple[dict[str, Any], ...] = (
+        {"ref": "ref/prompt", "argument": {"name": name, "value": ""}},
+        {"ref": {**ref, "type": "ref/tool"}, "argument": {"name": name, "value": ""}},
+        {"ref": ref, "argument": {"name": name, "value": 17}},
+        {"ref": ref, "argument": {"name": ["x"], "value": ""}},
+        {"ref": ref, "argument": name},
+    )
+    link = await talk.open()
+    unclear = None
+    for params in wrong:
+        reply = await link.request(COMPLETE, params)
+        if reply.message is None or reply.message.kind is not Kind.ERROR:
+            raise Broken(f"{COMPLETE} with {params} got {reply}")
+        if reply.error["code"] == INTERNAL_ERROR:
+            unclear = unclear or params
+    if unclear is not None:
+        raise Inconclusive(
+            f"{COMPLETE} with {unclear} got an internal error, which is that of a check or of "
+            "what works with the inputs"
+        )
+
+
+@page.server(
+    SHOULD,
+    "requesting-completions/typed",
+    needs=("prompt:test_prompt_with_arguments",),
+    expects="Values that go with what was typed, fewer than without it.",
+)
+async def typed(talk: ServerTalk) -> None:
+    """What was typed narrows the choice."""
+    _targets(talk)
+    link = await talk.open()
+    ref = {"type": "ref/prompt", "name": "test_prompt_with_arguments"}
+    every = (await _complete(talk, link, ref, "arg1", ""))["values"]
+    if not every:
+        talk.skip("the argument arg1 has no completions")
+    wanted = every[-1]
+    fewer = (await _complete(talk, link, ref, "arg1", wanted))["values"]
+    check(wanted in fewer, f"{wanted!r}, typed to its end, is not among {fewer}")
+    alone = len(every) == 1 or len(fewer) < len(every)
+    check(alone, f"{wanted!r} leaves the same values as nothing: {fewer}")
+
+
+__all__ = ["page"]

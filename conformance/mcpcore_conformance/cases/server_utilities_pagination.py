@@ -1,0 +1,270 @@
+"""Cases of the page server/utilities/pagination."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from mcpcore_conformance.kit.apart import CURSOR
+from mcpcore_conformance.kit.asking import pages
+from mcpcore_conformance.kit.features import TEMPLATES
+from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind
+from mcpcore_conformance.kit.model import EVERY, MAY, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.readings import read_alike
+from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
+
+page = Page("server/utilities/pagination")
+
+LISTS = {
+    "tools/list": ("tools", "tools", "name"),
+    "resources/list": ("resources", "resources", "uri"),
+    TEMPLATES: ("resources", "resourceTemplates", "uriTemplate"),
+    "prompts/list": ("prompts", "prompts", "name"),
+}
+"""Method to the capability, the member of its result, and what names an entry."""
+PAGES = 1000
+"""Pages after which a list counts as endless."""
+FORGED = (
+    "no cursor of this server",
+    "0",
+    "eyJvZmZzZXQiOiAxMH0=",
+    "../../etc/passwd",
+    "'; DROP TABLE tools; --",
+    "\u0000",
+    "x" * 10_000,
+)
+
+
+def _there(talk: ServerTalk) -> list[str]:
+    """The lists that the server has."""
+    features = talk.features
+    found = [
+        method
+        for method, (need, _, _) in LISTS.items()
+        if features.declares(need) and features.serves(method)
+    ]
+    return found or talk.skip("the server has no lists")
+
+
+async def _page(link: Link, method: str, cursor: str | None = None) -> tuple[list[Any], str | None]:
+    """One page: the entries and the cursor of the next one."""
+    found = await link.ask(method, {} if cursor is None else {"cursor": cursor})
+    following = found.get("nextCursor")
+    text = following is None or isinstance(following, str)
+    check(text, f"{method}: nextCursor is {following!r}", CURSOR)
+    return found[LISTS[method][1]], following
+
+
+async def _walk(link: Link, method: str) -> list[Any]:
+    """All entries of a list, page after page."""
+    found: list[Any] = []
+    cursor: str | None = None
+    seen: set[str] = set()
+    for _ in range(PAGES):
+        entries, cursor = await _page(link, method, cursor)
+        found += entries
+        if cursor is None:
+            return found
+        check(cursor not in seen, f"{method} leads back to the cursor {cursor!r}")
+        seen.add(cursor)
+    raise Broken(f"{method} has not ended after {PAGES} pages")
+
+
+async def _whole(talk: ServerTalk, method: str) -> None:
+    link = await talk.open()
+    found = await _walk(link, method)
+    # two entries of one name have a case of their own
+    twice = {str(each.get(LISTS[method][2])) for each in found if found.count(each) > 1}
+    check(not twice, f"{method} lists {sorted(twice)} more than once")
+
+
+async def _paged(talk: ServerTalk, link: Link) -> tuple[str, list[Any], str]:
+    """A list of several pages: its method, its first page, and the cursor of the second."""
+    for method in _there(talk):
+        entries, cursor = await _page(link, method)
+        if cursor is not None:
+            return method, entries, cursor
+    talk.skip("every list of the server fits on one page")
+
+
+def _names(method: str, entries: Iterable[Any]) -> list[Any]:
+    return [entry.get(LISTS[method][2]) for entry in entries]
+
+
+@page.server(
+    MUST,
+    "operations-supporting-pagination/tools",
+    needs=("tools",),
+    expects="The pages come to an end, no cursor comes twice, and no tool either.",
+)
+async def tools(talk: ServerTalk) -> None:
+    """The list of tools is found whole by following its cursors."""
+    await _whole(talk, "tools/list")
+
+
+@page.server(
+    MUST,
+    "operations-supporting-pagination/resources",
+    needs=("resources",),
+    expects="The pages come to an end, no cursor comes twice, and no resource either.",
+)
+async def resources(talk: ServerTalk) -> None:
+    """The list of resources is found whole by following its cursors."""
+    await _whole(talk, "resources/list")
+
+
+@page.server(
+    MUST,
+    "operations-supporting-pagination/templates",
+    needs=("resources", f"method:{TEMPLATES}"),
+    expects="The pages come to an end, no cursor comes twice, and no template either.",
+)
+async def templates(talk: ServerTalk) -> None:
+    """The list of resource templates is found whole by following its cursors."""
+    await _whole(talk, TEMPLATES)
+
+
+@page.server(
+    MUST,
+    "operations-supporting-pagination/prompts",
+    needs=("prompts",),
+    expects="The pages come to an end, no cursor comes twice, and no prompt either.",
+)
+async def prompts(talk: ServerTalk) -> None:
+    """The list of prompts is found whole by following its cursors."""
+    await _whole(talk, "prompts/list")
+
+
+@page.server(
+    MUST,
+    "response-format/next-cursor",
+    expects="nextCursor is a string; where nothing follows it is not there.",
+)
+async def next_cursor(talk: ServerTalk) -> None:
+    """The cursor of the next page is a string, or there is none."""
+    link = await talk.open()
+    for method in _there(talk):
+        for each in await pages(link, method):
+            value = each.get("nextCursor", "")
+            check(isinstance(value, str), f"{method}: nextCursor is {value!r}", CURSOR)
+
+
+@page.server(
+    SHOULD,
+    "error-handling/invalid-cursor",
+    expects="The error -32602.",
+)
+async def invalid_cursor(talk: ServerTalk) -> None:
+    """A cursor that the server never gave is refused."""
+    link = await talk.open()
+    for method in _there(talk):
+        for cursor in FORGED:
+            reply = await link.request(method, {"cursor": cursor})
+            if reply.message is None or reply.message.kind is not Kind.ERROR:
+                raise Broken(f"{method} with the cursor {cursor[:40]!r} got {reply}")
+            reply.failed_with(INVALID_PARAMS)
+    await link.alive()
+
+
+@page.server(
+    SHOULD,
+    "error-handling/cursor-type",
+    expects="The error -32602.",
+)
+async def cursor_type(talk: ServerTalk) -> None:
+    """A cursor that is no string is refused."""
+    link = await talk.open()
+    cursors: tuple[Any, ...] = (1, 0.5, True, {}, ["x"])
+    for method in _there(talk):
+        for cursor in cursors:
+            reply = await link.request(method, {"cursor": cursor})
+            if reply.message is None or reply.message.kind is not Kind.ERROR:
+                raise Broken(f"{method} with the cursor {cursor!r} got {reply}")
+            reply.failed_with(INVALID_PARAMS)
+
+
+@page.server(
+    MUST,
+    "request-format/pages-differ",
+    expects="The second page has other entries than the first.",
+)
+async def pages_differ(talk: ServerTalk) -> None:
+    """A cursor leads on from where its page ended."""
+    link = await talk.open()
+    method, first, cursor = await _paged(talk, link)
+    second, following = await _page(link, method, cursor)
+    if following == cursor:
+        raise Inconclusive(f"{method} leads from the cursor {cursor!r} to itself")
+    again = {str(name) for name in _names(method, [each for each in first if each in second])}
+    check(not again, f"{method} lists {sorted(again)} on both pages")
+
+
+@page.server(
+    SHOULD,
+    "implementation-guidelines/stable",
+    expects="The same page, as often as it is asked for.",
+)
+async def stable(talk: ServerTalk) -> None:
+    """A cursor may be used again, and leads to the same page."""
+    link = await talk.open()
+    method, _, cursor = await _paged(talk, link)
+    first, following = await _page(link, method, cursor)
+    await _page(link, method)
+    second, later = await _page(link, method, cursor)
+    same = _names(method, first) == _names(method, second)
+    check(same, f"a cursor of {method} led to another page the second time")
+    check((following is None) is (later is None), "only one of them says that more follows")
+
+
+@page.server(
+    SHOULD,
+    "implementation-guidelines/altered",
+    expects="The error -32602.",
+)
+async def altered(talk: ServerTalk) -> None:
+    """A cursor with something behind it is another one, and refused."""
+    link = await talk.open()
+    method, _, cursor = await _paged(talk, link)
+    altered = f"{cursor}x"
+    if read_alike(cursor, altered):
+        # what follows the padding says nothing
+        altered = f"x{cursor}"
+    reply = await link.request(method, {"cursor": altered})
+    if reply.message is None or reply.message.kind is not Kind.ERROR:
+        raise Broken(f"{method} took a cursor with something behind it: {reply}")
+    reply.failed_with(INVALID_PARAMS)
+
+
+@page.server(
+    MAY,
+    "implementation-guidelines/of-another-list",
+    expects="The error -32602.",
+)
+async def of_another_list(talk: ServerTalk) -> None:
+    """A cursor of one list is no cursor of another."""
+    link = await talk.open()
+    method, _, cursor = await _paged(talk, link)
+    others = [each for each in _there(talk) if each != method]
+    if not others:
+        talk.skip("the server has one list only")
+    reply = await link.request(others[0], {"cursor": cursor})
+    if reply.message is None or reply.message.kind is not Kind.ERROR:
+        raise Broken(f"{others[0]} took a cursor of {method}: {reply}")
+    reply.failed_with(INVALID_PARAMS)
+
+
+@page.server(
+    SHOULD,
+    "pagination-model/same-whole",
+    bindings=EVERY - {Binding.STDIO},
+    expects="The same entries in the same order.",
+)
+async def same_whole(talk: ServerTalk) -> None:
+    """Two clients that follow the cursors side by side find the same list."""
+    first, second = await talk.open(), await talk.open()
+    for method in _there(talk):
+        names = [_names(method, await _walk(link, method)) for link in (first, second)]
+        check(names[0] == names[1], f"{method} is another list for another client")
+
+
+__all__ = ["page"]

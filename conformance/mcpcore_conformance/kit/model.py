@@ -1,0 +1,291 @@
+"""Definition of a case: a clause, the programs for which it holds, and a dialogue that tests it."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, REVISIONS, Revision, Span
+from mcpcore_conformance.kit.clauses import clause_in
+
+if TYPE_CHECKING:
+    from mcpcore_conformance.kit.client_talk import ClientTalk
+    from mcpcore_conformance.kit.talk import ServerTalk
+
+SPECIFICATION = "https://modelcontextprotocol.io/specification"
+RFC_EDITOR = "https://www.rfc-editor.org/rfc"
+EXTENSIONS = "https://github.com/modelcontextprotocol/ext-{0}/blob/main/specification/draft/{0}.md"
+OWN, RFC, EXTENSION = "docs/", "rfc", "extensions/"
+"""Prefixes of the names of pages that are not the specification's."""
+
+ALL = Span(REVISIONS[0], LATEST)
+LEGACY = Span(REVISIONS[0], LATEST_LEGACY)
+MODERN = Span(LATEST, LATEST)
+
+
+class Strength(StrEnum):
+    """Strength of a clause; MUST NOT is MUST, SHOULD NOT is SHOULD."""
+
+    MUST = "MUST"
+    SHOULD = "SHOULD"
+    MAY = "MAY"
+
+
+MUST, SHOULD, MAY = Strength.MUST, Strength.SHOULD, Strength.MAY
+
+
+class Side(StrEnum):
+    """Side of a conversation that is tested."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+class Binding(StrEnum):
+    """Transport of messages."""
+
+    STDIO = "stdio"
+    HTTP = "http"
+    """Streamable HTTP."""
+    WS = "ws"
+    SSE = "sse"
+    """HTTP+SSE of 2024-11-05."""
+    TCP = "tcp"
+    UNIX = "unix"
+    MEMORY = "memory"
+    """A server or client object of this process."""
+    CORE = "core"
+    """The sans-IO core of this project, on virtual time."""
+
+
+FIXTURES = ("tool:", "prompt:", "resource:", "template:", "scenario:")
+"""Prefixes of needs that name an object which only a program for tests has."""
+OTHER_PRINCIPAL = "kit:other-header"
+"""A case needs that the kit was given the credentials of a second principal."""
+
+EVERY = frozenset(Binding)
+STREAMABLE = frozenset({Binding.HTTP})
+STDIO = frozenset({Binding.STDIO})
+WEBSOCKET = frozenset({Binding.WS})
+LEGACY_SSE = frozenset({Binding.SSE})
+LINES = frozenset({Binding.STDIO, Binding.TCP, Binding.UNIX, Binding.MEMORY, Binding.CORE})
+"""Bindings that separate messages by newlines."""
+ONE_CHANNEL = EVERY - {Binding.HTTP}
+"""Bindings on which all messages of a conversation share one ordered channel to the client."""
+
+
+class Verdict(StrEnum):
+    """Verdict of a case."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    WEAK = "weak"
+    """A SHOULD is not met."""
+    INFORMATIONAL = "informational"
+    """Fact worth knowing; no side is wrong."""
+    NOT_APPLICABLE = "not applicable"
+    """The revision is not spoken, the capability is not declared, the fixture is not there."""
+    INCONCLUSIVE = "inconclusive"
+    """Verdict that could not be found; the detail says why."""
+
+
+class Case(Struct, frozen=True, kw_only=True):
+    """Clause and the dialogue that tests it."""
+
+    id: str
+    """``page/section/slug``; stable."""
+    page: str
+    section: str
+    """Anchor of the section of the page."""
+    strength: Strength
+    revisions: Span
+    side: Side
+    bindings: frozenset[Binding]
+    needs: tuple[str, ...]
+    """Capabilities (``tools``, ``resources.subscribe``) and fixtures (``tool:NAME``,
+    ``prompt:NAME``, ``resource:URI``, for clients ``scenario:NAME``) without which the case does
+    not apply, what is found by trying (``found:NAME``), methods that the server may not know
+    (``method:NAME``), and options of the kit (``kit:NAME``)."""
+    summary: str
+    """Subject of the test, in one line."""
+    expects: str
+    """Behaviour of a conforming program."""
+    scenario: str
+    """Clients only: scenario that the client is asked to play."""
+    context: dict[str, Any]
+    """Clients only: details of the scenario."""
+    play: Callable[[Any], Awaitable[None]]
+    bare: bool = False
+    """True if the case needs nothing that a look at the program finds out, so that it is played
+    also where the program was heard and the look came to nothing."""
+
+    @property
+    def clause(self) -> str:
+        """Page and section, with the newest revision that has the clause."""
+        return self.clause_in(self.revisions.last.name)
+
+    @property
+    def fixtures(self) -> tuple[str, ...]:
+        """Needs by a name, which only a program for tests has."""
+        return tuple(need for need in self.needs if need.startswith(FIXTURES))
+
+    @property
+    def link(self) -> str:
+        """Link to the text of the clause."""
+        return self.link_in(self.revisions.last.name)
+
+    def clause_in(self, revision: str) -> str:
+        """Page and section of the clause as a revision has them."""
+        if self.page.startswith((OWN, RFC, EXTENSION)):
+            return f"{self.page}#{self.section}"
+        return clause_in(self.page, self.section, BY_NAME[revision])
+
+    def link_in(self, revision: str) -> str:
+        """Return the link to the text: a specification, an RFC, or this project's own rules."""
+        if self.page.startswith(OWN):
+            return f"{self.page}.md#{self.section}"
+        if self.page.startswith(RFC):
+            return f"{RFC_EDITOR}/{self.page}#{self.section}"
+        if self.page.startswith(EXTENSION):
+            return f"{EXTENSIONS.format(self.page.removeprefix(EXTENSION))}#{self.section}"
+        return f"{SPECIFICATION}/{self.clause_in(revision)}"
+
+    def holds_in(self, revision: Revision) -> bool:
+        """Return True if the clause is one of that revision."""
+        return revision in self.revisions
+
+
+class Result(Struct, kw_only=True):
+    """Result of one case on one binding in one revision."""
+
+    case: Case
+    revision: str
+    binding: Binding
+    verdict: Verdict
+    detail: str = ""
+    """Why, in one or two sentences."""
+    flaw: str = ""
+    """Flaw of the program (:class:`~mcpcore_conformance.kit.verdicts.Broken`)."""
+    faulty: bool = False
+    """The case itself failed: whatever the verdict, the fault is the kit's."""
+    notes: list[str] = []
+    """Other observations."""
+    transcript: list["Line"] = []
+    """Lines of the dialogue, oldest first; secrets are left out when it is shown."""
+    seconds: float = 0.0
+    started: float = 0.0
+    """Wall-clock time at which the case began, in seconds since 1970 UTC."""
+
+
+class Line(Struct):
+    """Line of a dialogue's transcript."""
+
+    at: float
+    """Seconds since the case began; less than 0: before it, when the connection was opened."""
+    sent: bool
+    """By the kit."""
+    wire: int
+    """Number of the connection within the case, from 1."""
+    exchange: int
+    """Number of the HTTP exchange on the wire; 0 where there is one channel."""
+    kind: str
+    """``message``, ``head``, ``end``, ``bytes``, ``close``, ``note``."""
+    data: bytes
+    cut: int = 0
+    """Bytes at its end that were not kept."""
+
+
+ServerPlay = Callable[["ServerTalk"], Awaitable[None]]
+ClientPlay = Callable[["ClientTalk"], Awaitable[None]]
+
+
+class Page:
+    """The cases of one page of the specification; ``cases`` lists them in order of writing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.cases: list[Case] = []
+
+    def server(
+        self,
+        strength: Strength,
+        place: str,
+        revisions: Span = ALL,
+        *,
+        expects: str,
+        bindings: Iterable[Binding] = EVERY,
+        needs: tuple[str, ...] = (),
+        bare: bool = False,
+    ) -> Callable[[ServerPlay], ServerPlay]:
+        """Make a dialogue the case of ``section/slug`` for servers; its docstring sums it up.
+
+        ``bare``: see :class:`Case`.
+        """
+
+        def add(play: ServerPlay) -> ServerPlay:
+            self._add(
+                play,
+                place,
+                strength=strength,
+                revisions=revisions,
+                side=Side.SERVER,
+                bindings=frozenset(bindings),
+                needs=needs,
+                bare=bare,
+                expects=expects,
+                scenario="",
+                context={},
+            )
+            return play
+
+        return add
+
+    def client(
+        self,
+        strength: Strength,
+        place: str,
+        revisions: Span = ALL,
+        *,
+        expects: str,
+        scenario: str = "tools_call",
+        context: dict[str, Any] | None = None,
+        bindings: Iterable[Binding] = EVERY,
+        needs: tuple[str, ...] = (),
+        bare: bool = False,
+    ) -> Callable[[ClientPlay], ClientPlay]:
+        """Make a dialogue the case of ``section/slug`` for clients that play ``scenario``."""
+
+        def add(play: ClientPlay) -> ClientPlay:
+            self._add(
+                play,
+                place,
+                strength=strength,
+                revisions=revisions,
+                side=Side.CLIENT,
+                bindings=frozenset(bindings),
+                needs=needs,
+                bare=bare,
+                expects=expects,
+                scenario=scenario,
+                context=context or {},
+            )
+            return play
+
+        return add
+
+    def _add(self, play: Callable[[Any], Awaitable[None]], place: str, **rest: Any) -> None:
+        section, _, slug = place.partition("/")
+        summary = (play.__doc__ or "").strip().partition("\n")[0]
+        if not section or not slug or not summary:
+            raise ValueError(f"a case needs a section, a slug and a docstring: {place!r}")
+        self.cases.append(
+            Case(
+                id=f"{self.name}/{place}",
+                page=self.name,
+                section=section,
+                summary=summary,
+                play=play,
+                **rest,
+            )
+        )

@@ -1,0 +1,156 @@
+"""What the specification's page client/sampling demands."""
+
+from mcpcore_conformance.requirements.model import ALL, LEGACY, MODERN, both, client, server, span
+from mcpcore_conformance.requirements.reasons import (
+    CALLBACK_RATE,
+    DEPRECATED_FEATURE,
+    MODEL_CALLS,
+    USER_INTERFACE,
+)
+
+ROWS = (
+    both.should(
+        "client/sampling/no-new-use",
+        MODERN,
+        "client/sampling",
+        "Sampling is not taken up anew.",
+        application=DEPRECATED_FEATURE,
+    ),
+    client.should(
+        "client/sampling/human-in-the-loop",
+        ALL,
+        "client/sampling#user-interaction-model",
+        "A person can deny sampling.",
+        application=USER_INTERFACE,
+    ),
+    client.should(
+        "client/sampling/review-ui",
+        ALL,
+        "client/sampling#user-interaction-model",
+        "Prompts and results can be reviewed and edited.",
+        application=USER_INTERFACE,
+    ),
+    client.must(
+        "client/sampling/tools-declared",
+        span("2025-11-25", "2026-07-28"),
+        "client/sampling#tools-in-sampling",
+        "A client that takes tools in sampling declares sampling.tools.",
+    ),
+    server.must(
+        "client/sampling/tools-undeclared",
+        span("2025-11-25", "2026-07-28"),
+        "client/sampling#tools-in-sampling",
+        "Tools are not offered to a client that did not declare them.",
+    ),
+    client.must(
+        "client/sampling/declare-per-request",
+        MODERN,
+        "client/sampling#capabilities",
+        "Support is declared on each request.",
+    ),
+    client.must(
+        "client/sampling/declare-initialize",
+        LEGACY,
+        "client/sampling#capabilities",
+        "Support is declared at initialization.",
+    ),
+    server.should(
+        "client/sampling/context-avoided",
+        span("2025-11-25", "2026-07-28"),
+        "client/sampling#capabilities",
+        "includeContext other than none is avoided, and not used without sampling.context.",
+    ),
+    server.must(
+        "client/sampling/results-alone",
+        span("2025-11-25", "2026-07-28"),
+        "client/sampling#tool-result-messages",
+        "A message with tool results has nothing else.",
+    ),
+    server.must(
+        "client/sampling/balance",
+        span("2025-11-25", "2026-07-28"),
+        "client/sampling#tool-use-and-result-balance",
+        "Every tool use is followed by one message with its results.",
+    ),
+    client.must(
+        "client/sampling/choice-required",
+        span("2025-11-25", "2026-07-28"),
+        "client/sampling#tool-choice-modes",
+        "With the choice required the model uses a tool.",
+        application=MODEL_CALLS,
+    ),
+    client.must(
+        "client/sampling/choice-none",
+        span("2025-11-25", "2026-07-28"),
+        "client/sampling#tool-choice-modes",
+        "With the choice none the model uses no tool.",
+        application=MODEL_CALLS,
+    ),
+    server.must(
+        "client/sampling/message-form",
+        MODERN,
+        "client/sampling#messages",
+        "A sampling message has a role, user or assistant, and content.",
+    ),
+    client.should(
+        "client/sampling/messages-not-kept",
+        MODERN,
+        "client/sampling#messages",
+        "Messages are not kept between requests.",
+        application=MODEL_CALLS,
+    ),
+    client.must(
+        "client/sampling/max-tokens",
+        MODERN,
+        "client/sampling#sampling-parameters",
+        "maxTokens is respected.",
+        application=MODEL_CALLS,
+    ),
+    client.should(
+        "client/sampling/rejection-errors",
+        LEGACY,
+        "client/sampling#error-handling",
+        "A refusal by the user gets the error -1, ill-formed tool results -32602.",
+    ),
+    client.should(
+        "client/sampling/approval",
+        ALL,
+        "client/sampling#security-considerations",
+        "The user approves.",
+        application=USER_INTERFACE,
+    ),
+    both.should(
+        "client/sampling/content-validated",
+        ALL,
+        "client/sampling#security-considerations",
+        "Message content is validated.",
+    ),
+    client.should(
+        "client/sampling/hints-respected",
+        ALL,
+        "client/sampling#security-considerations",
+        "Model preferences are respected.",
+        application=MODEL_CALLS,
+    ),
+    client.should(
+        "client/sampling/client-rate-limit",
+        ALL,
+        "client/sampling#security-considerations",
+        "Sampling is limited in rate.",
+        application=CALLBACK_RATE,
+    ),
+    both.must(
+        "client/sampling/sensitive-data",
+        ALL,
+        "client/sampling#security-considerations",
+        "Sensitive data is handled as such.",
+        application="Only the application knows what is sensitive.",
+    ),
+    both.should(
+        "client/sampling/iteration-limits",
+        span("2025-11-25", "2026-07-28"),
+        "client/sampling#security-considerations",
+        "Tool loops are limited.",
+        application="The loop over tool use is run by the handler and by the model's owner.",
+    ),
+)

@@ -1,0 +1,289 @@
+"""`mcpcore trace`: show a saved trace, check it, play it again."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import msgspec
+import typer
+
+from mcpcore_conformance.trace.check import check as run_check
+from mcpcore_conformance.trace.check import summary
+from mcpcore_conformance.trace.conversations import chosen
+from mcpcore_conformance.trace.reading import BadTrace, TraceFile, read
+from mcpcore_conformance.trace.replay import Step, parts, play_part
+from mcpcore_conformance.trace.show import timeline
+from mcpcore_transports.commands.common import Options
+from mcpcore_transports.commands.guard import guarded
+from mcpcore_transports.commands.options import connecting
+from mcpcore_transports.commands.output import Exit, Failure
+from mcpcore_transports.commands.target import client_settings, split_target
+from mcpcore_transports.sockets.addresses import parse_address
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="""Show, check and replay what --trace has recorded.
+
+    \b
+    Examples:
+      mcpcore trace show server.jsonl
+      mcpcore trace check server.jsonl
+    """,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A trace.")]
+Connection = Annotated[
+    int | None, typer.Option("--connection", metavar="N", help="Only this connection.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
+Side = Annotated[
+    str | None, typer.Option("--side", metavar="SIDE", help="client or server; which one to play.")
+]
+_REACHING = ("headers", "ca", "cert", "key", "env", "cwd", "config")
+"""The shared options that concern how a live peer is reached."""
+
+
+@app.command("show")
+def show(
+    file: File,
+    whole: Annotated[bool, typer.Option("--whole", help="Show all of every message.")] = False,
+    width: Annotated[
+        int, typer.Option("--width", metavar="N", min=40, help="Characters of a line.")
+    ] = 120,
+    connection: Connection = None,
+) -> None:
+    """Print a readable timeline.
+
+    Each line says the line of the file, seconds, connection (and exchange, over HTTP), direction
+    (-> is to the server), and what it is.
+
+    \b
+    Examples:
+      mcpcore trace show server.jsonl
+      mcpcore trace show --whole --connection 2 server.jsonl
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+
+    def work() -> int:
+        for line in timeline(_read(file), width=width, whole=whole, connection=connection):
+            typer.echo(line)
+        return Exit.OK
+
+    guarded(False, work)
+
+
+@app.command("check")
+def check(
+    file: File,
+    as_json: AsJson = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="What breaks a SHOULD fails, too.")
+    ] = False,
+) -> None:
+    """Run the message-level rules over a trace; name clause and line of what breaks one.
+
+    Exit status: 0 nothing was found, 1 something was (a SHOULD alone counts with --strict only),
+    2 the file is no trace.
+
+    \b
+    Examples:
+      mcpcore trace check server.jsonl
+      mcpcore trace check --json --strict server.jsonl
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+
+    def work() -> int:
+        trace = _read(file)
+        findings = run_check(trace)
+        counts = summary(findings)
+        if as_json:
+            _print_json({"file": file, "records": len(trace.entries), "findings": findings})
+        else:
+            for each in findings:
+                revision = f" [{each.revision}]" if each.revision else ""
+                typer.echo(f"{file}:{each.line}: {each.strength} {each.clause}{revision}")
+                typer.echo(f"  {each.rule}: the {each.side}: {each.detail}")
+            kinds = [f"{counts[name]} {name}" for name in ("MUST", "SHOULD") if name in counts]
+            typer.echo(f"{len(trace.entries)} records, {', '.join(kinds) or 'nothing found'}")
+        return Exit.REFUSED if counts.get("MUST") or (strict and findings) else Exit.OK
+
+    guarded(False, work)
+
+
+def replay(
+    context: typer.Context,
+    file: File,
+    side: Side = None,
+    connection: Connection = None,
+    conversation: Annotated[
+        int | None,
+        typer.Option("--conversation", metavar="N", min=1, help="Only this one, from 1."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="URL|NAME", help="Play it against this server."),
+    ] = None,
+    stdio: Annotated[
+        bool,
+        typer.Option("--stdio", help="Play the server for the client that starts this command."),
+    ] = False,
+    http: Annotated[
+        str | None,
+        typer.Option("--http", metavar="HOST:PORT", help="Play the server there, for one client."),
+    ] = None,
+    ws: Annotated[
+        str | None,
+        typer.Option("--ws", metavar="HOST:PORT", help="The same over WebSocket."),
+    ] = None,
+    shape: Annotated[
+        bool, typer.Option("--shape", help="Live: compare members and types, not values.")
+    ] = False,
+    paced: Annotated[
+        bool, typer.Option("--paced", help="Live: let as much time pass as in the trace.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.01, help="Live: for an answer.")
+    ] = 10.0,
+    notice: Annotated[
+        float,
+        typer.Option("--notice", metavar="SECONDS", min=0.01, help="Live: for a notification."),
+    ] = 1.0,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="N=VALUE", help="Live: send VALUE for <hidden-N>."),
+    ] = None,
+    as_json: AsJson = False,
+    *,
+    options: Options,
+) -> None:
+    """Play one side of a trace again.
+
+    Without a peer the core plays the side that recorded it, on the trace's own time, one connection
+    after another; each record is followed by events (*), by what the core sends (>), by what core
+    and trace do not agree on (!), and by its state (=). With a live peer one conversation is
+    played, the first unless --connection or --conversation chooses another: against a server
+    (--against, or a command after --) its client; its server with --side server --stdio, for a
+    client that starts this command, or with --http or --ws, for the first client that comes there.
+    Ids, sessions, states and cursors are the live ones; where the peer differs is told.
+
+    Exit status: 0 core or peer agree with the trace, 1 they differ, 2 wrong usage, 3 no connection.
+
+    \b
+    Examples:
+      mcpcore trace replay server.jsonl
+      mcpcore trace replay --side client --json server.jsonl
+      mcpcore trace replay --against http://127.0.0.1:8000/mcp client.jsonl
+      mcpcore trace replay --shape client.jsonl -- python my_server.py
+      mcpcore call add a=1 b=2 -- mcpcore trace replay --side server --stdio client.jsonl
+      mcpcore trace replay --side server --http 127.0.0.1:8000 client.jsonl
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+
+    def work() -> int:
+        if side not in (None, "client", "server"):
+            raise Failure(f"--side is client or server, not {side!r}", Exit.USAGE)
+        live = against is not None or options.command is not None
+        hosting = [way for way, at in (("stdio", stdio), ("http", http), ("ws", ws)) if at]
+        if len(hosting) > 1 or (hosting and (live or side == "client")):
+            raise Failure(f"--{hosting[0]} plays the server, and alone", Exit.USAGE)
+        if not hosting and live and side == "server":
+            ways = "--stdio, --http or --ws"
+            raise Failure(f"the server is played with {ways}, for a client", Exit.USAGE)
+        trace = _read(file)
+        if not live and not hosting:
+            return _replay(trace, side, connection, conversation, as_json=as_json)
+        from mcpcore_conformance.kit.model import Binding
+        from mcpcore_conformance.trace.against import Options as Playing
+        from mcpcore_conformance.trace.live import play_client, play_listening, play_server
+
+        playing = Playing(
+            timeout=timeout, notice=notice, shape=shape, paced=paced, given=_given(given or ())
+        )
+        try:
+            number = chosen(trace, connection, conversation)
+        except ValueError as error:
+            raise Failure(str(error), Exit.USAGE) from error
+        if stdio:
+            return play_server(trace, conversation=number, options=playing)
+        if address := http or ws:
+            return play_listening(
+                trace,
+                Binding.HTTP if http else Binding.WS,
+                parse_address(address),
+                conversation=number,
+                options=playing,
+                tell=typer.echo,
+            )
+        _, target = split_target([] if against is None else [against], options)
+        return play_client(
+            trace,
+            target,
+            conversation=number,
+            options=playing,
+            settings=client_settings(options),
+            tell=typer.echo,
+        )
+
+    guarded(False, work)
+
+
+app.command("replay")(connecting(replay, _REACHING))
+
+
+def _replay(
+    trace: TraceFile,
+    side: str | None,
+    connection: int | None,
+    conversation: int | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Play by the core, part after part, and print what comes of each."""
+    try:
+        found = parts(trace, side=side, connection=connection, conversation=conversation)
+    except ValueError as error:
+        raise Failure(str(error), Exit.USAGE) from error
+    steps: list[Step] = []
+    for part in found:
+        played = [*play_part(trace, part, side=side)]
+        steps += played
+        if not as_json:
+            _print_steps(part.title, played)
+    if as_json:
+        _print_json(steps)
+    return Exit.REFUSED if any(step.remarks for step in steps) else Exit.OK
+
+
+def _print_steps(title: str, steps: Iterable[Step]) -> None:
+    if title:
+        typer.echo(f"# {title}")
+    for step in steps:
+        line = str(step.line) if step.line else ""
+        typer.echo(f"{line:>6} {step.time:>10.6f} {step.what}")
+        for mark, texts in (("*", step.events), (">", step.sends), ("!", step.remarks)):
+            for text in texts:
+                typer.echo(f"{mark:>20} {text}")
+        typer.echo(f"{'=':>20} {step.state}")
+
+
+def _given(words: Iterable[str]) -> dict[str, str]:
+    given = {}
+    for word in words:
+        number, equals, value = word.partition("=")
+        if not equals or not number.isdecimal():
+            raise Failure(f"--set: {word!r} is not N=VALUE, as 3=secret", Exit.USAGE)
+        given[f"<hidden-{number}>"] = value
+    return given
+
+
+def _read(file: str) -> TraceFile:
+    try:
+        return read(file)
+    except OSError as error:
+        raise Failure(f"{file}: {error.strerror}", Exit.USAGE) from error
+    except BadTrace as error:
+        raise Failure(f"{file}: {error}", Exit.USAGE) from error
+
+
+def _print_json(value: object) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -1,0 +1,210 @@
+"""What a check remembers of a trace: conversations, their requests, and what was found."""
+
+from collections.abc import Hashable
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from mcpcore.spec.methods import Method, lookup
+from mcpcore.spec.revisions import BY_NAME, Revision
+from mcpcore.spec.types.base import META_PROTOCOL_VERSION
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.wire.trace import TO_SERVER, Direction
+from mcpcore_conformance.trace.dialogue import Exchange, Said
+from mcpcore_conformance.trace.rules import RULES
+
+__all__ = ["Asked", "Book", "Conversation", "Finding", "sender_of"]
+
+
+class Finding(Struct, frozen=True, rename="camel"):
+    """A rule that was broken."""
+
+    line: int
+    """Of the trace."""
+    rule: str
+    clause: str
+    strength: str
+    side: str
+    """Who broke it."""
+    detail: str
+    requirement: str = ""
+    revision: str = ""
+
+
+class Asked(Struct):
+    """A request."""
+
+    said: Said
+    sender: str
+    revision: Revision | None
+    row: Method | None
+    token: Any = None
+    """Its progress token."""
+    progress: float | None = None
+    answered: int = 0
+    """The line of its answer, 0 before it came."""
+    cancelled: int = 0
+    """The line of its cancellation."""
+    beside: int = 0
+    """Requests with the same id that had no answer when it was asked."""
+    acknowledged: dict[str, Any] | None = None
+    """The filter of a listen stream."""
+    keeps_token: bool = False
+    """It has become a task, which goes on reporting."""
+
+
+class Conversation(Struct):
+    """One client and one server."""
+
+    key: Hashable
+    http: bool = False
+    loose: bool = False
+    """What came before it is not known: a single exchange without a session."""
+    revision: Revision | None = None
+    """Agreed by handshake."""
+    initialize: Asked | None = None
+    initialized: int = 0
+    blind: bool = False
+    """Some of its messages were cut, so that what is unknown may have been said."""
+    requests: dict[tuple[str, str], Asked] = field(default_factory=dict)
+    """By sender and id: the last of each."""
+    open: dict[tuple[str, str], Asked] = field(default_factory=dict)
+    """Those of them that have no answer yet."""
+    tokens: dict[tuple[str, str], Asked] = field(default_factory=dict)
+    """By sender and progress token: the last of each."""
+    used: set[tuple[str, str]] = field(default_factory=set)
+    client: ClientCapabilities | None = None
+    server: ServerCapabilities | None = None
+    unreadable: dict[str, int] = field(default_factory=dict)
+    """By sender: messages whose id could not be read, each of which may get an error without."""
+    last: dict[str, Said] = field(default_factory=dict)
+    """By sender: what it said last."""
+    states: dict[str, Asked] = field(default_factory=dict)
+    """Requests that were told to come again, by the state they were told."""
+    tools: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    """Mirrored arguments by tool."""
+    event_ids: dict[str, int] = field(default_factory=dict)
+    """The line of each event id."""
+    session: str = ""
+    """The session id, as the trace has it."""
+    mismatches: dict[tuple[Hashable, int], bool] = field(default_factory=dict)
+    """By exchange: whether its headers contradict its body."""
+    piped: bool = False
+    """It goes over HTTP+SSE."""
+    lost: int = 0
+    """The line of the 404 after which it has to begin anew."""
+
+    def waiting(self, sender: str) -> list[Asked]:
+        """The requests of one side that have no answer yet."""
+        return [asked for (who, _), asked in self.open.items() if who == sender]
+
+    def add(self, asked: Asked) -> None:
+        """Another request."""
+        key = (asked.sender, id_key(asked.said.id))
+        if key in self.open:
+            asked.beside = self.open[key].beside + 1
+        self.requests[key] = self.open[key] = asked
+
+    def answer(self, asked: Asked, line: int) -> None:
+        """It is answered in a line."""
+        asked.answered = line
+        key = (asked.sender, id_key(asked.said.id))
+        if self.open.get(key) is asked:
+            del self.open[key]
+
+
+class Book:
+    """The state of one check."""
+
+    def __init__(self, side: str) -> None:
+        self.side = side
+        """Who recorded."""
+        self.unserved = 0
+        """The line of the first 404 to a GET that lost a session; 0 once a GET has got a stream."""
+        self.findings: list[Finding] = []
+        self._conversations: dict[Hashable, Conversation] = {}
+        self._blind = False
+
+    def go_blind(self) -> None:
+        """Something was said that the trace does not have."""
+        self._blind = True
+        for talk in self._conversations.values():
+            talk.blind = True
+
+    def conversation(self, said: Said) -> Conversation:
+        """The conversation of a message."""
+        return self.open(said.key, said.exchange)
+
+    def open(self, key: Hashable, exchange: Exchange | None) -> Conversation:
+        """The conversation that has a key."""
+        found = self._conversations.get(key)
+        if found is None:
+            found = self._conversations[key] = Conversation(
+                key, http=exchange is not None, blind=self._blind
+            )
+        found.loose = exchange is not None and exchange.alone and not found.session
+        return found
+
+    def find(
+        self,
+        rule: str,
+        line: int,
+        side: str,
+        detail: str,
+        revision: Revision | None = None,
+        clause: str = "",
+    ) -> None:
+        """Note that a rule was broken, if it is one of the revision."""
+        verdict = RULES[rule].verdict(revision)
+        if verdict is None:
+            return
+        self.findings.append(
+            Finding(
+                line,
+                rule,
+                clause or verdict.clause,
+                verdict.strength,
+                side,
+                detail,
+                verdict.requirement,
+                "" if revision is None else revision.name,
+            )
+        )
+
+
+def sender_of(direction: Direction) -> str:
+    """Who speaks in a direction."""
+    return "client" if direction == TO_SERVER else "server"
+
+
+def other(sender: str) -> str:
+    """The other side."""
+    return "server" if sender == "client" else "client"
+
+
+def id_key(value: Any) -> str:
+    """Ids by type and value: 7 and "7" are two."""
+    return msgspec.json.encode(value).decode()
+
+
+def named_revision(said: Said) -> Revision | None:
+    """The revision that a message names itself in ``_meta``."""
+    name = said.meta.get(META_PROTOCOL_VERSION)
+    return BY_NAME.get(name) if isinstance(name, str) else None
+
+
+def is_modern(said: Said, talk: Conversation) -> bool:
+    """Whether a request or notification of a client belongs to the era without sessions."""
+    if META_PROTOCOL_VERSION in said.meta:
+        return True
+    head = said.exchange.request if said.exchange else None
+    claimed = BY_NAME.get(head.get("mcp-protocol-version") or "") if head else None
+    if claimed is not None and claimed.modern:
+        return True
+    if talk.initialize is not None or said.method == "initialize":
+        return False
+    method = said.method
+    legacy = any(lookup(method, "client", row) for row in BY_NAME.values() if row.handshake)
+    modern = any(lookup(method, "client", row) for row in BY_NAME.values() if row.modern)
+    return modern and not legacy

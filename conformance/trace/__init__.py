@@ -1,9 +1,0 @@
-"""Traces of conversations: reading them, showing them, checking them, playing them again.
-
-They are recorded by the drivers (:mod:`transports.tracing`) and by the conformance kit; the format
-is that of :mod:`mcpcore.wire.trace`.
-"""
-
-from conformance.trace.reading import Entry, TraceFile, read
-
-__all__ = ["Entry", "TraceFile", "read"]

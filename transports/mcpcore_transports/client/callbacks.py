@@ -1,0 +1,292 @@
+"""Callbacks of a client for its server: elicitation, sampling, roots, and all kinds of news.
+
+The same callbacks serve both eras: requests on the wire (legacy) and the ``inputRequests`` of an
+input round (modern).  Each may be a plain function or a coroutine function.  Callbacks that answer
+the server may take a :class:`CallbackContext` as well.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from msgspec import Raw, Struct, structs
+
+from mcpcore.engine.events import Violation
+from mcpcore.engine.reconnecting import ConnectionEvent
+from mcpcore.http.recovery import StreamInterrupted
+from mcpcore.service.schema import shorten
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
+from mcpcore.spec.members import known_members
+from mcpcore.spec.types.capabilities import (
+    ClientCapabilities,
+    ElicitationCapability,
+    RootsCapability,
+    SamplingCapability,
+    Settings,
+)
+from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
+from mcpcore.spec.types.logging import LoggingMessageParams
+from mcpcore.spec.types.roots import ListRootsResult, Root
+from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore.wire.message import to_json
+from mcpcore_transports.client.callback_context import CallbackContext, call
+from mcpcore_transports.running.decode import Malformed, Unsayable, typed
+from mcpcore_transports.running.progress import ProgressCallback
+from mcpcore_transports.server.form_validation import fill_defaults, form_problems
+from mcpcore_transports.server.sampling import message_problem, result_for
+from mcpcore_transports.targets import is_web_url
+
+__all__ = ["CallbackContext", "Callbacks", "ProgressCallback"]
+
+T = TypeVar("T")
+P = TypeVar("P")
+Answer = Struct | Mapping[str, Any]
+"""Result object for a request of the server."""
+Roots = Sequence[Root | str]
+
+_Elicited = ElicitResult | Mapping[str, Any] | None
+_Sampled = CreateMessageResult | Mapping[str, Any]
+_Found = Roots | ListRootsResult
+
+ElicitationCallback = (
+    Callable[[ElicitParams], _Elicited | Awaitable[_Elicited]]
+    | Callable[[ElicitParams, CallbackContext], _Elicited | Awaitable[_Elicited]]
+)
+SamplingCallback = (
+    Callable[[CreateMessageParams], _Sampled | Awaitable[_Sampled]]
+    | Callable[[CreateMessageParams, CallbackContext], _Sampled | Awaitable[_Sampled]]
+)
+RootsCallback = (
+    Callable[[], _Found | Awaitable[_Found]]
+    | Callable[[CallbackContext], _Found | Awaitable[_Found]]
+)
+LogCallback = Callable[[LoggingMessageParams], Awaitable[None] | None]
+ChangeCallback = Callable[[], Awaitable[None] | None]
+UpdateCallback = Callable[[str], Awaitable[None] | None]
+NotificationCallback = Callable[[str, Raw], Awaitable[None] | None]
+ConnectionCallback = Callable[[ConnectionEvent], Awaitable[None] | None]
+ViolationCallback = Callable[[Violation], Awaitable[None] | None]
+InterruptedCallback = Callable[[StreamInterrupted], Awaitable[None] | None]
+
+
+class Callbacks(Struct, kw_only=True):
+    """Callbacks of a client; a capability without a callback is not declared.
+
+    The callbacks that answer the server are ``elicitation``, ``elicitation_url``, ``sampling`` and
+    a function as ``roots``.  They get a :class:`CallbackContext` if they take one more parameter.
+    """
+
+    elicitation: ElicitationCallback | None = None
+    """Fill in a form: return the content, an :class:`ElicitResult`, or None to decline.
+
+    The defaults of the form are filled in, and accepted content is checked against the form.
+    """
+    elicitation_url: ElicitationCallback | None = None
+    """Visit a URL: return an :class:`ElicitResult`, or None to decline."""
+    sampling: SamplingCallback | None = None
+    """Return a CreateMessageResult, or a mapping with its members by their wire names."""
+    sampling_tools: bool = False
+    """True to declare that ``sampling`` supports tools."""
+    sampling_context: bool = False
+    """True to declare that ``sampling`` heeds ``include_context``."""
+    roots: Roots | RootsCallback | None = None
+    """List of Roots or file URIs, or a function that returns one or a ListRootsResult."""
+    log: LogCallback | None = None
+    tools_changed: ChangeCallback | None = None
+    prompts_changed: ChangeCallback | None = None
+    resources_changed: ChangeCallback | None = None
+    resource_updated: UpdateCallback | None = None
+    """Take the URI of an updated resource."""
+    elicitation_complete: UpdateCallback | None = None
+    """Take the id of a completed elicitation."""
+    notification: NotificationCallback | None = None
+    """Take every notification, by method and params."""
+    stream_interrupted: InterruptedCallback | None = None
+    """Take the loss of an event stream's connection (legacy, over HTTP), with the recovery."""
+    connection: ConnectionCallback | None = None
+    """Take connection events: loss, each attempt to reconnect, success, and giving up.
+
+    Not over Streamable HTTP.
+    """
+    violation: ViolationCallback | None = None
+    """Take each violation of the protocol by the server.
+
+    ``excerpt`` is the beginning of a line that is no message, such as text that a server prints on
+    its standard output.  The log has only some of the violations.
+    """
+    at_once: int = 8
+    """Maximum callbacks that run at the same time for the questions of one input round."""
+    waiting: int = 10_000
+    """Maximum news that wait while coroutine functions handle earlier ones.
+
+    Further news are dropped, with a warning in the log.
+    """
+    extensions: Mapping[str, Settings] = {}
+    """Extensions, declared as they are."""
+    experimental: Mapping[str, Settings] = {}
+    """Experimental capabilities, declared as they are."""
+
+    def __post_init__(self) -> None:
+        if self.at_once < 1:
+            raise ValueError(f"at_once must be at least 1, got {self.at_once}")
+        if self.roots is not None and not callable(self.roots):
+            checked_roots(self.roots)
+
+    def capabilities(self) -> ClientCapabilities:
+        """Return the capabilities for which there are callbacks."""
+        declared = ClientCapabilities()
+        if self.elicitation is not None or self.elicitation_url is not None:
+            declared.elicitation = ElicitationCapability()
+            if self.elicitation_url is not None:
+                declared.elicitation.url = {}
+                if self.elicitation is not None:
+                    declared.elicitation.form = {}
+        if self.sampling is not None:
+            declared.sampling = SamplingCapability(
+                tools={} if self.sampling_tools else None,
+                context={} if self.sampling_context else None,
+            )
+        if self.roots is not None:
+            declared.roots = RootsCapability(list_changed=True)
+        declared.extensions = dict(self.extensions) or None
+        declared.experimental = dict(self.experimental) or None
+        return declared
+
+    def answer(self, params: Raw, context: CallbackContext) -> Answer | Awaitable[Answer]:
+        """Answer a request of the server, in the form of its revision.
+
+        Raises McpError, and TypeError or ValueError for an invalid answer of a callback; so may the
+        awaitable.
+        """
+        answer = _ANSWERS.get(context.method)
+        if answer is None:
+            raise McpError(METHOD_NOT_FOUND, f"this client does not answer {context.method!r}")
+        return answer(self, params, context)
+
+
+def _answer_elicitation(
+    callbacks: Callbacks, raw: Raw, context: CallbackContext
+) -> Answer | Awaitable[Answer]:
+    params = _decode_params(raw, ElicitParams)
+    by_url = params.mode == "url"
+    callback = callbacks.elicitation_url if by_url else callbacks.elicitation
+    if callback is None:
+        mode = "url" if by_url else "form"
+        raise McpError(INVALID_PARAMS, f"this client does not support elicitation of mode {mode!r}")
+    if by_url and not is_web_url(str(params.url)):
+        raise McpError(INVALID_PARAMS, f"url: {shorten(str(params.url))!r} cannot be visited")
+    schema = params.requested_schema or {}
+    finish = _visited if by_url else partial(_filled_in, schema)
+    return _then(call(callback, context, params), finish)
+
+
+def _filled_in(schema: Mapping[str, Any], answer: _Elicited) -> Answer:
+    """Return the result of a form: complete and checked, and without content unless accepted."""
+    if answer is None:
+        return ElicitResult(action="decline")
+    if isinstance(answer, Mapping):
+        answer = ElicitResult(action="accept", content=dict(answer))
+    result = _checked_action(answer, "elicitation")
+    if result.action != "accept":
+        return result
+    content = fill_defaults(schema, answer.content or {})
+    if problems := form_problems(schema, content):
+        raise ValueError(f"the elicitation callback's content is wrong: {'; '.join(problems)}")
+    return structs.replace(result, content=content)
+
+
+def _visited(answer: _Elicited) -> Answer:
+    """Return the result of a visit, which has no content."""
+    if answer is None:
+        return ElicitResult(action="decline")
+    return _checked_action(answer, "elicitation_url")
+
+
+def _checked_action(answer: Any, callback: str) -> ElicitResult:
+    if not isinstance(answer, ElicitResult):
+        kind = type(answer).__name__
+        raise TypeError(f"the {callback} callback returned {kind}, which is no ElicitResult")
+    if answer.action not in _ACTIONS:
+        raise ValueError(f"the {callback} callback's action {answer.action!r} does not exist")
+    return structs.replace(answer, content=None)
+
+
+def _answer_sampling(
+    callbacks: Callbacks, raw: Raw, context: CallbackContext
+) -> Answer | Awaitable[Answer]:
+    if callbacks.sampling is None:
+        raise McpError(METHOD_NOT_FOUND, "this client does not support sampling")
+    params = _decode_params(raw, CreateMessageParams)
+    with_tools = params.tools is not None or params.tool_choice is not None
+    if with_tools and not callbacks.sampling_tools:
+        raise McpError(INVALID_PARAMS, "this client does not support sampling with tools")
+    if problem := message_problem(params.messages):
+        raise McpError(INVALID_PARAMS, problem)
+
+    def finish(answer: Any) -> Answer:
+        if isinstance(answer, Mapping):
+            try:
+                answer = typed(Raw(to_json(answer)), CreateMessageResult)
+            except Malformed as error:
+                raise ValueError(f"the sampling callback's result is wrong: {error}") from None
+        if not isinstance(answer, CreateMessageResult):
+            kind = type(answer).__name__
+            raise TypeError(f"the sampling callback returned {kind}, not a CreateMessageResult")
+        try:
+            return result_for(answer, context.revision)
+        except Unsayable as error:
+            raise McpError(INTERNAL_ERROR, f"the model's answer cannot be sent: {error}") from error
+
+    return _then(call(callbacks.sampling, context, params), finish)
+
+
+def _answer_roots(
+    callbacks: Callbacks, raw: Raw, context: CallbackContext
+) -> Answer | Awaitable[Answer]:
+    if callbacks.roots is None:
+        raise McpError(METHOD_NOT_FOUND, "this client has no roots")
+    roots: Any = callbacks.roots
+    if callable(roots):
+        roots = call(roots, context)
+
+    def finish(given: _Found) -> Answer:
+        result = given if isinstance(given, ListRootsResult) else ListRootsResult(roots=[])
+        listed = checked_roots(given.roots if isinstance(given, ListRootsResult) else given)
+        return known_members(structs.replace(result, roots=listed), context.revision)
+
+    return _then(roots, finish)
+
+
+def checked_roots(roots: Roots) -> list[Root]:
+    """Return roots, each given as a Root or by its URI.  Raises ValueError for a non-file URI."""
+    found = [Root(uri=root) if isinstance(root, str) else root for root in roots]
+    for root in found:
+        if not root.uri.startswith("file://"):
+            raise ValueError(f"{root.uri!r} is no root: its URI must begin with file://")
+    return found
+
+
+_ACTIONS = ("accept", "decline", "cancel")
+_ANSWERS: dict[str, Callable[[Callbacks, Raw, CallbackContext], Answer | Awaitable[Answer]]] = {
+    "elicitation/create": _answer_elicitation,
+    "sampling/createMessage": _answer_sampling,
+    "roots/list": _answer_roots,
+}
+
+
+def _decode_params(raw: Raw, expected: type[P]) -> P:
+    try:
+        return typed(raw, expected)
+    except Malformed as error:
+        raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
+
+
+def _then(value: P | Awaitable[P], finish: Callable[[P], T]) -> T | Coroutine[Any, Any, T]:
+    if not inspect.isawaitable(value):
+        return finish(value)
+
+    async def later() -> T:
+        return finish(await value)
+
+    return later()

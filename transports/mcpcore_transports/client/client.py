@@ -1,0 +1,420 @@
+"""Client: connect to a server, call it, listen to it.
+
+::
+
+    async with connect("http://127.0.0.1:8000/mcp") as client:
+        result = await client.call_tool("add", {"a": 1, "b": 2})
+
+The same code works over every transport and in both eras.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from mcpcore.engine.events import Ready
+from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.spec.errors import HEADER_MISMATCH, METHOD_NOT_FOUND, LocalProtocolError
+from mcpcore.spec.members import known_members, unknown_members
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.types.base import LoggingLevel
+from mcpcore.spec.types.completion import (
+    CompleteParams,
+    CompleteResult,
+    PromptReference,
+    ResourceTemplateReference,
+)
+from mcpcore.spec.types.lifecycle import DiscoverResult
+from mcpcore.spec.types.prompts import GetPromptResult, ListPromptsResult, Prompt
+from mcpcore.spec.types.resources import (
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    ReadResourceResult,
+    Resource,
+    ResourceTemplate,
+)
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.tools import CallToolResult, ListToolsResult, Tool
+from mcpcore.wire.message import Body
+from mcpcore_transports.client.cache import ServerCache
+from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
+from mcpcore_transports.client.core import ClientCore
+from mcpcore_transports.client.errors import CallFailed, PeerError
+from mcpcore_transports.client.icons import drop_unsafe_icons
+from mcpcore_transports.client.listen import Listening
+from mcpcore_transports.client.middleware import ClientMiddleware
+from mcpcore_transports.client.opening import ClientSettings, Opening
+from mcpcore_transports.client.requests import ClientRequests, page_params
+from mcpcore_transports.client.tasks.tasks import ClientTasks
+from mcpcore_transports.client.tools import ToolBook
+from mcpcore_transports.targets import (
+    BadTarget,
+    HttpTarget,
+    MemoryTarget,
+    SseTarget,
+    Target,
+    named,
+    parse_target,
+)
+
+if TYPE_CHECKING:
+    from mcpcore_transports.http.client.adapter import HttpClientLike
+    from mcpcore_transports.http.client.carrier import RequestHeaders
+    from mcpcore_transports.tracing.tracing import TraceTo
+
+logger = logging.getLogger("mcpcore.client")
+
+
+class Client(ClientRequests):
+    """An open conversation with a server, made by :func:`connect`.
+
+    Every method that sends a request raises :class:`PeerError` for an error of the server, and a
+    subclass of :class:`CallFailed` (timeout, closed connection, invalid response) for a failure on
+    this side.  ``timeout`` is in seconds; None means no limit; the default is that of the settings.
+    Cancelling the caller cancels the request.
+    """
+
+    def __init__(
+        self,
+        core: ClientCore,
+        ready: Ready,
+        tools: ToolBook,
+        cache: ServerCache | None,
+        *,
+        max_pages: int,
+    ) -> None:
+        super().__init__(core, ready, cache, max_pages)
+        self._tools = tools
+
+    # Tools
+
+    async def list_tools(
+        self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> ListToolsResult:
+        """Return one page of tools; :meth:`tools` returns all of them."""
+        result = await self.request(
+            "tools/list", page_params(cursor), ListToolsResult, timeout=timeout
+        )
+        result.tools = self._tools.learn(result.tools)
+        drop_unsafe_icons(result.tools)
+        return result
+
+    async def tools(self) -> list[Tool]:
+        """Return all tools."""
+        return await self._all(self.list_tools, lambda page: page.tools)
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+        repeat: bool | None = None,
+    ) -> CallToolResult:
+        """Call a tool; a failure of the tool is a result with ``is_error``.
+
+        Questions of the server during the call are answered through the callbacks.  If the call
+        becomes a task, the task is followed to its end; an explicit ``timeout`` bounds that too.  A
+        result that violates the tool's output schema raises InvalidResponse, if it can be checked;
+        for that the tools are listed if they were not (``ClientSettings.look_up_tools``).
+
+        ``repeat`` is True if the call may be sent again when the connection breaks before its
+        answer; the default is True for tools that were listed as read-only or idempotent.
+        """
+        params: dict[str, Any] = {"name": name}
+        if arguments is not None:
+            params["arguments"] = arguments
+
+        async def call() -> CallToolResult:
+            support = self._tools.task_support(name)
+            return await self.tasks.call(
+                params,
+                support=support,
+                timeout=timeout,
+                progress=progress,
+                meta=meta,
+                repeat=repeat,
+            )
+
+        try:
+            result = await call()
+        except PeerError as error:
+            as_task = error.code == METHOD_NOT_FOUND and self.tasks.experimental
+            if error.code != HEADER_MISMATCH and not as_task:
+                raise
+            # What is known of the tool, its mirrored arguments or its tasks is missing or outdated.
+            if self._cache is not None:
+                self._cache.drop("tools/list")
+            try:
+                await self.tools()
+            except (PeerError, CallFailed) as problem:
+                raise error from problem
+            result = await call()
+        if self._tools.unknown(name, result):
+            try:
+                await self.tools()
+            except (PeerError, CallFailed) as problem:
+                logger.warning(
+                    "the result of %r is not checked: no list of tools: %s", name, problem
+                )
+        self._tools.check(name, result)
+        drop_unsafe_icons(result.content)
+        return result
+
+    @property
+    def tasks(self) -> ClientTasks:
+        """Calls that run as tasks: to start them, and to return to them later."""
+        return self._core.tasks
+
+    # Resources
+
+    async def list_resources(
+        self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> ListResourcesResult:
+        """Return one page of resources."""
+        result = await self.request(
+            "resources/list", page_params(cursor), ListResourcesResult, timeout=timeout
+        )
+        drop_unsafe_icons(result.resources)
+        return result
+
+    async def resources(self) -> list[Resource]:
+        """Return all resources."""
+        return await self._all(self.list_resources, lambda page: page.resources)
+
+    async def list_resource_templates(
+        self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> ListResourceTemplatesResult:
+        """Return one page of resource templates."""
+        result = await self.request(
+            "resources/templates/list",
+            page_params(cursor),
+            ListResourceTemplatesResult,
+            timeout=timeout,
+        )
+        drop_unsafe_icons(result.resource_templates)
+        return result
+
+    async def resource_templates(self) -> list[ResourceTemplate]:
+        """Return all resource templates."""
+        return await self._all(self.list_resource_templates, lambda page: page.resource_templates)
+
+    async def read_resource(
+        self,
+        uri: str,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> ReadResourceResult:
+        """Return a resource's contents."""
+        return await self.request(
+            "resources/read",
+            {"uri": uri},
+            ReadResourceResult,
+            timeout=timeout,
+            progress=progress,
+            meta=meta,
+        )
+
+    async def subscribe(self, uri: str) -> None:
+        """Subscribe to changes of a resource, for the callbacks (legacy); see :meth:`listen`."""
+        await self.request("resources/subscribe", {"uri": uri})
+
+    async def unsubscribe(self, uri: str) -> None:
+        """End a subscription of :meth:`subscribe` (legacy)."""
+        await self.request("resources/unsubscribe", {"uri": uri})
+
+    # Prompts and completion
+
+    async def list_prompts(
+        self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> ListPromptsResult:
+        """Return one page of prompts."""
+        result = await self.request(
+            "prompts/list", page_params(cursor), ListPromptsResult, timeout=timeout
+        )
+        drop_unsafe_icons(result.prompts)
+        return result
+
+    async def prompts(self) -> list[Prompt]:
+        """Return all prompts."""
+        return await self._all(self.list_prompts, lambda page: page.prompts)
+
+    async def get_prompt(
+        self,
+        name: str,
+        arguments: Mapping[str, str] | None = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> GetPromptResult:
+        """Return a prompt with its arguments filled in."""
+        params: dict[str, Any] = {"name": name}
+        if arguments is not None:
+            params["arguments"] = arguments
+        result = await self.request(
+            "prompts/get", params, GetPromptResult, timeout=timeout, progress=progress, meta=meta
+        )
+        drop_unsafe_icons(message.content for message in result.messages)
+        return result
+
+    async def complete(
+        self,
+        ref: PromptReference | ResourceTemplateReference,
+        argument: str,
+        value: str,
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        meta: Mapping[str, Any] | None = None,
+    ) -> CompleteResult:
+        """Return completions for an ``argument`` of which ``value`` has been typed.
+
+        ``known`` are the values of other arguments; they are sent if the revision has them.
+        """
+        ref = known_members(ref, self.revision)
+        params: dict[str, Any] = {"ref": ref, "argument": {"name": argument, "value": value}}
+        if known is not None and "context" not in unknown_members(CompleteParams, self.revision):
+            params["context"] = {"arguments": known}
+        return await self.request(
+            "completion/complete", params, CompleteResult, timeout=timeout, meta=meta
+        )
+
+    # The conversation
+
+    async def discover(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> DiscoverResult:
+        """Return the revisions and capabilities of the server (modern)."""
+        return await self.request("server/discover", None, DiscoverResult, timeout=timeout)
+
+    async def ping(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> None:
+        """Check that the server answers, by ``ping`` or, where the era has none, by discovery."""
+        legacy = lookup("ping", "client", self.revision) is not None
+        await self._core.request("ping" if legacy else "server/discover", timeout=timeout)
+
+    async def set_log_level(self, level: LoggingLevel) -> None:
+        """Request log messages of this level and above for the ``log`` callback."""
+        self._core.log_level = level
+        if not self.revision.per_request_log_level:
+            await self.request("logging/setLevel", {"level": level})
+
+    def set_roots(self, roots: Roots) -> None:
+        """Replace the roots, and notify the server if the revision allows it.
+
+        Raises ValueError for a root that is no file URI, LocalProtocolError if the client was made
+        without roots, as it has declared that it has none.
+        """
+        if self._core.callbacks.roots is None:
+            raise LocalProtocolError("no roots were declared: connect with Callbacks(roots=[...])")
+        self._core.callbacks.roots = checked_roots(roots)
+        self._core.notify("notifications/roots/list_changed")
+
+    def listen(
+        self,
+        *,
+        tools: bool = False,
+        prompts: bool = False,
+        resources: bool = False,
+        uris: "list[str] | tuple[str, ...]" = (),
+        task_ids: "list[str] | tuple[str, ...]" = (),
+    ) -> Listening:
+        """Open a stream of changes of the lists that are True and of the given resources and tasks.
+
+        ``async with client.listen(tools=True) as changes: async for change in changes: ...``
+        """
+        wanted = SubscriptionFilter(
+            tools_list_changed=tools,
+            prompts_list_changed=prompts,
+            resources_list_changed=resources,
+            resource_subscriptions=list(uris),
+            task_ids=list(task_ids),
+        )
+        return Listening(self._core, wanted)
+
+    def notify(self, method: str, params: Body = None) -> bool:
+        """Send any notification of the revision or of an extension.
+
+        Returns False if it was not sent: the revision does not have it, or its capability is not
+        declared.
+        """
+        return self._core.notify(method, params)
+
+
+class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are
+    """Connect to ``target`` for the time of an ``async with`` block; yields a :class:`Client`.
+
+    ``target`` is a URL (http, https, ws, wss, sse+http, sse+https, tcp, tls, unix); a command as a
+    list of strings; a ``Server`` of this process; or a Target, such as one that
+    :func:`mcpcore_transports.client.config.file.load_targets` has read from an ``mcp.json``.
+
+    ``callbacks`` answer the server and take its news.  ``revision`` is the only revision to speak,
+    ``revisions`` are several, of which the newest common one is used.  ``headers`` go with HTTP
+    requests and the WebSocket handshake; over HTTP they may be a function that makes them for each
+    request.  ``http_client``, an ``httpx.AsyncClient`` or the like, sends the HTTP requests instead
+    of the built-in client; it is not closed.  ``middleware`` runs around every request that is
+    sent, the first outermost.  ``trace`` records the whole traffic of the connection: the name of a
+    file, or a :class:`~mcpcore_transports.tracing.tracing.Trace`.
+
+    ``raise_exceptions`` is for tests of a server in this process: an exception of a handler whose
+    text is hidden from the client is raised as it is, by the call, or at the end of the block if no
+    call waits for it.
+
+    Raises BadTarget, BadProxy, LinkError, NegotiationError, OSError for a trace that cannot be
+    written, and ValueError for an unknown revision.
+    """
+
+    def __init__(
+        self,
+        target: Any,
+        *,
+        callbacks: Callbacks | None = None,
+        revision: str | None = None,
+        revisions: Sequence[str] | None = None,
+        headers: "Mapping[str, str] | RequestHeaders | None" = None,
+        http_client: "HttpClientLike | None" = None,
+        settings: ClientSettings | None = None,
+        middleware: Sequence[ClientMiddleware] = (),
+        trace: "TraceTo | None" = None,
+        raise_exceptions: bool = False,
+    ) -> None:
+        self.target: Target = parse_target(target, headers=headers)
+        if http_client is not None and not isinstance(self.target, HttpTarget | SseTarget):
+            raise BadTarget("an HTTP client was given, but the target is no http or https URL")
+        if raise_exceptions and not isinstance(self.target, MemoryTarget):
+            raise BadTarget(
+                "raise_exceptions is for a Server of this process, "
+                f"and the target is {named(self.target)}"
+            )
+        self._opening = Opening(
+            self.target,
+            callbacks or Callbacks(),
+            settings or ClientSettings(),
+            revisions if revision is None else [revision],
+            middleware,
+            http_client,
+            trace,
+            raises=raise_exceptions,
+        )
+
+    async def __aenter__(self) -> Client:
+        opening = self._opening
+        core, ready = await opening.open()
+        return Client(
+            core,
+            ready,
+            opening.tool_book(core, ready.revision),
+            opening.server_cache(core, ready.revision),
+            max_pages=opening.settings.max_pages,
+        )
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._opening.close(exc_type, exc, traceback)

@@ -1,0 +1,1 @@
+"""Configuration files with named servers, such as ``mcp.json``."""

@@ -1,0 +1,333 @@
+"""Changes on the server as one async iterator, in both eras.
+
+In the modern era the changes arrive on a ``subscriptions/listen`` stream.  In the legacy era they
+arrive on the connection, and resources are subscribed to one by one.
+"""
+
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import anyio
+from msgspec import Raw, Struct
+
+from mcpcore.engine.events import ErrorReceived, RequestEnded, ResultReceived
+from mcpcore.spec.capabilities import declares
+from mcpcore.spec.errors import ERRORS, LocalError, McpError
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.tasks import Task
+from mcpcore.wire.message import RequestId
+from mcpcore_transports.client.errors import (
+    CallFailed,
+    ConnectionClosed,
+    InvalidResponse,
+    PeerError,
+    ended,
+    promised,
+)
+from mcpcore_transports.client.list_changes import LIST_CHANGES, Change, missed, wants
+from mcpcore_transports.client.notifications import RESOURCE_UPDATED, TASK_CHANGED, TASK_STATUS
+from mcpcore_transports.link import clock
+
+if TYPE_CHECKING:
+    from mcpcore_transports.client.core import ClientCore
+
+LISTEN = "subscriptions/listen"
+_STEADY = 10.0
+"""Seconds after which the end of a stream is no failure, but a cut of idle connections."""
+
+logger = logging.getLogger("mcpcore.client")
+
+
+Pace = tuple[int, float, float]
+"""Pace of attempts: their number, seconds before the first, and maximum seconds before any."""
+
+
+class _Uri(Struct):
+    uri: str | None = None
+
+
+class Listening:
+    """An open stream of changes: ``async with client.listen(...) as changes: async for ...``.
+
+    Equal changes that wait for the reader are joined into one, so that a slow reader misses nothing
+    that matters.
+
+    A broken stream is opened again: over HTTP according to its settings (``max_resumes``,
+    ``retry_delay``, ``max_retry_delay``), on other bindings with the next connection
+    (``ClientSettings.reconnect``).  Then all that it covers is reported as changed, with
+    ``missed``.
+
+    The iteration ends when the server ends the stream gracefully without going away itself.  If the
+    stream is broken for good, the iteration raises PeerError, ConnectionClosed or another
+    CallFailed, or the exception of a middleware on the way to a new stream.
+    """
+
+    def __init__(self, core: "ClientCore", wanted: SubscriptionFilter) -> None:
+        self.wanted = wanted
+        """Filter that was asked for."""
+        self.filter = wanted
+        """Filter that the server honours, once the stream is open."""
+        self.reopened = 0
+        """Number of times the stream broke and was opened again."""
+        self.tasks: dict[str, Task] = {}
+        """Latest state of each task by id; the extension's notifications are complete states."""
+        self._core = core
+        self._request: RequestId | None = None
+        self._uris: list[str] = []
+        self._pending: dict[Change, None] = {}
+        self._news = anyio.Event()
+        self._open = False
+        self._acknowledged = False
+        """True like :attr:`_open`, but still so after an open stream has ended."""
+        self._since = 0.0
+        self._tries = 0
+        self._reopening = False
+        self._ended = False
+        self._error: Exception | None = None
+
+    async def __aenter__(self) -> "Listening":
+        if self._core.closed is not None:
+            raise ConnectionClosed(LISTEN, self._core.closed)
+        revision = self._core.revision
+        if lookup(LISTEN, "client", revision) is not None:
+            await self._open_stream()
+        elif self._core.deaf is not None:
+            raise ConnectionClosed(LISTEN, self._core.deaf)
+        else:
+            await self._subscribe()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._request is not None:
+            self._core.streams.pop(self._request, None)
+            if not self._ended:
+                self._core.cancel(self._request, "nobody listens any more")
+        elif self in self._core.listeners:
+            self._core.listeners.remove(self)
+            with anyio.move_on_after(self._core.parting_time, shield=True):
+                await self._leave()
+        if not self._ended:
+            self._request, self._error, self._ended = None, None, True
+            self._wake()
+
+    def __aiter__(self) -> AsyncIterator[Change]:
+        return self
+
+    async def __anext__(self) -> Change:
+        while not self._pending:
+            if self._ended:
+                raise self._error or StopAsyncIteration
+            await self._wait()
+        change = next(iter(self._pending))
+        del self._pending[change]
+        return change
+
+    # Events from the core
+
+    def acknowledged(self, honoured: SubscriptionFilter) -> None:
+        """Record that the server opened the stream, for the first time or on a later connection."""
+        again = self._open
+        self.filter = honoured
+        self._open, self._acknowledged, self._since = True, True, clock()
+        if again:
+            self.missed()
+        self._wake()
+
+    def notify(self, method: str, params: Raw) -> None:
+        """Take a notification."""
+        self._tries = 0
+        change, task = Change(method), None
+        if method == RESOURCE_UPDATED:
+            change = Change(method, promised(params, _Uri, method).uri)
+        elif method in (TASK_CHANGED, TASK_STATUS):
+            task = promised(params, Task, method)
+            change = Change(method, task_id=task.task_id)
+        wanted = wants(self.filter, change)
+        if wanted is None:  # an extension's change is taken from this listener's own stream
+            wanted = self._request is not None
+        if not wanted:
+            return
+        if task is not None:
+            self.tasks[task.task_id] = task
+        self._add(change)
+
+    def carries(self, task_id: str) -> bool:
+        """Return True if the stream is open and covers a task."""
+        return self._open and not self._ended and task_id in self.filter.task_ids
+
+    def end(self, outcome: ResultReceived | ErrorReceived | RequestEnded) -> None:
+        """End the stream, or open it again if its end allows that."""
+        was_open, self._open, self._request = self._open, False, None
+        if was_open and clock() - self._since > _STEADY:
+            self._tries = 0
+        if isinstance(outcome, ResultReceived):
+            self._ended = not self._core.parts(self)
+        else:
+            self._error = (
+                ended(outcome)
+                if isinstance(outcome, RequestEnded)
+                else PeerError(outcome.method, outcome.error)
+            )
+            if self._reopening:
+                pass  # reopen() decides on it
+            elif not (was_open and _passes(self._error) and self._core.reopen(self, self._error)):
+                self._ended = True
+        self._wake()
+
+    def broken(self, error: Exception) -> None:
+        """End the iteration with ``error``, as the connection is gone."""
+        self._error = error
+        self._ended = True
+        self._wake()
+
+    def refused(self, uri: str, error: Exception) -> None:
+        """End the iteration if a new session of the server refuses one of its resources."""
+        if uri in self._uris:
+            self.broken(error)
+
+    def _add(self, change: Change) -> None:
+        if len(self._pending) >= self._core.max_changes:
+            del self._pending[next(iter(self._pending))]
+        self._pending[change] = None
+        self._wake()
+
+    # Opening
+
+    async def _open_stream(self) -> None:
+        try:
+            await self._core.open_stream(self, self.wanted)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+
+    def begun(self, request: RequestId) -> None:
+        """Record the request that opens the stream."""
+        self._request, self._error, self._acknowledged = request, None, False
+
+    async def opened(self) -> None:
+        """Wait until the stream is open or was so briefly.  Raises the error that prevented it."""
+        while not self._acknowledged and self._request is not None:
+            await self._wait()
+        if not self._acknowledged:
+            raise self._error or InvalidResponse(LISTEN, "it ended without an acknowledgement")
+
+    async def reopen(self, attempts: int, delay: float, longest: float) -> None:
+        """Open a broken stream again, in at most ``attempts`` attempts in a row.
+
+        The first delay is ``delay`` seconds.  It doubles with each attempt, up to ``longest``, and
+        varies randomly, so that not all clients of a restarted server come back at once.
+        """
+        logger.info("a listen stream broke: %s", self._error)
+        self._reopening = True
+        try:
+            while self._tries < attempts:
+                pause = min(delay * 2**self._tries, longest)
+                self._tries += 1
+                await anyio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+                if self._over():
+                    return
+                try:
+                    await self._core.open_stream(self, self.wanted)
+                except Exception as error:  # a middleware may raise anything
+                    if self._over():
+                        return
+                    self._error = error
+                    if not _passes(error):
+                        break
+                else:
+                    self.missed()
+                    if self._error is None:
+                        return
+                    if not _passes(self._error):  # the new stream ended at once
+                        break
+        finally:
+            self._reopening = False
+        if not self._over():
+            self.broken(self._error or ConnectionClosed(LISTEN, "it cannot be opened again"))
+
+    async def part(self, lost: anyio.Event, patience: float, again: Pace) -> None:
+        """Decide on a stream that the server has ended: reopen it if the connection is lost, too.
+
+        ``lost`` is set when the connection is lost and there is to be another.  After ``patience``
+        seconds without a loss the iteration ends.
+        """
+        with anyio.move_on_after(patience):
+            await lost.wait()
+        if self._over():
+            return
+        if lost.is_set():
+            await self.reopen(*again)
+        else:
+            self._ended = True
+            self._wake()
+
+    def _over(self) -> bool:
+        """Return True if the iteration has ended; asked again after every wait."""
+        return self._ended
+
+    def missed(self) -> None:
+        """Report all that may have changed unnoticed while the stream was broken."""
+        self.reopened += 1
+        for change in missed(self.filter):
+            self._add(change)
+            self._core.assume(change)
+
+    async def _subscribe(self) -> None:
+        wanted, offered = self.wanted, self._core.capabilities
+        honoured = SubscriptionFilter()
+        for member, capability in LIST_CHANGES.values():
+            if getattr(wanted, member) is True and declares(offered, capability):
+                setattr(honoured, member, True)
+        if wanted.resource_subscriptions and declares(offered, "resources.subscribe"):
+            honoured.resource_subscriptions = wanted.resource_subscriptions
+        if wanted.task_ids and declares(offered, "tasks"):
+            honoured.task_ids = wanted.task_ids
+        self.filter = honoured
+        self._core.listeners.append(self)
+        interest = self._core.interest
+        try:
+            for uri in honoured.resource_subscriptions or ():
+                self._uris.append(uri)
+                interest[uri] += 1
+                if interest[uri] == 1:
+                    await self._core.request("resources/subscribe", {"uri": uri})
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+
+    async def _leave(self) -> None:
+        interest = self._core.interest
+        for uri in self._uris:
+            interest[uri] -= 1
+            if not interest[uri]:
+                del interest[uri]
+                if self._core.away:  # the next session does not have the subscription
+                    self._core.subscribed.pop(uri, None)
+                    continue
+                with suppress(McpError, LocalError):
+                    await self._core.request("resources/unsubscribe", {"uri": uri})
+
+    async def _wait(self) -> None:
+        await self._news.wait()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, anyio.Event()
+        news.set()
+
+
+def _passes(error: Exception) -> bool:
+    """Return True if another attempt may succeed."""
+    if isinstance(error, PeerError):
+        row = ERRORS.get(error.code)
+        return row is not None and row.retryable
+    return isinstance(error, CallFailed) and not isinstance(error, InvalidResponse)

@@ -1,0 +1,1 @@
+"""Tasks on the client's side."""

@@ -1,0 +1,527 @@
+"""Typer application: the commands, their parameters and their help.
+
+The code of a command is imported when it runs, and plug-ins when one may be meant, because a client
+waits for the start of a server.
+
+A plug-in is an entry point of the group ``mcpcore.commands``: a typer application, added as a
+group of commands under the entry point's name, or a function, added as one command.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points, version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from mcpcore_transports.commands.common import ClientName, Options
+from mcpcore_transports.commands.groups import Group
+from mcpcore_transports.commands.guard import guarded
+from mcpcore_transports.commands.options import (
+    ConfigOption,
+    Shown,
+    TraceOption,
+    TraceSecretsOption,
+    TraceSizeOption,
+    connecting,
+)
+from mcpcore_transports.commands.serve import HttpEngine, TlsFiles
+from mcpcore_transports.commands.serve import serve as run_serve
+from mcpcore_transports.http.settings import DriverName, ParserName
+from mcpcore_transports.serve.event_loops import LoopName
+
+PLUGINS = "mcpcore.commands"
+_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install"})
+
+Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
+RevisionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--revision", metavar="R", help="Speak only this revision, like 2025-11-25; repeatable."
+    ),
+]
+
+
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """Build the application, without plug-ins if ``words`` begin with a built-in command."""
+    app = typer.Typer(
+        cls=Group,
+        epilog="Exit status: 0 well, 1 refused by the server or a failed tool, 2 wrong usage, "
+        "3 no connection or no answer.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_common)
+    app.command("serve")(serve)
+    app.command("dev", help=_DEV)(serve)
+    app.command("call", cls=_usage("TOOL [KEY=VALUE]..."))(connecting(call))
+    app.command("list", cls=_usage("[KIND]..."))(connecting(list_))
+    app.command("probe", cls=_usage(""))(connecting(probe))
+    app.command("servers")(servers)
+    app.command("install")(install)
+    if words and words[0] in _OURS:
+        return app
+    for entry in entry_points(group=PLUGINS):
+        try:
+            plugin = entry.load()
+        except Exception as error:
+            sys.stderr.write(f"warning: the command {entry.name!r} cannot be loaded: {error}\n")
+            continue
+        if isinstance(plugin, typer.Typer):
+            app.add_typer(plugin, name=entry.name, cls=Group)
+        else:
+            app.command(entry.name)(plugin)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mcpcore {version('mcpcore')}")
+        raise typer.Exit
+
+
+def _common(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Serve, call, list and probe Model Context Protocol servers.
+
+    \b
+    Examples:
+      mcpcore dev my_module:server
+      mcpcore serve my_module:server --http 127.0.0.1:8000
+      mcpcore list http://127.0.0.1:8000/mcp
+      mcpcore call add a=2 b=3 -- python my_server.py
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+
+
+def _usage(words: str) -> type[TyperCommand]:
+    """Return a command class with ``words`` and a server in its usage, which typer cannot show."""
+
+    class Command(TyperCommand):
+        def collect_usage_pieces(self, ctx: Any) -> list[str]:
+            return ["[OPTIONS]", *([words] if words else []), "(URL | NAME | -- COMMAND...)"]
+
+    return Command
+
+
+_DEV = """Serve, and start the server anew when its files change.
+
+Watched are the Python files of the current folder, and the modules that the server has imported
+and nobody has installed, with their packages. It is "mcpcore serve", with its options, in a process
+of its own, at the same addresses each time; clients connect again. What cannot be imported is
+shown, and the next change is waited for. Clients are shown how handlers fail (--reveal-errors), and
+running requests have half a second (--drain). SIGINT and SIGTERM end it.
+
+\b
+Examples:
+  mcpcore dev weather:server                       http://127.0.0.1:8000/mcp
+  mcpcore dev weather:server --http 127.0.0.1:8001 --websocket
+  mcpcore dev weather:server --ws 127.0.0.1:8002 --verbose
+  mcpcore dev weather:server --limit lifespan_end=2
+"""
+"""Help of ``dev``, which is ``serve`` under another name."""
+
+
+def serve(
+    context: typer.Context,
+    service: Annotated[
+        str | None,
+        typer.Argument(metavar="MODULE:SERVER", help="Default: the reference server."),
+    ] = None,
+    stdio: Annotated[bool, typer.Option("--stdio", help="Standard input and output.")] = False,
+    http: Annotated[
+        list[str] | None,
+        typer.Option("--http", metavar="HOST:PORT", help="Streamable HTTP; port 0 for a free one."),
+    ] = None,
+    ws: Annotated[
+        list[str] | None, typer.Option("--ws", metavar="HOST:PORT", help="WebSocket.")
+    ] = None,
+    websocket: Annotated[
+        bool,
+        typer.Option("--websocket", help="WebSocket at the HTTP addresses too (Upgrade decides)."),
+    ] = False,
+    sse: Annotated[
+        list[str] | None, typer.Option("--sse", metavar="HOST:PORT", help="HTTP+SSE (2024-11-05).")
+    ] = None,
+    tcp: Annotated[
+        list[str] | None,
+        typer.Option("--tcp", metavar="HOST:PORT", help="TCP, one message a line."),
+    ] = None,
+    unix: Annotated[
+        list[str] | None,
+        typer.Option("--unix", metavar="PATH", help="Unix socket, for the same user only."),
+    ] = None,
+    insecure_tcp: Annotated[
+        bool,
+        typer.Option("--insecure-tcp", help="Let --tcp do without TLS on other addresses, too."),
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Host that requests may name."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option("--allow-origin", metavar="ORIGIN", help="Web pages that may call."),
+    ] = None,
+    tls_cert: Annotated[
+        str | None,
+        typer.Option("--tls-cert", metavar="FILE", help="Serve https, wss and tls with it (PEM)."),
+    ] = None,
+    tls_key: Annotated[
+        str | None,
+        typer.Option("--tls-key", metavar="FILE", help="Its key, if it is in another file."),
+    ] = None,
+    tls_client_ca: Annotated[
+        str | None,
+        typer.Option(
+            "--tls-client-ca", metavar="FILE", help="Clients need a certificate of these (PEM)."
+        ),
+    ] = None,
+    cwd: Annotated[
+        str | None,
+        typer.Option(
+            "--cwd", metavar="DIR", help="Change to it first: where the module and files are."
+        ),
+    ] = None,
+    drain: Annotated[
+        float | None,
+        typer.Option(
+            "--drain",
+            metavar="SECONDS",
+            min=0,
+            help="Time for running requests at the end; default 10 over HTTP, 0.5 elsewhere.",
+        ),
+    ] = None,
+    notice: Annotated[
+        float,
+        typer.Option(
+            "--notice",
+            metavar="SECONDS",
+            min=0,
+            help="Go on for so long at the end with /health saying 503, for balancers to see it.",
+        ),
+    ] = 0.0,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            metavar="URL",
+            help="Where sessions and their events are kept: memory:, sqlite:PATH, redis://HOST;"
+            " ?NAME=VALUE&... says how much and for how long.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Processes that share the HTTP address; without --store they share a file.",
+        ),
+    ] = 1,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=VALUE",
+            help="A limit of docs/limits.md: a number, a size (64K, 4M) or seconds; repeatable.",
+        ),
+    ] = None,
+    log_http: Annotated[
+        bool,
+        typer.Option("--log-http", help="Log each HTTP exchange and session to standard error."),
+    ] = False,
+    reveal_errors: Annotated[
+        bool,
+        typer.Option(
+            "--reveal-errors",
+            help="Show clients what handlers raise, secrets included: for developing alone.",
+        ),
+    ] = False,
+    http_driver: Annotated[
+        DriverName,
+        typer.Option(
+            "--http-driver",
+            help="Of HTTP: a protocol of asyncio (auto), or streams of anyio, which take more.",
+        ),
+    ] = "auto",
+    http_parser: Annotated[
+        ParserName,
+        typer.Option(
+            "--http-parser", help="Of HTTP heads: httptools where it is installed (auto), or h11."
+        ),
+    ] = "auto",
+    loop: Annotated[
+        LoopName,
+        typer.Option(
+            "--loop", help="auto is uvloop where it is installed and HTTP is served with httptools."
+        ),
+    ] = "auto",
+    revision: RevisionOption = None,
+    trace: TraceOption = None,
+    trace_secrets: TraceSecretsOption = False,
+    trace_size: TraceSizeOption = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show log messages, and each request.")
+    ] = False,
+) -> None:
+    """Serve a service on any number of bindings at once.
+
+    Without a binding it listens on http://127.0.0.1:8000/mcp. Each binding is announced on
+    standard error as "listening on URL". SIGINT and SIGTERM (and, with --stdio, the end of the
+    input) end it; running requests have the time that --drain says.
+
+    \b
+    Examples:
+      mcpcore serve                                    the reference server
+      mcpcore serve weather:server --stdio             server = Server(...) in weather.py
+      mcpcore serve weather:server --http 127.0.0.1:8000 --ws 127.0.0.1:8001
+      mcpcore serve weather:server --http 0.0.0.0:80 --allow-host mcp.example.com
+      mcpcore serve weather:server --http 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem
+      mcpcore serve weather:server --http 127.0.0.1:8000 --workers 4
+      mcpcore serve weather:server --http 127.0.0.1:8000 --store redis://127.0.0.1
+      mcpcore serve weather:server --limit max_body=1M --limit connections_per_client=10000
+      mcpcore serve weather:server --http 127.0.0.1:8000 --websocket
+      mcpcore serve weather:server --unix /run/user/1000/weather.sock --tcp 127.0.0.1:8002
+      mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
+    """  # noqa: D301
+    guarded(
+        verbose,
+        lambda: run_serve(
+            service,
+            stdio=stdio,
+            http=http or (),
+            ws=ws or (),
+            websocket=websocket,
+            sse=sse or (),
+            tcp=tcp or (),
+            unix=unix or (),
+            insecure_tcp=insecure_tcp,
+            allowed_hosts=allow_host or (),
+            allowed_origins=allow_origin or (),
+            tls=TlsFiles(tls_cert, tls_key, tls_client_ca),
+            revisions=revision or None,
+            log_requests=verbose,
+            cwd=cwd,
+            drain=drain,
+            notice=notice,
+            store=store,
+            workers=workers,
+            limits=limit or (),
+            log_http=log_http,
+            reveal_errors=reveal_errors,
+            engine=HttpEngine(http_driver, http_parser, loop),
+            trace=trace,
+            trace_secrets=trace_secrets,
+            trace_size=trace_size,
+            words=sys.argv[1:],
+            develop=context.info_name == "dev",
+        ),
+    )
+
+
+def call(
+    context: typer.Context,
+    tool: Annotated[str, typer.Argument(hidden=True)],
+    words: Words = None,
+    arguments: Annotated[
+        str | None, typer.Option("--arguments", metavar="JSON", help="All arguments as an object.")
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option("--answer", metavar="JSON", help="Answer forms with this object.")
+    ] = None,
+    sample: Annotated[
+        str | None, typer.Option("--sample", metavar="TEXT", help="Answer as the model would.")
+    ] = None,
+    root: Annotated[
+        list[str] | None, typer.Option("--root", metavar="URI", help="A root; repeatable.")
+    ] = None,
+    as_json: Shown = False,
+    *,
+    options: Options,
+) -> None:
+    """Call a tool and print what it says.
+
+    The server is a URL, a command behind --, or the NAME that mcp.json has for one ("mcpcore
+    servers" lists them). A value is text where the tool's schema says so, and JSON everywhere else.
+    Progress and log messages go to standard error.
+
+    \b
+    Examples:
+      mcpcore call greet name=Ada http://127.0.0.1:8000/mcp
+      mcpcore call search query="two words" tags='["a","b"]' -- python server.py
+      mcpcore call greet --answer '{"name": "Ada"}' --json ws://127.0.0.1:8001/mcp
+      mcpcore call forecast city=Bergen weather        weather is the name of a server in mcp.json
+      mcpcore call build --memory-limit 2G --cwd ~/site --env CI=1 -- ./tools.py
+    """  # noqa: D301
+    from mcpcore_transports.commands.call import call as run_call
+
+    guarded(
+        options.verbose,
+        lambda: run_call(
+            tool,
+            words or (),
+            options,
+            arguments=arguments,
+            answer=answer,
+            sample=sample,
+            roots=root or (),
+            as_json=as_json,
+        ),
+    )
+
+
+def list_(
+    context: typer.Context,
+    words: Words = None,
+    as_json: Shown = False,
+    *,
+    options: Options,
+) -> None:
+    """List what a server offers: everything, or the kinds named.
+
+    Kinds are tools, resources, templates and prompts. The server is a URL, a command behind --, or
+    the NAME that mcp.json has for one ("mcpcore servers" lists them).
+
+    \b
+    Examples:
+      mcpcore list http://127.0.0.1:8000/mcp
+      mcpcore list tools prompts -- npx -y @modelcontextprotocol/server-everything
+      mcpcore list resources --json ws://127.0.0.1:8001/mcp
+      mcpcore list unix:///run/user/1000/weather.sock
+      mcpcore list weather                             weather is the name of a server in mcp.json
+      mcpcore list tools --config team.json weather    ... and in a file of your own
+    """  # noqa: D301
+    from mcpcore_transports.commands.listing import list_offers
+
+    guarded(options.verbose, lambda: list_offers(words or (), options, as_json=as_json))
+
+
+def probe(
+    context: typer.Context,
+    words: Words = None,
+    as_json: Shown = False,
+    *,
+    options: Options,
+) -> None:
+    """Find out a server's era, revisions, capabilities and speed.
+
+    A legacy server is started, or connected to, once for each revision. The server is a URL, a
+    command behind --, or the NAME that mcp.json has for one ("mcpcore servers" lists them).
+
+    \b
+    Examples:
+      mcpcore probe http://127.0.0.1:8000/mcp
+      mcpcore probe https://mcp.example.com/mcp --header "Authorization: Bearer $TOKEN"
+      mcpcore probe https://mcp.internal/mcp --cacert ca.pem --cert me.pem --key me.key
+      mcpcore probe --json -- uvx mcp-server-time
+      mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
+      mcpcore probe weather                            weather is the name of a server in mcp.json
+    """  # noqa: D301
+    from mcpcore_transports.commands.probe import probe as run_probe
+
+    guarded(options.verbose, lambda: run_probe(words or (), options, as_json=as_json))
+
+
+def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
+    """List the servers that a configuration file names.
+
+    Without --config it is the file that the variable MCPCORE_CONFIG names, or the first of
+    mcp.json, .mcp.json, .vscode/mcp.json and ~/.mcp.json. The names stand for the servers in call,
+    list and probe.
+
+    \b
+    Examples:
+      mcpcore servers
+      mcpcore servers --config ~/.cursor/mcp.json
+      mcpcore servers --json
+    """  # noqa: D301
+    from mcpcore_transports.commands.servers import list_servers
+
+    guarded(False, lambda: list_servers(config, as_json=as_json))
+
+
+def install(
+    server: Annotated[str, typer.Argument(metavar="MODULE:SERVER|URL", help="What is to be used.")],
+    client: Annotated[
+        ClientName, typer.Option("--client", help="Claude Desktop or Code, Cursor, or VS Code.")
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Its name there; default: its own."),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env",
+            metavar="NAME[=VALUE]",
+            help="A variable for it, ours without VALUE; repeatable.",
+        ),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", metavar="'NAME: VALUE'", help="URL: send this; repeatable."),
+    ] = None,
+    cwd: Annotated[
+        str | None, typer.Option("--cwd", metavar="DIR", help="Where it runs; default: here.")
+    ] = None,
+    project: Annotated[
+        bool | None,
+        typer.Option(
+            "--project/--user",
+            help="The file of the project, in this directory (default of vscode), or of the user.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="FILE", help="Another file than that.")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put it into the file, and print nothing of it.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace another server of that name.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show log messages.")] = False,
+) -> None:
+    """Print the entry that has a program use a server, or write it into its configuration file.
+
+    A server is started once to see that it can be, as the program will start it: by this
+    interpreter, in the directory where you are now (or --cwd), with few variables but those of
+    --env. All else in the file is kept, as is the file that it was, with .bak behind its name; one
+    with comments in it is refused.
+
+    \b
+    Examples:
+      mcpcore install weather:server --client claude             prints it, for Claude Desktop
+      mcpcore install weather:server --client claude --write     writes it; --project: Claude Code
+      mcpcore install weather:server --client vscode --write     .vscode/mcp.json in this directory
+      mcpcore install weather:server --client cursor --env API_KEY --name forecast --write
+      mcpcore install https://mcp.example.com/mcp --client cursor --header "X-Team: blue"
+    """  # noqa: D301
+    from mcpcore_transports.commands.install import install as run_install
+
+    guarded(
+        verbose,
+        lambda: run_install(
+            server,
+            client,
+            name=name,
+            env=env or (),
+            headers=header or (),
+            cwd=cwd,
+            project=project,
+            file=file,
+            write=write,
+            force=force,
+        ),
+    )

@@ -1,0 +1,36 @@
+"""Import of servers named ``MODULE:SERVER``, first from the current folder."""
+
+import importlib
+import logging
+import os
+import sys
+
+from mcpcore.service import Server
+from mcpcore_transports.sockets.addresses import BadTarget
+
+logger = logging.getLogger("mcpcore.cli")
+
+
+def load(name: str) -> Server:
+    """Import ``MODULE:SERVER``; ``:SERVER`` is ``:server`` by default.  Raises BadTarget."""
+    module_name, _, attribute = name.partition(":")
+    attribute = attribute or "server"
+    here = os.getcwd()
+    if sys.path[:1] != [here]:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            raise BadTarget(f"there is no module {module_name!r}") from None
+        logger.debug("importing %s", module_name, exc_info=True)
+        why = f"{type(error).__name__}: {error}"
+        raise BadTarget(f"{module_name!r} cannot be imported: {why}") from None
+    if not hasattr(module, attribute):
+        raise BadTarget(f"the module {module_name!r} has no {attribute!r}")
+    found = getattr(module, attribute)
+    if not isinstance(found, Server):
+        kind = type(found).__name__
+        raise BadTarget(f"{attribute!r} of the module {module_name!r} is a {kind}, not a Server")
+    return found

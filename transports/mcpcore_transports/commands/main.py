@@ -1,0 +1,30 @@
+"""Command `mcpcore`: serve, call, list, probe, servers, and the commands of plug-ins.
+
+It needs the extra ``cli`` (typer, rich); the commands are in :mod:`mcpcore_transports.commands`.
+"""
+
+import sys
+from collections.abc import Sequence
+
+MISSING = "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command with the given words, by default those of this process; never returns."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # Words behind -- are the command of a server, never options of mcpcore.
+    command = None
+    if "--" in words:
+        at = words.index("--")
+        words, command = words[:at], tuple(words[at + 1 :])
+    try:
+        from mcpcore_transports.commands.app import build
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        sys.exit(MISSING)
+    build(words)(args=words, prog_name="mcpcore", obj=command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Drivers of Streamable HTTP and HTTP+SSE."""

@@ -1,0 +1,1 @@
+"""HTTP clients: connections, proxies and exchanges."""

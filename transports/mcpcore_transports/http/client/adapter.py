@@ -1,0 +1,234 @@
+"""Streamable HTTP over an HTTP client of the application, such as ``httpx.AsyncClient``.
+
+The HTTP client provides connections, TLS, proxies, authentication and hooks.  Messages, sessions,
+streams and their resumption stay with the machine, and so do the limits: bodies are read as
+transferred and decoded here, and the HTTP client may not follow redirects.
+"""
+
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.lowlevel
+
+from mcpcore.engine.events import Route
+from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.http.client import HttpClient
+from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
+from mcpcore.http.messages import HttpSend
+from mcpcore_transports.http.client.carrier import HttpCarrier, RequestHeaders
+from mcpcore_transports.http.client.origin import Failure
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.coding import BadCoding, Bomb, decoder_for
+from mcpcore_transports.link import App, clock
+from mcpcore_transports.tls import tls_problem
+
+_Lines = list[tuple[bytes, bytes]]
+_BY_CLIENT = frozenset({HOST, CONTENT_LENGTH})
+_EVENT_STREAM = b"text/event-stream"
+_CODINGS = {True: b"gzip, deflate", False: b"identity"}
+
+_KINDS: Mapping[str, FaultKind] = {
+    "ConnectTimeout": FaultKind.CONNECT_TIMEOUT,
+    "TimeoutException": FaultKind.STALLED,
+    "ProxyError": FaultKind.PROXY,
+    "ConnectError": FaultKind.CONNECT,
+    "RemoteProtocolError": FaultKind.MALFORMED,
+    "LocalProtocolError": FaultKind.HEADERS,
+}
+"""Fault kinds by the names of httpx exceptions; httpx itself is not imported."""
+_CUT = ("disconnected", "closed connection", "incomplete")
+"""Words in a "RemoteProtocolError" that mean a lost connection."""
+
+
+class ResponseHeaders(Protocol):
+    """Header lines of a response."""
+
+    @property
+    def raw(self) -> Sequence[tuple[bytes, bytes]]:
+        """Names and values in order, as received."""
+
+
+class ResponseLike(Protocol):
+    """Response whose body has not been read."""
+
+    @property
+    def status_code(self) -> int:
+        """Status code."""
+
+    @property
+    def headers(self) -> ResponseHeaders:
+        """Header lines of the response."""
+
+    def aiter_raw(self) -> AsyncIterator[bytes]:
+        """Yield the body as transferred: without chunked framing, with its content coding."""
+
+
+class HttpClientLike(Protocol):
+    """Interface required of an HTTP client; ``httpx.AsyncClient`` provides it."""
+
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | None,
+        headers: list[tuple[bytes, bytes]],
+        timeout: tuple[float | None, float | None, float | None, float | None],
+        follow_redirects: bool,
+    ) -> AbstractAsyncContextManager[ResponseLike]:
+        """Send a request; leaving the context closes the response, read or not.
+
+        ``timeout``: seconds for connecting, reading, writing, and waiting for a connection.
+        """
+
+
+class AdaptedClientLink(HttpCarrier):
+    """Link that carries the requests of one client machine over ``client``, and never closes it."""
+
+    def __init__(
+        self,
+        machine: HttpClient,
+        app: App,
+        client: HttpClientLike,
+        *,
+        settings: HttpClientLinkSettings | None = None,
+        headers: RequestHeaders | None = None,
+    ) -> None:
+        super().__init__(machine, app, settings, headers)
+        parts = urlsplit(machine.url)
+        self._base = f"{parts.scheme}://{parts.netloc}"
+        self._client = client
+        self._running: dict[Route, anyio.CancelScope] = {}
+
+    @property
+    def connections(self) -> int:
+        """Number of requests that are being carried out."""
+        return len(self._running)
+
+    def _send(self, send: HttpSend) -> None:
+        if self._tasks is None or len(self._running) >= self.settings.connections:
+            self._waiting.append(send)
+            return
+        scope = self._running[send.exchange] = anyio.CancelScope()
+        self._tasks.start_soon(self._carry, send, scope)
+
+    def _stop_running(self, exchange: Route) -> bool:
+        scope = self._running.get(exchange)
+        if scope is not None:
+            scope.cancel()
+        return scope is not None
+
+    def _runs(self) -> bool:
+        return bool(self._running)
+
+    def _expire(self, now: float) -> bool:
+        return False  # each exchange has a scope with a deadline of its own
+
+    # One exchange
+
+    async def _carry(self, send: HttpSend, scope: anyio.CancelScope) -> None:
+        failure: Failure | None = Failure("it was given up")
+        try:
+            with scope:
+                failure = await self._guarded(send, scope)
+            if scope.cancelled_caught:
+                text = f"{self._base} took too long"
+                failure = Failure(text, Fault(FaultKind.STALLED))
+        finally:
+            del self._running[send.exchange]
+            # The machine ignores this for an exchange that it has aborted itself.
+            self.ended(send.exchange, failure)
+            if self._waiting and not self._stopped:
+                self._send(self._waiting.popleft())
+            self.flush_soon()
+            self._check_quiet()
+
+    async def _guarded(self, send: HttpSend, scope: anyio.CancelScope) -> Failure | None:
+        try:
+            await self._converse(send, scope)
+        except Failure as failure:
+            return failure
+        except BadCoding as error:
+            kind = FaultKind.TOO_LARGE if isinstance(error, Bomb) else FaultKind.ENCODING
+            return Failure(f"{self._base}: {error}", Fault(kind))
+        except Exception as error:
+            # Any exception ends this exchange and nothing else.
+            return _failure(error, self._base)
+        return None
+
+    async def _converse(self, send: HttpSend, scope: anyio.CancelScope) -> None:
+        settings, machine, exchange = self.settings, self.machine, send.exchange
+        until = None if send.timeout is None else anyio.current_time() + send.timeout
+        if until is not None:
+            scope.deadline = until
+        elif send.head_timeout is not None:
+            scope.deadline = anyio.current_time() + send.head_timeout
+        headers = [pair for pair in await self.headers_of(send) if pair[0] not in _BY_CLIENT]
+        headers.append((b"accept-encoding", _CODINGS[settings.compression]))
+        if self.trace is not None:
+            self.trace.request(exchange, send.method, send.target, headers, send.body)
+        async with self._client.stream(
+            send.method,
+            self._base + send.target,
+            content=send.body or None,
+            headers=headers,
+            timeout=(settings.connect_time, None, settings.write_time, None),
+            follow_redirects=False,
+        ) as response:
+            scope.deadline = math.inf if until is None else until
+            lines = self._lines(response)
+            codings = [value for name, value in lines if name == b"content-encoding"]
+            inflater = decoder_for(codings, settings.inflate_ratio) if codings else None
+            if self.trace is not None:
+                self.trace.response(exchange, response.status_code, lines)
+            machine.response_head(exchange, response.status_code, lines, now=clock())
+            if not any(n == CONTENT_TYPE and _EVENT_STREAM in v.lower() for n, v in lines):
+                ends = anyio.current_time() + settings.body_time
+                scope.deadline = ends if until is None else min(ends, until)
+            self.flush_soon()
+            body = response.aiter_raw()
+            try:
+                async for data in body:
+                    for piece in (data,) if inflater is None else inflater.feed(data):
+                        if self.trace is not None:
+                            self.trace.response_data(exchange, piece)
+                        machine.response_data(exchange, piece, now=clock())
+                        self.flush_soon()
+                        if scope.cancel_called:
+                            await anyio.lowlevel.checkpoint()
+            finally:
+                await _close(body)
+            if inflater is not None:
+                inflater.end()
+
+    def _lines(self, response: ResponseLike) -> _Lines:
+        lines = [(name.lower(), value) for name, value in response.headers.raw]
+        size = sum(len(name) + len(value) for name, value in lines)
+        if len(lines) > self.settings.header_count or size > self.settings.header_bytes:
+            text = f"malformed response from {self._base}: too many headers"
+            raise Failure(text, Fault(FaultKind.TOO_LARGE))
+        return lines
+
+
+async def _close(body: AsyncIterator[bytes]) -> None:
+    """Close a body that may not have been read to its end: a generator does not do so itself."""
+    close = getattr(body, "aclose", None)
+    if close is not None:
+        with anyio.CancelScope(shield=True):
+            await close()
+
+
+def _failure(error: Exception, base: str) -> Failure:
+    problem = tls_problem(error)
+    if problem is not None:
+        return Failure(f"TLS with {base} failed: {problem}", Fault(FaultKind.TLS))
+    text = str(error) or type(error).__name__
+    kinds = (_KINDS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _KINDS)
+    kind = next(kinds, None)
+    if kind is FaultKind.MALFORMED and any(word in text for word in _CUT):
+        kind = None
+    return Failure(f"{base}: {text}", None if kind is None else Fault(kind))

@@ -1,0 +1,165 @@
+"""Base of the two HTTP links: the event pump, and the one timer of an endpoint."""
+
+import logging
+import math
+from abc import abstractmethod
+from contextlib import suppress
+from contextvars import Context, copy_context
+from typing import Protocol
+
+import anyio
+
+from mcpcore.engine.events import Event, Key, RequestReceived
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
+from mcpcore_transports.link import App, Link, clock
+from mcpcore_transports.server.error_ids import error_id
+
+logger = logging.getLogger("mcpcore.http")
+
+_TICK = 0.001
+"""Minimum seconds that the timer sleeps."""
+
+
+class HttpMachine(Protocol):
+    """Interface of a machine that can be pumped and timed."""
+
+    def next_event(self) -> Event | None:
+        """Return the next event, or None."""
+
+    def fail(self, key: Key, error: ErrorData) -> bool:
+        """Answer a request with an error."""
+
+    def deadline(self) -> float | None:
+        """Return the time at which ``handle_timeout`` is due, if any."""
+
+    def handle_timeout(self, now: float) -> None:
+        """Handle the deadlines up to ``now``."""
+
+    def close(self, *, now: float) -> None:
+        """Begin the graceful end."""
+
+
+class HttpLink(Link):
+    """Base of both links: one pump and one timer for all connections of an endpoint.
+
+    ``sweep`` is the period, in seconds, in which the deadlines of the connections are checked:
+    setting such a deadline then costs no more than an assignment.
+    """
+
+    def __init__(self, machine: HttpMachine, app: App, sweep: float) -> None:
+        self._endpoint = machine
+        self._app = app
+        self._context: Context | None = None
+        self._pumping = False
+        self._sleep: anyio.CancelScope | None = None
+        self._ahead = 0.0  # seconds by which the clock of the event loop is ahead of ours
+        self._alarm = math.inf
+        self._sweep = sweep
+        self._sweep_at = math.inf
+
+    def flush_soon(self) -> None:
+        """Implement :meth:`Link.flush_soon <mcpcore_transports.link.Link.flush_soon>`.
+
+        The events have been handled when this returns.  They are handled in the context
+        (``contextvars``) of the link, not in the caller's.
+        """
+        if self._pumping:
+            return  # called from within handle(): the loop goes on anyway
+        if self._context is None:
+            self._context = copy_context()
+        self._pumping = True
+        try:
+            self._context.run(self._dispatch)
+            while self._move_output():
+                self._context.run(self._dispatch)
+        finally:
+            self._pumping = False
+        self.keep_time()
+
+    def handle_events(self) -> None:
+        """Do the first part of :meth:`flush_soon`, for callers that write their own output."""
+        if self._pumping:
+            return
+        if self._context is None:
+            self._context = copy_context()
+        self._pumping = True
+        try:
+            self._context.run(self._dispatch)
+        finally:
+            self._pumping = False
+
+    def keep_time(self) -> None:
+        """Do the last part of :meth:`flush_soon`: set the timer for the next deadline."""
+        deadline = self._deadline()
+        if deadline is not None and deadline < self._alarm:
+            self._set_alarm(deadline)
+
+    def _dispatch(self) -> None:
+        next_event, handle = self._endpoint.next_event, self._app.handle
+        while (event := next_event()) is not None:
+            try:
+                handle(event)
+            except Exception:
+                # One broken handler must not end the sessions of all other clients.
+                made, kind = error_id(), type(event).__name__
+                logger.exception("the application failed to handle %s (error id %s)", kind, made)
+                self._answer_for(event, made)
+
+    def _answer_for(self, event: Event, made: str) -> None:
+        """Answer a request with an error after the application failed to handle it."""
+        if isinstance(event, RequestReceived):
+            with suppress(LocalProtocolError):  # it has answered, or the client has gone
+                text = f"Internal error (error id {made})"
+                self._endpoint.fail(event.key, ErrorData(INTERNAL_ERROR, text))
+
+    @abstractmethod
+    def _move_output(self) -> bool:
+        """Pass on the output of the machine; return True if that caused events."""
+
+    def _deadline(self) -> float | None:
+        """Return the time at which :meth:`_on_deadline` is due, if any."""
+        return self._endpoint.deadline()
+
+    def _on_deadline(self, now: float) -> None:
+        self._endpoint.handle_timeout(now)
+
+    @abstractmethod
+    def _expire(self, now: float) -> bool:
+        """Act on expired deadlines; return True if deadlines are left to watch."""
+
+    def _quiet_until(self) -> float:
+        """Return the time before which no deadline can pass without further activity."""
+        return 0.0
+
+    def _watch(self) -> None:
+        """Have :meth:`_expire` called once per sweep from now on."""
+        soon = clock() + self._sweep
+        if self._sweep_at > soon:
+            self._sweep_at = soon
+            if self._sweep_at < self._alarm:
+                self._set_alarm(self._sweep_at)
+
+    def _set_alarm(self, when: float) -> None:
+        self._alarm = when
+        if self._sleep is not None:
+            # In a callback of the event loop, which has no task, anyio cannot tell the time.
+            self._sleep.deadline = self._ahead + max(when, clock() + _TICK)
+
+    async def _keep_time(self) -> None:
+        """Run the timer for as long as the link lives."""
+        self._context = copy_context()
+        while True:
+            self._ahead = anyio.current_time() - clock()
+            with anyio.CancelScope() as self._sleep:
+                deadline = self._deadline()
+                due = self._sweep_at if deadline is None else min(deadline, self._sweep_at)
+                self._set_alarm(due)
+                await anyio.Event().wait()  # asyncio would keep a timer for sleep_forever()
+            now = clock()
+            if now >= self._sweep_at:
+                more = self._expire(now)
+                self._sweep_at = max(now + self._sweep, self._quiet_until()) if more else math.inf
+            deadline = self._deadline()
+            if deadline is not None and deadline <= now:
+                self._on_deadline(now)
+                self.flush_soon()

@@ -1,0 +1,1 @@
+"""HTTP servers: on anyio, on asyncio, under ASGI and under other frameworks."""

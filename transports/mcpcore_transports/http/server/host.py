@@ -1,0 +1,277 @@
+"""Base of all drivers of a server's HTTP endpoint, however its requests arrive.
+
+A host owns one :class:`~mcpcore.http.server.HttpServer`: the pump of its events, its timer, the
+numbers of its exchanges and the graceful shutdown.  *Carriers* bring the replies of the exchanges
+to the clients: a connection of the h11 driver carries one exchange after the other, a request of a
+framework carries one.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from mcpcore.engine.events import Route
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Verdict
+from mcpcore.http.server import HttpServer
+from mcpcore_transports.http.link import HttpLink
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.link import App, clock
+from mcpcore_transports.running.background import known_in_callbacks
+from mcpcore_transports.http.server.store_settings import StoreLinkSettings
+
+if TYPE_CHECKING:
+    from mcpcore.http.stored import StoredHttpServer
+    from mcpcore_transports.http.server.store_link import StoreLink
+    from mcpcore_transports.stores.base import Store
+    from mcpcore_transports.tracing.http import HttpTrace
+
+logger = logging.getLogger("mcpcore.http")
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Carrier(Protocol):
+    """Transport of replies to a client.  None of its methods blocks."""
+
+    deadline: float
+    """Time, of the drivers' clock, by which its current step must be done."""
+    client: str | None
+    """Client whose quota of carriers it counts for; None: no client's."""
+
+    @property
+    def idle(self) -> bool:
+        """True if it carries no exchange, so that a host may stop it when closing."""
+
+    def wake(self) -> None:
+        """Send the output that the machine has for the carried exchange."""
+
+    def expire(self) -> None:
+        """Handle a deadline that has passed."""
+
+    def stop(self) -> None:
+        """Close at once."""
+
+
+class HttpHost(HttpLink):
+    """Driver of one endpoint; run :meth:`run` in a task, whose cancellation skips draining."""
+
+    def __init__(
+        self, machine: HttpServer, app: App, *, settings: HttpServerSettings | None = None
+    ) -> None:
+        self.machine = machine
+        self.settings = times = settings or HttpServerSettings()
+        shortest = min(times.head_time, times.body_time, times.idle_time, times.write_time)
+        if times.log:
+            from mcpcore_transports.http.server.log import (
+                HttpLog,  # imported late: many servers do not log
+            )
+
+            machine.reports = True
+            app = HttpLog(app)
+        super().__init__(machine, app, sweep=min(1.0, shortest / 4))
+        self.draining = False
+        """True once the shutdown has begun: each reply is the last of its connection."""
+        self.trace: HttpTrace | None = None
+        """Trace of the host's traffic; set it before :meth:`run`."""
+        self.carriers: set[Carrier] = set()
+        """Open carriers."""
+        self._clients: Counter[str] = Counter()
+        self._store: StoreLink | None = None
+        self._tasks: TaskGroup | None = None
+        self._last_exchange: Route = 0
+        self._exchanges: dict[Route, Carrier] = {}
+        self._closing = anyio.Event()
+        self._changed = anyio.Event()
+        self._ended = anyio.Event()
+
+    def use_store(
+        self, store: "Store", machine: "StoredHttpServer", worker: str, settings: StoreLinkSettings
+    ) -> None:
+        """Have ``store`` carry out the machine's steps; call it before :meth:`run`."""
+        from mcpcore_transports.http.server.store_link import (
+            StoreLink,  # imported late: few servers have a store
+        )
+
+        self._app = self._store = StoreLink(
+            store, worker, machine, self._app, self.flush_soon, settings=settings
+        )
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until :meth:`aclose`; ``task_status`` is started when exchanges can register."""
+        with known_in_callbacks():
+            await self._run(task_status.started)
+
+    async def aclose(self) -> None:
+        """Shut down gracefully and wait for the end.
+
+        No new carriers are accepted, the machine is closed, running requests have time to end, and
+        then the remaining carriers are closed.
+        """
+        self._closing.set()
+        if self._tasks is not None:
+            await self._ended.wait()
+
+    def abandon(self) -> None:
+        """Close at once, after the end of :meth:`run` or instead of it."""
+        self._begin_end()
+        self.flush_soon()
+        for carrier in tuple(self.carriers):
+            carrier.stop()
+
+    async def _run(self, started: Callable[[], None]) -> None:
+        self._once()
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._keep_time)
+                if self._store is not None:
+                    self._tasks.start_soon(self._store.run)
+                started()
+                self.flush_soon()
+                await self._closing.wait()
+                self.machine.ready = False
+                if self.settings.notice_time:
+                    await anyio.sleep(self.settings.notice_time)
+                await self._stop_accepting()
+                self._begin_end()
+                with anyio.move_on_after(self.settings.drain_time):
+                    while self.carriers or not self.machine.finished:
+                        self._changed = anyio.Event()
+                        await self._changed.wait()
+                if self._store is not None:
+                    await self._store.leave()
+                self._tasks.cancel_scope.cancel()
+        finally:
+            self.abandon()
+            await self._stop_accepting()
+            self._ended.set()
+
+    def flush_soon(self) -> None:
+        """Implement :meth:`Link.flush_soon <mcpcore_transports.link.Link.flush_soon>`.
+
+        A call before :meth:`run` takes effect when that begins.
+        """
+        if self._tasks is not None:
+            super().flush_soon()
+            if self.draining:
+                self._changed.set()
+
+    def _once(self) -> None:
+        if self._tasks is not None:
+            raise RuntimeError("a link serves once")
+
+    async def _stop_accepting(self) -> None:
+        """Stop accepting new carriers; called more than once."""
+
+    # What carriers need
+
+    async def identify(self, request: HttpRequest) -> Verdict | None:
+        """Authenticate ``request``, if the machine requires it and the application can.
+
+        Return None otherwise.
+        """
+        authenticate = self.settings.authenticate
+        if authenticate is None or not self.machine.asks_who(request):
+            return None
+        from mcpcore_transports.http.server.identity import identify  # imported late: rarely used
+
+        return await identify(authenticate, request, self.settings.authenticate_time)
+
+    def start(self, work: Work) -> None:
+        """Run ``work`` in a task of the host."""
+        assert self._tasks is not None  # noqa: S101 - carriers exist while serving only
+        self._tasks.start_soon(guarded, work)
+
+    def full_for(self, client: str | None) -> str | None:
+        """Return None if ``client`` may have one more carrier.
+
+        Otherwise return the end of a message: empty if the limit of all connections is reached,
+        or words about the client's address if its own limit is.
+        """
+        if len(self.carriers) >= self.settings.connections:
+            return ""
+        if client is not None and self._clients[client] >= self.settings.connections_per_client:
+            return " from your address"
+        return None
+
+    def add(self, carrier: Carrier) -> None:
+        """Add a carrier: its deadline is watched, and closing waits for its end."""
+        self.carriers.add(carrier)
+        if carrier.client is not None:
+            self._clients[carrier.client] += 1
+        self._watch()
+
+    def discard(self, carrier: Carrier) -> None:
+        """Remove a carrier that has ended; repeated calls do nothing."""
+        if carrier not in self.carriers:
+            return
+        self.carriers.remove(carrier)
+        client = carrier.client
+        if client is not None:
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
+        if not self.carriers:
+            self._changed.set()
+
+    def register(self, carrier: Carrier) -> Route:
+        """Begin an exchange on ``carrier``; return its number."""
+        self._last_exchange += 1
+        self._exchanges[self._last_exchange] = carrier
+        return self._last_exchange
+
+    def unregister(self, exchange: Route) -> None:
+        """Remove an exchange that has ended."""
+        del self._exchanges[exchange]
+
+    # For the pump
+
+    def _begin_end(self) -> None:
+        if not self.draining:
+            self.draining = True
+            self.machine.close(now=clock())
+            self.flush_soon()
+            for carrier in tuple(self.carriers):
+                if carrier.idle:
+                    carrier.stop()
+
+    def keep_time(self) -> None:
+        """Set the timer, if the machine is timed (``HttpLink``)."""
+        if self.machine.timed:
+            super().keep_time()
+
+    def _move_output(self) -> bool:
+        for exchange in self.machine.writable():
+            carrier = self._exchanges.get(exchange)
+            if carrier is not None:
+                carrier.wake()
+        return False
+
+    def _expire(self, now: float) -> bool:
+        for carrier in tuple(self.carriers):
+            if carrier.deadline <= now:
+                carrier.expire()
+        return bool(self.carriers)
+
+
+async def guarded(work: Work) -> None:
+    """Run ``work``; log an exception, so that a bug ends one connection and not all of them."""
+    try:
+        await work()
+    except Exception:
+        logger.exception("a connection failed")
+
+
+def peer_name(address: object) -> str | None:
+    """Format the address of a client, as sockets and frameworks give it, for logs.
+
+    Return None for an unknown address.
+    """
+    if isinstance(address, (tuple, list)) and len(address) >= 2:
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    return address if isinstance(address, str) and address else None

@@ -1,0 +1,94 @@
+"""Calls of the application's hook that authenticates requests, for every server driver."""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from mcpcore.http.principals import Principal, Refusal, Verdict
+from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.hook_errors import without_messages
+from mcpcore_transports.running.task_guard import in_handler
+from mcpcore_transports.server.error_ids import error_id
+
+T = TypeVar("T")
+
+logger = logging.getLogger("mcpcore.http")
+
+_SLOW = Refusal(
+    status=503,
+    message="it took too long to find out who sends the request",
+    headers=(("Retry-After", "1"),),
+)
+
+
+async def identify(
+    authenticate: Callable[[T], Verdict | Awaitable[Verdict]], request: T, seconds: float
+) -> Verdict:
+    """Return the verdict of ``authenticate`` on a request or on the opening of a connection.
+
+    An exception, a result that is neither a principal nor a refusal (such as a plain string, which
+    may be the text of an error), and more than ``seconds`` refuse the request: no fault of the hook
+    lets a client in.
+
+    The log gets the type and the place of an exception.  It does not get the message, which may
+    contain the token that was checked (``KeyError: 'the token'``).
+    """
+    asked = ask(authenticate, request)
+    return asked if isinstance(asked, (Principal, Refusal)) else await answer(asked, seconds)
+
+
+def ask(
+    authenticate: Callable[[T], Verdict | Awaitable[Verdict]], request: T
+) -> Verdict | Awaitable[object]:
+    """Begin to :func:`identify`: return the verdict, or an awaitable for :func:`answer`."""
+    try:
+        verdict: object = authenticate(request)
+    except BaseException as error:
+        return broken(failure_of(error))
+    return verdict if inspect.isawaitable(verdict) else _checked(verdict)
+
+
+async def answer(asked: Awaitable[object], seconds: float) -> Verdict:
+    """Wait for an awaitable that :func:`ask` returned; return the verdict."""
+    verdict: object = None
+    try:
+        with in_handler(), anyio.move_on_after(seconds) as scope:
+            verdict = await asked
+        if scope.cancelled_caught:
+            logger.error("authenticating a request took more than %g s", seconds)
+            return _SLOW
+    except BaseException as error:
+        return broken(failure_of(error))
+    return _checked(verdict)
+
+
+def _checked(verdict: object) -> Verdict:
+    if isinstance(verdict, (Principal, Refusal)):
+        return verdict
+    made = error_id()
+    logger.error(
+        "authenticating a request gave %r, no principal and no refusal (error id %s)",
+        type(verdict),
+        made,
+    )
+    return _broken(made)
+
+
+def _broken(made: str) -> Refusal:
+    text = f"who sends the request could not be found out (error id {made})"
+    return Refusal(status=500, message=text)
+
+
+def broken(error: Exception) -> Refusal:
+    """Log an exception of the application's hook; return the refusal of the request."""
+    made = error_id()
+    logger.error(
+        "authenticating a request failed (error id %s; messages left out: there may be a token in "
+        "them)\n%s",
+        made,
+        without_messages(error),
+    )
+    return _broken(made)

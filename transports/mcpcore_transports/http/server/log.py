@@ -1,0 +1,81 @@
+"""Log of an HTTP endpoint: one structured record for each exchange and session.
+
+Off unless enabled by ``HttpServerSettings(log=True)``; the logger is ``mcpcore.http``.  The message
+of a record is for people (``POST /mcp tools/call 200 in 1.2 ms``).  For programs it has attributes
+with the prefix ``mcp_``: those of :class:`~mcpcore.http.reports.ExchangeEnded`, with the
+``duration`` in seconds; or ``session``, ``principal`` and ``reason`` of a session that was opened
+or closed.
+
+The id of a session grants its use.  Records therefore have its :func:`session_label` instead.
+Bodies, headers and queries are never logged.
+"""
+
+import logging
+
+from msgspec import structs
+
+from mcpcore.engine.events import Event
+from mcpcore.http.reports import ExchangeEnded
+from mcpcore.http.sessions import SessionClosed, SessionOpened
+from mcpcore_transports.link import App, clock
+
+LOGGER = "mcpcore.http"
+"""Name of the logger."""
+
+logger = logging.getLogger(LOGGER)
+
+
+def session_label(id: str) -> str:
+    """Return the label of a session in logs: constant for a session, and useless to an attacker."""
+    from hashlib import sha256  # imported late: every host imports this module
+
+    return sha256(id.encode()).hexdigest()[:12]
+
+
+class HttpLog:
+    """Application wrapper that logs the reports of a machine and passes all events on."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def handle(self, event: Event) -> None:
+        """Implement :meth:`App.handle <mcpcore_transports.link.App.handle>`."""
+        if isinstance(event, ExchangeEnded):
+            _log_exchange(event)
+        elif isinstance(event, SessionOpened):
+            label = session_label(event.session)
+            extra = {"mcp_session": label, "mcp_principal": _plain(event.principal)}
+            logger.info("session %s opened", label, extra=extra)
+        elif isinstance(event, SessionClosed):
+            label = session_label(event.session)
+            extra = {"mcp_session": label, "mcp_reason": event.reason}
+            logger.info("session %s closed: %s", label, event.reason, extra=extra)
+        self._app.handle(event)
+
+
+def _log_exchange(event: ExchangeEnded) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    facts = structs.asdict(event)
+    facts["duration"] = clock() - facts.pop("began")
+    facts["session"] = None if event.session is None else session_label(event.session)
+    facts["principal"] = _plain(event.principal)
+    logger.info(
+        "%s %s%s %s%s in %.1f ms",
+        event.method,
+        _printable(event.path),
+        "" if event.rpc_method is None else f" {_printable(event.rpc_method)}",
+        event.status or "no answer",
+        "" if event.complete else ", cut off",
+        facts["duration"] * 1000,
+        extra={f"mcp_{name}": value for name, value in facts.items()},
+    )
+
+
+def _plain(principal: str | None) -> str | None:
+    return None if principal is None else str(principal)
+
+
+def _printable(text: str) -> str:
+    """Return text of a client as one line of bounded length."""
+    return "".join(c if c.isprintable() else "?" for c in text[:200])

@@ -1,0 +1,1 @@
+"""HTTP/1.1 messages as bytes (RFC 9112)."""

@@ -1,0 +1,296 @@
+"""Two Peers joined in one process, with only a bounded queue between them.
+
+Messages are handed over unchanged: the text made by one Peer is the object whose envelope the other
+one parses, and params and results are views of it.  Nothing is cut, joined or copied, and there is
+no task, queue or lock per message.  A message counts towards limits and room with the length of its
+text, as on a wire.  Messages that a wire would refuse are refused alike.
+
+With ``wire=True`` messages go through bytes instead: joined with newlines, through a buffer with
+room for ``PumpSettings.read_size`` bytes, and read in pieces by a task of the other end, as over a
+socket.
+
+:class:`MemoryPair` needs no event loop: one call moves everything until both sides are quiet.
+:func:`memory_links` joins two links in one event loop.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+import anyio
+
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.transmit import Transmit
+from mcpcore.wire.framing import TooLong
+from mcpcore_transports.link import App, clock
+from mcpcore_transports.stream.connection import Connection, PumpSettings
+
+if TYPE_CHECKING:
+    from mcpcore_transports.tracing.tracing import ConnectionTrace
+
+_HEAD = 1024
+
+
+def _texts(frames: Iterable[Transmit]) -> list[bytes]:
+    return [
+        frame.data[0] if len(frame.data) == 1 else b"".join(frame.data)
+        for frame in frames
+        if frame.data
+    ]
+
+
+def _hand_over(text: bytes, peer: Peer, now: float) -> None:
+    limit = peer.config.limits.message_size
+    if len(text) > limit:
+        peer.receive(TooLong(limit, text[:_HEAD]), now=now)
+    else:
+        peer.receive(text, now=now)
+
+
+class MemoryPair:
+    """Client and server Peer, pumped by explicit calls; ``wire``: through newline-framed bytes.
+
+    ``trace`` records the client's side.
+    """
+
+    def __init__(
+        self,
+        client: Peer,
+        client_app: App,
+        server: Peer,
+        server_app: App,
+        *,
+        wire: bool = False,
+        trace: "ConnectionTrace | None" = None,
+    ) -> None:
+        self._trace = trace
+        self.client, self.client_app = client, client_app
+        self.server, self.server_app = server, server_app
+        self._wire = wire
+
+    def pump(self, now: float | None = None) -> int:
+        """Move messages until both sides are quiet; return the number of bytes moved."""
+        now = clock() if now is None else now
+        client, server = self.client, self.server
+        to_client, to_server = self.client_app.handle, self.server_app.handle
+        total = 0
+        while True:
+            while (event := client.next_event()) is not None:
+                to_client(event)
+            total += self._move(client, server, now)
+            while (event := server.next_event()) is not None:
+                to_server(event)
+            moved = self._move(server, client, now)
+            if not moved:
+                return total
+            total += moved
+
+    def _move(self, source: Peer, sink: Peer, now: float) -> int:
+        if self._wire:
+            data = source.lines_to_send()
+            if self._trace is not None:
+                (self._trace.sent if source is self.client else self._trace.received)(data)
+            sink.receive_data(data, now=now)
+            return len(data)
+        texts = _texts(source.data_to_send())
+        for text in texts:
+            if self._trace is not None:
+                self._trace.message(text, incoming=sink is self.client)
+            _hand_over(text, sink, now)
+        return sum(map(len, texts))
+
+    def deadline(self) -> float | None:
+        """Return the time at which :meth:`handle_timeout` is due, if any."""
+        due = [d for d in (self.client.deadline(), self.server.deadline()) if d is not None]
+        return min(due, default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Handle the deadlines of both sides up to ``now``; call :meth:`pump` afterwards."""
+        self.client.handle_timeout(now)
+        self.server.handle_timeout(now)
+
+    def close(self, now: float | None = None) -> None:
+        """Disconnect the two Peers: each has its terminal events when this returns."""
+        now = clock() if now is None else now
+        for peer, app in ((self.client, self.client_app), (self.server, self.server_app)):
+            peer.receive_eof(now=now)
+            while (event := peer.next_event()) is not None:
+                app.handle(event)
+
+
+class MemoryLink(Connection):
+    """Link at one end of a joined pair; made by :func:`memory_links`.
+
+    Sending hands the messages to the other end and processes them there at once, in the same task.
+    If the other end does not take them, because it does not run yet or because its own output is
+    not taken, they wait there as long as there is room, and then here, as on a socket.
+    """
+
+    binding = "memory"
+    _other: "MemoryLink"
+    _paced = False  # both ends have one event loop: nothing would be read before
+
+    def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
+        super().__init__(peer, app, settings=settings)
+        self._parted = anyio.Event()
+        self._waiting: deque[bytes] = deque()  # arrived, not taken in
+        self._held = 0  # bytes of them
+        self._emptied = anyio.Event()
+        self._context = copy_context()
+
+    # Output
+
+    def flush_soon(self) -> None:
+        """Implement :meth:`Link.flush_soon`; done at once, as collecting more gains nothing.
+
+        It runs in the context (``contextvars``) in which the link was made, not in the caller's.
+        """
+        self._again = True  # for the turn that is being made, if one is
+        if self._turning or self._state != "running":
+            return
+        try:
+            self._context.run(self._turn)
+        except Exception as error:
+            self._fail(error)
+
+    def _flush(self) -> None:
+        other, room = self._other, self.settings.read_size
+        while len(self._outbox):
+            if self._broken:
+                self.peer.data_to_send()
+                return
+            if other._state != "ended" and other._held >= room:
+                self._writing = True
+                self._moved = clock()
+                return
+            texts = _texts(self.peer.data_to_send(room - other._held))
+            if self.trace is not None:
+                for text in texts:
+                    self.trace.message(text, incoming=False)
+            if not other._arrived(texts):
+                self._write_failed()
+
+    def _goes_on(self) -> None:
+        """Resume writing: the other end has room again, or is gone."""
+        if self._writing:
+            self._writing = False
+            self._moved = clock()
+            self._make_room()
+            self._wake.set()
+
+    # Input
+
+    def _turn(self) -> None:
+        super()._turn()
+        if self._waiting and self._writing and not self._turning and not self._full():
+            self._wake.set()  # it came while we were sending, and we go on reading
+
+    def _arrived(self, texts: list[bytes]) -> bool:
+        """Take messages; return False if the link has ended."""
+        if self._state == "ended":
+            return False
+        self._waiting += texts
+        self._held += sum(map(len, texts))
+        if self._state != "new":
+            try:
+                self._turn()
+            except Exception as error:  # our application's, in a task of the other end
+                self._fail(error)
+        return True
+
+    def _dispatch(self) -> bool:
+        while not super()._dispatch():
+            if self._sharing or not self._waiting:
+                return False
+            text = self._waiting.popleft()
+            self._held -= len(text)
+            if self.trace is not None:
+                self.trace.message(text, incoming=True)
+            _hand_over(text, self.peer, clock())
+            if not self._waiting:
+                self._emptied.set()
+            self._other._goes_on()
+        return True
+
+    async def _receive(self) -> bytes:
+        await self._parted.wait()
+        while self._waiting:
+            self._emptied = anyio.Event()
+            await self._emptied.wait()
+        return b""
+
+    async def _close(self) -> None:
+        self._waiting.clear()
+        self._held = 0
+        self._state = "ended"
+        self._other._parted.set()
+        self._other._goes_on()
+
+
+class WireLink(Connection):
+    """Link at one end of a joined pair that goes through bytes; made by :func:`memory_links`."""
+
+    binding = "memory"
+    _other: "WireLink"
+
+    def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
+        super().__init__(peer, app, settings=settings)
+        self._parted = False
+        self._closed = False
+        self._buffer = bytearray()  # sent by the other end, not yet read
+        self._readable = anyio.Event()
+        self._writable = anyio.Event()
+
+    def _send_nowait(self, data: bytes | memoryview) -> int:
+        other = self._other
+        if other._closed:
+            raise BrokenPipeError
+        piece = data[: self.settings.read_size - len(other._buffer)]
+        other._buffer += piece
+        other._readable.set()
+        return len(piece)
+
+    async def _send(self, data: memoryview) -> int:
+        while not (count := self._send_nowait(data)):
+            self._writable = anyio.Event()
+            await self._writable.wait()
+        return count
+
+    async def _receive(self) -> bytes:
+        while not self._buffer:
+            if self._parted:
+                return b""
+            self._readable = anyio.Event()
+            await self._readable.wait()
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self._other._writable.set()
+        return data
+
+    async def _close(self) -> None:
+        self._closed = True
+        self._other._parted = True
+        self._other._readable.set()
+        self._other._writable.set()
+
+
+def memory_links(
+    client: tuple[Peer, App],
+    server: tuple[Peer, App],
+    *,
+    settings: PumpSettings | None = None,
+    wire: bool = False,
+) -> tuple[Connection, Connection]:
+    """Join two Peers in one event loop; return the client's link and the server's, both to be run.
+
+    ``wire``: pass messages as bytes.  ``settings.read_size`` is the room in bytes for messages that
+    the other end has not taken in; without ``wire`` a last message may exceed it.
+    """
+    if wire:
+        near, far = WireLink(*client, settings=settings), WireLink(*server, settings=settings)
+        near._other, far._other = far, near
+        return near, far
+    ours, theirs = MemoryLink(*client, settings=settings), MemoryLink(*server, settings=settings)
+    ours._other, theirs._other = theirs, ours
+    return ours, theirs

@@ -1,0 +1,1 @@
+"""Functions of the application at work: tasks, threads, order, cancellation."""

@@ -1,0 +1,206 @@
+"""Work in progress of both runtimes: running handlers by key, our requests by id."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+
+from mcpcore.engine.events import (
+    ErrorReceived,
+    InputRequired,
+    Key,
+    RequestEnded,
+    ResultReceived,
+)
+from mcpcore.wire.message import RequestId
+from mcpcore_transports.running.task_guard import enter_handler
+
+Outcome = ResultReceived | ErrorReceived | InputRequired | RequestEnded
+
+
+_TASK = "handler"
+"""Name of every task: anyio and asyncio would make one for each."""
+
+
+class Told(Protocol):
+    """Object that is given the reason when a handler is stopped."""
+
+    cancel_reason: str | None
+
+
+class Run:
+    """Running handler, which can be stopped."""
+
+    __slots__ = ("cancel_called", "scope", "task", "told")
+
+    def __init__(self, told: Told | None, scope: anyio.CancelScope) -> None:
+        self.told = told
+        """Object that is given the reason of a cancellation."""
+        self.cancel_called = False
+        """True if the handler was cancelled, also after its end."""
+        self.scope = scope
+        """Scope that the task enters before anything else."""
+        self.task: asyncio.Task[None] | None = None
+        """Task of the handler while it runs, unless it is one of the group's."""
+
+    def cancel(self) -> None:
+        """Have every ``await`` of the handler raise from now on."""
+        self.cancel_called = True
+        self.scope.cancel()
+
+
+class Handlers:
+    """Handler tasks for the requests of the peer.
+
+    ``release`` is called with a key when the handler of a cancelled request has ended.
+
+    ``loop``: that of asyncio, where the owner of ``group`` calls :meth:`stop` before the group
+    ends. Handlers are then tasks of the loop, at half the cost of tasks of an anyio group.  They
+    stop with the group all the same, and the group fails with their exceptions.
+    """
+
+    def __init__(
+        self,
+        group: TaskGroup,
+        release: Callable[[Key], object],
+        loop: object = None,
+    ) -> None:
+        self._group = group
+        self._release = release
+        self._loop = loop if isinstance(loop, asyncio.AbstractEventLoop) else None
+        # For a new scope, anyio would look up the loop and make the scope twice.
+        self._scope = type(group.cancel_scope)
+        self._runs: dict[Key, Run] = {}
+        self._idle: anyio.Event | None = None
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._runs
+
+    def start(self, key: Key, work: Callable[[], Awaitable[None]], told: Told | None = None) -> Run:
+        """Run ``work`` in a task of its own; it must not raise.
+
+        ``told`` is given the reason if the request is cancelled.
+        """
+        run = self._runs[key] = Run(told, self._scope())
+        if self._loop is None:
+            self._group.start_soon(self._run, key, run, work, name=_TASK)
+        else:
+            # No task factory is used: an eager one would start it here, within App.handle().
+            run.task = asyncio.Task(self._run(key, run, work), loop=self._loop, name=_TASK)
+        return run
+
+    def cancel(self, key: Key, reason: str | None = None) -> None:
+        """Stop the handler of a cancelled request; release the request if it has none."""
+        run = self._runs.get(key)
+        if run is None:
+            self._release(key)
+            return
+        if run.told is not None:
+            run.told.cancel_reason = reason
+        run.cancel()
+
+    def stop(self) -> None:
+        """Stop all handlers; the group does not end before they have."""
+        self._loop = None  # handlers started from now on end with the group
+        tasks = []
+        for run in self._runs.values():
+            if run.task is not None:
+                run.scope.cancel()
+                tasks.append(run.task)
+        if tasks:
+            self._group.start_soon(_ended, tasks)
+
+    async def idle(self) -> None:
+        """Wait until no handler runs."""
+        while self._runs:
+            if self._idle is None:
+                self._idle = anyio.Event()
+            await self._idle.wait()
+
+    async def _run(self, key: Key, run: Run, work: Callable[[], Awaitable[None]]) -> None:
+        enter_handler()
+        grouped = run.task is None
+        try:
+            try:
+                with run.scope:
+                    running = work()
+                    del work
+                    await running
+            finally:
+                run.task = None  # the task refers to the exception that it raised
+                del self._runs[key]
+                if run.cancel_called:
+                    self._release(key)
+                if not self._runs and self._idle is not None:
+                    self._idle.set()
+                    self._idle = None
+        except GeneratorExit:
+            return  # raised by an awaited future: that closes coroutines, and ``work`` has answered
+        except BaseException as error:
+            if grouped:
+                raise
+            self._group.start_soon(_fail, error)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait(tasks)
+
+
+async def _fail(error: BaseException) -> None:
+    raise error
+
+
+class Waiting:
+    """Outcomes of our requests, for callers that wait for them without a task each."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[RequestId, _Waiter] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def expect(self, request: RequestId) -> None:
+        """Keep the outcome of ``request`` from now on until a caller takes it."""
+        self._waiters[request] = _Waiter()
+
+    def forget(self, request: RequestId) -> None:
+        """Drop the outcome of ``request``."""
+        self._waiters.pop(request, None)
+
+    def settle(self, outcome: Outcome) -> bool:
+        """Deliver an outcome; return False if it is not expected."""
+        waiter = self._waiters.get(outcome.request)
+        if waiter is None:
+            return False
+        waiter.outcome = outcome
+        if waiter.event is not None:
+            waiter.event.set()
+        return True
+
+    async def outcome(self, request: RequestId) -> Outcome:
+        """Wait without limit for the outcome of an expected request."""
+        waiter = self._waiters[request]
+        try:
+            if waiter.outcome is not None:
+                await checkpoint()
+            while waiter.outcome is None:
+                waiter.event = anyio.Event()
+                await waiter.event.wait()
+            return waiter.outcome
+        finally:
+            self.forget(request)
+
+
+class _Waiter:
+    __slots__ = ("event", "outcome")
+
+    def __init__(self) -> None:
+        self.event: anyio.Event | None = None
+        self.outcome: Outcome | None = None

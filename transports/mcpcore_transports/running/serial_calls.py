@@ -1,0 +1,79 @@
+"""Calls of application functions one at a time, in the order of the events."""
+
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from anyio.abc import TaskGroup
+
+from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.task_guard import enter_handler
+
+logger = logging.getLogger("mcpcore.application")
+
+
+class InOrder:
+    """Caller of functions in order: plain ones at once, coroutine functions one after the other.
+
+    An error of a function is passed to ``failed`` and affects no other call.  At most ``limit``
+    calls of coroutine functions wait; further ones are dropped, with a warning.  ``what`` names
+    them there.
+    """
+
+    __slots__ = ("_failed", "_group", "_limit", "_waiting", "_what", "_working")
+
+    def __init__(
+        self,
+        group: TaskGroup,
+        what: str,
+        *,
+        limit: int,
+        failed: Callable[[str, Exception], object],
+    ) -> None:
+        self._group = group
+        self._what = what
+        self._limit = limit
+        self._failed = failed
+        self._waiting: deque[Callable[[], Awaitable[object]]] = deque()
+        self._working = False
+
+    @property
+    def idle(self) -> bool:
+        """True if no call runs and none waits."""
+        return not self._working
+
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call a function, now or after the calls before it."""
+        if inspect.iscoroutinefunction(function):
+            self.later(partial(function, *args))
+            return
+        try:
+            answer = function(*args)
+        except BaseException as error:
+            self._failed(self._what, failure_of(error))
+            return
+        if inspect.isawaitable(answer):
+            self.later(lambda: answer)
+
+    def later(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Await ``work()`` after the calls before it."""
+        if len(self._waiting) >= self._limit:
+            logger.warning("%s is dropped: %d wait already", self._what, self._limit)
+            return
+        self._waiting.append(work)
+        if not self._working:
+            self._working = True
+            self._group.start_soon(self._work)
+
+    async def _work(self) -> None:
+        enter_handler()
+        while self._waiting:
+            work = self._waiting.popleft()
+            try:
+                await work()
+            except BaseException as error:
+                self._failed(self._what, failure_of(error))
+        self._working = False

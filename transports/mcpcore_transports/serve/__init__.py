@@ -1,0 +1,1 @@
+"""Serving on several bindings, in one process or many."""

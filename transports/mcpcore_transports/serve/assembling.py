@@ -1,0 +1,97 @@
+"""Assembly of a server, its runtime and the link of one connection."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from anyio.abc import TaskGroup, TaskStatus
+
+from mcpcore.engine.config import ASKABLE, Config, Role
+from mcpcore.engine.negotiation import bound_to
+from mcpcore.engine.peer import Peer
+from mcpcore.service import Server
+from mcpcore_transports.handshake import Handshake, LinkFactory
+from mcpcore_transports.link import Link
+from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
+
+if TYPE_CHECKING:
+    from mcpcore_transports.client.core import ClientCore
+    from mcpcore_transports.running.tasks import TaskHost
+    from mcpcore_transports.stream.connection import Connection
+    from mcpcore_transports.tracing.tracing import Trace
+
+
+async def serve_connection(
+    server: Server,
+    make_link: LinkFactory,
+    handshake: Handshake,
+    *,
+    config: Config | None = None,
+    settings: RuntimeSettings | None = None,
+    links: set[Link] | None = None,
+    tasks: "TaskHost | None" = None,
+    trace: "Trace | None" = None,
+) -> None:
+    """Serve one connection, made by ``make_link``, to its end.
+
+    A revision that was agreed in the ``handshake`` is the only one that is spoken.
+
+    ``links`` contains the link while it lives.  ``tasks`` holds the tasks, if they outlive the
+    connection.  ``trace`` records the connection, unless the link has a trace already.
+    """
+    settings = settings or RuntimeSettings()
+    config = bound_to(config or server_config(server, settings), handshake.revision)
+    peer = Peer(Role.SERVER, config)
+    runtime = ServerRuntime(server, peer, settings, tasks=tasks)
+    link = runtime.link = make_link(peer, runtime)
+    if trace is not None and link.trace is None:
+        link.trace = trace.connection("server")
+    links = set() if links is None else links
+    links.add(link)
+    try:
+        await runtime.run(link.run)
+    finally:
+        links.discard(link)
+
+
+async def join_in_memory(
+    client: Peer,
+    app: "ClientCore",
+    server: Server,
+    group: TaskGroup,
+    settings: RuntimeSettings | None = None,
+    *,
+    wire: bool = False,
+) -> "Connection":
+    """Serve a client of this process in ``group``; return the client's link, yet to be run.
+
+    ``wire``: encode messages as bytes, see :mod:`mcpcore_transports.memory`.  Raises LifespanError.
+    """
+    from mcpcore_transports.memory import memory_links
+
+    settings = settings or RuntimeSettings()
+    peer = Peer(Role.SERVER, server_config(server, settings))
+    runtime = ServerRuntime(server, peer, settings)
+    runtime.failures.raised = app.raised
+    ours, theirs = memory_links((client, app), (peer, runtime), wire=wire)
+    runtime.link = theirs
+
+    async def serve(*, task_status: TaskStatus[None]) -> None:
+        await runtime.run(partial(theirs.run, task_status=task_status))
+
+    await group.start(serve)
+    return ours
+
+
+def server_config(server: Server, settings: RuntimeSettings) -> Config:
+    """Return the engine's configuration: the server's name, capabilities, revisions and limits."""
+    return Config(
+        info=server.info,
+        capabilities=server.capabilities(),
+        instructions=server.instructions,
+        revisions=settings.revisions,
+        limits=settings.limits,
+        header_params=server.header_params,
+        extension_methods=server.extension_methods,
+        asked_first=ASKABLE if settings.middleware else frozenset(),
+        max_uri=server.max_uri,
+    )

@@ -1,0 +1,42 @@
+"""Choice of the event loop of asyncio: its own, or uvloop if that is faster."""
+
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from mcpcore.spec.errors import LocalError
+from mcpcore_transports.http.settings import HttpServerSettings
+
+LoopName = Literal["auto", "asyncio", "uvloop"]
+
+
+def backend_options(
+    loop: LoopName, backend: str, settings: HttpServerSettings | None
+) -> dict[str, Any]:
+    """Return the backend options for ``anyio.run`` that select the event loop.
+
+    ``settings`` are those of HTTP, None if it is not served.  ``auto`` is uvloop if it is installed
+    and HTTP is served on asyncio with httptools: with h11 it would not be faster.  Raises
+    LocalError for uvloop if it is not installed, or on trio.
+    """
+    if loop == "auto":
+        wanted = settings is not None and settings.driver != "anyio" and _quick(settings)
+        loop = "uvloop" if wanted and backend == "asyncio" and _there() else "asyncio"
+    if loop != "uvloop":
+        return {}
+    if backend != "asyncio":
+        raise LocalError("uvloop is a loop of asyncio")
+    if not _there():
+        raise LocalError("uvloop is not installed: pip install 'mcpcore[speed]'")
+    from uvloop import new_event_loop
+
+    return {"loop_factory": new_event_loop}
+
+
+def _there() -> bool:
+    return find_spec("uvloop") is not None
+
+
+def _quick(settings: HttpServerSettings) -> bool:
+    from mcpcore_transports.http1.parsers import chosen
+
+    return chosen(settings.parser) == "httptools"

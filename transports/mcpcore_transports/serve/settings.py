@@ -1,0 +1,96 @@
+"""Settings of a server for all its bindings, and those that the bindings share."""
+
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct, field, structs
+
+from mcpcore.http.settings import HttpSettings
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.server.input_rounds import OwnSeal
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.sockets.addresses import BadTarget, authority
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stdio.settings import StdioSettings
+from mcpcore_transports.http.server.store_settings import StoreLinkSettings
+from mcpcore_transports.websocket.settings import WebSocketSettings
+
+if TYPE_CHECKING:
+    import ssl
+
+    from mcpcore_transports.stores.base import Store
+    from mcpcore_transports.tracing.tracing import Trace
+    from mcpcore_transports.websocket.upgrade import UpgradeRules
+
+S = TypeVar("S", HttpSettings, WebSocketSettings)
+
+
+class ServeSettings(Struct, frozen=True, kw_only=True):
+    """Settings of a server.  Hosts and origins apply to HTTP and WebSocket alike."""
+
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    allowed_hosts: tuple[str, ...] | None = None
+    """Host names of this server; None: loopback names, and each host that is bound."""
+    allowed_origins: tuple[str, ...] | None = None
+    """Origins of web pages that may send requests; None: the server's own pages."""
+    http: HttpSettings = field(default_factory=HttpSettings)
+    http_link: HttpServerSettings = field(default_factory=HttpServerSettings)
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    stdio: StdioSettings = field(default_factory=lambda: StdioSettings(signals=False))
+    socket: SocketSettings = field(default_factory=SocketSettings)
+    """Settings for TCP and Unix sockets."""
+    shared: bool = False
+    """True to serve WebSocket at the addresses of HTTP too, at ``websocket.path``.
+
+    The header Upgrade decides.
+    """
+    ssl_context: "ssl.SSLContext | None" = None
+    store: "Store | None" = None
+    """Store for the sessions of HTTP and their events; None: in memory, in this process."""
+    store_link: StoreLinkSettings = field(default_factory=StoreLinkSettings)
+    trace: "Trace | None" = None
+    """Trace that records the traffic of all bindings; the application closes it."""
+
+
+def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
+    """Apply the policy for Host and Origin that all bindings share to the settings of one.
+
+    ``host`` is the host that it is bound to, if known.  Raises BadTarget for an invalid policy.
+    """
+    from mcpcore.http.origin import LOOPBACK_HOSTS, OriginPolicy  # for HTTP and WebSocket alone
+
+    hosts, origins = settings.allowed_hosts, settings.allowed_origins
+    try:
+        OriginPolicy(hosts or binding.allowed_hosts, origins or binding.allowed_origins)
+    except ValueError as error:
+        raise BadTarget(str(error)) from None
+    if host is not None and hosts is None:
+        name = authority(host)
+        if name not in (*LOOPBACK_HOSTS, "0.0.0.0", "[::]"):  # noqa: S104 - compared
+            hosts = (*LOOPBACK_HOSTS, name)
+    return structs.replace(
+        binding,
+        allowed_hosts=hosts or binding.allowed_hosts,
+        allowed_origins=origins or binding.allowed_origins,
+    )
+
+
+def websocket_rules(settings: ServeSettings, host: str | None = None) -> "UpgradeRules":
+    """Make the rules for accepting WebSockets: those of HTTP, its authentication included.
+
+    ``host`` is the host that is bound, if known.  Raises BadTarget for an invalid policy.
+    """
+    from mcpcore_transports.websocket.upgrade import UpgradeRules
+
+    return UpgradeRules(
+        guard(settings, settings.websocket, host),
+        authenticate=settings.http_link.authenticate,
+        authenticate_time=settings.http_link.authenticate_time,
+        revisions=settings.runtime.revisions,
+    )
+
+
+def sealing(settings: RuntimeSettings) -> RuntimeSettings:
+    """Return settings with one seal, so that all connections can open each other's states."""
+    if settings.seal is not None:
+        return settings
+    return structs.replace(settings, seal=OwnSeal())

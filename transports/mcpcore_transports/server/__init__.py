@@ -1,0 +1,1 @@
+"""The runtime of a server: its handlers, their context, their errors."""

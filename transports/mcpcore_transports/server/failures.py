@@ -1,0 +1,103 @@
+"""Exceptions of handlers: reduced to one, named, logged, and masked for the client."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from mcpcore.service.errors import is_masked, shown
+from mcpcore_transports.running.cancellation import failure_of, settled
+from mcpcore_transports.server.context import InputNeeded
+
+if TYPE_CHECKING:
+    from mcpcore_transports.client.raised import Raised
+    from mcpcore_transports.server.settings import RuntimeSettings
+
+logger = logging.getLogger("mcpcore.server")
+
+
+REVEALING = (
+    "reveal_errors is on: clients see what handlers raise, secrets included; turn it off where "
+    "anybody else can reach the server"
+)
+
+
+class _Reference(Struct):
+    name: Any = None
+    uri: Any = None
+
+
+class _Params(Struct):
+    name: Any = None
+    uri: Any = None
+    ref: _Reference | None = None
+
+
+def subject(params: Raw | bytes) -> str | None:
+    """Return the subject of a request: the name of a tool or prompt, or a URI; None without one."""
+    try:
+        said = msgspec.json.decode(params, type=_Params)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    for found in (said.name, said.uri, said.ref and (said.ref.name or said.ref.uri)):
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def about(method: str, params: Raw | bytes) -> str:
+    """Return a name for the handler of a request, for messages."""
+    name = subject(params)
+    return f"the handler of {method}" if name is None else f"the handler of {method} {name!r}"
+
+
+def warn_if_revealing(settings: "RuntimeSettings") -> None:
+    """Warn, once per server, that clients are shown errors that are normally hidden."""
+    if settings.reveal_errors:
+        logger.warning(REVEALING)
+
+
+class Failures:
+    """Logging of exceptions of a server's functions, and their texts for the client."""
+
+    def __init__(self, settings: "RuntimeSettings") -> None:
+        self._new_id = settings.error_ids
+        self._reveal = settings.reveal_errors
+        self.raised: Raised | None = None
+        """Store of masked exceptions, for a client in the same process that wants to raise them."""
+
+    def told(self, what: str, error: Exception) -> str:
+        """Return the text of an exception for the client; log a masked one under an error id."""
+        if not is_masked(error):
+            return shown(error)
+        made = self._new_id()
+        logger.error("%s failed (error id %s)", what, made, exc_info=error)
+        if self.raised is not None:
+            self.raised.keep(made, error)
+        return shown(error, made, reveal=self._reveal)
+
+
+def simplified(error: BaseException) -> Exception | InputNeeded:
+    """Reduce the exceptions of a handler with task groups to one, so that a ToolError stays one.
+
+    If tasks of the handler asked the client, all of their questions are joined.  Raises exceptions
+    that are no failure: see :mod:`mcpcore_transports.running.cancellation`.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        asked, rest = error.split(InputNeeded)
+        if asked is not None:
+            if rest is None:
+                return _joined(asked)
+            error = rest
+    elif isinstance(error, InputNeeded):
+        return error
+    return failure_of(settled(error))
+
+
+def _joined(group: BaseExceptionGroup[InputNeeded]) -> InputNeeded:
+    requests = {}
+    for error in group.exceptions:
+        inner = _joined(error) if isinstance(error, BaseExceptionGroup) else error
+        requests.update(inner.requests)
+    return InputNeeded(requests)

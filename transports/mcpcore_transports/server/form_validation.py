@@ -1,0 +1,236 @@
+"""Forms of elicitation: check the content against the requested schema, fill in defaults.
+
+The specification restricts these schemas to flat objects of primitive properties (elicitation
+page, "Requested Schema"), so that no JSON Schema library is needed here, except for patterns.
+"""
+
+import datetime
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from mcpcore.service.errors import ValidatorMissing
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.forms import PrimitiveSchema
+from mcpcore_transports.running.decode import Unsayable
+
+_PATTERN_MEMORY = 4 * 1024 * 1024
+"""Maximum bytes of compiled patterns of one form."""
+
+
+def check_form(schema: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the field, for a schema that is not allowed in a form."""
+    properties = schema.get("properties")
+    if schema.get("type") != "object" or not isinstance(properties, Mapping):
+        raise ValueError('the schema of a form has "type": "object" and "properties"')
+    for name, rules in properties.items():
+        try:
+            field = msgspec.convert(rules, PrimitiveSchema)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"field {name!r} of the form: {error}") from None
+        items = field.items
+        if field.type == "array" and (items is None or not (items.enum or items.any_of)):
+            raise ValueError(f"field {name!r} of the form: a list holds choices only")
+    for name in schema.get("required", ()):
+        if name not in properties:
+            raise ValueError(f"required field {name!r} of the form is not among its properties")
+
+
+def form_for(schema: Mapping[str, Any], revision: Revision) -> Mapping[str, Any]:
+    """Return a form in terms of ``revision``.  Raises :class:`Unsayable` for multiple choices.
+
+    Revisions before rich forms have the titles of choices in a separate list, and defaults for
+    booleans only.
+    """
+    if revision.rich_forms:
+        return schema
+    properties = {
+        name: _plain_field(name, rules, revision)
+        for name, rules in schema.get("properties", {}).items()
+    }
+    return {**schema, "properties": properties}
+
+
+def _plain_field(name: str, rules: Mapping[str, Any], revision: Revision) -> dict[str, Any]:
+    if rules.get("type") == "array":
+        raise Unsayable(f"{revision.name} has no multiple choice in forms (field {name!r})")
+    plain = dict(rules)
+    if rules.get("type") != "boolean":
+        plain.pop("default", None)
+    titled = plain.pop("oneOf", None)
+    if titled:
+        plain["enum"] = [choice["const"] for choice in titled]
+        plain["enumNames"] = [choice["title"] for choice in titled]
+    return plain
+
+
+def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
+    """Return the problems of ``content``, each naming its field; empty if there are none.
+
+    Unknown fields, and fields with rules that are not allowed in a form, are accepted.
+    """
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    problems = [
+        f"{name}: missing" for name in schema.get("required", ()) if content.get(name) is None
+    ]
+    for name, rules in properties.items():
+        value = content.get(name)
+        if value is not None and _is_field(rules):
+            wrong = _value_problem(rules, value)
+            if wrong:
+                problems.append(f"{name}: {wrong}")
+    return problems
+
+
+def pattern_check(schema: Mapping[str, Any]) -> Callable[[Any], list[str]]:
+    """Return a function that lists the fields of a form's content that violate their patterns.
+
+    Raises ValidatorMissing if there are patterns and the extra ``schema`` is not installed, and
+    ValueError, naming the field, for a pattern that is not supported.
+    """
+    checks: dict[str, Callable[[Any], list[str]]] = {}
+    for name, rules in schema.get("properties", {}).items():
+        if isinstance(rules, Mapping) and isinstance(pattern := rules.get("pattern"), str):
+            try:
+                checks[name] = _matcher(pattern)
+            except ImportError:
+                raise ValidatorMissing(f"field {name!r} of the form", "has a pattern") from None
+            except ValueError as error:
+                raise ValueError(f"field {name!r} of the form: {error}") from None
+
+    def problems(content: Any) -> list[str]:
+        return [
+            f"{name}{wrong[0]}"
+            for name, check in checks.items()
+            if isinstance(value := content.get(name), str) and (wrong := check(value))
+        ]
+
+    return problems
+
+
+@lru_cache(maxsize=32)
+def _matcher(pattern: str) -> Callable[[Any], list[str]]:
+    """Return a function that lists the problem of a text.  Raises ImportError, ValueError."""
+    from mcpcore_transports.schema import SchemaLimits, compile_schema  # an extra
+
+    limits = SchemaLimits(pattern_memory=_PATTERN_MEMORY)
+    return compile_schema({"type": "string", "pattern": pattern}, limits=limits)
+
+
+def _pattern_problem(pattern: Any, value: str) -> str | None:
+    """Return the problem of a value; patterns that cannot be checked are left to the other side."""
+    try:
+        wrong = _matcher(pattern)(value) if isinstance(pattern, str) else []
+    except (ImportError, ValueError):
+        return None
+    return wrong[0].removeprefix(": ") if wrong else None
+
+
+def fill_defaults(schema: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``content`` with the schema's defaults for the fields that it leaves out."""
+    filled = dict(content)
+    for name, rules in schema.get("properties", {}).items():
+        if name not in filled and isinstance(rules, Mapping) and "default" in rules:
+            filled[name] = rules["default"]
+    return filled
+
+
+def _is_field(rules: Any) -> bool:
+    try:
+        msgspec.convert(rules, PrimitiveSchema)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _value_problem(rules: Mapping[str, Any], value: Any) -> str | None:
+    check = _CHECKS.get(rules.get("type", ""))
+    return check(rules, value) if check else None
+
+
+def _string_problem(rules: Mapping[str, Any], value: Any) -> str | None:
+    if not isinstance(value, str):
+        return f"expected a string, got {_type_name(value)}"
+    if wrong := _choice_problem(rules, value):
+        return wrong
+    if len(value) < rules.get("minLength", 0):
+        return f"expected at least {rules['minLength']} characters"
+    if "maxLength" in rules and len(value) > rules["maxLength"]:
+        return f"expected at most {rules['maxLength']} characters"
+    if "pattern" in rules and (wrong := _pattern_problem(rules["pattern"], value)):
+        return wrong
+    matches = _FORMATS.get(rules.get("format", ""))
+    if matches and not matches(value):
+        return f"expected the format {rules['format']}"
+    return None
+
+
+def _number_problem(rules: Mapping[str, Any], value: Any) -> str | None:
+    whole = rules["type"] == "integer"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"expected {'an integer' if whole else 'a number'}, got {_type_name(value)}"
+    if whole and isinstance(value, float) and not value.is_integer():
+        return "expected an integer, got a fraction"
+    if "minimum" in rules and value < rules["minimum"]:
+        return f"expected at least {rules['minimum']}"
+    if "maximum" in rules and value > rules["maximum"]:
+        return f"expected at most {rules['maximum']}"
+    return None
+
+
+def _boolean_problem(rules: Mapping[str, Any], value: Any) -> str | None:
+    return None if isinstance(value, bool) else f"expected a boolean, got {_type_name(value)}"
+
+
+def _array_problem(rules: Mapping[str, Any], value: Any) -> str | None:
+    if not isinstance(value, list):
+        return f"expected an array, got {_type_name(value)}"
+    if len(value) < rules.get("minItems", 0):
+        return f"expected at least {rules['minItems']} choices"
+    if "maxItems" in rules and len(value) > rules["maxItems"]:
+        return f"expected at most {rules['maxItems']} choices"
+    items = {"type": "string", **rules.get("items", {})}
+    return next((wrong for item in value if (wrong := _string_problem(items, item))), None)
+
+
+def _choice_problem(rules: Mapping[str, Any], value: str) -> str | None:
+    choices = rules.get("enum")
+    if choices is None:
+        titled = rules.get("oneOf") or rules.get("anyOf")
+        choices = None if titled is None else [choice.get("const") for choice in titled]
+    if choices is None or value in choices:
+        return None
+    return f"expected one of {', '.join(map(str, choices))}"
+
+
+def _type_name(value: Any) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
+    return names.get(type(value), "a number")
+
+
+def _parses(parse: Callable[[str], object]) -> Callable[[str], bool]:
+    def matches(text: str) -> bool:
+        try:
+            parse(text)
+        except ValueError:
+            return False
+        return True
+
+    return matches
+
+
+_CHECKS: dict[str, Callable[[Mapping[str, Any], Any], str | None]] = {
+    "string": _string_problem,
+    "number": _number_problem,
+    "integer": _number_problem,
+    "boolean": _boolean_problem,
+    "array": _array_problem,
+}
+_FORMATS: dict[str, Callable[[str], bool]] = {
+    "date": _parses(datetime.date.fromisoformat),
+    "date-time": _parses(datetime.datetime.fromisoformat),
+    "email": lambda text: "@" in text[1:-1],
+    "uri": lambda text: ":" in text[1:],
+}

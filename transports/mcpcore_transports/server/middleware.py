@@ -1,0 +1,150 @@
+"""Middleware of the server: around every request but those that the engine answers alone.
+
+See :mod:`mcpcore_transports.running.middleware` for the interface of a middleware.  Requests about
+tasks, unknown tools, bad arguments, refusals of a rate limiter and the like pass through it.
+Requests that the engine answers or refuses itself (``ping``, discovery, unknown methods) do not.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from msgspec import Raw, Struct, field
+
+from mcpcore.service import Prepared
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Skim
+from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.middleware import Around, Chain
+from mcpcore_transports.running.threads import begin
+from mcpcore_transports.server.context import Context, InputNeeded
+from mcpcore_transports.server.failures import Failures, about, simplified
+
+
+class Answer(Struct):
+    """Answer of a server before it is sent; a middleware may change it."""
+
+    result: Raw
+    """Result object, without ``_meta``."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Members for the result's ``_meta``."""
+    error: Exception | None = None
+    """Exception of the handler, or for bad arguments, if the result reports it.
+
+    None also for a result with ``isError`` that the handler made itself.
+    """
+    failed: bool = False
+    """True if the result is that of a failed tool: it has ``isError``."""
+
+
+ServerMiddleware = Around[Context, Answer]
+"""Middleware that takes the context of the handler.  A protocol error is raised as McpError.
+
+If the client has to be asked first (modern),
+:class:`~mcpcore_transports.server.context.InputNeeded` is raised, which is no Exception: let it
+pass.
+"""
+
+Prepare = Callable[[str, Raw, Revision, str | None, Skim | None], Prepared]
+
+
+class Guard:
+    """Wrapper that runs prepared and refused requests inside of middleware."""
+
+    def __init__(self, middleware: Sequence[ServerMiddleware], failures: Failures) -> None:
+        self._chain: Chain[Context, Answer] = Chain(middleware)
+        self._failures = failures
+
+    def __call__(self, revision: Revision, inner: Prepared | Exception) -> Prepared:
+        """Wrap a prepared request, or the error of a refused one."""
+        return _Guarded(self._chain, self._failures, revision, inner)
+
+    def around(self, prepare: Prepare) -> Prepare:
+        """Wrap ``prepare`` so that all its results and errors are wrapped."""
+
+        def prepare_guarded(
+            method: str,
+            params: Raw,
+            revision: Revision,
+            principal: str | None,
+            skim: Skim | None,
+        ) -> Prepared:
+            try:
+                return self(revision, prepare(method, params, revision, principal, skim))
+            except BaseException as error:
+                return self(revision, failure_of(error))
+
+        return prepare_guarded
+
+
+class _Guarded(Prepared):
+    """Prepared request, or the refusal of one, inside of middleware."""
+
+    __slots__ = ("_chain", "_failures", "_inner")
+
+    def __init__(
+        self,
+        chain: Chain[Context, Answer],
+        failures: Failures,
+        revision: Revision,
+        inner: Prepared | Exception,
+    ) -> None:
+        super().__init__(revision, is_async=chain.is_async)
+        if isinstance(inner, Prepared):
+            self.is_async = inner.is_async or inner.thread or chain.is_async
+            self.task = inner.task
+        else:
+            self.refused = True
+        self._chain = chain
+        self._failures = failures
+        self._inner = inner
+
+    def call(self, context: Any) -> Any:
+        return self._chain(context, partial(self._handle, context))
+
+    def finish(self, value: Any) -> Raw:
+        if not isinstance(value, Answer):
+            raise TypeError(f"a middleware answered with {type(value).__name__}, not an Answer")
+        self.meta = value.meta or None
+        return value.result
+
+    def failure(self, error: Exception, told: str | None = None) -> Raw:
+        if isinstance(self._inner, Prepared):
+            return self._inner.failure(error, told)
+        return super().failure(error, told)
+
+    def _handle(self, context: Context) -> Answer | Awaitable[Answer]:
+        inner = self._inner
+        if isinstance(inner, Exception):
+            raise inner
+        if inner.result is not None:
+            return Answer(inner.result, error=inner.error, failed=inner.failed)
+        try:
+            value = begin(inner, context)
+            if inspect.isawaitable(value):
+                return self._later(context, inner, value)
+            return self._answer(context, inner, value)
+        except InputNeeded:
+            raise
+        except BaseException as error:
+            return self._failed(context, inner, failure_of(error))
+
+    async def _later(self, context: Context, inner: Prepared, value: Awaitable[Any]) -> Answer:
+        try:
+            return self._answer(context, inner, await value)
+        except BaseException as error:
+            only = simplified(error)
+            if isinstance(only, Exception):
+                return self._failed(context, inner, only)
+            raise only from (None if only is error else error)
+
+    def _answer(self, context: Context, inner: Prepared, value: Any) -> Answer:
+        result = inner.finish(value)
+        meta = context.take_result_meta(inner.meta)
+        return Answer(result, dict(meta or {}), failed=inner.failed)
+
+    def _failed(self, context: Context, inner: Prepared, error: Exception) -> Answer:
+        told = self._failures.told(about(context.method, context.params), error)
+        meta = context.take_result_meta(None)
+        return Answer(inner.failure(error, told), meta or {}, error=error, failed=True)

@@ -1,0 +1,149 @@
+"""Middleware that logs requests: one structured record each, through :mod:`logging`.
+
+Off unless enabled::
+
+    RuntimeSettings(middleware=(log_incoming(),))
+    connect(target, middleware=[log_outgoing()])
+
+The message of a record is for people (``tools/call 'add': answered in 0.2 ms``).  For programs it
+has the attributes of :class:`RequestRecord`, each with the prefix ``mcp_``.  Arguments and results,
+which may contain secrets, are never logged.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import msgspec
+from msgspec import Raw, Struct, structs
+
+from mcpcore.spec.errors import McpError
+from mcpcore.wire.message import to_json
+from mcpcore_transports.client.calls import Outcome
+from mcpcore_transports.client.middleware import ClientMiddleware, OutgoingRequest
+from mcpcore_transports.http.server.log import session_label
+from mcpcore_transports.link import clock
+from mcpcore_transports.running.middleware import Steps
+from mcpcore_transports.server.context import Context, InputNeeded
+from mcpcore_transports.server.failures import subject
+from mcpcore_transports.server.middleware import Answer, ServerMiddleware
+
+LOGGER = "mcpcore.requests"
+"""Name of the default logger."""
+
+
+class RequestRecord(Struct, kw_only=True):
+    """Log record of one request."""
+
+    side: Literal["client", "server"]
+    """Side that logs."""
+    method: str
+    subject: str | None
+    """Name of the tool or prompt, or a URI."""
+    revision: str | None = None
+    session: str | None = None
+    """Label of the session, as in :mod:`mcpcore_transports.http.server.log`."""
+    principal: str | None = None
+    traceparent: str | None = None
+    outcome: Literal["answered", "failed", "refused", "asked", "ended", "cancelled"] = "ended"
+    """Outcome of the request.
+
+    ``failed``: a tool result with an error; ``refused``: a protocol error; ``asked``: the client
+    has to answer a question first; ``ended``: without an answer.
+    """
+    code: int | None = None
+    """Error code of a refusal."""
+    duration: float = 0.0
+    """Duration in seconds."""
+
+
+_TRUE, _FALSE = Raw(b"true"), Raw(b"false")
+
+
+class _Failure(Struct, rename="camel"):
+    is_error: Raw = _FALSE
+
+
+def log_incoming(
+    logger: logging.Logger | None = None, level: int = logging.INFO
+) -> ServerMiddleware:
+    """Return the middleware for the server."""
+    target = logger or logging.getLogger(LOGGER)
+
+    def incoming(request: Context) -> Steps[Answer]:
+        if not target.isEnabledFor(level):
+            yield
+            return
+        trace = request.meta.traceparent
+        record = RequestRecord(
+            side="server",
+            method=request.method,
+            subject=subject(request.params),
+            revision=request.revision.name,
+            session=None if request.session is None else session_label(request.session),
+            principal=request.principal,
+            traceparent=trace,
+        )
+        with _logged(target, level, record):
+            answer = yield
+            record.outcome = "failed" if answer.failed else "answered"
+
+    return incoming
+
+
+def log_outgoing(
+    logger: logging.Logger | None = None, level: int = logging.INFO
+) -> ClientMiddleware:
+    """Return the middleware for the client."""
+    target = logger or logging.getLogger(LOGGER)
+
+    def outgoing(request: OutgoingRequest) -> Steps[Outcome]:
+        if not target.isEnabledFor(level):
+            yield
+            return
+        record = RequestRecord(
+            side="client",
+            method=request.method,
+            subject=subject(to_json(request.params)),
+            traceparent=request.meta.get("traceparent"),
+        )
+        with _logged(target, level, record):
+            outcome = yield
+            record.outcome = _outcome(outcome.result)
+
+    return outgoing
+
+
+@contextmanager
+def _logged(logger: logging.Logger, level: int, record: RequestRecord) -> Iterator[None]:
+    began = clock()
+    try:
+        yield
+    except InputNeeded:
+        record.outcome = "asked"
+        raise
+    except McpError as error:
+        record.outcome, record.code = "refused", error.code
+        raise
+    except BaseException as error:  # a cancellation is no Exception in asyncio and trio
+        record.outcome = "ended" if isinstance(error, Exception) else "cancelled"
+        raise
+    finally:
+        record.duration = clock() - began
+        name = record.method if record.subject is None else f"{record.method} {record.subject!r}"
+        code = "" if record.code is None else f" ({record.code})"
+        logger.log(
+            level,
+            "%s: %s%s in %.1f ms",
+            name,
+            record.outcome,
+            code,
+            record.duration * 1000,
+            extra={f"mcp_{key}": value for key, value in structs.asdict(record).items()},
+        )
+
+
+def _outcome(result: Raw) -> Literal["answered", "failed"]:
+    failed = msgspec.json.decode(result, type=_Failure).is_error == _TRUE
+    return "failed" if failed else "answered"

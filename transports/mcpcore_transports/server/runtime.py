@@ -1,0 +1,374 @@
+"""Runtime of a server: runs its handlers for one connection or HTTP endpoint."""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import anyio
+from msgspec import Raw, Struct
+
+from mcpcore.engine.config import ASKABLE
+from mcpcore.engine.events import (
+    ErrorReceived,
+    Event,
+    Key,
+    NotificationReceived,
+    ProgressReceived,
+    RequestCancelled,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+    StreamDrained,
+    SubscriptionClosed,
+    SubscriptionOpened,
+    Violation,
+)
+from mcpcore.service import Prepared, Server
+from mcpcore.spec.capabilities import requirement
+from mcpcore.spec.errors import (
+    INTERNAL_ERROR,
+    MISSING_CLIENT_CAPABILITY,
+    CapabilityMissing,
+    McpError,
+)
+from mcpcore_transports.running.background import call_in_loop, current_loop
+from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.pending import Handlers, Outcome
+from mcpcore_transports.running.progress import Progress
+from mcpcore_transports.running.task_guard import guard_tasks, guarded_call
+from mcpcore_transports.running.threads import begin, current
+from mcpcore_transports.server.client_requests import Outgoing, ServerMachine
+from mcpcore_transports.server.context import Context, InputNeeded, RoundState
+from mcpcore_transports.server.failures import Failures, about, simplified
+from mcpcore_transports.server.input_rounds import OwnSeal, Rounds
+from mcpcore_transports.server.notifications import Notices
+from mcpcore_transports.server.settings import RuntimeSettings
+
+if TYPE_CHECKING:
+    from mcpcore.service.rate import RateLimiter
+    from mcpcore_transports.running.tasks import TaskHost
+    from mcpcore_transports.server.middleware import Guard, Prepare
+    from mcpcore_transports.server.rate_limits import Throttle
+    from mcpcore_transports.server.tasks.calls import TaskCall
+    from mcpcore_transports.server.tasks.tasks import ServerTasks
+
+__all__ = ["RuntimeSettings", "ServerMachine", "ServerRuntime"]
+
+logger = logging.getLogger("mcpcore.server")
+
+_DATA = frozenset({str, bytes, int, float, bool, type(None), list, tuple, dict})
+
+Replies: TypeAlias = "ServerMachine | TaskCall"
+"""Destination of responses: the machine, or the call object of a call that may become a task."""
+
+
+class ServerRuntime(Outgoing):
+    """App of one machine that answers its requests with the handlers of a server.
+
+    Set ``link``, then :meth:`run` the link.  Plain functions run inline, without a task; ``async``
+    handlers have one each, in a task group that ends with the link.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        machine: ServerMachine,
+        settings: RuntimeSettings | None = None,
+        *,
+        tasks: "TaskHost | None" = None,
+    ) -> None:
+        super().__init__(machine, settings)
+        self.thread = current()
+        """Identifier of the event loop's thread."""
+        self._loop: object | None = None
+        """Event loop, while changes are published."""
+        self.failures = Failures(self.settings)
+        self._server = server
+        self.lifespan: Any = None
+        """Value yielded by the lifespan of the server, once it was entered."""
+        self._asked: frozenset[str] = ASKABLE if self.settings.middleware else frozenset()
+        """Methods that the engine answers once middleware has let them through."""
+        self._prepare: Prepare = server.prepare
+        if self.settings.middleware:
+            self._prepare = self._guard.around(server.prepare)
+        self._rounds = Rounds(
+            self.settings.seal or OwnSeal(), self.settings.wall, self.settings.input_rounds
+        )
+        self._handlers: Handlers
+        self._notices: Notices
+        self._tasks: ServerTasks | None = None
+        self._table: dict[type[Event], Callable[[Any], object]] = {
+            RequestReceived: self._on_request,
+            RequestCancelled: self._on_cancelled,
+            ResultReceived: self._settle,
+            ErrorReceived: self._settle,
+            RequestEnded: self._settle,
+            StreamDrained: self._on_drained,
+            NotificationReceived: lambda event: self._notices.hear(event),
+            ProgressReceived: lambda event: self.progress.hear(event),
+            Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
+        }
+        self.throttle: Throttle | None = None
+        if self.settings.limiter is not None:
+            self._limit(self.settings.limiter)
+        if tasks is not None or server.capabilities().tasks is not None:
+            self._serve_tasks(tasks)
+
+    @cached_property
+    def _guard(self) -> "Guard":
+        """Middleware guard; imported late, as a server without middleware does not need it."""
+        from mcpcore_transports.server.middleware import Guard
+
+        return Guard(self.settings.middleware, self.failures)
+
+    def _limit(self, limiter: "RateLimiter") -> None:
+        """Install the limiter; imported late, as a server without one does not need it."""
+        from mcpcore_transports.server.rate_limits import Throttle
+
+        admits = self.settings.limiter_failure == "admit"
+        self.throttle = Throttle(limiter, self.machine, self.failures, admits=admits)
+        self._table[RequestReceived] = self._on_limited_request
+
+    def _serve_tasks(self, host: "TaskHost | None") -> None:
+        """Install the tasks; imported late, as a server without tasks does not need them."""
+        from mcpcore.http.sessions import SessionClosed
+        from mcpcore_transports.running.tasks import TaskHost
+        from mcpcore_transports.server.tasks.tasks import ServerTasks
+
+        tasks = self._tasks = ServerTasks(self, host or TaskHost(self.settings.tasks))
+        self._table[SubscriptionOpened] = tasks.opened
+        self._table[SubscriptionClosed] = tasks.closed
+        self._table[SessionClosed] = tasks.session_closed
+
+    async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
+        """Run the link to its end; handlers that still run then are cancelled.
+
+        All of that is within the lifespan of the server.  Raises LifespanError.
+        """
+        if self._server.lifespan is None:
+            await self._serve(link_run)
+            return
+        from mcpcore_transports.server.lifespan import within
+
+        async def serve(value: Any) -> None:
+            self.lifespan = value
+            await self._serve(link_run)
+
+        await within(self._server, self.settings, serve)
+
+    async def _serve(self, link_run: Callable[[], Awaitable[object]]) -> None:
+        self.thread = current()
+        async with anyio.create_task_group() as group:
+            self._loop = current_loop()
+            guard_tasks(self._loop)
+            self._handlers = Handlers(group, self._release, self._loop)
+            if self._tasks is not None:
+                self._tasks.begin(group)
+            self.progress = Progress(group, limit=self.settings.reports, failed=self.failures.told)
+            self._notices = Notices(self._server, self, group)
+            self._server.watch(self._publish)
+            try:
+                await link_run()
+            finally:
+                self._server.unwatch(self._publish)
+                self._loop = None
+                if self._tasks is not None:
+                    self._tasks.close()
+                self._handlers.stop()
+                group.cancel_scope.cancel()
+
+    def handle(self, event: Event) -> None:
+        """Take one event of the machine."""
+        handler = self._table.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    async def idle(self) -> None:
+        """Wait until no ``async`` handler runs."""
+        await self._handlers.idle()
+
+    # Requests
+
+    def _on_limited_request(self, event: RequestReceived) -> None:
+        refusal = None if self.throttle is None else self.throttle.refusal(event)
+        if refusal is None:
+            self._on_request(event)
+        else:
+            self._refuse(event, McpError.of(refusal))
+
+    def _on_request(self, event: RequestReceived) -> None:
+        tasks = self._tasks
+        if event.method in self._asked:
+            admitted = Prepared(event.revision, result=Raw(b"{}"))
+            self._run(event, self._guard(event.revision, admitted), None)
+            return
+        try:
+            about_tasks = None if tasks is None else tasks.prepare(event)
+            if about_tasks is not None:
+                if self.settings.middleware:
+                    about_tasks = self._guard(event.revision, about_tasks)
+                self._run(event, about_tasks, None)
+                return
+            state = None if event.request_state is None else self._rounds.open(event)
+            prepared = self._prepare(
+                event.method, event.params, event.revision, event.principal, event.skim
+            )
+            if tasks is not None and tasks.takes(event, prepared, state):
+                return
+        except McpError as error:
+            self._refuse(event, error)
+        except BaseException as error:
+            self._fail(event, failure_of(error))
+        else:
+            self._run(event, prepared, state)
+
+    def _refuse(self, event: RequestReceived, error: McpError) -> None:
+        """Answer with an error; middleware sees it as it sees those of the service."""
+        if self.settings.middleware:
+            self._run(event, self._guard(event.revision, error), None)
+        else:
+            self.machine.fail(event.key, error.error)
+
+    def _run(self, event: RequestReceived, prepared: Prepared, state: RoundState | None) -> None:
+        if prepared.result is not None:
+            self.machine.respond(event.key, prepared.result, bare=prepared.bare)
+        elif prepared.is_async or prepared.thread:
+            context = Context(event, self, state)
+            work = partial(self.work, event, prepared, context)
+            context.scope = self._handlers.start(event.key, work, context)
+        else:
+            self._run_sync(event, prepared, state)
+
+    def _run_sync(
+        self, event: RequestReceived, prepared: Prepared, state: RoundState | None
+    ) -> None:
+        context = Context(event, self, state) if prepared.takes_context else None
+        try:
+            value = guarded_call(prepared.call, context)
+            # A plain function may return an awaitable; the type check is quick for most values.
+            if type(value) not in _DATA and inspect.isawaitable(value):
+                context = context or Context(event, self, state)
+                work = partial(self.work, event, prepared, context, value)
+                context.scope = self._handlers.start(event.key, work, context)
+                return
+            result = prepared.finish(value)
+            meta = prepared.meta if context is None else context.take_result_meta(prepared.meta)
+            if self._asked:
+                self._respond(event, result, meta, self.machine, bare=prepared.bare)
+            else:
+                self.machine.respond(event.key, result, meta=meta, bare=prepared.bare)
+        except InputNeeded as needed:
+            self._require_input(event, context or Context(event, self, state), needed)
+        except BaseException as error:
+            self._fail(event, failure_of(error), prepared, context)
+
+    async def work(
+        self,
+        event: RequestReceived,
+        prepared: Prepared,
+        context: Context,
+        begun: Awaitable[Any] | None = None,
+    ) -> None:
+        """Run a handler to its end, and answer with its result."""
+        replies = context.call or self.machine
+        try:
+            value = begin(prepared, context) if begun is None else begun
+            if inspect.isawaitable(value):
+                value = await value
+            result = prepared.finish(value)
+            meta = context.take_result_meta(prepared.meta)
+            self._respond(event, result, meta, replies, bare=prepared.bare)
+        except BaseException as error:
+            only = simplified(error)
+            if isinstance(only, InputNeeded):
+                self._require_input(event, context, only)
+            else:
+                self._fail(event, only, prepared, context)
+        finally:
+            self._wake(event.key)
+            self.flush()
+
+    def _respond(
+        self,
+        event: RequestReceived,
+        result: Raw,
+        meta: dict[str, Any] | None,
+        replies: Replies,
+        *,
+        bare: bool,
+    ) -> None:
+        if event.method in self._asked:
+            self.machine.admit(event.key)
+        else:
+            replies.respond(event.key, result, meta=meta, bare=bare)
+
+    def _fail(
+        self,
+        event: RequestReceived,
+        error: Exception,
+        prepared: Prepared | None = None,
+        context: Context | None = None,
+    ) -> None:
+        replies: Replies = (context and context.call) or self.machine
+        handler = about(event.method, event.params)
+        told = self.failures.told(handler, error)
+        try:
+            if prepared is None:
+                raise McpError(INTERNAL_ERROR, told)
+            result = prepared.failure(error, told)
+            meta = None if context is None else context.take_result_meta(None)
+            try:
+                replies.respond(event.key, result, meta=meta)
+            except (TypeError, ValueError) as unfit:
+                self.failures.told(handler, unfit)
+                replies.respond(event.key, result)
+        except McpError as shown:
+            replies.fail(event.key, shown.error)
+
+    def _on_cancelled(self, event: RequestCancelled) -> None:
+        if self._tasks is None or not self._tasks.cancelled(event.key, event.reason):
+            self._handlers.cancel(event.key, event.reason)
+
+    def _settle(self, outcome: Outcome) -> None:
+        if self._tasks is None or not self._tasks.settle(outcome):
+            self.waiting.settle(outcome)
+
+    def _release(self, key: Key) -> None:
+        self._wake(key)
+        self.machine.release(key)
+        self.flush()
+
+    def _on_drained(self, event: StreamDrained) -> None:
+        self._wake(event.key)
+
+    # Input rounds (modern)
+
+    def _require_input(self, event: RequestReceived, context: Context, needed: InputNeeded) -> None:
+        replies = context.call or self.machine
+        try:
+            state = self._rounds.close(event, context.state)
+            replies.require_input(event.key, needed.requests, state)
+        except McpError as error:
+            replies.fail(event.key, error.error)
+        except CapabilityMissing as missing:
+            data = {"requiredCapabilities": requirement(missing.capability)}
+            replies.fail(event.key, McpError(MISSING_CLIENT_CAPABILITY, str(missing), data).error)
+        except BaseException as error:  # not JSON; and seals and clocks are the application's
+            self._fail(event, failure_of(error), context=context)
+
+    # Change notifications
+
+    def _publish(self, method: str, params: Struct | None) -> None:
+        """Notify clients of a change, which may have been made in any thread."""
+        loop = self._loop
+        if current() == self.thread:
+            self._tell_all(method, params)
+        elif loop is not None:
+            call_in_loop(loop, partial(self._tell_all, method, params))
+
+    def _tell_all(self, method: str, params: Struct | None) -> None:
+        if self._loop is not None:  # else the change came while this ended
+            self.machine.notify(method, params)
+            self.flush()

@@ -1,0 +1,73 @@
+"""Settings for the handlers of a server."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
+
+from mcpcore.engine.config import Limits
+from mcpcore.service.task_settings import TaskSettings
+from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore_transports.server.error_ids import error_id
+
+if TYPE_CHECKING:
+    from mcpcore.engine.seal import Seal
+    from mcpcore.service.rate import RateLimiter
+    from mcpcore_transports.server.middleware import ServerMiddleware
+
+
+class RuntimeSettings(Struct, frozen=True, kw_only=True):
+    """Settings for the handlers of a server.  Times are in seconds."""
+
+    revisions: tuple[Revision, ...] = REVISIONS
+    limits: Limits = field(default_factory=Limits)
+    seal: "Seal | None" = None
+    """Seal for ``requestState``; workers that serve the same clients share its keys.
+
+    None: a seal with a key of its own or, with a store, of the store's.
+    """
+    wall: Callable[[], float] = time.time
+    """Clock for data that outlives the process, such as seals: seconds since the epoch."""
+    input_timeout: float | None = 600.0
+    """Seconds for a legacy client to answer a question, which may involve a person."""
+    input_attempts: int = 3
+    """Maximum number of times that a question is asked while its answers do not fit.
+
+    It applies in the legacy era and to tasks.
+    """
+    input_rounds: int = 50
+    """Maximum number of input rounds of one request (modern)."""
+    notifications: int = 100
+    """Maximum number of notifications of one session that wait for the functions of earlier ones.
+
+    Further ones are dropped, with a warning in the log.
+    """
+    reports: int = 100
+    """Maximum number of progress reports on one question that wait for its callback.
+
+    Further ones are dropped, with a warning in the log.
+    """
+    middleware: "tuple[ServerMiddleware, ...]" = ()
+    """Middleware around every request but those that the engine answers alone, outermost first."""
+    limiter: "RateLimiter | None" = None
+    """Limiter of the rates of tool calls, completions, task requests, log messages, progress."""
+    limiter_failure: Literal["refuse", "admit"] = "refuse"
+    """Decision on a request if the limiter raises an exception."""
+    tasks: TaskSettings = field(default_factory=TaskSettings)
+    """Settings for tasks of tools that declare them."""
+    reveal_errors: bool = False
+    """True to show clients the types and messages of exceptions that are otherwise masked.
+
+    For development only: they may contain secrets.
+    """
+    error_ids: Callable[[], str] = error_id
+    """Function that makes the id of a masked error, which is logged as well."""
+    lifespan_start: float = 60.0
+    """Seconds for entering the server's lifespan."""
+    lifespan_end: float = 30.0
+    """Seconds for leaving the server's lifespan."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "input_timeout", "input_rounds")

@@ -1,0 +1,231 @@
+"""Answers to the requests about tasks on one connection or HTTP endpoint.
+
+:class:`TaskDesk` answers ``tasks/get``, ``tasks/update``, ``tasks/result``, ``tasks/list`` and
+``tasks/cancel``.  Servers and clients have one (:mod:`mcpcore_transports.server.tasks.tasks`,
+:mod:`mcpcore_transports.client.tasks.answers`).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mcpcore.engine.events import Key, RequestReceived
+from mcpcore.engine.peer import Peer
+from mcpcore.service.task_views import TaskForm, describe, detail, related, task_form
+from mcpcore.service.tasks import TaskRecord
+from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, LocalError, McpError
+from mcpcore.spec.types.base import PaginatedParams
+from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskParams
+from mcpcore.wire.message import Body
+from mcpcore_transports.running.decode import Malformed, typed
+from mcpcore_transports.running.tasks import CANCELLED, TaskHost
+
+if TYPE_CHECKING:
+    from mcpcore.http.client import HttpClient
+    from mcpcore.http.server import HttpServer
+
+STATUS = "notifications/tasks/status"
+
+
+class TaskDesk:
+    """Answer the requests about tasks that arrive at one machine.
+
+    ``flush`` has the link write the data that the machine has to send.
+    """
+
+    def __init__(
+        self,
+        host: TaskHost,
+        machine: "Peer | HttpServer | HttpClient",
+        flush: Callable[[], None],
+    ) -> None:
+        self.host = host
+        self.machine = machine
+        self.flush = flush
+        self._name = host.new_name()
+        self._sessions: dict[str, str | None] = {}
+        """Session ids by the ids of the experimental tasks that were created here."""
+        self._waiting: dict[Key, TaskRecord] = {}
+        """Open ``tasks/result`` requests with the tasks whose end they wait for."""
+        host.desks.append(self)
+
+    def close(self) -> None:
+        """Handle the end of the connection: leave the host and drop its tasks."""
+        self.host.desks.remove(self)
+        self.host.drop(self._name)
+
+    def owner(self, event: RequestReceived) -> str | None:
+        """Return the owner of the task that a request creates or names.
+
+        The owner is the authenticated principal, else the session.  The modern era has no session:
+        None then means that everyone who knows the id may use the task.
+        """
+        return self.owner_of(event.principal, event.session, modern=event.revision.modern)
+
+    def owner_of(self, principal: str | None, session: str | None, *, modern: bool) -> str | None:
+        """Return the owner for a principal and a session; see :meth:`owner`."""
+        if principal is not None:
+            return f"principal {principal}"
+        if modern:
+            return None
+        return self._name if session is None else f"{self._name}, session {session}"
+
+    # Requests
+
+    def serve(self, event: RequestReceived) -> bool:
+        """Answer a request about tasks, now or when its task ends; return False for others."""
+        if event.method not in METHODS:
+            return False
+        try:
+            answer = self.answer(event)
+            if isinstance(answer, Answer):
+                self.machine.respond(event.key, answer.body, meta=answer.meta)
+        except McpError as error:
+            self.machine.fail(event.key, error.error)
+        return True
+
+    def answer(self, event: RequestReceived) -> "Answer | TaskRecord":
+        """Return the answer to a request about tasks, or the task whose end it waits for.
+
+        In the latter case :meth:`ended` is called later.  Raises McpError.
+        """
+        try:
+            return METHODS[event.method](self, event)
+        except Malformed as error:
+            raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
+
+    def cancelled(self, key: Key, reason: str | None = None) -> bool:
+        """Handle the cancellation of a request; return False if it does not wait here."""
+        if self._waiting.pop(key, None) is None:
+            return False
+        self.machine.release(key)
+        return True
+
+    def _find(self, event: RequestReceived) -> TaskRecord:
+        return self.host.find(typed(event.params, TaskParams).task_id, self.owner(event))
+
+    def _get(self, event: RequestReceived) -> "Answer":
+        record = self._find(event)
+        body: Body = describe(record, TaskForm.EXPERIMENTAL)
+        if event.revision.modern:
+            body = detail(record)
+        return Answer(body)
+
+    def _update(self, event: RequestReceived) -> "Answer":
+        params = typed(event.params, UpdateTaskParams)
+        record = self.host.find(params.task_id, self.owner(event))
+        self.host.answer(record, params.input_responses)
+        return Answer(None)
+
+    def _cancel(self, event: RequestReceived) -> "Answer":
+        record = self._find(event)
+        cancelled = self.host.cancel(record)
+        if event.revision.modern:
+            return Answer(None)
+        if not cancelled:
+            status = describe(record, TaskForm.EXPERIMENTAL).status
+            raise McpError(INVALID_PARAMS, f"the task is {status} already")
+        return Answer(describe(record, TaskForm.EXPERIMENTAL))
+
+    def _result(self, event: RequestReceived) -> "Answer | TaskRecord":
+        record = self._find(event)
+        if record.ended:
+            return outcome_of(record)
+        self._waiting[event.key] = record
+        self.awaited(record)
+        return record
+
+    def _list(self, event: RequestReceived) -> "Answer":
+        cursor = typed(event.params, PaginatedParams).cursor
+        records, following = self.host.page(self.owner(event), cursor)
+        result = ListTasksResult(tasks=[describe(each, TaskForm.EXPERIMENTAL) for each in records])
+        if following is not None:
+            result.next_cursor = following
+        return Answer(result)
+
+    # Events of tasks
+
+    def awaited(self, record: TaskRecord) -> None:
+        """Handle a client that begins to wait here for the result of a task."""
+
+    def changed(self, record: TaskRecord) -> None:
+        """Handle the change of a task: notify its session, answer the requests that wait."""
+        if record.id in self._sessions:
+            view = describe(record, TaskForm.EXPERIMENTAL)
+            self.tell(STATUS, view, session=self._sessions[record.id])
+        if record.ended:
+            self._sessions.pop(record.id, None)
+            for key in self.waiting_for(record):
+                del self._waiting[key]
+                self.ended(key, record)
+                self.flush()
+
+    def ended(self, key: Key, record: TaskRecord) -> None:
+        """Answer a request that waited for the end of a task."""
+        try:
+            body, meta = outcome_of(record)
+            self.machine.respond(key, body, meta=meta)
+        except McpError as error:
+            self.machine.fail(key, error.error)
+
+    def follow(self, record: TaskRecord, session: str | None) -> None:
+        """Report the changes of an experimental task to the session that created it."""
+        self._sessions[record.id] = session
+
+    def waiting_for(self, record: TaskRecord) -> list[Key]:
+        """Return the requests that wait here for the result of a task, oldest first."""
+        return [key for key, waiting in self._waiting.items() if waiting is record]
+
+    def tell(
+        self,
+        method: str,
+        params: Body,
+        *,
+        session: str | None,
+        parent: Key | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send a notification, on the stream of ``parent`` or else in the session."""
+        # Imported here because clients have a desk, too, and do not need the server.
+        from mcpcore.http.server import HttpServer
+
+        machine = self.machine
+        try:
+            if isinstance(machine, Peer):
+                machine.notify(method, params, parent=parent, meta=meta)
+            elif isinstance(machine, HttpServer):
+                machine.notify(method, params, parent=parent, session=session, meta=meta)
+            else:
+                machine.notify(method, params, meta=meta)
+        except LocalError:
+            return  # the session or the stream has ended meanwhile
+        self.flush()
+
+
+class Answer(NamedTuple):
+    """Answer to a request about tasks."""
+
+    body: Body
+    meta: dict[str, Any] | None = None
+
+
+def outcome_of(record: TaskRecord) -> Answer:
+    """Return the result of an ended task as an answer.  Raises McpError if it has failed."""
+    if record.result is not None:
+        return Answer(record.result, {**(record.meta or {}), **related(record.id)})
+    error = record.error or ErrorData(INVALID_REQUEST, record.message or CANCELLED)
+    raise McpError.of(error)
+
+
+METHODS: dict[str, Callable[[TaskDesk, RequestReceived], Answer | TaskRecord]] = {
+    "tasks/get": TaskDesk._get,
+    "tasks/update": TaskDesk._update,
+    "tasks/cancel": TaskDesk._cancel,
+    "tasks/result": TaskDesk._result,
+    "tasks/list": TaskDesk._list,
+}
+"""Handlers by method; the engine rejects the methods that a revision does not have."""
+
+
+def form_of(event: RequestReceived) -> TaskForm | None:
+    """Return the form of task that a request can become; None if it cannot become one."""
+    return task_form(event.revision, event.method)

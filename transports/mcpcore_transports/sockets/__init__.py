@@ -1,0 +1,1 @@
+"""TCP and Unix sockets, one JSON-RPC message per line."""

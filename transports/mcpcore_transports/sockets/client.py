@@ -1,0 +1,172 @@
+"""Client side of a TCP or Unix socket: one JSON-RPC message per line."""
+
+import errno
+import os
+import socket
+import ssl
+
+import anyio
+import anyio.lowlevel
+import msgspec
+from anyio.abc import ByteStream
+from msgspec import UNSET
+
+from mcpcore.engine.peer import Peer
+from mcpcore.spec.errors import ErrorData
+from mcpcore.wire.message import Message, decode
+from mcpcore_transports.link import App
+from mcpcore_transports.link_errors import STREAM_ERRORS, LinkError, what_broke
+from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.sockets.tcp import keep_alive, socket_of
+from mcpcore_transports.sockets.unix import checked_path, credentials, not_welcome
+from mcpcore_transports.stream.link import StreamLink
+from mcpcore_transports.stream.secure import SecureStream
+from mcpcore_transports.targets import TcpTarget, UnixTarget
+from mcpcore_transports.tls import client_tls, tls_problem
+
+
+class SocketClientLink(StreamLink):
+    """Link that connects to a target when it runs.
+
+    ``ssl_context`` replaces the default one of ``tls``.  Any failure to open the connection is a
+    LinkError raised by ``run()``.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        app: App,
+        target: TcpTarget | UnixTarget,
+        *,
+        settings: SocketSettings | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._limits = settings or SocketSettings()
+        super().__init__(peer, app, settings=self._limits.pump)
+        self.target = target
+        self.binding = "unix" if isinstance(target, UnixTarget) else "tcp"
+        self._ssl_context = ssl_context
+        self._first = True
+        self._refusal = ""
+        """Message of the server if it refused the connection, else empty."""
+
+    async def _open(self) -> None:
+        shown, seconds = self.target.url, self._limits.handshake_time
+        try:
+            with anyio.fail_after(seconds):
+                if isinstance(self.target, UnixTarget):
+                    self.stream = await self._connect_unix(self.target.path)
+                else:
+                    self.stream = await self._connect_tcp(self.target)
+        except TimeoutError as error:
+            raise LinkError(f"{shown}: no connection within {seconds:g} s") from error
+        except (OSError, UnicodeError, *STREAM_ERRORS) as error:
+            # UnicodeError comes for names that are invalid, such as a..b.
+            raise LinkError(f"{shown}: cannot connect: {_reason(error)}") from error
+
+    async def _connect_unix(self, path: str) -> ByteStream:
+        path, users = checked_path(path), self._limits.users
+        stream = await anyio.connect_unix(path)
+        try:
+            sock = socket_of(stream)
+            unwelcome = None if users is None else not_welcome(credentials(sock), users)
+            if unwelcome is not None:
+                text = f"{self.target.url}: the server is not to be trusted: {unwelcome}"
+                raise LinkError(text, final=True)
+        except BaseException:
+            await _drop(stream)
+            raise
+        return _UnixStream(stream, sock)
+
+    async def _connect_tcp(self, target: TcpTarget) -> ByteStream:
+        stream = await anyio.connect_tcp(target.host, target.port)
+        try:
+            keep_alive(socket_of(stream), self._limits.keep_alive)
+            if not target.tls:
+                return stream
+            context = self._ssl_context or client_tls()
+            return await SecureStream.wrap(stream, hostname=target.host, ssl_context=context)
+        except BaseException as error:
+            await _drop(stream)
+            problem = tls_problem(error)
+            if problem is None and isinstance(error, ValueError):
+                problem = str(error)
+            if problem is None:
+                raise
+            raise LinkError(f"{target.url}: TLS failed: {problem}") from error
+
+    def _feed(self, data: bytes) -> None:
+        if self._first:
+            self._first = False
+            self._refusal = _refusal(data)
+            self.unprovoked = bool(self._refusal)
+        super()._feed(data)
+
+    async def _end_of_input(self) -> str:
+        reason = await super()._end_of_input()
+        return f"{reason}: {self._refusal}" if self._refusal else reason
+
+
+async def _drop(stream: ByteStream) -> None:
+    with anyio.CancelScope(shield=True):
+        await anyio.aclose_forcefully(stream)
+
+
+class _UnixStream(ByteStream):
+    """Unix socket whose wait may be cancelled at the moment in which it becomes ready.
+
+    On asyncio anyio's own stream then reports an invalid state to the loop, as its wait has ended
+    already; ``wait_readable`` and ``wait_writable`` ignore this.
+    """
+
+    def __init__(self, stream: ByteStream, sock: socket.socket) -> None:
+        self._stream = stream
+        self._socket = sock
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        try:
+            await anyio.wait_readable(self._socket)
+        except OSError as error:  # the event loop can watch no more
+            raise anyio.BrokenResourceError from error
+        return await self._stream.receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        rest = memoryview(item)
+        await anyio.lowlevel.checkpoint()
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self._socket)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _refusal(data: bytes) -> str:
+    """Return the message of a server that closes before reading: an error without id."""
+    line = data[:4096].partition(b"\n")[0]
+    if b'"error"' not in line:
+        return ""
+    message = decode(line)
+    if not isinstance(message, Message) or message.error is UNSET or message.id is not UNSET:
+        return ""
+    return msgspec.json.decode(message.error, type=ErrorData).message[:200]
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    cause = error.__cause__
+    if isinstance(error, OSError) and error.errno is None and cause is not None:
+        return _reason(cause)
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return "unknown host"
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.errno == errno.ENOENT:
+            return "there is no such socket file"
+        return os.strerror(error.errno).lower()
+    return what_broke(error)

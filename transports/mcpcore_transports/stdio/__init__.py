@@ -1,0 +1,1 @@
+"""The stdio binding: a server on standard input and output, and servers as child processes."""

@@ -1,0 +1,395 @@
+"""Store in Redis, for workers on several machines.
+
+The keys of a session have a hash tag of their own, ``prefix:{id}:``; the keys of the workers have
+``prefix:{workers}:``.  Each script touches one tag only, so that the keys may be spread over a
+cluster.  Every key has a time to live.
+
+A batch of steps is one pipeline.  Its notes to other workers follow in a second one, which is
+repeated if it fails.  When a worker dies, the others are reminded of notes that it may have failed
+to send.
+
+Redis keeps in memory the changes that it has confirmed: how many of them are lost when Redis itself
+dies depends on its persistence (docs/stores.md).  The client library is the extra ``redis``.
+Source: https://redis.io/docs/latest/develop/programmability/eval-intro/
+"""
+
+import math
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from mcpcore.http.storing import (
+    SessionCalls,
+    SessionDelete,
+    SessionLoad,
+    SessionSave,
+    SessionTouch,
+    Step,
+    StoreFailure,
+    StreamBegin,
+    StreamClaim,
+    StreamRead,
+)
+from mcpcore_transports.stores.base import (
+    LOST,
+    SECRET_SIZE,
+    SPARED,
+    Grade,
+    Outcome,
+    StoreSettings,
+    StoreUnavailableError,
+    made_room,
+)
+from mcpcore_transports.stores.by_step import ByStep, settled
+from mcpcore_transports.stores.redis_link import Command, RedisLink, Reply
+from mcpcore_transports.stores.redis_steps import (
+    command,
+    notes,
+    outcome,
+    session_base,
+    workers_base,
+)
+
+_LEAST_WAIT = 0.1
+"""Minimum seconds of one blocking read for notes, however often leases are renewed."""
+
+_GRADES = {SessionLoad: Grade.AGREED, SessionSave: Grade.AGREED, SessionTouch: Grade.USED}
+"""Grade by the step that uses a session; a save counts only for an existing session."""
+
+
+class _Here(Struct):
+    """State of a worker of this process."""
+
+    inbox: str
+    """Id of the last note read from its mailbox."""
+    all: str
+    """Id of the last note read from the shared stream of notes to everybody."""
+    renewed: float = -math.inf
+    gone: frozenset[bytes] = frozenset()
+    """Names of the dead workers at the last renewal."""
+    missed: bool = False
+    """True if the worker may have missed a note."""
+    generation: bytes = b""
+    """Identity of the data in Redis at the last renewal; it changes if Redis loses everything."""
+    lost: bool = False
+    """True if the worker must still be told that sessions may be lost."""
+    left: bool = False
+
+
+class _Made(Struct):
+    """Properties of a session that decide which one is dropped first."""
+
+    owner: str
+    created: float | bytes
+    grade: Grade = Grade.FRESH
+
+
+def _victims(replies: Iterable[Reply]) -> dict[str, _Made]:
+    """Return the sessions that must end, by id, from the replies to ``admit``."""
+    return {
+        session.decode(): _Made(owner.decode(), created)
+        for reply in replies
+        if isinstance(reply, list)
+        for session, owner, created in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+    }
+
+
+class RedisStore(ByStep):
+    """Store that keeps everything in a Redis server.  Safe to use from several threads.
+
+    ``url`` is one for ``redis.Redis.from_url``: ``redis://``, ``rediss://`` or ``unix://``.
+    ``timeout`` is the longest wait for a connection or a reply, in seconds.  ``clock`` replaces
+    Redis's own clock for leases.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        settings: StoreSettings | None = None,
+        *,
+        prefix: str = "mcpcore",
+        timeout: float = 5.0,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.settings = settings or StoreSettings()
+        self._prefix = prefix
+        self._base = workers_base(prefix)
+        self._clock = clock
+        self._link = RedisLink(url, self.settings, timeout)
+        self._secret: bytes | None = None
+        self._here: dict[str, _Here] = {}
+        self._unsent: list[str | bytes] = []
+        """Notes that could not be passed on: name of a worker, note, name, note ..."""
+        self._lock = threading.Lock()
+        """Lock of the state of this object; never held during a call to Redis."""
+
+    def secret(self) -> bytes:
+        """See :class:`~mcpcore_transports.stores.base.Store`."""
+        made = self._secret or secrets.token_bytes(SECRET_SIZE)
+        self._secret = bytes(self._link.one(self._of_workers("secret", made)))
+        return self._secret
+
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+        """See :class:`~mcpcore_transports.stores.base.Store`."""
+        try:
+            self._renew(worker)
+            return self._carry_out(worker, steps, wall)
+        except StoreUnavailableError as error:
+            self._failed()
+            return [StoreFailure(str(error))] * len(steps)
+
+    def close(self) -> None:
+        """See :class:`~mcpcore_transports.stores.base.Store`."""
+        self._link.close()
+
+    def _carry_out(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+        before = self._announced(worker, steps, wall)
+        commands: list[Command] = []
+        for step in steps:
+            made = command(self._link, self._prefix, worker, step, wall)
+            if made is None:
+                raise TypeError(f"no store knows the step {type(step).__name__}")
+            commands.append(made)
+        after = self._used(steps, wall)
+        replies = self._link.run([*before, *commands, *after])[len(before) :][: len(steps)]
+        told = [
+            part
+            for step, reply in zip(steps, replies, strict=True)
+            for part in notes(step.session, reply)
+        ]
+        try:
+            self._follow_up(told, self._made(steps, replies), wall)
+        except StoreUnavailableError:
+            # the steps themselves have been answered
+            self._failed()
+        return [outcome(step, reply) for step, reply in zip(steps, replies, strict=True)]
+
+    def _announced(self, worker: str, steps: Sequence[Step], wall: float) -> list[Command]:
+        """Return commands that record each session where the worker gets streams, waits or calls.
+
+        They go before the steps, so that the record is complete if the worker dies in between.
+        """
+        sessions = dict.fromkeys(
+            step.session
+            for step in steps
+            if isinstance(step, (StreamBegin, StreamClaim, StreamRead, SessionCalls))
+        )
+        if not sessions:
+            return []
+        key = f"{self._base}held:{worker}"
+        scores = [part for session in sessions for part in (wall, session)]
+        oldest = wall - self.settings.absolute
+        return [
+            ("ZADD", key, *scores),
+            ("ZREMRANGEBYSCORE", key, "-inf", oldest),
+            ("PEXPIRE", key, math.ceil(2000 * self.settings.absolute)),
+        ]
+
+    def _used(self, steps: Sequence[Step], wall: float) -> list[Command]:
+        """Return commands that record used and deleted sessions, for the order of dropping."""
+        deleted = [step.session for step in steps if isinstance(step, SessionDelete)]
+        made: list[Command] = []
+        for grade in (Grade.AGREED, Grade.USED):
+            used = [step.session for step in steps if _GRADES.get(type(step)) is grade]
+            if used:
+                made.append(self._of_workers("used", wall, int(grade), *used))
+        if deleted:
+            made.append(self._of_workers("deleted", *deleted))
+        return made
+
+    def _made(self, steps: Sequence[Step], replies: Sequence[Reply]) -> dict[str, _Made]:
+        """Return the sessions that the steps have made and not deleted again."""
+        made: dict[str, _Made] = {}
+        for step, reply in zip(steps, replies, strict=True):
+            if not isinstance(reply, list):
+                continue
+            if isinstance(step, SessionDelete):
+                made.pop(step.session, None)
+            elif isinstance(step, SessionSave) and reply[0] == 1:
+                made[step.session] = _Made(step.record.owner, step.record.created)
+            elif (known := made.get(step.session)) is not None and type(step) in _GRADES:
+                known.grade = max(known.grade, _GRADES[type(step)])
+        return made
+
+    def _follow_up(self, told: Sequence[str | bytes], made: dict[str, _Made], wall: float) -> None:
+        with self._lock:
+            told, self._unsent = [*self._unsent, *told], []
+        commands = [self._admit(session, each, wall) for session, each in made.items()]
+        if told:
+            commands.append(self._of_workers("tell", *told))
+        if not commands:
+            return
+        try:
+            replies = self._link.run(commands)
+        except StoreUnavailableError:
+            with self._lock:
+                self._unsent = [*told, *self._unsent][-2 * self.settings.mailbox :]
+            raise
+        self._make_way(_victims(replies[: len(made)]), made, wall)
+
+    def _make_way(self, victims: dict[str, _Made], made: dict[str, _Made], wall: float) -> None:
+        """End the victims; busy ones count as used, and others are dropped instead.
+
+        All of ``made`` exist by now, and each of them has pushed out another session.  Any session
+        may be dropped except the last one made; among those of an owner, except the owner's last.
+        If a session that was passed over is due again, all are busy and it is dropped.
+        """
+        newest = {each.owner: session for session, each in made.items()}
+        last = next(reversed(made), "")
+        spared: set[str] = set()
+        for left in range(SPARED, -1, -1):
+            if not victims:
+                return
+            ended = self._link.run(
+                [
+                    self._of_session(each, "evict", "", wall, int(left and each not in spared))
+                    for each in victims
+                ]
+            )
+            commands: list[Command] = []
+            for (session, each), reply in zip(victims.items(), ended, strict=True):
+                if isinstance(reply, list) and reply[0] == 0:
+                    spared.add(session)
+                    each.grade = Grade.USED
+                    kept = newest.get(each.owner, ""), last
+                    commands.append(self._admit(session, each, wall, *kept))
+                else:
+                    commands.append(self._of_workers("post_all", "", made_room(session)))
+            victims = _victims(self._link.run(commands))
+
+    def _admit(self, session: str, made: _Made, wall: float, *kept: str) -> Command:
+        return self._of_workers(
+            "admit", session, made.owner, made.created, wall, int(made.grade), *kept
+        )
+
+    # Workers and notes
+
+    def receive(self, worker: str, timeout: float) -> list[bytes]:
+        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
+        until = time.monotonic() + timeout
+        try:
+            here = self._renew(worker)
+            while True:
+                self._follow_up((), {}, 0.0)
+                left = max(0.0, until - time.monotonic())
+                if here.lost:
+                    here.lost, left = False, 0.0
+                    found = [LOST]
+                else:
+                    found = []
+                found += self._read(worker, here, min(left, max(self.settings.renew, _LEAST_WAIT)))
+                if here.left or found or left <= 0:
+                    return [] if here.left else found
+                self._renew(worker, here)
+        except StoreUnavailableError:
+            self._failed()
+            raise
+
+    def leave(self, worker: str) -> None:
+        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
+        with self._lock:
+            here = self._here.pop(worker, None)
+        if here is not None:
+            here.left = True
+        self._link.one(self._of_workers("leave", worker))
+        self._on_each(worker, "bury", worker, worker)
+
+    def _read(self, worker: str, here: _Here, seconds: float) -> list[bytes]:
+        """Return new notes, in the order in which Redis got them."""
+        inbox, everybody = f"{self._base}inbox:{worker}", f"{self._base}all"
+        before = here.inbox
+        reply = self._link.wait({inbox: here.inbox, everybody: here.all}, seconds)
+        found: list[tuple[int, bytes]] = []
+        for key, entries in reply:
+            newest = entries[-1][0].decode()
+            if key.decode() == inbox:
+                here.inbox = newest
+            else:
+                here.all = newest
+            for _, fields in entries:
+                note = fields.get(b"n")
+                if note is not None and fields.get(b"f") != worker.encode():
+                    found.append((int(fields[b"t"]), note))
+        if here.inbox != before:
+            self._make_room(inbox, here.inbox)
+        found.sort(key=lambda entry: entry[0])
+        return [note for _, note in found]
+
+    def _make_room(self, inbox: str, read: str) -> None:
+        """Trim a mailbox up to the last note read; its notes count as taken even if this fails."""
+        number, _, part = read.partition("-")
+        try:
+            self._link.one(("XTRIM", inbox, "MINID", "=", f"{number}-{int(part) + 1}"))
+        except StoreUnavailableError:
+            self._failed()
+
+    def _renew(self, worker: str, known: _Here | None = None) -> _Here:
+        """Renew the lease of a worker if it is due; bury dead workers and remind of lost notes.
+
+        ``known`` limits this to a worker that has not left since.
+        """
+        now = self._clock() if self._clock is not None else time.monotonic()
+        with self._lock:
+            here = self._here.get(worker)
+            if known is not None and here is not known:
+                return known
+            if here is not None and here.renewed <= now < here.renewed + self.settings.renew:
+                return here
+        newest, gone, expired, generation = self._link.one(
+            self._of_workers(
+                "renew", worker, self._now(), self._secret or b"", secrets.token_bytes(12)
+            )
+        )
+        with self._lock:
+            here = self._here.setdefault(worker, _Here(inbox="0-0", all=newest.decode()))
+            here.renewed = now
+            missed, dead = here.missed, sorted(frozenset(gone) - here.gone)
+            if missed or (here.generation and here.generation != generation):
+                here.lost = True
+            here.generation = generation
+            here.gone, here.missed = frozenset(gone), False
+        for name in expired:
+            silent = name.decode()
+            self._on_each(silent, "bury", worker, silent)
+            self._link.one(self._of_workers("buried", silent, self._now()))
+        if missed:
+            self._on_each(worker, "remind", worker)
+        elif dead:
+            self._on_each(worker, "remind", worker, *dead)
+        return here
+
+    def _on_each(self, worker: str, operation: str, me: str, *values: object) -> None:
+        """Run an operation on every session in which a worker has or had streams."""
+        sessions = self._link.one(("ZRANGE", f"{self._base}held:{worker}", 0, -1))
+        ids = [session.decode() for session in sessions]
+        replies = self._link.run([self._of_session(id, operation, me, 0, *values) for id in ids])
+        told = [part for id, reply in zip(ids, replies, strict=True) for part in notes(id, reply)]
+        self._follow_up(told, {}, 0.0)
+
+    def _failed(self) -> None:
+        """Record that Redis was unreachable: each worker of this process may have missed a note."""
+        with self._lock:
+            for here in self._here.values():
+                here.missed = True
+                here.renewed = -math.inf
+
+    def _now(self) -> str:
+        return "" if self._clock is None else repr(self._clock())
+
+    def _of_workers(self, operation: str, *values: object) -> Command:
+        return self._link.workers.call(self._base, operation, *values)
+
+    def _of_session(
+        self, session: str, operation: str, me: str, wall: float, *values: object
+    ) -> Command:
+        base = session_base(self._prefix, session)
+        return self._link.session.call(base, operation, wall, me, *values)
+
+    def do(self, worker: str, step: Step, wall: float) -> Any:
+        """Carry out a step.  Raises StepFailedError for a StoreFailure, StoreUnavailableError."""
+        (made,) = self._carry_out(worker, [step], wall)
+        return settled(made)

@@ -1,0 +1,354 @@
+"""Reading and writing file descriptors by readiness, without worker threads where possible.
+
+On asyncio a descriptor stays registered with the event loop.  It is read in the loop's callback,
+and the bytes are processed right there, without waking a task.  Registering anew for each read
+costs three times as much as all of that, and a worker thread more than ten times.  Output that
+cannot be written at once is written in such a callback, too.
+On trio the wait is trio's own.  Descriptors that the selector refuses because they are always ready
+(regular files) are read directly.  Where no event loop can wait (pipes on Windows) a worker thread
+reads.
+"""
+
+import os
+import select
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import checkpoint
+
+from mcpcore_transports.stream.connection import Connection
+
+if TYPE_CHECKING:
+    import asyncio
+
+Take = Callable[[bytes], bytes | None]
+"""Synchronous consumer of bytes just read; returns bytes to wake the reading task for, or None."""
+
+Decrypt = Callable[[bytes], bytes]
+"""Decryption of bytes just read; raises BlockingIOError if they yield no plain bytes yet."""
+
+Write = Callable[[memoryview], int]
+"""Function that writes as much as possible at once and returns the number of bytes written."""
+
+
+class Reader(Protocol):
+    """Reader of one descriptor, which it does not own."""
+
+    async def read(self) -> bytes:
+        """Wait for some bytes and return them; empty at the end of input.  Raises OSError."""
+
+    def close(self) -> None:
+        """Stop watching the descriptor."""
+
+
+class Writer(Protocol):
+    """Writer to one descriptor, which it does not own."""
+
+    async def write(self, data: memoryview) -> int:
+        """Wait until some of ``data`` is written; return the number of bytes.  Raises OSError.
+
+        A cancelled call may have written some bytes without reporting it.
+        """
+
+    def close(self) -> None:
+        """Stop watching the descriptor."""
+
+
+class LoopReader:
+    """Reader for asyncio; the descriptor stays registered as long as there is a pending read.
+
+    :meth:`read` does not return for bytes that ``take`` has consumed.
+    """
+
+    def __init__(
+        self, fd: int, size: int, take: Take | None = None, decrypt: Decrypt | None = None
+    ) -> None:
+        self._fd = fd
+        self._size = size
+        self._take = take
+        self._decrypt = decrypt
+        from asyncio import get_running_loop  # imported late: not needed on trio
+
+        self._loop = get_running_loop()
+        self._loop.add_reader(fd, self._ready)
+        self._watched = True
+        self._waiter: asyncio.Future[bytes] | None = None
+
+    def _ready(self) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():  # no pending read: leave the bytes where they are
+            self.close()
+            return
+        try:
+            data = os.read(self._fd, self._size)
+            if self._decrypt is not None:
+                data = self._decrypt(data)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            waiter.set_exception(error)
+            return
+        left = self._take(data) if data and self._take is not None else data
+        if left is not None:
+            waiter.set_result(left)
+
+    async def read(self) -> bytes:
+        """Implement :meth:`Reader.read`."""
+        return await self.begin()
+
+    def begin(self) -> "asyncio.Future[bytes]":
+        """Begin a read and return its future, for callers without a task that waits."""
+        if not self._watched:
+            self._loop.add_reader(self._fd, self._ready)
+            self._watched = True
+        self._waiter = self._loop.create_future()
+        return self._waiter
+
+    def close(self) -> None:
+        """Implement :meth:`Reader.close`."""
+        if self._watched:
+            self._watched = False
+            self._loop.remove_reader(self._fd)
+
+
+class LoopWriter:
+    """Writer for asyncio, in the loop's callback; registered as long as output is pending."""
+
+    def __init__(self, fd: int, write: Write) -> None:
+        self._fd = fd
+        self._write = write
+        from asyncio import get_running_loop  # imported late, as above
+
+        self._loop = get_running_loop()
+        self._loop.add_writer(fd, self._ready)
+        self._watched = True
+        self._data = memoryview(b"")
+        self._waiter: asyncio.Future[int] | None = None
+
+    def _ready(self) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():  # no pending write, or it was cancelled
+            self.close()
+            return
+        try:
+            count = self._write(self._data)
+        except OSError as error:
+            waiter.set_exception(error)
+            return
+        if count:
+            waiter.set_result(count)
+
+    async def write(self, data: memoryview) -> int:
+        """Implement :meth:`Writer.write`."""
+        if not self._watched:
+            self._loop.add_writer(self._fd, self._ready)
+            self._watched = True
+        self._data = data
+        self._waiter = self._loop.create_future()
+        try:
+            count = await self._waiter
+        finally:
+            self._waiter = None
+            self._data = memoryview(b"")
+        if count == len(data):
+            self.close()
+        return count
+
+    def close(self) -> None:
+        """Implement :meth:`Writer.close`."""
+        if self._watched:
+            self._watched = False
+            self._loop.remove_writer(self._fd)
+
+
+class WaitReader:
+    """Reader for any event loop that can wait for a descriptor, and for always ready ones."""
+
+    def __init__(self, fd: int, size: int, decrypt: Decrypt | None = None) -> None:
+        self._fd = fd
+        self._size = size
+        self._decrypt = decrypt
+
+    async def read(self) -> bytes:
+        """Implement :meth:`Reader.read`."""
+        while True:
+            try:
+                await anyio.wait_readable(self._fd)
+            except PermissionError:  # epoll refuses descriptors that are always ready
+                await checkpoint()
+            try:
+                data = os.read(self._fd, self._size)
+                return data if self._decrypt is None else self._decrypt(data)
+            except BlockingIOError:
+                continue
+
+    def close(self) -> None:
+        """Implement :meth:`Reader.close`; there is no state between reads."""
+
+
+class WaitWriter:
+    """Writer for any event loop that can wait for a descriptor."""
+
+    def __init__(self, fd: int, write: Write) -> None:
+        self._fd = fd
+        self._write = write
+
+    async def write(self, data: memoryview) -> int:
+        """Implement :meth:`Writer.write`."""
+        while True:
+            await anyio.wait_writable(self._fd)
+            if count := self._write(data):
+                return count
+
+    def close(self) -> None:
+        """Implement :meth:`Writer.close`; there is no state between writes."""
+
+
+class ThreadReader:
+    """Reader with a worker thread per read, for event loops that cannot wait for the descriptor."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd = fd
+        self._size = size
+
+    async def read(self) -> bytes:
+        """Implement :meth:`Reader.read`."""
+        return await anyio.to_thread.run_sync(os.read, self._fd, self._size, abandon_on_cancel=True)
+
+    def close(self) -> None:
+        """Implement :meth:`Reader.close`; a pending thread ends with the next byte or the end."""
+
+
+def open_reader(
+    fd: int, size: int, take: Take | None = None, decrypt: Decrypt | None = None
+) -> Reader:
+    """Return a reader of ``fd``, with at most ``size`` bytes per read; call it in the event loop.
+
+    ``take`` is offered the bytes where that saves waking a task.  ``decrypt`` is for sockets, for
+    which every event loop can wait.
+    """
+    if not make_nonblocking(fd):
+        return ThreadReader(fd, size)
+    if _in_trio():
+        return WaitReader(fd, size, decrypt)
+    try:
+        return LoopReader(fd, size, take, decrypt)
+    except NotImplementedError:
+        return ThreadReader(fd, size)
+    except OSError:  # it is always ready, or the event loop cannot watch another descriptor
+        return WaitReader(fd, size, decrypt)
+
+
+def open_writer(fd: int, write: Write) -> Writer:
+    """Return a writer to ``fd``, which is in non-blocking mode; ``write`` does the writing.
+
+    Call it in the event loop that will write, once there is output.  Raises OSError.
+    """
+    if _in_trio():
+        return WaitWriter(fd, write)
+    try:
+        return LoopWriter(fd, write)
+    except NotImplementedError:
+        return WaitWriter(fd, write)
+
+
+def _in_trio() -> bool:
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_task()
+
+
+def make_nonblocking(fd: int) -> bool:
+    """Set O_NONBLOCK; return True if the platform supports it."""
+    try:
+        os.set_blocking(fd, False)
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def has_unread(fd: int) -> bool:
+    """Return True if a pipe holds unread bytes written to ``fd``; False where that is unknown."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+    import termios
+
+    try:
+        count = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
+    except OSError:
+        return False
+    return any(count)
+
+
+CLOSED: int = getattr(select, "POLLRDHUP", 0)
+"""Event mask for :func:`polling` of an input, as one half of a socket may be closed alone."""
+
+
+class Polling(Protocol):
+    """Interface of the object that ``select.poll()`` returns."""
+
+    def register(self, fd: int, eventmask: int = ..., /) -> None:
+        """Add a descriptor."""
+
+    def poll(self, timeout: float | None = ..., /) -> list[tuple[int, int]]:
+        """Wait up to ``timeout`` milliseconds; return pairs of descriptor and events."""
+
+
+def polling(*descriptors: tuple[int, int]) -> Polling | None:
+    """Watch descriptors for the end of their other sides, and for the events given with each.
+
+    The end is reported even if it was not asked for and there is unread data.  None where the
+    platform has no ``poll``.
+    """
+    if not hasattr(select, "poll"):
+        return None
+    poll = select.poll()
+    for fd, events in descriptors:
+        poll.register(fd, events)
+    return poll
+
+
+class DescriptorLink(Connection):
+    """Link with newline-framed messages over two descriptors; attach them in ``_open``."""
+
+    _reader: Reader | None = None
+    _writer: Writer | None = None  # created when output has to wait for the first time
+    _output = -1
+    _direct = False  # True if writes never block
+
+    def _attach(self, source: int, sink: int, decrypt: Decrypt | None = None) -> None:
+        self._reader = open_reader(source, self.settings.read_size, self._take_in, decrypt)
+        self._output = sink
+        self._direct = make_nonblocking(sink)
+
+    def _detach(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    async def _receive(self) -> bytes:
+        assert self._reader is not None, "attached in _open"  # noqa: S101
+        return await self._reader.read()
+
+    def _send_nowait(self, data: bytes | memoryview) -> int:
+        if not self._direct:
+            return 0
+        try:
+            return os.write(self._output, data)
+        except BlockingIOError:
+            return 0
+
+    async def _send(self, data: memoryview) -> int:
+        if not self._direct:
+            return await anyio.to_thread.run_sync(
+                os.write, self._output, data, abandon_on_cancel=True
+            )
+        if self._writer is None:
+            self._writer = open_writer(self._output, self._send_nowait)
+        return await self._writer.write(data)

@@ -1,0 +1,291 @@
+"""Targets that a client can connect to, as plain values."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+
+from mcpcore.service import Server
+from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
+from mcpcore_transports.sockets.addresses import BadTarget as BadTarget
+from mcpcore_transports.sockets.addresses import authority
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+    from mcpcore.engine.peer import Peer
+    from mcpcore_transports.http.client.carrier import RequestHeaders
+    from mcpcore_transports.link import App
+    from mcpcore_transports.server.runtime import RuntimeSettings
+    from mcpcore_transports.stream.connection import Connection
+
+
+class _UrlTarget(Discreet, frozen=True):
+    url: str
+    headers: "Mapping[str, str] | RequestHeaders" = field(default_factory=dict)
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"url": shown_url(self.url), "headers": shown_names(self.headers)}
+
+
+class HttpTarget(_UrlTarget, frozen=True):
+    """Streamable HTTP endpoint.
+
+    ``headers`` are sent with every request, for instance authorization; a function (or coroutine
+    function) is called with each request before it is sent, and returns them.
+    """
+
+
+class SseTarget(_UrlTarget, frozen=True):
+    """Server of HTTP+SSE, the transport of 2024-11-05; ``url`` is that of its event stream.
+
+    A server whose kind is not known is an :class:`HttpTarget`.  ``headers``: as there.
+    """
+
+
+class WebSocketTarget(_UrlTarget, frozen=True):
+    """WebSocket endpoint.
+
+    ``headers`` are sent with the opening handshake; a function (or coroutine function) is called
+    with it for each connection, and returns them.
+    """
+
+
+class StdioTarget(Discreet, frozen=True):
+    """Server to be started as a child process, connected by its standard streams.
+
+    ``command``: program and arguments.  ``env``: variables in addition to the few of
+    :data:`~mcpcore_transports.stdio.process_settings.SAFE_ENVIRONMENT`, which take precedence over
+    those of ``ProcessSettings.env``.  ``cwd``: its working directory.
+    """
+
+    command: Sequence[str]
+    env: Mapping[str, str] | None = None
+    cwd: str | os.PathLike[str] | None = None
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"env": shown_names(self.env)}
+
+
+class TcpTarget(Struct, frozen=True):
+    """Server at a TCP port, one message per line; with ``tls`` over TLS."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+    @property
+    def url(self) -> str:
+        """URL that :func:`parse_target` accepts."""
+        return f"{'tls' if self.tls else 'tcp'}://{authority(self.host, self.port)}"
+
+
+class UnixTarget(Struct, frozen=True):
+    """Server at a Unix socket, one message per line.  ``path`` is that of the file."""
+
+    path: str
+
+    @property
+    def url(self) -> str:
+        """URL that :func:`parse_target` accepts."""
+        from urllib.parse import quote
+
+        return f"unix://{quote(os.fsencode(os.path.abspath(self.path)))}"
+
+
+class MemoryTarget(Struct, frozen=True):
+    """Server in this process, with the settings for its handlers.
+
+    ``wire``: pass messages as bytes in pieces, as over a socket, instead of handing them over
+    unchanged.
+    """
+
+    server: Server
+    settings: "RuntimeSettings | None" = None
+    wire: bool = False
+
+
+class CustomTarget(ABC):
+    """Server that is reached by a binding of the application; ``docs/embedding.md`` shows one.
+
+    ``name`` names the server in messages, and is the key under which its era is remembered.
+    """
+
+    name: str
+
+    @abstractmethod
+    def make_link(self, peer: "Peer", app: "App") -> "Connection":
+        """Make the link of one connection, without running it.
+
+        Called once for each connection: another one follows a broken one, if the settings say so
+        (``ClientSettings.reconnect``).
+        """
+
+
+Target = (
+    HttpTarget
+    | SseTarget
+    | WebSocketTarget
+    | StdioTarget
+    | TcpTarget
+    | UnixTarget
+    | MemoryTarget
+    | CustomTarget
+)
+
+_HTTP_SCHEMES = {"http": 80, "https": 443}
+_SSE_SCHEMES = {"sse+http": "http", "sse+https": "https"}
+_WEBSOCKET_SCHEMES = {"ws": 80, "wss": 443}
+_SOCKET_SCHEMES = {"tcp", "tls", "unix"}
+
+
+def parse_target(
+    target: Any, *, headers: "Mapping[str, str] | RequestHeaders | None" = None
+) -> Target:
+    """Turn a URL, a command (list of strings), a Server or a Target into a Target.
+
+    ``headers`` are for URLs; a Target has its own.  Raises :class:`BadTarget`.
+    """
+    if headers and not isinstance(target, str):
+        hint = "set those of the target itself" if hasattr(target, "headers") else "it has none"
+        raise BadTarget(f"headers are for URLs of http and ws, not for {_shown(target)}: {hint}")
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, Server):
+        return MemoryTarget(target)
+    if isinstance(target, str):
+        return _parse_url(target, headers or {})
+    if isinstance(target, Sequence) and target and all(isinstance(part, str) for part in target):
+        return StdioTarget(tuple(target))
+    if isinstance(target, list | tuple):
+        raise BadTarget("a command is a list of strings, the program first")
+    raise BadTarget(
+        "a target is a URL, a command as a list of strings, a Server or a Target, "
+        f"not {type(target).__name__}"
+    )
+
+
+def describe(target: Target) -> str:
+    """Return the name of a target for a message."""
+    if isinstance(target, StdioTarget):
+        import shlex
+
+        return shlex.join(target.command)
+    if isinstance(target, MemoryTarget):
+        return f"the server {target.server.info.name!r} in this process"
+    if isinstance(target, CustomTarget):
+        return target.name
+    url = shown_url(target.url)
+    return f"sse+{url}" if isinstance(target, SseTarget) else url
+
+
+def named(target: Target) -> str:
+    """Return the name of a target for a log: without a command's arguments, which may be secret."""
+    if isinstance(target, StdioTarget):
+        return os.path.basename(target.command[0]) if target.command else ""
+    return describe(target)
+
+
+def headers_of(lines: Iterable[str]) -> dict[str, str]:
+    """Parse headers, a line of ``Name: value`` each.  Raises :class:`BadTarget` without the line.
+
+    A malformed line may be a secret whose header name was forgotten.
+    """
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise BadTarget("what was given is no header; expected 'Name: value'")
+        headers[name.strip()] = value.strip()
+    check_headers(headers)
+    return headers
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raise :class:`BadTarget` for a header that cannot be sent or is reserved for the engine.
+
+    The message contains no value.
+    """
+    from mcpcore.http.plan import own_header
+
+    for header in headers.items():
+        try:
+            own_header(header)
+        except ValueError as error:
+            raise BadTarget(str(error)) from None
+
+
+def _shown(target: Any) -> str:
+    """Return the kind of an argument, for a message."""
+    return "a command" if isinstance(target, list | tuple) else f"a {type(target).__name__}"
+
+
+def is_web_url(url: str) -> bool:
+    """Return True for a URL that a browser can visit: http or https, with a host, no blanks."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return parts.scheme in _HTTP_SCHEMES and bool(host) and url.isprintable() and " " not in url
+
+
+def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Target:
+    from urllib.parse import urlsplit
+
+    shown = shown_url(url)
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadTarget(f"{shown!r} is not a URL: {shown_flaw(url, error)}") from None
+    if parts.scheme in _SOCKET_SCHEMES:
+        if headers:
+            raise BadTarget(f"headers cannot be sent over {parts.scheme}, which has none")
+        return _parse_unix(url) if parts.scheme == "unix" else _parse_tcp(url, parts)
+    if parts.scheme not in {*_HTTP_SCHEMES, *_WEBSOCKET_SCHEMES, *_SSE_SCHEMES}:
+        hint = " (a command is given as a list of strings)" if not parts.scheme else ""
+        raise BadTarget(
+            f"{shown!r} is no target: expected a URL that begins with http://, https://, ws://, "
+            f"wss://, sse+http://, sse+https://, tcp://, tls:// or unix://{hint}"
+        )
+    if not host:
+        raise BadTarget(f"{shown!r} names no host")
+    if headers and isinstance(headers, Mapping):
+        check_headers(headers)
+    if parts.scheme in _HTTP_SCHEMES:
+        return HttpTarget(url, headers)
+    if parts.scheme in _SSE_SCHEMES:
+        return SseTarget(_SSE_SCHEMES[parts.scheme] + url[len(parts.scheme) :], headers)
+    return WebSocketTarget(url, headers)
+
+
+def _parse_tcp(url: str, parts: "SplitResult") -> TcpTarget:
+    shown = shown_url(url)
+    form = f"{parts.scheme}://HOST:PORT"
+    if not parts.hostname or not parts.port:
+        raise BadTarget(f"{shown!r} lacks a host or a port: expected {form}")
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+        raise BadTarget(f"{shown!r} says more than a host and a port: expected {form}")
+    return TcpTarget(parts.hostname, parts.port, parts.scheme == "tls")
+
+
+def _parse_unix(url: str) -> UnixTarget:
+    # Parsed here: a path may contain characters that have a meaning in other URLs.
+    path = url.partition(":")[2]
+    if path.startswith("//"):
+        path = path[2:]
+    if not path.startswith("/"):
+        raise BadTarget(
+            f"{shown_url(url)!r} names no absolute path: expected unix:///path/to/socket, "
+            "with three slashes"
+        )
+    if "?" in path or "#" in path:
+        raise BadTarget(f"{shown_url(url)!r} is no path alone: write ? as %3F and # as %23")
+    from urllib.parse import unquote_to_bytes
+
+    return UnixTarget(os.fsdecode(unquote_to_bytes(path)))

@@ -1,0 +1,1 @@
+"""The WebSocket binding (RFC 6455)."""

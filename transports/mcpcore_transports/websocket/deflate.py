@@ -1,0 +1,226 @@
+"""Bounds on WebSocket messages that wsproto does not enforce, and bounded compression.
+
+wsproto decompresses all of the input that has arrived for a frame, without any limit.  Here a
+message that is too large ends the connection when its length is announced, and a compressed one as
+soon as one byte too many was decompressed: no more than that is ever produced.
+
+Sources: RFC 6455 sections 5.2 and 9, RFC 7692.
+"""
+
+import zlib
+
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+
+from mcpcore_transports.websocket.reasons import NOT_UTF_8
+from mcpcore_transports.websocket.settings import DeflateSettings
+
+DEFLATE = "permessage-deflate"
+"""Name of the only extension."""
+
+_FREE = 1024 * 1024
+"""Bytes that one message may decompress to at any ratio."""
+_RESTARTS = 16
+"""Maximum number of final blocks (RFC 7692 section 7.2.3.4) in one message."""
+_TRY_AGAIN, _BAD_GATEWAY = b"\x03\xf5", b"\x03\xf6"
+"""Codes 1013 and 1014, as encoded in a close frame."""
+_SURROGATES, _FIRST_OF_THEM = 0xED, 0xA0
+_TAIL = b"\x00\x00\xff\xff"
+_LAST = b"\x01\x00\x00\xff\xff"
+_WIDEST = -zlib.MAX_WBITS
+
+Payload = bytes | CloseReason
+Codec = FrameDecoder | FrameProtocol
+
+
+class Bounds(Extension):
+    """Extension that bounds the bytes of one message, without compression."""
+
+    name = "bounds"
+
+    def __init__(self) -> None:
+        self.limit = 0
+        """Maximum bytes of a message; set by the connection."""
+        self.problem = ""
+        """Reason for which the connection was failed by this extension, or empty."""
+        self.bad_gateway = 0
+        """1014 if the peer has closed with that code, else 0."""
+        self._given = 0  # bytes of the current message, decompressed
+        self._begun = False  # a message that has not ended
+        self._last = b""  # the last bytes of it
+        self._control = self._closes = False
+        self._compressed = False
+
+    def enabled(self) -> bool:
+        """Implement :meth:`wsproto.extensions.Extension.enabled`: always True."""
+        return True
+
+    def offer(self) -> bool | str:
+        """Implement :meth:`wsproto.extensions.Extension.offer`: it makes no offer itself."""
+        return False
+
+    def frame_inbound_header(
+        self, proto: Codec, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        """Check a frame before its payload, so that a fault is found at once.
+
+        wsproto calls this again if the head has come in pieces, so nothing is counted here.
+        """
+        self._control, self._closes = opcode.iscontrol(), opcode is Opcode.CLOSE
+        if self._control:
+            return self._used(opcode)
+        continues = opcode is Opcode.CONTINUATION
+        if continues is not self._begun:
+            known = "before the last one ended" if self._begun else "that was never begun"
+            self.problem = f"a message {known}"
+            return CloseReason.PROTOCOL_ERROR
+        if opcode is Opcode.BINARY:
+            self.problem = "messages are text frames"
+            return CloseReason.UNSUPPORTED_DATA
+        if not continues:
+            self._given, self._last = 0, b""
+            self._compressed = self._marks and rsv.rsv1
+        if not self._compressed and self._given + payload_length > self.limit:
+            return self._too_large()
+        return self._used(opcode)
+
+    _marks = False
+
+    def _used(self, opcode: Opcode) -> RsvBits:
+        """Return the reserved bits that may be set."""
+        return RsvBits(False, False, False)
+
+    def frame_inbound_payload_data(self, proto: Codec, data: bytes) -> Payload:
+        """Process a part of a payload."""
+        if self._closes and data.startswith(_BAD_GATEWAY):
+            # Registered later than the codes that wsproto accepts: presented to it as the one
+            # before.
+            self.bad_gateway = 1014
+            return _TRY_AGAIN + data[2:]
+        if self._control:
+            return data
+        self._given += len(data)
+        return self._ending(data)
+
+    def frame_inbound_complete(self, proto: Codec, fin: bool) -> Payload | None:
+        """Record the end of a frame."""
+        if not self._control:
+            self._begun = not fin
+        return None
+
+    def _ending(self, data: bytes) -> Payload:
+        """Refuse half a surrogate at the end, which Python's decoder takes for a beginning."""
+        self._last = last = data[-2:] if len(data) > 1 else (self._last + data)[-2:]
+        if len(last) == 2 and last[0] == _SURROGATES and last[1] >= _FIRST_OF_THEM:
+            self.problem = NOT_UTF_8
+            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        return data
+
+    def _too_large(self) -> CloseReason:
+        self.problem = f"longer than {self.limit} bytes"
+        return CloseReason.MESSAGE_TOO_BIG
+
+
+class Deflate(Bounds):
+    """Extension ``permessage-deflate`` with the agreed parameters, within the same bounds."""
+
+    name = DEFLATE
+    _marks = True
+
+    def __init__(
+        self, settings: DeflateSettings, *, bits: int, fresh_out: bool, fresh_in: bool
+    ) -> None:
+        """Set the parameters; ``bits``: our window.
+
+        ``fresh_out`` and ``fresh_in``: True if the messages of that direction are independent.
+        """
+        super().__init__()
+        self._settings = settings
+        self._bits = bits
+        self._fresh_out, self._fresh_in = fresh_out, fresh_in
+        self._taken = self._restarts = 0
+        self._inflater: zlib._Decompress | None = None
+        self._deflater: zlib._Compress | None = None
+
+    def _used(self, opcode: Opcode) -> RsvBits:
+        first = opcode is Opcode.TEXT
+        if first:
+            self._taken = self._restarts = 0
+        return RsvBits(first, False, False)
+
+    def frame_inbound_payload_data(self, proto: Codec, data: bytes) -> Payload:
+        """Decompress a part of a payload."""
+        if self._control or not self._compressed:
+            return super().frame_inbound_payload_data(proto, data)
+        self._taken += len(data)
+        return self._inflate(data)
+
+    def frame_inbound_complete(self, proto: Codec, fin: bool) -> Payload | None:
+        """Decompress the rest at the end of a message."""
+        super().frame_inbound_complete(proto, fin)
+        if self._control or not (fin and self._compressed):
+            return None
+        rest = self._inflate(_TAIL)
+        if self._taken and not isinstance(rest, CloseReason) and not self._whole():
+            rest = self._broken("the compressed data is cut off")
+        self._compressed = False
+        if self._fresh_in:
+            self._inflater = None
+        return rest
+
+    def _inflate(self, data: bytes) -> Payload:
+        parts: list[bytes] = []
+        while True:
+            if self._inflater is None:
+                self._inflater = zlib.decompressobj(_WIDEST)  # can decode any window size
+            most = min(self.limit, max(_FREE, self._taken * self._settings.ratio))
+            try:
+                # One byte more than allowed shows the excess, and no output is held back below it.
+                part = self._inflater.decompress(data, max(1, most - self._given + 1))
+            except zlib.error:
+                return self._broken("the compressed data is broken")
+            self._given += len(part)
+            if self._given > self.limit:
+                return self._too_large()
+            if self._given > most:
+                self.problem = f"unfolds to more than {self._settings.ratio} times its size"
+                return CloseReason.MESSAGE_TOO_BIG
+            parts.append(part)
+            if not self._inflater.eof:
+                return self._ending(b"".join(parts))
+            # A final block: a new stream follows, without references to data before it.
+            data = self._inflater.unused_data
+            self._inflater = None
+            self._restarts += 1
+            if self._restarts > _RESTARTS:
+                return self._broken("the compressed data ends too often")
+
+    def _whole(self) -> bool:
+        """Return True if the message ended at the end of a block, so that a last one can follow."""
+        if self._inflater is None:
+            return True
+        after = self._inflater if self._fresh_in else self._inflater.copy()
+        try:
+            after.decompress(_LAST)
+        except zlib.error:
+            return False
+        return after.eof
+
+    def _broken(self, problem: str) -> CloseReason:
+        self.problem = problem
+        return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+
+    def frame_outbound(
+        self, proto: Codec, opcode: Opcode, rsv: RsvBits, data: bytes, fin: bool
+    ) -> tuple[RsvBits, bytes]:
+        """Compress a whole message, unless that is not worth it."""
+        if opcode.iscontrol() or len(data) < self._settings.threshold:
+            return rsv, data
+        if self._deflater is None:
+            self._deflater = zlib.compressobj(self._settings.level, zlib.DEFLATED, -self._bits)
+        packed = self._deflater.compress(data) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
+        if self._fresh_out:
+            self._deflater = None
+            if len(packed) >= len(data):
+                return rsv, data
+        return RsvBits(True, rsv.rsv2, rsv.rsv3), packed[: -len(_TAIL)]

@@ -1,0 +1,399 @@
+"""Common base of both sides of the WebSocket binding: one JSON-RPC message per text frame.
+
+Source: RFC 6455.  There is no page in the specification, so this binding follows the rules of
+stdio: the connection is the session of the legacy era, and carries self-contained requests in the
+modern one.  The subprotocol is ``mcp``.
+"""
+
+import logging
+from collections import deque
+from contextlib import suppress
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import ByteStream
+from wsproto.connection import Connection as WsProtocol
+from wsproto.connection import ConnectionState, ConnectionType
+from wsproto.events import (
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    Pong,
+    TextMessage,
+)
+from wsproto.frame_protocol import CloseReason, FrameProtocol
+
+from mcpcore.engine.config import Role
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnecting import closes_for_good
+from mcpcore.http.principals import Principal
+from mcpcore_transports.link import App, clock
+from mcpcore_transports.link_errors import STREAM_ERRORS
+from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.stream.direct import DirectLink
+from mcpcore_transports.tracing.websocket import record_frame, record_refused
+from mcpcore_transports.websocket.deflate import Bounds
+from mcpcore_transports.websocket.frames import (
+    Boundaries,
+    LongText,
+    long_text,
+    text_head,
+    whole_text,
+)
+from mcpcore_transports.websocket.reasons import NOT_UTF_8, what_is_wrong, what_was_said
+from mcpcore_transports.websocket.settings import WebSocketSettings
+
+__all__ = ["WebSocketLink", "WebSocketSettings"]
+
+logger = logging.getLogger("mcpcore.websocket")
+
+_BUDGET = 128
+"""Number of frames processed before other connections have their turn."""
+_MORE = b"\0"
+"""Placeholder for input that was received before, and is not processed yet."""
+_PONGS = 2 * _BUDGET
+"""Maximum number of pongs that wait to be written; the oldest are dropped (section 5.5.3)."""
+_PROGRESS = 16 * 1024
+"""Bytes of a message in transit that postpone the deadline of a ping."""
+
+
+class WebSocketLink(DirectLink):
+    """Peer on a WebSocket connection; the base of both sides."""
+
+    binding = "websocket"
+    _half_close = False
+    _ws: WsProtocol | None = None
+    """Parser of most kinds of frames; set with ``stream`` once the connection is upgraded."""
+    _out: FrameProtocol
+    """Encoder of frames, also after the peer's close, when wsproto would send nothing."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        app: App,
+        stream: ByteStream | None = None,
+        *,
+        settings: WebSocketSettings,
+    ) -> None:
+        super().__init__(peer, app, stream, settings=settings.pump)
+        self.latency: float | None = None
+        """Seconds from the last ping to its answer; None before the first."""
+        self.close_code: int | None = None
+        """Close code of either side; None before that, and if the connection was cut off."""
+        self._ws_settings = settings
+        self._limit = peer.config.limits.message_size
+        self._masked = peer.role is Role.SERVER  # received frames
+        self._bounds = Bounds()
+        self._principal: Principal | None = None
+        self._message = bytearray()  # the data of an incomplete message
+        self._fragments = self._progress = 0
+        self._boundaries = Boundaries()
+        self._long: LongText | None = None  # a text that bypasses wsproto
+        self._unread = b""  # received, and not processed yet
+        self._pongs: deque[bytes] = deque()
+        self._pings = bytearray()  # pings that wait to be written
+        self._next_ping = clock() + (settings.ping_interval or 0.0)
+        self._pinged: float | None = None  # when the unanswered ping was sent
+        self._excused = 0.0  # when much of a long message, in or out, had been transferred
+        self._asked = 0  # pings sent
+        self._code = CloseReason.GOING_AWAY if self._server else CloseReason.NORMAL_CLOSURE
+        self._said = ""
+        """Reason sent to the peer with the code."""
+        self._refused = False
+        self._sending = False  # if cut off then, it is within a frame
+        self._goodbye: CloseConnection | None = None  # the answer to the peer's close
+
+    def _begin(self, role: ConnectionType, bounds: Bounds, received: bytes) -> None:
+        """Start to read frames; ``received``: input that came in one piece with the head."""
+        self._bounds = bounds
+        bounds.limit = self._limit
+        self._ws = WsProtocol(role, extensions=[bounds])
+        self._out = FrameProtocol(role is ConnectionType.CLIENT, [bounds])
+        self._feed(received + self._go_direct())
+
+    # Input
+
+    def _take_in(self, data: bytes) -> bytes | None:
+        if self._parting():
+            return data
+        left = super()._take_in(data)
+        return _MORE if not left and self._unread else left
+
+    async def _receive(self) -> bytes:
+        if self._parting():
+            await anyio.sleep_forever()
+        if self._unread:
+            await anyio.lowlevel.checkpoint()
+            return _MORE
+        data = await super()._receive()
+        if not data and self._parting():  # ended after its close; there is still time for output
+            await anyio.sleep_forever()
+        return data
+
+    def _feed(self, data: bytes) -> None:
+        ws = self._ws
+        if self._unread:
+            data, self._unread = self._unread, b""
+        if ws is None:
+            return
+        at, frames = 0, 0
+        while at < len(data):
+            if ws.state is not ConnectionState.OPEN or self._refused:
+                return
+            if frames == _BUDGET:
+                self._unread = data[at:]
+                break
+            frames += 1
+            start = at
+            if self._at_sight():
+                whole = whole_text(data, at, masked=self._masked, limit=self._limit)
+                if whole is not None:
+                    text, at = whole
+                    self.peer.receive(text, now=clock(), principal=self._principal)
+                    continue
+                long = long_text(data, at, masked=self._masked, limit=self._limit)
+                if long is not None:
+                    self._long, start = long
+            end = self._boundaries.advance(data, at)
+            if self._long is not None:
+                self._go_on(self._long, data[start:end])
+                at = end
+                continue
+            ws.receive_data(data[at:end])
+            for event in ws.events():
+                if not self._frame(event, ws):
+                    if self.trace is not None and _is_error(event, ws):
+                        record_refused(self.trace, event, data[at:], self._said)
+                    return
+            at = end
+        if self._message or self._long is not None:
+            self._progress += len(data)
+            if self._progress >= _PROGRESS:
+                self._excused, self._progress = clock(), 0
+
+    def _at_sight(self) -> bool:
+        """Return True if the next frame may be a whole message; a trace needs more details."""
+        return self._boundaries.between and not self._fragments and self.trace is None
+
+    def _go_on(self, long: LongText, data: bytes) -> None:
+        """Process the next piece of a text."""
+        try:
+            long.take(data)
+            text = long.whole() if self._boundaries.between else None
+        except UnicodeDecodeError:
+            self._refuse(CloseReason.INVALID_FRAME_PAYLOAD_DATA, NOT_UTF_8)
+            return
+        if text is not None:
+            self._long = None
+            self.peer.receive(text, now=clock(), principal=self._principal)
+
+    def _frame(self, event: Event, ws: WsProtocol) -> bool:
+        """Process an event of wsproto; return True to go on."""
+        if self.trace is not None and not _is_error(event, ws):
+            record_frame(self.trace, event)
+        if isinstance(event, TextMessage):
+            self._text(event)
+        elif isinstance(event, Ping):
+            if len(self._pongs) == _PONGS:
+                self._pongs.popleft()
+            self._pongs.append(bytes(self._out.pong(event.payload)))
+            if self.trace is not None:
+                record_frame(self.trace, Pong(event.payload), incoming=False)
+        elif isinstance(event, Pong):
+            self._ponged(bytes(event.payload))
+        elif isinstance(event, BytesMessage):
+            self._refuse(CloseReason.UNSUPPORTED_DATA, "messages are text frames")
+        elif isinstance(event, CloseConnection):
+            if _is_error(event, ws):
+                self._refuse(CloseReason(event.code), self._bounds.problem or what_is_wrong(event))
+            else:
+                self.close_code = code = self._bounds.bad_gateway or int(event.code)
+                self._goodbye = goodbye = CloseConnection(code=code, reason=event.reason)
+                self.final = closes_for_good(code)
+                self._stop(f"closed by the other side with {what_was_said(goodbye)}")
+        return not self._refused
+
+    def _text(self, event: TextMessage) -> None:
+        data = event.data.encode()
+        if event.frame_finished:
+            self._fragments += 1
+        if not event.message_finished:
+            self._message += data
+            if self._fragments >= self._ws_settings.fragments:
+                self._refuse(
+                    CloseReason.POLICY_VIOLATION,
+                    f"a message in more than {self._ws_settings.fragments} frames",
+                )
+            return
+        if self._message:
+            self._message += data
+            data = bytes(self._message)
+            self._message = bytearray()
+        self._fragments = 0
+        self._record(data, incoming=True)
+        self.peer.receive(data, now=clock(), principal=self._principal)
+
+    def _refuse(self, code: CloseReason, reason: str) -> None:
+        """Fail the connection (RFC 6455 section 7.1.7)."""
+        self._refused = True
+        self._code, self._said = code, reason
+        self.final = closes_for_good(int(code))
+        self._stop(f"closed by this side with {int(code)}: {reason}")
+
+    # Output
+
+    def _take(self) -> bytes:
+        frames = self.peer.data_to_send()
+        if self._ws is None:
+            return b""
+        out = [*self._pongs, bytes(self._pings)]
+        self._pongs.clear()
+        if self._pings:
+            self._pings.clear()
+            self._pinged = clock()  # the time it waited here does not count for the peer
+        at_sight = self._masked and type(self._bounds) is Bounds  # neither mask nor compress
+        for frame in frames:
+            if not frame.data:
+                continue
+            if self.trace is not None:
+                self.trace.message(b"".join(frame.data), incoming=False)
+            if at_sight:
+                out += (text_head(frame.size), *frame.data)
+            else:
+                out.append(bytes(self._out.send_data(b"".join(frame.data).decode())))
+        return b"".join(out)
+
+    async def _send(self, data: memoryview) -> int:
+        self._sending = True
+        count = await super()._send(data)
+        self._sending = False
+        if count < len(data):
+            self._excused = clock()
+        return count
+
+    def _parting(self) -> bool:
+        return self._refused or self._goodbye is not None
+
+    def _idle(self) -> bool:
+        if self._parting():  # running requests are cancelled, and ready output is sent
+            return not self._writing and not self._outbox.size
+        return super()._idle()
+
+    # Keep-alive
+
+    def _ponged(self, payload: bytes) -> None:
+        if self._pinged is None or payload != b"%d" % self._asked:
+            return  # unsolicited (section 5.5.3)
+        now = clock()
+        self.latency = took = now - self._pinged
+        self._pinged = None
+        self._next_ping = now + (self._ws_settings.ping_interval or 0.0)
+        logger.debug("the answer to a ping took %.6f s", took)
+        if self._ws_settings.on_latency is not None:
+            try:
+                self._ws_settings.on_latency(took)
+            except BaseException as error:  # no message depends on it
+                logger.error("on_latency failed", exc_info=failure_of(error))
+
+    def _overdue(self) -> float:
+        """Return the time at which the answer to the ping has taken too long.
+
+        No pong can come within another frame, and none before the peer has read all earlier output.
+        """
+        assert self._pinged is not None  # noqa: S101 - called only then
+        return max(self._pinged, self._excused) + self._ws_settings.ping_timeout
+
+    def _deadline(self) -> float | None:
+        due = self.peer.deadline()
+        if self._pinged is not None:
+            ping = self._overdue()
+        elif self._ws_settings.ping_interval is not None:
+            ping = self._next_ping
+        else:
+            return due
+        return ping if due is None else min(due, ping)
+
+    def _timeout(self, now: float) -> None:
+        self.peer.handle_timeout(now)
+        settings, ws = self._ws_settings, self._ws
+        if self._pinged is not None:
+            if now < self._overdue():
+                return
+            if self._full():  # we have not been reading
+                self._excused = now
+                return
+            reason = f"no answer to a ping within {settings.ping_timeout:g} s"
+            self._refuse(CloseReason.POLICY_VIOLATION, reason)
+            self.final = False  # the network failed, or the peer's machine
+        elif settings.ping_interval is None or ws is None or ws.state is not ConnectionState.OPEN:
+            return
+        elif now >= self._next_ping:
+            self._asked += 1
+            self._pings += self._out.ping(b"%d" % self._asked)
+            if self.trace is not None:
+                record_frame(self.trace, Ping(b"%d" % self._asked), incoming=False)
+            self._pinged = now
+
+    # Closing
+
+    async def _close(self) -> None:
+        self._detach()
+        limit = self._ws_settings.close_timeout
+        with anyio.move_on_after(limit), suppress(OSError, *STREAM_ERRORS):
+            await self._say_goodbye()
+        await super()._close()
+
+    async def _say_goodbye(self) -> None:
+        """Carry out the closing handshake, unless output was cut off inside a frame."""
+        ws = self._ws
+        if ws is None or self._sending or self._broken:
+            return
+        code = CloseReason.INTERNAL_ERROR if self._crashed else self._code
+        said = self._said or (self._reason if self._crashed else "")
+        goodbye = self._goodbye or CloseConnection(code=code, reason=said)
+        self.close_code = self.close_code or int(code)
+        await self._settle()
+        # Answers to requests before the peer's close are sent, if they are ready.
+        last = bytes(self._rest) + b"".join(self._pongs)
+        if self.trace is not None:
+            record_frame(self.trace, goodbye, incoming=False)
+        await self.stream.send(last + self._out.close(goodbye.code, goodbye.reason))
+        client, answered = self.peer.role is Role.CLIENT, self._goodbye is not None
+        unread = self._unread
+        while not (answered or self._refused):
+            data, unread = unread or await self.stream.receive(), b""
+            if self._long is not None:  # wsproto cannot continue to its end
+                data = data[self._boundaries.advance(data, 0) :]
+                if self._boundaries.between:
+                    self._long = None
+            ws.receive_data(data)
+            for event in ws.events():
+                answered = answered or isinstance(event, CloseConnection)
+                if self.trace is not None:
+                    record_frame(self.trace, event)
+        # The peer may still be sending, also if its answer was invalid (then the state is
+        # unchanged).
+        if (not client and (self._goodbye or ws.state is ConnectionState.OPEN)) or self._refused:
+            await self._let_it_read()
+        if client:  # the server has to close first (section 7.1.1)
+            await self._read_to_the_end()
+
+    async def _let_it_read(self) -> None:
+        """Read to the end: closing with unread input would discard the output."""
+        try:
+            await self.stream.send_eof()
+        except NotImplementedError:  # TLS ends only in both directions
+            if not self._refused:
+                return
+        await self._read_to_the_end()
+
+    async def _read_to_the_end(self) -> None:
+        left = self._ws_settings.linger_bytes
+        while left > 0:
+            left -= len(await self.stream.receive())
+
+
+def _is_error(event: Event, ws: WsProtocol) -> bool:
+    """Return True if the event reports input that is no valid WebSocket frame."""
+    return isinstance(event, CloseConnection) and ws.state is ConnectionState.OPEN
