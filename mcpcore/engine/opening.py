@@ -117,7 +117,7 @@ class Opener(Succession):
         """Handle one of the engine's own requests that was not answered in time.
 
         Silence means a legacy server, or a modern one that takes long to start: a late answer to
-        the probe counts if the handshake fails.
+        the probe counts over HTTP at once, on a connection if the handshake fails.
         """
         if request.purpose is Purpose.PROBE:
             self._follow(self._silence(request), now, tries=request.tries)
@@ -211,8 +211,9 @@ class Opener(Succession):
         opening = read_discovery(self.config, discovered)
         if opening.verdict is not Verdict.MODERN or opening.revision is None:
             self._follow(opening, now)
-        elif self.state is Session.OPENING:
-            # A server of both eras may bind its connection to the one of the handshake.
+        elif self.state is Session.OPENING and not self._mirrors:
+            # A server of both eras may bind its connection to that of the handshake; over HTTP
+            # each request stands alone.
             self.late_discovery = opening.revision, discovered
         else:
             self._open_discovered((opening.revision, discovered))
