@@ -11,13 +11,13 @@ from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.service import Server
+from mcpcore_transports.http.server.store_settings import StoreLinkSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
 from mcpcore_transports.serve.assembling import server_config
 from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.stdio.settings import StdioSettings
 from mcpcore_transports.stores.base import StoreSettings
-from mcpcore_transports.http.server.store_settings import StoreLinkSettings
 from mcpcore_transports.stream.settings import PumpSettings
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 

@@ -19,10 +19,10 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
 from mcpcore.http.server import HttpServer
 from mcpcore_transports.http.link import HttpLink
+from mcpcore_transports.http.server.store_settings import StoreLinkSettings
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.background import known_in_callbacks
-from mcpcore_transports.http.server.store_settings import StoreLinkSettings
 
 if TYPE_CHECKING:
     from mcpcore.http.stored import StoredHttpServer

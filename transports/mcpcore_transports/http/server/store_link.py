@@ -17,10 +17,10 @@ from mcpcore.engine.events import Event
 from mcpcore.http.stored import StoredHttpServer
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
+from mcpcore_transports.http.server.store_settings import StoreLinkSettings
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.stores.base import Outcome, Store, StoreSettings, StoreUnavailableError
-from mcpcore_transports.http.server.store_settings import StoreLinkSettings
 
 __all__ = ["StoreLink", "StoreLinkSettings", "binding", "worker_name"]
 
