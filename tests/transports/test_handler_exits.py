@@ -22,6 +22,7 @@ from mcpcore.service import HandlerExit, Server
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from tests.clock import PATIENCE
 from tests.error_ids import id_of, without_id
 from tests.leaving import ENDS, EXITED, TOLD, leave, words_in
 from tests.transports.http_fixture import tool as tool_call
@@ -86,7 +87,7 @@ async def works(client: Client) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         while not condition():  # noqa: ASYNC110 - nobody tells
             await anyio.sleep(0.001)
 
