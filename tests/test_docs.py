@@ -21,7 +21,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_programs_are_typed_from_a_users_side(tmp_path: Path) -> None:
     check_types(PROGRAMS, tmp_path)
 

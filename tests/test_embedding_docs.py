@@ -69,6 +69,6 @@ def test_a_transport_takes_about_fifty_lines(name: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_programs_are_typed_from_a_users_side(tmp_path: Path) -> None:
     check_types(PROGRAMS, tmp_path)

@@ -47,7 +47,7 @@ def test_both_sides_have_an_example(page: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_programs_are_typed_from_a_users_side(page: Path, tmp_path: Path) -> None:
     check_types(programs(page), tmp_path)

@@ -16,7 +16,7 @@ SOURCES = {
 }
 """The installed packages, and the folders that they stand in."""
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 
 def run(*command: object, cwd: Path) -> str:

@@ -39,7 +39,7 @@ def test_program_runs_and_prints_what_is_shown(program: Program, tmp_path: Path)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_programs_are_typed_from_a_users_side(tmp_path: Path) -> None:
     check_types(PROGRAMS, tmp_path)
 

@@ -29,6 +29,6 @@ def test_every_setting_is_named_with_its_default() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_programs_are_typed_from_a_users_side(tmp_path: Path) -> None:
     check_types(PROGRAMS, tmp_path)

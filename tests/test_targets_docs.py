@@ -46,6 +46,6 @@ def test_where_it_is_looked_for_is_told_in_order() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_programs_are_typed_from_a_users_side(tmp_path: Path) -> None:
     check_types(PROGRAMS, tmp_path)

@@ -32,7 +32,7 @@ def test_program_prints_what_is_shown(source: str, output: str, tmp_path: Path) 
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_programs_are_typed_from_a_users_side(tmp_path: Path) -> None:
     files = []
     for number, (source, _) in enumerate(PROGRAMS):

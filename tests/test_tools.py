@@ -76,7 +76,7 @@ def test_wrong_usage_is_one_sentence_that_names_what_there_is(
     assert [each for each in named if each not in done.stderr] == []
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_an_interrupt_ends_the_simulation_with_its_tally(jobs: str) -> None:
     words = ("--scenario", "lines", "--only", "jump", "--schedules", "1000000", "--jobs", jobs)
@@ -91,7 +91,7 @@ def test_an_interrupt_ends_the_simulation_with_its_tally(jobs: str) -> None:
     assert reason.startswith("interrupted")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_an_interrupt_ends_a_simulation_that_has_found_something(jobs: str) -> None:
     many = "1000000"
@@ -104,7 +104,7 @@ def test_an_interrupt_ends_a_simulation_that_has_found_something(jobs: str) -> N
     assert said.splitlines()[-1].startswith("interrupted")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_an_interrupt_ends_the_fuzzer_with_its_table() -> None:
     # The second is the slower by far.
     words = ("--engine", "plain", "--target", "sentinel", "--target", "http_streams")

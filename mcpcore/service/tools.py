@@ -3,6 +3,7 @@
 Source: the tools page of each revision.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
@@ -22,7 +23,7 @@ from mcpcore.service.declarations import (
     typed,
 )
 from mcpcore.service.docstrings import parse_docstring
-from mcpcore.service.errors import MASKED, InvalidValue, OutputMismatch, is_masked, shown
+from mcpcore.service.errors import InvalidValue, OutputMismatch, is_masked, shown
 from mcpcore.service.handlers import Handler, values_type
 from mcpcore.service.outputs import (
     Output,
@@ -298,10 +299,17 @@ class LimitedCall(ToolCall):
         return result
 
     def failure(self, error: Exception, told: str | None = None) -> Raw:
-        """Return a result with ``isError``, with a fixed message if it is too large."""
+        """Return a result with ``isError``; a message that would make it too large is cut."""
         result = super().failure(error, told)
-        problem = None if is_masked(error) else self._problem(len(result))
-        return result if problem is None else error_result(f"{MASKED}: {problem}")
+        if is_masked(error) or (problem := self._problem(len(result))) is None:
+            return result
+        text, note = told or shown(error), f" ... ({problem})"
+        fits = bisect_right(
+            range(len(text)),
+            self._entry.max_result or 0,
+            key=lambda kept: len(error_result(f"{text[:kept]}{note}")),
+        )
+        return error_result(f"{text[: max(0, fits - 1)]}{note}")
 
     def _problem(self, size: int) -> str | None:
         most = self._entry.max_result

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 import anyio
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds that anything in a test may take before the test fails."""
 T = TypeVar("T")
 

@@ -108,7 +108,7 @@ async def test_killed_at_any_byte(binding: str, era: str, house: House, ledger: 
 
 @pytest.mark.long
 @pytest.mark.repeats
-@pytest.mark.timeout(300)  # hundreds of processes
+@pytest.mark.timeout(1800)  # hundreds of processes
 @cells()
 async def test_killed_at_each_of_sixty_places(
     binding: str, era: str, house: House, ledger: Ledger
@@ -223,7 +223,7 @@ async def test_garbage_at_any_byte(binding: str, era: str, house: House, ledger:
 
 @pytest.mark.long
 @pytest.mark.repeats
-@pytest.mark.timeout(300)  # hundreds of processes
+@pytest.mark.timeout(1800)  # hundreds of processes
 @cells()
 async def test_garbage_at_many_places(binding: str, era: str, house: House, ledger: Ledger) -> None:
     # Over stdio each has a process to start, and more time for that.

@@ -60,7 +60,7 @@ def test_every_case_that_is_not_of_one_binding_alone_is_played_on_the_core() -> 
     assert len(ON_CORE) > 100
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_our_client() -> None:
     report = anyio.run(ours.client_report, Binding.CORE)
     ours.check(report, Side.CLIENT, Binding.CORE, REVISIONS)
@@ -88,7 +88,7 @@ def declared() -> Iterator[Any]:
             yield structs.replace(mutant, kills=kills, binding=None)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_the_mutants_are_noticed() -> None:
     mutants = [*declared()]
     settings = structs.replace(ours.SETTINGS, jobs=1)

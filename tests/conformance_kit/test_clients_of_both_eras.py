@@ -63,7 +63,7 @@ async def test_a_batch_is_one_post_where_there_are_batches() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("binding", "how"), WAYS)
 async def test_nothing_at_all_is_held_against_them(binding: Binding, how: str) -> None:
     results = await results_of(how, binding, LEGACY)

@@ -235,7 +235,7 @@ SPOILT = st.sampled_from([*METHODS]).flatmap(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @given(SPOILT, st.sampled_from(PAIR))
 @settings(max_examples=40)
 def test_no_case_fails_itself_whatever_is_listed(row: tuple[str, Any], revision: str) -> None:

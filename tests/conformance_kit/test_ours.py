@@ -32,14 +32,14 @@ def test_there_are_enough_cases() -> None:
     assert {case.side for case in all_cases()} == {*Side}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("binding", SOON)
 def test_our_server(binding: Binding) -> None:
     report = anyio.run(server_report, binding)
     check(report, Side.SERVER, binding, REVISIONS)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_our_server_with_a_guard() -> None:
     report = anyio.run(functools.partial(server_report, Binding.HTTP, guarded=True))
     assert {entry.verdict for entry in report.entries} == {Verdict.PASSED}

@@ -64,7 +64,7 @@ async def raced(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("revision", PAIR, ids=lambda each: str(each.name))
 @pytest.mark.parametrize("binding", [Binding.CORE, Binding.MEMORY])
 def test_a_thousand_races_do_no_harm(binding: Binding, revision: Revision) -> None:

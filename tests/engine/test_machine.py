@@ -201,7 +201,7 @@ class Conversation(RuleBasedStateMachine):
 
 
 # On a busy machine a stateful test takes longer than others may.
-Conversation.TestCase.pytestmark = [pytest.mark.timeout(300)]  # type: ignore[attr-defined]
+Conversation.TestCase.pytestmark = [pytest.mark.timeout(1800)]  # type: ignore[attr-defined]
 Conversation.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestConversation = Conversation.TestCase
 

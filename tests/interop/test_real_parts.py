@@ -38,7 +38,7 @@ server = "mcpcore-everything"
 tools = ["greet"]
 calls = [{ tool = "greet", arguments = { name = "Ada" }, expects = "Ada" }]
 """
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1800)
 
 BUSY = 60.0
 """Seconds for what is quick on a machine that has nothing else to do."""

@@ -98,7 +98,7 @@ def toy(tmp_path: Path) -> Path:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_every_verdict_on_a_toy(toy: Path) -> None:
     (toy / "judged.toml").write_text(listed(LIVING[:2]))
     done = _campaign(toy)
@@ -138,7 +138,7 @@ def _started(toy: Path, *words: str) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_an_interrupt_ends_a_campaign_with_its_table_and_no_verdict(toy: Path) -> None:
     (toy / "judged.toml").write_text(listed([]))
     child = _started(toy)

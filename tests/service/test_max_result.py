@@ -1,5 +1,6 @@
 """``max_result``: a tool that returns more bytes has failed, whatever it returns, and how."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -112,8 +113,13 @@ def test_a_failure_is_no_way_around_it() -> None:
     said = msgspec.json.decode(made.failure(ToolError(LONG)))
     assert said["isError"] is True
     [block] = said["content"]
-    assert block["text"].startswith("Internal error: the result takes 55")
-    assert block["text"].endswith(" bytes, and the tool may return 400")
+    kept, _, note = block["text"].partition(" ... ")
+    assert kept == LONG[: len(kept)]
+    assert 200 < len(kept) < 400
+    assert re.fullmatch(r"\(the result takes 55\d bytes, and the tool may return 400\)", note)
+    assert len(made.failure(ToolError(LONG))) <= 400
+    escaped = msgspec.json.decode(made.failure(ToolError('"\n' * 300)))["content"][0]["text"]
+    assert escaped.startswith('"\n')
     assert msgspec.json.decode(made.failure(ToolError("x")))["content"][0]["text"] == "x"
     small = prepared(plain, LATEST, max_result=1)
     said = msgspec.json.decode(small.failure(ValueError(), "Internal error (error id 1)"))

@@ -38,7 +38,7 @@ def test_who_is_excused_waits_where_it_did() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_everything_is_reached_but_what_is_excused() -> None:
     reached: set[Place] = set()
     users: set[str] = set()

@@ -18,7 +18,7 @@ QUICK, LONG, RARE = 397, 211, 397
 """Of so many points one is run; odd ones, so that the kinds of failures take turns."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("number", range(0, len(CELLS), 20), ids=lambda at: str(CELLS[at]))
 def test_a_few_points(number: int) -> None:
     assert _failures(torture(CELLS[number], each(QUICK, number))) == ""
@@ -26,7 +26,7 @@ def test_a_few_points(number: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.repeats
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("number", range(len(CELLS)), ids=lambda at: str(CELLS[at]))
 def test_many_points(number: int) -> None:
     seldom = CELLS[number].driver in SELDOM
@@ -151,7 +151,7 @@ FOUND_AMONG_MANY = {
 
 
 @pytest.mark.share(3)
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "words",
     [

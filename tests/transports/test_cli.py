@@ -22,6 +22,21 @@ EVERYTHING = ("--", sys.executable, "-m", "mcpcore_conformance.everything.server
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
 Done = subprocess.CompletedProcess[str]
 
+PINGLESS = """
+import json, sys
+for line in sys.stdin:
+    said = json.loads(line)
+    if "id" not in said:
+        continue
+    reply = {"error": {"code": -32601, "message": "Method not found"}}
+    if said["method"] == "initialize":
+        version = said["params"]["protocolVersion"]
+        info = {"name": "pingless", "version": "1"}
+        reply = {"result": {"protocolVersion": version, "capabilities": {}, "serverInfo": info}}
+    print(json.dumps({"jsonrpc": "2.0", "id": said["id"], **reply}), flush=True)
+"""
+"""A legacy server that does not know ``ping``."""
+
 
 def mcpcore(*words: str, cwd: Path | None = None, **changes: str) -> Done:
     return subprocess.run(
@@ -436,6 +451,22 @@ def test_an_address_in_use(served: list[str]) -> None:
     assert done.returncode == 3
     assert "in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_module_that_ends_the_program(status: int, tmp_path: Path) -> None:
+    (tmp_path / "ending.py").write_text(f"import sys\nsys.exit({status})\n")
+    done = mcpcore("serve", "ending", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"it ended the program (SystemExit: {status})" in done.stderr
+
+
+def test_a_server_without_ping_can_be_probed(tmp_path: Path) -> None:
+    program = tmp_path / "pingless.py"
+    program.write_text(PINGLESS)
+    done = mcpcore("probe", "--json", "--", sys.executable, str(program))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["revision"] == "2025-11-25"
 
 
 def test_a_module_that_fails_to_import(tmp_path: Path) -> None:

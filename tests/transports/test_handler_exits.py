@@ -48,6 +48,7 @@ from mcpcore_transports.targets import (
 )
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.settings import WebSocketSettings
+from tests.clock import PATIENCE
 from tests.error_ids import id_of, without_id
 from tests.leaving import ENDS, EXITED, TOLD, leave, words_in
 from tests.transports.http_fixture import tool as tool_call
@@ -92,7 +93,7 @@ async def works(client: Client) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         while not condition():  # noqa: ASYNC110 - nobody tells
             await anyio.sleep(0.001)
 

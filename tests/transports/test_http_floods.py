@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 if not sys.platform.startswith("linux"):
     pytest.skip("memory is read from /proc", allow_module_level=True)

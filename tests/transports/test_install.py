@@ -241,6 +241,16 @@ BEFORE = """{
 }"""
 
 
+def test_an_empty_file_is_one_without_servers(folder: Path) -> None:
+    file = folder / "config.json"
+    file.touch(mode=0o640)
+    assert add_server(file, "mcpServers", "new", {"command": "c"}) == "added"
+    assert json.loads(file.read_text()) == {"mcpServers": {"new": {"command": "c"}}}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert add_server(file, "mcpServers", "new", {"command": "c"}) == ""
+    assert add_server(file, "mcpServers", "new", {"command": "d"}, replace=True) == "replaced"
+
+
 def test_all_else_is_kept(folder: Path) -> None:
     file = folder / "config.json"
     file.write_text(BEFORE)
@@ -291,7 +301,6 @@ def test_a_link_stays_a_link(folder: Path) -> None:
         ('{\n// mine\n"mcpServers": {}}', "not JSON: .*line 2, column 1"),
         ('{"mcpServers": {}, /* mine */ "a": 1}', "not JSON"),
         ('{"mcpServers": {},}', "not JSON"),
-        ("", "not JSON"),
         ('{"a": {"b": 1, "b": 2}}', "the member 'b' is there twice"),
         ("[]", "expected an object"),
         ('{"mcpServers": []}', "expected an object"),

@@ -158,7 +158,9 @@ async def test_one_that_ends_by_itself_is_entered_anew_by_the_next_request() -> 
 # Without it
 
 
-async def test_the_first_request_enters_it_and_those_beside_it_wait() -> None:
+async def test_the_first_request_enters_it_and_those_beside_it_wait(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     diary, go = Diary(), anyio.Event()
     app = asgi_app(declared(diary, start=go.wait), settings=SETTINGS)
     calls = [Call(app, LIFE) for _ in range(4)]
@@ -180,6 +182,8 @@ async def test_the_first_request_enters_it_and_those_beside_it_wait() -> None:
         assert diary.entries == WHOLE
         assert (await Call(app, LIFE).run()).status == 503
     assert diary.entries == WHOLE
+    [warned] = [each for each in caplog.records if each.levelno > logging.INFO]
+    assert "it is left only if the application calls aclose()" in warned.getMessage()
 
 
 async def test_a_failing_start_is_503_and_the_next_request_tries_again(
@@ -203,9 +207,8 @@ async def test_a_failing_start_is_503_and_the_next_request_tries_again(
         assert (await wire.hear())["status"] == 503
         assert (await Call(app, LIFE).run()).result == "3"
     said = "the lifespan life failed at its start: ConnectionRefusedError: no database at"
-    assert [each.getMessage() for each in caplog.records if each.levelno > logging.INFO] == [
-        f"{said} db.internal"
-    ] * 2
+    _, *failures = [each for each in caplog.records if each.levelno > logging.INFO]
+    assert [each.getMessage() for each in failures] == [f"{said} db.internal"] * 2
 
 
 async def test_all_who_wait_for_a_failing_start_are_refused() -> None:
@@ -263,15 +266,19 @@ async def test_closing_gives_up_a_start() -> None:
     assert diary.entries == ["start 1"]
 
 
-async def test_preparing_enters_it_before_the_first_request_and_closing_leaves_it() -> None:
+async def test_preparing_enters_it_before_the_first_request_and_closing_leaves_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     diary = Diary()
     app = asgi_app(declared(diary), settings=SETTINGS)
     async with closing(app):
         await app.prepare()
         await app.prepare()
         assert diary.entries == WHOLE[:2]
+        assert (await Call(app, LIFE).run()).result == "1"
         await app.aclose()
         assert diary.entries == WHOLE
+    assert [each for each in caplog.records if each.levelno > logging.INFO] == []
 
 
 async def test_preparing_and_closing_raise_what_fails() -> None:

@@ -35,7 +35,7 @@ async def test_row(row: Row | Opening, side: Side) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("side", "anyio_backend"), [("server", "asyncio"), ("client", "trio")], ids=str
 )

@@ -201,7 +201,7 @@ async def malformed_answer(talk: ServerTalk) -> None:
         await link.alive()
 
 
-@transports.server(
+@mcpcore_transports.serve.serve(
     SHOULD,
     "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
     LEGACY,

@@ -64,6 +64,7 @@ _FILES: Mapping[tuple[ClientName, bool], _File] = {
 """Configuration files by client and kind: True for that of a project, False for the user's."""
 _OF_PROJECTS = frozenset({"vscode"})
 """Clients whose default file is that of a project."""
+_DONE = {"added": "added to", "replaced": "replaced in"}
 _UNCHANGED = (
     "nothing is changed: --force replaces a server, and without --write the entry is printed, to"
     " be put there by hand"
@@ -105,7 +106,9 @@ def install(
         changed = add_server(path, known.table, name, entry, replace=force)
     except BadConfig as error:
         raise BadConfig(f"{error}; {_UNCHANGED}") from None
-    done = f"added to {path}; start {known.program} anew" if changed else f"in {path} already"
+    done = f"in {path} already"
+    if changed:
+        done = f"{_DONE[changed]} {path}; start {known.program} anew"
     errors.print(f"{name} is {done}", markup=False)
     return Exit.OK
 

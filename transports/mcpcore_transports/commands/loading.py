@@ -20,6 +20,9 @@ def load(name: str) -> Server:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
+    except SystemExit as error:
+        why = f"it ended the program (SystemExit: {error.code})"
+        raise BadTarget(f"{module_name!r} cannot be imported: {why}") from None
     except Exception as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{module_name}.".startswith(f"{missing}."):

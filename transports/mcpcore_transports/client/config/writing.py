@@ -11,7 +11,7 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mcpcore_transports.client.config.file import BadConfig, parse_file
 
@@ -24,21 +24,21 @@ _INDENT = re.compile(r"\n([ \t]+)\S")
 
 def add_server(
     path: Path, table: str, name: str, entry: Mapping[str, Any], *, replace: bool = False
-) -> bool:
+) -> Literal["added", "replaced", ""]:
     """Add a server to the object ``table`` of a file; create the file if necessary.
 
     ``replace`` allows replacing another server of that name.  The file is replaced atomically, and
-    the old version is kept beside it (:data:`BACKUP`).  Returns False if the same entry is there
-    already.  Raises BadConfig without any change.
+    the old version is kept beside it (:data:`BACKUP`).  Returns "added" or "replaced", or nothing
+    if the same entry is there already.  Raises BadConfig without any change.
     """
     file = path.resolve()  # a symbolic link stays one
-    text, top = parse_file(file, exactly=True) if os.path.exists(file) else ("", {})
+    text, top = parse_file(file, exactly=True) if _has_text(file) else ("", {})
     servers = top.setdefault(table, {}) if isinstance(top, dict) else None
     if not isinstance(servers, dict):
         raise BadConfig(f"{path}: expected an object, with an object {table!r} if there is one")
     known = servers.get(name)
     if known == entry:
-        return False
+        return ""
     if known is not None and not replace:
         raise BadConfig(f"{path} has another server {name!r}")
     servers[name] = entry
@@ -49,14 +49,21 @@ def add_server(
         )
         data, mode = f"{made}\n".encode(), _OWNERS
         file.parent.mkdir(parents=True, exist_ok=True)
-        if text:
+        if os.path.exists(file):
             mode = stat.S_IMODE(file.stat().st_mode)
             _exchange(file.with_name(file.name + BACKUP), file.read_bytes(), mode=mode)
         _exchange(file, data, mode=mode)
     except (ValueError, OSError) as error:  # ValueError: infinity, or a lone surrogate
         reason = getattr(error, "strerror", None) or str(error)
         raise BadConfig(f"{path}: cannot be written: {reason.lower()}") from None
-    return True
+    return "added" if known is None else "replaced"
+
+
+def _has_text(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _exchange(file: Path, data: bytes, *, mode: int) -> None:

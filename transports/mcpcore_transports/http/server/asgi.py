@@ -80,6 +80,8 @@ class AsgiApp:
         self._gate = Gate(endpoint.settings.http, ())
         self._principal = principal or (lambda scope: None)
         self._websockets = AsgiWebSockets(endpoint) if endpoint.settings.shared else None
+        self._told = endpoint.server.lifespan is None
+        """True if there is nothing to warn of: somebody says when the application ends."""
         self._protocols = {
             "http": self._http,
             "lifespan": self._lifespan,
@@ -98,6 +100,7 @@ class AsgiApp:
 
         For applications that embed it without the lifespan protocol.  See HttpEndpoint.
         """
+        self._told = True
         await self.endpoint.prepare()
 
     async def aclose(self) -> None:
@@ -110,6 +113,7 @@ class AsgiApp:
     # HTTP
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._warn()
         reply = _Reply(send, names_connection=_is_http_1(scope))
         link = self._link
         request = _request(scope)
@@ -167,7 +171,18 @@ class AsgiApp:
 
     # The other protocols
 
+    def _warn(self) -> None:
+        """Warn, before the first request, of a lifespan that may never be left."""
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "a request enters the lifespan of %s, as no ASGI lifespan protocol did: it is left"
+                " only if the application calls aclose(), not at a signal (docs/asgi.md)",
+                self.endpoint.server.info.name,
+            )
+
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._told = True
         step, asked = "startup", True
 
         async def serve(value: object = None) -> None:
@@ -207,6 +222,7 @@ class AsgiApp:
             await receive()
             await refuse_websocket(scope, send, principal)
             return
+        self._warn()
         await self._websockets.serve(scope, _request(scope), principal, receive, send)
 
     def _authenticated(self, scope: Scope) -> str | Refusal | None:
