@@ -237,7 +237,7 @@ def test_tables_that_grow_are_named(name: str, before: int, now: int, wrong: boo
 
 
 class _Remembering:
-    __module__ = "transports.soaked"
+    __module__ = "mcpcore_transports.soaked"
 
     def __init__(self) -> None:
         self.table: dict[int, list[int]] = {}

@@ -201,7 +201,7 @@ async def malformed_answer(talk: ServerTalk) -> None:
         await link.alive()
 
 
-@mcpcore_transports.serve.serve(
+@transports.server(
     SHOULD,
     "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
     LEGACY,
