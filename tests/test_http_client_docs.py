@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mcpcore import errors as client_errors
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpClientSettings
-from mcpcore_transports.client import errors as client_errors
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from tests.docs_blocks import ROOT, Program, check_types, dead_links, programs

@@ -15,6 +15,7 @@ from conformance.interop.drivers.caller import Caller, Late, Object, Progress, R
 from conformance.interop.drivers.script import Target, main
 from conformance.interop.talk import MEMORY
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.errors import InputFailed, PeerError, RequestTimeout
 from mcpcore.http.client import HttpClient
 from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
@@ -28,7 +29,6 @@ from mcpcore.spec.types import (
 )
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import InputFailed, PeerError, RequestTimeout
 
 
 class OurCaller(Caller):

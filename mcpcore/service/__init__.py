@@ -7,19 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mcpcore.service.content import Audio, Embedded, Image
-from mcpcore.service.errors import (
-    HandlerError,
-    HandlerExit,
-    InvalidValue,
-    LifespanError,
-    OutputMismatch,
-    PromptError,
-    ResourceError,
-    ResourceNotFound,
-    ToolError,
-    ValidatorMissing,
-    is_masked,
-)
+from mcpcore.service.errors import is_masked
 from mcpcore.service.prepared import Prepared
 from mcpcore.service.schema import Validator, mirrored
 from mcpcore.service.service import Server
@@ -31,23 +19,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Audio",
     "Embedded",
-    "HandlerError",
-    "HandlerExit",
     "Image",
-    "InvalidValue",
-    "LifespanError",
-    "OutputMismatch",
     "Prepared",
-    "PromptError",
-    "ResourceError",
-    "ResourceNotFound",
     "Server",
     "TemplateError",
-    "ToolError",
     "UnsafeValue",
     "UriTemplate",
     "Validator",
-    "ValidatorMissing",
     "assistant",
     "is_masked",
     "mirrored",

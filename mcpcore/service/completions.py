@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec import Raw
 
+from mcpcore.errors import OutputMismatch
 from mcpcore.service.declarations import runs_in_thread
-from mcpcore.service.errors import OutputMismatch
 from mcpcore.service.handlers import Handler
 from mcpcore.service.prepared import Bound
 from mcpcore.spec.types.completion import CompleteParams, CompleteResult, Completion

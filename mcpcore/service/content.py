@@ -9,9 +9,9 @@ from typing import Annotated, Any, get_args, get_origin
 
 from msgspec import Struct
 
+from mcpcore.errors import OutputMismatch
 from mcpcore.service.custom_types import is_union
 from mcpcore.service.declarations import check_icons
-from mcpcore.service.errors import OutputMismatch
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.content import (

@@ -9,9 +9,9 @@ from typing import Any
 from msgspec import Raw
 from msgspec.structs import astuple
 
+from mcpcore.errors import InvalidValue, OutputMismatch
 from mcpcore.service.content import json_value
 from mcpcore.service.declarations import runs_in_thread
-from mcpcore.service.errors import InvalidValue, OutputMismatch
 from mcpcore.service.handlers import Handler, values_type
 from mcpcore.service.prepared import Bound
 from mcpcore.service.reading import arguments_reader

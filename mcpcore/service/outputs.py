@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from mcpcore.errors import InvalidValue, OutputMismatch, ValidatorMissing
 from mcpcore.service.content import blocks, for_revision, json_value
 from mcpcore.service.custom_types import (
     accept_custom,
@@ -20,12 +21,7 @@ from mcpcore.service.custom_types import (
     read_custom,
     twin_of_class,
 )
-from mcpcore.service.errors import (
-    InvalidValue,
-    OutputMismatch,
-    ValidatorMissing,
-    schema_not_met,
-)
+from mcpcore.service.errors import schema_not_met
 from mcpcore.service.reading import Reader, refuse
 from mcpcore.service.schema import (
     WRAPPED,

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from msgspec import Raw
 from msgspec.structs import replace
 
-from mcpcore.service.errors import HandlerError, shown
+from mcpcore.errors import HandlerError
+from mcpcore.service.errors import shown
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Result

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from mcpcore.errors import InvalidValue, OutputMismatch
 from mcpcore.service.content import block, for_revision
 from mcpcore.service.declarations import (
     Options,
@@ -17,7 +18,6 @@ from mcpcore.service.declarations import (
     given,
     runs_in_thread,
 )
-from mcpcore.service.errors import InvalidValue, OutputMismatch
 from mcpcore.service.prepared import Bound
 from mcpcore.service.schema import Validator
 from mcpcore.service.strings import StringHandler

@@ -14,9 +14,10 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from mcpcore.errors import InvalidValue
 from mcpcore.service.content import json_value
 from mcpcore.service.derive import Schema
-from mcpcore.service.errors import InvalidValue, Misfit, schema_not_met
+from mcpcore.service.errors import Misfit, schema_not_met
 from mcpcore.service.schema import in_one_line
 from mcpcore.wire.jsontext import without_input
 

@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec import inspect as types
 
+from mcpcore.errors import InvalidValue, ValidatorMissing
 from mcpcore.service.custom_types import read_by_pydantic, read_custom
 from mcpcore.service.derive import derive
-from mcpcore.service.errors import InvalidValue, ValidatorMissing
 from mcpcore.service.handlers import Parameter
 from mcpcore.service.schema import (
     Schema,

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from mcpcore.errors import InvalidValue, OutputMismatch, ResourceError, ResourceNotFound
 from mcpcore.service.content import contents, json_value
 from mcpcore.service.declarations import (
     CacheScope,
@@ -21,7 +22,6 @@ from mcpcore.service.declarations import (
     runs_in_thread,
     typed,
 )
-from mcpcore.service.errors import InvalidValue, OutputMismatch, ResourceError, ResourceNotFound
 from mcpcore.service.prepared import Bound
 from mcpcore.service.schema import Validator
 from mcpcore.service.strings import StringHandler

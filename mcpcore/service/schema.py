@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from mcpcore.errors import InvalidValue
 from mcpcore.service.custom_types import read_custom
 from mcpcore.service.derive import Schema as Schema
 from mcpcore.service.derive import derive, described, gather_definitions
-from mcpcore.service.errors import InvalidValue, Misfit
+from mcpcore.service.errors import Misfit
 from mcpcore.service.handlers import Parameter
 from mcpcore.spec.header_params import ANNOTATION
 from mcpcore.spec.json_schema import subschemas

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.service.errors import InvalidValue
+from mcpcore.errors import InvalidValue
 from mcpcore.service.outputs import error_result
 from mcpcore.service.pagination import Collection
 from mcpcore.service.prepared import Listed, Prepared

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
+from mcpcore.errors import InvalidValue, OutputMismatch
 from mcpcore.service.content import is_content
 from mcpcore.service.declarations import (
     Options,
@@ -23,7 +24,7 @@ from mcpcore.service.declarations import (
     typed,
 )
 from mcpcore.service.docstrings import parse_docstring
-from mcpcore.service.errors import InvalidValue, OutputMismatch, is_masked, shown
+from mcpcore.service.errors import is_masked, shown
 from mcpcore.service.handlers import Handler, values_type
 from mcpcore.service.outputs import (
     Output,

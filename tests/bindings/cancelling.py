@@ -5,10 +5,10 @@ from contextlib import suppress
 import anyio
 import pytest
 
+from mcpcore.errors import RequestTimeout
 from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.client.errors import RequestTimeout
 from tests.bindings.features import text
 from tests.bindings.scripts import Message, Script
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour

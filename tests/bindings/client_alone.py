@@ -7,10 +7,10 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore.errors import InvalidResponse, NegotiationError, PeerError
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.client.errors import InvalidResponse, NegotiationError, PeerError
 from mcpcore_transports.client.opening import ClientSettings
 from tests.bindings.features import text
 from tests.bindings.scripts import Message, Script

@@ -4,9 +4,9 @@ from contextlib import suppress
 
 import anyio
 
+from mcpcore.errors import RequestTimeout
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalError
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.errors import RequestTimeout
 from tests.bindings.client_alone import Outcome, called, works
 from tests.bindings.inbox import PATIENCE
 from tests.bindings.scripts import Message, Script

@@ -6,11 +6,11 @@ from msgspec import structs
 
 from mcpcore.engine.config import Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.errors import ConnectionClosed
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.client.errors import ConnectionClosed
 from mcpcore_transports.client.opening import ClientSettings
 from tests.bindings.features import text
 from tests.bindings.inbox import PATIENCE

@@ -10,13 +10,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore.service import HandlerExit
+from mcpcore.errors import HandlerExit, PeerError
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.client.errors import PeerError
 from tests.bindings.client_alone import called
 from tests.bindings.features import text
 from tests.bindings.inbox import PATIENCE

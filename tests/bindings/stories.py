@@ -15,10 +15,10 @@ from mcpcore.engine.events import ErrorReceived, InputRequired, RequestEnded, Re
 from mcpcore.engine.outgoing import Outgoing
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.engine.requests import Hub, Outbound, Purpose
+from mcpcore.errors import ConnectionClosed
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import ConnectionClosed
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.sockets.settings import SocketSettings

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 
+from mcpcore.errors import RequestTimeout
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import RequestTimeout
 from mcpcore_transports.client.opening import ClientSettings
 from tests.bindings.cells import cells
 from tests.bindings.inbox import PATIENCE

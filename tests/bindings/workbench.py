@@ -19,7 +19,8 @@ import sniffio
 from msgspec import Struct
 
 import mcpcore_transports
-from mcpcore.service import Server, ToolError
+from mcpcore.errors import ToolError
+from mcpcore.service import Server
 from mcpcore_transports.http.server.writers import Writers
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Elicit, Input, ListRoots, Sample

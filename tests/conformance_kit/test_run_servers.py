@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
+from mcpcore.errors import BadTarget
 from mcpcore.service import Server
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
 from mcpcore_conformance.kit.features import Features
@@ -24,7 +25,7 @@ from mcpcore_conformance.run.stages import (
     program,
     subject_of,
 )
-from mcpcore_transports.targets import BadTarget, parse_target
+from mcpcore_transports.targets import parse_target
 from tests.more_time import with_more_time
 
 pytestmark = pytest.mark.anyio

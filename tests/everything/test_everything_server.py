@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore.errors import PeerError
 from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
 from mcpcore.spec.types.content import (
     AudioContent,
@@ -24,7 +25,6 @@ from mcpcore_conformance.everything.schemas import ADDRESS_BOOK
 from mcpcore_conformance.everything.server import server
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import PeerError
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio

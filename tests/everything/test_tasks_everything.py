@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore.errors import PeerError, RequestTimeout, TaskCancelled
 from mcpcore.spec.types import (
     CallToolResult,
     ElicitParams,
@@ -17,9 +18,8 @@ from mcpcore.spec.types import (
 )
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import PeerError, RequestTimeout
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.client.tasks.tasks import TaskCancelled, TaskOptions
+from mcpcore_transports.client.tasks.tasks import TaskOptions
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio

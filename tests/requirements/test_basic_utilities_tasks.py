@@ -10,8 +10,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore.errors import ToolError
 from mcpcore.http.server import HttpServer
-from mcpcore.service import Server, ToolError
+from mcpcore.service import Server
 from mcpcore.service.tasks import TRANSITIONS, Signal, TaskSettings, TaskTable
 from mcpcore.spec.errors import ErrorData, McpError
 from mcpcore.spec.types.tasks import TERMINAL

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from mcpcore.errors import PeerError
 from mcpcore.service import Server
 from mcpcore.spec.types.roots import Root
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import PeerError
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.server.context import Context
 from tests.transports.scripted import DISCOVERY, http_server, modern

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from mcpcore.errors import InvalidResponse, PeerError
 from mcpcore.service import Audio, Server
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import InvalidResponse, PeerError
 from tests.service.calling import ask
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
 

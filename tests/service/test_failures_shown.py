@@ -3,14 +3,8 @@
 import pytest
 from msgspec import Raw
 
-from mcpcore.service import (
-    HandlerExit,
-    OutputMismatch,
-    ResourceNotFound,
-    Server,
-    ToolError,
-    is_masked,
-)
+from mcpcore.errors import HandlerExit, OutputMismatch, ResourceNotFound, ToolError
+from mcpcore.service import Server, is_masked
 from mcpcore.service.errors import shown
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.revisions import LATEST

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from mcpcore.service import Image, OutputMismatch, Server, ToolError
+from mcpcore.errors import OutputMismatch, ToolError
+from mcpcore.service import Image, Server
 from mcpcore.service.tools import LimitedCall, PlainCall, ToolCall
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
 from mcpcore.spec.types.content import TextContent

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from msgspec import Meta, Struct
 
+from mcpcore.errors import InvalidValue
 from mcpcore.service import Server
-from mcpcore.service.errors import InvalidValue
 from mcpcore.service.reading import Reader
 from mcpcore.service.schema import form_schema, output_schema
 from mcpcore.spec.errors import INVALID_PARAMS, McpError

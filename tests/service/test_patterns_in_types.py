@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from msgspec import Meta, Struct
 
-from mcpcore.service import Server, ToolError
-from mcpcore.service.errors import InvalidValue, ValidatorMissing
+from mcpcore.errors import InvalidValue, ToolError, ValidatorMissing
+from mcpcore.service import Server
 from mcpcore.service.reading import Reader
 from mcpcore.service.schema import output_schema
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from msgspec import Meta
 
-from mcpcore.service import Embedded, Image, PromptError, Server, assistant, user
+from mcpcore.errors import PromptError
+from mcpcore.service import Embedded, Image, Server, assistant, user
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
 from mcpcore.spec.types.content import AudioContent, ResourceLink, TextContent, UnknownContent

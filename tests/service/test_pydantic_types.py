@@ -42,9 +42,9 @@ from pydantic.dataclasses import dataclass as checked_dataclass  # noqa: E402
 from typing_extensions import TypeAliasType  # noqa: E402
 from typing_extensions import TypedDict as OtherTypedDict  # noqa: E402
 
+from mcpcore.errors import OutputMismatch  # noqa: E402
 from mcpcore.service import Server, user  # noqa: E402
 from mcpcore.service.custom_types import read_by_pydantic  # noqa: E402
-from mcpcore.service.errors import OutputMismatch  # noqa: E402
 from mcpcore.service.schema import form_schema  # noqa: E402
 from mcpcore.spec.errors import INVALID_PARAMS, McpError  # noqa: E402
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision  # noqa: E402

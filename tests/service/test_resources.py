@@ -7,9 +7,9 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from mcpcore.service import ResourceError, ResourceNotFound, Server, ToolError
+from mcpcore.errors import OutputMismatch, ResourceError, ResourceNotFound, ToolError
+from mcpcore.service import Server
 from mcpcore.service.declarations import MAX_URI
-from mcpcore.service.errors import OutputMismatch
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
 from mcpcore.spec.types.base import Annotations

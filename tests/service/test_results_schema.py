@@ -8,7 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from msgspec import Meta, Struct
 
-from mcpcore.service import Audio, Embedded, Image, Server, ToolError, assistant, user
+from mcpcore.errors import ToolError
+from mcpcore.service import Audio, Embedded, Image, Server, assistant, user
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Annotations, Icon

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec import Meta, Struct
 
-from mcpcore.service.errors import InvalidValue
+from mcpcore.errors import InvalidValue
 from mcpcore.service.handlers import Handler, values_type
 from mcpcore.service.schema import (
     explain,

@@ -11,19 +11,8 @@ import pytest
 from msgspec import Meta, Raw, Struct
 
 from mcpcore.engine.metadata import decode_skim
-from mcpcore.service import (
-    Audio,
-    Embedded,
-    Image,
-    PromptError,
-    ResourceError,
-    Server,
-    ToolError,
-    ValidatorMissing,
-    is_masked,
-    mirrored,
-)
-from mcpcore.service.errors import OutputMismatch
+from mcpcore.errors import OutputMismatch, PromptError, ResourceError, ToolError, ValidatorMissing
+from mcpcore.service import Audio, Embedded, Image, Server, is_masked, mirrored
 from mcpcore.service.outputs import given_result
 from mcpcore.service.task_views import task_form
 from mcpcore.spec.decoding import decode

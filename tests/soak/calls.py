@@ -9,12 +9,12 @@ from typing import Any
 
 import anyio
 
+from mcpcore.errors import RequestTimeout
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.client.errors import RequestTimeout
 from tests.bindings.workbench import COUNTER, SUM
 from tests.soak.tools import COUNTED
 

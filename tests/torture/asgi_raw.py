@@ -9,12 +9,12 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.service import Server
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.base import StoreUnavailableError
 from mcpcore_transports.stores.memory import MemoryStore
 from tests.torture.acts import Act
 from tests.torture.asgi_sockets import fails

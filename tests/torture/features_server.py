@@ -9,10 +9,10 @@ import anyio
 import anyio.lowlevel
 from msgspec import Struct
 
+from mcpcore.errors import InputUnavailable
 from mcpcore.service import Server
 from mcpcore.service.rate import RateLimits
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import InputUnavailable
 from mcpcore_transports.server.inputs import Elicit, ElicitUrl, Input, ListRoots, Sample
 from mcpcore_transports.server.notifications import NotificationContext
 from tests.torture.functions import fallible

@@ -21,12 +21,11 @@ from msgspec import Struct
 
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.requests import Hub
+from mcpcore.errors import RequestTimeout, StoreUnavailableError
 from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.client.errors import RequestTimeout
 from mcpcore_transports.link import clock
 from mcpcore_transports.serve.event_loops import backend_options
-from mcpcore_transports.stores.base import StoreUnavailableError
 from tests.bindings.stories import Ledger, children
 from tests.bindings.workbench import census
 from tests.torture import calls

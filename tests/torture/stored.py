@@ -11,9 +11,10 @@ from typing import Any
 
 from msgspec import Raw
 
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.storing import SessionDelete, SessionRecord, SessionSave, StoreFailure
 from mcpcore_transports.http.server.host import HttpHost
-from mcpcore_transports.stores.base import Store, StoreSettings, StoreUnavailableError
+from mcpcore_transports.stores.base import Store, StoreSettings
 from mcpcore_transports.stores.memory import MemoryStore
 from mcpcore_transports.stores.sqlite import SqliteStore
 from tests.torture.functions import Fallible

@@ -7,13 +7,12 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from mcpcore.errors import RequestTimeout, TaskCancelled
 from mcpcore.service import Server
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.tasks import Task
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.client.errors import RequestTimeout
-from mcpcore_transports.client.tasks.tasks import TaskCancelled
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Elicit
 from tests.torture.acts import Act, said

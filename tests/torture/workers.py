@@ -10,8 +10,9 @@ from typing import Any
 import anyio
 from msgspec import structs
 
+from mcpcore.errors import WorkersFailed
 from mcpcore_transports.serve.serve import ungrouped
-from mcpcore_transports.serve.workers import LIFELINE, Supervisor, WorkersFailed, WorkersSettings
+from mcpcore_transports.serve.workers import LIFELINE, Supervisor, WorkersSettings
 from tests.torture.acts import Act
 from tests.torture.functions import fallible
 from tests.torture.raw_http import Refused, right

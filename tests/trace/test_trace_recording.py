@@ -18,11 +18,11 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import NegotiationError
 from mcpcore.wire.trace import TO_CLIENT, TO_SERVER
 from mcpcore_conformance.launch import serving
 from mcpcore_conformance.trace.check import check
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import NegotiationError
 from mcpcore_transports.memory import MemoryPair
 from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.targets import HttpTarget, MemoryTarget, WebSocketTarget

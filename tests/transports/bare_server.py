@@ -9,7 +9,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from msgspec import UNSET, Struct
 
-from mcpcore.service import Server, ToolError
+from mcpcore.errors import ToolError
+from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
 from mcpcore_transports.serve.serve import run
 from mcpcore_transports.server.context import Context

@@ -19,13 +19,14 @@ import anyio.from_thread
 import anyio.lowlevel
 from msgspec import Struct
 
-from mcpcore.service import Server, ToolError
+from mcpcore.errors import InputUnavailable, ToolError
+from mcpcore.service import Server
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.prompts import GetPromptResult, PromptMessage
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.serve.serve import run
-from mcpcore_transports.server.context import Context, InputUnavailable
+from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Elicit, Input, ListRoots, Sample
 from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.runtime import RuntimeSettings

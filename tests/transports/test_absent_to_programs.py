@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mcpcore.errors import PeerError
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
@@ -18,7 +19,7 @@ from mcpcore.spec.types.tools import CallToolResult, Tool
 from mcpcore_transports.client.callback_context import CallbackContext
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import PeerError, ToolFailed
+from mcpcore_transports.client.errors import ToolFailed
 from mcpcore_transports.targets import MemoryTarget
 from tests.transports.bare_server import server, unset_in
 from tests.transports.served import served

@@ -10,13 +10,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from mcpcore_transports.http.server.asgi import AsgiApp, Message, asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.base import StoreUnavailableError
 from mcpcore_transports.stores.memory import MemoryStore
 from tests.clock import PATIENCE, patience
 from tests.transports.http_fixture import http, legacy, tool

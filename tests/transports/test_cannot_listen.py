@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from mcpcore.errors import LinkError
 from mcpcore.service import Server
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.serve.workers import reserved
 from tests.clock import patience

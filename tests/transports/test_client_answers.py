@@ -9,6 +9,7 @@ import pytest
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.errors import InputFailed
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.types.content import TextContent, ToolUseContent
@@ -17,7 +18,6 @@ from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import InputFailed
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.server.context import Context, InputNeeded
 from mcpcore_transports.server.inputs import Elicit

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from mcpcore.errors import NegotiationError
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import NegotiationError
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.server.call import http_request

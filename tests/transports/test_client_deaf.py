@@ -11,12 +11,12 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
+from mcpcore.errors import ConnectionClosed
 from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import LEGACY as ROWS
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import ConnectionClosed
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.opening import ClientSettings
 from tests.clock import patience

@@ -9,10 +9,10 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
+from mcpcore.errors import ConnectionClosed, PeerError
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import ConnectionClosed, PeerError
 from mcpcore_transports.client.list_changes import Change
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from mcpcore.errors import ConnectionClosed, InvalidResponse, PeerError
 from mcpcore.service import Server
 from mcpcore.spec.types.base import Icon
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import ResourceLink
 from mcpcore_transports.client.cache import ResultCache
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import ConnectionClosed, InvalidResponse, PeerError
 from mcpcore_transports.client.opening import ClientSettings
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
 

@@ -12,6 +12,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
+from mcpcore.errors import CallFailed
 from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import BY_NAME
@@ -19,7 +20,6 @@ from mcpcore.spec.revisions import LEGACY as ROWS
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import CallFailed
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.link import clock
 from tests.clock import patience

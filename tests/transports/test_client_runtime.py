@@ -10,6 +10,16 @@ import pytest
 from msgspec import Raw, Struct
 
 from mcpcore.engine.config import Limits, Negotiation
+from mcpcore.errors import (
+    CallFailed,
+    ConnectionClosed,
+    InputFailed,
+    InvalidResponse,
+    LinkError,
+    NegotiationError,
+    PeerError,
+    RequestTimeout,
+)
 from mcpcore.service import Server, mirrored
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.completion import PromptReference
@@ -18,17 +28,7 @@ from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.roots import Root
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import (
-    CallFailed,
-    ConnectionClosed,
-    InputFailed,
-    InvalidResponse,
-    NegotiationError,
-    PeerError,
-    RequestTimeout,
-)
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import StdioTarget
 from tests.clock import patience

@@ -5,12 +5,12 @@ import anyio.lowlevel
 import httpx
 import pytest
 
+from mcpcore.errors import ConnectionClosed
 from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import ConnectionClosed
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience

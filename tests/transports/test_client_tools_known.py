@@ -7,11 +7,11 @@ import anyio
 import pytest
 from msgspec import Struct
 
+from mcpcore.errors import InvalidResponse, PeerError
 from mcpcore.service import Server
 from mcpcore.spec.errors import HEADER_MISMATCH, INTERNAL_ERROR, LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import InvalidResponse, PeerError
 from mcpcore_transports.client.opening import ClientSettings
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
 

@@ -9,21 +9,19 @@ import anyio
 import pytest
 from msgspec import structs
 
+from mcpcore.errors import BadTarget, LinkError, NegotiationError
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.config.file import VARIABLE
-from mcpcore_transports.client.errors import NegotiationError
 from mcpcore_transports.commands.common import Options
 from mcpcore_transports.commands.main import main
 from mcpcore_transports.commands.output import Failure
 from mcpcore_transports.commands.target import client_settings, fitted, split_target
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import (
-    BadTarget,
     HttpTarget,
     SseTarget,
     StdioTarget,

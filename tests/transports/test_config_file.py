@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from mcpcore.errors import BadConfig
 from mcpcore_transports.client.config.file import (
     MAX_SIZE,
     VARIABLE,
-    BadConfig,
     find_config,
     find_server,
     load_targets,

@@ -251,7 +251,7 @@ async def test_a_client_that_never_answers_well_ends_the_call(revision: str) -> 
             assert result.is_error is True
             assert "does not fit" in text(result)
         else:
-            from mcpcore_transports.client.errors import InvalidResponse
+            from mcpcore.errors import InvalidResponse
 
             with pytest.raises(InvalidResponse, match="more than 10 times"):
                 await client.call_tool("ask")

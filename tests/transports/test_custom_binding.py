@@ -15,16 +15,15 @@ import pytest
 from anyio.abc import SocketStream
 
 from mcpcore.engine.reconnecting import Reconnected, ReconnectSettings
+from mcpcore.errors import BadTarget, CallFailed, LinkError
 from mcpcore.service import Server
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.era_cache import EraCache, place_of
-from mcpcore_transports.client.errors import CallFailed
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.targets import BadTarget, describe, parse_target
+from mcpcore_transports.targets import describe, parse_target
 from tests.clock import patience
 from tests.test_embedding_docs import FILES
 

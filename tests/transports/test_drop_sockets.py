@@ -15,17 +15,12 @@ import anyio
 import pytest
 import redis
 
+from mcpcore.errors import CallFailed, ConnectionClosed, NegotiationError, PeerError
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import (
-    CallFailed,
-    ConnectionClosed,
-    NegotiationError,
-    PeerError,
-)
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.serve.serve import ServeSettings

@@ -18,16 +18,15 @@ from msgspec import structs
 
 from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.engine.reconnecting import Reconnected, ReconnectSettings
+from mcpcore.errors import ConnectionClosed, LinkError, NegotiationError
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LATEST, LEGACY
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.era_cache import EraCache, place_of
-from mcpcore_transports.client.errors import ConnectionClosed, NegotiationError
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.link import clock
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.stdio.process_settings import ProcessSettings
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.command import mcpcore_here

@@ -7,9 +7,8 @@ import msgspec
 import pytest
 from msgspec import Meta, Raw, Struct
 
-from mcpcore.service import ValidatorMissing
+from mcpcore.errors import Unsayable, ValidatorMissing
 from mcpcore.spec.revisions import BY_NAME, LATEST, REVISIONS
-from mcpcore_transports.running.decode import Unsayable
 from mcpcore_transports.server.form_validation import (
     _matcher,
     check_form,

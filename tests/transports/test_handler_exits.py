@@ -17,20 +17,19 @@ import click
 import pytest
 from msgspec import Struct
 
+from mcpcore.errors import HandlerExit, LinkError, NegotiationError, PeerError
 from mcpcore.http.principals import Principal
-from mcpcore.service import HandlerExit, Server
+from mcpcore.service import Server
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import NegotiationError, PeerError
 from mcpcore_transports.client.middleware import OutgoingRequest
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks.tasks import TaskOptions
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.running.middleware import CallNext, Steps
 from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.server.context import Context

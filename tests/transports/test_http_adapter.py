@@ -11,11 +11,7 @@ import httpx
 import pytest
 
 from mcpcore.engine.events import ConnectionEnded, RequestEnded
-from mcpcore.service import Server
-from mcpcore.spec.types.content import TextContent
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import (
+from mcpcore.errors import (
     CallFailed,
     ConnectFailed,
     ConnectionClosed,
@@ -24,6 +20,10 @@ from mcpcore_transports.client.errors import (
     RequestTimeout,
     ServerStalled,
 )
+from mcpcore.service import Server
+from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.client.adapter import AdaptedClientLink, HttpClientLike
 from mcpcore_transports.http.settings import HttpClientLinkSettings

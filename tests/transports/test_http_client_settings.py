@@ -11,19 +11,19 @@ import httpx
 import pytest
 
 from mcpcore.engine.config import Limits
-from mcpcore.http.messages import HttpSend
-from mcpcore.http.settings import HttpClientSettings
-from mcpcore.spec.types.content import TextContent
-from mcpcore_transports.client.cache import ResultCache
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import (
+from mcpcore.errors import (
     CallFailed,
     ConnectionClosed,
     HeadersFailed,
     RequestTimeout,
     ResponseTooLarge,
 )
+from mcpcore.http.messages import HttpSend
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.cache import ResultCache
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
 from mcpcore_transports.http.settings import HttpClientLinkSettings

@@ -20,10 +20,7 @@ import pytest
 from msgspec import Struct
 
 from mcpcore.engine.config import Limits
-from mcpcore.http.settings import HttpClientSettings
-from mcpcore.spec.types.content import TextContent
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import (
+from mcpcore.errors import (
     CallFailed,
     ConnectionClosed,
     HttpStatusError,
@@ -36,6 +33,9 @@ from mcpcore_transports.client.errors import (
     ResponseUndecodable,
     ServerStalled,
 )
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from tests.clock import PATIENCE, patience

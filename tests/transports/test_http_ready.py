@@ -4,6 +4,7 @@ import anyio
 import httpx
 import pytest
 
+from mcpcore.errors import ConnectionClosed, HttpStatusError
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.http.settings import HttpClientSettings
@@ -12,7 +13,6 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.era_cache import EraCache
-from mcpcore_transports.client.errors import ConnectionClosed, HttpStatusError
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings

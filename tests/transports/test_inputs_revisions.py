@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
+from mcpcore.errors import Unsayable
 from mcpcore.spec.methods import lookup, lookup_embedded
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
 from mcpcore.spec.types.content import (
@@ -18,7 +19,6 @@ from mcpcore.spec.types.content import (
     UnknownContent,
 )
 from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
-from mcpcore_transports.running.decode import Unsayable
 from mcpcore_transports.server.inputs import Elicit, ElicitUrl, Input, ListRoots, Sample
 from mcpcore_transports.server.sampling import message_problem, params_for, result_for
 from tests.service.test_results_schema import closed

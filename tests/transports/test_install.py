@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from mcpcore.errors import BadConfig
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.config.file import BadConfig, load_targets, read_config
+from mcpcore_transports.client.config.file import load_targets, read_config
 from mcpcore_transports.client.config.writing import add_server
 from mcpcore_transports.commands.install import _FILES
 from mcpcore_transports.targets import HttpTarget, SseTarget, StdioTarget

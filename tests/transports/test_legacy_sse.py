@@ -9,6 +9,7 @@ import pytest
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.errors import BadTarget, CallFailed, ConnectionClosed, NegotiationError, RequestTimeout
 from mcpcore.http.messages import HttpChunk, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
@@ -18,19 +19,13 @@ from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.era_cache import EraCache
-from mcpcore_transports.client.errors import (
-    CallFailed,
-    ConnectionClosed,
-    NegotiationError,
-    RequestTimeout,
-)
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.server.call import http_request
 from mcpcore_transports.http.server.endpoint import HttpEndpoint
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.targets import BadTarget, SseTarget, describe, parse_target
+from mcpcore_transports.targets import SseTarget, describe, parse_target
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import Clock, patience
 from tests.http.support import initialize, note, request

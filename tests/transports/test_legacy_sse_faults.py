@@ -12,11 +12,7 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute, SocketListener
 
 from mcpcore.engine.reconnecting import ReconnectSettings
-from mcpcore.http.settings import HttpClientSettings
-from mcpcore.spec.types.content import TextContent
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.era_cache import EraCache
-from mcpcore_transports.client.errors import (
+from mcpcore.errors import (
     CallFailed,
     ConnectionClosed,
     HttpStatusError,
@@ -24,6 +20,10 @@ from mcpcore_transports.client.errors import (
     RedirectRefused,
     RequestTimeout,
 )
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.era_cache import EraCache
 from mcpcore_transports.client.opening import ClientSettings
 from tests.clock import patience
 

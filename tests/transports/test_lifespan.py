@@ -12,7 +12,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore.service import LifespanError, Server
+from mcpcore.errors import LifespanError
+from mcpcore.service import Server
 from mcpcore_transports.running.background import start_background
 from mcpcore_transports.server.lifespan import seconds_left, within
 from mcpcore_transports.server.settings import RuntimeSettings

@@ -12,7 +12,8 @@ import anyio.lowlevel
 import pytest
 from msgspec import structs
 
-from mcpcore.service import LifespanError, Server
+from mcpcore.errors import LifespanError
+from mcpcore.service import Server
 from mcpcore.spec.types import TextContent
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.http.server.asgi import AsgiApp, asgi_app

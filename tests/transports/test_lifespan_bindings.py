@@ -13,15 +13,14 @@ import anyio.lowlevel
 import pytest
 from msgspec import structs
 
+from mcpcore.errors import CallFailed, LifespanError, LinkError
 from mcpcore.http.settings import HttpSettings
-from mcpcore.service import LifespanError, Server
+from mcpcore.service import Server
 from mcpcore.spec.types import PromptReference, TextContent
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import CallFailed
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks.tasks import TaskOptions
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context

@@ -11,18 +11,17 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore.errors import LinkError, NegotiationError, PeerError
 from mcpcore.http.principals import Principal
 from mcpcore.service import Server
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import NegotiationError, PeerError
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks.tasks import TaskOptions
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.server.endpoint import HttpEndpoint
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.runtime import RuntimeSettings

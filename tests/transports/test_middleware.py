@@ -19,7 +19,8 @@ from msgspec import Raw, Struct
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.peer import Peer
-from mcpcore.service import Server, ToolError
+from mcpcore.errors import PeerError, ToolError
+from mcpcore.service import Server
 from mcpcore.service.rate import Activity, Rate, RateLimits
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
@@ -32,7 +33,6 @@ from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.calls import Outcome
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientCore
-from mcpcore_transports.client.errors import PeerError
 from mcpcore_transports.client.middleware import ClientMiddleware, OutgoingRequest
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps

@@ -12,13 +12,13 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from mcpcore.errors import PeerError
 from mcpcore.service import Server
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import PeerError
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import ListRoots
 from mcpcore_transports.server.runtime import RuntimeSettings

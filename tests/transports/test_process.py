@@ -13,7 +13,7 @@ import pytest
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, RequestEnded, Violation
-from mcpcore_transports.link_errors import LinkError
+from mcpcore.errors import LinkError
 from mcpcore_transports.stdio.process import ProcessLink, ProcessSettings
 from mcpcore_transports.stream.connection import PumpSettings
 from tests.clock import HOUR, PATIENCE, Clock

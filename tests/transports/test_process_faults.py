@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, Violation
+from mcpcore.errors import LinkError
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.stdio.process import ProcessLink, ProcessSettings
 from mcpcore_transports.stdio.stderr import ErrorLines
 from tests.more_time import with_more_time

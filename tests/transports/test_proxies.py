@@ -12,22 +12,17 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import (
+from mcpcore.errors import (
+    BadProxy,
     ConnectFailed,
     ConnectTimeout,
     NegotiationError,
     ProxyFailed,
     TlsFailed,
 )
+from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.http.client.proxies import (
-    ENVIRONMENT,
-    BadProxy,
-    Proxy,
-    parse_proxy,
-    proxy_for,
-)
+from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, parse_proxy, proxy_for
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.tls import client_tls, server_tls

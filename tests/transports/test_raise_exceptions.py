@@ -9,19 +9,19 @@ import anyio.lowlevel
 import pytest
 from msgspec import Struct
 
-from mcpcore.service import Server, ToolError
+from mcpcore.errors import BadTarget, PeerError, ToolError
+from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import PeerError
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.raised import Raised
 from mcpcore_transports.client.tasks.tasks import TaskOptions
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.targets import BadTarget, MemoryTarget, StdioTarget, UnixTarget
+from mcpcore_transports.targets import MemoryTarget, StdioTarget, UnixTarget
 from tests.leaving import ENDS
 from tests.transports.runtime_bench import LEGACY, MODERN
 

@@ -8,6 +8,7 @@ import anyio
 import pytest
 from msgspec import Raw
 
+from mcpcore.errors import PeerError
 from mcpcore.service import Server
 from mcpcore.service.rate import Activity, Rate, RateLimits
 from mcpcore.spec.errors import BUSY, INTERNAL_ERROR, LEGACY_BUSY
@@ -17,7 +18,6 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import PeerError
 from mcpcore_transports.link import clock
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context

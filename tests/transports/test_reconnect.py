@@ -21,6 +21,7 @@ from mcpcore.engine.reconnecting import (
     ReconnectingGivenUp,
     ReconnectSettings,
 )
+from mcpcore.errors import ConnectionClosed, LinkError, PeerError, RequestTimeout
 from mcpcore.service import Server
 from mcpcore.spec.errors import BUSY, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY
@@ -29,11 +30,9 @@ from mcpcore.spec.types.logging import LoggingMessageParams
 from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import ConnectionClosed, PeerError, RequestTimeout
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks.tasks import TaskOptions
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.server.context import Context
 from tests.clock import patience

@@ -19,10 +19,10 @@ from mcpcore.engine.reconnecting import (
     ReconnectingGivenUp,
     ReconnectSettings,
 )
+from mcpcore.errors import ConnectionClosed
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import ConnectionClosed
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.stdio.process_settings import ProcessSettings
 from mcpcore_transports.targets import StdioTarget

@@ -11,14 +11,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore.errors import BadTarget, CallFailed, LinkError, NegotiationError
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import CallFailed, NegotiationError
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.targets import BadTarget, StdioTarget
+from mcpcore_transports.targets import StdioTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.served import Endless, served
 

@@ -9,7 +9,8 @@ import pytest
 from msgspec import Struct
 
 from mcpcore.engine.config import Limits
-from mcpcore.service import Server, ToolError
+from mcpcore.errors import ToolError
+from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.server.context import Context

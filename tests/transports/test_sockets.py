@@ -15,6 +15,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
+from mcpcore.errors import BadTarget
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
 from mcpcore_transports.http.server.descriptor import descriptor_of
@@ -25,7 +26,6 @@ from mcpcore_transports.server.context import Context
 from mcpcore_transports.sockets.settings import Caller, SocketSettings
 from mcpcore_transports.sockets.tcp import keep_alive, socket_of
 from mcpcore_transports.stream.connection import PumpSettings
-from mcpcore_transports.targets import BadTarget
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time

@@ -18,9 +18,9 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore.errors import BadTarget, LinkError
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.sockets.unix import (
@@ -32,7 +32,7 @@ from mcpcore_transports.sockets.unix import (
     listen_unix,
     not_welcome,
 )
-from mcpcore_transports.targets import BadTarget, UnixTarget, parse_target
+from mcpcore_transports.targets import UnixTarget, parse_target
 from tests.clock import PATIENCE
 from tests.transports.malformed import good
 from tests.transports.offers import echo

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
-from mcpcore_transports.link_errors import LinkError
+from mcpcore.errors import LinkError
 from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
 from mcpcore_transports.stream.connection import PumpSettings
 from mcpcore_transports.stream.descriptors import (

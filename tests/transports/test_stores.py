@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from msgspec import Raw, Struct, structs
 
+from mcpcore.errors import NoSessionError, StoreUnavailableError
 from mcpcore.http.storing import (
     Announce,
     Announcements,
@@ -34,7 +35,7 @@ from mcpcore.http.storing import (
     StreamRelease,
     Wake,
 )
-from mcpcore_transports.stores.base import NoSessionError, StoreSettings, StoreUnavailableError
+from mcpcore_transports.stores.base import StoreSettings
 from tests.clock import PATIENCE
 from tests.transports.store_stage import KINDS, WORKERS, Stage, Theatre, decoded, record, theatre
 

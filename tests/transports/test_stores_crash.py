@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.storing import (
     LogPage,
     Post,
@@ -23,7 +24,7 @@ from mcpcore.http.storing import (
     StreamRead,
     Wake,
 )
-from mcpcore_transports.stores.base import LOST, Store, StoreSettings, StoreUnavailableError
+from mcpcore_transports.stores.base import LOST, Store, StoreSettings
 from mcpcore_transports.stores.open import open_store
 from tests.clock import PATIENCE
 from tests.transports.redis_server import redis_server

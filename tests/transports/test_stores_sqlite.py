@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.storing import (
     LogPage,
     SessionLoad,
@@ -20,7 +21,6 @@ from mcpcore.http.storing import (
     StreamBegin,
     StreamRead,
 )
-from mcpcore_transports.stores.base import StoreUnavailableError
 from mcpcore_transports.stores.sqlite import SqliteStore, Synchronous
 from tests.transports.store_stage import record
 

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from mcpcore.service import HandlerExit, ToolError
+from mcpcore.errors import HandlerExit, ToolError
 from mcpcore_transports.running.cancellation import failure_of, settled
 from mcpcore_transports.server.context import InputNeeded
 from tests.leaving import Left

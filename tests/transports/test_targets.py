@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from mcpcore.errors import BadTarget
 from mcpcore.service import Server
-from mcpcore_transports.sockets.addresses import BadTarget, parse_address
+from mcpcore_transports.sockets.addresses import parse_address
 from mcpcore_transports.targets import (
     HttpTarget,
     MemoryTarget,

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from anyio import from_thread
 
-from mcpcore.service import HandlerExit, Server
+from mcpcore.errors import HandlerExit
+from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.running.task_guard import called, enter_handler, guard_tasks, in_handler

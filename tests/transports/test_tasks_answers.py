@@ -14,6 +14,7 @@ from msgspec import Raw
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import ErrorReceived, Event, NotificationReceived, ResultReceived
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import InputUnavailable
 from mcpcore.service import Server
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import McpError
@@ -35,7 +36,6 @@ from mcpcore_transports.client.tasks.answers import same_task
 from mcpcore_transports.client.tasks.tasks import TaskOptions
 from mcpcore_transports.memory import MemoryPair
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import InputUnavailable
 from mcpcore_transports.server.inputs import Elicit, Sample
 from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.runtime import RuntimeSettings

@@ -10,11 +10,11 @@ import anyio.lowlevel
 import pytest
 from msgspec import Struct
 
+from mcpcore.errors import PeerError
 from mcpcore.service import Server
 from mcpcore.spec.types import CallToolResult, Task, TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import PeerError
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks.tasks import TaskOptions
 from mcpcore_transports.link import clock

@@ -10,20 +10,21 @@ import pytest
 from msgspec import Struct
 
 from mcpcore.engine.config import Limits
-from mcpcore.service import Server
-from mcpcore.spec.errors import LocalProtocolError, McpError
-from mcpcore.spec.types import CallToolResult, ElicitParams, Task, TextContent
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import (
+from mcpcore.errors import (
     ConnectionClosed,
     InputFailed,
     InvalidResponse,
     PeerError,
     RequestTimeout,
+    TaskCancelled,
 )
+from mcpcore.service import Server
+from mcpcore.spec.errors import LocalProtocolError, McpError
+from mcpcore.spec.types import CallToolResult, ElicitParams, Task, TextContent
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.client.tasks.tasks import TaskCancelled, TaskOptions
+from mcpcore_transports.client.tasks.tasks import TaskOptions
 from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer

@@ -9,7 +9,8 @@ import anyio.lowlevel
 import pytest
 from msgspec import Struct
 
-from mcpcore.service import Server, ToolError
+from mcpcore.errors import ToolError
+from mcpcore.service import Server
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID

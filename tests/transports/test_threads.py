@@ -11,7 +11,8 @@ import anyio.to_thread
 import pytest
 from msgspec import Raw
 
-from mcpcore.service import Server, ToolError
+from mcpcore.errors import ToolError
+from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks

@@ -14,21 +14,22 @@ import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from mcpcore.service import Server
-from mcpcore.spec.types.content import TextContent
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import (
+from mcpcore.errors import (
+    BadTarget,
+    BadTls,
     ConnectionClosed,
     ConnectTimeout,
+    LinkError,
     NegotiationError,
     TlsFailed,
 )
+from mcpcore.service import Server
+from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.targets import BadTarget
-from mcpcore_transports.tls import BadTls, client_tls, server_tls
+from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers

@@ -11,9 +11,9 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
 from msgspec import structs
 
+from mcpcore.errors import NegotiationError
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import NegotiationError
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings

@@ -9,13 +9,13 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.engine.config import Limits, Negotiation
+from mcpcore.errors import InputFailed, PeerError, UrlElicitationRequired
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import InputFailed, PeerError, UrlElicitationRequired
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import ElicitUrl

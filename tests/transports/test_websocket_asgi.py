@@ -9,10 +9,10 @@ import pytest
 from anyio.abc import TaskStatus
 from msgspec import structs
 
+from mcpcore.errors import LinkError
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.targets import WebSocketTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.asgi_fixture import KINDS, Kind, Site, running

@@ -17,7 +17,7 @@ from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import ConnectionEnded, EndReason, Ready
-from mcpcore_transports.link_errors import LinkError
+from mcpcore.errors import LinkError
 from mcpcore_transports.websocket.client import WebSocketClientLink
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.transports.apps import Caller, make_client

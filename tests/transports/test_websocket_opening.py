@@ -10,6 +10,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.engine.faults import FaultKind
+from mcpcore.errors import LinkError
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Verdict
@@ -17,7 +18,6 @@ from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.client.proxies import Proxy, proxy_for
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from mcpcore_transports.websocket.client import WebSocketClientLink

@@ -7,12 +7,12 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore.errors import LinkError
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import WebSocketTarget

@@ -5,7 +5,7 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from mcpcore_transports.link_errors import LinkError
+from mcpcore.errors import LinkError
 from mcpcore_transports.websocket.server import serve_websocket
 from mcpcore_transports.websocket.upgrade import Token, UpgradeRefused, read_offers
 from tests.transports.malformed import good

@@ -10,9 +10,9 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.engine.config import Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.errors import CallFailed
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.errors import CallFailed
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.settings import RuntimeSettings

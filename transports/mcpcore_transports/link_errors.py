@@ -6,32 +6,8 @@ import socket
 
 import anyio
 
-from mcpcore.engine.faults import Fault
-from mcpcore.spec.errors import LocalError
-
 STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 """Exceptions with which anyio's streams report their end."""
-
-
-class LinkError(LocalError):
-    """Failure to open a connection; the message is one sentence for the user.
-
-    ``fault`` is the kind of failure, where that is known: with the status and the ``Retry-After``
-    of a server that refused, for instance.  ``final``: True if a retry would not help; by default
-    this follows from the fault.
-    """
-
-    def __init__(
-        self, message: str, fault: Fault | None = None, *, final: bool | None = None
-    ) -> None:
-        super().__init__(message)
-        self.fault = fault
-        if final is None:
-            # Imported late: a server that cannot listen has no use for it.
-            from mcpcore.engine.reconnecting import fails_for_good
-
-            final = fails_for_good(fault)
-        self.final = final
 
 
 _WORDS: dict[type[BaseException], str] = {

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from mcpcore.errors import BadTarget as BadTarget
 from mcpcore.service import Server
 from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
-from mcpcore_transports.sockets.addresses import BadTarget as BadTarget
 from mcpcore_transports.sockets.addresses import authority
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any
 
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from mcpcore.errors import BadTls
 from mcpcore.http.certificates import ClientCertificate, write_name
-from mcpcore.spec.errors import LocalError
 
 Path = str | os.PathLike[str]
 
@@ -21,10 +21,6 @@ _PIECE = 64 * 1024
 _PROTOCOLS = ["http/1.1"]
 _SSL_ERRORS = (ssl.SSLError, ssl.CertificateError)
 _NO_PROBLEM = (ssl.SSLEOFError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-class BadTls(LocalError, ValueError):
-    """Error for a certificate or key that cannot be used; the message names it and the reason."""
 
 
 def client_tls(

@@ -11,9 +11,10 @@ import sys
 
 from msgspec import UNSET
 
+from mcpcore.errors import ToolError
 from mcpcore_bench.programs import raw_codec
 from mcpcore_bench.programs.offer import arguments
-from mcpcore_bench.programs.raw_codec import Codec, ToolError
+from mcpcore_bench.programs.raw_codec import Codec
 
 
 def answer(codec: Codec, line: bytes) -> bytes:

@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
+from mcpcore.errors import BadTarget
 from mcpcore_conformance.commands.choice import Choice
 from mcpcore_conformance.commands.ending import finish
 from mcpcore_conformance.commands.playing import play_out
@@ -15,7 +16,7 @@ from mcpcore_conformance.run.stages import EVERYTHING_CLIENT
 from mcpcore_transports.commands.common import Options
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.target import fitted
-from mcpcore_transports.targets import BadTarget, StdioTarget
+from mcpcore_transports.targets import StdioTarget
 
 OURS = "mcpcore_conformance.everything.client:main"
 """Our reference client: over every transport, in memory, and on the core."""

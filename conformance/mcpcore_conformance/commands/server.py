@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
+from mcpcore.errors import BadTarget, BadTls
 from mcpcore.wire.redaction import is_secret_header
 from mcpcore_conformance.commands.choice import Choice
 from mcpcore_conformance.commands.ending import finish
@@ -16,8 +17,8 @@ from mcpcore_transports.commands.common import Options
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.target import split_target
-from mcpcore_transports.targets import BadTarget, HttpTarget, Target
-from mcpcore_transports.tls import BadTls, client_tls
+from mcpcore_transports.targets import HttpTarget, Target
+from mcpcore_transports.tls import client_tls
 
 _MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

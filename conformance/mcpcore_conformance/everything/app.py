@@ -2,8 +2,7 @@
 
 import os
 
-from mcpcore.service import Server
-from mcpcore_transports.schema import compile_schema
+from mcpcore import Server, compile_schema
 
 PAGE_SIZE = "MCP_CONFORMANCE_PAGE_SIZE"
 """Names the variable of the environment that makes pages smaller."""

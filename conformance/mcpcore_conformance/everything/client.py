@@ -19,19 +19,28 @@ from typing import Any
 import anyio
 import msgspec
 
-from mcpcore.engine.config import Limits, Negotiation
-from mcpcore.engine.reconnecting import ReconnectSettings
-from mcpcore.spec.errors import LocalError, McpError
+from mcpcore import (
+    Callbacks,
+    Client,
+    ClientSettings,
+    Implementation,
+    Limits,
+    LocalError,
+    McpError,
+    Negotiation,
+    ReconnectSettings,
+    connect,
+)
 from mcpcore.spec.revisions import BY_NAME
-from mcpcore.spec.types.base import Implementation
-from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
-from mcpcore.spec.types.tools import Tool
+from mcpcore.types import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ElicitParams,
+    ElicitResult,
+    TextContent,
+    Tool,
+)
 from mcpcore_conformance.everything.script import AnyioPace, Script
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
 
 SCENARIO = "MCP_CONFORMANCE_SCENARIO"
 REVISION = "MCP_CONFORMANCE_PROTOCOL_VERSION"

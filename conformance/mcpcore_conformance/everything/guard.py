@@ -12,8 +12,8 @@ from threading import Thread
 
 from msgspec import Struct
 
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Authenticate, Principal, Refusal, Verdict, bearer_token
+from mcpcore import HttpRequest, Principal, Refusal, bearer_token
+from mcpcore.http.principals import Authenticate, Verdict
 
 PATH = "/.well-known/oauth-protected-resource"
 AUTHORIZATION_SERVER = "https://auth.example.com"

@@ -10,12 +10,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from mcpcore.service import user
-from mcpcore.spec.types import CreateMessageResult, PromptMessage, TextContent, ToolUseContent
+from mcpcore import Context, ElicitUrl, user
+from mcpcore.types import CreateMessageResult, PromptMessage, TextContent, ToolUseContent
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.everything.schemas import DEFAULTS_FORM, ENUMS_FORM
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import Elicit, Elicited, ElicitUrl, Input, ListRoots, Sample
+from mcpcore_transports.server.inputs import Elicit, Elicited, Input, ListRoots, Sample
 
 MAX_TOKENS = 100
 PERSON_FORM: dict[str, Any] = {

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from mcpcore.service import Embedded, Image, user
-from mcpcore.spec.types import PromptMessage
+from mcpcore import Embedded, Image, user
+from mcpcore.types import PromptMessage
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.everything.media import png
 from mcpcore_conformance.everything.tools import WATCHED

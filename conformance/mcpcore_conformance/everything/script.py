@@ -12,20 +12,21 @@ import anyio
 import msgspec
 from msgspec import Raw
 
-from mcpcore.spec.errors import ErrorData, LocalError, LocalProtocolError, McpError
-from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client
-from mcpcore_transports.client.errors import (
+from mcpcore import (
+    Callbacks,
+    Client,
     ConnectionClosed,
-    InputFailed,
-    InvalidResponse,
+    ErrorData,
+    LinkError,
+    LocalError,
+    LocalProtocolError,
+    McpError,
     NegotiationError,
     PeerError,
-    RequestRefused,
     RequestTimeout,
 )
-from mcpcore_transports.link_errors import LinkError
+from mcpcore.errors import InputFailed, InvalidResponse, RequestRefused
+from mcpcore.types import PromptReference, ResourceTemplateReference
 
 Step = Mapping[str, Any]
 Outcome = dict[str, Any]

@@ -14,11 +14,9 @@ import sys
 from contextlib import ExitStack
 from importlib import import_module
 
+from mcpcore import HttpServerSettings, RuntimeSettings, ServeSettings, run
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore_conformance.everything.app import server
-from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.serve.serve import ServeSettings, run
-from mcpcore_transports.server.runtime import RuntimeSettings
 
 __all__ = ["main", "server"]
 

@@ -10,12 +10,11 @@ from typing import Annotated, Any, ClassVar
 import anyio
 from msgspec import Struct
 
-from mcpcore.service import Audio, Embedded, Image, ToolError, mirrored
-from mcpcore.spec.types import ResourceLink
+from mcpcore import Audio, Context, Embedded, Image, ToolError, mirrored
+from mcpcore.types import ResourceLink
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.everything.media import png, wav
 from mcpcore_conformance.everything.schemas import ADDRESS_BOOK, MIRRORED
-from mcpcore_transports.server.context import Context
 
 WATCHED = "test://watched-resource"
 _PAUSE = 0.05

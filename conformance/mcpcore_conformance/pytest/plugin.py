@@ -126,10 +126,10 @@ def pytest_collection_modifyitems(
 def _collect(
     session: pytest.Session, subject: "Subject", items: list[pytest.Item], target: str
 ) -> None:
+    from mcpcore.errors import BadTarget
     from mcpcore_conformance.run.selection import NoSuchCase
     from mcpcore_conformance.run.servers import CannotRun
     from mcpcore_conformance.run.stages import CannotStart
-    from mcpcore_transports.targets import BadTarget
 
     try:
         subject.open(target)

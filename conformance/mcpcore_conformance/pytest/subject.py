@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from mcpcore.errors import BadTarget
 from mcpcore_conformance.kit.model import Binding, Result, Side
 from mcpcore_conformance.kit.wire import Stage
 from mcpcore_conformance.run.clients import MEETING, Clients, Command, prepare_client
@@ -18,7 +19,7 @@ from mcpcore_conformance.run.selection import select
 from mcpcore_conformance.run.servers import CannotRun, Servers, prepare
 from mcpcore_conformance.run.stages import Subject, module, subject_of
 from mcpcore_transports.commands.loading import load
-from mcpcore_transports.targets import BadTarget, headers_of, parse_target
+from mcpcore_transports.targets import headers_of, parse_target
 
 T = TypeVar("T")
 _MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import anyio
 from msgspec import Struct, structs
 
+from mcpcore.errors import BadTarget
 from mcpcore.service import Server
 from mcpcore_conformance.kit.bindings.http import HttpStage
 from mcpcore_conformance.kit.bindings.sockets import SocketStage
@@ -24,7 +25,6 @@ from mcpcore_conformance.launch import LaunchError, serving
 from mcpcore_conformance.subjects.memory import MemoryStage
 from mcpcore_transports.stdio.process_settings import ProcessSettings, environment
 from mcpcore_transports.targets import (
-    BadTarget,
     HttpTarget,
     MemoryTarget,
     SseTarget,

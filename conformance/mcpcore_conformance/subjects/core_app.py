@@ -17,7 +17,8 @@ from msgspec.json import decode as json_decode
 from mcpcore import Peer, events
 from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.service import Server, ToolError
+from mcpcore.errors import ToolError
+from mcpcore.service import Server
 from mcpcore.service.prepared import Prepared
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, CapabilityMissing, McpError
 from mcpcore.spec.methods import METHODS

@@ -14,6 +14,7 @@ from msgspec import Raw
 from mcpcore import Peer, events
 from mcpcore.engine.events import Key, Ready
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.errors import ConnectionClosed, InvalidResponse, LinkError, NegotiationError
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
@@ -27,15 +28,9 @@ from mcpcore_transports.client.answers import answer_input
 from mcpcore_transports.client.callback_context import CallbackContext
 from mcpcore_transports.client.callbacks import Answer, Callbacks, ProgressCallback
 from mcpcore_transports.client.calls import CANCELLED, Outcome, Settled
-from mcpcore_transports.client.errors import (
-    ConnectionClosed,
-    InvalidResponse,
-    NegotiationError,
-    result_of,
-)
+from mcpcore_transports.client.errors import result_of
 from mcpcore_transports.client.listen import LISTEN, Listening
 from mcpcore_transports.client.tasks.tasks import ClientTasks
-from mcpcore_transports.link_errors import LinkError
 
 if TYPE_CHECKING:
     from mcpcore_transports.client.core import ClientCore

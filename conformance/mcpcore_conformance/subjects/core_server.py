@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from mcpcore.service import Image, Server, ToolError
+from mcpcore.errors import ToolError
+from mcpcore.service import Image, Server
 from mcpcore_conformance.everything.media import png
 from mcpcore_conformance.everything.schemas import ADDRESS_BOOK
 from mcpcore_conformance.subjects.core_app import CoreContext, Steps

@@ -17,8 +17,8 @@ from msgspec import Struct, structs
 
 from mcpcore.engine import Peer, Role
 from mcpcore.engine.events import ConnectionEnded, Event, RequestEnded
+from mcpcore.errors import LinkError
 from mcpcore_transports.link import clock
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.stream.settings import PumpSettings
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.client import WebSocketClientLink

@@ -12,17 +12,16 @@ from msgspec import Raw, Struct
 
 from mcpcore.engine.events import InputRequired, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import HandlerExit, InputFailed, InvalidResponse, Malformed
 from mcpcore.http.client import HttpClient
-from mcpcore.service import HandlerExit
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import InputRequest
 from mcpcore_transports.client.callback_context import CallbackContext, meta_of
 from mcpcore_transports.client.callbacks import Answer, Callbacks
-from mcpcore_transports.client.errors import InputFailed, InvalidResponse, promised
+from mcpcore_transports.client.errors import promised
 from mcpcore_transports.client.tasks.answers import ClientDesk, same_task, told_of
 from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.decode import Malformed
 from mcpcore_transports.running.pending import Handlers
 from mcpcore_transports.running.task_guard import called
 

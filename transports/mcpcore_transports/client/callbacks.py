@@ -14,6 +14,7 @@ from msgspec import Raw, Struct, structs
 
 from mcpcore.engine.events import Violation
 from mcpcore.engine.reconnecting import ConnectionEvent
+from mcpcore.errors import Malformed, Unsayable
 from mcpcore.http.recovery import StreamInterrupted
 from mcpcore.service.schema import shorten
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
@@ -31,7 +32,7 @@ from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.wire.message import to_json
 from mcpcore_transports.client.callback_context import CallbackContext, call
-from mcpcore_transports.running.decode import Malformed, Unsayable, typed
+from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.progress import ProgressCallback
 from mcpcore_transports.server.form_validation import fill_defaults, form_problems
 from mcpcore_transports.server.sampling import message_problem, result_for

@@ -15,6 +15,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
+from mcpcore.errors import ConnectionClosed, PeerError
 from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS
@@ -23,7 +24,7 @@ from mcpcore.spec.types.base import LoggingLevel, full_meta
 from mcpcore.wire.message import Body, RequestId, to_json
 from mcpcore_transports.client.answers import answer_inputs
 from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback
-from mcpcore_transports.client.errors import ConnectionClosed, PeerError, result_of
+from mcpcore_transports.client.errors import result_of
 from mcpcore_transports.client.url_elicitation import Visits
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.pending import Waiting

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.errors import BadTarget, CallFailed, PeerError
 from mcpcore.spec.errors import HEADER_MISMATCH, METHOD_NOT_FOUND, LocalProtocolError
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup
@@ -40,7 +41,6 @@ from mcpcore.wire.message import Body
 from mcpcore_transports.client.cache import ServerCache
 from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
 from mcpcore_transports.client.core import ClientCore
-from mcpcore_transports.client.errors import CallFailed, PeerError
 from mcpcore_transports.client.icons import drop_unsafe_icons
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.middleware import ClientMiddleware
@@ -49,7 +49,6 @@ from mcpcore_transports.client.requests import ClientRequests, page_params
 from mcpcore_transports.client.tasks.tasks import ClientTasks
 from mcpcore_transports.client.tools import ToolBook
 from mcpcore_transports.targets import (
-    BadTarget,
     HttpTarget,
     MemoryTarget,
     SseTarget,

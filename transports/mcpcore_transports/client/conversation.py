@@ -12,6 +12,7 @@ from msgspec import Raw
 from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import ConnectionEvent
+from mcpcore.errors import ConnectionClosed, LinkError, NegotiationError, PeerError
 from mcpcore.http.answers import INITIALIZE
 from mcpcore.http.client import HttpClient
 from mcpcore.http.recovery import Recovery, StreamInterrupted, StreamReopened
@@ -20,13 +21,12 @@ from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore_transports.client.answers import Answers
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.calls import ClientCalls, ClientMachine
-from mcpcore_transports.client.errors import ConnectionClosed, NegotiationError, PeerError, failed
+from mcpcore_transports.client.errors import failed
 from mcpcore_transports.client.list_changes import LIST_CHANGES, Change
 from mcpcore_transports.client.listen import LISTEN, Listening
 from mcpcore_transports.client.notifications import RESOURCE_UPDATED, News
 from mcpcore_transports.client.reconnector import Comeback
 from mcpcore_transports.link import clock
-from mcpcore_transports.link_errors import LinkError
 
 logger = logging.getLogger("mcpcore.client")
 

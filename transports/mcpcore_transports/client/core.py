@@ -29,6 +29,7 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     Violation,
 )
+from mcpcore.errors import ConnectionClosed, InvalidResponse, PeerError
 from mcpcore.http.recovery import StreamInterrupted, StreamReopened
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
@@ -38,7 +39,6 @@ from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.calls import ClientMachine, Settled
 from mcpcore_transports.client.conversation import ClientConversation
-from mcpcore_transports.client.errors import ConnectionClosed, InvalidResponse, PeerError
 from mcpcore_transports.client.listen import LISTEN, Listening
 from mcpcore_transports.client.tasks.answers import ClientDesk
 from mcpcore_transports.client.tasks.tasks import ClientTasks

@@ -5,7 +5,6 @@
 them.  An error of a tool is a result; it raises :class:`ToolFailed` on demand.
 """
 
-from collections.abc import Sequence
 from typing import TypeVar
 
 from msgspec import Raw
@@ -18,135 +17,37 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.engine.faults import Fault, FaultKind
-from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData, LocalError, McpError
+from mcpcore.errors import (
+    CallFailed,
+    ConnectFailed,
+    ConnectionClosed,
+    ConnectTimeout,
+    HeadersFailed,
+    HttpStatusError,
+    InvalidResponse,
+    Malformed,
+    MalformedResponse,
+    PeerError,
+    ProxyFailed,
+    RedirectRefused,
+    RequestAborted,
+    RequestRefused,
+    RequestTimeout,
+    ResponseTooLarge,
+    ResponseUndecodable,
+    ServerStalled,
+    TlsFailed,
+    UrlElicitationRequired,
+)
+from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.spec.errors import ToolFailed as ToolFailed
-from mcpcore.spec.types.elicitation import ElicitUrlParams
 from mcpcore.spec.types.errors import UrlElicitationRequiredData
-from mcpcore_transports.running.decode import Malformed, typed
+from mcpcore_transports.running.decode import typed
 
 T = TypeVar("T")
 
 
-class PeerError(McpError):
-    """The server answered ``method`` with an error, ``error``."""
-
-    def __init__(self, method: str, error: ErrorData) -> None:
-        super().__init__(error.code, error.message, error.data)
-        self.method = method
-
-
-class UrlElicitationRequired(PeerError):
-    """The server requires visits to URLs first, listed in ``elicitations`` (2025-11-25)."""
-
-    def __init__(
-        self, method: str, error: ErrorData, elicitations: Sequence[ElicitUrlParams]
-    ) -> None:
-        super().__init__(method, error)
-        self.elicitations = tuple(elicitations)
-
-
-class CallFailed(LocalError):
-    """A request ended without an answer of the server."""
-
-    fault: Fault | None = None
-    """Details of the failure, if the transport gives them (HTTP)."""
-
-    def __init__(self, method: str, message: str) -> None:
-        told = message.startswith(f"{method}:")
-        super().__init__(message if told else f"{method}: {message}")
-        self.method = method
-
-
-class RequestTimeout(CallFailed, TimeoutError):
-    """No answer arrived in time; the server was told that the request is cancelled."""
-
-
-class ConnectionClosed(CallFailed, ConnectionError):
-    """The connection ended before the answer, or had ended already."""
-
-
-class RequestRefused(CallFailed):
-    """The request was not sent: negotiation failed, or the transport refused it."""
-
-
-class RequestAborted(CallFailed):
-    """The request was cancelled on this side, but not by its caller."""
-
-
-class InvalidResponse(CallFailed):
-    """The server's answer violates the protocol or does not have the promised type."""
-
-
-class InputFailed(CallFailed):
-    """The server asked for input that this client cannot or may not give."""
-
-
 # Failures over HTTP
-
-
-class HttpStatusError(RequestRefused):
-    """The server answered with an HTTP error ``status`` and no JSON-RPC error.
-
-    ``retry_after``: seconds that the server asked to wait, None if it did not.
-    """
-
-    status = 0
-    retry_after: float | None = None
-
-
-class RedirectRefused(HttpStatusError):
-    """The server redirected a message to ``location``; it was not sent there."""
-
-    location: str | None = None
-
-
-class HeadersFailed(RequestRefused):
-    """The function that makes request headers failed, or made some that cannot be sent."""
-
-
-class ResponseTooLarge(InvalidResponse):
-    """A response, or an event in it, is over a limit, compressed or not."""
-
-
-class ResponseUndecodable(InvalidResponse):
-    """A response has an unsupported compression, or its compressed data is broken."""
-
-
-class MalformedResponse(InvalidResponse):
-    """The received data is no HTTP response."""
-
-
-class ConnectFailed(ConnectionClosed):
-    """No connection could be opened."""
-
-
-class ConnectTimeout(ConnectFailed, TimeoutError):
-    """No connection was open in time."""
-
-
-class TlsFailed(ConnectFailed):
-    """The connection could not be secured, or one side does not trust the other."""
-
-
-class ProxyFailed(ConnectFailed):
-    """The proxy refused the connection; ``status`` is its answer, None if it gave none."""
-
-    status: int | None = None
-
-
-class ServerStalled(ConnectionClosed, TimeoutError):
-    """The server stopped reading a request, or sending its response, for too long."""
-
-
-class NegotiationError(LocalError):
-    """Negotiation failed; ``error`` is the server's error, if it sent one.
-
-    If the connection failed, the CallFailed with the details is the cause.
-    """
-
-    def __init__(self, message: str, error: ErrorData | None = None) -> None:
-        super().__init__(message)
-        self.error = error
 
 
 def result_of(outcome: ResultReceived | ErrorReceived | InputRequired | RequestEnded) -> Raw:

@@ -15,20 +15,14 @@ import anyio
 from msgspec import Raw, Struct
 
 from mcpcore.engine.events import ErrorReceived, RequestEnded, ResultReceived
+from mcpcore.errors import CallFailed, ConnectionClosed, InvalidResponse, PeerError
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import ERRORS, LocalError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import RequestId
-from mcpcore_transports.client.errors import (
-    CallFailed,
-    ConnectionClosed,
-    InvalidResponse,
-    PeerError,
-    ended,
-    promised,
-)
+from mcpcore_transports.client.errors import ended, promised
 from mcpcore_transports.client.list_changes import LIST_CHANGES, Change, missed, wants
 from mcpcore_transports.client.notifications import RESOURCE_UPDATED, TASK_CHANGED, TASK_STATUS
 from mcpcore_transports.link import clock

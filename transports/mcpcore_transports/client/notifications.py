@@ -7,11 +7,12 @@ from typing import Any
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
+from mcpcore.errors import Malformed
 from mcpcore.spec.types.elicitation import ElicitationCompleteParams
 from mcpcore.spec.types.logging import LoggingMessageParams
 from mcpcore.spec.types.resources import ResourceUpdatedParams
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.running.decode import Malformed, typed
+from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.serial_calls import InOrder
 
 logger = logging.getLogger("mcpcore.client")

@@ -19,9 +19,9 @@ from mcpcore.engine.events import Ready
 from mcpcore.engine.negotiation import Upset, legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.errors import BadTarget, LifespanError, LinkError, NegotiationError
 from mcpcore.http.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
-from mcpcore.service import LifespanError
 from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
 from mcpcore.spec.types.base import Implementation
 from mcpcore.wire.redaction import Discreet, shown_url
@@ -29,7 +29,6 @@ from mcpcore_transports.client.cache import ResultCache, ServerCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.core import ClientCore
 from mcpcore_transports.client.era_cache import ERAS, EraCache, both_failures, place_of
-from mcpcore_transports.client.errors import NegotiationError
 from mcpcore_transports.client.links import attempts_for, http_link, memory_link, peer_link
 from mcpcore_transports.client.middleware import ClientMiddleware, GuardedCore
 from mcpcore_transports.client.raised import Raised
@@ -39,11 +38,9 @@ from mcpcore_transports.client.tools import ToolBook, Uncheckable
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.running.background import current_loop
 from mcpcore_transports.running.task_guard import guard_tasks
 from mcpcore_transports.targets import (
-    BadTarget,
     HttpTarget,
     MemoryTarget,
     SseTarget,

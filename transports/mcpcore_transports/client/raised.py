@@ -6,7 +6,7 @@ in place of the masked error, whose id identifies it.
 
 from msgspec import Raw
 
-from mcpcore.service import HandlerExit
+from mcpcore.errors import HandlerExit
 from mcpcore.spec.errors import ErrorData
 
 _KEPT = 1000

@@ -17,10 +17,10 @@ from mcpcore.engine.events import ConnectionEnded, Ready
 from mcpcore.engine.faults import Fault
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import Attempt, ReconnectSettings, breaks_for_good
+from mcpcore.errors import LinkError
 from mcpcore.http.client import HttpClient
 from mcpcore_transports.client.reconnector import Comeback
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.stream.connection import Connection
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.errors import ConnectionClosed, InvalidResponse, PeerError
 from mcpcore.spec.errors import INVALID_PARAMS
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
@@ -16,7 +17,7 @@ from mcpcore.wire.message import Body
 from mcpcore_transports.client.cache import ServerCache
 from mcpcore_transports.client.callbacks import ProgressCallback
 from mcpcore_transports.client.core import ClientCore
-from mcpcore_transports.client.errors import ConnectionClosed, InvalidResponse, PeerError, promised
+from mcpcore_transports.client.errors import promised
 from mcpcore_transports.client.icons import drop_unsafe_icons
 from mcpcore_transports.link import clock
 

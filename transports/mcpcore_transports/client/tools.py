@@ -6,9 +6,9 @@ from typing import Any
 
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.repeating import is_repeatable
+from mcpcore.errors import InvalidResponse
 from mcpcore.spec.header_params import header_params
 from mcpcore.spec.types.tools import CallToolResult, Tool
-from mcpcore_transports.client.errors import InvalidResponse
 
 logger = logging.getLogger("mcpcore.client")
 

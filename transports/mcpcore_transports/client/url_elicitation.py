@@ -12,14 +12,14 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.events import RequestReceived
+from mcpcore.errors import Malformed, PeerError, UrlElicitationRequired
 from mcpcore.spec.errors import ERRORS, URL_ELICITATION_REQUIRED
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.elicitation import ElicitationCompleteParams, ElicitResult
 from mcpcore.spec.types.model import Maybe
 from mcpcore_transports.client.answers import answer_questions
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.errors import PeerError, UrlElicitationRequired
-from mcpcore_transports.running.decode import Malformed, typed
+from mcpcore_transports.running.decode import typed
 
 logger = logging.getLogger("mcpcore.client")
 

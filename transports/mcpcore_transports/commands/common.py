@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, structs
 
+from mcpcore.errors import BadTarget
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.commands.output import Exit, Failure
-from mcpcore_transports.sockets.addresses import BadTarget
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import Trace

@@ -6,8 +6,8 @@ from typing import Never
 
 import typer
 
+from mcpcore.errors import BadTarget
 from mcpcore_transports.commands.output import Exit, Failure, print_error
-from mcpcore_transports.sockets.addresses import BadTarget
 
 
 def guarded(verbose: bool, work: Callable[[], int]) -> Never:

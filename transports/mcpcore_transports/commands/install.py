@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct, structs
 
+from mcpcore.errors import BadConfig, BadTarget
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.client.config.file import BadConfig
 from mcpcore_transports.client.config.writing import add_server
 from mcpcore_transports.commands.common import ClientName, Options
 from mcpcore_transports.commands.output import Exit, errors, print_json
 from mcpcore_transports.commands.target import converse, fitted
-from mcpcore_transports.targets import BadTarget, HttpTarget, SseTarget, StdioTarget, parse_target
+from mcpcore_transports.targets import HttpTarget, SseTarget, StdioTarget, parse_target
 
 
 class _File(Struct, frozen=True):

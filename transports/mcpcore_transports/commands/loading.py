@@ -5,8 +5,8 @@ import logging
 import os
 import sys
 
+from mcpcore.errors import BadTarget
 from mcpcore.service import Server
-from mcpcore_transports.sockets.addresses import BadTarget
 
 logger = logging.getLogger("mcpcore.cli")
 

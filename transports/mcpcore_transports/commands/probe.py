@@ -25,7 +25,7 @@ def probe(words: Sequence[str], options: Options, *, as_json: bool) -> int:
     """Probe a server; return the exit status."""
     rest, target = split_target(words, options)
     if rest:
-        from mcpcore_transports.targets import BadTarget
+        from mcpcore.errors import BadTarget
 
         raise BadTarget(f"{rest[0]!r} was not expected; probe takes one server")
     with recorded(options) as recorder:

@@ -9,6 +9,7 @@ from functools import partial
 
 from msgspec import Struct, structs
 
+from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.commands.common import check_revisions, recording
 from mcpcore_transports.commands.http_log import show_http_log
@@ -23,10 +24,8 @@ from mcpcore_transports.serve.workers import WorkersSettings, worker_lifeline
 from mcpcore_transports.server.failures import REVEALING
 from mcpcore_transports.server.request_log import log_incoming
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.addresses import BadTarget
 from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stores.base import StoreUnavailableError
-from mcpcore_transports.tls import BadTls, server_tls
+from mcpcore_transports.tls import server_tls
 
 REFERENCE = "mcpcore_conformance.everything.server:server"
 """Default server; loaded by name, as this package may not depend on it."""

@@ -12,6 +12,7 @@ import anyio
 from msgspec import structs
 
 from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.errors import BadConfig, BadProxy, BadTarget, BadTls, PeerError
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.base import Implementation
@@ -20,22 +21,19 @@ from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.config.file import (
     PLACES,
     VARIABLE,
-    BadConfig,
     ConfiguredServer,
     find_config,
     find_server,
 )
-from mcpcore_transports.client.errors import PeerError
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.commands.common import Options, check_revisions, recording, size_of
 from mcpcore_transports.commands.output import Exit, Failure, print_warning
-from mcpcore_transports.http.client.proxies import ENVIRONMENT, BadProxy
+from mcpcore_transports.http.client.proxies import ENVIRONMENT
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.server.request_log import log_outgoing
 from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.stdio.process_settings import ProcessSettings
 from mcpcore_transports.targets import (
-    BadTarget,
     HttpTarget,
     SseTarget,
     StdioTarget,
@@ -44,7 +42,7 @@ from mcpcore_transports.targets import (
     headers_of,
     parse_target,
 )
-from mcpcore_transports.tls import BadTls, client_tls
+from mcpcore_transports.tls import client_tls
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.settings import WebSocketSettings
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import anyio
 
+from mcpcore.errors import StoreUnavailableError, WorkersFailed
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.serve.serve import ungrouped
-from mcpcore_transports.serve.workers import Supervisor, WorkersFailed, WorkersSettings, reserved
+from mcpcore_transports.serve.workers import Supervisor, WorkersSettings, reserved
 from mcpcore_transports.sockets.addresses import parse_address
-from mcpcore_transports.stores.base import StoreUnavailableError
 
 _REPLACED = ("--http", "--workers", "--store")
 

@@ -16,7 +16,7 @@ import sys
 
 import anyio
 
-from mcpcore.service import HandlerExit
+from mcpcore.errors import HandlerExit
 from mcpcore_transports.running.background import current_loop
 
 logger = logging.getLogger("mcpcore.application")

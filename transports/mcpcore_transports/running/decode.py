@@ -5,19 +5,10 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw
 
-from mcpcore.service.errors import HandlerError
+from mcpcore.errors import Malformed
 from mcpcore.spec.decoding import decode
-from mcpcore.spec.errors import LocalError
 
 T = TypeVar("T")
-
-
-class Malformed(LocalError, ValueError):
-    """Error for a message, or a part of one, of the wrong type; the text names the member."""
-
-
-class Unsayable(HandlerError, ValueError):
-    """Error for content that the negotiated revision cannot express; the text names it."""
 
 
 class InvalidAnswer(Exception):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
-from mcpcore.service import HandlerExit
+from mcpcore.errors import HandlerExit
 
 P = ParamSpec("P")
 T = TypeVar("T")

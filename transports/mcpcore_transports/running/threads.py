@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import anyio.to_thread
 
-from mcpcore.service import HandlerExit, Prepared
+from mcpcore.errors import HandlerExit
+from mcpcore.service import Prepared
 
 if TYPE_CHECKING:
     from mcpcore_transports.server.context_telling import Telling

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import BadTarget
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
 from mcpcore_transports.handshake import Handshake, LinkFactory
@@ -18,7 +19,7 @@ from mcpcore_transports.link import App, Link
 from mcpcore_transports.serve.assembling import serve_connection, server_config
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing, websocket_rules
 from mcpcore_transports.server.failures import warn_if_revealing
-from mcpcore_transports.sockets.addresses import BadTarget, authority
+from mcpcore_transports.sockets.addresses import authority
 
 if TYPE_CHECKING:
     from mcpcore_transports.running.tasks import TaskHost

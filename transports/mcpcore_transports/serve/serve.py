@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import anyio
 from msgspec import structs
 
-from mcpcore.service import LifespanError, Server
+from mcpcore.errors import LifespanError
+from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.serve.assembling import server_config
 from mcpcore_transports.serve.bindings import STDIO_URL, Accept, Bindings, Listener

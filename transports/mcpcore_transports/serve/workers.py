@@ -18,6 +18,7 @@ import anyio
 from anyio.abc import Process
 from msgspec import Struct
 
+from mcpcore.errors import WorkersFailed
 from mcpcore_transports.link_errors import cannot_listen
 
 logger = logging.getLogger("mcpcore.workers")
@@ -50,14 +51,6 @@ class WorkersSettings(Struct, frozen=True, kw_only=True):
     """Seconds for the first start of all workers."""
     drain: float = 15.0
     """Seconds for workers to end after SIGTERM; then they are killed."""
-
-
-class WorkersFailed(Exception):
-    """Failure to start the workers; ``said``: True if the message comes from one of them."""
-
-    def __init__(self, message: str, *, said: bool = False) -> None:
-        super().__init__(message)
-        self.said = said
 
 
 @contextmanager

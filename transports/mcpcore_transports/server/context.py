@@ -13,12 +13,13 @@ from typing import Any, Generic, Self, TypeVar, overload
 import msgspec
 from msgspec import Raw
 
+from mcpcore.errors import InputUnavailable
 from mcpcore.service.custom_types import read_by_pydantic, read_custom
 from mcpcore.wire.jsontext import encodable
 from mcpcore_transports.server.context_asking import Asking
 from mcpcore_transports.server.context_facts import L
 from mcpcore_transports.server.context_telling import Telling
-from mcpcore_transports.server.elicitation import InputNeeded, InputUnavailable, RoundState
+from mcpcore_transports.server.elicitation import InputNeeded, RoundState
 
 __all__ = ["Context", "InputNeeded", "InputUnavailable", "RoundState"]
 

@@ -9,13 +9,13 @@ answer.
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
+from mcpcore.errors import InputUnavailable
 from mcpcore.spec.errors import ERRORS, URL_ELICITATION_REQUIRED, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore_transports.running.progress import ProgressCallback
 from mcpcore_transports.server.context_facts import RequestFacts
 from mcpcore_transports.server.elicitation import (
     InputNeeded,
-    InputUnavailable,
     WireQuestions,
     params_of,
     read_answers,

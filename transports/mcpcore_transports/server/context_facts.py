@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 
 from mcpcore.engine.events import RequestReceived
+from mcpcore.errors import InputUnavailable
 from mcpcore.http.principals import Principal
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import MISSING_CLIENT_CAPABILITY, McpError
@@ -14,7 +15,7 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.running.pending import Run
 from mcpcore_transports.running.threads import in_loop
-from mcpcore_transports.server.elicitation import InputUnavailable, RoundState
+from mcpcore_transports.server.elicitation import RoundState
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # its defaults are in typing from Python 3.13 on

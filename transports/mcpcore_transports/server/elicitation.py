@@ -13,13 +13,13 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.service import HandlerError
+from mcpcore.errors import InputUnavailable, Unsayable
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.running.cancellation import Signal
-from mcpcore_transports.running.decode import InvalidAnswer, Unsayable
+from mcpcore_transports.running.decode import InvalidAnswer
 from mcpcore_transports.running.progress import ProgressCallback
 
 # Most handlers ask nothing: questions are imported at the first one.
@@ -45,10 +45,6 @@ class InputNeeded(Signal):
     def __init__(self, requests: Mapping[str, InputRequest]) -> None:
         super().__init__(f"input needed: {', '.join(requests)}")
         self.requests = dict(requests)
-
-
-class InputUnavailable(HandlerError):
-    """Error: the client cannot be asked, refused to answer, or gave no usable answer."""
 
 
 class RoundState(Struct, array_like=True):

@@ -11,10 +11,9 @@ from typing import Any
 
 import msgspec
 
-from mcpcore.service.errors import ValidatorMissing
+from mcpcore.errors import Unsayable, ValidatorMissing
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.forms import PrimitiveSchema
-from mcpcore_transports.running.decode import Unsayable
 
 _PATTERN_MEMORY = 4 * 1024 * 1024
 """Maximum bytes of compiled patterns of one form."""

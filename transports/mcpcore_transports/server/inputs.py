@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.bodies import checked_meta
-from mcpcore.service.errors import InvalidValue
+from mcpcore.errors import InvalidValue, Malformed, Unsayable
 from mcpcore.service.reading import Reader, reader_of
 from mcpcore.service.schema import form_schema
 from mcpcore.spec.capabilities import input_capability
@@ -28,7 +28,7 @@ from mcpcore.spec.types.sampling import (
     SamplingMessage,
 )
 from mcpcore_transports.running.decode import InvalidAnswer as InvalidAnswer
-from mcpcore_transports.running.decode import Malformed, Unsayable, typed
+from mcpcore_transports.running.decode import typed
 from mcpcore_transports.server.form_validation import (
     check_form,
     form_for,

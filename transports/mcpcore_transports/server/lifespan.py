@@ -15,7 +15,8 @@ from typing import Any
 
 import anyio
 
-from mcpcore.service import HandlerExit, LifespanError, Server
+from mcpcore.errors import HandlerExit, LifespanError
+from mcpcore.service import Server
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.background import current_loop, is_over, start_background
 from mcpcore_transports.running.task_guard import enter_handler, guard_tasks

@@ -8,6 +8,7 @@ from anyio.abc import TaskGroup
 from msgspec import Raw
 
 from mcpcore.engine.events import NotificationReceived
+from mcpcore.errors import InputUnavailable
 from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
@@ -17,7 +18,7 @@ from mcpcore_transports.running.progress import ProgressCallback
 from mcpcore_transports.running.serial_calls import InOrder
 from mcpcore_transports.running.threads import in_loop, in_thread
 from mcpcore_transports.server.context_facts import L
-from mcpcore_transports.server.elicitation import InputUnavailable, WireQuestions, ping
+from mcpcore_transports.server.elicitation import WireQuestions, ping
 
 if TYPE_CHECKING:
     from mcpcore_transports.server.inputs import Input, RootList

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import structs
 
+from mcpcore.errors import Unsayable
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.content import (
@@ -17,7 +18,6 @@ from mcpcore.spec.types.content import (
     UnknownContent,
 )
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult, SamplingMessage
-from mcpcore_transports.running.decode import Unsayable
 
 
 def blocks_of(message: SamplingMessage | CreateMessageResult) -> Sequence[SamplingContent]:

@@ -1,10 +1,6 @@
 """Addresses to listen on, as text."""
 
-from mcpcore.spec.errors import LocalError
-
-
-class BadTarget(LocalError, ValueError):
-    """The target cannot be connected to or listened on; the message says why."""
+from mcpcore.errors import BadTarget
 
 
 def parse_address(text: str) -> tuple[str, int]:

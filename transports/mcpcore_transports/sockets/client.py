@@ -12,10 +12,11 @@ from anyio.abc import ByteStream
 from msgspec import UNSET
 
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import LinkError
 from mcpcore.spec.errors import ErrorData
 from mcpcore.wire.message import Message, decode
 from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import STREAM_ERRORS, LinkError, what_broke
+from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
 from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.sockets.tcp import keep_alive, socket_of
 from mcpcore_transports.sockets.unix import checked_path, credentials, not_welcome

@@ -13,6 +13,7 @@ import anyio
 from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import LinkError
 from mcpcore.http.addresses import share_of
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, ErrorData
@@ -20,7 +21,7 @@ from mcpcore.wire.message import encode_error
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import identify
 from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import STREAM_ERRORS, LinkError, cannot_listen, what_broke
+from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen, what_broke
 from mcpcore_transports.sockets.server import PlainServerLink, StreamServerLink
 from mcpcore_transports.sockets.settings import Caller, SocketSettings
 from mcpcore_transports.sockets.tcp import keep_alive, listen_tcp

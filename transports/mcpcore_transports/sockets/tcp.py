@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener
 
-from mcpcore_transports.sockets.addresses import BadTarget
+from mcpcore.errors import BadTarget
 
 _BACKLOG = 128
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -45,7 +45,8 @@ async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.soc
         for listener in listeners:
             listener.close()
         if isinstance(error, (OSError, UnicodeError)):
-            from mcpcore_transports.link_errors import LinkError, cannot_listen
+            from mcpcore.errors import LinkError
+            from mcpcore_transports.link_errors import cannot_listen
 
             raise LinkError(cannot_listen(host, port, error)) from error
         raise

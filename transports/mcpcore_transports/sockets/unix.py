@@ -21,8 +21,7 @@ from typing import Any
 
 import anyio
 
-from mcpcore_transports.link_errors import LinkError
-from mcpcore_transports.sockets.addresses import BadTarget
+from mcpcore.errors import BadTarget, LinkError
 
 LONGEST_PATH = 107 if sys.platform == "linux" else 103
 """Maximum bytes of a path: ``sun_path`` without its final NUL."""

@@ -20,8 +20,8 @@ import anyio
 
 from mcpcore.engine.lifecycle import Session
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import LinkError
 from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.stdio.process_settings import (
     SAFE_ENVIRONMENT,
     ProcessSettings,

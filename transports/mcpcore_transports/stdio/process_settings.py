@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from mcpcore_transports.link_errors import LinkError
+from mcpcore.errors import LinkError
 from mcpcore_transports.stream.connection import PumpSettings
 
 SAFE_ENVIRONMENT = frozenset(

@@ -20,8 +20,8 @@ from typing import Any
 import anyio
 
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import LinkError
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.link_errors import LinkError
 from mcpcore_transports.stdio.settings import StdioSettings as StdioSettings
 from mcpcore_transports.stream.descriptors import CLOSED, DescriptorLink, Polling, polling
 

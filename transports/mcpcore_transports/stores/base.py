@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from mcpcore.errors import NoSessionError, StepFailedError
 from mcpcore.http.storing import (
     Announce,
     Announcements,
@@ -90,18 +91,6 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_numbers(self, "once", "renew", "announcements")
-
-
-class StoreUnavailableError(Exception):
-    """The store cannot be reached, or refuses the operation."""
-
-
-class StepFailedError(Exception):
-    """A step cannot be carried out and has changed nothing; becomes a StoreFailure."""
-
-
-class NoSessionError(StepFailedError):
-    """There is no such session (any more); becomes NoSession."""
 
 
 class Grade(IntEnum):

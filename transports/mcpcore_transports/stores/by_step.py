@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from mcpcore.errors import NoSessionError, StepFailedError
 from mcpcore.http.storing import (
     Announce,
     Announcements,
@@ -26,7 +27,7 @@ from mcpcore.http.storing import (
     StreamRead,
     StreamRelease,
 )
-from mcpcore_transports.stores.base import NoSessionError, Outcome, StepFailedError
+from mcpcore_transports.stores.base import Outcome
 
 
 def settled(outcome: Outcome) -> Any:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 from msgspec import structs
 
+from mcpcore.errors import StepFailedError
 from mcpcore.http.storing import LogPage, SessionRecord, Step, StoreFailure
 from mcpcore_transports.stores.base import (
     SECRET_SIZE,
     Grade,
     Outcome,
-    StepFailedError,
     StoreSettings,
     carry_out,
     is_request,

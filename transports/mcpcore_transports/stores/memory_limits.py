@@ -4,16 +4,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from itertools import islice, takewhile
 
+from mcpcore.errors import NoSessionError, StepFailedError
 from mcpcore.http.storing import SessionRecord
-from mcpcore_transports.stores.base import (
-    SPARED,
-    Grade,
-    NoSessionError,
-    StepFailedError,
-    StoreSettings,
-    ends,
-    made_room,
-)
+from mcpcore_transports.stores.base import SPARED, Grade, StoreSettings, ends, made_room
 from mcpcore_transports.stores.memory_mail import MemoryMail
 from mcpcore_transports.stores.memory_state import Entry, Session, Shelf, Stream, oldest
 

@@ -5,13 +5,8 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from mcpcore_transports.stores.base import (
-    StepFailedError,
-    StoreSettings,
-    StoreUnavailableError,
-    moved,
-    wake,
-)
+from mcpcore.errors import StepFailedError, StoreUnavailableError
+from mcpcore_transports.stores.base import StoreSettings, moved, wake
 from mcpcore_transports.stores.memory_state import Session, Shelf, Stream, Worker, carrier
 
 _RETURN = 6

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from msgspec import structs
 
-from mcpcore_transports.sockets.addresses import BadTarget
-from mcpcore_transports.stores.base import Store, StoreSettings, StoreUnavailableError
+from mcpcore.errors import BadTarget, ExtraMissingError
+from mcpcore_transports.stores.base import Store, StoreSettings
 
 _REDIS = {"redis", "rediss", "unix"}
 _OURS = {"decode_responses", "protocol", "retry", "socket_connect_timeout", "socket_timeout"}
@@ -19,10 +19,6 @@ _OURS = {"decode_responses", "protocol", "retry", "socket_connect_timeout", "soc
 
 class StoreUrlError(BadTarget):
     """The URL names no known store, or has an option that the store does not know."""
-
-
-class ExtraMissingError(StoreUnavailableError, ImportError):
-    """The store needs an extra that is not installed; the message names it."""
 
 
 def open_store(url: str, settings: StoreSettings | None = None) -> Store:

@@ -22,6 +22,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.storing import (
     SessionCalls,
     SessionDelete,
@@ -41,7 +42,6 @@ from mcpcore_transports.stores.base import (
     Grade,
     Outcome,
     StoreSettings,
-    StoreUnavailableError,
     made_room,
 )
 from mcpcore_transports.stores.by_step import ByStep, settled

@@ -11,7 +11,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
-from mcpcore_transports.stores.base import StoreSettings, StoreUnavailableError
+from mcpcore.errors import StoreUnavailableError
+from mcpcore_transports.stores.base import StoreSettings
 
 SLACK = 5000
 """Milliseconds that keys outlive their data, so that clocks may differ."""

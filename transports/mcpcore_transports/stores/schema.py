@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from mcpcore_transports.stores.base import StoreUnavailableError
+from mcpcore.errors import StoreUnavailableError
 
 VERSION = 4
 """Version of the tables; kept in ``PRAGMA user_version``."""

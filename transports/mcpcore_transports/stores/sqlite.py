@@ -18,14 +18,13 @@ from typing import Literal
 import msgspec
 from msgspec import structs
 
+from mcpcore.errors import StepFailedError, StoreUnavailableError
 from mcpcore.http.storing import LogPage, SessionRecord, Step, StoreFailure
 from mcpcore_transports.stores.base import (
     SECRET_SIZE,
     Grade,
     Outcome,
-    StepFailedError,
     StoreSettings,
-    StoreUnavailableError,
     carry_out,
     is_request,
     moved,

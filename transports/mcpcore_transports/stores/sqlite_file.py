@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mcpcore_transports.stores.base import StepFailedError, StoreSettings, StoreUnavailableError
+from mcpcore.errors import StepFailedError, StoreUnavailableError
+from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.schema import prepare
 
 

@@ -5,15 +5,9 @@ from itertools import takewhile
 
 from msgspec import Struct
 
+from mcpcore.errors import NoSessionError, StepFailedError
 from mcpcore.http.storing import LogPage
-from mcpcore_transports.stores.base import (
-    SPARED,
-    Grade,
-    NoSessionError,
-    StepFailedError,
-    ends,
-    made_room,
-)
+from mcpcore_transports.stores.base import SPARED, Grade, ends, made_room
 from mcpcore_transports.stores.sqlite_mail import SqliteMail
 
 _IDLE = "(ended OR orphaned OR (request IS NULL AND holder IS NULL))"

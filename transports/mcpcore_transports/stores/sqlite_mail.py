@@ -7,13 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mcpcore_transports.stores.base import (
-    StepFailedError,
-    StoreSettings,
-    StoreUnavailableError,
-    moved,
-    wake,
-)
+from mcpcore.errors import StepFailedError, StoreUnavailableError
+from mcpcore_transports.stores.base import StoreSettings, moved, wake
 from mcpcore_transports.stores.schema import place_of_processes, process_is_gone
 from mcpcore_transports.stores.sqlite_file import SqliteFile
 

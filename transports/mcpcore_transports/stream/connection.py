@@ -18,8 +18,9 @@ from anyio.lowlevel import checkpoint
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import ConnectionEnded
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import LinkError
 from mcpcore_transports.link import App, Link, clock
-from mcpcore_transports.link_errors import STREAM_ERRORS, LinkError, what_broke
+from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
 from mcpcore_transports.running.background import known_in_callbacks
 from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
 

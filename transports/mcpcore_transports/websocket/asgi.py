@@ -12,14 +12,13 @@ import anyio
 from wsproto.frame_protocol import CloseReason
 
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import LifespanError, StoreUnavailableError
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal
-from mcpcore.service import LifespanError
 from mcpcore_transports.http.server.call import head_refusal
 from mcpcore_transports.http.server.endpoint import HttpEndpoint, unready
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.serve.settings import websocket_rules
-from mcpcore_transports.stores.base import StoreUnavailableError
 from mcpcore_transports.stream.connection import Connection
 from mcpcore_transports.websocket.reasons import NOT_UTF_8
 from mcpcore_transports.websocket.server import ConnectionCount

@@ -18,6 +18,7 @@ from msgspec import Struct
 from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.errors import LinkError
 from mcpcore.http.headers import quoted
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.plan import own_header
@@ -27,7 +28,7 @@ from mcpcore_transports.http.client.origin import Failure, Origin
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead, find_head
-from mcpcore_transports.link_errors import STREAM_ERRORS, LinkError, what_broke
+from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.running.task_guard import called
 from mcpcore_transports.tls import client_tls, tls_problem

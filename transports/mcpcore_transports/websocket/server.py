@@ -13,6 +13,7 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
 from wsproto.connection import ConnectionType
 
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import LinkError
 from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
@@ -23,7 +24,7 @@ from mcpcore_transports.http.server.reply import linger
 from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
 from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import STREAM_ERRORS, LinkError, cannot_listen
+from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen
 from mcpcore_transports.stream.accept import accept
 from mcpcore_transports.stream.connection import Connection
 from mcpcore_transports.stream.pending import Unbegun

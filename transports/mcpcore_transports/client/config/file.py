@@ -23,9 +23,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from mcpcore.errors import BadConfig, BadTarget
 from mcpcore.wire.redaction import Discreet, shown_names, shown_url
 from mcpcore_transports.client.config.values import Place, substitute, undefined
-from mcpcore_transports.targets import BadTarget, StdioTarget, Target, check_headers, parse_target
+from mcpcore_transports.targets import StdioTarget, Target, check_headers, parse_target
 
 _log = logging.getLogger("mcpcore.config")
 
@@ -77,10 +78,6 @@ _KINDS: dict[type, str] = {
     float: "a number",
     type(None): "null",
 }
-
-
-class BadConfig(BadTarget):
-    """A configuration file that cannot be used; the message gives the place and the reason."""
 
 
 class ConfiguredServer(Discreet, frozen=True, kw_only=True):

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from mcpcore_transports.client.config.file import BadConfig, parse_file
+from mcpcore.errors import BadConfig
+from mcpcore_transports.client.config.file import parse_file
 
 BACKUP = ".bak"
 """Suffix of the copy of a file before its change."""

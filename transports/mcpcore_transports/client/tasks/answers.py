@@ -16,6 +16,7 @@ from msgspec import Raw, Struct, field
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import Malformed
 from mcpcore.http.client import HttpClient
 from mcpcore.service.task_views import TaskForm, describe, related
 from mcpcore.service.tasks import TableFull, TaskRecord
@@ -36,7 +37,7 @@ from mcpcore.wire.message import to_json
 from mcpcore_transports.client.callback_context import CallbackContext
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.decode import Malformed, typed
+from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Handlers, Run
 from mcpcore_transports.running.tasks import TaskHost
 from mcpcore_transports.server.error_ids import error_id

@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING
 import anyio
 from msgspec import Raw, Struct, field, structs
 
+from mcpcore.errors import (
+    CallFailed,
+    ConnectionClosed,
+    InputFailed,
+    InvalidResponse,
+    PeerError,
+    RequestTimeout,
+    TaskCancelled,
+)
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.service.task_views import TaskForm, task_form
 from mcpcore.spec.capabilities import TASKS_EXTENSION
@@ -23,17 +32,9 @@ from mcpcore.spec.types.capabilities import (
 )
 from mcpcore.spec.types.model import Maybe, as_sent
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
-from mcpcore.spec.types.tasks import TERMINAL, Task, TaskResult
+from mcpcore.spec.types.tasks import TERMINAL, TaskResult
 from mcpcore_transports.client.answers import answer_input
-from mcpcore_transports.client.errors import (
-    CallFailed,
-    ConnectionClosed,
-    InputFailed,
-    InvalidResponse,
-    PeerError,
-    RequestTimeout,
-    promised,
-)
+from mcpcore_transports.client.errors import promised
 from mcpcore_transports.client.listen import Listening
 
 if TYPE_CHECKING:
@@ -77,15 +78,6 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
         if requests != TaskRequests():
             declared.tasks = TasksCapability(list={}, cancel={}, requests=requests)
         return declared
-
-
-class TaskCancelled(CallFailed):
-    """Error for a task that was cancelled by another party; ``task`` is its last state."""
-
-    def __init__(self, task: Task) -> None:
-        reason = "" if task.status_message is None else f": {task.status_message}"
-        super().__init__(CALL, f"the task {task.task_id} was cancelled{reason}")
-        self.task = task
 
 
 class TaskState(TaskResult, kw_only=True):

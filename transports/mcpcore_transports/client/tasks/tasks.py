@@ -14,6 +14,7 @@ import anyio
 from msgspec import Raw, Struct
 
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.errors import CallFailed, InputFailed, PeerError, RequestTimeout, TaskCancelled
 from mcpcore.service.task_views import TaskForm, task_form
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import LocalError, McpError
@@ -21,19 +22,12 @@ from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import ListTasksResult, Task, TaskResult
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Answer, ProgressCallback
-from mcpcore_transports.client.errors import (
-    CallFailed,
-    InputFailed,
-    PeerError,
-    RequestTimeout,
-    promised,
-)
+from mcpcore_transports.client.errors import promised
 from mcpcore_transports.client.notifications import TASK_CHANGED, TASK_STATUS
 from mcpcore_transports.client.tasks.follower import (
     CALL,
     Follower,
     SentTaskState,
-    TaskCancelled,
     TaskOptions,
     TaskState,
 )

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
-from mcpcore.spec.errors import LocalError
+from mcpcore.errors import BadProxy
 
 ENVIRONMENT: Final = "environment"
 """Proxy from ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``."""
@@ -29,10 +29,6 @@ _SUPPORTED = (
     "supported are proxies with http:// or https:// URLs; others through an HTTP client of your own"
     " (http_client), hosts that need none in NO_PROXY, or proxy=None"
 )
-
-
-class BadProxy(LocalError, ValueError):
-    """Error for an invalid proxy; the message gives the reason, without its password."""
 
 
 class Proxy(Struct, frozen=True, kw_only=True):

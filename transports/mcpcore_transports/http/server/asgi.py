@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from mcpcore.errors import LifespanError, StoreUnavailableError
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.gate import Gate
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
-from mcpcore.service import LifespanError, Server
+from mcpcore.service import Server
 from mcpcore_transports.http.server.call import Action, HttpCall, refused, with_length
 from mcpcore_transports.http.server.endpoint import HttpEndpoint, unready
 from mcpcore_transports.http.server.host import peer_name
@@ -29,7 +30,6 @@ from mcpcore_transports.http.server.identity import broken
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.serve.serve import ServeSettings, ungrouped
-from mcpcore_transports.stores.base import StoreUnavailableError
 from mcpcore_transports.websocket.asgi import AsgiWebSockets, refuse_websocket
 
 if TYPE_CHECKING:

@@ -23,10 +23,11 @@ import anyio
 import anyio.to_thread
 from msgspec import structs
 
+from mcpcore.errors import LifespanError, StoreUnavailableError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.http.storing import StoreBinding
-from mcpcore.service import LifespanError, Server
+from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.handshake import Handshake, LinkFactory
 from mcpcore_transports.http.server.call import Action, HttpCall, http_request, with_length
@@ -40,7 +41,6 @@ from mcpcore_transports.serve.assembling_http import assemble_http
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing
 from mcpcore_transports.server.failures import warn_if_revealing
 from mcpcore_transports.server.runtime import ServerRuntime
-from mcpcore_transports.stores.base import StoreUnavailableError
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import Trace

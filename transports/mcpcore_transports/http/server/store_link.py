@@ -14,13 +14,14 @@ import anyio
 import anyio.to_thread
 
 from mcpcore.engine.events import Event
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.stored import StoredHttpServer
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore_transports.http.server.store_settings import StoreLinkSettings
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.stores.base import Outcome, Store, StoreSettings, StoreUnavailableError
+from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
 
 __all__ = ["StoreLink", "StoreLinkSettings", "binding", "worker_name"]
 

@@ -16,6 +16,7 @@ from msgspec import Raw, UnsetType
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import InputUnavailable
 from mcpcore.service.task_views import TaskForm, TaskSupport, describe, related
 from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalError, McpError, busy_code
@@ -24,7 +25,7 @@ from mcpcore.wire.message import Body, RequestId, to_json
 from mcpcore_transports.running.pending import Run
 from mcpcore_transports.running.progress import ProgressCallback
 from mcpcore_transports.running.tasks import Timer
-from mcpcore_transports.server.elicitation import InputUnavailable, params_of
+from mcpcore_transports.server.elicitation import params_of
 from mcpcore_transports.server.inputs import Input, InvalidAnswer
 from mcpcore_transports.server.tasks.requests import form_of
 

@@ -13,13 +13,14 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
+from mcpcore.errors import Malformed
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import LocalError, LocalProtocolError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import TERMINAL, Task
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.decode import Malformed, typed
+from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Outcome
 from mcpcore_transports.server.elicitation import GIVEN_UP, Asker
 

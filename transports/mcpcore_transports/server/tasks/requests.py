@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import Malformed
 from mcpcore.service.task_views import TaskForm, describe, detail, related, task_form
 from mcpcore.service.tasks import TaskRecord
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, LocalError, McpError
 from mcpcore.spec.types.base import PaginatedParams
 from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskParams
 from mcpcore.wire.message import Body
-from mcpcore_transports.running.decode import Malformed, typed
+from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.tasks import CANCELLED, TaskHost
 
 if TYPE_CHECKING:

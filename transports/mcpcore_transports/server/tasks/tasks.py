@@ -17,6 +17,7 @@ from mcpcore.engine.events import (
     SubscriptionClosed,
     SubscriptionOpened,
 )
+from mcpcore.errors import Malformed
 from mcpcore.service import Prepared
 from mcpcore.service.task_views import TaskForm, detail, related
 from mcpcore.service.tasks import TaskRecord
@@ -32,7 +33,7 @@ from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import RequestId, splice, to_json
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.decode import Malformed, typed
+from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Handlers, Outcome
 from mcpcore_transports.running.tasks import TaskHost
 from mcpcore_transports.server.context import Context, RoundState

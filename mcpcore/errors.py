@@ -1,0 +1,370 @@
+"""Exceptions, one tree for the engine, its service and the drivers.
+
+There are four kinds, which are never mixed up:
+
+- :class:`McpError` is an error of the protocol, raised to be sent; :class:`PeerError` is one that
+  the other side sent.
+- :class:`HandlerError` is raised by a server's functions, and its message is shown to the client.
+  Any other exception of theirs is masked.
+- :class:`ToolFailed` is the result of a tool that reports an error.
+- :class:`LocalError` happened on this side and is never sent: a mistake of the application
+  (:class:`LocalProtocolError`), a call without an answer (:class:`CallFailed`), a connection that
+  cannot be opened (:class:`LinkError`), a server that cannot start.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mcpcore.engine.faults import Fault
+from mcpcore.spec.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    CapabilityMissing,
+    ErrorData,
+    LocalError,
+    LocalProtocolError,
+    McpError,
+    ToolFailed,
+)
+
+if TYPE_CHECKING:
+    from mcpcore.spec.types.elicitation import ElicitUrlParams
+    from mcpcore.spec.types.tasks import Task
+
+__all__ = [
+    "BadConfig",
+    "BadProxy",
+    "BadTarget",
+    "BadTls",
+    "CallFailed",
+    "CapabilityMissing",
+    "ConnectFailed",
+    "ConnectTimeout",
+    "ConnectionClosed",
+    "ErrorData",
+    "ExtraMissingError",
+    "HandlerError",
+    "HandlerExit",
+    "HeadersFailed",
+    "HttpStatusError",
+    "InputFailed",
+    "InputUnavailable",
+    "InvalidResponse",
+    "InvalidValue",
+    "LifespanError",
+    "LinkError",
+    "LocalError",
+    "LocalProtocolError",
+    "Malformed",
+    "MalformedResponse",
+    "MaskedError",
+    "McpError",
+    "NegotiationError",
+    "NoSessionError",
+    "OutputMismatch",
+    "PeerError",
+    "PromptError",
+    "ProxyFailed",
+    "RedirectRefused",
+    "RequestAborted",
+    "RequestRefused",
+    "RequestTimeout",
+    "ResourceError",
+    "ResourceNotFound",
+    "ResponseTooLarge",
+    "ResponseUndecodable",
+    "ServerStalled",
+    "StepFailedError",
+    "StoreUnavailableError",
+    "TaskCancelled",
+    "TlsFailed",
+    "ToolError",
+    "ToolFailed",
+    "Unsayable",
+    "UrlElicitationRequired",
+    "ValidatorMissing",
+    "WorkersFailed",
+]
+
+
+class HandlerError(Exception):
+    """Base of the exceptions whose message the client sees.
+
+    ``code``: error code of the JSON-RPC error, which the failure becomes everywhere but in tools.
+    """
+
+    code: int = INTERNAL_ERROR
+
+
+class ToolError(HandlerError):
+    """Failure of a tool: the client gets a result with ``isError`` and this message.
+
+    >>> raise ToolError("There is no city of that name.")
+    Traceback (most recent call last):
+    mcpcore.errors.ToolError: There is no city of that name.
+    """
+
+
+class ResourceError(HandlerError):
+    """Failure to read an existing resource."""
+
+
+class ResourceNotFound(ResourceError):
+    """Missing resource; the code depends on the revision, ``data`` holds the URI."""
+
+    def __init__(self, message: str = "Resource not found") -> None:
+        super().__init__(message)
+
+
+class PromptError(HandlerError):
+    """Failure to fill in a prompt with the given arguments."""
+
+    code = INVALID_PARAMS
+
+
+class InvalidValue(ValueError):
+    """Value that does not fit its type or schema; the message names the field."""
+
+
+class MaskedError(LocalError):
+    """Failure of which the client sees only the ``rule``, if there is one.
+
+    The message is for the log: it may hold secrets.  ``rule`` holds fixed words of this library.
+    """
+
+    def __init__(self, message: str, rule: str = "") -> None:
+        super().__init__(message)
+        self.rule = rule
+
+
+class OutputMismatch(MaskedError):
+    """Result of a handler that cannot be sent; ``rule`` names the broken rule."""
+
+
+class HandlerExit(MaskedError):
+    """Handler that ended with an exception that is no :class:`Exception`, such as SystemExit."""
+
+    def __init__(self, cause: BaseException) -> None:
+        rule = "the handler tried to end the program" if isinstance(cause, SystemExit) else ""
+        super().__init__(f"it ended with {type(cause).__name__}", rule)
+        self.__cause__ = cause
+
+
+class LifespanError(LocalError):
+    """Failure of a server's lifespan: at its start, while it was needed, or at its end.
+
+    The message is one sentence that names the function and, if there is one, the exception raised.
+    """
+
+
+class ValidatorMissing(LocalError):
+    """Use of a feature that needs a validator of JSON Schemas, without one."""
+
+    def __init__(self, what: str, has: str = "has a JSON Schema written by hand") -> None:
+        super().__init__(
+            f"{what} {has}, which needs a validator: "
+            "pip install mcpcore[schema], then "
+            "Server(..., validator=compile_schema) with "
+            "`from mcpcore_transports.schema import compile_schema`"
+        )
+
+
+class PeerError(McpError):
+    """The server answered ``method`` with an error, ``error``."""
+
+    def __init__(self, method: str, error: ErrorData) -> None:
+        super().__init__(error.code, error.message, error.data)
+        self.method = method
+
+
+class UrlElicitationRequired(PeerError):
+    """The server requires visits to URLs first, listed in ``elicitations`` (2025-11-25)."""
+
+    def __init__(
+        self, method: str, error: ErrorData, elicitations: "Sequence[ElicitUrlParams]"
+    ) -> None:
+        super().__init__(method, error)
+        self.elicitations = tuple(elicitations)
+
+
+class CallFailed(LocalError):
+    """A request ended without an answer of the server."""
+
+    fault: Fault | None = None
+    """Details of the failure, if the transport gives them (HTTP)."""
+
+    def __init__(self, method: str, message: str) -> None:
+        told = message.startswith(f"{method}:")
+        super().__init__(message if told else f"{method}: {message}")
+        self.method = method
+
+
+class RequestTimeout(CallFailed, TimeoutError):
+    """No answer arrived in time; the server was told that the request is cancelled."""
+
+
+class ConnectionClosed(CallFailed, ConnectionError):
+    """The connection ended before the answer, or had ended already."""
+
+
+class RequestRefused(CallFailed):
+    """The request was not sent: negotiation failed, or the transport refused it."""
+
+
+class RequestAborted(CallFailed):
+    """The request was cancelled on this side, but not by its caller."""
+
+
+class InvalidResponse(CallFailed):
+    """The server's answer violates the protocol or does not have the promised type."""
+
+
+class InputFailed(CallFailed):
+    """The server asked for input that this client cannot or may not give."""
+
+
+class HttpStatusError(RequestRefused):
+    """The server answered with an HTTP error ``status`` and no JSON-RPC error.
+
+    ``retry_after``: seconds that the server asked to wait, None if it did not.
+    """
+
+    status = 0
+    retry_after: float | None = None
+
+
+class RedirectRefused(HttpStatusError):
+    """The server redirected a message to ``location``; it was not sent there."""
+
+    location: str | None = None
+
+
+class HeadersFailed(RequestRefused):
+    """The function that makes request headers failed, or made some that cannot be sent."""
+
+
+class ResponseTooLarge(InvalidResponse):
+    """A response, or an event in it, is over a limit, compressed or not."""
+
+
+class ResponseUndecodable(InvalidResponse):
+    """A response has an unsupported compression, or its compressed data is broken."""
+
+
+class MalformedResponse(InvalidResponse):
+    """The received data is no HTTP response."""
+
+
+class ConnectFailed(ConnectionClosed):
+    """No connection could be opened."""
+
+
+class ConnectTimeout(ConnectFailed, TimeoutError):
+    """No connection was open in time."""
+
+
+class TlsFailed(ConnectFailed):
+    """The connection could not be secured, or one side does not trust the other."""
+
+
+class ProxyFailed(ConnectFailed):
+    """The proxy refused the connection; ``status`` is its answer, None if it gave none."""
+
+    status: int | None = None
+
+
+class ServerStalled(ConnectionClosed, TimeoutError):
+    """The server stopped reading a request, or sending its response, for too long."""
+
+
+class NegotiationError(LocalError):
+    """Negotiation failed; ``error`` is the server's error, if it sent one.
+
+    If the connection failed, the CallFailed with the details is the cause.
+    """
+
+    def __init__(self, message: str, error: ErrorData | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class TaskCancelled(CallFailed):
+    """Error for a task that was cancelled by another party; ``task`` is its last state."""
+
+    def __init__(self, task: "Task") -> None:
+        reason = "" if task.status_message is None else f": {task.status_message}"
+        super().__init__("tools/call", f"the task {task.task_id} was cancelled{reason}")
+        self.task = task
+
+
+class LinkError(LocalError):
+    """Failure to open a connection; the message is one sentence for the user.
+
+    ``fault`` is the kind of failure, where that is known: with the status and the ``Retry-After``
+    of a server that refused, for instance.  ``final``: True if a retry would not help; by default
+    this follows from the fault.
+    """
+
+    def __init__(
+        self, message: str, fault: Fault | None = None, *, final: bool | None = None
+    ) -> None:
+        super().__init__(message)
+        self.fault = fault
+        if final is None:
+            # Imported late: a server that cannot listen has no use for it.
+            from mcpcore.engine.reconnecting import fails_for_good
+
+            final = fails_for_good(fault)
+        self.final = final
+
+
+class BadTarget(LocalError, ValueError):
+    """The target cannot be connected to or listened on; the message says why."""
+
+
+class BadConfig(BadTarget):
+    """A configuration file that cannot be used; the message gives the place and the reason."""
+
+
+class BadTls(LocalError, ValueError):
+    """Error for a certificate or key that cannot be used; the message names it and the reason."""
+
+
+class BadProxy(LocalError, ValueError):
+    """Error for an invalid proxy; the message gives the reason, without its password."""
+
+
+class InputUnavailable(HandlerError):
+    """Error: the client cannot be asked, refused to answer, or gave no usable answer."""
+
+
+class Malformed(LocalError, ValueError):
+    """Error for a message, or a part of one, of the wrong type; the text names the member."""
+
+
+class Unsayable(HandlerError, ValueError):
+    """Error for content that the negotiated revision cannot express; the text names it."""
+
+
+class WorkersFailed(Exception):
+    """Failure to start the workers; ``said``: True if the message comes from one of them."""
+
+    def __init__(self, message: str, *, said: bool = False) -> None:
+        super().__init__(message)
+        self.said = said
+
+
+class StoreUnavailableError(Exception):
+    """The store cannot be reached, or refuses the operation."""
+
+
+class StepFailedError(Exception):
+    """A step cannot be carried out and has changed nothing; becomes a StoreFailure."""
+
+
+class NoSessionError(StepFailedError):
+    """There is no such session (any more); becomes NoSession."""
+
+
+class ExtraMissingError(StoreUnavailableError, ImportError):
+    """The store needs an extra that is not installed; the message names it."""

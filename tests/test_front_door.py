@@ -1,0 +1,101 @@
+"""The front door: every name has one home, checkers see what Python finds, and pages use it."""
+
+import ast
+import builtins
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mcpcore
+import mcpcore.errors
+import mcpcore.types
+from mcpcore.spec import types
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+IMPORT = re.compile(r"^\s*from (mcpcore_transports[\w.]*) import", re.MULTILINE)
+INSIDE = {
+    "docs/embedding.md": {
+        "mcpcore_transports.link",
+        "mcpcore_transports.link_errors",
+        "mcpcore_transports.serve.serve",
+        "mcpcore_transports.stream.connection",
+    },
+    "docs/stores.md": {"mcpcore_transports.stores.base", "mcpcore_transports.stores.by_step"},
+}
+"""Pages for those who write a transport or a store, and the modules of the drivers they need."""
+
+
+def for_checkers() -> dict[str, str]:
+    """Names that type checkers see, with their modules."""
+    tree = ast.parse(Path(mcpcore.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    return {
+        alias.asname or alias.name: str(node.module)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def test_checkers_see_what_python_finds() -> None:
+    assert for_checkers() == mcpcore._HOMES
+    for name, module in mcpcore._HOMES.items():
+        assert getattr(mcpcore, name) is getattr(importlib.import_module(module), name)
+
+
+def test_the_list_is_whole() -> None:
+    assert len(set(mcpcore.__all__)) == len(mcpcore.__all__)
+    assert dir(mcpcore) == sorted(mcpcore.__all__)
+    at_once = {name for name in mcpcore.__all__ if name not in mcpcore._HOMES}
+    assert {"Peer", "Config", "events"} <= at_once
+    assert mcpcore._HOMES.keys() <= set(mcpcore.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'mcpcore' has no attribute 'Sever'"):
+        _ = mcpcore.Sever  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError):
+        _ = mcpcore.types.Nothing  # type: ignore[attr-defined]
+
+
+def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without what the drivers need; the packaging tests have an environment without it."""
+    real = builtins.__import__
+
+    def without_anyio(name: str, *args: Any) -> Any:
+        if name.partition(".")[0] == "anyio":
+            raise ModuleNotFoundError("No module named 'anyio'", name="anyio")
+        return real(name, *args)
+
+    for name in [name for name in sys.modules if name.startswith("mcpcore_transports")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(vars(mcpcore), "connect", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without_anyio)
+    with pytest.raises(ImportError) as caught:
+        _ = mcpcore.connect
+    assert str(caught.value) == (
+        "mcpcore.connect needs anyio, which is not installed: pip install mcpcore"
+    )
+
+
+def test_types_are_those_of_the_specification() -> None:
+    assert mcpcore.types.__all__ == types.__all__
+    assert all(getattr(mcpcore.types, name) is getattr(types, name) for name in types.__all__)
+
+
+def test_exceptions_of_the_front_door_stand_in_the_one_tree() -> None:
+    for name in mcpcore.__all__:
+        found = getattr(mcpcore, name)
+        if isinstance(found, type) and issubclass(found, BaseException):
+            assert getattr(mcpcore.errors, name) is found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_need_no_module_of_the_drivers(page: Path) -> None:
+    named = set(IMPORT.findall(page.read_text(encoding="utf-8")))
+    assert named == INSIDE.get(str(page.relative_to(ROOT)), set())
