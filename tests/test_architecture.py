@@ -93,9 +93,10 @@ def breaches(package: str) -> list[str]:
         room = path.relative_to(folder_of(package)).parts[0]
         for line, name in imported(path, base_of(package)):
             top, _, rest = name.partition(".")
-            at = f"{path.relative_to(ROOT)}:{line} imports {name}"
+            at_file = str(path.relative_to(ROOT))
+            at = f"{at_file}:{line} imports {name}"
             if top in PACKAGE_ARROWS and top != own:
-                if top not in PACKAGE_ARROWS[own] and (str(at_file), top) != FRONT_DOOR:
+                if top not in PACKAGE_ARROWS[own] and (at_file, top) != FRONT_DOOR:
                     found.append(at)
             elif top == "tests":
                 found.append(at)
