@@ -53,7 +53,8 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "spec": {"wire"},
     "engine": {"wire", "spec"},
     "http": {"wire", "spec", "engine"},
-    "service": {"wire", "spec"},
+    "errors": {"spec", "engine"},
+    "service": {"wire", "spec", "errors"},
 }
 
 
@@ -90,7 +91,7 @@ def breaches(package: str) -> list[str]:
     found = []
     own = package.partition(".")[0]
     for path in modules(package):
-        room = path.relative_to(folder_of(package)).parts[0]
+        room = path.relative_to(folder_of(package)).parts[0].removesuffix(".py")
         for line, name in imported(path, base_of(package)):
             top, _, rest = name.partition(".")
             at_file = str(path.relative_to(ROOT))
