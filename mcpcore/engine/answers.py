@@ -19,7 +19,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.faults import Fault
 from mcpcore.engine.input_rounds import refuse_questions
-from mcpcore.engine.lifecycle import Request, RequestSignal
+from mcpcore.engine.lifecycle import RequestSignal, RequestState
 from mcpcore.engine.negotiation import COMPLETE
 from mcpcore.engine.opening import Opener
 from mcpcore.engine.requests import Outbound, Purpose
@@ -29,7 +29,7 @@ from mcpcore.spec.types.model import Maybe, Model
 from mcpcore.wire.message import Message, RequestId
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
-_ACTIVE, _OWNER, _ANSWER = Request.ACTIVE, Purpose.OWNER, RequestSignal.ANSWER
+_ACTIVE, _OWNER, _ANSWER = RequestState.ACTIVE, Purpose.OWNER, RequestSignal.ANSWER
 
 INPUT_REQUIRED = "input_required"
 TASK = "task"

@@ -25,12 +25,12 @@ from mcpcore.engine.lifecycle import (
     REQUEST,
     SESSION,
     STREAM,
-    Request,
     RequestSignal,
-    Session,
+    RequestState,
     SessionSignal,
-    Stream,
+    SessionState,
     StreamSignal,
+    StreamState,
     step,
 )
 from mcpcore.engine.requests import NO_CAPABILITIES, Batch, Hub, Inbound, Outbound, Purpose
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from mcpcore.spec.types.lifecycle import DiscoverResult
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
-_ACTIVE, _DONE, _HELD = Request.ACTIVE, Request.DONE, Request.HELD
+_ACTIVE, _DONE, _HELD = RequestState.ACTIVE, RequestState.DONE, RequestState.HELD
 _OWNER, _ACCEPTED, _NOTIFICATION = Purpose.OWNER, FrameKind.ACCEPTED, FrameKind.NOTIFICATION
 
 
@@ -119,7 +119,7 @@ class PeerBase:
         self.hub = Hub() if hub is None else hub
         self.profile = self.hub.profile(role, config)
         self.session = session
-        self.state = Session.NEW
+        self.state = SessionState.NEW
         self.revision: Revision | None = None
         """Negotiated revision; a server serves modern requests whatever this is."""
         self.peer_info: Implementation | None = None
@@ -185,7 +185,7 @@ class PeerBase:
     @property
     def ready(self) -> bool:
         """True if negotiation has succeeded and the shutdown has not begun."""
-        return self.state is Session.OPEN
+        return self.state is SessionState.OPEN
 
     @property
     def in_flight(self) -> int:
@@ -206,7 +206,7 @@ class PeerBase:
 
         The conversation has ended, or the other side stopped writing and has all its answers.
         """
-        if self.state is Session.CLOSED:
+        if self.state is SessionState.CLOSED:
             return True
         return self.half_closed and not self.in_flight_by_id
 
@@ -482,7 +482,7 @@ class PeerBase:
 
     def end_stream(self, record: Inbound, signal: StreamSignal) -> None:
         """End a listen stream of the other side and emit SubscriptionClosed."""
-        record.stream = step(STREAM, Stream.LISTENING, signal)
+        record.stream = step(STREAM, StreamState.LISTENING, signal)
         self.finish(record, RequestSignal.RELEASE)
         self.emit(SubscriptionClosed(key=record.key))
 

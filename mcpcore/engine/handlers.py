@@ -19,7 +19,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.ladder import lacks_capability, names_itself_shortly
-from mcpcore.engine.lifecycle import SessionSignal, Stream
+from mcpcore.engine.lifecycle import SessionSignal, StreamState
 from mcpcore.engine.negotiation import discover_result, initialize_result
 from mcpcore.engine.requests import Inbound
 from mcpcore.engine.subscriptions import Interest, honoured, undeclared
@@ -191,7 +191,7 @@ def _listen(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     record = arrival
     peer.register(record)
     record.forget_arrival()
-    record.stream = Stream.LISTENING
+    record.stream = StreamState.LISTENING
     record.interest = interest
     peer.streams[record.key] = record
     peer.send_notification(

@@ -14,7 +14,7 @@ from msgspec.json import Decoder
 
 from mcpcore.engine.base import PeerBase
 from mcpcore.engine.config import Role
-from mcpcore.engine.lifecycle import SESSION, Session, SessionSignal, step
+from mcpcore.engine.lifecycle import SESSION, SessionSignal, SessionState, step
 from mcpcore.engine.metadata import UNREADABLE, read_member, read_skim
 from mcpcore.engine.mirror import Mirror, mismatch, names_the_same
 from mcpcore.engine.negotiation import is_modern, unsupported
@@ -41,7 +41,7 @@ from mcpcore.wire.jsontext import shortened
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _CLIENT, _REQUEST = Role.CLIENT, MethodKind.REQUEST
-_ENDING = frozenset({Session.CLOSING, Session.CLOSED})
+_ENDING = frozenset({SessionState.CLOSING, SessionState.CLOSED})
 
 
 def read_metadata(

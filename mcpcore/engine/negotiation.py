@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from mcpcore.engine.config import Config, Negotiation
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.spec.capabilities import in_revision
 from mcpcore.spec.errors import ERRORS, UNSUPPORTED_PROTOCOL_VERSION, ErrorData
 from mcpcore.spec.members import known_members
@@ -187,15 +187,15 @@ class Upset(Enum):
 
 
 _UPSET = {
-    (Session.PROBING, False): Upset.ENDED,
-    (Session.OPENING, False): Upset.ENDED,
-    (Session.OPENING, True): Upset.REFUSED,
+    (SessionState.PROBING, False): Upset.ENDED,
+    (SessionState.OPENING, False): Upset.ENDED,
+    (SessionState.OPENING, True): Upset.REFUSED,
 }
 """Kind of failure by the state of negotiation, and by whether a request of it was refused
 (True) or the connection ended (False)."""
 
 
-def upset_by_probe(config: Config, state: Session, error: ErrorData | None) -> Upset | None:
+def upset_by_probe(config: Config, state: SessionState, error: ErrorData | None) -> Upset | None:
     """Return the kind of failure if a handshake may succeed on a new connection, else None.
 
     Some legacy servers do not survive a request before ``initialize``, or take it for the one that

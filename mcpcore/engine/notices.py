@@ -20,12 +20,12 @@ from mcpcore.engine.events import (
 from mcpcore.engine.lifecycle import (
     REQUEST,
     STREAM,
-    Request,
     RequestSignal,
-    Session,
+    RequestState,
     SessionSignal,
-    Stream,
+    SessionState,
     StreamSignal,
+    StreamState,
     step,
 )
 from mcpcore.engine.requests import Inbound, Outbound
@@ -93,7 +93,7 @@ class Notices(Answers):
         revision = self.revision
         if self.alone:
             return  # no session is opened, which the client cannot know
-        if self.role is Role.CLIENT or self.state is not Session.OPENING or revision is None:
+        if self.role is Role.CLIENT or self.state is not SessionState.OPENING or revision is None:
             text = f"notifications/initialized while the session is {self.state.value}"
             self.violation(route, INVALID_REQUEST, text)
             return
@@ -130,7 +130,7 @@ class Notices(Answers):
         if record.stream is not None:
             self.withdraw(record)
             self.end_stream(record, StreamSignal.CANCEL if cancelled else StreamSignal.END)
-        elif record.state is Request.ACTIVE:
+        elif record.state is RequestState.ACTIVE:
             record.state = step(REQUEST, record.state, signal) or record.state
             self.emit(RequestCancelled(key=record.key, reason=reason))
             self.withdraw(record)
@@ -153,7 +153,9 @@ class Notices(Answers):
             self.violation(route, INVALID_REQUEST, text)
         elif request.farewell is None:
             request.farewell = f"the server ended the subscription: {reason or 'no reason given'}"
-            request.stream = step(STREAM, request.stream or Stream.OPENING, StreamSignal.FINISH)
+            request.stream = step(
+                STREAM, request.stream or StreamState.OPENING, StreamSignal.FINISH
+            )
             self.hub.deadlines.set(request, now + self.config.limits.farewell)
 
     # Progress
@@ -162,7 +164,7 @@ class Notices(Answers):
         progress = _decode_progress(params)
         token, value = progress.progress_token, progress.progress
         request = self._pending.get(token)
-        if request is not None and request.want_progress and request.state is Request.ACTIVE:
+        if request is not None and request.want_progress and request.state is RequestState.ACTIVE:
             before = request.progress
         elif token in self.task_progress:
             before = self.task_progress[token]
@@ -201,7 +203,7 @@ class Notices(Answers):
             return True  # it crossed the end of its stream
         if method == _ACKNOWLEDGED:
             self._acknowledged(request, params)
-        elif request.stream is Stream.LISTENING:
+        elif request.stream is StreamState.LISTENING:
             self.emit(SubscriptionNotification(request=request.id, method=method, params=params))
         else:
             text = f"{method} came while its subscription is {request.stream.value}"
@@ -210,7 +212,7 @@ class Notices(Answers):
 
     def _acknowledged(self, request: Outbound, params: Raw) -> None:
         acknowledged = _decode_acknowledged(params)
-        after = step(STREAM, request.stream or Stream.OPENING, StreamSignal.ACKNOWLEDGE)
+        after = step(STREAM, request.stream or StreamState.OPENING, StreamSignal.ACKNOWLEDGE)
         if after is None:
             return
         request.stream = after

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from mcpcore.engine.events import MAIN, EndReason, NegotiationFailed, Ready
 from mcpcore.engine.faults import Fault
-from mcpcore.engine.lifecycle import RequestSignal, Session, SessionSignal
+from mcpcore.engine.lifecycle import RequestSignal, SessionSignal, SessionState
 from mcpcore.engine.negotiation import (
     Opening,
     Verdict,
@@ -91,7 +91,7 @@ class Opener(Succession):
         """
         self.conclude(request, RequestSignal.END)
         # During a handshake the end of the probe means no more than its silence.
-        handshaking = self.state is Session.OPENING
+        handshaking = self.state is SessionState.OPENING
         if request.purpose is Purpose.PROBE and (legacy or handshaking):
             self._follow(self._silence(request), now)
         elif legacy:
@@ -138,7 +138,7 @@ class Opener(Succession):
     ) -> None:
         """Carry out a step of negotiation."""
         verdict, revision = opening.verdict, opening.revision
-        if self.state is Session.OPENING:
+        if self.state is SessionState.OPENING:
             if verdict in (Verdict.LEGACY, Verdict.IMPOSSIBLE):
                 return  # a late answer to the probe; the handshake will tell
             self._forget(Purpose.INITIALIZE)
@@ -211,7 +211,7 @@ class Opener(Succession):
         opening = read_discovery(self.config, discovered)
         if opening.verdict is not Verdict.MODERN or opening.revision is None:
             self._follow(opening, now)
-        elif self.state is Session.OPENING:
+        elif self.state is SessionState.OPENING:
             # A server of both eras may bind its connection to the one of the handshake.
             self.late_discovery = opening.revision, discovered
         else:

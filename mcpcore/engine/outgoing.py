@@ -9,7 +9,7 @@ from mcpcore.engine.base import PeerBase
 from mcpcore.engine.bodies import becomes_task
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import EndReason
-from mcpcore.engine.lifecycle import Request, RequestSignal, Session
+from mcpcore.engine.lifecycle import RequestSignal, RequestState, SessionState
 from mcpcore.engine.mirror import mirror_of
 from mcpcore.engine.repeating import may_repeat
 from mcpcore.engine.requests import Outbound, Purpose
@@ -23,8 +23,8 @@ from mcpcore.wire.jsontext import sayable
 from mcpcore.wire.message import encode_request, to_json
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
-_CLIENT, _OWNER, _OPEN = Role.CLIENT, Purpose.OWNER, Session.OPEN
-_ACTIVE, _REQUEST = Request.ACTIVE, FrameKind.REQUEST
+_CLIENT, _OWNER, _OPEN = Role.CLIENT, Purpose.OWNER, SessionState.OPEN
+_ACTIVE, _REQUEST = RequestState.ACTIVE, FrameKind.REQUEST
 
 
 class Outgoing(PeerBase):

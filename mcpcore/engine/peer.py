@@ -25,7 +25,13 @@ from mcpcore.engine.config import Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route
 from mcpcore.engine.faults import Fault
 from mcpcore.engine.input_rounds import retry_body
-from mcpcore.engine.lifecycle import Request, RequestSignal, Session, SessionSignal, Stream
+from mcpcore.engine.lifecycle import (
+    RequestSignal,
+    RequestState,
+    SessionSignal,
+    SessionState,
+    StreamState,
+)
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.publisher import Publisher
 from mcpcore.engine.receiver import End
@@ -40,7 +46,7 @@ from mcpcore.wire.framing import LineReader, TooLong
 from mcpcore.wire.message import Body, Frame, RequestId
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
-_NEW, _CLOSING, _CLOSED = Session.NEW, Session.CLOSING, Session.CLOSED
+_NEW, _CLOSING, _CLOSED = SessionState.NEW, SessionState.CLOSING, SessionState.CLOSED
 _CLIENT = Role.CLIENT
 _NEWLINE = (b"\n",)
 
@@ -155,7 +161,7 @@ class Peer(Publisher):
 
     def opened(self) -> None:
         """Note that the handshake was completed elsewhere; no effect if that is known."""
-        if self.state is Session.OPENING:
+        if self.state is SessionState.OPENING:
             self.move(SessionSignal.INITIALIZED)
             self.send_held()
 
@@ -227,7 +233,7 @@ class Peer(Publisher):
             want_progress=progress,
             forced=force,
             repeat=repeat,
-            stream=Stream.OPENING if method == "subscriptions/listen" else None,
+            stream=StreamState.OPENING if method == "subscriptions/listen" else None,
         )
         self.submit(request, now)
         return request.id
@@ -251,7 +257,7 @@ class Peer(Publisher):
             # Answers and state are for this one retry; a further round brings its own.
             body=retry_body(waiting, responses),
             input_state=None,
-            state=Request.HELD,
+            state=RequestState.HELD,
             started=now,
             timeout=self._timeout(timeout),
             deadline=None,
@@ -314,7 +320,7 @@ class Peer(Publisher):
         record = self.hub.inbound.get(parent)
         if record is None:
             raise LocalProtocolError(f"no request with key {parent} is in flight")
-        if record.state is not Request.ACTIVE:
+        if record.state is not RequestState.ACTIVE:
             raise LocalProtocolError(f"the request with key {parent} was cancelled")
         if not record.revision.server_requests:
             raise LocalProtocolError(

@@ -7,7 +7,14 @@ from mcpcore.engine.bodies import Meta, take_apart
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import Key, SubscriptionClosed
 from mcpcore.engine.handlers import ACKNOWLEDGED, acknowledged, subscription_meta
-from mcpcore.engine.lifecycle import STREAM, Request, Session, Stream, StreamSignal, step
+from mcpcore.engine.lifecycle import (
+    STREAM,
+    RequestState,
+    SessionState,
+    StreamSignal,
+    StreamState,
+    step,
+)
 from mcpcore.engine.negotiation import COMPLETE
 from mcpcore.engine.requests import Inbound
 from mcpcore.engine.responder import Responder
@@ -69,7 +76,7 @@ class Publisher(Responder):
         return True
 
     def _may_notify(self, method: str, revision: Revision) -> bool:
-        if self.state is Session.CLOSED:
+        if self.state is SessionState.CLOSED:
             return False
         row = self.profile.ours[revision.position].get(method)
         if row is None:
@@ -100,7 +107,7 @@ class Publisher(Responder):
             return False
         told = False
         heard = topic.subject is None or (topic.subject == "uri" and change.subject in self.uris)
-        if heard and self.state is Session.OPEN:
+        if heard and self.state is SessionState.OPEN:
             self.send_notification(
                 topic.method,
                 body,
@@ -145,7 +152,7 @@ class Publisher(Responder):
             members=subscription_meta(record),
             record=record,
         )
-        record.stream = step(STREAM, Stream.LISTENING, StreamSignal.FINISH)
+        record.stream = step(STREAM, StreamState.LISTENING, StreamSignal.FINISH)
         self.answer_with(record, b"{}", {META_SUBSCRIPTION_ID: record.id}, COMPLETE)
         record.peer.emit(SubscriptionClosed(key=key))
         return True
@@ -161,7 +168,7 @@ class Publisher(Responder):
         record = self.hub.inbound.get(key)
         if record is None and not self.hub.was_issued(key):
             raise LocalProtocolError(f"there never was a request with key {key}")
-        return record if record is not None and record.state is Request.ACTIVE else None
+        return record if record is not None and record.state is RequestState.ACTIVE else None
 
 
 def _tell(record: Inbound, change: Change, body: bytes, meta: Meta | None) -> bool:

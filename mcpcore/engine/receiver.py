@@ -22,7 +22,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.handlers import IMMEDIATE, LASTING
 from mcpcore.engine.ladder import climb, finds_room, is_early_enough, read_metadata
-from mcpcore.engine.lifecycle import Request, RequestSignal, Session, SessionSignal
+from mcpcore.engine.lifecycle import RequestSignal, RequestState, SessionSignal, SessionState
 from mcpcore.engine.metadata import NO_META, UNREADABLE, decode_skim
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import upset_by_probe
@@ -289,7 +289,7 @@ class Receiver(Notices):
         if not self.finish(record, RequestSignal.ANSWER):
             return False
         # As it arrived: a listen stream is registered anew.
-        arrival = structs.replace(record, state=Request.ACTIVE, held=False)
+        arrival = structs.replace(record, state=RequestState.ACTIVE, held=False)
         answer = IMMEDIATE.get(arrival.method) or LASTING[arrival.method]
         refusal = is_early_enough(self, arrival) or answer(self, arrival)
         if refusal is not None:
@@ -337,7 +337,7 @@ class Receiver(Notices):
             self.drop(record, RequestSignal.END, end.reason)
         if end.forget:
             self.drop_unsent()
-        if self.state is not Session.CLOSED:
+        if self.state is not SessionState.CLOSED:
             self.move(SessionSignal.EOF)
         self.emit(ConnectionEnded(reason=end.reason, session=self.session))
         self.ended = True

@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, Struct
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Event, Key, Route
-from mcpcore.engine.lifecycle import Request, Stream
+from mcpcore.engine.lifecycle import RequestState, StreamState
 from mcpcore.engine.metadata import NO_META
 from mcpcore.engine.profile import Profile
 from mcpcore.engine.subscriptions import Interest
@@ -88,13 +88,13 @@ class Inbound(Struct, weakref=False, eq=False):
     row: Method | None = None
     """Row of the method; None for an extension's method that the application knows."""
     key: Key = 0
-    state: Request = Request.ACTIVE
+    state: RequestState = RequestState.ACTIVE
     progress: float | None = None
     queued: int = 0
     """Bytes sent on its stream that have not been taken."""
     drain_wanted: bool = False
     logs_lost: int = 0
-    stream: Stream | None = None
+    stream: StreamState | None = None
     """State of a listen stream; None for other requests, as is ``interest``."""
     interest: Interest | None = None
     held: bool = False
@@ -131,7 +131,7 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     parent: Key | None = None
     route: Route = 0
     purpose: Purpose = Purpose.OWNER
-    state: Request = Request.HELD
+    state: RequestState = RequestState.HELD
     want_progress: bool = False
     forced: bool = False
     """True to send it even if the other side did not declare the capability it needs."""
@@ -150,7 +150,7 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     """Input rounds so far."""
     input_state: str | None = None
     """``requestState`` of the server, between its answer and our retry."""
-    stream: Stream | None = None
+    stream: StreamState | None = None
     """State of a listen stream; None for other methods."""
     farewell: str | None = None
     """Reason that the server gave for ending the stream, while the result is still to come."""

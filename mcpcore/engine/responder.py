@@ -12,7 +12,7 @@ from mcpcore.engine.base import PeerBase
 from mcpcore.engine.bodies import Meta, own_meta, permitted, take_result_apart
 from mcpcore.engine.events import MAIN, Key
 from mcpcore.engine.input_rounds import InputRequest, input_required
-from mcpcore.engine.lifecycle import Request, RequestSignal
+from mcpcore.engine.lifecycle import RequestSignal, RequestState
 from mcpcore.engine.negotiation import COMPLETE
 from mcpcore.engine.receiver import Receiver
 from mcpcore.engine.requests import Inbound
@@ -24,7 +24,7 @@ from mcpcore.wire.jsontext import encode_sound
 from mcpcore.wire.message import Body, encode_error, encode_result, to_json
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
-_RESULT, _ANSWER, _ACTIVE = FrameKind.RESULT, RequestSignal.ANSWER, Request.ACTIVE
+_RESULT, _ANSWER, _ACTIVE = FrameKind.RESULT, RequestSignal.ANSWER, RequestState.ACTIVE
 
 DEFAULT_LOG_LEVEL = "info"
 """Lowest level sent to a legacy client that never set one."""
@@ -120,7 +120,7 @@ class Responder(Receiver):
     def release(self, key: Key) -> None:
         """Free the place of a cancelled request whose handler has ended."""
         record = self.hub.inbound.get(key)
-        if record is not None and record.state is Request.CANCELLED:
+        if record is not None and record.state is RequestState.CANCELLED:
             record.peer.finish(record, RequestSignal.RELEASE)
 
     def _answerable(self, key: Key) -> Inbound:

@@ -20,9 +20,9 @@ from mcpcore.engine.faults import Fault
 from mcpcore.engine.lifecycle import (
     REQUEST,
     STREAM,
-    Request,
     RequestSignal,
-    Session,
+    RequestState,
+    SessionState,
     StreamSignal,
     step,
 )
@@ -56,7 +56,7 @@ class Succession(Outgoing):
         settings = self.reconnects
         if settings is None or request.purpose is not Purpose.OWNER or request.farewell is not None:
             return False
-        if request.state is Request.HELD:
+        if request.state is RequestState.HELD:
             return True
         if request.stream is None and request.id not in unsent:
             body = request.original
@@ -112,7 +112,7 @@ class Succession(Outgoing):
     def check_room(self) -> None:
         """Raise LocalProtocolError if no further request may wait for the next connection."""
         settings = self.reconnects
-        if not self.expected or settings is None or self.state is Session.OPEN:
+        if not self.expected or settings is None or self.state is SessionState.OPEN:
             return
         limit = settings.max_waiting
         if len(self._held) >= limit:

@@ -31,7 +31,7 @@ from msgspec import structs
 
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import Event, Key, Ready, Violation
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
 from mcpcore.engine.reconnecting import ReconnectSettings
@@ -95,7 +95,7 @@ class HttpClient(Sending):
     def start(self, *, now: float) -> None:
         """Start the conversation, as :meth:`Peer.start <mcpcore.engine.peer.Peer.start>` does."""
         self._peer.start(now=now)
-        if self._sse_first and self._peer.state is Session.OPENING:
+        if self._sse_first and self._peer.state is SessionState.OPENING:
             self._open_pipe(now)
 
     def request(

@@ -12,7 +12,7 @@ from typing import cast
 from msgspec import structs
 
 from mcpcore.engine.config import Config, Role
-from mcpcore.engine.lifecycle import Session as SessionState
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.http.addresses import address_of, share_of

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from mcpcore.engine.events import ENGINE, MAIN, EndReason, Key
 from mcpcore.engine.faults import Fault
-from mcpcore.engine.lifecycle import Request, Session
+from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import fails_for_good
 from mcpcore.engine.transmit import FrameKind, Transmit
@@ -58,7 +58,7 @@ class Sending(Responses):
             self._forget_pipe()
         for frame in self._peer.data_to_send():
             self._plan(frame)
-        if self._peer.state is Session.CLOSED and not self._closing:
+        if self._peer.state is SessionState.CLOSED and not self._closing:
             # Negotiation failed, or the sessions were given up: no request waits any more.
             self._waiting.clear()
             self._saved.clear()
@@ -114,7 +114,7 @@ class Sending(Responses):
             del self._turns[key]
             record = self._peer.hub.inbound.get(key)
             answered = bool(waiting) and waiting[-1].kind is not FrameKind.NOTIFICATION
-            if answered or (record is not None and record.state is Request.ACTIVE):
+            if answered or (record is not None and record.state is RequestState.ACTIVE):
                 for frame in waiting:
                     self._say(frame)
 
@@ -144,7 +144,7 @@ class Sending(Responses):
             call.request = cast(RequestId, frame.request)
             self._by_request[call.request] = call
             if frame.method in _NEGOTIATING:
-                call.negotiating = self._peer.state in (Session.PROBING, Session.OPENING)
+                call.negotiating = self._peer.state in (SessionState.PROBING, SessionState.OPENING)
         version = self._version()
         if frame.method == INITIALIZE:
             self._drop_handshakes(call)
@@ -299,7 +299,7 @@ class Sending(Responses):
     def take_in(self, now: float) -> None:
         """Open the next session at its place in the queue of input (called by the hub)."""
         peer = self._peer
-        if peer.state not in (Session.OPEN, Session.OPENING) or peer.is_modern_client:
+        if peer.state not in (SessionState.OPEN, SessionState.OPENING) or peer.is_modern_client:
             return  # the lost session is a handshake that is not needed any more
         if self._barren >= self.settings.max_lost_sessions:
             peer.receive_eof(now=now, reason="the server does not keep its sessions")

@@ -20,7 +20,7 @@ from typing import Any, cast
 from msgspec import structs
 
 from mcpcore.engine.config import Config, Role
-from mcpcore.engine.lifecycle import Session as SessionState
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.addresses import address_of, share_of

@@ -21,7 +21,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
     Violation,
 )
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from tests.engine.bench import (
@@ -354,7 +354,7 @@ def test_half_an_end_before_a_whole_one_ends_once() -> None:
     peer.receive_eof(now=0, half=True)
     peer.receive_eof(now=0)
     assert drain(peer) == [ConnectionEnded(reason="closed")]
-    assert peer.state is Session.CLOSED
+    assert peer.state is SessionState.CLOSED
 
 
 def test_the_end_of_a_stream_is_not_the_end_of_a_session() -> None:

@@ -22,7 +22,7 @@ from mcpcore.engine.events import (
     StreamDrained,
     Violation,
 )
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import EmptyResult, Icon, Implementation, RequestMeta
@@ -1008,7 +1008,7 @@ def test_end_cancels_what_is_being_worked_on() -> None:
     assert isinstance(closed, ConnectionEnded)
     assert peer.respond(event.key, {}) is False
     assert peer.in_flight == 0
-    assert peer.state is Session.CLOSED
+    assert peer.state is SessionState.CLOSED
 
 
 def test_half_closed_peer_still_gets_its_answers() -> None:

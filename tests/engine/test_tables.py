@@ -14,12 +14,12 @@ from mcpcore.engine.lifecycle import (
     REQUEST,
     SESSION,
     STREAM,
-    Request,
     RequestSignal,
-    Session,
+    RequestState,
     SessionSignal,
-    Stream,
+    SessionState,
     StreamSignal,
+    StreamState,
     step,
 )
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
@@ -35,9 +35,9 @@ def test_diagrams_in_the_docs_are_current() -> None:
 @pytest.mark.parametrize(
     ("table", "states", "signals", "final"),
     [
-        (SESSION, Session, SessionSignal, Session.CLOSED),
-        (REQUEST, Request, RequestSignal, Request.DONE),
-        (STREAM, Stream, StreamSignal, Stream.ENDED),
+        (SESSION, SessionState, SessionSignal, SessionState.CLOSED),
+        (REQUEST, RequestState, RequestSignal, RequestState.DONE),
+        (STREAM, StreamState, StreamSignal, StreamState.ENDED),
     ],
 )
 def test_tables_are_whole(table, states, signals, final) -> None:  # type: ignore[no-untyped-def]

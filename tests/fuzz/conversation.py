@@ -26,7 +26,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.engine.lifecycle import Request
+from mcpcore.engine.lifecycle import RequestState
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.wire.message import Body, Message, Reject, decode
 from tests.fuzz import messages
@@ -115,7 +115,7 @@ class Conversation:
         return {
             messages.identity(record.id)
             for record in self.peer.hub.inbound.values()
-            if record.key in self.open and record.state is Request.ACTIVE
+            if record.key in self.open and record.state is RequestState.ACTIVE
         }
 
     def settle(self) -> None:
@@ -370,7 +370,7 @@ class Conversation:
             self.step(lambda peer, key=key: peer.end_subscription(key))  # type: ignore[misc]
         for key in list(self.open):
             record = self.peer.hub.inbound.get(key)
-            if record is not None and record.state is Request.ACTIVE:
+            if record is not None and record.state is RequestState.ACTIVE:
                 self._answer(key, admits=False)  # a listen stream would not end
         self._release()
         assert not self.peer.hub.inbound

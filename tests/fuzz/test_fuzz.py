@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from conformance.strategies import Malformed, malformed, messages
 from mcpcore.engine import Limits, Peer, Role
 from mcpcore.engine.events import MAIN
-from mcpcore.engine.lifecycle import Request, RequestSignal
+from mcpcore.engine.lifecycle import RequestSignal, RequestState
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.settings import HttpSettings
 from tests.clock import PATIENCE
@@ -378,7 +378,7 @@ def lose(peer: Peer) -> None:
 def test_an_answer_is_owed_unless_that_very_request_was_called_off() -> None:
     conversation = in_conversation(CALL, cancelling(7))
     assert [record.state for record in conversation.peer.hub.inbound.values()] == [
-        Request.CANCELLED
+        RequestState.CANCELLED
     ]
     conversation.finish()
     unknown = in_conversation(CALL, cancelling(8))

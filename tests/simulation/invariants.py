@@ -8,7 +8,7 @@ from typing import Any
 
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Route
-from mcpcore.engine.lifecycle import Request, Session
+from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.http.client import HttpClient
 from mcpcore.http.exchange import HARD_FACTOR, Exchange, Phase
@@ -30,22 +30,37 @@ _MOST_WAITING = 64
 """Frames and exchanges at a time, whatever happens: clients ask for less."""
 
 _LEADS = {
-    Session.NEW: {Session.PROBING, Session.OPENING, Session.CLOSED, Session.CLOSING},
-    Session.PROBING: {Session.OPEN, Session.OPENING, Session.CLOSED, Session.CLOSING},
-    Session.OPENING: {
-        Session.OPEN,
-        Session.PROBING,
-        Session.NEW,
-        Session.CLOSED,
-        Session.CLOSING,
+    SessionState.NEW: {
+        SessionState.PROBING,
+        SessionState.OPENING,
+        SessionState.CLOSED,
+        SessionState.CLOSING,
     },
-    Session.OPEN: {Session.NEW, Session.OPENING, Session.CLOSING, Session.CLOSED},
-    Session.CLOSING: {Session.CLOSED},
-    Session.CLOSED: set(),
+    SessionState.PROBING: {
+        SessionState.OPEN,
+        SessionState.OPENING,
+        SessionState.CLOSED,
+        SessionState.CLOSING,
+    },
+    SessionState.OPENING: {
+        SessionState.OPEN,
+        SessionState.PROBING,
+        SessionState.NEW,
+        SessionState.CLOSED,
+        SessionState.CLOSING,
+    },
+    SessionState.OPEN: {
+        SessionState.NEW,
+        SessionState.OPENING,
+        SessionState.CLOSING,
+        SessionState.CLOSED,
+    },
+    SessionState.CLOSING: {SessionState.CLOSED},
+    SessionState.CLOSED: set(),
 }
 """By state: what may follow, as the lifecycle pages have it."""
-_REACHED: dict[Session, set[Session]] = {}
-for _state in Session:
+_REACHED: dict[SessionState, set[SessionState]] = {}
+for _state in SessionState:
     _found, _new = {_state}, {_state}
     while _new:
         _new = {after for before in _new for after in _LEADS[before]} - _found
@@ -58,7 +73,7 @@ class Watch:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._states: dict[Any, Session] = {}
+        self._states: dict[Any, SessionState] = {}
         self._most: dict[Deadlines[Any], int] = {}
         """The most that were alive at a time."""
         self._over: dict[HttpServer, dict[Route, tuple[float, int]]] = {}
@@ -76,7 +91,7 @@ class Watch:
             self._hub(machine.hub, machine.config.limits)
 
     def _peer(self, peer: Peer) -> None:
-        before = self._states.get(peer, Session.NEW)
+        before = self._states.get(peer, SessionState.NEW)
         state = peer.state
         if state is not before:
             demand(state in _REACHED[before], "a session goes on as it may", before, state)
@@ -87,7 +102,7 @@ class Watch:
         demand(peer.pending <= _MOST_WAITING, "requests of ours are bounded", peer.pending)
         demand(len(peer._replaceable) <= _MOST_WAITING, "what may be replaced is bounded")
         for record in peer.in_flight_by_id.values():
-            known = record.state is Request.ACTIVE or record.state is Request.CANCELLED
+            known = record.state is RequestState.ACTIVE or record.state is RequestState.CANCELLED
             demand(known, "what is in flight is not done", record.id, record.state)
             demand(record.queued >= 0, "what waits is counted right", record.queued)
 

@@ -6,7 +6,7 @@ from mcpcore.engine.base import PeerBase
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason
 from mcpcore.engine.handlers import IMMEDIATE
-from mcpcore.engine.lifecycle import Request
+from mcpcore.engine.lifecycle import RequestState
 from mcpcore.engine.outgoing import Outgoing
 from mcpcore.engine.publisher import Publisher
 from mcpcore.engine.requests import Batch, Hub
@@ -42,7 +42,7 @@ def _two_ends() -> None:
             done: bool = conclude(self, request, signal)
             if signal.value == "timed out":
                 self._pending[request.id] = request
-                request.state = Request.ACTIVE
+                request.state = RequestState.ACTIVE
             return done
 
         return mutant
