@@ -59,8 +59,8 @@ class Connection(Link):
         self.settings = settings or PumpSettings()
         self.trace: ConnectionTrace | None = None
         """Trace of the connection's traffic; set it before ``run()``."""
-        self._outbox = peer.hub.outbox
-        self._requests = peer.hub.deadlines
+        self._outbox = peer.endpoint.outbox
+        self._requests = peer.endpoint.deadlines
         # True if a subclass has deadlines besides those of our requests.
         self._has_time = type(self)._deadline is not Connection._deadline
         self._server = peer.role is Role.SERVER
@@ -418,9 +418,9 @@ class Connection(Link):
             self._holding = self._sharing = False
             self._make_room()
         share = _SHARE if self._state == "running" else math.inf
-        hub, handle, now = self.peer.hub, self.app.handle, clock()
+        endpoint, handle, now = self.peer.endpoint, self.app.handle, clock()
         outbox, most = self._outbox, self.settings.queued if self._server else math.inf
-        while hub.inbox or hub.events:
+        while endpoint.inbox or endpoint.events:
             if outbox.size + len(self._rest) > most:
                 return True
             if share <= 0:
@@ -430,7 +430,7 @@ class Connection(Link):
             if self._steady < _STEADY and self._must_wait():
                 self._holding = True
                 return False
-            event = hub.next_event()
+            event = endpoint.next_event()
             if event is None:
                 break
             if type(event) is ConnectionEnded:

@@ -6,7 +6,7 @@ from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
-from mcpcore.engine.requests import Hub
+from mcpcore.engine.requests import Endpoint
 from mcpcore.engine.transmit import FrameKind, Transmit
 
 __all__ = [
@@ -14,12 +14,12 @@ __all__ = [
     "MAIN",
     "Config",
     "EndReason",
+    "Endpoint",
     "Event",
     "Fault",
     "FaultKind",
     "FrameKind",
     "HeaderParams",
-    "Hub",
     "InputRequest",
     "Key",
     "Limits",

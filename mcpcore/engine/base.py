@@ -33,7 +33,7 @@ from mcpcore.engine.lifecycle import (
     StreamState,
     step,
 )
-from mcpcore.engine.requests import NO_CAPABILITIES, Batch, Hub, Inbound, Outbound, Purpose
+from mcpcore.engine.requests import NO_CAPABILITIES, Batch, Endpoint, Inbound, Outbound, Purpose
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.methods import Method
@@ -72,10 +72,10 @@ class PeerBase:
         "client_capabilities",
         "config",
         "ended",
+        "endpoint",
         "expected",
         "failure",
         "half_closed",
-        "hub",
         "in_flight_by_id",
         "late_discovery",
         "log_level",
@@ -102,22 +102,22 @@ class PeerBase:
         role: Role,
         config: Config,
         *,
-        hub: Hub | None = None,
+        endpoint: Endpoint | None = None,
         session: str | None = None,
         mirrors: bool = False,
         joins: bool = False,
     ) -> None:
         """Make one end of a conversation.
 
-        ``hub`` is given where several Peers share an endpoint, ``session`` names this one in
+        ``endpoint`` is given where several Peers share one, ``session`` names this one in
         events. ``mirrors`` asks for header mirrors on the frames of a client.  ``joins`` lets one
         frame hold several progress notifications of a request.  Raises TypeError or ValueError for
         a config that makes no sense in this role.
         """
         self.role = role
         self.config = config
-        self.hub = Hub() if hub is None else hub
-        self.profile = self.hub.profile(role, config)
+        self.endpoint = Endpoint() if endpoint is None else endpoint
+        self.profile = self.endpoint.profile(role, config)
         self.session = session
         self.state = SessionState.NEW
         self.revision: Revision | None = None
@@ -232,7 +232,7 @@ class PeerBase:
         limit = self.config.limits.queued
         if record is not None and record.queued > limit:
             return True
-        return (record is None or record.route == MAIN) and self.hub.outbox.size > limit
+        return (record is None or record.route == MAIN) and self.endpoint.outbox.size > limit
 
     # States
 
@@ -258,7 +258,7 @@ class PeerBase:
 
     def emit(self, event: Event) -> None:
         """Queue an event for the application."""
-        self.hub.events.append(event)
+        self.endpoint.events.append(event)
 
     def violation(
         self, route: Route, code: int, message: str, *, refused: bool = False, excerpt: str = ""
@@ -273,7 +273,7 @@ class PeerBase:
         """Send a frame; ``record`` is the inbound request on whose stream it travels."""
         if record is not None:
             record.queued += frame.size
-        self.hub.outbox.push(frame)
+        self.endpoint.outbox.push(frame)
 
     def send_last(
         self,
@@ -301,7 +301,7 @@ class PeerBase:
             method=method,
             revision=revision,
         )
-        self.hub.outbox.push(frame)
+        self.endpoint.outbox.push(frame)
 
     def answer(
         self,
@@ -394,7 +394,7 @@ class PeerBase:
         self, method: str, data: bytes, record: Inbound, subject: Hashable = None
     ) -> None:
         """Send an encoded notification on a request's stream; see :meth:`send_notification`."""
-        key, outbox, size = record.key, self.hub.outbox, len(data)
+        key, outbox, size = record.key, self.endpoint.outbox, len(data)
         if subject is not None:
             full = record.queued > self.config.limits.queued or record.route == MAIN
             if full and self.crowded(record) and self.renew(record, subject, data):
@@ -423,7 +423,7 @@ class PeerBase:
         waiting = self._replaceable.get((ENGINE if record is None else record.key, subject))
         if waiting is None:
             return False
-        growth = self.hub.outbox.replace(waiting, (data,))
+        growth = self.endpoint.outbox.replace(waiting, (data,))
         if record is not None:
             record.queued += growth
         return True
@@ -437,7 +437,7 @@ class PeerBase:
             place = (frame.key, frame.subject)
             if self._replaceable.get(place) is frame:
                 del self._replaceable[place]
-        record = None if frame.key is None else self.hub.inbound.get(frame.key)
+        record = None if frame.key is None else self.endpoint.inbound.get(frame.key)
         if record is None:
             return
         record.queued -= frame.size
@@ -453,7 +453,7 @@ class PeerBase:
             return frame.key == record.key and frame.kind is FrameKind.NOTIFICATION
 
         if record.queued:
-            for frame in self.hub.outbox.discard(unwanted):
+            for frame in self.endpoint.outbox.discard(unwanted):
                 self.taken(frame)
 
     # Ends
@@ -468,7 +468,7 @@ class PeerBase:
             record.state = after
             return False
         record.state = _DONE
-        del self.hub.inbound[record.key]
+        del self.endpoint.inbound[record.key]
         if self._scoped:
             self.in_flight_by_id.pop((record.route, record.id), None)
             self._by_route.pop(record.route, None)
@@ -493,10 +493,10 @@ class PeerBase:
         if request.state is _HELD:
             del self._held[request.id]
         request.state = _DONE
-        hub = self.hub
-        hub.deadlines.set(request, None)
+        endpoint = self.endpoint
+        endpoint.deadlines.set(request, None)
         self._pending.pop(request.id, None)
-        hub.outbound.pop(request.id, None)
+        endpoint.outbound.pop(request.id, None)
         return True
 
     def abort(

@@ -170,7 +170,10 @@ def _listen(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     if overlong is not None:
         return overlong
     limits = peer.config.limits
-    if len(peer.streams) >= limits.listen_streams or len(peer.hub.inbound) >= peer.hub.capacity:
+    if (
+        len(peer.streams) >= limits.listen_streams
+        or len(peer.endpoint.inbound) >= peer.endpoint.capacity
+    ):
         return ErrorData(busy_code(arrival.revision), f"busy: {len(peer.streams)} streams are open")
     asked = honoured(params.notifications, peer.profile.announced)
     missing = undeclared(asked, arrival.capabilities)

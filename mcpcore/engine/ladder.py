@@ -242,11 +242,11 @@ def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """
     if peer.state in _ENDING:
         return is_early_enough(peer, arrival)
-    there = len(peer.hub.inbound)  # of all Peers, so never less than those of this one
+    there = len(peer.endpoint.inbound)  # of all Peers, so never less than those of this one
     if there >= peer.capacity and (len(peer.in_flight_by_id) - len(peer.streams) >= peer.capacity):
         limit = peer.config.limits.in_flight
-    elif there >= peer.hub.capacity:
-        limit = peer.hub.capacity
+    elif there >= peer.endpoint.capacity:
+        limit = peer.endpoint.capacity
     elif type(arrival.id) is int and arrival.meta.progress_token is None:
         return None  # the usual case, without a call
     else:

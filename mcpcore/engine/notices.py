@@ -156,7 +156,7 @@ class Notices(Answers):
             request.stream = step(
                 STREAM, request.stream or StreamState.OPENING, StreamSignal.FINISH
             )
-            self.hub.deadlines.set(request, now + self.config.limits.farewell)
+            self.endpoint.deadlines.set(request, now + self.config.limits.farewell)
 
     # Progress
 
@@ -216,7 +216,7 @@ class Notices(Answers):
         if after is None:
             return
         request.stream = after
-        self.hub.deadlines.set(request, None)
+        self.endpoint.deadlines.set(request, None)
         self.emit(SubscriptionAcknowledged(request=request.id, filter=acknowledged.notifications))
 
 

@@ -34,7 +34,7 @@ class Outgoing(PeerBase):
 
     def new_id(self) -> RequestId:
         """Return an id for an outbound request."""
-        serial = self.hub.new_serial()
+        serial = self.endpoint.new_serial()
         prefix = self.config.id_prefix
         return serial if prefix is None else f"{prefix}{serial}"
 
@@ -52,10 +52,10 @@ class Outgoing(PeerBase):
             self._held[request.id] = request
         else:
             self._send(request)
-        self.hub.outbound[request.id] = request
+        self.endpoint.outbound[request.id] = request
         self._pending[request.id] = request
         if request.timeout is not None:
-            self.hub.deadlines.set(request, now + request.timeout)
+            self.endpoint.deadlines.set(request, now + request.timeout)
 
     def _must_wait(self, method: str) -> bool:
         if self.state is _OPEN:
@@ -132,7 +132,9 @@ class Outgoing(PeerBase):
             repeatable=self._mirrors
             and may_repeat(request.method, request.body, request.repeat, self.config),
         )
-        self.send(frame, None if request.parent is None else self.hub.inbound.get(request.parent))
+        self.send(
+            frame, None if request.parent is None else self.endpoint.inbound.get(request.parent)
+        )
 
     def _meta_member(self, request: Outbound, revision: Revision) -> bytes:
         """Return the ``_meta`` member of a request's params, or nothing."""
@@ -166,7 +168,7 @@ class Outgoing(PeerBase):
         maximum = self.config.limits.max_timeout
         if maximum is not None:
             when = min(when, max(request.started + maximum, request.deadline))
-        self.hub.deadlines.set(request, when)
+        self.endpoint.deadlines.set(request, when)
 
     def give_up(
         self,

@@ -70,7 +70,7 @@ class Peer(Publisher):
         lines = self._lines
         if lines is None:
             lines = self._lines = LineReader(self.config.limits.message_size)
-        inbox, principal = self.hub.inbox, self.principal
+        inbox, principal = self.endpoint.inbox, self.principal
         for line in lines.take_in(data):
             inbox.append((self, line, now, MAIN, None, principal))
 
@@ -89,7 +89,7 @@ class Peer(Publisher):
         ``mirror`` holds the claims of the HTTP headers; ``principal`` is the authenticated one;
         ``proves_modern``: the transport recognised a modern server (HTTP 404 with -32601).
         """
-        self.hub.inbox.append((self, frame, now, route, mirror, principal, proves_modern))
+        self.endpoint.inbox.append((self, frame, now, route, mirror, principal, proves_modern))
 
     def receive_eof(
         self, *, now: float, route: Route = MAIN, half: bool = False, reason: str = "closed"
@@ -102,8 +102,8 @@ class Peer(Publisher):
         if self._lines is not None and route == MAIN:
             rest = self._lines.eof()
             if rest:
-                self.hub.inbox.append((self, rest, now, MAIN, None, self.principal))
-        self.hub.inbox.append((self, End(reason, half), now, route))
+                self.endpoint.inbox.append((self, rest, now, MAIN, None, self.principal))
+        self.endpoint.inbox.append((self, End(reason, half), now, route))
 
     def receive_failure(
         self,
@@ -121,23 +121,23 @@ class Peer(Publisher):
         era probe falls back instead of giving up.  ``fault``: details of the failure.  Ignored if
         the request has ended.
         """
-        self.hub.inbox.append((self, Failure(request, reason, message, evidence, fault), now))
+        self.endpoint.inbox.append((self, Failure(request, reason, message, evidence, fault), now))
 
     def end(self, *, now: float, reason: str = "closed") -> None:
-        """End the conversation at once, from this side, and leave the hub.
+        """End the conversation at once, from this side, and leave the endpoint.
 
         Queued like the end of the transport, behind the input so far: every request ends, then
         ConnectionEnded is emitted, and nothing follows.  Frames that were not taken by then are
         dropped.  The keys of handlers that still run stay valid until they are released.
         """
-        self.hub.inbox.append((self, End(reason, forget=True), now))
+        self.endpoint.inbox.append((self, End(reason, forget=True), now))
 
     def next_event(self) -> Event | None:
         """Advance to the next event; None when all input is used up.
 
-        Where several Peers share a hub this is the hub's next event, whichever Peer it concerns.
+        Where several Peers share an endpoint this is its next event, whichever Peer it concerns.
         """
-        return self.hub.next_event()
+        return self.endpoint.next_event()
 
     # A conversation that began in another process
 
@@ -317,7 +317,7 @@ class Peer(Publisher):
             raise LocalProtocolError(f"{limit} requests wait for an answer already")
 
     def _route_of(self, parent: Key) -> Route:
-        record = self.hub.inbound.get(parent)
+        record = self.endpoint.inbound.get(parent)
         if record is None:
             raise LocalProtocolError(f"no request with key {parent} is in flight")
         if record.state is not RequestState.ACTIVE:
@@ -339,12 +339,12 @@ class Peer(Publisher):
 
     def data_to_send(self, limit: int | None = None) -> list[Transmit]:
         """Take the frames that wait to be sent, until ``limit`` bytes (but at least one)."""
-        return self.hub.data_to_send(limit)
+        return self.endpoint.data_to_send(limit)
 
     def lines_to_send(self, limit: int | None = None) -> bytes:
         """Take the same frames for a newline-framed stream: one buffer of whole lines."""
         parts: list[bytes] = []
-        for frame in self.hub.data_to_send(limit):
+        for frame in self.endpoint.data_to_send(limit):
             if frame.data:
                 parts += frame.data
                 parts += _NEWLINE
@@ -352,7 +352,7 @@ class Peer(Publisher):
 
     def queued(self, key: Key) -> int:
         """Return the bytes waiting on the stream of ``key``; if any, StreamDrained follows."""
-        record = self.hub.inbound.get(key)
+        record = self.endpoint.inbound.get(key)
         if record is None:
             return 0
         record.drain_wanted = record.queued > 0
@@ -360,13 +360,13 @@ class Peer(Publisher):
 
     def waits(self, key: Key) -> bool:
         """Return True if bytes wait on the stream of ``key``; asks for no StreamDrained."""
-        record = self.hub.inbound.get(key)
+        record = self.endpoint.inbound.get(key)
         return record is not None and record.queued > 0
 
     def deadline(self) -> float | None:
         """Return the time of the next :meth:`handle_timeout` (origin as ``now``), None if never."""
-        return self.hub.deadline()
+        return self.endpoint.deadline()
 
     def handle_timeout(self, now: float) -> None:
         """Handle the deadlines due at ``now``; events follow from :meth:`next_event`."""
-        self.hub.handle_timeout(now)
+        self.endpoint.handle_timeout(now)

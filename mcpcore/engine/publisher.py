@@ -165,8 +165,8 @@ class Publisher(Responder):
 
     def _unless_over(self, key: Key) -> Inbound | None:
         """Return the request with ``key``, or None if it was answered, cancelled or ended."""
-        record = self.hub.inbound.get(key)
-        if record is None and not self.hub.was_issued(key):
+        record = self.endpoint.inbound.get(key)
+        if record is None and not self.endpoint.was_issued(key):
             raise LocalProtocolError(f"there never was a request with key {key}")
         return record if record is not None and record.state is RequestState.ACTIVE else None
 

@@ -126,7 +126,7 @@ class Receiver(Notices):
             self._refuse(arrival, refusal)
             return
         key = self.register(arrival)
-        self.hub.events.append(
+        self.endpoint.events.append(
             RequestReceived(
                 key=key,
                 id=id,
@@ -298,9 +298,9 @@ class Receiver(Notices):
 
     def register(self, arrival: Inbound) -> Key:
         """Register an inbound request as in flight; return its key."""
-        hub = self.hub
-        hub.last_key = arrival.key = key = hub.last_key + 1
-        hub.inbound[key] = arrival
+        endpoint = self.endpoint
+        endpoint.last_key = arrival.key = key = endpoint.last_key + 1
+        endpoint.inbound[key] = arrival
         if self._scoped:
             self.in_flight_by_id[arrival.route, arrival.id] = arrival
             self._by_route[arrival.route] = arrival

@@ -1,7 +1,7 @@
-"""Requests in flight, both ways, and the hub that the Peers of one endpoint share.
+"""Requests in flight, both ways, and the shared state of the Peers of one endpoint.
 
 Ids on the wire come from the other side and may be anything.  Inside, an inbound request is known
-by its ``key``, an outbound one by the id that this side gave it.  Both are unique in the hub.
+by its ``key``, an outbound one by the id that this side gave it.  Both are unique in the endpoint.
 """
 
 import sys
@@ -171,13 +171,13 @@ _PROFILES = 8
 
 
 class TakesIn(Protocol):
-    """Target of an item of the hub's queue."""
+    """Target of an item of the endpoint's queue."""
 
     def take_in(self, *item: Any) -> None:
         """Process one item that arrived."""
 
 
-class Hub:
+class Endpoint:
     """Shared state of the Peers of one endpoint: counters, queues, in-flight tables, deadlines.
 
     Arrived items wait in ``inbox``, each behind the Peer (or other machine of the endpoint)
@@ -212,7 +212,7 @@ class Hub:
         self._profiles: list[Profile] = []
 
     def profile(self, role: Role, config: Config) -> Profile:
-        """Return the profile of a Config, shared by all Peers of this hub that have it."""
+        """Return the profile of a Config, shared by all Peers of this endpoint that have it."""
         for profile in self._profiles:
             if profile.config is config and profile.role is role:
                 return profile

@@ -78,7 +78,7 @@ class Responder(Receiver):
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for a result that
         is no JSON object.
         """
-        record = self.hub.inbound.get(key)
+        record = self.endpoint.inbound.get(key)
         if record is None or record.stream is not None or record.held:
             record = self._unheld(key)  # raises the error
         if not (bare and isinstance(result, Raw)):
@@ -119,12 +119,12 @@ class Responder(Receiver):
 
     def release(self, key: Key) -> None:
         """Free the place of a cancelled request whose handler has ended."""
-        record = self.hub.inbound.get(key)
+        record = self.endpoint.inbound.get(key)
         if record is not None and record.state is RequestState.CANCELLED:
             record.peer.finish(record, RequestSignal.RELEASE)
 
     def _answerable(self, key: Key) -> Inbound:
-        record = self.hub.inbound.get(key)
+        record = self.endpoint.inbound.get(key)
         if record is None:
             raise LocalProtocolError(f"no request with key {key} is in flight")
         if record.stream is not None:
@@ -163,7 +163,7 @@ class Responder(Receiver):
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
         """Report progress; False if not asked for, not increased, or if the request is over."""
-        record = self.hub.inbound.get(key)
+        record = self.endpoint.inbound.get(key)
         if record is None or record.state is not _ACTIVE or record.stream is not None:
             return False
         if record.held:
@@ -204,7 +204,7 @@ class Responder(Receiver):
         """
         if not self.wants_log(key, level):
             return False
-        record = None if key is None else self.hub.inbound[key]
+        record = None if key is None else self.endpoint.inbound[key]
         peer: PeerBase = self if record is None else record.peer
         counter: PeerBase | Inbound = self if record is None else record
         if peer.crowded(record):
@@ -222,7 +222,7 @@ class Responder(Receiver):
         """Return True if a log message of this level would be sent; see :meth:`log`."""
         if level not in SEVERITY:
             raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
-        record = None if key is None else self.hub.inbound.get(key)
+        record = None if key is None else self.endpoint.inbound.get(key)
         if key is not None and (record is None or not _takes_news(record)):
             return False
         peer: PeerBase = self if record is None else record.peer
@@ -238,7 +238,7 @@ class Responder(Receiver):
 
     def wants_progress(self, key: Key) -> bool:
         """Return True if the other side asked for progress of a request in progress."""
-        record = self.hub.inbound.get(key)
+        record = self.endpoint.inbound.get(key)
         return record is not None and _wants_progress(record)
 
 
@@ -274,7 +274,7 @@ def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = No
         record.batch.settle(data)
         return True
     route = record.route
-    peer.hub.outbox.push(
+    peer.endpoint.outbox.push(
         Transmit(
             peer=peer,
             route=route,

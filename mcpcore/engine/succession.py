@@ -46,7 +46,7 @@ class Succession(Outgoing):
         """End every outbound request that does not outlive this conversation."""
         unsent: set[RequestId | None] = set()
         if self.reconnects is not None:
-            unsent = self.hub.outbox.requests()
+            unsent = self.endpoint.outbox.requests()
         for request in list(self._pending.values()):
             if not self._outlives(request, unsent):
                 self.abort(request, RequestSignal.END, reason, message, fault)
@@ -82,7 +82,9 @@ class Succession(Outgoing):
             raise LocalProtocolError("only a client that means to come back has a successor")
         self.drop_unsent()
         make = cast("type[Peer]", type(self))
-        heir = make(self.role, self._config_of_heir(), hub=self.hub, mirrors=self._mirrors)
+        heir = make(
+            self.role, self._config_of_heir(), endpoint=self.endpoint, mirrors=self._mirrors
+        )
         heir.reconnects, heir.expected = self.reconnects, True
         for held in self._held.values():
             held.peer = heir
@@ -106,7 +108,7 @@ class Succession(Outgoing):
         def unwanted(frame: Transmit) -> bool:
             return frame.peer is self
 
-        for frame in self.hub.outbox.discard(unwanted):
+        for frame in self.endpoint.outbox.discard(unwanted):
             self.taken(frame)
 
     def check_room(self) -> None:

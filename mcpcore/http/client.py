@@ -139,7 +139,7 @@ class HttpClient(Sending):
 
         With METHOD_NOT_FOUND the request counts as a violation (``max_violations``).
         """
-        record = self._peer.hub.inbound.get(key)
+        record = self._peer.endpoint.inbound.get(key)
         failed = self._peer.fail(key, error)
         if failed and record is not None and error.code == METHOD_NOT_FOUND:
             self._refused_one(record.route)

@@ -93,13 +93,13 @@ class LegacySse(Placing):
         id = self._sessions.new_id()
         pipe = Pipe(
             id,
-            Peer(Role.SERVER, config, hub=self._hub, session=id),
+            Peer(Role.SERVER, config, endpoint=self._endpoint, session=id),
             record.principal,
             self._log,
             self.settings,
             owner=owner_of(record.principal, share_of(address_of(record.peer))),
         )
-        self._hub.events.append(SessionOpened(session=id, principal=record.principal))
+        self._endpoint.events.append(SessionOpened(session=id, principal=record.principal))
         self._admit(pipe, now)
         self._pipes.add(pipe)
         pipe.listen(record)

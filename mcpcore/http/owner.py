@@ -6,7 +6,7 @@ from typing import Any, cast
 from mcpcore.engine.events import Key
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
-from mcpcore.engine.requests import Hub
+from mcpcore.engine.requests import Endpoint
 from mcpcore.http.session_table import SessionTable
 from mcpcore.http.sessions import Session
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
@@ -15,17 +15,17 @@ from mcpcore.wire.message import Body, RequestId
 
 
 class OwnerCalls:
-    """Delegation to the Peers of one hub.
+    """Delegation to the Peers of one endpoint.
 
     Keys and the ids of our own requests are unique across all sessions of the server, so that
     neither needs a session beside it.
     """
 
-    _hub: Hub
+    _endpoint: Endpoint
     _modern: Peer
     _sessions: SessionTable
 
-    # Answers, as on Peer: any Peer of the hub finds the Peer that a key belongs to.
+    # Answers, as on Peer: any Peer of the endpoint finds the Peer that a key belongs to.
 
     def respond(
         self,
@@ -116,7 +116,7 @@ class OwnerCalls:
 
         See :meth:`Peer.waits <mcpcore.engine.peer.Peer.waits>`.
         """
-        record = self._hub.inbound.get(key)
+        record = self._endpoint.inbound.get(key)
         return record is not None and record.queued > 0
 
     def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
@@ -191,12 +191,12 @@ class OwnerCalls:
 
     def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
         """Cancel our request, as :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>` does."""
-        pending = self._hub.outbound.get(request)
+        pending = self._endpoint.outbound.get(request)
         if pending is not None:
             cast(Peer, pending.peer).cancel(request, now=now, reason=reason)
 
     def _peer(self, key: Key) -> Peer:
-        record = self._hub.inbound.get(key)
+        record = self._endpoint.inbound.get(key)
         if record is None:
             raise LocalProtocolError(f"no request with key {key} is in flight")
         return cast(Peer, record.peer)

@@ -45,14 +45,16 @@ class SessionEntry(LegacySse):
     def _new_session(self, record: Exchange, now: float, *, temporary: bool = False) -> Session:
         session = self._make_session(self._sessions.new_id(), record, temporary=temporary)
         if not temporary:
-            self._hub.events.append(SessionOpened(session=session.id, principal=record.principal))
+            self._endpoint.events.append(
+                SessionOpened(session=session.id, principal=record.principal)
+            )
             record.opens = True
         self._admit(session, now)
         return session
 
     def _make_session(self, id: str, record: Exchange, *, temporary: bool) -> Session:
         """Return a new session for the client that sends ``record``."""
-        peer = Peer(Role.SERVER, self._session_config, hub=self._hub, session=id)
+        peer = Peer(Role.SERVER, self._session_config, endpoint=self._endpoint, session=id)
         peer.alone = temporary
         return Session(
             id,

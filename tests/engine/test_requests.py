@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import Raw, structs
 
-from mcpcore.engine import EndReason, FrameKind, Hub, Negotiation, Peer, Role
+from mcpcore.engine import Endpoint, EndReason, FrameKind, Negotiation, Peer, Role
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
     MAIN,
@@ -1068,33 +1068,33 @@ def test_error_received_after_cancel_is_dropped() -> None:
     assert not any(isinstance(event, ErrorReceived) for event in events)
 
 
-# Peers that share a hub, ids scoped by route
+# Peers that share an endpoint, ids scoped by route
 
 
-def test_peers_of_one_hub_share_keys_and_events() -> None:
-    hub = Hub()
-    peers = [Peer(Role.SERVER, server_config(), hub=hub, session=name) for name in "ab"]
+def test_peers_of_one_endpoint_share_keys_and_events() -> None:
+    endpoint = Endpoint()
+    peers = [Peer(Role.SERVER, server_config(), endpoint=endpoint, session=name) for name in "ab"]
     for route, peer in enumerate(peers, 1):
         for message in (initialize(1, **CLIENT_ALL), call(2, "tools/list")):
             peer.receive(json.dumps(message).encode(), now=0, route=route)
     events = []
-    while (event := hub.next_event()) is not None:
+    while (event := endpoint.next_event()) is not None:
         events.append(event)
     requests = [event for event in events if isinstance(event, RequestReceived)]
     assert [event.session for event in requests] == ["a", "b"]
     assert requests[0].key != requests[1].key
     peers[0].respond(requests[1].key, {})
-    frame = hub.data_to_send()[-1]
+    frame = endpoint.data_to_send()[-1]
     assert (frame.peer, frame.route, frame.ends) == (peers[1], 2, True)
 
 
-def test_each_peer_of_a_hub_has_room_of_its_own() -> None:
-    hub, config = Hub(), server_config(limits=limits(in_flight=1))
-    peers = [Peer(Role.SERVER, config, hub=hub) for _ in range(3)]
+def test_each_peer_of_an_endpoint_has_room_of_its_own() -> None:
+    endpoint, config = Endpoint(), server_config(limits=limits(in_flight=1))
+    peers = [Peer(Role.SERVER, config, endpoint=endpoint) for _ in range(3)]
     for peer in (*peers, peers[1]):
         id = peer.in_flight + 1
         peer.receive(json.dumps(call(id, "tools/list", modern=True)).encode(), now=0)
-        assert isinstance(hub.next_event(), RequestReceived if id == 1 else Violation)
+        assert isinstance(endpoint.next_event(), RequestReceived if id == 1 else Violation)
     assert [peer.in_flight for peer in peers] == [1, 1, 1]
 
 
@@ -1138,12 +1138,12 @@ def test_what_arrived_on_a_route_is_forgotten_but_for_answers() -> None:
     for route in (1, 2):
         for frame in frames:
             peer.receive(frame, now=0, route=route)
-    peer.hub.discard(1)
+    peer.endpoint.discard(1)
     _, both, _, _, result, failure = frames
     assert isinstance(both, Reject)
     assert both.response
-    assert [item[1] for item in peer.hub.inbox if item[3] == 1] == [both, result, failure]
-    assert [item[1] for item in peer.hub.inbox if item[3] == 2] == frames
+    assert [item[1] for item in peer.endpoint.inbox if item[3] == 1] == [both, result, failure]
+    assert [item[1] for item in peer.endpoint.inbox if item[3] == 2] == frames
 
 
 @pytest.mark.parametrize(

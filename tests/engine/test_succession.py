@@ -311,7 +311,7 @@ def test_what_the_server_asked_is_cancelled_and_cannot_be_answered_any_more() ->
     assert heir.respond(other.key, {"roots": []}) is True
     assert [frame["id"] for frame in sent(heir)] == ["s"]
     assert heir.in_flight == 0
-    assert not heir.hub.inbound
+    assert not heir.endpoint.inbound
 
 
 def test_what_was_not_sent_of_the_last_conversation_is_not_sent_in_the_next() -> None:
@@ -321,7 +321,7 @@ def test_what_was_not_sent_of_the_last_conversation_is_not_sent_in_the_next() ->
     assert peer.respond(asked.key, {"roots": []})
     assert peer.notify("notifications/roots/list_changed")
     heir, _ = broken(peer)
-    assert heir.hub.outbox.size == 0
+    assert heir.endpoint.outbox.size == 0
     assert opened(heir) == []
 
 
@@ -649,7 +649,7 @@ class BreakingPair(RuleBasedStateMachine):
     def reply(self, how: str, which: int) -> None:
         assert self.server is not None
         key = self.work.pop(which % len(self.work))
-        record = self.server.hub.inbound.get(key)
+        record = self.server.endpoint.inbound.get(key)
         if record is None:
             return
         if how == "error":
@@ -684,7 +684,7 @@ class BreakingPair(RuleBasedStateMachine):
     def answer_a_question(self) -> None:
         key, wanted = self.questions.popitem()
         self.questions[key] = False
-        if key in self.client.hub.inbound:
+        if key in self.client.endpoint.inbound:
             assert self.client.respond(key, {"roots": []}) is wanted
             self.client.release(key)
             self.flush()
@@ -763,10 +763,10 @@ class BreakingPair(RuleBasedStateMachine):
         left = set(self.asked) - set(self.ends) - self.replaced - set(self.inputs)
         assert left == set()
         assert self.client.deadline() is None
-        assert not self.client.hub.outbound
-        for key in list(self.client.hub.inbound):
+        assert not self.client.endpoint.outbound
+        for key in list(self.client.endpoint.inbound):
             self.client.release(key)
-        assert not self.client.hub.inbound
+        assert not self.client.endpoint.inbound
 
 
 class BreakingLegacyPair(BreakingPair):

@@ -377,7 +377,7 @@ def lose(peer: Peer) -> None:
 
 def test_an_answer_is_owed_unless_that_very_request_was_called_off() -> None:
     conversation = in_conversation(CALL, cancelling(7))
-    assert [record.state for record in conversation.peer.hub.inbound.values()] == [
+    assert [record.state for record in conversation.peer.endpoint.inbound.values()] == [
         RequestState.CANCELLED
     ]
     conversation.finish()

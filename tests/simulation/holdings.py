@@ -49,7 +49,7 @@ _KEPT = {
 }
 """... and that are longer for as long as a session is: these have limits of their own."""
 _NUMBERS = NUMBERED | {
-    *("Hub.capacity", "LineReader._limit", "Peer.capacity", "SseDecoder._limit"),
+    *("Endpoint.capacity", "LineReader._limit", "Peer.capacity", "SseDecoder._limit"),
     *("Chance._count", "HttpClient._barren", "HttpClient._epoch"),
     *("HttpClient._lost_route", "HttpClient._routes"),
     *("Call.epoch", "Call.route", "Call.status", "Peer.changes"),

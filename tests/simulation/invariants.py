@@ -88,7 +88,7 @@ class Watch:
             self._client(machine)
         else:
             self._peer(machine)
-            self._hub(machine.hub, machine.config.limits)
+            self._endpoint(machine.endpoint, machine.config.limits)
 
     def _peer(self, peer: Peer) -> None:
         before = self._states.get(peer, SessionState.NEW)
@@ -106,11 +106,15 @@ class Watch:
             demand(known, "what is in flight is not done", record.id, record.state)
             demand(record.queued >= 0, "what waits is counted right", record.queued)
 
-    def _hub(self, hub: Any, limits: Any) -> None:
-        demand(not hub.inbox and not hub.events, "what has arrived is looked at")
-        demand(hub.outbox.size <= limits.queued + _SLACK, "output is bounded", hub.outbox.size)
-        demand(hub.outbox.size >= 0, "output is counted right", hub.outbox.size)
-        self._deadlines(hub.deadlines)
+    def _endpoint(self, endpoint: Any, limits: Any) -> None:
+        demand(not endpoint.inbox and not endpoint.events, "what has arrived is looked at")
+        demand(
+            endpoint.outbox.size <= limits.queued + _SLACK,
+            "output is bounded",
+            endpoint.outbox.size,
+        )
+        demand(endpoint.outbox.size >= 0, "output is counted right", endpoint.outbox.size)
+        self._deadlines(endpoint.deadlines)
 
     def _deadlines(self, deadlines: Deadlines[Any]) -> None:
         queue, heap = deadlines._queue, deadlines._heap
@@ -138,7 +142,7 @@ class Watch:
 
     def _server(self, server: HttpServer) -> None:
         settings = server.settings
-        self._hub(server._hub, server._session_config.limits)
+        self._endpoint(server._endpoint, server._session_config.limits)
         self._deadlines(server._deadlines)
         demand(server.sessions <= settings.max_sessions, "sessions are bounded", server.sessions)
         demand(server._log.size <= settings.replay_total, "events are bounded", server._log.size)
@@ -207,11 +211,11 @@ class Watch:
     def _client(self, client: HttpClient) -> None:
         peer = client._peer
         self._peer(peer)
-        hub = peer.hub
-        self._hub(hub, peer.config.limits)
+        endpoint = peer.endpoint
+        self._endpoint(endpoint, peer.config.limits)
         self._deadlines(client._deadlines)
         demand(client.exchanges <= 4 * _MOST_WAITING, "exchanges are bounded", client.exchanges)
-        stale = [id for id in client._by_request if id not in hub.outbound]
+        stale = [id for id in client._by_request if id not in endpoint.outbound]
         demand(not stale, "no exchange waits for what has ended", stale)
         for what in (client._saved, client._waiting, client._turns):
             demand(len(what) <= _MOST_WAITING, "what waits is bounded", len(what))

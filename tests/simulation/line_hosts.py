@@ -183,7 +183,7 @@ class LineServer(Host):
             self.world.note(self.name, "sends", data)
             link.wire.sent(1, data)
             link.put(link.down, data)
-        if peer.half_closed and peer.finished and link.open[1] and not peer.hub.outbox:
+        if peer.half_closed and peer.finished and link.open[1] and not peer.endpoint.outbox:
             link.open[1] = False
             link.down.send(None)
             peer.receive_eof(now=self.now())

@@ -255,7 +255,7 @@ def send(client: Caller, count: int, size: int) -> None:
         frame = Transmit(
             peer=client.peer, route=MAIN, data=(text,), size=len(text), kind=FrameKind.REQUEST
         )
-        client.peer.hub.outbox.push(frame)
+        client.peer.endpoint.outbox.push(frame)
     client.flush()
 
 

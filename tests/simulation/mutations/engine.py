@@ -9,7 +9,7 @@ from mcpcore.engine.handlers import IMMEDIATE
 from mcpcore.engine.lifecycle import RequestState
 from mcpcore.engine.outgoing import Outgoing
 from mcpcore.engine.publisher import Publisher
-from mcpcore.engine.requests import Batch, Hub
+from mcpcore.engine.requests import Batch, Endpoint
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.engine.succession import Succession
 from mcpcore.engine.transmit import FrameKind
@@ -97,14 +97,14 @@ def _log_overtakes() -> None:
 
         return mutant
 
-    wrapped(Hub, "data_to_send", make)
+    wrapped(Endpoint, "data_to_send", make)
 
 
 def _never_due() -> None:
     """Progress takes the deadline of a request away instead of moving it."""
 
     def mutant(self: Any, request: Any, now: float) -> None:
-        self.hub.deadlines.set(request, None)
+        self.endpoint.deadlines.set(request, None)
 
     Outgoing.extend = mutant  # type: ignore[method-assign]
 
@@ -242,7 +242,7 @@ def _no_maximum() -> None:
 
     def mutant(self: Any, request: Any, now: float) -> None:
         if request.timeout is not None and request.deadline is not None:
-            self.hub.deadlines.set(request, now + request.timeout)
+            self.endpoint.deadlines.set(request, now + request.timeout)
 
     Outgoing.extend = mutant  # type: ignore[method-assign]
 

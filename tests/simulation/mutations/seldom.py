@@ -103,7 +103,7 @@ def _foreign_news() -> None:
         same = [frame for (_, what), frame in self._replaceable.items() if what == subject]
         if not same:
             return False
-        growth = self.hub.outbox.replace(same[0], (data,))
+        growth = self.endpoint.outbox.replace(same[0], (data,))
         if record is not None:
             record.queued += growth
         return True
