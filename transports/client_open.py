@@ -18,7 +18,7 @@ from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Rol
 from mcpcore.engine.events import Ready
 from mcpcore.engine.negotiation import Upset, legacy_of
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.service import LifespanError

@@ -1,6 +1,6 @@
 """Reconnecting client connections: one link after the other, each with a Peer of its own.
 
-:class:`mcpcore.engine.reconnecting.Reconnection` decides if and when there is another connection,
+:class:`mcpcore.engine.reconnection.Reconnection` decides if and when there is another connection,
 :mod:`mcpcore.engine.succession` the state that the next one takes over.  Here links are made and
 run, one at a time, in one task (:class:`ReturningLink`).  :class:`ReturningStream` does the same
 for HTTP+SSE, whose connections belong to its driver.
@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 from mcpcore.engine.events import ConnectionEnded, Ready
 from mcpcore.engine.faults import Fault
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import Attempt, ReconnectSettings, breaks_for_good
+from mcpcore.engine.reconnection import Attempt, ReconnectSettings, breaks_for_good
 from mcpcore.http.client import HttpClient
 from transports.comeback import Comeback
 from transports.link import Link, clock

@@ -26,7 +26,7 @@ from wsproto.frame_protocol import CloseReason, FrameProtocol
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import closes_for_good
+from mcpcore.engine.reconnection import closes_for_good
 from mcpcore.http.principals import Principal
 from transports.direct import DirectLink
 from transports.link import App, clock

@@ -21,7 +21,7 @@ import msgspec
 
 from conformance.everything.script import AnyioPace, Script
 from mcpcore.engine.config import Limits, Negotiation
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import Implementation

@@ -29,7 +29,7 @@ from mcpcore.spec.types.model import Maybe, Model
 from mcpcore.wire.message import Message, RequestId
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
-_ACTIVE, _OWNER, _ANSWER = RequestState.ACTIVE, Purpose.OWNER, RequestSignal.ANSWER
+_ACTIVE, _APPLICATION, _ANSWER = RequestState.ACTIVE, Purpose.APPLICATION, RequestSignal.ANSWER
 
 INPUT_REQUIRED = "input_required"
 TASK = "task"
@@ -80,14 +80,14 @@ class Answers(Opener):
             self._succeeded(request, result, now)
 
     def _failed(self, request: Outbound, error: ErrorData, now: float, *, modern: bool) -> None:
-        if request.purpose is not _OWNER:
+        if request.purpose is not _APPLICATION:
             self.negotiation_refused(request, error, now, modern=modern)
             return
         self.conclude(request, _ANSWER)
         self.emit(ErrorReceived(request=request.id, method=request.method, error=error))
 
     def _succeeded(self, request: Outbound, result: Raw, now: float) -> None:
-        if request.purpose is not _OWNER:
+        if request.purpose is not _APPLICATION:
             self.negotiation_answered(request, result, now)
             return
         revision = request.revision or LATEST
@@ -170,14 +170,14 @@ class Answers(Opener):
         """End an outbound request whose answer cannot be read."""
         if request.state is not _ACTIVE:
             return
-        if request.purpose is _OWNER:
+        if request.purpose is _APPLICATION:
             self.abort(request, _ANSWER, EndReason.INVALID, message)
         else:
             self.negotiation_broken(request, message, now, legacy=True)
 
     def transport_failed(self, request: Outbound, failure: Failure, now: float) -> None:
         """End an outbound request that the transport reports as failed."""
-        if request.purpose is _OWNER:
+        if request.purpose is _APPLICATION:
             self.abort(request, RequestSignal.END, failure.reason, failure.message, failure.fault)
         else:
             self.negotiation_broken(
@@ -196,7 +196,7 @@ class Answers(Opener):
     def expire(self, request: Outbound, now: float) -> None:
         """Handle an outbound request that got no answer in time."""
         text = f"{request.method}: {self._crossed_limit(request, now)}"
-        if request.purpose is not _OWNER:
+        if request.purpose is not _APPLICATION:
             self.negotiation_timed_out(request, text, now)
         elif request.farewell is not None:
             self.abort(request, RequestSignal.END, EndReason.CLOSED, request.farewell)

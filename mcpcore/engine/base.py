@@ -45,12 +45,16 @@ from mcpcore.wire.message import RequestId, encode_error, encode_notification
 
 if TYPE_CHECKING:
     from mcpcore.engine.negotiation import Upset
-    from mcpcore.engine.reconnecting import ReconnectSettings
+    from mcpcore.engine.reconnection import ReconnectSettings
     from mcpcore.spec.types.lifecycle import DiscoverResult
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _DONE, _HELD = RequestState.ACTIVE, RequestState.DONE, RequestState.HELD
-_OWNER, _ACCEPTED, _NOTIFICATION = Purpose.OWNER, FrameKind.ACCEPTED, FrameKind.NOTIFICATION
+_APPLICATION, _ACCEPTED, _NOTIFICATION = (
+    Purpose.APPLICATION,
+    FrameKind.ACCEPTED,
+    FrameKind.NOTIFICATION,
+)
 
 
 class PeerBase:
@@ -511,7 +515,7 @@ class PeerBase:
 
         The engine's own requests (probe, handshake) have none; negotiation has its own events.
         """
-        if self.conclude(request, signal) and request.purpose is _OWNER:
+        if self.conclude(request, signal) and request.purpose is _APPLICATION:
             self.emit(
                 RequestEnded(
                     request=request.id,

@@ -23,7 +23,7 @@ from mcpcore.wire.jsontext import sayable
 from mcpcore.wire.message import encode_request, to_json
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
-_CLIENT, _OWNER, _OPEN = Role.CLIENT, Purpose.OWNER, SessionState.OPEN
+_CLIENT, _APPLICATION, _OPEN = Role.CLIENT, Purpose.APPLICATION, SessionState.OPEN
 _ACTIVE, _REQUEST = RequestState.ACTIVE, FrameKind.REQUEST
 
 
@@ -47,7 +47,7 @@ class Outgoing(PeerBase):
         if self.alone:
             text = f"{request.method} cannot be sent: no session is there in which to answer it"
             raise LocalProtocolError(text)
-        if request.purpose is _OWNER and self._must_wait(request.method):
+        if request.purpose is _APPLICATION and self._must_wait(request.method):
             to_json({"method": request.method, "meta": request.meta})  # raise now rather than later
             self._held[request.id] = request
         else:

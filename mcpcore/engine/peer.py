@@ -280,7 +280,7 @@ class Peer(Publisher):
         pending = self._pending.get(request)
         if pending is None:
             return
-        if pending.purpose is not Purpose.OWNER:
+        if pending.purpose is not Purpose.APPLICATION:
             raise LocalProtocolError(f"{pending.method} is not yours to cancel")
         text = reason or "cancelled"
         self.give_up(pending, RequestSignal.CANCEL, EndReason.CANCELLED, text, reason)
@@ -296,7 +296,7 @@ class Peer(Publisher):
             self.end_subscription(key)
         text = "closed by this side"
         for pending in list(self._pending.values()):
-            if pending.purpose is Purpose.OWNER:
+            if pending.purpose is Purpose.APPLICATION:
                 self.give_up(pending, RequestSignal.END, EndReason.CLOSED, text, "closed")
             else:
                 self.conclude(pending, RequestSignal.END)

@@ -78,7 +78,7 @@ class Profile:
         if not config.revisions:
             raise ValueError("no revision is left to speak")
         if strange := config.asked_first - ASKABLE:
-            raise ValueError(f"the engine does not ask its owner about {min(strange)}")
+            raise ValueError(f"the engine does not ask its application about {min(strange)}")
         for icon in config.info.icons or ():
             if not is_safe_icon(icon.src):
                 raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")

@@ -109,7 +109,7 @@ class Inbound(Struct, weakref=False, eq=False):
 class Purpose(Enum):
     """Purposes of an outbound request."""
 
-    OWNER = auto()
+    APPLICATION = auto()
     PROBE = auto()
     INITIALIZE = auto()
 
@@ -130,7 +130,7 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     log_level: str | None = None
     parent: Key | None = None
     route: Route = 0
-    purpose: Purpose = Purpose.OWNER
+    purpose: Purpose = Purpose.APPLICATION
     state: RequestState = RequestState.HELD
     want_progress: bool = False
     forced: bool = False

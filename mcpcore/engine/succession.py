@@ -54,7 +54,11 @@ class Succession(Outgoing):
     def _outlives(self, request: Outbound, unsent: set[RequestId | None]) -> bool:
         """Return True if a request need not end with this conversation; then it is held."""
         settings = self.reconnects
-        if settings is None or request.purpose is not Purpose.OWNER or request.farewell is not None:
+        if (
+            settings is None
+            or request.purpose is not Purpose.APPLICATION
+            or request.farewell is not None
+        ):
             return False
         if request.state is RequestState.HELD:
             return True

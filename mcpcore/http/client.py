@@ -34,7 +34,7 @@ from mcpcore.engine.events import Event, Key, Ready, Violation
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.call import Purpose
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.plan import Planner

@@ -12,7 +12,7 @@ from mcpcore.engine.events import ENGINE, MAIN, EndReason, Key
 from mcpcore.engine.faults import Fault
 from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import fails_for_good
+from mcpcore.engine.reconnection import fails_for_good
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.answers import CANCELLED, INITIALIZE, INITIALIZED
 from mcpcore.http.call import Call, Purpose

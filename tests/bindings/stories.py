@@ -13,7 +13,7 @@ from msgspec import structs
 
 from mcpcore.engine.events import ErrorReceived, InputRequired, RequestEnded, ResultReceived
 from mcpcore.engine.outgoing import Outgoing
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.engine.requests import Endpoint, Outbound, Purpose
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
@@ -165,7 +165,7 @@ class Ledger:
 
         def submitted(peer: Outgoing, request: Outbound, now: float) -> None:
             submit(peer, request, now)
-            if request.purpose is Purpose.OWNER:
+            if request.purpose is Purpose.APPLICATION:
                 self._endpoints.append(peer.endpoint)
                 self._asked[id(peer.endpoint), request.id] = request.method
 

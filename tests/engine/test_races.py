@@ -1,4 +1,4 @@
-"""What crosses on its way: ends, cancellations and calls of the owner that come too late."""
+"""What crosses on its way: ends, cancellations and calls of the application that come too late."""
 
 import json
 from typing import Any
@@ -463,7 +463,7 @@ def test_a_handshake_that_was_lost_with_its_session_is_forgotten() -> None:
     assert peer.pending == 0
 
 
-# Answers that are too late for their owner
+# Answers that are too late for their application
 
 
 def test_an_error_for_a_cancelled_request_is_dropped_in_a_batch() -> None:

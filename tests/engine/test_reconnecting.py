@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpcore.engine import Fault, FaultKind
-from mcpcore.engine.reconnecting import (
+from mcpcore.engine.reconnection import (
     Reconnection,
     ReconnectSettings,
     breaks_for_good,

@@ -756,7 +756,7 @@ def test_own_metadata_travels_and_reserved_keys_are_refused() -> None:
 
 
 def served(revision: str, meta: dict[str, Any]) -> RequestReceived:
-    """What the owner of a server is told of a request with this ``_meta``."""
+    """What the application of a server is told of a request with this ``_meta``."""
     modern = revision not in LEGACY_NAMES
     peer = modern_server() if modern else legacy_server(revision)
     terms = META if modern else {}
@@ -1195,7 +1195,7 @@ def test_every_route_gets_one_end() -> None:
     assert ends == [1, 2, 3, 4, 5, 6]
 
 
-# What the engine answers once its owner has been asked
+# What the engine answers once its application has been asked
 
 ASKED: dict[str, Any] = {"asked_first": ASKABLE}
 SUBSCRIBE = {"uri": "test://a"}
@@ -1316,5 +1316,5 @@ def test_only_what_the_owner_was_asked_about_is_admitted() -> None:
     with pytest.raises(LocalProtocolError, match="is not answered by the engine"):
         peer.admit(event.key)
     assert peer.respond(event.key, {})
-    with pytest.raises(ValueError, match="does not ask its owner about ping"):
+    with pytest.raises(ValueError, match="does not ask its application about ping"):
         Peer(Role.SERVER, server_config(asked_first=frozenset({"ping"})))

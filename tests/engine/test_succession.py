@@ -28,7 +28,7 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     SubscriptionOpened,
 )
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from tests.engine.bench import (

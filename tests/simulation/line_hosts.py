@@ -8,7 +8,7 @@ from typing import Any
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready, RequestEnded
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import Reconnection, ReconnectSettings
+from mcpcore.engine.reconnection import Reconnection, ReconnectSettings
 from tests.simulation.cancelling import LinesIn
 from tests.simulation.hosts import App, Host, Scene
 from tests.simulation.network import Pipe, Weather

@@ -14,7 +14,7 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from mcpcore.engine.reconnecting import Reconnected, ReconnectSettings
+from mcpcore.engine.reconnection import Reconnected, ReconnectSettings
 from mcpcore.service import Server
 from tests.clock import patience
 from tests.test_embedding_docs import FILES
