@@ -9,10 +9,10 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec import structs
 
-from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
+from mcpcore.spec.revisions import legacy_of
 from transports.addresses import BadTarget, authority
 from transports.assembling import serve_connection, server_config
 from transports.failures import warn_if_revealing

@@ -11,7 +11,7 @@ import msgspec
 from anyio.abc import TaskGroup
 from msgspec import Raw, Struct
 
-from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body
 from transports.callbacks import Callbacks, ProgressCallback

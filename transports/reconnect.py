@@ -1,9 +1,9 @@
 """Reconnecting client connections: one link after the other, each with a Peer of its own.
 
 :class:`mcpcore.engine.reconnection.Reconnection` decides if and when there is another connection,
-:mod:`mcpcore.engine.succession` the state that the next one takes over.  Here links are made and
-run, one at a time, in one task (:class:`ReturningLink`).  :class:`ReturningStream` does the same
-for HTTP+SSE, whose connections belong to its driver.
+:class:`mcpcore.engine.reconnection.Succession` which state the next one takes over.  Here links are
+made and run, one at a time, in one task (:class:`ReturningLink`).  :class:`ReturningStream` does
+the same for HTTP+SSE, whose connections belong to its driver.
 """
 
 import math

@@ -271,7 +271,7 @@ class WebSocketLink(DirectLink):
 
     def _idle(self) -> bool:
         if self._parting():  # running requests are cancelled, and ready output is sent
-            return not self._writing and not self._outbox.size
+            return not self._writing and not self.peer.output_size
         return super()._idle()
 
     # Keep-alive

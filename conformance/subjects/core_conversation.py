@@ -14,8 +14,8 @@ from msgspec import Raw
 from conformance.kit.hosts.core import End
 from conformance.subjects.strands import Bell, Cancelled, Strand, Strands, Work
 from mcpcore import Peer, events
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.engine.events import Key, Ready
-from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision

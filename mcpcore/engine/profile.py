@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 
 from mcpcore.engine.config import ASKABLE, Config, Role
-from mcpcore.engine.negotiation import legacy_of, modern_of
 from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.spec.capabilities import Capabilities, declares, in_revision
 from mcpcore.spec.icons import is_safe_icon
 from mcpcore.spec.methods import METHODS, Method, MethodKind, lookup
-from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, modern_of
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_CLIENT_INFO,

@@ -13,7 +13,6 @@ from msgspec import structs
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.lifecycle import SessionState
-from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.era import is_handshake, opens_session
@@ -26,6 +25,7 @@ from mcpcore.http.session_table import owner_of
 from mcpcore.http.sessions import Session, SessionOpened
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, LocalProtocolError
+from mcpcore.spec.revisions import legacy_of
 from mcpcore.wire.message import Frame, Kind, Message, Reject
 from mcpcore.wire.sse import encode_event
 

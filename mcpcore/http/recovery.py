@@ -6,9 +6,9 @@ Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Resumability and
 
 from enum import Enum
 
-from mcpcore.engine.backoff import Chance, grown
 from mcpcore.engine.events import Event
-from mcpcore.engine.requests import Endpoint
+from mcpcore.engine.reconnection import Chance, grown
+from mcpcore.engine.state import Endpoint
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.wire.message import RequestId
 

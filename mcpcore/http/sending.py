@@ -112,7 +112,7 @@ class Sending(Responses):
             if call.status == 0 and self._calls.get(call.route) is call:
                 continue
             del self._turns[key]
-            record = self._peer.endpoint.inbound.get(key)
+            record = self._endpoint.inbound.get(key)
             answered = bool(waiting) and waiting[-1].kind is not FrameKind.NOTIFICATION
             if answered or (record is not None and record.state is RequestState.ACTIVE):
                 for frame in waiting:
@@ -227,7 +227,7 @@ class Sending(Responses):
                     timeout=self.settings.stream_timeout,
                 )
             )
-        outbound = self._peer.endpoint.outbound  # requests that have ended are not sent
+        outbound = self._endpoint.outbound  # requests that have ended are not sent
         for request, frame in saved.items():
             if request in outbound:
                 self._post(frame, again=True)
@@ -276,7 +276,7 @@ class Sending(Responses):
             self._doubtful = -math.inf
             self._barrier = True
             # Queued behind the responses that were received before the loss.
-            self._peer.endpoint.inbox.append((self, now))
+            self._endpoint.inbox.append((self, now))
         self._save(call, frame, f"{call.method}: the server has lost the session", now)
 
     def _save(self, call: Call, frame: Transmit | None, message: str, now: float) -> None:
@@ -288,7 +288,7 @@ class Sending(Responses):
             return
         del self._by_request[request]
         call.request = None
-        record = self._peer.endpoint.outbound.get(request)
+        record = self._endpoint.outbound.get(request)
         if record is not None:
             record.progress = None  # progress begins anew
         if self._barrier:
@@ -299,12 +299,15 @@ class Sending(Responses):
     def take_in(self, now: float) -> None:
         """Open the next session at its place in the queue of input (called by the endpoint)."""
         peer = self._peer
-        if peer.state not in (SessionState.OPEN, SessionState.OPENING) or peer.is_modern_client:
+        if (
+            peer.state not in (SessionState.OPEN, SessionState.OPENING)
+            or peer._state.is_modern_client
+        ):
             return  # the lost session is a handshake that is not needed any more
         if self._barren >= self.settings.max_lost_sessions:
             peer.receive_eof(now=now, reason="the server does not keep its sessions")
         else:
-            peer.restart(now=now)
+            peer._inbound.restart(now)
 
     # The end
 

@@ -23,9 +23,8 @@ from msgspec import structs
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Route
-from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.requests import Endpoint
+from mcpcore.engine.state import Endpoint
 from mcpcore.http.era import (
     LISTEN,
     is_handshake,
@@ -44,7 +43,7 @@ from mcpcore.http.session_entry import SessionEntry
 from mcpcore.http.session_table import SessionTable
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
-from mcpcore.spec.revisions import LATEST, REVISIONS
+from mcpcore.spec.revisions import LATEST, REVISIONS, legacy_of
 from mcpcore.wire.message import Frame, Message, decode
 
 # Bound once: members of an Enum are slow to look up, and these are needed for every message.
@@ -443,13 +442,15 @@ class HttpServer(SessionEntry):
             mirror = record.fields.mirror()
         except HeaderError as error:
             refusal = ErrorData(HEADER_MISMATCH, f"header mismatch: {error}")
-            self._modern.refuse(record.route, record.request_id, refusal, revision=LATEST)
+            self._modern._state.refuse(record.route, record.request_id, refusal, revision=LATEST)
             return
         if not record.accepts_stream and isinstance(frame, Message) and frame.method == LISTEN:
             record.refuse(406, f"{LISTEN} is answered by an event stream")
             return
         self._await(record, now)
-        self._endpoint.advance(self._modern, frame, now, record.route, mirror, record.principal)
+        self._endpoint.advance(
+            self._modern._inbound, frame, now, record.route, mirror, record.principal
+        )
 
     def _receive_legacy(self, record: Exchange, frame: Frame, now: float) -> None:
         session = self._session_of(record, frame, now)
@@ -462,7 +463,9 @@ class HttpServer(SessionEntry):
         session.exchanges[record.route] = record
         record.session = session
         self._await(record, now)
-        self._endpoint.advance(session.peer, frame, now, record.route, None, record.principal)
+        self._endpoint.advance(
+            session.peer._inbound, frame, now, record.route, None, record.principal
+        )
 
     def _await(self, record: Exchange, now: float) -> None:
         """Start the wait for the answer of an exchange."""

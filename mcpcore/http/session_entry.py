@@ -55,7 +55,7 @@ class SessionEntry(LegacySse):
     def _make_session(self, id: str, record: Exchange, *, temporary: bool) -> Session:
         """Return a new session for the client that sends ``record``."""
         peer = Peer(Role.SERVER, self._session_config, endpoint=self._endpoint, session=id)
-        peer.alone = temporary
+        peer._state.alone = temporary
         return Session(
             id,
             peer,
@@ -80,9 +80,10 @@ class SessionEntry(LegacySse):
         """
         session = self._new_session(record, now, temporary=True)
         if not opens_session(frame):
-            session.peer.move(SessionSignal.INITIALIZE)
-            session.peer.move(SessionSignal.INITIALIZED)
-            session.peer.agree(record.claimed or self._unnamed)
+            state = session.peer._state
+            state.move(SessionSignal.INITIALIZE)
+            state.move(SessionSignal.INITIALIZED)
+            state.agree(record.claimed or self._unnamed)
         return session
 
     def _in_session(self, record: Exchange, act: Act, now: float) -> None:

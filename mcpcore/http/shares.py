@@ -89,7 +89,7 @@ class Share:
 
     def taken(self, count: int) -> None:
         """Note that ``count`` admitted requests have been given to the Peer."""
-        endpoint = self._view.peer.endpoint
+        endpoint = self._view.peer._endpoint
         if endpoint.inbox:
             self._coming += count
             # Behind them in the queue: they are in flight by then, or refused.

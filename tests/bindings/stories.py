@@ -12,9 +12,9 @@ import pytest
 from msgspec import structs
 
 from mcpcore.engine.events import ErrorReceived, InputRequired, RequestEnded, ResultReceived
-from mcpcore.engine.outgoing import Outgoing
+from mcpcore.engine.outbound import Sender
 from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.engine.requests import Endpoint, Outbound, Purpose
+from mcpcore.engine.state import Endpoint, Outbound, Purpose
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from tests.bindings.features import text
@@ -161,13 +161,13 @@ class Ledger:
         self._asked: dict[tuple[int, Any], str] = {}
         self._ended: Counter[tuple[int, Any]] = Counter()
         self._endpoints: list[Endpoint] = []  # each is kept, so that its id is its own
-        submit, next_event = Outgoing.submit, Endpoint.next_event
+        submit, next_event = Sender.submit, Endpoint.next_event
 
-        def submitted(peer: Outgoing, request: Outbound, now: float) -> None:
-            submit(peer, request, now)
+        def submitted(sender: Sender, request: Outbound, now: float) -> None:
+            submit(sender, request, now)
             if request.purpose is Purpose.APPLICATION:
-                self._endpoints.append(peer.endpoint)
-                self._asked[id(peer.endpoint), request.id] = request.method
+                self._endpoints.append(sender._endpoint)
+                self._asked[id(sender._endpoint), request.id] = request.method
 
         def told(endpoint: Endpoint) -> Any:
             event = next_event(endpoint)
@@ -175,7 +175,7 @@ class Ledger:
                 self._ended[id(endpoint), event.request] += 1
             return event
 
-        monkeypatch.setattr(Outgoing, "submit", submitted)
+        monkeypatch.setattr(Sender, "submit", submitted)
         monkeypatch.setattr(Endpoint, "next_event", told)
 
     def check(self, *, asked: bool = True) -> None:

@@ -182,10 +182,10 @@ class Conversation(RuleBasedStateMachine):
     def accounts_agree(self) -> None:
         assert self.server.in_flight <= 3
         assert self.client.pending <= len(self.issued) + 2
-        if self.client.endpoint.inbox or self.client.endpoint.events:
+        if self.client._endpoint.inbox or self.client._endpoint.events:
             return
         waiting = len(self.issued) - len(self.ended)
-        ours = self.client.endpoint.outbound.keys() - self.issued
+        ours = self.client._endpoint.outbound.keys() - self.issued
         internal = {SessionState.PROBING: {1}, SessionState.OPENING: {1, 2}}
         assert len(ours) in internal.get(self.client.state, {0})
         assert self.client.pending == waiting + len(ours)

@@ -972,7 +972,7 @@ def test_a_config_must_fit_its_role(role: Role) -> None:
 
 def test_restart_initializes_again_and_keeps_what_waits() -> None:
     peer = legacy_client()
-    peer.restart(now=0)
+    peer._inbound.restart(now=0)
     [handshake] = sent(peer)
     assert handshake["method"] == "initialize"
     held = peer.request("tools/list", now=0)

@@ -181,7 +181,7 @@ def test_no_retry_after_the_end() -> None:
     assert drain(peer) == [ConnectionEnded(reason="closed")]
     with pytest.raises(LocalProtocolError, match="closed"):
         peer.retry(request, {}, now=0)
-    assert (peer.pending, peer.deadline(), peer.waiting_input) == (0, None, {})
+    assert (peer.pending, peer.deadline(), peer._state.waiting_input) == (0, None, {})
 
 
 def test_no_retry_after_close() -> None:
@@ -407,7 +407,7 @@ def test_a_peer_that_ends_leaves_nothing_in_its_endpoint_but_running_handlers() 
     assert told[-1] == ConnectionEnded(reason="deleted", session="a")
     assert list(endpoint.outbound) == [kept]
     assert list(endpoint.inbound) == [key, other]
-    assert {frame.peer for frame in endpoint.data_to_send()} == {staying}
+    assert {frame.peer for frame in endpoint.data_to_send()} == {staying._state}
     assert leaving.progress(key, 2) is False
     assert leaving.respond(key, {}) is False
     assert (leaving.in_flight, leaving.finished) == (0, True)
@@ -442,16 +442,16 @@ def test_close_of_one_session_leaves_the_others_of_its_endpoint() -> None:
 def test_what_the_server_of_a_lost_session_asked_is_cancelled() -> None:
     peer = legacy_client()
     event = received(peer, call(5, "elicitation/create", {"message": "m"}))
-    peer.restart(now=0)
+    peer._inbound.restart(now=0)
     assert drain(peer) == [RequestCancelled(key=event.key, reason="the session was lost")]
     assert peer.respond(event.key, {}) is False
 
 
 def test_a_handshake_that_was_lost_with_its_session_is_forgotten() -> None:
     peer = legacy_client()
-    peer.restart(now=0)
+    peer._inbound.restart(now=0)
     [first] = sent(peer)
-    peer.restart(now=0)
+    peer._inbound.restart(now=0)
     [second] = sent(peer)
     result = {
         "protocolVersion": LEGACY_NAMES[0],

@@ -526,7 +526,7 @@ def test_unknown_level_is_refused(level: Any) -> None:
     peer = legacy_server()
     feed(peer, call(1, "logging/setLevel", {"level": level}))
     assert sent(peer)[0]["error"]["code"] == -32602
-    assert peer.log_level is None
+    assert peer._state.log_level is None
 
 
 # Ours
@@ -1085,7 +1085,7 @@ def test_peers_of_one_endpoint_share_keys_and_events() -> None:
     assert requests[0].key != requests[1].key
     peers[0].respond(requests[1].key, {})
     frame = endpoint.data_to_send()[-1]
-    assert (frame.peer, frame.route, frame.ends) == (peers[1], 2, True)
+    assert (frame.peer, frame.route, frame.ends) == (peers[1]._state, 2, True)
 
 
 def test_each_peer_of_an_endpoint_has_room_of_its_own() -> None:
@@ -1138,12 +1138,12 @@ def test_what_arrived_on_a_route_is_forgotten_but_for_answers() -> None:
     for route in (1, 2):
         for frame in frames:
             peer.receive(frame, now=0, route=route)
-    peer.endpoint.discard(1)
+    peer._endpoint.discard(1)
     _, both, _, _, result, failure = frames
     assert isinstance(both, Reject)
     assert both.response
-    assert [item[1] for item in peer.endpoint.inbox if item[3] == 1] == [both, result, failure]
-    assert [item[1] for item in peer.endpoint.inbox if item[3] == 2] == frames
+    assert [item[1] for item in peer._endpoint.inbox if item[3] == 1] == [both, result, failure]
+    assert [item[1] for item in peer._endpoint.inbox if item[3] == 2] == frames
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.engine.base import PeerBase
+from mcpcore.engine import Peer
 from mcpcore.engine.config import Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.diagrams import render
@@ -95,7 +95,7 @@ def test_dead_deadlines_do_not_pile_up() -> None:
 def frame(size: int) -> Transmit:
     """A frame of so many bytes."""
     return Transmit(
-        peer=PeerBase(Role.SERVER, server_config()),
+        peer=Peer(Role.SERVER, server_config())._state,
         route=0,
         data=(b"x" * size,),
         size=size,

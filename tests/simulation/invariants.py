@@ -88,7 +88,7 @@ class Watch:
             self._client(machine)
         else:
             self._peer(machine)
-            self._endpoint(machine.endpoint, machine.config.limits)
+            self._endpoint(machine._endpoint, machine.config.limits)
 
     def _peer(self, peer: Peer) -> None:
         before = self._states.get(peer, SessionState.NEW)
@@ -100,8 +100,8 @@ class Watch:
         most = limits.in_flight + limits.listen_streams
         demand(peer.in_flight <= most, "requests in flight are bounded", peer.in_flight)
         demand(peer.pending <= _MOST_WAITING, "requests of ours are bounded", peer.pending)
-        demand(len(peer._replaceable) <= _MOST_WAITING, "what may be replaced is bounded")
-        for record in peer.in_flight_by_id.values():
+        demand(len(peer._state.replaceable) <= _MOST_WAITING, "what may be replaced is bounded")
+        for record in peer._state.in_flight_by_id.values():
             known = record.state is RequestState.ACTIVE or record.state is RequestState.CANCELLED
             demand(known, "what is in flight is not done", record.id, record.state)
             demand(record.queued >= 0, "what waits is counted right", record.queued)
@@ -211,7 +211,7 @@ class Watch:
     def _client(self, client: HttpClient) -> None:
         peer = client._peer
         self._peer(peer)
-        endpoint = peer.endpoint
+        endpoint = peer._endpoint
         self._endpoint(endpoint, peer.config.limits)
         self._deadlines(client._deadlines)
         demand(client.exchanges <= 4 * _MOST_WAITING, "exchanges are bounded", client.exchanges)

@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.requests import Endpoint
+from mcpcore.engine.state import Endpoint
 from mcpcore.http.server import HttpServer
 from tests.bindings.workbench import census
 from tests.soak.allocated import in_use

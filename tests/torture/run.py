@@ -20,7 +20,7 @@ import sniffio
 from msgspec import Struct
 
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.requests import Endpoint
+from mcpcore.engine.state import Endpoint
 from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import LocalError
 from tests.bindings.stories import Ledger, children
