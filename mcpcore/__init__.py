@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from mcpcore.engine import (
     MAIN,
     Config,
+    Endpoint,
     EndReason,
     Fault,
     FaultKind,
     FrameKind,
-    Hub,
     InputRequest,
     Limits,
     Mirror,
@@ -38,7 +38,7 @@ from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 
 if TYPE_CHECKING:
-    from mcpcore.engine.reconnecting import (
+    from mcpcore.engine.reconnection import (
         ConnectionEvent,
         ConnectionLost,
         Reconnected,
@@ -242,6 +242,7 @@ __all__ = [
     "ElicitUrl",
     "Embedded",
     "EndReason",
+    "Endpoint",
     "EraCache",
     "ErrorData",
     "Fault",
@@ -257,7 +258,6 @@ __all__ = [
     "HttpServerSettings",
     "HttpSettings",
     "HttpTarget",
-    "Hub",
     "Image",
     "Implementation",
     "InputRequest",
@@ -339,7 +339,7 @@ __all__ = [
 ]
 
 _LATER = {
-    "mcpcore.engine.reconnecting": (
+    "mcpcore.engine.reconnection": (
         "ConnectionEvent ConnectionLost ReconnectSettings Reconnected Reconnecting"
         " ReconnectingGivenUp"
     ),

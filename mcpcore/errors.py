@@ -312,7 +312,7 @@ class LinkError(LocalError):
         self.fault = fault
         if final is None:
             # Imported late: a server that cannot listen has no use for it.
-            from mcpcore.engine.reconnecting import fails_for_good
+            from mcpcore.engine.reconnection import fails_for_good
 
             final = fails_for_good(fault)
         self.final = final

@@ -1,6 +1,7 @@
 """The house holds: who may import whom, what the core may load, and that every package is typed."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -185,3 +186,25 @@ def test_core_loads_no_io(module: str) -> None:
     assert module in loaded
     assert (loaded - given) & CORE_NEVER == set()
     assert loaded & {"asyncio", "anyio", "ssl", "socket"} == set()
+
+
+PARTS = re.compile(
+    r"\b(\w*peer|machine|teller|heir)\._(endpoint|inbound|negotiation|outbound|publishing|state)\b"
+)
+"""The parts of a Peer, which belong to `mcpcore`."""
+
+
+def test_drivers_use_a_peer_by_its_public_names() -> None:
+    files = [
+        path
+        for package in ("transports", "conformance", "benchmarks", "docs")
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in {".py", ".md"}
+    ]
+    assert len(files) > 300
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in files
+        for match in PARTS.finditer(path.read_text())
+    ]
+    assert found == []

@@ -132,7 +132,7 @@ def test_a_client_reads_however_much_it_has_to_write(threaded: ModuleType) -> No
             os.write(from_server, server.lines_to_send())
     client.ask("x" * 1_000_000)
     with client.end.peer() as peer:
-        assert client.end._changed.wait_for(lambda: not peer.hub.outbox.size, PATIENCE)
+        assert client.end._changed.wait_for(lambda: not peer._endpoint.outbox.size, PATIENCE)
     client.ask("x" * 2_000_000)  # behind what its writer has in hand, which nobody reads
     rest = memoryview(b'{"jsonrpc":"2.0","method":"notifications/x"}\n' * 10_000)
     os.set_blocking(from_server, False)

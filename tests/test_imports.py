@@ -104,7 +104,7 @@ OF_OTHERS = {
     "typer",
 }
 OF_CLIENTS = {
-    "mcpcore.engine.reconnecting",
+    "mcpcore.engine.reconnection",
     "mcpcore.http.client",
     "mcpcore_transports.client.client",
     "mcpcore_transports.stdio.process",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from tests.docs_blocks import ROOT, Program, check_types, dead_links, programs
 
 PAGE = ROOT / "docs" / "features" / "reconnecting.md"

@@ -14,7 +14,7 @@ from msgspec import Raw
 from conformance.interop.drivers.caller import Caller, Late, Object, Progress, Refused
 from conformance.interop.drivers.script import Target, main
 from conformance.interop.talk import MEMORY
-from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.errors import InputFailed, PeerError, RequestTimeout
 from mcpcore.http.client import HttpClient
 from mcpcore.service import Server

@@ -1,12 +1,12 @@
 """Engine for one conversation, client or server, without I/O."""
 
-from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
+from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, HeaderParams, Limits, Negotiation, Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route
 from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.mirror import Mirror
-from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
-from mcpcore.engine.requests import Hub
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.state import Endpoint
 from mcpcore.engine.transmit import FrameKind, Transmit
 
 __all__ = [
@@ -14,12 +14,12 @@ __all__ = [
     "MAIN",
     "Config",
     "EndReason",
+    "Endpoint",
     "Event",
     "Fault",
     "FaultKind",
     "FrameKind",
     "HeaderParams",
-    "Hub",
     "InputRequest",
     "Key",
     "Limits",

@@ -1,5 +1,6 @@
 """Settings of one conversation: identity, capabilities, revisions and limits."""
 
+import math
 from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Literal, TypeVar
@@ -10,6 +11,9 @@ from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.lifecycle import ClientCapabilities, ServerCapabilities
+
+DEFAULT_TIMEOUT = math.nan
+"""Stands for the configured timeout, as None means to wait for ever."""
 
 C = TypeVar("C", ClientCapabilities, ServerCapabilities)
 

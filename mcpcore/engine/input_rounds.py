@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.config import Config
-from mcpcore.engine.requests import Inbound, Outbound
+from mcpcore.engine.state import Inbound, Outbound
 from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import lookup_embedded

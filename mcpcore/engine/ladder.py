@@ -12,13 +12,12 @@ from functools import partial
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from mcpcore.engine.base import PeerBase
 from mcpcore.engine.config import Role
-from mcpcore.engine.lifecycle import SESSION, Session, SessionSignal, step
+from mcpcore.engine.lifecycle import SESSION, SessionSignal, SessionState, step
 from mcpcore.engine.metadata import UNREADABLE, read_member, read_skim
 from mcpcore.engine.mirror import Mirror, mismatch, names_the_same
 from mcpcore.engine.negotiation import is_modern, unsupported
-from mcpcore.engine.requests import NO_SKIM, Inbound
+from mcpcore.engine.state import NO_SKIM, Inbound, PeerState
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
@@ -41,23 +40,23 @@ from mcpcore.wire.jsontext import shortened
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _CLIENT, _REQUEST = Role.CLIENT, MethodKind.REQUEST
-_ENDING = frozenset({Session.CLOSING, Session.CLOSED})
+_ENDING = frozenset({SessionState.CLOSING, SessionState.CLOSED})
 
 
 def read_metadata(
-    peer: PeerBase, method: str, params: Raw, mirror: Mirror | None
+    state: PeerState, method: str, params: Raw, mirror: Mirror | None
 ) -> tuple[Skim, ErrorData | None]:
     """Read ``_meta`` as strictly as the request's era asks for; return it and the error, if any.
 
     For params that :func:`~mcpcore.engine.metadata.decode_skim` does not take.
     """
     try:
-        return read_skim(params, partial(_is_modern, peer, method, mirror)), None
+        return read_skim(params, partial(_is_modern, state, method, mirror)), None
     except UNREADABLE as error:
         return NO_SKIM, ErrorData(INVALID_PARAMS, f"invalid params: {error}")
 
 
-def climb(peer: PeerBase, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
+def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
     """Take a request up the ladder; return the error that refuses it, or None if it passes.
 
     ``mirror`` is what the HTTP headers claim.  Most requests pass, which one look-up tells; all
@@ -65,57 +64,57 @@ def climb(peer: PeerBase, arrival: Inbound, mirror: Mirror | None) -> ErrorData 
     """
     meta = arrival.meta
     version = meta.protocol_version
-    if peer.in_flight_by_id and has_its_own_id(peer, arrival) is not None:
-        return _climb_by_rungs(peer, arrival, mirror)  # an earlier rung may refuse it
+    if state.in_flight_by_id and has_its_own_id(state, arrival) is not None:
+        return _climb_by_rungs(state, arrival, mirror)  # an earlier rung may refuse it
     if version is None:
         if meta.client_capabilities is None and mirror is None:
-            row = peer.profile.usual.get((peer.revision, arrival.method))
+            row = state.profile.usual.get((state.revision, arrival.method))
             if row is not None:
                 arrival.row = row
                 return None
     elif (capabilities := meta.client_capabilities) is not None and arrival.batch is None:
-        row = peer.profile.usual.get((version, arrival.method))
+        row = state.profile.usual.get((version, arrival.method))
         if row is not None and (
             mirror is None
             or (
                 mirror.version == version
                 and mirror.method == row.name
-                and names_the_same(mirror, row, arrival.skim, peer.config.header_params)
+                and names_the_same(mirror, row, arrival.skim, state.config.header_params)
             )
         ):
-            arrival.revision = peer.profile.by_name[version]
+            arrival.revision = state.profile.by_name[version]
             arrival.row = row
             arrival.capabilities = capabilities
             arrival.client_info = meta.client_info
             return None
-    return _climb_by_rungs(peer, arrival, mirror)
+    return _climb_by_rungs(state, arrival, mirror)
 
 
-def _climb_by_rungs(peer: PeerBase, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
-    if _is_modern(peer, arrival.method, mirror, arrival.meta):
+def _climb_by_rungs(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
+    if _is_modern(state, arrival.method, mirror, arrival.meta):
         return (
             is_alone(arrival)
-            or names_its_terms(peer, arrival)
-            or agrees_with_headers(peer, arrival, mirror)
-            or speaks_our_revision(peer, arrival)
-            or names_a_method(peer, arrival)
-            or has_its_capabilities(peer, arrival)
-            or has_its_own_id(peer, arrival)
+            or names_its_terms(state, arrival)
+            or agrees_with_headers(state, arrival, mirror)
+            or speaks_our_revision(state, arrival)
+            or names_a_method(state, arrival)
+            or has_its_capabilities(state, arrival)
+            or has_its_own_id(state, arrival)
         )
     return (
-        names_a_method(peer, arrival)
-        or comes_in_order(peer, arrival)
-        or has_its_capabilities(peer, arrival)
-        or has_its_own_id(peer, arrival)
+        names_a_method(state, arrival)
+        or comes_in_order(state, arrival)
+        or has_its_capabilities(state, arrival)
+        or has_its_own_id(state, arrival)
     )
 
 
-def _is_modern(peer: PeerBase, method: str, mirror: Mirror | None, meta: RequestMeta) -> bool:
+def _is_modern(state: PeerState, method: str, mirror: Mirror | None, meta: RequestMeta) -> bool:
     """Return True if a request is modern; the era belongs to the request, not the connection."""
-    if peer.role is _CLIENT:
+    if state.role is _CLIENT:
         return False
     header = None if mirror is None else mirror.version
-    return not peer.profile.legacy or is_modern(meta, header, method)
+    return not state.profile.legacy or is_modern(meta, header, method)
 
 
 # The modern era: the request carries all of its terms
@@ -129,13 +128,13 @@ def is_alone(arrival: Inbound) -> ErrorData | None:
     return ErrorData(INVALID_REQUEST, f"{arrival.method}: not possible in a batch")
 
 
-def names_its_terms(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
+def names_its_terms(state: PeerState, arrival: Inbound) -> ErrorData | None:
     """Require the protocol version and the client's capabilities in ``_meta``."""
     meta = arrival.meta
     if meta.protocol_version is None:
         if arrival.method == "initialize":
             # A legacy client cannot read anything but this error (versioning page).
-            return unsupported(_requested_version(arrival.params), peer.config.revisions)
+            return unsupported(_requested_version(arrival.params), state.config.revisions)
         return _missing(META_PROTOCOL_VERSION)
     if meta.client_capabilities is None:
         return _missing(META_CLIENT_CAPABILITIES)
@@ -145,25 +144,25 @@ def names_its_terms(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
 
 def agrees_with_headers(
-    peer: PeerBase, arrival: Inbound, mirror: Mirror | None
+    state: PeerState, arrival: Inbound, mirror: Mirror | None
 ) -> ErrorData | None:
     """Compare the mirror headers with the body."""
     if mirror is None:
         return None
     version = str(arrival.meta.protocol_version)
-    revision = peer.profile.by_name.get(version, LATEST)
-    row = peer.profile.theirs[revision.position].get(arrival.method)
-    wanted = peer.config.header_params
+    revision = state.profile.by_name.get(version, LATEST)
+    row = state.profile.theirs[revision.position].get(arrival.method)
+    wanted = state.config.header_params
     flaw = mismatch(mirror, version, arrival.method, row, arrival.skim, arrival.params, wanted)
     return None if flaw is None else ErrorData(HEADER_MISMATCH, f"header mismatch: {flaw}")
 
 
-def speaks_our_revision(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
+def speaks_our_revision(state: PeerState, arrival: Inbound) -> ErrorData | None:
     """Require a revision that this side serves."""
     version = str(arrival.meta.protocol_version)
-    revision = peer.profile.by_name.get(version)
+    revision = state.profile.by_name.get(version)
     if revision is None:
-        return unsupported(version, peer.config.revisions)
+        return unsupported(version, state.config.revisions)
     arrival.revision = revision
     return None
 
@@ -171,15 +170,15 @@ def speaks_our_revision(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 # The legacy era: the handshake sets the terms of a request
 
 
-def comes_in_order(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
+def comes_in_order(state: PeerState, arrival: Inbound) -> ErrorData | None:
     """Require ``initialize`` first, once and alone; only ``ping`` may come before it."""
     text = None
     if arrival.method == "initialize":
         if arrival.batch is not None:
             text = "initialize must not be part of a batch"
-        elif step(SESSION, peer.state, SessionSignal.INITIALIZE) is None:
+        elif step(SESSION, state.lifecycle, SessionSignal.INITIALIZE) is None:
             text = "initialize was already received"
-    elif peer.revision is None and arrival.method != "ping":
+    elif state.revision is None and arrival.method != "ping":
         text = f"{shortened(arrival.method)} came before initialize"
     return None if text is None else ErrorData(INVALID_REQUEST, text)
 
@@ -187,29 +186,29 @@ def comes_in_order(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 # Both eras
 
 
-def names_a_method(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
+def names_a_method(state: PeerState, arrival: Inbound) -> ErrorData | None:
     """Require a method that the other side may send as a request in this revision."""
     method, revision = arrival.method, arrival.revision
-    row = arrival.row = peer.profile.theirs[revision.position].get(method)
+    row = arrival.row = state.profile.theirs[revision.position].get(method)
     if row is not None:
         if row.kind is _REQUEST:
             return None
         return ErrorData(INVALID_REQUEST, f"{method} is a notification and has no id")
-    if method in peer.config.extension_methods:
+    if method in state.config.extension_methods:
         return None
     text = f"method not found: {shortened(method)}"
     if method in KNOWN_METHODS:
-        text += f" (no request of a {peer.role.other.value} in {revision.name})"
+        text += f" (no request of a {state.role.other.value} in {revision.name})"
     return ErrorData(METHOD_NOT_FOUND, text)
 
 
-def has_its_capabilities(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
+def has_its_capabilities(state: PeerState, arrival: Inbound) -> ErrorData | None:
     """Require the capabilities that the method needs, of this side and of the client."""
     row = arrival.row
     if row is None:
         return None
-    if row.capability is not None and row.capability not in peer.profile.offered:
-        text = f"this {peer.role.value} does not declare {row.capability!r}"
+    if row.capability is not None and row.capability not in state.profile.offered:
+        text = f"this {state.role.value} does not declare {row.capability!r}"
         return ErrorData(METHOD_NOT_FOUND, f"method not found: {arrival.method} ({text})")
     missing = row.peer_capability
     if missing is not None and not declares(arrival.capabilities, missing):
@@ -217,9 +216,9 @@ def has_its_capabilities(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     return None
 
 
-def has_its_own_id(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
+def has_its_own_id(state: PeerState, arrival: Inbound) -> ErrorData | None:
     """Refuse an id that another request in flight has."""
-    if peer.slot(arrival.route, arrival.id) not in peer.in_flight_by_id:
+    if state.slot(arrival.route, arrival.id) not in state.in_flight_by_id:
         return None
     return ErrorData(INVALID_REQUEST, "a request with this id is already in flight")
 
@@ -227,37 +226,39 @@ def has_its_own_id(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 # The last rungs, for requests that stay in flight
 
 
-def is_early_enough(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
+def is_early_enough(state: PeerState, arrival: Inbound) -> ErrorData | None:
     """Refuse new requests once the shutdown has begun."""
-    if peer.state not in _ENDING:
+    if state.lifecycle not in _ENDING:
         return None
-    text = f"this {peer.role.value} is shutting down"
+    text = f"this {state.role.value} is shutting down"
     return ErrorData(busy_code(arrival.revision), text)
 
 
-def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
+def finds_room(state: PeerState, arrival: Inbound) -> ErrorData | None:
     """Refuse a request if the tables are full, or the shutdown has begun.
 
     Listen streams have a limit of their own.
     """
-    if peer.state in _ENDING:
-        return is_early_enough(peer, arrival)
-    there = len(peer.hub.inbound)  # of all Peers, so never less than those of this one
-    if there >= peer.capacity and (len(peer.in_flight_by_id) - len(peer.streams) >= peer.capacity):
-        limit = peer.config.limits.in_flight
-    elif there >= peer.hub.capacity:
-        limit = peer.hub.capacity
+    if state.lifecycle in _ENDING:
+        return is_early_enough(state, arrival)
+    there = len(state.endpoint.inbound)  # of all Peers, so never less than those of this one
+    if there >= state.capacity and (
+        len(state.in_flight_by_id) - len(state.streams) >= state.capacity
+    ):
+        limit = state.config.limits.in_flight
+    elif there >= state.endpoint.capacity:
+        limit = state.endpoint.capacity
     elif type(arrival.id) is int and arrival.meta.progress_token is None:
         return None  # the usual case, without a call
     else:
-        return names_itself_shortly(peer, arrival)
+        return names_itself_shortly(state, arrival)
     return ErrorData(busy_code(arrival.revision), f"busy: {limit} requests are in flight")
 
 
-def names_itself_shortly(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
+def names_itself_shortly(state: PeerState, arrival: Inbound) -> ErrorData | None:
     """Limit the length of the id and the progress token, which later messages repeat."""
     id, token = arrival.id, arrival.meta.progress_token
-    limit = peer.config.limits.id
+    limit = state.config.limits.id
     if isinstance(id, str) and len(id) > limit:
         return ErrorData(INVALID_REQUEST, f"the id has more than {limit} characters")
     if isinstance(token, str) and len(token) > limit:

@@ -21,7 +21,7 @@ class State(Enum):
     __hash__ = object.__hash__
 
 
-class Session(State):
+class SessionState(State):
     """States of a conversation. Modern requests are served until it is CLOSING."""
 
     NEW = "new"
@@ -48,7 +48,7 @@ class SessionSignal(State):
     EOF = "end of transport"
 
 
-class Request(State):
+class RequestState(State):
     """States of a request, in either direction."""
 
     HELD = "held"
@@ -71,7 +71,7 @@ class RequestSignal(State):
     RELEASE = "handler ended"
 
 
-class Stream(State):
+class StreamState(State):
     """States of a listen stream."""
 
     OPENING = "opening"
@@ -94,54 +94,54 @@ S = TypeVar("S", bound=Enum)
 G = TypeVar("G", bound=Enum)
 Table = Mapping[tuple[S, G], S]
 
-_LIVE = (Session.NEW, Session.PROBING, Session.OPENING, Session.OPEN)
+_LIVE = (SessionState.NEW, SessionState.PROBING, SessionState.OPENING, SessionState.OPEN)
 
-SESSION: Table[Session, SessionSignal] = {
-    (Session.NEW, SessionSignal.PROBE): Session.PROBING,
-    (Session.NEW, SessionSignal.INITIALIZE): Session.OPENING,
-    (Session.NEW, SessionSignal.FAILED): Session.CLOSED,
-    (Session.PROBING, SessionSignal.PROBE): Session.PROBING,
-    (Session.PROBING, SessionSignal.DISCOVERED): Session.OPEN,
-    (Session.PROBING, SessionSignal.INITIALIZE): Session.OPENING,
-    (Session.PROBING, SessionSignal.FAILED): Session.CLOSED,
-    (Session.OPENING, SessionSignal.INITIALIZED): Session.OPEN,
+SESSION: Table[SessionState, SessionSignal] = {
+    (SessionState.NEW, SessionSignal.PROBE): SessionState.PROBING,
+    (SessionState.NEW, SessionSignal.INITIALIZE): SessionState.OPENING,
+    (SessionState.NEW, SessionSignal.FAILED): SessionState.CLOSED,
+    (SessionState.PROBING, SessionSignal.PROBE): SessionState.PROBING,
+    (SessionState.PROBING, SessionSignal.DISCOVERED): SessionState.OPEN,
+    (SessionState.PROBING, SessionSignal.INITIALIZE): SessionState.OPENING,
+    (SessionState.PROBING, SessionSignal.FAILED): SessionState.CLOSED,
+    (SessionState.OPENING, SessionSignal.INITIALIZED): SessionState.OPEN,
     # The handshake failed with a modern server that was slow to start and answered the probe late.
-    (Session.OPENING, SessionSignal.DISCOVERED): Session.OPEN,
-    (Session.OPENING, SessionSignal.PROBE): Session.PROBING,
-    (Session.OPENING, SessionSignal.FAILED): Session.CLOSED,
-    (Session.OPENING, SessionSignal.RESTART): Session.NEW,
-    (Session.OPEN, SessionSignal.RESTART): Session.NEW,
-    **{(state, SessionSignal.CLOSE): Session.CLOSING for state in _LIVE},
-    **{(state, SessionSignal.EOF): Session.CLOSED for state in (*_LIVE, Session.CLOSING)},
+    (SessionState.OPENING, SessionSignal.DISCOVERED): SessionState.OPEN,
+    (SessionState.OPENING, SessionSignal.PROBE): SessionState.PROBING,
+    (SessionState.OPENING, SessionSignal.FAILED): SessionState.CLOSED,
+    (SessionState.OPENING, SessionSignal.RESTART): SessionState.NEW,
+    (SessionState.OPEN, SessionSignal.RESTART): SessionState.NEW,
+    **{(state, SessionSignal.CLOSE): SessionState.CLOSING for state in _LIVE},
+    **{(state, SessionSignal.EOF): SessionState.CLOSED for state in (*_LIVE, SessionState.CLOSING)},
 }
 
-REQUEST: Table[Request, RequestSignal] = {
-    (Request.HELD, RequestSignal.SEND): Request.ACTIVE,
-    (Request.HELD, RequestSignal.CANCEL): Request.DONE,
-    (Request.HELD, RequestSignal.EXPIRE): Request.DONE,
-    (Request.HELD, RequestSignal.END): Request.DONE,
-    (Request.ACTIVE, RequestSignal.ANSWER): Request.DONE,
-    (Request.ACTIVE, RequestSignal.CANCEL): Request.CANCELLED,
-    (Request.ACTIVE, RequestSignal.EXPIRE): Request.DONE,
-    (Request.ACTIVE, RequestSignal.END): Request.CANCELLED,
-    (Request.ACTIVE, RequestSignal.LOST): Request.HELD,
-    (Request.ACTIVE, RequestSignal.RELEASE): Request.DONE,
-    (Request.CANCELLED, RequestSignal.ANSWER): Request.DONE,
-    (Request.CANCELLED, RequestSignal.CANCEL): Request.CANCELLED,
-    (Request.CANCELLED, RequestSignal.END): Request.CANCELLED,
-    (Request.CANCELLED, RequestSignal.RELEASE): Request.DONE,
+REQUEST: Table[RequestState, RequestSignal] = {
+    (RequestState.HELD, RequestSignal.SEND): RequestState.ACTIVE,
+    (RequestState.HELD, RequestSignal.CANCEL): RequestState.DONE,
+    (RequestState.HELD, RequestSignal.EXPIRE): RequestState.DONE,
+    (RequestState.HELD, RequestSignal.END): RequestState.DONE,
+    (RequestState.ACTIVE, RequestSignal.ANSWER): RequestState.DONE,
+    (RequestState.ACTIVE, RequestSignal.CANCEL): RequestState.CANCELLED,
+    (RequestState.ACTIVE, RequestSignal.EXPIRE): RequestState.DONE,
+    (RequestState.ACTIVE, RequestSignal.END): RequestState.CANCELLED,
+    (RequestState.ACTIVE, RequestSignal.LOST): RequestState.HELD,
+    (RequestState.ACTIVE, RequestSignal.RELEASE): RequestState.DONE,
+    (RequestState.CANCELLED, RequestSignal.ANSWER): RequestState.DONE,
+    (RequestState.CANCELLED, RequestSignal.CANCEL): RequestState.CANCELLED,
+    (RequestState.CANCELLED, RequestSignal.END): RequestState.CANCELLED,
+    (RequestState.CANCELLED, RequestSignal.RELEASE): RequestState.DONE,
 }
 
-STREAM: Table[Stream, StreamSignal] = {
-    (Stream.OPENING, StreamSignal.ACKNOWLEDGE): Stream.LISTENING,
-    (Stream.OPENING, StreamSignal.FINISH): Stream.ENDED,
-    (Stream.OPENING, StreamSignal.CANCEL): Stream.ENDED,
-    (Stream.OPENING, StreamSignal.END): Stream.ENDED,
-    (Stream.OPENING, StreamSignal.LOST): Stream.OPENING,
-    (Stream.LISTENING, StreamSignal.LOST): Stream.OPENING,
-    (Stream.LISTENING, StreamSignal.FINISH): Stream.ENDED,
-    (Stream.LISTENING, StreamSignal.CANCEL): Stream.ENDED,
-    (Stream.LISTENING, StreamSignal.END): Stream.ENDED,
+STREAM: Table[StreamState, StreamSignal] = {
+    (StreamState.OPENING, StreamSignal.ACKNOWLEDGE): StreamState.LISTENING,
+    (StreamState.OPENING, StreamSignal.FINISH): StreamState.ENDED,
+    (StreamState.OPENING, StreamSignal.CANCEL): StreamState.ENDED,
+    (StreamState.OPENING, StreamSignal.END): StreamState.ENDED,
+    (StreamState.OPENING, StreamSignal.LOST): StreamState.OPENING,
+    (StreamState.LISTENING, StreamSignal.LOST): StreamState.OPENING,
+    (StreamState.LISTENING, StreamSignal.FINISH): StreamState.ENDED,
+    (StreamState.LISTENING, StreamSignal.CANCEL): StreamState.ENDED,
+    (StreamState.LISTENING, StreamSignal.END): StreamState.ENDED,
 }
 
 

@@ -1,7 +1,8 @@
-"""Negotiation rules: eras, revisions, handshake, discovery.
+"""Negotiation: eras, revisions, handshake, discovery.
 
-Pure functions over the tables; the Peer calls them and keeps the state.  Source: the versioning
-page of 2026-07-28 ("Backward Compatibility"), the lifecycle page of 2025-11-25.
+Pure functions over the tables decide; the Negotiator of a Peer carries it out and keeps the state.
+Source: the versioning page of 2026-07-28 ("Backward Compatibility"), the lifecycle page of
+2025-11-25.
 """
 
 from collections.abc import Iterable
@@ -10,21 +11,36 @@ from enum import Enum, auto
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
-from mcpcore.engine.config import Config, Negotiation
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.config import Config, Negotiation, Role
+from mcpcore.engine.events import MAIN, EndReason, NegotiationFailed, Ready
+from mcpcore.engine.faults import Fault
+from mcpcore.engine.lifecycle import RequestSignal, SessionSignal, SessionState
+from mcpcore.engine.outbound import COMPLETE, Sender, overdue
+from mcpcore.engine.state import Outbound, PeerState, Purpose
 from mcpcore.spec.capabilities import in_revision
-from mcpcore.spec.errors import ERRORS, UNSUPPORTED_PROTOCOL_VERSION, ErrorData
+from mcpcore.spec.errors import (
+    ERRORS,
+    INVALID_REQUEST,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    ErrorData,
+    LocalProtocolError,
+)
 from mcpcore.spec.members import known_members
 from mcpcore.spec.methods import modern_only
-from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, newest, select
+from mcpcore.spec.revisions import (
+    BY_NAME,
+    LATEST,
+    Revision,
+    legacy_of,
+    modern_of,
+    newest,
+    select,
+)
 from mcpcore.spec.types.base import META_SERVER_INFO, Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
 from mcpcore.wire.jsontext import shortened
 from mcpcore.wire.message import to_json
-
-COMPLETE = "complete"
-"""Value of ``resultType`` for a final result; one that is absent means the same."""
 
 
 def is_modern(meta: RequestMeta | None, version_header: str | None, method: str) -> bool:
@@ -42,16 +58,6 @@ def is_modern(meta: RequestMeta | None, version_header: str | None, method: str)
         if row is not None and row.modern:
             return True
     return modern_only(method)
-
-
-def legacy_of(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
-    """Return the revisions that open with a handshake."""
-    return tuple(revision for revision in revisions if revision.handshake)
-
-
-def modern_of(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
-    """Return the revisions that are stateless."""
-    return tuple(revision for revision in revisions if revision.modern)
 
 
 def names(revisions: Iterable[Revision]) -> list[str]:
@@ -187,15 +193,15 @@ class Upset(Enum):
 
 
 _UPSET = {
-    (Session.PROBING, False): Upset.ENDED,
-    (Session.OPENING, False): Upset.ENDED,
-    (Session.OPENING, True): Upset.REFUSED,
+    (SessionState.PROBING, False): Upset.ENDED,
+    (SessionState.OPENING, False): Upset.ENDED,
+    (SessionState.OPENING, True): Upset.REFUSED,
 }
 """Kind of failure by the state of negotiation, and by whether a request of it was refused
 (True) or the connection ended (False)."""
 
 
-def upset_by_probe(config: Config, state: Session, error: ErrorData | None) -> Upset | None:
+def upset_by_probe(config: Config, state: SessionState, error: ErrorData | None) -> Upset | None:
     """Return the kind of failure if a handshake may succeed on a new connection, else None.
 
     Some legacy servers do not survive a request before ``initialize``, or take it for the one that
@@ -307,3 +313,335 @@ def read_probe_error(
             f"the server {said} to server/discover, so it is a legacy server; we speak {ours} only",
         )
     return Opening(Verdict.LEGACY, legacy)
+
+
+class Negotiator:
+    """Part of a Peer that agrees with the other side on a revision: probe, discovery, handshake.
+
+    The functions above decide what an answer means, and this class carries it out.
+    """
+
+    __slots__ = ("_late", "_sender", "_state", "upset")
+
+    def __init__(self, state: PeerState, sender: Sender) -> None:
+        self._state = state
+        self._sender = sender
+        self._late: tuple[Revision, DiscoverResult] | None = None
+        """Client: what the probe found out, once the handshake was on its way."""
+        self.upset: Upset | None = None
+        """Client: kind of failed negotiation that the era probe may have caused."""
+
+    # A server that goes on where another process began
+
+    def restore(
+        self,
+        revision: Revision,
+        info: Implementation | None,
+        capabilities: ClientCapabilities,
+    ) -> None:
+        """Server, legacy: take up a session whose ``initialize`` another process has answered.
+
+        Nothing is emitted or sent.  :meth:`opened` follows if the client has confirmed it.  Raises
+        LocalProtocolError for a client, and for a conversation that has begun.
+        """
+        state = self._state
+        if state.role is Role.CLIENT or state.lifecycle is not SessionState.NEW:
+            raise LocalProtocolError("only a new server can take up a session")
+        state.move(SessionSignal.INITIALIZE)
+        state.agree(revision)
+        state.introduced(info, capabilities)
+
+    def opened(self) -> None:
+        """Note that the handshake was completed elsewhere; no effect if that is known."""
+        if self._state.lifecycle is SessionState.OPENING:
+            self._state.move(SessionSignal.INITIALIZED)
+            self._sender.send_held()
+
+    # A client
+
+    def start(self, now: float) -> None:
+        """Begin to negotiate. Requests made before Ready wait for it."""
+        state = self._state
+        if state.role is not Role.CLIENT or state.lifecycle is not SessionState.NEW:
+            raise LocalProtocolError("only a new client can start")
+        self._begin(now)
+
+    def disconnected(self) -> None:
+        """Note that the connection has ended."""
+        state = self._state
+        if state.role is Role.CLIENT and self.upset is None:
+            self.upset = upset_by_probe(state.config, state.lifecycle, None)
+
+    def _begin(self, now: float) -> None:
+        """Begin to negotiate."""
+        self._follow(first_step(self._state.config), now, first=True)
+
+    def answered(self, request: Outbound, result: Raw, now: float) -> None:
+        """Handle the result of one of the engine's own requests."""
+        self._state.conclude(request, RequestSignal.ANSWER)
+        if request.purpose is Purpose.PROBE:
+            self._discovered(request, result, now)
+        else:
+            self._initialize_answered(result)
+
+    def refused(self, request: Outbound, error: ErrorData, now: float, *, modern: bool) -> None:
+        """Handle the error response to one of the engine's own requests.
+
+        ``modern``: the transport tells that the server is modern.
+        """
+        state = self._state
+        state.conclude(request, RequestSignal.ANSWER)
+        if request.purpose is Purpose.PROBE:
+            tried = request.revision or LATEST
+            opening = read_probe_error(state.config, error, tried, modern=modern)
+            if request.tries > 1 and opening.verdict is Verdict.RETRY:
+                opening = Opening(Verdict.IMPOSSIBLE, None, error.message)
+            self._follow(opening, now, error, tries=request.tries + 1)
+        elif self._late is not None:
+            self._open_discovered(self._late)
+        elif request.tries < 2 and (revision := modern_after_all(state.config, error)) is not None:
+            # Only this probe is under way, so it may take as long as any request.
+            self._forget(Purpose.PROBE)
+            self._probe(revision, now, 2, state.config.limits.request_timeout)
+        else:
+            self.upset = upset_by_probe(state.config, state.lifecycle, error)
+            ours = ", ".join(names(state.profile.legacy))
+            text = f"the server refused initialize: {error.message} (we speak {ours})"
+            self._handshake_failed(request, text, now, error)
+
+    def broken(
+        self,
+        request: Outbound,
+        message: str,
+        now: float,
+        *,
+        legacy: bool,
+        fault: Fault | None = None,
+    ) -> None:
+        """Handle one of the engine's own requests that gets no answer, or an unreadable one.
+
+        ``legacy``: a legacy server behaves like that when it is probed.
+        """
+        state = self._state
+        state.conclude(request, RequestSignal.END)
+        # During a handshake the end of the probe means no more than its silence.
+        handshaking = state.lifecycle is SessionState.OPENING
+        if request.purpose is Purpose.PROBE and (legacy or handshaking):
+            self._follow(self._silence(request), now)
+        elif legacy:
+            self._handshake_failed(request, message, now, fault=fault)
+        else:
+            self.fail(message, fault=fault)
+
+    def _handshake_failed(
+        self,
+        request: Outbound,
+        message: str,
+        now: float,
+        error: ErrorData | None = None,
+        fault: Fault | None = None,
+    ) -> None:
+        state = self._state
+        revision = None if request.tries else second_step(state.config)
+        if revision is None:
+            self.fail(message, error, fault)
+        else:
+            self._probe(revision, now, 1, probe_timeout(state.config))
+
+    def expire(self, request: Outbound, now: float) -> None:
+        """Handle one of the engine's own requests that was not answered in time.
+
+        Silence means a legacy server, or a modern one that takes long to start: a late answer to
+        the probe counts over HTTP at once, on a connection if the handshake fails.
+        """
+        if request.purpose is Purpose.PROBE:
+            self._follow(self._silence(request), now, tries=request.tries)
+        else:
+            self.fail(overdue(request, self._state.config, now))
+
+    def give_up(self, request: Outbound, reason: str | None) -> None:
+        """Refuse to cancel a request of the engine's own."""
+        raise LocalProtocolError(f"{request.method} is not yours to cancel")
+
+    def _silence(self, request: Outbound) -> Opening:
+        return read_probe_error(self._state.config, None, request.revision or LATEST)
+
+    def _follow(
+        self,
+        opening: Opening,
+        now: float,
+        error: ErrorData | None = None,
+        *,
+        first: bool = False,
+        tries: int = 1,
+    ) -> None:
+        """Carry out a step of negotiation."""
+        state = self._state
+        verdict, revision = opening.verdict, opening.revision
+        if state.lifecycle is SessionState.OPENING:
+            if verdict in (Verdict.LEGACY, Verdict.IMPOSSIBLE):
+                return  # a late answer to the probe; the handshake will tell
+            self._forget(Purpose.INITIALIZE)
+        if verdict is Verdict.IMPOSSIBLE or revision is None:
+            self.fail(opening.message, error)
+        elif verdict is Verdict.LEGACY:
+            self._initialize(revision, now, 0 if first else tries)
+        elif verdict is Verdict.RETRY or first:
+            self._probe(revision, now, tries, probe_timeout(state.config))
+        else:
+            self._open_modern(revision, None)
+
+    def _ask(
+        self,
+        method: str,
+        body: bytes,
+        revision: Revision,
+        purpose: Purpose,
+        now: float,
+        *,
+        timeout: float | None,
+        tries: int = 1,
+    ) -> None:
+        request = Outbound(
+            sender=self,
+            id=self._sender.new_id(),
+            method=method,
+            original=body,
+            body=body,
+            purpose=purpose,
+            started=now,
+            timeout=timeout,
+            revision=revision,
+            tries=tries,
+        )
+        self._sender.submit(request, now)
+
+    def _probe(self, revision: Revision, now: float, tries: int, timeout: float | None) -> None:
+        state = self._state
+        state.move(SessionSignal.PROBE)
+        self._ask(
+            "server/discover", b"{}", revision, Purpose.PROBE, now, timeout=timeout, tries=tries
+        )
+
+    def _initialize(self, revision: Revision, now: float, tries: int = 1) -> None:
+        state = self._state
+        state.move(SessionSignal.INITIALIZE)
+        body = initialize_params(state.config, revision)
+        timeout = state.config.limits.request_timeout
+        self._ask(
+            "initialize", body, revision, Purpose.INITIALIZE, now, timeout=timeout, tries=tries
+        )
+
+    def initialize_again(self, now: float) -> None:
+        """Open another session after the last one was lost."""
+        state = self._state
+        revision = state.revision
+        state.move(SessionSignal.RESTART)
+        self._forget(Purpose.INITIALIZE)
+        self._agree(None)
+        if revision is None:
+            self._begin(now)
+        else:
+            self._initialize(revision, now)
+
+    def _discovered(self, request: Outbound, result: Raw, now: float) -> None:
+        state = self._state
+        try:
+            discovered = read_discover_result(result)
+        except msgspec.MsgspecError as error:
+            state.violation(MAIN, INVALID_REQUEST, f"server/discover: {error}")
+            self._follow(self._silence(request), now)
+            return
+        opening = read_discovery(state.config, discovered)
+        if opening.verdict is not Verdict.MODERN or opening.revision is None:
+            self._follow(opening, now)
+        elif state.lifecycle is SessionState.OPENING and not state.mirrors:
+            # A server of both eras may bind its connection to that of the handshake; over HTTP
+            # each request stands alone.
+            self._late = opening.revision, discovered
+        else:
+            self._open_discovered((opening.revision, discovered))
+
+    def _open_discovered(self, found: tuple[Revision, DiscoverResult]) -> None:
+        state = self._state
+        revision, discovered = found
+        self._forget(Purpose.INITIALIZE)
+        state.peer_info = identity_in(discovered)
+        self._open_modern(revision, discovered)
+
+    def _open_modern(self, revision: Revision, discovered: DiscoverResult | None) -> None:
+        state = self._state
+        state.move(SessionSignal.DISCOVERED)
+        self._agree(revision)
+        state.peer_capabilities = None if discovered is None else discovered.capabilities
+        instructions = None if discovered is None else discovered.instructions
+        state.emit(
+            Ready(
+                revision=revision,
+                info=state.peer_info,
+                capabilities=state.peer_capabilities or ServerCapabilities(),
+                instructions=instructions,
+                supported=tuple(discovered.supported_versions) if discovered else (revision.name,),
+            )
+        )
+        self._sender.send_held()
+
+    def _initialize_answered(self, result: Raw) -> None:
+        state = self._state
+        try:
+            answer = msgspec.json.decode(result, type=InitializeResult)
+        except msgspec.MsgspecError as error:
+            self.fail(f"invalid initialize result: {error}")
+            return
+        legacy = state.profile.legacy
+        chosen = next((row for row in legacy if row.name == answer.protocol_version), None)
+        if chosen is None:
+            ours = ", ".join(revision.name for revision in legacy)
+            self.fail(
+                f"the server chose protocol version {answer.protocol_version!r}; we speak {ours}"
+            )
+            return
+        self._agree(chosen)
+        state.peer_info = answer.server_info
+        state.peer_capabilities = answer.capabilities
+        state.move(SessionSignal.INITIALIZED)
+        state.send_notification("notifications/initialized", b"{}", revision=chosen)
+        for probe in self._forget(Purpose.PROBE):
+            self._sender.send_cancelled(probe, "no answer in time")
+        state.emit(
+            Ready(
+                revision=chosen,
+                info=answer.server_info,
+                capabilities=answer.capabilities,
+                instructions=answer.instructions,
+            )
+        )
+        self._sender.send_held()
+
+    def _agree(self, revision: Revision | None) -> None:
+        self._state.agree(revision)
+        self._late = None
+
+    def _forget(self, purpose: Purpose) -> list[Outbound]:
+        """Take out requests of the engine's own whose answers no longer matter."""
+        state = self._state
+        found = [request for request in state.pending.values() if request.purpose is purpose]
+        for request in found:
+            state.conclude(request, RequestSignal.END)
+        return found
+
+    def fail(
+        self, message: str, error: ErrorData | None = None, fault: Fault | None = None
+    ) -> None:
+        """Fail the negotiation: there is no common ground, and every waiting request ends.
+
+        Unless the probe had a late answer: then the server is modern after all.
+        """
+        state = self._state
+        if self._late is not None:
+            self._open_discovered(self._late)
+            return
+        state.move(SessionSignal.FAILED)
+        state.failure = message
+        state.emit(NegotiationFailed(message=message, error=error, fault=fault))
+        state.end_outbound(EndReason.REFUSED, message, fault)

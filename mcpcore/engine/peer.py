@@ -13,49 +13,173 @@ of a Peer are up to date only after it has returned None.  Mistakes of the calle
 become the error reply that the specification asks for and a Violation event.
 """
 
-import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from msgspec import structs
-
-from mcpcore.engine.answers import Failure
-from mcpcore.engine.bodies import checked_meta, take_apart
-from mcpcore.engine.config import Role
+from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route
 from mcpcore.engine.faults import Fault
-from mcpcore.engine.input_rounds import retry_body
-from mcpcore.engine.lifecycle import Request, RequestSignal, Session, SessionSignal, Stream
+from mcpcore.engine.inbound import End, Failure, Receiver
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.lifecycle import RequestSignal, SessionSignal, SessionState
 from mcpcore.engine.mirror import Mirror
-from mcpcore.engine.publisher import Publisher
-from mcpcore.engine.receiver import End
-from mcpcore.engine.requests import Outbound, Purpose
+from mcpcore.engine.negotiation import Negotiator, Upset
+from mcpcore.engine.outbound import COMPLETE, Sender
+from mcpcore.engine.publishing import Publisher
+from mcpcore.engine.state import Endpoint, PeerState, Purpose
 from mcpcore.engine.transmit import Transmit
-from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
-from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.spec.types.logging import SEVERITY
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.framing import LineReader, TooLong
 from mcpcore.wire.message import Body, Frame, RequestId
 
-# Bound once, as members of an Enum are slow to look up and these are needed for every message.
-_NEW, _CLOSING, _CLOSED = Session.NEW, Session.CLOSING, Session.CLOSED
-_CLIENT = Role.CLIENT
+if TYPE_CHECKING:
+    from mcpcore.engine.reconnection import ReconnectSettings
+
 _NEWLINE = (b"\n",)
 
-DEFAULT_TIMEOUT = math.nan
-"""Stands for the configured timeout, as None means to wait for ever."""
 
-
-class Peer(Publisher):
+class Peer:
     """Client or server end of a conversation, in either era.
 
-    Answers, progress and log messages are in :mod:`mcpcore.engine.responder`, notifications and
-    listen streams in :mod:`mcpcore.engine.publisher`.
+    It holds the state of the conversation and the parts that work on it: a Receiver, a Sender, a
+    Negotiator, a Publisher, and for a client that reconnects a Succession.  They have underscores:
+    ``mcpcore.http`` uses them as well, and nothing outside of this package does.
+
+    ``endpoint`` is given where several Peers share one, ``session`` names this one in events.
+    ``mirrors`` asks for header mirrors on the frames of a client.  ``joins`` lets one frame hold
+    several progress notifications of a request.  Raises TypeError or ValueError for a config that
+    makes no sense in this role.
     """
 
-    __slots__ = ()
+    __slots__ = (
+        "_endpoint",
+        "_inbound",
+        "_lines",
+        "_negotiation",
+        "_outbound",
+        "_publishing",
+        "_state",
+        "principal",
+    )
+
+    def __init__(
+        self,
+        role: Role,
+        config: Config,
+        *,
+        endpoint: Endpoint | None = None,
+        session: str | None = None,
+        mirrors: bool = False,
+        joins: bool = False,
+    ) -> None:
+        self._endpoint = endpoint = Endpoint() if endpoint is None else endpoint
+        self._state = state = PeerState(
+            role, config, endpoint, session=session, mirrors=mirrors, joins=joins
+        )
+        self._outbound = sender = Sender(state)
+        self._negotiation = negotiator = Negotiator(state, sender)
+        self._publishing = Publisher(state)
+        self._inbound = Receiver(state, sender, negotiator)
+        self._lines: LineReader | None = None
+        self.principal: str | None = None
+        """Principal authenticated for the whole conversation, for a Peer that is fed bytes."""
+
+    # Facts
+
+    @property
+    def role(self) -> Role:
+        """Role of this side."""
+        return self._state.role
+
+    @property
+    def config(self) -> Config:
+        """Settings of this side."""
+        return self._state.config
+
+    @property
+    def state(self) -> SessionState:
+        """State of the conversation."""
+        return self._state.lifecycle
+
+    @property
+    def revision(self) -> Revision | None:
+        """Negotiated revision; a server serves modern requests whatever this is."""
+        return self._state.revision
+
+    @property
+    def peer_info(self) -> Implementation | None:
+        """Identity of the other side, self-reported; None if unknown."""
+        return self._state.peer_info
+
+    @property
+    def peer_capabilities(self) -> ClientCapabilities | ServerCapabilities | None:
+        """Capabilities that the other side declared; None if unknown."""
+        return self._state.peer_capabilities
+
+    @property
+    def upset(self) -> Upset | None:
+        """Client: kind of failed negotiation that the era probe may have caused."""
+        return self._negotiation.upset
+
+    @property
+    def in_flight(self) -> int:
+        """Number of inbound requests that are open.
+
+        Listen streams are counted, and cancelled requests until they are released.
+        """
+        return len(self._state.in_flight_by_id)
+
+    @property
+    def pending(self) -> int:
+        """Number of outbound requests that wait for an answer."""
+        return len(self._state.pending)
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing is open: no request in either direction, no subscription."""
+        state = self._state
+        return not (state.in_flight_by_id or state.pending or state.uris)
+
+    @property
+    def finished(self) -> bool:
+        """True if nothing can follow.
+
+        The conversation has ended, or the other side stopped writing and has all its answers.
+        """
+        state = self._state
+        if state.lifecycle is SessionState.CLOSED:
+            return True
+        return state.half_closed and not state.in_flight_by_id
+
+    # Settings
+
+    @property
+    def capacity(self) -> int:
+        """Maximum inbound requests in flight now; at first that of the limits."""
+        return self._state.capacity
+
+    @capacity.setter
+    def capacity(self, capacity: int) -> None:
+        self._state.capacity = capacity
+
+    @property
+    def reconnects(self) -> "ReconnectSettings | None":
+        """Client: settings for a conversation that another one may succeed; None for none."""
+        succession = self._state.succession
+        return None if succession is None else succession.settings
+
+    @reconnects.setter
+    def reconnects(self, settings: "ReconnectSettings | None") -> None:
+        if settings is None:
+            self._state.succession = None
+            return
+        from mcpcore.engine.reconnection import Succession  # late: servers need none of it
+
+        self._state.succession = Succession(self._state, settings)
 
     # Input: only queued
 
@@ -63,10 +187,10 @@ class Peer(Publisher):
         """Take bytes of a newline-framed stream (stdio, sockets)."""
         lines = self._lines
         if lines is None:
-            lines = self._lines = LineReader(self.config.limits.message_size)
-        inbox, principal = self.hub.inbox, self.principal
+            lines = self._lines = LineReader(self._state.config.limits.message_size)
+        target, inbox, principal = self._inbound, self._endpoint.inbox, self.principal
         for line in lines.take_in(data):
-            inbox.append((self, line, now, MAIN, None, principal))
+            inbox.append((target, line, now, MAIN, None, principal))
 
     def receive(
         self,
@@ -83,7 +207,9 @@ class Peer(Publisher):
         ``mirror`` holds the claims of the HTTP headers; ``principal`` is the authenticated one;
         ``proves_modern``: the transport recognised a modern server (HTTP 404 with -32601).
         """
-        self.hub.inbox.append((self, frame, now, route, mirror, principal, proves_modern))
+        self._endpoint.inbox.append(
+            (self._inbound, frame, now, route, mirror, principal, proves_modern)
+        )
 
     def receive_eof(
         self, *, now: float, route: Route = MAIN, half: bool = False, reason: str = "closed"
@@ -93,11 +219,12 @@ class Peer(Publisher):
         ``half``: the other side has finished writing but still reads, so that inbound requests in
         progress may still be answered.  A last line without newline is taken as it is.
         """
+        inbox = self._endpoint.inbox
         if self._lines is not None and route == MAIN:
             rest = self._lines.eof()
             if rest:
-                self.hub.inbox.append((self, rest, now, MAIN, None, self.principal))
-        self.hub.inbox.append((self, End(reason, half), now, route))
+                inbox.append((self._inbound, rest, now, MAIN, None, self.principal))
+        inbox.append((self._inbound, End(reason, half), now, route))
 
     def receive_failure(
         self,
@@ -115,69 +242,81 @@ class Peer(Publisher):
         era probe falls back instead of giving up.  ``fault``: details of the failure.  Ignored if
         the request has ended.
         """
-        self.hub.inbox.append((self, Failure(request, reason, message, evidence, fault), now))
+        failure = Failure(request, reason, message, evidence, fault)
+        self._endpoint.inbox.append((self._inbound, failure, now))
 
     def end(self, *, now: float, reason: str = "closed") -> None:
-        """End the conversation at once, from this side, and leave the hub.
+        """End the conversation at once, from this side, and leave the endpoint.
 
         Queued like the end of the transport, behind the input so far: every request ends, then
         ConnectionEnded is emitted, and nothing follows.  Frames that were not taken by then are
         dropped.  The keys of handlers that still run stay valid until they are released.
         """
-        self.hub.inbox.append((self, End(reason, forget=True), now))
+        self._endpoint.inbox.append((self._inbound, End(reason, forget=True), now))
+
+    # Events
+
+    @property
+    def has_input(self) -> bool:
+        """True if :meth:`next_event` has something to advance or to return."""
+        return bool(self._endpoint.events or self._endpoint.inbox)
 
     def next_event(self) -> Event | None:
         """Advance to the next event; None when all input is used up.
 
-        Where several Peers share a hub this is the hub's next event, whichever Peer it concerns.
+        Where several Peers share an endpoint this is its next event, whichever Peer it concerns.
         """
-        return self.hub.next_event()
+        return self._endpoint.next_event()
 
-    # A conversation that began in another process
-
-    def restore(
-        self,
-        revision: Revision,
-        *,
-        info: Implementation | None,
-        capabilities: ClientCapabilities,
-    ) -> None:
-        """Server, legacy: take up a session whose ``initialize`` another process has answered.
-
-        Nothing is emitted or sent.  :meth:`opened` follows if the client has confirmed it.  Raises
-        LocalProtocolError for a client, and for a conversation that has begun.
-        """
-        if self.role is _CLIENT or self.state is not _NEW:
-            raise LocalProtocolError("only a new server can take up a session")
-        self.move(SessionSignal.INITIALIZE)
-        self.agree(revision)
-        self.introduced(info, capabilities)
-
-    def opened(self) -> None:
-        """Note that the handshake was completed elsewhere; no effect if that is known."""
-        if self.state is Session.OPENING:
-            self.move(SessionSignal.INITIALIZED)
-            self.send_held()
-
-    # Outbound requests
+    # The conversation
 
     def start(self, *, now: float) -> None:
         """Client: begin to negotiate. Requests made before Ready wait for it."""
-        if self.role is not _CLIENT or self.state is not _NEW:
-            raise LocalProtocolError("only a new client can start")
-        self.begin(now)
+        self._negotiation.start(now)
 
-    def restart(self, *, now: float) -> None:
-        """Client, legacy: initialize again after the session was lost.
+    def close(self, *, now: float) -> None:
+        """Begin a graceful shutdown: listen streams get their results, nothing new begins.
 
-        Pending requests stay (the transport sends them again or fails them).  Requests of the
-        server in the lost session are cancelled.
+        Outbound requests that still wait end as CLOSED; inbound requests may still be answered.
         """
-        self.initialize_again(now)
-        for record in list(self.in_flight_by_id.values()):
-            self.drop(record, RequestSignal.END, "the session was lost")
-        # The next session may use the ids of requests that handlers have yet to release.
-        self.in_flight_by_id.clear()
+        state = self._state
+        if state.lifecycle in (SessionState.CLOSING, SessionState.CLOSED):
+            return
+        for key in list(state.streams):
+            self.end_subscription(key)
+        text = "closed by this side"
+        for pending in list(state.pending.values()):
+            if pending.purpose is Purpose.APPLICATION:
+                self._outbound.end(pending, RequestSignal.END, EndReason.CLOSED, text, "closed")
+            else:
+                state.conclude(pending, RequestSignal.END)
+        state.waiting_input.clear()
+        state.move(SessionSignal.CLOSE)
+
+    def succeed(self) -> "Peer":
+        """Make the Peer of the next conversation with the same server, yet to be started.
+
+        It speaks the era of this one; requests may be given to it at once.  Raises
+        LocalProtocolError unless this is a client with ``reconnects`` whose conversation has
+        ended.
+        """
+        state = self._state
+        succession = state.succession
+        if state.role is not Role.CLIENT or succession is None or not state.ended:
+            raise LocalProtocolError("only a client that means to come back has a successor")
+        config = succession.config_of_heir()
+        heir = type(self)(state.role, config, endpoint=self._endpoint, mirrors=state.mirrors)
+        succession.hand_over(heir._state, heir._outbound)
+        return heir
+
+    def renounce(self, reason: str) -> None:
+        """Give up reconnecting: the held requests end as CLOSED."""
+        state = self._state
+        state.succession = None
+        state.waiting_input.clear()
+        state.end_outbound(EndReason.CLOSED, f"connection closed: {reason}")
+
+    # Outbound requests
 
     def request(
         self,
@@ -200,37 +339,15 @@ class Peer(Publisher):
         restarts the timeout; ``log_level`` asks for log messages (modern); ``force`` sends it even
         if the other side did not declare the capability, and allows methods unknown to the
         specification; ``repeat`` tells if it may be sent again if its connection breaks before the
-        answer (the default is decided by :mod:`mcpcore.engine.repeating`).
+        answer (the default is decided by :func:`~mcpcore.engine.outbound.may_repeat`).
 
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
         no JSON object or have no JSON form; msgspec.MsgspecError for Raw params that
         cannot be read where the engine has to.
         """
-        self._check_open(len(self._pending) + len(self.waiting_input))
-        if log_level is not None and log_level not in SEVERITY:
-            raise LocalProtocolError(
-                f"unknown log level {log_level!r}; known: {', '.join(SEVERITY)}"
-            )
-        body, meta = take_apart(params, meta)
-        request = Outbound(
-            peer=self,
-            id=self.new_id(),
-            method=method,
-            original=body,
-            body=body,
-            meta=checked_meta(meta) if meta else {},
-            log_level=log_level,
-            parent=parent,
-            route=MAIN if parent is None else self._route_of(parent),
-            started=now,
-            timeout=self._timeout(timeout),
-            want_progress=progress,
-            forced=force,
-            repeat=repeat,
-            stream=Stream.OPENING if method == "subscriptions/listen" else None,
+        return self._outbound.request(
+            method, params, now, timeout, parent, progress, meta, log_level, force, repeat
         )
-        self.submit(request, now)
-        return request.id
 
     def retry(
         self,
@@ -241,104 +358,154 @@ class Peer(Publisher):
         timeout: float | None = DEFAULT_TIMEOUT,
     ) -> RequestId:
         """Answer an InputRequired: send the request again with answers, state and a new id."""
-        self._check_open(len(self._pending))
-        waiting = self.waiting_input.get(request)
-        if waiting is None:
-            raise LocalProtocolError(f"request {request!r} does not wait for input")
-        again = structs.replace(
-            waiting,
-            id=self.new_id(),
-            # Answers and state are for this one retry; a further round brings its own.
-            body=retry_body(waiting, responses),
-            input_state=None,
-            state=Request.HELD,
-            started=now,
-            timeout=self._timeout(timeout),
-            deadline=None,
-            progress=None,
-        )
-        self.submit(again, now)
-        del self.waiting_input[request]
-        return again.id
+        return self._outbound.retry(request, responses, now, timeout)
 
     def abandon(self, request: RequestId) -> None:
         """Give up a request that waits for input; nothing is sent."""
-        self.waiting_input.pop(request, None)
+        self._outbound.abandon(request)
 
     def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
         """Cancel an outbound request: its terminal event is RequestEnded, a late answer is dropped.
 
         A request that has ended already is left alone; one that waits for input is abandoned.
         """
-        self.abandon(request)
-        pending = self._pending.get(request)
-        if pending is None:
-            return
-        if pending.purpose is not Purpose.OWNER:
-            raise LocalProtocolError(f"{pending.method} is not yours to cancel")
-        text = reason or "cancelled"
-        self.give_up(pending, RequestSignal.CANCEL, EndReason.CANCELLED, text, reason)
+        self._outbound.cancel(request, reason)
 
-    def close(self, *, now: float) -> None:
-        """Begin a graceful shutdown: listen streams get their results, nothing new begins.
+    # Answers, and what precedes them; any Peer of an endpoint serves the keys of all
 
-        Outbound requests that still wait end as CLOSED; inbound requests may still be answered.
+    def respond(
+        self,
+        key: Key,
+        result: Body,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        result_type: str = COMPLETE,
+        bare: bool = False,
+    ) -> bool:
+        """Answer with a result; False if the request was cancelled meanwhile (it is dropped).
+
+        A result may bring its own ``_meta`` (``meta`` wins where they differ) and ``resultType``;
+        keys of ``_meta`` that only the engine sets are left out.  ``bare``: it has neither, and is
+        JSON without line breaks, so that it need not be read, however large it is.
+        Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for a result that
+        is no JSON object.
         """
-        if self.state in (_CLOSING, _CLOSED):
-            return
-        for key in list(self.streams):
-            self.end_subscription(key)
-        text = "closed by this side"
-        for pending in list(self._pending.values()):
-            if pending.purpose is Purpose.OWNER:
-                self.give_up(pending, RequestSignal.END, EndReason.CLOSED, text, "closed")
-            else:
-                self.conclude(pending, RequestSignal.END)
-        self.waiting_input.clear()
-        self.move(SessionSignal.CLOSE)
+        return self._outbound.respond(key, result, meta, result_type, bare)
 
-    def _check_open(self, open_requests: int) -> None:
-        if self.state is _CLOSING or (self.state is _CLOSED and self.reconnects is None):
-            raise LocalProtocolError(self.failure or "the conversation is closed")
-        if self.half_closed:
-            raise LocalProtocolError("the other side has finished writing and cannot answer")
-        if self.role is _CLIENT and self.state is _NEW and not self.expected:
-            raise LocalProtocolError("start the client before its first request")
-        if self.expected:
-            self.check_room()
-        limit = self.config.limits.pending
-        if open_requests >= limit:
-            raise LocalProtocolError(f"{limit} requests wait for an answer already")
+    def fail(self, key: Key, error: ErrorData) -> bool:
+        """Answer with an error; False if the request was cancelled meanwhile."""
+        return self._outbound.fail(key, error)
 
-    def _route_of(self, parent: Key) -> Route:
-        record = self.hub.inbound.get(parent)
-        if record is None:
-            raise LocalProtocolError(f"no request with key {parent} is in flight")
-        if record.state is not Request.ACTIVE:
-            raise LocalProtocolError(f"the request with key {parent} was cancelled")
-        if not record.revision.server_requests:
-            raise LocalProtocolError(
-                f"{record.revision.name} has no requests on the stream of another"
-            )
-        return record.route
+    def require_input(
+        self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
+    ) -> bool:
+        """Modern: answer that input is needed; the client retries with the answers.
 
-    def _timeout(self, timeout: float | None) -> float | None:
-        if timeout is DEFAULT_TIMEOUT:
-            return self.config.limits.request_timeout
-        if timeout is not None and not timeout >= 0:
-            raise LocalProtocolError(f"a timeout cannot be {timeout!r}")
-        return timeout
+        Raises LocalProtocolError, CapabilityMissing.
+        """
+        return self._outbound.require_input(key, requests, state)
 
-    # Output
+    def admit(self, key: Key) -> bool:
+        """Let the engine answer a request of ``Config.asked_first``; False if it was cancelled.
+
+        Raises LocalProtocolError for any other request.
+        """
+        return self._inbound.admit(key)
+
+    def release(self, key: Key) -> None:
+        """Free the place of a cancelled request whose handler has ended."""
+        self._outbound.release(key)
+
+    def progress(
+        self,
+        key: Key,
+        value: float,
+        total: float | None = None,
+        message: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Report progress; False if not asked for, not increased, or if the request is over."""
+        return self._outbound.progress(key, value, total, message, meta)
+
+    def log(
+        self,
+        key: Key | None,
+        level: str,
+        data: Any,
+        logger: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Send a log message; False if level, era or back-pressure forbid it.
+
+        Modern: only for a request whose ``_meta`` names a level.  Legacy: from the level that the
+        client set, by default ``info``.  ``key`` None sends outside of any request (legacy).
+        Messages dropped by back-pressure are counted; the next message tells the client how many.
+        """
+        return self._outbound.log(key, level, data, logger, meta)
+
+    def wants_log(self, key: Key | None, level: str) -> bool:
+        """Return True if a log message of this level would be sent; see :meth:`log`."""
+        return self._outbound.wants_log(key, level)
+
+    def wants_progress(self, key: Key) -> bool:
+        """Return True if the other side asked for progress of a request in progress."""
+        return self._outbound.wants_progress(key)
+
+    # Notifications and listen streams
+
+    def notify(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        parent: Key | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Send a notification, or publish a change; False if it was not sent to anyone.
+
+        With ``parent`` it travels on that request's stream, unless the request is over.  Without
+        it, changes (list_changed, resources/updated) go to the subscribers of either era only; all
+        other notifications belong to the session that was negotiated.  A notification is not sent
+        if the revision does not have it, or if its capability was not declared.
+
+        Raises LocalProtocolError for a parent that never existed, for a change on the stream of a
+        modern request that is no subscription, and for notifications that have calls of their own.
+        """
+        return self._publishing.notify(method, params, parent, meta)
+
+    def narrow(self, key: Key, filter: SubscriptionFilter) -> bool:
+        """Restrict a listen stream to ``filter``; False if the stream has ended.
+
+        If called while its SubscriptionOpened is handled, the acknowledgement tells the client the
+        restricted filter, as it has not left yet.  Raises LocalProtocolError if ``key`` is no
+        listen stream.
+        """
+        return self._publishing.narrow(key, filter)
+
+    def end_subscription(self, key: Key) -> bool:
+        """End a listen stream: ``notifications/cancelled``, then its result; False if it has ended.
+
+        Raises LocalProtocolError if ``key`` is no listen stream.
+        """
+        return self._publishing.end_subscription(key)
+
+    # Output and time
+
+    @property
+    def output_size(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._endpoint.outbox.size
 
     def data_to_send(self, limit: int | None = None) -> list[Transmit]:
         """Take the frames that wait to be sent, until ``limit`` bytes (but at least one)."""
-        return self.hub.data_to_send(limit)
+        return self._endpoint.data_to_send(limit)
 
     def lines_to_send(self, limit: int | None = None) -> bytes:
         """Take the same frames for a newline-framed stream: one buffer of whole lines."""
         parts: list[bytes] = []
-        for frame in self.hub.data_to_send(limit):
+        for frame in self._endpoint.data_to_send(limit):
             if frame.data:
                 parts += frame.data
                 parts += _NEWLINE
@@ -346,7 +513,7 @@ class Peer(Publisher):
 
     def queued(self, key: Key) -> int:
         """Return the bytes waiting on the stream of ``key``; if any, StreamDrained follows."""
-        record = self.hub.inbound.get(key)
+        record = self._endpoint.inbound.get(key)
         if record is None:
             return 0
         record.drain_wanted = record.queued > 0
@@ -354,13 +521,18 @@ class Peer(Publisher):
 
     def waits(self, key: Key) -> bool:
         """Return True if bytes wait on the stream of ``key``; asks for no StreamDrained."""
-        record = self.hub.inbound.get(key)
+        record = self._endpoint.inbound.get(key)
         return record is not None and record.queued > 0
+
+    @property
+    def timed(self) -> bool:
+        """True if there is a deadline."""
+        return self._endpoint.deadlines.live > 0
 
     def deadline(self) -> float | None:
         """Return the time of the next :meth:`handle_timeout` (origin as ``now``), None if never."""
-        return self.hub.deadline()
+        return self._endpoint.deadlines.next()
 
     def handle_timeout(self, now: float) -> None:
         """Handle the deadlines due at ``now``; events follow from :meth:`next_event`."""
-        self.hub.handle_timeout(now)
+        self._endpoint.handle_timeout(now)

@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 
 from mcpcore.engine.config import ASKABLE, Config, Role
-from mcpcore.engine.negotiation import legacy_of, modern_of
 from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.spec.capabilities import Capabilities, declares, in_revision
 from mcpcore.spec.icons import is_safe_icon
 from mcpcore.spec.methods import METHODS, Method, MethodKind, lookup
-from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, modern_of
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_CLIENT_INFO,
@@ -78,7 +77,7 @@ class Profile:
         if not config.revisions:
             raise ValueError("no revision is left to speak")
         if strange := config.asked_first - ASKABLE:
-            raise ValueError(f"the engine does not ask its owner about {min(strange)}")
+            raise ValueError(f"the engine does not ask its application about {min(strange)}")
         for icon in config.info.icons or ():
             if not is_safe_icon(icon.src):
                 raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")

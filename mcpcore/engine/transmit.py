@@ -12,7 +12,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 
 if TYPE_CHECKING:
-    from mcpcore.engine.base import PeerBase
+    from mcpcore.engine.state import PeerState
 
 
 class FrameKind(Enum):
@@ -30,7 +30,7 @@ class FrameKind(Enum):
 class Transmit(Struct, kw_only=True):
     """Outgoing frame: exactly one JSON text without a newline (empty for ACCEPTED)."""
 
-    peer: "PeerBase"
+    peer: "PeerState"
     route: Route
     data: tuple[bytes, ...]
     size: int

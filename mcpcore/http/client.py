@@ -29,19 +29,18 @@ from typing import Any
 
 from msgspec import structs
 
-from mcpcore.engine.config import Config, Negotiation, Role
+from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Negotiation, Role
 from mcpcore.engine.events import Event, Key, Ready, Violation
-from mcpcore.engine.lifecycle import Session
-from mcpcore.engine.negotiation import legacy_of
-from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.lifecycle import SessionState
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.call import Purpose
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.plan import Planner
 from mcpcore.http.sending import Sending
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
-from mcpcore.spec.revisions import Revision
+from mcpcore.spec.revisions import Revision, legacy_of
 from mcpcore.wire.message import Body, RequestId
 
 
@@ -95,7 +94,7 @@ class HttpClient(Sending):
     def start(self, *, now: float) -> None:
         """Start the conversation, as :meth:`Peer.start <mcpcore.engine.peer.Peer.start>` does."""
         self._peer.start(now=now)
-        if self._sse_first and self._peer.state is Session.OPENING:
+        if self._sse_first and self._peer.state is SessionState.OPENING:
             self._open_pipe(now)
 
     def request(
@@ -139,7 +138,7 @@ class HttpClient(Sending):
 
         With METHOD_NOT_FOUND the request counts as a violation (``max_violations``).
         """
-        record = self._peer.hub.inbound.get(key)
+        record = self._endpoint.inbound.get(key)
         failed = self._peer.fail(key, error)
         if failed and record is not None and error.code == METHOD_NOT_FOUND:
             self._refused_one(record.route)
@@ -180,7 +179,7 @@ class HttpClient(Sending):
     def reconnects(self) -> ReconnectSettings | None:
         """Reconnect settings, for conversations over HTTP+SSE alone.
 
-        See :mod:`mcpcore.engine.succession`.
+        See :class:`~mcpcore.engine.reconnection.Succession`.
         """
         return self._peer.reconnects
 
@@ -191,8 +190,8 @@ class HttpClient(Sending):
     def succeed(self) -> None:
         """Begin the next conversation, after the event stream of HTTP+SSE has ended.
 
-        See :meth:`Succession.succeed <mcpcore.engine.succession.Succession.succeed>`; here the same
-        machine goes on.  :meth:`start` asks for the next stream.
+        See :meth:`Peer.succeed <mcpcore.engine.peer.Peer.succeed>`; here the same machine goes on.
+        :meth:`start` asks for the next stream.
         """
         self._peer = self._peer.succeed()
         for call in list(self._calls.values()):  # plans still on their way to the last session
@@ -206,7 +205,7 @@ class HttpClient(Sending):
     def renounce(self, reason: str) -> None:
         """Give up the next conversation; requests held for it end as CLOSED.
 
-        See :meth:`Succession.renounce <mcpcore.engine.succession.Succession.renounce>`.
+        See :meth:`Peer.renounce <mcpcore.engine.peer.Peer.renounce>`.
         """
         self._peer.renounce(reason)
 

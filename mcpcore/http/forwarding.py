@@ -82,7 +82,7 @@ def _concerns(message: Message, peer: Peer, name: str) -> tuple[str | None, bool
             return _asker(_decode_progress(message.params).progress_token, name)
         if message.method == "notifications/cancelled":
             id = _decode_cancelled(message.params).request_id
-            known = id is None or id in peer.in_flight_by_id
+            known = id is None or id in peer._state.in_flight_by_id
             return _HERE if known else _EVERYWHERE
     except (msgspec.MsgspecError, UnicodeDecodeError):
         pass

@@ -12,8 +12,7 @@ from typing import cast
 from msgspec import structs
 
 from mcpcore.engine.config import Config, Role
-from mcpcore.engine.lifecycle import Session as SessionState
-from mcpcore.engine.negotiation import legacy_of
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.era import is_handshake, opens_session
@@ -26,6 +25,7 @@ from mcpcore.http.session_table import owner_of
 from mcpcore.http.sessions import Session, SessionOpened
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, LocalProtocolError
+from mcpcore.spec.revisions import legacy_of
 from mcpcore.wire.message import Frame, Kind, Message, Reject
 from mcpcore.wire.sse import encode_event
 
@@ -93,13 +93,13 @@ class LegacySse(Placing):
         id = self._sessions.new_id()
         pipe = Pipe(
             id,
-            Peer(Role.SERVER, config, hub=self._hub, session=id),
+            Peer(Role.SERVER, config, endpoint=self._endpoint, session=id),
             record.principal,
             self._log,
             self.settings,
             owner=owner_of(record.principal, share_of(address_of(record.peer))),
         )
-        self._hub.events.append(SessionOpened(session=id, principal=record.principal))
+        self._endpoint.events.append(SessionOpened(session=id, principal=record.principal))
         self._admit(pipe, now)
         self._pipes.add(pipe)
         pipe.listen(record)

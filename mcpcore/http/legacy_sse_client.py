@@ -11,7 +11,7 @@ from abc import abstractmethod
 from msgspec import UNSET, Struct
 
 from mcpcore.engine.faults import Fault, FaultKind
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.call import (
@@ -282,7 +282,7 @@ class Piping(Outcomes):
     def _forget_pipe(self) -> None:
         """Drop the stream, as the era was found out by another response."""
         pipe = self._pipe
-        if pipe is not None and pipe.target is None and self._peer.state is Session.OPEN:
+        if pipe is not None and pipe.target is None and self._peer.state is SessionState.OPEN:
             self._pipe = None
             if self._calls.get(pipe.call.route) is pipe.call:
                 self._abort(pipe.call)

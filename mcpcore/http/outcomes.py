@@ -40,7 +40,8 @@ class Outcomes(ABC):
         self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
     ) -> None:
         self._peer = peer
-        self._relay = Relay(peer.hub)
+        self._endpoint = peer._endpoint
+        self._relay = Relay(self._endpoint)
         self._backoff = Backoff(settings, seed)
         self._planner = planner
         self.settings = settings
@@ -121,7 +122,7 @@ class Outcomes(ABC):
 
     def _get(self, call: Call, after: float | None, target: str | None = None) -> None:
         """Continue the exchange as a new GET, after the last event received."""
-        in_use = self._peer.hub.routes_in_use()
+        in_use = self._endpoint.routes_in_use()
         call.earlier = [route for route in (*call.earlier, call.route) if route in in_use]
         call.route = self._new_route()
         if call.purpose is Purpose.POST:
@@ -232,7 +233,7 @@ class Outcomes(ABC):
             return
         call.violations += 1
         if call.violations > self.settings.max_violations:
-            self._peer.hub.discard(route)
+            self._endpoint.discard(route)
             self._too_much(call, call.heard)
 
     def _too_much(self, call: Call, now: float) -> None:
@@ -243,6 +244,6 @@ class Outcomes(ABC):
     def _violation(self, call: Call, message: str) -> None:
         call.violations += 1
         session = self._session
-        self._peer.hub.events.append(
+        self._endpoint.events.append(
             Violation(code=INVALID_REQUEST, message=message, route=call.route, session=session)
         )

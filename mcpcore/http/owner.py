@@ -1,12 +1,14 @@
 """Methods of an HTTP server for the application: those of a Peer, by key, session or broadcast."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.engine.events import Key
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
-from mcpcore.engine.requests import Hub
+from mcpcore.engine.outbound import Sender
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.state import Endpoint, Inbound
 from mcpcore.http.session_table import SessionTable
 from mcpcore.http.sessions import Session
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
@@ -15,17 +17,17 @@ from mcpcore.wire.message import Body, RequestId
 
 
 class OwnerCalls:
-    """Delegation to the Peers of one hub.
+    """Delegation to the Peers of one endpoint.
 
     Keys and the ids of our own requests are unique across all sessions of the server, so that
     neither needs a session beside it.
     """
 
-    _hub: Hub
+    _endpoint: Endpoint
     _modern: Peer
     _sessions: SessionTable
 
-    # Answers, as on Peer: any Peer of the hub finds the Peer that a key belongs to.
+    # Answers, as on Peer: any Peer of the endpoint finds the Peer that a key belongs to.
 
     def respond(
         self,
@@ -37,7 +39,7 @@ class OwnerCalls:
         bare: bool = False,
     ) -> bool:
         """Answer with a result, as :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>` does."""
-        return self._modern.respond(key, result, meta=meta, result_type=result_type, bare=bare)
+        return self._modern._outbound.respond(key, result, meta, result_type, bare)
 
     def fail(self, key: Key, error: ErrorData) -> bool:
         """Answer with an error, as :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>` does."""
@@ -116,8 +118,7 @@ class OwnerCalls:
 
         See :meth:`Peer.waits <mcpcore.engine.peer.Peer.waits>`.
         """
-        record = self._hub.inbound.get(key)
-        return record is not None and record.queued > 0
+        return self._modern.waits(key)
 
     def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
         """Narrow a subscription, as :meth:`Peer.narrow <mcpcore.engine.peer.Peer.narrow>` does."""
@@ -146,7 +147,8 @@ class OwnerCalls:
         A broadcast goes to every session and every listen stream; changes go only to subscribers.
         """
         if parent is not None:
-            self._peer(parent).notify(method, params, parent=parent, meta=meta)
+            self._record(parent)
+            self._modern.notify(method, params, parent=parent, meta=meta)
             return
         if session is None:
             self._modern.notify(method, params, meta=meta)
@@ -173,33 +175,26 @@ class OwnerCalls:
         session is gone, and the errors of :meth:`Peer.request <mcpcore.engine.peer.Peer.request>`.
         """
         if parent is not None:
-            peer = self._peer(parent)
+            sender = Sender(self._record(parent).peer)
         elif session is not None:
-            peer = self._session(session).peer
+            sender = self._session(session).peer._outbound
         else:
             raise LocalProtocolError("a request of a server needs parent= or session=")
-        return peer.request(
-            method,
-            params,
-            now=now,
-            timeout=timeout,
-            parent=parent,
-            progress=progress,
-            meta=meta,
-            force=force,
+        return sender.request(
+            method, params, now, timeout, parent, progress, meta, None, force, None
         )
 
     def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
         """Cancel our request, as :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>` does."""
-        pending = self._hub.outbound.get(request)
+        pending = self._endpoint.outbound.get(request)
         if pending is not None:
-            cast(Peer, pending.peer).cancel(request, now=now, reason=reason)
+            pending.sender.give_up(pending, reason)
 
-    def _peer(self, key: Key) -> Peer:
-        record = self._hub.inbound.get(key)
+    def _record(self, key: Key) -> Inbound:
+        record = self._endpoint.inbound.get(key)
         if record is None:
             raise LocalProtocolError(f"no request with key {key} is in flight")
-        return cast(Peer, record.peer)
+        return record
 
     def _session(self, id: str) -> Session:
         session = self._sessions.get(id)

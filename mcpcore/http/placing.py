@@ -83,7 +83,7 @@ class Placing(OwnerCalls):
         """
         self._log.now = now
         delay = self._delay(retry)
-        record = self._hub.inbound.get(key)
+        record = self._endpoint.inbound.get(key)
         if record is None or not record.revision.priming:
             return False
         # Messages made before this call are sent first.
@@ -162,7 +162,7 @@ class Placing(OwnerCalls):
     # From Peers to exchanges
 
     def _collect(self) -> None:
-        outbox = self._hub.outbox
+        outbox = self._endpoint.outbox
         if outbox.frames:
             for frame in outbox.take():
                 self._place(frame)
@@ -307,7 +307,7 @@ class Placing(OwnerCalls):
         """Remove an exchange; every exchange ends here."""
         del self._exchanges[record.route]
         if record.report is not None:
-            self._hub.events.append(_ended(record, record.report))
+            self._endpoint.events.append(_ended(record, record.report))
         if record.deadline is not None:
             self._deadlines.set(record, None)
         session = record.session
@@ -352,11 +352,11 @@ class Placing(OwnerCalls):
         session.peer.end(now=now, reason=reason)
         if not session.temporary:
             # Queued behind the end itself, so that it follows all events of the session.
-            self._hub.inbox.append((self, SessionClosed(session=session.id, reason=reason)))
+            self._endpoint.inbox.append((self, SessionClosed(session=session.id, reason=reason)))
 
     def take_in(self, event: Event) -> None:
-        """Pass on an event of our own at its place in the queue (called by the hub)."""
-        self._hub.events.append(event)
+        """Pass on an event of our own at its place in the queue (called by the endpoint)."""
+        self._endpoint.events.append(event)
 
 
 def _carries_all(record: Exchange) -> bool:

@@ -6,9 +6,9 @@ Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Resumability and
 
 from enum import Enum
 
-from mcpcore.engine.backoff import Chance, grown
 from mcpcore.engine.events import Event
-from mcpcore.engine.requests import Hub
+from mcpcore.engine.reconnection import Chance, grown
+from mcpcore.engine.state import Endpoint
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.wire.message import RequestId
 
@@ -70,13 +70,13 @@ class Backoff:
 class Relay:
     """Queue for events of our own, behind the events of all earlier input."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
 
     def push(self, event: Event) -> None:
         """Queue ``event`` for the application after all earlier input."""
-        self._hub.inbox.append((self, event))
+        self._endpoint.inbox.append((self, event))
 
     def take_in(self, event: Event) -> None:
-        """Pass on an event at its place in the queue (called by the hub)."""
-        self._hub.events.append(event)
+        """Pass on an event at its place in the queue (called by the endpoint)."""
+        self._endpoint.events.append(event)

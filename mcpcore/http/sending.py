@@ -10,9 +10,9 @@ from msgspec import structs
 
 from mcpcore.engine.events import ENGINE, MAIN, EndReason, Key
 from mcpcore.engine.faults import Fault
-from mcpcore.engine.lifecycle import Request, Session
+from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import fails_for_good
+from mcpcore.engine.reconnection import fails_for_good
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.answers import CANCELLED, INITIALIZE, INITIALIZED
 from mcpcore.http.call import Call, Purpose
@@ -58,7 +58,7 @@ class Sending(Responses):
             self._forget_pipe()
         for frame in self._peer.data_to_send():
             self._plan(frame)
-        if self._peer.state is Session.CLOSED and not self._closing:
+        if self._peer.state is SessionState.CLOSED and not self._closing:
             # Negotiation failed, or the sessions were given up: no request waits any more.
             self._waiting.clear()
             self._saved.clear()
@@ -112,9 +112,9 @@ class Sending(Responses):
             if call.status == 0 and self._calls.get(call.route) is call:
                 continue
             del self._turns[key]
-            record = self._peer.hub.inbound.get(key)
+            record = self._endpoint.inbound.get(key)
             answered = bool(waiting) and waiting[-1].kind is not FrameKind.NOTIFICATION
-            if answered or (record is not None and record.state is Request.ACTIVE):
+            if answered or (record is not None and record.state is RequestState.ACTIVE):
                 for frame in waiting:
                     self._say(frame)
 
@@ -144,7 +144,7 @@ class Sending(Responses):
             call.request = cast(RequestId, frame.request)
             self._by_request[call.request] = call
             if frame.method in _NEGOTIATING:
-                call.negotiating = self._peer.state in (Session.PROBING, Session.OPENING)
+                call.negotiating = self._peer.state in (SessionState.PROBING, SessionState.OPENING)
         version = self._version()
         if frame.method == INITIALIZE:
             self._drop_handshakes(call)
@@ -227,7 +227,7 @@ class Sending(Responses):
                     timeout=self.settings.stream_timeout,
                 )
             )
-        outbound = self._peer.hub.outbound  # requests that have ended are not sent
+        outbound = self._endpoint.outbound  # requests that have ended are not sent
         for request, frame in saved.items():
             if request in outbound:
                 self._post(frame, again=True)
@@ -276,7 +276,7 @@ class Sending(Responses):
             self._doubtful = -math.inf
             self._barrier = True
             # Queued behind the responses that were received before the loss.
-            self._peer.hub.inbox.append((self, now))
+            self._endpoint.inbox.append((self, now))
         self._save(call, frame, f"{call.method}: the server has lost the session", now)
 
     def _save(self, call: Call, frame: Transmit | None, message: str, now: float) -> None:
@@ -288,7 +288,7 @@ class Sending(Responses):
             return
         del self._by_request[request]
         call.request = None
-        record = self._peer.hub.outbound.get(request)
+        record = self._endpoint.outbound.get(request)
         if record is not None:
             record.progress = None  # progress begins anew
         if self._barrier:
@@ -297,14 +297,17 @@ class Sending(Responses):
             self._post(frame, again=True)
 
     def take_in(self, now: float) -> None:
-        """Open the next session at its place in the queue of input (called by the hub)."""
+        """Open the next session at its place in the queue of input (called by the endpoint)."""
         peer = self._peer
-        if peer.state not in (Session.OPEN, Session.OPENING) or peer.is_modern_client:
+        if (
+            peer.state not in (SessionState.OPEN, SessionState.OPENING)
+            or peer._state.is_modern_client
+        ):
             return  # the lost session is a handshake that is not needed any more
         if self._barren >= self.settings.max_lost_sessions:
             peer.receive_eof(now=now, reason="the server does not keep its sessions")
         else:
-            peer.restart(now=now)
+            peer._inbound.restart(now)
 
     # The end
 

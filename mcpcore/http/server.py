@@ -23,9 +23,8 @@ from msgspec import structs
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Route
-from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.requests import Hub
+from mcpcore.engine.state import Endpoint
 from mcpcore.http.era import (
     LISTEN,
     is_handshake,
@@ -44,7 +43,7 @@ from mcpcore.http.session_entry import SessionEntry
 from mcpcore.http.session_table import SessionTable
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
-from mcpcore.spec.revisions import LATEST, REVISIONS
+from mcpcore.spec.revisions import LATEST, REVISIONS, legacy_of
 from mcpcore.wire.message import Frame, Message, decode
 
 # Bound once: members of an Enum are slow to look up, and these are needed for every message.
@@ -64,14 +63,14 @@ class HttpServer(SessionEntry):
         self, config: Config, *, secret: bytes, settings: HttpSettings | None = None
     ) -> None:
         self.settings = settings = HttpSettings() if settings is None else settings
-        self._hub = Hub()
-        self._hub.capacity = most = settings.max_calls
+        self._endpoint = Endpoint()
+        self._endpoint.capacity = most = settings.max_calls
         # All modern clients share one Peer; the limits of each are those of its exchange.
         limits = structs.replace(config.limits, in_flight=most, listen_streams=most)
         self._modern = Peer(
             Role.SERVER,
             structs.replace(config, route_scoped_ids=True, limits=limits),
-            hub=self._hub,
+            endpoint=self._endpoint,
             joins=True,
         )
         self._session_config = structs.replace(config, route_scoped_ids=False)
@@ -259,38 +258,38 @@ class HttpServer(SessionEntry):
     def teller(self) -> Peer:
         """Peer for progress reports and questions about progress, to save a call for each report.
 
-        Any Peer of the hub serves the requests of all, as it finds them by their keys.
+        Any Peer of the endpoint serves the requests of all, as it finds them by their keys.
         """
         return self._modern
 
     @property
     def pending(self) -> bool:
         """True if :meth:`next_event` or :meth:`writable` may have news."""
-        hub = self._hub
-        return bool(hub.events or hub.inbox or hub.outbox.frames or self._news)
+        endpoint = self._endpoint
+        return bool(endpoint.events or endpoint.inbox or endpoint.outbox.frames or self._news)
 
     @property
     def timed(self) -> bool:
         """True if :meth:`deadline` may have come nearer since it was last asked for."""
-        return self._watched or bool(self._hub.outbound) or len(self._sessions) > 0
+        return self._watched or bool(self._endpoint.outbound) or len(self._sessions) > 0
 
     def next_event(self) -> Event | None:
         """Advance until there is an event; None when all input is used up.
 
         Writing can free room that a handler waits for (StreamDrained), so call this again after it.
         """
-        hub = self._hub
+        endpoint = self._endpoint
         while True:
-            if hub.events or hub.inbox:
-                event = hub.next_event()
+            if endpoint.events or endpoint.inbox:
+                event = endpoint.next_event()
                 # The end of a session's Peer is internal; the application gets SessionClosed
                 # instead.
                 if event is not None and type(event) is not ConnectionEnded:
                     return event
-            elif hub.outbox.frames or self._closing:
+            elif endpoint.outbox.frames or self._closing:
                 # Placing frames of the Peers can end requests or sessions, which gives new events.
                 self._collect()
-                if not hub.events and not hub.inbox:
+                if not endpoint.events and not endpoint.inbox:
                     break
             else:
                 break
@@ -306,7 +305,7 @@ class HttpServer(SessionEntry):
         Each is returned once, and again when a part of its output has been taken; an exchange whose
         client does not read costs nothing meanwhile.
         """
-        if self._hub.outbox.frames or self._closing:
+        if self._endpoint.outbox.frames or self._closing:
             self._collect()
         news = list(self._news)
         self._news.clear()
@@ -317,7 +316,7 @@ class HttpServer(SessionEntry):
 
         Output that is not taken waits, which holds back its producer.
         """
-        if self._hub.outbox.frames or self._closing:
+        if self._endpoint.outbox.frames or self._closing:
             self._collect()
         record = self._exchanges.get(exchange)
         if record is None:
@@ -339,7 +338,7 @@ class HttpServer(SessionEntry):
         None if it is not, if it is longer than ``limit`` bytes, or if there is more to it, such as
         the end of the connection. :meth:`data_to_send` gives it then.
         """
-        if self._hub.outbox.frames or self._closing:
+        if self._endpoint.outbox.frames or self._closing:
             self._collect()
         record = self._exchanges.get(exchange)
         if record is not None and record.size >= self._pack_from:
@@ -358,7 +357,11 @@ class HttpServer(SessionEntry):
             self._watch_new()
         self._watched = False
         earliest = self._deadlines.next()
-        for due in (self._hub.deadlines.next(), self._log.deadline(), self._sessions.deadline()):
+        for due in (
+            self._endpoint.deadlines.next(),
+            self._log.deadline(),
+            self._sessions.deadline(),
+        ):
             if due is not None and (earliest is None or due < earliest):
                 earliest = due
         return earliest
@@ -368,7 +371,7 @@ class HttpServer(SessionEntry):
         self._log.now = now
         if self._unwatched:
             self._watch_new()
-        self._hub.handle_timeout(now)
+        self._endpoint.handle_timeout(now)
         due = self._log.deadline()
         if due is not None and due <= now:
             self._log.sweep()
@@ -415,7 +418,7 @@ class HttpServer(SessionEntry):
     @property
     def calls(self) -> int:
         """Number of requests in progress, listen streams included."""
-        return len(self._hub.inbound)
+        return len(self._endpoint.inbound)
 
     # From body to Peer
 
@@ -439,13 +442,15 @@ class HttpServer(SessionEntry):
             mirror = record.fields.mirror()
         except HeaderError as error:
             refusal = ErrorData(HEADER_MISMATCH, f"header mismatch: {error}")
-            self._modern.refuse(record.route, record.request_id, refusal, revision=LATEST)
+            self._modern._state.refuse(record.route, record.request_id, refusal, revision=LATEST)
             return
         if not record.accepts_stream and isinstance(frame, Message) and frame.method == LISTEN:
             record.refuse(406, f"{LISTEN} is answered by an event stream")
             return
         self._await(record, now)
-        self._hub.advance(self._modern, frame, now, record.route, mirror, record.principal)
+        self._endpoint.advance(
+            self._modern._inbound, frame, now, record.route, mirror, record.principal
+        )
 
     def _receive_legacy(self, record: Exchange, frame: Frame, now: float) -> None:
         session = self._session_of(record, frame, now)
@@ -458,7 +463,9 @@ class HttpServer(SessionEntry):
         session.exchanges[record.route] = record
         record.session = session
         self._await(record, now)
-        self._hub.advance(session.peer, frame, now, record.route, None, record.principal)
+        self._endpoint.advance(
+            session.peer._inbound, frame, now, record.route, None, record.principal
+        )
 
     def _await(self, record: Exchange, now: float) -> None:
         """Start the wait for the answer of an exchange."""

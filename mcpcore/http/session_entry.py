@@ -45,15 +45,17 @@ class SessionEntry(LegacySse):
     def _new_session(self, record: Exchange, now: float, *, temporary: bool = False) -> Session:
         session = self._make_session(self._sessions.new_id(), record, temporary=temporary)
         if not temporary:
-            self._hub.events.append(SessionOpened(session=session.id, principal=record.principal))
+            self._endpoint.events.append(
+                SessionOpened(session=session.id, principal=record.principal)
+            )
             record.opens = True
         self._admit(session, now)
         return session
 
     def _make_session(self, id: str, record: Exchange, *, temporary: bool) -> Session:
         """Return a new session for the client that sends ``record``."""
-        peer = Peer(Role.SERVER, self._session_config, hub=self._hub, session=id)
-        peer.alone = temporary
+        peer = Peer(Role.SERVER, self._session_config, endpoint=self._endpoint, session=id)
+        peer._state.alone = temporary
         return Session(
             id,
             peer,
@@ -78,9 +80,10 @@ class SessionEntry(LegacySse):
         """
         session = self._new_session(record, now, temporary=True)
         if not opens_session(frame):
-            session.peer.move(SessionSignal.INITIALIZE)
-            session.peer.move(SessionSignal.INITIALIZED)
-            session.peer.agree(record.claimed or self._unnamed)
+            state = session.peer._state
+            state.move(SessionSignal.INITIALIZE)
+            state.move(SessionSignal.INITIALIZED)
+            state.agree(record.claimed or self._unnamed)
         return session
 
     def _in_session(self, record: Exchange, act: Act, now: float) -> None:

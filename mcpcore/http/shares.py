@@ -89,14 +89,14 @@ class Share:
 
     def taken(self, count: int) -> None:
         """Note that ``count`` admitted requests have been given to the Peer."""
-        hub = self._view.peer.hub
-        if hub.inbox:
+        endpoint = self._view.peer._endpoint
+        if endpoint.inbox:
             self._coming += count
             # Behind them in the queue: they are in flight by then, or refused.
-            hub.queue(self, count)
+            endpoint.queue(self, count)
 
     def take_in(self, count: int) -> None:
-        """Note that the Peer has taken in ``count`` requests (called by the hub)."""
+        """Note that the Peer has taken in ``count`` requests (called by the endpoint)."""
         self._coming -= count
 
     def settle(self) -> None:

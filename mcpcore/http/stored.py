@@ -20,7 +20,7 @@ from typing import Any, cast
 from msgspec import structs
 
 from mcpcore.engine.config import Config, Role
-from mcpcore.engine.lifecycle import Session as SessionState
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.addresses import address_of, share_of
@@ -85,7 +85,7 @@ class StoredHttpServer(Announcing):
         self._name = f"{store.worker}.{nonce}."
         self._session_config = structs.replace(self._session_config, id_prefix=self._name)
         self._log = EventLog(store.secret, settings)
-        self._steps = Steps(self._hub.events, self._log, settings, secret)
+        self._steps = Steps(self._endpoint.events, self._log, settings, secret)
         self._sessions = self._views = ViewTable(
             secret,
             store.secret,
@@ -160,7 +160,7 @@ class StoredHttpServer(Announcing):
     def _make_view(self, id: str, principal: str | None, owner: Owner) -> View:
         return View(
             id,
-            Peer(Role.SERVER, self._session_config, hub=self._hub, session=id),
+            Peer(Role.SERVER, self._session_config, endpoint=self._endpoint, session=id),
             principal,
             self._around,
             owner=owner,

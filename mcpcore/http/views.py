@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from mcpcore.engine.events import ENGINE, Route
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.exchange import Exchange, Phase, taken_over
@@ -111,9 +112,9 @@ class View(Session):
         self.releases = Releases(self)
         self.share = Share(self)
         self._changed = 0
-        """Value of ``peer.changes`` when the record was last made."""
+        """Value of ``PeerState.changes`` when the record was last made."""
         self._saving = False
-        self._said = self.peer.said = set[str | None]()
+        self._said = peer._state.said = set[str | None]()
         """Subscriptions that the client has changed, or confirmed, since a record was last made;
         None stands for the log level."""
         self._written: set[str | None] = set()
@@ -136,7 +137,7 @@ class View(Session):
     def restore(self, record: SessionRecord, revision: Revision) -> None:
         """Restore a session that another process has begun."""
         info = record.client_info
-        self.peer.restore(
+        self.peer._negotiation.restore(
             revision,
             info=None if info is UNSET else msgspec.json.decode(info, type=Implementation),
             capabilities=msgspec.json.decode(record.capabilities, type=ClientCapabilities),
@@ -151,36 +152,37 @@ class View(Session):
         """
         if self.base is not None and record.version <= self.base.version:
             return
-        peer, ours = self.peer, self._said | self._written
+        state, ours = self.peer._state, self._said | self._written
         if None not in ours:
-            peer.log_level = record.log_level
-        peer.uris = {uri for uri in record.subscriptions if uri not in ours} | (peer.uris & ours)
+            state.log_level = record.log_level
+        state.uris = {uri for uri in record.subscriptions if uri not in ours} | (state.uris & ours)
         if record.initialized:
-            peer.opened()
+            self.peer._negotiation.opened()
         self.base = record
 
     def describe(self) -> SessionRecord:
         """Return the record of the present state."""
-        peer, base = self.peer, self.base
-        assert peer.revision is not None  # noqa: S101 - no session is kept before that
-        info = peer.peer_info
+        state, base = self.peer._state, self.base
+        assert state.revision is not None  # noqa: S101 - no session is kept before that
+        info = state.peer_info
         return SessionRecord(
             id=self.id,
             principal=self.principal,
             owner=self.owner,
-            revision=peer.revision.name,
+            revision=state.revision.name,
             client_info=UNSET if info is None else Raw(msgspec.json.encode(info)),
-            capabilities=Raw(msgspec.json.encode(peer.peer_capabilities)),
-            initialized=peer.ready or (base is not None and base.initialized),
-            log_level=peer.log_level,
-            subscriptions=tuple(sorted(peer.uris)),
+            capabilities=Raw(msgspec.json.encode(state.peer_capabilities)),
+            initialized=state.lifecycle is SessionState.OPEN
+            or (base is not None and base.initialized),
+            log_level=state.log_level,
+            subscriptions=tuple(sorted(state.uris)),
             created=self._around.store.epoch + self.log.owner.now if base is None else base.created,
             version=1 if base is None else base.version + 1,
         )
 
     def keep_saved(self, frame: Transmit, exchange: Exchange | None) -> None:
         """Store changes before the client hears of them; ``frame`` is to be sent next."""
-        if self.peer.changes != self._changed and not self._saving:
+        if self.peer._state.changes != self._changed and not self._saving:
             self._save()
         if not self._saving or exchange is None:
             return
@@ -194,7 +196,7 @@ class View(Session):
         self._written |= self._said
         self._said.clear()
         self._saving = True
-        self._changed = self.peer.changes
+        self._changed = self.peer._state.changes
         self.steps.ask(
             SessionSave, self.id, lambda outcome: self._saved(record, outcome), record=record
         )
@@ -223,22 +225,22 @@ class View(Session):
             self._written = set()
             self.touched_at = self.log.owner.now
             self._around.saved(self)
-            if self.peer.changes != self._changed:
+            if self.peer._state.changes != self._changed:
                 self._save()
             else:
                 self._release()
 
     def _take_back(self) -> None:
         """Undo refused changes for good: the client may have gone to another worker."""
-        peer, base, refused = self.peer, self.base, self._written | self._said
+        state, base, refused = self.peer._state, self.base, self._written | self._said
         self._written = set()
         self._said.clear()
         if base is None:
             return
         if None in refused:
-            peer.log_level = base.log_level
+            state.log_level = base.log_level
         kept = {uri for uri in base.subscriptions if uri in refused}
-        peer.uris = {uri for uri in peer.uris if uri not in refused} | kept
+        state.uris = {uri for uri in state.uris if uri not in refused} | kept
 
     def _release(self, status: int | None = None, message: str = "") -> None:
         held, self._held = self._held, []

@@ -160,6 +160,16 @@ LATEST: Revision = REVISIONS[-1]
 LATEST_LEGACY: Revision = LEGACY[-1]
 
 
+def legacy_of(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
+    """Return the revisions that open with a handshake."""
+    return tuple(revision for revision in revisions if revision.handshake)
+
+
+def modern_of(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
+    """Return the revisions that are stateless."""
+    return tuple(revision for revision in revisions if revision.modern)
+
+
 def newest(candidates: Iterable[Revision]) -> Revision | None:
     """Return the newest of ``candidates``, or None if there are none."""
     return max(candidates, key=lambda revision: revision.position, default=None)

@@ -5,7 +5,7 @@ import pytest
 from msgspec import structs
 
 from mcpcore.engine.config import Limits
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import ConnectionClosed
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError

@@ -12,9 +12,9 @@ import pytest
 from msgspec import structs
 
 from mcpcore.engine.events import ErrorReceived, InputRequired, RequestEnded, ResultReceived
-from mcpcore.engine.outgoing import Outgoing
-from mcpcore.engine.reconnecting import ReconnectSettings
-from mcpcore.engine.requests import Hub, Outbound, Purpose
+from mcpcore.engine.outbound import Sender
+from mcpcore.engine.reconnection import ReconnectSettings
+from mcpcore.engine.state import Endpoint, Outbound, Purpose
 from mcpcore.errors import ConnectionClosed
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
@@ -160,31 +160,31 @@ class Ledger:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._asked: dict[tuple[int, Any], str] = {}
         self._ended: Counter[tuple[int, Any]] = Counter()
-        self._hubs: list[Hub] = []  # each is kept, so that its id is its own
-        submit, next_event = Outgoing.submit, Hub.next_event
+        self._endpoints: list[Endpoint] = []  # each is kept, so that its id is its own
+        submit, next_event = Sender.submit, Endpoint.next_event
 
-        def submitted(peer: Outgoing, request: Outbound, now: float) -> None:
-            submit(peer, request, now)
-            if request.purpose is Purpose.OWNER:
-                self._hubs.append(peer.hub)
-                self._asked[id(peer.hub), request.id] = request.method
+        def submitted(sender: Sender, request: Outbound, now: float) -> None:
+            submit(sender, request, now)
+            if request.purpose is Purpose.APPLICATION:
+                self._endpoints.append(sender._endpoint)
+                self._asked[id(sender._endpoint), request.id] = request.method
 
-        def told(hub: Hub) -> Any:
-            event = next_event(hub)
+        def told(endpoint: Endpoint) -> Any:
+            event = next_event(endpoint)
             if isinstance(event, ResultReceived | ErrorReceived | RequestEnded | InputRequired):
-                self._ended[id(hub), event.request] += 1
+                self._ended[id(endpoint), event.request] += 1
             return event
 
-        monkeypatch.setattr(Outgoing, "submit", submitted)
-        monkeypatch.setattr(Hub, "next_event", told)
+        monkeypatch.setattr(Sender, "submit", submitted)
+        monkeypatch.setattr(Endpoint, "next_event", told)
 
     def check(self, *, asked: bool = True) -> None:
         """Show that each request has ended, and once; ``asked``: there were some."""
         assert self._asked or not asked
         wrong = {
-            (method, request): self._ended[hub, request]
-            for (hub, request), method in self._asked.items()
-            if self._ended[hub, request] != 1
+            (method, request): self._ended[endpoint, request]
+            for (endpoint, request), method in self._asked.items()
+            if self._ended[endpoint, request] != 1
         }
         assert not wrong, f"how often requests have ended: {wrong}"
         assert self._ended.keys() <= self._asked.keys(), "something ended that was never asked"

@@ -5,10 +5,10 @@ import inspect
 import msgspec
 import pytest
 
-from mcpcore.engine import events, reconnecting
+from mcpcore.engine import events, reconnection
 from mcpcore.http import recovery, reports, sessions, storing
 
-MODULES = (events, reconnecting, recovery, reports, sessions, storing)
+MODULES = (events, reconnection, recovery, reports, sessions, storing)
 KINDS = sorted(
     {
         each

@@ -89,7 +89,7 @@ def test_a_client_hears_what_its_revision_has_and_it_declared(
 )
 def test_a_client_announces_what_it_declared(capabilities: Any, told: bool) -> None:
     peer = legacy_client(config=client_config(capabilities))
-    peer.revision = peer.profile.legacy[-1]
+    peer._state.revision = peer._state.profile.legacy[-1]
     assert peer.notify("notifications/roots/list_changed") is told
     modern = modern_client(client_config(capabilities))
     assert modern.notify("notifications/roots/list_changed") is False, "not in this revision"

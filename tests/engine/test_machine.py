@@ -26,7 +26,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from tests.engine.bench import (
     CLIENT_ALL,
@@ -182,11 +182,11 @@ class Conversation(RuleBasedStateMachine):
     def accounts_agree(self) -> None:
         assert self.server.in_flight <= 3
         assert self.client.pending <= len(self.issued) + 2
-        if self.client.hub.inbox or self.client.hub.events:
+        if self.client._endpoint.inbox or self.client._endpoint.events:
             return
         waiting = len(self.issued) - len(self.ended)
-        ours = self.client.hub.outbound.keys() - self.issued
-        internal = {Session.PROBING: {1}, Session.OPENING: {1, 2}}
+        ours = self.client._endpoint.outbound.keys() - self.issued
+        internal = {SessionState.PROBING: {1}, SessionState.OPENING: {1, 2}}
         assert len(ours) in internal.get(self.client.state, {0})
         assert self.client.pending == waiting + len(ours)
 
@@ -195,7 +195,7 @@ class Conversation(RuleBasedStateMachine):
         events = drain(self.client)
         self.take([event for event in events if not isinstance(event, InputRequired)])
         late = {event.request for event in events if isinstance(event, InputRequired)}
-        if self.client.state is Session.CLOSED:
+        if self.client.state is SessionState.CLOSED:
             assert self.issued - set(self.ended) <= late
         assert self.client.pending == 0
 

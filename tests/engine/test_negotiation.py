@@ -17,7 +17,7 @@ from mcpcore.engine.events import (
     ResultReceived,
     Violation,
 )
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.negotiation import is_modern
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.base import Implementation, RequestMeta
@@ -177,18 +177,18 @@ def test_initialized_out_of_order_is_a_violation_and_changes_nothing() -> None:
     [event] = feed(peer, tell("notifications/initialized"))
     assert isinstance(event, Violation)
     assert event.message == "notifications/initialized while the session is new"
-    assert peer.state is Session.NEW
+    assert peer.state is SessionState.NEW
     peer = legacy_server()
     [event] = feed(peer, tell("notifications/initialized"))
     assert isinstance(event, Violation)
     assert event.message == "notifications/initialized while the session is open"
-    assert peer.state is Session.OPEN
+    assert peer.state is SessionState.OPEN
     peer = Peer(Role.CLIENT, client_config(negotiation=Negotiation.LEGACY))
     peer.start(now=0)
     [event] = feed(peer, tell("notifications/initialized"))
     assert isinstance(event, Violation)
     assert event.message == "notifications/initialized while the session is opening"
-    assert peer.state is Session.OPENING
+    assert peer.state is SessionState.OPENING
 
 
 def test_requests_between_initialize_and_initialized_are_served() -> None:
@@ -655,7 +655,7 @@ def test_an_answer_to_initialize_that_cannot_be_read_fails(broken: Any) -> None:
     failed, violation = feed(peer, {"jsonrpc": "2.0", "id": request["id"], **broken})
     assert isinstance(failed, NegotiationFailed)
     assert isinstance(violation, Violation)
-    assert peer.state is Session.CLOSED
+    assert peer.state is SessionState.CLOSED
 
 
 @pytest.mark.parametrize("known", [LEGACY_NAMES[-1:], LEGACY_NAMES[:2]])
@@ -781,7 +781,7 @@ def test_http_404_with_a_body_proves_a_modern_server_without_discovery() -> None
 def test_legacy_client_follows_the_servers_choice(revision: str) -> None:
     peer = legacy_client(revision)
     assert peer.revision is rows(revision)[0]
-    assert peer.state is Session.OPEN
+    assert peer.state is SessionState.OPEN
 
 
 @pytest.mark.parametrize("instructions", [None, "Be kind."])
@@ -823,7 +823,7 @@ def test_refused_or_malformed_initialize_fails(reply: Any) -> None:
     peer, request = started(negotiation=Negotiation.LEGACY)
     events = feed(peer, reply(request["id"]))
     assert isinstance(events[-1], NegotiationFailed)
-    assert peer.state is Session.CLOSED
+    assert peer.state is SessionState.CLOSED
 
 
 @pytest.mark.requirement(
@@ -956,7 +956,7 @@ def test_no_revision_left() -> None:
     peer.start(now=0)
     [failed] = drain(peer)
     assert isinstance(failed, NegotiationFailed)
-    assert peer.state is Session.CLOSED
+    assert peer.state is SessionState.CLOSED
     with pytest.raises(LocalProtocolError, match="no revision is left"):
         peer.request("tools/list", now=0)
 
@@ -972,7 +972,7 @@ def test_a_config_must_fit_its_role(role: Role) -> None:
 
 def test_restart_initializes_again_and_keeps_what_waits() -> None:
     peer = legacy_client()
-    peer.restart(now=0)
+    peer._inbound.restart(now=0)
     [handshake] = sent(peer)
     assert handshake["method"] == "initialize"
     held = peer.request("tools/list", now=0)

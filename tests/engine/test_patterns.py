@@ -215,7 +215,7 @@ def test_legacy_subscriptions_are_bounded_in_size(
     replies = sent(peer)
     assert [reply.get("error", {}).get("code") for reply in replies] == codes
     assert "max_uri" not in bounds or "params: uri: " in replies[-1]["error"]["message"]
-    assert sum(map(len, peer.uris)) <= 8
+    assert sum(map(len, peer._state.uris)) <= 8
     feed(peer, call(9, "resources/unsubscribe", {"uri": uris[-1]}))
     [reply] = sent(peer)
     assert ("error" in reply) == ("max_uri" in bounds)
@@ -373,7 +373,7 @@ def test_what_a_listen_stream_keeps_is_bounded(listed: list[str], says: str | No
     else:
         assert reply["error"]["code"] == -32602
         assert says in reply["error"]["message"]
-    assert len(peer.streams) == (says is None)
+    assert len(peer._state.streams) == (says is None)
 
 
 @pytest.mark.parametrize("method", ["subscriptions/listen", "tools/list"])
@@ -411,7 +411,7 @@ def test_a_listen_stream_keeps_nothing_of_how_it_was_asked_for() -> None:
     }
     params: Any = {"notifications": {"toolsListChanged": True}, "_meta": meta}
     feed(peer, call(1, "subscriptions/listen", params, modern=True))
-    [record] = peer.streams.values()
+    [record] = peer._state.streams.values()
     assert (record.meta, record.skim, record.params) == (RequestMeta(), Skim(), Raw(b"{}"))
     assert (record.capabilities, record.client_info) == (ClientCapabilities(), None)
 

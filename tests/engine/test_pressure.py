@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.engine import MAIN, Hub, Peer, Role
+from mcpcore.engine import MAIN, Endpoint, Peer, Role
 from mcpcore.engine.events import (
     RequestReceived,
     ResourceSubscribed,
@@ -73,7 +73,7 @@ def test_changes_that_nobody_reads_do_not_pile_up() -> None:
         assert peer.notify(CHANGED)
         assert peer.notify(UPDATED, {"uri": "a:1", "turn": turn})
         assert peer.notify(UPDATED, {"uri": "a:2", "turn": turn})
-    assert peer.hub.outbox.size < 3000
+    assert peer._endpoint.outbox.size < 3000
     frames = sent(peer)
     last = {
         (frame["params"]["uri"], "_meta" in frame["params"]): frame["params"]["turn"]
@@ -105,7 +105,7 @@ def test_changes_wait_with_a_transport_that_buffers() -> None:
     buffered: list[Transmit] = []
     for _ in range(100):
         peer.notify(CHANGED)
-        buffered += peer.hub.outbox.take()
+        buffered += peer._endpoint.outbox.take()
     assert sum(frame.size for frame in buffered) < 700
     assert peer.queued(event.key) == sum(frame.size for frame in buffered)
     for frame in buffered:
@@ -113,7 +113,7 @@ def test_changes_wait_with_a_transport_that_buffers() -> None:
     assert drain(peer) == [StreamDrained(key=event.key)]
     assert peer.queued(event.key) == 0
     peer.notify(CHANGED)
-    assert len(peer.hub.outbox.take()) == 1
+    assert len(peer._endpoint.outbox.take()) == 1
 
 
 def test_progress_waits_with_a_transport_that_buffers() -> None:
@@ -126,8 +126,8 @@ def test_progress_waits_with_a_transport_that_buffers() -> None:
     buffered: list[Transmit] = []
     for value in range(1, 100):
         assert peer.progress(event.key, value, message="x" * value)
-        buffered += peer.hub.outbox.take()
-    assert peer.hub.outbox.size == 0
+        buffered += peer._endpoint.outbox.take()
+    assert peer._endpoint.outbox.size == 0
     assert len(buffered) < 6
     values = [json.loads(b"".join(frame.data))["params"]["progress"] for frame in buffered]
     assert values == sorted(values)
@@ -146,7 +146,7 @@ def test_a_frame_tells_what_it_is_about(method: str, facts: Any) -> None:
     peer.receive(json.dumps(call(1, method, meta)).encode(), now=0, route=4)
     for event in drain(peer):
         assert not isinstance(event, RequestReceived) or peer.progress(event.key, 1)
-    [frame] = peer.hub.outbox.take()
+    [frame] = peer._endpoint.outbox.take()
     assert (frame.method, frame.code) == facts
     assert frame.revision is not None
     assert frame.revision.name == MODERN_NAMES[-1]
@@ -174,9 +174,9 @@ def test_progress_that_is_ready_together_shares_a_frame() -> None:
         if value % 100 == 0:
             assert peer.log(keys[0], "info", value)
             told.append((keys[0], value))
-    size = peer.hub.outbox.size
+    size = peer._endpoint.outbox.size
     assert peer.queued(keys[0]) + peer.queued(keys[1]) == size
-    frames = peer.hub.outbox.take()
+    frames = peer._endpoint.outbox.take()
     assert size == sum(len(text) for frame in frames for text in (*frame.data, *(frame.more or ())))
     assert size == sum(frame.size for frame in frames)
     assert max(frame.size for frame in frames) < 10_000
@@ -201,9 +201,9 @@ def test_newer_progress_takes_the_place_of_the_last_in_its_frame() -> None:
     assert isinstance(event, RequestReceived)
     for value in range(1, 100):
         assert peer.progress(event.key, value, message="x" * value)
-    size = peer.hub.outbox.size
+    size = peer._endpoint.outbox.size
     assert peer.queued(event.key) == size < 1300
-    [frame] = peer.hub.outbox.take()
+    [frame] = peer._endpoint.outbox.take()
     values = [message["params"]["progress"] for message in texts(frame)]
     assert values == [*range(1, len(values)), 99]
     assert frame.size == size == sum(map(len, (*frame.data, *(frame.more or ()))))
@@ -213,7 +213,7 @@ def test_what_waits_can_be_looked_at_as_lines() -> None:
     peer = legacy_server()
     peer.notify(CHANGED)
     peer.notify("notifications/prompts/list_changed")
-    outbox = peer.hub.outbox
+    outbox = peer._endpoint.outbox
     lines = outbox.lines()
     told = [json.loads(line)["method"] for line in lines.splitlines()]
     assert told == [CHANGED, "notifications/prompts/list_changed"]
@@ -233,7 +233,7 @@ def test_the_outbox_of_one_exchange_does_not_crowd_another() -> None:
         keys.append(event.key)
     while peer.log(keys[0], "info", "x" * 50):
         pass
-    assert peer.hub.outbox.size > 300
+    assert peer._endpoint.outbox.size > 300
     assert peer.log(keys[1], "info", "x")
 
 
@@ -388,14 +388,14 @@ def test_an_acknowledgement_that_waits_is_narrowed_too() -> None:
 
 
 def test_a_peer_at_rest_is_small() -> None:
-    hub, config = Hub(), server_config()
+    endpoint, config = Endpoint(), server_config()
 
     def make() -> Peer:
-        peer = Peer(Role.SERVER, config, hub=hub)
+        peer = Peer(Role.SERVER, config, endpoint=endpoint)
         for message in (initialize(1, **CLIENT_ALL), tell("notifications/initialized")):
             peer.receive(json.dumps(message).encode(), now=0)
         drain(peer)
-        hub.data_to_send()
+        endpoint.data_to_send()
         return peer
 
     make()
@@ -407,17 +407,17 @@ def test_a_peer_at_rest_is_small() -> None:
     each = (tracemalloc.get_traced_memory()[0] - before) / len(peers)
     tracemalloc.stop()
     assert each < 2500, "bytes"
-    assert len({id(peer.profile) for peer in peers}) == 1
+    assert len({id(peer._state.profile) for peer in peers}) == 1
 
 
 def test_configs_of_former_peers_are_not_kept_for_ever() -> None:
-    hub = Hub()
+    endpoint = Endpoint()
     for _ in range(100):
-        Peer(Role.SERVER, server_config(), hub=hub)
-    assert len(hub._profiles) < 20
+        Peer(Role.SERVER, server_config(), endpoint=endpoint)
+    assert len(endpoint._profiles) < 20
     config = server_config()
-    first, second = (Peer(Role.SERVER, config, hub=hub) for _ in range(2))
-    assert first.profile is second.profile
+    first, second = (Peer(Role.SERVER, config, endpoint=endpoint) for _ in range(2))
+    assert first._state.profile is second._state.profile
 
 
 def test_nothing_is_left_of_what_has_ended() -> None:
@@ -432,14 +432,14 @@ def test_nothing_is_left_of_what_has_ended() -> None:
         opened(peer, -turn)
         feed(peer, tell("notifications/cancelled", {"requestId": -turn}))
         peer.data_to_send()
-    hub = peer.hub
+    endpoint = peer._endpoint
     left: list[Sized] = [
-        peer.in_flight_by_id,
-        peer._pending,
-        peer._held,
-        peer.streams,
-        peer._replaceable,
+        peer._state.in_flight_by_id,
+        peer._state.pending,
+        peer._state.held,
+        peer._state.streams,
+        peer._state.replaceable,
     ]
-    left += [hub.inbound, hub.outbound, hub.events, hub.inbox]
+    left += [endpoint.inbound, endpoint.outbound, endpoint.events, endpoint.inbox]
     assert [len(table) for table in left] == [0] * 9
-    assert (len(hub.outbox), hub.outbox.size, hub.deadline()) == (0, 0, None)
+    assert (len(endpoint.outbox), endpoint.outbox.size, endpoint.deadline()) == (0, 0, None)

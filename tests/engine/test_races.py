@@ -1,4 +1,4 @@
-"""What crosses on its way: ends, cancellations and calls of the owner that come too late."""
+"""What crosses on its way: ends, cancellations and calls of the application that come too late."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from mcpcore.engine import EndReason, FrameKind, Hub, Peer, Role
+from mcpcore.engine import Endpoint, EndReason, FrameKind, Peer, Role
 from mcpcore.engine.events import (
     ConnectionEnded,
     Event,
@@ -21,7 +21,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
     Violation,
 )
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from tests.engine.bench import (
@@ -181,7 +181,7 @@ def test_no_retry_after_the_end() -> None:
     assert drain(peer) == [ConnectionEnded(reason="closed")]
     with pytest.raises(LocalProtocolError, match="closed"):
         peer.retry(request, {}, now=0)
-    assert (peer.pending, peer.deadline(), peer.waiting_input) == (0, None, {})
+    assert (peer.pending, peer.deadline(), peer._state.waiting_input) == (0, None, {})
 
 
 def test_no_retry_after_close() -> None:
@@ -354,7 +354,7 @@ def test_half_an_end_before_a_whole_one_ends_once() -> None:
     peer.receive_eof(now=0, half=True)
     peer.receive_eof(now=0)
     assert drain(peer) == [ConnectionEnded(reason="closed")]
-    assert peer.state is Session.CLOSED
+    assert peer.state is SessionState.CLOSED
 
 
 def test_the_end_of_a_stream_is_not_the_end_of_a_session() -> None:
@@ -367,22 +367,22 @@ def test_the_end_of_a_stream_is_not_the_end_of_a_session() -> None:
     assert peer.respond(event.key, {})
 
 
-# A Peer leaves its hub
+# A Peer leaves its endpoint
 
 
-def on_hub(hub: Hub, name: str) -> Peer:
-    """An initialized server session of a hub."""
-    peer = Peer(Role.SERVER, server_config(), hub=hub, session=name)
+def on_endpoint(endpoint: Endpoint, name: str) -> Peer:
+    """An initialized server session of an endpoint."""
+    peer = Peer(Role.SERVER, server_config(), endpoint=endpoint, session=name)
     for message in (initialize(1, roots={}), tell("notifications/initialized")):
         peer.receive(json.dumps(message).encode(), now=0)
     drain(peer)
-    hub.data_to_send()
+    endpoint.data_to_send()
     return peer
 
 
-def test_a_peer_that_ends_leaves_nothing_in_its_hub_but_running_handlers() -> None:
-    hub = Hub()
-    leaving, staying = on_hub(hub, "a"), on_hub(hub, "b")
+def test_a_peer_that_ends_leaves_nothing_in_its_endpoint_but_running_handlers() -> None:
+    endpoint = Endpoint()
+    leaving, staying = on_endpoint(endpoint, "a"), on_endpoint(endpoint, "b")
     events: dict[Peer, Event] = {}
     for peer in (leaving, staying):
         params = {"name": "x", "_meta": {"progressToken": 1}}
@@ -405,13 +405,13 @@ def test_a_peer_that_ends_leaves_nothing_in_its_hub_but_running_handlers() -> No
     assert isinstance(told[1], RequestEnded)
     assert (told[1].request, told[1].reason) == (asked, EndReason.CLOSED)
     assert told[-1] == ConnectionEnded(reason="deleted", session="a")
-    assert list(hub.outbound) == [kept]
-    assert list(hub.inbound) == [key, other]
-    assert {frame.peer for frame in hub.data_to_send()} == {staying}
+    assert list(endpoint.outbound) == [kept]
+    assert list(endpoint.inbound) == [key, other]
+    assert {frame.peer for frame in endpoint.data_to_send()} == {staying._state}
     assert leaving.progress(key, 2) is False
     assert leaving.respond(key, {}) is False
     assert (leaving.in_flight, leaving.finished) == (0, True)
-    assert list(hub.inbound) == [other]
+    assert list(endpoint.inbound) == [other]
     assert staying.respond(other, {})
 
 
@@ -422,16 +422,16 @@ def test_ending_twice_is_ending_once() -> None:
     assert drain(peer) == [ConnectionEnded(reason="one")]
 
 
-def test_close_of_one_session_leaves_the_others_of_its_hub() -> None:
-    hub = Hub()
-    first, second = on_hub(hub, "a"), on_hub(hub, "b")
+def test_close_of_one_session_leaves_the_others_of_its_endpoint() -> None:
+    endpoint = Endpoint()
+    first, second = on_endpoint(endpoint, "a"), on_endpoint(endpoint, "b")
     asked = second.request("roots/list", now=0)
     first.request("roots/list", now=0)
     first.close(now=0)
     [ended] = drain(second)
     assert isinstance(ended, RequestEnded)
-    assert list(hub.outbound) == [asked]
-    assert hub.deadline() is not None
+    assert list(endpoint.outbound) == [asked]
+    assert endpoint.deadline() is not None
     assert second.notify("notifications/tools/list_changed")
     assert not first.notify("notifications/tools/list_changed")
 
@@ -442,16 +442,16 @@ def test_close_of_one_session_leaves_the_others_of_its_hub() -> None:
 def test_what_the_server_of_a_lost_session_asked_is_cancelled() -> None:
     peer = legacy_client()
     event = received(peer, call(5, "elicitation/create", {"message": "m"}))
-    peer.restart(now=0)
+    peer._inbound.restart(now=0)
     assert drain(peer) == [RequestCancelled(key=event.key, reason="the session was lost")]
     assert peer.respond(event.key, {}) is False
 
 
 def test_a_handshake_that_was_lost_with_its_session_is_forgotten() -> None:
     peer = legacy_client()
-    peer.restart(now=0)
+    peer._inbound.restart(now=0)
     [first] = sent(peer)
-    peer.restart(now=0)
+    peer._inbound.restart(now=0)
     [second] = sent(peer)
     result = {
         "protocolVersion": LEGACY_NAMES[0],
@@ -463,7 +463,7 @@ def test_a_handshake_that_was_lost_with_its_session_is_forgotten() -> None:
     assert peer.pending == 0
 
 
-# Answers that are too late for their owner
+# Answers that are too late for their application
 
 
 def test_an_error_for_a_cancelled_request_is_dropped_in_a_batch() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpcore.engine import Fault, FaultKind
-from mcpcore.engine.reconnecting import (
+from mcpcore.engine.outbound import is_repeatable, may_repeat
+from mcpcore.engine.reconnection import (
     Reconnection,
     ReconnectSettings,
     breaks_for_good,
@@ -17,7 +18,6 @@ from mcpcore.engine.reconnecting import (
     fails_for_good,
     refuses_for_good,
 )
-from mcpcore.engine.repeating import is_repeatable, may_repeat
 from mcpcore.spec.errors import BUSY, INVALID_PARAMS, METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.methods import METHODS, REPEATABLE
 from mcpcore.spec.types.tools import Tool

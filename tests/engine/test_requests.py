@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import Raw, structs
 
-from mcpcore.engine import EndReason, FrameKind, Hub, Negotiation, Peer, Role
+from mcpcore.engine import Endpoint, EndReason, FrameKind, Negotiation, Peer, Role
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
     MAIN,
@@ -22,7 +22,7 @@ from mcpcore.engine.events import (
     StreamDrained,
     Violation,
 )
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import EmptyResult, Icon, Implementation, RequestMeta
@@ -526,7 +526,7 @@ def test_unknown_level_is_refused(level: Any) -> None:
     peer = legacy_server()
     feed(peer, call(1, "logging/setLevel", {"level": level}))
     assert sent(peer)[0]["error"]["code"] == -32602
-    assert peer.log_level is None
+    assert peer._state.log_level is None
 
 
 # Ours
@@ -756,7 +756,7 @@ def test_own_metadata_travels_and_reserved_keys_are_refused() -> None:
 
 
 def served(revision: str, meta: dict[str, Any]) -> RequestReceived:
-    """What the owner of a server is told of a request with this ``_meta``."""
+    """What the application of a server is told of a request with this ``_meta``."""
     modern = revision not in LEGACY_NAMES
     peer = modern_server() if modern else legacy_server(revision)
     terms = META if modern else {}
@@ -1008,7 +1008,7 @@ def test_end_cancels_what_is_being_worked_on() -> None:
     assert isinstance(closed, ConnectionEnded)
     assert peer.respond(event.key, {}) is False
     assert peer.in_flight == 0
-    assert peer.state is Session.CLOSED
+    assert peer.state is SessionState.CLOSED
 
 
 def test_half_closed_peer_still_gets_its_answers() -> None:
@@ -1068,33 +1068,33 @@ def test_error_received_after_cancel_is_dropped() -> None:
     assert not any(isinstance(event, ErrorReceived) for event in events)
 
 
-# Peers that share a hub, ids scoped by route
+# Peers that share an endpoint, ids scoped by route
 
 
-def test_peers_of_one_hub_share_keys_and_events() -> None:
-    hub = Hub()
-    peers = [Peer(Role.SERVER, server_config(), hub=hub, session=name) for name in "ab"]
+def test_peers_of_one_endpoint_share_keys_and_events() -> None:
+    endpoint = Endpoint()
+    peers = [Peer(Role.SERVER, server_config(), endpoint=endpoint, session=name) for name in "ab"]
     for route, peer in enumerate(peers, 1):
         for message in (initialize(1, **CLIENT_ALL), call(2, "tools/list")):
             peer.receive(json.dumps(message).encode(), now=0, route=route)
     events = []
-    while (event := hub.next_event()) is not None:
+    while (event := endpoint.next_event()) is not None:
         events.append(event)
     requests = [event for event in events if isinstance(event, RequestReceived)]
     assert [event.session for event in requests] == ["a", "b"]
     assert requests[0].key != requests[1].key
     peers[0].respond(requests[1].key, {})
-    frame = hub.data_to_send()[-1]
-    assert (frame.peer, frame.route, frame.ends) == (peers[1], 2, True)
+    frame = endpoint.data_to_send()[-1]
+    assert (frame.peer, frame.route, frame.ends) == (peers[1]._state, 2, True)
 
 
-def test_each_peer_of_a_hub_has_room_of_its_own() -> None:
-    hub, config = Hub(), server_config(limits=limits(in_flight=1))
-    peers = [Peer(Role.SERVER, config, hub=hub) for _ in range(3)]
+def test_each_peer_of_an_endpoint_has_room_of_its_own() -> None:
+    endpoint, config = Endpoint(), server_config(limits=limits(in_flight=1))
+    peers = [Peer(Role.SERVER, config, endpoint=endpoint) for _ in range(3)]
     for peer in (*peers, peers[1]):
         id = peer.in_flight + 1
         peer.receive(json.dumps(call(id, "tools/list", modern=True)).encode(), now=0)
-        assert isinstance(hub.next_event(), RequestReceived if id == 1 else Violation)
+        assert isinstance(endpoint.next_event(), RequestReceived if id == 1 else Violation)
     assert [peer.in_flight for peer in peers] == [1, 1, 1]
 
 
@@ -1138,12 +1138,12 @@ def test_what_arrived_on_a_route_is_forgotten_but_for_answers() -> None:
     for route in (1, 2):
         for frame in frames:
             peer.receive(frame, now=0, route=route)
-    peer.hub.discard(1)
+    peer._endpoint.discard(1)
     _, both, _, _, result, failure = frames
     assert isinstance(both, Reject)
     assert both.response
-    assert [item[1] for item in peer.hub.inbox if item[3] == 1] == [both, result, failure]
-    assert [item[1] for item in peer.hub.inbox if item[3] == 2] == frames
+    assert [item[1] for item in peer._endpoint.inbox if item[3] == 1] == [both, result, failure]
+    assert [item[1] for item in peer._endpoint.inbox if item[3] == 2] == frames
 
 
 @pytest.mark.parametrize(
@@ -1195,7 +1195,7 @@ def test_every_route_gets_one_end() -> None:
     assert ends == [1, 2, 3, 4, 5, 6]
 
 
-# What the engine answers once its owner has been asked
+# What the engine answers once its application has been asked
 
 ASKED: dict[str, Any] = {"asked_first": ASKABLE}
 SUBSCRIBE = {"uri": "test://a"}
@@ -1316,5 +1316,5 @@ def test_only_what_the_owner_was_asked_about_is_admitted() -> None:
     with pytest.raises(LocalProtocolError, match="is not answered by the engine"):
         peer.admit(event.key)
     assert peer.respond(event.key, {})
-    with pytest.raises(ValueError, match="does not ask its owner about ping"):
+    with pytest.raises(ValueError, match="does not ask its application about ping"):
         Peer(Role.SERVER, server_config(asked_first=frozenset({"ping"})))

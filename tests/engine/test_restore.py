@@ -7,6 +7,7 @@ import pytest
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import NotificationReceived, Ready, RequestReceived
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import BY_NAME
@@ -37,7 +38,7 @@ def server() -> Peer:
 
 def restored(name: str, **capabilities: Any) -> Peer:
     peer = server()
-    peer.restore(
+    peer._negotiation.restore(
         BY_NAME[name],
         info=Implementation(name="c", version="1"),
         capabilities=msgspec.convert(capabilities, ClientCapabilities),
@@ -61,8 +62,8 @@ def sent(peer: Peer) -> list[Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_session_goes_on_where_it_stood(name: str) -> None:
     peer = restored(name, roots={})
-    peer.opened()
-    assert peer.ready
+    peer._negotiation.opened()
+    assert peer.state is SessionState.OPEN
     assert peer.next_event() is None
     assert sent(peer) == []
     (event,) = feed(peer, CALL)
@@ -76,11 +77,11 @@ def test_a_session_goes_on_where_it_stood(name: str) -> None:
 
 def test_a_handshake_that_is_not_complete_yet() -> None:
     peer = restored(NAMES[-1], roots={})
-    assert not peer.ready
+    assert peer.state is not SessionState.OPEN
     asked = peer.request("roots/list", now=1.0)
     assert sent(peer) == []
-    peer.opened()
-    peer.opened()
+    peer._negotiation.opened()
+    peer._negotiation.opened()
     assert [message["id"] for message in sent(peer)] == [asked]
     (event,) = feed(restored(NAMES[-1]), {"jsonrpc": "2.0", "method": "notifications/initialized"})
     assert isinstance(event, Ready)
@@ -95,12 +96,12 @@ def test_only_a_new_server_takes_up_a_session() -> None:
     )
     for peer in (begun, restored(NAMES[0]), client):
         with pytest.raises(LocalProtocolError, match="only a new server"):
-            peer.restore(BY_NAME[NAMES[0]], info=None, capabilities=ClientCapabilities())
+            peer._negotiation.restore(BY_NAME[NAMES[0]], None, ClientCapabilities())
 
 
 def test_changes_that_hold_for_the_whole_session_are_counted() -> None:
     peer = server()
-    counts = [peer.changes]
+    counts = [peer._state.changes]
     for message in (
         HELLO,
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
@@ -109,7 +110,7 @@ def test_changes_that_hold_for_the_whole_session_are_counted() -> None:
         {"jsonrpc": "2.0", "id": 3, "method": "resources/unsubscribe", "params": {"uri": "a:b"}},
     ):
         feed(peer, message)
-        counts.append(peer.changes)
+        counts.append(peer._state.changes)
     assert counts == [0, 1, 2, 3, 4, 5]
     for message in (
         {"jsonrpc": "2.0", "id": 4, "method": "ping"},
@@ -118,13 +119,13 @@ def test_changes_that_hold_for_the_whole_session_are_counted() -> None:
         CALL,
     ):
         feed(peer, message)
-    assert peer.changes == 5
-    assert restored(NAMES[-1]).changes == 0
+    assert peer._state.changes == 5
+    assert restored(NAMES[-1])._state.changes == 0
 
 
 def test_a_conversation_that_nobody_has_opened_stays_closed() -> None:
     peer = server()
-    peer.opened()
+    peer._negotiation.opened()
     events = feed(peer, {"jsonrpc": "2.0", "method": "notifications/x"})
-    assert not peer.ready
+    assert peer.state is not SessionState.OPEN
     assert [type(event) for event in events] == [NotificationReceived]

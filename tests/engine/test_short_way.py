@@ -67,7 +67,7 @@ def serve(config: Config, opened: str | None, *, short: bool) -> Peer:
     """Make a server that works on the request 7 and, if it was opened, has a session."""
     peer = Peer(Role.SERVER, config)
     if not short:
-        peer.profile.usual = {}
+        peer._state.profile.usual = {}
     if opened is not None:
         feed(peer, initialize(revision=opened, **CLIENT_ALL), tell("notifications/initialized"))
     feed(peer, call(7, "tools/call", {"name": "x"}, modern=opened is None))
@@ -85,7 +85,7 @@ def outcome(peer: Peer, message: Any, mirror: Mirror | None) -> list[str]:
         else repr(event)
         for event in drain(peer)
     ]
-    found = [repr((record.row, record.key)) for record in peer.in_flight_by_id.values()]
+    found = [repr((record.row, record.key)) for record in peer._state.in_flight_by_id.values()]
     return [*told, *found, repr(peer.lines_to_send())]
 
 
@@ -114,7 +114,7 @@ def test_what_nearly_all_send_takes_the_short_way(
 ) -> None:
     """Told by what happens where the rungs would refuse everything."""
     peer = serve(server_config(), opened, short=True)
-    peer.profile.theirs = tuple({} for _ in peer.profile.theirs)
+    peer._state.profile.theirs = tuple({} for _ in peer._state.profile.theirs)
     message = call(8, "tools/call", {"name": "x", "_meta": meta})
     peer.receive(decode(json.dumps(message).encode()), now=0.0, mirror=mirror)
     [event] = drain(peer)

@@ -28,7 +28,8 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     SubscriptionOpened,
 )
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.lifecycle import SessionState
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from tests.engine.bench import (
@@ -260,7 +261,7 @@ def test_questions_are_forgotten_when_nothing_follows() -> None:
     peer.receive_eof(now=1.0, reason="gone")
     drain(peer)
     peer.renounce("gone")
-    assert not peer.waiting_input
+    assert not peer._state.waiting_input
     with pytest.raises(LocalProtocolError):
         peer.retry(request, {}, now=1.0)
 
@@ -311,7 +312,7 @@ def test_what_the_server_asked_is_cancelled_and_cannot_be_answered_any_more() ->
     assert heir.respond(other.key, {"roots": []}) is True
     assert [frame["id"] for frame in sent(heir)] == ["s"]
     assert heir.in_flight == 0
-    assert not heir.hub.inbound
+    assert not heir._endpoint.inbound
 
 
 def test_what_was_not_sent_of_the_last_conversation_is_not_sent_in_the_next() -> None:
@@ -321,7 +322,7 @@ def test_what_was_not_sent_of_the_last_conversation_is_not_sent_in_the_next() ->
     assert peer.respond(asked.key, {"roots": []})
     assert peer.notify("notifications/roots/list_changed")
     heir, _ = broken(peer)
-    assert heir.hub.outbox.size == 0
+    assert heir._endpoint.outbox.size == 0
     assert opened(heir) == []
 
 
@@ -618,7 +619,7 @@ class BreakingPair(RuleBasedStateMachine):
         params: dict[str, Any] = {"n": number, "name": "t"}
         if kind == STREAM:
             params = LISTEN
-        waiting = len(self.client._held)
+        waiting = len(self.client._state.held)
         try:
             request = self.client.request(
                 method,
@@ -649,7 +650,7 @@ class BreakingPair(RuleBasedStateMachine):
     def reply(self, how: str, which: int) -> None:
         assert self.server is not None
         key = self.work.pop(which % len(self.work))
-        record = self.server.hub.inbound.get(key)
+        record = self.server._endpoint.inbound.get(key)
         if record is None:
             return
         if how == "error":
@@ -675,7 +676,7 @@ class BreakingPair(RuleBasedStateMachine):
     @precondition(lambda self: self.server is not None and not self.modern)
     def question(self) -> None:
         assert self.server is not None
-        if self.server.ready:
+        if self.server.state is SessionState.OPEN:
             self.server.request("roots/list", now=self.now)
             self.flush()
 
@@ -684,7 +685,7 @@ class BreakingPair(RuleBasedStateMachine):
     def answer_a_question(self) -> None:
         key, wanted = self.questions.popitem()
         self.questions[key] = False
-        if key in self.client.hub.inbound:
+        if key in self.client._endpoint.inbound:
             assert self.client.respond(key, {"roots": []}) is wanted
             self.client.release(key)
             self.flush()
@@ -747,8 +748,8 @@ class BreakingPair(RuleBasedStateMachine):
     @invariant()
     def what_is_open_is_in_the_tables(self) -> None:
         open_ones = set(self.asked) - set(self.ends) - self.replaced - set(self.inputs)
-        assert set(self.client._pending) & set(self.asked) == open_ones
-        assert set(self.client.waiting_input) == set(self.inputs)
+        assert set(self.client._state.pending) & set(self.asked) == open_ones
+        assert set(self.client._state.waiting_input) == set(self.inputs)
 
     def teardown(self) -> None:
         """Once nothing follows, nothing is left."""
@@ -763,10 +764,10 @@ class BreakingPair(RuleBasedStateMachine):
         left = set(self.asked) - set(self.ends) - self.replaced - set(self.inputs)
         assert left == set()
         assert self.client.deadline() is None
-        assert not self.client.hub.outbound
-        for key in list(self.client.hub.inbound):
+        assert not self.client._endpoint.outbound
+        for key in list(self.client._endpoint.inbound):
             self.client.release(key)
-        assert not self.client.hub.inbound
+        assert not self.client._endpoint.inbound
 
 
 class BreakingLegacyPair(BreakingPair):

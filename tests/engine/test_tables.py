@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.engine.base import PeerBase
+from mcpcore.engine import Peer
 from mcpcore.engine.config import Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.diagrams import render
@@ -14,12 +14,12 @@ from mcpcore.engine.lifecycle import (
     REQUEST,
     SESSION,
     STREAM,
-    Request,
     RequestSignal,
-    Session,
+    RequestState,
     SessionSignal,
-    Stream,
+    SessionState,
     StreamSignal,
+    StreamState,
     step,
 )
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
@@ -35,9 +35,9 @@ def test_diagrams_in_the_docs_are_current() -> None:
 @pytest.mark.parametrize(
     ("table", "states", "signals", "final"),
     [
-        (SESSION, Session, SessionSignal, Session.CLOSED),
-        (REQUEST, Request, RequestSignal, Request.DONE),
-        (STREAM, Stream, StreamSignal, Stream.ENDED),
+        (SESSION, SessionState, SessionSignal, SessionState.CLOSED),
+        (REQUEST, RequestState, RequestSignal, RequestState.DONE),
+        (STREAM, StreamState, StreamSignal, StreamState.ENDED),
     ],
 )
 def test_tables_are_whole(table, states, signals, final) -> None:  # type: ignore[no-untyped-def]
@@ -95,7 +95,7 @@ def test_dead_deadlines_do_not_pile_up() -> None:
 def frame(size: int) -> Transmit:
     """A frame of so many bytes."""
     return Transmit(
-        peer=PeerBase(Role.SERVER, server_config()),
+        peer=Peer(Role.SERVER, server_config())._state,
         route=0,
         data=(b"x" * size,),
         size=size,

@@ -6,7 +6,7 @@ import pytest
 
 from mcpcore.engine import Negotiation, Peer, Role
 from mcpcore.engine.events import ConnectionEnded, NegotiationFailed
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.negotiation import Upset, upset_by_probe
 from mcpcore.spec.errors import ErrorData
 from tests.engine.bench import (
@@ -25,18 +25,21 @@ from tests.engine.bench import (
 )
 
 AFTERWARDS = [
-    (Session.NEW, None, None),
-    (Session.PROBING, None, Upset.ENDED),
-    (Session.OPENING, None, Upset.ENDED),
-    (Session.OPEN, None, None),
-    (Session.CLOSING, None, None),
-    (Session.CLOSED, None, None),
-    (Session.PROBING, (-32600,), None),
-    *[(Session.OPENING, (code,), Upset.REFUSED) for code in (-32600, -32601, -32602, -32603, 1)],
-    (Session.OPENING, (-32000, "no", {"supported": "none"}), Upset.REFUSED),
-    (Session.OPENING, (-32000, "no", ["supported"]), Upset.REFUSED),
-    (Session.OPENING, (-32602, "no", {"supported": ["2024-11-05"]}), None),
-    *[(Session.OPENING, (code,), None) for code in (-32020, -32021, -32022)],
+    (SessionState.NEW, None, None),
+    (SessionState.PROBING, None, Upset.ENDED),
+    (SessionState.OPENING, None, Upset.ENDED),
+    (SessionState.OPEN, None, None),
+    (SessionState.CLOSING, None, None),
+    (SessionState.CLOSED, None, None),
+    (SessionState.PROBING, (-32600,), None),
+    *[
+        (SessionState.OPENING, (code,), Upset.REFUSED)
+        for code in (-32600, -32601, -32602, -32603, 1)
+    ],
+    (SessionState.OPENING, (-32000, "no", {"supported": "none"}), Upset.REFUSED),
+    (SessionState.OPENING, (-32000, "no", ["supported"]), Upset.REFUSED),
+    (SessionState.OPENING, (-32602, "no", {"supported": ["2024-11-05"]}), None),
+    *[(SessionState.OPENING, (code,), None) for code in (-32020, -32021, -32022)],
 ]
 
 
@@ -46,7 +49,7 @@ def refusal(code: int, message: str = "no", data: Any = None) -> ErrorData:
 
 @pytest.mark.parametrize(("state", "error", "upset"), AFTERWARDS)
 def test_every_end_of_a_negotiation(
-    state: Session, error: tuple[Any, ...] | None, upset: Upset | None
+    state: SessionState, error: tuple[Any, ...] | None, upset: Upset | None
 ) -> None:
     told = None if error is None else refusal(*error)
     assert upset_by_probe(client_config(), state, told) is upset
@@ -67,7 +70,7 @@ def test_every_end_of_a_negotiation(
 def test_only_who_probes_first_and_has_a_choice_can_begin_otherwise(
     settings: Any, upset: bool
 ) -> None:
-    for state, told in ((Session.PROBING, None), (Session.OPENING, refusal(-32600))):
+    for state, told in ((SessionState.PROBING, None), (SessionState.OPENING, refusal(-32600))):
         found = upset_by_probe(client_config(**settings), state, told)
         assert (found is not None) is upset
 

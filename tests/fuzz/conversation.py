@@ -26,7 +26,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.engine.lifecycle import Request
+from mcpcore.engine.lifecycle import RequestState
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.wire.message import Body, Message, Reject, decode
 from tests.fuzz import messages
@@ -114,8 +114,8 @@ class Conversation:
         """Ids of requests that the owner works on."""
         return {
             messages.identity(record.id)
-            for record in self.peer.hub.inbound.values()
-            if record.key in self.open and record.state is Request.ACTIVE
+            for record in self.peer._endpoint.inbound.values()
+            if record.key in self.open and record.state is RequestState.ACTIVE
         }
 
     def settle(self) -> None:
@@ -162,11 +162,17 @@ class Conversation:
     def _note_one(self, part: Message | Reject) -> None:
         client = self.peer.role is Role.CLIENT
         if isinstance(part, Reject):
-            if part.owed and not (client and (part.id is None or self.peer.is_modern_client)):
+            if part.owed and not (
+                client and (part.id is None or self.peer._state.is_modern_client)
+            ):
                 self._owe(part.id)
         elif (id := messages.called_off(part)) is not None:
             self.called_off.add(id)
-        elif part.method is not UNSET and part.id is not UNSET and not self.peer.is_modern_client:
+        elif (
+            part.method is not UNSET
+            and part.id is not UNSET
+            and not self.peer._state.is_modern_client
+        ):
             self._owe(part.id)
 
     def _owe(self, id: Any) -> None:
@@ -204,7 +210,7 @@ class Conversation:
         elif isinstance(event, RequestCancelled):
             self._given_up(self.open[event.key], lawful=self.gone)
         elif isinstance(event, SubscriptionOpened):
-            self.streams[event.key] = self.peer.hub.inbound[event.key].id
+            self.streams[event.key] = self.peer._endpoint.inbound[event.key].id
         elif isinstance(event, SubscriptionClosed):
             id = self.streams.pop(event.key)
             if event.key not in self.farewells:
@@ -228,13 +234,13 @@ class Conversation:
 
     def _check_tables(self) -> None:
         peer, limits = self.peer, self.config.limits
-        assert not peer.hub.inbox
-        assert len(peer.streams) <= limits.listen_streams
-        assert len(peer.hub.inbound) <= limits.in_flight + limits.listen_streams
-        assert len(peer.in_flight_by_id) == len(peer.hub.inbound)
-        assert len(peer.uris) <= limits.subscriptions
-        assert peer.pending + len(peer.waiting_input) <= limits.pending + 2
-        assert peer.hub.outbound.keys() <= {*peer._pending}
+        assert not peer._endpoint.inbox
+        assert len(peer._state.streams) <= limits.listen_streams
+        assert len(peer._endpoint.inbound) <= limits.in_flight + limits.listen_streams
+        assert len(peer._state.in_flight_by_id) == len(peer._endpoint.inbound)
+        assert len(peer._state.uris) <= limits.subscriptions
+        assert peer.pending + len(peer._state.waiting_input) <= limits.pending + 2
+        assert peer._endpoint.outbound.keys() <= {*peer._state.pending}
         due = peer.deadline()
         assert due is None or math.isfinite(due)
         assert due == self.twin.deadline()
@@ -309,7 +315,7 @@ class Conversation:
     def _answer(self, key: int, *, admits: bool = True) -> None:
         """Answer, or decide about what the engine is to answer."""
         body: Body = {"content": []} if key % 5 else _PASSED_ON
-        record = self.peer.hub.inbound.get(key)
+        record = self.peer._endpoint.inbound.get(key)
         if record is None or not record.held:
             self.step(lambda peer: peer.respond(key, body))
         elif admits and key % 3:
@@ -369,11 +375,11 @@ class Conversation:
             self.farewells.add(key)
             self.step(lambda peer, key=key: peer.end_subscription(key))  # type: ignore[misc]
         for key in list(self.open):
-            record = self.peer.hub.inbound.get(key)
-            if record is not None and record.state is Request.ACTIVE:
+            record = self.peer._endpoint.inbound.get(key)
+            if record is not None and record.state is RequestState.ACTIVE:
                 self._answer(key, admits=False)  # a listen stream would not end
         self._release()
-        assert not self.peer.hub.inbound
+        assert not self.peer._endpoint.inbound
         if not self.over:
             for name, count in self.owed.items():
                 missing = count - self.answered[name]
@@ -387,10 +393,10 @@ class Conversation:
             if id not in self.waiting:
                 assert self.ended[id] == 1, f"{id} has no end"
         peer = self.peer
-        assert not peer._pending
-        assert not peer.hub.outbound
-        assert not peer.in_flight_by_id
-        assert not peer.streams
+        assert not peer._state.pending
+        assert not peer._endpoint.outbound
+        assert not peer._state.in_flight_by_id
+        assert not peer._state.streams
         assert peer.deadline() is None
         assert peer.next_event() is None
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from mcpcore.engine import Limits, Peer, Role
 from mcpcore.engine.events import MAIN
-from mcpcore.engine.lifecycle import Request, RequestSignal
+from mcpcore.engine.lifecycle import RequestSignal, RequestState
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.settings import HttpSettings
 from mcpcore_conformance.strategies import Malformed, malformed, messages
@@ -372,13 +372,13 @@ def in_conversation(*lines: dict[str, Any]) -> Conversation:
 
 def lose(peer: Peer) -> None:
     """A request is lost, as if its sender did not want it any more."""
-    peer.drop(next(iter(peer.in_flight_by_id.values())), RequestSignal.END, "lost")
+    peer._state.drop(next(iter(peer._state.in_flight_by_id.values())), RequestSignal.END, "lost")
 
 
 def test_an_answer_is_owed_unless_that_very_request_was_called_off() -> None:
     conversation = in_conversation(CALL, cancelling(7))
-    assert [record.state for record in conversation.peer.hub.inbound.values()] == [
-        Request.CANCELLED
+    assert [record.state for record in conversation.peer._endpoint.inbound.values()] == [
+        RequestState.CANCELLED
     ]
     conversation.finish()
     unknown = in_conversation(CALL, cancelling(8))
@@ -387,7 +387,7 @@ def test_an_answer_is_owed_unless_that_very_request_was_called_off() -> None:
     both = in_conversation(CALL, cancelling(7))
     late = b'{"jsonrpc":"2.0","id":7,"result":{}}'
     with pytest.raises(AssertionError, match="nobody has asked"):
-        both.step(lambda peer: peer.answer(MAIN, None, FrameKind.RESULT, late))
+        both.step(lambda peer: peer._state.answer(MAIN, None, FrameKind.RESULT, late))
 
 
 def test_over_http_an_answer_is_owed_unless_that_very_request_was_called_off() -> None:

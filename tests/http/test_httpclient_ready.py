@@ -17,7 +17,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.faults import Fault, FaultKind
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalProtocolError

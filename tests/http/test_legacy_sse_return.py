@@ -10,7 +10,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.engine.faults import FaultKind
-from mcpcore.engine.reconnecting import ReconnectSettings, breaks_for_good
+from mcpcore.engine.reconnection import ReconnectSettings, breaks_for_good
 from mcpcore.spec.errors import LocalProtocolError
 from tests.http.support import initialize_result
 from tests.http.test_legacy_sse_client import Piped, piped, result

@@ -402,6 +402,6 @@ def test_without_sessions_a_client_that_leaves_leaves_nothing_once_its_work_is_d
     assert bench.server.respond(key, {"content": []})
     bench.pump()
     assert not bench.server._sessions._temporary
-    assert not bench.server._hub.inbound
+    assert not bench.server._endpoint.inbound
     bench.server.close(now=bench.now)
     assert bench.server.finished

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from mcpcore.engine.config import Config, Limits
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service.task_settings import TaskSettings

@@ -383,7 +383,7 @@ def test_a_note_that_the_store_fails_goes_again(done: bool) -> None:
     # What had arrived all the same is heard once.
     assert shown(listen)[1:] == ["tools/list_changed"] * 2
     assert shown(stream) == ["tools/list_changed"] * 2
-    assert other.view(session).peer.log_level == "error"
+    assert other.view(session).peer._state.log_level == "error"
     assert one.server.deadline() is not None
     assert one.waiting() == []
 

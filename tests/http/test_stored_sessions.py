@@ -10,6 +10,7 @@ from mcpcore.engine.events import (
     Ready,
     RequestReceived,
 )
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.http.principals import Principal
 from mcpcore.http.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpSettings
@@ -193,7 +194,10 @@ def test_what_cannot_be_written_down_is_refused_and_not_done_later(
     assert (after.subscriptions, after.log_level) == (before.subscriptions, before.log_level)
     for bench in (one, other):
         peer = bench.view(session).peer
-        assert (peer.uris, peer.log_level) == ({*after.subscriptions}, after.log_level)
+        assert (peer._state.uris, peer._state.log_level) == (
+            {*after.subscriptions},
+            after.log_level,
+        )
 
 
 def test_what_was_refused_may_be_asked_for_again() -> None:
@@ -259,9 +263,9 @@ def test_a_change_back_is_one_whatever_became_of_the_change(
         view = bench.view(session)
         if back is SUBSCRIBE:
             assert "a://b" in record.subscriptions
-            assert view.peer.uris == {*record.subscriptions}
+            assert view.peer._state.uris == {*record.subscriptions}
         else:
-            assert record.log_level == view.peer.log_level == "error"
+            assert record.log_level == view.peer._state.log_level == "error"
 
 
 def test_a_change_that_comes_while_another_is_written_down() -> None:
@@ -287,7 +291,7 @@ def test_an_old_note_of_a_change_changes_nothing() -> None:
     old = record_of(one, session)
     one.post(SET_LEVEL, mcp_session_id=session)
     one.stored.note(msgspec.json.encode(Changed(session=session, record=old)), now=one.now)
-    assert one.view(session).peer.log_level == "error"
+    assert one.view(session).peer._state.log_level == "error"
     assert one.view(session).base == record_of(one, session)
 
 
@@ -326,8 +330,8 @@ def test_two_workers_change_a_session_at_once(bodies: tuple[Any, Any]) -> None:
     settle(one, other)
     for bench in (one, other):
         view = bench.view(session)
-        assert view.peer.log_level == "error"
-        assert view.peer.uris == {"a://b"}
+        assert view.peer._state.log_level == "error"
+        assert view.peer._state.uris == {"a://b"}
 
 
 def test_a_session_that_ended_while_it_changed() -> None:
@@ -478,8 +482,8 @@ def test_a_handshake_that_another_worker_has_completed() -> None:
     assert one.waiting() == ["SessionLoad"]
     one.step()
     view = one.view(session)
-    assert view.peer.ready
-    assert view.peer.log_level == "error"
+    assert view.peer.state is SessionState.OPEN
+    assert view.peer._state.log_level == "error"
     one.post({**LIST, "id": 4}, mcp_session_id=session)
     assert one.waiting() == []
 

@@ -22,7 +22,7 @@ _SETTLED = {
     "Gate._versions": "a setting",
     "Letters._heard": "announcements that were heard of, 1,024 at most",
     "OriginPolicy._wide": "a setting",
-    "Peer._permitted": "methods of the revision",
+    "PeerState.permitted": "methods of the revision",
     "Planner._base": "a setting",
     "Planner._origin": "a setting",
     "SessionTable._limited": "a setting",
@@ -31,8 +31,8 @@ _SETTLED = {
 """Tables that stay as they are ..."""
 _ENDED = {
     "Outbox.frames": "what nobody has taken when the connection ended",
-    "Peer._replaceable": "what nobody has taken when the connection ended",
-    "Peer.uris": "what a session that has ended was told of",
+    "PeerState.replaceable": "what nobody has taken when the connection ended",
+    "PeerState.uris": "what a session that has ended was told of",
     "SseDecoder._blocks": "an event that came in part on the last stream of HTTP+SSE",
     "SseDecoder._data": "an event that came in part on the last stream of HTTP+SSE",
     "SseDecoder._line": "an event that came in part on the last stream of HTTP+SSE",
@@ -49,10 +49,10 @@ _KEPT = {
 }
 """... and that are longer for as long as a session is: these have limits of their own."""
 _NUMBERS = NUMBERED | {
-    *("Hub.capacity", "LineReader._limit", "Peer.capacity", "SseDecoder._limit"),
+    *("Endpoint.capacity", "LineReader._limit", "PeerState.capacity", "SseDecoder._limit"),
     *("Chance._count", "HttpClient._barren", "HttpClient._epoch"),
     *("HttpClient._lost_route", "HttpClient._routes"),
-    *("Call.epoch", "Call.route", "Call.status", "Peer.changes"),
+    *("Call.epoch", "Call.route", "Call.status", "PeerState.changes"),
     *("Outbox.size", "Transmit.code", "Transmit.key", "Transmit.request", "Transmit.size"),
     *("SseDecoder._size", "HttpServer._pack_from", "StoredHttpServer._pack_from"),
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready, RequestEnded
 from mcpcore.engine.faults import Fault, FaultKind
-from mcpcore.engine.reconnecting import Reconnection, ReconnectSettings
+from mcpcore.engine.reconnection import Reconnection, ReconnectSettings
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpEnd, HttpHead, HttpSend
 from mcpcore.http.server import HttpServer

@@ -8,7 +8,7 @@ from typing import Any
 
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Route
-from mcpcore.engine.lifecycle import Request, Session
+from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.http.client import HttpClient
 from mcpcore.http.exchange import HARD_FACTOR, Exchange, Phase
@@ -30,22 +30,37 @@ _MOST_WAITING = 64
 """Frames and exchanges at a time, whatever happens: clients ask for less."""
 
 _LEADS = {
-    Session.NEW: {Session.PROBING, Session.OPENING, Session.CLOSED, Session.CLOSING},
-    Session.PROBING: {Session.OPEN, Session.OPENING, Session.CLOSED, Session.CLOSING},
-    Session.OPENING: {
-        Session.OPEN,
-        Session.PROBING,
-        Session.NEW,
-        Session.CLOSED,
-        Session.CLOSING,
+    SessionState.NEW: {
+        SessionState.PROBING,
+        SessionState.OPENING,
+        SessionState.CLOSED,
+        SessionState.CLOSING,
     },
-    Session.OPEN: {Session.NEW, Session.OPENING, Session.CLOSING, Session.CLOSED},
-    Session.CLOSING: {Session.CLOSED},
-    Session.CLOSED: set(),
+    SessionState.PROBING: {
+        SessionState.OPEN,
+        SessionState.OPENING,
+        SessionState.CLOSED,
+        SessionState.CLOSING,
+    },
+    SessionState.OPENING: {
+        SessionState.OPEN,
+        SessionState.PROBING,
+        SessionState.NEW,
+        SessionState.CLOSED,
+        SessionState.CLOSING,
+    },
+    SessionState.OPEN: {
+        SessionState.NEW,
+        SessionState.OPENING,
+        SessionState.CLOSING,
+        SessionState.CLOSED,
+    },
+    SessionState.CLOSING: {SessionState.CLOSED},
+    SessionState.CLOSED: set(),
 }
 """By state: what may follow, as the lifecycle pages have it."""
-_REACHED: dict[Session, set[Session]] = {}
-for _state in Session:
+_REACHED: dict[SessionState, set[SessionState]] = {}
+for _state in SessionState:
     _found, _new = {_state}, {_state}
     while _new:
         _new = {after for before in _new for after in _LEADS[before]} - _found
@@ -58,7 +73,7 @@ class Watch:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._states: dict[Any, Session] = {}
+        self._states: dict[Any, SessionState] = {}
         self._most: dict[Deadlines[Any], int] = {}
         """The most that were alive at a time."""
         self._over: dict[HttpServer, dict[Route, tuple[float, int]]] = {}
@@ -73,10 +88,10 @@ class Watch:
             self._client(machine)
         else:
             self._peer(machine)
-            self._hub(machine.hub, machine.config.limits)
+            self._endpoint(machine._endpoint, machine.config.limits)
 
     def _peer(self, peer: Peer) -> None:
-        before = self._states.get(peer, Session.NEW)
+        before = self._states.get(peer, SessionState.NEW)
         state = peer.state
         if state is not before:
             demand(state in _REACHED[before], "a session goes on as it may", before, state)
@@ -85,17 +100,21 @@ class Watch:
         most = limits.in_flight + limits.listen_streams
         demand(peer.in_flight <= most, "requests in flight are bounded", peer.in_flight)
         demand(peer.pending <= _MOST_WAITING, "requests of ours are bounded", peer.pending)
-        demand(len(peer._replaceable) <= _MOST_WAITING, "what may be replaced is bounded")
-        for record in peer.in_flight_by_id.values():
-            known = record.state is Request.ACTIVE or record.state is Request.CANCELLED
+        demand(len(peer._state.replaceable) <= _MOST_WAITING, "what may be replaced is bounded")
+        for record in peer._state.in_flight_by_id.values():
+            known = record.state is RequestState.ACTIVE or record.state is RequestState.CANCELLED
             demand(known, "what is in flight is not done", record.id, record.state)
             demand(record.queued >= 0, "what waits is counted right", record.queued)
 
-    def _hub(self, hub: Any, limits: Any) -> None:
-        demand(not hub.inbox and not hub.events, "what has arrived is looked at")
-        demand(hub.outbox.size <= limits.queued + _SLACK, "output is bounded", hub.outbox.size)
-        demand(hub.outbox.size >= 0, "output is counted right", hub.outbox.size)
-        self._deadlines(hub.deadlines)
+    def _endpoint(self, endpoint: Any, limits: Any) -> None:
+        demand(not endpoint.inbox and not endpoint.events, "what has arrived is looked at")
+        demand(
+            endpoint.outbox.size <= limits.queued + _SLACK,
+            "output is bounded",
+            endpoint.outbox.size,
+        )
+        demand(endpoint.outbox.size >= 0, "output is counted right", endpoint.outbox.size)
+        self._deadlines(endpoint.deadlines)
 
     def _deadlines(self, deadlines: Deadlines[Any]) -> None:
         queue, heap = deadlines._queue, deadlines._heap
@@ -123,7 +142,7 @@ class Watch:
 
     def _server(self, server: HttpServer) -> None:
         settings = server.settings
-        self._hub(server._hub, server._session_config.limits)
+        self._endpoint(server._endpoint, server._session_config.limits)
         self._deadlines(server._deadlines)
         demand(server.sessions <= settings.max_sessions, "sessions are bounded", server.sessions)
         demand(server._log.size <= settings.replay_total, "events are bounded", server._log.size)
@@ -192,11 +211,11 @@ class Watch:
     def _client(self, client: HttpClient) -> None:
         peer = client._peer
         self._peer(peer)
-        hub = peer.hub
-        self._hub(hub, peer.config.limits)
+        endpoint = peer._endpoint
+        self._endpoint(endpoint, peer.config.limits)
         self._deadlines(client._deadlines)
         demand(client.exchanges <= 4 * _MOST_WAITING, "exchanges are bounded", client.exchanges)
-        stale = [id for id in client._by_request if id not in hub.outbound]
+        stale = [id for id in client._by_request if id not in endpoint.outbound]
         demand(not stale, "no exchange waits for what has ended", stale)
         for what in (client._saved, client._waiting, client._turns):
             demand(len(what) <= _MOST_WAITING, "what waits is bounded", len(what))

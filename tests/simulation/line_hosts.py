@@ -7,8 +7,9 @@ from typing import Any
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready, RequestEnded
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import Reconnection, ReconnectSettings
+from mcpcore.engine.reconnection import Reconnection, ReconnectSettings
 from tests.simulation.cancelling import LinesIn
 from tests.simulation.hosts import App, Host, Scene
 from tests.simulation.network import Pipe, Weather
@@ -166,7 +167,7 @@ class LineServer(Host):
         self.flush(link)
         self.scene.look(peer)
         self.arm(peer, lambda: self.turn(peer))
-        if peer.ended and not peer.in_flight:
+        if peer._state.ended and not peer.in_flight:
             del self.links[id(peer)]
             self._armed.pop(id(peer), None)
 
@@ -175,7 +176,7 @@ class LineServer(Host):
         peer = link.peer
         if peer is None or link.lives[1] != self.life:
             return
-        while not peer.ended and link.down.room > 0:
+        while not peer._state.ended and link.down.room > 0:
             data = peer.lines_to_send(link.down.room)
             if not data:
                 link.wire.said_all(1)
@@ -183,7 +184,7 @@ class LineServer(Host):
             self.world.note(self.name, "sends", data)
             link.wire.sent(1, data)
             link.put(link.down, data)
-        if peer.half_closed and peer.finished and link.open[1] and not peer.hub.outbox:
+        if peer._state.half_closed and peer.finished and link.open[1] and not peer._endpoint.outbox:
             link.open[1] = False
             link.down.send(None)
             peer.receive_eof(now=self.now())
@@ -263,7 +264,12 @@ class LineClient(Host):
         self.turn()
 
     def _give_up_opening(self, peer: Peer) -> None:
-        if peer is self.machine and not peer.ready and not peer.ended and self.link is not None:
+        if (
+            peer is self.machine
+            and peer.state is not SessionState.OPEN
+            and not peer._state.ended
+            and self.link is not None
+        ):
             self.link.open[0] = False
             self._hang_up(self.link)
             peer.receive_eof(now=self.now(), reason="there was no conversation in time")
@@ -302,7 +308,7 @@ class LineClient(Host):
         peer = self.machine
         if link is not self.link or not link.open[0]:
             return
-        while not peer.ended and (room := link.room) > 0:
+        while not peer._state.ended and (room := link.room) > 0:
             data = peer.lines_to_send(room)
             if not data:
                 link.wire.said_all(0)
@@ -349,10 +355,10 @@ class LineClient(Host):
         self.closing = True
         self.machine.reconnects = None
         link = self.link
-        if half and link is not None and link.open[0] and self.machine.ready:
+        if half and link is not None and link.open[0] and self.machine.state is SessionState.OPEN:
             link.end(HALF)
             return
-        if self.machine.expected or not self.begun or link is None or not link.open[0]:
+        if self.machine._state.expected or not self.begun or link is None or not link.open[0]:
             self.machine.receive_eof(now=self.now(), reason="closed by this side")
         else:
             self.machine.close(now=self.now())

@@ -6,7 +6,7 @@ from typing import Any
 
 from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.engine.events import RequestReceived
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS, Revision
 from mcpcore_transports.stores.base import StoreSettings

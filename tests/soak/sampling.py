@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.requests import Hub
+from mcpcore.engine.state import Endpoint
 from mcpcore.http.server import HttpServer
 from tests.bindings.workbench import census
 from tests.soak.allocated import in_use
@@ -83,7 +83,7 @@ def sample(begun: float | None = None, heads: int = 0) -> Sample:
     begun = time.process_time() if begun is None else begun
     there = census()
     known = gc.get_objects()
-    hubs = [each for each in known if type(each) is Hub]
+    endpoints = [each for each in known if type(each) is Endpoint]
     machines = [each for each in known if HttpServer in type(each).__mro__]
     sizes = [
         (len(each._queue) + len(each._heap), each.live) for each in known if type(each) is Deadlines
@@ -95,7 +95,7 @@ def sample(begun: float | None = None, heads: int = 0) -> Sample:
         descriptors=there.descriptors,
         tasks=sum(there.tasks.values()),
         threads=there.threads,
-        in_flight=sum(len(hub.inbound) + len(hub.outbound) for hub in hubs),
+        in_flight=sum(len(endpoint.inbound) + len(endpoint.outbound) for endpoint in endpoints),
         sessions=sum(machine.sessions for machine in machines),
         cpu=begun,
         looking=time.process_time() - begun,

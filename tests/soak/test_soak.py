@@ -221,9 +221,9 @@ async def test_what_no_allocator_knows_of_is_seen(much: bool) -> None:
 @pytest.mark.parametrize(
     ("name", "before", "now", "wrong"),
     [
-        ("Hub.inbound", 0, GROWN, True),
-        ("Hub.inbound", 5, 5 + GROWN, True),
-        ("Hub.inbound", 5, 4 + GROWN, False),
+        ("Endpoint.inbound", 0, GROWN, True),
+        ("Endpoint.inbound", 5, 5 + GROWN, True),
+        ("Endpoint.inbound", 5, 4 + GROWN, False),
         ("objects: transports Exchange", 7, 7 + GROWN, True),
         ("RequestParser._known", 0, 900, False),
         ("Deadlines._heap[]", 0, 900, False),
@@ -231,7 +231,7 @@ async def test_what_no_allocator_knows_of_is_seen(much: bool) -> None:
     ],
 )
 def test_tables_that_grow_are_named(name: str, before: int, now: int, wrong: bool) -> None:
-    there = {"load": {"Hub.outbound": 3, name: before}, "servers": {name: before}}
+    there = {"load": {"Endpoint.outbound": 3, name: before}, "servers": {name: before}}
     found = grown(there, {**there, "servers": {name: now}})
     assert found == [f"kept by the servers: {name}: {before}, then {now}"] * wrong
 

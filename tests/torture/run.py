@@ -20,7 +20,7 @@ import sniffio
 from msgspec import Struct
 
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.requests import Hub
+from mcpcore.engine.state import Endpoint
 from mcpcore.errors import RequestTimeout, StoreUnavailableError
 from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import LocalError
@@ -122,15 +122,15 @@ class _Tables:
     that a run has made."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._hubs = _made(patch, Hub)
+        self._endpoints = _made(patch, Endpoint)
         self._clients = _made(patch, HttpClient)
 
     def left(self) -> list[str]:
         """What is still in flight."""
         requests = [
             f"{way} {row.method}"
-            for hub in self._hubs
-            for way, table in (("in", hub.inbound), ("out", hub.outbound))
+            for endpoint in self._endpoints
+            for way, table in (("in", endpoint.inbound), ("out", endpoint.outbound))
             for row in table.values()
         ]
         exchanges = sum(client.exchanges for client in self._clients)

@@ -19,7 +19,7 @@ KEEPERS = OURS | {"anyio"}
 """... and those which have tables of what we do."""
 _SIMPLE = frozenset({set, frozenset, deque, bytearray, WeakSet, WeakKeyDictionary})
 NUMBERED = {
-    *("Deadlines._count", "Hub._serial", "Hub.last_key"),
+    *("Deadlines._count", "Endpoint._serial", "Endpoint.last_key"),
     *("AsyncioServerLink._last_exchange", "HttpServerLink._last_exchange", "SessionTable._count"),
     *(
         "ServerRuntime._unyielding",
@@ -41,7 +41,7 @@ REMEMBERED = {
     "EventLog._order": "64 events that are gone, and four for each that is kept",
     "Gate._terms": "256 revisions and credentials",
     "HttpEndpoint._running": "an event loop, until another comes",
-    "Hub._profiles": "8 kinds of clients",
+    "Endpoint._profiles": "8 kinds of clients",
     "LineReader._known": "1,024 lines of heads",
     "LineReader._lengths": "1,024 lengths of bodies",
     "MemoryStore._order": "64 events that are gone, and four for each that is kept",

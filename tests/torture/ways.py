@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from msgspec import structs
 
 from mcpcore.engine.config import Limits
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore_transports.client.tasks.follower import TaskOptions

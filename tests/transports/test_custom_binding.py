@@ -14,7 +14,7 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from mcpcore.engine.reconnecting import Reconnected, ReconnectSettings
+from mcpcore.engine.reconnection import Reconnected, ReconnectSettings
 from mcpcore.errors import BadTarget, CallFailed, LinkError
 from mcpcore.service import Server
 from mcpcore_transports.client.callbacks import Callbacks

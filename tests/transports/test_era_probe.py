@@ -17,7 +17,7 @@ import pytest
 from msgspec import structs
 
 from mcpcore.engine.config import Limits, Negotiation
-from mcpcore.engine.reconnecting import Reconnected, ReconnectSettings
+from mcpcore.engine.reconnection import Reconnected, ReconnectSettings
 from mcpcore.errors import ConnectionClosed, LinkError, NegotiationError
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LATEST, LEGACY

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from mcpcore.engine.config import Negotiation
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import BadTarget, CallFailed, ConnectionClosed, NegotiationError, RequestTimeout
 from mcpcore.http.messages import HttpChunk, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import ByteStream, SocketAttribute, SocketListener
 
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import (
     CallFailed,
     ConnectionClosed,

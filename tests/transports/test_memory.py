@@ -244,7 +244,7 @@ async def test_a_link_runs_once() -> None:
 
 def unsent(link: Connection) -> int:
     """Bytes that a link has not got rid of."""
-    return link._outbox.size + len(link._rest)
+    return link.peer.output_size + len(link._rest)
 
 
 def send(client: Caller, count: int, size: int) -> None:
@@ -253,9 +253,13 @@ def send(client: Caller, count: int, size: int) -> None:
         body = {"name": "echo", "arguments": {"text": "x" * size}, "_meta": META}
         text = request("tools/call", body, id=1000 + number)
         frame = Transmit(
-            peer=client.peer, route=MAIN, data=(text,), size=len(text), kind=FrameKind.REQUEST
+            peer=client.peer._state,
+            route=MAIN,
+            data=(text,),
+            size=len(text),
+            kind=FrameKind.REQUEST,
         )
-        client.peer.hub.outbox.push(frame)
+        client.peer._endpoint.outbox.push(frame)
     client.flush()
 
 

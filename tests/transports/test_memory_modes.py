@@ -32,7 +32,9 @@ def plain(value: Any) -> Any:
 
 
 def frame_of(peer: Peer, text: bytes) -> Transmit:
-    return Transmit(peer=peer, route=MAIN, data=(text,), size=len(text), kind=FrameKind.REQUEST)
+    return Transmit(
+        peer=peer._state, route=MAIN, data=(text,), size=len(text), kind=FrameKind.REQUEST
+    )
 
 
 Step = tuple[str, Any]
@@ -88,7 +90,7 @@ def converse(steps: list[Step], negotiation: Negotiation, *, wire: bool) -> list
         elif what in ("frame", "answer"):
             side = client.peer if what == "frame" else server.peer
             if not value.isspace() and b"\n" not in value and b"\r" not in value:
-                side.hub.outbox.push(frame_of(side, value))
+                side._endpoint.outbox.push(frame_of(side, value))
         elif what == "pump":
             pair.pump(now)
     pair.pump(now)
@@ -117,7 +119,7 @@ def test_a_message_is_handed_over_and_not_copied() -> None:
         client, server = Caller(make_client()), ToolServer(make_server())
         pair = MemoryPair(client.peer, client, server.peer, server, wire=wire)
         before = sys.getrefcount(text)
-        client.peer.hub.outbox.push(frame_of(client.peer, text))
+        client.peer._endpoint.outbox.push(frame_of(client.peer, text))
         pair.pump(0.0)
         [event] = server.of(RequestReceived)
         assert len(event.params) > 1000

@@ -200,7 +200,7 @@ async def test_a_server_stops_reading_when_its_answers_are_not_read() -> None:
             await anyio.wait_all_tasks_blocked()
             assert sent < 200
             assert len(served.app.events) < 60
-            assert served.app.peer.hub.outbox.size < 700_000
+            assert served.app.peer._endpoint.outbox.size < 700_000
             for id in range(200):
                 assert (await served.lines.message())["id"] == id
         assert sent == 200

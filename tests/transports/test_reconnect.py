@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint
 
-from mcpcore.engine.reconnecting import (
+from mcpcore.engine.reconnection import (
     ConnectionEvent,
     ConnectionLost,
     Reconnected,

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.engine.reconnecting import (
+from mcpcore.engine.reconnection import (
     ConnectionEvent,
     ConnectionLost,
     Reconnected,

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from mcpcore.engine.config import Config, Limits
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.service import Server
 from mcpcore_transports.http.server.store_settings import StoreLinkSettings

@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.engine.config import Limits
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import CallFailed
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect

@@ -156,7 +156,7 @@ class MemoryLink(Connection):
 
     def _flush(self) -> None:
         other, room = self._other, self.settings.read_size
-        while len(self._outbox):
+        while self.peer.output_size:
             if self._broken:
                 self.peer.data_to_send()
                 return

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import Raw
 
 from mcpcore import Peer, events
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.engine.events import Key, Ready
-from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.errors import ConnectionClosed, InvalidResponse, LinkError, NegotiationError
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup

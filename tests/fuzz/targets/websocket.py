@@ -116,7 +116,7 @@ async def serve(stream: ByteStream, context: ssl.SSLContext | None = None) -> No
     async def serve(make_link: LinkFactory, handshake: object) -> None:
         peer = Peer(Role.SERVER, server_config(limits=sockets.LIMITS))
         await make_link(peer, _Echo(peer)).run()
-        assert not peer.hub.inbound
+        assert not peer._endpoint.inbound
 
     await WebSocketServer(serve, _RULES).connection(stream, None, context)
 

@@ -4,15 +4,14 @@ from typing import Any
 
 from msgspec import structs
 
-from mcpcore.engine import responder
+from mcpcore.engine import outbound
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import RequestSignal
-from mcpcore.engine.notices import Notices
-from mcpcore.engine.outgoing import Outgoing
-from mcpcore.engine.peer import Peer
-from mcpcore.engine.publisher import Publisher
+from mcpcore.engine.outbound import Sender
+from mcpcore.engine.publishing import Publisher
+from mcpcore.engine.reconnection import Succession
+from mcpcore.engine.state import PeerState
 from mcpcore.engine.subscriptions import Interest
-from mcpcore.engine.succession import Succession
 from mcpcore.http import forwarding, stored
 from mcpcore.http.call import Purpose
 from mcpcore.http.outcomes import Outcomes
@@ -28,13 +27,13 @@ def _deaf_to(signal: RequestSignal, *, scoped: bool | None = None) -> None:
     def make(drop: Any) -> Any:
         def mutant(self: Any, record: Any, told: Any, reason: Any) -> None:
             call = self.role is Role.SERVER and record.stream is None
-            where = scoped is None or (self._scoped == scoped and self.session is None)
+            where = scoped is None or (self.scoped == scoped and self.session is None)
             if not (call and where and told is signal):
                 drop(self, record, told, reason)
 
         return mutant
 
-    wrapped(Notices, "drop", make)
+    wrapped(PeerState, "drop", make)
 
 
 def _call_goes_on() -> None:
@@ -62,22 +61,22 @@ def _given_up_silently() -> None:
 
         return mutant
 
-    wrapped(Outgoing, "send_cancelled", make)
+    wrapped(Sender, "send_cancelled", make)
 
 
 def _answers_lost() -> None:
     """Every second answer of a client is lost."""
-    finish, count = responder._finish, [0]
+    finish, count = outbound._finish, [0]
 
     def mutant(record: Any, kind: Any, data: Any, code: Any = None) -> bool:
         if record.peer.role is Role.CLIENT:
             count[0] += 1
             if count[0] % 2:
-                done: bool = record.peer.finish(record, responder._ANSWER)
+                done: bool = record.peer.finish(record, outbound._ANSWER)
                 return done
         return finish(record, kind, data, code)
 
-    responder._finish = mutant
+    outbound._finish = mutant
 
 
 def _changes_untold() -> None:
@@ -199,11 +198,11 @@ def _patience(factor: float) -> None:
     def make(timeout: Any) -> Any:
         def mutant(self: Any, seconds: Any) -> Any:
             due = timeout(self, seconds)
-            return due * factor if self.role is Role.SERVER and due is not None else due
+            return due * factor if self._state.role is Role.SERVER and due is not None else due
 
         return mutant
 
-    wrapped(Peer, "_timeout", make)
+    wrapped(Sender, "_timeout", make)
 
 
 def _questions_late() -> None:
@@ -248,7 +247,7 @@ def _repeated_for_ever() -> None:
 
         return mutant
 
-    wrapped(Succession, "_outlives", make)
+    wrapped(Succession, "keeps", make)
 
 
 def _again_for_ever() -> None:

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from mcpcore.engine.base import PeerBase
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason
-from mcpcore.engine.handlers import IMMEDIATE
-from mcpcore.engine.lifecycle import Request
-from mcpcore.engine.outgoing import Outgoing
-from mcpcore.engine.publisher import Publisher
-from mcpcore.engine.requests import Batch, Hub
+from mcpcore.engine.inbound import IMMEDIATE
+from mcpcore.engine.lifecycle import RequestState
+from mcpcore.engine.outbound import Sender
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.publishing import Publisher
+from mcpcore.engine.reconnection import Succession
+from mcpcore.engine.state import Batch, Endpoint, PeerState
 from mcpcore.engine.subscriptions import Interest
-from mcpcore.engine.succession import Succession
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.wire.framing import LineReader
 from tests.simulation.mutations.model import Mutation, wrapped
@@ -31,7 +31,7 @@ def _lost_end() -> None:
 
         return mutant
 
-    wrapped(PeerBase, "abort", make)
+    wrapped(PeerState, "abort", make)
 
 
 def _two_ends() -> None:
@@ -41,13 +41,13 @@ def _two_ends() -> None:
         def mutant(self: Any, request: Any, signal: Any) -> bool:
             done: bool = conclude(self, request, signal)
             if signal.value == "timed out":
-                self._pending[request.id] = request
-                request.state = Request.ACTIVE
+                self.pending[request.id] = request
+                request.state = RequestState.ACTIVE
             return done
 
         return mutant
 
-    wrapped(PeerBase, "conclude", make)
+    wrapped(PeerState, "conclude", make)
 
 
 def _answered_twice() -> None:
@@ -61,7 +61,7 @@ def _answered_twice() -> None:
 
         return mutant
 
-    wrapped(PeerBase, "send_last", make)
+    wrapped(PeerState, "send_last", make)
 
 
 def _cancelled_answered() -> None:
@@ -75,7 +75,7 @@ def _cancelled_answered() -> None:
 
         return mutant
 
-    wrapped(PeerBase, "finish", make)
+    wrapped(PeerState, "finish", make)
 
 
 def _not_withdrawn() -> None:
@@ -84,7 +84,7 @@ def _not_withdrawn() -> None:
     def make(step: Any) -> Any:
         return lambda self, record: None
 
-    wrapped(PeerBase, "withdraw", make)
+    wrapped(PeerState, "withdraw", make)
 
 
 def _log_overtakes() -> None:
@@ -97,16 +97,16 @@ def _log_overtakes() -> None:
 
         return mutant
 
-    wrapped(Hub, "data_to_send", make)
+    wrapped(Endpoint, "data_to_send", make)
 
 
 def _never_due() -> None:
     """Progress takes the deadline of a request away instead of moving it."""
 
     def mutant(self: Any, request: Any, now: float) -> None:
-        self.hub.deadlines.set(request, None)
+        self._endpoint.deadlines.set(request, None)
 
-    Outgoing.extend = mutant  # type: ignore[method-assign]
+    Sender.extend = mutant  # type: ignore[method-assign]
 
 
 def _heap_forgotten() -> None:
@@ -127,7 +127,7 @@ def _never_crowded() -> None:
     def mutant(self: Any, record: Any) -> bool:
         return False
 
-    PeerBase.crowded = mutant  # type: ignore[method-assign]
+    PeerState.crowded = mutant  # type: ignore[method-assign]
 
 
 def _heir_forgets() -> None:
@@ -136,13 +136,13 @@ def _heir_forgets() -> None:
     def make(succeed: Any) -> Any:
         def mutant(self: Any) -> Any:
             heir = succeed(self)
-            heir._held.clear()
-            heir._pending.clear()
+            heir._state.held.clear()
+            heir._state.pending.clear()
             return heir
 
         return mutant
 
-    wrapped(Succession, "succeed", make)
+    wrapped(Peer, "succeed", make)
 
 
 def _repeats_all() -> None:
@@ -156,7 +156,7 @@ def _repeats_all() -> None:
 
         return mutant
 
-    wrapped(Succession, "_outlives", make)
+    wrapped(Succession, "keeps", make)
 
 
 def _newline_lost() -> None:
@@ -184,7 +184,7 @@ def _extended_too_far() -> None:
 
         return mutant
 
-    wrapped(Outgoing, "extend", make)
+    wrapped(Sender, "extend", make)
 
 
 class _Everything:
@@ -199,9 +199,10 @@ def _updates_to_all() -> None:
 
     def make(publish: Any) -> Any:
         def mutant(self: Any, change: Any, body: Any, meta: Any) -> bool:
-            kept, self.uris = self.uris, _Everything()
+            state = self._state
+            kept, state.uris = state.uris, _Everything()
             told: bool = publish(self, change, body, meta)
-            self.uris = kept
+            state.uris = kept
             return told
 
         return mutant
@@ -213,10 +214,10 @@ def _subscribed_for_ever() -> None:
     """A session that has unsubscribed hears of the resource all the same."""
 
     def make(unsubscribe: Any) -> Any:
-        def mutant(peer: Any, arrival: Any) -> Any:
-            kept = set(peer.uris)
-            error = unsubscribe(peer, arrival)
-            peer.uris.update(kept)
+        def mutant(state: Any, arrival: Any) -> Any:
+            kept = set(state.uris)
+            error = unsubscribe(state, arrival)
+            state.uris.update(kept)
             return error
 
         return mutant
@@ -242,9 +243,9 @@ def _no_maximum() -> None:
 
     def mutant(self: Any, request: Any, now: float) -> None:
         if request.timeout is not None and request.deadline is not None:
-            self.hub.deadlines.set(request, now + request.timeout)
+            self._endpoint.deadlines.set(request, now + request.timeout)
 
-    Outgoing.extend = mutant  # type: ignore[method-assign]
+    Sender.extend = mutant  # type: ignore[method-assign]
 
 
 def _miscounted() -> None:

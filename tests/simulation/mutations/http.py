@@ -147,7 +147,7 @@ def _old_progress() -> None:
 
     def make(save: Any) -> Any:
         def mutant(self: Any, call: Any, frame: Any, message: str, now: float) -> None:
-            record = self._peer.hub.outbound.get(call.request)
+            record = self._peer._endpoint.outbound.get(call.request)
             before = None if record is None else record.progress
             save(self, call, frame, message, now)
             if record is not None:

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import structs
 
 from mcpcore.engine import deadlines
-from mcpcore.engine.base import PeerBase
+from mcpcore.engine.state import PeerState
 from mcpcore.http.exchange import Exchange
 from mcpcore.http.outcomes import Outcomes
 from mcpcore.http.placing import Placing
@@ -100,15 +100,15 @@ def _foreign_news() -> None:
     """Where much waits, newer news takes the place of what another request has to tell."""
 
     def mutant(self: Any, record: Any, subject: Any, data: bytes) -> bool:
-        same = [frame for (_, what), frame in self._replaceable.items() if what == subject]
+        same = [frame for (_, what), frame in self.replaceable.items() if what == subject]
         if not same:
             return False
-        growth = self.hub.outbox.replace(same[0], (data,))
+        growth = self.endpoint.outbox.replace(same[0], (data,))
         if record is not None:
             record.queued += growth
         return True
 
-    PeerBase.renew = mutant  # type: ignore[method-assign]
+    PeerState.renew = mutant  # type: ignore[method-assign]
 
 
 def _poll_unsettled() -> None:

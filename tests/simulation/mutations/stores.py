@@ -190,7 +190,7 @@ def _changed_back() -> None:
         def mutant(self: Any, record: Any) -> None:
             said, written = self._said, self._written
             if self.base is not None:
-                new = self.peer.uris ^ set(self.base.subscriptions)
+                new = self.peer._state.uris ^ set(self.base.subscriptions)
                 self._said, self._written = said & new, written & new
             update(self, record)
             self._said, self._written = said, written

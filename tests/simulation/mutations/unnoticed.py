@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from mcpcore.engine import publisher
-from mcpcore.engine.base import PeerBase
+from mcpcore.engine import publishing
+from mcpcore.engine.state import PeerState
 from mcpcore.http import placing
 from mcpcore.http.exchange import Exchange, Phase
 from mcpcore.http.server import HttpServer
@@ -59,18 +59,18 @@ def _said_twice() -> None:
 
         return mutant
 
-    wrapped(PeerBase, "send_notification", make)
+    wrapped(PeerState, "send_notification", make)
 
 
 def _streamed_twice() -> None:
     """A change is told twice on each listen stream that it is for."""
-    tell = publisher._tell
+    tell = publishing._tell
 
     def mutant(*change: Any) -> bool:
         tell(*change)
         return tell(*change)
 
-    vars(publisher)["_tell"] = mutant
+    vars(publishing)["_tell"] = mutant
 
 
 def _no_heartbeat() -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from msgspec import Raw, Struct, structs
 
 from mcpcore.engine.events import Violation
-from mcpcore.engine.reconnecting import ConnectionEvent
+from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import Malformed, Unsayable
 from mcpcore.http.recovery import StreamInterrupted
 from mcpcore.service.schema import shorten

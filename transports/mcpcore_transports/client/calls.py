@@ -7,6 +7,7 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct
 
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.engine.events import (
     ErrorReceived,
     InputRequired,
@@ -14,7 +15,7 @@ from mcpcore.engine.events import (
     RequestEnded,
     ResultReceived,
 )
-from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
+from mcpcore.engine.peer import Peer
 from mcpcore.errors import ConnectionClosed, PeerError
 from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import LocalProtocolError
@@ -117,8 +118,8 @@ class ClientCalls:
         """Send a request, serve its input rounds and visits, return its result.
 
         ``repeat`` is True if the request may be sent again when the connection breaks before the
-        answer; :mod:`mcpcore.engine.repeating` defines the default.  Cancelling the caller cancels
-        the request.  Raises PeerError or a CallFailed.
+        answer; :func:`~mcpcore.engine.outbound.may_repeat` defines the default.  Cancelling the
+        caller cancels the request.  Raises PeerError or a CallFailed.
         """
         tries = 0
         while True:

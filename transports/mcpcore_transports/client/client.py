@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.engine.events import Ready
-from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.errors import BadTarget, CallFailed, PeerError
 from mcpcore.spec.errors import HEADER_MISMATCH, METHOD_NOT_FOUND, LocalProtocolError
 from mcpcore.spec.members import known_members, unknown_members

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import ConnectionEvent
+from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import ConnectionClosed, LinkError, NegotiationError, PeerError
 from mcpcore.http.answers import INITIALIZE
 from mcpcore.http.client import HttpClient

@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from msgspec import structs
 
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.client import HttpClient
 from mcpcore_transports.http.client.proxies import proxy_for
 from mcpcore_transports.link import App, Link

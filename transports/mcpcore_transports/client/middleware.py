@@ -12,7 +12,7 @@ import msgspec
 from anyio.abc import TaskGroup
 from msgspec import Raw, Struct
 
-from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body
 from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback

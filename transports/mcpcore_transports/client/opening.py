@@ -16,13 +16,13 @@ from msgspec import field, structs
 
 from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
 from mcpcore.engine.events import Ready
-from mcpcore.engine.negotiation import Upset, legacy_of
+from mcpcore.engine.negotiation import Upset
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import BadTarget, LifespanError, LinkError, NegotiationError
 from mcpcore.http.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
-from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
+from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
 from mcpcore.spec.types.base import Implementation
 from mcpcore.wire.redaction import Discreet, shown_url
 from mcpcore_transports.client.cache import ResultCache, ServerCache

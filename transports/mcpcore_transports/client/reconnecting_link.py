@@ -1,9 +1,9 @@
 """Reconnecting client connections: one link after the other, each with a Peer of its own.
 
-:class:`mcpcore.engine.reconnecting.Reconnection` decides if and when there is another connection,
-:mod:`mcpcore.engine.succession` the state that the next one takes over.  Here links are made and
-run, one at a time, in one task (:class:`ReturningLink`).  :class:`ReturningStream` does the same
-for HTTP+SSE, whose connections belong to its driver.
+:class:`mcpcore.engine.reconnection.Reconnection` decides if and when there is another connection,
+:class:`mcpcore.engine.reconnection.Succession` which state the next one takes over.  Here links are
+made and run, one at a time, in one task (:class:`ReturningLink`).  :class:`ReturningStream` does
+the same for HTTP+SSE, whose connections belong to its driver.
 """
 
 import math
@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 from mcpcore.engine.events import ConnectionEnded, Ready
 from mcpcore.engine.faults import Fault
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import Attempt, ReconnectSettings, breaks_for_good
+from mcpcore.engine.reconnection import Attempt, ReconnectSettings, breaks_for_good
 from mcpcore.errors import LinkError
 from mcpcore.http.client import HttpClient
 from mcpcore_transports.client.reconnector import Comeback

@@ -10,7 +10,7 @@ import anyio
 
 from mcpcore.engine.events import ConnectionEnded, NegotiationFailed, Ready
 from mcpcore.engine.faults import Fault
-from mcpcore.engine.reconnecting import (
+from mcpcore.engine.reconnection import (
     Attempt,
     ConnectionEvent,
     ConnectionLost,

@@ -5,8 +5,8 @@ from typing import Any, Protocol, TypeVar, overload
 
 from msgspec import Raw
 
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.engine.events import Ready
-from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.errors import ConnectionClosed, InvalidResponse, PeerError
 from mcpcore.spec.errors import INVALID_PARAMS
 from mcpcore.spec.methods import lookup

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcpcore.engine.config import HeaderParams
-from mcpcore.engine.repeating import is_repeatable
+from mcpcore.engine.outbound import is_repeatable
 from mcpcore.errors import InvalidResponse
 from mcpcore.spec.header_params import header_params
 from mcpcore.spec.types.tools import CallToolResult, Tool

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import anyio
 from msgspec import structs
 
-from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import BadConfig, BadProxy, BadTarget, BadTls, PeerError
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError

@@ -9,11 +9,11 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec import structs
 
-from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import BadTarget
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
+from mcpcore.spec.revisions import legacy_of
 from mcpcore_transports.handshake import Handshake, LinkFactory
 from mcpcore_transports.link import App, Link
 from mcpcore_transports.serve.assembling import serve_connection, server_config

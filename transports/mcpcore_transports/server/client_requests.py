@@ -32,8 +32,6 @@ class Outgoing:
         self.machine = machine
         self.teller = machine if isinstance(machine, Peer) else machine.teller
         """Object for the most frequent calls, in place of the machine."""
-        self.in_flight = self.teller.hub.inbound
-        """Inbound requests that are being handled; read only."""
         self.settings = settings or RuntimeSettings()
         self.link: Link | None = None
         self.waiting = Waiting()

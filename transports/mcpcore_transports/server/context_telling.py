@@ -50,9 +50,9 @@ class Telling(RequestFacts):
         if task is not None:
             return task.progress(value, total, message, meta)
         key = self._request.key
-        record = runtime.in_flight.get(key)
-        waits = record is not None and record.queued > 0
-        sent = runtime.teller.progress(key, value, total, message, meta=meta)
+        teller = runtime.teller
+        waits = teller.waits(key)
+        sent = teller.progress(key, value, total, message, meta=meta)
         if sent and not waits:  # waiting output is flushed by its own writer, and this with it
             runtime.flush()
         return sent

@@ -132,8 +132,7 @@ class ServerSide(Connection):
         if self._head is not None:
             seconds = limits.first_time
             return self._began + seconds, f"nothing was sent within {seconds:g} s"
-        busy = peer.in_flight or peer.pending or peer.uris or self._writing
-        if limits.idle_time is None or busy:
+        if limits.idle_time is None or self._writing or not peer.idle:
             return math.inf, ""
         since = max(self._heard, self._moved)
         return since + limits.idle_time, f"nothing happened for {limits.idle_time:g} s"

@@ -18,7 +18,7 @@ from typing import Any
 
 import anyio
 
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore_transports.link import App
@@ -47,7 +47,7 @@ _log = logging.getLogger("mcpcore.stdio")
 
 _POSIX = sys.platform != "win32"
 _KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)
-_NEGOTIATING = (Session.PROBING, Session.OPENING)
+_NEGOTIATING = (SessionState.PROBING, SessionState.OPENING)
 _TICK = 0.01
 
 
@@ -164,7 +164,7 @@ class ProcessLink(DescriptorLink):
 
     def _gone(self) -> str:
         """Record if the first message may not have arrived; return the reason of the end."""
-        if self.peer.state is Session.PROBING:
+        if self.peer.state is SessionState.PROBING:
             self.unprovoked |= self._broken or has_unread(self._output)
         return self._obituary()
 

@@ -60,8 +60,6 @@ class Connection(Link):
         self.settings = settings or PumpSettings()
         self.trace: ConnectionTrace | None = None
         """Trace of the connection's traffic; set it before ``run()``."""
-        self._outbox = peer.hub.outbox
-        self._requests = peer.hub.deadlines
         # True if a subclass has deadlines besides those of our requests.
         self._has_time = type(self)._deadline is not Connection._deadline
         self._server = peer.role is Role.SERVER
@@ -287,7 +285,7 @@ class Connection(Link):
 
     def _take_in(self, data: bytes) -> bytes | None:
         """Consume bytes outside the reader task; return those left to that task, or None."""
-        waits = self._writing or self._outbox.size
+        waits = self._writing or self.peer.output_size
         if self._state != "running" or self._holding or self._sharing:
             return data
         if waits and self._full():
@@ -380,7 +378,7 @@ class Connection(Link):
     # One turn: events out, output out
 
     def _full(self) -> bool:
-        return self._server and self._outbox.size + len(self._rest) > self.settings.queued
+        return self._server and self.peer.output_size + len(self._rest) > self.settings.queued
 
     def _turn(self) -> None:
         """Hand all events to the application, then write; it never awaits and never nests."""
@@ -400,7 +398,7 @@ class Connection(Link):
         finally:
             self._turning = False
         waits = self._writing or self._holding or self._sharing
-        if waits or self._requests.live or self._has_time:
+        if waits or self.peer.timed or self._has_time:
             due = self._due()
             if due < self._armed:
                 self._arm(due)
@@ -419,10 +417,10 @@ class Connection(Link):
             self._holding = self._sharing = False
             self._make_room()
         share = _SHARE if self._state == "running" else math.inf
-        hub, handle, now = self.peer.hub, self.app.handle, clock()
-        outbox, most = self._outbox, self.settings.queued if self._server else math.inf
-        while hub.inbox or hub.events:
-            if outbox.size + len(self._rest) > most:
+        peer, handle, now = self.peer, self.app.handle, clock()
+        most = self.settings.queued if self._server else math.inf
+        while peer.has_input:
+            if peer.output_size + len(self._rest) > most:
                 return True
             if share <= 0:
                 self._sharing = True
@@ -431,7 +429,7 @@ class Connection(Link):
             if self._steady < _STEADY and self._must_wait():
                 self._holding = True
                 return False
-            event = hub.next_event()
+            event = peer.next_event()
             if event is None:
                 break
             if type(event) is ConnectionEnded:
@@ -440,13 +438,13 @@ class Connection(Link):
             self.steps += 1
             begun, now = now, clock()
             self._steady = self._steady + 1 if now - begun < _QUICK else 0
-        return outbox.size + len(self._rest) > most
+        return peer.output_size + len(self._rest) > most
 
     def _must_wait(self) -> bool:
         """Write ready output; return True if it waits for the writer task, which has not begun."""
         if not (self._server and self._paced):
             return False
-        if self._outbox.size and not self._writing:
+        if self.peer.output_size and not self._writing:
             self._flush()
         return self._writing and clock() < self._begun + _HOLD
 
@@ -469,7 +467,7 @@ class Connection(Link):
         """Return True if there is nothing left to wait for at the end."""
         if self._broken:
             return False  # a client still reads the messages on their way, until end of input
-        waits = self._writing or self._sharing or self._outbox.size
+        waits = self._writing or self._sharing or self.peer.output_size
         return not waits and not self.peer.in_flight
 
     def _write_failed(self, reason: str = "the other side no longer reads") -> None:

@@ -26,7 +26,7 @@ from wsproto.frame_protocol import CloseReason, FrameProtocol
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import closes_for_good
+from mcpcore.engine.reconnection import closes_for_good
 from mcpcore.http.principals import Principal
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.link_errors import STREAM_ERRORS
@@ -277,7 +277,7 @@ class WebSocketLink(DirectLink):
 
     def _idle(self) -> bool:
         if self._parting():  # running requests are cancelled, and ready output is sent
-            return not self._writing and not self._outbox.size
+            return not self._writing and not self.peer.output_size
         return super()._idle()
 
     # Keep-alive

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from msgspec import Raw, Struct
 
-from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.errors import CallFailed, InputFailed, PeerError, RequestTimeout, TaskCancelled
 from mcpcore.service.task_views import TaskForm, task_form
 from mcpcore.spec.capabilities import declares

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from msgspec import Struct
 
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.engine.events import (
     EndReason,
     NotificationReceived,
@@ -12,7 +13,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
+from mcpcore.engine.peer import Peer
 from mcpcore.errors import Malformed
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import LocalError, LocalProtocolError

@@ -1,25 +1,30 @@
 """Outbound notifications: for one request, for the conversation, or for subscribers."""
 
-from collections.abc import Mapping
-from typing import Any
+import msgspec
 
 from mcpcore.engine.bodies import Meta, take_apart
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import Key, SubscriptionClosed
-from mcpcore.engine.handlers import ACKNOWLEDGED, acknowledged, subscription_meta
-from mcpcore.engine.lifecycle import STREAM, Request, Session, Stream, StreamSignal, step
-from mcpcore.engine.negotiation import COMPLETE
-from mcpcore.engine.requests import Inbound
-from mcpcore.engine.responder import Responder
+from mcpcore.engine.lifecycle import (
+    STREAM,
+    RequestState,
+    SessionState,
+    StreamSignal,
+    StreamState,
+    step,
+)
+from mcpcore.engine.outbound import COMPLETE, answer_with
+from mcpcore.engine.state import Inbound, PeerState
 from mcpcore.engine.subscriptions import TOPICS, Change, Interest, change_of, narrowed
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsAcknowledgedParams
 from mcpcore.wire.message import Body, encode_notification, to_json
 
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 _NOT_BY_HAND = frozenset(
     {
         "notifications/cancelled",
@@ -30,53 +35,43 @@ _NOT_BY_HAND = frozenset(
 )
 
 
-class Publisher(Responder):
-    """The part of a Peer that sends notifications."""
+class Publisher:
+    """Part of a Peer that sends notifications, and those of listen streams."""
 
-    __slots__ = ()
+    __slots__ = ("_endpoint", "_state")
 
-    def notify(
-        self,
-        method: str,
-        params: Body = None,
-        *,
-        parent: Key | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Send a notification, or publish a change; False if it was not sent to anyone.
+    def __init__(self, state: PeerState) -> None:
+        self._state = state
+        self._endpoint = state.endpoint
 
-        With ``parent`` it travels on that request's stream, unless the request is over.  Without
-        it, changes (list_changed, resources/updated) go to the subscribers of either era only; all
-        other notifications belong to the session that was negotiated.  A notification is not sent
-        if the revision does not have it, or if its capability was not declared.
-
-        Raises LocalProtocolError for a parent that never existed, for a change on the stream of a
-        modern request that is no subscription, and for notifications that have calls of their own.
-        """
+    def notify(self, method: str, params: Body, parent: Key | None, meta: Meta | None) -> bool:
+        """Send a notification, or publish a change; False if it was not sent to anyone."""
+        state = self._state
         if method in _NOT_BY_HAND:
             raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
         body, meta = take_apart(params, meta)
-        topic = TOPICS.get(method) if self.role is Role.SERVER else None
+        topic = TOPICS.get(method) if state.role is Role.SERVER else None
         change = None if topic is None else change_of(topic, body)
         if parent is not None:
             return self._notify_on(parent, method, body, meta, change)
         if change is not None:
             return self._publish(change, body, meta)
-        revision = self.revision
+        revision = state.revision
         if revision is None or not self._may_notify(method, revision):
             return False
-        self.send_notification(method, body, members=_meta_member(meta), revision=revision)
+        state.send_notification(method, body, members=_meta_member(meta), revision=revision)
         return True
 
     def _may_notify(self, method: str, revision: Revision) -> bool:
-        if self.state is Session.CLOSED:
+        state = self._state
+        if state.lifecycle is SessionState.CLOSED:
             return False
-        row = self.profile.ours[revision.position].get(method)
+        row = state.profile.ours[revision.position].get(method)
         if row is None:
             return method not in KNOWN_METHODS
-        if row.capability is not None and row.capability not in self.profile.offered:
+        if row.capability is not None and row.capability not in state.profile.offered:
             return False
-        theirs = self.peer_capabilities
+        theirs = state.peer_capabilities
         return row.peer_capability is None or (
             theirs is not None and declares(theirs, row.peer_capability)
         )
@@ -95,33 +90,29 @@ class Publisher(Responder):
         return True
 
     def _publish(self, change: Change, body: bytes, meta: Meta | None) -> bool:
+        state = self._state
         topic = change.topic
-        if not self.profile.announced[topic.method]:
+        if not state.profile.announced[topic.method]:
             return False
         told = False
-        heard = topic.subject is None or (topic.subject == "uri" and change.subject in self.uris)
-        if heard and self.state is Session.OPEN:
-            self.send_notification(
+        heard = topic.subject is None or (topic.subject == "uri" and change.subject in state.uris)
+        if heard and state.lifecycle is SessionState.OPEN:
+            state.send_notification(
                 topic.method,
                 body,
                 members=_meta_member(meta),
-                revision=self.revision,
+                revision=state.revision,
                 subject=(topic.method, change.subject),
             )
             told = True
-        for record in self.streams.values():
+        for record in state.streams.values():
             told = _tell(record, change, body, meta) or told
         return told
 
     # Listen streams of the other side
 
     def narrow(self, key: Key, filter: SubscriptionFilter) -> bool:
-        """Restrict a listen stream to ``filter``; False if the stream has ended.
-
-        If called while its SubscriptionOpened is handled, the acknowledgement tells the client the
-        restricted filter, as it has not left yet.  Raises LocalProtocolError if ``key`` is no
-        listen stream.
-        """
+        """Restrict a listen stream to ``filter``; False if the stream has ended."""
         record = self._stream(key)
         if record is None or record.interest is None:
             return False
@@ -132,10 +123,7 @@ class Publisher(Responder):
         return True
 
     def end_subscription(self, key: Key) -> bool:
-        """End a listen stream: ``notifications/cancelled``, then its result; False if it has ended.
-
-        Raises LocalProtocolError if ``key`` is no listen stream.
-        """
+        """End a listen stream: a cancellation, then its result; False if it has ended."""
         record = self._stream(key)
         if record is None:
             return False
@@ -145,8 +133,8 @@ class Publisher(Responder):
             members=subscription_meta(record),
             record=record,
         )
-        record.stream = step(STREAM, Stream.LISTENING, StreamSignal.FINISH)
-        self.answer_with(record, b"{}", {META_SUBSCRIPTION_ID: record.id}, COMPLETE)
+        record.stream = step(STREAM, StreamState.LISTENING, StreamSignal.FINISH)
+        answer_with(record, b"{}", {META_SUBSCRIPTION_ID: record.id}, COMPLETE)
         record.peer.emit(SubscriptionClosed(key=key))
         return True
 
@@ -158,10 +146,20 @@ class Publisher(Responder):
 
     def _unless_over(self, key: Key) -> Inbound | None:
         """Return the request with ``key``, or None if it was answered, cancelled or ended."""
-        record = self.hub.inbound.get(key)
-        if record is None and not self.hub.was_issued(key):
+        record = self._endpoint.inbound.get(key)
+        if record is None and not self._endpoint.was_issued(key):
             raise LocalProtocolError(f"there never was a request with key {key}")
-        return record if record is not None and record.state is Request.ACTIVE else None
+        return record if record is not None and record.state is RequestState.ACTIVE else None
+
+
+def acknowledged(interest: Interest) -> bytes:
+    """Return the params of the first frame of a listen stream: what it will carry."""
+    return to_json(SubscriptionsAcknowledgedParams(notifications=interest.filter))
+
+
+def subscription_meta(record: Inbound) -> bytes:
+    """Return the ``_meta`` member that ties a notification to its listen stream."""
+    return b'"_meta":' + msgspec.json.encode({META_SUBSCRIPTION_ID: record.id})
 
 
 def _tell(record: Inbound, change: Change, body: bytes, meta: Meta | None) -> bool:

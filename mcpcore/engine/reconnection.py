@@ -1,17 +1,29 @@
-"""Reconnection after a connection broke: the number of attempts, their delays, and when to stop.
+"""Reconnection after a connection broke: attempts, their delays, and what outlives a connection.
 
 Several conversations follow each other, each with a Peer of its own
 (:meth:`mcpcore.engine.peer.Peer.succeed`).  The code that makes the connections asks
 :class:`Reconnection` after each end if, and when, there is to be another.
 """
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from mcpcore.engine.backoff import Chance, grown
+from mcpcore.engine.config import Config
 from mcpcore.engine.events import Event, Ready
 from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.lifecycle import (
+    REQUEST,
+    STREAM,
+    RequestSignal,
+    RequestState,
+    SessionState,
+    StreamSignal,
+    step,
+)
+from mcpcore.engine.outbound import Sender, may_repeat
+from mcpcore.engine.state import Outbound, PeerState, Purpose
 from mcpcore.spec.bounds import check_numbers
-from mcpcore.spec.errors import ERRORS, ErrorData
+from mcpcore.spec.errors import ERRORS, ErrorData, LocalProtocolError
+from mcpcore.wire.message import RequestId
 
 
 class ReconnectSettings(Struct, frozen=True, kw_only=True):
@@ -100,6 +112,37 @@ class ReconnectingGivenUp(Event, frozen=True, kw_only=True, gc=False):
 
 
 ConnectionEvent = ConnectionLost | Reconnecting | Reconnected | ReconnectingGivenUp
+
+
+# Attempts and their delays
+
+
+class Chance:
+    """Generator of fractions in [0, 1): fixed by its seed, and always 0 without one."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed = seed[:64]
+        self._count = 0
+
+    def next(self) -> float:
+        """Return the next fraction."""
+        if not self._seed:
+            return 0.0
+        from hashlib import blake2b  # imported late: most programs never need it
+
+        self._count += 1
+        digest = blake2b(b"%d" % self._count, key=self._seed, digest_size=6).digest()
+        return int.from_bytes(digest) / 2**48
+
+
+def grown(first: float, growth: float, attempt: int, longest: float) -> float:
+    """Return the delay before an attempt (from 1), growing from ``first`` up to ``longest``."""
+    delay = first
+    for _ in range(attempt - 1):
+        if not 0 < delay < longest or growth <= 1:
+            break
+        delay *= growth
+    return min(delay, longest)
 
 
 class Attempt(Struct, frozen=True):
@@ -200,3 +243,74 @@ def refuses_for_good(error: ErrorData | None) -> bool:
         return False
     row = ERRORS.get(error.code)
     return row is None or not row.retryable
+
+
+# Succession of conversations
+
+
+class Succession:
+    """Part of a Peer that reconnects: the next conversation of a client takes over its requests.
+
+    When the transport ends, some requests are held: those that were never sent, those that may be
+    repeated, and listen streams.  Every other request has its one terminal event, and
+    ConnectionEnded follows.  Then :meth:`Peer.succeed <mcpcore.engine.peer.Peer.succeed>` makes the
+    Peer of the next conversation, which takes requests at once, or :meth:`Peer.renounce
+    <mcpcore.engine.peer.Peer.renounce>` ends the held requests.
+
+    Ids and keys go on where those of the previous Peer ended, so that messages of the two
+    conversations cannot be confused.
+    """
+
+    __slots__ = ("_state", "settings")
+
+    def __init__(self, state: PeerState, settings: ReconnectSettings) -> None:
+        self._state = state
+        self.settings = settings
+
+    def keeps(self, request: Outbound, unsent: set[RequestId | None]) -> bool:
+        """Return True if a request need not end with this conversation; then it is held."""
+        settings = self.settings
+        if request.purpose is not Purpose.APPLICATION or request.farewell is not None:
+            return False
+        if request.state is RequestState.HELD:
+            return True
+        if request.stream is None and request.id not in unsent:
+            body = request.original
+            again = may_repeat(request.method, body, request.repeat, self._state.config)
+            if not again or request.repeats >= settings.max_repeats:
+                return False
+            request.repeats += 1
+        request.state = step(REQUEST, request.state, RequestSignal.LOST) or request.state
+        if request.stream is not None:
+            request.stream = step(STREAM, request.stream, StreamSignal.LOST) or request.stream
+        request.revision, request.row, request.progress = None, None, None
+        self._state.held[request.id] = request
+        return True
+
+    def check_room(self) -> None:
+        """Raise LocalProtocolError if no further request may wait for the next connection."""
+        state, limit = self._state, self.settings.max_waiting
+        if state.lifecycle is not SessionState.OPEN and len(state.held) >= limit:
+            raise LocalProtocolError(
+                f"the connection is lost, and {limit} requests wait for the next one already"
+            )
+
+    def config_of_heir(self) -> Config:
+        """Return the config of the next conversation, which speaks the era of this one."""
+        config, revision = self._state.config, self._state.revision
+        if revision is None:
+            return config
+        era = tuple(each for each in config.revisions if each.modern == revision.modern)
+        return config if era == config.revisions else structs.replace(config, revisions=era)
+
+    def hand_over(self, heir: PeerState, sender: Sender) -> None:
+        """Give the requests that are held or wait for input to the next conversation."""
+        state = self._state
+        state.drop_unsent()
+        heir.succession, heir.expected = Succession(heir, self.settings), True
+        for request in (*state.held.values(), *state.waiting_input.values()):
+            request.sender = sender
+        heir.held, heir.pending = state.held, dict(state.held)
+        heir.waiting_input = state.waiting_input
+        state.held, state.pending, state.waiting_input = {}, {}, {}
+        state.succession = None

@@ -1,0 +1,943 @@
+"""Inbound half of a Peer: from a frame to an event.
+
+frame -> message -> kind -> the ladder (:mod:`mcpcore.engine.ladder`) -> event.  The answers owed
+to a frame are counted: one end of its route, one array for a batch.
+
+Some requests the engine answers itself, by two tables from method to function.  ``IMMEDIATE``: they
+are answered at once, and take no place in the table of requests in flight.  ``LASTING``: they stay
+in flight.  Each function answers, or returns the error to refuse with.  Notifications that only
+change the state of the engine are consumed here as well.
+
+Every outbound request ends exactly once: in a result, an error, a demand for input, or a local
+end (timeout, cancellation, end of the transport, an answer that is not valid).
+
+Sources: the lifecycle, ping, logging and resources pages of 2025-11-25; the discovery and
+subscriptions pages of 2026-07-28.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, structs
+from msgspec.json import Decoder
+
+from mcpcore.engine.bodies import becomes_task
+from mcpcore.engine.config import Role
+from mcpcore.engine.events import (
+    ENGINE,
+    MAIN,
+    ConnectionEnded,
+    EndReason,
+    ErrorReceived,
+    InputRequired,
+    Key,
+    LogLevelChanged,
+    NotificationReceived,
+    ProgressReceived,
+    Ready,
+    RequestReceived,
+    ResourceSubscribed,
+    ResultReceived,
+    Route,
+    SubscriptionAcknowledged,
+    SubscriptionNotification,
+    SubscriptionOpened,
+)
+from mcpcore.engine.faults import Fault
+from mcpcore.engine.input_rounds import refuse_questions
+from mcpcore.engine.ladder import (
+    climb,
+    finds_room,
+    is_early_enough,
+    lacks_capability,
+    names_itself_shortly,
+    read_metadata,
+)
+from mcpcore.engine.lifecycle import (
+    STREAM,
+    RequestSignal,
+    RequestState,
+    SessionSignal,
+    SessionState,
+    StreamSignal,
+    StreamState,
+    step,
+)
+from mcpcore.engine.metadata import NO_META, UNREADABLE, decode_skim
+from mcpcore.engine.mirror import Mirror
+from mcpcore.engine.negotiation import Negotiator, discover_result, initialize_result
+from mcpcore.engine.outbound import COMPLETE, INPUT_REQUIRED, TASK, Sender
+from mcpcore.engine.publishing import ACKNOWLEDGED, acknowledged, subscription_meta
+from mcpcore.engine.state import NO_PARAMS, Batch, Inbound, Outbound, PeerState, Purpose
+from mcpcore.engine.subscriptions import Interest, honoured, undeclared
+from mcpcore.engine.transmit import FrameKind
+from mcpcore.spec.capabilities import in_revision
+from mcpcore.spec.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    ErrorData,
+    LocalProtocolError,
+    busy_code,
+)
+from mcpcore.spec.methods import KNOWN_METHODS, Method, MethodKind
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+from mcpcore.spec.types.base import (
+    CancelledParams,
+    NotificationSkim,
+    ProgressParams,
+    Skim,
+)
+from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.spec.types.lifecycle import InitializeParams
+from mcpcore.spec.types.logging import SetLevelParams
+from mcpcore.spec.types.model import Maybe, Model
+from mcpcore.spec.types.subscriptions import (
+    SubscriptionsAcknowledgedParams,
+    SubscriptionsListenParams,
+)
+from mcpcore.wire.framing import TooLong
+from mcpcore.wire.message import (
+    Frame,
+    Message,
+    Reject,
+    RequestId,
+    encode_result,
+    refuse_oversized,
+)
+
+if TYPE_CHECKING:
+    from mcpcore.spec.types.resources import SubscribeParams
+
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_ACTIVE, _APPLICATION, _ANSWER = RequestState.ACTIVE, Purpose.APPLICATION, RequestSignal.ANSWER
+
+T = TypeVar("T")
+Handler = Callable[[PeerState, Inbound], ErrorData | None]
+
+_EXCERPT = 200
+"""Maximum bytes that are shown of a line that is no message."""
+
+
+class End(Struct, frozen=True):
+    """End of a route or of the conversation, queued like a frame."""
+
+    reason: str
+    half: bool = False
+    """True if the other side has finished writing but still reads."""
+    forget: bool = False
+    """True if the application ends the conversation; frames not yet taken are not sent."""
+
+
+class Failure(Struct, frozen=True):
+    """Report of the transport that an outbound request can get no answer, queued like a frame."""
+
+    request: RequestId
+    reason: EndReason
+    message: str
+    evidence: bool = False
+    fault: Fault | None = None
+
+
+class _ResultSkim(Model):
+    """Members of a result that tell its kind; the rest is not read."""
+
+    result_type: Maybe[str] = None
+    input_requests: Maybe[dict[str, Raw]] = None
+    request_state: Maybe[str] = None
+
+
+_decode_error = Decoder(ErrorData).decode
+_decode_result = Decoder(_ResultSkim).decode
+_decode_notification = Decoder(NotificationSkim).decode
+_decode_cancelled = Decoder(CancelledParams).decode
+_decode_progress = Decoder(ProgressParams).decode
+_decode_acknowledged = Decoder(SubscriptionsAcknowledgedParams).decode
+_decode_responses = Decoder(dict[str, Raw]).decode
+_decode_state = Decoder(str).decode
+
+
+# Requests that the engine answers itself
+
+
+def _typed(params: Raw, type_: type[T]) -> T | ErrorData:
+    try:
+        return msgspec.json.decode(params, type=type_)
+    except msgspec.MsgspecError as error:
+        return ErrorData(INVALID_PARAMS, f"invalid params: {error}")
+
+
+def _reply(state: PeerState, arrival: Inbound, result: bytes = b"{}") -> None:
+    members = state.profile.complete[arrival.revision]
+    state.answer(
+        arrival.route,
+        arrival.batch,
+        FrameKind.RESULT,
+        encode_result(arrival.id, result, members),
+        key=ENGINE,
+        method=arrival.method,
+        revision=arrival.revision,
+    )
+
+
+def _initialize(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    limit = state.config.limits.introduction
+    if len(arrival.params) > limit:
+        text = f"invalid params: clientInfo and capabilities have more than {limit} bytes"
+        return ErrorData(INVALID_PARAMS, text)
+    params = _typed(arrival.params, InitializeParams)
+    if isinstance(params, ErrorData):
+        return params
+    chosen, result = initialize_result(state.config, params.protocol_version)
+    state.move(SessionSignal.INITIALIZE)
+    state.agree(chosen)
+    state.introduced(params.client_info, in_revision(params.capabilities, chosen))
+    state.changes += 1
+    arrival.revision = chosen
+    _reply(state, arrival, result)
+    return None
+
+
+def _ping(state: PeerState, arrival: Inbound) -> None:
+    _reply(state, arrival)
+
+
+def _discover(state: PeerState, arrival: Inbound) -> None:
+    _reply(state, arrival, discover_result(state.config))
+
+
+def _set_level(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    params = _typed(arrival.params, SetLevelParams)
+    if isinstance(params, ErrorData):
+        return params
+    state.log_level = params.level
+    if state.said is not None:
+        state.said.add(None)
+    state.changes += 1
+    state.emit(LogLevelChanged(level=params.level, session=state.session))
+    _reply(state, arrival)
+    return None
+
+
+def _subscription(state: PeerState, arrival: Inbound) -> "SubscribeParams | ErrorData":
+    from mcpcore.spec.types.resources import SubscribeParams  # late: few servers need it
+
+    params = _typed(arrival.params, SubscribeParams)
+    if isinstance(params, ErrorData):
+        return params
+    return _overlong(state, "uri", params.uri) or params
+
+
+def _overlong(state: PeerState, member: str, uri: str) -> ErrorData | None:
+    limit = state.config.max_uri
+    if len(uri) <= limit:
+        return None
+    return ErrorData(INVALID_PARAMS, f"invalid params: {member}: longer than {limit} characters")
+
+
+def _subscribe(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    params = _subscription(state, arrival)
+    if isinstance(params, ErrorData):
+        return params
+    limits = state.config.limits
+    if params.uri not in state.uris and (
+        len(state.uris) >= limits.subscriptions
+        or sum(map(len, state.uris), len(params.uri)) > limits.subscribed
+    ):
+        text = f"busy: {len(state.uris)} resources are subscribed to"
+        return ErrorData(busy_code(arrival.revision), text)
+    state.uris.add(params.uri)
+    if state.said is not None:
+        state.said.add(params.uri)
+    state.changes += 1
+    state.emit(ResourceSubscribed(uri=params.uri, active=True, session=state.session))
+    _reply(state, arrival)
+    return None
+
+
+def _unsubscribe(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    params = _subscription(state, arrival)
+    if isinstance(params, ErrorData):
+        return params
+    state.uris.discard(params.uri)
+    if state.said is not None:
+        state.said.add(params.uri)
+    state.changes += 1
+    state.emit(ResourceSubscribed(uri=params.uri, active=False, session=state.session))
+    _reply(state, arrival)
+    return None
+
+
+def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    params = _typed(arrival.params, SubscriptionsListenParams)
+    if isinstance(params, ErrorData):
+        return params
+    overlong = names_itself_shortly(state, arrival)
+    if overlong is not None:
+        return overlong
+    limits = state.config.limits
+    if (
+        len(state.streams) >= limits.listen_streams
+        or len(state.endpoint.inbound) >= state.endpoint.capacity
+    ):
+        return ErrorData(
+            busy_code(arrival.revision), f"busy: {len(state.streams)} streams are open"
+        )
+    asked = honoured(params.notifications, state.profile.announced)
+    missing = undeclared(asked, arrival.capabilities)
+    if missing is not None:
+        return lacks_capability("what the filter asks for", missing)
+    interest = Interest(asked)
+    subjects = interest.subjects
+    if len(subjects) > limits.subscriptions:
+        text = f"invalid params: more than {limits.subscriptions} subjects are listed"
+        return ErrorData(INVALID_PARAMS, text)
+    if sum(map(len, subjects)) > limits.subscribed:
+        text = f"invalid params: what is listed has more than {limits.subscribed} characters"
+        return ErrorData(INVALID_PARAMS, text)
+    for uri in asked.resource_subscriptions or ():
+        overlong = _overlong(state, "notifications.resourceSubscriptions", uri)
+        if overlong is not None:
+            return overlong
+    record = arrival
+    state.register(record)
+    record.forget_arrival()
+    record.stream = StreamState.LISTENING
+    record.interest = interest
+    state.streams[record.key] = record
+    state.send_notification(
+        ACKNOWLEDGED,
+        acknowledged(interest),
+        members=subscription_meta(record),
+        record=record,
+        subject=ACKNOWLEDGED,
+    )
+    state.emit(
+        SubscriptionOpened(
+            key=record.key, filter=asked, route=record.route, principal=arrival.principal
+        )
+    )
+    return None
+
+
+IMMEDIATE: dict[str, Handler] = {
+    "initialize": _initialize,
+    "ping": _ping,
+    "server/discover": _discover,
+    "logging/setLevel": _set_level,
+    "resources/subscribe": _subscribe,
+    "resources/unsubscribe": _unsubscribe,
+}
+
+LASTING: dict[str, Handler] = {"subscriptions/listen": _listen}
+
+_ANSWERED_HERE = frozenset({*IMMEDIATE, *LASTING})
+
+
+def _answer_here(arrival: Inbound) -> None:
+    """Answer a request that is the engine's to answer."""
+    state, answer = arrival.peer, IMMEDIATE.get(arrival.method)
+    if answer is not None:
+        refusal = answer(state, arrival)
+    else:
+        answer = LASTING[arrival.method]
+        refusal = is_early_enough(state, arrival) or answer(state, arrival)
+    if refusal is not None:
+        _refuse(arrival, refusal)
+
+
+def _refuse(arrival: Inbound, error: ErrorData) -> None:
+    arrival.peer.refuse(
+        arrival.route,
+        arrival.id,
+        error,
+        batch=arrival.batch,
+        method=arrival.method,
+        revision=arrival.revision,
+    )
+
+
+class Receiver:
+    """Part of a Peer that takes in what arrives."""
+
+    __slots__ = ("_endpoint", "_negotiator", "_sender", "_state", "_task_progress")
+
+    def __init__(self, state: PeerState, sender: Sender, negotiator: Negotiator) -> None:
+        self._state = state
+        self._endpoint = state.endpoint
+        self._sender = sender
+        self._negotiator = negotiator
+        self._task_progress: dict[RequestId, float | None] = {}
+        """Last progress of outbound requests that became experimental tasks, by request id."""
+
+    def take_in(
+        self,
+        item: Frame | bytes | End | Failure | TooLong,
+        now: float,
+        route: Route = MAIN,
+        mirror: Mirror | None = None,
+        principal: str | None = None,
+        proves_modern: bool = False,
+        batch: Batch | None = None,
+    ) -> None:
+        """Process one item that arrived; ``batch`` is the batch of a message, if any.
+
+        A request climbs the ladder, and is answered here or emitted to the application.
+        """
+        state = self._state
+        frame = state.profile.decode(item) if isinstance(item, bytes) else item
+        if state.ended or not isinstance(frame, Message):
+            line = item if isinstance(item, bytes) else b""
+            self._no_message(frame, now, route, principal, batch, line)
+            return
+        id, method, params = frame.id, frame.method, frame.params
+        if id is UNSET or method is UNSET:
+            self._no_request(frame, now, route, batch, proves_modern)
+            return
+        if batch is not None:
+            batch.expect()
+        if params is UNSET:
+            params = NO_PARAMS
+        try:
+            skim = decode_skim(params)
+        except UNREADABLE:
+            skim, refusal = read_metadata(state, method, params, mirror)
+            if refusal is not None:
+                era = state.revision or LATEST_LEGACY
+                state.refuse(route, id, refusal, batch=batch, method=method, revision=era)
+                return
+        meta = skim.meta or NO_META
+        arrival = Inbound(
+            state,
+            id,
+            method,
+            params,
+            route,
+            principal,
+            batch,
+            state.revision or LATEST_LEGACY,
+            skim,
+            meta,
+            state.client_capabilities,
+            state.peer_info,
+        )
+        refusal = climb(state, arrival, mirror)
+        revision = arrival.revision
+        responses: dict[str, Raw] | None = None
+        echoed: str | None = None
+        if refusal is None:
+            if method in _ANSWERED_HERE:
+                if method not in state.config.asked_first:
+                    _answer_here(arrival)
+                    return
+                arrival.held = True
+            refusal = finds_room(state, arrival)
+            if refusal is None and revision.input_rounds:
+                responses, echoed, refusal = self._retried(skim)
+        if refusal is not None:
+            _refuse(arrival, refusal)
+            return
+        key = state.register(arrival)
+        self._endpoint.events.append(
+            RequestReceived(
+                key=key,
+                id=id,
+                method=method,
+                params=params,
+                meta=meta,
+                revision=revision,
+                client_info=arrival.client_info,
+                client_capabilities=arrival.capabilities,
+                route=route,
+                input_responses=responses,
+                request_state=echoed,
+                session=state.session,
+                principal=principal,
+                skim=skim,
+            )
+        )
+
+    # Other frames
+
+    def _no_message(
+        self,
+        item: Frame | End | Failure | TooLong,
+        now: float,
+        route: Route,
+        principal: str | None,
+        batch: Batch | None,
+        line: bytes,
+    ) -> None:
+        """Take an item that is no single message, or comes after the end; ``line`` is its text."""
+        state = self._state
+        if state.ended:
+            self._too_late(item, route)
+        elif isinstance(item, Reject):
+            self._reject(item, now, route, batch, line)
+        elif isinstance(item, list):
+            self._batch(item, now, route, principal)
+        elif isinstance(item, End):
+            self._end(item, route)
+        elif isinstance(item, Failure):
+            request = state.pending.get(item.request)
+            if request is not None:
+                self._transport_failed(request, item, now)
+        elif isinstance(item, TooLong):
+            self._reject(refuse_oversized(item.head, item.limit), now, route, None, item.head)
+
+    def _no_request(
+        self, message: Message, now: float, route: Route, batch: Batch | None, proves_modern: bool
+    ) -> None:
+        """Take a notification or a response, to which nothing is answered."""
+        state = self._state
+        if message.method is not UNSET:
+            params = NO_PARAMS if message.params is UNSET else message.params
+            self._notification(message.method, params, route, now)
+        elif state.scoped:
+            error = ErrorData(INVALID_REQUEST, "a response is not expected here")
+            state.refuse(route, None, error, revision=LATEST)
+            return
+        else:
+            self._response(message, now, route, modern=proves_modern)
+        if batch is None and route != MAIN:
+            state.send_last(route, FrameKind.ACCEPTED)
+
+    def _reject(
+        self, reject: Reject, now: float, route: Route, batch: Batch | None, line: bytes = b""
+    ) -> None:
+        """Take an input that is no valid message; ``line`` is its text."""
+        state = self._state
+        if reject.response and reject.id is not None:
+            request = state.pending.get(reject.id)
+            if request is not None:
+                self._invalid_answer(request, reject.message, now)
+        owed = reject.owed
+        if state.role is Role.CLIENT:
+            # A server's standard output may hold noise: answer only if there is an id.
+            owed = owed and reject.id is not None and not state.is_modern_client
+        if owed:
+            if batch is not None:
+                batch.expect()
+            error = ErrorData(reject.code, reject.message)
+            state.refuse(route, reject.id, error, batch=batch, revision=state.revision)
+            return
+        excerpt = line[:_EXCERPT].decode("utf-8", "replace")
+        state.violation(route, reject.code, reject.message, excerpt=excerpt)
+        if batch is None:
+            state.send_last(route, FrameKind.ACCEPTED)
+
+    def _batch(
+        self, frames: list[Message | Reject], now: float, route: Route, principal: str | None
+    ) -> None:
+        state = self._state
+        revision = state.revision
+        if revision is None or not revision.batches:
+            where = "before initialize" if revision is None else f"in {revision.name}"
+            self._reject_batch(f"batches are not supported {where}", now, route)
+            return
+        limit = state.config.limits.batch
+        if len(frames) > limit:
+            text = f"the batch has {len(frames)} messages; the limit is {limit}"
+            self._reject_batch(text, now, route)
+            return
+        batch = Batch(state, route, revision)
+        for frame in frames:
+            self.take_in(frame, now, route, None, principal, batch=batch)
+        batch.settle()
+
+    def _reject_batch(self, text: str, now: float, route: Route) -> None:
+        self._reject(Reject(INVALID_REQUEST, f"Invalid request: {text}"), now, route, None)
+
+    def _too_late(self, item: Any, route: Route) -> None:
+        """Answer an item after the end: no event is emitted, but no exchange may hang."""
+        state = self._state
+        if route == MAIN or isinstance(item, End | Failure):
+            return
+        id = item.id if isinstance(item, Message) and item.method is not UNSET else UNSET
+        owed = id is not UNSET or (isinstance(item, Reject) and item.owed)
+        if owed or isinstance(item, list):
+            error = ErrorData(INVALID_REQUEST, "the conversation has ended")
+            state.refuse(route, None if id is UNSET else id, error, revision=state.revision)
+        else:
+            state.send_last(route, FrameKind.ACCEPTED)
+
+    # Requests
+
+    def _retried(self, skim: Skim) -> tuple[dict[str, Raw] | None, str | None, ErrorData | None]:
+        """Return the answers and the state of a retry, and the error if they are invalid."""
+        responses, echoed = None, None
+        try:
+            if skim.input_responses is not None:
+                responses = _decode_responses(skim.input_responses)
+                most = self._state.config.limits.input_requests
+                if len(responses) > most:
+                    text = f"invalid params: inputResponses has more than {most} members"
+                    return None, None, ErrorData(INVALID_PARAMS, text)
+            if skim.request_state is not None:
+                echoed = _decode_state(skim.request_state)
+        except msgspec.MsgspecError as error:
+            text = f"invalid params: inputResponses or requestState: {error}"
+            return None, None, ErrorData(INVALID_PARAMS, text)
+        return responses, echoed, None
+
+    def admit(self, key: Key) -> bool:
+        """Answer a request that the application admits; False if it was cancelled meanwhile."""
+        record = self._endpoint.answerable(key)
+        if not record.held:
+            raise LocalProtocolError(f"{record.method} is not answered by the engine")
+        if not record.peer.finish(record, _ANSWER):
+            return False
+        # As it arrived: a listen stream is registered anew.
+        arrival = structs.replace(record, state=_ACTIVE, held=False)
+        answer = IMMEDIATE.get(arrival.method) or LASTING[arrival.method]
+        refusal = is_early_enough(arrival.peer, arrival) or answer(arrival.peer, arrival)
+        if refusal is not None:
+            _refuse(arrival, refusal)
+        return True
+
+    # Ends
+
+    def restart(self, now: float) -> None:
+        """Client, legacy: initialize again after the session was lost.
+
+        Pending requests stay (the transport sends them again or fails them).  Requests of the
+        server in the lost session are cancelled.
+        """
+        state = self._state
+        self._negotiator.initialize_again(now)
+        for record in list(state.in_flight_by_id.values()):
+            state.drop(record, RequestSignal.END, "the session was lost")
+        # The next session may use the ids of requests that handlers have yet to release.
+        state.in_flight_by_id.clear()
+
+    def _end(self, end: End, route: Route) -> None:
+        state = self._state
+        if route != MAIN:
+            # The end of one exchange cancels a request only if it carries all of that request.
+            record = state.by_route.get(route)
+            if record is not None:
+                state.drop(record, RequestSignal.END, end.reason)
+            elif state.role is Role.CLIENT:
+                # The request of this exchange has ended, so the server's requests on it have too.
+                for record in list(state.in_flight_by_id.values()):
+                    if record.route == route:
+                        state.drop(record, RequestSignal.CANCEL, end.reason)
+            return
+        self._negotiator.disconnected()
+        if state.succession is None:
+            state.waiting_input.clear()
+        self._task_progress.clear()
+        state.end_outbound(EndReason.CLOSED, f"connection closed: {end.reason}")
+        for record in list(state.streams.values()):
+            state.drop(record, RequestSignal.END, end.reason)
+        state.half_closed = True
+        if end.half:
+            return
+        for record in list(state.in_flight_by_id.values()):
+            state.drop(record, RequestSignal.END, end.reason)
+        if end.forget:
+            state.drop_unsent()
+        if state.lifecycle is not SessionState.CLOSED:
+            state.move(SessionSignal.EOF)
+        state.emit(ConnectionEnded(reason=end.reason, session=state.session))
+        state.ended = True
+
+    # Answers to outbound requests
+
+    def _response(self, message: Message, now: float, route: Route, *, modern: bool) -> None:
+        """Take a response; ``modern``: the transport recognised a modern server."""
+        state = self._state
+        id, result, error = message.id, message.result, message.error
+        request = None if id is UNSET else state.pending.get(id)
+        if request is None or request.state is not _ACTIVE:
+            # A late answer to a request that was given up is no violation.
+            if id is UNSET and error is not UNSET:
+                text = f"error without id: {_decode_error(error).message}"
+                state.violation(route, INVALID_REQUEST, text)
+            elif state.role is Role.SERVER and state.revision is None:
+                state.violation(route, INVALID_REQUEST, "a response came where nothing was asked")
+        elif error is not UNSET:
+            self._failed(request, _decode_error(error), now, modern=modern)
+        elif result is not UNSET:
+            self._succeeded(request, result, now)
+
+    def _failed(self, request: Outbound, error: ErrorData, now: float, *, modern: bool) -> None:
+        if request.purpose is not _APPLICATION:
+            self._negotiator.refused(request, error, now, modern=modern)
+            return
+        self._state.conclude(request, _ANSWER)
+        self._state.emit(ErrorReceived(request=request.id, method=request.method, error=error))
+
+    def _succeeded(self, request: Outbound, result: Raw, now: float) -> None:
+        if request.purpose is not _APPLICATION:
+            self._negotiator.answered(request, result, now)
+            return
+        revision = request.revision or LATEST
+        if revision.result_type and not self._is_complete(request, result, now):
+            return
+        self._state.conclude(request, _ANSWER)
+        if request.want_progress and request.row is not None and request.row.task_capability:
+            self._remember_progress(request, result)
+        self._endpoint.events.append(
+            ResultReceived(
+                request=request.id, method=request.method, result=result, revision=revision
+            )
+        )
+
+    def _remember_progress(self, request: Outbound, result: Raw) -> None:
+        """Keep the last progress of an experimental task, as more follows after the answer."""
+        if not becomes_task(result):
+            return
+        self._task_progress[request.id] = request.progress
+        if len(self._task_progress) > self._state.config.limits.in_flight:
+            del self._task_progress[next(iter(self._task_progress))]
+
+    def _is_complete(self, request: Outbound, result: Raw, now: float) -> bool:
+        """Return True for a final result; handle every other ``resultType`` here."""
+        try:
+            skim = _decode_result(result)
+        except msgspec.MsgspecError as error:
+            self._invalid_answer(request, f"invalid result: {error}", now)
+            return False
+        kind = skim.result_type
+        if kind is None or kind == COMPLETE:
+            return True
+        if kind == INPUT_REQUIRED:
+            flaw = self._input_required(request, skim)
+            if flaw is not None:
+                self._invalid_answer(request, flaw, now)
+            return False
+        if kind == TASK and self._takes_tasks(request):
+            return True
+        self._invalid_answer(request, f"invalid result: unknown resultType {kind!r}", now)
+        return False
+
+    def _takes_tasks(self, request: Outbound) -> bool:
+        extension = None if request.row is None else request.row.task_extension
+        return extension is not None and f"extensions.{extension}" in self._state.profile.offered
+
+    def _input_required(self, request: Outbound, skim: _ResultSkim) -> str | None:
+        """Handle a demand for input; return what is wrong with it, or None."""
+        state = self._state
+        if request.row is None or not request.row.needs_input:
+            return f"invalid result: {request.method} cannot require input"
+        if skim.input_requests is None and skim.request_state is None:
+            return "invalid result: input_required without inputRequests and requestState"
+        limit = state.config.limits.input_rounds
+        if request.round >= limit:
+            return f"the server asked for input more than {limit} times"
+        questions = skim.input_requests or {}
+        most = state.config.limits.input_requests
+        if len(questions) > most:
+            return f"the server asks {len(questions)} questions at once, the limit is {most}"
+        flaw = refuse_questions(questions, request.revision or LATEST, state.config)
+        if flaw is not None:
+            return flaw
+        state.conclude(request, _ANSWER)
+        request.round += 1
+        request.input_state = skim.request_state
+        state.waiting_input[request.id] = request
+        state.emit(
+            InputRequired(
+                request=request.id,
+                method=request.method,
+                requests=questions,
+                round=request.round,
+            )
+        )
+        return None
+
+    # Ends without a valid answer
+
+    def _invalid_answer(self, request: Outbound, message: str, now: float) -> None:
+        """End an outbound request whose answer cannot be read."""
+        if request.state is not _ACTIVE:
+            return
+        if request.purpose is _APPLICATION:
+            self._state.abort(request, _ANSWER, EndReason.INVALID, message)
+        else:
+            self._negotiator.broken(request, message, now, legacy=True)
+
+    def _transport_failed(self, request: Outbound, failure: Failure, now: float) -> None:
+        """End an outbound request that the transport reports as failed."""
+        if request.purpose is _APPLICATION:
+            self._state.abort(
+                request, RequestSignal.END, failure.reason, failure.message, failure.fault
+            )
+        else:
+            self._negotiator.broken(
+                request, failure.message, now, legacy=failure.evidence, fault=failure.fault
+            )
+
+    # Notifications, which are never answered
+
+    def _notification(self, method: str, params: Raw, route: Route, now: float) -> None:
+        """Take a notification. "Malformed notifications SHOULD be ignored": they are reported."""
+        state = self._state
+        row = None
+        if state.revision is not None:
+            row = state.profile.theirs[state.revision.position].get(method)
+            if row is None and method in KNOWN_METHODS:
+                text = (
+                    f"{method} is not sent by a {state.role.other.value} in {state.revision.name}"
+                )
+                state.violation(route, METHOD_NOT_FOUND, text)
+                return
+            if row is not None and row.kind is MethodKind.REQUEST:
+                state.violation(route, INVALID_REQUEST, f"{method} is a request and needs an id")
+                return
+        handler = _CONSUMED.get(method)
+        try:
+            if handler is not None:
+                handler(self, params, row, route, now)
+            elif not (state.is_modern_client and self._on_stream(method, params, route)):
+                declared = state.peer_capabilities
+                state.emit(
+                    NotificationReceived(
+                        method=method,
+                        params=params,
+                        route=route,
+                        revision=state.revision,
+                        session=state.session,
+                        client_capabilities=(
+                            declared if isinstance(declared, ClientCapabilities) else None
+                        ),
+                    )
+                )
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            state.violation(route, INVALID_PARAMS, f"{method}: {error}")
+
+    # The legacy handshake
+
+    def _initialized(self, params: Raw, row: Method | None, route: Route, now: float) -> None:
+        state = self._state
+        revision = state.revision
+        if state.alone:
+            return  # no session is opened, which the client cannot know
+        if (
+            state.role is Role.CLIENT
+            or state.lifecycle is not SessionState.OPENING
+            or revision is None
+        ):
+            text = f"notifications/initialized while the session is {state.lifecycle.value}"
+            state.violation(route, INVALID_REQUEST, text)
+            return
+        state.move(SessionSignal.INITIALIZED)
+        state.changes += 1
+        state.emit(
+            Ready(
+                revision=revision,
+                info=state.peer_info,
+                capabilities=state.peer_capabilities or ClientCapabilities(),
+                session=state.session,
+            )
+        )
+        self._sender.send_held()
+
+    # Cancellation
+
+    def _cancelled(self, params: Raw, row: Method | None, route: Route, now: float) -> None:
+        state = self._state
+        cancelled = _decode_cancelled(params)
+        id = cancelled.request_id
+        if id is None:
+            return
+        reason = cancelled.reason
+        if row is not None and row.about is not None:
+            self._ended_by_server(id, reason, row.about, route, now)
+            return
+        record = state.in_flight_by_id.get(state.slot(route, id))
+        if record is not None:
+            state.drop(record, RequestSignal.CANCEL, reason)
+
+    def _ended_by_server(
+        self, id: RequestId, reason: str | None, about: frozenset[str], route: Route, now: float
+    ) -> None:
+        """Handle a modern server's end of one of our subscriptions. Its result may follow."""
+        state = self._state
+        request = state.pending.get(id)
+        if request is None:
+            return
+        if request.method not in about:
+            text = f"notifications/cancelled from a server for {request.method}"
+            state.violation(route, INVALID_REQUEST, text)
+        elif request.farewell is None:
+            request.farewell = f"the server ended the subscription: {reason or 'no reason given'}"
+            request.stream = step(
+                STREAM, request.stream or StreamState.OPENING, StreamSignal.FINISH
+            )
+            self._endpoint.deadlines.set(request, now + state.config.limits.farewell)
+
+    # Progress
+
+    def _progress(self, params: Raw, row: Method | None, route: Route, now: float) -> None:
+        state = self._state
+        progress = _decode_progress(params)
+        token, value = progress.progress_token, progress.progress
+        request = state.pending.get(token)
+        if request is not None and request.want_progress and request.state is _ACTIVE:
+            before = request.progress
+        elif token in self._task_progress:
+            before = self._task_progress[token]
+        else:
+            # Progress may cross the answer on its way; an unknown token is ignored too.
+            return
+        if before is not None and value <= before:
+            text = f"progress went from {before} to {value}; it must increase"
+            state.violation(route, INVALID_PARAMS, text)
+            return
+        if request is None:
+            self._task_progress[token] = value
+        else:
+            request.progress = value
+            self._sender.extend(request, now)
+        state.emit(
+            ProgressReceived(
+                request=token,
+                progress=value,
+                total=progress.total,
+                message=progress.message,
+            )
+        )
+
+    # Listen streams of a client
+
+    def _on_stream(self, method: str, params: Raw, route: Route) -> bool:
+        """Take a notification on a listen stream of this client; False if it is on none."""
+        state = self._state
+        meta = _decode_notification(params).meta
+        if meta is None or meta.subscription_id is None:
+            if method == ACKNOWLEDGED:
+                state.violation(route, INVALID_REQUEST, f"{method} names no subscription")
+            return method == ACKNOWLEDGED
+        request = state.pending.get(meta.subscription_id)
+        if request is None or request.stream is None:
+            return True  # it crossed the end of its stream
+        if method == ACKNOWLEDGED:
+            self._acknowledged(request, params)
+        elif request.stream is StreamState.LISTENING:
+            state.emit(SubscriptionNotification(request=request.id, method=method, params=params))
+        else:
+            text = f"{method} came while its subscription is {request.stream.value}"
+            state.violation(route, INVALID_REQUEST, text)
+        return True
+
+    def _acknowledged(self, request: Outbound, params: Raw) -> None:
+        confirmed = _decode_acknowledged(params)
+        after = step(STREAM, request.stream or StreamState.OPENING, StreamSignal.ACKNOWLEDGE)
+        if after is None:
+            return
+        request.stream = after
+        self._endpoint.deadlines.set(request, None)
+        self._state.emit(
+            SubscriptionAcknowledged(request=request.id, filter=confirmed.notifications)
+        )
+
+
+_CONSUMED: dict[str, Callable[[Receiver, Raw, Method | None, Route, float], None]] = {
+    "notifications/initialized": Receiver._initialized,
+    "notifications/cancelled": Receiver._cancelled,
+    "notifications/progress": Receiver._progress,
+}
+"""Notifications that the engine consumes, as they only change its own state."""

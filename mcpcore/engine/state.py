@@ -1,0 +1,814 @@
+"""State of a Peer, which its parts share: the record, its tables, and the ways out.
+
+Ids on the wire come from the other side and may be anything.  Inside, an inbound request is known
+by its ``key``, an outbound one by the id that this side gave it.  Both are unique in the endpoint.
+
+Every inbound request is registered by :meth:`PeerState.register` and ends in
+:meth:`PeerState.finish`; every outbound one by :meth:`PeerState.expect` and in
+:meth:`PeerState.conclude`.  Every frame leaves by one of the ``send_`` methods.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Hashable, Mapping
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import UNSET, Raw, Struct
+
+from mcpcore.engine.config import Config, Role
+from mcpcore.engine.deadlines import Deadlines
+from mcpcore.engine.events import (
+    ENGINE,
+    MAIN,
+    EndReason,
+    Event,
+    Key,
+    RequestCancelled,
+    RequestEnded,
+    Route,
+    StreamDrained,
+    SubscriptionClosed,
+    Violation,
+)
+from mcpcore.engine.faults import Fault
+from mcpcore.engine.lifecycle import (
+    REQUEST,
+    SESSION,
+    STREAM,
+    RequestSignal,
+    RequestState,
+    SessionSignal,
+    SessionState,
+    StreamSignal,
+    StreamState,
+    step,
+)
+from mcpcore.engine.metadata import NO_META
+from mcpcore.engine.profile import Profile
+from mcpcore.engine.subscriptions import Interest
+from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
+from mcpcore.spec.errors import ErrorData, LocalProtocolError
+from mcpcore.spec.methods import Method
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Implementation, RequestMeta, Skim
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.wire.message import (
+    Message,
+    Reject,
+    RequestId,
+    encode_batch,
+    encode_error,
+    encode_notification,
+)
+
+if TYPE_CHECKING:
+    from mcpcore.engine.reconnection import Succession
+
+NO_PARAMS = Raw(b"{}")
+NO_SKIM = Skim()
+NO_CAPABILITIES = ClientCapabilities()
+
+
+class Batch:
+    """Collector of the answers to one batch: one array, sent when the last answer is known."""
+
+    __slots__ = ("_open", "_parts", "peer", "revision", "route")
+
+    def __init__(self, peer: "PeerState", route: Route, revision: Revision | None) -> None:
+        self.peer = peer
+        self.route = route
+        self.revision = revision
+        self._parts: list[bytes] = []
+        # The batch itself counts as one until all of its messages have been read.
+        self._open = 1
+
+    def expect(self) -> None:
+        """Count one more answer that is owed."""
+        self._open += 1
+
+    def settle(self, answer: bytes | None = None) -> None:
+        """Add one owed answer (None: it will never come); send the array after the last one."""
+        if answer is not None:
+            self._parts.append(answer)
+        self._open -= 1
+        if self._open:
+            return
+        data = (encode_batch(self._parts),) if self._parts else ()
+        kind = FrameKind.BATCH if self._parts else FrameKind.ACCEPTED
+        self.peer.send_last(self.route, kind, data, revision=self.revision)
+
+
+class Inbound(Struct, weakref=False, eq=False):
+    """Inbound request: as it arrived, the findings about it, and its state.
+
+    It gets a key, and a place in the tables, when it has climbed the ladder and stays in flight.
+    """
+
+    peer: "PeerState"
+    id: RequestId
+    method: str
+    params: Raw
+    route: Route
+    principal: str | None
+    batch: Batch | None
+    revision: Revision
+    """Revision by which it is read: the one of the handshake (before one, the newest that has any),
+    unless it names another."""
+    skim: Skim
+    meta: RequestMeta
+    capabilities: ClientCapabilities
+    """Server: capabilities that the client declared, in the handshake or with the request."""
+    client_info: Implementation | None
+    row: Method | None = None
+    """Row of the method; None for an extension's method that the application knows."""
+    key: Key = 0
+    state: RequestState = RequestState.ACTIVE
+    progress: float | None = None
+    queued: int = 0
+    """Bytes sent on its stream that have not been taken."""
+    drain_wanted: bool = False
+    logs_lost: int = 0
+    stream: StreamState | None = None
+    """State of a listen stream; None for other requests, as is ``interest``."""
+    interest: Interest | None = None
+    held: bool = False
+    """True if the engine answers it itself, once the application admits it."""
+
+    def forget_arrival(self) -> None:
+        """Drop the params and metadata of a lasting request, which are not read again."""
+        self.params, self.skim = NO_PARAMS, NO_SKIM
+        self.meta, self.capabilities, self.client_info = NO_META, NO_CAPABILITIES, None
+
+
+class Purpose(Enum):
+    """Purposes of an outbound request."""
+
+    APPLICATION = auto()
+    PROBE = auto()
+    INITIALIZE = auto()
+
+
+class Sends(Protocol):
+    """Part of a Peer that sends requests."""
+
+    def expire(self, request: "Outbound", now: float) -> None:
+        """Handle a request that got no answer in time."""
+
+    def give_up(self, request: "Outbound", reason: str | None) -> None:
+        """Cancel a request as the application asks, or raise LocalProtocolError."""
+
+
+class Outbound(Struct, kw_only=True, weakref=False, eq=False):
+    """Outbound request."""
+
+    sender: Sends
+    """Part that has sent it."""
+    id: RequestId
+    method: str
+    original: bytes
+    """Params as the application gave them, without ``_meta``."""
+    started: float
+    timeout: float | None
+    body: bytes
+    """Params as they are sent; in a retry with the answers and the state."""
+    meta: Mapping[str, Any] = {}
+    log_level: str | None = None
+    parent: Key | None = None
+    route: Route = 0
+    purpose: Purpose = Purpose.APPLICATION
+    state: RequestState = RequestState.HELD
+    want_progress: bool = False
+    forced: bool = False
+    """True to send it even if the other side did not declare the capability it needs."""
+    row: Method | None = None
+    revision: Revision | None = None
+    """Revision in which it was sent; None while it is held."""
+    deadline: float | None = None
+    progress: float | None = None
+    tries: int = 1
+    """Probes so far (the engine's own); 0 in a handshake that no probe has shown to be right."""
+    repeat: bool | None = None
+    """True or False if the application decided on sending it twice; None: the tables decide."""
+    repeats: int = 0
+    """Number of times it was held to be sent again on the next connection."""
+    round: int = 0
+    """Input rounds so far."""
+    input_state: str | None = None
+    """``requestState`` of the server, between its answer and our retry."""
+    stream: StreamState | None = None
+    """State of a listen stream; None for other methods."""
+    farewell: str | None = None
+    """Reason that the server gave for ending the stream, while the result is still to come."""
+
+
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_ACTIVE, _DONE, _HELD = RequestState.ACTIVE, RequestState.DONE, RequestState.HELD
+_APPLICATION = Purpose.APPLICATION
+_ACCEPTED, _NOTIFICATION = FrameKind.ACCEPTED, FrameKind.NOTIFICATION
+
+
+def _is_from(route: Route, item: tuple[Any, ...]) -> bool:
+    """Return True if an item of the inbox is a message of ``route`` and no response."""
+    if len(item) < 4 or item[3] != route:
+        return False
+    message = item[1]
+    if isinstance(message, Message):
+        return message.method is not UNSET
+    return isinstance(message, Reject) and not message.response
+
+
+_PROFILES = 8
+"""Maximum profiles kept; an endpoint has one or two Configs, unless each Peer has its own."""
+
+
+class TakesIn(Protocol):
+    """Target of an item of the endpoint's queue."""
+
+    def take_in(self, *item: Any) -> None:
+        """Process one item that arrived."""
+
+
+class Endpoint:
+    """Shared state of the Peers of one endpoint: counters, queues, in-flight tables, deadlines.
+
+    Arrived items wait in ``inbox``, each behind the Peer (or other machine of the endpoint)
+    that takes it in; :meth:`next_event` advances the state by one item at a time.
+    """
+
+    __slots__ = (
+        "_profiles",
+        "_serial",
+        "capacity",
+        "deadlines",
+        "events",
+        "inbound",
+        "inbox",
+        "last_key",
+        "outbound",
+        "outbox",
+    )
+
+    def __init__(self) -> None:
+        self.inbox: deque[tuple[Any, ...]] = deque()
+        self.events: deque[Event] = deque()
+        self.outbox = Outbox()
+        self.deadlines: Deadlines[Outbound] = Deadlines()
+        self.inbound: dict[Key, Inbound] = {}
+        self.capacity = sys.maxsize
+        """Maximum inbound requests in flight of all Peers, listen streams included."""
+        self.outbound: dict[RequestId, Outbound] = {}
+        self.last_key: Key = 0
+        """Key of the latest inbound request; keys are numbers, counted up."""
+        self._serial = 0
+        self._profiles: list[Profile] = []
+
+    def profile(self, role: Role, config: Config) -> Profile:
+        """Return the profile of a Config, shared by all Peers of this endpoint that have it."""
+        for profile in self._profiles:
+            if profile.config is config and profile.role is role:
+                return profile
+        profile = Profile(role, config)
+        self._profiles = [*self._profiles[-_PROFILES:], profile]
+        return profile
+
+    def queue(self, target: TakesIn, *item: Any) -> None:
+        """Queue an item for ``target`` behind everything that has arrived already."""
+        self.inbox.append((target, *item))
+
+    def advance(self, target: TakesIn, *item: Any) -> None:
+        """Process an item at once if nothing waits before it, else queue it for ``target``."""
+        if self.inbox or self.events:
+            self.inbox.append((target, *item))
+        else:
+            target.take_in(*item)
+
+    def discard(self, route: Route) -> None:
+        """Drop the queued messages of ``route``, except responses."""
+        kept = [item for item in self.inbox if not _is_from(route, item)]
+        self.inbox.clear()
+        self.inbox.extend(kept)
+
+    def routes_in_use(self) -> set[Route]:
+        """Return the routes of the requests in flight and of the queued items."""
+        waiting = {item[3] for item in self.inbox if len(item) >= 4}
+        return waiting.union(record.route for record in self.inbound.values())
+
+    def answerable(self, key: Key) -> Inbound:
+        """Return the request that the application answers by ``key``.
+
+        Raises LocalProtocolError if there is none.
+        """
+        record = self.inbound.get(key)
+        if record is None:
+            raise LocalProtocolError(f"no request with key {key} is in flight")
+        if record.stream is not None:
+            raise LocalProtocolError("a listen stream ends with end_subscription")
+        return record
+
+    def was_issued(self, key: Key) -> bool:
+        """Return True if ``key`` is or was the handle of a request."""
+        return 0 < key <= self.last_key
+
+    def new_serial(self) -> int:
+        """Return a number for one outbound request, never used twice."""
+        self._serial += 1
+        return self._serial
+
+    def next_event(self) -> Event | None:
+        """Advance to the next event and return it; None when all input is used up."""
+        events, inbox = self.events, self.inbox
+        while not events:
+            if not inbox:
+                return None
+            target, *item = inbox.popleft()
+            target.take_in(*item)
+        return events.popleft()
+
+    def data_to_send(self, limit: int | None = None) -> list[Transmit]:
+        """Take the frames that wait, until ``limit`` bytes are reached (but at least one)."""
+        inbound, frames = self.inbound, self.outbox.take(limit)
+        for frame in frames:
+            if frame.subject is not None or frame.key in inbound:
+                frame.peer.taken(frame)
+        return frames
+
+    def deadline(self) -> float | None:
+        """Return the time of the next :meth:`handle_timeout`, None if never."""
+        return self.deadlines.next()
+
+    def handle_timeout(self, now: float) -> None:
+        """End the requests whose deadline has passed."""
+        for request in self.deadlines.due(now):
+            request.sender.expire(request, now)
+
+
+class PeerState:
+    """State of one conversation and its ways to send, for the parts of a Peer."""
+
+    __slots__ = (
+        "alone",
+        "by_route",
+        "capacity",
+        "changes",
+        "client_capabilities",
+        "config",
+        "ended",
+        "endpoint",
+        "expected",
+        "failure",
+        "half_closed",
+        "held",
+        "in_flight_by_id",
+        "joins",
+        "lifecycle",
+        "log_level",
+        "logs_lost",
+        "mirrors",
+        "peer_capabilities",
+        "peer_info",
+        "pending",
+        "permitted",
+        "profile",
+        "replaceable",
+        "revision",
+        "role",
+        "said",
+        "scoped",
+        "session",
+        "streams",
+        "succession",
+        "uris",
+        "waiting_input",
+    )
+
+    def __init__(
+        self,
+        role: Role,
+        config: Config,
+        endpoint: Endpoint,
+        *,
+        session: str | None,
+        mirrors: bool,
+        joins: bool,
+    ) -> None:
+        self.role = role
+        self.config = config
+        self.endpoint = endpoint
+        self.profile = endpoint.profile(role, config)
+        self.session = session
+        self.lifecycle = SessionState.NEW
+        self.revision: Revision | None = None
+        """Negotiated revision; a server serves modern requests whatever this is."""
+        self.peer_info: Implementation | None = None
+        self.peer_capabilities: ClientCapabilities | ServerCapabilities | None = None
+        """Capabilities that the other side declared; None if unknown."""
+        self.client_capabilities = NO_CAPABILITIES
+        """Server: capabilities that a legacy client declared in the handshake."""
+        self.log_level: str | None = None
+        self.changes = 0
+        """Number of changes by a legacy client to its session: negotiation, log level,
+        subscriptions."""
+        self.logs_lost = 0
+        self.failure: str | None = None
+        """Reason why negotiation failed."""
+        self.half_closed = False
+        """True once the other side has finished writing."""
+        self.ended = False
+        """True once ConnectionEnded was emitted."""
+        self.succession: Succession | None = None
+        """Client that reconnects: what decides on the requests that outlive the conversation."""
+        self.expected = False
+        """True if this Peer succeeds another one: it takes requests before it is started."""
+        self.alone = False
+        """True for a server that serves one request without a session: it can send no requests."""
+        # Inbound
+        self.scoped = config.route_scoped_ids
+        self.capacity = config.limits.in_flight
+        """Maximum inbound requests in flight now; the application may change it."""
+        self.in_flight_by_id: dict[Any, Inbound] = {}
+        """Inbound requests in flight, by the key that makes an id unique (see :meth:`slot`)."""
+        self.by_route: dict[Route, Inbound] = {}
+        self.streams: dict[Key, Inbound] = {}
+        """Listen streams of the other side, by key."""
+        self.uris: set[str] = set()
+        """URIs of the resources that a legacy client subscribed to."""
+        self.said: set[str | None] | None = None
+        """URIs that a legacy client just subscribed to or unsubscribed from; None among them for a
+        change of log level.  None instead of a set if the application does not collect these."""
+        self.replaceable: dict[tuple[Key | None, Hashable], Transmit] = {}
+        """Queued notifications that a newer one may replace, by key and subject."""
+        # Outbound
+        self.mirrors = mirrors
+        self.joins = joins
+        self.held: dict[RequestId, Outbound] = {}
+        """Outbound requests that wait for negotiation, or for the next connection."""
+        self.pending: dict[RequestId, Outbound] = {}
+        """Outbound requests that wait for an answer, held ones included."""
+        self.waiting_input: dict[RequestId, Outbound] = {}
+        """Outbound requests whose server asked for input and waits for the retry."""
+        self.permitted: dict[str, Method] = {}
+        """Methods of outbound requests that the other side's capabilities were found to allow."""
+
+    # Facts
+
+    @property
+    def is_modern_client(self) -> bool:
+        """True for a client of a modern revision: it gets no requests and never sends responses."""
+        return (
+            self.role is Role.CLIENT
+            and self.revision is not None
+            and not self.revision.server_requests
+        )
+
+    def slot(self, route: Route, id: RequestId) -> Any:
+        """Return the key under which an inbound id is unique."""
+        return (route, id) if self.scoped else id
+
+    def crowded(self, record: Inbound | None) -> bool:
+        """Return True if the queue is over its limit, so that notifications must make way.
+
+        Bytes are counted on the stream of ``record``.  On MAIN, which all requests share, the whole
+        outbox counts.
+        """
+        limit = self.config.limits.queued
+        if record is not None and record.queued > limit:
+            return True
+        return (record is None or record.route == MAIN) and self.endpoint.outbox.size > limit
+
+    # States
+
+    def move(self, signal: SessionSignal) -> None:
+        """Advance the session; raises LocalProtocolError if the table does not allow it."""
+        after = step(SESSION, self.lifecycle, signal)
+        if after is None:
+            raise LocalProtocolError(
+                f"{signal.value!r} is not possible while the session is {self.lifecycle.value}"
+            )
+        self.lifecycle = after
+
+    def agree(self, revision: Revision | None) -> None:
+        """Set the negotiated revision; forget what was derived from an earlier one."""
+        self.revision = revision
+        self.permitted = {}
+
+    def introduced(self, info: Implementation | None, capabilities: ClientCapabilities) -> None:
+        """Server: store what a legacy client declared of itself in the handshake."""
+        self.peer_info = info
+        self.peer_capabilities = self.client_capabilities = capabilities
+
+    def emit(self, event: Event) -> None:
+        """Queue an event for the application."""
+        self.endpoint.events.append(event)
+
+    def violation(
+        self, route: Route, code: int, message: str, *, refused: bool = False, excerpt: str = ""
+    ) -> None:
+        """Emit a Violation: the other side broke a rule. Nothing is emitted after the end."""
+        if not self.ended:
+            self.emit(Violation(code, message, route, self.session, refused, excerpt))
+
+    # Sending
+
+    def send_last(
+        self,
+        route: Route,
+        kind: FrameKind,
+        data: tuple[bytes] | tuple[()] = (),
+        *,
+        key: Key | None = None,
+        code: int | None = None,
+        method: str | None = None,
+        revision: Revision | None = None,
+    ) -> None:
+        """Send the last frame of a route. MAIN has no end: no ACCEPTED frame is sent there."""
+        if kind is _ACCEPTED and route == MAIN:
+            return
+        frame = Transmit(
+            peer=self,
+            route=route,
+            data=data,
+            size=len(data[0]) if data else 0,
+            kind=kind,
+            ends=route != MAIN,
+            key=key,
+            code=code,
+            method=method,
+            revision=revision,
+        )
+        self.endpoint.outbox.push(frame)
+
+    def answer(
+        self,
+        route: Route,
+        batch: Batch | None,
+        kind: FrameKind,
+        data: bytes,
+        *,
+        key: Key | None = None,
+        code: int | None = None,
+        method: str | None = None,
+        revision: Revision | None = None,
+    ) -> None:
+        """Send an answer on its own, or put it into the batch that it belongs to."""
+        if batch is not None:
+            batch.settle(data)
+        else:
+            self.send_last(
+                route, kind, (data,), key=key, code=code, method=method, revision=revision
+            )
+
+    def refuse(
+        self,
+        route: Route,
+        id: RequestId | None,
+        error: ErrorData,
+        *,
+        batch: Batch | None = None,
+        method: str | None = None,
+        revision: Revision | None = None,
+    ) -> None:
+        """Answer with an error of the engine's own and report the violation.
+
+        ``method``: of the request, if it is one that could be read.
+        """
+        self.violation(route, error.code, error.message, refused=method is not None)
+        if method is not None and self.is_modern_client:
+            return  # a modern client never sends responses
+        self.answer(
+            route,
+            batch,
+            FrameKind.ERROR,
+            encode_error(id, error),
+            code=error.code,
+            method=method,
+            revision=revision,
+        )
+
+    def send_notification(
+        self,
+        method: str,
+        body: bytes,
+        *,
+        members: bytes = b"",
+        record: Inbound | None = None,
+        route: Route = MAIN,
+        request: RequestId | None = None,
+        revision: Revision | None = None,
+        subject: Hashable = None,
+    ) -> None:
+        """Send a notification with ``members`` put first into its params.
+
+        ``record``: the inbound request whose stream carries it.  ``subject``: the thing it reports
+        on; if the stream is crowded, it replaces a queued notification with the same subject.
+        """
+        data = encode_notification(method, body, members)
+        if record is not None:
+            self.send_news(method, data, record, subject)
+            return
+        key = None if subject is None else ENGINE
+        if subject is not None and self.crowded(None) and self.renew(None, subject, data):
+            return
+        frame = Transmit(
+            peer=self,
+            route=route,
+            data=(data,),
+            size=len(data),
+            kind=_NOTIFICATION,
+            key=key,
+            request=request,
+            method=method,
+            revision=revision,
+            subject=subject,
+        )
+        if subject is not None:
+            self.replaceable[key, subject] = frame
+        self.endpoint.outbox.push(frame)
+
+    def send_news(
+        self, method: str, data: bytes, record: Inbound, subject: Hashable = None
+    ) -> None:
+        """Send an encoded notification on a request's stream; see :meth:`send_notification`."""
+        key, outbox, size = record.key, self.endpoint.outbox, len(data)
+        if subject is not None:
+            full = record.queued > self.config.limits.queued or record.route == MAIN
+            if full and self.crowded(record) and self.renew(record, subject, data):
+                return
+            if self.joins and outbox.join(data, size, key, subject):
+                record.queued += size
+                return
+        record.queued += size
+        frame = Transmit(
+            peer=self,
+            route=record.route,
+            data=(data,),
+            size=size,
+            kind=_NOTIFICATION,
+            key=key,
+            method=method,
+            revision=record.revision,
+            subject=subject,
+        )
+        if subject is not None:
+            self.replaceable[key, subject] = frame
+        outbox.push(frame)
+
+    def renew(self, record: Inbound | None, subject: Hashable, data: bytes) -> bool:
+        """Replace the queued notification of ``subject`` by ``data``; False if none is queued."""
+        waiting = self.replaceable.get((ENGINE if record is None else record.key, subject))
+        if waiting is None:
+            return False
+        growth = self.endpoint.outbox.replace(waiting, (data,))
+        if record is not None:
+            record.queued += growth
+        return True
+
+    def taken(self, frame: Transmit) -> None:
+        """Note that a frame was taken from the outbox (or dropped).
+
+        Needed for frames of a request in flight and for frames with a subject.
+        """
+        if frame.subject is not None:
+            place = (frame.key, frame.subject)
+            if self.replaceable.get(place) is frame:
+                del self.replaceable[place]
+        record = None if frame.key is None else self.endpoint.inbound.get(frame.key)
+        if record is None:
+            return
+        record.queued -= frame.size
+        if record.drain_wanted and not record.queued:
+            record.drain_wanted = False
+            if not self.ended:
+                self.emit(StreamDrained(key=record.key))
+
+    def withdraw(self, record: Inbound) -> None:
+        """Drop the queued notifications of a request that is no longer wanted."""
+
+        def unwanted(frame: Transmit) -> bool:
+            return frame.key == record.key and frame.kind is FrameKind.NOTIFICATION
+
+        if record.queued:
+            for frame in self.endpoint.outbox.discard(unwanted):
+                self.taken(frame)
+
+    # Requests in flight: inbound
+
+    def register(self, arrival: Inbound) -> Key:
+        """Register an inbound request as in flight; return its key."""
+        endpoint = self.endpoint
+        endpoint.last_key = arrival.key = key = endpoint.last_key + 1
+        endpoint.inbound[key] = arrival
+        if self.scoped:
+            self.in_flight_by_id[arrival.route, arrival.id] = arrival
+            self.by_route[arrival.route] = arrival
+        else:
+            self.in_flight_by_id[arrival.id] = arrival
+        return key
+
+    def finish(self, record: Inbound, signal: RequestSignal) -> bool:
+        """Advance an inbound request; True if it is done and was not cancelled before."""
+        before = record.state
+        after = REQUEST.get((before, signal))
+        if after is not _DONE:
+            if after is None:
+                raise LocalProtocolError(f"the request with key {record.key} is {before.value}")
+            record.state = after
+            return False
+        record.state = _DONE
+        del self.endpoint.inbound[record.key]
+        if self.scoped:
+            self.in_flight_by_id.pop((record.route, record.id), None)
+            self.by_route.pop(record.route, None)
+        else:
+            named = self.in_flight_by_id.pop(record.id, None)
+            if named is not record and named is not None:  # a newer session reused the id
+                self.in_flight_by_id[record.id] = named
+        if record.stream is not None:
+            self.streams.pop(record.key, None)
+        return before is _ACTIVE
+
+    def end_stream(self, record: Inbound, signal: StreamSignal) -> None:
+        """End a listen stream of the other side and emit SubscriptionClosed."""
+        record.stream = step(STREAM, StreamState.LISTENING, signal)
+        self.finish(record, RequestSignal.RELEASE)
+        self.emit(SubscriptionClosed(key=record.key))
+
+    def drop(self, record: Inbound, signal: RequestSignal, reason: str | None) -> None:
+        """Drop an inbound request to which the other side wants no answer any more."""
+        cancelled = signal is RequestSignal.CANCEL
+        if record.stream is not None:
+            self.withdraw(record)
+            self.end_stream(record, StreamSignal.CANCEL if cancelled else StreamSignal.END)
+        elif record.state is RequestState.ACTIVE:
+            record.state = step(REQUEST, record.state, signal) or record.state
+            self.emit(RequestCancelled(key=record.key, reason=reason))
+            self.withdraw(record)
+        else:
+            return
+        if cancelled and record.batch is not None:
+            record.batch.settle()
+        elif cancelled:
+            self.send_last(record.route, FrameKind.ACCEPTED, key=record.key)
+
+    # Requests in flight: outbound
+
+    def expect(self, request: Outbound, now: float) -> None:
+        """Register an outbound request as waiting for its answer."""
+        endpoint = self.endpoint
+        endpoint.outbound[request.id] = request
+        self.pending[request.id] = request
+        if request.timeout is not None:
+            endpoint.deadlines.set(request, now + request.timeout)
+
+    def conclude(self, request: Outbound, signal: RequestSignal) -> bool:
+        """Advance an outbound request to its end; False if it has ended before."""
+        if (request.state, signal) not in REQUEST:
+            return False
+        if request.state is _HELD:
+            del self.held[request.id]
+        request.state = _DONE
+        endpoint = self.endpoint
+        endpoint.deadlines.set(request, None)
+        self.pending.pop(request.id, None)
+        endpoint.outbound.pop(request.id, None)
+        return True
+
+    def abort(
+        self,
+        request: Outbound,
+        signal: RequestSignal,
+        reason: EndReason,
+        message: str,
+        fault: Fault | None = None,
+    ) -> None:
+        """End an outbound request without an answer: emit its one terminal event.
+
+        The engine's own requests (probe, handshake) have none; negotiation has its own events.
+        """
+        if self.conclude(request, signal) and request.purpose is _APPLICATION:
+            self.emit(
+                RequestEnded(
+                    request=request.id,
+                    method=request.method,
+                    reason=reason,
+                    message=message,
+                    fault=fault,
+                )
+            )
+
+    def end_outbound(self, reason: EndReason, message: str, fault: Fault | None = None) -> None:
+        """End every outbound request that does not outlive this conversation."""
+        succession = self.succession
+        unsent = set() if succession is None else self.endpoint.outbox.requests()
+        for request in list(self.pending.values()):
+            if succession is None or not succession.keeps(request, unsent):
+                self.abort(request, RequestSignal.END, reason, message, fault)
+
+    def drop_unsent(self) -> None:
+        """Drop all frames of this conversation that were not sent."""
+
+        def unwanted(frame: Transmit) -> bool:
+            return frame.peer is self
+
+        for frame in self.endpoint.outbox.discard(unwanted):
+            self.taken(frame)
