@@ -13,11 +13,12 @@ from msgspec import Raw
 from mcpcore.engine.events import (
     EndReason,
     ErrorReceived,
+    Fault,
+    FaultKind,
     InputRequired,
     RequestEnded,
     ResultReceived,
 )
-from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData, LocalError, McpError
 from mcpcore.spec.errors import ToolFailed as ToolFailed
 from mcpcore.spec.types.elicitation import ElicitUrlParams

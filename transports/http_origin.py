@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import ByteStream
 from msgspec import Struct
 
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.wire.redaction import shown_url
 from transports.http_format import format_request
 from transports.http_heads import BadHead, find_head, parse_response

@@ -13,8 +13,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream, SocketStream
 
-from mcpcore.engine.events import Route
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Fault, FaultKind, Route
 from mcpcore.http.messages import HttpSend
 from transports.http_body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
 from transports.http_coding import BadCoding, Bomb, Inflater, decoder_for

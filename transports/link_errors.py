@@ -6,7 +6,7 @@ import socket
 
 import anyio
 
-from mcpcore.engine.faults import Fault
+from mcpcore.engine.events import Fault
 from mcpcore.spec.errors import LocalError
 
 STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)

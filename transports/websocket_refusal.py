@@ -9,7 +9,7 @@ import msgspec
 from anyio.abc import ByteStream
 from msgspec import Struct
 
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Fault, FaultKind
 from transports.http_body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
 from transports.link_errors import STREAM_ERRORS
 
