@@ -15,7 +15,7 @@ There are four kinds, which are never mixed up:
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mcpcore.engine.faults import Fault
+from mcpcore.engine.events import Fault
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,

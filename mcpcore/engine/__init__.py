@@ -1,8 +1,7 @@
 """Engine for one conversation, client or server, without I/O."""
 
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, HeaderParams, Limits, Negotiation, Role
-from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import MAIN, EndReason, Event, Fault, FaultKind, Key, Route
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.peer import Peer

@@ -30,6 +30,7 @@ from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
     ErrorReceived,
+    Fault,
     InputRequired,
     Key,
     LogLevelChanged,
@@ -44,7 +45,6 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     SubscriptionOpened,
 )
-from mcpcore.engine.faults import Fault
 from mcpcore.engine.input_rounds import refuse_questions
 from mcpcore.engine.ladder import (
     climb,
@@ -170,11 +170,11 @@ def _typed(params: Raw, type_: type[T]) -> T | ErrorData:
 
 def _reply(state: PeerState, arrival: Inbound, result: bytes = b"{}") -> None:
     members = state.profile.complete[arrival.revision]
-    state.answer(
+    state.send_last(
         arrival.route,
-        arrival.batch,
         FrameKind.RESULT,
         encode_result(arrival.id, result, members),
+        batch=arrival.batch,
         key=ENGINE,
         method=arrival.method,
         revision=arrival.revision,
@@ -361,11 +361,12 @@ def _refuse(arrival: Inbound, error: ErrorData) -> None:
 class Receiver:
     """Part of a Peer that takes in what arrives."""
 
-    __slots__ = ("_endpoint", "_negotiator", "_sender", "_state", "_task_progress")
+    __slots__ = ("_decode", "_endpoint", "_negotiator", "_sender", "_state", "_task_progress")
 
     def __init__(self, state: PeerState, sender: Sender, negotiator: Negotiator) -> None:
         self._state = state
         self._endpoint = state.endpoint
+        self._decode = state.profile.decode
         self._sender = sender
         self._negotiator = negotiator
         self._task_progress: dict[RequestId, float | None] = {}
@@ -386,7 +387,7 @@ class Receiver:
         A request climbs the ladder, and is answered here or emitted to the application.
         """
         state = self._state
-        frame = state.profile.decode(item) if isinstance(item, bytes) else item
+        frame = self._decode(item) if isinstance(item, bytes) else item
         if state.ended or not isinstance(frame, Message):
             line = item if isinstance(item, bytes) else b""
             self._no_message(frame, now, route, principal, batch, line)
@@ -499,7 +500,7 @@ class Receiver:
             state.refuse(route, None, error, revision=LATEST)
             return
         else:
-            self._response(message, now, route, modern=proves_modern)
+            self._response(message, now, route, proves_modern)
         if batch is None and route != MAIN:
             state.send_last(route, FrameKind.ACCEPTED)
 
@@ -645,7 +646,7 @@ class Receiver:
 
     # Answers to outbound requests
 
-    def _response(self, message: Message, now: float, route: Route, *, modern: bool) -> None:
+    def _response(self, message: Message, now: float, route: Route, modern: bool) -> None:
         """Take a response; ``modern``: the transport recognised a modern server."""
         state = self._state
         id, result, error = message.id, message.result, message.error
@@ -658,32 +659,28 @@ class Receiver:
             elif state.role is Role.SERVER and state.revision is None:
                 state.violation(route, INVALID_REQUEST, "a response came where nothing was asked")
         elif error is not UNSET:
-            self._failed(request, _decode_error(error), now, modern=modern)
-        elif result is not UNSET:
-            self._succeeded(request, result, now)
-
-    def _failed(self, request: Outbound, error: ErrorData, now: float, *, modern: bool) -> None:
-        if request.purpose is not _APPLICATION:
-            self._negotiator.refused(request, error, now, modern=modern)
+            failure = _decode_error(error)
+            if request.purpose is not _APPLICATION:
+                self._negotiator.refused(request, failure, now, modern=modern)
+                return
+            state.conclude(request, _ANSWER)
+            state.emit(ErrorReceived(request=request.id, method=request.method, error=failure))
+        elif result is UNSET:
             return
-        self._state.conclude(request, _ANSWER)
-        self._state.emit(ErrorReceived(request=request.id, method=request.method, error=error))
-
-    def _succeeded(self, request: Outbound, result: Raw, now: float) -> None:
-        if request.purpose is not _APPLICATION:
+        elif request.purpose is not _APPLICATION:
             self._negotiator.answered(request, result, now)
-            return
-        revision = request.revision or LATEST
-        if revision.result_type and not self._is_complete(request, result, now):
-            return
-        self._state.conclude(request, _ANSWER)
-        if request.want_progress and request.row is not None and request.row.task_capability:
-            self._remember_progress(request, result)
-        self._endpoint.events.append(
-            ResultReceived(
-                request=request.id, method=request.method, result=result, revision=revision
+        else:
+            revision = request.revision or LATEST
+            if revision.result_type and not self._is_complete(request, result, now):
+                return
+            state.conclude(request, _ANSWER)
+            if request.want_progress and request.row is not None and request.row.task_capability:
+                self._remember_progress(request, result)
+            self._endpoint.events.append(
+                ResultReceived(
+                    request=request.id, method=request.method, result=result, revision=revision
+                )
             )
-        )
 
     def _remember_progress(self, request: Outbound, result: Raw) -> None:
         """Keep the last progress of an experimental task, as more follows after the answer."""

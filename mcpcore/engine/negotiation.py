@@ -12,8 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from mcpcore.engine.config import Config, Negotiation, Role
-from mcpcore.engine.events import MAIN, EndReason, NegotiationFailed, Ready
-from mcpcore.engine.faults import Fault
+from mcpcore.engine.events import MAIN, EndReason, Fault, NegotiationFailed, Ready
 from mcpcore.engine.lifecycle import RequestSignal, SessionSignal, SessionState
 from mcpcore.engine.outbound import COMPLETE, Sender, overdue
 from mcpcore.engine.state import Outbound, PeerState, Purpose
@@ -493,14 +492,13 @@ class Negotiator:
 
     def _ask(
         self,
+        purpose: Purpose,
         method: str,
         body: bytes,
         revision: Revision,
-        purpose: Purpose,
         now: float,
-        *,
         timeout: float | None,
-        tries: int = 1,
+        tries: int,
     ) -> None:
         request = Outbound(
             sender=self,
@@ -517,20 +515,15 @@ class Negotiator:
         self._sender.submit(request, now)
 
     def _probe(self, revision: Revision, now: float, tries: int, timeout: float | None) -> None:
-        state = self._state
-        state.move(SessionSignal.PROBE)
-        self._ask(
-            "server/discover", b"{}", revision, Purpose.PROBE, now, timeout=timeout, tries=tries
-        )
+        self._state.move(SessionSignal.PROBE)
+        self._ask(Purpose.PROBE, "server/discover", b"{}", revision, now, timeout, tries)
 
     def _initialize(self, revision: Revision, now: float, tries: int = 1) -> None:
         state = self._state
         state.move(SessionSignal.INITIALIZE)
         body = initialize_params(state.config, revision)
         timeout = state.config.limits.request_timeout
-        self._ask(
-            "initialize", body, revision, Purpose.INITIALIZE, now, timeout=timeout, tries=tries
-        )
+        self._ask(Purpose.INITIALIZE, "initialize", body, revision, now, timeout, tries)
 
     def initialize_again(self, now: float) -> None:
         """Open another session after the last one was lost."""

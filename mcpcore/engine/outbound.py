@@ -216,7 +216,7 @@ class Sender:
 
     def new_id(self) -> RequestId:
         """Return an id for an outbound request."""
-        serial = self._endpoint.new_serial()
+        self._endpoint.serial = serial = self._endpoint.serial + 1
         prefix = self._state.config.id_prefix
         return serial if prefix is None else f"{prefix}{serial}"
 
@@ -320,7 +320,7 @@ class Sender:
         )
         if request.parent is not None and request.parent in self._endpoint.inbound:
             self._endpoint.inbound[request.parent].queued += frame.size
-        self._endpoint.outbox.push(frame)
+        state.outbox.push(frame)
 
     def _meta_member(self, request: Outbound, revision: Revision) -> bytes:
         """Return the ``_meta`` member of a request's params, or nothing."""
@@ -571,7 +571,7 @@ def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = No
         record.batch.settle(data)
         return True
     route = record.route
-    peer.endpoint.outbox.push(
+    peer.outbox.push(
         Transmit(
             peer=peer,
             route=route,

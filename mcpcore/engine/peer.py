@@ -17,8 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
-from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route
-from mcpcore.engine.faults import Fault
+from mcpcore.engine.events import MAIN, EndReason, Event, Fault, Key, Route
 from mcpcore.engine.inbound import End, Failure, Receiver
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.lifecycle import RequestSignal, SessionSignal, SessionState
@@ -30,8 +29,6 @@ from mcpcore.engine.state import Endpoint, PeerState, Purpose
 from mcpcore.engine.transmit import Transmit
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Implementation
-from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.framing import LineReader, TooLong
 from mcpcore.wire.message import Body, Frame, RequestId
@@ -58,12 +55,15 @@ class Peer:
     __slots__ = (
         "_endpoint",
         "_inbound",
+        "_inbox",
         "_lines",
         "_negotiation",
         "_outbound",
         "_publishing",
         "_state",
+        "config",
         "principal",
+        "role",
     )
 
     def __init__(
@@ -76,7 +76,10 @@ class Peer:
         mirrors: bool = False,
         joins: bool = False,
     ) -> None:
+        self.role = role
+        self.config = config
         self._endpoint = endpoint = Endpoint() if endpoint is None else endpoint
+        self._inbox = endpoint.inbox
         self._state = state = PeerState(
             role, config, endpoint, session=session, mirrors=mirrors, joins=joins
         )
@@ -91,16 +94,6 @@ class Peer:
     # Facts
 
     @property
-    def role(self) -> Role:
-        """Role of this side."""
-        return self._state.role
-
-    @property
-    def config(self) -> Config:
-        """Settings of this side."""
-        return self._state.config
-
-    @property
     def state(self) -> SessionState:
         """State of the conversation."""
         return self._state.lifecycle
@@ -109,16 +102,6 @@ class Peer:
     def revision(self) -> Revision | None:
         """Negotiated revision; a server serves modern requests whatever this is."""
         return self._state.revision
-
-    @property
-    def peer_info(self) -> Implementation | None:
-        """Identity of the other side, self-reported; None if unknown."""
-        return self._state.peer_info
-
-    @property
-    def peer_capabilities(self) -> ClientCapabilities | ServerCapabilities | None:
-        """Capabilities that the other side declared; None if unknown."""
-        return self._state.peer_capabilities
 
     @property
     def upset(self) -> Upset | None:
@@ -158,15 +141,6 @@ class Peer:
     # Settings
 
     @property
-    def capacity(self) -> int:
-        """Maximum inbound requests in flight now; at first that of the limits."""
-        return self._state.capacity
-
-    @capacity.setter
-    def capacity(self, capacity: int) -> None:
-        self._state.capacity = capacity
-
-    @property
     def reconnects(self) -> "ReconnectSettings | None":
         """Client: settings for a conversation that another one may succeed; None for none."""
         succession = self._state.succession
@@ -187,8 +161,8 @@ class Peer:
         """Take bytes of a newline-framed stream (stdio, sockets)."""
         lines = self._lines
         if lines is None:
-            lines = self._lines = LineReader(self._state.config.limits.message_size)
-        target, inbox, principal = self._inbound, self._endpoint.inbox, self.principal
+            lines = self._lines = LineReader(self.config.limits.message_size)
+        target, inbox, principal = self._inbound, self._inbox, self.principal
         for line in lines.take_in(data):
             inbox.append((target, line, now, MAIN, None, principal))
 
@@ -207,9 +181,7 @@ class Peer:
         ``mirror`` holds the claims of the HTTP headers; ``principal`` is the authenticated one;
         ``proves_modern``: the transport recognised a modern server (HTTP 404 with -32601).
         """
-        self._endpoint.inbox.append(
-            (self._inbound, frame, now, route, mirror, principal, proves_modern)
-        )
+        self._inbox.append((self._inbound, frame, now, route, mirror, principal, proves_modern))
 
     def receive_eof(
         self, *, now: float, route: Route = MAIN, half: bool = False, reason: str = "closed"
@@ -219,12 +191,11 @@ class Peer:
         ``half``: the other side has finished writing but still reads, so that inbound requests in
         progress may still be answered.  A last line without newline is taken as it is.
         """
-        inbox = self._endpoint.inbox
         if self._lines is not None and route == MAIN:
             rest = self._lines.eof()
             if rest:
-                inbox.append((self._inbound, rest, now, MAIN, None, self.principal))
-        inbox.append((self._inbound, End(reason, half), now, route))
+                self._inbox.append((self._inbound, rest, now, MAIN, None, self.principal))
+        self._inbox.append((self._inbound, End(reason, half), now, route))
 
     def receive_failure(
         self,
@@ -243,7 +214,7 @@ class Peer:
         the request has ended.
         """
         failure = Failure(request, reason, message, evidence, fault)
-        self._endpoint.inbox.append((self._inbound, failure, now))
+        self._inbox.append((self._inbound, failure, now))
 
     def end(self, *, now: float, reason: str = "closed") -> None:
         """End the conversation at once, from this side, and leave the endpoint.
@@ -252,14 +223,14 @@ class Peer:
         ConnectionEnded is emitted, and nothing follows.  Frames that were not taken by then are
         dropped.  The keys of handlers that still run stay valid until they are released.
         """
-        self._endpoint.inbox.append((self._inbound, End(reason, forget=True), now))
+        self._inbox.append((self._inbound, End(reason, forget=True), now))
 
     # Events
 
     @property
     def has_input(self) -> bool:
         """True if :meth:`next_event` has something to advance or to return."""
-        return bool(self._endpoint.events or self._endpoint.inbox)
+        return bool(self._endpoint.events or self._inbox)
 
     def next_event(self) -> Event | None:
         """Advance to the next event; None when all input is used up.
@@ -302,10 +273,10 @@ class Peer:
         """
         state = self._state
         succession = state.succession
-        if state.role is not Role.CLIENT or succession is None or not state.ended:
+        if self.role is not Role.CLIENT or succession is None or not state.ended:
             raise LocalProtocolError("only a client that means to come back has a successor")
         config = succession.config_of_heir()
-        heir = type(self)(state.role, config, endpoint=self._endpoint, mirrors=state.mirrors)
+        heir = type(self)(self.role, config, endpoint=self._endpoint, mirrors=state.mirrors)
         succession.hand_over(heir._state, heir._outbound)
         return heir
 
@@ -523,11 +494,6 @@ class Peer:
         """Return True if bytes wait on the stream of ``key``; asks for no StreamDrained."""
         record = self._endpoint.inbound.get(key)
         return record is not None and record.queued > 0
-
-    @property
-    def timed(self) -> bool:
-        """True if there is a deadline."""
-        return self._endpoint.deadlines.live > 0
 
     def deadline(self) -> float | None:
         """Return the time of the next :meth:`handle_timeout` (origin as ``now``), None if never."""

@@ -8,8 +8,7 @@ Several conversations follow each other, each with a Peer of its own
 from msgspec import Struct, structs
 
 from mcpcore.engine.config import Config
-from mcpcore.engine.events import Event, Ready
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Event, Fault, FaultKind, Ready
 from mcpcore.engine.lifecycle import (
     REQUEST,
     STREAM,

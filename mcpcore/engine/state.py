@@ -23,6 +23,7 @@ from mcpcore.engine.events import (
     MAIN,
     EndReason,
     Event,
+    Fault,
     Key,
     RequestCancelled,
     RequestEnded,
@@ -31,7 +32,6 @@ from mcpcore.engine.events import (
     SubscriptionClosed,
     Violation,
 )
-from mcpcore.engine.faults import Fault
 from mcpcore.engine.lifecycle import (
     REQUEST,
     SESSION,
@@ -94,8 +94,8 @@ class Batch:
         self._open -= 1
         if self._open:
             return
-        data = (encode_batch(self._parts),) if self._parts else ()
-        kind = FrameKind.BATCH if self._parts else FrameKind.ACCEPTED
+        data = encode_batch(self._parts) if self._parts else None
+        kind = FrameKind.ACCEPTED if data is None else FrameKind.BATCH
         self.peer.send_last(self.route, kind, data, revision=self.revision)
 
 
@@ -238,7 +238,6 @@ class Endpoint:
 
     __slots__ = (
         "_profiles",
-        "_serial",
         "capacity",
         "deadlines",
         "events",
@@ -247,6 +246,7 @@ class Endpoint:
         "last_key",
         "outbound",
         "outbox",
+        "serial",
     )
 
     def __init__(self) -> None:
@@ -260,7 +260,8 @@ class Endpoint:
         self.outbound: dict[RequestId, Outbound] = {}
         self.last_key: Key = 0
         """Key of the latest inbound request; keys are numbers, counted up."""
-        self._serial = 0
+        self.serial = 0
+        """Number of outbound requests; each makes the id of one."""
         self._profiles: list[Profile] = []
 
     def profile(self, role: Role, config: Config) -> Profile:
@@ -309,11 +310,6 @@ class Endpoint:
     def was_issued(self, key: Key) -> bool:
         """Return True if ``key`` is or was the handle of a request."""
         return 0 < key <= self.last_key
-
-    def new_serial(self) -> int:
-        """Return a number for one outbound request, never used twice."""
-        self._serial += 1
-        return self._serial
 
     def next_event(self) -> Event | None:
         """Advance to the next event and return it; None when all input is used up."""
@@ -365,6 +361,7 @@ class PeerState:
         "log_level",
         "logs_lost",
         "mirrors",
+        "outbox",
         "peer_capabilities",
         "peer_info",
         "pending",
@@ -395,6 +392,7 @@ class PeerState:
         self.role = role
         self.config = config
         self.endpoint = endpoint
+        self.outbox = endpoint.outbox
         self.profile = endpoint.profile(role, config)
         self.session = session
         self.lifecycle = SessionState.NEW
@@ -474,7 +472,7 @@ class PeerState:
         limit = self.config.limits.queued
         if record is not None and record.queued > limit:
             return True
-        return (record is None or record.route == MAIN) and self.endpoint.outbox.size > limit
+        return (record is None or record.route == MAIN) and self.outbox.size > limit
 
     # States
 
@@ -514,49 +512,34 @@ class PeerState:
         self,
         route: Route,
         kind: FrameKind,
-        data: tuple[bytes] | tuple[()] = (),
+        data: bytes | None = None,
         *,
+        batch: Batch | None = None,
         key: Key | None = None,
         code: int | None = None,
         method: str | None = None,
         revision: Revision | None = None,
     ) -> None:
-        """Send the last frame of a route. MAIN has no end: no ACCEPTED frame is sent there."""
-        if kind is _ACCEPTED and route == MAIN:
-            return
-        frame = Transmit(
-            peer=self,
-            route=route,
-            data=data,
-            size=len(data[0]) if data else 0,
-            kind=kind,
-            ends=route != MAIN,
-            key=key,
-            code=code,
-            method=method,
-            revision=revision,
-        )
-        self.endpoint.outbox.push(frame)
+        """Send the last frame of a route, or put the answer into the batch that it belongs to.
 
-    def answer(
-        self,
-        route: Route,
-        batch: Batch | None,
-        kind: FrameKind,
-        data: bytes,
-        *,
-        key: Key | None = None,
-        code: int | None = None,
-        method: str | None = None,
-        revision: Revision | None = None,
-    ) -> None:
-        """Send an answer on its own, or put it into the batch that it belongs to."""
+        MAIN has no end: no ACCEPTED frame is sent there.
+        """
         if batch is not None:
             batch.settle(data)
-        else:
-            self.send_last(
-                route, kind, (data,), key=key, code=code, method=method, revision=revision
+        elif kind is not _ACCEPTED or route != MAIN:
+            frame = Transmit(
+                peer=self,
+                route=route,
+                data=() if data is None else (data,),
+                size=0 if data is None else len(data),
+                kind=kind,
+                ends=route != MAIN,
+                key=key,
+                code=code,
+                method=method,
+                revision=revision,
             )
+            self.outbox.push(frame)
 
     def refuse(
         self,
@@ -575,11 +558,11 @@ class PeerState:
         self.violation(route, error.code, error.message, refused=method is not None)
         if method is not None and self.is_modern_client:
             return  # a modern client never sends responses
-        self.answer(
+        self.send_last(
             route,
-            batch,
             FrameKind.ERROR,
             encode_error(id, error),
+            batch=batch,
             code=error.code,
             method=method,
             revision=revision,
@@ -623,13 +606,13 @@ class PeerState:
         )
         if subject is not None:
             self.replaceable[key, subject] = frame
-        self.endpoint.outbox.push(frame)
+        self.outbox.push(frame)
 
     def send_news(
         self, method: str, data: bytes, record: Inbound, subject: Hashable = None
     ) -> None:
         """Send an encoded notification on a request's stream; see :meth:`send_notification`."""
-        key, outbox, size = record.key, self.endpoint.outbox, len(data)
+        key, outbox, size = record.key, self.outbox, len(data)
         if subject is not None:
             full = record.queued > self.config.limits.queued or record.route == MAIN
             if full and self.crowded(record) and self.renew(record, subject, data):
@@ -658,7 +641,7 @@ class PeerState:
         waiting = self.replaceable.get((ENGINE if record is None else record.key, subject))
         if waiting is None:
             return False
-        growth = self.endpoint.outbox.replace(waiting, (data,))
+        growth = self.outbox.replace(waiting, (data,))
         if record is not None:
             record.queued += growth
         return True
@@ -688,7 +671,7 @@ class PeerState:
             return frame.key == record.key and frame.kind is FrameKind.NOTIFICATION
 
         if record.queued:
-            for frame in self.endpoint.outbox.discard(unwanted):
+            for frame in self.outbox.discard(unwanted):
                 self.taken(frame)
 
     # Requests in flight: inbound
@@ -745,10 +728,8 @@ class PeerState:
             self.withdraw(record)
         else:
             return
-        if cancelled and record.batch is not None:
-            record.batch.settle()
-        elif cancelled:
-            self.send_last(record.route, FrameKind.ACCEPTED, key=record.key)
+        if cancelled:
+            self.send_last(record.route, _ACCEPTED, batch=record.batch, key=record.key)
 
     # Requests in flight: outbound
 
@@ -799,7 +780,7 @@ class PeerState:
     def end_outbound(self, reason: EndReason, message: str, fault: Fault | None = None) -> None:
         """End every outbound request that does not outlive this conversation."""
         succession = self.succession
-        unsent = set() if succession is None else self.endpoint.outbox.requests()
+        unsent = set() if succession is None else self.outbox.requests()
         for request in list(self.pending.values()):
             if succession is None or not succession.keeps(request, unsent):
                 self.abort(request, RequestSignal.END, reason, message, fault)
@@ -810,5 +791,5 @@ class PeerState:
         def unwanted(frame: Transmit) -> bool:
             return frame.peer is self
 
-        for frame in self.endpoint.outbox.discard(unwanted):
+        for frame in self.outbox.discard(unwanted):
             self.taken(frame)

@@ -9,8 +9,7 @@ from typing import cast
 import msgspec
 from msgspec import UNSET, Raw, structs
 
-from mcpcore.engine.events import EndReason
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import EndReason, Fault, FaultKind
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.call import Call, Purpose, Reading, proves_modern, refusal_text, tells_era
 from mcpcore.http.legacy_sse_client import Piping

@@ -5,8 +5,7 @@ from enum import Enum
 
 from msgspec import Struct, field
 
-from mcpcore.engine.events import Route
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Fault, FaultKind, Route
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http.headers import (
     CONTENT_TYPE,

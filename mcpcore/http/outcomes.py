@@ -3,8 +3,7 @@
 from abc import ABC, abstractmethod
 
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.events import EndReason, Route, Violation
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import EndReason, Fault, FaultKind, Route, Violation
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http.call import Call, Purpose, Reading

@@ -7,8 +7,7 @@ Source: the Streamable HTTP pages ("Sending Messages", "Resumability and Redeliv
 import math
 from abc import abstractmethod
 
-from mcpcore.engine.events import EndReason, Route
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import EndReason, Fault, FaultKind, Route
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http.answers import INITIALIZE, INITIALIZED, Answers

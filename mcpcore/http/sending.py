@@ -8,8 +8,7 @@ from typing import cast
 
 from msgspec import structs
 
-from mcpcore.engine.events import ENGINE, MAIN, EndReason, Key
-from mcpcore.engine.faults import Fault
+from mcpcore.engine.events import ENGINE, MAIN, EndReason, Fault, Key
 from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import fails_for_good

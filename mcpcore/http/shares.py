@@ -70,7 +70,7 @@ class Share:
         self._coming = 0
         """Number of requests admitted that the Peer has not taken in yet."""
         self._told_at = 0.0
-        view.peer.capacity = self.spare
+        view.peer._state.capacity = self.spare
 
     def __bool__(self) -> bool:
         return self._asking or self._unsure
@@ -154,7 +154,7 @@ class Share:
         self._unsure = failure is not None
         if not isinstance(outcome, StoreFailure):
             self._granted = outcome
-            view.peer.capacity = max(self.spare, outcome)
+            view.peer._state.capacity = max(self.spare, outcome)
         self._told_at = -math.inf if failure else view.log.owner.now
         if self._granted or self._unsure:
             view.steps.retry(self)

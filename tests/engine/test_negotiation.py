@@ -420,7 +420,7 @@ def test_discovery_opens_the_client() -> None:
     assert ready.supported == ("v999", MODERN_NAMES[-1], LEGACY_NAMES[-1])
     assert isinstance(ready.capabilities, ServerCapabilities)
     assert msgspec.to_builtins(ready.capabilities) == {"tools": {}}
-    assert peer.peer_capabilities == ready.capabilities
+    assert peer._state.peer_capabilities == ready.capabilities
 
 
 @pytest.mark.requirement("basic/transports/stdio/probe-fallback", "basic/lifecycle/initialized")

@@ -173,7 +173,7 @@ def test_unknown_notifications_reach_the_owner_and_foreign_ones_do_not() -> None
     assert json.loads(bytes(custom.params)) == {"a": 1}
     assert custom.route == MAIN
     assert isinstance(custom.client_capabilities, ClientCapabilities)
-    assert custom.client_capabilities == peer.peer_capabilities
+    assert custom.client_capabilities == peer._state.peer_capabilities
     [foreign] = feed(peer, tell("notifications/tools/list_changed"))
     assert isinstance(foreign, Violation)
     [roots] = feed(peer, tell("notifications/roots/list_changed"))

@@ -135,6 +135,6 @@ def test_a_modern_request_is_read_by_what_it_says_itself(*, short: bool) -> None
     assert (modern.revision.name, legacy.revision.name) == (MODERN, LEGACY_NAMES[-1])
     assert modern.client_info is None
     assert legacy.client_info is not None
-    assert legacy.client_info == peer.peer_info
+    assert legacy.client_info == peer._state.peer_info
     assert modern.client_capabilities != legacy.client_capabilities
-    assert legacy.client_capabilities == peer.peer_capabilities
+    assert legacy.client_capabilities == peer._state.peer_capabilities

@@ -387,7 +387,7 @@ def test_an_answer_is_owed_unless_that_very_request_was_called_off() -> None:
     both = in_conversation(CALL, cancelling(7))
     late = b'{"jsonrpc":"2.0","id":7,"result":{}}'
     with pytest.raises(AssertionError, match="nobody has asked"):
-        both.step(lambda peer: peer._state.answer(MAIN, None, FrameKind.RESULT, late))
+        both.step(lambda peer: peer._state.send_last(MAIN, FrameKind.RESULT, late))
 
 
 def test_over_http_an_answer_is_owed_unless_that_very_request_was_called_off() -> None:

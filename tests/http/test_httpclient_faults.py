@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
     EndReason,
+    Fault,
+    FaultKind,
     NegotiationFailed,
     NotificationReceived,
     Ready,
@@ -18,7 +20,6 @@ from mcpcore.engine.events import (
     ResultReceived,
     Violation,
 )
-from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.plan import Planner
 from mcpcore.http.recovery import Recovery

@@ -10,13 +10,14 @@ from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
+    Fault,
+    FaultKind,
     NotificationReceived,
     Ready,
     RequestEnded,
     ResultReceived,
     Violation,
 )
-from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
     EndReason,
+    Fault,
+    FaultKind,
     RequestCancelled,
     RequestEnded,
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.recovery import Backoff, Recovery
 from mcpcore.http.settings import HttpClientSettings

@@ -10,6 +10,8 @@ from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
     ErrorReceived,
+    Fault,
+    FaultKind,
     InputRequired,
     NegotiationFailed,
     NotificationReceived,
@@ -23,7 +25,6 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     Violation,
 )
-from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.wire.sse import encode_event

@@ -9,13 +9,14 @@ from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
+    Fault,
+    FaultKind,
     NotificationReceived,
     Ready,
     RequestEnded,
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from tests.http.support import LEGACY, Hand, initialize_result, make_client, note

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.engine.events import Key, RequestCancelled, RequestReceived
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Fault, FaultKind, Key, RequestCancelled, RequestReceived
 from mcpcore.http.messages import HttpSend
 from tests.http.support import Hand, note
 from tests.http.test_httpclient_sessions import streaming

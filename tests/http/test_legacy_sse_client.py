@@ -13,6 +13,8 @@ from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
     ErrorReceived,
+    Fault,
+    FaultKind,
     NegotiationFailed,
     NotificationReceived,
     Ready,
@@ -21,7 +23,6 @@ from mcpcore.engine.events import (
     ResultReceived,
     Violation,
 )
-from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.sessions import SessionClosed
 from mcpcore.http.settings import HttpClientSettings, SseUse

@@ -4,12 +4,12 @@ import pytest
 
 from mcpcore.engine.events import (
     ConnectionEnded,
+    FaultKind,
     NegotiationFailed,
     Ready,
     RequestEnded,
     ResultReceived,
 )
-from mcpcore.engine.faults import FaultKind
 from mcpcore.engine.reconnection import ReconnectSettings, breaks_for_good
 from mcpcore.spec.errors import LocalProtocolError
 from tests.http.support import initialize_result

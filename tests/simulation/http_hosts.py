@@ -3,8 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready, RequestEnded
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import (
+    ConnectionEnded,
+    Event,
+    Fault,
+    FaultKind,
+    NegotiationFailed,
+    Ready,
+    RequestEnded,
+)
 from mcpcore.engine.reconnection import Reconnection, ReconnectSettings
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpEnd, HttpHead, HttpSend

@@ -19,7 +19,7 @@ KEEPERS = OURS | {"anyio"}
 """... and those which have tables of what we do."""
 _SIMPLE = frozenset({set, frozenset, deque, bytearray, WeakSet, WeakKeyDictionary})
 NUMBERED = {
-    *("Deadlines._count", "Endpoint._serial", "Endpoint.last_key"),
+    *("Deadlines._count", "Endpoint.serial", "Endpoint.last_key"),
     *("AsyncioServerLink._last_exchange", "HttpServerLink._last_exchange", "SessionTable._count"),
     *(
         "ServerRuntime._unyielding",

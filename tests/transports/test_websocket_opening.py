@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from mcpcore.engine.faults import FaultKind
+from mcpcore.engine.events import FaultKind
 from mcpcore.errors import LinkError
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest

@@ -4,8 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from mcpcore.engine.events import Event
-from mcpcore.engine.faults import Fault
+from mcpcore.engine.events import Event, Fault
 
 clock = time.monotonic
 """Clock of all drivers, in seconds."""

@@ -22,11 +22,11 @@ from mcpcore.engine import Limits, Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
     Event,
+    FaultKind,
     RequestEnded,
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.engine.faults import FaultKind
 from mcpcore.http.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError

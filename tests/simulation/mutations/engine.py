@@ -54,7 +54,7 @@ def _answered_twice() -> None:
     """A result is sent twice."""
 
     def make(send_last: Any) -> Any:
-        def mutant(self: Any, route: Any, kind: Any, data: Any = (), **rest: Any) -> None:
+        def mutant(self: Any, route: Any, kind: Any, data: Any = None, **rest: Any) -> None:
             send_last(self, route, kind, data, **rest)
             if kind is FrameKind.RESULT and route == 0:
                 send_last(self, route, kind, data, **rest)
@@ -267,7 +267,7 @@ def _batch_apart() -> None:
 
     def mutant(self: Any, answer: bytes | None = None) -> None:
         if answer is not None:
-            self.peer.send_last(self.route, FrameKind.RESULT, (answer,), revision=self.revision)
+            self.peer.send_last(self.route, FrameKind.RESULT, answer, revision=self.revision)
 
     Batch.settle = mutant  # type: ignore[method-assign]
 

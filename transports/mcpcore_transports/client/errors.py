@@ -12,11 +12,12 @@ from msgspec import Raw
 from mcpcore.engine.events import (
     EndReason,
     ErrorReceived,
+    Fault,
+    FaultKind,
     InputRequired,
     RequestEnded,
     ResultReceived,
 )
-from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.errors import (
     CallFailed,
     ConnectFailed,

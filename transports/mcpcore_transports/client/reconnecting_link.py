@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import TaskStatus
 
-from mcpcore.engine.events import ConnectionEnded, Ready
-from mcpcore.engine.faults import Fault
+from mcpcore.engine.events import ConnectionEnded, Fault, Ready
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import Attempt, ReconnectSettings, breaks_for_good
 from mcpcore.errors import LinkError

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from mcpcore.engine.events import ConnectionEnded, NegotiationFailed, Ready
-from mcpcore.engine.faults import Fault
+from mcpcore.engine.events import ConnectionEnded, Fault, NegotiationFailed, Ready
 from mcpcore.engine.reconnection import (
     Attempt,
     ConnectionEvent,

@@ -398,7 +398,7 @@ class Connection(Link):
         finally:
             self._turning = False
         waits = self._writing or self._holding or self._sharing
-        if waits or self.peer.timed or self._has_time:
+        if waits or self.peer.deadline() is not None or self._has_time:
             due = self._due()
             if due < self._armed:
                 self._arm(due)

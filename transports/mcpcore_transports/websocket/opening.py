@@ -17,7 +17,7 @@ from anyio.abc import ByteStream
 from msgspec import Struct
 from wsproto.utilities import generate_accept_token
 
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.errors import LinkError
 from mcpcore.http.headers import quoted
 from mcpcore.http.messages import HttpSend

@@ -9,7 +9,7 @@ import msgspec
 from anyio.abc import ByteStream
 from msgspec import Struct
 
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Fault, FaultKind
 from mcpcore_transports.http1.body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
 from mcpcore_transports.link_errors import STREAM_ERRORS
 

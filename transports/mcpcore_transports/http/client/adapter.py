@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.lowlevel
 
-from mcpcore.engine.events import Route
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Fault, FaultKind, Route
 from mcpcore.http.client import HttpClient
 from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
 from mcpcore.http.messages import HttpSend

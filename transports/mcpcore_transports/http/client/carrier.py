@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from mcpcore.engine.events import Route
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Fault, FaultKind, Route
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.plan import own_header

@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import ByteStream
 from msgspec import Struct
 
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http.settings import HeadLimits

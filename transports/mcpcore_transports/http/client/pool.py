@@ -13,8 +13,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream, SocketStream
 
-from mcpcore.engine.events import Route
-from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.events import Fault, FaultKind, Route
 from mcpcore.http.messages import HttpSend
 from mcpcore_transports.http.client.origin import LOST, Failure, proxy_refusal
 from mcpcore_transports.http.client.responses import Response
