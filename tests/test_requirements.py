@@ -37,9 +37,9 @@ def test_every_requirement_has_its_test_and_every_marker_its_row() -> None:
 
 def test_the_written_report_is_current() -> None:
     tested = {claim.requirement for claim in collect(ROOT / "tests")}
-    written = (ROOT / "docs" / "requirements.md").read_text(encoding="utf-8")
+    written = (ROOT / "conformance" / "requirements" / "report.md").read_text(encoding="utf-8")
     assert written == markdown(REQUIREMENTS, tested), (
-        "run: python -m conformance.requirements --write docs/requirements.md"
+        "run: python -m conformance.requirements --write conformance/requirements/report.md"
     )
 
 

@@ -1,6 +1,6 @@
 """Write the state diagrams of the engine, generated from its tables.
 
-Run ``python -m mcpcore.engine.diagrams > docs/states.md``.
+Run ``python -m mcpcore.engine.diagrams > docs/reference/protocol.md``.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""docs/conformance.md names exactly what cases need of a server for tests, and where."""
+"""docs/how-to/conformance.md names exactly what cases need of a server for tests, and where."""
 
 import re
 from collections import Counter, defaultdict
@@ -10,7 +10,7 @@ from conformance.kit.shown import FOUND
 from conformance.kit.watched import WATCHED
 from conformance.run.registry import all_cases
 
-PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "conformance.md"
 HEADING = "## What a server may have for it"
 ROW = re.compile(r"\| (?:(prompt|resource|template) )?`([^`]+)` \| ([^|]+) \| ([^|]+) \|")
 

@@ -25,7 +25,7 @@ from mcpcore.engine.lifecycle import (
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
 from tests.engine.bench import server_config
 
-PAGE = Path(__file__).parents[2] / "docs" / "states.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "protocol.md"
 
 
 def test_diagrams_in_the_docs_are_current() -> None:

@@ -29,7 +29,7 @@ from conformance.real.report import table_of_cells, versions_of
 from conformance.real.scene import Hub, scene
 from conformance.real.table import HERE, KIT, Package, Row, Table, read_table
 
-PAGE = ROOT / "docs" / "real-programs.md"
+PAGE = ROOT / "conformance" / "real" / "report.md"
 WRONG = Path(__file__).with_name("wrong_server.py")
 OURS = [sys.executable, "-m", "conformance.everything.server", "--stdio"]
 OFFER = """
