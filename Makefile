@@ -115,7 +115,7 @@ types: $(READY) ## Strict typing of every package and of the tests
 
 docs: $(READY) ## The site of the documentation, into build/site; any warning fails
 	$(PY) -m tests.reference --check
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 reference: $(READY) ## Write the generated pages of docs/reference anew
 	@$(PY) -m tests.reference

@@ -23,8 +23,6 @@ SHOWN = {
     "call add": "5",
     "list": "test_simple_text",
     "probe": "2026-07-28",
-    "call greet": "Hello, Ada!",
-    "trace check": "nothing found",
     "conformance server": "passed",
 }
 """What the commands print that can be run in a moment, in the order of the page."""

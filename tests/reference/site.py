@@ -32,7 +32,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Name the path where a link leaves the documentation."""
+    """Name the path where a link leaves the documentation; a fragment is Python, too."""
     folder = posixpath.dirname(page.file.src_uri)
 
     def said(link: re.Match[str]) -> str:
@@ -41,4 +41,4 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return link[0]
         return f"`{path}`" if link[1].strip("`") == path else f"{link[1]} (`{path}`)"
 
-    return _LINK.sub(said, markdown)
+    return _LINK.sub(said, markdown.replace("```python fragment\n", "```python\n"))
