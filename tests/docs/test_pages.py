@@ -50,3 +50,25 @@ def test_a_feature_has_an_example_of_both_sides(page: Path) -> None:
     assert "Server(" in text
     assert "connect(" in text
     assert programs(page)
+
+
+@pytest.mark.parametrize(
+    ("page", "lines"),
+    [
+        (ROOT / "README.md", 120),
+        (ROOT / "CHANGELOG.md", 80),
+        (DOCS / "explanation" / "architecture.md", 150),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_what_is_read_first_stays_short(page: Path, lines: int) -> None:
+    assert len(page.read_text(encoding="utf-8").splitlines()) <= lines
+
+
+def test_a_measurement_has_a_date_a_command_and_its_report() -> None:
+    text = (DOCS / "explanation" / "measurements.md").read_text(encoding="utf-8")
+    for section in text.split("\n## ")[1:]:
+        title = section.partition("\n")[0]
+        assert re.search(r"\b20\d\d-\d\d-\d\d\b", section), title
+        assert re.search(r"^(make|\.venv/bin/python -m) ", section, re.MULTILINE), title
+        assert re.search(r"\]\(\.\./\.\./[\w/.]+\.md\)", section), title
