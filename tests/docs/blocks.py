@@ -120,7 +120,10 @@ def check_types(listed: Sequence[Program], folder: Path) -> None:
         paths.append(folder / f"program_{number}.py")
         paths[-1].write_text(program.source, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", *map(str, paths)],
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--config-file="),
+            *(f"--cache-dir={ROOT / '.mypy_cache' / 'pages'}", *map(str, paths)),
+        ],
         capture_output=True,
         text=True,
         cwd=folder,
