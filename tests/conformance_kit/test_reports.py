@@ -182,7 +182,7 @@ def test_the_page_on_traces_names_every_binding_that_a_trace_of_a_case_has() -> 
         header = decode_line(lines_of(made, made.entries[0], made.entries[0].records)[0])
         assert isinstance(header, Header)
         found.add(header.binding)
-    text = (Path(__file__).parents[2] / "docs" / "how-to" / "traces.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "traces.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| `binding` |")]
     assert len(rows) == 2
     assert {*re.findall("`([a-z]+)`", " ".join(rows))} - {"binding", "opened"} == found

@@ -1,4 +1,4 @@
-"""The page on traces tells the truth: programs, commands, members, kinds, rules and defaults."""
+"""The pages on traces tell the truth: programs, commands, members, kinds, rules and defaults."""
 
 import re
 import shlex
@@ -13,7 +13,8 @@ from transports.cli import main
 from transports.tracing import TraceSettings
 
 PAGE = ROOT / "docs" / "how-to" / "traces.md"
-TEXT = PAGE.read_text(encoding="utf-8")
+REFERENCE = ROOT / "docs" / "reference" / "traces.md"
+TEXT = PAGE.read_text(encoding="utf-8") + REFERENCE.read_text(encoding="utf-8")
 COMMANDS = [block for block in blocks(PAGE) if block.kind == "console"]
 SHOWN = [block.text for block in COMMANDS if block.text.startswith("$ ")]
 UNITS = {"KiB": 1024, "MiB": 1024 * 1024}
