@@ -50,7 +50,7 @@ export PYTHONUNBUFFERED := 1
 # Kept bytecode, whatever the environment says: tests start processes by the hundred.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup sdk demo interop peers real real-programs test test-core test-rest test-long test-long-core test-long-rest torture simulation soak fuzz mutation lint types bench bench-tools clean clean-all ci-tools servers
+.PHONY: help setup sdk demo interop peers real real-programs test test-core test-rest test-long test-long-core test-long-rest torture simulation soak fuzz mutation lint types docs reference bench bench-tools clean clean-all ci-tools servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -112,6 +112,13 @@ lint: $(READY) ## Style and formatting
 
 types: $(READY) ## Strict typing of every package and of the tests
 	$(PY) -m mypy
+
+docs: $(READY) ## The site of the documentation, into build/site; any warning fails
+	$(PY) -m tests.reference --check
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
+reference: $(READY) ## Write the generated pages of docs/reference anew
+	@$(PY) -m tests.reference
 
 bench: $(READY) bench-tools ## Costs beside raw limits and peers, one run; BENCH="--quick --only http"
 	@$(PY) -m benchmarks run $(BENCH)

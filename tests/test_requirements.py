@@ -11,6 +11,7 @@ from mcpcore_conformance.requirements.model import ALL
 from mcpcore_conformance.requirements.report import coverage, markdown, problems
 
 ROOT = Path(__file__).parent.parent
+FOLDER = "conformance/mcpcore_conformance/requirements"
 
 
 def row(
@@ -37,9 +38,11 @@ def test_every_requirement_has_its_test_and_every_marker_its_row() -> None:
 
 def test_the_written_report_is_current() -> None:
     tested = {claim.requirement for claim in collect(ROOT / "tests")}
-    written = (ROOT / "docs" / "requirements.md").read_text(encoding="utf-8")
+    written = (
+        ROOT / "conformance" / "mcpcore_conformance" / "requirements" / "report.md"
+    ).read_text(encoding="utf-8")
     assert written == markdown(REQUIREMENTS, tested), (
-        "run: python -m mcpcore_conformance.requirements --write docs/requirements.md"
+        f"run: python -m mcpcore_conformance.requirements --write {FOLDER}/report.md"
     )
 
 

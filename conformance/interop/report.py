@@ -28,7 +28,7 @@ all libraries; the SDK's programs are in `conformance/interop/sdk`, ours are
 `mcpcore_conformance.everything.server` and `conformance.interop.our_client`.
 
 `make interop` runs all of it, prints the table and fails if a cell is red. This page is written by
-`.venv/bin/python -m conformance.interop --write docs/interoperability.md`.
+`.venv/bin/python -m conformance.interop --write conformance/interop/report.md`.
 
 * **ok**: the feature works.
 * **FAIL**: it does not.

@@ -4,7 +4,7 @@ What it finds is held against ``checked.toml``, where every fact stands of which
 the bytes; 1 is returned if there is another one, or one less, also where only the verdict, the
 revisions or what the kit says differ.  ``--draft`` prints what is not read, with the bytes, as
 entries for that file which lack the fact.  ``--write`` writes the page
-docs/conformance-of-peers.md anew, ``--only NAME`` chooses among the programs, ``--sources DIR``
+conformance/peers/report.md anew, ``--only NAME`` chooses among the programs, ``--sources DIR``
 adds the SDK's own programs (see the page).  ``--save DIR`` keeps results in files, ``--from DIR``
 takes those that are kept there instead of running anything.  Most of a run is waiting for what
 does not come: ``--programs`` run at a time, of each ``--jobs`` cases.
@@ -49,7 +49,7 @@ examples:
   python -m conformance.peers --from results --draft
   python -m conformance.peers --from results --write
 """
-PAGE = ROOT / "docs" / "conformance-of-peers.md"
+PAGE = ROOT / "conformance" / "peers" / "report.md"
 FOREIGN = "rfc9112"
 """The page of which the HTTP server below an SDK is in charge."""
 TIMEOUT = 10.0
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--save", type=Path, metavar="DIR", help="keep what came of it in files")
     add("--from", type=Path, metavar="DIR", dest="kept", help="take what is kept, run nothing")
     add("--draft", action="store_true", help="print what is not read, as entries to be completed")
-    add("--write", action="store_true", help="write docs/conformance-of-peers.md anew")
+    add("--write", action="store_true", help="write conformance/peers/report.md anew")
     chosen = parser.parse_args(arguments)
     known = [*PEERS, *own_programs(chosen.sources or chosen.kept or Path())]
     offered = known if chosen.sources or chosen.kept else PEERS

@@ -12,8 +12,8 @@ from mcpcore_conformance.kit.model import Case, Result, Verdict
 
 HEAD = """# What the kit finds in other implementations
 
-The [conformance kit](conformance.md) run against both lines of the official Python SDK
-({versions}):
+The [conformance kit](../../docs/how-to/conformance.md) run against both lines of the official
+Python SDK ({versions}):
 
 - servers and clients of this project, built on the SDK, in `conformance/interop/sdk`;
 - the SDK's own `everything` server, over Streamable HTTP as its program has it and over stdio by
@@ -41,8 +41,8 @@ timing, and is not found in every run, is marked so.
 Servers and clients are met in all revisions over HTTP, servers also over stdio. Over HTTP+SSE two
 revisions are played, 2024-11-05, to which it belongs, and 2025-11-25; with clients over stdio the
 newest of each era. All tools may be called (`--tool '*'`). Clients play
-[scripts](conformance-clients.md#script); a case does not apply where the SDK has no call for a
-step.
+[scripts](../../docs/how-to/conformance-clients.md#script); a case does not apply where the SDK has
+no call for a step.
 
 ## How it is made
 

@@ -38,7 +38,7 @@ examples:
   python -m conformance.real --only supergateway --only 'mcp-*'
   python -m conformance.real --only time --cell kit --draft
   python -m conformance.real --without kit
-  python -m conformance.real --write docs/real-programs.md
+  python -m conformance.real --write conformance/real/report.md
 """
 
 

@@ -1,4 +1,4 @@
-"""The table that is printed, and the page: docs/real-programs.md."""
+"""The table that is printed, and the page: conformance/real/report.md."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ Our client, our command and the conformance kit against servers of npm and PyPI,
 proxies of npm and PyPI against our server, in the versions of {date}. `make real` installs them
 (npm's below `.tools/real`, PyPI's in environments of their own), plays all of it and fails if a
 cell is red; `make test-long` does so, too. This page is written by
-`.venv/bin/python -m conformance.real --write docs/real-programs.md`; `--help` has examples of other
-uses, such as `--only supergateway`.
+`.venv/bin/python -m conformance.real --write conformance/real/report.md`; `--help` has examples of
+other uses, such as `--only supergateway`.
 
 What is played stands in `conformance/real/programs.toml`: a program more is a few lines more.
 Nothing leaves this machine: what heeds a proxy is given one that is not there. What cannot be
@@ -58,7 +58,7 @@ FINDINGS = """
 ## What the kit finds
 
 Each line was checked by reading the bytes, as those of the
-[official SDKs](conformance-of-peers.md) were, where verdicts and columns are explained; it stands
+[official SDKs](../peers/report.md) were, where verdicts and columns are explained; it stands
 in `conformance/real/checked.toml`. A finding is one of the SDK that a program is built on, or of
 the program itself. `--draft` prints what was not read, with the bytes. What is found and was not
 read is looked for once more, alone, before it fails a run.

@@ -1,10 +1,6 @@
-"""Write the state diagrams of the engine, generated from its tables.
+"""State diagrams of the engine, generated from its tables for ``docs/reference/protocol.md``."""
 
-Run ``python -m mcpcore.engine.diagrams > docs/states.md``.
-"""
-
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mcpcore.engine.lifecycle import REQUEST, SESSION, STREAM
@@ -16,24 +12,12 @@ _TABLES: tuple[tuple[str, str, Mapping[Any, Any]], ...] = (
 )
 
 
-def render() -> str:
-    """Return the page as Markdown with one Mermaid diagram per table."""
-    lines = [
-        "# State diagrams",
-        "",
-        "Generated from `mcpcore/engine/lifecycle.py` by `python -m mcpcore.engine.diagrams`.",
-    ]
+def diagrams() -> Iterator[str]:
+    """Return the lines of a section of Markdown with one Mermaid diagram per table."""
     for title, text, table in _TABLES:
-        lines += ["", f"## {title}", "", text, "", "```mermaid", "stateDiagram-v2"]
+        yield from (f"### {title}", "", text, "", "```mermaid", "stateDiagram-v2")
         first = next(iter(table))[0]
-        lines.append(f"    [*] --> {first.name}")
-        lines += [
-            f"    {state.name} --> {after.name}: {signal.value}"
-            for (state, signal), after in table.items()
-        ]
-        lines.append("```")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())
+        yield f"    [*] --> {first.name}"
+        for (state, signal), after in table.items():
+            yield f"    {state.name} --> {after.name}: {signal.value}"
+        yield from ("```", "")

@@ -3,8 +3,8 @@
 The first line is a :class:`Header`, every other one a :class:`Record`: a message, the head of an
 HTTP request or response, a WebSocket control frame, or an event of the connection.
 :class:`RecordBuilder` makes records of the bytes on the wire: it finds their kind, hides the
-secrets and limits the size.  Nothing here reads a clock or a file; docs/traces.md describes
-the format for authors of other readers.
+secrets and limits the size.  Nothing here reads a clock or a file;
+docs/reference/traces.md describes the format for authors of other readers.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""docs/conformance.md names exactly what cases need of a server for tests, and where."""
+"""docs/reference/conformance.md names exactly what cases need of a server for tests, and where."""
 
 import re
 from collections import Counter, defaultdict
@@ -10,7 +10,7 @@ from mcpcore_conformance.kit.shown import FOUND
 from mcpcore_conformance.kit.watched import WATCHED
 from mcpcore_conformance.run.registry import all_cases
 
-PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "conformance.md"
 HEADING = "## What a server may have for it"
 ROW = re.compile(r"\| (?:(prompt|resource|template) )?`([^`]+)` \| ([^|]+) \| ([^|]+) \|")
 
@@ -55,7 +55,7 @@ def test_the_other_table_names_what_cases_find_by_trying() -> None:
 
 
 def test_the_page_on_clients_says_how_many_cases_need_which_scenario() -> None:
-    text = (PAGE.parent / "conformance-clients.md").read_text()
+    text = (PAGE.parents[1] / "how-to" / "conformance-clients.md").read_text()
     section = " ".join(text.partition("## Scenarios")[2].partition("\n### ")[0].split())
     said = re.search(
         r"Of the (\d+) cases (\d+) use the scenarios `(\w+)` .* and `(\w+)` .*"

@@ -20,7 +20,7 @@ from mcpcore_conformance.kit.model import MUST, SHOULD, Binding, Case, Line, Pag
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.run.registry import all_cases
 from tests.clock import PATIENCE
-from tests.docs_blocks import dead_links
+from tests.docs.blocks import dead_links
 
 OLDEST, OLD, NEW = "2024-11-05", "2025-06-18", "2025-11-25"
 LEAVES = 600_000

@@ -166,7 +166,7 @@ def test_json_names_a_case_that_failed_itself() -> None:
 
 
 def test_the_page_says_how_much_is_kept_and_how_much_is_shown() -> None:
-    page = Path(__file__).parents[2] / "docs" / "conformance.md"
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "conformance.md"
     text = " ".join(page.read_text().split())
     assert f"Of a case {LIMIT} lines and of a line" in text
     assert f"{LINE_LIMIT // 1024} KiB are kept: all of that is in the trace" in text
@@ -182,7 +182,7 @@ def test_the_page_on_traces_names_every_binding_that_a_trace_of_a_case_has() -> 
         header = decode_line(lines_of(made, made.entries[0], made.entries[0].records)[0])
         assert isinstance(header, Header)
         found.add(header.binding)
-    text = (Path(__file__).parents[2] / "docs" / "traces.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "traces.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| `binding` |")]
     assert len(rows) == 2
     assert {*re.findall("`([a-z]+)`", " ".join(rows))} - {"binding", "opened"} == found

@@ -49,5 +49,7 @@ def test_what_the_kit_waits_itself_is_less_than_a_minute_even_one_case_after_ano
 def test_the_page_says_how_many_of_the_cases_are_counted_here() -> None:
     cases = [case for case in all_cases() if case.side is Side.SERVER]
     counted = [case for case in cases if {Binding.CORE} < case.bindings]
-    text = " ".join((Path(__file__).parents[2] / "docs" / "conformance.md").read_text().split())
+    text = " ".join(
+        (Path(__file__).parents[2] / "docs" / "reference" / "conformance.md").read_text().split()
+    )
     assert f"those {len(counted)} of the {len(cases)} cases for servers that can be" in text

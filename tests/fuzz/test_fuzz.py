@@ -1,6 +1,6 @@
 """The fuzz targets in small: corpus, fixed seeds, and that a fault is found and made small.
 
-``python -m tests.fuzz`` does the same at any size (docs/fuzzing.md).
+``python -m tests.fuzz`` does the same at any size (tests/fuzz/README.md).
 """
 
 import itertools

@@ -12,7 +12,7 @@ from conformance.interop.talk import ROOT
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
-REPORT = ROOT / "docs" / "interoperability.md"
+REPORT = ROOT / "conformance" / "interop" / "report.md"
 
 
 @pytest.fixture(scope="module")
@@ -45,5 +45,5 @@ def test_the_report_is_up_to_date(outcomes: dict[Talk, list[Judged]]) -> None:
     cells = [cell for found in outcomes.values() for cell in found]
     written = REPORT.read_text(encoding="utf-8")
     assert written == markdown(cells, load()), (
-        "write it again: python -m conformance.interop --write docs/interoperability.md"
+        "write it again: python -m conformance.interop --write conformance/interop/report.md"
     )

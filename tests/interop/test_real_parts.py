@@ -29,7 +29,7 @@ from mcpcore_conformance.kit.model import Verdict as KitVerdict
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken
 
-PAGE = ROOT / "docs" / "real-programs.md"
+PAGE = ROOT / "conformance" / "real" / "report.md"
 WRONG = Path(__file__).with_name("wrong_server.py")
 OURS = [sys.executable, "-m", "mcpcore_conformance.everything.server", "--stdio"]
 OFFER = """

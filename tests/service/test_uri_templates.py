@@ -363,7 +363,7 @@ def test_too_long_a_uri_matches_nothing() -> None:
     assert template.match("x:" + "a" * 9) is None
 
 
-PAGE = Path(__file__).parents[2] / "docs/features/resources.md"
+PAGE = Path(__file__).parents[2] / "docs/how-to/features/resources.md"
 ROWS = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|(.*)\|$", PAGE.read_text(), re.MULTILINE)
 
 

@@ -11,7 +11,7 @@ from tests.simulation.mutations import MUTATIONS
 
 _SHORT = 8
 """Faults and pieces of work that a replay has at most."""
-_PAGE = Path(__file__).parents[2] / "docs" / "simulation.md"
+_PAGE = Path(__file__).parents[2] / "tests" / "simulation" / "README.md"
 _REPLAY = re.compile(r"`(--seed [^`]*?)(?: --mutation \"([^\"]*)\")?`")
 _FOUND = _REPLAY.findall(" ".join(_PAGE.read_text(encoding="utf-8").split()))
 _AT_ONCE = {"repeats all", "subscribed for ever"}

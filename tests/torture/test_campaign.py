@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec import json
 
-from tests.docs_blocks import ROOT
+from tests.docs.blocks import ROOT
 from tests.tools import INTERRUPTED
 from tests.torture.__main__ import conclude
 from tests.torture.campaign import Result, Task, keep, kept, markdown, run

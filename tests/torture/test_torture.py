@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from tests.docs_blocks import ROOT, dead_links
 from tests.torture.__main__ import main
 from tests.torture.cells import Cell, Tally, about, cells, each, torture
 from tests.torture.rows import SELDOM
@@ -167,10 +166,6 @@ def test_what_was_found(words: tuple[str, ...]) -> None:
     tally = torture(Cell(*driver.split()), about(family, site, kind))
     assert _failures(tally) == ""
     assert tally.runs > tally.elsewhere, "there are no such points any more"
-
-
-def test_links_of_the_page_lead_somewhere() -> None:
-    assert dead_links(ROOT / "docs" / "torture-and-soak.md") == []
 
 
 @pytest.mark.parametrize(

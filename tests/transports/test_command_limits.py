@@ -12,7 +12,7 @@ from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.http.server.log import session_label
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.stores.base import StoreSettings
-from tests.docs_blocks import ROOT
+from tests.docs.blocks import ROOT
 from tests.transports.serving import serving
 
 HTTP = ("--http",)
@@ -110,7 +110,7 @@ def test_values(given: str, whole: str, value: float | None) -> None:
         ("sessions=5", HTTP, "did you mean max_sessions"),
         ("HttpSetings.max_body=5", HTTP, "did you mean HttpSettings.max_body"),
         ("HttpSettings.path=5", HTTP, "there is no limit 'HttpSettings.path'"),
-        ("xyzzy=5", HTTP, "docs/limits.md has a list of them"),
+        ("xyzzy=5", HTTP, "docs/reference/limits.md has a list of them"),
         ("probe_timeout=5", HTTP, "there is no limit 'probe_timeout'"),
         ("mode=5", ("--unix",), "there is no limit 'mode'"),
         ("connections=5", (*HTTP, "--tcp"), "could be HttpServerSettings.connections or Socket"),
@@ -154,7 +154,8 @@ def test_twice_is_once_too_often() -> None:
 
 def test_what_counts_bytes_is_what_the_pages_say() -> None:
     pages = " ".join(
-        (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("limits.md", "sockets.md")
+        (ROOT / "docs" / name).read_text(encoding="utf-8")
+        for name in ("reference/limits.md", "how-to/sockets.md")
     )
     rows = re.findall(r"`(\w+\.\w+)`[^|]*\| [\d,.]+ (KiB|MiB)", pages)
     for whole, _ in rows:
@@ -163,7 +164,7 @@ def test_what_counts_bytes_is_what_the_pages_say() -> None:
     assert len(rows) > 10
 
 
-@pytest.mark.parametrize("page", ["limits.md", "scaling.md"])
+@pytest.mark.parametrize("page", ["reference/limits.md", "how-to/scaling.md"])
 def test_what_the_pages_show_is_taken(page: str) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     shown = [each for each in re.findall(r"--limit ([\w.]+=[\w.]+)", text) if "..." not in each]

@@ -1,4 +1,4 @@
-"""The binding that docs/embedding.md shows, in all that the runtime expects of a binding."""
+"""The binding that docs/how-to/embedding.md shows, in all that the runtime expects of a binding."""
 
 import importlib.util
 import os
@@ -25,7 +25,7 @@ from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import describe, parse_target
 from tests.clock import patience
-from tests.test_embedding_docs import FILES
+from tests.docs.test_embedding_docs import FILES
 
 pytestmark = pytest.mark.anyio
 
@@ -256,5 +256,5 @@ def test_how_it_is_named_and_remembered(framed: ModuleType) -> None:
 
 
 def test_the_page_of_the_module_is_the_one_that_is_shown() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "embedding.md").read_text()
     assert FILES["framed.py"] in page

@@ -28,7 +28,7 @@ from tests.transports.test_context_eras import ERAS
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/from-the-official-sdk.md").read_text()
+PAGE = (ROOT / "docs/how-to/from-the-official-sdk.md").read_text()
 
 
 def table() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Several servers with one store behind balancers, as docs/scaling.md describes them."""
+"""Several servers with one store behind balancers, as docs/how-to/scaling.md describes them."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from tests.clock import PATIENCE, patience
-from tests.docs_blocks import blocks
+from tests.docs.blocks import blocks
 from tests.transports.balancer import balanced
 from tests.transports.redis_server import redis_server
 from tests.transports.serving import ROOT, Serving, gone, kill, serving
@@ -221,7 +221,8 @@ async def haproxy(ports: list[int], folder: Path) -> AsyncIterator[str]:
 
 def configured(kind: str, ports: list[int]) -> tuple[int, str]:
     """The configuration of the page with ports of our own; and the one on which it listens."""
-    [text] = [each.text for each in blocks(ROOT / "docs" / "scaling.md") if each.kind == kind]
+    page = ROOT / "docs" / "how-to" / "scaling.md"
+    [text] = [each.text for each in blocks(page) if each.kind == kind]
     port = free_port()
     for given, own in (("8001", ports[0]), ("8002", ports[1]), ("8080", port)):
         assert re.search(rf":{given}\b", text)

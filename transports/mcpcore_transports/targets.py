@@ -108,7 +108,7 @@ class MemoryTarget(Struct, frozen=True):
 
 
 class CustomTarget(ABC):
-    """Server that is reached by a binding of the application; ``docs/embedding.md`` shows one.
+    """Server that is reached by a binding of the application: see ``docs/how-to/embedding.md``.
 
     ``name`` names the server in messages, and is the key under which its era is remembered.
     """

@@ -58,7 +58,7 @@ def run(
         Path | None, typer.Option("--plots", metavar="DIR", help="Draw plots (SVG).")
     ] = None,
     write_docs: Annotated[
-        bool, typer.Option("--write-docs", help="Put a whole run into docs/performance.md.")
+        bool, typer.Option("--write-docs", help="Put a whole run into benchmarks/report.md.")
     ] = False,
     show: Annotated[bool, typer.Option("--list", help="Show the rows; measure nothing.")] = False,
 ) -> None:
@@ -159,7 +159,7 @@ def show(
         Path | None, typer.Option("--plots", metavar="DIR", help="Draw plots (SVG).")
     ] = None,
     write_docs: Annotated[
-        bool, typer.Option("--write-docs", help="Put a whole run into docs/performance.md.")
+        bool, typer.Option("--write-docs", help="Put a whole run into benchmarks/report.md.")
     ] = False,
 ) -> None:
     """Show a saved run again, held against the bounds that the table has now.

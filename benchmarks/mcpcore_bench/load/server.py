@@ -19,7 +19,7 @@ PATIENCE = 60.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
 GRACE = 5.0
 HEAP = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(8 * 1024 * 1024))
-"""Settings of glibc that keep room for messages of some MB, as docs/scaling.md advises.
+"""Settings of glibc that keep room for messages of some MB, as docs/how-to/scaling.md advises.
 
 Without them each MB of a message costs hundreds of page faults.  Whatever is measured, and what
 measures it, has them."""

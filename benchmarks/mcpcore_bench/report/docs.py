@@ -1,4 +1,4 @@
-"""The figures of docs/performance.md, written by the command alone."""
+"""The figures of benchmarks/report.md, written by the command alone."""
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -18,8 +18,8 @@ from mcpcore_bench.report.tables import failures
 from mcpcore_bench.subjects import ROOT
 from mcpcore_bench.table import ROWS
 
-PAGE = ROOT / "docs" / "performance.md"
-PLOTS = ROOT / "docs" / "plots"
+PAGE = ROOT / "benchmarks" / "report.md"
+PLOTS = ROOT / "benchmarks" / "plots"
 SHOWN = ("http", "http-legacy", "stdio", "websocket", "client", "echo-1m", "progress", "start")
 """Rows of which the page shows the costs; tables show all of them."""
 BEGIN = "<!-- measured: begin -->"

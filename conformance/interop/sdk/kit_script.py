@@ -1,7 +1,8 @@
 """The scenario ``script`` of the conformance kit, over whatever a library offers.
 
-What a script looks like is in ``docs/conformance-clients.md``.  A library says how it connects and
-does each step; a script with a step that it has no call for is declined before anything is sent.
+What a script looks like is in ``docs/how-to/conformance-clients.md``.  A library says how it
+connects and does each step; a script with a step that it has no call for is declined before
+anything is sent.
 """
 
 import json

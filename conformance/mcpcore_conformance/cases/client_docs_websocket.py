@@ -1,4 +1,4 @@
-"""Cases of this project's rules of WebSocket for clients: docs/websocket.md."""
+"""Cases of this project's rules of WebSocket for clients: docs/how-to/websocket.md."""
 
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_steps import SCRIPT, call, script, texts

@@ -1,4 +1,4 @@
-"""Cases of docs/websocket.md, this project's own rules of MCP over WebSocket."""
+"""Cases of docs/how-to/websocket.md, this project's own rules of MCP over WebSocket."""
 
 import struct
 from typing import cast

@@ -3,8 +3,8 @@
 ``python -m mcpcore_conformance.everything.client URL``; the scenario, the revision and its details
 come in the environment (``MCP_CONFORMANCE_SCENARIO``, ``MCP_CONFORMANCE_PROTOCOL_VERSION``,
 ``MCP_CONFORMANCE_CONTEXT``).  An unknown scenario, or none, gets a tour of everything.  What this
-project's own suite asks for besides is in ``docs/conformance-clients.md``: other addresses than
-http, and the scenario ``script``.
+project's own suite asks for besides is in ``docs/how-to/conformance-clients.md``: other addresses
+than http, and the scenario ``script``.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """The scenario ``script``: do what the context says, step by step, and report what came of it.
 
-What a script looks like is in ``docs/conformance-clients.md``.
+What a script looks like is in ``docs/how-to/conformance-clients.md``.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence

@@ -20,7 +20,7 @@ SECONDS = 15.0
 
 
 def script(*steps: Step, **options: Any) -> dict[str, Any]:
-    """The context of a script; ``options`` as in docs/conformance-clients.md."""
+    """The context of a script; ``options`` as in docs/how-to/conformance-clients.md."""
     return {"steps": [*steps], **options}
 
 

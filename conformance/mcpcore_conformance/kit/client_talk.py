@@ -31,7 +31,7 @@ EPILOGUE = 0.5
 
 ENDLESS = (
     "the client does not end by itself when it is done, neither here nor where it only had to list"
-    " the tools and leave (docs/conformance-clients.md)"
+    " the tools and leave (docs/how-to/conformance-clients.md)"
 )
 
 

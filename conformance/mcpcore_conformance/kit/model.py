@@ -144,7 +144,7 @@ class Case(Struct, frozen=True, kw_only=True):
     def link_in(self, revision: str) -> str:
         """Return the link to the text: a specification, an RFC, or this project's own rules."""
         if self.page.startswith(OWN):
-            return f"{self.page}.md#{self.section}"
+            return f"docs/how-to/{self.page.removeprefix(OWN)}.md#{self.section}"
         if self.page.startswith(RFC):
             return f"{RFC_EDITOR}/{self.page}#{self.section}"
         if self.page.startswith(EXTENSION):

@@ -218,7 +218,7 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/index#schema-dialect",
         "The supported dialects are documented.",
-        untested="Documentation, not behaviour: docs/schemas.md lists the dialects.",
+        untested="Documentation, not behaviour: docs/how-to/schemas.md lists the dialects.",
     ),
     both.must(
         "basic/index/schema-valid",

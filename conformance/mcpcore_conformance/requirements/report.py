@@ -57,7 +57,8 @@ def markdown(rows: Sequence[Requirement], tested: Collection[str]) -> str:
         "`client/`, in our words, and how each stands: **tested** by tests that name it, **not "
         "tested** for the reason given, or the duty of the **application** or of "
         "**authorization**. A rule that several revisions share is one row. Written by "
-        "`.venv/bin/python -m mcpcore_conformance.requirements --write docs/requirements.md`.",
+        "`.venv/bin/python -m mcpcore_conformance.requirements --write "
+        "conformance/mcpcore_conformance/requirements/report.md`.",
         "## Coverage",
         coverage(rows, tested),
     ]

@@ -205,7 +205,7 @@ _TABLE = (
     _rule("primed", "a stream opens with an empty event", f"{_OLD}/prime"),
     _rule("sse-endpoint", "HTTP+SSE names its endpoint first", f"{_OLD}/sse-endpoint-event"),
     # WebSocket
-    _rule("websocket-text", "messages are text frames", clause="docs/websocket.md"),
+    _rule("websocket-text", "messages are text frames", clause="docs/how-to/websocket.md"),
 )
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in _TABLE}

@@ -233,7 +233,7 @@ def serve(
         typer.Option(
             "--limit",
             metavar="NAME=VALUE",
-            help="A limit of docs/limits.md: a number, a size (64K, 4M) or seconds; repeatable.",
+            help="A number, a size (64K, 4M) or seconds: docs/reference/limits.md; repeatable.",
         ),
     ] = None,
     log_http: Annotated[

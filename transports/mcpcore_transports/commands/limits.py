@@ -1,7 +1,7 @@
 """`mcpcore serve --limit NAME=VALUE`: the numbers and times of every binding's settings.
 
-A name is that of a setting as in ``docs/limits.md``, ``HttpSettings.max_body``.  The part behind
-the dot is enough if only one kind of settings that matters to the served bindings has it.
+A name is that of a setting as in ``docs/reference/limits.md``, ``HttpSettings.max_body``.  The part
+behind the dot is enough if only one kind of settings that matters to the served bindings has it.
 """
 
 import re
@@ -214,7 +214,7 @@ def _hint(name: str, serving: frozenset[str]) -> str:
     names = [*(each.name for each in useful), *(each.whole for each in useful)]
     near = get_close_matches(name, dict.fromkeys(names), n=3)
     if not near:
-        return "; docs/limits.md has a list of them"
+        return "; docs/reference/limits.md has a list of them"
     return f"; did you mean {_joined(near, 'or')}?"
 
 

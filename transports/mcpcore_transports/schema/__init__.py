@@ -5,7 +5,7 @@
     Server(..., validator=compile_schema)
 
 Needs an extra, ``pip install mcpcore[schema]``: the libraries ``jsonschema`` and ``google-re2``.
-See docs/schemas.md.
+See docs/how-to/schemas.md.
 """
 
 try:

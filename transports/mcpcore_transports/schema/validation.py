@@ -29,7 +29,7 @@ def compile_schema(
 ) -> Callable[[Any], list[str]]:
     """Compile a schema into a validator, see :data:`mcpcore.service.Validator`.
 
-    Raises ValueError for an invalid schema, see docs/schemas.md, and its subclass
+    Raises ValueError for an invalid schema, see docs/how-to/schemas.md, and its subclass
     :class:`~mcpcore_transports.schema.patterns.BadPattern` for a pattern.
     """
     limits = limits or SchemaLimits()

@@ -38,7 +38,7 @@ Accept = Callable[[LinkFactory], Awaitable[None]]
 
 
 class Listener(Protocol):
-    """Custom binding of an application; ``docs/embedding.md`` shows one."""
+    """Custom binding of an application; ``docs/how-to/embedding.md`` shows one."""
 
     async def __call__(self, accept: Accept, *, task_status: TaskStatus[str]) -> None:
         """Accept connections until cancelled.

@@ -7,7 +7,7 @@ only authenticated: then the client can read it.  The fingerprints are keyed, so
 nothing.
 
 Within its lifetime a state opens as often as it is presented: a server must itself enforce actions
-that may happen only once.  See docs/sealed-state.md.
+that may happen only once.  See docs/explanation/sealed-state.md.
 """
 
 import base64

@@ -9,7 +9,7 @@ repeated if it fails.  When a worker dies, the others are reminded of notes that
 to send.
 
 Redis keeps in memory the changes that it has confirmed: how many of them are lost when Redis itself
-dies depends on its persistence (docs/stores.md).  The client library is the extra ``redis``.
+dies depends on its persistence (docs/how-to/stores.md).  The client library is the extra ``redis``.
 Source: https://redis.io/docs/latest/develop/programmability/eval-intro/
 """
 

@@ -6,8 +6,8 @@
     async with connect(url, trace="client.jsonl") as client: ...
 
 Secrets are removed before anything is written.  The format is that of :mod:`mcpcore.wire.trace`;
-docs/traces.md describes it.  A connection whose ``trace`` is None pays for one comparison per read
-or write.
+docs/how-to/traces.md describes it.  A connection whose ``trace`` is None pays for one comparison
+per read or write.
 """
 
 import logging

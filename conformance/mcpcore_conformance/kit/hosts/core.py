@@ -42,7 +42,7 @@ class VirtualClient(Protocol):
     """A client of this process; it does what it has to do within the calls of its methods."""
 
     def start(self, scenario: str, revision: str, context: Mapping[str, Any]) -> None:
-        """Begin with a scenario, as in docs/conformance-clients.md."""
+        """Begin with a scenario, as in docs/how-to/conformance-clients.md."""
 
     def deadline(self) -> float | None:
         """When :meth:`pass_time` is next needed; None: not before it hears something."""

@@ -24,7 +24,7 @@ class Visit(Struct, frozen=True):
     scenario: str
     revision: str
     context: Mapping[str, Any]
-    """As in docs/conformance-clients.md."""
+    """As in docs/how-to/conformance-clients.md."""
     write: Callable[[bytes], object]
     """Takes what is reported of the scenario ``script``."""
 

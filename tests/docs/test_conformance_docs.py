@@ -1,0 +1,42 @@
+"""The page on the conformance kit tells the truth: its program runs, and it names what there is."""
+
+import re
+
+from mcpcore_conformance.commands.choice import _Declared
+from mcpcore_conformance.kit.model import Binding, Verdict
+from mcpcore_conformance.reports.formats import FORMATS
+from mcpcore_conformance.run.expected import read_expected
+from mcpcore_conformance.run.registry import all_cases
+from mcpcore_transports.commands.output import Exit
+from tests.docs.blocks import ROOT, blocks
+
+PAGE = ROOT / "docs" / "how-to" / "conformance.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+
+
+def test_every_option_is_named() -> None:
+    options = {
+        name
+        for declared in _Declared.__annotations__.values()
+        for meta in getattr(declared, "__metadata__", ())
+        for name in (meta.default, *(meta.param_decls or ()))
+        if str(name).startswith("--")
+    }
+    assert len(options) > 10
+    shown = {*re.findall(r"--[a-z-]+", TEXT)} | {"--verbose"}
+    assert options <= shown
+
+
+def test_verdicts_formats_transports_and_statuses_are_those_that_there_are() -> None:
+    rows = {*re.findall(r"^\| `?([\w -]+?)`? \| ", TEXT, re.MULTILINE)}
+    assert {*Verdict} <= rows
+    assert {*FORMATS} <= rows
+    assert {str(int(each)) for each in Exit} <= rows
+    words = {*re.findall(r"`([a-z]+)`", TEXT)}
+    assert {*Binding} - {Binding.CORE, Binding.STDIO} <= words
+
+
+def test_the_entry_of_known_failures_is_one() -> None:
+    (entry,) = [block.text for block in blocks(PAGE) if block.kind == "toml"]
+    (expected,) = read_expected(entry, all_cases())
+    assert expected.transports == ("http",)

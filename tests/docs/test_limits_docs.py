@@ -1,0 +1,42 @@
+"""The page on limits names every default as it is."""
+
+import re
+
+import pytest
+
+from mcpcore.engine.config import Limits
+from mcpcore.http.settings import HttpSettings
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.stdio.process import ProcessSettings
+from mcpcore_transports.stdio.server import StdioSettings
+from mcpcore_transports.stream.connection import PumpSettings
+from tests.docs.blocks import ROOT
+
+PAGE = (ROOT / "docs" / "reference" / "limits.md").read_text(encoding="utf-8")
+SETTINGS = (
+    HttpSettings(),
+    HttpServerSettings(),
+    Limits(),
+    RuntimeSettings(),
+    PumpSettings(),
+    ProcessSettings(),
+    StdioSettings(),
+    ClientSettings(),
+    TaskOptions(),
+)
+CLASSES = {type(each).__name__: each for each in SETTINGS}
+ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)`[^|]*\| ([\d,.]+) ?(\w*) \|", re.MULTILINE)
+UNITS = {"": 1, "s": 1, "KiB": 1024, "MiB": 1024 * 1024}
+
+
+@pytest.mark.parametrize(("owner", "name", "number", "unit"), ROW.findall(PAGE))
+def test_default(owner: str, name: str, number: str, unit: str) -> None:
+    assert getattr(CLASSES[owner], name) == float(number.replace(",", "")) * UNITS[unit]
+
+
+def test_every_row_of_a_setting_was_looked_at() -> None:
+    rows = [line for line in PAGE.splitlines() if re.match(r"\| [^|]+\| `\w+\.", line)]
+    assert len(rows) == len(ROW.findall(PAGE)) > 25

@@ -1,0 +1,27 @@
+"""The generated pages of the reference are what the code says, and leave nothing out."""
+
+import pytest
+
+from tests.reference.__main__ import PAGES, main, page, read
+from tests.reference.api import API, members
+from tests.reference.api import page as api_page
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_up_to_date(name: str) -> None:
+    assert read(name) == page(name), "run: make reference"
+
+
+def test_check_says_that_all_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("module", [each for _, modules in API.values() for each in modules])
+def test_every_module_of_the_api_has_something_to_show(module: str) -> None:
+    assert members(module)
+
+
+def test_a_page_of_the_api_names_what_is_exported() -> None:
+    assert "::: mcpcore.service\n" in api_page("service")
+    assert "        - Server\n" in api_page("service")

@@ -1,0 +1,81 @@
+"""The modules that the API reference is made of, and its pages.
+
+Each page shows what its modules list in ``__all__``, or define without an underscore where there
+is none, with the docstrings.  The pages are made while the site is built (``make docs``).
+"""
+
+import importlib
+
+API: dict[str, tuple[str, tuple[str, ...]]] = {
+    "mcpcore": (
+        "One conversation, without I/O",
+        ("mcpcore", "mcpcore.engine", "mcpcore.engine.events"),
+    ),
+    "http": (
+        "Many conversations behind one endpoint, without I/O",
+        ("mcpcore.http", "mcpcore.http.stored"),
+    ),
+    "service": ("What a server offers, declared", ("mcpcore.service",)),
+    "server": (
+        "Serving and handling",
+        (
+            "mcpcore_transports.serve.serve",
+            "mcpcore_transports.server.context",
+            "mcpcore_transports.http.server.asgi",
+            "mcpcore_transports.http.server.endpoint",
+            "mcpcore_transports.running.middleware",
+            "mcpcore_transports.server.middleware",
+        ),
+    ),
+    "client": (
+        "Connecting and calling",
+        (
+            "mcpcore_transports.client.client",
+            "mcpcore_transports.client.opening",
+            "mcpcore_transports.client.callbacks",
+            "mcpcore_transports.targets",
+            "mcpcore_transports.client.errors",
+            "mcpcore_transports.client.middleware",
+            "mcpcore_transports.client.config.file",
+        ),
+    ),
+    "operations": (
+        "Settings, stores, schemas",
+        (
+            "mcpcore_transports.http.settings",
+            "mcpcore_transports.sockets.settings",
+            "mcpcore_transports.websocket.settings",
+            "mcpcore_transports.tls",
+            "mcpcore_transports.stores.base",
+            "mcpcore_transports.stores.open",
+            "mcpcore_transports.schema",
+            "mcpcore_transports.serve.bindings",
+        ),
+    ),
+    "testing": ("Hypothesis strategies", ("mcpcore_conformance.strategies",)),
+}
+"""Pages by name: title and modules."""
+
+
+def page(name: str) -> str:
+    """Return a page as Markdown with one mkdocstrings block for each module."""
+    title, modules = API[name]
+    lines = [f"# {title}", ""]
+    for module in modules:
+        lines += [f"::: {module}", "    options:", "      members:"]
+        lines += [f"        - {member}" for member in members(module)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def members(module: str) -> list[str]:
+    """Return the public names of a module."""
+    loaded = importlib.import_module(module)
+    listed = getattr(loaded, "__all__", None)
+    if listed is not None:
+        return list(listed)
+    return [
+        name
+        for name, value in vars(loaded).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module
+    ]

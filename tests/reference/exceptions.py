@@ -1,0 +1,68 @@
+"""The page reference/exceptions.md: each exception with its bases and what it says."""
+
+import importlib
+from collections.abc import Iterable, Iterator
+
+from mcpcore.service import HandlerError
+from mcpcore.spec.errors import LocalError, McpError, ToolFailed
+from tests.reference.api import API
+from tests.reference.sources import classes, summary, table
+
+NAME = "exceptions.md"
+HEAD = """# Exceptions
+
+There are three kinds, which are never mixed up:
+
+- `McpError` is an error of the protocol: received from the other side, or raised by a handler to
+  answer with it.
+- `ToolFailed` is the result of a tool that reports an error; `raise_for_error()` raises it.
+- `LocalError` happened on this side and is never sent. `except LocalError` catches whatever
+  prevents a call from getting its answer.
+
+A handler says what went wrong by a `HandlerError`; anything else that it raises is logged, and the
+client is told of an internal error only. What a client meets over HTTP, and when:
+[what can go wrong](../how-to/http-client.md#what-can-go-wrong).
+"""
+ROOTS = (McpError, ToolFailed, LocalError, HandlerError)
+
+
+def render() -> str:
+    """Return the page."""
+    lines = [HEAD]
+    shown = [each for each in classes(Exception) if issubclass(each, ROOTS) or each in _listed()]
+    for module in dict.fromkeys(each.__module__ for each in shown):
+        lines += [f"## {module}", "", *_table(each for each in shown if each.__module__ == module)]
+    return "\n".join(lines)
+
+
+def engine_exceptions() -> Iterator[str]:
+    """Lines about the exceptions that the engine raises; the page has all others."""
+    yield "All others, and what they have in common: [exceptions](exceptions.md)."
+    yield ""
+    found = [each for each in classes(Exception) if each.__module__.startswith("mcpcore.spec")]
+    yield from _table(found)
+
+
+def _listed() -> frozenset[object]:
+    """What the modules of the API reference export or define."""
+    named = (importlib.import_module(name) for _, names in API.values() for name in names)
+    return frozenset(
+        getattr(module, name)
+        for module in named
+        for name in getattr(module, "__all__", vars(module))
+        if isinstance(getattr(module, name), type)
+    )
+
+
+def _table(shown: Iterable[type]) -> list[str]:
+    return table(
+        ["Exception", "Bases", "Meaning"],
+        [
+            [
+                f"`{each.__name__}`",
+                ", ".join(f"`{base.__name__}`" for base in each.__bases__),
+                summary(each),
+            ]
+            for each in shown
+        ],
+    )

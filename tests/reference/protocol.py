@@ -1,0 +1,109 @@
+"""The page reference/protocol.md, out of the tables of the engine."""
+
+from collections.abc import Iterator
+
+from msgspec import structs
+
+from mcpcore.engine.diagrams import diagrams
+from mcpcore.spec.errors import ERRORS
+from mcpcore.spec.methods import METHODS, Method, MethodKind
+from mcpcore.spec.revisions import REVISIONS, Revision, Span
+from tests.reference.exceptions import engine_exceptions
+from tests.reference.sources import attributes, table
+
+NAME = "protocol.md"
+HEAD = """# Protocol tables
+
+The protocol as the engine has it: each table below is one that the code runs on. For what a
+revision means to an application, see [the two eras](../explanation/eras.md).
+"""
+NO, YES = "", "yes"
+
+
+def render() -> str:
+    """Return the page."""
+    lines = [
+        HEAD,
+        *("## Revisions", "", *_revisions()),
+        *("## Methods", "", *_methods()),
+        *("## States", "", *diagrams()),
+        *("## JSON-RPC error codes", "", *_errors()),
+        *("## Exceptions of the engine", "", *engine_exceptions()),
+    ]
+    return "\n".join(lines)
+
+
+def _revisions() -> Iterator[str]:
+    yield "Rows are named flags of `mcpcore.spec.revisions.Revision`. Code asks for a flag, never"
+    yield "for a revision."
+    yield ""
+    texts = attributes(Revision)
+    rows = [
+        [f"`{field.name}`", texts[field.name], *(_cell(field.name, each) for each in REVISIONS)]
+        for field in structs.fields(Revision)
+        if field.name not in ("name", "position")
+    ]
+    yield from table(["Flag", "Meaning", *(each.name for each in REVISIONS)], rows)
+
+
+def _cell(name: str, revision: Revision) -> str:
+    value = getattr(revision, name)
+    return (YES if value else NO) if isinstance(value, bool) else str(value)
+
+
+def _methods() -> Iterator[str]:
+    yield "Who may send a method in which revisions, and the capability that it needs: of the"
+    yield "receiver of a request, or of the sender of a notification. Where it says *embedded*, the"
+    yield "server asks by `input_required` instead of sending a request."
+    yield ""
+    for kind in MethodKind:
+        yield f"### {kind.value.capitalize()}s"
+        yield ""
+        yield from table(
+            ["Method", "From the client", "From the server", "Capability", "Extension"],
+            [
+                [
+                    f"`{row.name}`",
+                    _span(row.client),
+                    _sent_by_server(row),
+                    f"`{row.capability}`" if row.capability else "",
+                    f"`{row.extension}`" if row.extension else "",
+                ]
+                for row in METHODS
+                if row.kind is kind
+            ],
+        )
+
+
+def _sent_by_server(row: Method) -> str:
+    embedded = f"embedded: {_span(row.embedded)}" if row.embedded else ""
+    return ", ".join(each for each in (_span(row.server), embedded) if each)
+
+
+def _span(span: Span | None) -> str:
+    if span is None:
+        return ""
+    first, last = span.first, span.last
+    if first is REVISIONS[0] and last is REVISIONS[-1]:
+        return "all"
+    return first.name if first is last else f"{first.name} to {last.name}"
+
+
+def _errors() -> Iterator[str]:
+    yield "The HTTP status is that of the modern era if the engine itself rejects the request;"
+    yield "*always*: also if a handler answered with the code. Positive codes are of this project."
+    yield ""
+    yield from table(
+        ["Code", "Name", "Revisions", "HTTP status", "May be retried", "Only a modern server"],
+        [
+            [
+                str(row.code),
+                row.name,
+                _span(Span(row.revisions[0], row.revisions[-1])),
+                f"{row.status}, always" if row.status_always else str(row.status),
+                YES if row.retryable else NO,
+                YES if row.proves_modern else NO,
+            ]
+            for row in ERRORS.values()
+        ],
+    )
