@@ -121,7 +121,7 @@ reference: $(READY) ## Write the generated pages of docs/reference anew
 	@$(PY) -m tests.reference
 
 bench: $(READY) bench-tools ## Costs beside raw limits and peers, one run; BENCH="--quick --only http"
-	@$(PY) -m benchmarks run $(BENCH)
+	@$(PY) -m mcpcore_bench run $(BENCH)
 
 bench-tools: $(SPEED_READY) $(FASTMCP_READY) ## The peers of the bench; with npm the TypeScript SDK too, both lines
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TYPESCRIPT_READY); \

@@ -1,4 +1,4 @@
-"""``python -m benchmarks ...`` is ``mcpcore bench ...``."""
+"""``python -m mcpcore_bench ...`` is ``mcpcore bench ...``."""
 
 from mcpcore_bench.commands.app import app
 

@@ -59,8 +59,9 @@ class RateLimits:
     that it counts as full again.
 
     >>> limits = RateLimits({Activity.TOOLS: Rate(2, per=1.0, burst=2)})
-    >>> [limits.admit(Activity.TOOLS, "ada", now=now) for now in (0.0, 0.0, 0.25, 0.5)]
-    [0.0, 0.0, 0.25, 0.0]
+    >>> waits = [limits.admit(Activity.TOOLS, "ada", now=now) for now in (0.0, 0.0, 0.25, 0.5)]
+    >>> waits == [0.0, 0.0, 0.25, 0.0]
+    True
     >>> limits.refused[Activity.TOOLS]
     1
     """

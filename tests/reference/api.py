@@ -34,7 +34,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
             "mcpcore_transports.client.opening",
             "mcpcore_transports.client.callbacks",
             "mcpcore_transports.targets",
-            "mcpcore_transports.client.errors",
+            "mcpcore.errors",
             "mcpcore_transports.client.middleware",
             "mcpcore_transports.client.config.file",
         ),

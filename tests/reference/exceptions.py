@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Iterable, Iterator
 
-from mcpcore.service import HandlerError
+from mcpcore.errors import HandlerError
 from mcpcore.spec.errors import LocalError, McpError, ToolFailed
 from tests.reference.api import API
 from tests.reference.sources import classes, summary, table

@@ -7,7 +7,7 @@ gives back a mebibyte when nothing at all is left in it, so that what stays of t
 bounded, but not to a tenth: the blocks in use are held against those before, and the resident set
 after a second flood against that with the first.
 
-How fast an honest client is beside each of them, ``python -m benchmarks floods`` tells.
+How fast an honest client is beside each of them, ``python -m mcpcore_bench floods`` tells.
 """
 
 import re
