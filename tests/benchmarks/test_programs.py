@@ -20,7 +20,7 @@ from mcpcore_bench.table import ROWS
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs epoll and /proc"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(600),
 ]
 
 ROUNDS = {

@@ -563,4 +563,4 @@ OTHERS = (
     "fault", [pytest.param("slow", marks=pytest.mark.long), "answers everything later again"]
 )
 async def test_what_comes_late_is_not_held_against_what_comes_next(fault: str) -> None:
-    assert await played(fault, *OTHERS) == dict.fromkeys(OTHERS, Verdict.PASSED)
+    assert await played(fault, *OTHERS, timeout=60.0) == dict.fromkeys(OTHERS, Verdict.PASSED)

@@ -21,7 +21,7 @@ OURS = demo.Pair("our", "our", "stdio")
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("pair", "revision"),
     [

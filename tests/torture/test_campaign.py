@@ -100,7 +100,7 @@ def _command(file: Path, cells: str, *more: str) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     with _command(file, f"{ONE}\n") as process:
@@ -121,7 +121,7 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_what_was_done_before_an_interruption_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     long = Cell("http", "2025-11-25", "trio")

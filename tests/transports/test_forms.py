@@ -173,7 +173,7 @@ def fields_of(**fields: Any) -> dict[str, Any]:
     return {"type": "object", "properties": fields}
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

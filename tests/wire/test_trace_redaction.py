@@ -113,7 +113,7 @@ def test_also_where_it_only_begins_like_json(text: str, start: str) -> None:
         assert places
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("join", ["-", ".", " ", ""])
 @pytest.mark.parametrize(
     "piece",
