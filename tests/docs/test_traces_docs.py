@@ -1,4 +1,4 @@
-"""The pages on traces tell the truth: programs, commands, members, kinds, rules and defaults."""
+"""The pages on traces tell the truth: programs, commands, members, kinds and rules."""
 
 import re
 import shlex
@@ -9,7 +9,6 @@ import pytest
 from mcpcore.wire.trace import KINDS, Header, Record
 from mcpcore_conformance.trace.rules import RULES
 from mcpcore_transports.commands.main import main
-from mcpcore_transports.tracing.tracing import TraceSettings
 from tests.docs.blocks import ROOT, blocks
 
 PAGE = ROOT / "docs" / "how-to" / "traces.md"
@@ -17,7 +16,6 @@ REFERENCE = ROOT / "docs" / "reference" / "traces.md"
 TEXT = PAGE.read_text(encoding="utf-8") + REFERENCE.read_text(encoding="utf-8")
 COMMANDS = [block for block in blocks(PAGE) if block.kind == "console"]
 SHOWN = [block.text for block in COMMANDS if block.text.startswith("$ ")]
-UNITS = {"KiB": 1024, "MiB": 1024 * 1024}
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=lambda text: text.partition("\n")[0])
@@ -65,16 +63,3 @@ def test_every_kind_has_a_row() -> None:
 def test_every_rule_has_a_row() -> None:
     shown = re.findall(r"`([\w-]+)`", " ".join(row[1] for row in table("about")))
     assert sorted(shown) == sorted(RULES)
-
-
-def test_every_bound_has_a_row() -> None:
-    shown = {row[0].strip("`"): row[1] for row in table("`TraceSettings`")}
-    defaults = {
-        name: float(text.split()[0]) * UNITS[text.split()[1]] for name, text in shown.items()
-    }
-    settings = TraceSettings()
-    assert defaults == {
-        name: getattr(settings, name)
-        for name in TraceSettings.__struct_fields__
-        if name != "secrets"
-    }

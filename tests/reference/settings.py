@@ -16,6 +16,7 @@ Each class of settings is a frozen struct: `HttpSettings(max_body=1024 * 1024)` 
 and keeps the others. [Limits](limits.md) says what happens beyond the bounds among them, and how
 the command takes them. Times are in seconds, sizes in bytes, unless a setting says otherwise.
 """
+NOT_FOR_USERS = ("mcpcore.spec", "mcpcore_transports.commands")
 _SETTINGS = re.compile(r"\w*(Settings|Limits|Options)$|Config$|Callbacks$")
 
 
@@ -23,7 +24,7 @@ def render() -> str:
     """Return the page."""
     lines = [HEAD]
     for each in classes(Struct):
-        if _SETTINGS.match(each.__name__) and not each.__module__.startswith("mcpcore.spec"):
+        if _SETTINGS.match(each.__name__) and not each.__module__.startswith(NOT_FOR_USERS):
             lines += [f"## {each.__name__}", "", f"`{each.__module__}`. {summary(each)}", ""]
             lines += table(["Setting", "Default", "Meaning"], _rows(each))
     return "\n".join(lines)
