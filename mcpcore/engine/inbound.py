@@ -531,24 +531,20 @@ class Receiver:
     def _batch(
         self, frames: list[Message | Reject], now: float, route: Route, principal: str | None
     ) -> None:
-        state = self._state
-        revision = state.revision
+        revision, limit = self._state.revision, self._state.config.limits.batch
+        flaw = None
         if revision is None or not revision.batches:
             where = "before initialize" if revision is None else f"in {revision.name}"
-            self._reject_batch(f"batches are not supported {where}", now, route)
+            flaw = f"batches are not supported {where}"
+        elif len(frames) > limit:
+            flaw = f"the batch has {len(frames)} messages; the limit is {limit}"
+        if flaw is not None:
+            self._reject(Reject(INVALID_REQUEST, f"Invalid request: {flaw}"), now, route, None)
             return
-        limit = state.config.limits.batch
-        if len(frames) > limit:
-            text = f"the batch has {len(frames)} messages; the limit is {limit}"
-            self._reject_batch(text, now, route)
-            return
-        batch = Batch(state, route, revision)
+        batch = Batch(self._state, route, revision)
         for frame in frames:
             self.take_in(frame, now, route, None, principal, batch=batch)
         batch.settle()
-
-    def _reject_batch(self, text: str, now: float, route: Route) -> None:
-        self._reject(Reject(INVALID_REQUEST, f"Invalid request: {text}"), now, route, None)
 
     def _too_late(self, item: Any, route: Route) -> None:
         """Answer an item after the end: no event is emitted, but no exchange may hang."""

@@ -122,11 +122,7 @@ class Sender:
             parent=parent,
             route=MAIN if parent is None else self._route_of(parent),
             started=now,
-            timeout=(
-                state.config.limits.request_timeout
-                if timeout is DEFAULT_TIMEOUT
-                else self._timeout(timeout)
-            ),
+            timeout=self._timeout(timeout),
             want_progress=progress,
             forced=force,
             repeat=repeat,
@@ -427,12 +423,6 @@ class Sender:
         record = self._unheld(key)
         body = input_required(record, requests, state)
         return answer_with(record, body, None, INPUT_REQUIRED)
-
-    def release(self, key: Key) -> None:
-        """Free the place of a cancelled request whose handler has ended."""
-        record = self._endpoint.inbound.get(key)
-        if record is not None and record.state is RequestState.CANCELLED:
-            record.peer.finish(record, RequestSignal.RELEASE)
 
     def _unheld(self, key: Key) -> Inbound:
         record = self._endpoint.answerable(key)

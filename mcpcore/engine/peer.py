@@ -20,7 +20,7 @@ from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Fault, Key, Route
 from mcpcore.engine.inbound import End, Failure, Receiver
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.engine.lifecycle import RequestSignal, SessionSignal, SessionState
+from mcpcore.engine.lifecycle import RequestSignal, RequestState, SessionSignal, SessionState
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import Negotiator, Upset
 from mcpcore.engine.outbound import COMPLETE, Sender
@@ -385,7 +385,9 @@ class Peer:
 
     def release(self, key: Key) -> None:
         """Free the place of a cancelled request whose handler has ended."""
-        self._outbound.release(key)
+        record = self._endpoint.inbound.get(key)
+        if record is not None and record.state is RequestState.CANCELLED:
+            record.peer.finish(record, RequestSignal.RELEASE)
 
     def progress(
         self,

@@ -298,7 +298,7 @@ def imports(path: Path) -> set[str]:
         (
             "sdk",
             {"anyio", "httpx", "httpx2", "mcp", "mcp_types", "pydantic", "uvicorn"},
-            r"conformance\.(interop\.(drivers|sdk)\.\w+|everything\.media)",
+            r"(conformance\.interop\.(drivers|sdk)\.\w+|mcpcore_conformance\.everything\.media)",
         ),
     ],
 )

@@ -251,7 +251,7 @@ def test_what_is_kept_is_counted() -> None:
     name = f"{_Remembering.__name__}.table"
     found = kept()
     assert (found[name], found[f"{name}[]"]) == (2, 4)
-    assert found[f"objects: transports {_Remembering.__name__}"] == 2
+    assert found[f"objects: mcpcore_transports {_Remembering.__name__}"] == 2
     assert not any("urlsplit" in each for each in found), "so many answers at most are kept"
 
 

@@ -27,7 +27,7 @@ def layer_of(file: str) -> str:
     for package, layer in _PACKAGES.items():
         if package in parts:
             return layer
-    if parts[-2] == "mcpcore":
+    if parts[-2:-1] == ["mcpcore"]:
         return "mcpcore"
     for package, room in pairwise(parts):
         if package == "mcpcore" and room in _ROOMS:
