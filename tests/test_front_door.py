@@ -19,13 +19,16 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IMPORT = re.compile(r"^\s*from (mcpcore_transports[\w.]*) import", re.MULTILINE)
 INSIDE = {
-    "docs/embedding.md": {
+    "docs/how-to/embedding.md": {
         "mcpcore_transports.link",
         "mcpcore_transports.link_errors",
         "mcpcore_transports.serve.serve",
         "mcpcore_transports.stream.connection",
     },
-    "docs/stores.md": {"mcpcore_transports.stores.base", "mcpcore_transports.stores.by_step"},
+    "docs/reference/stores.md": {
+        "mcpcore_transports.stores.base",
+        "mcpcore_transports.stores.by_step",
+    },
 }
 """Pages for those who write a transport or a store, and the modules of the drivers they need."""
 

@@ -11,10 +11,9 @@ import sys
 
 from msgspec import UNSET
 
-from mcpcore.errors import ToolError
 from mcpcore_bench.programs import raw_codec
 from mcpcore_bench.programs.offer import arguments
-from mcpcore_bench.programs.raw_codec import Codec
+from mcpcore_bench.programs.raw_codec import Codec, ToolError
 
 
 def answer(codec: Codec, line: bytes) -> bytes:
