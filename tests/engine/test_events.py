@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from mcpcore.engine import events, reconnection
-from mcpcore.http import recovery, reports, sessions, storing
+from mcpcore.http import storing
+from mcpcore.http.client import recovery
+from mcpcore.http.server import reports, sessions
 
 MODULES = (events, reconnection, recovery, reports, sessions, storing)
 KINDS = sorted(

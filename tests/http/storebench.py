@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from mcpcore.engine.events import RequestReceived
+from mcpcore.http.server.stored.replica import View
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionTouch, Step
-from mcpcore.http.views import View
 from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
 from mcpcore_transports.stores.memory import MemoryStore
 from tests.http.cluster import EPOCH, Worker, make_stored

@@ -15,8 +15,8 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.http.client.recovery import Backoff, Recovery
 from mcpcore.http.messages import HttpSend
-from mcpcore.http.recovery import Backoff, Recovery
 from mcpcore.http.settings import HttpClientSettings
 from tests.http.support import Hand, make_client, note
 from tests.http.test_httpclient_rules import ECHO, legacy, modern, result

@@ -22,8 +22,8 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.http import SessionClosed
 from mcpcore.http.messages import HttpSend
-from mcpcore.http.sessions import SessionClosed
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS

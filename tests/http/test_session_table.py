@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpcore.engine.events import RequestReceived, Violation
+from mcpcore.http import SessionClosed
 from mcpcore.http.addresses import address_of, share_of
-from mcpcore.http.session_table import Shelf
-from mcpcore.http.sessions import SessionClosed
+from mcpcore.http.server.session_table import Shelf
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from tests.http.support import Bench, initialize, make_server, note, request

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from mcpcore.engine.events import RequestCancelled
-from mcpcore.http.reports import ExchangeEnded
-from mcpcore.http.sessions import SessionClosed
+from mcpcore.http import ExchangeEnded, SessionClosed
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.http.storing import NoSession, SessionTouch
 from mcpcore.spec.errors import INVALID_REQUEST

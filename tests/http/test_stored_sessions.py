@@ -11,10 +11,9 @@ from mcpcore.engine.events import (
     RequestReceived,
 )
 from mcpcore.engine.lifecycle import SessionState
+from mcpcore.http import SessionClosed, SessionOpened, StoredHttpServer
 from mcpcore.http.principals import Principal
-from mcpcore.http.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpSettings
-from mcpcore.http.stored import StoredHttpServer
 from mcpcore.http.storing import (
     Changed,
     Ended,

@@ -6,9 +6,8 @@ from typing import Any
 from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready, RequestEnded
 from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.reconnection import Reconnection, ReconnectSettings
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient, HttpServer
 from mcpcore.http.messages import HttpAbort, HttpEnd, HttpHead, HttpSend
-from mcpcore.http.server import HttpServer
 from tests.simulation.cancelling import GIVEN_UP, GivenUp, called_off
 from tests.simulation.hosts import App, Host, Machine, Scene
 from tests.simulation.network import Weather

@@ -10,12 +10,10 @@ from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.http.client import HttpClient
-from mcpcore.http.exchange import HARD_FACTOR, Exchange, Phase
-from mcpcore.http.server import HttpServer
+from mcpcore.http import HttpClient, HttpServer, StoredHttpServer
+from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, Phase
+from mcpcore.http.server.stored.replica import View
 from mcpcore.http.settings import HttpSettings
-from mcpcore.http.stored import StoredHttpServer
-from mcpcore.http.views import View
 from tests.simulation.holdings import empty
 from tests.simulation.rules import demand
 from tests.simulation.world import World

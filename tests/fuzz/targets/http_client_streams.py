@@ -27,7 +27,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.engine.faults import FaultKind
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore_transports.http.client.client import HttpClientLink

@@ -12,12 +12,13 @@ from mcpcore.engine.publishing import Publisher
 from mcpcore.engine.reconnection import Succession
 from mcpcore.engine.state import PeerState
 from mcpcore.engine.subscriptions import Interest
-from mcpcore.http import forwarding, stored
-from mcpcore.http.call import Purpose
-from mcpcore.http.outcomes import Outcomes
-from mcpcore.http.recovery import Recovery
-from mcpcore.http.sending import Sending
-from mcpcore.http.session_table import SessionTable
+from mcpcore.http import Recovery
+from mcpcore.http.client.call import Purpose
+from mcpcore.http.client.outcomes import Outcomes
+from mcpcore.http.client.sending import Sending
+from mcpcore.http.server.session_table import SessionTable
+from mcpcore.http.server.stored import mailbox
+from mcpcore.http.server.stored import server as stored
 from tests.simulation.mutations.model import Mutation, wrapped
 
 
@@ -180,18 +181,18 @@ def _not_resumed() -> None:
 
 def _answers_kept() -> None:
     """A worker drops answers that another one waits for."""
-    sort_out = forwarding.sort_out
+    sort_out = mailbox.sort_out
 
     def mutant(frame: Any, peer: Any, name: str) -> Any:
         here, elsewhere = sort_out(frame, peer, name)
         return here, [each for each in elsewhere if each.worker is None]
 
-    stored.sort_out = mutant  # type: ignore[attr-defined]
+    stored.sort_out = mutant
 
 
 def _cancellations_kept() -> None:
     """A worker keeps to itself what is cancelled."""
-    forwarding._EVERYWHERE = forwarding._HERE
+    mailbox._EVERYWHERE = mailbox._HERE
 
 
 def _patience(factor: float) -> None:

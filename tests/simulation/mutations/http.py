@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from mcpcore.http.eventlog import EventIds, EventStream, SessionLog
-from mcpcore.http.placing import Placing
-from mcpcore.http.sending import Sending
-from mcpcore.http.session_table import SessionTable
-from mcpcore.http.sessions import Session
-from mcpcore.http.steps import Steps
+from mcpcore.http.client.sending import Sending
+from mcpcore.http.server.event_log import EventIds, EventStream, SessionLog
+from mcpcore.http.server.router import Placing
+from mcpcore.http.server.session_table import SessionTable
+from mcpcore.http.server.sessions import Session
+from mcpcore.http.server.stored.steps import Steps
+from mcpcore.http.server.stored.stream_writer import Writer
 from mcpcore.http.storing import StreamRead
-from mcpcore.http.writers import Writer
 from mcpcore.wire.sse import SseDecoder
 from tests.simulation.mutations.model import Mutation, wrapped
 

@@ -6,12 +6,12 @@ from msgspec import structs
 
 from mcpcore.engine import deadlines
 from mcpcore.engine.state import PeerState
-from mcpcore.http.exchange import Exchange
-from mcpcore.http.outcomes import Outcomes
-from mcpcore.http.placing import Placing
-from mcpcore.http.responses import Responses
-from mcpcore.http.session_table import SessionTable
-from mcpcore.http.sessions import Session
+from mcpcore.http.client.outcomes import Outcomes
+from mcpcore.http.client.responses import Responses
+from mcpcore.http.server.exchange import Exchange
+from mcpcore.http.server.router import Placing
+from mcpcore.http.server.session_table import SessionTable
+from mcpcore.http.server.sessions import Session
 from tests.simulation.mutations.model import Mutation, wrapped
 
 

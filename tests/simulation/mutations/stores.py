@@ -4,14 +4,14 @@ from typing import Any
 
 from msgspec import structs
 
-from mcpcore.http.announcing import Announcing
-from mcpcore.http.forwarding import Letters
-from mcpcore.http.outlets import Outlet
-from mcpcore.http.releases import Releases
-from mcpcore.http.shares import Share
+from mcpcore.http.server.stored.broadcast import Announcing
+from mcpcore.http.server.stored.mailbox import Letters
+from mcpcore.http.server.stored.quota import Share
+from mcpcore.http.server.stored.release import Releases
+from mcpcore.http.server.stored.replica import View
+from mcpcore.http.server.stored.session_queue import Outlet
+from mcpcore.http.server.stored.stream_writer import Writer
 from mcpcore.http.storing import LogPage
-from mcpcore.http.views import View
-from mcpcore.http.writers import Writer
 from mcpcore_transports.stores.memory_limits import MemoryLimits
 from mcpcore_transports.stores.memory_mail import MemoryMail
 from mcpcore_transports.stores.memory_state import Shelf

@@ -5,10 +5,10 @@ from typing import Any
 
 from mcpcore.engine import publishing
 from mcpcore.engine.state import PeerState
-from mcpcore.http import placing
-from mcpcore.http.exchange import Exchange, Phase
-from mcpcore.http.server import HttpServer
-from mcpcore.http.session_table import SessionTable
+from mcpcore.http import HttpServer
+from mcpcore.http.server import router
+from mcpcore.http.server.exchange import Exchange, Phase
+from mcpcore.http.server.session_table import SessionTable
 from tests.simulation.mutations.model import Mutation, wrapped
 
 _UPDATED = "notifications/resources/updated"
@@ -124,7 +124,7 @@ def _stalled_for_ever() -> None:
 
 def _rounded() -> None:
     """A stream is given up when sums of times say to the last bit that it has been full so long."""
-    placing._ROUNDING = 0.0
+    router._ROUNDING = 0.0
 
 
 MUTATIONS = [

@@ -16,7 +16,7 @@ import anyio.lowlevel
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.faults import Fault, FaultKind
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient
 from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
 from mcpcore.http.messages import HttpSend
 from mcpcore_transports.http.client.carrier import HttpCarrier, RequestHeaders

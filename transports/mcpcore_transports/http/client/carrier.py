@@ -13,9 +13,9 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.faults import Fault, FaultKind
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient
+from mcpcore.http.client.plan import own_header
 from mcpcore.http.messages import HttpAbort, HttpSend
-from mcpcore.http.plan import own_header
 from mcpcore_transports.http.client.origin import Failure
 from mcpcore_transports.http.link import HttpLink
 from mcpcore_transports.http.settings import HttpClientLinkSettings
