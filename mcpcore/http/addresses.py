@@ -19,7 +19,7 @@ def address_of(peer: str | None) -> str:
     return host if colon and port.isdigit() and ":" not in host else peer
 
 
-def share_of(address: str) -> str:
+def quota_key(address: str) -> str:
     """Return the quota key of an address: an IPv4 address, also if mapped, or an IPv6 /64 network.
 
     Anything that is not an IP address (a path of a Unix socket, a name) is returned unchanged.

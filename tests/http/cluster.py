@@ -275,5 +275,5 @@ class Cluster:
             try:
                 closed += worker.server.close_get_streams(session, retry=retry, now=now)
             except LocalProtocolError:
-                continue  # it has no view of the session
+                continue  # it has no replica of the session
         return closed

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mcpcore.engine.events import RequestReceived, Violation
 from mcpcore.http import SessionClosed
-from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.addresses import address_of, quota_key
 from mcpcore.http.server.session_table import Shelf
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
@@ -223,7 +223,7 @@ def test_the_address_of_a_peer(peer: str | None, address: str) -> None:
     ],
 )
 def test_the_share_of_an_address(address: str, share: str) -> None:
-    assert share_of(address) == share
+    assert quota_key(address) == share
 
 
 # How long

@@ -20,13 +20,13 @@ _SETTLED = {
     "Gate._allow_modern": "a setting",
     "Gate._methods": "a setting",
     "Gate._versions": "a setting",
-    "Letters._heard": "announcements that were heard of, 1,024 at most",
+    "Mailbox._heard": "announcements that were heard of, 1,024 at most",
     "OriginPolicy._wide": "a setting",
     "PeerState.permitted": "methods of the revision",
     "Planner._base": "a setting",
     "Planner._origin": "a setting",
     "SessionTable._limited": "a setting",
-    "ViewTable._limited": "a setting",
+    "ReplicaTable._limited": "a setting",
 }
 """Tables that stay as they are ..."""
 _ENDED = {
@@ -42,7 +42,7 @@ _ENDED = {
 _KEPT = {
     "EventLog._order": "events",
     "EventStream.entries": "events",
-    "Pipe.backlog": "what waits for a stream",
+    "SseSession.backlog": "what waits for a stream",
     "Session.backlog": "what waits for a stream",
     "SessionLog.entries": "events",
     "Transmit.data": "what waits for a stream",

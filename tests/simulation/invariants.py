@@ -12,7 +12,7 @@ from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.http import HttpClient, HttpServer, StoredHttpServer
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, Phase
-from mcpcore.http.server.stored.replica import View
+from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.settings import HttpSettings
 from tests.simulation.holdings import empty
 from tests.simulation.rules import demand
@@ -165,8 +165,8 @@ class Watch:
             demand(waiting == session.backlog_size, "what waits for a stream is counted right")
             full = waiting <= settings.session_queue
             demand(full, "what waits for a stream is bounded", waiting)
-            if isinstance(session, View):
-                self._view(session, most)
+            if isinstance(session, SessionReplica):
+                self._replica(session, most)
                 continue
             demand(len(session.gets) <= settings.session_streams, "GET streams are bounded")
             known = all(
@@ -176,21 +176,21 @@ class Watch:
             open_ones = all(route in server._exchanges for route in session.exchanges)
             demand(open_ones, "no exchange is stale", [*session.exchanges])
 
-    def _view(self, view: View, most: int) -> None:
+    def _replica(self, replica: SessionReplica, most: int) -> None:
         """What is on its way to the store, or has come from there."""
-        for writer in view.writers.values():
+        for writer in replica.writers.values():
             waiting = sum(frame.size for frame in writer._frames)
             demand(writer._size == waiting, _COUNTED, writer._size, waiting)
             given = sum(len(event.data) for event in writer._given)
             demand(max(waiting, given) <= most, _STORED, waiting, given)
-        for follower in view.followers.values():
-            unsent = sum(size for _, size in follower._unsent)
-            demand(follower._named or follower._unsent_size == unsent, _COUNTED, unsent)
+        for reader in replica.readers.values():
+            unsent = sum(size for _, size in reader._unsent)
+            demand(reader._named or reader._unsent_size == unsent, _COUNTED, unsent)
             demand(unsent <= most, _STORED, unsent)
-        outlet = view.outlet
-        waiting = sum(len(message.data) for message in outlet._messages)
-        demand(outlet._size == waiting, _COUNTED, outlet._size, waiting)
-        demand(waiting <= view.settings.session_queue, _STORED, waiting)
+        queue = replica.queue
+        waiting = sum(len(message.data) for message in queue._messages)
+        demand(queue._size == waiting, _COUNTED, queue._size, waiting)
+        demand(waiting <= replica.settings.session_queue, _STORED, waiting)
 
     def _stalled(self, server: HttpServer, stuffed: list[Exchange]) -> None:
         """A stream on which too much waits for too long is given up."""

@@ -29,7 +29,7 @@ NUMBERED = {
         "TaskTable._count",
     ),
     *("StoredHttpServer._announcements", "Tidying._last", "Tidying._peak", "Trace._connections"),
-    *("Trace._written", "ViewTable._count"),
+    *("Trace._written", "ReplicaTable._count"),
 }
 """Numbers that go up only, as whatever comes gets the next one, or that stay where they are."""
 REMEMBERED = {

@@ -14,7 +14,7 @@ from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.client.call import Call, Purpose, Reading, proves_modern, refusal_text, tells_era
 from mcpcore.http.client.plan import sendable_event_id
-from mcpcore.http.legacy_sse.client import Piping
+from mcpcore.http.legacy_sse.client import SseClient
 from mcpcore.spec.errors import ERRORS, ErrorData
 from mcpcore.wire.message import Frame, Kind, Message, Reject, decode
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder, SseTooLarge
@@ -32,7 +32,7 @@ _PASSING = frozenset({429, 502, 503, 504})
 """Statuses of a server that restarts, or of an intermediary in front of it."""
 
 
-class Answers(Piping):
+class Answers(SseClient):
     """Reader of messages and refusals for the exchanges of an HTTP client."""
 
     @abstractmethod
@@ -77,7 +77,7 @@ class Answers(Piping):
 
     def _event(self, call: Call, event: ServerSentEvent, now: float) -> None:
         call.resumes = 0
-        if call.purpose is Purpose.PIPE and not self._piped(call, event, now):
+        if call.purpose is Purpose.SSE and not self._piped(call, event, now):
             return
         if event.event == "message" and event.payload:
             self._take(call, self._decode(event.payload), now)
@@ -100,7 +100,7 @@ class Answers(Piping):
 
     def _expected(self, call: Call, item: Message | Reject, now: float) -> Message | Reject | None:
         """Return the item, with its id filled in if missing; None if it does not belong here."""
-        if call.purpose is Purpose.PIPE:
+        if call.purpose is Purpose.SSE:
             return self._heard(call, item, now)
         if isinstance(item, Reject):
             answer, id = item.response, item.id

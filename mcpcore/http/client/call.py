@@ -33,7 +33,7 @@ class Purpose(Enum):
     STREAM = "stream"
     """The standalone GET of a legacy session."""
     DELETE = "delete"
-    PIPE = "pipe"
+    SSE = "http+sse"
     """The GET of HTTP+SSE, whose stream carries all messages of the server."""
 
 

@@ -267,7 +267,7 @@ class HttpClient(Sending):
         """Handle all deadlines that are due at ``now``."""
         self._peer.handle_timeout(now)
         for call in self._deadlines.due(now):
-            if call.purpose is Purpose.PIPE and not call.over:
+            if call.purpose is Purpose.SSE and not call.over:
                 self._pipe_late(call, now)
             elif self._calls.get(call.route) is call:
                 self._abort(call)

@@ -87,7 +87,7 @@ class Responses(Answers):
             call.over = True
             self._lost(call, frame, now)
             return
-        elif call.purpose is Purpose.PIPE:
+        elif call.purpose is Purpose.SSE:
             self._pipe_head(call, status, Fields(headers), now)
         elif call.purpose is Purpose.POST:
             self._post_head(call, status, Fields(headers), now)

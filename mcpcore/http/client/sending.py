@@ -318,7 +318,7 @@ class Sending(Responses):
         """
         if call.method == CANCELLED:
             return call.status == 0
-        return call.purpose is Purpose.PIPE and self.uses_sse and self._telling()
+        return call.purpose is Purpose.SSE and self.uses_sse and self._telling()
 
     def _telling(self) -> bool:
         return any(call.method == CANCELLED and call.status == 0 for call in self._calls.values())

@@ -48,7 +48,7 @@ class Refused(Struct, kw_only=True, eq=False):
     body: bytes
 
 
-class Pipe(Struct, kw_only=True, eq=False):
+class SseStream(Struct, kw_only=True, eq=False):
     """Event stream of a conversation, from its GET on."""
 
     call: Call
@@ -59,14 +59,14 @@ class Pipe(Struct, kw_only=True, eq=False):
     refused: Refused | None
 
 
-class Piping(Outcomes):
+class SseClient(Outcomes):
     """The part of an HttpClient that speaks HTTP+SSE."""
 
     def __init__(
         self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
     ) -> None:
         super().__init__(peer, planner, settings, seed)
-        self._pipe: Pipe | None = None
+        self._pipe: SseStream | None = None
         self._fell_back = False
         """True once HTTP+SSE was tried; it is not tried twice."""
         self.stream_fault: Fault | None = None
@@ -101,13 +101,13 @@ class Piping(Outcomes):
         self._fell_back = True
         call = Call(
             route=self._new_route(),
-            purpose=Purpose.PIPE,
+            purpose=Purpose.SSE,
             epoch=self._epoch,
             in_session=False,
             revision=None,
             method=_STREAM,
         )
-        self._pipe = Pipe(call=call, base=self._planner.target, refused=refused)
+        self._pipe = SseStream(call=call, base=self._planner.target, refused=refused)
         self._ask_for(call, self._planner.target, now)
 
     def _ask_for(self, call: Call, target: str, now: float) -> None:
@@ -147,7 +147,9 @@ class Piping(Outcomes):
             text = f"{_STREAM} cannot be had: {refusal_text(status)}"
             self._pipe_over(call, text, now, refusal_of(status, fields))
 
-    def _pipe_moved(self, pipe: Pipe, call: Call, status: int, fields: Fields, now: float) -> None:
+    def _pipe_moved(
+        self, pipe: SseStream, call: Call, status: int, fields: Fields, now: float
+    ) -> None:
         """Follow a redirect within our origin, a few times."""
         fault = refusal_of(status, fields)
         target = self._planner.moved(fault.location, pipe.base)
@@ -159,7 +161,7 @@ class Piping(Outcomes):
             return
         left = Call(
             route=call.route,
-            purpose=Purpose.PIPE,
+            purpose=Purpose.SSE,
             epoch=call.epoch,
             in_session=False,
             revision=None,
@@ -188,7 +190,7 @@ class Piping(Outcomes):
             self._pipe_over(call, text, now, Fault(FaultKind.MALFORMED))
         return False
 
-    def _name_endpoint(self, pipe: Pipe, uri: bytes, now: float) -> None:
+    def _name_endpoint(self, pipe: SseStream, uri: bytes, now: float) -> None:
         try:
             target = self._planner.endpoint(uri, pipe.base)
         except ValueError as error:
@@ -247,7 +249,7 @@ class Piping(Outcomes):
             self.stream_fault = fault
             self._peer.receive_eof(now=now, reason=message)
 
-    def _pipe_denied(self, pipe: Pipe, message: str, now: float, fault: Fault | None) -> None:
+    def _pipe_denied(self, pipe: SseStream, message: str, now: float, fault: Fault | None) -> None:
         """Go on without HTTP+SSE where possible, as it is not available."""
         self._pipe = None
         self._denial = message
@@ -292,13 +294,13 @@ class Piping(Outcomes):
                     self._say(frame)
 
     def _broken(self, call: Call, error: str, now: float, fault: Fault | None = None) -> None:
-        if call.purpose is Purpose.PIPE:
+        if call.purpose is Purpose.SSE:
             self._pipe_over(call, f"{_STREAM} broke off: {error}", now, fault)
         else:
             super()._broken(call, error, now, fault)
 
     def _give_up(self, call: Call, message: str, now: float, *, fault: Fault | None = None) -> None:
-        if call.purpose is Purpose.PIPE:
+        if call.purpose is Purpose.SSE:
             if fault is None and self.uses_sse:
                 fault = Fault(FaultKind.MALFORMED)  # too many messages that are not allowed
             self._pipe_over(call, message, now, fault)

@@ -14,13 +14,13 @@ from msgspec import structs
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.addresses import address_of, quota_key
 from mcpcore.http.headers import EVENT_STREAM, RETRY_AFTER
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.server.era import is_handshake, opens_session
 from mcpcore.http.server.exchange import Exchange
 from mcpcore.http.server.gate import Gate
-from mcpcore.http.server.router import Placing
+from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import owner_of
 from mcpcore.http.server.sessions import Session, SessionOpened
 from mcpcore.http.settings import HttpSettings
@@ -38,12 +38,12 @@ _UNRESERVED = "/!$&'()*+,;=:@~-._"
 """Characters that a path may hold unescaped (RFC 3986 section 3.3)."""
 
 
-class Pipe(Session):
+class SseSession(Session):
     """Session that one event stream carries, and that ends with it."""
 
     __slots__ = ()
 
-    piped = True
+    over_sse = True
 
     @property
     def busy(self) -> bool:
@@ -56,12 +56,12 @@ class Pipe(Session):
         return cast(Exchange, self.gets[0].exchange) if self.gets else None
 
 
-class LegacySse(Placing):
+class SseServer(Router):
     """The part of an HttpServer that serves HTTP+SSE."""
 
     _gate: Gate
     _pipe_config: Config | None
-    _pipes: set[Pipe]
+    _pipes: set[SseSession]
 
     def _prepare_pipes(self, config: Config, settings: HttpSettings) -> None:
         """Prepare HTTP+SSE.  Raises ValueError if ``config`` has no revision for it."""
@@ -91,13 +91,13 @@ class LegacySse(Placing):
             record.refuse(406, f"the Accept header does not allow {EVENT_STREAM}")
             return
         id = self._sessions.new_id()
-        pipe = Pipe(
+        pipe = SseSession(
             id,
             Peer(Role.SERVER, config, endpoint=self._endpoint, session=id),
             record.principal,
             self._log,
             self.settings,
-            owner=owner_of(record.principal, share_of(address_of(record.peer))),
+            owner=owner_of(record.principal, quota_key(address_of(record.peer))),
         )
         self._endpoint.events.append(SessionOpened(session=id, principal=record.principal))
         self._admit(pipe, now)
@@ -122,7 +122,7 @@ class LegacySse(Placing):
             self._pipes.discard(pipe)
 
     def _end_session(self, session: Session, reason: str, now: float) -> None:
-        if isinstance(session, Pipe):
+        if isinstance(session, SseSession):
             self._pipes.discard(session)
         super()._end_session(session, reason, now)
 
@@ -130,7 +130,7 @@ class LegacySse(Placing):
 
     def _find_pipe(self, record: Exchange, query: str) -> int:
         """Find the session that a POST names; return the bytes to read of it, 0 if refused."""
-        record.piped = True
+        record.over_sse = True
         # Responses go onto the stream, so that the Accept header of the POST is irrelevant.
         record.accepts_json = record.accepts_stream = True
         record.session_id = _session_in(query)
@@ -140,10 +140,10 @@ class LegacySse(Placing):
             return self._gate.body_wanted(record)
         return 0
 
-    def _pipe_of(self, record: Exchange) -> Pipe | None:
+    def _pipe_of(self, record: Exchange) -> SseSession | None:
         """Return the session of a POST; None after a refusal if there is none."""
         session = self._sessions.find(record.session_id or "", record.principal)
-        if isinstance(session, Pipe):
+        if isinstance(session, SseSession):
             return session
         record.refuse(404, "there is no such session (any more) here; open the event stream again")
         return None
@@ -177,7 +177,7 @@ class LegacySse(Placing):
             pipe.peer.receive(frame, now=now, principal=record.principal)
             record.reply(202)
 
-    def _is_deaf(self, pipe: Pipe) -> bool:
+    def _is_deaf(self, pipe: SseSession) -> bool:
         exchange = pipe.stream_exchange
         return exchange is not None and self._overfull(exchange)
 

@@ -16,7 +16,7 @@ from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import Body, RequestId
 
 
-class OwnerCalls:
+class ApplicationCalls:
     """Delegation to the Peers of one endpoint.
 
     Keys and the ids of our own requests are unique across all sessions of the server, so that

@@ -124,7 +124,7 @@ class Incoming(Struct, eq=False, weakref=False):
     rejected: bool = False
     """True if the body is not a valid message."""
     modern: bool = False
-    piped: bool = False
+    over_sse: bool = False
     """True if it brings a message of HTTP+SSE, for the session whose id was in the query."""
 
     def note_head(self) -> None:

@@ -10,7 +10,7 @@ from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import MAIN, Event, Key, Route
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.headers import LAST_EVENT_ID, SESSION_ID, HeaderError
-from mcpcore.http.server.application_calls import OwnerCalls
+from mcpcore.http.server.application_calls import ApplicationCalls
 from mcpcore.http.server.event_log import EventLog
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, Phase, taken_over
 from mcpcore.http.server.reports import ExchangeEnded, Report
@@ -55,7 +55,7 @@ _NOTIFICATION, _WAITING, _DONE = FrameKind.NOTIFICATION, Phase.WAITING, Phase.DO
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 
 
-class Placing(OwnerCalls):
+class Router(ApplicationCalls):
     """The part of an HttpServer that knows exchanges, streams and sessions."""
 
     settings: HttpSettings
@@ -242,7 +242,7 @@ class Placing(OwnerCalls):
                 # Responses come here in HTTP+SSE only; the number of requests limits them.
                 if self._overfull(carrier) and frame.kind not in _ANSWERS:
                     self._give_up(carrier, self._log.now)
-            if session.piped and self._sessions.get(session.id) is not session:
+            if session.over_sse and self._sessions.get(session.id) is not session:
                 taken_over(frame)
             else:
                 session.place(frame, self._log.now)
@@ -298,7 +298,7 @@ class Placing(OwnerCalls):
         for frame in record.drop_queued():
             taken_over(frame)
         record.finish(close=True)
-        if session is not None and session.piped:
+        if session is not None and session.over_sse:
             self._end_session(session, text, now)
         if record.modern:
             self._modern.receive_eof(now=now, route=record.route, reason=text)
@@ -314,7 +314,7 @@ class Placing(OwnerCalls):
         if session is not None:
             session.detach(record, self._log.now)
             self._sessions.rest(session, self._log.now)
-            if session.piped:  # of all exchanges only its stream knows it
+            if session.over_sse:  # of all exchanges only its stream knows it
                 self._end_session(session, self._why_over(), self._log.now)
         if record.size:
             for frame in record.drop_queued():
@@ -360,4 +360,4 @@ class Placing(OwnerCalls):
 
 
 def _carries_all(record: Exchange) -> bool:
-    return record.session is not None and record.session.piped
+    return record.session is not None and record.session.over_sse

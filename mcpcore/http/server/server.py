@@ -287,7 +287,7 @@ class HttpServer(SessionEntry):
                 if event is not None and type(event) is not ConnectionEnded:
                     return event
             elif endpoint.outbox.frames or self._closing:
-                # Placing frames of the Peers can end requests or sessions, which gives new events.
+                # Router frames of the Peers can end requests or sessions, which gives new events.
                 self._collect()
                 if not endpoint.events and not endpoint.inbox:
                     break
@@ -394,7 +394,7 @@ class HttpServer(SessionEntry):
         self._modern.close(now=now)
         for session in self._sessions:
             session.peer.close(now=now)
-            if session.piped:
+            if session.over_sse:
                 continue  # its running requests are answered on its stream
             for stream in session.gets:
                 cast(Exchange, stream.exchange).finish()
@@ -426,7 +426,7 @@ class HttpServer(SessionEntry):
         limits = self._session_config.limits
         frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
         record.look_at_body(frame)
-        if record.piped:
+        if record.over_sse:
             self._receive_piped(record, frame, now)
             return
         record.modern = (

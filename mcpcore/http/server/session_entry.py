@@ -8,8 +8,8 @@ from collections.abc import Callable
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.lifecycle import SessionSignal
 from mcpcore.engine.peer import Peer
-from mcpcore.http.addresses import address_of, share_of
-from mcpcore.http.legacy_sse.server import LegacySse
+from mcpcore.http.addresses import address_of, quota_key
+from mcpcore.http.legacy_sse.server import SseServer
 from mcpcore.http.server.era import opens_session
 from mcpcore.http.server.exchange import Exchange
 from mcpcore.http.server.session_table import owner_of
@@ -21,7 +21,7 @@ Act = Callable[[Exchange, Session, float], None]
 """Action of a GET or DELETE in its session."""
 
 
-class SessionEntry(LegacySse):
+class SessionEntry(SseServer):
     """The part of an HttpServer that finds or opens the sessions of requests."""
 
     _session_config: Config
@@ -62,7 +62,7 @@ class SessionEntry(LegacySse):
             record.principal,
             self._log,
             self.settings,
-            owner=owner_of(record.principal, share_of(address_of(record.peer))),
+            owner=owner_of(record.principal, quota_key(address_of(record.peer))),
             temporary=temporary,
         )
 
@@ -100,7 +100,7 @@ class SessionEntry(LegacySse):
     def _find(self, record: Exchange) -> Session | None:
         """Return the session that the header names; None after a refusal if there is none."""
         session = self._sessions.find(record.session_id or "", record.principal)
-        if session is None or session.piped:
+        if session is None or session.over_sse:
             record.refuse(404, "there is no such session (any more); initialize again")
             return None
         if record.report is not None:

@@ -83,7 +83,7 @@ class Session:
         self.backlog_size = 0
         self._settings = settings
 
-    piped = False
+    over_sse = False
     """True if it is a session of HTTP+SSE, which a single stream carries."""
 
     @property

@@ -4,7 +4,7 @@ from typing import Any
 
 from mcpcore.http.client.sending import Sending
 from mcpcore.http.server.event_log import EventIds, EventStream, SessionLog
-from mcpcore.http.server.router import Placing
+from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import SessionTable
 from mcpcore.http.server.sessions import Session
 from mcpcore.http.server.stored.steps import Steps
@@ -105,7 +105,7 @@ def _no_disconnect() -> None:
 
         return mutant
 
-    wrapped(Placing, "_forget", make)
+    wrapped(Router, "_forget", make)
 
 
 def _split_characters() -> None:

@@ -9,7 +9,7 @@ from mcpcore.engine.state import PeerState
 from mcpcore.http.client.outcomes import Outcomes
 from mcpcore.http.client.responses import Responses
 from mcpcore.http.server.exchange import Exchange
-from mcpcore.http.server.router import Placing
+from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import SessionTable
 from mcpcore.http.server.sessions import Session
 from tests.simulation.mutations.model import Mutation, wrapped
@@ -32,7 +32,7 @@ def _unread_goes_on() -> None:
 
         return mutant
 
-    wrapped(Placing, "_give_up", make)
+    wrapped(Router, "_give_up", make)
 
 
 def _backlog_unbounded() -> None:

@@ -10,9 +10,9 @@ from msgspec import UNSET, Raw, UnsetType
 from mcpcore.engine.events import Key
 from mcpcore.http.server.server import HttpServer
 from mcpcore.http.server.sessions import Session
-from mcpcore.http.server.stored.mailbox import LOG, MOST_NOTES, Letters
-from mcpcore.http.server.stored.replica import View
-from mcpcore.http.server.stored.replica_table import ViewTable
+from mcpcore.http.server.stored.mailbox import LOG, MOST_NOTES, Mailbox
+from mcpcore.http.server.stored.replica import SessionReplica
+from mcpcore.http.server.stored.replica_table import ReplicaTable
 from mcpcore.http.server.stored.steps import Steps
 from mcpcore.http.storing import (
     Announced,
@@ -80,8 +80,8 @@ class _CatchUp:
 class Announcing(HttpServer):
     """The part of a StoredHttpServer that sends notifications to sessions, here and elsewhere."""
 
-    _views: ViewTable
-    _letters: Letters
+    _replicas: ReplicaTable
+    _mailbox: Mailbox
     _steps: Steps
     _name: str
     """Prefix of the names that this worker gives; no other worker uses it."""
@@ -109,7 +109,7 @@ class Announcing(HttpServer):
                 raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
             raw = UNSET if params is None else Raw(to_json(params))
             self._tell_all(method, raw, meta)
-        elif self._views.could_be(session):
+        elif self._replicas.could_be(session):
             self._load(session, lambda failure: self._tell(session, method, params, meta))
         else:
             raise LocalProtocolError("there is no such session (any more)")
@@ -137,9 +137,9 @@ class Announcing(HttpServer):
     def _tell(
         self, session: str, method: str, params: Body, meta: Mapping[str, Any] | None
     ) -> None:
-        view = self._view(session)
-        if view is not None:
-            view.peer.notify(method, params, meta=meta)
+        replica = self._replica(session)
+        if replica is not None:
+            replica.peer.notify(method, params, meta=meta)
 
     def _tell_all(
         self, method: str, params: Raw | UnsetType, meta: Mapping[str, Any] | None
@@ -153,10 +153,10 @@ class Announcing(HttpServer):
             once=f"{self._name}all{self._announcements}",
         )
         told = self._announce(note)
-        self._letters.post(note)
+        self._mailbox.post(note)
         return told
 
-    def _catch_up(self, view: View, record: SessionRecord) -> None:
+    def _catch_up(self, replica: SessionReplica, record: SessionRecord) -> None:
         """Deliver to a session just loaded here the broadcasts made since it was last in use.
 
         The previous worker recorded about every ``session_touch`` seconds that the session was in
@@ -164,7 +164,7 @@ class Announcing(HttpServer):
         late. Broadcasts that arrive before the store has answered are delivered after its notes, in
         their order.
         """
-        view.behind = deque(self._letters.announced(), maxlen=MOST_NOTES)
+        replica.behind = deque(self._mailbox.announced(), maxlen=MOST_NOTES)
         settings = self.settings
         since = record.created
         if record.used is not None:
@@ -172,20 +172,20 @@ class Announcing(HttpServer):
             since = max(since, record.used - slack)
 
         def tell(notes: Sequence[bytes] | None) -> bool:
-            known = self._view(view.id) is view
+            known = self._replica(replica.id) is replica
             if known and notes is not None:
-                behind, view.behind = view.behind or (), None
+                behind, replica.behind = replica.behind or (), None
                 told = (*map(_decode_announced, notes), *behind)
                 for note in {note.once: note for note in told}.values():
-                    self._announce(note, view)
+                    self._announce(note, replica)
             return known
 
         _CatchUp(self._steps, since, tell)
 
-    def _announce(self, note: Announced, view: View | None = None) -> bool:
+    def _announce(self, note: Announced, replica: SessionReplica | None = None) -> bool:
         """Deliver a broadcast to all clients known here, or to one; a session receives it once."""
-        if view is None:
-            for each in self._all_views():
+        if replica is None:
+            for each in self._all_replicas():
                 if each.behind is not None:
                     each.behind.append(note)
         self._collect()
@@ -195,12 +195,12 @@ class Announcing(HttpServer):
         try:
             if note.method == LOG and params is not None:
                 line = msgspec.json.decode(params, type=_Line)
-                log = super().log if view is None else view.peer.log
+                log = super().log if replica is None else replica.peer.log
                 return log(None, line.level, line.data, line.logger, meta=meta)
-            if view is None:
+            if replica is None:
                 super().notify(note.method, params, meta=meta)
             else:
-                view.peer.notify(note.method, params, meta=meta)
+                replica.peer.notify(note.method, params, meta=meta)
             return True
         finally:
             self._collect()
@@ -210,7 +210,9 @@ class Announcing(HttpServer):
         chosen = super()._chosen(session)
         if session is not None:
             return chosen
-        return [each for each in chosen if not isinstance(each, View) or each.behind is None]
+        return [
+            each for each in chosen if not isinstance(each, SessionReplica) or each.behind is None
+        ]
 
     # Notes from other workers
 
@@ -222,40 +224,40 @@ class Announcing(HttpServer):
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise LocalProtocolError(f"this is no note: {error}") from error
         if isinstance(note, Announced):
-            if self._letters.is_new(note.once):
+            if self._mailbox.is_new(note.once):
                 self._announce(note)
             return
         if isinstance(note, Lost):
-            for each in self._all_views():
+            for each in self._all_replicas():
                 each.touch()
             return
-        view = self._view(note.session)
-        if view is None:
+        replica = self._replica(note.session)
+        if replica is None:
             return
         if isinstance(note, Wake):
-            view.wake(note.stream)
+            replica.wake(note.stream)
         elif isinstance(note, Moved):
-            view.moved(note.stream)
+            replica.moved(note.stream)
         elif isinstance(note, Changed):
-            view.update(note.record)
+            replica.update(note.record)
         elif isinstance(note, HangUp):
-            view.poll_here(note.stream, note.retry)
+            replica.poll_here(note.stream, note.retry)
         elif isinstance(note, Ended):
-            self._end_session(view, note.reason, now)
-        elif isinstance(note, Forwarded) and note.principal == view.principal:
+            self._end_session(replica, note.reason, now)
+        elif isinstance(note, Forwarded) and note.principal == replica.principal:
             limits = self._session_config.limits
             frame = decode(bytes(note.message), max_depth=limits.depth, max_batch=limits.batch)
-            view.peer.receive(frame, now=now, principal=note.principal)
+            replica.peer.receive(frame, now=now, principal=note.principal)
 
     # Sessions
 
-    def _all_views(self) -> list[View]:
-        return [session for session in self._sessions if isinstance(session, View)]
+    def _all_replicas(self) -> list[SessionReplica]:
+        return [session for session in self._sessions if isinstance(session, SessionReplica)]
 
-    def _view(self, id: str | None) -> View | None:
-        """Return the view of a session that is loaded here, else None."""
+    def _replica(self, id: str | None) -> SessionReplica | None:
+        """Return the replica of a session that is loaded here, else None."""
         session = self._sessions.get(id)
-        return session if isinstance(session, View) else None
+        return session if isinstance(session, SessionReplica) else None
 
     def _load(self, id: str, then: Loaded) -> None:
         """Ask the store for a session, then call ``then``."""

@@ -107,7 +107,7 @@ def _topic(note: Announced) -> str:
     return hashlib.sha256(msgspec.json.encode(structs.replace(note, once=""))).hexdigest()
 
 
-class Letters:
+class Mailbox:
     """Queue of notes from this worker to all others, in order; failed ones are sent again."""
 
     __slots__ = ("_failed", "_heard", "_notes", "_open", "_steps", "deadline")
@@ -172,4 +172,4 @@ class Letters:
         return True
 
 
-__all__ = ["LOG", "WORKER", "Elsewhere", "Letters", "sort_out"]
+__all__ = ["LOG", "WORKER", "Elsewhere", "Mailbox", "sort_out"]

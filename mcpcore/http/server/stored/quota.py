@@ -1,6 +1,6 @@
 """Share of a session's request limit that one worker may use; the limit holds for all workers.
 
-A worker asks the store for a share before it accepts more than a few requests, and gives it back as
+A worker asks the store for a quota before it accepts more than a few requests, and gives it back as
 they end.  It asks for blocks, so that most requests wait for nothing.
 """
 
@@ -15,7 +15,7 @@ from mcpcore.http.storing import SessionCalls, StoreFailure
 from mcpcore.wire.message import Frame, Message
 
 if TYPE_CHECKING:
-    from mcpcore.http.server.stored.replica import View
+    from mcpcore.http.server.stored.replica import SessionReplica
 
 _BLOCKS = 64
 """Divisor of the limit that gives the size of a block; a worker accepts one block without
@@ -37,28 +37,28 @@ def requests_in(frame: Frame) -> int:
     )
 
 
-class Share:
-    """Share of one view; the Peer answers requests beyond it as busy."""
+class Quota:
+    """Quota of one replica; the Peer answers requests beyond it as busy."""
 
     __slots__ = (
         "_asked",
         "_asking",
         "_coming",
         "_granted",
+        "_replica",
         "_told_at",
         "_unsure",
-        "_view",
         "_waiting",
         "deadline",
         "limit",
         "spare",
     )
 
-    def __init__(self, view: "View") -> None:
+    def __init__(self, replica: "SessionReplica") -> None:
         self.deadline: float | None = None
-        self.limit = view.peer.config.limits.in_flight
+        self.limit = replica.peer.config.limits.in_flight
         self.spare = self.limit // _BLOCKS
-        self._view = view
+        self._replica = replica
         self._granted = 0
         self._asked: list[tuple[int, Then]] = []
         """Request counts and callbacks that wait for the store's answer."""
@@ -70,7 +70,7 @@ class Share:
         self._coming = 0
         """Number of requests admitted that the Peer has not taken in yet."""
         self._told_at = 0.0
-        view.peer.capacity = self.spare
+        replica.peer.capacity = self.spare
 
     def __bool__(self) -> bool:
         return self._asking or self._unsure
@@ -89,7 +89,7 @@ class Share:
 
     def taken(self, count: int) -> None:
         """Note that ``count`` admitted requests have been given to the Peer."""
-        endpoint = self._view.peer._endpoint
+        endpoint = self._replica.peer._endpoint
         if endpoint.inbox:
             self._coming += count
             # Behind them in the queue: they are in flight by then, or refused.
@@ -100,33 +100,33 @@ class Share:
         self._coming -= count
 
     def settle(self) -> None:
-        """Give back a share that has become far too large, as a request has ended."""
+        """Give back a quota that has become far too large, as a request has ended."""
         if self._granted and not self._asking and 2 * self._needed() <= self._granted:
             self._ask(self._needed())
 
     def again(self) -> None:
-        """Give back the excess of the share; renew the share from time to time."""
-        view = self._view
-        if view.over or self._asking or not (self._granted or self._unsure):
+        """Give back the excess of the quota; renew the quota from time to time."""
+        replica = self._replica
+        if replica.over or self._asking or not (self._granted or self._unsure):
             return
-        stale = view.log.owner.now - self._told_at >= view.settings.session_touch
+        stale = replica.log.owner.now - self._told_at >= replica.settings.session_touch
         if stale or self._wanted(self._needed()) != self._granted:
             self._ask(self._needed())
         else:
-            view.steps.retry(self)
+            replica.steps.retry(self)
 
     def close(self) -> None:
-        """Give the share back, as the view is given up and its waiting requests were answered."""
-        view = self._view
+        """Give all back, as the replica is given up and its waiting requests were answered."""
+        replica = self._replica
         if self._granted or self:
-            view.steps.ask(SessionCalls, view.id, ignore, calls=0, limit=self.limit)
-        view.steps.forget(self)
+            replica.steps.ask(SessionCalls, replica.id, ignore, calls=0, limit=self.limit)
+        replica.steps.forget(self)
 
     def _needed(self) -> int:
-        return self._view.peer.in_flight + self._coming
+        return self._replica.peer.in_flight + self._coming
 
     def _wanted(self, needed: int) -> int:
-        """Return the share for ``needed`` requests."""
+        """Return the quota for ``needed`` requests."""
         if needed <= self.spare:
             return 0
         block = max(1, self.spare)
@@ -134,30 +134,30 @@ class Share:
 
     def _ask(self, needed: int) -> None:
         self._asking = True
-        self._view.steps.ask(
+        self._replica.steps.ask(
             SessionCalls,
-            self._view.id,
+            self._replica.id,
             self._answered,
             calls=self._wanted(needed),
             limit=self.limit,
         )
 
     def _answered(self, outcome: int | StoreFailure | None) -> None:
-        view = self._view
+        replica = self._replica
         self._asking = False
-        if view.over:
+        if replica.over:
             return
         if outcome is None:
-            view.vanish()
+            replica.vanish()
             return
         failure = outcome if isinstance(outcome, StoreFailure) else None
         self._unsure = failure is not None
         if not isinstance(outcome, StoreFailure):
             self._granted = outcome
-            view.peer.capacity = max(self.spare, outcome)
-        self._told_at = -math.inf if failure else view.log.owner.now
+            replica.peer.capacity = max(self.spare, outcome)
+        self._told_at = -math.inf if failure else replica.log.owner.now
         if self._granted or self._unsure:
-            view.steps.retry(self)
+            replica.steps.retry(self)
         asked, self._asked = self._asked, []
         for _, then in asked:
             then(failure)
@@ -175,4 +175,4 @@ class Share:
             then(None)
 
 
-__all__ = ["Share", "requests_in"]
+__all__ = ["Quota", "requests_in"]

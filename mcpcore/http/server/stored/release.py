@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mcpcore.http.storing import StoreFailure, StreamAppend, StreamNumber, StreamRelease
 
 if TYPE_CHECKING:
-    from mcpcore.http.server.stored.replica import View
+    from mcpcore.http.server.stored.replica import SessionReplica
 
 _RELEASES = 1000
 """Maximum streams of one session remembered after the store has failed to end them."""
@@ -16,11 +16,11 @@ _RELEASES = 1000
 class Releases:
     """Releases of streams that are over at this worker, repeated until the store confirms."""
 
-    __slots__ = ("_begins", "_failed", "_open", "_view", "deadline")
+    __slots__ = ("_begins", "_failed", "_open", "_replica", "deadline")
 
-    def __init__(self, view: "View") -> None:
+    def __init__(self, replica: "SessionReplica") -> None:
         self.deadline: float | None = None
-        self._view = view
+        self._replica = replica
         self._open = 0
         """Number of releases that the store has not answered."""
         self._failed: deque[tuple[StreamNumber, bool]] = deque(maxlen=_RELEASES)
@@ -35,7 +35,7 @@ class Releases:
         """Release a GET stream that has lost its connection."""
         self._open += 1
         told = partial(self._told, stream, False)
-        self._view.steps.ask(StreamRelease, self._view.id, told, stream=stream)
+        self._replica.steps.ask(StreamRelease, self._replica.id, told, stream=stream)
 
     def expect(self, stream: StreamNumber) -> None:
         """Note a request's stream that is given up while it begins: :meth:`end` follows."""
@@ -49,7 +49,9 @@ class Releases:
         self._begins.discard(stream)
         self._open += 1
         told = partial(self._told, stream, True)
-        self._view.steps.ask(StreamAppend, self._view.id, told, stream=stream, data=b"", ends=True)
+        self._replica.steps.ask(
+            StreamAppend, self._replica.id, told, stream=stream, data=b"", ends=True
+        )
 
     def again(self) -> None:
         """Retry failed releases, except of streams that a client has come back for."""
@@ -58,11 +60,11 @@ class Releases:
         for stream, ends in failed:
             if ends:
                 self.end(stream)
-            elif stream not in self._view.followers:
+            elif stream not in self._replica.readers:
                 self.add(stream)
 
     def _told(self, stream: StreamNumber, ends: bool, outcome: StoreFailure | int | None) -> None:
         self._open -= 1
-        if isinstance(outcome, StoreFailure) and not self._view.over:
+        if isinstance(outcome, StoreFailure) and not self._replica.over:
             self._failed.append((stream, ends))
-            self._view.steps.retry(self)
+            self._replica.steps.retry(self)

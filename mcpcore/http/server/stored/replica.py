@@ -1,7 +1,7 @@
-"""Views of sessions in a store: the state that one worker has of a session, made when needed.
+"""Replicas of sessions in a store: the state that one worker has of a session, made when needed.
 
-Several workers may have a view of one session at the same time.  The record in the store is
-authoritative. A view learns of changes by notes and, if it may be behind, by loading the record
+Several workers may have a replica of one session at the same time.  The record in the store is
+authoritative. A replica learns of changes by notes and, if it may be behind, by loading the record
 anew.
 """
 
@@ -18,12 +18,12 @@ from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.server.exchange import Exchange, Phase, taken_over
 from mcpcore.http.server.session_table import Owner
 from mcpcore.http.server.sessions import Session
-from mcpcore.http.server.stored.quota import Share
+from mcpcore.http.server.stored.quota import Quota
 from mcpcore.http.server.stored.release import Releases
-from mcpcore.http.server.stored.session_queue import Outlet
+from mcpcore.http.server.stored.session_queue import SessionQueue
 from mcpcore.http.server.stored.steps import Steps, ignore
-from mcpcore.http.server.stored.stream_reader import Follower
-from mcpcore.http.server.stored.stream_writer import UNAVAILABLE, Writer
+from mcpcore.http.server.stored.stream_reader import StreamReader
+from mcpcore.http.server.stored.stream_writer import UNAVAILABLE, StreamWriter
 from mcpcore.http.storing import (
     Announced,
     HangUp,
@@ -43,7 +43,7 @@ from mcpcore.wire.sse import encode_event
 
 
 class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
-    """Common parts of the views of one worker."""
+    """Common parts of the replicas of one worker."""
 
     steps: Steps
     names: Iterator[str]
@@ -51,14 +51,14 @@ class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
     store: StoreBinding
     watch: Callable[[Exchange], None]
     """Function that watches an exchange that has become a stream."""
-    saved: Callable[["View"], None]
-    """Callback after the record of a view was stored."""
-    gone: Callable[["View"], None]
+    saved: Callable[["SessionReplica"], None]
+    """Callback after the record of a replica was stored."""
+    gone: Callable[["SessionReplica"], None]
     """Callback if the store does not have the session (any more)."""
 
 
-class View(Session):
-    """View of one session at this worker, with the work that it does for the session."""
+class SessionReplica(Session):
+    """SessionReplica of one session at this worker, with the work that it does for the session."""
 
     __slots__ = (
         "_around",
@@ -69,12 +69,12 @@ class View(Session):
         "_written",
         "base",
         "behind",
-        "followers",
-        "outlet",
         "over",
+        "queue",
+        "quota",
+        "readers",
         "releases",
         "settings",
-        "share",
         "steps",
         "touched_at",
         "used",
@@ -104,13 +104,13 @@ class View(Session):
         """Broadcasts since the session became known here, kept while earlier ones are not known
         yet; else None."""
         self.over = False
-        self.writers: dict[Route, Writer] = {}
+        self.writers: dict[Route, StreamWriter] = {}
         """Writers of the streams of requests that this worker runs, by their exchange."""
-        self.followers: dict[StreamNumber, Follower] = {}
+        self.readers: dict[StreamNumber, StreamReader] = {}
         """Followers of the streams that a GET at this worker has asked for."""
-        self.outlet = Outlet(self)
+        self.queue = SessionQueue(self)
         self.releases = Releases(self)
-        self.share = Share(self)
+        self.quota = Quota(self)
         self._changed = 0
         """Value of ``PeerState.changes`` when the record was last made."""
         self._saving = False
@@ -123,14 +123,14 @@ class View(Session):
         """Exchanges held back until the record is in the store."""
 
     def new_name(self) -> str:
-        """Return a name that is unique in the session, whichever view has given it."""
+        """Return a name that is unique in the session, whichever replica has given it."""
         return next(self._around.names)
 
     @property
     def busy(self) -> bool:
         """True if an exchange is open, a request in progress, or a step on its way to the store."""
-        waits = self.outlet or self.releases or self.share or self._saving or self.peer.pending
-        return bool(self.writers or self.followers or waits) or super().busy
+        waits = self.queue or self.releases or self.quota or self._saving or self.peer.pending
+        return bool(self.writers or self.readers or waits) or super().busy
 
     # The record
 
@@ -288,7 +288,7 @@ class View(Session):
         """Begin the stream of a request on the exchange that brought it."""
         revision = self.peer.revision
         if self.numbered and route is not None and revision is not None:
-            self.writers[route] = Writer(self, exchange, route, primed=revision.priming)
+            self.writers[route] = StreamWriter(self, exchange, route, primed=revision.priming)
 
     @property
     def numbered(self) -> bool:
@@ -310,45 +310,45 @@ class View(Session):
     def place(self, frame: Transmit, now: float, once: str | None = None) -> None:
         """Put a frame into the queue of the session."""
         request = frame.request if frame.kind is FrameKind.REQUEST else None
-        self.outlet.put(b"".join(frame.data), request=request, once=once)
+        self.queue.put(b"".join(frame.data), request=request, once=once)
         taken_over(frame)
 
     def listen(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream."""
         revision = self.peer.revision
         number = self.steps.new_number()
-        follower = Follower(self, exchange, number, 0, queue=True, numbered=self.numbered)
-        follower.begin(primed=self.numbered and revision is not None and revision.priming)
+        reader = StreamReader(self, exchange, number, 0, queue=True, numbered=self.numbered)
+        reader.begin(primed=self.numbered and revision is not None and revision.priming)
 
     def pick_up(self, exchange: Exchange, stream: StreamNumber, position: int) -> None:
         """Resume a stream on another connection."""
-        Follower(self, exchange, stream, position, queue=False, numbered=True).resume()
+        StreamReader(self, exchange, stream, position, queue=False, numbered=True).resume()
 
     # Connections
 
     def take_over(self, stream: StreamNumber) -> None:
         """Close the present connection of a stream, which gets another one at this worker."""
-        follower = self.followers.get(stream)
-        if follower is not None:
-            follower.replaced()
+        reader = self.readers.get(stream)
+        if reader is not None:
+            reader.replaced()
         for writer in list(self.writers.values()):
             if writer.number == stream:
                 writer.moved()
 
     def wake(self, stream: StreamNumber) -> None:
-        """Wake the follower of a stream, as there are events for it."""
-        follower = self.followers.get(stream)
-        if follower is not None:
-            follower.wake()
+        """Wake the reader of a stream, as there are events for it."""
+        reader = self.readers.get(stream)
+        if reader is not None:
+            reader.wake()
         elif all(writer.number != stream for writer in self.writers.values()):
             # The store seems not to know that the stream is gone.
             self.releases.add(stream)
 
     def moved(self, stream: StreamNumber) -> None:
         """Close the connection of a stream, which has got another one at another worker."""
-        follower = self.followers.get(stream)
-        if follower is not None:
-            follower.moved()
+        reader = self.readers.get(stream)
+        if reader is not None:
+            reader.moved()
         for writer in list(self.writers.values()):
             if writer.number == stream:
                 writer.moved()
@@ -375,12 +375,12 @@ class View(Session):
 
     def poll_here(self, stream: StreamNumber | None, retry: float) -> int:
         """Close the connections of a stream here, or with None of all GET streams."""
-        followers = [
+        readers = [
             each
-            for each in self.followers.values()
+            for each in self.readers.values()
             if (each.queue if stream is None else each.number == stream)
         ]
-        return sum(follower.hang_up(retry) for follower in followers)
+        return sum(reader.hang_up(retry) for reader in readers)
 
     def _tell_others(self, note: Note) -> None:
         self.steps.ask(Post, self.id, ignore, to=None, note=msgspec.json.encode(note))
@@ -395,8 +395,8 @@ class View(Session):
 
     def shut(self) -> None:
         """End the GET streams here; the session itself goes on elsewhere."""
-        for follower in list(self.followers.values()):
-            follower.finish()
+        for reader in list(self.readers.values()):
+            reader.finish()
 
     def close(self, status: int, message: str) -> None:
         """End the work for the session; waiting exchanges get status and message."""
@@ -404,11 +404,11 @@ class View(Session):
         self._release(status, message)
         for writer in list(self.writers.values()):
             writer.close(status, message)
-        for follower in list(self.followers.values()):
-            follower.close(status, message)
+        for reader in list(self.readers.values()):
+            reader.close(status, message)
         for exchange in self.exchanges.values():
             if exchange.phase is Phase.WAITING:
                 exchange.source = None  # its refusal must not ask the store for more
-        self.steps.forget(self.outlet)
+        self.steps.forget(self.queue)
         self.steps.forget(self.releases)
-        self.share.close()
+        self.quota.close()

@@ -1,4 +1,4 @@
-"""Views that a worker has of sessions in a store: their ids, and the choice of views to drop."""
+"""Replicas that a worker has of sessions in a store: their ids, and the choice of those to drop."""
 
 import hmac
 import re
@@ -13,8 +13,8 @@ _MAC_BYTES = 16
 _ID = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
 
 
-class ViewTable(SessionTable):
-    """Views of one worker; ids bear a mark of the store, so that forged ones are recognized."""
+class ReplicaTable(SessionTable):
+    """Replicas of one worker; ids bear a mark of the store, so that forged ones are recognized."""
 
     def __init__(self, secret: bytes, shared: bytes, settings: HttpSettings) -> None:
         """``secret`` is the worker's own, ``shared`` that of all workers."""
@@ -36,15 +36,15 @@ class ViewTable(SessionTable):
         return f"{id}.{urlsafe_b64encode(mac).rstrip(b'=').decode('ascii')}"
 
     def excess(self, owner: Owner, now: float) -> tuple[Session, str] | None:
-        """Return the view to drop, and the reason, before there is one more; None if none must go.
+        """Return the replica to drop, and the reason, before there is one more; None if none must.
 
-        Only an idle view is dropped, which can be made again. The store limits the sessions of one
-        owner and of all.
+        Only an idle replica is dropped, which can be made again. The store limits the sessions of
+        one owner and of all.
         """
         if len(self._sessions) < self._settings.max_sessions:
             return None
-        views = (session for session in self._all if not session.piped)
-        found = list(islice(views, SPARED))
+        replicas = (session for session in self._all if not session.over_sse)
+        found = list(islice(replicas, SPARED))
         for session in found:
             if not session.busy:
                 return session, "it is of no use now"
@@ -55,7 +55,7 @@ class ViewTable(SessionTable):
     def excess_of_pipes(self, owner: Owner) -> tuple[Session, str] | None:
         """Return the HTTP+SSE session to end, and the reason; such sessions are in no store."""
         settings = self._settings
-        pipes = [session for session in self._all if session.piped]
+        pipes = [session for session in self._all if session.over_sse]
         own = [session for session in pipes if session.owner == owner]
         if len(own) >= settings.sessions_per_client:
             return own[0], "its client has opened too many others"

@@ -23,7 +23,7 @@ from mcpcore.engine.config import Config, Role
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.addresses import address_of, quota_key
 from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.server.era import is_handshake
 from mcpcore.http.server.event_log import EventLog
@@ -33,12 +33,12 @@ from mcpcore.http.server.session_entry import Act
 from mcpcore.http.server.session_table import MIN_SECRET, Owner, owner_of
 from mcpcore.http.server.sessions import Session
 from mcpcore.http.server.stored.broadcast import Announcing, Loaded
-from mcpcore.http.server.stored.mailbox import WORKER, Letters, sort_out
+from mcpcore.http.server.stored.mailbox import WORKER, Mailbox, sort_out
 from mcpcore.http.server.stored.quota import requests_in
-from mcpcore.http.server.stored.replica import Surroundings, View
-from mcpcore.http.server.stored.replica_table import ViewTable
+from mcpcore.http.server.stored.replica import SessionReplica, Surroundings
+from mcpcore.http.server.stored.replica_table import ReplicaTable
 from mcpcore.http.server.stored.steps import Steps
-from mcpcore.http.server.stored.stream_reader import Follower
+from mcpcore.http.server.stored.stream_reader import StreamReader
 from mcpcore.http.server.stored.stream_writer import UNAVAILABLE
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import (
@@ -86,7 +86,7 @@ class StoredHttpServer(Announcing):
         self._session_config = structs.replace(self._session_config, id_prefix=self._name)
         self._log = EventLog(store.secret, settings)
         self._steps = Steps(self._endpoint.events, self._log, settings, secret)
-        self._sessions = self._views = ViewTable(
+        self._sessions = self._replicas = ReplicaTable(
             secret,
             store.secret,
             structs.replace(settings, session_idle=idle, session_unused=idle, session_age=None),
@@ -99,7 +99,7 @@ class StoredHttpServer(Announcing):
             saved=self._saved,
             gone=self._gone,
         )
-        self._letters = Letters(self._steps)
+        self._mailbox = Mailbox(self._steps)
         self._loading: dict[str, list[Loaded]] = {}
         """Callbacks that wait for a session from the store, by session id."""
         self._announcements = 0
@@ -112,9 +112,9 @@ class StoredHttpServer(Announcing):
         """Handle the outcome of a step; outcomes may come in any order."""
         self._log.now = now
         if isinstance(outcome, NoSession):
-            view = self._view(self._steps.session_of(token))
-            if view is not None:
-                self._gone(view)
+            replica = self._replica(self._steps.session_of(token))
+            if replica is not None:
+                self._gone(replica)
         self._steps.answer(token, outcome)
 
     def deadline(self) -> float | None:
@@ -139,26 +139,26 @@ class StoredHttpServer(Announcing):
         """Close gracefully here; the sessions go on at other workers, or after a restart."""
         self._log.now = now
         if not self._closing:
-            for view in self._all_views():
-                view.shut()
+            for replica in self._all_replicas():
+                replica.shut()
         super().close(now=now)
 
     @property
     def finished(self) -> bool:
         """True after :meth:`close`, once everything was answered, written and stored."""
-        busy = any(view.busy for view in self._all_views())
-        return super().finished and not busy and not self._letters and not self._steps
+        busy = any(replica.busy for replica in self._all_replicas())
+        return super().finished and not busy and not self._mailbox and not self._steps
 
     # Sessions
 
     def _make_session(self, id: str, record: Exchange, *, temporary: bool) -> Session:
         if temporary:
             return super()._make_session(id, record, temporary=temporary)
-        owner = owner_of(record.principal, share_of(address_of(record.peer)))
-        return self._make_view(id, record.principal, owner)
+        owner = owner_of(record.principal, quota_key(address_of(record.peer)))
+        return self._make_replica(id, record.principal, owner)
 
-    def _make_view(self, id: str, principal: str | None, owner: Owner) -> View:
-        return View(
+    def _make_replica(self, id: str, principal: str | None, owner: Owner) -> SessionReplica:
+        return SessionReplica(
             id,
             Peer(Role.SERVER, self._session_config, endpoint=self._endpoint, session=id),
             principal,
@@ -167,19 +167,22 @@ class StoredHttpServer(Announcing):
         )
 
     def _admit(self, session: Session, now: float) -> None:
-        if session.piped and (excess := self._views.excess_of_pipes(session.owner)) is not None:
+        if (
+            session.over_sse
+            and (excess := self._replicas.excess_of_pipes(session.owner)) is not None
+        ):
             self._evict(*excess, now)
         super()._admit(session, now)
 
-    def _saved(self, view: View) -> None:
+    def _saved(self, replica: SessionReplica) -> None:
         """Tell the other workers of a record that the store has taken."""
-        if view.base is not None and view.base.version > 1:
-            self._letters.post(Changed(session=view.id, record=view.base))
+        if replica.base is not None and replica.base.version > 1:
+            self._mailbox.post(Changed(session=replica.id, record=replica.base))
 
-    def _gone(self, view: View) -> None:
+    def _gone(self, replica: SessionReplica) -> None:
         """End a session that the store does not have (any more)."""
-        reason = "it has expired" if view.expired else "it is not kept any more"
-        self._end_session(view, reason, self._log.now)
+        reason = "it has expired" if replica.expired else "it is not kept any more"
+        self._end_session(replica, reason, self._log.now)
 
     def _load(self, id: str, then: Loaded) -> None:
         """Ask the store for a session, then call ``then``."""
@@ -191,24 +194,24 @@ class StoredHttpServer(Announcing):
             waiting.append(then)
 
     def _loaded(self, id: str, outcome: SessionRecord | StoreFailure | None) -> None:
-        view, failure, catch_up = self._view(id), None, None
-        if self._closing and view is None:
+        replica, failure, catch_up = self._replica(id), None, None
+        if self._closing and replica is None:
             failure = StoreFailure("the server is shutting down")
         elif isinstance(outcome, StoreFailure):
             failure = outcome
         elif outcome is None:
-            if view is not None:
-                self._gone(view)
-        elif view is not None:
-            view.update(outcome)
-            view.touched_at = self._log.now
+            if replica is not None:
+                self._gone(replica)
+        elif replica is not None:
+            replica.update(outcome)
+            replica.touched_at = self._log.now
         else:
             revision = BY_NAME.get(outcome.revision)
             if revision is not None and revision in self._session_config.revisions:
-                view = self._make_view(id, outcome.principal, outcome.owner)
-                view.restore(outcome, revision)
-                self._admit(view, self._log.now)
-                catch_up = partial(self._catch_up, view, outcome)
+                replica = self._make_replica(id, outcome.principal, outcome.owner)
+                replica.restore(outcome, revision)
+                self._admit(replica, self._log.now)
+                catch_up = partial(self._catch_up, replica, outcome)
         for then in self._loading.pop(id):
             then(failure)
         if catch_up is not None:
@@ -216,18 +219,24 @@ class StoredHttpServer(Announcing):
 
     def _in_session(self, record: Exchange, act: Act, now: float) -> None:
         record.phase = Phase.WAITING
-        self._with_view(record, act, uses=act != self._delete)
+        self._with_replica(record, act, uses=act != self._delete)
 
-    def _with_view(self, record: Exchange, act: Act, *, uses: bool, opened: bool = False) -> None:
+    def _with_replica(
+        self, record: Exchange, act: Act, *, uses: bool, opened: bool = False
+    ) -> None:
         """Call ``act`` with the session that the header names, once it is loaded here.
 
         ``uses``: this counts as a use of the session; ``opened``: the handshake has to be complete.
         """
         id = record.session_id or ""
-        view = self._view(id)
-        if view is None and not self._views.could_be(id):
+        replica = self._replica(id)
+        if replica is None and not self._replicas.could_be(id):
             self._find(record)
-        elif view is None or view.expired or (opened and view.peer.state is SessionState.OPENING):
+        elif (
+            replica is None
+            or replica.expired
+            or (opened and replica.peer.state is SessionState.OPENING)
+        ):
             self._load(id, lambda failure: self._act(record, act, failure, uses=uses))
         else:
             self._act(record, act, uses=uses)
@@ -238,11 +247,11 @@ class StoredHttpServer(Announcing):
         if failure is not None:
             record.refuse(503, UNAVAILABLE, _RETRY, code=LEGACY_BUSY)
             return
-        view, now = self._find(record), self._log.now
-        if view is not None:
-            act(record, view, now)
-            if uses and isinstance(view, View) and not view.over:
-                view.use()
+        replica, now = self._find(record), self._log.now
+        if replica is not None:
+            act(record, replica, now)
+            if uses and isinstance(replica, SessionReplica) and not replica.over:
+                replica.use()
 
     def _delete(self, record: Exchange, session: Session, now: float) -> None:
         def deleted(outcome: bool | StoreFailure) -> None:
@@ -252,7 +261,7 @@ class StoredHttpServer(Announcing):
             reason = "ended by the client"
             if outcome:
                 record.reply(204)
-                self._letters.post(Ended(session=session.id, reason=reason))
+                self._mailbox.post(Ended(session=session.id, reason=reason))
             else:
                 record.refuse(404, "there is no such session (any more)")
             self._end_session(session, reason, self._log.now)
@@ -266,7 +275,7 @@ class StoredHttpServer(Announcing):
             super()._receive_legacy(record, frame, now)
         else:
             uses = not is_handshake(frame)
-            self._with_view(record, partial(self._converse, frame), uses=uses, opened=uses)
+            self._with_replica(record, partial(self._converse, frame), uses=uses, opened=uses)
 
     def _converse(self, frame: Frame, record: Exchange, session: Session, now: float) -> None:
         """Handle a frame here, or pass it on to the worker that it concerns."""
@@ -285,7 +294,7 @@ class StoredHttpServer(Announcing):
         requests = requests_in(here)
         take_in = partial(self._take_in, here, requests)
         then = partial(self._act, record, take_in)
-        if not requests or cast(View, session).share.admit(requests, then):
+        if not requests or cast(SessionReplica, session).quota.admit(requests, then):
             take_in(record, session, now)
         elif self._exchanges.get(record.route) is record:
             session.exchanges[record.route] = record
@@ -300,7 +309,7 @@ class StoredHttpServer(Announcing):
             # Its client has left meanwhile, which changes nothing.
             session.peer.receive(frame, now=now, route=record.route, principal=record.principal)
         if requests:
-            cast(View, session).share.taken(requests)
+            cast(SessionReplica, session).quota.taken(requests)
 
     # GET
 
@@ -312,19 +321,19 @@ class StoredHttpServer(Announcing):
         place = self._log.ids.read(session.id, cursor)
         if place is None:
             record.refuse(400, "the Last-Event-ID is none that this session was given")
-        elif isinstance(session, View):
+        elif isinstance(session, SessionReplica):
             session.pick_up(record, *place)
 
     def _room(self, record: Exchange, session: Session) -> bool:
         return True  # the store counts the streams at all workers
 
     def _look_at(self, record: Exchange, now: float) -> None:
-        view = record.session
-        if isinstance(view, View) and view.expired:
-            view.touch()
-        elif isinstance(view, View) and view.used:
-            view.use()
-        if isinstance(record.source, Follower):
+        replica = record.session
+        if isinstance(replica, SessionReplica) and replica.expired:
+            replica.touch()
+        elif isinstance(replica, SessionReplica) and replica.used:
+            replica.use()
+        if isinstance(record.source, StreamReader):
             # A note may have been lost.
             record.source.wake()
         super()._look_at(record, now)
@@ -332,12 +341,12 @@ class StoredHttpServer(Announcing):
     # From Peers to exchanges
 
     def _carry(self, frame: Transmit, session: Session | None, record: Exchange | None) -> None:
-        if not isinstance(session, View):
+        if not isinstance(session, SessionReplica):
             super()._carry(frame, session, record)
             return
         session.keep_saved(frame, record)
         if frame.ends:
-            session.share.settle()
+            session.quota.settle()
         writer = session.writers.get(frame.route)
         if writer is None and record is not None and record.phase is Phase.WAITING:
             if record.answer(frame):
@@ -358,7 +367,7 @@ class StoredHttpServer(Announcing):
             taken_over(frame)
 
     def _to_session(self, frame: Transmit, session: Session | None) -> None:
-        if not isinstance(session, View):
+        if not isinstance(session, SessionReplica):
             super()._to_session(frame, session)
             return
         once = self._announcing
@@ -370,7 +379,7 @@ class StoredHttpServer(Announcing):
     # Ends
 
     def _end_session(self, session: Session, reason: str, now: float) -> None:
-        if isinstance(session, View) and not session.over:
+        if isinstance(session, SessionReplica) and not session.over:
             session.close(404, f"the session has ended: {reason}")
         super()._end_session(session, reason, now)
 
@@ -379,8 +388,8 @@ class StoredHttpServer(Announcing):
             self._evict(session, "the server is shutting down", self._log.now)
 
     def _evict(self, session: Session, reason: str, now: float) -> None:
-        """Forget a view that is not busy; the session goes on."""
-        if not isinstance(session, View):
+        """Forget a replica that is not busy; the session goes on."""
+        if not isinstance(session, SessionReplica):
             super()._evict(session, reason, now)
             return
         session.close(503, UNAVAILABLE)

@@ -16,7 +16,7 @@ from mcpcore.http.storing import LogPage, QueuePut, StoreFailure, StreamNumber, 
 from mcpcore.wire.message import RequestId
 
 if TYPE_CHECKING:
-    from mcpcore.http.server.stored.replica import View
+    from mcpcore.http.server.stored.replica import SessionReplica
 
 PAGE = 256 * 1024
 """Approximate number of bytes of a stream to ask for at a time."""
@@ -31,7 +31,7 @@ class _Message(Struct):
     tried: bool = False
 
 
-class Outlet:
+class SessionQueue:
     """Sender of messages that belong to no request into the queue of a session."""
 
     __slots__ = (
@@ -39,15 +39,15 @@ class Outlet:
         "_messages",
         "_open",
         "_reading",
+        "_replica",
         "_size",
         "_unread",
-        "_view",
         "deadline",
     )
 
-    def __init__(self, view: "View") -> None:
+    def __init__(self, replica: "SessionReplica") -> None:
         self.deadline: float | None = None
-        self._view = view
+        self._replica = replica
         self._messages: list[_Message] = []
         """Messages that are on their way, then messages that wait for the next round."""
         self._size = 0
@@ -66,12 +66,12 @@ class Outlet:
         self, data: bytes, *, request: RequestId | None = None, once: str | None = None
     ) -> None:
         """Queue a message; ``request`` is its id if it is a request of ours."""
-        view = self._view
+        replica = self._replica
         if once is None:
-            once = view.new_name()
+            once = replica.new_name()
         self._messages.append(_Message(data, once, request))
         self._size += len(data)
-        while self._size > view.settings.session_queue and len(self._messages) > self._open:
+        while self._size > replica.settings.session_queue and len(self._messages) > self._open:
             self._give_up_one()
         self._pump()
 
@@ -88,31 +88,31 @@ class Outlet:
 
         No event of that stream has been sent, so that no client can resume it.
         """
-        view = self._view
-        if not view.over:
+        replica = self._replica
+        if not replica.over:
             self._reading += 1
             found = partial(self._found, stream, after)
-            view.steps.ask(StreamRead, view.id, found, stream=stream, after=after, limit=PAGE)
+            replica.steps.ask(StreamRead, replica.id, found, stream=stream, after=after, limit=PAGE)
 
     def _found(self, stream: StreamNumber, after: int, page: LogPage | StoreFailure | None) -> None:
         self._reading -= 1
         if isinstance(page, StoreFailure):
-            if not self._view.over:
+            if not self._replica.over:
                 self._unread.append((stream, after))
-                self._view.steps.retry(self)
+                self._replica.steps.retry(self)
         elif page is not None and page.entries:
             for _, data in page.entries:
                 self.put(data)
             self.take_back(stream, page.entries[-1][0])
 
     def _pump(self) -> None:
-        if self._open or self.deadline is not None or self._view.over:
+        if self._open or self.deadline is not None or self._replica.over:
             return
         self._failed = False
         for message in self._messages:
             self._open += 1
-            self._view.steps.ask(
-                QueuePut, self._view.id, self._put, data=message.data, once=message.once
+            self._replica.steps.ask(
+                QueuePut, self._replica.id, self._put, data=message.data, once=message.once
             )
 
     def _put(self, outcome: bool | StoreFailure) -> None:
@@ -130,7 +130,7 @@ class Outlet:
         if self._failed:
             for waiting in self._messages:
                 waiting.tried = True
-            self._view.steps.retry(self)
+            self._replica.steps.retry(self)
         else:
             self._pump()
 
@@ -144,9 +144,9 @@ class Outlet:
 
     def _refused(self, message: _Message) -> None:
         if message.request is not None:
-            self._view.peer.receive_failure(
+            self._replica.peer.receive_failure(
                 message.request,
-                now=self._view.log.owner.now,
+                now=self._replica.log.owner.now,
                 reason=EndReason.REFUSED,
                 message="not sent: too much waits for a stream of the client",
             )

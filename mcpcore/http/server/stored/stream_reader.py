@@ -1,7 +1,7 @@
 """GET streams at a server with a store: each follows a stream that any worker may write.
 
-The stream of a request is read. A stream of the session itself is filled by its follower, which
-takes messages from the queue. When there are no more, the store wakes the follower later.
+The stream of a request is read. A stream of the session itself is filled by its reader, which
+takes messages from the queue. When there are no more, the store wakes the reader later.
 """
 
 from collections import deque
@@ -25,21 +25,21 @@ from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore.wire.sse import encode_event
 
 if TYPE_CHECKING:
-    from mcpcore.http.server.stored.replica import View
+    from mcpcore.http.server.stored.replica import SessionReplica
 
 ORPHANED = "the process that worked on this request is gone"
 GONE = "what followed the Last-Event-ID is not kept any more"
 
 
 class _Next(Enum):
-    """Next step of a follower."""
+    """Next step of a reader."""
 
     READ = "read"
     TAKE = "take"
     WAIT = "wait"
 
 
-class Follower:
+class StreamReader:
     """Carrier of a stream of a session to the client that has asked for it."""
 
     __slots__ = (
@@ -53,10 +53,10 @@ class Follower:
         "_over",
         "_position",
         "_primed",
+        "_replica",
         "_request",
         "_unsent",
         "_unsent_size",
-        "_view",
         "_woken",
         "number",
         "queue",
@@ -64,7 +64,7 @@ class Follower:
 
     def __init__(
         self,
-        view: "View",
+        replica: "SessionReplica",
         exchange: Exchange,
         number: StreamNumber,
         position: int,
@@ -75,7 +75,7 @@ class Follower:
         """Follow a stream from after ``position``; ``queue``: it belongs to no request."""
         self.number = number
         self.queue = queue
-        self._view = view
+        self._replica = replica
         self._exchange = exchange
         self._position = position
         self._numbered = numbered
@@ -93,24 +93,24 @@ class Follower:
         self._busy = self._woken = self._claiming = self._over = False
         self._next = _Next.READ
         exchange.source = self
-        exchange.session = view
+        exchange.session = replica
         exchange.phase = Phase.WAITING
-        view.exchanges[exchange.route] = exchange
+        replica.exchanges[exchange.route] = exchange
 
     # Beginning
 
     def begin(self, *, primed: bool) -> None:
         """Open a stream for messages that belong to no request."""
-        view, exchange = self._view, self._exchange
+        replica, exchange = self._replica, self._exchange
         self._primed = primed
         self._next = _Next.TAKE
-        view.followers[self.number] = self
+        replica.readers[self.number] = self
         exchange.hold()
         exchange.open_stream()
         if primed:
-            exchange.write(view.poll_event(self.number, 0, view.settings.reconnect_delay))
-        limit = view.settings.session_streams
-        view.steps.ask(StreamBegin, view.id, self._begun, stream=self.number, limit=limit)
+            exchange.write(replica.poll_event(self.number, 0, replica.settings.reconnect_delay))
+        limit = replica.settings.session_streams
+        replica.steps.ask(StreamBegin, replica.id, self._begun, stream=self.number, limit=limit)
         self._advance()
 
     def _begun(self, outcome: StoreFailure | bool | None) -> None:
@@ -118,7 +118,7 @@ class Follower:
         if isinstance(outcome, StoreFailure):
             self._fail()
         elif outcome is False and not self._over:
-            limit = self._view.settings.session_streams
+            limit = self._replica.settings.session_streams
             text = f"the session has {limit} GET streams open already"
             self._exchange.fail(409, text, code=INVALID_REQUEST)
             self._leave()
@@ -128,10 +128,10 @@ class Follower:
 
     def resume(self) -> None:
         """Resume a stream; nothing is sent before the store shows that no event is missing."""
-        view = self._view
-        view.steps.ask(
+        replica = self._replica
+        replica.steps.ask(
             StreamRead,
-            view.id,
+            replica.id,
             self._found,
             stream=self.number,
             after=self._position,
@@ -139,8 +139,8 @@ class Follower:
         )
 
     def _found(self, page: LogPage | StoreFailure | None) -> None:
-        view, exchange = self._view, self._exchange
-        if self._over or view.over:
+        replica, exchange = self._replica, self._exchange
+        if self._over or replica.over:
             return
         if isinstance(page, StoreFailure):
             self._fail()
@@ -150,15 +150,17 @@ class Follower:
             self._request = page.request
             self.queue = page.request is None
             self._known = not self.queue
-            view.take_over(self.number)
-            view.followers[self.number] = self
+            replica.take_over(self.number)
+            replica.readers[self.number] = self
             self._named = self._claiming = True
-            limit = view.settings.session_streams if self.queue else 0
-            view.steps.ask(StreamClaim, view.id, self._claimed, stream=self.number, limit=limit)
+            limit = replica.settings.session_streams if self.queue else 0
+            replica.steps.ask(
+                StreamClaim, replica.id, self._claimed, stream=self.number, limit=limit
+            )
             if self.queue:
                 exchange.hold()
             exchange.open_stream()
-            view.watch(exchange)
+            replica.watch(exchange)
             self._read(page)
 
     def _claimed(self, outcome: StoreFailure | bool | None) -> None:
@@ -188,24 +190,24 @@ class Follower:
 
     def _advance(self) -> None:
         """Ask for more unless too much output waits for the client."""
-        view = self._view
+        replica = self._replica
         if self._busy or self._over or self._next is _Next.WAIT:
             return
-        if self._exchange.size > view.settings.max_queued:
+        if self._exchange.size > replica.settings.max_queued:
             return
         self._busy = True
         self._woken = False
         if self._next is _Next.READ:
-            view.steps.ask(
+            replica.steps.ask(
                 StreamRead,
-                view.id,
+                replica.id,
                 self._answered,
                 stream=self.number,
                 after=self._position,
                 limit=PAGE,
             )
         else:
-            view.steps.ask(QueueTake, view.id, self._took, stream=self.number, limit=PAGE)
+            replica.steps.ask(QueueTake, replica.id, self._took, stream=self.number, limit=PAGE)
 
     def _answered(self, page: LogPage | StoreFailure | None) -> None:
         self._busy = False
@@ -239,7 +241,7 @@ class Follower:
             self._fail()
             if not self._named:
                 # The step may have taken messages all the same.
-                self._view.outlet.take_back(self.number, self._position)
+                self._replica.queue.take_back(self.number, self._position)
             return
         if self._over:
             if page is not None and not self._named:
@@ -247,7 +249,7 @@ class Follower:
             return
         if page is None or page.ended:
             self._fail()
-            self._view.touch()
+            self._replica.touch()
             return
         if page.entries and page.entries[0][0] == self._position + 1:
             self._give(page)
@@ -259,9 +261,9 @@ class Follower:
         self._advance()
 
     def _give(self, page: LogPage) -> None:
-        view, exchange = self._view, self._exchange
+        replica, exchange = self._replica, self._exchange
         for position, data in page.entries:
-            id = view.event_id(self.number, position) if self._numbered else None
+            id = replica.event_id(self.number, position) if self._numbered else None
             event = encode_event(data, id=id)
             exchange.write(event)
             self._position = position
@@ -273,9 +275,9 @@ class Follower:
         """Answer a request with an error whose worker is gone."""
         self._busy = True
         self._next = _Next.READ
-        self._view.steps.ask(
+        self._replica.steps.ask(
             StreamAppend,
-            self._view.id,
+            self._replica.id,
             self._closed,
             stream=self.number,
             data=failure(request, ORPHANED),
@@ -295,7 +297,7 @@ class Follower:
         if self._over or self._exchange.phase is not Phase.STREAMING or not self._numbered:
             return False
         exchange = self._exchange
-        exchange.write(self._view.poll_event(self.number, self._position, retry))
+        exchange.write(self._replica.poll_event(self.number, self._position, retry))
         self._named = True
         exchange.finish()
         self._leave()
@@ -354,20 +356,20 @@ class Follower:
         if self._over:
             return
         self._over = True
-        view = self._view
-        carries = self.queue and not view.over and view.followers.get(self.number) is self
+        replica = self._replica
+        carries = self.queue and not replica.over and replica.readers.get(self.number) is self
         self._forget()
         if carries:
-            self._view.releases.add(self.number)
+            self._replica.releases.add(self.number)
         if not self._named:
             self._put_back([data for data, _ in self._unsent])
 
     def _forget(self) -> None:
         self._exchange.source = None
-        if self._view.followers.get(self.number) is self:
-            del self._view.followers[self.number]
+        if self._replica.readers.get(self.number) is self:
+            del self._replica.readers[self.number]
 
     def _put_back(self, messages: list[bytes]) -> None:
         """Return messages to the queue that were taken here and cannot be resumed."""
         for data in messages:
-            self._view.outlet.put(data)
+            self._replica.queue.put(data)

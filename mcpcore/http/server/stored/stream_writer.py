@@ -27,7 +27,7 @@ from mcpcore.wire.message import encode_batch, encode_error
 from mcpcore.wire.sse import encode_event
 
 if TYPE_CHECKING:
-    from mcpcore.http.server.stored.replica import View
+    from mcpcore.http.server.stored.replica import SessionReplica
 
 UNAVAILABLE = "busy: where sessions are kept cannot be reached"
 _PAGE = 256 * 1024
@@ -55,7 +55,7 @@ class _Given(Struct):
     """Position of the event, once that is known; 0 for an end with nothing before it."""
 
 
-class Writer:
+class StreamWriter:
     """Stream of a request, at the worker that runs it; sends events while it is connected."""
 
     __slots__ = (
@@ -70,9 +70,9 @@ class Writer:
         "_over",
         "_poll",
         "_primed",
+        "_replica",
         "_request",
         "_size",
-        "_view",
         "deadline",
         "elsewhere",
         "exchange",
@@ -80,15 +80,17 @@ class Writer:
         "route",
     )
 
-    def __init__(self, view: "View", exchange: Exchange, route: Route, *, primed: bool) -> None:
+    def __init__(
+        self, replica: "SessionReplica", exchange: Exchange, route: Route, *, primed: bool
+    ) -> None:
         """Begin the stream; ``exchange`` gives out nothing before that is stored."""
-        self.number: StreamNumber = view.steps.new_number()
+        self.number: StreamNumber = replica.steps.new_number()
         self.route = route
         self.exchange: Exchange | None = exchange
         self.elsewhere = False
         """True if the client was last seen at another worker."""
         self.deadline: float | None = None
-        self._view = view
+        self._replica = replica
         self._request = exchange.asked
         self._frames: deque[Transmit] = deque()
         """Frames that wait for the next round."""
@@ -107,10 +109,10 @@ class Writer:
         exchange.source = self
         exchange.hold()
         if primed:
-            exchange.write(view.poll_event(self.number, 0, view.settings.reconnect_delay))
-        view.steps.ask(
+            exchange.write(replica.poll_event(self.number, 0, replica.settings.reconnect_delay))
+        replica.steps.ask(
             StreamBegin,
-            view.id,
+            replica.id,
             lambda outcome: self._begin(exchange, outcome),
             stream=self.number,
             request=self._request,
@@ -122,7 +124,7 @@ class Writer:
     def overfull(self) -> bool:
         """True if too much waits for the store or for the client."""
         waiting = self._size + (0 if self.exchange is None else self.exchange.size)
-        return waiting > HARD_FACTOR * self._view.settings.max_queued
+        return waiting > HARD_FACTOR * self._replica.settings.max_queued
 
     def add(self, frame: Transmit) -> None:
         """Add a frame to the stream, which outlives its connection."""
@@ -182,7 +184,7 @@ class Writer:
             if self._begun:
                 self._give_up()
             else:
-                self._view.releases.expect(self.number)
+                self._replica.releases.expect(self.number)
             self.end()
 
     def moved(self) -> None:
@@ -197,14 +199,14 @@ class Writer:
 
     def _give_up(self) -> None:
         """Tell the store that the stream gets no more events, as it would keep it open."""
-        if not self._view.over:
-            self._view.releases.end(self.number)
+        if not self._replica.over:
+            self._replica.releases.end(self.number)
 
     def end(self) -> None:
         """Remove the stream here."""
         self._over = True
-        self._view.writers.pop(self.route, None)
-        self._view.steps.forget(self)
+        self._replica.writers.pop(self.route, None)
+        self._replica.steps.forget(self)
         self._drop_all()
 
     # Rounds
@@ -214,7 +216,7 @@ class Writer:
         if self._open or self._over or self.deadline is not None:
             return
         exchange = self.exchange
-        if exchange is not None and exchange.size > self._view.settings.max_queued:
+        if exchange is not None and exchange.size > self._replica.settings.max_queued:
             return
         while self._frames:
             frame = self._frames.popleft()
@@ -224,8 +226,8 @@ class Writer:
         if self._farewell is not None and not self._given:
             self._ask(self._farewell, ends=True)
         if not self._given and self._poll is not None and exchange is not None:
-            view, retry, self._poll = self._view, self._poll, None
-            exchange.write(view.poll_event(self.number, self._last, retry))
+            replica, retry, self._poll = self._replica, self._poll, None
+            exchange.write(replica.poll_event(self.number, self._last, retry))
             exchange.source = self.exchange = None
             self._named = True
             exchange.finish()
@@ -237,9 +239,9 @@ class Writer:
 
     def _append(self, event: _Given) -> None:
         self._open += 1
-        self._view.steps.ask(
+        self._replica.steps.ask(
             StreamAppend,
-            self._view.id,
+            self._replica.id,
             lambda outcome: self._appended(event, outcome),
             stream=self.number,
             data=event.data,
@@ -269,7 +271,7 @@ class Writer:
             self._failed = True
         elif outcome is None:
             self._lost("this stream has ended elsewhere")
-            self._view.touch()
+            self._replica.touch()
             return
         else:
             event.position = outcome
@@ -289,7 +291,7 @@ class Writer:
             exchange = self.exchange
             if exchange is not None:
                 if event.data:
-                    id = self._view.event_id(self.number, position)
+                    id = self._replica.event_id(self.number, position)
                     exchange.write(encode_event(event.data, id=id))
                 if event.ends:
                     exchange.finish()
@@ -313,7 +315,7 @@ class Writer:
             exchange.source = None
             exchange.fail(503, UNAVAILABLE)
         if self._named:
-            self._view.steps.retry(self)
+            self._replica.steps.retry(self)
         else:
             self._give_up()
             self.end()
@@ -321,9 +323,9 @@ class Writer:
     def again(self) -> None:
         """Read how far the stream has come, which a failure does not tell."""
         self._open += 1
-        self._view.steps.ask(
+        self._replica.steps.ask(
             StreamRead,
-            self._view.id,
+            self._replica.id,
             self._looked,
             stream=self.number,
             after=self._last,
@@ -335,7 +337,7 @@ class Writer:
         if self._over:
             return
         if isinstance(page, StoreFailure):
-            self._view.steps.retry(self)
+            self._replica.steps.retry(self)
             return
         if page is None or page.ended:
             self.end()
@@ -372,7 +374,7 @@ class Writer:
             self._drop(frame)
 
     def _drop(self, frame: Transmit) -> None:
-        if frame.kind is FrameKind.REQUEST and not self._view.over:
-            self._view.place(frame, self._view.log.owner.now)
+        if frame.kind is FrameKind.REQUEST and not self._replica.over:
+            self._replica.place(frame, self._replica.log.owner.now)
         else:
             taken_over(frame)

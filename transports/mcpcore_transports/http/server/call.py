@@ -9,7 +9,7 @@ import anyio
 from msgspec import structs
 
 from mcpcore.engine.events import Route
-from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.addresses import address_of, quota_key
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
@@ -109,7 +109,7 @@ class HttpCall:
         if principal is None and host.settings.authenticate and host.machine.asks_who(request):
             raise RuntimeError("who sends the request has to be found out: await identify() first")
         # Behind a proxy that does not name the client, requests have no share of a client.
-        self.client = None if request.peer is None else share_of(address_of(request.peer))
+        self.client = None if request.peer is None else quota_key(address_of(request.peer))
         refusal = head_refusal(request, host.settings.head_limits)
         if (full := host.full_for(self.client)) is not None:
             refusal = 503, f"too many requests{full}"
