@@ -53,7 +53,7 @@ class StoreBench(Bench):
 
     def replica(self, session: str) -> SessionReplica:
         """What the worker knows of a session."""
-        replica = self.stored._replica(session)
+        replica = self.stored._stored._replicas.replica(session)
         assert replica is not None
         return replica
 

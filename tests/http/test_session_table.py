@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mcpcore.engine.events import RequestReceived, Violation
 from mcpcore.http import SessionClosed
-from mcpcore.http.addresses import address_of, quota_key
+from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.session_table import Shelf
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
@@ -401,7 +401,7 @@ def test_without_sessions_a_client_that_leaves_leaves_nothing_once_its_work_is_d
     key = bench.take(RequestReceived).key
     assert bench.server.respond(key, {"content": []})
     bench.pump()
-    assert not bench.server._sessions._temporary
+    assert not bench.server._state.sessions._temporary
     assert not bench.server._endpoint.inbound
     bench.server.close(now=bench.now)
     assert bench.server.finished

@@ -783,7 +783,7 @@ def test_what_belongs_to_no_request_has_names_of_its_own_when_a_view_was_forgott
     stream = other.replies[other.listen(session)]
     tell(one, session, 1, 2)
     one.pass_time(PLAIN.session_view_idle + 1)
-    assert one.stored._replica(session) is None
+    assert one.stored._stored._replicas.replica(session) is None
     tell(one, session, 3, 4)
     settle(one, other)
     assert shown(stream) == ["1", "2", "3", "4"]

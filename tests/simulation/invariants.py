@@ -140,8 +140,8 @@ class Watch:
 
     def _server(self, server: HttpServer) -> None:
         settings = server.settings
-        self._endpoint(server._endpoint, server._session_config.limits)
-        self._deadlines(server._deadlines)
+        self._endpoint(server._endpoint, server._state.session_config.limits)
+        self._deadlines(server._state.deadlines)
         demand(server.sessions <= settings.max_sessions, "sessions are bounded", server.sessions)
         demand(server._log.size <= settings.replay_total, "events are bounded", server._log.size)
         most = HARD_FACTOR * settings.max_queued + _SLACK
@@ -154,12 +154,12 @@ class Watch:
             self._stalled(server, stuffed)
         self._peer(server._modern)
         if isinstance(server, StoredHttpServer):
-            steps = server._steps
+            steps = server._stored._steps
             few = len(steps) <= 4 * _MOST_WAITING
             demand(few, "what the store was asked is bounded", len(steps))
             few = len(steps._due) <= 66 + 2 * 4 * _MOST_WAITING
             demand(few, "deadlines are bounded", len(steps._due))
-        for session in server._sessions:
+        for session in server._state.sessions:
             self._peer(session.peer)
             waiting = sum(frame.size for frame in session.backlog)
             demand(waiting == session.backlog_size, "what waits for a stream is counted right")

@@ -6,7 +6,6 @@ The stream is the session: both begin and end together. Hosts, origins, principa
 quotas are those of the endpoint beside it.  Source: 2024-11-05, transports page, "HTTP with SSE".
 """
 
-from abc import abstractmethod
 from typing import cast
 
 from msgspec import structs
@@ -14,18 +13,17 @@ from msgspec import structs
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.http.addresses import address_of, quota_key
 from mcpcore.http.headers import EVENT_STREAM, RETRY_AFTER
 from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.era import is_handshake, opens_session
 from mcpcore.http.server.exchange import Exchange
 from mcpcore.http.server.gate import Gate
 from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import owner_of
 from mcpcore.http.server.sessions import Session, SessionOpened
-from mcpcore.http.settings import HttpSettings
+from mcpcore.http.server.state import ServerState
 from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, LocalProtocolError
-from mcpcore.spec.revisions import legacy_of
 from mcpcore.wire.message import Frame, Kind, Message, Reject
 from mcpcore.wire.sse import encode_event
 
@@ -56,53 +54,49 @@ class SseSession(Session):
         return cast(Exchange, self.gets[0].exchange) if self.gets else None
 
 
-class SseServer(Router):
-    """The part of an HttpServer that serves HTTP+SSE."""
+class SseServer:
+    """The part of an HttpServer that serves HTTP+SSE.
 
-    _gate: Gate
-    _pipe_config: Config | None
-    _pipes: set[SseSession]
+    Raises ValueError if the settings ask for it, and no revision for it is spoken.
+    """
 
-    def _prepare_pipes(self, config: Config, settings: HttpSettings) -> None:
-        """Prepare HTTP+SSE.  Raises ValueError if ``config`` has no revision for it."""
-        self._pipes = set()
-        self._pipe_config = None
-        if settings.sse is None:
+    def __init__(self, state: ServerState, router: Router, gate: Gate) -> None:
+        self._state = state
+        self._router = router
+        self._gate = gate
+        self._config: Config | None = None
+        if state.settings.sse is None:
             return
-        legacy = legacy_of(config.revisions)
-        if not legacy:
+        if not state.legacy:
             raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
         # The stream is one conversation: nothing would identify the sender of a modern request on
         # it.
-        self._pipe_config = structs.replace(config, revisions=legacy)
-
-    @abstractmethod
-    def _admit(self, session: Session, now: float) -> None:
-        """Register a session, after making room for it."""
+        self._config = structs.replace(state.session_config, revisions=state.legacy)
 
     # The event stream
 
-    def _open_pipe(self, record: Exchange, head: HttpRequest, now: float) -> None:
+    def open(self, record: Exchange, head: HttpRequest, now: float) -> None:
         """Begin a session on the event stream that a GET has asked for."""
-        sse, config = self.settings.sse, self._pipe_config
+        state = self._state
+        sse, config = state.settings.sse, self._config
         if sse is None or config is None:  # not reached, as the path is only known with HTTP+SSE
             raise LocalProtocolError("HTTP+SSE is not served")
         if not record.accepts_stream:
             record.refuse(406, f"the Accept header does not allow {EVENT_STREAM}")
             return
-        id = self._sessions.new_id()
-        pipe = SseSession(
+        id = state.sessions.new_id()
+        session = SseSession(
             id,
-            Peer(Role.SERVER, config, endpoint=self._endpoint, session=id),
+            Peer(Role.SERVER, config, endpoint=state.endpoint, session=id),
             record.principal,
-            self._log,
-            self.settings,
+            state.log,
+            state.settings,
             owner=owner_of(record.principal, quota_key(address_of(record.peer))),
         )
-        self._endpoint.events.append(SessionOpened(session=id, principal=record.principal))
-        self._admit(pipe, now)
-        self._pipes.add(pipe)
-        pipe.listen(record)
+        state.endpoint.events.append(SessionOpened(session=id, principal=record.principal))
+        self._router.home.admit(session, now)
+        state.sse_sessions[id] = session
+        session.open_stream(record)
         from urllib.parse import quote  # here, as below: few servers have HTTP+SSE
 
         root = quote(head.root, safe=_UNRESERVED) if sse.root is None else sse.root
@@ -111,24 +105,11 @@ class SseServer(Router):
         uri = f"{root}{sse.messages}?{_PARAMETER}={id}"
         record.write(encode_event(uri.encode("ascii"), event=ENDPOINT))
         record.forget_head()
-        self._watch(record, now)
-
-    def _finish_pipes(self) -> None:
-        """End the streams of sessions without running requests, while the server closes."""
-        for pipe in [each for each in self._pipes if not each.peer.in_flight]:
-            exchange = pipe.stream_exchange
-            if exchange is not None:
-                exchange.finish()
-            self._pipes.discard(pipe)
-
-    def _end_session(self, session: Session, reason: str, now: float) -> None:
-        if isinstance(session, SseSession):
-            self._pipes.discard(session)
-        super()._end_session(session, reason, now)
+        state.watch(record, now)
 
     # Messages
 
-    def _find_pipe(self, record: Exchange, query: str) -> int:
+    def post_wanted(self, record: Exchange, query: str) -> int:
         """Find the session that a POST names; return the bytes to read of it, 0 if refused."""
         record.over_sse = True
         # Responses go onto the stream, so that the Accept header of the POST is irrelevant.
@@ -136,50 +117,50 @@ class SseServer(Router):
         record.session_id = _session_in(query)
         if record.session_id is None:
             record.refuse(400, f"the query must name one {_PARAMETER}")
-        elif self._pipe_of(record) is not None:
+        elif self._find(record) is not None:
             return self._gate.body_wanted(record)
         return 0
 
-    def _pipe_of(self, record: Exchange) -> SseSession | None:
+    def _find(self, record: Exchange) -> SseSession | None:
         """Return the session of a POST; None after a refusal if there is none."""
-        session = self._sessions.find(record.session_id or "", record.principal)
+        session = self._state.sessions.find(record.session_id or "", record.principal)
         if isinstance(session, SseSession):
             return session
         record.refuse(404, "there is no such session (any more) here; open the event stream again")
         return None
 
-    def _receive_piped(self, record: Exchange, frame: Frame, now: float) -> None:
+    def receive(self, record: Exchange, frame: Frame, now: float) -> None:
         """Handle a posted body: reply 202, or 400 if it is not a message.
 
         An error that names the request it answers goes onto the stream as well, where the client
         waits for it.
         """
-        pipe = self._pipe_of(record)
-        if pipe is None:
+        session = self._find(record)
+        if session is None:
             return
-        revision = pipe.peer.revision
+        revision = session.peer.revision
         if isinstance(frame, Reject):
             record.refuse(400, frame.message, code=frame.code)
             if frame.id is not None:
-                pipe.peer.receive(frame, now=now, principal=record.principal)
+                session.peer.receive(frame, now=now, principal=record.principal)
         elif isinstance(frame, list) and (revision is None or not revision.batches):
             where = "before initialize" if revision is None else f"in {revision.name}"
             text = f"Invalid request: batches are not supported {where}"
             record.refuse(400, text, code=INVALID_REQUEST)
-        elif _asks(frame) and self._is_deaf(pipe):
+        elif _asks(frame) and self._is_deaf(session):
             text = "busy: so much waits on the event stream that nothing more can be asked"
             record.refuse(503, text, _RETRY, code=LEGACY_BUSY)
         else:
             if is_handshake(frame):
-                self._sessions.agree(pipe, now)
+                self._state.sessions.agree(session, now)
             elif not opens_session(frame):
-                self._sessions.touch(pipe, now)
-            pipe.peer.receive(frame, now=now, principal=record.principal)
+                self._state.sessions.touch(session, now)
+            session.peer.receive(frame, now=now, principal=record.principal)
             record.reply(202)
 
-    def _is_deaf(self, pipe: SseSession) -> bool:
-        exchange = pipe.stream_exchange
-        return exchange is not None and self._overfull(exchange)
+    def _is_deaf(self, session: SseSession) -> bool:
+        exchange = session.stream_exchange
+        return exchange is not None and self._router.overfull(exchange)
 
 
 def _asks(frame: Frame) -> bool:

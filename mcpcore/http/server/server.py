@@ -16,79 +16,67 @@ numbers: positive, and never used twice.  Source: the Streamable HTTP pages of 2
 """
 
 import math
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
-from msgspec import structs
-
-from mcpcore.engine.config import Config, Role
-from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Route
+from mcpcore.engine.config import DEFAULT_TIMEOUT, Config
+from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Key, Route
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.outbound import Sender
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.state import Endpoint
+from mcpcore.engine.state import Inbound
 from mcpcore.http.headers import HeaderError, HeaderLines
+from mcpcore.http.legacy_sse.server import SseServer
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply, HttpRequest
 from mcpcore.http.principals import Refusal
-from mcpcore.http.server.era import (
-    LISTEN,
-    is_handshake,
-    is_modern_body,
-    without_header,
-)
-from mcpcore.http.server.event_log import EventLog
+from mcpcore.http.server.era import LISTEN, is_modern_body
 from mcpcore.http.server.exchange import Exchange, Phase
 from mcpcore.http.server.gate import Gate
 from mcpcore.http.server.incoming import RequestFields
+from mcpcore.http.server.local_sessions import LocalSessions
 from mcpcore.http.server.reports import Report
-from mcpcore.http.server.session_entry import SessionEntry
-from mcpcore.http.server.session_table import SessionTable
-from mcpcore.http.settings import HttpSettings
+from mcpcore.http.server.router import Router
+from mcpcore.http.server.state import ServerState, SessionHome
+from mcpcore.http.settings import MAX_DELAY, HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
-from mcpcore.spec.revisions import LATEST, REVISIONS, legacy_of
-from mcpcore.wire.message import Frame, Message, decode
+from mcpcore.spec.revisions import LATEST, REVISIONS
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.wire.message import Body, Frame, Message, RequestId, decode
 
 # Bound once: members of an Enum are slow to look up, and these are needed for every message.
 _READING, _WAITING = Phase.READING, Phase.WAITING
 _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
 
 
-class HttpServer(SessionEntry):
+class HttpServer:
     """Server side of one HTTP endpoint.
 
     ``secret``: at least 32 fresh random bytes. Session ids are derived from it, so it must not be
-    shared with another HttpServer, nor kept for the next start.  Raises ValueError for a secret
-    that is too short and for invalid settings.
+    shared with another HttpServer, nor kept for the next start.  ``sessions`` makes the home of the
+    sessions, which is this process by default.  Raises ValueError for a secret that is too short
+    and for invalid settings.
     """
 
     def __init__(
-        self, config: Config, *, secret: bytes, settings: HttpSettings | None = None
+        self,
+        config: Config,
+        *,
+        secret: bytes,
+        settings: HttpSettings | None = None,
+        sessions: Callable[[ServerState, Router], SessionHome] = LocalSessions,
     ) -> None:
         self.settings = settings = HttpSettings() if settings is None else settings
-        self._endpoint = Endpoint()
-        self._endpoint.capacity = most = settings.max_calls
-        # All modern clients share one Peer; the limits of each are those of its exchange.
-        limits = structs.replace(config.limits, in_flight=most, listen_streams=most)
-        self._modern = Peer(
-            Role.SERVER,
-            structs.replace(config, route_scoped_ids=True, limits=limits),
-            endpoint=self._endpoint,
-            joins=True,
-        )
-        self._session_config = structs.replace(config, route_scoped_ids=False)
-        legacy = legacy_of(config.revisions)
-        self._stateful = bool(legacy)
-        self._unnamed = without_header(legacy)
-        self._prepare_pipes(self._session_config, settings)
-        self._gate = Gate(settings, legacy)
-        self._sessions = SessionTable(secret, settings)
-        self._exchanges: dict[Route, Exchange] = {}
-        self._news: dict[Route, Exchange] = {}
-        self._deadlines: Deadlines[Exchange] = Deadlines()
-        self._unwatched = []
-        self._watched = False
-        self._interval = settings.heartbeat or settings.stall_timeout
+        self._state = state = ServerState(config, secret, settings)
+        self._router = router = Router(state)
+        self._gate = Gate(settings, state.legacy)
+        self._sse = SseServer(state, router, self._gate)
+        self._home = router.home = sessions(state, router)
+        self._endpoint = state.endpoint
+        self._modern = state.modern
+        self._exchanges = state.exchanges
+        self._log = state.log
+        self._stateful = bool(state.legacy)
         self._pack_from = settings.gzip_from or math.inf
-        self._log = EventLog(secret, settings)
-        self._closing = False
         self.ready = True
         """Readiness that ``/health/ready`` reports; an application that is going to close may set
         False before."""
@@ -126,7 +114,8 @@ class HttpServer(SessionEntry):
         if isinstance(principal, Refusal):
             refusal, principal = principal, None
         known = None
-        if refusal is None and not self._closing:
+        closing = self._state.closing
+        if refusal is None and not closing:
             known = self._gate.recall(head)
         fields = RequestFields(head.headers) if known is None else known.fields
         record = self._begin(exchange, head, fields, principal, now)
@@ -135,18 +124,19 @@ class HttpServer(SessionEntry):
             record.extra, record.session_id = known.extra, lines.session
             return lines.length
         if not self._gate.admit(
-            record, head, closing=self._closing, unready=self._unready(), refusal=refusal
+            record, head, closing=closing, unready=self._unready(), refusal=refusal
         ):
             return 0
         if head.path != self.settings.path:
             if head.method == "POST":
-                return self._find_pipe(record, head.query)
-            self._open_pipe(record, head, now)
+                return self._sse.post_wanted(record, head.query)
+            self._sse.open(record, head, now)
             return 0
         if head.method == "POST":
             return self._gate.post_wanted(record, head)
         if self._gate.stateful(record, head):
-            self._in_session(record, self._listen if head.method == "GET" else self._delete, now)
+            home = self._home
+            (home.listen if head.method == "GET" else home.delete)(record, now)
         return 0
 
     def ask(
@@ -162,7 +152,7 @@ class HttpServer(SessionEntry):
         known = self._gate.recall(head)
         if (
             known is None
-            or self._closing
+            or self._state.closing
             or isinstance(principal, Refusal)
             or len(body) > self.settings.max_body
         ):
@@ -196,7 +186,7 @@ class HttpServer(SessionEntry):
             fields.accepts_json,
             fields.accepts_stream,
             fields.accepts_gzip,
-            news=self._news,
+            news=self._state.news,
         )
         self._exchanges[exchange] = record
         if self.reports:
@@ -205,8 +195,8 @@ class HttpServer(SessionEntry):
 
     def _unready(self) -> bytes:
         """Return the reason for which new clients should use another server, or empty."""
-        if self._closing or not self.ready:
-            return b"closing" if self._closing else b"draining"
+        if self._state.closing or not self.ready:
+            return b"closing" if self._state.closing else b"draining"
         keeps = self._stateful and self.settings.sessions
         return b"the store is out of reach" if keeps and not self.reachable else b""
 
@@ -246,13 +236,13 @@ class HttpServer(SessionEntry):
             return
         unanswered = record.phase in (Phase.WAITING, Phase.STREAMING)
         session = record.session
-        self._forget(record)
+        self._router.forget(record)
         if not unanswered:
             return
         if record.modern:
             self._modern.receive_eof(now=now, route=exchange, reason="the client disconnected")
         elif record.opens and session is not None:
-            self._end_session(session, "its client disconnected before it was opened", now)
+            self._home.end(session, "its client disconnected before it was opened", now)
 
     @property
     def teller(self) -> Peer:
@@ -266,19 +256,20 @@ class HttpServer(SessionEntry):
     def pending(self) -> bool:
         """True if :meth:`next_event` or :meth:`writable` may have news."""
         endpoint = self._endpoint
-        return bool(endpoint.events or endpoint.inbox or endpoint.outbox.frames or self._news)
+        news = self._state.news
+        return bool(endpoint.events or endpoint.inbox or endpoint.outbox.frames or news)
 
     @property
     def timed(self) -> bool:
         """True if :meth:`deadline` may have come nearer since it was last asked for."""
-        return self._watched or bool(self._endpoint.outbound) or len(self._sessions) > 0
+        return self._state.watched or bool(self._endpoint.outbound) or self._home.timed
 
     def next_event(self) -> Event | None:
         """Advance until there is an event; None when all input is used up.
 
         Writing can free room that a handler waits for (StreamDrained), so call this again after it.
         """
-        endpoint = self._endpoint
+        endpoint, state = self._endpoint, self._state
         while True:
             if endpoint.events or endpoint.inbox:
                 event = endpoint.next_event()
@@ -286,15 +277,15 @@ class HttpServer(SessionEntry):
                 # instead.
                 if event is not None and type(event) is not ConnectionEnded:
                     return event
-            elif endpoint.outbox.frames or self._closing:
-                # Router frames of the Peers can end requests or sessions, which gives new events.
-                self._collect()
+            elif endpoint.outbox.frames or state.closing:
+                # Routing frames of the Peers can end requests or sessions, which gives new events.
+                self._router.collect()
                 if not endpoint.events and not endpoint.inbox:
                     break
             else:
                 break
-        if self._unwatched:
-            self._watch_new()
+        if state.unwatched:
+            state.watch_new()
         return None
 
     # Output
@@ -305,10 +296,11 @@ class HttpServer(SessionEntry):
         Each is returned once, and again when a part of its output has been taken; an exchange whose
         client does not read costs nothing meanwhile.
         """
-        if self._endpoint.outbox.frames or self._closing:
-            self._collect()
-        news = list(self._news)
-        self._news.clear()
+        state = self._state
+        if self._endpoint.outbox.frames or state.closing:
+            self._router.collect()
+        news = list(state.news)
+        state.news.clear()
         return news
 
     def data_to_send(self, exchange: Route, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
@@ -316,8 +308,8 @@ class HttpServer(SessionEntry):
 
         Output that is not taken waits, which holds back its producer.
         """
-        if self._endpoint.outbox.frames or self._closing:
-            self._collect()
+        if self._endpoint.outbox.frames or self._state.closing:
+            self._router.collect()
         record = self._exchanges.get(exchange)
         if record is None:
             return []
@@ -325,11 +317,11 @@ class HttpServer(SessionEntry):
             record.pack()
         taken = record.take(limit)
         if taken and isinstance(taken[-1], HttpEnd):
-            self._forget(record)
+            self._router.forget(record)
         elif record.packing is not None and not record.size:
             # Compressing takes time: other exchanges have their turn before the next piece.
-            self._deadlines.set(record, self._log.now)
-            self._watched = True
+            self._state.deadlines.set(record, self._log.now)
+            self._state.watched = True
         return taken
 
     def whole_reply(self, exchange: Route, limit: int) -> HttpReply | None:
@@ -338,14 +330,14 @@ class HttpServer(SessionEntry):
         None if it is not, if it is longer than ``limit`` bytes, or if there is more to it, such as
         the end of the connection. :meth:`data_to_send` gives it then.
         """
-        if self._endpoint.outbox.frames or self._closing:
-            self._collect()
+        if self._endpoint.outbox.frames or self._state.closing:
+            self._router.collect()
         record = self._exchanges.get(exchange)
         if record is not None and record.size >= self._pack_from:
             record.pack()
         reply = None if record is None else record.take_whole(limit)
         if record is not None and reply is not None:
-            self._forget(record)
+            self._router.forget(record)
         return reply
 
     def deadline(self) -> float | None:
@@ -353,15 +345,12 @@ class HttpServer(SessionEntry):
 
         The origin is that of ``now``.
         """
-        if self._unwatched:
-            self._watch_new()
-        self._watched = False
-        earliest = self._deadlines.next()
-        for due in (
-            self._endpoint.deadlines.next(),
-            self._log.deadline(),
-            self._sessions.deadline(),
-        ):
+        state = self._state
+        if state.unwatched:
+            state.watch_new()
+        state.watched = False
+        earliest = state.deadlines.next()
+        for due in (self._endpoint.deadlines.next(), self._log.deadline(), self._home.deadline()):
             if due is not None and (earliest is None or due < earliest):
                 earliest = due
         return earliest
@@ -369,16 +358,16 @@ class HttpServer(SessionEntry):
     def handle_timeout(self, now: float) -> None:
         """Handle what is due at ``now``: timeouts, slow answers, heartbeats, idle sessions."""
         self._log.now = now
-        if self._unwatched:
-            self._watch_new()
+        state = self._state
+        if state.unwatched:
+            state.watch_new()
         self._endpoint.handle_timeout(now)
         due = self._log.deadline()
         if due is not None and due <= now:
             self._log.sweep()
-        for record in self._deadlines.due(now):
-            self._look_at(record, now)
-        while (overdue := self._sessions.overdue(now)) is not None:
-            self._evict(*overdue, now)
+        for record in state.deadlines.due(now):
+            self._router.look_at(record, now)
+        self._home.handle_timeout(now)
 
     # The end
 
@@ -388,22 +377,24 @@ class HttpServer(SessionEntry):
         A driver goes on writing until :attr:`finished`, for as long as it wants to wait.
         """
         self._log.now = now
-        if self._closing:
+        state = self._state
+        if state.closing:
             return
-        self._closing = True
+        self._home.close(now)
+        state.closing = True
         self._modern.close(now=now)
-        for session in self._sessions:
+        for session in state.sessions:
             session.peer.close(now=now)
             if session.over_sse:
                 continue  # its running requests are answered on its stream
             for stream in session.gets:
                 cast(Exchange, stream.exchange).finish()
-            self._end_if_unused(session)
+            self._home.end_if_unused(session)
 
     @property
     def finished(self) -> bool:
-        """True after :meth:`close`, once everything was answered and written."""
-        return self._closing and not self._exchanges
+        """True after :meth:`close`, once everything was answered and written, or stored."""
+        return self._state.closing and not self._exchanges and self._home.finished
 
     @property
     def exchanges(self) -> int:
@@ -413,7 +404,7 @@ class HttpServer(SessionEntry):
     @property
     def sessions(self) -> int:
         """Number of legacy sessions."""
-        return len(self._sessions)
+        return len(self._state.sessions)
 
     @property
     def calls(self) -> int:
@@ -423,11 +414,11 @@ class HttpServer(SessionEntry):
     # From body to Peer
 
     def _dispatch(self, record: Exchange, body: bytes, now: float) -> None:
-        limits = self._session_config.limits
+        limits = self._state.session_config.limits
         frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
         record.look_at_body(frame)
         if record.over_sse:
-            self._receive_piped(record, frame, now)
+            self._sse.receive(record, frame, now)
             return
         record.modern = (
             not self._stateful or record.version in _MODERN or is_modern_body(frame, body)
@@ -435,7 +426,7 @@ class HttpServer(SessionEntry):
         if record.modern:
             self._receive_modern(record, frame, now)
         elif self._gate.version_served(record):
-            self._receive_legacy(record, frame, now)
+            self._home.receive(record, frame, now)
 
     def _receive_modern(self, record: Exchange, frame: Frame, now: float) -> None:
         try:
@@ -447,30 +438,220 @@ class HttpServer(SessionEntry):
         if not record.accepts_stream and isinstance(frame, Message) and frame.method == LISTEN:
             record.refuse(406, f"{LISTEN} is answered by an event stream")
             return
-        self._await(record, now)
+        self._state.wait(record, now)
         self._endpoint.advance(
             self._modern._inbound, frame, now, record.route, mirror, record.principal
         )
 
-    def _receive_legacy(self, record: Exchange, frame: Frame, now: float) -> None:
-        session = self._session_of(record, frame, now)
-        if session is None:
-            return
-        if is_handshake(frame):
-            self._sessions.agree(session, now)
-        elif not record.opens:
-            self._sessions.touch(session, now)
-        session.exchanges[record.route] = record
-        record.session = session
-        self._await(record, now)
-        self._endpoint.advance(
-            session.peer._inbound, frame, now, record.route, None, record.principal
+    # Answers, as on Peer: any Peer of the endpoint finds the Peer that a key belongs to.  Keys and
+    # the ids of our own requests are unique across all sessions.
+
+    def respond(
+        self,
+        key: Key,
+        result: Body,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        result_type: str = "complete",
+        bare: bool = False,
+    ) -> bool:
+        """Answer with a result, as :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>` does."""
+        return self._modern._outbound.respond(key, result, meta, result_type, bare)
+
+    def fail(self, key: Key, error: ErrorData) -> bool:
+        """Answer with an error, as :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>` does."""
+        return self._modern.fail(key, error)
+
+    def require_input(
+        self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
+    ) -> bool:
+        """Ask for input: :meth:`Peer.require_input <mcpcore.engine.peer.Peer.require_input>`."""
+        return self._modern.require_input(key, requests, state)
+
+    def admit(self, key: Key) -> bool:
+        """Admit a request, as :meth:`Peer.admit <mcpcore.engine.peer.Peer.admit>` does."""
+        return self._modern.admit(key)
+
+    def release(self, key: Key) -> None:
+        """Release a request, as :meth:`Peer.release <mcpcore.engine.peer.Peer.release>` does."""
+        self._modern.release(key)
+
+    def progress(
+        self,
+        key: Key,
+        value: float,
+        total: float | None = None,
+        message: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Report progress, as :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>` does."""
+        return self._modern.progress(key, value, total, message, meta=meta)
+
+    def log(
+        self,
+        key: Key | None,
+        level: str,
+        data: Any,
+        logger: str | None = None,
+        *,
+        session: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Log for a request; or with ``key`` None to one session, or to all of them.
+
+        Return True if at least one message is sent.  See :meth:`Peer.log
+        <mcpcore.engine.peer.Peer.log>`.
+        """
+        if key is not None:
+            return self._modern.log(key, level, data, logger, meta=meta)
+        return self._home.write_log(level, data, logger, session, meta)
+
+    def wants_log(self, key: Key, level: str) -> bool:
+        """Return True if a client wants log messages of a level.
+
+        See :meth:`Peer.wants_log <mcpcore.engine.peer.Peer.wants_log>`.
+        """
+        return self._modern.wants_log(key, level)
+
+    def wants_progress(self, key: Key) -> bool:
+        """Return True if the client wants progress of a request.
+
+        See :meth:`Peer.wants_progress <mcpcore.engine.peer.Peer.wants_progress>`.
+        """
+        return self._modern.wants_progress(key)
+
+    def queued(self, key: Key) -> int:
+        """Return the bytes that wait on the stream of a request.
+
+        See :meth:`Peer.queued <mcpcore.engine.peer.Peer.queued>`.
+        """
+        return self._modern.queued(key)
+
+    def waits(self, key: Key) -> bool:
+        """Return True if output of a request waits.
+
+        See :meth:`Peer.waits <mcpcore.engine.peer.Peer.waits>`.
+        """
+        return self._modern.waits(key)
+
+    def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
+        """Narrow a subscription, as :meth:`Peer.narrow <mcpcore.engine.peer.Peer.narrow>` does."""
+        self._modern.narrow(key, filter)
+
+    def end_subscription(self, key: Key) -> None:
+        """End a subscription.
+
+        See :meth:`Peer.end_subscription <mcpcore.engine.peer.Peer.end_subscription>`.
+        """
+        self._modern.end_subscription(key)
+
+    # Messages of our own
+
+    def notify(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        parent: Key | None = None,
+        session: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send a notification on a request's stream, to one session, or as a broadcast.
+
+        A broadcast goes to every session and every listen stream; changes go only to subscribers.
+        """
+        if parent is not None:
+            self._request(parent)
+            self._modern.notify(method, params, parent=parent, meta=meta)
+        else:
+            self._home.notify(method, params, session, meta)
+
+    def request(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        now: float,
+        parent: Key | None = None,
+        session: str | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: bool = False,
+        meta: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> RequestId:
+        """Send a request to a legacy client; return its id, unique in all sessions of this server.
+
+        ``parent`` sends the request on the stream of one of the client's requests, ``session`` on
+        the GET stream of that session.  Raises LocalProtocolError if neither is given or the
+        session is gone, and the errors of :meth:`Peer.request <mcpcore.engine.peer.Peer.request>`.
+        """
+        if parent is not None:
+            sender = Sender(self._request(parent).peer)
+        elif session is not None:
+            sender = self._state.session(session).peer._outbound
+        else:
+            raise LocalProtocolError("a request of a server needs parent= or session=")
+        return sender.request(
+            method, params, now, timeout, parent, progress, meta, None, force, None
         )
 
-    def _await(self, record: Exchange, now: float) -> None:
-        """Start the wait for the answer of an exchange."""
-        record.forget_head()
-        delay = self.settings.json_delay
-        if delay is not None and record.accepts_stream:
-            record.slow_at = now + delay
-        self._unwatched.append((record, now))
+    def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
+        """Cancel our request, as :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>` does."""
+        pending = self._endpoint.outbound.get(request)
+        if pending is not None:
+            pending.sender.give_up(pending, reason)
+
+    def _request(self, key: Key) -> Inbound:
+        record = self._endpoint.inbound.get(key)
+        if record is None:
+            raise LocalProtocolError(f"no request with key {key} is in flight")
+        return record
+
+    # Polling: streams whose client is asked to come back
+
+    def close_stream(self, key: Key, *, retry: float | None = None, now: float) -> bool:
+        """Close the connection for the answer to ``key``; the request goes on.
+
+        The client is asked to come back after ``retry`` seconds (None: ``reconnect_delay``) and
+        then gets the missed events.  Returns False, and does nothing, if the client's revision has
+        no such polling, the client takes no event stream, the connection is gone or the request has
+        ended.  Raises ValueError for an invalid time, or one longer than a year.
+        """
+        self._log.now = now
+        delay = self._delay(retry)
+        record = self._endpoint.inbound.get(key)
+        if record is None or not record.revision.priming:
+            return False
+        # Messages made before this call are sent first.
+        self._router.collect()
+        session = self._state.sessions.get(record.peer.session)
+        exchange = self._exchanges.get(record.route)
+        if session is None:
+            return False
+        waiting = exchange is not None and exchange.phase is Phase.WAITING
+        if exchange is not None and waiting and exchange.accepts_stream:
+            exchange.open_stream()
+        return session.poll(record.route, delay)
+
+    def close_get_streams(self, session: str, *, retry: float | None = None, now: float) -> int:
+        """Close the connections of a session's GET streams, as :meth:`close_stream` does.
+
+        Returns their number.  Raises LocalProtocolError if there is no such session, and ValueError
+        as :meth:`close_stream` does.
+        """
+        self._log.now = now
+        delay = self._delay(retry)
+        found = self._state.session(session)
+        self._router.collect()
+        revision = found.peer.revision
+        if revision is None or not revision.priming:
+            return 0
+        return found.poll_gets(delay)
+
+    def _delay(self, retry: float | None) -> float:
+        if retry is None:
+            return self.settings.reconnect_delay
+        if not retry <= MAX_DELAY:
+            raise ValueError(f"retry must be at most {MAX_DELAY:.0f} seconds, not {retry}")
+        return max(retry, 0.0)

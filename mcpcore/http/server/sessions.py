@@ -125,6 +125,11 @@ class Session:
             exchange.write(self._poll(stream, self._settings.reconnect_delay))
 
     def listen(self, exchange: Exchange) -> None:
+        """Use ``exchange`` as a GET stream, or refuse it."""
+        if self._has_room(exchange):
+            self.open_stream(exchange)
+
+    def open_stream(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream and send the backlog on it."""
         self.exchanges[exchange.route] = exchange
         exchange.session = self
@@ -132,7 +137,25 @@ class Session:
         exchange.open_stream()
         self._serve_backlog(exchange)
 
-    def resume(self, stream: EventStream, exchange: Exchange, entries: list[LogEntry]) -> None:
+    def pick_up(self, exchange: Exchange, number: int, position: int) -> None:
+        """Resume a stream after a position on another connection, or refuse the exchange."""
+        self.log.owner.sweep()
+        stream = self.log.streams.get(number)
+        entries = None if stream is None else stream.after(position)
+        if stream is None or entries is None:
+            exchange.refuse(410, "what followed the Last-Event-ID is not kept any more")
+        elif stream.exchange or stream.route is not None or self._has_room(exchange):
+            self._resume(stream, exchange, entries)
+
+    def _has_room(self, exchange: Exchange) -> bool:
+        """Return True if there may be one more GET stream, else refuse the request."""
+        limit = self._settings.session_streams
+        if len(self.gets) >= limit:
+            exchange.refuse(409, f"the session has {limit} GET streams open already")
+            return False
+        return True
+
+    def _resume(self, stream: EventStream, exchange: Exchange, entries: list[LogEntry]) -> None:
         """Continue ``stream`` on another connection, after sending ``entries`` again.
 
         The old connection may seem alive; its unsent output moves with the stream.

@@ -18,7 +18,7 @@ from mcpcore.http.client.outcomes import Outcomes
 from mcpcore.http.client.sending import Sending
 from mcpcore.http.server.session_table import SessionTable
 from mcpcore.http.server.stored import mailbox
-from mcpcore.http.server.stored import server as stored
+from mcpcore.http.server.stored import sessions as stored
 from tests.simulation.mutations.model import Mutation, wrapped
 
 

@@ -105,7 +105,7 @@ def _no_disconnect() -> None:
 
         return mutant
 
-    wrapped(Router, "_forget", make)
+    wrapped(Router, "forget", make)
 
 
 def _split_characters() -> None:

@@ -32,7 +32,7 @@ def _unread_goes_on() -> None:
 
         return mutant
 
-    wrapped(Router, "_give_up", make)
+    wrapped(Router, "give_up", make)
 
 
 def _backlog_unbounded() -> None:

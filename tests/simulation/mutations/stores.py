@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import structs
 
-from mcpcore.http.server.stored.broadcast import Announcing
+from mcpcore.http import StoredHttpServer
 from mcpcore.http.server.stored.mailbox import Mailbox
 from mcpcore.http.server.stored.quota import Quota
 from mcpcore.http.server.stored.release import Releases
@@ -248,7 +248,7 @@ def _news_overtaken() -> None:
 
         return mutant
 
-    wrapped(Announcing, "note", make)
+    wrapped(StoredHttpServer, "note", make)
 
 
 def _news_missed() -> None:
@@ -261,7 +261,7 @@ def _news_missed() -> None:
 
         return mutant
 
-    wrapped(Announcing, "note", make)
+    wrapped(StoredHttpServer, "note", make)
 
 
 def _unlike_the_other() -> None:

@@ -8,7 +8,9 @@ from mcpcore.engine.state import PeerState
 from mcpcore.http import HttpServer
 from mcpcore.http.server import router
 from mcpcore.http.server.exchange import Exchange, Phase
+from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import SessionTable
+from mcpcore.http.server.state import ServerState
 from tests.simulation.mutations.model import Mutation, wrapped
 
 _UPDATED = "notifications/resources/updated"
@@ -92,7 +94,7 @@ def _never_slow() -> None:
 
         return mutant
 
-    wrapped(HttpServer, "_await", make)
+    wrapped(ServerState, "wait", make)
 
 
 def _slow_later() -> None:
@@ -102,11 +104,11 @@ def _slow_later() -> None:
         def mutant(self: Any, record: Any, now: float) -> None:
             watch(self, record, now)
             if record.phase is Phase.WAITING and record.slow_at <= now:
-                self._deadlines.set(record, now + self._interval)
+                self.deadlines.set(record, now + self.interval)
 
         return mutant
 
-    wrapped(HttpServer, "_watch", make)
+    wrapped(ServerState, "watch", make)
 
 
 def _stalled_for_ever() -> None:
@@ -119,7 +121,7 @@ def _stalled_for_ever() -> None:
 
         return mutant
 
-    wrapped(HttpServer, "_look_at", make)
+    wrapped(Router, "look_at", make)
 
 
 def _rounded() -> None:

@@ -14,8 +14,7 @@ from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore.http.addresses import quota_key
-from mcpcore.http.principals import Principal, Refusal
+from mcpcore.http.principals import Principal, Refusal, quota_key
 from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, ErrorData
 from mcpcore.wire.message import encode_error
 from mcpcore_transports.http.server.host import peer_name

@@ -14,10 +14,9 @@ from wsproto.connection import ConnectionType
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore.http.addresses import address_of, quota_key
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Refusal
+from mcpcore.http.principals import Refusal, address_of, quota_key
 from mcpcore_transports.handshake import Handshake, LinkFactory
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.reply import linger

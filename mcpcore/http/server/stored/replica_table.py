@@ -7,6 +7,7 @@ from itertools import islice
 
 from mcpcore.http.server.session_table import SPARED, Owner, SessionTable
 from mcpcore.http.server.sessions import Session
+from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.settings import HttpSettings
 
 _MAC_BYTES = 16
@@ -31,6 +32,15 @@ class ReplicaTable(SessionTable):
             return False
         return hmac.compare_digest(self._marked(id.partition(".")[0]), id)
 
+    def replica(self, id: str | None) -> SessionReplica | None:
+        """Return the replica of a session that is loaded here, else None."""
+        session = self.get(id)
+        return session if isinstance(session, SessionReplica) else None
+
+    def replicas(self) -> list[SessionReplica]:
+        """Return all replicas."""
+        return [each for each in self if isinstance(each, SessionReplica)]
+
     def _marked(self, id: str) -> str:
         mac = hmac.digest(self._mark, id.encode(), "sha256")[:_MAC_BYTES]
         return f"{id}.{urlsafe_b64encode(mac).rstrip(b'=').decode('ascii')}"
@@ -52,13 +62,13 @@ class ReplicaTable(SessionTable):
             self.touch(session, now)
         return None
 
-    def excess_of_pipes(self, owner: Owner) -> tuple[Session, str] | None:
+    def excess_of_sse(self, owner: Owner) -> tuple[Session, str] | None:
         """Return the HTTP+SSE session to end, and the reason; such sessions are in no store."""
         settings = self._settings
-        pipes = [session for session in self._all if session.over_sse]
-        own = [session for session in pipes if session.owner == owner]
+        all = [session for session in self._all if session.over_sse]
+        own = [session for session in all if session.owner == owner]
         if len(own) >= settings.sessions_per_client:
             return own[0], "its client has opened too many others"
-        if len(pipes) >= settings.max_sessions:
-            return pipes[0], "there are too many others"
+        if len(all) >= settings.max_sessions:
+            return all[0], "there are too many others"
         return None

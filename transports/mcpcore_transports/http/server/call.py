@@ -9,11 +9,10 @@ import anyio
 from msgspec import structs
 
 from mcpcore.engine.events import Route
-from mcpcore.http.addresses import address_of, quota_key
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.principals import Refusal
+from mcpcore.http.principals import Refusal, address_of, quota_key
 from mcpcore_transports.http.server.host import HttpHost
 from mcpcore_transports.http.settings import HeadLimits
 from mcpcore_transports.http1.format import error_reply

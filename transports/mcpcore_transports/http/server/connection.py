@@ -18,10 +18,9 @@ from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.events import Route
-from mcpcore.http.addresses import address_of, quota_key
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Verdict
+from mcpcore.http.principals import Verdict, address_of, quota_key
 from mcpcore_transports.http.server.descriptor import Descriptor, descriptor_of, write_some
 from mcpcore_transports.http.server.reply import LOST, Reply, linger, refuse
 from mcpcore_transports.http1.body import BadBody, ChunkedBody, LengthBody

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from mcpcore.engine.events import Route
-from mcpcore.http.addresses import address_of, quota_key
+from mcpcore.http.principals import address_of, quota_key
 from mcpcore_transports.http.server.protocol_wire import SMALL_READ, WireProtocol
 from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.format import error_response
