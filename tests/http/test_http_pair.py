@@ -444,7 +444,7 @@ def test_clients_do_not_meet() -> None:
         Wire(make_client(revisions=(BY_NAME[version],)), server) for version in (LEGACY, LEGACY)
     ]
     # one server cannot be shared by two wires without distinct exchanges
-    wires[1].client._routes = 10_000
+    wires[1].client._state._routes = 10_000
     for wire in wires:
         wire.start()
     requests = [call(wire) for wire in wires]

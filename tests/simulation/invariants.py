@@ -207,15 +207,15 @@ class Watch:
             self._over[server] = over
 
     def _client(self, client: HttpClient) -> None:
-        peer = client._peer
+        peer = client._state.peer
         self._peer(peer)
         endpoint = peer._endpoint
         self._endpoint(endpoint, peer.config.limits)
-        self._deadlines(client._deadlines)
+        self._deadlines(client._state.deadlines)
         demand(client.exchanges <= 4 * _MOST_WAITING, "exchanges are bounded", client.exchanges)
-        stale = [id for id in client._by_request if id not in endpoint.outbound]
+        stale = [id for id in client._state.by_request if id not in endpoint.outbound]
         demand(not stale, "no exchange waits for what has ended", stale)
-        for what in (client._saved, client._waiting, client._turns):
+        for what in (client._sender._saved, client._state.waiting, client._sender.turns):
             demand(len(what) <= _MOST_WAITING, "what waits is bounded", len(what))
 
 

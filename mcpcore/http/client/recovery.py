@@ -8,7 +8,6 @@ from enum import Enum
 
 from mcpcore.engine.events import Event
 from mcpcore.engine.reconnection import Chance, grown
-from mcpcore.engine.state import Endpoint
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.wire.message import RequestId
 
@@ -65,18 +64,3 @@ class Backoff:
             delay = retry if attempt == 1 else max(delay, retry)
         delay = max(delay, settings.min_retry_delay) * (1 + settings.jitter * self._chance.next())
         return min(delay, settings.max_retry_delay)
-
-
-class Relay:
-    """Queue for events of our own, behind the events of all earlier input."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-
-    def push(self, event: Event) -> None:
-        """Queue ``event`` for the application after all earlier input."""
-        self._endpoint.inbox.append((self, event))
-
-    def take_in(self, event: Event) -> None:
-        """Pass on an event at its place in the queue (called by the endpoint)."""
-        self._endpoint.events.append(event)

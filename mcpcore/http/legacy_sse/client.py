@@ -6,14 +6,13 @@ own origin, and none after it has ended.  Sources: 2024-11-05, transports page, 
 2025-03-26 to 2025-11-25, transports page, "Backwards Compatibility".
 """
 
-from abc import abstractmethod
+from collections.abc import Callable
 
 from msgspec import UNSET, Struct
 
 from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.lifecycle import SessionState
-from mcpcore.engine.peer import Peer
-from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.engine.transmit import Transmit
 from mcpcore.http.client.call import (
     REDIRECTS,
     Call,
@@ -23,10 +22,10 @@ from mcpcore.http.client.call import (
     refusal_of,
     refusal_text,
 )
-from mcpcore.http.client.outcomes import Outcomes, reason_of
-from mcpcore.http.client.plan import Planner
+from mcpcore.http.client.sending import PostSender
+from mcpcore.http.client.state import ClientState
 from mcpcore.http.headers import Fields
-from mcpcore.http.settings import HttpClientSettings, SseUse
+from mcpcore.http.settings import SseUse
 from mcpcore.wire.message import Message, Reject
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 
@@ -59,105 +58,98 @@ class SseStream(Struct, kw_only=True, eq=False):
     refused: Refused | None
 
 
-class SseClient(Outcomes):
-    """The part of an HttpClient that speaks HTTP+SSE."""
+class SseClient:
+    """The part of an HttpClient that speaks HTTP+SSE.
+
+    ``refused`` handles the POST of an ``initialize`` that was refused, if nothing came of HTTP+SSE.
+    """
+
+    __slots__ = ("_fell_back", "_refused", "_sender", "_state", "denial")
 
     def __init__(
-        self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
+        self,
+        state: ClientState,
+        sender: PostSender,
+        refused: Callable[[Call, bytes, float], None],
     ) -> None:
-        super().__init__(peer, planner, settings, seed)
-        self._pipe: SseStream | None = None
+        self._state = state
+        self._sender = sender
+        self._refused = refused
         self._fell_back = False
         """True once HTTP+SSE was tried; it is not tried twice."""
-        self.stream_fault: Fault | None = None
-        """Fault of the event stream that ended last; None if it broke off."""
-        self._denial = ""
+        self.denial = ""
         """Reason for which HTTP+SSE is not available."""
-        self._waiting: list[Transmit] = []
-        """Frames that wait until the server knows our session, or has named its endpoint."""
-
-    @abstractmethod
-    def _refused(self, call: Call, body: bytes, now: float) -> None:
-        """Handle a POST that was refused by its status."""
-
-    @abstractmethod
-    def _say(self, frame: Transmit) -> None:
-        """Post a frame in its turn."""
-
-    @property
-    def uses_sse(self) -> bool:
-        """True if messages go over HTTP+SSE."""
-        return self._pipe is not None and self._pipe.target is not None
-
-    @property
-    def _must_wait(self) -> bool:
-        """True if the endpoint for messages is not known yet."""
-        return self._pipe is not None and self._pipe.target is None
 
     # Beginning of the stream
 
-    def _open_pipe(self, now: float, refused: Refused | None = None) -> None:
+    def open(self, now: float, refused: Refused | None = None) -> None:
         """Ask for the event stream."""
+        state = self._state
         self._fell_back = True
         call = Call(
-            route=self._new_route(),
+            route=state.new_route(),
             purpose=Purpose.SSE,
-            epoch=self._epoch,
+            epoch=state.epoch,
             in_session=False,
             revision=None,
             method=_STREAM,
         )
-        self._pipe = SseStream(call=call, base=self._planner.target, refused=refused)
-        self._ask_for(call, self._planner.target, now)
+        state.sse = SseStream(call=call, base=state.planner.target, refused=refused)
+        self._ask_for(call, state.planner.target, now)
 
     def _ask_for(self, call: Call, target: str, now: float) -> None:
-        self._calls[call.route] = call
-        self._deadlines.set(call, now + self.settings.endpoint_timeout)
-        self._plans.append(self._planner.get(call.route, session=None, version=None, target=target))
+        state = self._state
+        state.calls[call.route] = call
+        state.deadlines.set(call, now + state.settings.endpoint_timeout)
+        state.plans.append(state.planner.get(call.route, session=None, version=None, target=target))
 
-    def _falls_back(self, call: Call, body: bytes, now: float) -> bool:
+    def falls_back(self, call: Call, body: bytes, now: float) -> bool:
         """Try HTTP+SSE after ``initialize`` was refused; return False if that does not apply."""
+        state = self._state
         frame, request = call.frame, call.request
-        if call.status not in FALLS_BACK or self._fell_back or self._epoch:
+        if call.status not in FALLS_BACK or self._fell_back or state.epoch:
             return False
-        if self.settings.legacy_sse is not SseUse.FALL_BACK or not call.negotiating:
+        if state.settings.legacy_sse is not SseUse.FALL_BACK or not call.negotiating:
             return False
         if frame is None or request is None or frame.method != "initialize":
             return False
-        del self._by_request[request]
+        del state.by_request[request]
         call.request = None
-        self._waiting.insert(0, frame)
-        self._open_pipe(now, Refused(call=call, request=request, frame=frame, body=body))
+        state.waiting.insert(0, frame)
+        self.open(now, Refused(call=call, request=request, frame=frame, body=body))
         return True
 
-    def _pipe_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
-        pipe = self._pipe
-        if pipe is None or pipe.call is not call:
+    def head(self, call: Call, status: int, fields: Fields, now: float) -> None:
+        """Handle status and headers of the response to the GET."""
+        state = self._state
+        stream = state.sse
+        if stream is None or stream.call is not call:
             call.over = True
         elif 200 <= status < 300 and content_kind(fields) is Reading.EVENTS:
             call.reading = Reading.EVENTS
             call.opened = now
-            call.decoder = SseDecoder(self.settings.max_event)
+            call.decoder = SseDecoder(state.settings.max_event)
         elif 200 <= status < 300:
             text = f"{_STREAM} is none: the Content-Type of the response is another"
-            self._pipe_over(call, text, now, Fault(FaultKind.HEADERS))
+            self._over(call, text, now, Fault(FaultKind.HEADERS))
         elif status in REDIRECTS:
-            self._pipe_moved(pipe, call, status, fields, now)
+            self._moved(stream, call, status, fields, now)
         else:
             text = f"{_STREAM} cannot be had: {refusal_text(status)}"
-            self._pipe_over(call, text, now, refusal_of(status, fields))
+            self._over(call, text, now, refusal_of(status, fields))
 
-    def _pipe_moved(
-        self, pipe: SseStream, call: Call, status: int, fields: Fields, now: float
+    def _moved(
+        self, stream: SseStream, call: Call, status: int, fields: Fields, now: float
     ) -> None:
         """Follow a redirect within our origin, a few times."""
+        state = self._state
         fault = refusal_of(status, fields)
-        target = self._planner.moved(fault.location, pipe.base)
-        if target is None or call.redirects >= self.settings.max_redirects:
+        target = state.planner.moved(fault.location, stream.base)
+        if target is None or call.redirects >= state.settings.max_redirects:
             reason = "redirects to other origins are not followed"
             if target is not None:
-                reason = f"more than {self.settings.max_redirects} redirects"
-            self._pipe_over(call, f"{_STREAM}: {refusal_text(status, reason)}", now, fault)
+                reason = f"more than {state.settings.max_redirects} redirects"
+            self._over(call, f"{_STREAM}: {refusal_text(status, reason)}", now, fault)
             return
         left = Call(
             route=call.route,
@@ -167,145 +159,141 @@ class SseClient(Outcomes):
             revision=None,
             over=True,
         )
-        self._calls[left.route] = left
-        self._deadlines.set(left, now + self.settings.linger)
+        state.calls[left.route] = left
+        state.deadlines.set(left, now + state.settings.linger)
         call.redirects += 1
-        call.route = self._new_route()
-        pipe.base = target
+        call.route = state.new_route()
+        stream.base = target
         self._ask_for(call, target, now)
 
     # Events of the stream
 
-    def _piped(self, call: Call, event: ServerSentEvent, now: float) -> bool:
+    def event(self, call: Call, event: ServerSentEvent, now: float) -> bool:
         """Handle an event; return True if it carries a message to decode."""
-        pipe = self._pipe
-        if pipe is None or pipe.call is not call or self._calls.get(call.route) is not call:
+        state = self._state
+        stream = state.sse
+        if stream is None or stream.call is not call or state.calls.get(call.route) is not call:
             return False
         if event.event == _ENDPOINT:
-            self._name_endpoint(pipe, event.payload, now)
+            self._name_endpoint(stream, event.payload, now)
         elif event.event == _MESSAGE and event.payload:
-            if pipe.target is not None:
+            if stream.target is not None:
                 return True
             text = f"{_STREAM} does not begin with the event {_ENDPOINT!r}"
-            self._pipe_over(call, text, now, Fault(FaultKind.MALFORMED))
+            self._over(call, text, now, Fault(FaultKind.MALFORMED))
         return False
 
-    def _name_endpoint(self, pipe: SseStream, uri: bytes, now: float) -> None:
+    def _name_endpoint(self, stream: SseStream, uri: bytes, now: float) -> None:
+        state = self._state
         try:
-            target = self._planner.endpoint(uri, pipe.base)
+            target = state.planner.endpoint(uri, stream.base)
         except ValueError as error:
             text = f"{_STREAM} names an endpoint that cannot be used: {error}"
-            self._pipe_over(pipe.call, text, now, Fault(FaultKind.MALFORMED))
+            self._over(stream.call, text, now, Fault(FaultKind.MALFORMED))
             return
-        if pipe.target is None:
-            pipe.target = target
-            self._deadlines.set(pipe.call, None)
-            waiting, self._waiting = self._waiting, []
+        if stream.target is None:
+            stream.target = target
+            state.deadlines.set(stream.call, None)
+            waiting, state.waiting = state.waiting, []
             for frame in waiting:
-                self._say(frame)
-        elif pipe.target == target:
-            self._violation(pipe.call, f"{_STREAM} names its endpoint a second time")
+                self._sender.say(frame)
+        elif stream.target == target:
+            state.violation(stream.call, f"{_STREAM} names its endpoint a second time")
         else:
             text = f"{_STREAM} names a second endpoint, which is another one"
-            self._pipe_over(pipe.call, text, now, Fault(FaultKind.MALFORMED))
+            self._over(stream.call, text, now, Fault(FaultKind.MALFORMED))
 
-    def _heard(self, call: Call, item: Message | Reject, now: float) -> Message | Reject:
+    def heard(self, call: Call, item: Message | Reject, now: float) -> Message | Reject:
         """Pass on a message of the stream; a response settles its request, which needs no 202."""
+        state = self._state
         if isinstance(item, Reject):
             answer, id = item.response, item.id
             call.violations += 1
         else:
             answer, id = item.method is UNSET, None if item.id is UNSET else item.id
-        asked = self._by_request.get(id) if answer and id is not None else None
+        asked = state.by_request.get(id) if answer and id is not None else None
         if asked is not None and id is not None:
-            self._settle(asked, id, now)
+            state.settle(asked, id, now)
             asked.over = True
         return item
 
-    def _posted(self, call: Call) -> None:
+    def posted(self, call: Call) -> None:
         """Settle a POST that was accepted; the response comes on the stream."""
         call.over = True
         if call.request is not None:
-            del self._by_request[call.request]
+            del self._state.by_request[call.request]
             call.request = None
 
     # End of the stream
 
-    def _pipe_late(self, call: Call, now: float) -> None:
-        limit = self.settings.endpoint_timeout
+    def late(self, call: Call, now: float) -> None:
+        """Give the stream up, as it has named no endpoint in time."""
+        limit = self._state.settings.endpoint_timeout
         text = f"{_STREAM} has named no endpoint within {limit:g} s"
-        self._pipe_over(call, text, now, None)
+        self._over(call, text, now, None)
 
-    def _pipe_over(self, call: Call, message: str, now: float, fault: Fault | None) -> None:
+    def _over(self, call: Call, message: str, now: float, fault: Fault | None) -> None:
         """Handle the end of the stream, which ends the conversation if that had begun."""
-        pipe = self._pipe
-        if self._calls.get(call.route) is call:
-            self._abort(call)
-        if pipe is None or pipe.call is not call:
+        state = self._state
+        stream = state.sse
+        if state.calls.get(call.route) is call:
+            state.abort(call)
+        if stream is None or stream.call is not call:
             return
-        if pipe.target is None:
-            self._pipe_denied(pipe, message, now, fault)
+        if stream.target is None:
+            self._denied(stream, message, now, fault)
         else:
-            self.stream_fault = fault
-            self._peer.receive_eof(now=now, reason=message)
+            state.stream_fault = fault
+            state.peer.receive_eof(now=now, reason=message)
 
-    def _pipe_denied(self, pipe: SseStream, message: str, now: float, fault: Fault | None) -> None:
+    def _denied(self, stream: SseStream, message: str, now: float, fault: Fault | None) -> None:
         """Go on without HTTP+SSE where possible, as it is not available."""
-        self._pipe = None
-        self._denial = message
-        refused = pipe.refused
+        state = self._state
+        state.sse = None
+        self.denial = message
+        refused = stream.refused
         if refused is not None:
-            if refused.frame in self._waiting:
-                self._waiting.remove(refused.frame)
+            if refused.frame in state.waiting:
+                state.waiting.remove(refused.frame)
                 refused.call.request = refused.request
-                self._by_request[refused.request] = refused.call
+                state.by_request[refused.request] = refused.call
             if _is_there(fault):
                 # The stream exists, but the server refuses it: the application must correct that.
-                self._fail(refused.call, message, now, fault=fault)
+                state.fail(refused.call, message, now, fault=fault)
             else:
                 self._refused(refused.call, refused.body, now)
             return
         lost = fault is not None and fault.kind is FaultKind.CONNECT
-        final = lost or _is_there(fault) or self.settings.legacy_sse is SseUse.ONLY
-        waiting, self._waiting = self._waiting, []
+        final = lost or _is_there(fault) or state.settings.legacy_sse is SseUse.ONLY
+        waiting, state.waiting = state.waiting, []
         for frame in waiting:
             if not final:
-                self._say(frame)
+                self._sender.say(frame)
             else:
-                self._unsent(frame, message, fault, now)
+                state.unsent(frame, message, fault, now)
 
-    def _unsent(self, frame: Transmit, message: str, fault: Fault | None, now: float) -> None:
-        """End the request, if any, of a waiting frame that will not be sent."""
-        if frame.kind is FrameKind.REQUEST and frame.request is not None:
-            self._peer.receive_failure(
-                frame.request, now=now, reason=reason_of(fault), message=message, fault=fault
-            )
-
-    def _forget_pipe(self) -> None:
+    def forget(self) -> None:
         """Drop the stream, as the era was found out by another response."""
-        pipe = self._pipe
-        if pipe is not None and pipe.target is None and self._peer.state is SessionState.OPEN:
-            self._pipe = None
-            if self._calls.get(pipe.call.route) is pipe.call:
-                self._abort(pipe.call)
-            waiting, self._waiting = self._waiting, []
+        state = self._state
+        stream = state.sse
+        if stream is not None and stream.target is None and state.peer.state is SessionState.OPEN:
+            state.sse = None
+            if state.calls.get(stream.call.route) is stream.call:
+                state.abort(stream.call)
+            waiting, state.waiting = state.waiting, []
             for frame in waiting:
-                if pipe.refused is None or frame is not pipe.refused.frame:
-                    self._say(frame)
+                if stream.refused is None or frame is not stream.refused.frame:
+                    self._sender.say(frame)
 
-    def _broken(self, call: Call, error: str, now: float, fault: Fault | None = None) -> None:
-        if call.purpose is Purpose.SSE:
-            self._pipe_over(call, f"{_STREAM} broke off: {error}", now, fault)
-        else:
-            super()._broken(call, error, now, fault)
+    def broken(self, call: Call, error: str, now: float, fault: Fault | None) -> None:
+        """Handle the end of the connection of the stream."""
+        self._over(call, f"{_STREAM} broke off: {error}", now, fault)
 
-    def _give_up(self, call: Call, message: str, now: float, *, fault: Fault | None = None) -> None:
-        if call.purpose is Purpose.SSE:
-            if fault is None and self.uses_sse:
-                fault = Fault(FaultKind.MALFORMED)  # too many messages that are not allowed
-            self._pipe_over(call, message, now, fault)
-        else:
-            super()._give_up(call, message, now, fault=fault)
+    def give_up(self, call: Call, message: str, now: float, fault: Fault | None) -> None:
+        """End the stream, which brings what is not allowed."""
+        if fault is None and self._state.uses_sse:
+            fault = Fault(FaultKind.MALFORMED)  # too many messages that are not allowed
+        self._over(call, message, now, fault)
 
 
 def _is_there(fault: Fault | None) -> bool:

@@ -14,8 +14,8 @@ from mcpcore.engine.state import PeerState
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.http import Recovery
 from mcpcore.http.client.call import Purpose
-from mcpcore.http.client.outcomes import Outcomes
-from mcpcore.http.client.sending import Sending
+from mcpcore.http.client.sending import PostSender
+from mcpcore.http.client.streams import StreamRecovery
 from mcpcore.http.server.session_table import SessionTable
 from mcpcore.http.server.stored import mailbox
 from mcpcore.http.server.stored import sessions as stored
@@ -146,14 +146,15 @@ def _no_stream() -> None:
 
     def make(confirmed: Any) -> Any:
         def mutant(self: Any) -> None:
-            kept = self.settings
-            self.settings = structs.replace(kept, get_stream=False)
+            state = self._state
+            kept = state.settings
+            state.settings = structs.replace(kept, get_stream=False)
             confirmed(self)
-            self.settings = kept
+            state.settings = kept
 
         return mutant
 
-    wrapped(Sending, "_confirmed", make)
+    wrapped(PostSender, "confirmed", make)
 
 
 def _never_picked_up(standalone: bool) -> None:
@@ -166,7 +167,7 @@ def _never_picked_up(standalone: bool) -> None:
 
         return mutant
 
-    wrapped(Outcomes, "_recovery", make)
+    wrapped(StreamRecovery, "_recovery", make)
 
 
 def _not_reopened() -> None:
@@ -261,7 +262,7 @@ def _again_for_ever() -> None:
 
         return mutant
 
-    wrapped(Sending, "_save", make)
+    wrapped(PostSender, "save", make)
 
 
 MUTATIONS = [

@@ -6,8 +6,8 @@ from msgspec import structs
 
 from mcpcore.engine import deadlines
 from mcpcore.engine.state import PeerState
-from mcpcore.http.client.outcomes import Outcomes
-from mcpcore.http.client.responses import Responses
+from mcpcore.http.client.responses import ResponseReader
+from mcpcore.http.client.state import ClientState
 from mcpcore.http.server.exchange import Exchange
 from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import SessionTable
@@ -71,7 +71,7 @@ def _place_forgotten() -> None:
 
         return mutant
 
-    wrapped(Responses, "_begin", make)
+    wrapped(ResponseReader, "_begin", make)
 
 
 def _rest_unnoticed() -> None:
@@ -93,7 +93,7 @@ def _earlier_questions() -> None:
 
         return mutant
 
-    wrapped(Outcomes, "_take_back", make)
+    wrapped(ClientState, "take_back", make)
 
 
 def _foreign_news() -> None:

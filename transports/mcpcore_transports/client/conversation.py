@@ -14,7 +14,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import ConnectionClosed, LinkError, NegotiationError, PeerError
 from mcpcore.http import HttpClient, Recovery, StreamInterrupted, StreamReopened
-from mcpcore.http.client.answers import INITIALIZE
+from mcpcore.http.client.sending import INITIALIZE
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore_transports.client.answers import Answers
