@@ -4,7 +4,7 @@ Three machines: a *session* (one conversation), a *request* (inbound or outbound
 (a ``subscriptions/listen``).  A pair that is not in a table is a mistake: of the application
 (:class:`~mcpcore.spec.errors.LocalProtocolError`) or of the other side (the engine answers).
 The diagrams in ``docs/states.md`` are generated from these tables by
-``python -m mcpcore.engine.diagrams``.
+``python -m mcpcore.http.diagrams``.
 
 Source: the lifecycle page of 2025-11-25, the versioning, cancellation and subscriptions pages of
 2026-07-28.

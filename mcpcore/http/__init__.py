@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mcpcore.http.client.recovery import Recovery, StreamInterrupted, StreamReopened
     from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
     from mcpcore.http.principals import Authenticate, Principal, Refusal, bearer_token
-    from mcpcore.http.server.reports import ExchangeEnded
+    from mcpcore.http.server.incoming import ExchangeEnded
     from mcpcore.http.server.server import HttpServer
     from mcpcore.http.server.sessions import SessionClosed, SessionOpened
     from mcpcore.http.server.stored.server import StoredHttpServer
@@ -63,7 +63,7 @@ _HOMES = {
     ),
     "principals": ("Authenticate", "Principal", "Refusal", "bearer_token"),
     "client.recovery": ("Recovery", "StreamInterrupted", "StreamReopened"),
-    "server.reports": ("ExchangeEnded",),
+    "server.incoming": ("ExchangeEnded",),
     "server.server": ("HttpServer",),
     "server.sessions": ("SessionClosed", "SessionOpened"),
     "server.stored.server": ("StoredHttpServer",),

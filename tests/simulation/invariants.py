@@ -11,7 +11,7 @@ from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.http import HttpClient, HttpServer, StoredHttpServer
-from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, Phase
+from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState
 from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.settings import HttpSettings
 from tests.simulation.holdings import empty
@@ -148,7 +148,7 @@ class Watch:
         stuffed = []
         for exchange in server._exchanges.values():
             demand(0 <= exchange.size <= most, "a stream is bounded", exchange.size)
-            if exchange.size > settings.max_queued and exchange.phase is Phase.STREAMING:
+            if exchange.size > settings.max_queued and exchange.state is ExchangeState.STREAMING:
                 stuffed.append(exchange)
         if stuffed or server in self._over:
             self._stalled(server, stuffed)

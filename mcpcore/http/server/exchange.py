@@ -7,10 +7,10 @@ HTTP pages, "Sending Messages" and "Receiving Messages".
 
 import math
 from collections import deque
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mcpcore.engine.events import Route
+from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.coding import GZIP_LINE, PIECE, VARIES, Packing
 from mcpcore.http.headers import (
@@ -53,11 +53,11 @@ _BUSY = 503
 _RETRY = ((RETRY_AFTER, b"1"),)
 
 
-class Phase(Enum):
-    """State of an exchange."""
+class ExchangeState(State):
+    """States of an exchange."""
 
     READING = "reading"
-    """The body is still arriving."""
+    """The request is still arriving."""
     WAITING = "waiting"
     """The form of the response is still open."""
     STREAMING = "streaming"
@@ -66,13 +66,36 @@ class Phase(Enum):
     """The response is complete, though parts of it may still wait to be taken."""
 
 
+class ExchangeSignal(State):
+    """Signals that move an exchange."""
+
+    READ = "request complete"
+    STREAM = "event stream begun"
+    FINISH = "response complete"
+
+
+EXCHANGE: Table[ExchangeState, ExchangeSignal] = {
+    (ExchangeState.READING, ExchangeSignal.READ): ExchangeState.WAITING,
+    (ExchangeState.READING, ExchangeSignal.STREAM): ExchangeState.STREAMING,
+    (ExchangeState.READING, ExchangeSignal.FINISH): ExchangeState.DONE,
+    (ExchangeState.WAITING, ExchangeSignal.STREAM): ExchangeState.STREAMING,
+    (ExchangeState.WAITING, ExchangeSignal.FINISH): ExchangeState.DONE,
+    (ExchangeState.STREAMING, ExchangeSignal.FINISH): ExchangeState.DONE,
+    # A response that is complete may still be replaced, or cut off, before it is taken.
+    (ExchangeState.DONE, ExchangeSignal.FINISH): ExchangeState.DONE,
+}
+
+
 def taken_over(frame: Transmit) -> None:
     """Tell the engine that a frame has been sent, or never will be."""
     if frame.key is not None:
         frame.peer.taken(frame)
 
 
-_WAITING, _STREAMING, _DONE = Phase.WAITING, Phase.STREAMING, Phase.DONE
+_WAITING, _STREAMING = ExchangeState.WAITING, ExchangeState.STREAMING
+_DONE = ExchangeState.DONE
+_READ, _STREAM = ExchangeSignal.READ, ExchangeSignal.STREAM
+_FINISH = ExchangeSignal.FINISH
 
 
 class Source(Protocol):
@@ -93,7 +116,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
 
     news: dict[Route, "Exchange"]
     """Exchanges with output, by route; the exchange adds itself here."""
-    phase: Phase = Phase.READING
+    state: ExchangeState = ExchangeState.READING
     session: "Session | None" = None
     stream: "EventStream | None" = None
     """Stream of a session that this exchange carries."""
@@ -125,6 +148,12 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
     """Number of holds; output is given out at zero."""
     packing: Packing | None = None
     """Compressor of the rest of the body of a whole response."""
+
+    # The request
+
+    def read(self) -> None:
+        """Note that the request is complete."""
+        self.state = EXCHANGE[self.state, _READ]
 
     # The response
 
@@ -163,7 +192,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         """Make the response an event stream."""
         if self.session is not None and self.stream is None and self.source is None:
             self.session.begin(self, self.route)
-        self.phase = _STREAMING
+        self.state = EXCHANGE[self.state, _STREAM]
         self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *self.extra])
         if not self._waits:
             self._announce()
@@ -173,11 +202,11 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
 
         Return False if the response cannot carry it: it is complete, or the client takes only JSON.
         """
-        phase = self.phase
-        if phase is not _STREAMING:
-            if phase is _DONE:
+        state = self.state
+        if state is not _STREAMING:
+            if state is _DONE:
                 return False
-            if phase is _WAITING:
+            if state is _WAITING:
                 if self.answer(frame):
                     return True
                 if not self.accepts_stream:
@@ -262,7 +291,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
 
     def finish(self, *, close: bool = False) -> None:
         """Complete the response; with ``close`` the connection ends as well."""
-        self.phase = _DONE
+        self.state = EXCHANGE[self.state, _FINISH]
         self._close = close
         self._waits = True
         if not self._holds:
@@ -287,7 +316,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
 
     def fail(self, status: int, message: str, *, code: int = LEGACY_BUSY) -> None:
         """Refuse the request, or end a response that has begun, as its source has failed."""
-        begun = self._head is None and self._whole is None and self.phase is not _WAITING
+        begun = self._head is None and self._whole is None and self.state is not _WAITING
         self.drop_queued()
         if begun:
             self.finish(close=True)
@@ -305,7 +334,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
     @property
     def complete(self) -> bool:
         """True if the response is over and all of it was taken."""
-        return self.phase is _DONE and not self._waits
+        return self.state is _DONE and not self._waits
 
     @property
     def ready(self) -> bool:
@@ -376,7 +405,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         if self.packing is not None:
             return taken  # the next piece follows when other exchanges had their turn
         self._out, self.size, self._waits = NOTHING, 0, False
-        if self.phase is _DONE:
+        if self.state is _DONE:
             taken.append(self._end())
         return taken
 

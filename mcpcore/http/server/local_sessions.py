@@ -13,7 +13,7 @@ from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.headers import LAST_EVENT_ID, HeaderError
 from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.era import is_handshake, opens_session, without_header
-from mcpcore.http.server.exchange import Exchange, Phase, taken_over
+from mcpcore.http.server.exchange import Exchange, ExchangeState, taken_over
 from mcpcore.http.server.router import CLOSING, Router, any_stream_will_do
 from mcpcore.http.server.session_table import owner_of
 from mcpcore.http.server.sessions import Session, SessionClosed, SessionOpened
@@ -145,7 +145,7 @@ class LocalSessions:
             record.refuse(400, "the Last-Event-ID is none that this session was given")
         else:
             session.pick_up(record, *place)
-        if record.phase is Phase.STREAMING:
+        if record.state is ExchangeState.STREAMING:
             record.forget_head()
             state.watch(record, now)
 
@@ -256,9 +256,9 @@ class LocalSessions:
         session.log.close()
         for record in session.exchanges.values():
             record.session = None
-            if record.phase is Phase.WAITING:
+            if record.state is ExchangeState.WAITING:
                 record.refuse(404, f"the session has ended: {reason}")
-            elif record.phase is Phase.STREAMING:
+            elif record.state is ExchangeState.STREAMING:
                 record.finish()
         for frame in session.backlog:
             taken_over(frame)

@@ -7,8 +7,8 @@ Redelivery".
 from mcpcore.engine.events import MAIN
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.headers import SESSION_ID
-from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, Phase, taken_over
-from mcpcore.http.server.reports import ExchangeEnded, Report
+from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState, taken_over
+from mcpcore.http.server.incoming import ExchangeEnded, Report
 from mcpcore.http.server.sessions import Session
 from mcpcore.http.server.state import ServerState, SessionHome
 
@@ -17,7 +17,7 @@ _ROUNDING = 0.001
 check."""
 CLOSING = "the server is shutting down"
 _NOTIFICATION, _RESULT = FrameKind.NOTIFICATION, FrameKind.RESULT
-_WAITING = Phase.WAITING
+_WAITING = ExchangeState.WAITING
 
 
 class Router:
@@ -64,7 +64,7 @@ class Router:
             record = None if route == MAIN else self._exchanges.get(route)
             if record is None:
                 taken_over(frame)
-            elif record.phase is _WAITING:
+            elif record.state is _WAITING:
                 if not record.answer(frame):
                     self._carry(frame, record)
             elif (record.size and frame.kind is _NOTIFICATION) or not record.push(frame):
@@ -113,11 +113,11 @@ class Router:
         self.home.look_at(record, now)
         state = self._state
         settings = state.settings
-        if record.phase is Phase.DONE:
+        if record.state is ExchangeState.DONE:
             if record.packing is not None:
                 state.news[record.route] = record
             return  # the driver limits the time that writing may take
-        if record.phase is Phase.WAITING:
+        if record.state is ExchangeState.WAITING:
             if now >= record.slow_at and not record.opens:
                 record.open_stream()
         elif record.size <= settings.max_queued:

@@ -30,11 +30,10 @@ from mcpcore.http.legacy_sse.server import SseServer
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply, HttpRequest
 from mcpcore.http.principals import Refusal
 from mcpcore.http.server.era import LISTEN, is_modern_body
-from mcpcore.http.server.exchange import Exchange, Phase
+from mcpcore.http.server.exchange import Exchange, ExchangeState
 from mcpcore.http.server.gate import Gate
-from mcpcore.http.server.incoming import RequestFields
+from mcpcore.http.server.incoming import Report, RequestFields
 from mcpcore.http.server.local_sessions import LocalSessions
-from mcpcore.http.server.reports import Report
 from mcpcore.http.server.router import Router
 from mcpcore.http.server.state import ServerState, SessionHome
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
@@ -44,7 +43,7 @@ from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import Body, Frame, Message, RequestId, decode
 
 # Bound once: members of an Enum are slow to look up, and these are needed for every message.
-_READING, _WAITING = Phase.READING, Phase.WAITING
+_READING, _WAITING = ExchangeState.READING, ExchangeState.WAITING
 _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
 
 
@@ -162,7 +161,7 @@ class HttpServer:
         record = self._begin(exchange, head, known.fields, principal, now)
         record.extra = known.extra
         record.session_id = cast(HeaderLines, head.headers).session
-        record.phase = _WAITING
+        record.read()
         self._dispatch(record, body, now)
 
     def _begin(
@@ -210,7 +209,7 @@ class HttpServer:
         """
         self._log.now = now
         record = self._exchanges.get(exchange)
-        if record is None or record.phase is not _READING:
+        if record is None or record.state is not _READING:
             return
         record.received += len(data)
         if record.received + announced > self.settings.max_body:
@@ -221,7 +220,7 @@ class HttpServer:
         if end:
             if record.chunks:
                 data = record.take_chunks()
-            record.phase = _WAITING
+            record.read()
             self._dispatch(record, data, now)
 
     def disconnect(self, exchange: Route, *, now: float) -> None:
@@ -234,7 +233,7 @@ class HttpServer:
         record = self._exchanges.get(exchange)
         if record is None:
             return
-        unanswered = record.phase in (Phase.WAITING, Phase.STREAMING)
+        unanswered = record.state in (ExchangeState.WAITING, ExchangeState.STREAMING)
         session = record.session
         self._router.forget(record)
         if not unanswered:
@@ -629,7 +628,7 @@ class HttpServer:
         exchange = self._exchanges.get(record.route)
         if session is None:
             return False
-        waiting = exchange is not None and exchange.phase is Phase.WAITING
+        waiting = exchange is not None and exchange.state is ExchangeState.WAITING
         if exchange is not None and waiting and exchange.accepts_stream:
             exchange.open_stream()
         return session.poll(record.route, delay)

@@ -11,7 +11,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.state import Endpoint
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http.server.event_log import EventLog
-from mcpcore.http.server.exchange import Exchange, Phase
+from mcpcore.http.server.exchange import Exchange, ExchangeState
 from mcpcore.http.server.session_table import SessionTable
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mcpcore.http.legacy_sse.server import SseSession
     from mcpcore.http.server.sessions import Session
 
-_DONE = Phase.DONE
+_DONE = ExchangeState.DONE
 
 
 class ServerState:
@@ -89,7 +89,7 @@ class ServerState:
     def watch(self, record: Exchange, now: float) -> None:
         """Set the time of the next check of an exchange."""
         when = now + self.interval
-        if record.phase is Phase.WAITING and not record.opens:
+        if record.state is ExchangeState.WAITING and not record.opens:
             when = min(when, record.slow_at)
         self.deadlines.set(record, when)
         self.watched = True
@@ -97,7 +97,7 @@ class ServerState:
     def watch_new(self) -> None:
         """Watch the exchanges that still wait for an answer."""
         for record, since in self.unwatched:
-            if record.phase is not _DONE and record.route in self.exchanges:
+            if record.state is not _DONE and record.route in self.exchanges:
                 self.watch(record, since)
         self.unwatched.clear()
 

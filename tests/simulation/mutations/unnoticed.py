@@ -7,7 +7,7 @@ from mcpcore.engine import publishing
 from mcpcore.engine.state import PeerState
 from mcpcore.http import HttpServer
 from mcpcore.http.server import router
-from mcpcore.http.server.exchange import Exchange, Phase
+from mcpcore.http.server.exchange import Exchange, ExchangeState
 from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import SessionTable
 from mcpcore.http.server.state import ServerState
@@ -103,7 +103,7 @@ def _slow_later() -> None:
     def make(watch: Any) -> Any:
         def mutant(self: Any, record: Any, now: float) -> None:
             watch(self, record, now)
-            if record.phase is Phase.WAITING and record.slow_at <= now:
+            if record.state is ExchangeState.WAITING and record.slow_at <= now:
                 self.deadlines.set(record, now + self.interval)
 
         return mutant

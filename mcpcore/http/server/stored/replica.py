@@ -15,7 +15,7 @@ from mcpcore.engine.events import ENGINE, Route
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.server.exchange import Exchange, Phase, taken_over
+from mcpcore.http.server.exchange import Exchange, ExchangeState, taken_over
 from mcpcore.http.server.session_table import Owner
 from mcpcore.http.server.sessions import Session
 from mcpcore.http.server.stored.quota import Quota
@@ -187,7 +187,7 @@ class SessionReplica(Session):
         if not self._saving or exchange is None:
             return
         ours = frame.kind in (FrameKind.ACCEPTED, FrameKind.BATCH) or frame.key == ENGINE
-        if ours and frame.ends and exchange.phase is not Phase.DONE:
+        if ours and frame.ends and exchange.state is not ExchangeState.DONE:
             self._held.append(exchange)
             exchange.hold()
 
@@ -407,7 +407,7 @@ class SessionReplica(Session):
         for reader in list(self.readers.values()):
             reader.close(status, message)
         for exchange in self.exchanges.values():
-            if exchange.phase is Phase.WAITING:
+            if exchange.state is ExchangeState.WAITING:
                 exchange.source = None  # its refusal must not ask the store for more
         self.steps.forget(self.queue)
         self.steps.forget(self.releases)

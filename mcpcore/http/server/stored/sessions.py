@@ -18,7 +18,7 @@ from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.era import is_handshake
 from mcpcore.http.server.event_log import EventLog
-from mcpcore.http.server.exchange import Exchange, Phase, taken_over
+from mcpcore.http.server.exchange import Exchange, ExchangeState, taken_over
 from mcpcore.http.server.local_sessions import LocalSessions
 from mcpcore.http.server.router import CLOSING, Router, any_stream_will_do
 from mcpcore.http.server.session_table import Owner, owner_of
@@ -157,12 +157,12 @@ class StoredSessions:
 
     def listen(self, record: Exchange, now: float) -> None:
         """Handle a GET: open or resume an event stream of its session."""
-        record.phase = Phase.WAITING
+        record.read()
         self._with_replica(record, self._listen, uses=True)
 
     def delete(self, record: Exchange, now: float) -> None:
         """Handle a DELETE: end the session at the request of its client."""
-        record.phase = Phase.WAITING
+        record.read()
         self._with_replica(record, self._delete, uses=False)
 
     def _with_replica(
@@ -323,7 +323,7 @@ class StoredSessions:
         if frame.ends:
             session.quota.settle()
         writer = session.writers.get(frame.route)
-        if writer is None and record is not None and record.phase is Phase.WAITING:
+        if writer is None and record is not None and record.state is ExchangeState.WAITING:
             if record.answer(frame):
                 return
             if record.accepts_stream:

@@ -8,7 +8,7 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from mcpcore.http.server.exchange import Exchange, Phase
+from mcpcore.http.server.exchange import Exchange, ExchangeState
 from mcpcore.http.server.stored.session_queue import PAGE
 from mcpcore.http.server.stored.stream_writer import UNAVAILABLE, failure
 from mcpcore.http.storing import (
@@ -94,7 +94,6 @@ class StreamReader:
         self._next = _Next.READ
         exchange.source = self
         exchange.session = replica
-        exchange.phase = Phase.WAITING
         replica.exchanges[exchange.route] = exchange
 
     # Beginning
@@ -294,7 +293,7 @@ class StreamReader:
 
     def hang_up(self, retry: float) -> bool:
         """Close the connection and ask the client to come back; return True if done."""
-        if self._over or self._exchange.phase is not Phase.STREAMING or not self._numbered:
+        if self._over or self._exchange.state is not ExchangeState.STREAMING or not self._numbered:
             return False
         exchange = self._exchange
         exchange.write(self._replica.poll_event(self.number, self._position, retry))
@@ -322,7 +321,7 @@ class StreamReader:
     def finish(self) -> None:
         """End the connection in order; the client may come back to another worker."""
         if not self._over:
-            if self._exchange.phase is Phase.WAITING:
+            if self._exchange.state is ExchangeState.WAITING:
                 self._exchange.fail(503, UNAVAILABLE)
             else:
                 self._exchange.finish()

@@ -1,6 +1,6 @@
-"""Write the state diagrams of the engine, generated from its tables.
+"""Write the state diagrams, generated from the tables of the engine and of HTTP.
 
-Run ``python -m mcpcore.engine.diagrams > docs/states.md``.
+Run ``python -m mcpcore.http.diagrams > docs/states.md``.
 """
 
 import sys
@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcpcore.engine.lifecycle import REQUEST, SESSION, STREAM
+from mcpcore.http.server.exchange import EXCHANGE
 
 _TABLES: tuple[tuple[str, str, Mapping[Any, Any]], ...] = (
     ("Session", "One conversation: negotiation, use, end.", SESSION),
     ("Request", "One request, in either direction.", REQUEST),
     ("Stream", "One `subscriptions/listen`, in either direction.", STREAM),
+    ("Exchange", "One HTTP request at a server, and its response.", EXCHANGE),
 )
 
 
@@ -21,7 +23,8 @@ def render() -> str:
     lines = [
         "# State diagrams",
         "",
-        "Generated from `mcpcore/engine/lifecycle.py` by `python -m mcpcore.engine.diagrams`.",
+        "Generated from `mcpcore/engine/lifecycle.py` and `mcpcore/http/server/exchange.py` by",
+        "`python -m mcpcore.http.diagrams`.",
     ]
     for title, text, table in _TABLES:
         lines += ["", f"## {title}", "", text, "", "```mermaid", "stateDiagram-v2"]
