@@ -25,6 +25,7 @@ _SETTLED = {
     "PeerState.permitted": "methods of the revision",
     "Planner._base": "a setting",
     "Planner._origin": "a setting",
+    "ServerState.legacy": "a setting",
     "SessionTable._limited": "a setting",
     "ReplicaTable._limited": "a setting",
 }

@@ -198,7 +198,7 @@ class Watch:
         over = {}
         for exchange in stuffed:
             since, size = before.get(exchange.route, (now, exchange.size))
-            answers = exchange.session is not None and exchange.session.piped
+            answers = exchange.session is not None and exchange.session.over_sse
             if answers and exchange.size < size:
                 since = now
             demand(now <= since + _patience(server.settings), _UNREAD, exchange.size, since, now)

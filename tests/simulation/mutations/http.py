@@ -8,7 +8,7 @@ from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import SessionTable
 from mcpcore.http.server.sessions import Session
 from mcpcore.http.server.stored.steps import Steps
-from mcpcore.http.server.stored.stream_writer import Writer
+from mcpcore.http.server.stored.stream_writer import StreamWriter
 from mcpcore.http.storing import StreamRead
 from mcpcore.wire.sse import SseDecoder
 from tests.simulation.mutations.model import Mutation, wrapped
@@ -191,7 +191,7 @@ def _unwritten_end() -> None:
 
         return mutant
 
-    wrapped(Writer, "_settle", make)
+    wrapped(StreamWriter, "_settle", make)
 
 
 def _over_a_gap() -> None:
