@@ -59,8 +59,9 @@ if TYPE_CHECKING:
         ResourceNotFound,
         ToolError,
     )
-    from mcpcore.http.client import (
+    from mcpcore.http import (
         HttpClient,
+        HttpServer,
     )
     from mcpcore.http.messages import (
         HttpChunk,
@@ -72,9 +73,6 @@ if TYPE_CHECKING:
         Principal,
         Refusal,
         bearer_token,
-    )
-    from mcpcore.http.server import (
-        HttpServer,
     )
     from mcpcore.http.settings import (
         HttpSettings,
@@ -347,10 +345,9 @@ _LATER = {
         "CallFailed ConnectionClosed InputUnavailable LifespanError LinkError"
         " NegotiationError PeerError PromptError RequestTimeout ResourceNotFound ToolError"
     ),
-    "mcpcore.http.client": "HttpClient",
+    "mcpcore.http": "HttpClient HttpServer",
     "mcpcore.http.messages": "HttpChunk HttpEnd HttpHead HttpRequest",
     "mcpcore.http.principals": "Principal Refusal bearer_token",
-    "mcpcore.http.server": "HttpServer",
     "mcpcore.http.settings": "HttpSettings SsePaths",
     "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",

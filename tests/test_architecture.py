@@ -131,7 +131,7 @@ def test_no_arrow_points_up(package: str) -> None:
         ("mcpcore/wire/x.py", "from mcpcore import spec", True),
         ("mcpcore/spec/types/x.py", "from mcpcore.wire.message import RequestId", False),
         ("mcpcore/spec/x.py", "from ..engine import events", True),
-        ("mcpcore/engine/x.py", "from mcpcore.http.server import HttpServer", True),
+        ("mcpcore/engine/x.py", "from mcpcore.http.server.server import HttpServer", True),
         ("mcpcore/service/x.py", "from mcpcore.engine import peer", True),
         ("mcpcore/http/x.py", "from . import headers", False),
         ("mcpcore/http/__init__.py", "from .headers import a", False),
@@ -176,7 +176,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["mcpcore", "mcpcore.engine.peer", "mcpcore.http.server", "mcpcore.service"]
+    "module", ["mcpcore", "mcpcore.engine.peer", "mcpcore.http.server.server", "mcpcore.service"]
 )
 def test_core_loads_no_io(module: str) -> None:
     start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); "

@@ -158,7 +158,7 @@ UNNEEDED: dict[str, tuple[str, set[str]]] = {
             "hashlib",
             "json",
             "mcpcore.http.certificates",
-            "mcpcore.http.stored",
+            "mcpcore.http.server.stored",
             "random",
             "secrets",
             "mcpcore_transports.stream.accept",

@@ -16,7 +16,7 @@ from conformance.interop.drivers.script import Target, main
 from conformance.interop.talk import MEMORY
 from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.errors import InputFailed, PeerError, RequestTimeout
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient
 from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types import (

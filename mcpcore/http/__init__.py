@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mcpcore.http.certificates import ClientCertificate
-    from mcpcore.http.client import HttpClient
+    from mcpcore.http.client.client import HttpClient
+    from mcpcore.http.client.recovery import Recovery, StreamInterrupted, StreamReopened
     from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
     from mcpcore.http.principals import Authenticate, Principal, Refusal, bearer_token
-    from mcpcore.http.recovery import Recovery, StreamInterrupted, StreamReopened
-    from mcpcore.http.reports import ExchangeEnded
-    from mcpcore.http.server import HttpServer
-    from mcpcore.http.sessions import SessionClosed, SessionOpened
+    from mcpcore.http.server.incoming import ExchangeEnded
+    from mcpcore.http.server.server import HttpServer
+    from mcpcore.http.server.sessions import SessionClosed, SessionOpened
+    from mcpcore.http.server.stored.server import StoredHttpServer
     from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "SessionOpened",
     "SsePaths",
     "SseUse",
+    "StoredHttpServer",
     "StreamInterrupted",
     "StreamReopened",
     "bearer_token",
@@ -49,7 +51,7 @@ __all__ = [
 
 _HOMES = {
     "certificates": ("ClientCertificate",),
-    "client": ("HttpClient",),
+    "client.client": ("HttpClient",),
     "messages": (
         "HttpAbort",
         "HttpChunk",
@@ -60,10 +62,11 @@ _HOMES = {
         "HttpSend",
     ),
     "principals": ("Authenticate", "Principal", "Refusal", "bearer_token"),
-    "recovery": ("Recovery", "StreamInterrupted", "StreamReopened"),
-    "reports": ("ExchangeEnded",),
-    "server": ("HttpServer",),
-    "sessions": ("SessionClosed", "SessionOpened"),
+    "client.recovery": ("Recovery", "StreamInterrupted", "StreamReopened"),
+    "server.incoming": ("ExchangeEnded",),
+    "server.server": ("HttpServer",),
+    "server.sessions": ("SessionClosed", "SessionOpened"),
+    "server.stored.server": ("StoredHttpServer",),
     "settings": ("HttpClientSettings", "HttpSettings", "SsePaths", "SseUse"),
 }
 

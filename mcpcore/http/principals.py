@@ -1,4 +1,7 @@
-"""Result of an application's authentication: the principal of a request, or a refusal.
+"""Parties that a server tells apart: the principal of a request, or else its address.
+
+The owner of one IPv6 address owns at least the 64-bit network around it (RFC 4291 section 2.5.4,
+RFC 6177). Such a network therefore counts as one client.
 
 Sources: RFC 9110 section 11 (authentication), RFC 6750 section 3 (Bearer challenges); the
 authorization pages since 2025-03-26, of which nothing is built in here.
@@ -6,6 +9,7 @@ authorization pages since 2025-03-26, of which nothing is built in here.
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -18,6 +22,7 @@ _LINE = r"[\t\x20-\x7e]*"
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _BEARER = r"[A-Za-z0-9\-._~+/]+=*"  # RFC 6750 section 2.1
 _UNAUTHORIZED = 401
+_NETWORK_BYTES = 8
 
 
 class Principal(str):
@@ -99,3 +104,30 @@ def bearer_token(request: "HttpRequest") -> str | None:
     scheme, _, token = values[0].decode("latin-1").strip(" \t").partition(" ")
     token = token.strip(" ")
     return token if scheme.lower() == "bearer" and re.fullmatch(_BEARER, token) else None
+
+
+def address_of(peer: str | None) -> str:
+    """Return the host of ``host:port`` or ``[host]:port``; "" if ``peer`` is None."""
+    if peer is None:
+        return ""
+    if peer.startswith("["):
+        return peer[1:].partition("]")[0]
+    host, colon, port = peer.rpartition(":")
+    return host if colon and port.isdigit() and ":" not in host else peer
+
+
+def quota_key(address: str) -> str:
+    """Return the quota key of an address: an IPv4 address, also if mapped, or an IPv6 /64 network.
+
+    Anything that is not an IP address (a path of a Unix socket, a name) is returned unchanged.
+    """
+    if ":" not in address:
+        return address
+    try:
+        parsed = IPv6Address(address)
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(IPv4Address(parsed.ipv4_mapped))
+    network = parsed.packed[:_NETWORK_BYTES] + bytes(16 - _NETWORK_BYTES)
+    return f"{IPv6Address(network)}/64"

@@ -36,7 +36,7 @@ class SsePaths(Struct, frozen=True, kw_only=True):
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True):
-    """Paths and limits of an :class:`~mcpcore.http.server.HttpServer`.
+    """Paths and limits of an :class:`~mcpcore.http.HttpServer`.
 
     Raises ValueError for settings that contradict each other, and for numbers that are not valid
     limits.
@@ -148,7 +148,7 @@ class SseUse(Enum):
 
 
 class HttpClientSettings(Struct, frozen=True, kw_only=True):
-    """Behaviour of an :class:`~mcpcore.http.client.HttpClient`."""
+    """Behaviour of an :class:`~mcpcore.http.HttpClient`."""
 
     headers: tuple[tuple[str, str], ...] = ()
     """Headers of every request, for instance ``("Authorization", "Bearer ...")``."""

@@ -1,7 +1,7 @@
 """Data of an HTTP server outside of its process: records, steps and outcomes.
 
-An :class:`~mcpcore.http.server.HttpServer` keeps its sessions and their events in memory.  A
-:class:`~mcpcore.http.stored.StoredHttpServer` asks the application for everything that must outlive
+An :class:`~mcpcore.http.HttpServer` keeps its sessions and their events in memory.  A
+:class:`~mcpcore.http.StoredHttpServer` asks the application for everything that must outlive
 the process or be visible to others. A :class:`Step` is an event of ``next_event()``, and the
 application answers with ``stored(token, outcome, now=...)``.  Steps are carried out in the order in
 which they were made; output that depends on a step is sent only after its outcome. This module

@@ -14,7 +14,7 @@ import h11
 import pytest
 
 from mcpcore.engine import peer
-from mcpcore.http import server
+from mcpcore.http.server import server
 from mcpcore_bench.load import lines
 from mcpcore_bench.load.jobs import Command
 from mcpcore_bench.method.samples import Measured, Profile, Verdict

@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 from mcpcore.engine import events, reconnection
-from mcpcore.http import recovery, reports, sessions, storing
+from mcpcore.http import storing
+from mcpcore.http.client import recovery
+from mcpcore.http.server import incoming, sessions
 
-MODULES = (events, reconnection, recovery, reports, sessions, storing)
+MODULES = (events, reconnection, recovery, incoming, sessions, storing)
 KINDS = sorted(
     {
         each

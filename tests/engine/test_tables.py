@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from mcpcore.engine import Peer
 from mcpcore.engine.config import Role
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.diagrams import diagrams
 from mcpcore.engine.lifecycle import (
     REQUEST,
     SESSION,
@@ -23,6 +22,7 @@ from mcpcore.engine.lifecycle import (
     step,
 )
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
+from mcpcore.http.diagrams import diagrams
 from tests.engine.bench import server_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "protocol.md"

@@ -9,9 +9,9 @@ from msgspec import structs
 
 from mcpcore.engine.config import Config
 from mcpcore.engine.events import Event, RequestCancelled, RequestReceived
+from mcpcore.http import StoredHttpServer
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
-from mcpcore.http.stored import StoredHttpServer
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import Implementation
@@ -275,5 +275,5 @@ class Cluster:
             try:
                 closed += worker.server.close_get_streams(session, retry=retry, now=now)
             except LocalProtocolError:
-                continue  # it has no view of the session
+                continue  # it has no replica of the session
         return closed

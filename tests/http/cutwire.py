@@ -15,8 +15,8 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
+from mcpcore.http import Recovery, StreamInterrupted
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpSend
-from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.wire.sse import SseDecoder

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from mcpcore.engine.events import RequestReceived
+from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionTouch, Step
-from mcpcore.http.views import View
 from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
 from mcpcore_transports.stores.memory import MemoryStore
 from tests.http.cluster import EPOCH, Worker, make_stored
@@ -51,11 +51,11 @@ class StoreBench(Bench):
             else:
                 self.events.append(event)
 
-    def view(self, session: str) -> View:
+    def replica(self, session: str) -> SessionReplica:
         """What the worker knows of a session."""
-        view = self.stored._view(session)
-        assert view is not None
-        return view
+        replica = self.stored._stored._replicas.replica(session)
+        assert replica is not None
+        return replica
 
     # By hand
 

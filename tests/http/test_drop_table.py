@@ -3,8 +3,8 @@
 import pytest
 
 from mcpcore.engine.events import EndReason, RequestEnded
+from mcpcore.http import Recovery
 from mcpcore.http.messages import HttpSend
-from mcpcore.http.recovery import Recovery
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.cutwire import FULL, HALF_OPEN, SEEN, CutWire, Point, Talk
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.http.eventlog import EventIds, EventLog, EventStream, SessionLog
+from mcpcore.http.server.event_log import EventIds, EventLog, EventStream, SessionLog
 from mcpcore.http.settings import HttpSettings
 
 SECRET = bytes(range(32))

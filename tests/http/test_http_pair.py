@@ -29,7 +29,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.http.sessions import SessionClosed, SessionOpened
+from mcpcore.http import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
@@ -377,7 +377,7 @@ def test_a_restarted_server_is_met_again() -> None:
     assert wire.server.sessions == 1
     # the server forgets everything: another one takes its place
     wire.server = make_server()
-    wire.server._sessions.new_id()
+    wire.server._state.sessions.new_id()
     answering(wire, lambda event: {"tools": []})
     requests = [call(wire, "tools/list", {}) for _ in range(3)]
     wire.run()
@@ -444,7 +444,7 @@ def test_clients_do_not_meet() -> None:
         Wire(make_client(revisions=(BY_NAME[version],)), server) for version in (LEGACY, LEGACY)
     ]
     # one server cannot be shared by two wires without distinct exchanges
-    wires[1].client._routes = 10_000
+    wires[1].client._state._routes = 10_000
     for wire in wires:
         wire.start()
     requests = [call(wire) for wire in wires]

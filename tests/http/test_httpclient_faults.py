@@ -20,9 +20,9 @@ from mcpcore.engine.events import (
     ResultReceived,
     Violation,
 )
+from mcpcore.http import Recovery
+from mcpcore.http.client.plan import Planner
 from mcpcore.http.messages import HttpSend
-from mcpcore.http.plan import Planner
-from mcpcore.http.recovery import Recovery
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, ErrorData
 from tests.http.support import LEGACY, Hand, initialize_result, make_client, note

@@ -73,7 +73,8 @@ def expect_nothing_old(hand: Hand, call: HttpSend) -> None:
     hand.client.respond(hand.take(RequestReceived).key, {"roots": ["new"]})
     assert hand.body_of(hand.next())["result"] == {"roots": ["new"]}
     assert hand.sent == []
-    assert (hand.client._turns, hand.client._waiting, hand.client._saved) == ({}, [], {})
+    sender, state = hand.client._sender, hand.client._state
+    assert (sender.turns, state.waiting, sender._saved) == ({}, [], {})
 
 
 @pytest.mark.parametrize("releases_late", [False, True])
@@ -172,10 +173,10 @@ def test_a_report_waits_on_nobody_when_its_session_is_lost() -> None:
     hand.event(get, request("roots/list", ASKED, id=1))
     key = hand.take(RequestReceived).key
     says(hand, key, "progress")
-    assert hand.client._peer.queued(key) > 0
+    assert hand.client._state.peer.queued(key) > 0
     loses(hand, call)
     hand.pump()
-    assert hand.client._peer.queued(key) == 0
+    assert hand.client._state.peer.queued(key) == 0
     hand.take(StreamDrained)
     hand.take(RequestCancelled)
 

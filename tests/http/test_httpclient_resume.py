@@ -16,8 +16,8 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
+from mcpcore.http.client.recovery import Backoff, Recovery
 from mcpcore.http.messages import HttpSend
-from mcpcore.http.recovery import Backoff, Recovery
 from mcpcore.http.settings import HttpClientSettings
 from tests.http.support import Hand, make_client, note
 from tests.http.test_httpclient_rules import ECHO, legacy, modern, result
@@ -151,8 +151,8 @@ def test_a_cursor_that_the_server_does_not_take_begins_the_stream_anew(status: i
     again = hand.next()
     assert cursor(hand, again) == "e-1"
     if status == 404:
-        hand.client._session = None  # a server without sessions: 404 means this stream
-        hand.client._calls[again.exchange].in_session = False
+        hand.client._state.session = None  # a server without sessions: 404 means this stream
+        hand.client._state.calls[again.exchange].in_session = False
     hand.reply(again, status, b"no", "text/plain")
     new = hand.next()
     assert (new.method, cursor(hand, new), new.after) == ("GET", None, 2.0)
@@ -357,5 +357,5 @@ def test_a_stream_that_is_picked_up_for_ever_takes_no_more_room() -> None:
         hand.stream(again, id=str(number))
         hand.data(again, b"id: e-%d\ndata:\n\n" % number)
         hand.end(again, "connection reset")
-    [call] = hand.client._calls.values()
+    [call] = hand.client._state.calls.values()
     assert call.earlier == []

@@ -12,8 +12,8 @@ from mcpcore.engine.events import (
     RequestReceived,
     Violation,
 )
+from mcpcore.http import HttpServer
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
@@ -358,7 +358,7 @@ def test_health(method: str) -> None:
 
 
 def test_the_secret_must_be_long() -> None:
-    config = make_server()._session_config
+    config = make_server()._state.session_config
     with pytest.raises(ValueError, match="at least 32"):
         HttpServer(config, secret=b"x" * 31)
 

@@ -16,10 +16,10 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.http.legacy_sse import Pipe
+from mcpcore.http import SessionClosed, SessionOpened
+from mcpcore.http.legacy_sse.server import SseSession
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal
-from mcpcore.http.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.spec.revisions import REVISIONS
 from tests.http.pipes import Stream, sse_server
@@ -436,7 +436,7 @@ def test_the_end_of_the_stream_ends_the_session() -> None:
 def test_nothing_is_kept_of_a_session_that_has_ended() -> None:
     def kept() -> int:
         gc.collect()
-        return sum(type(each) is Pipe for each in gc.get_objects())
+        return sum(type(each) is SseSession for each in gc.get_objects())
 
     here, before = bench(), kept()
     for _ in range(3):

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpcore.engine.events import RequestReceived, Violation
-from mcpcore.http.addresses import address_of, share_of
-from mcpcore.http.session_table import Shelf
-from mcpcore.http.sessions import SessionClosed
+from mcpcore.http import SessionClosed
+from mcpcore.http.principals import address_of, quota_key
+from mcpcore.http.server.session_table import Shelf
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from tests.http.support import Bench, initialize, make_server, note, request
@@ -223,7 +223,7 @@ def test_the_address_of_a_peer(peer: str | None, address: str) -> None:
     ],
 )
 def test_the_share_of_an_address(address: str, share: str) -> None:
-    assert share_of(address) == share
+    assert quota_key(address) == share
 
 
 # How long
@@ -401,7 +401,7 @@ def test_without_sessions_a_client_that_leaves_leaves_nothing_once_its_work_is_d
     key = bench.take(RequestReceived).key
     assert bench.server.respond(key, {"content": []})
     bench.pump()
-    assert not bench.server._sessions._temporary
+    assert not bench.server._state.sessions._temporary
     assert not bench.server._endpoint.inbound
     bench.server.close(now=bench.now)
     assert bench.server.finished

@@ -3,9 +3,9 @@
 from collections import deque
 
 from mcpcore.engine.events import Event
-from mcpcore.http.eventlog import EventLog
+from mcpcore.http.server.event_log import EventLog
+from mcpcore.http.server.stored.steps import Steps, ignore
 from mcpcore.http.settings import HttpSettings
-from mcpcore.http.steps import Steps, ignore
 from mcpcore.http.storing import SessionLoad, StoreFailure
 from tests.torture.tables import tables
 

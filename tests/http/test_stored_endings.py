@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from mcpcore.engine.events import RequestCancelled
-from mcpcore.http.reports import ExchangeEnded
-from mcpcore.http.sessions import SessionClosed
+from mcpcore.http import ExchangeEnded, SessionClosed
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.http.storing import NoSession, SessionTouch
 from mcpcore.spec.errors import INVALID_REQUEST
@@ -98,7 +97,7 @@ def test_a_session_whose_loss_any_step_shows(step: str) -> None:
     elif step == "QueuePut":
         one.server.notify("notifications/x", session=session)
     elif step == "QueueTake":
-        one.view(session).wake(next(iter(one.view(session).followers)))
+        one.replica(session).wake(next(iter(one.replica(session).readers)))
     else:
         for number in range(20):
             one.send({**CALL, "id": f"more {number}"}, mcp_session_id=session)
@@ -260,8 +259,8 @@ def test_an_outcome_that_comes_when_the_session_is_known_no_more() -> None:
 def test_sessions_of_http_sse_are_bounded_here() -> None:
     settings = HttpSettings(sse=SsePaths(), max_sessions=4, sessions_per_client=2)
     (one,) = party("a", settings=settings)
-    views = [one.session() for _ in range(3)]
-    calls = [one.call(session) for session in views]
+    sessions = [one.session() for _ in range(3)]
+    calls = [one.call(session) for session in sessions]
 
     def opened(peer: str) -> Reply:
         return one.replies[one.send(method="GET", path="/sse", peer=peer)]

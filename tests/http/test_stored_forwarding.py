@@ -383,7 +383,7 @@ def test_a_note_that_the_store_fails_goes_again(done: bool) -> None:
     # What had arrived all the same is heard once.
     assert shown(listen)[1:] == ["tools/list_changed"] * 2
     assert shown(stream) == ["tools/list_changed"] * 2
-    assert other.view(session).peer._state.log_level == "error"
+    assert other.replica(session).peer._state.log_level == "error"
     assert one.server.deadline() is not None
     assert one.waiting() == []
 
@@ -415,7 +415,7 @@ def test_what_is_said_to_one_and_to_all_is_said_twice() -> None:
 
 
 def test_notes_that_wait_for_the_store_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcpcore.http.forwarding.MOST_NOTES", 5)
+    monkeypatch.setattr("mcpcore.http.server.stored.mailbox.MOST_NOTES", 5)
     one, other = party("a", "b")
     one.slow = True
     for number in range(20):
@@ -427,7 +427,7 @@ def test_notes_that_wait_for_the_store_are_bounded(monkeypatch: pytest.MonkeyPat
     assert [msgspec.json.decode(each.params)["n"] for each in sent] == [0, *range(15, 20)]  # type: ignore[arg-type]
     last = msgspec.json.encode(sent[-1])
     other.stored.note(last, now=other.now)
-    assert len(other.stored._letters._heard) == 5
+    assert len(other.stored._stored._mailbox._heard) == 5
 
 
 def test_only_those_who_subscribed_hear_of_a_resource() -> None:

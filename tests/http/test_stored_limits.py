@@ -36,7 +36,7 @@ def test_get_streams_are_counted_at_all_workers() -> None:
     assert opened(other, session).status == 200
     for bench in (one, other):
         assert_full(opened(bench, session))
-        assert len(bench.view(session).followers) == 1
+        assert len(bench.replica(session).readers) == 1
     one.cut(first)
     assert opened(other, session).status == 200
     assert_full(opened(one, session))
@@ -87,10 +87,10 @@ def test_what_the_store_did_not_hear_of_a_lost_connection_it_hears_later() -> No
     for route in routes:
         one.cut(route)
     assert_full(opened(other, session))
-    assert one.view(session).busy
+    assert one.replica(session).busy
     one.failing()
     one.pass_time(2)
-    assert not one.view(session).busy
+    assert not one.replica(session).busy
     for _ in range(2):
         assert opened(other, session).status == 200
 
@@ -173,7 +173,7 @@ def test_few_requests_wait_for_nothing() -> None:
     assert one.waiting() == []
     one.send({**CALL, "id": 3}, mcp_session_id=session)
     assert one.waiting() == ["SessionCalls"]
-    assert one.view(session).busy
+    assert one.replica(session).busy
     # Others come while the store is asked; what is there already goes on.
     for id in (4, 5, 6):
         one.send({**CALL, "id": id}, mcp_session_id=session)
@@ -313,7 +313,7 @@ def test_a_share_that_the_store_gave_and_said_it_had_not_is_given_back(closes: b
     assert one.post(CALL, mcp_session_id=session).status == 503
     kept = one.worker.store._all.sessions[session]  # type: ignore[attr-defined]
     assert kept.calls == {"a": 1}
-    assert one.view(session).busy
+    assert one.replica(session).busy
     one.failing()
     if closes:
         one.server.close(now=one.now)

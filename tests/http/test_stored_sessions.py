@@ -11,10 +11,9 @@ from mcpcore.engine.events import (
     RequestReceived,
 )
 from mcpcore.engine.lifecycle import SessionState
+from mcpcore.http import SessionClosed, SessionOpened, StoredHttpServer
 from mcpcore.http.principals import Principal
-from mcpcore.http.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpSettings
-from mcpcore.http.stored import StoredHttpServer
 from mcpcore.http.storing import (
     Changed,
     Ended,
@@ -162,10 +161,10 @@ def test_a_change_is_in_the_store_before_it_is_answered(
     assert one.waiting() == ["Post"]
     one.slow = False
     settle(one, other)
-    view = other.view(session)
-    assert view.base == after
-    assert view.describe().subscriptions == after.subscriptions
-    assert view.describe().log_level == after.log_level
+    replica = other.replica(session)
+    assert replica.base == after
+    assert replica.describe().subscriptions == after.subscriptions
+    assert replica.describe().log_level == after.log_level
     assert len(other.asked(SessionLoad)) == 1
 
 
@@ -193,7 +192,7 @@ def test_what_cannot_be_written_down_is_refused_and_not_done_later(
     after = record_of(one, session)
     assert (after.subscriptions, after.log_level) == (before.subscriptions, before.log_level)
     for bench in (one, other):
-        peer = bench.view(session).peer
+        peer = bench.replica(session).peer
         assert (peer._state.uris, peer._state.log_level) == (
             {*after.subscriptions},
             after.log_level,
@@ -260,12 +259,12 @@ def test_a_change_back_is_one_whatever_became_of_the_change(
     record = record_of(one, session)
     assert ("a://c" in record.subscriptions) == foreign
     for bench in (one, other)[: 1 + foreign]:
-        view = bench.view(session)
+        replica = bench.replica(session)
         if back is SUBSCRIBE:
             assert "a://b" in record.subscriptions
-            assert view.peer._state.uris == {*record.subscriptions}
+            assert replica.peer._state.uris == {*record.subscriptions}
         else:
-            assert record.log_level == view.peer._state.log_level == "error"
+            assert record.log_level == replica.peer._state.log_level == "error"
 
 
 def test_a_change_that_comes_while_another_is_written_down() -> None:
@@ -291,8 +290,8 @@ def test_an_old_note_of_a_change_changes_nothing() -> None:
     old = record_of(one, session)
     one.post(SET_LEVEL, mcp_session_id=session)
     one.stored.note(msgspec.json.encode(Changed(session=session, record=old)), now=one.now)
-    assert one.view(session).peer._state.log_level == "error"
-    assert one.view(session).base == record_of(one, session)
+    assert one.replica(session).peer._state.log_level == "error"
+    assert one.replica(session).base == record_of(one, session)
 
 
 def test_a_change_of_a_session_that_is_ended_meanwhile() -> None:
@@ -329,9 +328,9 @@ def test_two_workers_change_a_session_at_once(bodies: tuple[Any, Any]) -> None:
     one.slow = other.slow = False
     settle(one, other)
     for bench in (one, other):
-        view = bench.view(session)
-        assert view.peer._state.log_level == "error"
-        assert view.peer._state.uris == {"a://b"}
+        replica = bench.replica(session)
+        assert replica.peer._state.log_level == "error"
+        assert replica.peer._state.uris == {"a://b"}
 
 
 def test_a_session_that_ended_while_it_changed() -> None:
@@ -481,9 +480,9 @@ def test_a_handshake_that_another_worker_has_completed() -> None:
     one.post(LIST, mcp_session_id=session)
     assert one.waiting() == ["SessionLoad"]
     one.step()
-    view = one.view(session)
-    assert view.peer.state is SessionState.OPEN
-    assert view.peer._state.log_level == "error"
+    replica = one.replica(session)
+    assert replica.peer.state is SessionState.OPEN
+    assert replica.peer._state.log_level == "error"
     one.post({**LIST, "id": 4}, mcp_session_id=session)
     assert one.waiting() == []
 
@@ -511,7 +510,7 @@ def test_a_view_without_use_is_forgotten_and_the_session_lives() -> None:
     assert one.server.sessions == 0
     assert one.server.deadline() is None
     assert not any(isinstance(event, SessionClosed) for event in one.events)
-    # What is being worked on keeps a view.
+    # What is being worked on keeps a replica.
     assert other.server.sessions == 1
     other.server.respond(key, {"tools": []})
     other.pass_time(200)
@@ -763,7 +762,7 @@ def test_bindings_that_make_no_sense(name: str, secret: int, says: str) -> None:
     server = make_stored(MemoryStore(), "ok")
     with pytest.raises(ValueError, match=says):
         StoredHttpServer(
-            server._session_config,
+            server._state.session_config,
             secret=bytes(32),
             store=StoreBinding(worker=name, secret=bytes(secret)),
         )

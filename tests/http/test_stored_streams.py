@@ -100,7 +100,7 @@ def test_an_event_leaves_when_it_is_written_down(version: str) -> None:
     assert positions == [*"01234"][not primed :]
     assert len({id.split(".")[0] for id in reply.ids}) == 1
     assert one.asked(StreamBegin)[0].request == b"1"
-    assert not one.view(session).writers
+    assert not one.replica(session).writers
 
 
 def test_an_answer_that_is_all_there_is_costs_the_store_nothing() -> None:
@@ -177,7 +177,7 @@ def test_a_client_that_leaves_without_an_id_can_ask_for_nothing(version: str) ->
     one.server.respond(key, {"content": []})
     one.pump()
     assert len(one.asked(StreamAppend)) == 1
-    assert not one.view(session).writers
+    assert not one.replica(session).writers
 
 
 def test_a_client_that_leaves_before_anything_is_sent_to_it() -> None:
@@ -264,7 +264,7 @@ def test_a_stream_goes_on_at_any_worker(version: str, elsewhere: bool) -> None:
     again = there.replies[there.listen(session, last_event_id=id)]
     assert again.body == resumed.body
     assert again.end is not None
-    assert not there.view(session).followers
+    assert not there.replica(session).readers
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -390,7 +390,7 @@ def test_what_is_not_kept_any_more() -> None:
     assert not other.asked(StreamClaim)
     assert one.replies[route].end is None
     assert shown(other.replies[other.listen(session, last_event_id=ids[5])]) == [6, 7]
-    assert not other.view(session).exchanges.keys() - {2}
+    assert not other.replica(session).exchanges.keys() - {2}
 
 
 def test_a_stream_that_nobody_knows_any_more() -> None:
@@ -512,7 +512,7 @@ def test_a_reader_that_does_not_keep_up() -> None:
 
 
 def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcpcore.http.followers.PAGE", 1000)
+    monkeypatch.setattr("mcpcore.http.server.stored.stream_reader.PAGE", 1000)
     one, other = party("a", "b", settings=HttpSettings(max_queued=1500, heartbeat=None))
     session = one.session()
     route, key = one.call(session)
@@ -712,10 +712,10 @@ def test_what_was_taken_without_a_word_of_it_is_given_to_the_next(done: bool, un
     tell(one, session, 1, 2)
     first = one.replies[one.listen(session)]
     assert first.status == 503
-    assert bool(one.view(session).outlet) is unread
+    assert bool(one.replica(session).queue) is unread
     one.failing()
     one.pass_time(1.5)
-    assert not one.view(session).outlet
+    assert not one.replica(session).queue
     tell(one, session, 3)
     assert shown(one.replies[one.listen(session)]) == ["1", "2", "3"]
 
@@ -735,7 +735,7 @@ def test_what_was_taken_too_late_is_given_to_the_next(leaves: bool) -> None:
     one.slow = False
     one.pump()
     assert shown(one.replies[one.listen(session)]) == ["1", "2"]
-    assert not one.view(session).outlet
+    assert not one.replica(session).queue
 
 
 @pytest.mark.parametrize(
@@ -783,7 +783,7 @@ def test_what_belongs_to_no_request_has_names_of_its_own_when_a_view_was_forgott
     stream = other.replies[other.listen(session)]
     tell(one, session, 1, 2)
     one.pass_time(PLAIN.session_view_idle + 1)
-    assert one.stored._view(session) is None
+    assert one.stored._stored._replicas.replica(session) is None
     tell(one, session, 3, 4)
     settle(one, other)
     assert shown(stream) == ["1", "2", "3", "4"]
@@ -800,7 +800,7 @@ def test_there_is_a_limit_on_streams() -> None:
     one.cut(first)
     one.listen(session)
     assert_clear(one.replies[one.listen(session, last_event_id=id)], 409, "2 GET streams")
-    assert len(one.view(session).followers) == 2
+    assert len(one.replica(session).readers) == 2
 
 
 def test_requests_for_which_there_is_no_room_end() -> None:
@@ -905,12 +905,12 @@ def test_a_polled_stream_that_ends_with_nothing_on_it() -> None:
     _, key = one.call(session)
     assert one.server.close_stream(key, retry=2, now=one.now)
     one.pump()
-    assert one.view(session).busy
+    assert one.replica(session).busy
     body = note("notifications/cancelled", {"requestId": 1})
     assert one.post(body, mcp_session_id=session).status == 202
     one.server.release(key)
     one.pump()
-    assert not one.view(session).busy
+    assert not one.replica(session).busy
 
 
 def test_a_stream_is_closed_where_it_has_just_gone() -> None:
@@ -964,7 +964,7 @@ def test_a_stream_that_cannot_begin() -> None:
     one.failing()
     one.server.respond(key, {"content": []})
     one.pump()
-    assert not one.view(session).writers
+    assert not one.replica(session).writers
     get = one.listen(session)
     one.failing("StreamBegin")
     assert one.replies[one.listen(session)].status == 503
@@ -1002,7 +1002,7 @@ def test_events_that_the_store_does_not_take(version: str, done: bool) -> None:
     settle(one, other)
     # Whether the store had them or not: each is there, once.
     assert shown(resumed) == [2, 3, 4, "done"]
-    assert not one.view(session).writers
+    assert not one.replica(session).writers
     assert one.server.deadline() is None or one.server.deadline() > one.now  # type: ignore[operator]
 
 
@@ -1016,7 +1016,7 @@ def test_events_that_a_client_without_an_id_cannot_ask_for() -> None:
     assert one.replies[route].events == []
     one.server.respond(key, {"content": []})
     one.pass_time(10)
-    assert not one.view(session).writers
+    assert not one.replica(session).writers
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -1045,13 +1045,13 @@ def test_a_stream_that_is_given_up_does_not_stay_open(
     (begun,) = one.asked(StreamBegin)
     page = one.worker.store.read("b", session, begun.stream, 0, 1000, EPOCH + one.now)
     assert page is None if kinds[0] == "StreamBegin" and not done else page and page.ended
-    assert not one.view(session).releases
+    assert not one.replica(session).releases
 
 
 def test_looking_how_far_a_stream_has_come_takes_several_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mcpcore.http.writers._PAGE", 100)
+    monkeypatch.setattr("mcpcore.http.server.stored.stream_writer._PAGE", 100)
     one, other = party("a", "b")
     session = one.session()
     route, key = one.call(session)
@@ -1155,7 +1155,7 @@ def test_what_was_written_down_by_a_step_that_failed_is_not_kept_any_more() -> N
     one.server.respond(key, {"content": []})
     one.pump()
     assert_clear(other.replies[other.listen(session, last_event_id=id)], 410, "not kept")
-    assert not one.view(session).writers
+    assert not one.replica(session).writers
 
 
 def test_a_store_that_fails_for_too_long() -> None:
@@ -1191,7 +1191,7 @@ def test_a_stream_that_cannot_be_picked_up_yet(kind: str) -> None:
     assert failed.status == (503 if kind == "StreamRead" else 200)
     other.failing()
     assert shown(other.replies[other.listen(session, last_event_id=id)]) == [1]
-    assert len(other.view(session).followers) == 1
+    assert len(other.replica(session).readers) == 1
 
 
 def test_a_stream_that_cannot_be_followed() -> None:
@@ -1237,7 +1237,7 @@ def test_a_queue_that_takes_nothing(done: bool) -> None:
     stream = one.replies[one.listen(session)]
     assert shown(stream) == ["1", "2", "roots/list"]
     assert stream.events[-1]["id"] == asked
-    assert not one.view(session).outlet
+    assert not one.replica(session).queue
     assert not any(isinstance(event, RequestEnded) for event in one.events)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import structs
 
-from mcpcore.engine.diagrams import diagrams
+from mcpcore.http.diagrams import diagrams
 from mcpcore.spec.errors import ERRORS
 from mcpcore.spec.methods import METHODS, Method, MethodKind
 from mcpcore.spec.revisions import REVISIONS, Revision, Span

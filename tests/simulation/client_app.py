@@ -15,8 +15,7 @@ from mcpcore.engine.events import (
     ResultReceived,
     SubscriptionAcknowledged,
 )
-from mcpcore.http.client import HttpClient
-from mcpcore.http.recovery import Recovery, StreamInterrupted
+from mcpcore.http import HttpClient, Recovery, StreamInterrupted
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from tests.simulation.accounts import Accounts, Ask
 from tests.simulation.cancelling import GIVEN_UP

@@ -20,13 +20,14 @@ _SETTLED = {
     "Gate._allow_modern": "a setting",
     "Gate._methods": "a setting",
     "Gate._versions": "a setting",
-    "Letters._heard": "announcements that were heard of, 1,024 at most",
+    "Mailbox._heard": "announcements that were heard of, 1,024 at most",
     "OriginPolicy._wide": "a setting",
     "PeerState.permitted": "methods of the revision",
     "Planner._base": "a setting",
     "Planner._origin": "a setting",
+    "ServerState.legacy": "a setting",
     "SessionTable._limited": "a setting",
-    "ViewTable._limited": "a setting",
+    "ReplicaTable._limited": "a setting",
 }
 """Tables that stay as they are ..."""
 _ENDED = {
@@ -42,7 +43,7 @@ _ENDED = {
 _KEPT = {
     "EventLog._order": "events",
     "EventStream.entries": "events",
-    "Pipe.backlog": "what waits for a stream",
+    "SseSession.backlog": "what waits for a stream",
     "Session.backlog": "what waits for a stream",
     "SessionLog.entries": "events",
     "Transmit.data": "what waits for a stream",
@@ -50,8 +51,8 @@ _KEPT = {
 """... and that are longer for as long as a session is: these have limits of their own."""
 _NUMBERS = NUMBERED | {
     *("Endpoint.capacity", "LineReader._limit", "PeerState.capacity", "SseDecoder._limit"),
-    *("Chance._count", "HttpClient._barren", "HttpClient._epoch"),
-    *("HttpClient._lost_route", "HttpClient._routes"),
+    *("Chance._count", "PostSender._barren", "ClientState.epoch"),
+    *("ClientState.lost_route", "ClientState._routes"),
     *("Call.epoch", "Call.route", "Call.status", "PeerState.changes"),
     *("Outbox.size", "Transmit.code", "Transmit.key", "Transmit.request", "Transmit.size"),
     *("SseDecoder._size", "HttpServer._pack_from", "StoredHttpServer._pack_from"),

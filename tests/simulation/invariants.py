@@ -10,12 +10,10 @@ from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.http.client import HttpClient
-from mcpcore.http.exchange import HARD_FACTOR, Exchange, Phase
-from mcpcore.http.server import HttpServer
+from mcpcore.http import HttpClient, HttpServer, StoredHttpServer
+from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState
+from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.settings import HttpSettings
-from mcpcore.http.stored import StoredHttpServer
-from mcpcore.http.views import View
 from tests.simulation.holdings import empty
 from tests.simulation.rules import demand
 from tests.simulation.world import World
@@ -142,33 +140,33 @@ class Watch:
 
     def _server(self, server: HttpServer) -> None:
         settings = server.settings
-        self._endpoint(server._endpoint, server._session_config.limits)
-        self._deadlines(server._deadlines)
+        self._endpoint(server._endpoint, server._state.session_config.limits)
+        self._deadlines(server._state.deadlines)
         demand(server.sessions <= settings.max_sessions, "sessions are bounded", server.sessions)
         demand(server._log.size <= settings.replay_total, "events are bounded", server._log.size)
         most = HARD_FACTOR * settings.max_queued + _SLACK
         stuffed = []
         for exchange in server._exchanges.values():
             demand(0 <= exchange.size <= most, "a stream is bounded", exchange.size)
-            if exchange.size > settings.max_queued and exchange.phase is Phase.STREAMING:
+            if exchange.size > settings.max_queued and exchange.state is ExchangeState.STREAMING:
                 stuffed.append(exchange)
         if stuffed or server in self._over:
             self._stalled(server, stuffed)
         self._peer(server._modern)
         if isinstance(server, StoredHttpServer):
-            steps = server._steps
+            steps = server._stored._steps
             few = len(steps) <= 4 * _MOST_WAITING
             demand(few, "what the store was asked is bounded", len(steps))
             few = len(steps._due) <= 66 + 2 * 4 * _MOST_WAITING
             demand(few, "deadlines are bounded", len(steps._due))
-        for session in server._sessions:
+        for session in server._state.sessions:
             self._peer(session.peer)
             waiting = sum(frame.size for frame in session.backlog)
             demand(waiting == session.backlog_size, "what waits for a stream is counted right")
             full = waiting <= settings.session_queue
             demand(full, "what waits for a stream is bounded", waiting)
-            if isinstance(session, View):
-                self._view(session, most)
+            if isinstance(session, SessionReplica):
+                self._replica(session, most)
                 continue
             demand(len(session.gets) <= settings.session_streams, "GET streams are bounded")
             known = all(
@@ -178,21 +176,21 @@ class Watch:
             open_ones = all(route in server._exchanges for route in session.exchanges)
             demand(open_ones, "no exchange is stale", [*session.exchanges])
 
-    def _view(self, view: View, most: int) -> None:
+    def _replica(self, replica: SessionReplica, most: int) -> None:
         """What is on its way to the store, or has come from there."""
-        for writer in view.writers.values():
+        for writer in replica.writers.values():
             waiting = sum(frame.size for frame in writer._frames)
             demand(writer._size == waiting, _COUNTED, writer._size, waiting)
             given = sum(len(event.data) for event in writer._given)
             demand(max(waiting, given) <= most, _STORED, waiting, given)
-        for follower in view.followers.values():
-            unsent = sum(size for _, size in follower._unsent)
-            demand(follower._named or follower._unsent_size == unsent, _COUNTED, unsent)
+        for reader in replica.readers.values():
+            unsent = sum(size for _, size in reader._unsent)
+            demand(reader._named or reader._unsent_size == unsent, _COUNTED, unsent)
             demand(unsent <= most, _STORED, unsent)
-        outlet = view.outlet
-        waiting = sum(len(message.data) for message in outlet._messages)
-        demand(outlet._size == waiting, _COUNTED, outlet._size, waiting)
-        demand(waiting <= view.settings.session_queue, _STORED, waiting)
+        queue = replica.queue
+        waiting = sum(len(message.data) for message in queue._messages)
+        demand(queue._size == waiting, _COUNTED, queue._size, waiting)
+        demand(waiting <= replica.settings.session_queue, _STORED, waiting)
 
     def _stalled(self, server: HttpServer, stuffed: list[Exchange]) -> None:
         """A stream on which too much waits for too long is given up."""
@@ -200,7 +198,7 @@ class Watch:
         over = {}
         for exchange in stuffed:
             since, size = before.get(exchange.route, (now, exchange.size))
-            answers = exchange.session is not None and exchange.session.piped
+            answers = exchange.session is not None and exchange.session.over_sse
             if answers and exchange.size < size:
                 since = now
             demand(now <= since + _patience(server.settings), _UNREAD, exchange.size, since, now)
@@ -209,15 +207,15 @@ class Watch:
             self._over[server] = over
 
     def _client(self, client: HttpClient) -> None:
-        peer = client._peer
+        peer = client._state.peer
         self._peer(peer)
         endpoint = peer._endpoint
         self._endpoint(endpoint, peer.config.limits)
-        self._deadlines(client._deadlines)
+        self._deadlines(client._state.deadlines)
         demand(client.exchanges <= 4 * _MOST_WAITING, "exchanges are bounded", client.exchanges)
-        stale = [id for id in client._by_request if id not in endpoint.outbound]
+        stale = [id for id in client._state.by_request if id not in endpoint.outbound]
         demand(not stale, "no exchange waits for what has ended", stale)
-        for what in (client._saved, client._waiting, client._turns):
+        for what in (client._sender._saved, client._state.waiting, client._sender.turns):
             demand(len(what) <= _MOST_WAITING, "what waits is bounded", len(what))
 
 

@@ -28,8 +28,8 @@ NUMBERED = {
         "Steps._numbers",
         "TaskTable._count",
     ),
-    *("StoredHttpServer._announcements", "Tidying._last", "Tidying._peak", "Trace._connections"),
-    *("Trace._written", "ViewTable._count"),
+    *("Broadcasts._count", "Tidying._last", "Tidying._peak", "Trace._connections"),
+    *("Trace._written", "ReplicaTable._count"),
 }
 """Numbers that go up only, as whatever comes gets the next one, or that stay where they are."""
 REMEMBERED = {

@@ -9,9 +9,8 @@ import msgspec
 from msgspec import Raw, field
 
 from mcpcore.engine.config import Config
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient, HttpServer
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
-from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.wire.sse import SseDecoder
 from mcpcore.wire.trace import MESSAGES, TO_CLIENT, TO_SERVER, Record

@@ -1,6 +1,6 @@
 """Event ids: a server reads its own for the session that they were given to, and no others."""
 
-from mcpcore.http.eventlog import EventIds, EventLog, SessionLog
+from mcpcore.http.server.event_log import EventIds, EventLog, SessionLog
 from mcpcore.http.settings import HttpSettings
 from tests.fuzz.choices import Choices
 

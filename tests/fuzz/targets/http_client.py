@@ -282,7 +282,7 @@ class _Run:
 
     def finish(self) -> None:
         """Close: whatever was asked has one end then, and nothing is left open."""
-        waiting = set(self.client._peer._state.waiting_input)
+        waiting = set(self.client._state.peer._state.waiting_input)
         self.client.close(now=self.hand.now)
         self.settle()
         while self.open:

@@ -27,7 +27,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.http.client import HttpClient
+from mcpcore.http.client.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore_transports.http.client.client import HttpClientLink

@@ -12,12 +12,13 @@ from mcpcore.engine.publishing import Publisher
 from mcpcore.engine.reconnection import Succession
 from mcpcore.engine.state import PeerState
 from mcpcore.engine.subscriptions import Interest
-from mcpcore.http import forwarding, stored
-from mcpcore.http.call import Purpose
-from mcpcore.http.outcomes import Outcomes
-from mcpcore.http.recovery import Recovery
-from mcpcore.http.sending import Sending
-from mcpcore.http.session_table import SessionTable
+from mcpcore.http import Recovery
+from mcpcore.http.client.call import Purpose
+from mcpcore.http.client.sending import PostSender
+from mcpcore.http.client.streams import StreamRecovery
+from mcpcore.http.server.session_table import SessionTable
+from mcpcore.http.server.stored import mailbox
+from mcpcore.http.server.stored import sessions as stored
 from tests.simulation.mutations.model import Mutation, wrapped
 
 
@@ -145,14 +146,15 @@ def _no_stream() -> None:
 
     def make(confirmed: Any) -> Any:
         def mutant(self: Any) -> None:
-            kept = self.settings
-            self.settings = structs.replace(kept, get_stream=False)
+            state = self._state
+            kept = state.settings
+            state.settings = structs.replace(kept, get_stream=False)
             confirmed(self)
-            self.settings = kept
+            state.settings = kept
 
         return mutant
 
-    wrapped(Sending, "_confirmed", make)
+    wrapped(PostSender, "confirmed", make)
 
 
 def _never_picked_up(standalone: bool) -> None:
@@ -165,7 +167,7 @@ def _never_picked_up(standalone: bool) -> None:
 
         return mutant
 
-    wrapped(Outcomes, "_recovery", make)
+    wrapped(StreamRecovery, "_recovery", make)
 
 
 def _not_reopened() -> None:
@@ -180,7 +182,7 @@ def _not_resumed() -> None:
 
 def _answers_kept() -> None:
     """A worker drops answers that another one waits for."""
-    sort_out = forwarding.sort_out
+    sort_out = mailbox.sort_out
 
     def mutant(frame: Any, peer: Any, name: str) -> Any:
         here, elsewhere = sort_out(frame, peer, name)
@@ -191,7 +193,7 @@ def _answers_kept() -> None:
 
 def _cancellations_kept() -> None:
     """A worker keeps to itself what is cancelled."""
-    forwarding._EVERYWHERE = forwarding._HERE
+    mailbox._EVERYWHERE = mailbox._HERE
 
 
 def _patience(factor: float) -> None:
@@ -260,7 +262,7 @@ def _again_for_ever() -> None:
 
         return mutant
 
-    wrapped(Sending, "_save", make)
+    wrapped(PostSender, "save", make)
 
 
 MUTATIONS = [

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from mcpcore.http.eventlog import EventIds, EventStream, SessionLog
-from mcpcore.http.placing import Placing
-from mcpcore.http.sending import Sending
-from mcpcore.http.session_table import SessionTable
-from mcpcore.http.sessions import Session
-from mcpcore.http.steps import Steps
+from mcpcore.http.client.sending import PostSender
+from mcpcore.http.server.event_log import EventIds, EventStream, SessionLog
+from mcpcore.http.server.router import Router
+from mcpcore.http.server.session_table import SessionTable
+from mcpcore.http.server.sessions import Session
+from mcpcore.http.server.stored.steps import Steps
+from mcpcore.http.server.stored.stream_writer import StreamWriter
 from mcpcore.http.storing import StreamRead
-from mcpcore.http.writers import Writer
 from mcpcore.wire.sse import SseDecoder
 from tests.simulation.mutations.model import Mutation, wrapped
 
@@ -105,7 +105,7 @@ def _no_disconnect() -> None:
 
         return mutant
 
-    wrapped(Placing, "_forget", make)
+    wrapped(Router, "forget", make)
 
 
 def _split_characters() -> None:
@@ -138,8 +138,8 @@ def _late_handshake() -> None:
     def mutant(self: Any, latest: Any = None) -> None:
         return None
 
-    Sending._forget_handshake = mutant  # type: ignore[method-assign]
-    Sending._drop_handshakes = mutant  # type: ignore[method-assign]
+    PostSender.forget_handshake = mutant  # type: ignore[method-assign]
+    PostSender._drop_handshakes = mutant  # type: ignore[method-assign]
 
 
 def _old_progress() -> None:
@@ -147,7 +147,7 @@ def _old_progress() -> None:
 
     def make(save: Any) -> Any:
         def mutant(self: Any, call: Any, frame: Any, message: str, now: float) -> None:
-            record = self._peer._endpoint.outbound.get(call.request)
+            record = self._state.endpoint.outbound.get(call.request)
             before = None if record is None else record.progress
             save(self, call, frame, message, now)
             if record is not None:
@@ -155,7 +155,7 @@ def _old_progress() -> None:
 
         return mutant
 
-    wrapped(Sending, "_save", make)
+    wrapped(PostSender, "save", make)
 
 
 def _read_again() -> None:
@@ -191,7 +191,7 @@ def _unwritten_end() -> None:
 
         return mutant
 
-    wrapped(Writer, "_settle", make)
+    wrapped(StreamWriter, "_settle", make)
 
 
 def _over_a_gap() -> None:
@@ -225,22 +225,22 @@ def _report_overtaken() -> None:
     """An answer does not wait for the report of progress before it."""
 
     def mutant(self: Any) -> None:
-        for key, (_, waiting) in list(self._turns.items()):
-            del self._turns[key]
+        for key, (_, waiting) in list(self.turns.items()):
+            del self.turns[key]
             for frame in waiting:
-                self._say(frame)
+                self.say(frame)
 
-    Sending._go_on = mutant  # type: ignore[method-assign]
+    PostSender.go_on = mutant  # type: ignore[method-assign]
 
 
 def _ready_once() -> None:
     """``notifications/initialized`` counts as said though it was refused (once was so)."""
 
     def mutant(self: Any, call: Any, message: str, fault: Any, now: float) -> None:
-        self._violation(call, message)
-        self._confirmed()
+        self._state.violation(call, message)
+        self.confirmed()
 
-    Sending._unconfirmed = mutant  # type: ignore[method-assign]
+    PostSender.unconfirmed = mutant  # type: ignore[method-assign]
 
 
 def _half_open() -> None:
@@ -249,7 +249,7 @@ def _half_open() -> None:
     def mutant(self: Any, message: str, fault: Any, now: float) -> None:
         return None
 
-    Sending._end_unopened = mutant  # type: ignore[method-assign]
+    PostSender._end_unopened = mutant  # type: ignore[method-assign]
 
 
 MUTATIONS = [

@@ -6,12 +6,12 @@ from msgspec import structs
 
 from mcpcore.engine import deadlines
 from mcpcore.engine.state import PeerState
-from mcpcore.http.exchange import Exchange
-from mcpcore.http.outcomes import Outcomes
-from mcpcore.http.placing import Placing
-from mcpcore.http.responses import Responses
-from mcpcore.http.session_table import SessionTable
-from mcpcore.http.sessions import Session
+from mcpcore.http.client.responses import ResponseReader
+from mcpcore.http.client.state import ClientState
+from mcpcore.http.server.exchange import Exchange
+from mcpcore.http.server.router import Router
+from mcpcore.http.server.session_table import SessionTable
+from mcpcore.http.server.sessions import Session
 from tests.simulation.mutations.model import Mutation, wrapped
 
 
@@ -32,7 +32,7 @@ def _unread_goes_on() -> None:
 
         return mutant
 
-    wrapped(Placing, "_give_up", make)
+    wrapped(Router, "give_up", make)
 
 
 def _backlog_unbounded() -> None:
@@ -71,7 +71,7 @@ def _place_forgotten() -> None:
 
         return mutant
 
-    wrapped(Responses, "_begin", make)
+    wrapped(ResponseReader, "_begin", make)
 
 
 def _rest_unnoticed() -> None:
@@ -93,7 +93,7 @@ def _earlier_questions() -> None:
 
         return mutant
 
-    wrapped(Outcomes, "_take_back", make)
+    wrapped(ClientState, "take_back", make)
 
 
 def _foreign_news() -> None:

@@ -4,14 +4,14 @@ from typing import Any
 
 from msgspec import structs
 
-from mcpcore.http.announcing import Announcing
-from mcpcore.http.forwarding import Letters
-from mcpcore.http.outlets import Outlet
-from mcpcore.http.releases import Releases
-from mcpcore.http.shares import Share
+from mcpcore.http import StoredHttpServer
+from mcpcore.http.server.stored.mailbox import Mailbox
+from mcpcore.http.server.stored.quota import Quota
+from mcpcore.http.server.stored.release import Releases
+from mcpcore.http.server.stored.replica import SessionReplica
+from mcpcore.http.server.stored.session_queue import SessionQueue
+from mcpcore.http.server.stored.stream_writer import StreamWriter
 from mcpcore.http.storing import LogPage
-from mcpcore.http.views import View
-from mcpcore.http.writers import Writer
 from mcpcore_transports.stores.memory_limits import MemoryLimits
 from mcpcore_transports.stores.memory_mail import MemoryMail
 from mcpcore_transports.stores.memory_state import Shelf
@@ -140,7 +140,7 @@ def _left_open() -> None:
     def mutant(self: Any) -> None:
         return None
 
-    Writer._give_up = mutant  # type: ignore[method-assign]
+    StreamWriter._give_up = mutant  # type: ignore[method-assign]
 
 
 def _begun_unheard() -> None:
@@ -158,7 +158,7 @@ def _taken_unseen() -> None:
     def mutant(self: Any, stream: Any, after: int) -> None:
         return None
 
-    Outlet.take_back = mutant  # type: ignore[method-assign]
+    SessionQueue.take_back = mutant  # type: ignore[method-assign]
 
 
 def _share_forgotten() -> None:
@@ -171,7 +171,7 @@ def _share_forgotten() -> None:
 
         return mutant
 
-    wrapped(Share, "_answered", make)
+    wrapped(Quota, "_answered", make)
 
 
 def _unconfirmed_news() -> None:
@@ -180,7 +180,7 @@ def _unconfirmed_news() -> None:
     def mutant(self: Any) -> list[Any]:
         return []
 
-    Letters.announced = mutant  # type: ignore[method-assign]
+    Mailbox.announced = mutant  # type: ignore[method-assign]
 
 
 def _changed_back() -> None:
@@ -197,7 +197,7 @@ def _changed_back() -> None:
 
         return mutant
 
-    wrapped(View, "update", make)
+    wrapped(SessionReplica, "update", make)
 
 
 def _refused_later() -> None:
@@ -206,7 +206,7 @@ def _refused_later() -> None:
     def mutant(self: Any) -> None:
         return None
 
-    View._take_back = mutant  # type: ignore[method-assign]
+    SessionReplica._take_back = mutant  # type: ignore[method-assign]
 
 
 def _looked_for_ever() -> None:
@@ -218,7 +218,7 @@ def _looked_for_ever() -> None:
 
         return mutant
 
-    wrapped(Writer, "_looked", make)
+    wrapped(StreamWriter, "_looked", make)
 
 
 def _ended_early() -> None:
@@ -248,7 +248,7 @@ def _news_overtaken() -> None:
 
         return mutant
 
-    wrapped(Announcing, "note", make)
+    wrapped(StoredHttpServer, "note", make)
 
 
 def _news_missed() -> None:
@@ -261,7 +261,7 @@ def _news_missed() -> None:
 
         return mutant
 
-    wrapped(Announcing, "note", make)
+    wrapped(StoredHttpServer, "note", make)
 
 
 def _unlike_the_other() -> None:

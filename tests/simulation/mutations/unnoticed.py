@@ -5,10 +5,12 @@ from typing import Any
 
 from mcpcore.engine import publishing
 from mcpcore.engine.state import PeerState
-from mcpcore.http import placing
-from mcpcore.http.exchange import Exchange, Phase
-from mcpcore.http.server import HttpServer
-from mcpcore.http.session_table import SessionTable
+from mcpcore.http import HttpServer
+from mcpcore.http.server import router
+from mcpcore.http.server.exchange import Exchange, ExchangeState
+from mcpcore.http.server.router import Router
+from mcpcore.http.server.session_table import SessionTable
+from mcpcore.http.server.state import ServerState
 from tests.simulation.mutations.model import Mutation, wrapped
 
 _UPDATED = "notifications/resources/updated"
@@ -92,7 +94,7 @@ def _never_slow() -> None:
 
         return mutant
 
-    wrapped(HttpServer, "_await", make)
+    wrapped(ServerState, "wait", make)
 
 
 def _slow_later() -> None:
@@ -101,12 +103,12 @@ def _slow_later() -> None:
     def make(watch: Any) -> Any:
         def mutant(self: Any, record: Any, now: float) -> None:
             watch(self, record, now)
-            if record.phase is Phase.WAITING and record.slow_at <= now:
-                self._deadlines.set(record, now + self._interval)
+            if record.state is ExchangeState.WAITING and record.slow_at <= now:
+                self.deadlines.set(record, now + self.interval)
 
         return mutant
 
-    wrapped(HttpServer, "_watch", make)
+    wrapped(ServerState, "watch", make)
 
 
 def _stalled_for_ever() -> None:
@@ -119,12 +121,12 @@ def _stalled_for_ever() -> None:
 
         return mutant
 
-    wrapped(HttpServer, "_look_at", make)
+    wrapped(Router, "look_at", make)
 
 
 def _rounded() -> None:
     """A stream is given up when sums of times say to the last bit that it has been full so long."""
-    placing._ROUNDING = 0.0
+    router._ROUNDING = 0.0
 
 
 MUTATIONS = [

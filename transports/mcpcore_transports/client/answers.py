@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from mcpcore.engine.events import InputRequired, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import HandlerExit, InputFailed, InvalidResponse, Malformed
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import InputRequest

@@ -15,7 +15,7 @@ from msgspec import Raw, Struct, structs
 from mcpcore.engine.events import Violation
 from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import Malformed, Unsayable
-from mcpcore.http.recovery import StreamInterrupted
+from mcpcore.http import StreamInterrupted
 from mcpcore.service.schema import shorten
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.members import known_members

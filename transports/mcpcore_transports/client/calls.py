@@ -17,7 +17,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import ConnectionClosed, PeerError
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision

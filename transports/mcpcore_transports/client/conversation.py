@@ -13,9 +13,8 @@ from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Rea
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import ConnectionClosed, LinkError, NegotiationError, PeerError
-from mcpcore.http.answers import INITIALIZE
-from mcpcore.http.client import HttpClient
-from mcpcore.http.recovery import Recovery, StreamInterrupted, StreamReopened
+from mcpcore.http import HttpClient, Recovery, StreamInterrupted, StreamReopened
+from mcpcore.http.client.sending import INITIALIZE
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore_transports.client.answers import Answers

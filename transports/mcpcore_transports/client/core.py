@@ -30,7 +30,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.errors import ConnectionClosed, InvalidResponse, PeerError
-from mcpcore.http.recovery import StreamInterrupted, StreamReopened
+from mcpcore.http import StreamInterrupted, StreamReopened
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.types.capabilities import ClientCapabilities

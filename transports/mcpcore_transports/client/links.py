@@ -10,7 +10,7 @@ from msgspec import structs
 
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient
 from mcpcore_transports.http.client.proxies import proxy_for
 from mcpcore_transports.link import App, Link
 from mcpcore_transports.stream.connection import Connection

@@ -20,7 +20,7 @@ from mcpcore.engine.negotiation import Upset
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import BadTarget, LifespanError, LinkError, NegotiationError
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
 from mcpcore.spec.types.base import Implementation

@@ -17,7 +17,7 @@ from mcpcore.engine.events import ConnectionEnded, Fault, Ready
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import Attempt, ReconnectSettings, breaks_for_good
 from mcpcore.errors import LinkError
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient
 from mcpcore_transports.client.reconnector import Comeback
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.stream.connection import Connection

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
 
-from mcpcore.http.server import HttpServer
+from mcpcore.http import HttpServer
 from mcpcore.service import Server
 from mcpcore_transports.http.server.host import HttpHost
 from mcpcore_transports.link import App
@@ -44,7 +44,7 @@ def assemble_http(
         host = runtime.link = make_host(machine, runtime)
         _record(host, settings)
         return host, runtime
-    from mcpcore.http.stored import StoredHttpServer
+    from mcpcore.http import StoredHttpServer
     from mcpcore_transports.http.server.store_link import binding
 
     shared = shared or binding(settings.store)

@@ -17,7 +17,7 @@ from mcpcore_transports.running.progress import Progress, ProgressCallback
 from mcpcore_transports.server.settings import RuntimeSettings
 
 if TYPE_CHECKING:
-    from mcpcore.http.server import HttpServer
+    from mcpcore.http import HttpServer
 
 ServerMachine: TypeAlias = "Peer | HttpServer"
 

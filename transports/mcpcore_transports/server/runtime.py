@@ -133,7 +133,7 @@ class ServerRuntime(Outgoing):
 
     def _serve_tasks(self, host: "TaskHost | None") -> None:
         """Install the tasks; imported late, as a server without tasks does not need them."""
-        from mcpcore.http.sessions import SessionClosed
+        from mcpcore.http import SessionClosed
         from mcpcore_transports.running.tasks import TaskHost
         from mcpcore_transports.server.tasks.tasks import ServerTasks
 

@@ -14,8 +14,7 @@ from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore.http.addresses import share_of
-from mcpcore.http.principals import Principal, Refusal
+from mcpcore.http.principals import Principal, Refusal, quota_key
 from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, ErrorData
 from mcpcore.wire.message import encode_error
 from mcpcore_transports.http.server.host import peer_name
@@ -290,7 +289,7 @@ def _share(caller: Caller) -> str:
     if caller.uid is not None:
         return f"uid:{caller.uid}"
     host = (caller.peer or "").rpartition(":")[0]
-    return share_of(host.removeprefix("[").removesuffix("]"))
+    return quota_key(host.removeprefix("[").removesuffix("]"))
 
 
 def _line(code: int, message: str) -> bytes:

@@ -19,9 +19,9 @@ from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.errors import LinkError
+from mcpcore.http.client.plan import own_header
 from mcpcore.http.headers import quoted
 from mcpcore.http.messages import HttpSend
-from mcpcore.http.plan import own_header
 from mcpcore.wire.redaction import shown_flaw, shown_url
 from mcpcore_transports.http.client.carrier import RequestHeaders
 from mcpcore_transports.http.client.origin import Failure, Origin

@@ -14,10 +14,9 @@ from wsproto.connection import ConnectionType
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Refusal
+from mcpcore.http.principals import Refusal, address_of, quota_key
 from mcpcore_transports.handshake import Handshake, LinkFactory
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.reply import linger
@@ -69,7 +68,7 @@ class ConnectionCount:
     @contextmanager
     def another(self, peer: str | None) -> Iterator[None]:
         """Count a connection.  Raises UpgradeRefused if there are too many."""
-        client = share_of(address_of(peer))
+        client = quota_key(address_of(peer))
         self.check_open()
         if self._all >= self._settings.max_connections:
             raise refused(503, "too many connections", _RETRY)

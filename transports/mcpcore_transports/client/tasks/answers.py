@@ -17,7 +17,7 @@ from msgspec import Raw, Struct, field
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import Malformed
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient
 from mcpcore.service.task_views import TaskForm, describe, related
 from mcpcore.service.tasks import TableFull, TaskRecord
 from mcpcore.spec.capabilities import declares

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 
 from mcpcore.engine.events import Fault, FaultKind, Route
-from mcpcore.http.client import HttpClient
+from mcpcore.http.client.client import HttpClient
 from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
 from mcpcore.http.messages import HttpSend
 from mcpcore_transports.http.client.carrier import HttpCarrier, RequestHeaders

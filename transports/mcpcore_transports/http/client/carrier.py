@@ -12,9 +12,9 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.engine.events import Fault, FaultKind, Route
-from mcpcore.http.client import HttpClient
+from mcpcore.http.client.client import HttpClient
+from mcpcore.http.client.plan import own_header
 from mcpcore.http.messages import HttpAbort, HttpSend
-from mcpcore.http.plan import own_header
 from mcpcore_transports.http.client.origin import Failure
 from mcpcore_transports.http.link import HttpLink
 from mcpcore_transports.http.settings import HttpClientLinkSettings

@@ -1,13 +1,13 @@
 """Streamable HTTP client: carries out the plans of an HttpClient over a pool of connections.
 
 HTTP/1.1 with keep-alive, TLS and proxies; asyncio and trio.  The machine interprets the responses,
-redirects included (:mod:`mcpcore.http.client`).
+redirects included (:class:`~mcpcore.http.HttpClient`).
 """
 
 import ssl
 
 from mcpcore.engine.events import Route
-from mcpcore.http.client import HttpClient
+from mcpcore.http import HttpClient
 from mcpcore.http.messages import HttpSend
 from mcpcore_transports.http.client.carrier import HttpCarrier, RequestHeaders
 from mcpcore_transports.http.client.origin import Failure, Origin

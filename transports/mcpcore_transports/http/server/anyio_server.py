@@ -1,7 +1,7 @@
 """Streamable HTTP server on streams of anyio: the connections of a host, on any event loop.
 
 HTTP/1.0 and 1.1 (RFC 9110, RFC 9112), keep-alive, pipelining, chunked bodies, TLS; asyncio and
-trio.  The machine (:mod:`mcpcore.http.server`) handles the requests.
+trio.  The machine (:class:`~mcpcore.http.HttpServer`) handles the requests.
 """
 
 import logging
@@ -13,7 +13,7 @@ from functools import partial
 import anyio
 from anyio.abc import ByteStream, SocketListener
 
-from mcpcore.http.server import HttpServer
+from mcpcore.http import HttpServer
 from mcpcore_transports.http.server.connection import ServerConnection, Upgrade
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.listening import PAUSE, ListeningHost

@@ -19,9 +19,9 @@ import anyio
 
 from mcpcore.errors import LifespanError, StoreUnavailableError
 from mcpcore.http.certificates import ClientCertificate
-from mcpcore.http.gate import Gate
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
+from mcpcore.http.server.gate import Gate
 from mcpcore.service import Server
 from mcpcore_transports.http.server.call import Action, HttpCall, refused, with_length
 from mcpcore_transports.http.server.endpoint import HttpEndpoint, unready

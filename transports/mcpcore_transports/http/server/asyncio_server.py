@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from anyio.abc import SocketAttribute, SocketListener
 
-from mcpcore.http.server import HttpServer
+from mcpcore.http import HttpServer
 from mcpcore_transports.http.server.host import Carrier, peer_name
 from mcpcore_transports.http.server.listening import PAUSE, ListeningHost
 from mcpcore_transports.http.server.protocol import HttpProtocol

@@ -9,11 +9,10 @@ import anyio
 from msgspec import structs
 
 from mcpcore.engine.events import Route
-from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.principals import Refusal
+from mcpcore.http.principals import Refusal, address_of, quota_key
 from mcpcore_transports.http.server.host import HttpHost
 from mcpcore_transports.http.settings import HeadLimits
 from mcpcore_transports.http1.format import error_reply
@@ -109,7 +108,7 @@ class HttpCall:
         if principal is None and host.settings.authenticate and host.machine.asks_who(request):
             raise RuntimeError("who sends the request has to be found out: await identify() first")
         # Behind a proxy that does not name the client, requests have no share of a client.
-        self.client = None if request.peer is None else share_of(address_of(request.peer))
+        self.client = None if request.peer is None else quota_key(address_of(request.peer))
         refusal = head_refusal(request, host.settings.head_limits)
         if (full := host.full_for(self.client)) is not None:
             refusal = 503, f"too many requests{full}"

@@ -18,10 +18,9 @@ from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.events import Route
-from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Verdict
+from mcpcore.http.principals import Verdict, address_of, quota_key
 from mcpcore_transports.http.server.descriptor import Descriptor, descriptor_of, write_some
 from mcpcore_transports.http.server.reply import LOST, Reply, linger, refuse
 from mcpcore_transports.http1.body import BadBody, ChunkedBody, LengthBody
@@ -95,7 +94,7 @@ class ServerConnection:
         self._rest = b""  # of the data that was to be written at once
         self._buffer = bytearray()
         self._peer = peer
-        self.client: str | None = share_of(address_of(peer))
+        self.client: str | None = quota_key(address_of(peer))
         """Client whose share of the connections this one counts for."""
         self._exchange: Route | None = None
         self._reply: Reply | None = None

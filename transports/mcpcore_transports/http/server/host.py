@@ -1,6 +1,6 @@
 """Base of all drivers of a server's HTTP endpoint, however its requests arrive.
 
-A host owns one :class:`~mcpcore.http.server.HttpServer`: the pump of its events, its timer, the
+A host owns one :class:`~mcpcore.http.HttpServer`: the pump of its events, its timer, the
 numbers of its exchanges and the graceful shutdown.  *Carriers* bring the replies of the exchanges
 to the clients: a connection of the h11 driver carries one exchange after the other, a request of a
 framework carries one.
@@ -15,9 +15,9 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.engine.events import Route
+from mcpcore.http import HttpServer
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
-from mcpcore.http.server import HttpServer
 from mcpcore_transports.http.link import HttpLink
 from mcpcore_transports.http.server.store_settings import StoreLinkSettings
 from mcpcore_transports.http.settings import HttpServerSettings
@@ -25,7 +25,7 @@ from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.background import known_in_callbacks
 
 if TYPE_CHECKING:
-    from mcpcore.http.stored import StoredHttpServer
+    from mcpcore.http import StoredHttpServer
     from mcpcore_transports.http.server.store_link import StoreLink
     from mcpcore_transports.stores.base import Store
     from mcpcore_transports.tracing.http import HttpTrace

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import SocketAttribute, SocketListener, TaskStatus
 
-from mcpcore.http.server import HttpServer
+from mcpcore.http import HttpServer
 from mcpcore_transports.http.server.host import HttpHost
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.http1.heads import RequestParser

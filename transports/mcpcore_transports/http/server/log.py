@@ -2,7 +2,7 @@
 
 Off unless enabled by ``HttpServerSettings(log=True)``; the logger is ``mcpcore.http``.  The message
 of a record is for people (``POST /mcp tools/call 200 in 1.2 ms``).  For programs it has attributes
-with the prefix ``mcp_``: those of :class:`~mcpcore.http.reports.ExchangeEnded`, with the
+with the prefix ``mcp_``: those of :class:`~mcpcore.http.ExchangeEnded`, with the
 ``duration`` in seconds; or ``session``, ``principal`` and ``reason`` of a session that was opened
 or closed.
 
@@ -15,8 +15,7 @@ import logging
 from msgspec import structs
 
 from mcpcore.engine.events import Event
-from mcpcore.http.reports import ExchangeEnded
-from mcpcore.http.sessions import SessionClosed, SessionOpened
+from mcpcore.http import ExchangeEnded, SessionClosed, SessionOpened
 from mcpcore_transports.link import App, clock
 
 LOGGER = "mcpcore.http"

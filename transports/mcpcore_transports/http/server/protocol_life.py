@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from mcpcore.engine.events import Route
-from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.principals import address_of, quota_key
 from mcpcore_transports.http.server.protocol_wire import SMALL_READ, WireProtocol
 from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.format import error_response
@@ -80,7 +80,7 @@ class LivingProtocol(WireProtocol):
     def __init__(self, link: "AsyncioServerLink", peer: str | None, refusal: str | None) -> None:
         super().__init__(link.inbox, link.ssl_context)
         self.deadline = clock() + link.settings.head_time
-        self.client: str | None = share_of(address_of(peer))
+        self.client: str | None = quota_key(address_of(peer))
         """Client whose share of the connections this one counts for."""
         self._link = link
         self._machine = link.machine

@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from mcpcore.engine.events import Event
 from mcpcore.errors import StoreUnavailableError
-from mcpcore.http.stored import StoredHttpServer
+from mcpcore.http import StoredHttpServer
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore_transports.http.server.store_settings import StoreLinkSettings

@@ -21,8 +21,7 @@ from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.tasks import CANCELLED, TaskHost
 
 if TYPE_CHECKING:
-    from mcpcore.http.client import HttpClient
-    from mcpcore.http.server import HttpServer
+    from mcpcore.http import HttpClient, HttpServer
 
 STATUS = "notifications/tasks/status"
 
@@ -187,7 +186,7 @@ class TaskDesk:
     ) -> None:
         """Send a notification, on the stream of ``parent`` or else in the session."""
         # Imported here because clients have a desk, too, and do not need the server.
-        from mcpcore.http.server import HttpServer
+        from mcpcore.http import HttpServer
 
         machine = self.machine
         try:

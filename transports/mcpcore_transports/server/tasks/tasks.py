@@ -43,7 +43,7 @@ from mcpcore_transports.server.tasks.questions import runs_tasks, task_outcome
 from mcpcore_transports.server.tasks.requests import METHODS, Answer, TaskDesk, form_of, outcome_of
 
 if TYPE_CHECKING:
-    from mcpcore.http.sessions import SessionClosed
+    from mcpcore.http import SessionClosed
     from mcpcore_transports.server.runtime import ServerRuntime
 
 _EXTENSION = f"extensions.{TASKS_EXTENSION}"

@@ -1,0 +1,1 @@
+"""Client side of HTTP: one conversation with one URL."""

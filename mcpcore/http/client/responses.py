@@ -1,0 +1,512 @@
+"""Responses to an HTTP client: heads, bodies, refusals and ends.
+
+Source: the Streamable HTTP pages ("Sending Messages", "Resumability and Redelivery", and for
+2026-07-28 "Backward Compatibility").
+"""
+
+from typing import cast
+
+import msgspec
+from msgspec import UNSET, Raw, structs
+
+from mcpcore.engine.events import EndReason, Fault, FaultKind, Route
+from mcpcore.engine.transmit import FrameKind
+from mcpcore.http.client.call import (
+    REDIRECTS,
+    Call,
+    Purpose,
+    Reading,
+    content_kind,
+    proves_modern,
+    refusal_of,
+    refusal_text,
+    seconds_of,
+    tells_era,
+)
+from mcpcore.http.client.plan import sendable_event_id
+from mcpcore.http.client.recovery import Recovery, StreamReopened
+from mcpcore.http.client.sending import CANCELLED, INITIALIZE, INITIALIZED, PostSender
+from mcpcore.http.client.state import ClientState
+from mcpcore.http.client.streams import StreamRecovery
+from mcpcore.http.headers import (
+    CONTENT_LENGTH,
+    SESSION_ID,
+    Fields,
+    HeaderError,
+    Headers,
+    is_session_id,
+)
+from mcpcore.http.legacy_sse.client import SseClient
+from mcpcore.http.messages import HttpAbort
+from mcpcore.spec.errors import ERRORS, ErrorData
+from mcpcore.wire.message import Frame, Kind, Message, Reject, decode
+from mcpcore.wire.sse import ServerSentEvent, SseDecoder, SseTooLarge
+
+_decode_error = msgspec.json.Decoder(ErrorData).decode
+NOT_FOUND = 404
+_SHOWN = 200
+"""Maximum characters of a plain-text refusal that are shown."""
+_ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
+_PASSING = frozenset({429, 502, 503, 504})
+"""Statuses of a server that restarts, or of an intermediary in front of it."""
+
+
+_FINAL = frozenset({401, 403, 405})
+"""Statuses of the standalone stream that another form of the request will not change."""
+_SKIPPED = 64 * 1024
+"""Maximum ignored bytes that are read so that the connection can be used again; a longer body costs
+a new connection and nothing else."""
+_LATER = frozenset({429, 503})
+"""Statuses with which ``Retry-After`` gives the time of the next attempt."""
+
+
+class ResponseReader:
+    """The part of an HttpClient that reads responses."""
+
+    __slots__ = ("_sender", "_sse", "_state", "_streams")
+
+    def __init__(
+        self, state: ClientState, sender: PostSender, streams: StreamRecovery, sse: SseClient
+    ) -> None:
+        self._state = state
+        self._sender = sender
+        self._streams = streams
+        self._sse = sse
+
+    # Input
+
+    def head(self, exchange: Route, status: int, headers: Headers, now: float) -> None:
+        """Handle status and headers of a final response.  An aborted exchange is ignored."""
+        call = self._state.calls.get(exchange)
+        if call is None or status < 200:
+            return
+        call.status = status
+        frame = call.frame
+        if frame is not None and not frame.repeatable:
+            call.frame = None
+        if call.purpose is Purpose.DELETE:
+            call.over = True
+        elif status == 404 and call.in_session and self._tells_loss(call, now):
+            call.over = True
+            self._sender.lost(call, frame, now)
+            return
+        elif call.purpose is Purpose.SSE:
+            self._sse.head(call, status, Fields(headers), now)
+        elif call.purpose is Purpose.POST:
+            self._post_head(call, status, Fields(headers), now)
+        else:
+            self._get_head(call, status, Fields(headers), now)
+        if call.method == INITIALIZED and status < 300:
+            self._sender.confirmed()
+
+    def _tells_loss(self, call: Call, now: float) -> bool:
+        """Return True if the 404 of ``call`` means that its session is lost.
+
+        A request that meets 404 again in the next session is refused for other reasons. For a while
+        no further 404 counts then, as each loss costs all requests their session. A server that
+        answers GET with 404 in the next session as well offers no GET.
+        """
+        state = self._state
+        current = call.epoch == state.epoch
+        if call.purpose is not Purpose.POST:
+            state.get_missing |= current and state.get_unproven
+            return not (current and state.get_missing)
+        if call.method == INITIALIZED:
+            return True
+        if call.again and current:
+            state.doubtful = now + state.settings.retry_delay
+        return not (call.again or (current and now < state.doubtful))
+
+    def data(self, exchange: Route, data: bytes, now: float) -> None:
+        """Handle a part of a response body."""
+        state = self._state
+        call = state.calls.get(exchange)
+        if call is None:
+            return
+        if call.over or (call.reading is Reading.HEAD and call.decoder is None):
+            call.skipped += len(data)
+            if call.skipped > _SKIPPED:
+                self._cut(call, now)
+        elif call.decoder is not None:
+            self._read_events(call, call.decoder, data, now)
+        elif call.reading is Reading.ERROR:
+            call.body += data
+            if len(call.body) > state.settings.max_refusal:
+                del call.body[state.settings.max_refusal :]
+                self.end(exchange, None, None, now)
+                state.plans.append(HttpAbort(exchange))
+        else:
+            call.body += data
+            if len(call.body) > state.settings.max_body:
+                call.body.clear()
+                self._too_large(call, "response", state.settings.max_body, now)
+
+    def _cut(self, call: Call, now: float) -> None:
+        """Stop reading a response whose rest is ignored."""
+        state = self._state
+        exchange = call.route
+        if call.over or call.purpose is Purpose.POST:
+            state.abort(call)
+            self._sender.ended(now)
+        else:
+            # A GET that was refused for now: its end starts the next attempt.
+            self.end(exchange, "the refusal has no end", None, now)
+            state.plans.append(HttpAbort(exchange))
+
+    def _too_large(self, call: Call, what: str, limit: int, now: float) -> None:
+        text = f"{call.method}: the {what} is larger than {limit} bytes"
+        self._give_up(call, text, now, fault=Fault(FaultKind.TOO_LARGE))
+
+    def end(
+        self,
+        exchange: Route,
+        error: str | None,
+        fault: Fault | None,
+        now: float,
+    ) -> None:
+        """Handle the end of a response, complete or, with ``error``, broken off."""
+        state = self._state
+        call = state.calls.pop(exchange, None)
+        if call is None:
+            return
+        if call.deadline is not None:
+            state.deadlines.set(call, None)
+        if not call.over:
+            self._finish(call, error, fault, now)
+        self._sender.ended(now)
+
+    # Heads
+
+    def _post_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
+        state = self._state
+        if status >= 400:
+            call.reading = Reading.ERROR
+            call.retry_after = seconds_of(fields)
+            return
+        if status >= 300:
+            call.over = True
+            fault = refusal_of(status, fields)
+            text = refusal_text(status, "redirects of POST are not followed")
+            if call.method == INITIALIZED:
+                self._sender.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
+            else:
+                state.fail(call, f"{call.method}: {text}", now, fault=fault)
+            return
+        if state.uses_sse:
+            self._sse.posted(call)
+            return
+        if call.method == INITIALIZE and not self._read_session(call, fields, now):
+            return
+        if call.request is None:
+            call.over = True
+            return
+        kind = content_kind(fields)
+        if status in (202, 204):
+            call.over = True
+            text = f"the server accepted {call.method} without answering it"
+            # A server that takes a request for a notification does not know the method, or the era.
+            state.fail(call, text, now, reason=EndReason.INVALID, evidence=True)
+        elif kind is None:
+            call.over = True
+            text = f"the answer to {call.method} is neither JSON nor an event stream"
+            state.fail(call, text, now, reason=EndReason.INVALID)
+        else:
+            if call.in_session and call.epoch == state.epoch:
+                state.fruitful = True
+            if kind is Reading.JSON and _announced(fields) > state.settings.max_body:
+                self._too_large(call, "response", state.settings.max_body, now)
+            else:
+                self._begin(call, kind, now)
+
+    def _get_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
+        state = self._state
+        if 200 <= status < 300 and content_kind(fields) is Reading.EVENTS:
+            if call.epoch == state.epoch:
+                state.get_unproven = state.get_missing = False
+                if call.purpose is Purpose.STREAM:
+                    if state.streamed and call.resumes and not call.last_event_id:
+                        state.report(StreamReopened())
+                    state.streamed = True
+            self._begin(call, Reading.EVENTS, now)
+        elif status in REDIRECTS:
+            self._redirected(call, status, fields, now)
+        elif status < 500 and status != 429 and not (status == 409 and call.resumes):
+            if call.purpose is Purpose.STREAM and call.last_event_id and status not in _FINAL:
+                # The server has dropped the events; the end of this response begins a new stream.
+                call.last_event_id = ""
+                return
+            # A server need not offer the standalone stream.
+            call.over = True
+            text = f"{call.method} cannot be resumed: {refusal_text(status)}"
+            if call.resumes:
+                state.interrupted(call, Recovery.FAIL, 0.0, text)
+            state.fail(call, text, now, fault=refusal_of(status, fields), reason=EndReason.CLOSED)
+        elif status in _LATER:
+            wait = seconds_of(fields)
+            call.retry = call.retry if wait is None else wait
+        # Otherwise the next attempt, which the end of this response starts, may succeed: a server
+        # may not have noticed yet that a connection of ours is dead (409).
+
+    def _redirected(self, call: Call, status: int, fields: Fields, now: float) -> None:
+        """Follow a redirect of a GET within our origin, a few times."""
+        state = self._state
+        fault = refusal_of(status, fields)
+        target = state.planner.moved(fault.location)
+        if target is not None and call.redirects < state.settings.max_redirects:
+            left = Call(
+                route=call.route,
+                purpose=call.purpose,
+                epoch=call.epoch,
+                in_session=call.in_session,
+                revision=call.revision,
+                over=True,
+            )
+            state.calls[left.route] = left
+            state.deadlines.set(left, now + state.settings.linger)
+            call.redirects += 1
+            self._streams.ask_again(call, None, target)
+            return
+        call.over = True
+        reason = "redirects to other origins are not followed"
+        if target is not None:
+            reason = f"more than {state.settings.max_redirects} redirects"
+        text = f"{call.method}: {refusal_text(status, reason)}"
+        state.interrupted(call, Recovery.FAIL, 0.0, text)
+        state.deadlines.set(call, now + state.settings.linger)
+        state.fail(call, text, now, fault=fault)
+
+    def _begin(self, call: Call, kind: Reading, now: float) -> None:
+        call.reading = kind
+        call.opened = now
+        if kind is Reading.EVENTS:
+            call.decoder = SseDecoder(self._state.settings.max_event)
+            call.decoder.last_event_id = call.last_event_id
+
+    def _read_session(self, call: Call, fields: Fields, now: float) -> bool:
+        """Read the id of the session that ``initialize`` opened; return False if it is invalid."""
+        state = self._state
+        try:
+            session = fields.one(SESSION_ID)
+        except HeaderError as error:
+            session = str(error)
+        if session is not None and not is_session_id(session):
+            call.over = True
+            text = "the server gave a session id that is not visible ASCII"
+            state.fail(call, text, now, reason=EndReason.INVALID)
+            return False
+        state.session = session
+        return True
+
+    # Bodies
+
+    def _read_events(self, call: Call, decoder: SseDecoder, data: bytes, now: float) -> None:
+        broken: str | None = None
+        call.heard = now
+        try:
+            events = decoder.receive(data)
+        except SseTooLarge as error:
+            events, broken = error.events, str(error)
+        if sendable_event_id(decoder.last_event_id):
+            if decoder.last_event_id != call.last_event_id:
+                call.resumes = 0
+            call.last_event_id = decoder.last_event_id
+        if decoder.retry is not None:
+            call.retry = decoder.retry / 1000
+        for event in events:
+            self._event(call, event, now)
+            if call.violations > self._state.settings.max_violations:
+                self._too_much(call, now)
+                return
+        if broken is not None:
+            fault = Fault(FaultKind.TOO_LARGE)
+            self._give_up(call, f"{call.method}: {broken}", now, fault=fault)
+
+    def _event(self, call: Call, event: ServerSentEvent, now: float) -> None:
+        call.resumes = 0
+        if call.purpose is Purpose.SSE and not self._sse.event(call, event, now):
+            return
+        if event.event == "message" and event.payload:
+            self._take(call, self._decode(event.payload), now)
+
+    def _decode(self, data: bytes) -> Frame:
+        limits = self._state.peer.config.limits
+        return decode(data, max_depth=limits.depth, max_batch=limits.batch)
+
+    def _take(self, call: Call, frame: Frame, now: float, *, modern: bool = False) -> None:
+        """Pass a frame to the engine, without responses to requests not sent on this exchange."""
+        state = self._state
+        if isinstance(frame, list) and call.revision is not None and not call.revision.batches:
+            state.violation(
+                call, f"a batch in answer to {call.method}: {call.revision.name} has none"
+            )
+            return
+        for part in frame if isinstance(frame, list) else (frame,):
+            item = self._expected(call, part, now)
+            if item is not None:
+                state.peer.receive(item, now=now, route=call.route, proves_modern=modern)
+
+    def _expected(self, call: Call, item: Message | Reject, now: float) -> Message | Reject | None:
+        """Return the item, with its id filled in if missing; None if it does not belong here."""
+        state = self._state
+        if call.purpose is Purpose.SSE:
+            return self._sse.heard(call, item, now)
+        if isinstance(item, Reject):
+            answer, id = item.response, item.id
+        else:
+            answer = item.method is UNSET
+            id = None if item.id is UNSET else item.id
+        if not answer:
+            if isinstance(item, Reject):
+                call.violations += 1
+            return None if call.epoch != state.epoch and _asks(item) else item
+        if call.request is None or (id is not None and id != call.request):
+            text = f"an answer to request {id!r} came where none was asked for"
+            if call.request is not None:
+                text = f"an answer to request {id!r} came in place of one to {call.request!r}"
+            state.violation(call, text)
+            return None
+        if id is None:
+            item = structs.replace(item, id=call.request)
+        state.settle(call, call.request, now)
+        return item
+
+    # Ends
+
+    def _finish(self, call: Call, error: str | None, fault: Fault | None, now: float) -> None:
+        state = self._state
+        reading = call.reading
+        if reading is Reading.EVENTS or call.purpose is not Purpose.POST:
+            broken = self._sse.broken if call.purpose is Purpose.SSE else self._streams.broken
+            broken(call, error or "the stream ended", now, fault)
+        elif reading is Reading.ERROR:
+            self.refused(call, bytes(call.body), now)
+        elif error is not None or reading is Reading.HEAD:
+            if self._repeats(call, fault) or (
+                _passes(call, fault) and self._sender.opens_later(call)
+            ):
+                return
+            text = error or "the connection ended before the response"
+            if call.method == INITIALIZED:
+                self._sender.unconfirmed(call, f"{INITIALIZED} was not taken: {text}", fault, now)
+            elif call.request is None and error is not None and not state.closing:
+                state.violation(call, f"{call.method} was not taken: {error}")
+            state.fail(call, text, now, fault=fault)
+        else:
+            self._answered(call, self._decode(bytes(call.body)), now)
+
+    def _repeats(self, call: Call, fault: Fault | None) -> bool:
+        """Repeat a response of ours whose POST failed; a peer that has it ignores the second."""
+        state = self._state
+        frame = call.frame
+        if not _passes(call, fault) or frame is None or frame.kind not in _ANSWERS or call.repeated:
+            return False
+        if state.closing or call.epoch != state.epoch:
+            return False
+        self._sender.repeat(frame)
+        return True
+
+    def _answered(self, call: Call, frame: Frame, now: float) -> None:
+        state = self._state
+        if isinstance(frame, Reject) and not frame.response:
+            text = f"the answer to {call.method} is no valid message: {frame.message}"
+            state.fail(call, text, now, reason=EndReason.INVALID)
+            return
+        self._take(call, frame, now)
+        text = f"the response to {call.method} holds no answer to it"
+        state.fail(call, text, now, reason=EndReason.INVALID)
+
+    def refused(self, call: Call, body: bytes, now: float) -> None:
+        """Handle a status of 400 or more; a body that is a JSON-RPC error decides its meaning."""
+        state = self._state
+        if call.status in _PASSING and self._sender.opens_later(call):
+            return
+        frame, status, asks = self._decode(body), call.status, call.request is not None
+        if isinstance(frame, Message) and frame.kind is Kind.ERROR:
+            error = _decode_error(cast(Raw, frame.error))
+            modern = proves_modern(status, error)
+            row = ERRORS.get(error.code)
+            clear = modern or (row is not None and row.proves_modern)
+            if not clear and self._sse.falls_back(call, body, now):
+                return
+            # A 404 comes from HTTP; the engine would report it as failed version negotiation.
+            missing = call.method == INITIALIZE and status == NOT_FOUND and not clear
+            if asks and not missing and (clear or not call.negotiating or tells_era(status)):
+                self._take(call, frame, now, modern=modern)
+            detail = error.message
+        elif self._sse.falls_back(call, body, now):
+            return
+        else:
+            text = body[: 4 * _SHOWN].decode("utf-8", "replace").strip()
+            detail = text[:_SHOWN] if text.isprintable() and not text.startswith("<") else ""
+        refusal = refusal_text(status, detail)
+        message = f"{call.method}: {refusal}"
+        if call.method == INITIALIZE and status == NOT_FOUND:
+            message += state.planner.another()
+        # The reason given for the POST is not repeated.
+        if (
+            call.method == INITIALIZE
+            and self._sse.denial
+            and refusal_text(status) not in self._sse.denial
+        ):
+            message = f"{message}; {self._sse.denial}"
+        fault = Fault(FaultKind.STATUS, status, call.retry_after)
+        if asks:
+            state.fail(call, message, now, fault=fault, evidence=tells_era(status))
+        elif call.method == INITIALIZED:
+            self._sender.unconfirmed(call, message, fault, now)
+        else:
+            state.violation(call, message)
+
+    # Violations
+
+    def refused_one(self, route: Route) -> None:
+        """Count a refused request of the server on ``route`` as a violation."""
+        state = self._state
+        call = state.calls.get(route)
+        if call is None:
+            return
+        call.violations += 1
+        if call.violations > state.settings.max_violations:
+            state.endpoint.discard(route)
+            self._too_much(call, call.heard)
+
+    def _too_much(self, call: Call, now: float) -> None:
+        """Give up an exchange after too many violations."""
+        text = f"{call.method}: the server breaks the protocol over and over"
+        self._give_up(call, text, now)
+
+    def _give_up(self, call: Call, message: str, now: float, *, fault: Fault | None = None) -> None:
+        """End the request of ``call`` as INVALID and abort the exchange."""
+        state = self._state
+        if call.purpose is Purpose.SSE:
+            self._sse.give_up(call, message, now, fault)
+            return
+        if call.purpose is Purpose.STREAM:
+            state.interrupted(call, Recovery.FAIL, 0.0, message)
+        state.fail(call, message, now, reason=EndReason.INVALID, fault=fault)
+        state.abort(call)
+
+
+def _announced(fields: Fields) -> int:
+    """Return the declared length of the body, 0 if none; the driver has checked it."""
+    value = fields.all(CONTENT_LENGTH) or ""
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
+
+
+def _asks(item: Message | Reject) -> bool:
+    """Return True for an item that must not reach the engine after its session was lost.
+
+    These are requests, invalid messages, and cancellations. The next session counts its ids anew,
+    so that they would refer to requests of its own.
+    """
+    return isinstance(item, Reject) or item.id is not UNSET or item.method == CANCELLED
+
+
+def _passes(call: Call, fault: Fault | None) -> bool:
+    """Return True if an exchange that failed with ``fault`` may succeed later.
+
+    A session whose ``initialize`` response did not arrive whole was not used: a new one can be
+    requested.
+    """
+    unheard = call.status in (0, 200) if call.method == INITIALIZE else call.status == 0
+    return unheard and (fault is None or fault.kind is FaultKind.CONNECT)

@@ -1,0 +1,301 @@
+"""HTTP+SSE at a client: the event stream of the server's messages, and the endpoint for POSTs.
+
+It is used if the settings ask for it, or if ``initialize`` was refused with a status after which
+the specification wants a GET tried. No POST is sent before the stream has named an endpoint of its
+own origin, and none after it has ended.  Sources: 2024-11-05, transports page, "HTTP with SSE";
+2025-03-26 to 2025-11-25, transports page, "Backwards Compatibility".
+"""
+
+from collections.abc import Callable
+
+from msgspec import UNSET, Struct
+
+from mcpcore.engine.events import Fault, FaultKind
+from mcpcore.engine.lifecycle import SessionState
+from mcpcore.engine.transmit import Transmit
+from mcpcore.http.client.call import (
+    REDIRECTS,
+    Call,
+    Purpose,
+    Reading,
+    content_kind,
+    refusal_of,
+    refusal_text,
+)
+from mcpcore.http.client.sending import PostSender
+from mcpcore.http.client.state import ClientState
+from mcpcore.http.headers import Fields
+from mcpcore.http.settings import SseUse
+from mcpcore.wire.message import Message, Reject
+from mcpcore.wire.sse import ServerSentEvent, SseDecoder
+
+FALLS_BACK = frozenset({400, 404, 405})
+"""Statuses of ``initialize`` after which HTTP+SSE is tried (2025-11-25, "Backwards
+Compatibility")."""
+_NOT_SSE = FALLS_BACK | {406, 410, 501}
+"""Statuses that mean that the server has no event stream for any client."""
+_ENDPOINT, _MESSAGE = "endpoint", "message"
+_STREAM = "the event stream of HTTP+SSE"
+
+
+class Refused(Struct, kw_only=True, eq=False):
+    """Refusal of ``initialize``, which counts if HTTP+SSE is not available either."""
+
+    call: Call
+    request: int | str
+    frame: Transmit
+    body: bytes
+
+
+class SseStream(Struct, kw_only=True, eq=False):
+    """Event stream of a conversation, from its GET on."""
+
+    call: Call
+    base: str
+    """Target of the GET after redirects; the URI of the endpoint is relative to it."""
+    target: str | None = None
+    """Target of POSTs, once the endpoint was named."""
+    refused: Refused | None
+
+
+class SseClient:
+    """The part of an HttpClient that speaks HTTP+SSE.
+
+    ``refused`` handles the POST of an ``initialize`` that was refused, if nothing came of HTTP+SSE.
+    """
+
+    __slots__ = ("_fell_back", "_refused", "_sender", "_state", "denial")
+
+    def __init__(
+        self,
+        state: ClientState,
+        sender: PostSender,
+        refused: Callable[[Call, bytes, float], None],
+    ) -> None:
+        self._state = state
+        self._sender = sender
+        self._refused = refused
+        self._fell_back = False
+        """True once HTTP+SSE was tried; it is not tried twice."""
+        self.denial = ""
+        """Reason for which HTTP+SSE is not available."""
+
+    # Beginning of the stream
+
+    def open(self, now: float, refused: Refused | None = None) -> None:
+        """Ask for the event stream."""
+        state = self._state
+        self._fell_back = True
+        call = Call(
+            route=state.new_route(),
+            purpose=Purpose.SSE,
+            epoch=state.epoch,
+            in_session=False,
+            revision=None,
+            method=_STREAM,
+        )
+        state.sse = SseStream(call=call, base=state.planner.target, refused=refused)
+        self._ask_for(call, state.planner.target, now)
+
+    def _ask_for(self, call: Call, target: str, now: float) -> None:
+        state = self._state
+        state.calls[call.route] = call
+        state.deadlines.set(call, now + state.settings.endpoint_timeout)
+        state.plans.append(state.planner.get(call.route, session=None, version=None, target=target))
+
+    def falls_back(self, call: Call, body: bytes, now: float) -> bool:
+        """Try HTTP+SSE after ``initialize`` was refused; return False if that does not apply."""
+        state = self._state
+        frame, request = call.frame, call.request
+        if call.status not in FALLS_BACK or self._fell_back or state.epoch:
+            return False
+        if state.settings.legacy_sse is not SseUse.FALL_BACK or not call.negotiating:
+            return False
+        if frame is None or request is None or frame.method != "initialize":
+            return False
+        del state.by_request[request]
+        call.request = None
+        state.waiting.insert(0, frame)
+        self.open(now, Refused(call=call, request=request, frame=frame, body=body))
+        return True
+
+    def head(self, call: Call, status: int, fields: Fields, now: float) -> None:
+        """Handle status and headers of the response to the GET."""
+        state = self._state
+        stream = state.sse
+        if stream is None or stream.call is not call:
+            call.over = True
+        elif 200 <= status < 300 and content_kind(fields) is Reading.EVENTS:
+            call.reading = Reading.EVENTS
+            call.opened = now
+            call.decoder = SseDecoder(state.settings.max_event)
+        elif 200 <= status < 300:
+            text = f"{_STREAM} is none: the Content-Type of the response is another"
+            self._over(call, text, now, Fault(FaultKind.HEADERS))
+        elif status in REDIRECTS:
+            self._moved(stream, call, status, fields, now)
+        else:
+            text = f"{_STREAM} cannot be had: {refusal_text(status)}"
+            self._over(call, text, now, refusal_of(status, fields))
+
+    def _moved(
+        self, stream: SseStream, call: Call, status: int, fields: Fields, now: float
+    ) -> None:
+        """Follow a redirect within our origin, a few times."""
+        state = self._state
+        fault = refusal_of(status, fields)
+        target = state.planner.moved(fault.location, stream.base)
+        if target is None or call.redirects >= state.settings.max_redirects:
+            reason = "redirects to other origins are not followed"
+            if target is not None:
+                reason = f"more than {state.settings.max_redirects} redirects"
+            self._over(call, f"{_STREAM}: {refusal_text(status, reason)}", now, fault)
+            return
+        left = Call(
+            route=call.route,
+            purpose=Purpose.SSE,
+            epoch=call.epoch,
+            in_session=False,
+            revision=None,
+            over=True,
+        )
+        state.calls[left.route] = left
+        state.deadlines.set(left, now + state.settings.linger)
+        call.redirects += 1
+        call.route = state.new_route()
+        stream.base = target
+        self._ask_for(call, target, now)
+
+    # Events of the stream
+
+    def event(self, call: Call, event: ServerSentEvent, now: float) -> bool:
+        """Handle an event; return True if it carries a message to decode."""
+        state = self._state
+        stream = state.sse
+        if stream is None or stream.call is not call or state.calls.get(call.route) is not call:
+            return False
+        if event.event == _ENDPOINT:
+            self._name_endpoint(stream, event.payload, now)
+        elif event.event == _MESSAGE and event.payload:
+            if stream.target is not None:
+                return True
+            text = f"{_STREAM} does not begin with the event {_ENDPOINT!r}"
+            self._over(call, text, now, Fault(FaultKind.MALFORMED))
+        return False
+
+    def _name_endpoint(self, stream: SseStream, uri: bytes, now: float) -> None:
+        state = self._state
+        try:
+            target = state.planner.endpoint(uri, stream.base)
+        except ValueError as error:
+            text = f"{_STREAM} names an endpoint that cannot be used: {error}"
+            self._over(stream.call, text, now, Fault(FaultKind.MALFORMED))
+            return
+        if stream.target is None:
+            stream.target = target
+            state.deadlines.set(stream.call, None)
+            waiting, state.waiting = state.waiting, []
+            for frame in waiting:
+                self._sender.say(frame)
+        elif stream.target == target:
+            state.violation(stream.call, f"{_STREAM} names its endpoint a second time")
+        else:
+            text = f"{_STREAM} names a second endpoint, which is another one"
+            self._over(stream.call, text, now, Fault(FaultKind.MALFORMED))
+
+    def heard(self, call: Call, item: Message | Reject, now: float) -> Message | Reject:
+        """Pass on a message of the stream; a response settles its request, which needs no 202."""
+        state = self._state
+        if isinstance(item, Reject):
+            answer, id = item.response, item.id
+            call.violations += 1
+        else:
+            answer, id = item.method is UNSET, None if item.id is UNSET else item.id
+        asked = state.by_request.get(id) if answer and id is not None else None
+        if asked is not None and id is not None:
+            state.settle(asked, id, now)
+            asked.over = True
+        return item
+
+    def posted(self, call: Call) -> None:
+        """Settle a POST that was accepted; the response comes on the stream."""
+        call.over = True
+        if call.request is not None:
+            del self._state.by_request[call.request]
+            call.request = None
+
+    # End of the stream
+
+    def late(self, call: Call, now: float) -> None:
+        """Give the stream up, as it has named no endpoint in time."""
+        limit = self._state.settings.endpoint_timeout
+        text = f"{_STREAM} has named no endpoint within {limit:g} s"
+        self._over(call, text, now, None)
+
+    def _over(self, call: Call, message: str, now: float, fault: Fault | None) -> None:
+        """Handle the end of the stream, which ends the conversation if that had begun."""
+        state = self._state
+        stream = state.sse
+        if state.calls.get(call.route) is call:
+            state.abort(call)
+        if stream is None or stream.call is not call:
+            return
+        if stream.target is None:
+            self._denied(stream, message, now, fault)
+        else:
+            state.stream_fault = fault
+            state.peer.receive_eof(now=now, reason=message)
+
+    def _denied(self, stream: SseStream, message: str, now: float, fault: Fault | None) -> None:
+        """Go on without HTTP+SSE where possible, as it is not available."""
+        state = self._state
+        state.sse = None
+        self.denial = message
+        refused = stream.refused
+        if refused is not None:
+            if refused.frame in state.waiting:
+                state.waiting.remove(refused.frame)
+                refused.call.request = refused.request
+                state.by_request[refused.request] = refused.call
+            if _is_there(fault):
+                # The stream exists, but the server refuses it: the application must correct that.
+                state.fail(refused.call, message, now, fault=fault)
+            else:
+                self._refused(refused.call, refused.body, now)
+            return
+        lost = fault is not None and fault.kind is FaultKind.CONNECT
+        final = lost or _is_there(fault) or state.settings.legacy_sse is SseUse.ONLY
+        waiting, state.waiting = state.waiting, []
+        for frame in waiting:
+            if not final:
+                self._sender.say(frame)
+            else:
+                state.unsent(frame, message, fault, now)
+
+    def forget(self) -> None:
+        """Drop the stream, as the era was found out by another response."""
+        state = self._state
+        stream = state.sse
+        if stream is not None and stream.target is None and state.peer.state is SessionState.OPEN:
+            state.sse = None
+            if state.calls.get(stream.call.route) is stream.call:
+                state.abort(stream.call)
+            waiting, state.waiting = state.waiting, []
+            for frame in waiting:
+                if stream.refused is None or frame is not stream.refused.frame:
+                    self._sender.say(frame)
+
+    def broken(self, call: Call, error: str, now: float, fault: Fault | None) -> None:
+        """Handle the end of the connection of the stream."""
+        self._over(call, f"{_STREAM} broke off: {error}", now, fault)
+
+    def give_up(self, call: Call, message: str, now: float, fault: Fault | None) -> None:
+        """End the stream, which brings what is not allowed."""
+        if fault is None and self._state.uses_sse:
+            fault = Fault(FaultKind.MALFORMED)  # too many messages that are not allowed
+        self._over(call, message, now, fault)
+
+
+def _is_there(fault: Fault | None) -> bool:
+    """Return True if a stream was refused for another reason than that there is none."""
+    return fault is not None and fault.kind is FaultKind.STATUS and fault.status not in _NOT_SSE

@@ -1,0 +1,183 @@
+"""HTTP+SSE at a server: the two endpoints of 2024-11-05, which later revisions replaced by one.
+
+A GET opens an event stream, whose first event names the URI that messages are posted to. All
+messages of the server go onto that stream, responses included, and a POST gets no more than 202.
+The stream is the session: both begin and end together. Hosts, origins, principals, limits and
+quotas are those of the endpoint beside it.  Source: 2024-11-05, transports page, "HTTP with SSE".
+"""
+
+from typing import cast
+
+from msgspec import structs
+
+from mcpcore.engine.config import Config, Role
+from mcpcore.engine.lifecycle import SessionState
+from mcpcore.engine.peer import Peer
+from mcpcore.http.headers import EVENT_STREAM, RETRY_AFTER
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import address_of, quota_key
+from mcpcore.http.server.era import is_handshake, opens_session
+from mcpcore.http.server.exchange import Exchange
+from mcpcore.http.server.gate import Gate
+from mcpcore.http.server.router import Router
+from mcpcore.http.server.session_table import owner_of
+from mcpcore.http.server.sessions import Session, SessionOpened
+from mcpcore.http.server.state import ServerState
+from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, LocalProtocolError
+from mcpcore.wire.message import Frame, Kind, Message, Reject
+from mcpcore.wire.sse import encode_event
+
+ENDPOINT = "endpoint"
+"""Name of the event that carries the URI for messages."""
+_PARAMETER = "session_id"
+_RETRY = ((RETRY_AFTER, b"1"),)
+_MOST_PARAMETERS = 16
+_UNRESERVED = "/!$&'()*+,;=:@~-._"
+"""Characters that a path may hold unescaped (RFC 3986 section 3.3)."""
+
+
+class SseSession(Session):
+    """Session that one event stream carries, and that ends with it."""
+
+    __slots__ = ()
+
+    over_sse = True
+
+    @property
+    def busy(self) -> bool:
+        """True if a request runs or the handshake is done, so that the client may wait for news."""
+        return self.peer.in_flight > 0 or self.peer.state is SessionState.OPEN
+
+    @property
+    def stream_exchange(self) -> Exchange | None:
+        """Exchange that carries the whole session, None once it is gone."""
+        return cast(Exchange, self.gets[0].exchange) if self.gets else None
+
+
+class SseServer:
+    """The part of an HttpServer that serves HTTP+SSE.
+
+    Raises ValueError if the settings ask for it, and no revision for it is spoken.
+    """
+
+    def __init__(self, state: ServerState, router: Router, gate: Gate) -> None:
+        self._state = state
+        self._router = router
+        self._gate = gate
+        self._config: Config | None = None
+        if state.settings.sse is None:
+            return
+        if not state.legacy:
+            raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
+        # The stream is one conversation: nothing would identify the sender of a modern request on
+        # it.
+        self._config = structs.replace(state.session_config, revisions=state.legacy)
+
+    # The event stream
+
+    def open(self, record: Exchange, head: HttpRequest, now: float) -> None:
+        """Begin a session on the event stream that a GET has asked for."""
+        state = self._state
+        sse, config = state.settings.sse, self._config
+        if sse is None or config is None:  # not reached, as the path is only known with HTTP+SSE
+            raise LocalProtocolError("HTTP+SSE is not served")
+        if not record.accepts_stream:
+            record.refuse(406, f"the Accept header does not allow {EVENT_STREAM}")
+            return
+        id = state.sessions.new_id()
+        session = SseSession(
+            id,
+            Peer(Role.SERVER, config, endpoint=state.endpoint, session=id),
+            record.principal,
+            state.log,
+            state.settings,
+            owner=owner_of(record.principal, quota_key(address_of(record.peer))),
+        )
+        state.endpoint.events.append(SessionOpened(session=id, principal=record.principal))
+        self._router.home.admit(session, now)
+        state.sse_sessions[id] = session
+        session.open_stream(record)
+        from urllib.parse import quote  # here, as below: few servers have HTTP+SSE
+
+        root = quote(head.root, safe=_UNRESERVED) if sse.root is None else sse.root
+        # One slash at most: with two it would name another host.
+        root = f"/{root.strip('/')}" if root.strip("/") else ""
+        uri = f"{root}{sse.messages}?{_PARAMETER}={id}"
+        record.write(encode_event(uri.encode("ascii"), event=ENDPOINT))
+        record.forget_head()
+        state.watch(record, now)
+
+    # Messages
+
+    def post_wanted(self, record: Exchange, query: str) -> int:
+        """Find the session that a POST names; return the bytes to read of it, 0 if refused."""
+        record.over_sse = True
+        # Responses go onto the stream, so that the Accept header of the POST is irrelevant.
+        record.accepts_json = record.accepts_stream = True
+        record.session_id = _session_in(query)
+        if record.session_id is None:
+            record.refuse(400, f"the query must name one {_PARAMETER}")
+        elif self._find(record) is not None:
+            return self._gate.body_wanted(record)
+        return 0
+
+    def _find(self, record: Exchange) -> SseSession | None:
+        """Return the session of a POST; None after a refusal if there is none."""
+        session = self._state.sessions.find(record.session_id or "", record.principal)
+        if isinstance(session, SseSession):
+            return session
+        record.refuse(404, "there is no such session (any more) here; open the event stream again")
+        return None
+
+    def receive(self, record: Exchange, frame: Frame, now: float) -> None:
+        """Handle a posted body: reply 202, or 400 if it is not a message.
+
+        An error that names the request it answers goes onto the stream as well, where the client
+        waits for it.
+        """
+        session = self._find(record)
+        if session is None:
+            return
+        revision = session.peer.revision
+        if isinstance(frame, Reject):
+            record.refuse(400, frame.message, code=frame.code)
+            if frame.id is not None:
+                session.peer.receive(frame, now=now, principal=record.principal)
+        elif isinstance(frame, list) and (revision is None or not revision.batches):
+            where = "before initialize" if revision is None else f"in {revision.name}"
+            text = f"Invalid request: batches are not supported {where}"
+            record.refuse(400, text, code=INVALID_REQUEST)
+        elif _asks(frame) and self._is_deaf(session):
+            text = "busy: so much waits on the event stream that nothing more can be asked"
+            record.refuse(503, text, _RETRY, code=LEGACY_BUSY)
+        else:
+            if is_handshake(frame):
+                self._state.sessions.agree(session, now)
+            elif not opens_session(frame):
+                self._state.sessions.touch(session, now)
+            session.peer.receive(frame, now=now, principal=record.principal)
+            record.reply(202)
+
+    def _is_deaf(self, session: SseSession) -> bool:
+        exchange = session.stream_exchange
+        return exchange is not None and self._router.overfull(exchange)
+
+
+def _asks(frame: Frame) -> bool:
+    """Return True if a message, or one of a batch, is a request."""
+    return any(
+        isinstance(each, Message) and each.kind is Kind.REQUEST
+        for each in (frame if isinstance(frame, list) else (frame,))
+    )
+
+
+def _session_in(query: str) -> str | None:
+    """Return the session that a query names; None if it names none, or several."""
+    from urllib.parse import parse_qsl
+
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        return None
+    ids = [value for name, value in pairs if name == _PARAMETER]
+    return ids[0] if len(ids) == 1 else None

@@ -1,0 +1,1 @@
+"""Server side of HTTP: many conversations behind one endpoint."""

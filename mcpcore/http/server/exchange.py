@@ -1,0 +1,453 @@
+"""Exchange of an HTTP server: a request, and the response that is built for it.
+
+The head is written lazily. If the first frame is the answer, it goes as JSON. If it is another
+frame, or the answer takes too long, the response becomes an event stream. Source: the Streamable
+HTTP pages, "Sending Messages" and "Receiving Messages".
+"""
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mcpcore.engine.events import Route
+from mcpcore.engine.lifecycle import State, Table
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.coding import GZIP_LINE, PIECE, VARIES, Packing
+from mcpcore.http.headers import (
+    CACHE_CONTROL,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    EVENT_STREAM,
+    JSON,
+    RETRY_AFTER,
+    SESSION_ID,
+)
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
+from mcpcore.http.server.incoming import Incoming
+from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, LEGACY_BUSY, ErrorData
+from mcpcore.wire.message import encode_error
+from mcpcore.wire.sse import encode_comment, encode_event, encode_events
+
+if TYPE_CHECKING:
+    from mcpcore.http.server.event_log import EventStream
+    from mcpcore.http.server.sessions import Session
+
+_JSON_LINES: tuple[tuple[bytes, bytes], ...] = ((CONTENT_TYPE, JSON.encode()),)
+_STREAM_HEADERS = (
+    (CONTENT_TYPE, EVENT_STREAM.encode()),
+    (CACHE_CONTROL, b"no-store"),
+    # Reverse proxies must pass events on at once (2026-07-28, "Receiving Messages").
+    (b"x-accel-buffering", b"no"),
+)
+# Bound once: members of an Enum are slow to look up, and these are needed for every message.
+_ACCEPTED, _ERROR, _RESULT = FrameKind.ACCEPTED, FrameKind.ERROR, FrameKind.RESULT
+_COMMENT = encode_comment()
+_NO_BODY = 204
+NOTHING: deque[Any] = deque(maxlen=0)
+"""Shared empty queue: a real one takes 760 bytes, and most are empty at most times."""
+_UNAVAILABLE = 503
+
+HARD_FACTOR = 2
+"""Factor for ``max_queued``: a stream with this many times its bytes waiting is closed at once."""
+_BUSY = 503
+_RETRY = ((RETRY_AFTER, b"1"),)
+
+
+class ExchangeState(State):
+    """States of an exchange."""
+
+    READING = "reading"
+    """The request is still arriving."""
+    WAITING = "waiting"
+    """The form of the response is still open."""
+    STREAMING = "streaming"
+    """The response is an event stream."""
+    DONE = "done"
+    """The response is complete, though parts of it may still wait to be taken."""
+
+
+class ExchangeSignal(State):
+    """Signals that move an exchange."""
+
+    READ = "request complete"
+    STREAM = "event stream begun"
+    FINISH = "response complete"
+
+
+EXCHANGE: Table[ExchangeState, ExchangeSignal] = {
+    (ExchangeState.READING, ExchangeSignal.READ): ExchangeState.WAITING,
+    (ExchangeState.READING, ExchangeSignal.STREAM): ExchangeState.STREAMING,
+    (ExchangeState.READING, ExchangeSignal.FINISH): ExchangeState.DONE,
+    (ExchangeState.WAITING, ExchangeSignal.STREAM): ExchangeState.STREAMING,
+    (ExchangeState.WAITING, ExchangeSignal.FINISH): ExchangeState.DONE,
+    (ExchangeState.STREAMING, ExchangeSignal.FINISH): ExchangeState.DONE,
+    # A response that is complete may still be replaced, or cut off, before it is taken.
+    (ExchangeState.DONE, ExchangeSignal.FINISH): ExchangeState.DONE,
+}
+
+
+def taken_over(frame: Transmit) -> None:
+    """Tell the engine that a frame has been sent, or never will be."""
+    if frame.key is not None:
+        frame.peer.taken(frame)
+
+
+_WAITING, _STREAMING = ExchangeState.WAITING, ExchangeState.STREAMING
+_DONE = ExchangeState.DONE
+_READ, _STREAM = ExchangeSignal.READ, ExchangeSignal.STREAM
+_FINISH = ExchangeSignal.FINISH
+
+
+class Source(Protocol):
+    """Source of the events of an exchange; gives each event once its id can be used to resume."""
+
+    number: int
+    """Number of the stream within its session."""
+
+    def drained(self) -> None:
+        """Note that part of the waiting output was taken."""
+
+    def let_go(self) -> None:
+        """Note that the exchange is gone."""
+
+
+class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
+    """Request and its response; output waits here until the driver takes it."""
+
+    news: dict[Route, "Exchange"]
+    """Exchanges with output, by route; the exchange adds itself here."""
+    state: ExchangeState = ExchangeState.READING
+    session: "Session | None" = None
+    stream: "EventStream | None" = None
+    """Stream of a session that this exchange carries."""
+    source: Source | None = None
+    """Source of the events, if the stream is kept in a store."""
+    opens: bool = False
+    """True if the body is the ``initialize`` that opens ``session``."""
+    extra: tuple[tuple[bytes, bytes], ...] = ()
+    """Headers for any form of the response."""
+    size: int = 0
+    """Number of bytes that wait to be taken."""
+    deadline: float | None = None
+    slow_at: float = math.inf
+    """Time at which a missing answer makes the response an event stream."""
+    silent: bool = True
+    """True if nothing was sent since the last check."""
+    moved: bool = False
+    """True if some output was taken since the last check."""
+    over_since: float | None = None
+    _head: HttpHead | None = None
+    """Head of an event stream or a compressed body, until it is taken."""
+    _whole: HttpReply | None = None
+    """Whole response, until part of it is taken."""
+    _out: deque[Transmit | bytes | memoryview] = NOTHING
+    _close: bool = False
+    _waits: bool = False
+    """True if there is output to take."""
+    _holds: int = 0
+    """Number of holds; output is given out at zero."""
+    packing: Packing | None = None
+    """Compressor of the rest of the body of a whole response."""
+
+    # The request
+
+    def read(self) -> None:
+        """Note that the request is complete."""
+        self.state = EXCHANGE[self.state, _READ]
+
+    # The response
+
+    def reply(
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        *,
+        close: bool = False,
+    ) -> None:
+        """Build the whole response; a body is JSON unless ``headers`` names another type."""
+        lines = _JSON_LINES
+        if headers or self.extra or not body:
+            lines = (*headers, *self.extra)
+            if body and not any(name == CONTENT_TYPE for name, _ in headers):
+                lines += _JSON_LINES
+        self._whole = HttpReply(self.route, status, lines, body)
+        self.size = len(body)
+        self.finish(close=close)
+
+    def refuse(
+        self,
+        status: int,
+        message: str,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        *,
+        code: int = INVALID_REQUEST,
+        close: bool = False,
+    ) -> None:
+        """Answer with a status and a JSON-RPC error that holds ``message``."""
+        body = encode_error(self.request_id, ErrorData(code, message))
+        self.reply(status, body, headers, close=close)
+
+    def open_stream(self) -> None:
+        """Make the response an event stream."""
+        if self.session is not None and self.stream is None and self.source is None:
+            self.session.begin(self, self.route)
+        self.state = EXCHANGE[self.state, _STREAM]
+        self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *self.extra])
+        if not self._waits:
+            self._announce()
+
+    def push(self, frame: Transmit) -> bool:
+        """Send a frame in the form of the response, choosing the form if it is still open.
+
+        Return False if the response cannot carry it: it is complete, or the client takes only JSON.
+        """
+        state = self.state
+        if state is not _STREAMING:
+            if state is _DONE:
+                return False
+            if state is _WAITING:
+                if self.answer(frame):
+                    return True
+                if not self.accepts_stream:
+                    return False
+                self.open_stream()
+        size = frame.size
+        if size:
+            self._append(frame, size)
+        if frame.ends:
+            self.finish()
+            if self.stream is not None:
+                self.stream.log.end(self.stream)
+        return True
+
+    def write(self, event: bytes) -> None:
+        """Send an encoded event."""
+        self._append(event, len(event))
+
+    def settle(self) -> None:
+        """Encode all waiting frames, which gives each its position in the log of the stream."""
+        items, self._out, self.size = self._out, NOTHING, 0
+        for item in items:
+            self.write(self._encoded(item) if isinstance(item, Transmit) else bytes(item))
+
+    def answer(self, frame: Transmit) -> bool:
+        """Build the whole response from ``frame`` if that is all of it; return True if so."""
+        kind = frame.kind
+        if kind is _RESULT and frame.ends and self.accepts_json:
+            self.reply(200, b"".join(frame.data))
+            return True
+        if kind is _ACCEPTED:
+            # An invalid message that is owed no answer was not accepted.
+            self.reply(400 if self.rejected else 202)
+            return True
+        if not frame.ends:
+            return False
+        status = self._status(frame) if kind is _ERROR else 200
+        if status == 200 and not self.accepts_json:
+            return False
+        self.reply(status, b"".join(frame.data), _RETRY if status == _BUSY else ())
+        return True
+
+    def _status(self, frame: Transmit) -> int:
+        """Return the status for an error that is the first frame of the response.
+
+        A legacy client takes 404 for the end of its session and other errors for failures of the
+        transport. An error for one of its requests therefore always has status 200.
+        """
+        if not self.modern:
+            return 200 if self.sound else 400
+        row = None if frame.code is None else ERRORS.get(frame.code)
+        if frame.key is None:
+            return 400 if row is None else row.status
+        return row.status if row is not None and row.status_always else 200
+
+    def heartbeat(self) -> None:
+        """Send a comment if the stream was silent since the last heartbeat."""
+        if self.silent and not self._out:
+            self._append(_COMMENT, len(_COMMENT))
+        self.silent = True
+
+    def pack(self) -> None:
+        """Compress the body of a whole response that is not taken yet, if the client accepts gzip.
+
+        A long one is compressed in pieces, as it is taken; its compressed length is not known then.
+        """
+        whole = self._whole
+        if whole is None or VARIES in whole.headers:
+            return
+        lines = (*whole.headers, VARIES)
+        body = whole.body
+        if self.accepts_gzip:
+            lines = (*lines, GZIP_LINE)
+            packing = Packing(body)
+            if len(body) > PIECE:
+                self.packing, self._whole, self.size = packing, None, 0
+                self._head = HttpHead(self.route, whole.status, [*lines])
+                return
+            body = packing.next()
+            self.size = len(body)
+        self._whole = HttpReply(self.route, whole.status, lines, body)
+
+    def finish(self, *, close: bool = False) -> None:
+        """Complete the response; with ``close`` the connection ends as well."""
+        self.state = EXCHANGE[self.state, _FINISH]
+        self._close = close
+        self._waits = True
+        if not self._holds:
+            self.news[self.route] = self  # announced even if output waits
+
+    # Holds
+
+    def hold(self) -> None:
+        """Give out nothing until :meth:`release` was called as often."""
+        self._holds += 1
+        self.news.pop(self.route, None)
+
+    def release(self) -> None:
+        """Undo one :meth:`hold`."""
+        self._holds -= 1
+        if self.ready:
+            self.news[self.route] = self
+
+    def forget(self) -> None:
+        """Stop announcing output, as the exchange is gone."""
+        self.news = {}
+
+    def fail(self, status: int, message: str, *, code: int = LEGACY_BUSY) -> None:
+        """Refuse the request, or end a response that has begun, as its source has failed."""
+        begun = self._head is None and self._whole is None and self.state is not _WAITING
+        self.drop_queued()
+        if begun:
+            self.finish(close=True)
+            return
+        self.extra = tuple(line for line in self.extra if line[0] != SESSION_ID)
+        retry = ((RETRY_AFTER, b"1"),) if status == _UNAVAILABLE else ()
+        self.refuse(status, message, retry, code=code)
+
+    def drop_queued(self) -> list[Transmit]:
+        """Remove and return the waiting frames, in order; drop all other output."""
+        frames = [item for item in self._out if isinstance(item, Transmit)]
+        self._whole, self._out, self.size, self.packing = None, NOTHING, 0, None
+        return frames
+
+    @property
+    def complete(self) -> bool:
+        """True if the response is over and all of it was taken."""
+        return self.state is _DONE and not self._waits
+
+    @property
+    def ready(self) -> bool:
+        """True if there is output that may be taken."""
+        return self._waits and not self._holds
+
+    def _append(self, item: Transmit | bytes, size: int) -> None:
+        if self._out is NOTHING:
+            self._out = deque()
+        self._out.append(item)
+        self.size += size
+        self.silent = False
+        if not self._waits:
+            self._announce()
+
+    def _announce(self) -> None:
+        """Announce output after there was none."""
+        self._waits = True
+        if not self._holds:
+            self.news[self.route] = self
+
+    def take_whole(self, limit: int) -> HttpReply | None:
+        """Take a whole response of at most ``limit`` bytes in one piece; None if it cannot be."""
+        whole = self._whole
+        if whole is None or not 0 < self.size <= limit:
+            return None
+        if self._close or self._holds or self.report is not None:
+            return None
+        self._whole, self.size, self._waits = None, 0, False
+        self.news.pop(self.route, None)
+        return whole
+
+    def take(self, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
+        """Take waiting output, at most ``limit`` bytes of the body; [] if there is none."""
+        taken: list[HttpHead | HttpChunk | HttpEnd] = []
+        if not self._waits or self._holds:
+            return taken
+        head, whole, report = self._head, self._whole, self.report
+        if whole is not None:
+            lines = [*whole.headers]
+            if whole.status != _NO_BODY:
+                lines.append((CONTENT_LENGTH, b"%d" % len(whole.body)))
+            head = HttpHead(self.route, whole.status, lines)
+            self._whole = None
+            if whole.body:
+                if report is None and self.size <= limit:
+                    self.size, self._waits = 0, False
+                    self.news.pop(self.route, None)
+                    return [head, HttpChunk(self.route, whole.body), self._end()]
+                self._out = deque((whole.body,))
+        if head is not None:
+            taken.append(head)
+            self._head = None
+            if report is not None:
+                report.status = head.status
+        if self.packing is not None and not self._out:
+            piece = self.packing.next()
+            self._out, self.size = deque((piece,)), len(piece)
+            if self.packing.done:
+                self.packing = None
+        out = self._out
+        if out and limit > 0:
+            taken.append(HttpChunk(self.route, self._take_data(limit)))
+        if out:
+            self.news[self.route] = self
+            return taken
+        self.news.pop(self.route, None)
+        if self.packing is not None:
+            return taken  # the next piece follows when other exchanges had their turn
+        self._out, self.size, self._waits = NOTHING, 0, False
+        if self.state is _DONE:
+            taken.append(self._end())
+        return taken
+
+    def _end(self) -> HttpEnd:
+        return HttpEnd(self.route, self._close)
+
+    def _take_data(self, limit: int) -> bytes:
+        """Take waiting parts of the body, at most ``limit`` bytes."""
+        parts: list[bytes | memoryview] = []
+        out, room = self._out, limit
+        while out and room > 0:
+            item = out.popleft()
+            if isinstance(item, Transmit):
+                if item.size > room and parts:
+                    out.appendleft(item)  # taken whole the next time, instead of in part now
+                    break
+                self.size -= item.size
+                data: bytes | memoryview = self._encoded(item)
+            else:
+                data = item
+                self.size -= len(item)
+            if len(data) > room:
+                rest = memoryview(data)[room:]
+                out.appendleft(rest)
+                self.size += len(rest)
+                data = memoryview(data)[:room]
+            parts.append(data)
+            room -= len(data)
+        self.moved = True
+        if self.report is not None:
+            self.report.sent += limit - room
+        if self.stream is not None:
+            self.stream.taken()
+        elif self.source is not None:
+            self.source.drained()
+        return b"".join(parts)
+
+    def _encoded(self, frame: Transmit) -> bytes:
+        """Return a frame as one or several events, with an id if the stream keeps it."""
+        data = b"".join(frame.data)
+        if frame.key is not None:
+            frame.peer.taken(frame)
+        if frame.more is not None:  # progress of a modern request: its events have no ids
+            return encode_events([data, *frame.more])
+        return encode_event(data, id=None if self.stream is None else self.stream.append(data))

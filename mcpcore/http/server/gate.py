@@ -1,0 +1,370 @@
+"""Checks of the head of a request: client, method and content types.
+
+Sources: RFC 9110 section 15.5 (statuses); the Fetch standard, "CORS protocol"; the Streamable HTTP
+pages, "Security Warning", "Sending Messages" and, for 2026-07-28, "Backward Compatibility".
+"""
+
+from collections.abc import Iterable
+from typing import cast
+
+from msgspec import Struct
+
+from mcpcore.http.headers import (
+    ACCEPT,
+    ACCEPT_ENCODING,
+    ALLOW,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    EVENT_STREAM,
+    HOST,
+    JSON,
+    LAST_EVENT_ID,
+    MCP_METHOD,
+    MCP_NAME,
+    MCP_PARAM_PREFIX,
+    ORIGIN,
+    PROTOCOL_VERSION,
+    RETRY_AFTER,
+    SESSION_ID,
+    TRANSFER_ENCODING,
+    Alike,
+    Fields,
+    HeaderError,
+    HeaderLines,
+    body_length,
+    is_json,
+    is_token,
+    quoted,
+)
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.origin import OriginPolicy
+from mcpcore.http.principals import Refusal
+from mcpcore.http.server.exchange import Exchange
+from mcpcore.http.server.incoming import RequestFields
+from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.errors import HEADER_MISMATCH, PARSE_ERROR, busy_code, too_large_code
+from mcpcore.spec.revisions import Revision
+
+_TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
+_UNCODED = "identity"
+_PLAIN = ((ACCEPT_ENCODING, _UNCODED.encode()),)
+_RETRY = ((RETRY_AFTER, b"1"),)
+_VARY = (b"vary", b"Origin")
+_HEALTH = ("", "/live", "/ready")
+_ASKED_METHOD = b"access-control-request-method"
+_ASKED_HEADERS = b"access-control-request-headers"
+_EXPOSED = (
+    b"access-control-expose-headers",
+    b", ".join((SESSION_ID, PROTOCOL_VERSION, RETRY_AFTER, b"www-authenticate")),
+)
+_CROSS_ORIGIN_HEADERS = frozenset(
+    {
+        b"accept",
+        b"authorization",
+        CONTENT_TYPE,
+        LAST_EVENT_ID,
+        MCP_METHOD,
+        MCP_NAME,
+        PROTOCOL_VERSION,
+        SESSION_ID,
+    }
+)
+_PREFLIGHT_SECONDS = b"600"
+_DECIDE = (
+    HOST,
+    ORIGIN,
+    ACCEPT,
+    ACCEPT_ENCODING,
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    TRANSFER_ENCODING,
+    PROTOCOL_VERSION,
+)
+"""Fields that decide, with path, scheme, length and session, if a POST is admitted and what form
+its reply may have."""
+_MOST_TERMS = 256
+_LONGEST_TERMS = 1024
+
+
+Values = tuple[bytes | None, ...]
+
+
+class Terms(Struct, frozen=True, eq=False):
+    """Parsed values of the fields that decide on a POST, for one that was admitted."""
+
+    version: str | None
+    accepts_json: bool
+    accepts_stream: bool
+    accepts_gzip: bool
+    extra: tuple[tuple[bytes, bytes], ...]
+
+
+class Admitted(Struct, frozen=True, eq=False):
+    """Admitted POST and its parsed head, kept for further requests with an equal head."""
+
+    gate: "Gate"
+    path: str
+    scheme: str
+    fields: RequestFields
+    """Fields that decide on admission."""
+    extra: tuple[tuple[bytes, bytes], ...]
+
+
+class Gate:
+    """Admission of requests; refused ones get their reply here."""
+
+    def __init__(self, settings: HttpSettings, legacy: Iterable[Revision]) -> None:
+        """``legacy``: the revisions served with sessions; without any there is only POST."""
+        self._settings = settings
+        self._versions = frozenset(revision.name for revision in legacy)
+        self._policy = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
+        with_sessions = self._versions and settings.sessions
+        self._methods: dict[str | None, tuple[str, ...]] = {
+            settings.path: ("POST", "GET", "DELETE") if with_sessions else ("POST",)
+        }
+        if settings.sse is not None:
+            self._methods |= {settings.sse.stream: ("GET",), settings.sse.messages: ("POST",)}
+        self._terms: dict[tuple[str, Values | None], Terms] = {}
+        """Terms of admitted requests, by scheme and by the fields that decide."""
+        self._allow_modern = ((ALLOW, b"POST, OPTIONS"),)
+
+    def asks_who(self, head: HttpRequest) -> bool:
+        """Return True if a request must be authenticated: one that reaches an endpoint.
+
+        A browser's preflight is sent without credentials, and carries no data.
+        """
+        return head.path in self._methods and head.method != "OPTIONS"
+
+    def recall(self, head: HttpRequest) -> Admitted | None:
+        """Return the record of an earlier admitted POST with an equal head; None without one.
+
+        In that case length and session are attributes of the header lines.
+        """
+        if head.method != "POST":
+            return None
+        lines = cast(HeaderLines, head.headers)
+        alike = getattr(lines, "alike", None)
+        if alike is not None:
+            if not 0 < lines.length <= self._settings.max_body:
+                return None
+            known = alike.note
+            if (
+                type(known) is Admitted
+                and known.gate is self
+                and known.path == head.path
+                and known.scheme == head.scheme
+            ):
+                return known
+        return self._recognise(head) if head.path == self._settings.path else None
+
+    def _recognise(self, head: HttpRequest) -> Admitted | None:
+        """Return the record of a POST whose deciding fields were admitted before; else None."""
+        fields = RequestFields(head.headers)
+        terms = self._terms.get((head.scheme, fields.values_of(_DECIDE)))
+        if terms is None:
+            return None
+        try:
+            length = body_length(fields)
+        except HeaderError:
+            return None
+        if length is None or not 0 < length <= self._settings.max_body:
+            return None
+        fields.read_session()
+        fields.version = terms.version
+        fields.accepts_json, fields.accepts_stream = terms.accepts_json, terms.accepts_stream
+        fields.accepts_gzip = terms.accepts_gzip
+        return self._note(head, fields, terms.extra, length)
+
+    def _note(
+        self,
+        head: HttpRequest,
+        fields: RequestFields,
+        extra: tuple[tuple[bytes, bytes], ...],
+        wanted: int,
+    ) -> Admitted:
+        lines = cast(HeaderLines, head.headers)
+        known = Admitted(self, head.path, head.scheme, fields.deciding(lines), extra)
+        alike = getattr(lines, "alike", None)
+        if alike is None:
+            alike = lines.alike = Alike()
+            lines.length, lines.session = wanted, fields.session_id
+        alike.note = known
+        return known
+
+    def admit(
+        self,
+        exchange: Exchange,
+        head: HttpRequest,
+        *,
+        closing: bool,
+        unready: bytes = b"",
+        refusal: Refusal | None = None,
+    ) -> bool:
+        """Check all that does not depend on the method; return False if the reply is ready.
+
+        ``unready``: reason for which new clients should use another server, for the health check.
+        """
+        if head.method in ("GET", "HEAD") and self._is_health(head.path):
+            alive = head.path == f"{self._settings.health_path}/live"
+            if alive or not unready:
+                exchange.reply(200, b"ok\n", _TEXT)
+            else:
+                exchange.reply(503, unready + b"\n", _TEXT)
+            return False
+        origin, problem = self._origin(exchange.fields, head.scheme)
+        if problem is not None:
+            exchange.refuse(403, problem)
+            return False
+        exchange.extra += _readable_by(origin)
+        methods = self._methods.get(head.path)
+        if (head.method, head.path) == ("OPTIONS", "*"):  # RFC 9110 section 9.3.7
+            exchange.reply(204, b"", (_allowed(self._methods[self._settings.path]),))
+        elif methods is None:
+            exchange.refuse(404, f"nothing is served at {quoted(head.path)}")
+        elif head.method == "OPTIONS":
+            self._preflight(exchange, methods, cross_origin=origin is not None)
+        elif head.method not in methods:
+            text = f"the method {quoted(head.method)} is not allowed here"
+            exchange.refuse(405, text, (_allowed(methods),))
+        elif refusal is not None:
+            exchange.refuse(refusal.status, refusal.message, refusal.lines())
+        else:
+            return self._understood(exchange, closing)
+        return False
+
+    def readable(self, head: HttpRequest) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the header lines that let a page of an allowed origin read any reply."""
+        origin, problem = self._origin(Fields(head.headers), head.scheme)
+        return () if problem is not None else _readable_by(origin)
+
+    def _origin(self, fields: Fields, scheme: str) -> tuple[str | None, str | None]:
+        """Return the Origin of a request, and the reason to refuse it or its Host, if any."""
+        try:
+            origin = fields.one(ORIGIN)
+            return origin, self._policy.check(fields.one(HOST), origin, scheme)
+        except HeaderError as error:
+            return None, str(error)
+
+    def _is_health(self, path: str) -> bool:
+        base = self._settings.health_path
+        return base is not None and path.startswith(base) and path[len(base) :] in _HEALTH
+
+    def _understood(self, exchange: Exchange, closing: bool) -> bool:
+        try:
+            exchange.fields.read()
+        except HeaderError as error:
+            exchange.refuse(400, f"header mismatch: {error}", code=HEADER_MISMATCH)
+            return False
+        exchange.note_head()
+        if closing:
+            code = busy_code(exchange.claimed)
+            exchange.refuse(503, "the server is shutting down", _RETRY, code=code, close=True)
+        return not closing
+
+    def post_wanted(self, exchange: Exchange, head: HttpRequest) -> int:
+        """Return :meth:`body_wanted`, and remember an admitted head for equal ones."""
+        wanted = self.body_wanted(exchange)
+        if wanted:
+            fields = exchange.fields
+            self._note(head, fields, exchange.extra, wanted)
+            values = fields.values_of(_DECIDE)
+            if values is not None and sum(len(each or b"") for each in values) <= _LONGEST_TERMS:
+                if len(self._terms) >= _MOST_TERMS:
+                    self._terms.clear()
+                self._terms[head.scheme, values] = Terms(
+                    fields.version,
+                    fields.accepts_json,
+                    fields.accepts_stream,
+                    fields.accepts_gzip,
+                    exchange.extra,
+                )
+        return wanted
+
+    def body_wanted(self, exchange: Exchange) -> int:
+        """Return the number of bytes of a POST to read, 0 if it is refused."""
+        content_type = exchange.fields.all(CONTENT_TYPE)
+        limit = self._settings.max_body
+        if not is_json(content_type):
+            given = "missing" if content_type is None else quoted(content_type)
+            exchange.refuse(415, f"the Content-Type must be {JSON} (UTF-8), it is {given}")
+        elif (exchange.fields.all(CONTENT_ENCODING) or _UNCODED).lower() != _UNCODED:
+            exchange.refuse(415, "the body must not be compressed", _PLAIN)
+        elif not (exchange.accepts_json or exchange.accepts_stream):
+            exchange.refuse(406, f"the Accept header allows neither {JSON} nor {EVENT_STREAM}")
+        else:
+            try:
+                length = body_length(exchange.fields)
+            except HeaderError as error:
+                exchange.refuse(400, str(error), close=True)
+                return 0
+            if length is None:
+                return limit
+            if 0 < length <= limit:
+                return length
+            if length:
+                self.too_large(exchange)
+            else:
+                exchange.refuse(400, "Parse error: the body is empty", code=PARSE_ERROR)
+        return 0
+
+    def too_large(self, exchange: Exchange) -> None:
+        """Refuse a body that is longer than the limit."""
+        text = f"the body is larger than {self._settings.max_body} bytes"
+        exchange.refuse(413, text, code=too_large_code(exchange.claimed), close=True)
+
+    def stateful(self, exchange: Exchange, head: HttpRequest) -> bool:
+        """Check a GET or DELETE, which only legacy revisions have; return False if refused."""
+        claimed = exchange.claimed
+        if claimed is not None and claimed.modern:
+            text = f"{head.method} is not part of protocol version {claimed.name}"
+            exchange.refuse(405, text, self._allow_modern)
+        elif not self.version_served(exchange):
+            pass
+        elif head.method == "GET" and not exchange.accepts_stream:
+            exchange.refuse(406, f"the Accept header does not allow {EVENT_STREAM}")
+        elif exchange.session_id is None:
+            exchange.refuse(400, "the Mcp-Session-Id header is missing")
+        else:
+            return True
+        return False
+
+    def version_served(self, exchange: Exchange) -> bool:
+        """Check the version of a legacy request, which may be absent; return False if refused."""
+        version = exchange.version
+        if version is None or version in self._versions:
+            return True
+        served = ", ".join(sorted(self._versions, reverse=True))
+        exchange.refuse(400, f"unsupported protocol version {quoted(version)}; supported: {served}")
+        return False
+
+    def _preflight(
+        self, exchange: Exchange, methods: tuple[str, ...], *, cross_origin: bool
+    ) -> None:
+        """Answer a preflight with the methods and headers that are allowed; no wildcards."""
+        lines = [_allowed(methods)]
+        fields = exchange.fields
+        if cross_origin and _ASKED_METHOD in fields:
+            asked = (fields.all(_ASKED_HEADERS) or "").lower().encode("latin-1").split(b",")
+            granted = sorted(set(self._granted(name.strip() for name in asked)))
+            lines += [
+                (b"access-control-allow-methods", ", ".join(methods).encode()),
+                (b"access-control-allow-headers", b", ".join(granted)),
+                (b"access-control-max-age", _PREFLIGHT_SECONDS),
+            ]
+        exchange.reply(204, b"", tuple(lines))
+
+    def _granted(self, names: Iterable[bytes]) -> Iterable[bytes]:
+        for name in names:
+            mirrored = name.startswith(MCP_PARAM_PREFIX) and is_token(name)
+            if mirrored or name in _CROSS_ORIGIN_HEADERS:
+                yield name
+
+
+def _readable_by(origin: str | None) -> tuple[tuple[bytes, bytes], ...]:
+    if origin is None:
+        return ()
+    return ((b"access-control-allow-origin", origin.encode("ascii")), _EXPOSED, _VARY)
+
+
+def _allowed(methods: tuple[str, ...]) -> tuple[bytes, bytes]:
+    return ALLOW, ", ".join((*methods, "OPTIONS")).encode()

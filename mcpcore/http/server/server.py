@@ -1,0 +1,656 @@
+"""HttpServer: many conversations behind one endpoint, as a state machine without sockets.
+
+A driver feeds in heads and bodies, drains :meth:`HttpServer.next_event` into the application and
+writes the output of :meth:`HttpServer.data_to_send` for each exchange::
+
+    wanted = server.open(exchange, head, now=clock())
+    server.body(exchange, data, end=True, now=clock())     # if wanted
+    while (event := server.next_event()) is not None:
+        ...
+    for exchange in server.writable():
+        write(server.data_to_send(exchange, 65536))
+
+One Peer serves all modern exchanges, one Peer each legacy session.  The driver chooses the exchange
+numbers: positive, and never used twice.  Source: the Streamable HTTP pages of 2025-03-26 to
+2026-07-28.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from mcpcore.engine.config import DEFAULT_TIMEOUT, Config
+from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Key, Route
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.outbound import Sender
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.state import Inbound
+from mcpcore.http.headers import HeaderError, HeaderLines
+from mcpcore.http.legacy_sse.server import SseServer
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply, HttpRequest
+from mcpcore.http.principals import Refusal
+from mcpcore.http.server.era import LISTEN, is_modern_body
+from mcpcore.http.server.exchange import Exchange, ExchangeState
+from mcpcore.http.server.gate import Gate
+from mcpcore.http.server.incoming import Report, RequestFields
+from mcpcore.http.server.local_sessions import LocalSessions
+from mcpcore.http.server.router import Router
+from mcpcore.http.server.state import ServerState, SessionHome
+from mcpcore.http.settings import MAX_DELAY, HttpSettings
+from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
+from mcpcore.spec.revisions import LATEST, REVISIONS
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.wire.message import Body, Frame, Message, RequestId, decode
+
+# Bound once: members of an Enum are slow to look up, and these are needed for every message.
+_READING, _WAITING = ExchangeState.READING, ExchangeState.WAITING
+_MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
+
+
+class HttpServer:
+    """Server side of one HTTP endpoint.
+
+    ``secret``: at least 32 fresh random bytes. Session ids are derived from it, so it must not be
+    shared with another HttpServer, nor kept for the next start.  ``sessions`` makes the home of the
+    sessions, which is this process by default.  Raises ValueError for a secret that is too short
+    and for invalid settings.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        secret: bytes,
+        settings: HttpSettings | None = None,
+        sessions: Callable[[ServerState, Router], SessionHome] = LocalSessions,
+    ) -> None:
+        self.settings = settings = HttpSettings() if settings is None else settings
+        self._state = state = ServerState(config, secret, settings)
+        self._router = router = Router(state)
+        self._gate = Gate(settings, state.legacy)
+        self._sse = SseServer(state, router, self._gate)
+        self._home = router.home = sessions(state, router)
+        self._endpoint = state.endpoint
+        self._modern = state.modern
+        self._exchanges = state.exchanges
+        self._log = state.log
+        self._stateful = bool(state.legacy)
+        self._pack_from = settings.gzip_from or math.inf
+        self.ready = True
+        """Readiness that ``/health/ready`` reports; an application that is going to close may set
+        False before."""
+        self.reachable = True
+        """True while sessions can be kept, as far as the application knows; if not,
+        ``/health/ready`` reports it."""
+        self.reports = False
+        """True to report each exchange that has ended (ExchangeEnded)."""
+
+    # Input
+
+    def asks_who(self, head: HttpRequest) -> bool:
+        """Return True if the application should authenticate the request before :meth:`open`."""
+        return self._gate.asks_who(head)
+
+    def readable(self, head: HttpRequest) -> tuple[tuple[bytes, bytes], ...]:
+        """Return header lines with which an allowed page can read a reply of the driver's own."""
+        return self._gate.readable(head)
+
+    def open(
+        self,
+        exchange: Route,
+        head: HttpRequest,
+        *,
+        principal: str | Refusal | None = None,
+        now: float,
+    ) -> int:
+        """Handle the head of a request; return the maximum bytes of its body to feed in.
+
+        0 means that no body is wanted: the request is refused or has no body, and a reply is ready
+        or will be.  ``principal`` is the authenticated party, or the refusal of the request;
+        sessions are bound to it.  Raises LocalProtocolError for a number that is in use, or 0.
+        """
+        refusal = None
+        if isinstance(principal, Refusal):
+            refusal, principal = principal, None
+        known = None
+        closing = self._state.closing
+        if refusal is None and not closing:
+            known = self._gate.recall(head)
+        fields = RequestFields(head.headers) if known is None else known.fields
+        record = self._begin(exchange, head, fields, principal, now)
+        if known is not None:
+            lines = cast(HeaderLines, head.headers)
+            record.extra, record.session_id = known.extra, lines.session
+            return lines.length
+        if not self._gate.admit(
+            record, head, closing=closing, unready=self._unready(), refusal=refusal
+        ):
+            return 0
+        if head.path != self.settings.path:
+            if head.method == "POST":
+                return self._sse.post_wanted(record, head.query)
+            self._sse.open(record, head, now)
+            return 0
+        if head.method == "POST":
+            return self._gate.post_wanted(record, head)
+        if self._gate.stateful(record, head):
+            home = self._home
+            (home.listen if head.method == "GET" else home.delete)(record, now)
+        return 0
+
+    def ask(
+        self,
+        exchange: Route,
+        head: HttpRequest,
+        body: bytes,
+        *,
+        principal: str | Refusal | None = None,
+        now: float,
+    ) -> None:
+        """Handle a whole request: :meth:`open`, and :meth:`body` if a body is wanted."""
+        known = self._gate.recall(head)
+        if (
+            known is None
+            or self._state.closing
+            or isinstance(principal, Refusal)
+            or len(body) > self.settings.max_body
+        ):
+            if self.open(exchange, head, principal=principal, now=now):
+                self.body(exchange, body, end=True, now=now)
+            return
+        record = self._begin(exchange, head, known.fields, principal, now)
+        record.extra = known.extra
+        record.session_id = cast(HeaderLines, head.headers).session
+        record.read()
+        self._dispatch(record, body, now)
+
+    def _begin(
+        self,
+        exchange: Route,
+        head: HttpRequest,
+        fields: RequestFields,
+        principal: str | None,
+        now: float,
+    ) -> Exchange:
+        self._log.now = now
+        if exchange == MAIN or exchange in self._exchanges:
+            raise LocalProtocolError(f"the exchange number {exchange} is taken")
+        record = Exchange(
+            exchange,
+            fields,
+            principal,
+            head.peer,
+            fields.version,
+            fields.session_id,
+            fields.accepts_json,
+            fields.accepts_stream,
+            fields.accepts_gzip,
+            news=self._state.news,
+        )
+        self._exchanges[exchange] = record
+        if self.reports:
+            record.report = Report(head.method, head.path, head.peer, now)
+        return record
+
+    def _unready(self) -> bytes:
+        """Return the reason for which new clients should use another server, or empty."""
+        if self._state.closing or not self.ready:
+            return b"closing" if self._state.closing else b"draining"
+        keeps = self._stateful and self.settings.sessions
+        return b"the store is out of reach" if keeps and not self.reachable else b""
+
+    def body(
+        self, exchange: Route, data: bytes, *, end: bool, now: float, announced: int = 0
+    ) -> None:
+        """Handle a part of the body that :meth:`open` wanted; ``end`` with the last.
+
+        ``announced``: number of bytes known to follow, so that a body that will be too large is
+        refused at once.
+        """
+        self._log.now = now
+        record = self._exchanges.get(exchange)
+        if record is None or record.state is not _READING:
+            return
+        record.received += len(data)
+        if record.received + announced > self.settings.max_body:
+            self._gate.too_large(record)
+            return
+        if not end or record.chunks:
+            record.chunks.append(data)
+        if end:
+            if record.chunks:
+                data = record.take_chunks()
+            record.read()
+            self._dispatch(record, data, now)
+
+    def disconnect(self, exchange: Route, *, now: float) -> None:
+        """Forget an exchange whose client has left, or that the driver has given up.
+
+        Modern: the request is cancelled.  Legacy: the request goes on, and the events of a stream
+        that the client can resume are kept.
+        """
+        self._log.now = now
+        record = self._exchanges.get(exchange)
+        if record is None:
+            return
+        unanswered = record.state in (ExchangeState.WAITING, ExchangeState.STREAMING)
+        session = record.session
+        self._router.forget(record)
+        if not unanswered:
+            return
+        if record.modern:
+            self._modern.receive_eof(now=now, route=exchange, reason="the client disconnected")
+        elif record.opens and session is not None:
+            self._home.end(session, "its client disconnected before it was opened", now)
+
+    @property
+    def teller(self) -> Peer:
+        """Peer for progress reports and questions about progress, to save a call for each report.
+
+        Any Peer of the endpoint serves the requests of all, as it finds them by their keys.
+        """
+        return self._modern
+
+    @property
+    def pending(self) -> bool:
+        """True if :meth:`next_event` or :meth:`writable` may have news."""
+        endpoint = self._endpoint
+        news = self._state.news
+        return bool(endpoint.events or endpoint.inbox or endpoint.outbox.frames or news)
+
+    @property
+    def timed(self) -> bool:
+        """True if :meth:`deadline` may have come nearer since it was last asked for."""
+        return self._state.watched or bool(self._endpoint.outbound) or self._home.timed
+
+    def next_event(self) -> Event | None:
+        """Advance until there is an event; None when all input is used up.
+
+        Writing can free room that a handler waits for (StreamDrained), so call this again after it.
+        """
+        endpoint, state = self._endpoint, self._state
+        while True:
+            if endpoint.events or endpoint.inbox:
+                event = endpoint.next_event()
+                # The end of a session's Peer is internal; the application gets SessionClosed
+                # instead.
+                if event is not None and type(event) is not ConnectionEnded:
+                    return event
+            elif endpoint.outbox.frames or state.closing:
+                # Routing frames of the Peers can end requests or sessions, which gives new events.
+                self._router.collect()
+                if not endpoint.events and not endpoint.inbox:
+                    break
+            else:
+                break
+        if state.unwatched:
+            state.watch_new()
+        return None
+
+    # Output
+
+    def writable(self) -> list[Route]:
+        """Return the exchanges that have new output.
+
+        Each is returned once, and again when a part of its output has been taken; an exchange whose
+        client does not read costs nothing meanwhile.
+        """
+        state = self._state
+        if self._endpoint.outbox.frames or state.closing:
+            self._router.collect()
+        news = list(state.news)
+        state.news.clear()
+        return news
+
+    def data_to_send(self, exchange: Route, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
+        """Take the output of an exchange, at most ``limit`` bytes of body; [] if there is none.
+
+        Output that is not taken waits, which holds back its producer.
+        """
+        if self._endpoint.outbox.frames or self._state.closing:
+            self._router.collect()
+        record = self._exchanges.get(exchange)
+        if record is None:
+            return []
+        if record.size >= self._pack_from:
+            record.pack()
+        taken = record.take(limit)
+        if taken and isinstance(taken[-1], HttpEnd):
+            self._router.forget(record)
+        elif record.packing is not None and not record.size:
+            # Compressing takes time: other exchanges have their turn before the next piece.
+            self._state.deadlines.set(record, self._log.now)
+            self._state.watched = True
+        return taken
+
+    def whole_reply(self, exchange: Route, limit: int) -> HttpReply | None:
+        """Take the whole reply of an exchange and end the exchange, if the reply is complete.
+
+        None if it is not, if it is longer than ``limit`` bytes, or if there is more to it, such as
+        the end of the connection. :meth:`data_to_send` gives it then.
+        """
+        if self._endpoint.outbox.frames or self._state.closing:
+            self._router.collect()
+        record = self._exchanges.get(exchange)
+        if record is not None and record.size >= self._pack_from:
+            record.pack()
+        reply = None if record is None else record.take_whole(limit)
+        if record is not None and reply is not None:
+            self._router.forget(record)
+        return reply
+
+    def deadline(self) -> float | None:
+        """Return the time at which :meth:`handle_timeout` is next needed, None if never.
+
+        The origin is that of ``now``.
+        """
+        state = self._state
+        if state.unwatched:
+            state.watch_new()
+        state.watched = False
+        earliest = state.deadlines.next()
+        for due in (self._endpoint.deadlines.next(), self._log.deadline(), self._home.deadline()):
+            if due is not None and (earliest is None or due < earliest):
+                earliest = due
+        return earliest
+
+    def handle_timeout(self, now: float) -> None:
+        """Handle what is due at ``now``: timeouts, slow answers, heartbeats, idle sessions."""
+        self._log.now = now
+        state = self._state
+        if state.unwatched:
+            state.watch_new()
+        self._endpoint.handle_timeout(now)
+        due = self._log.deadline()
+        if due is not None and due <= now:
+            self._log.sweep()
+        for record in state.deadlines.due(now):
+            self._router.look_at(record, now)
+        self._home.handle_timeout(now)
+
+    # The end
+
+    def close(self, *, now: float) -> None:
+        """Close gracefully: streams end, no request begins, running requests may be answered.
+
+        A driver goes on writing until :attr:`finished`, for as long as it wants to wait.
+        """
+        self._log.now = now
+        state = self._state
+        if state.closing:
+            return
+        self._home.close(now)
+        state.closing = True
+        self._modern.close(now=now)
+        for session in state.sessions:
+            session.peer.close(now=now)
+            if session.over_sse:
+                continue  # its running requests are answered on its stream
+            for stream in session.gets:
+                cast(Exchange, stream.exchange).finish()
+            self._home.end_if_unused(session)
+
+    @property
+    def finished(self) -> bool:
+        """True after :meth:`close`, once everything was answered and written, or stored."""
+        return self._state.closing and not self._exchanges and self._home.finished
+
+    @property
+    def exchanges(self) -> int:
+        """Number of open exchanges."""
+        return len(self._exchanges)
+
+    @property
+    def sessions(self) -> int:
+        """Number of legacy sessions."""
+        return len(self._state.sessions)
+
+    @property
+    def calls(self) -> int:
+        """Number of requests in progress, listen streams included."""
+        return len(self._endpoint.inbound)
+
+    # From body to Peer
+
+    def _dispatch(self, record: Exchange, body: bytes, now: float) -> None:
+        limits = self._state.session_config.limits
+        frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
+        record.look_at_body(frame)
+        if record.over_sse:
+            self._sse.receive(record, frame, now)
+            return
+        record.modern = (
+            not self._stateful or record.version in _MODERN or is_modern_body(frame, body)
+        )
+        if record.modern:
+            self._receive_modern(record, frame, now)
+        elif self._gate.version_served(record):
+            self._home.receive(record, frame, now)
+
+    def _receive_modern(self, record: Exchange, frame: Frame, now: float) -> None:
+        try:
+            mirror = record.fields.mirror()
+        except HeaderError as error:
+            refusal = ErrorData(HEADER_MISMATCH, f"header mismatch: {error}")
+            self._modern._state.refuse(record.route, record.request_id, refusal, revision=LATEST)
+            return
+        if not record.accepts_stream and isinstance(frame, Message) and frame.method == LISTEN:
+            record.refuse(406, f"{LISTEN} is answered by an event stream")
+            return
+        self._state.wait(record, now)
+        self._endpoint.advance(
+            self._modern._inbound, frame, now, record.route, mirror, record.principal
+        )
+
+    # Answers, as on Peer: any Peer of the endpoint finds the Peer that a key belongs to.  Keys and
+    # the ids of our own requests are unique across all sessions.
+
+    def respond(
+        self,
+        key: Key,
+        result: Body,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        result_type: str = "complete",
+        bare: bool = False,
+    ) -> bool:
+        """Answer with a result, as :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>` does."""
+        return self._modern._outbound.respond(key, result, meta, result_type, bare)
+
+    def fail(self, key: Key, error: ErrorData) -> bool:
+        """Answer with an error, as :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>` does."""
+        return self._modern.fail(key, error)
+
+    def require_input(
+        self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
+    ) -> bool:
+        """Ask for input: :meth:`Peer.require_input <mcpcore.engine.peer.Peer.require_input>`."""
+        return self._modern.require_input(key, requests, state)
+
+    def admit(self, key: Key) -> bool:
+        """Admit a request, as :meth:`Peer.admit <mcpcore.engine.peer.Peer.admit>` does."""
+        return self._modern.admit(key)
+
+    def release(self, key: Key) -> None:
+        """Release a request, as :meth:`Peer.release <mcpcore.engine.peer.Peer.release>` does."""
+        self._modern.release(key)
+
+    def progress(
+        self,
+        key: Key,
+        value: float,
+        total: float | None = None,
+        message: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Report progress, as :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>` does."""
+        return self._modern.progress(key, value, total, message, meta=meta)
+
+    def log(
+        self,
+        key: Key | None,
+        level: str,
+        data: Any,
+        logger: str | None = None,
+        *,
+        session: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Log for a request; or with ``key`` None to one session, or to all of them.
+
+        Return True if at least one message is sent.  See :meth:`Peer.log
+        <mcpcore.engine.peer.Peer.log>`.
+        """
+        if key is not None:
+            return self._modern.log(key, level, data, logger, meta=meta)
+        return self._home.write_log(level, data, logger, session, meta)
+
+    def wants_log(self, key: Key, level: str) -> bool:
+        """Return True if a client wants log messages of a level.
+
+        See :meth:`Peer.wants_log <mcpcore.engine.peer.Peer.wants_log>`.
+        """
+        return self._modern.wants_log(key, level)
+
+    def wants_progress(self, key: Key) -> bool:
+        """Return True if the client wants progress of a request.
+
+        See :meth:`Peer.wants_progress <mcpcore.engine.peer.Peer.wants_progress>`.
+        """
+        return self._modern.wants_progress(key)
+
+    def queued(self, key: Key) -> int:
+        """Return the bytes that wait on the stream of a request.
+
+        See :meth:`Peer.queued <mcpcore.engine.peer.Peer.queued>`.
+        """
+        return self._modern.queued(key)
+
+    def waits(self, key: Key) -> bool:
+        """Return True if output of a request waits.
+
+        See :meth:`Peer.waits <mcpcore.engine.peer.Peer.waits>`.
+        """
+        return self._modern.waits(key)
+
+    def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
+        """Narrow a subscription, as :meth:`Peer.narrow <mcpcore.engine.peer.Peer.narrow>` does."""
+        self._modern.narrow(key, filter)
+
+    def end_subscription(self, key: Key) -> None:
+        """End a subscription.
+
+        See :meth:`Peer.end_subscription <mcpcore.engine.peer.Peer.end_subscription>`.
+        """
+        self._modern.end_subscription(key)
+
+    # Messages of our own
+
+    def notify(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        parent: Key | None = None,
+        session: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send a notification on a request's stream, to one session, or as a broadcast.
+
+        A broadcast goes to every session and every listen stream; changes go only to subscribers.
+        """
+        if parent is not None:
+            self._request(parent)
+            self._modern.notify(method, params, parent=parent, meta=meta)
+        else:
+            self._home.notify(method, params, session, meta)
+
+    def request(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        now: float,
+        parent: Key | None = None,
+        session: str | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: bool = False,
+        meta: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> RequestId:
+        """Send a request to a legacy client; return its id, unique in all sessions of this server.
+
+        ``parent`` sends the request on the stream of one of the client's requests, ``session`` on
+        the GET stream of that session.  Raises LocalProtocolError if neither is given or the
+        session is gone, and the errors of :meth:`Peer.request <mcpcore.engine.peer.Peer.request>`.
+        """
+        if parent is not None:
+            sender = Sender(self._request(parent).peer)
+        elif session is not None:
+            sender = self._state.session(session).peer._outbound
+        else:
+            raise LocalProtocolError("a request of a server needs parent= or session=")
+        return sender.request(
+            method, params, now, timeout, parent, progress, meta, None, force, None
+        )
+
+    def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
+        """Cancel our request, as :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>` does."""
+        pending = self._endpoint.outbound.get(request)
+        if pending is not None:
+            pending.sender.give_up(pending, reason)
+
+    def _request(self, key: Key) -> Inbound:
+        record = self._endpoint.inbound.get(key)
+        if record is None:
+            raise LocalProtocolError(f"no request with key {key} is in flight")
+        return record
+
+    # Polling: streams whose client is asked to come back
+
+    def close_stream(self, key: Key, *, retry: float | None = None, now: float) -> bool:
+        """Close the connection for the answer to ``key``; the request goes on.
+
+        The client is asked to come back after ``retry`` seconds (None: ``reconnect_delay``) and
+        then gets the missed events.  Returns False, and does nothing, if the client's revision has
+        no such polling, the client takes no event stream, the connection is gone or the request has
+        ended.  Raises ValueError for an invalid time, or one longer than a year.
+        """
+        self._log.now = now
+        delay = self._delay(retry)
+        record = self._endpoint.inbound.get(key)
+        if record is None or not record.revision.priming:
+            return False
+        # Messages made before this call are sent first.
+        self._router.collect()
+        session = self._state.sessions.get(record.peer.session)
+        exchange = self._exchanges.get(record.route)
+        if session is None:
+            return False
+        waiting = exchange is not None and exchange.state is ExchangeState.WAITING
+        if exchange is not None and waiting and exchange.accepts_stream:
+            exchange.open_stream()
+        return session.poll(record.route, delay)
+
+    def close_get_streams(self, session: str, *, retry: float | None = None, now: float) -> int:
+        """Close the connections of a session's GET streams, as :meth:`close_stream` does.
+
+        Returns their number.  Raises LocalProtocolError if there is no such session, and ValueError
+        as :meth:`close_stream` does.
+        """
+        self._log.now = now
+        delay = self._delay(retry)
+        found = self._state.session(session)
+        self._router.collect()
+        revision = found.peer.revision
+        if revision is None or not revision.priming:
+            return 0
+        return found.poll_gets(delay)
+
+    def _delay(self, retry: float | None) -> float:
+        if retry is None:
+            return self.settings.reconnect_delay
+        if not retry <= MAX_DELAY:
+            raise ValueError(f"retry must be at most {MAX_DELAY:.0f} seconds, not {retry}")
+        return max(retry, 0.0)

@@ -1,0 +1,1 @@
+"""Sessions of an HTTP server in a store, which several workers share."""

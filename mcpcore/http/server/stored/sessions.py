@@ -1,0 +1,454 @@
+"""Sessions of an HTTP server in a store, at one of the workers that share it."""
+
+import hmac
+import zlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count
+from typing import Any, cast
+
+import msgspec
+from msgspec import structs
+
+from mcpcore.engine.config import Role
+from mcpcore.engine.lifecycle import SessionState
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.headers import RETRY_AFTER
+from mcpcore.http.principals import address_of, quota_key
+from mcpcore.http.server.era import is_handshake
+from mcpcore.http.server.event_log import EventLog
+from mcpcore.http.server.exchange import Exchange, ExchangeState, taken_over
+from mcpcore.http.server.local_sessions import LocalSessions
+from mcpcore.http.server.router import CLOSING, Router, any_stream_will_do
+from mcpcore.http.server.session_table import Owner, owner_of
+from mcpcore.http.server.sessions import Session
+from mcpcore.http.server.state import ServerState
+from mcpcore.http.server.stored.broadcast import Broadcasts
+from mcpcore.http.server.stored.mailbox import Mailbox, sort_out
+from mcpcore.http.server.stored.quota import requests_in
+from mcpcore.http.server.stored.replica import SessionReplica, Surroundings
+from mcpcore.http.server.stored.replica_table import ReplicaTable
+from mcpcore.http.server.stored.steps import Steps
+from mcpcore.http.server.stored.stream_reader import StreamReader
+from mcpcore.http.server.stored.stream_writer import UNAVAILABLE
+from mcpcore.http.storing import (
+    Announced,
+    AnyNote,
+    Changed,
+    Ended,
+    Forwarded,
+    HangUp,
+    Lost,
+    Moved,
+    NoSession,
+    Note,
+    Post,
+    SessionDelete,
+    SessionLoad,
+    SessionRecord,
+    StoreBinding,
+    StoreFailure,
+    Wake,
+)
+from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
+from mcpcore.spec.revisions import BY_NAME
+from mcpcore.wire.message import Body, Frame, decode
+
+_RETRY = ((RETRY_AFTER, b"1"),)
+_decode_note = msgspec.json.Decoder(AnyNote).decode
+
+Act = Callable[[Exchange, Session, float], None]
+"""Action of a request in its session."""
+Loaded = Callable[[StoreFailure | None], None]
+"""Callback after the store has been asked for a session; takes the failure, or None."""
+
+
+class StoredSessions:
+    """Home of sessions that are kept in a store; this worker makes itself replicas of them.
+
+    Sessions of HTTP+SSE, and those for a single request, are in no store: they live here.
+    """
+
+    def __init__(
+        self, state: ServerState, router: Router, secret: bytes, store: StoreBinding
+    ) -> None:
+        settings, idle = state.settings, state.settings.session_view_idle
+        nonce = hmac.digest(secret, b"mcpcore names", "sha256").hex()[:8]
+        self._name = f"{store.worker}.{nonce}."
+        """Prefix of the names that this worker gives; no other worker uses it."""
+        state.session_config = structs.replace(state.session_config, id_prefix=self._name)
+        state.log = log = EventLog(store.secret, settings)
+        state.sessions = self._replicas = ReplicaTable(
+            secret,
+            store.secret,
+            structs.replace(settings, session_idle=idle, session_unused=idle, session_age=None),
+        )
+        self._state = state
+        self._router = router
+        self._local = LocalSessions(state, router, self)
+        self._steps = Steps(state.endpoint.events, log, settings, secret)
+        self._mailbox = Mailbox(self._steps)
+        self._broadcasts = Broadcasts(state, router, self._steps, self._mailbox, self._name)
+        self._around = Surroundings(
+            steps=self._steps,
+            names=(f"{self._name}{number}" for number in count(1)),
+            store=store,
+            watch=lambda exchange: state.watch(exchange, log.now),
+            saved=self._saved,
+            gone=self._gone,
+        )
+        self._loading: dict[str, list[Loaded]] = {}
+        """Callbacks that wait for a session from the store, by session id."""
+
+    # Input from the store and from other workers
+
+    def stored(self, token: int, outcome: Any) -> None:
+        """Handle the outcome of a step."""
+        if isinstance(outcome, NoSession):
+            replica = self._replicas.replica(self._steps.session_of(token))
+            if replica is not None:
+                self._gone(replica)
+        self._steps.answer(token, outcome)
+
+    def note(self, data: bytes) -> None:
+        """Handle a note of another worker, or of the store."""
+        state = self._state
+        try:
+            note: Note = _decode_note(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise LocalProtocolError(f"this is no note: {error}") from error
+        if isinstance(note, Announced):
+            if self._mailbox.is_new(note.once):
+                self._broadcasts.deliver(note)
+            return
+        if isinstance(note, Lost):
+            for each in self._replicas.replicas():
+                each.touch()
+            return
+        replica = self._replicas.replica(note.session)
+        if replica is None:
+            return
+        now = state.log.now
+        if isinstance(note, Wake):
+            replica.wake(note.stream)
+        elif isinstance(note, Moved):
+            replica.moved(note.stream)
+        elif isinstance(note, Changed):
+            replica.update(note.record)
+        elif isinstance(note, HangUp):
+            replica.poll_here(note.stream, note.retry)
+        elif isinstance(note, Ended):
+            self.end(replica, note.reason, now)
+        elif isinstance(note, Forwarded) and note.principal == replica.principal:
+            limits = state.session_config.limits
+            frame = decode(bytes(note.message), max_depth=limits.depth, max_batch=limits.batch)
+            replica.peer.receive(frame, now=now, principal=note.principal)
+
+    # From requests
+
+    def receive(self, record: Exchange, frame: Frame, now: float) -> None:
+        """Handle the body of a legacy POST in its session, or open one."""
+        if record.session_id is None or not self._state.settings.sessions:
+            self._local.receive(record, frame, now)
+        else:
+            uses = not is_handshake(frame)
+            self._with_replica(record, partial(self._converse, frame), uses=uses, opened=uses)
+
+    def listen(self, record: Exchange, now: float) -> None:
+        """Handle a GET: open or resume an event stream of its session."""
+        record.read()
+        self._with_replica(record, self._listen, uses=True)
+
+    def delete(self, record: Exchange, now: float) -> None:
+        """Handle a DELETE: end the session at the request of its client."""
+        record.read()
+        self._with_replica(record, self._delete, uses=False)
+
+    def _with_replica(
+        self, record: Exchange, act: Act, *, uses: bool, opened: bool = False
+    ) -> None:
+        """Call ``act`` with the session that the header names, once it is loaded here.
+
+        ``uses``: this counts as a use of the session; ``opened``: the handshake has to be complete.
+        """
+        id = record.session_id or ""
+        replica = self._replicas.replica(id)
+        if replica is None and not self._replicas.could_be(id):
+            self._local.find(record)
+        elif (
+            replica is None
+            or replica.expired
+            or (opened and replica.peer.state is SessionState.OPENING)
+        ):
+            self._load(id, lambda failure: self._act(record, act, failure, uses=uses))
+        else:
+            self._act(record, act, uses=uses)
+
+    def _act(
+        self, record: Exchange, act: Act, failure: StoreFailure | None = None, *, uses: bool = True
+    ) -> None:
+        if failure is not None:
+            record.refuse(503, UNAVAILABLE, _RETRY, code=LEGACY_BUSY)
+            return
+        session, now = self._local.find(record), self._state.log.now
+        if session is not None:
+            act(record, session, now)
+            if uses and isinstance(session, SessionReplica) and not session.over:
+                session.use()
+
+    def _listen(self, record: Exchange, session: Session, now: float) -> None:
+        if self._state.exchanges.get(record.route) is record:
+            self._local.open_stream(record, session, now)
+
+    def _delete(self, record: Exchange, session: Session, now: float) -> None:
+        def deleted(outcome: bool | StoreFailure) -> None:
+            if isinstance(outcome, StoreFailure):
+                record.fail(503, UNAVAILABLE)
+                return
+            reason = "ended by the client"
+            if outcome:
+                record.reply(204)
+                self._mailbox.post(Ended(session=session.id, reason=reason))
+            else:
+                record.refuse(404, "there is no such session (any more)")
+            self.end(session, reason, self._state.log.now)
+
+        self._steps.ask(SessionDelete, session.id, deleted)
+
+    def _converse(self, frame: Frame, record: Exchange, session: Session, now: float) -> None:
+        """Handle a frame here, or pass it on to the worker that it concerns."""
+        here, elsewhere = sort_out(frame, session.peer, self._name)
+        for each in elsewhere:
+            record.hold()
+            self._steps.ask(
+                Post,
+                session.id,
+                partial(_posted, record),
+                **each.post(session.id, record.principal),
+            )
+        if here is None:
+            record.reply(202)
+            return
+        requests = requests_in(here)
+        take_in = partial(self._take_in, here, requests)
+        then = partial(self._act, record, take_in)
+        if not requests or cast(SessionReplica, session).quota.admit(requests, then):
+            take_in(record, session, now)
+        elif self._state.exchanges.get(record.route) is record:
+            session.exchanges[record.route] = record
+            record.session = session
+
+    def _take_in(
+        self, frame: Frame, requests: int, record: Exchange, session: Session, now: float
+    ) -> None:
+        if self._state.exchanges.get(record.route) is record:
+            self._local.receive(record, frame, now)
+        else:
+            # Its client has left meanwhile, which changes nothing.
+            session.peer.receive(frame, now=now, route=record.route, principal=record.principal)
+        if requests:
+            cast(SessionReplica, session).quota.taken(requests)
+
+    # Replicas
+
+    def make(self, id: str, record: Exchange) -> Session:
+        """Return the replica of a new session for the client that sends ``record``."""
+        owner = owner_of(record.principal, quota_key(address_of(record.peer)))
+        return self._replicate(id, record.principal, owner)
+
+    def _replicate(self, id: str, principal: str | None, owner: Owner) -> SessionReplica:
+        state = self._state
+        peer = Peer(Role.SERVER, state.session_config, endpoint=state.endpoint, session=id)
+        return SessionReplica(id, peer, principal, self._around, owner=owner)
+
+    def admit(self, session: Session, now: float) -> None:
+        """Register a session, after making room for it."""
+        if session.over_sse and (excess := self._replicas.excess_of_sse(session.owner)) is not None:
+            self.evict(*excess, now)
+        self._local.admit(session, now)
+
+    def _saved(self, replica: SessionReplica) -> None:
+        """Tell the other workers of a record that the store has taken."""
+        if replica.base is not None and replica.base.version > 1:
+            self._mailbox.post(Changed(session=replica.id, record=replica.base))
+
+    def _gone(self, replica: SessionReplica) -> None:
+        """End a session that the store does not have (any more)."""
+        reason = "it has expired" if replica.expired else "it is not kept any more"
+        self.end(replica, reason, self._state.log.now)
+
+    def _load(self, id: str, then: Loaded) -> None:
+        """Ask the store for a session, then call ``then``."""
+        waiting = self._loading.get(id)
+        if waiting is None:
+            self._loading[id] = [then]
+            self._steps.ask(SessionLoad, id, partial(self._loaded, id))
+        else:
+            waiting.append(then)
+
+    def _loaded(self, id: str, outcome: SessionRecord | StoreFailure | None) -> None:
+        state = self._state
+        replica, failure, catch_up = self._replicas.replica(id), None, None
+        if state.closing and replica is None:
+            failure = StoreFailure(CLOSING)
+        elif isinstance(outcome, StoreFailure):
+            failure = outcome
+        elif outcome is None:
+            if replica is not None:
+                self._gone(replica)
+        elif replica is not None:
+            replica.update(outcome)
+            replica.touched_at = state.log.now
+        else:
+            revision = BY_NAME.get(outcome.revision)
+            if revision is not None and revision in state.session_config.revisions:
+                replica = self._replicate(id, outcome.principal, outcome.owner)
+                replica.restore(outcome, revision)
+                self.admit(replica, state.log.now)
+                catch_up = partial(self._broadcasts.catch_up, replica, outcome)
+        for then in self._loading.pop(id):
+            then(failure)
+        if catch_up is not None:
+            catch_up()
+
+    # From Peers
+
+    def carry(self, frame: Transmit, session: Session, record: Exchange | None) -> None:
+        """Give a frame to the stream of its request, or to an exchange without a stream."""
+        if not isinstance(session, SessionReplica):
+            self._local.carry(frame, session, record)
+            return
+        session.keep_saved(frame, record)
+        if frame.ends:
+            session.quota.settle()
+        writer = session.writers.get(frame.route)
+        if writer is None and record is not None and record.state is ExchangeState.WAITING:
+            if record.answer(frame):
+                return
+            if record.accepts_stream:
+                record.open_stream()
+                writer = session.writers.get(frame.route)
+        if writer is not None:
+            exchange = writer.exchange
+            if frame.kind is FrameKind.NOTIFICATION and exchange is not None and writer.overfull:
+                self._router.give_up(exchange, self._state.log.now)
+            writer.add(frame)
+        elif record is not None and record.push(frame):
+            pass  # an event stream without ids
+        elif any_stream_will_do(frame):
+            self.place(frame, session)
+        else:
+            taken_over(frame)
+
+    def place(self, frame: Transmit, session: Session) -> None:
+        """Give a session a frame that belongs to none of its requests."""
+        if not isinstance(session, SessionReplica):
+            self._local.place(frame, session)
+            return
+        once = self._broadcasts.delivering
+        if once is not None:
+            # A broadcast may become two messages, which are the same at each worker.
+            once = f"{once}.{zlib.crc32(b''.join(frame.data)):x}"
+        session.place(frame, self._state.log.now, once)
+
+    # From the application
+
+    def notify(
+        self, method: str, params: Body, session: str | None, meta: Mapping[str, Any] | None
+    ) -> None:
+        """Notify one session, wherever it is, or the clients of all workers."""
+        if session is None:
+            self._broadcasts.notify(method, params, meta)
+        elif self._replicas.get(session) is not None:
+            self._local.notify(method, params, session, meta)
+        elif self._replicas.could_be(session):
+
+            def tell(failure: StoreFailure | None) -> None:
+                replica = self._replicas.replica(session)
+                if replica is not None:
+                    replica.peer.notify(method, params, meta=meta)
+
+            self._load(session, tell)
+        else:
+            raise LocalProtocolError("there is no such session (any more)")
+
+    def write_log(
+        self,
+        level: str,
+        data: Any,
+        logger: str | None,
+        session: str | None,
+        meta: Mapping[str, Any] | None,
+    ) -> bool:
+        """Log to one session that is loaded here, or to all sessions at all workers."""
+        if session is None:
+            return self._broadcasts.write_log(level, data, logger, meta)
+        return self._local.write_log(level, data, logger, session, meta)
+
+    # Time and ends
+
+    @property
+    def timed(self) -> bool:
+        """True always, as a step may have been asked for."""
+        return True
+
+    def deadline(self) -> float | None:
+        """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
+        dues = (self._local.deadline(), self._steps.deadline())
+        return min((due for due in dues if due is not None), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Forget the replicas that are due, and handle steps without an outcome."""
+        self._local.handle_timeout(now)
+        self._steps.handle_timeout(now)
+
+    def look_at(self, record: Exchange, now: float) -> None:
+        """Keep the session of an exchange alive in the store; wake its reader."""
+        replica = record.session
+        if isinstance(replica, SessionReplica):
+            if replica.expired:
+                replica.touch()
+            elif replica.used:
+                replica.use()
+        if isinstance(record.source, StreamReader):
+            # A note may have been lost.
+            record.source.wake()
+
+    def end(self, session: Session, reason: str, now: float) -> None:
+        """End a session with its streams and requests."""
+        if isinstance(session, SessionReplica) and not session.over:
+            session.close(404, f"the session has ended: {reason}")
+        self._local.end(session, reason, now)
+
+    def end_if_unused(self, session: Session) -> None:
+        """Forget a session that is not busy, as the server closes."""
+        if not session.busy:
+            self.evict(session, CLOSING, self._state.log.now)
+
+    def evict(self, session: Session, reason: str, now: float) -> None:
+        """Forget a replica that is not busy; the session goes on."""
+        if not isinstance(session, SessionReplica):
+            self._local.evict(session, reason, now)
+            return
+        session.close(503, UNAVAILABLE)
+        self._replicas.remove(session)
+        session.peer.end(now=now, reason=reason)
+
+    def close(self, now: float) -> None:
+        """End the GET streams here; the sessions go on at other workers, or after a restart."""
+        for replica in self._replicas.replicas():
+            replica.shut()
+
+    @property
+    def finished(self) -> bool:
+        """True if all work for sessions is done, and stored."""
+        busy = any(replica.busy for replica in self._replicas.replicas())
+        return not busy and not self._mailbox and not self._steps
+
+
+def _posted(record: Exchange, outcome: StoreFailure | None) -> None:
+    """Release the reply once a message was passed on to its worker, or refuse it."""
+    if isinstance(outcome, StoreFailure):
+        record.fail(503, UNAVAILABLE)
+    record.release()

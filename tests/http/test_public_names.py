@@ -1,0 +1,65 @@
+"""The public names of the HTTP machines, literally: a change of them is one of the interface."""
+
+import mcpcore
+from mcpcore import http
+from mcpcore.engine.config import Config
+from mcpcore.http import HttpClient, HttpServer, StoredHttpServer
+from mcpcore.http.storing import StoreBinding
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+
+SERVER = """
+    admit ask asks_who body calls cancel close close_get_streams close_stream data_to_send
+    deadline disconnect end_subscription exchanges fail finished handle_timeout log narrow
+    next_event notify open pending progress queued reachable readable ready release reports
+    request require_input respond sessions settings teller timed waits wants_log
+    wants_progress whole_reply writable
+"""
+STORED = "note stored"
+CLIENT = """
+    abandon cancel close deadline end exchanges fail handle_timeout next_event notify
+    progress reconnects release renounce request requests_to_send respond response_data
+    response_end response_head retry revision session settings start stream_fault succeed
+    url uses_sse
+"""
+MODULE = """
+    Authenticate ClientCertificate ExchangeEnded HttpAbort HttpChunk HttpClient
+    HttpClientSettings HttpEnd HttpHead HttpReply HttpRequest HttpSend HttpServer
+    HttpSettings Principal Recovery Refusal SessionClosed SessionOpened SsePaths SseUse
+    StoredHttpServer StreamInterrupted StreamReopened bearer_token
+"""
+INFO = Implementation(name="names", version="1")
+SERVING = Config(info=INFO, capabilities=ServerCapabilities())
+SECRET = bytes(32)
+
+
+def public(machine: object) -> list[str]:
+    return [name for name in dir(machine) if not name.startswith("_")]
+
+
+def test_a_server_has_these_names() -> None:
+    assert public(HttpServer(SERVING, secret=SECRET)) == SERVER.split()
+
+
+def test_a_server_with_a_store_has_two_more() -> None:
+    store = StoreBinding(worker="one", secret=SECRET)
+    stored = StoredHttpServer(SERVING, secret=SECRET, store=store)
+    assert public(stored) == sorted(SERVER.split() + STORED.split())
+
+
+def test_a_server_with_a_store_overrides_nothing() -> None:
+    own = vars(StoredHttpServer).keys() & vars(HttpServer).keys()
+    assert {name for name in own if not name.startswith("__")} == set()
+
+
+def test_a_client_has_these_names() -> None:
+    config = Config(info=INFO, capabilities=ClientCapabilities())
+    assert public(HttpClient(config, "http://127.0.0.1/mcp")) == CLIENT.split()
+
+
+def test_the_room_has_these_names() -> None:
+    assert sorted(http.__all__) == sorted(MODULE.split())
+    for name in http.__all__:
+        assert getattr(http, name) is not None
+    assert mcpcore.HttpServer is HttpServer
+    assert mcpcore.HttpClient is HttpClient
