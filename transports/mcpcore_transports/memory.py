@@ -24,7 +24,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import Transmit
 from mcpcore.wire.framing import TooLong
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.stream.connection import Connection, PumpSettings
+from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import ConnectionTrace
@@ -119,7 +119,7 @@ class MemoryPair:
                 app.handle(event)
 
 
-class MemoryLink(Connection):
+class MemoryLink(StreamConnection):
     """Link at one end of a joined pair; made by :func:`memory_links`.
 
     Sending hands the messages to the other end and processes them there at once, in the same task.
@@ -228,7 +228,7 @@ class MemoryLink(Connection):
         self._other._goes_on()
 
 
-class WireLink(Connection):
+class WireLink(StreamConnection):
     """Link at one end of a joined pair that goes through bytes; made by :func:`memory_links`."""
 
     binding = "memory"
@@ -281,7 +281,7 @@ def memory_links(
     *,
     settings: PumpSettings | None = None,
     wire: bool = False,
-) -> tuple[Connection, Connection]:
+) -> tuple[StreamConnection, StreamConnection]:
     """Join two Peers in one event loop; return the client's link and the server's, both to be run.
 
     ``wire``: pass messages as bytes.  ``settings.read_size`` is the room in bytes for messages that

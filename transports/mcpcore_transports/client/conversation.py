@@ -25,7 +25,7 @@ from mcpcore_transports.client.errors import failed
 from mcpcore_transports.client.list_changes import LIST_CHANGES, Change
 from mcpcore_transports.client.listen import LISTEN, Listening
 from mcpcore_transports.client.notifications import RESOURCE_UPDATED, News
-from mcpcore_transports.client.reconnector import Comeback
+from mcpcore_transports.client.reconnector import Reconnector
 from mcpcore_transports.link import clock
 
 logger = logging.getLogger("mcpcore.client")
@@ -37,7 +37,7 @@ class ClientConversation(ClientCalls):
     def __init__(self, machine: ClientMachine, callbacks: Callbacks, group: TaskGroup) -> None:
         super().__init__(machine, callbacks)
         self.group = group
-        self.comeback: Comeback | None = None
+        self.reconnector: Reconnector | None = None
         """Maker of the next connection when one is lost; None without one, or if HTTP resumes."""
         self.listeners: list[Listening] = []
         """Listeners for the notifications that belong to no listen stream."""
@@ -80,16 +80,16 @@ class ClientConversation(ClientCalls):
         again = self.ready is not None
         self.ready, self.deaf = event, None
         self._opened.set()
-        if self.comeback is not None:
-            self.comeback.opened(event)
+        if self.reconnector is not None:
+            self.reconnector.opened(event)
         if again:
-            if self.comeback is not None:
+            if self.reconnector is not None:
                 self._doubt()
             self.group.start_soon(self._renew)
 
     def _on_negotiation_failed(self, event: NegotiationFailed) -> None:
-        if self.ready is not None and self.comeback is not None:
-            self.comeback.refused(event)
+        if self.ready is not None and self.reconnector is not None:
+            self.reconnector.refused(event)
             return
         self._failure = event
         self._opened.set()
@@ -104,7 +104,7 @@ class ClientConversation(ClientCalls):
     @property
     def away(self) -> bool:
         """True if the connection is lost and there is no other one yet."""
-        return self.comeback is not None and self.comeback.away
+        return self.reconnector is not None and self.reconnector.away
 
     def tell(self, event: ConnectionEvent) -> None:
         """Pass a connection event to the application's callback."""
@@ -165,13 +165,13 @@ class ClientConversation(ClientCalls):
         """Open a broken stream again, in the background; return False if that is not possible."""
         if self.closing or self.closed is not None:
             return False
-        machine, comeback = self.machine, self.comeback
+        machine, reconnector = self.machine, self.reconnector
         if isinstance(machine, HttpClient):
             http = machine.settings
             pace = http.max_resumes, http.retry_delay, http.max_retry_delay
-        elif comeback is not None and isinstance(error, PeerError):
+        elif reconnector is not None and isinstance(error, PeerError):
             # The engine repairs broken connections; here the server has no capacity yet.
-            pace = comeback.pace
+            pace = reconnector.pace
         else:
             return False
         if pace[0] < 1:
@@ -181,11 +181,16 @@ class ClientConversation(ClientCalls):
 
     def parts(self, listening: Listening) -> bool:
         """Return True if the end of a stream may be a restart of the server; wait for it then."""
-        comeback = self.comeback
-        if comeback is None or comeback.attempts < 1 or self.closing or self.closed is not None:
+        reconnector = self.reconnector
+        if (
+            reconnector is None
+            or reconnector.attempts < 1
+            or self.closing
+            or self.closed is not None
+        ):
             return False
-        patience = comeback.settings.parting
-        self.group.start_soon(listening.part, comeback.loss, patience, comeback.pace)
+        patience = reconnector.settings.parting
+        self.group.start_soon(listening.part, reconnector.loss, patience, reconnector.pace)
         return True
 
     def _on_interrupted(self, event: StreamInterrupted) -> None:
@@ -205,8 +210,8 @@ class ClientConversation(ClientCalls):
 
     def _on_end(self, event: ConnectionEnded) -> None:
         reason: str | None = event.reason
-        if self.comeback is not None:
-            reason = self.comeback.ended(event)
+        if self.reconnector is not None:
+            reason = self.reconnector.ended(event)
         if reason is None:
             return
         self.closed = reason

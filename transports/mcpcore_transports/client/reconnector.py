@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mcpcore.client")
 
 
-class Comeback(ABC):
+class Reconnector(ABC):
     """Continuation of an ended conversation by another one, with its events."""
 
     def __init__(

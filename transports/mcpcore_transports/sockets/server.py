@@ -19,7 +19,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.link_errors import STREAM_ERRORS
 from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stream.connection import Connection
+from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.descriptors import DescriptorLink, LoopReader
 from mcpcore_transports.stream.direct import DirectLink
 
@@ -48,7 +48,7 @@ def foreign(head: bytes) -> str | None:
     return None
 
 
-class ServerSide(Connection):
+class ServerSide(StreamConnection):
     """Server side of a socket: the check for other protocols, and the idle timeouts.
 
     A web page can have a browser send an HTTP request to any port, with a body of its choosing.

@@ -1,10 +1,10 @@
 """Loop that moves bytes between a connection and a Peer.
 
-:class:`Connection` is the base of every driver that has one Peer per connection.  It decides
+:class:`StreamConnection` is the base of every driver that has one Peer per connection.  It decides
 nothing about the protocol: it feeds bytes to the Peer, hands events to the application, writes the
 Peer's output and keeps the Peer's deadline.  A connection has two tasks: one reads, and that of
-:meth:`Connection.run` keeps the time.  A third begins as soon as output has to wait.  There are no
-tasks per message, because an idle connection costs little more than its tasks.
+:meth:`StreamConnection.run` keeps the time.  A third begins as soon as output has to wait.  There
+are no tasks per message, because an idle connection costs little more than its tasks.
 """
 
 import math
@@ -39,7 +39,7 @@ _HOLD = 0.005
 """Maximum seconds that a handler waits for the writer task to begin."""
 
 
-class Connection(Link):
+class StreamConnection(Link):
     """Link of one Peer to one connection; subclasses define how bytes are read and written.
 
     ``run()`` opens the connection, calls ``task_status.started()``, pumps until the conversation
@@ -61,7 +61,7 @@ class Connection(Link):
         self.trace: ConnectionTrace | None = None
         """Trace of the connection's traffic; set it before ``run()``."""
         # True if a subclass has deadlines besides those of our requests.
-        self._has_time = type(self)._deadline is not Connection._deadline
+        self._has_time = type(self)._deadline is not StreamConnection._deadline
         self._server = peer.role is Role.SERVER
         self._state = "new"
         self._reason = ""

@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
-from mcpcore_transports.stream.connection import Connection
+from mcpcore_transports.stream.connection import StreamConnection
 
 if TYPE_CHECKING:
     import asyncio
@@ -311,7 +311,7 @@ def polling(*descriptors: tuple[int, int]) -> Polling | None:
     return poll
 
 
-class DescriptorLink(Connection):
+class DescriptorLink(StreamConnection):
     """Link with newline-framed messages over two descriptors; attach them in ``_open``."""
 
     _reader: Reader | None = None

@@ -11,10 +11,10 @@ from anyio.abc import ByteStream
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App
 from mcpcore_transports.link_errors import STREAM_ERRORS
-from mcpcore_transports.stream.connection import Connection, PumpSettings
+from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
 
 
-class StreamLink(Connection):
+class StreamLink(StreamConnection):
     """Link with newline-framed messages over a byte stream."""
 
     stream: ByteStream
