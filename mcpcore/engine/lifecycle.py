@@ -4,7 +4,7 @@ Three machines: a *session* (one conversation), a *request* (inbound or outbound
 (a ``subscriptions/listen``).  A pair that is not in a table is a mistake: of the application
 (:class:`~mcpcore.spec.errors.LocalProtocolError`) or of the other side (the engine answers).
 The diagrams in ``docs/states.md`` are generated from these tables by
-``python -m mcpcore.engine.diagrams``.
+:mod:`mcpcore.engine.diagrams`.
 
 Source: the lifecycle page of 2025-11-25, the versioning, cancellation and subscriptions pages of
 2026-07-28.
@@ -143,6 +143,13 @@ STREAM: Table[StreamState, StreamSignal] = {
     (StreamState.LISTENING, StreamSignal.CANCEL): StreamState.ENDED,
     (StreamState.LISTENING, StreamSignal.END): StreamState.ENDED,
 }
+
+DIAGRAMS = (
+    ("Session", "One conversation: negotiation, use, end.", SESSION),
+    ("Request", "One request, in either direction.", REQUEST),
+    ("Stream", "One `subscriptions/listen`, in either direction.", STREAM),
+)
+"""Title, text and table of each diagram."""
 
 
 def step(table: Table[S, G], state: S, signal: G) -> S | None:

@@ -23,13 +23,15 @@ from mcpcore.engine.lifecycle import (
     step,
 )
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
+from mcpcore_transports.stream.states import LIFE, READING, SHUTDOWN, WRITING
 from tests.engine.bench import server_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "states.md"
 
 
 def test_diagrams_in_the_docs_are_current() -> None:
-    assert PAGE.read_text() == render()
+    tables = ("mcpcore.engine.lifecycle", "mcpcore_transports.stream.states")
+    assert PAGE.read_text() == render(*tables)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,13 @@ def test_tables_are_whole(table, states, signals, final) -> None:  # type: ignor
     assert set(table.values()) | {first} == set(states)
     assert {signal for _, signal in table} == set(signals)
     assert all(step(table, final, signal) is None for signal in signals)
+
+
+@pytest.mark.parametrize("table", [LIFE, SHUTDOWN, READING, WRITING])
+def test_tables_of_a_connection_are_whole(table) -> None:  # type: ignore[no-untyped-def]
+    first, signal = next(iter(table))
+    assert set(table.values()) | {first} == set(type(first))
+    assert {signal for _, signal in table} == set(type(signal))
 
 
 class Item:

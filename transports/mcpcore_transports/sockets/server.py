@@ -22,6 +22,7 @@ from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.descriptors import DescriptorLink, LoopReader
 from mcpcore_transports.stream.direct import DirectLink
+from mcpcore_transports.stream.states import Shutdown, Writing
 
 if TYPE_CHECKING:
     import asyncio
@@ -85,7 +86,7 @@ class ServerSide(StreamConnection):
     def _look(self, data: bytes, *, end: bool = False) -> bytes:
         """Check the first bytes; return the accepted input, empty while it is undecided."""
         assert self._head is not None  # noqa: S101 - asked by the caller
-        if self._farewell or self._stopping:
+        if self._farewell or self._shutdown is not Shutdown.NONE:
             return b""
         head = (self._head + data).lstrip(_BLANK)
         clear = end or len(head) >= _ENOUGH or head.startswith((b"{", b"[")) or b"\n" in head
@@ -117,13 +118,13 @@ class ServerSide(StreamConnection):
     def _timeout(self, now: float) -> None:
         self.peer.handle_timeout(now)
         when, reason = self._overdue()
-        if now >= when and not self._stopping:
+        if now >= when and self._shutdown is Shutdown.NONE:
             self._leave(reason)
 
     def _overdue(self) -> tuple[float, str]:
         """Return the time at which waiting for the peer has taken too long, with the reason."""
         limits, peer = self._limits, self.peer
-        if self._stopping:
+        if self._shutdown is not Shutdown.NONE:
             return math.inf, ""
         if self._partial is not None and not self._full():
             seconds = limits.message_time
@@ -132,7 +133,7 @@ class ServerSide(StreamConnection):
         if self._head is not None:
             seconds = limits.first_time
             return self._began + seconds, f"nothing was sent within {seconds:g} s"
-        if limits.idle_time is None or self._writing or not peer.idle:
+        if limits.idle_time is None or self._writing is Writing.BLOCKED or not peer.idle:
             return math.inf, ""
         since = max(self._heard, self._moved)
         return since + limits.idle_time, f"nothing happened for {limits.idle_time:g} s"
@@ -183,7 +184,7 @@ class PlainServerLink(ServerSide, DescriptorLink):
             farewell = memoryview(self._farewell)
             while farewell:
                 farewell = farewell[await self._send(farewell) :]
-            if not self._broken and not self._writing and self._reader is not None:
+            if self._writing is Writing.READY and self._reader is not None:
                 await self._linger()
         self._detach()
         self._socket.close()

@@ -40,6 +40,7 @@ from mcpcore_transports.stdio.tree import (
     signal_all,
 )
 from mcpcore_transports.stream.descriptors import DescriptorLink, has_unread
+from mcpcore_transports.stream.states import Writing
 
 __all__ = ["SAFE_ENVIRONMENT", "ProcessLink", "ProcessSettings"]
 
@@ -165,7 +166,7 @@ class ProcessLink(DescriptorLink):
     def _gone(self) -> str:
         """Record if the first message may not have arrived; return the reason of the end."""
         if self.peer.state is SessionState.PROBING:
-            self.unprovoked |= self._broken or has_unread(self._output)
+            self.unprovoked |= self._writing is Writing.BROKEN or has_unread(self._output)
         return self._obituary()
 
     def _obituary(self) -> str:

@@ -24,6 +24,7 @@ from mcpcore.errors import LinkError
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.stdio.settings import StdioSettings as StdioSettings
 from mcpcore_transports.stream.descriptors import CLOSED, DescriptorLink, Polling, polling
+from mcpcore_transports.stream.states import Writing
 
 _TICK = 0.05
 """Seconds between two checks for the end of an input that is not read for now."""
@@ -101,7 +102,7 @@ class StdioServerLink(DescriptorLink):
 
     def _put_back(self, kept: int, fd: int, inheritable: bool) -> None:
         # Text that is printed later to an output without a reader would be an error at exit.
-        if fd != 1 or not self._broken:
+        if fd != 1 or self._writing is not Writing.BROKEN:
             os.dup2(kept, fd, inheritable)
 
     def _flush_print(self) -> None:
@@ -115,7 +116,7 @@ class StdioServerLink(DescriptorLink):
             self._silence()
             with suppress(OSError, ValueError, AttributeError):
                 sys.stdout.flush()
-        if self._broken:
+        if self._writing is Writing.BROKEN:
             self._silence()
 
     def _silence(self, fd: int = 1) -> None:

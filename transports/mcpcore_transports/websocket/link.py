@@ -32,6 +32,7 @@ from mcpcore_transports.link import App, clock
 from mcpcore_transports.link_errors import STREAM_ERRORS
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.stream.direct import DirectLink
+from mcpcore_transports.stream.states import Writing
 from mcpcore_transports.tracing.websocket import record_frame, record_refused
 from mcpcore_transports.websocket.deflate import Bounds
 from mcpcore_transports.websocket.frames import (
@@ -277,7 +278,7 @@ class WebSocketLink(DirectLink):
 
     def _idle(self) -> bool:
         if self._parting():  # running requests are cancelled, and ready output is sent
-            return not self._writing and not self.peer.output_size
+            return self._writing is not Writing.BLOCKED and not self.peer.output_size
         return super()._idle()
 
     # Keep-alive
@@ -347,7 +348,7 @@ class WebSocketLink(DirectLink):
     async def _say_goodbye(self) -> None:
         """Carry out the closing handshake, unless output was cut off inside a frame."""
         ws = self._ws
-        if ws is None or self._sending or self._broken:
+        if ws is None or self._sending or self._writing is Writing.BROKEN:
             return
         code = CloseReason.INTERNAL_ERROR if self._crashed else self._code
         said = self._said or (self._reason if self._crashed else "")
