@@ -82,7 +82,7 @@ WHY: dict[str, Excuse] = {
             "stream/accept.py paused_stream": (1, 1),
             "stream/accept.py stream_of": (1, 1),
             "stdio/shutdown.py _bytes_of": (1, 1),
-            "stream/descriptors.py DescriptorLink._send": (2, 1),
+            "stream/descriptors.py DescriptorChannel.send": (2, 1),
             "stream/descriptors.py LoopWriter.write": (1, 0),
             "stream/descriptors.py ThreadReader.read": (1, 1),
             "stream/descriptors.py WaitReader.read": (2, 1),

@@ -19,7 +19,7 @@ class App(Protocol):
 
 
 class Link(ABC):
-    """I/O beneath one machine: a connection, an HTTP endpoint or an HTTP client."""
+    """Interface of the I/O beneath one machine: a connection, an HTTP endpoint or client."""
 
     unprovoked = False
     """True if the link ended for a reason unrelated to the messages sent on it."""
@@ -36,6 +36,7 @@ class Link(ABC):
         task of the event loop, never blocks.
         """
 
+    @abstractmethod
     def write_now(self) -> None:
         """Write as much as possible without waiting for the next turn of the event loop.
 
@@ -43,7 +44,6 @@ class Link(ABC):
         :meth:`App.handle`. Links that cannot do this leave it to :meth:`flush_soon`, which was
         called before.
         """
-        return
 
     @abstractmethod
     async def aclose(self) -> None:

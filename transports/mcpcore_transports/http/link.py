@@ -76,6 +76,12 @@ class HttpLink(Link):
             self._pumping = False
         self.keep_time()
 
+    def write_now(self) -> None:
+        """Implement :meth:`Link.write_now <mcpcore_transports.link.Link.write_now>`: nothing to do.
+
+        :meth:`flush_soon` has passed the output on.
+        """
+
     def handle_events(self) -> None:
         """Do the first part of :meth:`flush_soon`, for callers that write their own output."""
         if self._pumping:

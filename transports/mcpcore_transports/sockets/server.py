@@ -20,8 +20,8 @@ from mcpcore_transports.link import App, clock
 from mcpcore_transports.link_errors import STREAM_ERRORS
 from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.stream.descriptors import DescriptorLink, LoopReader
-from mcpcore_transports.stream.direct import DirectLink
+from mcpcore_transports.stream.descriptors import DescriptorChannel, LoopReader
+from mcpcore_transports.stream.direct import DirectChannel
 from mcpcore_transports.stream.states import Shutdown, Writing
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def foreign(head: bytes) -> str | None:
     return None
 
 
-class ServerSide(StreamConnection):
-    """Server side of a socket: the check for other protocols, and the idle timeouts.
+class SocketServerLink(StreamConnection):
+    """Common base of both server sides: the check for other protocols, and the idle timeouts.
 
     A web page can have a browser send an HTTP request to any port, with a body of its choosing.
     Therefore input that begins like HTTP (or another protocol of browsers) is refused before any
@@ -58,16 +58,14 @@ class ServerSide(StreamConnection):
     """
 
     binding = "tcp"
-    _limits: SocketSettings
-    _began = 0.0
-    _heard = 0.0  # time of the last input
-    _partial: float | None = None  # start of the message that is not complete yet
-    _head: bytes | None = b""  # first input, until it is known to be ours
-    _farewell = b""
 
-    def _guard(self, settings: SocketSettings) -> None:
-        self._limits = settings
-        self._began = self._heard = clock()
+    def __init__(self, peer: Peer, app: App, settings: SocketSettings | None) -> None:
+        self._limits = settings or SocketSettings()
+        super().__init__(peer, app, settings=self._limits.pump)
+        self._began = self._heard = clock()  # the second is the time of the last input
+        self._partial: float | None = None  # start of the message that is not complete yet
+        self._head: bytes | None = b""  # first input, until it is known to be ours
+        self._farewell = b""
 
     def _feed(self, data: bytes) -> None:
         now = self._heard = clock()
@@ -139,28 +137,31 @@ class ServerSide(StreamConnection):
         return since + limits.idle_time, f"nothing happened for {limits.idle_time:g} s"
 
 
-class PlainServerLink(ServerSide, DescriptorLink):
+class PlainServerLink(SocketServerLink):
     """Server side of an accepted socket, which it closes."""
 
     def __init__(
         self, peer: Peer, app: App, sock: socket.socket, *, settings: SocketSettings | None = None
     ) -> None:
-        settings = settings or SocketSettings()
-        super().__init__(peer, app, settings=settings.pump)
-        self._guard(settings)
+        super().__init__(peer, app, settings)
         self._socket = sock
+        self._descriptor: DescriptorChannel | None = None
         self._at_end = False
         self._first: asyncio.Future[bytes] | None = None  # input that starts the reader task
 
     async def _open(self) -> None:
         if self._socket.family != socket.AF_INET and self._socket.family != socket.AF_INET6:
             self.binding = "unix"
-        self._attach(self._socket.fileno(), self._socket.fileno())
+        fd = self._socket.fileno()
+        self._channel = self._descriptor = DescriptorChannel(
+            fd, fd, self.settings.read_size, self._take_in
+        )
 
     def _begin_reading(self) -> None:
         """Delay the reader task: it is not needed while all input is processed at once."""
-        if isinstance(self._reader, LoopReader):
-            self._first = self._reader.begin()
+        reader = None if self._descriptor is None else self._descriptor.reader
+        if isinstance(reader, LoopReader):
+            self._first = reader.begin()
             self._first.add_done_callback(self._read_on)
         else:
             super()._begin_reading()
@@ -184,9 +185,9 @@ class PlainServerLink(ServerSide, DescriptorLink):
             farewell = memoryview(self._farewell)
             while farewell:
                 farewell = farewell[await self._send(farewell) :]
-            if self._writing is Writing.READY and self._reader is not None:
+            if self._writing is Writing.READY and self._descriptor is not None:
                 await self._linger()
-        self._detach()
+        await super()._close()
         self._socket.close()
 
     async def _linger(self) -> None:
@@ -197,19 +198,19 @@ class PlainServerLink(ServerSide, DescriptorLink):
             left -= len(await self._receive())
 
 
-class StreamServerLink(ServerSide, DirectLink):
+class StreamServerLink(SocketServerLink):
     """Server side of a TLS stream (or of any other), which it closes."""
 
     def __init__(
         self, peer: Peer, app: App, stream: ByteStream, *, settings: SocketSettings | None = None
     ) -> None:
-        settings = settings or SocketSettings()
-        super().__init__(peer, app, stream, settings=settings.pump)
-        self._guard(settings)
+        super().__init__(peer, app, settings)
+        self.stream = stream
         self._early = b""  # came with the end of the handshake
 
     async def _open(self) -> None:
-        self._early = self._go_direct()
+        channel = DirectChannel(self.stream, self.settings.read_size, self._take_in)
+        self._channel, self._early = channel, channel.early
 
     async def _receive(self) -> bytes:
         if self._early:

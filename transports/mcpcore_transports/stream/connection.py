@@ -9,7 +9,7 @@ are no tasks per message, because an idle connection costs little more than its 
 
 import math
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -58,8 +58,26 @@ _HOLD = 0.005
 """Maximum seconds that a handler waits for the writer task to begin."""
 
 
+class Channel(Protocol):
+    """Bytes in and out of an open connection."""
+
+    async def receive(self) -> bytes:
+        """Wait for bytes; empty at the end.  Raises OSError or anyio's stream errors if broken."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Write as much as possible without waiting; return the number of bytes."""
+
+    async def send(self, data: memoryview) -> int:
+        """Wait until some of ``data`` has been written; return the number of bytes."""
+
+    async def aclose(self, seconds: float) -> None:
+        """Release what the channel owns, within ``seconds``."""
+
+
 class StreamConnection(Link):
-    """Link of one Peer to one connection; subclasses define how bytes are read and written.
+    """Link of one Peer to one connection; subclasses define how it is opened and closed.
+
+    They set a channel in ``_open``, or define themselves how bytes are read and written.
 
     ``run()`` opens the connection, calls ``task_status.started()``, pumps until the conversation
     is over and cleans up.  If the other side ends, no exception is raised: the application gets
@@ -82,6 +100,7 @@ class StreamConnection(Link):
         # True if a subclass has deadlines besides those of our requests.
         self._has_time = type(self)._deadline is not StreamConnection._deadline
         self._server = peer.role is Role.SERVER
+        self._channel: Channel | None = None
         self._life = Life.NEW
         self._shutdown = Shutdown.NONE
         self._reading = Reading.OPEN
@@ -118,16 +137,19 @@ class StreamConnection(Link):
         """Open the connection, or raise LinkError."""
 
     async def _receive(self) -> bytes:
-        """Wait for bytes; empty at the end.  Raises OSError or anyio's stream errors if broken."""
-        raise NotImplementedError
+        """See :meth:`Channel.receive`."""
+        assert self._channel is not None, "set in _open"  # noqa: S101
+        return await self._channel.receive()
 
     def _send_nowait(self, data: bytes) -> int:
-        """Write as much as possible without waiting; return the number of bytes."""
-        return 0
+        """See :meth:`Channel.send_nowait`."""
+        channel = self._channel
+        return 0 if channel is None else channel.send_nowait(data)
 
     async def _send(self, data: memoryview) -> int:
-        """Wait until some of ``data`` has been written; return the number of bytes."""
-        raise NotImplementedError
+        """See :meth:`Channel.send`."""
+        assert self._channel is not None, "set in _open"  # noqa: S101
+        return await self._channel.send(data)
 
     async def _end_of_input(self) -> str:
         """Return the reason for the end of input; may wait a moment to find out."""
@@ -139,6 +161,8 @@ class StreamConnection(Link):
 
     async def _close(self) -> None:
         """Release everything, also after a failed :meth:`_open`; shielded, so it bounds itself."""
+        if self._channel is not None:
+            await self._channel.aclose(self.settings.drain)
 
     def _feed(self, data: bytes) -> None:
         if self.trace is not None:
