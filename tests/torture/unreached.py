@@ -94,7 +94,7 @@ WHY: dict[str, Excuse] = {
     **_all(
         _RARE,
         {
-            "client/conversation.py ClientConversation._renew": (1, 1),
+            "client/core.py ClientCore._renew": (1, 1),
             "client/listen.py Listening.part": (2, 2),
             "client/listen.py Listening.reopen": (2, 1),
             "http/client/adapter.py AdaptedClientLink._converse": (5, 1),

@@ -24,7 +24,7 @@ from mcpcore_transports.link import Link, clock
 from mcpcore_transports.stream.connection import StreamConnection
 
 if TYPE_CHECKING:
-    from mcpcore_transports.client.conversation import ClientConversation
+    from mcpcore_transports.client.core import ClientCore
 
 MakeLink = Callable[[Peer], StreamConnection]
 
@@ -40,7 +40,7 @@ class ReconnectingLink(Link, Reconnector):
 
     def __init__(
         self,
-        core: "ClientConversation",
+        core: "ClientCore",
         peer: Peer,
         make: MakeLink,
         settings: ReconnectSettings,
@@ -197,7 +197,7 @@ class ReturningStream(Reconnector):
 
     def __init__(
         self,
-        core: "ClientConversation",
+        core: "ClientCore",
         machine: HttpClient,
         link: Link,
         settings: ReconnectSettings,
