@@ -115,7 +115,7 @@ WHY: dict[str, Excuse] = {
         _EMBEDDED,
         {
             "http/server/asgi.py AsgiApp.prepare": (1, 1),
-            "server/context_telling.py Telling.report_progress": (1, 1),
+            "server/context.py Context.report_progress": (1, 1),
             "http/server/call.py HttpCall.__anext__": (1, 1),
             "running/pending.py Handlers.idle": (1, 1),
             "server/runtime.py ServerRuntime.idle": (1, 1),
