@@ -36,7 +36,6 @@ class Link(ABC):
         task of the event loop, never blocks.
         """
 
-    @abstractmethod
     def write_now(self) -> None:
         """Write as much as possible without waiting for the next turn of the event loop.
 
@@ -44,6 +43,7 @@ class Link(ABC):
         :meth:`App.handle`. Links that cannot do this leave it to :meth:`flush_soon`, which was
         called before.
         """
+        return
 
     @abstractmethod
     async def aclose(self) -> None:

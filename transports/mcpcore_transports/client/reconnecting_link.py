@@ -75,9 +75,6 @@ class ReconnectingLink(Link, Reconnector):
         else:
             self._news.set()
 
-    def write_now(self) -> None:
-        """Implement :meth:`Link.write_now`: left to :meth:`flush_soon`."""
-
     async def aclose(self) -> None:
         """Close the session gracefully, or abort the current attempt."""
         self._left = True

@@ -107,12 +107,6 @@ class HttpCarrier(Link):
         """
         self._pump.flush()
 
-    def write_now(self) -> None:
-        """Implement :meth:`Link.write_now <mcpcore_transports.link.Link.write_now>`: nothing to do.
-
-        :meth:`flush_soon` has passed the output on.
-        """
-
     async def aclose(self) -> None:
         """Close the machine, let its last requests leave, close the connections."""
         self._closing.set()

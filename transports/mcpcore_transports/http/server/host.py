@@ -161,12 +161,6 @@ class HttpHost(Link):
             if self.draining:
                 self._changed.set()
 
-    def write_now(self) -> None:
-        """Implement :meth:`Link.write_now <mcpcore_transports.link.Link.write_now>`: nothing to do.
-
-        :meth:`flush_soon` has passed the output on.
-        """
-
     def _once(self) -> None:
         if self._tasks is not None:
             raise RuntimeError("a link serves once")
