@@ -208,3 +208,117 @@ def test_drivers_use_a_peer_by_its_public_names() -> None:
         for match in PARTS.finditer(path.read_text())
     ]
     assert found == []
+
+
+INHERITED = 2
+"""Most classes of ours with behaviour that a class may have above each other."""
+ABOVE_MORE = {
+    *("mcpcore/http/announcing.py Announcing", "mcpcore/http/client.py HttpClient"),
+    *("mcpcore/http/responses.py Responses", "mcpcore/http/sending.py Sending"),
+    *("mcpcore/http/server.py HttpServer", "mcpcore/http/session_entry.py SessionEntry"),
+    "mcpcore/http/stored.py StoredHttpServer",
+}
+"""Classes that have more, to be taken apart."""
+
+
+def classes(package: str) -> dict[str, ast.ClassDef]:
+    """The classes of a package on the first level of its modules, by their dotted names."""
+    found = {}
+    for path in modules(package):
+        module = ".".join(path.relative_to(base_of(package)).with_suffix("").parts)
+        for node in ast.parse(path.read_bytes()).body:
+            if isinstance(node, ast.ClassDef):
+                found[f"{module}.{node.name}"] = node
+    return found
+
+
+def named(module: Path) -> dict[str, str]:
+    """What the names mean that a module imports, wherever the statement stands."""
+    found = {}
+    for node in ast.walk(ast.parse(module.read_bytes())):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return found
+
+
+def behaves(node: ast.ClassDef) -> bool:
+    """Whether a class has a method that does anything."""
+    nothing = (ast.Pass, ast.Raise)
+    return any(
+        not isinstance(step, nothing)
+        and not (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
+        and not (isinstance(step, ast.Return) and step.value is None)
+        for each in node.body
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+        for step in each.body
+    )
+
+
+def heirs(*packages: str) -> Iterator[tuple[str, int, int]]:
+    """Each class with its bases that behave, and how many such classes stand above each other."""
+    known = {name: node for package in packages for name, node in classes(package).items()}
+    bases: dict[str, list[str]] = {}
+    doors: dict[str, str] = {}
+    for package in packages:
+        for path in modules(package):
+            module = ".".join(path.relative_to(base_of(package)).with_suffix("").parts)
+            if path.stem == "__init__":
+                room = module.removesuffix(".__init__")
+                doors |= {f"{room}.{name}": of for name, of in named(path).items()}
+            names = named(path)
+            for name in known:
+                if name.rpartition(".")[0] == module:
+                    plain = [re.split(r"\[", ast.unparse(base))[0] for base in known[name].bases]
+                    bases[name] = [names.get(base, f"{module}.{base}") for base in plain]
+
+    def height(name: str) -> int:
+        if name not in known:
+            return height(doors[name]) if name in doors else 0
+        above = max((height(base) for base in bases[name]), default=0)
+        return above + behaves(known[name])
+
+    def apart(name: str) -> bool:
+        """Whether a class is an exception, or a Struct: values, not parts of a machine."""
+        roots = bases.get(name, [])
+        return any(
+            base.rpartition(".")[2] in {"Struct", "Exception", "Enum", "StrEnum"} or apart(base)
+            for base in roots
+        )
+
+    for name in sorted(known):
+        if not apart(name):
+            heights = [height(base) for base in bases[name]]
+            yield name, sum(map(bool, heights)), max(heights, default=0)
+
+
+def test_no_class_is_put_together_of_others() -> None:
+    """Parts of a machine are its members: what a class does can be read in one place."""
+    found = [*heirs("mcpcore", "mcpcore_transports")]
+    assert len(found) > 300
+    assert [name for name, several, _ in found if several > 1] == []
+    more = set()
+    for name, _, above in found:
+        if above > INHERITED:
+            module, _, short = name.rpartition(".")
+            more.add(f"{module.replace('.', '/')}.py {short}")
+    assert more == ABOVE_MORE
+
+
+def test_inheritance_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = {
+        "a": "class A:\n    def f(self):\n        self.x = 1\n"
+        "class I:\n    def g(self):\n        raise NotImplementedError\n"
+        "class B(A, I):\n    def f(self):\n        return 2\n",
+        "b": "from mcpcore.a import A, B, I\nclass C(B):\n    def f(self):\n        return 3\n"
+        "class D(C): ...\nclass E(A, C): ...\nclass F(I): ...\nclass G(Exception, D): ...\n",
+    }
+    (tmp_path / "mcpcore").mkdir()
+    for name, text in source.items():
+        (tmp_path / "mcpcore" / f"{name}.py").write_text(text)
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    counted = {name.rpartition(".")[2]: (some, above) for name, some, above in heirs("mcpcore")}
+    assert counted == {
+        **{"A": (0, 0), "I": (0, 0), "B": (1, 1), "C": (1, 2)},
+        **{"D": (1, 3), "E": (2, 3), "F": (0, 0)},
+    }

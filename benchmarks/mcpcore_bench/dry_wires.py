@@ -25,7 +25,7 @@ from mcpcore_transports.http.server.protocol import HttpProtocol
 from mcpcore_transports.link import App
 from mcpcore_transports.serve.assembling import serve_connection
 from mcpcore_transports.serve.assembling_http import assemble_http
-from mcpcore_transports.stream.connection import Connection
+from mcpcore_transports.stream.connection import StreamConnection
 
 END = b"\r\n0\r\n\r\n"
 """Of a chunked body."""
@@ -130,7 +130,7 @@ async def raw_http(
     yield wires
 
 
-class Fed(Connection):
+class Fed(StreamConnection):
     """Our pump, where what is read is handed in, and what is written is kept."""
 
     def __init__(self, peer: Peer, app: App, outlet: Outlet) -> None:

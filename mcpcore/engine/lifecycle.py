@@ -143,6 +143,13 @@ STREAM: Table[StreamState, StreamSignal] = {
     (StreamState.LISTENING, StreamSignal.END): StreamState.ENDED,
 }
 
+DIAGRAMS = (
+    ("Session", "One conversation: negotiation, use, end.", SESSION),
+    ("Request", "One request, in either direction.", REQUEST),
+    ("Stream", "One `subscriptions/listen`, in either direction.", STREAM),
+)
+"""Title, text and table of each diagram."""
+
 
 def step(table: Table[S, G], state: S, signal: G) -> S | None:
     """Return the next state, or None if the table does not allow ``signal`` in ``state``."""

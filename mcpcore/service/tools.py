@@ -121,7 +121,7 @@ class ToolEntry:
         self.visible = options.get("visible")
         self.call = handler.binder()
         """Function ``call(context, bound arguments)``."""
-        self.call_type = PlainCall if handler.context is None else ToolCall
+        self.call_type: type[Bound[ToolEntry]] = PlainCall if handler.context is None else ToolCall
         """Class of a call, made of this entry, bound arguments and a revision."""
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:
@@ -255,45 +255,54 @@ def _is_type(extra: Any) -> bool:
     return isinstance(extra, type) or get_origin(extra) is not None
 
 
+def _finish(self: Bound[ToolEntry], value: Any) -> Raw:
+    """Shape the return value into content and structured content."""
+    if type(value) is str and self._entry.output is None:  # the most frequent case
+        return text_result(value)
+    if isinstance(value, CallToolResult):
+        self.failed = value.is_error is True
+        return given_result(self.own(value), self._entry.output, self.revision)
+    return tool_result(value, self._entry.output, self.revision)
+
+
+def _failure(self: Bound[ToolEntry], error: Exception, told: str | None = None) -> Raw:
+    """Return a result with ``isError``; only an McpError is an error of the protocol."""
+    if isinstance(error, McpError):
+        raise error
+    return error_result(told or shown(error))
+
+
 class ToolCall(Bound[ToolEntry]):
     """Call of a tool with checked arguments."""
 
     __slots__ = ()
 
     bare = True
-
-    def finish(self, value: Any) -> Raw:
-        """Shape the return value into content and structured content."""
-        if type(value) is str and self._entry.output is None:  # the most frequent case
-            return text_result(value)
-        if isinstance(value, CallToolResult):
-            self.failed = value.is_error is True
-            return given_result(self.own(value), self._entry.output, self.revision)
-        return tool_result(value, self._entry.output, self.revision)
-
-    def failure(self, error: Exception, told: str | None = None) -> Raw:
-        """Return a result with ``isError``; only an McpError is an error of the protocol."""
-        if isinstance(error, McpError):
-            raise error
-        return error_result(told or shown(error))
+    finish = _finish
+    failure = _failure
 
 
-class PlainCall(ToolCall):
+class PlainCall(Bound[ToolEntry]):
     """Call of a tool that takes no context."""
 
     __slots__ = ()
 
+    bare = True
     takes_context = False
+    finish = _finish
+    failure = _failure
 
 
-class LimitedCall(ToolCall):
+class LimitedCall(Bound[ToolEntry]):
     """Call of a tool whose results have a limit."""
 
     __slots__ = ()
 
+    bare = True
+
     def finish(self, value: Any) -> Raw:
         """Shape the return value; raise OutputMismatch if the result is too large."""
-        result = super().finish(value)
+        result = _finish(self, value)
         problem = self._problem(len(result) + (0 if self.meta is None else len(to_json(self.meta))))
         if problem is not None:
             raise OutputMismatch(problem, problem)
@@ -301,7 +310,7 @@ class LimitedCall(ToolCall):
 
     def failure(self, error: Exception, told: str | None = None) -> Raw:
         """Return a result with ``isError``; a message that would make it too large is cut."""
-        result = super().failure(error, told)
+        result = _failure(self, error, told)
         if is_masked(error) or (problem := self._problem(len(result))) is None:
             return result
         text, note = told or shown(error), f" ... ({problem})"

@@ -1,10 +1,10 @@
 """The page reference/protocol.md, out of the tables of the engine."""
 
 from collections.abc import Iterator
+from importlib import import_module
 
 from msgspec import structs
 
-from mcpcore.http.diagrams import diagrams
 from mcpcore.spec.errors import ERRORS
 from mcpcore.spec.methods import METHODS, Method, MethodKind
 from mcpcore.spec.revisions import REVISIONS, Revision, Span
@@ -18,6 +18,12 @@ The protocol as the engine has it: each table below is one that the code runs on
 revision means to an application, see [the two eras](../explanation/eras.md).
 """
 NO, YES = "", "yes"
+TABLES = (
+    "mcpcore.engine.lifecycle",
+    "mcpcore.http.server.exchange",
+    "mcpcore_transports.stream.states",
+)
+"""Modules with state tables, listed in their ``DIAGRAMS``."""
 
 
 def render() -> str:
@@ -26,11 +32,22 @@ def render() -> str:
         HEAD,
         *("## Revisions", "", *_revisions()),
         *("## Methods", "", *_methods()),
-        *("## States", "", *diagrams()),
+        *("## States", "", *_states()),
         *("## JSON-RPC error codes", "", *_errors()),
         *("## Exceptions of the engine", "", *engine_exceptions()),
     ]
     return "\n".join(lines)
+
+
+def _states() -> Iterator[str]:
+    """Return one Mermaid diagram per state table."""
+    for title, text, moves in (each for name in TABLES for each in import_module(name).DIAGRAMS):
+        yield from (f"### {title}", "", text, "", "```mermaid", "stateDiagram-v2")
+        first = next(iter(moves))[0]
+        yield f"    [*] --> {first.name}"
+        for (state, signal), after in moves.items():
+            yield f"    {state.name} --> {after.name}: {signal.value}"
+        yield from ("```", "")
 
 
 def _revisions() -> Iterator[str]:

@@ -11,7 +11,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App
 from mcpcore_transports.serve.bindings import Accept
 from mcpcore_transports.serve.serve import serve
-from mcpcore_transports.stream.connection import Connection, PumpSettings
+from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
 from mcpcore_transports.targets import parse_target
 from tests.torture.functions import fallible
 from tests.torture.relays import accept_always
@@ -53,7 +53,7 @@ async def custom(stage: Stage) -> AsyncIterator[None]:
         yield
 
 
-class _Link(Connection):
+class _Link(StreamConnection):
     """A Peer on a stream, line by line."""
 
     binding = "tcp"

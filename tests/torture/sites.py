@@ -20,7 +20,7 @@ from mcpcore_transports.link import App
 from mcpcore_transports.serve.assembling import serve_connection
 from mcpcore_transports.serve.serve import _until_signalled, serve, ungrouped
 from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
-from mcpcore_transports.stream.connection import Connection
+from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.targets import HttpTarget, StdioTarget, WebSocketTarget, parse_target
 from tests.bindings.places import launcher
 from tests.torture.asgi_sockets import lifespan, serve_socket
@@ -157,7 +157,7 @@ async def _hold(stage: Stage, link: socket.socket) -> None:
         _, streams, _, _ = socket.recv_fds(link, 1, 3)
         stdin, stdout, _ = streams
 
-        def make_link(peer: Peer, app: App) -> Connection:
+        def make_link(peer: Peer, app: App) -> StreamConnection:
             settings = StdioSettings(pump=stage.pump(), redirect=False, signals=False)
             return StdioServerLink(
                 peer,

@@ -138,7 +138,7 @@ _PROGRAM = "in a program of its own it is called as with `serve`"
 
 NO_POINTS: dict[str, str] = {
     **dict.fromkeys(
-        ("CallbackContext.report", "Connection.app", "CustomTarget.make_link.app"), _OURS
+        ("CallbackContext.report", "StreamConnection.app", "CustomTarget.make_link.app"), _OURS
     ),
     **dict.fromkeys(
         (

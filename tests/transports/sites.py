@@ -14,7 +14,7 @@ from anyio.abc import ByteStream
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.handshake import Handshake
 from mcpcore_transports.link import App
-from mcpcore_transports.stream.connection import Connection
+from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.websocket.server import serve_websocket
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
@@ -38,7 +38,9 @@ class Site:
         self.limits: dict[str, Any] = {}
         self.scope = anyio.CancelScope()
 
-    async def serve(self, make_link: Callable[[Peer, App], Connection], shake: Handshake) -> None:
+    async def serve(
+        self, make_link: Callable[[Peer, App], StreamConnection], shake: Handshake
+    ) -> None:
         app = ToolServer(make_server(**self.limits))
         app.link = link = make_link(app.peer, app)
         self.apps.append(app)

@@ -16,7 +16,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore_transports.memory import MemoryPair, memory_links
-from mcpcore_transports.stream.connection import Connection, PumpSettings
+from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
 from tests.transports.malformed import META, request
 
@@ -37,7 +37,7 @@ WIRE = False
 
 def make_links(
     negotiation: Negotiation = Negotiation.MODERN, **settings: float
-) -> tuple[Caller, ToolServer, Connection, Connection]:
+) -> tuple[Caller, ToolServer, StreamConnection, StreamConnection]:
     client, server = Caller(make_client(negotiation)), ToolServer(make_server())
     ours, theirs = memory_links(
         (client.peer, client),
@@ -214,7 +214,7 @@ async def test_a_failing_application_ends_its_own_link(runner: str) -> None:
     client, _, ours, theirs = make_links()
     caught: list[str] = []
 
-    async def run(name: str, link: Connection) -> None:
+    async def run(name: str, link: StreamConnection) -> None:
         try:
             await link.run()
         except ZeroDivisionError:
@@ -242,7 +242,7 @@ async def test_a_link_runs_once() -> None:
 # Bounds
 
 
-def unsent(link: Connection) -> int:
+def unsent(link: StreamConnection) -> int:
     """Bytes that a link has not got rid of."""
     return link.peer.output_size + len(link._rest)
 

@@ -25,7 +25,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link_errors import what_broke
 from mcpcore_transports.sockets.server import PlainServerLink
-from mcpcore_transports.stream.connection import Connection, PumpSettings
+from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
 from mcpcore_transports.stream.link import StreamLink
 from tests.clock import HOUR, patience
 from tests.transports.apps import Caller, Recorder, ToolServer, make_client, make_server
@@ -121,7 +121,7 @@ async def test_answers_are_gathered_once_handlers_are_quick(
         app = Observer(make_server(), ours, 0.002 if slow else 0.0)
         monkeypatch.setattr("mcpcore_transports.stream.connection.clock", lambda: app.now)
         async with anyio.create_task_group() as tasks:
-            link: Connection
+            link: StreamConnection
             if direct:
                 link = PlainServerLink(app.peer, app, theirs.dup())
             else:

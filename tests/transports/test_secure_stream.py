@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -25,12 +26,12 @@ from wsproto.frame_protocol import FrameProtocol, Opcode
 from mcpcore.service import Server
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.sockets.server import StreamServerLink
+from mcpcore_transports.stream.direct import DirectChannel
 from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.stream.settings import PumpSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
-from tests.transports.apps import ToolServer, make_server
 from tests.transports.certificates import papers
 from tests.transports.malformed import META, good, request
 from tests.transports.served import ANY_PORT, Served, served
@@ -502,25 +503,17 @@ async def test_tls_answers_where_the_server_has_nothing_to_say() -> None:
 
 def test_who_only_asks_and_never_reads_is_left() -> None:
     stream, client, _ = established()
-    source, sink = os.pipe()
-    os.set_blocking(sink, False)
-    with suppress(BlockingIOError):
-        while os.write(sink, b"." * 65536):
-            pass
-
-    peer = make_server()
-    link = StreamServerLink(peer, ToolServer(peer), stream)
-    link._secured, link._output, link._direct = stream, sink, True
+    channel = DirectChannel(stream, 65_536, lambda data: None)
+    full: Any = SimpleNamespace(send_nowait=lambda data: 0)
+    channel._secured, channel._socket = stream, full
     asked, said = 0, ""
     while asked < 1_000_000 and not said:
         asked += len(part := ask_for_keys(client, ASKED))
         try:
-            link._decrypt(part)
+            channel._decrypt(part)
         except BlockingIOError:
             continue
         except BrokenPipeError as error:
             said = str(error)
     assert "does not read" in said
     assert 65_536 < asked < 100_000
-    os.close(source)
-    os.close(sink)

@@ -16,8 +16,7 @@ from mcpcore.spec.types.elicitation import ElicitParams  # noqa: E402
 from mcpcore.spec.types.logging import LoggingMessageParams  # noqa: E402
 from mcpcore_transports.client.callbacks import Callbacks  # noqa: E402
 from mcpcore_transports.client.client import connect  # noqa: E402
-from mcpcore_transports.server.context import Context  # noqa: E402
-from mcpcore_transports.server.context_telling import Sent  # noqa: E402
+from mcpcore_transports.server.context import Context, Sent  # noqa: E402
 from tests.clock import PATIENCE  # noqa: E402
 from tests.transports.test_context_eras import ERAS, Careless, serving, text  # noqa: E402
 

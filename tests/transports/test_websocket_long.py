@@ -140,7 +140,7 @@ async def test_who_is_left_within_a_long_text_may_end_it_and_answer(cuts: tuple[
     link = WebSocketLink(peer, Recorder(peer), stream, settings=WebSocketSettings())
     begun = codec.text(b"x" * 998, length=1000, key=bytes(4)).encode(client=True)
     link._begin(ConnectionType.SERVER, Bounds(), begun)
-    await link._say_goodbye()  # reads no further than the answer
+    await link._say_goodbye(stream)  # reads no further than the answer
     assert link.close_code == 1001
     [said] = codec.Reader(client=False).feed(bytes(stream.said))
     assert (said.kind, said.code) == ("close", 1001)

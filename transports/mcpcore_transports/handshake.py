@@ -10,9 +10,9 @@ from mcpcore.http.principals import Principal
 from mcpcore_transports.link import App
 
 if TYPE_CHECKING:
-    from mcpcore_transports.stream.connection import Connection
+    from mcpcore_transports.stream.connection import StreamConnection
 
-LinkFactory = Callable[[Peer, App], "Connection"]
+LinkFactory = Callable[[Peer, App], "StreamConnection"]
 """Factory for the link of one connection; the link is run by the caller."""
 
 

@@ -18,7 +18,7 @@ class App(Protocol):
 
 
 class Link(ABC):
-    """I/O beneath one machine: a connection, an HTTP endpoint or an HTTP client."""
+    """Interface of the I/O beneath one machine: a connection, an HTTP endpoint or client."""
 
     unprovoked = False
     """True if the link ended for a reason unrelated to the messages sent on it."""

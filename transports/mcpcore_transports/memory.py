@@ -24,7 +24,8 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import Transmit
 from mcpcore.wire.framing import TooLong
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.stream.connection import Connection, PumpSettings
+from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
+from mcpcore_transports.stream.states import Life, Reading, Writing, WritingSignal
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import ConnectionTrace
@@ -119,7 +120,7 @@ class MemoryPair:
                 app.handle(event)
 
 
-class MemoryLink(Connection):
+class MemoryLink(StreamConnection):
     """Link at one end of a joined pair; made by :func:`memory_links`.
 
     Sending hands the messages to the other end and processes them there at once, in the same task.
@@ -147,7 +148,7 @@ class MemoryLink(Connection):
         It runs in the context (``contextvars``) in which the link was made, not in the caller's.
         """
         self._again = True  # for the turn that is being made, if one is
-        if self._turning or self._state != "running":
+        if self._turning or not self._runs():
             return
         try:
             self._context.run(self._turn)
@@ -157,11 +158,11 @@ class MemoryLink(Connection):
     def _flush(self) -> None:
         other, room = self._other, self.settings.read_size
         while self.peer.output_size:
-            if self._broken:
+            if self._writing is Writing.BROKEN:
                 self.peer.data_to_send()
                 return
-            if other._state != "ended" and other._held >= room:
-                self._writing = True
+            if other._held >= room and other._life is not Life.ENDED:
+                self._move_writing(WritingSignal.BLOCK)
                 self._moved = clock()
                 return
             texts = _texts(self.peer.data_to_send(room - other._held))
@@ -173,8 +174,8 @@ class MemoryLink(Connection):
 
     def _goes_on(self) -> None:
         """Resume writing: the other end has room again, or is gone."""
-        if self._writing:
-            self._writing = False
+        if self._writing is Writing.BLOCKED:
+            self._move_writing(WritingSignal.WRITTEN)
             self._moved = clock()
             self._make_room()
             self._wake.set()
@@ -183,16 +184,17 @@ class MemoryLink(Connection):
 
     def _turn(self) -> None:
         super()._turn()
-        if self._waiting and self._writing and not self._turning and not self._full():
+        sends = self._writing is Writing.BLOCKED
+        if sends and self._waiting and not self._turning and not self._full():
             self._wake.set()  # it came while we were sending, and we go on reading
 
     def _arrived(self, texts: list[bytes]) -> bool:
         """Take messages; return False if the link has ended."""
-        if self._state == "ended":
+        if self._life is Life.ENDED:
             return False
         self._waiting += texts
         self._held += sum(map(len, texts))
-        if self._state != "new":
+        if self._life is not Life.NEW:
             try:
                 self._turn()
             except Exception as error:  # our application's, in a task of the other end
@@ -201,7 +203,7 @@ class MemoryLink(Connection):
 
     def _dispatch(self) -> bool:
         while not super()._dispatch():
-            if self._sharing or not self._waiting:
+            if self._reading is Reading.YIELDING or not self._waiting:
                 return False
             text = self._waiting.popleft()
             self._held -= len(text)
@@ -223,12 +225,11 @@ class MemoryLink(Connection):
     async def _close(self) -> None:
         self._waiting.clear()
         self._held = 0
-        self._state = "ended"
         self._other._parted.set()
         self._other._goes_on()
 
 
-class WireLink(Connection):
+class WireLink(StreamConnection):
     """Link at one end of a joined pair that goes through bytes; made by :func:`memory_links`."""
 
     binding = "memory"
@@ -281,7 +282,7 @@ def memory_links(
     *,
     settings: PumpSettings | None = None,
     wire: bool = False,
-) -> tuple[Connection, Connection]:
+) -> tuple[StreamConnection, StreamConnection]:
     """Join two Peers in one event loop; return the client's link and the server's, both to be run.
 
     ``wire``: pass messages as bytes.  ``settings.read_size`` is the room in bytes for messages that

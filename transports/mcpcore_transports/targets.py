@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mcpcore_transports.http.client.carrier import RequestHeaders
     from mcpcore_transports.link import App
     from mcpcore_transports.server.runtime import RuntimeSettings
-    from mcpcore_transports.stream.connection import Connection
+    from mcpcore_transports.stream.connection import StreamConnection
 
 
 class _UrlTarget(Discreet, frozen=True):
@@ -116,7 +116,7 @@ class CustomTarget(ABC):
     name: str
 
     @abstractmethod
-    def make_link(self, peer: "Peer", app: "App") -> "Connection":
+    def make_link(self, peer: "Peer", app: "App") -> "StreamConnection":
         """Make the link of one connection, without running it.
 
         Called once for each connection: another one follows a broken one, if the settings say so

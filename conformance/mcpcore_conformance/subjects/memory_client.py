@@ -19,7 +19,7 @@ from mcpcore_transports.stream.link import StreamLink
 from mcpcore_transports.targets import CustomTarget
 
 if TYPE_CHECKING:
-    from mcpcore_transports.stream.connection import Connection
+    from mcpcore_transports.stream.connection import StreamConnection
 
 
 class _Kit(CustomTarget):
@@ -30,7 +30,7 @@ class _Kit(CustomTarget):
     def __init__(self, visit: Visit) -> None:
         self._visit = visit
 
-    def make_link(self, peer: Peer, app: App) -> "Connection":
+    def make_link(self, peer: Peer, app: App) -> "StreamConnection":
         """See :class:`~mcpcore_transports.targets.CustomTarget`."""
         ours, theirs = memory_streams()
         self._visit.enter(theirs)

@@ -84,6 +84,8 @@ EXCHANGE: Table[ExchangeState, ExchangeSignal] = {
     # A response that is complete may still be replaced, or cut off, before it is taken.
     (ExchangeState.DONE, ExchangeSignal.FINISH): ExchangeState.DONE,
 }
+DIAGRAMS = (("Exchange", "One HTTP request at a server, and its response.", EXCHANGE),)
+"""Title, text and table of the diagram."""
 
 
 def taken_over(frame: Transmit) -> None:

@@ -12,10 +12,9 @@ from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.server.stored.session_queue import SessionQueue
 from mcpcore.http.server.stored.stream_writer import StreamWriter
 from mcpcore.http.storing import LogPage
-from mcpcore_transports.stores.memory_limits import MemoryLimits
-from mcpcore_transports.stores.memory_mail import MemoryMail
+from mcpcore_transports.stores.memory import MemoryStore
 from mcpcore_transports.stores.memory_state import Shelf
-from mcpcore_transports.stores.sqlite_mail import SqliteMail
+from mcpcore_transports.stores.sqlite import SqliteStore
 from tests.simulation.mutations.model import Mutation, wrapped
 
 
@@ -32,7 +31,7 @@ def _owner_stays() -> None:
 
         return mutant
 
-    wrapped(MemoryLimits, "_remove", make)
+    wrapped(MemoryStore, "_remove", make)
 
 
 def _queue_unbounded() -> None:
@@ -48,7 +47,7 @@ def _queue_unbounded() -> None:
 
         return mutant
 
-    wrapped(MemoryLimits, "_queue_room", make)
+    wrapped(MemoryStore, "_queue_room", make)
 
 
 def _log_unbounded() -> None:
@@ -63,7 +62,7 @@ def _log_unbounded() -> None:
 
         return mutant
 
-    wrapped(MemoryLimits, "_keep", make)
+    wrapped(MemoryStore, "_keep", make)
 
 
 def _events_for_ever() -> None:
@@ -72,7 +71,7 @@ def _events_for_ever() -> None:
     def mutant(self: Any, session: Any, wall: float) -> None:
         return None
 
-    MemoryLimits._expire = mutant  # type: ignore[method-assign]
+    MemoryStore._expire = mutant  # type: ignore[method-assign]
 
 
 def _never_lapsed() -> None:
@@ -87,7 +86,7 @@ def _never_lapsed() -> None:
 
         return mutant
 
-    wrapped(MemoryMail, "_bury_expired", make)
+    wrapped(MemoryStore, "_bury_expired", make)
 
 
 def _worker_stays() -> None:
@@ -101,7 +100,7 @@ def _worker_stays() -> None:
 
         return mutant
 
-    wrapped(MemoryMail, "_bury_expired", make)
+    wrapped(MemoryStore, "_bury_expired", make)
 
 
 def _share_kept() -> None:
@@ -116,7 +115,7 @@ def _share_kept() -> None:
 
         return mutant
 
-    wrapped(MemoryMail, "_bury", make)
+    wrapped(MemoryStore, "_bury", make)
 
 
 def _orphans_unnoticed() -> None:
@@ -131,7 +130,7 @@ def _orphans_unnoticed() -> None:
 
         return mutant
 
-    wrapped(MemoryMail, "_bury", make)
+    wrapped(MemoryStore, "_bury", make)
 
 
 def _left_open() -> None:
@@ -229,7 +228,7 @@ def _ended_early() -> None:
         over: bool = wall >= used + 45.0
         return over
 
-    MemoryLimits._over = mutant  # type: ignore[method-assign]
+    MemoryStore._over = mutant  # type: ignore[method-assign]
 
 
 def _news_overtaken() -> None:
@@ -274,7 +273,7 @@ def _unlike_the_other() -> None:
 
         return mutant
 
-    wrapped(SqliteMail, "_tell", make)
+    wrapped(SqliteStore, "_tell", make)
 
 
 MUTATIONS = [

@@ -7,11 +7,14 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import anyio
+import msgspec
 from anyio.abc import TaskGroup
-from msgspec import Raw
+from msgspec import Raw, Struct
 
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.engine.events import (
     ConnectionEnded,
     ErrorReceived,
@@ -29,28 +32,50 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     Violation,
 )
-from mcpcore.errors import ConnectionClosed, InvalidResponse, PeerError
-from mcpcore.http import StreamInterrupted, StreamReopened
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnection import ConnectionEvent
+from mcpcore.errors import ConnectionClosed, InvalidResponse, LinkError, NegotiationError, PeerError
+from mcpcore.http import HttpClient, Recovery, StreamInterrupted, StreamReopened
+from mcpcore.http.client.sending import INITIALIZE
 from mcpcore.service.task_settings import TaskSettings
+from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
-from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import LoggingLevel
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
-from mcpcore.wire.message import Body, RequestId
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.calls import ClientMachine, Settled
-from mcpcore_transports.client.conversation import ClientConversation
+from mcpcore.wire.message import Body, RequestId, to_json
+from mcpcore_transports.client.answers import Answers, answer_inputs
+from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback
+from mcpcore_transports.client.calls import CANCELLED, ClientMachine, Outcome, Settled
+from mcpcore_transports.client.errors import failed, result_of
+from mcpcore_transports.client.list_changes import LIST_CHANGES, Change
 from mcpcore_transports.client.listen import LISTEN, Listening
+from mcpcore_transports.client.notifications import RESOURCE_UPDATED, News
+from mcpcore_transports.client.reconnector import Reconnector
 from mcpcore_transports.client.tasks.answers import ClientDesk
 from mcpcore_transports.client.tasks.tasks import ClientTasks
-from mcpcore_transports.client.url_elicitation import COMPLETE
+from mcpcore_transports.client.url_elicitation import COMPLETE, Visits
 from mcpcore_transports.client.violation_log import ViolationLog
-from mcpcore_transports.link import clock
+from mcpcore_transports.link import Link, clock
+from mcpcore_transports.running.pending import Waiting
 from mcpcore_transports.running.tasks import TaskHost
+
+if TYPE_CHECKING:
+    from mcpcore_transports.client.raised import Raised
 
 logger = logging.getLogger("mcpcore.client")
 
+_SUBSCRIBE = "resources/subscribe"
 
-class ClientCore(ClientConversation):
+_SUBSCRIPTIONS = (_SUBSCRIBE, "resources/unsubscribe")
+
+
+class _Subject(Struct):
+    uri: str
+
+
+class ClientCore:
     """Waiting callers of one connection, and answers to the server's requests."""
 
     def __init__(
@@ -59,7 +84,36 @@ class ClientCore(ClientConversation):
         callbacks: Callbacks,
         group: TaskGroup,
     ) -> None:
-        super().__init__(machine, callbacks, group)
+        self.machine = machine
+        self.callbacks = callbacks
+        self.link: Link | None = None
+        self.ready: Ready | None = None
+        self.closed: str | None = None
+        """Reason for the end of the connection, once it has ended."""
+        self.closing = False
+        """True if this side is about to end the connection."""
+        self.log_level: LoggingLevel | None = None
+        self.subscribed: dict[str, None] = {}
+        """URIs of the resources to which this session is subscribed (legacy)."""
+        self.meta: dict[str, Any] = {}
+        """Members for the ``_meta`` of every request."""
+        self.visits = Visits(callbacks)
+        self.raised: Raised | None = None
+        """Exceptions of a server in this process, for its callers to raise."""
+        self._waiting = Waiting()
+        self._progress: dict[RequestId, ProgressCallback] = {}
+        self.group = group
+        self.reconnector: Reconnector | None = None
+        """Maker of the next connection when one is lost; None without one, or if HTTP resumes."""
+        self.listeners: list[Listening] = []
+        """Listeners for the notifications that belong to no listen stream."""
+        self.deaf: str | None = None
+        """Reason why a legacy server can no longer report changes by itself; None while it can."""
+        self._news = News(callbacks, group)
+        self._watchers: list[Callable[[str], None]] = []
+        self._opened = anyio.Event()
+        self._failure: NegotiationFailed | None = None
+        self._answers = Answers(machine, callbacks, group, self.flush)
         self.streams: dict[RequestId, Listening] = {}
         """Listeners by the request of their listen stream."""
         self.interest: Counter[str] = Counter()
@@ -98,6 +152,133 @@ class ClientCore(ClientConversation):
             handler(event)
 
     # Requests
+
+    @property
+    def revision(self) -> Revision:
+        """The negotiated revision."""
+        return self._negotiated.revision
+
+    @property
+    def _negotiated(self) -> Ready:
+        if self.ready is None:
+            raise LocalProtocolError("the connection is not open yet")
+        return self.ready
+
+    def flush(self) -> None:
+        """Have the link send the machine's output; needed after each call of the machine."""
+        if self.link is not None:
+            self.link.flush_soon()
+
+    async def request(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+        repeat: bool | None = None,
+    ) -> Outcome:
+        """Send a request, serve its input rounds and visits, return its result.
+
+        ``repeat`` is True if the request may be sent again when the connection breaks before the
+        answer; :func:`~mcpcore.engine.outbound.may_repeat` defines the default.  Cancelling the
+        caller cancels the request.  Raises PeerError or a CallFailed.
+        """
+        tries = 0
+        while True:
+            try:
+                outcome = await self._attempt(
+                    method, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
+                )
+                if method in _SUBSCRIPTIONS:
+                    self._note(method, params)
+                return outcome
+            except PeerError as error:
+                tries += 1
+                if tries > self.visits.rounds or not await self.visits.made(error, self.revision):
+                    raise
+
+    async def _attempt(
+        self,
+        method: str,
+        params: Body,
+        *,
+        timeout: float | None,
+        progress: ProgressCallback | None,
+        meta: Mapping[str, Any] | None,
+        repeat: bool | None,
+    ) -> Outcome:
+        if self.closed is not None:
+            raise ConnectionClosed(method, self.closed)
+        request = self.machine.request(
+            method,
+            params,
+            now=clock(),
+            timeout=timeout,
+            progress=progress is not None,
+            meta={**self.meta, **(meta or {})} or None,
+            log_level=self.log_level if self.revision.per_request_log_level else None,
+            force=method not in KNOWN_METHODS,
+            repeat=repeat,
+        )
+        rounds = 0
+        while True:
+            outcome = await self._outcome(request, progress)
+            if not isinstance(outcome, InputRequired):
+                if self.raised is not None:
+                    self.raised.meet(outcome)
+                return Outcome(result_of(outcome), rounds > 0, request)
+            rounds += 1
+            request = await self._answer_round(outcome, timeout)
+
+    def _note(self, method: str, params: Body) -> None:
+        """Record a change of the session's subscriptions, to repeat them in the next session."""
+        try:
+            uri = msgspec.json.decode(to_json(params), type=_Subject).uri
+        except msgspec.MsgspecError:
+            return
+        if method == _SUBSCRIBE:
+            self.subscribed[uri] = None
+        else:
+            self.subscribed.pop(uri, None)
+
+    def keep_progress(self, request: RequestId, progress: ProgressCallback) -> None:
+        """Keep the progress callback of a request that was answered with a task."""
+        self._progress[request] = progress
+
+    def drop_progress(self, request: RequestId) -> None:
+        """Drop the progress callback of a request whose task has ended."""
+        self._progress.pop(request, None)
+
+    def cancel(self, request: RequestId, reason: str) -> None:
+        """Cancel a request with a reason; its outcome, if any, is dropped."""
+        self.machine.cancel(request, now=clock(), reason=reason)
+        self.flush()
+
+    async def _outcome(self, request: RequestId, progress: ProgressCallback | None) -> Settled:
+        self._waiting.expect(request)
+        if progress is not None:
+            self._progress[request] = progress
+        self.flush()
+        try:
+            return await self._waiting.outcome(request)
+        except anyio.get_cancelled_exc_class():
+            self.machine.abandon(request)  # in case the server has just asked for input
+            self.cancel(request, CANCELLED)
+            raise
+        finally:
+            self._progress.pop(request, None)
+
+    async def _answer_round(self, asked: InputRequired, timeout: float | None) -> RequestId:
+        try:
+            answers = await answer_inputs(asked, self.callbacks, self.revision)
+            if self.closed is not None:
+                raise ConnectionClosed(asked.method, self.closed)
+        except BaseException:
+            self.machine.abandon(asked.request)
+            raise
+        return self.machine.retry(asked.request, answers, now=clock(), timeout=timeout)
 
     async def open_stream(
         self,
@@ -149,10 +330,6 @@ class ClientCore(ClientConversation):
         self.flush()
         return sent
 
-    def tasks_in_doubt(self) -> None:
-        """See :meth:`ClientConversation.tasks_in_doubt`."""
-        self.tasks.look_again()
-
     def _settle(self, outcome: Settled) -> None:
         if self._waiting.settle(outcome):
             return
@@ -171,7 +348,169 @@ class ClientCore(ClientConversation):
         if callback is not None:
             self._news.tell(callback, event.progress, event.total, event.message)
 
-    # News
+    # Conversation
+
+    async def opened(self) -> Ready:
+        """Negotiate and wait for the outcome.  Raises NegotiationError or LinkError."""
+        self.machine.start(now=clock())
+        self.flush()
+        await self._opened.wait()
+        if self.ready is not None:
+            return self.ready
+        if self._failure is not None:
+            failure = self._failure
+            cause = None
+            if failure.fault is not None:
+                cause = failed(INITIALIZE, failure.message, failure.fault)
+            raise NegotiationError(failure.message, failure.error) from cause
+        raise LinkError(self.closed or "the connection ended")
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        """Capabilities that the server has declared."""
+        declared = self._negotiated.capabilities
+        return declared if isinstance(declared, ServerCapabilities) else ServerCapabilities()
+
+    def _on_ready(self, event: Ready) -> None:
+        again = self.ready is not None
+        self.ready, self.deaf = event, None
+        self._opened.set()
+        if self.reconnector is not None:
+            self.reconnector.opened(event)
+        if again:
+            if self.reconnector is not None:
+                self._doubt()
+            self.group.start_soon(self._renew)
+
+    def _on_negotiation_failed(self, event: NegotiationFailed) -> None:
+        if self.ready is not None and self.reconnector is not None:
+            self.reconnector.refused(event)
+            return
+        self._failure = event
+        self._opened.set()
+
+    # The next conversation
+
+    def succeed(self, machine: Peer) -> None:
+        """Continue the conversation on ``machine``."""
+        self.machine = machine
+        self._answers.succeed(machine)
+
+    @property
+    def away(self) -> bool:
+        """True if the connection is lost and there is no other one yet."""
+        return self.reconnector is not None and self.reconnector.away
+
+    def tell(self, event: ConnectionEvent) -> None:
+        """Pass a connection event to the application's callback."""
+        if self.callbacks.connection is not None:
+            self._news.tell(self.callbacks.connection, event)
+
+    def _doubt(self) -> None:
+        """Assume that all has changed: changes were missed, and the server may be a new process."""
+        for method in LIST_CHANGES:
+            self.assume(Change(method))
+        self._watched(RESOURCE_UPDATED)
+        self.tasks.look_again()
+
+    async def _renew(self) -> None:
+        """Repeat the subscriptions and the log level for a new session (legacy)."""
+        wishes = [("resources/subscribe", {"uri": uri}) for uri in self.subscribed]
+        if self.log_level is not None and not self.revision.per_request_log_level:
+            wishes.append(("logging/setLevel", {"level": self.log_level}))
+        for method, params in wishes:
+            try:
+                await self.request(method, params)
+            except Exception as error:  # a middleware may raise anything
+                if self.away or self.closed is not None:
+                    return  # this is repeated for the next session
+                known = isinstance(error, McpError | LocalError)
+                reason = error if known else type(error).__name__
+                logger.warning("the server's new session refuses %s: %s", method, reason)
+                if not isinstance(error, LocalError) and "uri" in params:
+                    for listener in tuple(self.listeners):
+                        listener.refused(params["uri"], error)
+        for listener in tuple(self.listeners):
+            listener.missed()
+
+    # Watchers
+
+    def watch(self, watcher: Callable[[str], None]) -> None:
+        """Have ``watcher`` called with the method of every notification."""
+        self._watchers.append(watcher)
+
+    def _watched(self, method: str) -> None:
+        for watcher in self._watchers:
+            watcher(method)
+
+    def assume(self, change: Change) -> None:
+        """Treat a change that may have been missed as if the server had reported it."""
+        params = Raw(b"{}" if change.uri is None else msgspec.json.encode({"uri": change.uri}))
+        self._watched(change.method)
+        if change.task_id is None:
+            self._news.announce(change.method, params, assumed=True)
+
+    # Ends
+
+    def reopen(self, listening: Listening, error: Exception) -> bool:
+        """Open a broken stream again, in the background; return False if that is not possible."""
+        if self.closing or self.closed is not None:
+            return False
+        machine, reconnector = self.machine, self.reconnector
+        if isinstance(machine, HttpClient):
+            http = machine.settings
+            pace = http.max_resumes, http.retry_delay, http.max_retry_delay
+        elif reconnector is not None and isinstance(error, PeerError):
+            # The engine repairs broken connections; here the server has no capacity yet.
+            pace = reconnector.pace
+        else:
+            return False
+        if pace[0] < 1:
+            return False
+        self.group.start_soon(listening.reopen, *pace)
+        return True
+
+    def parts(self, listening: Listening) -> bool:
+        """Return True if the end of a stream may be a restart of the server; wait for it then."""
+        reconnector = self.reconnector
+        if (
+            reconnector is None
+            or reconnector.attempts < 1
+            or self.closing
+            or self.closed is not None
+        ):
+            return False
+        patience = reconnector.settings.parting
+        self.group.start_soon(listening.part, reconnector.loss, patience, reconnector.pace)
+        return True
+
+    def _on_interrupted(self, event: StreamInterrupted) -> None:
+        """Report the break of a stream: of a legacy server's changes, or of one answer."""
+        what = "the stream of changes" if event.request is None else "the stream of an answer"
+        logger.info("%s broke off (%s): %s", what, event.recovery.value, event.reason)
+        if self.callbacks.stream_interrupted is not None:
+            self._news.tell(self.callbacks.stream_interrupted, event)
+        if event.request is None and event.recovery is Recovery.FAIL:
+            self.deaf = event.reason
+            for listener in self.listeners:
+                listener.broken(ConnectionClosed(LISTEN, event.reason))
+
+    def _on_reopened(self, event: StreamReopened) -> None:
+        for listener in tuple(self.listeners):
+            listener.missed()
+
+    def _on_end(self, event: ConnectionEnded) -> None:
+        reason: str | None = event.reason
+        if self.reconnector is not None:
+            reason = self.reconnector.ended(event)
+        if reason is None:
+            return
+        self.closed = reason
+        self._opened.set()
+        for listener in self.listeners:
+            listener.broken(ConnectionClosed(LISTEN, reason))
+
+    # Notifications
 
     def _on_notification(self, event: NotificationReceived) -> None:
         self._announce(event.method, event.params, *self.listeners)

@@ -13,7 +13,7 @@ from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http import HttpClient
 from mcpcore_transports.http.client.proxies import proxy_for
 from mcpcore_transports.link import App, Link
-from mcpcore_transports.stream.connection import Connection
+from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.targets import (
     CustomTarget,
     MemoryTarget,
@@ -38,7 +38,9 @@ def attempts_for(target: PeerTarget, settings: ReconnectSettings) -> int:
     return settings.max_restarts if isinstance(target, StdioTarget) else settings.attempts
 
 
-def peer_link(app: App, target: PeerTarget, settings: "ClientSettings", peer: Peer) -> Connection:
+def peer_link(
+    app: App, target: PeerTarget, settings: "ClientSettings", peer: Peer
+) -> StreamConnection:
     """Make the link of one connection, yet to be run."""
     link = _peer_link(app, target, settings, peer)
     if settings.trace is not None:
@@ -46,7 +48,9 @@ def peer_link(app: App, target: PeerTarget, settings: "ClientSettings", peer: Pe
     return link
 
 
-def _peer_link(app: App, target: PeerTarget, settings: "ClientSettings", peer: Peer) -> Connection:
+def _peer_link(
+    app: App, target: PeerTarget, settings: "ClientSettings", peer: Peer
+) -> StreamConnection:
     if isinstance(target, CustomTarget):
         return target.make_link(peer, app)
     if isinstance(target, StdioTarget):

@@ -32,7 +32,7 @@ from mcpcore_transports.client.era_cache import ERAS, EraCache, both_failures, p
 from mcpcore_transports.client.links import attempts_for, http_link, memory_link, peer_link
 from mcpcore_transports.client.middleware import ClientMiddleware, GuardedCore
 from mcpcore_transports.client.raised import Raised
-from mcpcore_transports.client.reconnecting_link import ReturningLink, ReturningStream
+from mcpcore_transports.client.reconnecting_link import ReconnectingLink, ReturningStream
 from mcpcore_transports.client.tasks.tasks import TaskOptions
 from mcpcore_transports.client.tools import ToolBook, Uncheckable
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
@@ -246,7 +246,7 @@ class Opening:
     def _upset(self) -> Upset | None:
         """Return the server's failure on the probe, if its connection can be made again."""
         link = self._link
-        if not isinstance(link, ReturningLink) or link.link.unprovoked:
+        if not isinstance(link, ReconnectingLink) or link.link.unprovoked:
             return None
         return link.link.peer.upset
 
@@ -276,8 +276,10 @@ class Opening:
     def _return_over_sse(self, core: ClientCore, ready: Ready) -> None:
         machine, settings = core.machine, self.settings.reconnect
         if isinstance(machine, HttpClient) and machine.uses_sse and self._link is not None:
-            core.comeback = ReturningStream(core, machine, self._link, settings, settings.attempts)
-            core.comeback.opened(ready)
+            core.reconnector = ReturningStream(
+                core, machine, self._link, settings, settings.attempts
+            )
+            core.reconnector.opened(ready)
 
     async def close(
         self,
@@ -381,7 +383,7 @@ class Opening:
         else:
             # HTTP targets have a machine of their own.
             assert not isinstance(target, HttpTarget | SseTarget)  # noqa: S101
-            link = core.comeback = ReturningLink(
+            link = core.reconnector = ReconnectingLink(
                 core,
                 machine,
                 partial(peer_link, core, target, settings),

@@ -2,7 +2,7 @@
 
 :class:`mcpcore.engine.reconnection.Reconnection` decides if and when there is another connection,
 :class:`mcpcore.engine.reconnection.Succession` which state the next one takes over.  Here links are
-made and run, one at a time, in one task (:class:`ReturningLink`).  :class:`ReturningStream` does
+made and run, one at a time, in one task (:class:`ReconnectingLink`).  :class:`ReturningStream` does
 the same for HTTP+SSE, whose connections belong to its driver.
 """
 
@@ -18,17 +18,17 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import Attempt, ReconnectSettings, breaks_for_good
 from mcpcore.errors import LinkError
 from mcpcore.http import HttpClient
-from mcpcore_transports.client.reconnector import Comeback
+from mcpcore_transports.client.reconnector import Reconnector
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.stream.connection import Connection
+from mcpcore_transports.stream.connection import StreamConnection
 
 if TYPE_CHECKING:
-    from mcpcore_transports.client.conversation import ClientConversation
+    from mcpcore_transports.client.core import ClientCore
 
-MakeLink = Callable[[Peer], Connection]
+MakeLink = Callable[[Peer], StreamConnection]
 
 
-class ReturningLink(Link, Comeback):
+class ReconnectingLink(Link, Reconnector):
     """Link of a client that makes one connection after the other.
 
     ``make`` makes the link of one connection for a Peer.  ``attempts``: maximum number of attempts
@@ -39,7 +39,7 @@ class ReturningLink(Link, Comeback):
 
     def __init__(
         self,
-        core: "ClientConversation",
+        core: "ClientCore",
         peer: Peer,
         make: MakeLink,
         settings: ReconnectSettings,
@@ -61,7 +61,7 @@ class ReturningLink(Link, Comeback):
         self._done = anyio.Event()
 
     @property
-    def link(self) -> Connection:
+    def link(self) -> StreamConnection:
         """Link of the current connection, or of the last one."""
         return self._link
 
@@ -147,10 +147,10 @@ class ReturningLink(Link, Comeback):
         while (event := self._peer.next_event()) is not None:
             self._core.handle(event)
 
-    # Comeback interface
+    # Reconnector interface
 
     def opened(self, ready: Ready) -> None:
-        """Implement :meth:`Comeback.opened`; the attempt has no time limit from now on."""
+        """Implement :meth:`Reconnector.opened`; the attempt has no time limit from now on."""
         self._scope.deadline = math.inf
         super().opened(ready)
 
@@ -188,12 +188,12 @@ class ReturningLink(Link, Comeback):
         return reason, self._link.final, self._link.fault
 
 
-class ReturningStream(Comeback):
+class ReturningStream(Reconnector):
     """Reconnection over HTTP+SSE: another event stream, on the same link and machine."""
 
     def __init__(
         self,
-        core: "ClientConversation",
+        core: "ClientCore",
         machine: HttpClient,
         link: Link,
         settings: ReconnectSettings,
@@ -220,12 +220,12 @@ class ReturningStream(Comeback):
             self._link.flush_soon()
 
     def opened(self, ready: Ready) -> None:
-        """Implement :meth:`Comeback.opened`."""
+        """Implement :meth:`Reconnector.opened`."""
         self._settled.set()
         super().opened(ready)
 
     def ended(self, event: ConnectionEnded) -> str | None:
-        """Implement :meth:`Comeback.ended`."""
+        """Implement :meth:`Reconnector.ended`."""
         self._settled.set()
         return super().ended(event)
 

@@ -24,17 +24,15 @@ from mcpcore.engine.reconnection import (
 from mcpcore_transports.link import clock
 
 if TYPE_CHECKING:
-    from mcpcore_transports.client.conversation import ClientConversation
+    from mcpcore_transports.client.core import ClientCore
 
 logger = logging.getLogger("mcpcore.client")
 
 
-class Comeback(ABC):
+class Reconnector(ABC):
     """Continuation of an ended conversation by another one, with its events."""
 
-    def __init__(
-        self, core: "ClientConversation", settings: ReconnectSettings, attempts: int
-    ) -> None:
+    def __init__(self, core: "ClientCore", settings: ReconnectSettings, attempts: int) -> None:
         self.settings = settings
         self.attempts = attempts
         self.loss = anyio.Event()

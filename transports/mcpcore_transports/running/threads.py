@@ -14,7 +14,7 @@ from mcpcore.errors import HandlerExit
 from mcpcore.service import Prepared
 
 if TYPE_CHECKING:
-    from mcpcore_transports.server.context_telling import Telling
+    from mcpcore_transports.server.context import Context
 
 
 class AtHome(Protocol):
@@ -56,15 +56,15 @@ def _called(call: Callable[..., T], *args: Any) -> T:
 
 
 def with_room(
-    method: "Callable[Concatenate[Telling, P], R]",
-) -> "Callable[Concatenate[Telling, P], R]":
+    method: "Callable[Concatenate[Context[Any], P], R]",
+) -> "Callable[Concatenate[Context[Any], P], R]":
     """Decorate a method as :func:`in_loop` does; a thread also waits for room for its output.
 
     In the event loop itself a call cannot wait.
     """
 
     @functools.wraps(method)
-    def call(context: "Telling", /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(context: "Context[Any]", /, *args: P.args, **kwargs: P.kwargs) -> R:
         if current() == context.thread:
             return method(context, *args, **kwargs)
         return when_there_is_room(context, functools.partial(method, context, *args, **kwargs))
@@ -72,7 +72,7 @@ def with_room(
     return call
 
 
-def when_there_is_room(context: "Telling", send: Callable[[], R]) -> R:
+def when_there_is_room(context: "Context[Any]", send: Callable[[], R]) -> R:
     """Wait in a thread until there is room for output, then call ``send`` in the event loop."""
 
     async def wait_and_send() -> R:

@@ -16,7 +16,7 @@ from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 if TYPE_CHECKING:
     from mcpcore_transports.client.core import ClientCore
     from mcpcore_transports.running.tasks import TaskHost
-    from mcpcore_transports.stream.connection import Connection
+    from mcpcore_transports.stream.connection import StreamConnection
     from mcpcore_transports.tracing.tracing import Trace
 
 
@@ -61,7 +61,7 @@ async def join_in_memory(
     settings: RuntimeSettings | None = None,
     *,
     wire: bool = False,
-) -> "Connection":
+) -> "StreamConnection":
     """Serve a client of this process in ``group``; return the client's link, yet to be run.
 
     ``wire``: encode messages as bytes, see :mod:`mcpcore_transports.memory`.  Raises LifespanError.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.sockets.listen import SocketServer
     from mcpcore_transports.stdio.server import StdioServerLink
-    from mcpcore_transports.stream.connection import Connection
+    from mcpcore_transports.stream.connection import StreamConnection
     from mcpcore_transports.websocket.server import WebSocketServer
 
 logger = logging.getLogger("mcpcore.serve")
@@ -34,7 +34,7 @@ STDIO_URL = "stdio"
 """URL that is announced for standard input and output."""
 
 Accept = Callable[[LinkFactory], Awaitable[None]]
-"""Function that serves the connection made by a ``(peer, app) -> Connection``, to its end."""
+"""Function that serves the connection made by a ``(peer, app) -> StreamConnection``, to its end."""
 
 
 class Listener(Protocol):
@@ -222,7 +222,7 @@ class Bindings:
         """Serve the program that started this process, over standard input and output."""
         from mcpcore_transports.stdio.server import StdioServerLink
 
-        def make_link(peer: Peer, app: App) -> "Connection":
+        def make_link(peer: Peer, app: App) -> "StreamConnection":
             settings = self._settings.stdio
             return StdioServerLink(peer, app, settings=settings, on_begin=on_begin, on_end=on_end)
 

@@ -7,33 +7,73 @@ must not be repeated then goes through :meth:`Context.remember`.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, Generic, Self, TypeVar, overload
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, overload
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
+from mcpcore.engine.events import RequestReceived
+from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable
+from mcpcore.http.principals import Principal
 from mcpcore.service.custom_types import read_by_pydantic, read_custom
+from mcpcore.spec.capabilities import declares, requirement
+from mcpcore.spec.errors import (
+    ERRORS,
+    MISSING_CLIENT_CAPABILITY,
+    URL_ELICITATION_REQUIRED,
+    LocalProtocolError,
+    McpError,
+)
+from mcpcore.spec.methods import KNOWN_METHODS, lookup
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Implementation, LoggingLevel, RequestMeta
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.jsontext import encodable
-from mcpcore_transports.server.context_asking import Asking
-from mcpcore_transports.server.context_facts import L
-from mcpcore_transports.server.context_telling import Telling
-from mcpcore_transports.server.elicitation import InputNeeded, RoundState
+from mcpcore.wire.message import RequestId
+from mcpcore_transports.link import clock
+from mcpcore_transports.running.pending import Run
+from mcpcore_transports.running.progress import ProgressCallback
+from mcpcore_transports.running.threads import current, in_loop, when_there_is_room, with_room
+from mcpcore_transports.server.elicitation import (
+    InputNeeded,
+    RoundState,
+    WireQuestions,
+    params_of,
+    ping,
+    read_answers,
+)
+
+# The types of questions are imported with the first one: see mcpcore_transports.server.elicitation.
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # its defaults are in typing from Python 3.13 on
+
+    from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
+    from mcpcore_transports.server.inputs import Elicited, ElicitUrl, Input, RootList
+    from mcpcore_transports.server.runtime import ServerRuntime
+    from mcpcore_transports.server.tasks.calls import TaskCall
+
+    L = TypeVar("L", default=Any)
+else:
+    from typing import TypeVar
+
+    L = TypeVar("L")
+"""Type of the value that the lifespan of a server yields; anything by default."""
+T = TypeVar("T")
+R = TypeVar("R")
 
 __all__ = ["Context", "InputNeeded", "InputUnavailable", "RoundState"]
 
-T = TypeVar("T")
 
-
-class Context(Telling, Asking, Generic[L]):
+class Context(Generic[L]):
     """The current request of a handler, which gets it by annotating a parameter with this class.
 
     ``Context[Database]`` gives the type of the lifespan's value.
 
-    The facts are in :class:`~mcpcore_transports.server.context_facts.RequestFacts`, messages to the
-    client in :class:`~mcpcore_transports.server.context_telling.Telling`, questions to the client
-    in :class:`~mcpcore_transports.server.context_asking.Asking`.
+    It has the facts of the request and of the task that the request may have become, messages to
+    the client, and questions to the client.
 
     ``progress``, ``log`` and its shorthands may be called from any handler, also from one that
     runs in a thread; awaitable methods only from ``async def`` handlers.
@@ -41,7 +81,163 @@ class Context(Telling, Asking, Generic[L]):
 
     __mcp_context__ = True
 
-    __slots__ = ()
+    __slots__ = (
+        "_counts",
+        "_request",
+        "_result_meta",
+        "_runtime",
+        "_state",
+        "call",
+        "cancel_reason",
+        "scope",
+        "thread",
+    )
+
+    def __init__(
+        self,
+        request: RequestReceived,
+        runtime: "ServerRuntime",
+        state: RoundState | None,
+        call: "TaskCall | None" = None,
+    ) -> None:
+        self._request = request
+        self._runtime = runtime
+        self.thread = runtime.thread
+        """Identifier of the event loop's thread."""
+        self._state = state
+        self._counts: dict[str, int] | None = None
+        self._result_meta: dict[str, Any] | None = None
+        self.scope: Run | None = None
+        """Scope that is cancelled with the request; None for a plain function."""
+        self.call = call
+        """The tool call that is a task or may become one; None for all other requests."""
+        self.cancel_reason: str | None = None
+        """Reason for the client's cancellation or another end of the request, if it is known."""
+
+    @property
+    def request_id(self) -> RequestId:
+        """The client's id of the request."""
+        return self._request.id
+
+    @property
+    def method(self) -> str:
+        """The method, for instance ``tools/call``."""
+        return self._request.method
+
+    @property
+    def params(self) -> Raw:
+        """The request's params object, as sent."""
+        return self._request.params
+
+    @property
+    def meta(self) -> RequestMeta:
+        """The request's ``_meta``: progress token, ``traceparent`` and so on."""
+        return self._request.meta
+
+    @property
+    def result_meta(self) -> dict[str, Any]:
+        """Members for the ``_meta`` of the result, whatever the handler returns; to be filled.
+
+        Members that a result has itself take precedence, and members reserved for the engine are
+        left out.  Errors of the protocol have no ``_meta``.
+        """
+        if self._result_meta is None:
+            self._result_meta = {}
+        return self._result_meta
+
+    def take_result_meta(self, own: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return the rest of :attr:`result_meta` that was not taken yet, overridden by ``own``.
+
+        ``own`` is the ``_meta`` of the result itself.  For the runtime and its middleware.
+        """
+        added, self._result_meta = self._result_meta, None
+        return {**added, **(own or {})} if added else own
+
+    @property
+    def client_info(self) -> Implementation | None:
+        """The client's name and version according to itself."""
+        return self._request.client_info
+
+    @property
+    def client_capabilities(self) -> ClientCapabilities:
+        """Capabilities that the client has declared."""
+        return self._request.client_capabilities
+
+    @property
+    def revision(self) -> Revision:
+        """Revision of the request."""
+        return self._request.revision
+
+    @property
+    def session(self) -> str | None:
+        """The session's id (legacy HTTP)."""
+        return self._request.session
+
+    @property
+    def principal(self) -> Principal | None:
+        """The authenticated user, or None: a string, with ``scopes`` and ``claims``."""
+        principal = self._request.principal
+        if principal is None or isinstance(principal, Principal):
+            return principal
+        return Principal(principal)
+
+    @property
+    def cancelled(self) -> bool:
+        """True if the client wants no answer any more; in ``async def`` every ``await`` raises."""
+        return self._is_cancelled()
+
+    @in_loop
+    def _is_cancelled(self) -> bool:
+        return self.scope is not None and self.scope.cancel_called
+
+    def supports(self, capability: str) -> bool:
+        """Return True if the client declared ``capability``, for instance ``elicitation.url``."""
+        return declares(self._request.client_capabilities, capability)
+
+    def require(self, capability: str) -> None:
+        """Refuse the request unless the client declared ``capability``.
+
+        Raises McpError -32021 (modern) or InputUnavailable (legacy).
+        """
+        if self.supports(capability):
+            return
+        message = f"the client does not support {capability}"
+        if self.revision.input_rounds:
+            data = {"requiredCapabilities": requirement(capability)}
+            raise McpError(MISSING_CLIENT_CAPABILITY, message, data)
+        raise InputUnavailable(message)
+
+    # The task of a tool call
+
+    @property
+    def task_id(self) -> str | None:
+        """Id of the task that the call has become, None if it is none (yet)."""
+        task = self._task
+        return None if task is None or task.record is None else task.record.id
+
+    @in_loop
+    def start_task(self) -> bool:
+        """Continue as a task: the client gets the task's handle and asks for the result later.
+
+        Earlier questions belong to the request, whose input rounds end here (modern); later
+        questions belong to the task.  Returns False if the client cannot follow tasks, the tool
+        does not declare them, or there are too many; the call then continues as it is.
+        """
+        return self.call is not None and self.call.begin_if_possible()
+
+    @property
+    def _task(self) -> "TaskCall | None":
+        call = self.call
+        return None if call is None or call.record is None else call
+
+    # State of earlier rounds
+
+    @property
+    def state(self) -> RoundState:
+        """State for a further input round."""
+        if self._state is None:
+            self._state = RoundState()
+        return self._state
 
     @property
     def lifespan(self) -> L:
@@ -84,3 +280,382 @@ class Context(Telling, Asking, Generic[L]):
         if foreign is not None:
             return foreign.read(kept[key], key)
         return msgspec.json.decode(kept[key], type=type, dec_hook=read_custom)
+
+    # Messages to the client, on the stream of the request; those of a task go with the task
+
+    def progress(
+        self,
+        value: float,
+        total: float | None = None,
+        message: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Report progress, which must increase; return False if the client did not ask for it.
+
+        In a task it is also the task's status message.  ``meta`` is the notification's ``_meta``.
+        """
+        if current() != self.thread:  # with_room written out: it may be called very often
+            again = partial(self.progress, value, total, message, meta=meta)
+            return when_there_is_room(self, again)
+        task = None if self.call is None else self._task
+        runtime = self._runtime
+        throttle = runtime.throttle
+        if throttle is not None and throttle.drops_progress(self._request, in_task=bool(task)):
+            return False
+        if task is not None:
+            return task.progress(value, total, message, meta)
+        key = self._request.key
+        teller = runtime.teller
+        waits = teller.waits(key)
+        sent = teller.progress(key, value, total, message, meta=meta)
+        if sent and not waits:  # waiting output is flushed by its own writer, and this with it
+            runtime.flush()
+        return sent
+
+    async def report_progress(
+        self, progress: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Report progress like :meth:`progress`, and wait until there is room for more."""
+        self.progress(progress, total, message)
+        await self.room()
+
+    def log(
+        self,
+        level: LoggingLevel,
+        data: Any,
+        logger: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> "Sent":
+        """Send a log message, any JSON value; return False if the client does not want it.
+
+        ``meta`` is the notification's ``_meta``.
+        """
+        return Sent.of(self._log(level, data, logger, meta), self)
+
+    @with_room
+    def _log(
+        self,
+        level: LoggingLevel,
+        data: Any,
+        logger: str | None,
+        meta: Mapping[str, Any] | None,
+    ) -> bool:
+        task, throttle = self._task, self._runtime.throttle
+        if throttle is not None and throttle.drops_log(self._request, level, in_task=bool(task)):
+            return False
+        if task is not None:
+            return task.log(level, data, logger, meta)
+        key, machine = self._request.key, self._runtime.machine
+        waits = machine.waits(key)
+        sent = machine.log(key, level, data, logger, meta=meta)
+        if sent and not waits:
+            self._runtime.flush()
+        return sent
+
+    def debug(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> "Sent":
+        """Log at level ``debug``."""
+        return self.log("debug", data, logger, meta=meta)
+
+    def info(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> "Sent":
+        """Log at level ``info``."""
+        return self.log("info", data, logger, meta=meta)
+
+    def warning(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> "Sent":
+        """Log at level ``warning``."""
+        return self.log("warning", data, logger, meta=meta)
+
+    def error(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> "Sent":
+        """Log at level ``error``."""
+        return self.log("error", data, logger, meta=meta)
+
+    @with_room
+    def notify(self, method: str, params: Struct | Mapping[str, Any] | None = None) -> bool:
+        """Send another notification on the request's stream; return False if the revision has none.
+
+        For instance one of an extension, or ``notifications/elicitation/complete`` when the visit
+        to a URL has ended.
+        """
+        own = method not in KNOWN_METHODS
+        if self.cancelled or not (own or lookup(method, "server", self.revision)):
+            return False
+        if (task := self._task) is not None:
+            return task.notify(method, params)
+        self._runtime.machine.notify(method, params, parent=self._request.key)
+        self._runtime.flush()
+        return True
+
+    @in_loop
+    def close_stream(self, retry: float | None = None) -> bool:
+        """Close the connection on which the client waits for this request, which continues.
+
+        The client reconnects after ``retry`` seconds (None: the server's setting) for the events
+        that it has missed.  So no connection need stay open during long work.  Returns False if
+        this is not possible: only Streamable HTTP of 2025-11-25 has it.
+        """
+        machine = self._runtime.machine
+        if isinstance(machine, Peer):
+            return False
+        closed = machine.close_stream(self._request.key, retry=retry, now=clock())
+        self._runtime.flush()
+        return closed
+
+    async def ping(self, *, timeout: float = 10.0) -> None:
+        """Check that the client is still there (legacy).  ``timeout`` is in seconds.
+
+        Raises InputUnavailable if it does not answer, and in the modern era, which has no such
+        request: there the end of the request's stream cancels the handler.
+        """
+        await ping(self._runtime, self.revision, request=self._request, timeout=timeout)
+
+    def pinger(self) -> Callable[[float], Awaitable[None]]:
+        """Return a function that checks, at any later time, that the client is there (legacy).
+
+        It takes the timeout in seconds and raises as :meth:`ping`, also once the session has ended.
+        """
+        return partial(_ping_later, self._runtime, self.revision, self.session)
+
+    def drained(self) -> Awaitable[None]:
+        """Wait until the client has taken all sent messages; for handlers that send very much.
+
+        If nothing waits, only every eighth call lets other tasks run.  A handler that runs in a
+        thread does not need this: its messages wait for room.
+        """
+        return self._runtime.drained(self._request.key)
+
+    async def room(self) -> None:
+        """Wait until the queue of messages is short enough that none would have to be dropped."""
+        if self._runtime.machine.queued(self._request.key) > self._runtime.settings.limits.queued:
+            await self.drained()
+
+    # Questions to the client: requests, parts of a task, or rounds of input
+
+    @overload
+    async def elicit(
+        self,
+        message: str,
+        schema: type[T],
+        *,
+        key: str | None = None,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> "Elicited[T]": ...
+
+    @overload
+    async def elicit(
+        self,
+        message: str,
+        schema: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        validate: bool = True,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> "Elicited[dict[str, Any]]": ...
+
+    async def elicit(
+        self,
+        message: str,
+        schema: Any,
+        *,
+        key: str | None = None,
+        validate: bool = True,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> "Elicited[Any]":
+        """Ask the user to fill in a form; see :class:`mcpcore_transports.server.inputs.Elicit`.
+
+        ``key`` names the question among those of this request.  Without it the question's content
+        is its name: a question that is worded differently when the handler runs again is asked
+        again.  ``progress`` gets the client's progress; in the modern era clients report none.
+        ``meta``: see :meth:`ask`.
+        """
+        from mcpcore_transports.server.inputs import Elicit
+
+        wanted: Elicit[Any] = Elicit(message, schema, validate=validate)
+        return await self.ask(wanted, key=key, progress=progress, meta=meta)
+
+    async def elicit_url(
+        self,
+        message: str,
+        url: str,
+        *,
+        key: str | None = None,
+        elicitation_id: str | None = None,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> "Elicited[None]":
+        """Ask the user to visit ``url``, for data that must not pass through the client."""
+        from mcpcore_transports.server.inputs import ElicitUrl
+
+        wanted = ElicitUrl(message, url, elicitation_id=elicitation_id)
+        return await self.ask(wanted, key=key, progress=progress, meta=meta)
+
+    async def sample(
+        self,
+        messages: "str | Sequence[SamplingMessage | Mapping[str, Any]]",
+        max_tokens: int,
+        *,
+        key: str | None = None,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> "CreateMessageResult":
+        """Ask the client's model; ``options`` are members of the request by their wire names."""
+        from mcpcore_transports.server.inputs import Sample
+
+        wanted = Sample(messages, max_tokens, options)
+        return await self.ask(wanted, key=key, progress=progress, meta=meta)
+
+    async def list_roots(
+        self,
+        *,
+        key: str | None = None,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> "RootList":
+        """Ask for the directories and files that the client lets the server work on."""
+        from mcpcore_transports.server.inputs import ListRoots
+
+        return await self.ask(ListRoots(), key=key, progress=progress, meta=meta)
+
+    async def ask(
+        self,
+        wanted: "Input[R]",
+        *,
+        key: str | None = None,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> R:
+        """Ask one question.
+
+        ``meta`` goes into the question's ``_meta``, in place of the ``meta`` of ``wanted``.  The
+        trace context of the handler's request goes into every question; ``meta`` overrides it.
+        """
+        if meta is not None:
+            wanted.with_meta(meta)
+        name = self._automatic_key(wanted) if key is None else key
+        heard = {} if progress is None else {name: progress}
+        answers = await self.gather_inputs({name: wanted}, progress=heard)
+        answer: R = answers[name]
+        return answer
+
+    async def gather_inputs(
+        self,
+        wanted: "Mapping[str, Input[Any]]",
+        *,
+        progress: Mapping[str, ProgressCallback] | None = None,
+    ) -> dict[str, Any]:
+        """Ask several questions at once, each under its key; a bad answer is asked for again.
+
+        ``progress`` has the progress callbacks under the same keys (legacy).
+
+        Raises McpError -32021 (modern) or InputUnavailable (legacy) if the client did not declare a
+        capability that a question needs, InputUnavailable if it refuses to answer.
+        """
+        for question in wanted.values():
+            for capability in question.needs(self.revision):
+                self.require(capability)
+        task = self._task
+        if self.revision.input_rounds:
+            return self._look_up(wanted) if task is None else await task.ask(wanted)
+        for question in wanted.values():
+            if lookup(question.method, "server", self.revision) is None:
+                raise InputUnavailable(f"{self.revision.name} has no {question.method}")
+        if task is not None:
+            return await task.ask(wanted, progress)
+        questions = WireQuestions(self._runtime, self.revision, asker=self._request)
+        return await questions.ask(wanted, progress)
+
+    def url_elicitation_required(self, *visits: "ElicitUrl") -> NoReturn:
+        """Refuse the request until the user has made these visits; for any handler of a request.
+
+        In 2025-11-25 the client gets the error -32042, and tries again when it sees fit.  In the
+        modern era it gets a round of input, and the handler runs again until it no longer calls
+        this.  Raises InputUnavailable if neither is possible or the user refuses.
+        """
+        for visit in visits:
+            self.require(visit.capability)
+        if self.revision.input_rounds and self._task is None:
+            self._visit_first(visits)
+        wanted = [params_of(visit, self.revision, None, {}) for visit in visits]
+        if self.revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions:
+            raise InputUnavailable("a task cannot wait for a visit")
+        text = "; ".join(visit.message for visit in visits)
+        raise McpError(URL_ELICITATION_REQUIRED, text, {"elicitations": wanted})
+
+    def elicitation_completer(self, elicitation_id: str) -> Callable[[], bool]:
+        """Return a function that notifies this client, at any later time, that a visit is over.
+
+        It may be called long after the request.  It returns False if the revision has no such
+        notification or the client's session has ended.
+        """
+        method, runtime, session = "notifications/elicitation/complete", self._runtime, self.session
+        known = lookup(method, "server", self.revision) is not None
+
+        def complete() -> bool:
+            return known and runtime.tell(session, method, {"elicitationId": elicitation_id})
+
+        return complete
+
+    def _automatic_key(self, wanted: "Input[Any]") -> str:
+        # Named by content, not by position: the answer to one question can never be taken for that
+        # of another, whatever the handler asks the second time.
+        name = f"{wanted.method.split('/')[0]}-{wanted.digest()}"
+        counts = self._counts = self._counts or {}
+        count = counts[name] = counts.get(name, 0) + 1
+        return name if count == 1 else f"{name}-{count}"
+
+    def _visit_first(self, visits: "Sequence[ElicitUrl]") -> NoReturn:
+        asked = {f"elicitation-{visit.digest()}": visit for visit in visits}
+        for key, answer in self._look_up(asked).items():
+            if not answer.accepted:
+                raise InputUnavailable(f"the user does not visit {asked[key].url}")
+        raise InputNeeded({})  # the user agreed, but the visit is not over yet
+
+    def _look_up(self, wanted: "Mapping[str, Input[Any]]") -> dict[str, Any]:
+        row = lookup(self.method, "client", self.revision)
+        if row is None or not row.needs_input:
+            raise LocalProtocolError(f"a handler of {self.method} cannot ask the client")
+        given = self._request.input_responses or {}
+        return read_answers(
+            wanted, given, self.state.answers, self.revision, self._request.meta.trace
+        )
+
+
+class Sent(int):
+    """True if a message was sent, else False.  Awaiting it waits until there is room for more.
+
+    A handler need not await it.
+    """
+
+    _context: Context[Any]
+
+    @classmethod
+    def of(cls, sent: bool, context: Context[Any]) -> "Sent":
+        """Make the return value for a message of a handler."""
+        made = cls(sent)
+        made._context = context
+        return made
+
+    def __await__(self) -> Generator[Any, None, bool]:
+        yield from self._context.room().__await__()
+        return bool(self)
+
+    def __repr__(self) -> str:
+        return repr(bool(self))
+
+
+async def _ping_later(
+    runtime: "ServerRuntime", revision: Revision, session: str | None, timeout: float
+) -> None:
+    await ping(runtime, revision, session=session, timeout=timeout)

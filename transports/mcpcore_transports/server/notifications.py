@@ -17,7 +17,7 @@ from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.running.progress import ProgressCallback
 from mcpcore_transports.running.serial_calls import InOrder
 from mcpcore_transports.running.threads import in_loop, in_thread
-from mcpcore_transports.server.context_facts import L
+from mcpcore_transports.server.context import L
 from mcpcore_transports.server.elicitation import WireQuestions, ping
 
 if TYPE_CHECKING:

@@ -20,13 +20,14 @@ from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
 from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.sockets.tcp import keep_alive, socket_of
 from mcpcore_transports.sockets.unix import checked_path, credentials, not_welcome
-from mcpcore_transports.stream.link import StreamLink
+from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.stream.link import StreamChannel
 from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.targets import TcpTarget, UnixTarget
 from mcpcore_transports.tls import client_tls, tls_problem
 
 
-class SocketClientLink(StreamLink):
+class SocketClientLink(StreamConnection):
     """Link that connects to a target when it runs.
 
     ``ssl_context`` replaces the default one of ``tls``.  Any failure to open the connection is a
@@ -56,9 +57,10 @@ class SocketClientLink(StreamLink):
         try:
             with anyio.fail_after(seconds):
                 if isinstance(self.target, UnixTarget):
-                    self.stream = await self._connect_unix(self.target.path)
+                    stream = await self._connect_unix(self.target.path)
                 else:
-                    self.stream = await self._connect_tcp(self.target)
+                    stream = await self._connect_tcp(self.target)
+                self._channel = StreamChannel(stream, self.settings.read_size)
         except TimeoutError as error:
             raise LinkError(f"{shown}: no connection within {seconds:g} s") from error
         except (OSError, UnicodeError, *STREAM_ERRORS) as error:

@@ -26,14 +26,14 @@ from mcpcore_transports.sockets.settings import Caller, SocketSettings
 from mcpcore_transports.sockets.tcp import keep_alive, listen_tcp
 from mcpcore_transports.sockets.unix import UnixFile, credentials, listen_unix, not_welcome
 from mcpcore_transports.stream.accept import stream_of
-from mcpcore_transports.stream.connection import Connection
+from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.targets import TcpTarget, UnixTarget
 from mcpcore_transports.tls import client_certificate, tls_problem
 
 logger = logging.getLogger("mcpcore.sockets")
 
-Serve = Callable[[Callable[[Peer, App], Connection]], Awaitable[None]]
+Serve = Callable[[Callable[[Peer, App], StreamConnection]], Awaitable[None]]
 """Server of one connection: makes Peer, App and the link, and awaits ``link.run()``."""
 
 _PAUSE = 0.1
@@ -210,7 +210,7 @@ class SocketServer:
             await self._tell(sock, _line(INVALID_REQUEST, verdict.message))
             return
 
-        def make_link(peer: Peer, app: App) -> Connection:
+        def make_link(peer: Peer, app: App) -> StreamConnection:
             peer.principal = verdict
             return PlainServerLink(peer, app, sock, settings=self._settings)
 
@@ -230,7 +230,7 @@ class SocketServer:
                     await secured.aclose()
                 return
 
-            def make_link(peer: Peer, app: App) -> Connection:
+            def make_link(peer: Peer, app: App) -> StreamConnection:
                 peer.principal = verdict
                 return StreamServerLink(peer, app, secured, settings=self._settings)
 

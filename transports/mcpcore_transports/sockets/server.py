@@ -19,9 +19,10 @@ from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.link_errors import STREAM_ERRORS
 from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stream.connection import Connection
-from mcpcore_transports.stream.descriptors import DescriptorLink, LoopReader
-from mcpcore_transports.stream.direct import DirectLink
+from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.stream.descriptors import DescriptorChannel, LoopReader
+from mcpcore_transports.stream.direct import DirectChannel
+from mcpcore_transports.stream.states import Shutdown, Writing
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,8 +49,8 @@ def foreign(head: bytes) -> str | None:
     return None
 
 
-class ServerSide(Connection):
-    """Server side of a socket: the check for other protocols, and the idle timeouts.
+class SocketServerLink(StreamConnection):
+    """Common base of both server sides: the check for other protocols, and the idle timeouts.
 
     A web page can have a browser send an HTTP request to any port, with a body of its choosing.
     Therefore input that begins like HTTP (or another protocol of browsers) is refused before any
@@ -57,16 +58,14 @@ class ServerSide(Connection):
     """
 
     binding = "tcp"
-    _limits: SocketSettings
-    _began = 0.0
-    _heard = 0.0  # time of the last input
-    _partial: float | None = None  # start of the message that is not complete yet
-    _head: bytes | None = b""  # first input, until it is known to be ours
-    _farewell = b""
 
-    def _guard(self, settings: SocketSettings) -> None:
-        self._limits = settings
-        self._began = self._heard = clock()
+    def __init__(self, peer: Peer, app: App, settings: SocketSettings | None) -> None:
+        self._limits = settings or SocketSettings()
+        super().__init__(peer, app, settings=self._limits.pump)
+        self._began = self._heard = clock()  # the second is the time of the last input
+        self._partial: float | None = None  # start of the message that is not complete yet
+        self._head: bytes | None = b""  # first input, until it is known to be ours
+        self._farewell = b""
 
     def _feed(self, data: bytes) -> None:
         now = self._heard = clock()
@@ -85,7 +84,7 @@ class ServerSide(Connection):
     def _look(self, data: bytes, *, end: bool = False) -> bytes:
         """Check the first bytes; return the accepted input, empty while it is undecided."""
         assert self._head is not None  # noqa: S101 - asked by the caller
-        if self._farewell or self._stopping:
+        if self._farewell or self._shutdown is not Shutdown.NONE:
             return b""
         head = (self._head + data).lstrip(_BLANK)
         clear = end or len(head) >= _ENOUGH or head.startswith((b"{", b"[")) or b"\n" in head
@@ -117,13 +116,13 @@ class ServerSide(Connection):
     def _timeout(self, now: float) -> None:
         self.peer.handle_timeout(now)
         when, reason = self._overdue()
-        if now >= when and not self._stopping:
+        if now >= when and self._shutdown is Shutdown.NONE:
             self._leave(reason)
 
     def _overdue(self) -> tuple[float, str]:
         """Return the time at which waiting for the peer has taken too long, with the reason."""
         limits, peer = self._limits, self.peer
-        if self._stopping:
+        if self._shutdown is not Shutdown.NONE:
             return math.inf, ""
         if self._partial is not None and not self._full():
             seconds = limits.message_time
@@ -132,34 +131,37 @@ class ServerSide(Connection):
         if self._head is not None:
             seconds = limits.first_time
             return self._began + seconds, f"nothing was sent within {seconds:g} s"
-        if limits.idle_time is None or self._writing or not peer.idle:
+        if limits.idle_time is None or self._writing is Writing.BLOCKED or not peer.idle:
             return math.inf, ""
         since = max(self._heard, self._moved)
         return since + limits.idle_time, f"nothing happened for {limits.idle_time:g} s"
 
 
-class PlainServerLink(ServerSide, DescriptorLink):
+class PlainServerLink(SocketServerLink):
     """Server side of an accepted socket, which it closes."""
 
     def __init__(
         self, peer: Peer, app: App, sock: socket.socket, *, settings: SocketSettings | None = None
     ) -> None:
-        settings = settings or SocketSettings()
-        super().__init__(peer, app, settings=settings.pump)
-        self._guard(settings)
+        super().__init__(peer, app, settings)
         self._socket = sock
+        self._descriptor: DescriptorChannel | None = None
         self._at_end = False
         self._first: asyncio.Future[bytes] | None = None  # input that starts the reader task
 
     async def _open(self) -> None:
         if self._socket.family != socket.AF_INET and self._socket.family != socket.AF_INET6:
             self.binding = "unix"
-        self._attach(self._socket.fileno(), self._socket.fileno())
+        fd = self._socket.fileno()
+        self._channel = self._descriptor = DescriptorChannel(
+            fd, fd, self.settings.read_size, self._take_in
+        )
 
     def _begin_reading(self) -> None:
         """Delay the reader task: it is not needed while all input is processed at once."""
-        if isinstance(self._reader, LoopReader):
-            self._first = self._reader.begin()
+        reader = None if self._descriptor is None else self._descriptor.reader
+        if isinstance(reader, LoopReader):
+            self._first = reader.begin()
             self._first.add_done_callback(self._read_on)
         else:
             super()._begin_reading()
@@ -183,9 +185,9 @@ class PlainServerLink(ServerSide, DescriptorLink):
             farewell = memoryview(self._farewell)
             while farewell:
                 farewell = farewell[await self._send(farewell) :]
-            if not self._broken and not self._writing and self._reader is not None:
+            if self._writing is Writing.READY and self._descriptor is not None:
                 await self._linger()
-        self._detach()
+        await super()._close()
         self._socket.close()
 
     async def _linger(self) -> None:
@@ -196,19 +198,19 @@ class PlainServerLink(ServerSide, DescriptorLink):
             left -= len(await self._receive())
 
 
-class StreamServerLink(ServerSide, DirectLink):
+class StreamServerLink(SocketServerLink):
     """Server side of a TLS stream (or of any other), which it closes."""
 
     def __init__(
         self, peer: Peer, app: App, stream: ByteStream, *, settings: SocketSettings | None = None
     ) -> None:
-        settings = settings or SocketSettings()
-        super().__init__(peer, app, stream, settings=settings.pump)
-        self._guard(settings)
+        super().__init__(peer, app, settings)
+        self.stream = stream
         self._early = b""  # came with the end of the handshake
 
     async def _open(self) -> None:
-        self._early = self._go_direct()
+        channel = DirectChannel(self.stream, self.settings.read_size, self._take_in)
+        self._channel, self._early = channel, channel.early
 
     async def _receive(self) -> bytes:
         if self._early:

@@ -39,7 +39,9 @@ from mcpcore_transports.stdio.tree import (
     is_alive,
     signal_all,
 )
-from mcpcore_transports.stream.descriptors import DescriptorLink, has_unread
+from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.stream.descriptors import DescriptorChannel, has_unread
+from mcpcore_transports.stream.states import Writing
 
 __all__ = ["SAFE_ENVIRONMENT", "ProcessLink", "ProcessSettings"]
 
@@ -51,7 +53,7 @@ _NEGOTIATING = (SessionState.PROBING, SessionState.OPENING)
 _TICK = 0.01
 
 
-class ProcessLink(DescriptorLink):
+class ProcessLink(StreamConnection):
     """Link that spawns ``command`` and exchanges newline-framed messages over its standard streams.
 
     Lines of its standard output that are no messages become Violation events and are skipped.
@@ -72,6 +74,7 @@ class ProcessLink(DescriptorLink):
         self.command = [os.fspath(part) for part in command]
         self._name = os.path.basename(self.command[0]) if self.command else ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._sink = -1
         self._root: Process | None = None
         self._mark = secrets.token_hex(8)
         self._errors = ErrorLines(
@@ -132,7 +135,10 @@ class ProcessLink(DescriptorLink):
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
         self._errors.attach(None if process.stderr is None else process.stderr.fileno())
-        self._attach(process.stdout.fileno(), process.stdin.fileno())
+        self._sink = process.stdin.fileno()
+        self._channel = DescriptorChannel(
+            process.stdout.fileno(), self._sink, self.settings.read_size, self._take_in
+        )
 
     def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         return (self._errors.read, self._watch, self._watch_startup)
@@ -165,7 +171,7 @@ class ProcessLink(DescriptorLink):
     def _gone(self) -> str:
         """Record if the first message may not have arrived; return the reason of the end."""
         if self.peer.state is SessionState.PROBING:
-            self.unprovoked |= self._broken or has_unread(self._output)
+            self.unprovoked |= self._writing is Writing.BROKEN or has_unread(self._sink)
         return self._obituary()
 
     def _obituary(self) -> str:
@@ -235,7 +241,7 @@ class ProcessLink(DescriptorLink):
         finally:
             if not buried:  # interrupted in spite of the shield, by a second Ctrl-C
                 self._kill(process, kin)
-            self._detach()
+            await super()._close()
             self._errors.close()
             process.stdout.close()
             if process.stderr is not None:
@@ -254,7 +260,7 @@ class ProcessLink(DescriptorLink):
             process.wait(self._process_settings.kill_wait)
 
     async def _discard(self) -> None:
-        if self._reader is None:  # an error came before it was attached
+        if self._channel is None:  # an error came before it was made
             return
         with suppress(OSError):
             while await self._receive():

@@ -23,13 +23,15 @@ from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.stdio.settings import StdioSettings as StdioSettings
-from mcpcore_transports.stream.descriptors import CLOSED, DescriptorLink, Polling, polling
+from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.stream.descriptors import CLOSED, DescriptorChannel, Polling, polling
+from mcpcore_transports.stream.states import Writing
 
 _TICK = 0.05
 """Seconds between two checks for the end of an input that is not read for now."""
 
 
-class StdioServerLink(DescriptorLink):
+class StdioServerLink(StreamConnection):
     """Link to one client on standard input and output; ``run()`` returns at its end.
 
     ``stdin`` and ``stdout`` are descriptor numbers, for embedders that were given other ones.
@@ -53,7 +55,7 @@ class StdioServerLink(DescriptorLink):
         super().__init__(peer, app, settings=self._stdio.pump)
         self._stdin, self._stdout = stdin, stdout
         self._on_begin, self._on_end = on_begin, on_end
-        self._source = -1
+        self._source = self._sink = -1
         self._one_for_both = False
         self._errors: Polling | None = None  # reports that standard error has no reader any more
         self._undo: list[Callable[[], object]] = []
@@ -69,8 +71,8 @@ class StdioServerLink(DescriptorLink):
             if self._stdio.redirect:
                 source, sink = self._guard()
             self._one_for_both = os.path.samestat(os.fstat(source), os.fstat(sink))
-            self._attach(source, sink)
-            self._source = source
+            self._channel = DescriptorChannel(source, sink, self.settings.read_size, self._take_in)
+            self._source, self._sink = source, sink
             if self._on_begin is not None:
                 self._on_begin(self)
         except OSError as error:
@@ -101,7 +103,7 @@ class StdioServerLink(DescriptorLink):
 
     def _put_back(self, kept: int, fd: int, inheritable: bool) -> None:
         # Text that is printed later to an output without a reader would be an error at exit.
-        if fd != 1 or not self._broken:
+        if fd != 1 or self._writing is not Writing.BROKEN:
             os.dup2(kept, fd, inheritable)
 
     def _flush_print(self) -> None:
@@ -115,7 +117,7 @@ class StdioServerLink(DescriptorLink):
             self._silence()
             with suppress(OSError, ValueError, AttributeError):
                 sys.stdout.flush()
-        if self._broken:
+        if self._writing is Writing.BROKEN:
             self._silence()
 
     def _silence(self, fd: int = 1) -> None:
@@ -128,7 +130,7 @@ class StdioServerLink(DescriptorLink):
 
         It does not read.  None where the platform cannot poll.
         """
-        sinks = [] if self._one_for_both else [(self._output, 0)]
+        sinks = [] if self._one_for_both else [(self._sink, 0)]
         return polling((self._source, CLOSED), *sinks)
 
     def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
@@ -172,13 +174,13 @@ class StdioServerLink(DescriptorLink):
 
     async def _watch_output(self) -> None:
         """Detect that our output has no reader any more, even if there is nothing to write."""
-        if sys.platform == "win32" or self._one_for_both or not _can_end(self._output):
+        if sys.platform == "win32" or self._one_for_both or not _can_end(self._sink):
             return
         try:
-            await anyio.wait_readable(self._output)  # never written to: this waits for its end
+            await anyio.wait_readable(self._sink)  # never written to: this waits for its end
         except OSError:
             return
-        gone = polling((self._output, 0))
+        gone = polling((self._sink, 0))
         if gone is not None and gone.poll(0):  # of a socket only one half may have been closed
             self._write_failed()
 
@@ -202,7 +204,7 @@ class StdioServerLink(DescriptorLink):
                     signal.signal(number, handler)
 
     async def _close(self) -> None:
-        self._detach()
+        await super()._close()
         while self._undo:
             with suppress(OSError):
                 self._undo.pop()()

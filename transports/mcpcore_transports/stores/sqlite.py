@@ -8,36 +8,98 @@ damages the file.  ``synchronous=FULL`` waits for the disk each time.
 Source: https://www.sqlite.org/wal.html and https://www.sqlite.org/pragma.html#pragma_synchronous
 """
 
+import math
+import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
-from mcpcore.errors import StepFailedError, StoreUnavailableError
+from mcpcore.errors import NoSessionError, StepFailedError, StoreUnavailableError
 from mcpcore.http.storing import LogPage, SessionRecord, Step, StoreFailure
 from mcpcore_transports.stores.base import (
     SECRET_SIZE,
+    SPARED,
     Grade,
     Outcome,
     StoreSettings,
     carry_out,
+    ends,
     is_request,
+    made_room,
     moved,
+    wake,
 )
-from mcpcore_transports.stores.sqlite_limits import SqliteLimits
+from mcpcore_transports.stores.schema import place_of_processes, process_is_gone
+from mcpcore_transports.stores.sqlite_file import SqliteFile
+
+_RETURN = 6
+"""Leases without a sign of life after which a worker is forgotten with its mailbox."""
+
+_SHORT_POLL = 0.001
+"""Seconds between the first polls for notes; the pause doubles up to ``poll``."""
 
 Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
 
 _SWEEPS = 15.0
 """Seconds between two sweeps over all sessions."""
 
+_IDLE = "(ended OR orphaned OR (request IS NULL AND holder IS NULL))"
+"""SQL condition: nothing will be added to the stream unless a client comes back for it."""
 
-class SqliteStore(SqliteLimits):
+_OUTLIVED = (
+    f"SELECT key FROM streams WHERE {_IDLE} AND time + ? <= ?"  # noqa: S608
+    " AND NOT EXISTS (SELECT 1 FROM events WHERE stream = streams.key)"
+)
+
+_BUSY = (
+    f"SELECT 1 FROM streams WHERE session = ? AND NOT {_IDLE}"  # noqa: S608
+    " UNION ALL SELECT 1 FROM calls WHERE session = ? LIMIT 1"
+)
+"""SQL query with a row if the session has an open GET stream or a request in progress."""
+
+
+class StreamRow(Struct):
+    """A row of the table ``streams``."""
+
+    key: int
+    session: int
+    number: int
+    request: bytes | None
+    holder: str | None
+    time: float
+    last: int
+    lost: int
+    ended: bool
+    orphaned: bool
+
+    def page(self, entries: Sequence[tuple[int, bytes]]) -> LogPage:
+        """Return entries and state of the stream as the outcome of a step."""
+        return LogPage(
+            entries=tuple(entries),
+            lost=self.lost,
+            last=self.last,
+            ended=bool(self.ended),
+            orphaned=bool(self.orphaned),
+            request=self.request,
+        )
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing will be added to the stream unless a client comes back for it."""
+        return bool(self.ended or self.orphaned or (self.request is None and self.holder is None))
+
+
+_STREAM = f"SELECT {', '.join(StreamRow.__struct_fields__)} FROM streams WHERE"  # noqa: S608
+
+
+class SqliteStore:
     """Store that keeps everything in one file, which other processes may use at the same time.
 
     ``busy`` is the longest wait for another process that writes, ``poll`` the longest time until a
@@ -54,27 +116,31 @@ class SqliteStore(SqliteLimits):
         poll: float = 0.02,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(
-            path,
-            settings or StoreSettings(),
-            synchronous=synchronous,
-            busy=busy,
-            poll=poll,
-            clock=clock,
-        )
+        self.settings = settings or StoreSettings()
+        self._file = SqliteFile(path, synchronous, busy, undone=self._doubt_renewals)
+        self._db = self._file.db
+        self._poll = poll
+        self._clock = clock
+        self._here = place_of_processes()
+        self._renewed: dict[str, float] = {}
+        """Time of the last renewal of each worker of this process."""
         self._swept = 0.0
+
+    def close(self) -> None:
+        """See :class:`~mcpcore_transports.stores.base.Store`; waiting receivers are told."""
+        self._file.close()
 
     def secret(self) -> bytes:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         made = secrets.token_bytes(SECRET_SIZE)
-        with self._transaction():
+        with self._file.transaction():
             self._db.execute("INSERT OR IGNORE INTO facts VALUES ('secret', ?)", (made,))
-            return bytes(self._value("SELECT value FROM facts WHERE name = 'secret'"))
+            return bytes(self._file.value("SELECT value FROM facts WHERE name = 'secret'"))
 
     def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         try:
-            with self._transaction():
+            with self._file.transaction():
                 self._renew(worker)
                 if not self._swept <= wall < self._swept + _SWEEPS:
                     self._sweep(wall)
@@ -92,7 +158,7 @@ class SqliteStore(SqliteLimits):
 
     def save(self, record: SessionRecord, wall: float) -> SessionRecord | bool | None:
         """See :class:`~mcpcore_transports.stores.base.SessionStore`."""
-        with self._transaction():
+        with self._file.transaction():
             key = self._find(record.id, wall)
             text = msgspec.json.encode(record)
             if key is not None:
@@ -114,21 +180,21 @@ class SqliteStore(SqliteLimits):
 
     def load(self, session: str, wall: float) -> SessionRecord | None:
         """See :class:`~mcpcore_transports.stores.base.SessionStore`."""
-        with self._transaction():
+        with self._file.transaction():
             key = self._find(session, wall)
             if key is None:
                 return None
-            used = self._value("SELECT used FROM sessions WHERE key = ?", key)
+            used = self._file.value("SELECT used FROM sessions WHERE key = ?", key)
             self._use(key, wall)
             return structs.replace(self._record(key), used=used)
 
     def _record(self, key: int) -> SessionRecord:
-        text = self._value("SELECT record FROM sessions WHERE key = ?", key)
+        text = self._file.value("SELECT record FROM sessions WHERE key = ?", key)
         return msgspec.json.decode(text, type=SessionRecord)
 
     def touch(self, session: str, wall: float) -> bool:
         """See :class:`~mcpcore_transports.stores.base.SessionStore`."""
-        with self._transaction():
+        with self._file.transaction():
             key = self._find(session, wall)
             if key is not None:
                 self._use(key, wall, Grade.USED)
@@ -136,11 +202,11 @@ class SqliteStore(SqliteLimits):
 
     def calls(self, worker: str, session: str, calls: int, limit: int, wall: float) -> int | None:
         """See :class:`~mcpcore_transports.stores.base.SessionStore`."""
-        with self._transaction():
+        with self._file.transaction():
             key = self._find(session, wall)
             if key is None:
                 return None
-            others: int = self._value(
+            others: int = self._file.value(
                 "SELECT coalesce(sum(calls), 0) FROM calls WHERE session = ? AND worker <> ?",
                 key,
                 worker,
@@ -160,7 +226,7 @@ class SqliteStore(SqliteLimits):
 
     def delete(self, session: str, wall: float) -> bool:
         """See :class:`~mcpcore_transports.stores.base.SessionStore`."""
-        with self._transaction():
+        with self._file.transaction():
             key = self._find(session, wall)
             if key is not None:
                 self._remove(key)
@@ -178,13 +244,13 @@ class SqliteStore(SqliteLimits):
         wall: float,
     ) -> bool | None:
         """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._transaction():
+        with self._file.transaction():
             key = self._there(session, wall)
             if self._stream(session, stream, wall) is not None:
                 raise StepFailedError("a stream with this number exists")
             if request is None and self._full(key, limit):
                 return False
-            count = self._value("SELECT streams FROM sessions WHERE key = ?", key)
+            count = self._file.value("SELECT streams FROM sessions WHERE key = ?", key)
             if count >= self.settings.streams:
                 self._make_room(key, wall)
             self._db.execute("UPDATE sessions SET streams = streams + 1 WHERE key = ?", (key,))
@@ -199,7 +265,7 @@ class SqliteStore(SqliteLimits):
         self, worker: str, session: str, stream: int, data: bytes, ends: bool, wall: float
     ) -> int | None:
         """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._transaction():
+        with self._file.transaction():
             found = self._stream(session, stream, wall)
             if found is None or found.ended:
                 return None
@@ -219,7 +285,7 @@ class SqliteStore(SqliteLimits):
         self, worker: str, session: str, stream: int, after: int, limit: int, wall: float
     ) -> LogPage | None:
         """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._transaction():
+        with self._file.transaction():
             found = self._stream(session, stream, wall)
             if found is None:
                 return None
@@ -242,7 +308,7 @@ class SqliteStore(SqliteLimits):
 
     def claim(self, worker: str, session: str, stream: int, limit: int, wall: float) -> bool | None:
         """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._transaction():
+        with self._file.transaction():
             found = self._stream(session, stream, wall)
             if found is None:
                 return None
@@ -262,7 +328,7 @@ class SqliteStore(SqliteLimits):
 
     def release(self, worker: str, session: str, stream: int, wall: float) -> None:
         """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._transaction():
+        with self._file.transaction():
             found = self._stream(session, stream, wall)
             if found is None or found.holder != worker:
                 return
@@ -277,9 +343,9 @@ class SqliteStore(SqliteLimits):
 
     def put(self, session: str, data: bytes, once: str | None, wall: float) -> bool:
         """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._transaction():
+        with self._file.transaction():
             key = self._there(session, wall)
-            if once is not None and self._row(
+            if once is not None and self._file.row(
                 "SELECT 1 FROM once WHERE session = ? AND name = ?", key, once
             ):
                 return False
@@ -297,7 +363,7 @@ class SqliteStore(SqliteLimits):
 
     def take(self, worker: str, session: str, stream: int, limit: int, wall: float) -> LogPage:
         """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._transaction():
+        with self._file.transaction():
             found = self._stream(session, stream, wall)
             if found is None:
                 return LogPage(ended=True)
@@ -322,10 +388,501 @@ class SqliteStore(SqliteLimits):
             return self._again(found).page(page)
 
     def _next_rank(self, session: int) -> int:
-        rank: int = self._value(
+        rank: int = self._file.value(
             "UPDATE sessions SET ranks = ranks + 1 WHERE key = ? RETURNING ranks", session
         )
         return rank
 
     def _stop_reading(self, stream: int, worker: str) -> None:
         self._db.execute("DELETE FROM readers WHERE stream = ? AND worker = ?", (stream, worker))
+
+    # Limits of number, size and age; beyond them the oldest is dropped first
+
+    def _find(self, id: str, wall: float) -> int | None:
+        """Return the key of a session, or None if it has ended."""
+        row = self._file.row("SELECT key, created, used FROM sessions WHERE id = ?", id)
+        if row is None:
+            return None
+        key, created, used = row
+        if wall >= ends(created, used, self.settings):
+            self._remove(key)
+            return None
+        return int(key)
+
+    def _there(self, id: str, wall: float) -> int:
+        key = self._find(id, wall)
+        if key is None:
+            raise NoSessionError
+        return key
+
+    def _stream(self, id: str, number: int, wall: float) -> StreamRow | None:
+        """Return a stream; None for one that is unknown, or empty, idle and too old."""
+        session = self._there(id, wall)
+        self._expire(session, wall)
+        row = self._file.row(f"{_STREAM} session = ? AND number = ?", session, number)
+        if row is None:
+            return None
+        stream = StreamRow(*row)
+        if (
+            stream.idle
+            and wall >= stream.time + self.settings.age
+            and not self._file.row("SELECT 1 FROM events WHERE stream = ? LIMIT 1", stream.key)
+        ):
+            self._forget(stream.key)
+            return None
+        return stream
+
+    def _full(self, session: int, limit: int) -> bool:
+        """Return True if ``limit`` GET streams of a session have a connection; 0 is no limit."""
+        if not limit:
+            return False
+        count: int = self._file.value(
+            "SELECT count(*) FROM streams WHERE session = ?"
+            " AND request IS NULL AND holder IS NOT NULL AND NOT ended",
+            session,
+        )
+        return count >= limit
+
+    def _again(self, stream: StreamRow) -> StreamRow:
+        row = self._file.row(f"{_STREAM} key = ?", stream.key)
+        return stream if row is None else StreamRow(*row)
+
+    def _use(self, session: int, wall: float, least: Grade = Grade.AGREED) -> None:
+        """Make a session the most recently used; raise its grade to ``least`` at least."""
+        self._db.execute(
+            "UPDATE sessions SET used = max(coalesce(used, ?1), ?1), grade = max(grade, ?3)"
+            " WHERE key = ?2",
+            (wall, session, least),
+        )
+
+    def _admit(self, owner: str, wall: float) -> None:
+        """Make room for one more session: first among those of its owner, then among all."""
+        own = self._file.value("SELECT count(*) FROM sessions WHERE owner = ?", owner)
+        while own and own >= self.settings.sessions_per_client:
+            self._make_way(wall, "owner = ?", owner)
+            own -= 1
+        while self._file.count and self._file.count >= self.settings.sessions:
+            self._make_way(wall, "TRUE")
+        self._file.count += 1
+
+    def _make_way(self, wall: float, which: str, *values: str) -> None:
+        """End the session that is dropped first when there are too many, among ``which``."""
+        known = f"SELECT key, created, used FROM sessions WHERE {which}"  # noqa: S608
+        for grade in Grade:
+            row = self._file.row(
+                f"{known} AND grade = ? ORDER BY used, key LIMIT 1", *values, grade
+            )
+            if row is not None and wall >= ends(row[1], row[2], self.settings):
+                self._remove(row[0])
+                return
+        keys = [
+            row[0]
+            for row in self._db.execute(
+                f"{known} ORDER BY grade, used, key LIMIT ?", (*values, SPARED + 1)
+            )
+        ]
+        at_work = list(takewhile(lambda key: self._file.row(_BUSY, key, key) is not None, keys))
+        key = keys[len(at_work)] if len(at_work) < len(keys) else at_work.pop(0)
+        for other in at_work:
+            self._use(other, wall, Grade.USED)
+        id = self._file.value("SELECT id FROM sessions WHERE key = ?", key)
+        self._remove(key)
+        self.post("", None, made_room(id))
+
+    def _remove(self, session: int) -> None:
+        size = self._file.value("SELECT size + queue_bytes FROM sessions WHERE key = ?", session)
+        self._file.size -= size
+        self._file.count -= 1
+        self._db.execute(
+            "DELETE FROM readers WHERE stream IN (SELECT key FROM streams WHERE session = ?)",
+            (session,),
+        )
+        for statement in (
+            "DELETE FROM events WHERE session = ?",
+            "DELETE FROM streams WHERE session = ?",
+            "DELETE FROM queue WHERE session = ?",
+            "DELETE FROM once WHERE session = ?",
+            "DELETE FROM calls WHERE session = ?",
+            "DELETE FROM sessions WHERE key = ?",
+        ):
+            self._db.execute(statement, (session,))
+
+    def _sweep(self, wall: float) -> None:
+        """Remove all sessions, events and streams that are too old."""
+        settings = self.settings
+        for key, created, used in self._db.execute(
+            "SELECT key, created, used FROM sessions"
+        ).fetchall():
+            if wall >= ends(created, used, settings):
+                self._remove(key)
+        while row := self._file.row("SELECT session, time FROM events ORDER BY key LIMIT 1"):
+            session, at = row
+            if wall < at + settings.age:
+                break
+            self._expire(session, wall)
+        for (key,) in self._db.execute(
+            _OUTLIVED,
+            (settings.age, wall),
+        ).fetchall():
+            self._forget(key)
+
+    def _expire(self, session: int, wall: float) -> None:
+        """Drop the events of a session that are too old."""
+        newest = None
+        for key, at in self._db.execute(
+            "SELECT key, time FROM events WHERE session = ? ORDER BY key", (session,)
+        ):
+            if wall < at + self.settings.age:
+                break
+            newest = key
+        if newest is not None:
+            self._evict(session, newest)
+
+    def _keep(self, stream: StreamRow, data: bytes, wall: float) -> int:
+        """Add an event to a stream; return its position."""
+        place = stream.last = stream.last + 1
+        self._db.execute(
+            "INSERT INTO events (session, stream, place, time, data) VALUES (?, ?, ?, ?, ?)",
+            (stream.session, stream.key, place, wall, data),
+        )
+        self._db.execute("UPDATE streams SET last = ? WHERE key = ?", (place, stream.key))
+        kept, size = self._db.execute(
+            "UPDATE sessions SET kept = kept + 1, size = size + ? WHERE key = ?"
+            " RETURNING kept, size",
+            (len(data), stream.session),
+        ).fetchone()
+        self._file.size += len(data)
+        settings = self.settings
+        if kept > 1 and (kept > settings.events or size > settings.event_bytes):
+            newest = None
+            for key, length in self._db.execute(
+                "SELECT key, length(data) FROM events WHERE session = ? ORDER BY key",
+                (stream.session,),
+            ):
+                if kept <= 1 or (kept <= settings.events and size <= settings.event_bytes):
+                    break
+                newest, kept, size = key, kept - 1, size - length
+            if newest is not None:
+                self._evict(stream.session, newest)
+        self._limit_total()
+        return place
+
+    def _limit_total(self) -> None:
+        while self._file.size > self.settings.total_bytes:
+            rows = self._db.execute(
+                "SELECT key, session FROM events ORDER BY key LIMIT 2"
+            ).fetchall()
+            if len(rows) < 2:
+                break
+            self._evict(rows[0][1], rows[0][0])
+
+    def _evict(self, session: int, newest: int) -> None:
+        """Drop the events of a session up to the key ``newest``."""
+        count = size = 0
+        for stream, place, number, length in self._db.execute(
+            "SELECT stream, max(place), count(*), sum(length(data)) FROM events"
+            " WHERE session = ? AND key <= ? GROUP BY stream",
+            (session, newest),
+        ).fetchall():
+            self._db.execute("UPDATE streams SET lost = ? WHERE key = ?", (place, stream))
+            count += number
+            size += length
+        self._db.execute("DELETE FROM events WHERE session = ? AND key <= ?", (session, newest))
+        self._less(session, count, size)
+
+    def _less(self, session: int, count: int, size: int) -> None:
+        self._db.execute(
+            "UPDATE sessions SET kept = kept - ?, size = size - ? WHERE key = ?",
+            (count, size, session),
+        )
+        self._file.size -= size
+
+    def _make_room(self, session: int, wall: float) -> None:
+        """Forget the idle streams that are too old, or else the oldest idle stream.
+
+        Raises StepFailedError if no stream is idle.
+        """
+        old = self._db.execute(
+            f"{_OUTLIVED} AND session = ?",
+            (self.settings.age, wall, session),
+        ).fetchall()
+        for (key,) in old:
+            self._forget(key)
+        if old:
+            return
+        key = self._file.value(
+            f"SELECT key FROM streams WHERE session = ? AND {_IDLE} ORDER BY key LIMIT 1",  # noqa: S608
+            session,
+        )
+        if key is None:
+            raise StepFailedError("the session has too many streams")
+        self._forget(key)
+
+    def _forget(self, stream: int) -> None:
+        count, size = self._db.execute(
+            "SELECT count(*), coalesce(sum(length(data)), 0) FROM events WHERE stream = ?",
+            (stream,),
+        ).fetchone()
+        self._db.execute("DELETE FROM events WHERE stream = ?", (stream,))
+        self._db.execute("DELETE FROM readers WHERE stream = ?", (stream,))
+        (session,) = self._db.execute(
+            "DELETE FROM streams WHERE key = ? RETURNING session", (stream,)
+        ).fetchone()
+        self._db.execute("UPDATE sessions SET streams = streams - 1 WHERE key = ?", (session,))
+        self._less(session, count, size)
+
+    def _enqueue(self, session: int, data: bytes, request: bool) -> bool:
+        """Put a message into the queue; return True if there was room."""
+        settings, size = self.settings, len(data)
+        queued, queue_bytes, requests, request_bytes = self._db.execute(
+            "SELECT queued, queue_bytes, requests, request_bytes FROM sessions WHERE key = ?",
+            (session,),
+        ).fetchone()
+        if requests + 1 > settings.events or request_bytes + size > settings.queue_bytes:
+            return False
+        while queued + 1 > settings.events or queue_bytes + size > settings.queue_bytes:
+            key, length = self._db.execute(
+                "SELECT key, length(data) FROM queue WHERE session = ? AND request = 0"
+                " ORDER BY key LIMIT 1",
+                (session,),
+            ).fetchone()
+            self._dequeued(session, key, False, length)
+            queued -= 1
+            queue_bytes -= length
+        self._db.execute(
+            "INSERT INTO queue (session, request, data) VALUES (?, ?, ?)", (session, request, data)
+        )
+        self._count_queue(session, 1, request, size)
+        self._limit_total()
+        return True
+
+    def _dequeue(self, session: int, limit: int) -> Iterator[bytes]:
+        """Take messages off the queue, at most about ``limit`` bytes, at least one."""
+        size = 0
+        taken = 0
+        while row := self._file.row(
+            "SELECT key, request, data FROM queue WHERE session = ? ORDER BY key LIMIT 1", session
+        ):
+            key, request, data = row
+            size += len(data)
+            if taken and size > limit:
+                return
+            self._dequeued(session, key, request, len(data))
+            taken += 1
+            yield data
+
+    def _dequeued(self, session: int, key: int, request: bool, size: int) -> None:
+        self._db.execute("DELETE FROM queue WHERE key = ?", (key,))
+        self._count_queue(session, -1, request, -size)
+
+    def _count_queue(self, session: int, count: int, request: bool, size: int) -> None:
+        self._db.execute(
+            "UPDATE sessions SET queued = queued + ?1, queue_bytes = queue_bytes + ?2,"
+            " requests = requests + ?1 * ?3, request_bytes = request_bytes + ?2 * ?3"
+            " WHERE key = ?4",
+            (count, size, request, session),
+        )
+        self._file.size += size
+
+    # Workers, and the notes that they leave each other.
+    #
+    # SQLite announces no changes.  Workers of this process are woken directly.  For notes of other
+    # processes ``PRAGMA data_version`` is polled, with at most ``poll`` seconds between two polls.
+
+    def post(self, worker: str, to: str | None, note: bytes) -> None:
+        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
+        with self._file.transaction():
+            if to is None:
+                self._db.execute(
+                    "INSERT INTO notes (worker, posted, note) SELECT name, 1, ? FROM workers"
+                    " WHERE name <> ?"
+                    " AND (SELECT count(*) FROM notes WHERE worker = name AND posted) < ?",
+                    (note, worker, self.settings.mailbox),
+                )
+            else:
+                waits = self._file.value(
+                    "SELECT (SELECT count(*) FROM notes WHERE worker = name AND posted)"
+                    " FROM workers WHERE name = ?",
+                    to,
+                )
+                if waits is None:
+                    return
+                if waits >= self.settings.mailbox:
+                    raise StepFailedError(f"the mailbox of worker {to} is full")
+                self._db.execute(
+                    "INSERT INTO notes (worker, posted, note) VALUES (?, 1, ?)", (to, note)
+                )
+            self._file.told = True
+
+    def announce(self, worker: str, note: bytes, topic: str, wall: float) -> None:
+        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
+        with self._file.transaction():
+            self.post(worker, None, note)
+            self._db.execute(
+                "INSERT OR REPLACE INTO announcements (key, topic, time, note)"
+                " VALUES ((SELECT coalesce(max(key), 0) + 1 FROM announcements), ?, ?, ?)",
+                (topic, wall, note),
+            )
+            self._limit_announcements(wall)
+
+    def announcements(self, since: float, wall: float) -> tuple[bytes, ...]:
+        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
+        with self._file.transaction():
+            self._limit_announcements(wall)
+            rows = self._db.execute(
+                "SELECT note FROM announcements WHERE time >= ? ORDER BY key", (since,)
+            ).fetchall()
+        return tuple(note for (note,) in rows)
+
+    def _limit_announcements(self, wall: float) -> None:
+        settings = self.settings
+        count, size = self._db.execute(
+            "SELECT count(*), coalesce(sum(length(note)), 0) FROM announcements"
+        ).fetchone()
+        for key, time_, length in self._db.execute(
+            "SELECT key, time, length(note) FROM announcements ORDER BY key"
+        ).fetchall():
+            if (
+                count <= settings.announcements
+                and size <= settings.queue_bytes
+                and wall < time_ + settings.idle
+            ):
+                return
+            self._db.execute("DELETE FROM announcements WHERE key = ?", (key,))
+            count, size = count - 1, size - length
+
+    def receive(self, worker: str, timeout: float) -> list[bytes]:
+        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
+        until = time.monotonic() + timeout
+        pause = min(_SHORT_POLL, self._poll)
+        self._renew(worker)
+        seen: tuple[int, int] | None = None
+        while True:
+            rung = self._file.rung
+            with self._file.lock:
+                if worker not in self._renewed:
+                    return []
+                try:
+                    state = rung, self._file.value("PRAGMA data_version")
+                    notes = self._fetch(worker) if state != seen else []
+                except sqlite3.Error as error:
+                    raise StoreUnavailableError(f"SQLite: {error}") from error
+            seen = state
+            left = until - time.monotonic()
+            if notes or left <= 0:
+                return notes
+            with self._file.bell:
+                if self._file.rung == rung:
+                    self._file.bell.wait(min(left, pause))
+            pause = min(2 * pause, self._poll)
+            if worker in self._renewed:
+                self._renew(worker)
+
+    def leave(self, worker: str) -> None:
+        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
+        with self._file.transaction():
+            self._renewed.pop(worker, None)
+            self._forget_worker(worker)
+            self._bury(worker)
+        self._file.ring()
+
+    def _fetch(self, worker: str) -> list[bytes]:
+        rows = self._db.execute(
+            "SELECT key, note FROM notes WHERE worker = ? ORDER BY key", (worker,)
+        ).fetchall()
+        if not rows:
+            return []
+        with self._file.transaction():
+            self._db.execute(
+                "DELETE FROM notes WHERE worker = ? AND key <= ?", (worker, rows[-1][0])
+            )
+        return [note for _, note in rows]
+
+    def _renew(self, worker: str) -> None:
+        """Renew the lease of a worker if it is due, and bury dead workers."""
+        now = self._clock()
+        with self._file.lock:
+            before = self._renewed.get(worker)
+            if before is not None and before <= now < before + self.settings.renew:
+                return
+            with self._file.transaction():
+                self._db.execute(
+                    "INSERT INTO workers (name, expires, place, process) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (name) DO UPDATE SET expires = excluded.expires, buried = 0",
+                    (worker, now + self.settings.lease, self._here, os.getpid()),
+                )
+                self._bury_expired(now)
+            self._renewed[worker] = now
+
+    def _bury_expired(self, now: float) -> None:
+        for name, expires, place, process, buried in self._db.execute(
+            "SELECT name, expires, place, process, buried FROM workers"
+        ).fetchall():
+            gone = place == self._here and process_is_gone(process)
+            if not buried and (gone or now >= expires):
+                self._db.execute("UPDATE workers SET buried = 1 WHERE name = ?", (name,))
+                self._bury(name)
+            if gone or now >= expires + _RETURN * self.settings.lease:
+                self._forget_worker(name)
+
+    def _forget_worker(self, worker: str) -> None:
+        self._db.execute("DELETE FROM workers WHERE name = ?", (worker,))
+        self._db.execute("DELETE FROM notes WHERE worker = ?", (worker,))
+
+    def _bury(self, worker: str) -> None:
+        """Release the streams and quota of a dead worker; tell it so in case it comes back."""
+        self._db.execute("DELETE FROM readers WHERE worker = ?", (worker,))
+        self._db.execute("DELETE FROM calls WHERE worker = ?", (worker,))
+        held = self._db.execute(
+            "SELECT id, sessions.key, number FROM streams JOIN sessions"
+            " ON sessions.key = session WHERE holder = ?",
+            (worker,),
+        ).fetchall()
+        self._db.execute("UPDATE streams SET holder = NULL, armed = 0 WHERE holder = ?", (worker,))
+        orphans = self._db.execute(
+            "UPDATE streams SET orphaned = 1"
+            " WHERE writer = ? AND request IS NOT NULL AND NOT ended AND NOT orphaned"
+            " RETURNING (SELECT id FROM sessions WHERE sessions.key = session), key, number",
+            (worker,),
+        ).fetchall()
+        for id, _, number in held:
+            self._tell(worker, moved(id, number))
+        for id, key, number in orphans:
+            self._wake_readers(id, key, number)
+        for id, session in {(id, session) for id, session, _ in held}:
+            self._wake_carrier(id, session)
+
+    def _doubt_renewals(self) -> None:
+        """Renew all workers of this process again: the renewals may have been rolled back."""
+        self._renewed = dict.fromkeys(self._renewed, -math.inf)
+
+    def _tell(self, worker: str, note: bytes) -> None:
+        self._db.execute(
+            "INSERT INTO notes (worker, posted, note) SELECT name, 0, ? FROM workers"
+            " WHERE name = ?",
+            (note, worker),
+        )
+        self._file.told = True
+
+    def _wake_readers(self, id: str, stream: int, number: int) -> None:
+        for (worker,) in self._db.execute(
+            "DELETE FROM readers WHERE stream = ? RETURNING worker", (stream,)
+        ).fetchall():
+            self._tell(worker, wake(id, number))
+
+    def _carrier(self, session: int) -> tuple[int, int, str, bool] | None:
+        """Return key, number, holder and ``armed`` of the stream that takes from the queue."""
+        return self._file.row(
+            "SELECT key, number, holder, armed FROM streams WHERE session = ?"
+            " AND request IS NULL AND holder IS NOT NULL AND NOT ended ORDER BY rank DESC LIMIT 1",
+            session,
+        )
+
+    def _wake_carrier(self, id: str, session: int) -> None:
+        carrier = self._carrier(session)
+        if carrier is None or not carrier[3]:
+            return
+        key, number, holder, _ = carrier
+        if self._file.row("SELECT 1 FROM queue WHERE session = ? LIMIT 1", session):
+            self._db.execute("UPDATE streams SET armed = 0 WHERE key = ?", (key,))
+            self._tell(holder, wake(id, number))

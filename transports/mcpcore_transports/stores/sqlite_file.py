@@ -2,66 +2,68 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mcpcore.errors import StepFailedError, StoreUnavailableError
-from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.schema import prepare
 
 
 class SqliteFile:
-    """Connection to a SQLite file, its transactions, and the totals kept during one."""
+    """Connection to a SQLite file, its transactions, and the totals kept during one.
+
+    ``undone`` is called when a transaction was rolled back.
+    """
 
     def __init__(
-        self, path: str | Path, settings: StoreSettings, synchronous: str, busy: float
+        self, path: str | Path, synchronous: str, busy: float, *, undone: Callable[[], None]
     ) -> None:
-        self.settings = settings
-        self._lock = threading.RLock()
+        self._undone = undone
+        self.lock = threading.RLock()
         """Lock of the connection and of the attributes below."""
         self._depth = 0
-        self._size = 0
+        self.size = 0
         """Bytes of events and queued messages, while a transaction runs."""
-        self._count = 0
+        self.count = 0
         """Number of sessions, while a transaction runs."""
-        self._told = False
+        self.told = False
         """True if the transaction leaves notes."""
-        self._bell = threading.Condition()
+        self.bell = threading.Condition()
         """Condition notified after a transaction of this process has left notes."""
-        self._rung = 0
+        self.rung = 0
         try:
-            self._db = prepare(path, synchronous, busy)
+            self.db = prepare(path, synchronous, busy)
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
 
     def close(self) -> None:
         """Close the file; waiting receivers raise StoreUnavailableError."""
-        with self._lock:
-            self._db.close()
-        self._ring()
+        with self.lock:
+            self.db.close()
+        self.ring()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """Run the block as one transaction; within another transaction, as a part of it.
 
         A StepFailedError of the block commits; every other exception rolls back.  Raises
         StoreUnavailableError, and every exception of the block.
         """
-        with self._lock:
+        with self.lock:
             if self._depth:
                 yield
                 return
             try:
-                self._db.execute("BEGIN IMMEDIATE")
+                self.db.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as error:
                 raise StoreUnavailableError(f"SQLite: {error}") from error
             self._depth = 1
-            self._told = False
+            self.told = False
             refusal: StepFailedError | None = None
             try:
-                self._size, self._count = before = self._totals()
+                self.size, self.count = before = self._totals()
                 try:
                     yield
                 except StepFailedError as refused:
@@ -78,42 +80,45 @@ class SqliteFile:
                 raise
             finally:
                 self._depth = 0
-        if self._told:
-            self._ring()
+        if self.told:
+            self.ring()
         if refusal is not None:
             raise refusal
 
     def _totals(self) -> tuple[int, int]:
-        (size,), (count,) = self._db.execute(
+        (size,), (count,) = self.db.execute(
             "SELECT value FROM facts WHERE name IN ('bytes', 'sessions') ORDER BY name"
         )
         return size, count
 
     def _finish(self, before: tuple[int, int]) -> None:
-        if before != (self._size, self._count):
-            self._db.execute(
+        if before != (self.size, self.count):
+            self.db.execute(
                 "UPDATE facts SET value = CASE name WHEN 'bytes' THEN ? ELSE ? END"
                 " WHERE name IN ('bytes', 'sessions')",
-                (self._size, self._count),
+                (self.size, self.count),
             )
-        self._db.execute("COMMIT")
+        self.db.execute("COMMIT")
 
     def _undo(self) -> None:
         # SQLite may have rolled back already, as for a full disk
         with suppress(sqlite3.Error):
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+        self._undone()
 
-    def _ring(self) -> None:
-        with self._bell:
-            self._rung += 1
-            self._bell.notify_all()
+    def ring(self) -> None:
+        """Wake the receivers of this process."""
+        with self.bell:
+            self.rung += 1
+            self.bell.notify_all()
 
-    def _row(self, statement: str, *values: object) -> tuple[Any, ...] | None:
-        row: tuple[Any, ...] | None = self._db.execute(statement, values).fetchone()
+    def row(self, statement: str, *values: object) -> tuple[Any, ...] | None:
+        """Return the first row, None if there is none."""
+        row: tuple[Any, ...] | None = self.db.execute(statement, values).fetchone()
         return row
 
-    def _value(self, statement: str, *values: object) -> Any:
+    def value(self, statement: str, *values: object) -> Any:
         """Return the first column of the first row, None if there is no row."""
-        row = self._row(statement, *values)
+        row = self.row(statement, *values)
         return None if row is None else row[0]

@@ -9,10 +9,18 @@ anyio's streams have another flaw: on asyncio their transport reads from the sta
 """
 
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, UNIXSocketStream
+from anyio.abc import (
+    ByteStream,
+    SocketAttribute,
+    SocketListener,
+    SocketStream,
+    TaskGroup,
+    UNIXSocketStream,
+)
 
 from mcpcore_transports.sockets.tcp import keep_alive
 from mcpcore_transports.stream.plain import DIRECT, PlainStream
@@ -64,3 +72,33 @@ async def paused_stream(accepted: socket.socket) -> SocketStream:
     if transport is not None:
         transport.pause_reading()  # each receive resumes it while it waits
     return stream
+
+
+class PendingConnections:
+    """Starter of a task for each connection, which at exit closes connections without a task.
+
+    A task that is cancelled before it has begun does nothing at all: it closes nothing, either.
+    Therefore leave this context after the task group.
+    """
+
+    def __init__(self) -> None:
+        self._streams: set[ByteStream] = set()
+
+    def begin(
+        self, group: TaskGroup, stream: ByteStream, work: Callable[[], Awaitable[None]], name: str
+    ) -> None:
+        """Run ``work``, which closes ``stream`` in the end, in a task of ``group``."""
+        self._streams.add(stream)
+        group.start_soon(self._run, stream, work, name=name)
+
+    async def _run(self, stream: ByteStream, work: Callable[[], Awaitable[None]]) -> None:
+        self._streams.discard(stream)
+        await work()
+
+    async def __aenter__(self) -> "PendingConnections":
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        with anyio.CancelScope(shield=True):
+            while self._streams:
+                await anyio.aclose_forcefully(self._streams.pop())

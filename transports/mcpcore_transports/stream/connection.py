@@ -1,15 +1,15 @@
 """Loop that moves bytes between a connection and a Peer.
 
-:class:`Connection` is the base of every driver that has one Peer per connection.  It decides
+:class:`StreamConnection` is the base of every driver that has one Peer per connection.  It decides
 nothing about the protocol: it feeds bytes to the Peer, hands events to the application, writes the
 Peer's output and keeps the Peer's deadline.  A connection has two tasks: one reads, and that of
-:meth:`Connection.run` keeps the time.  A third begins as soon as output has to wait.  There are no
-tasks per message, because an idle connection costs little more than its tasks.
+:meth:`StreamConnection.run` keeps the time.  A third begins as soon as output has to wait.  There
+are no tasks per message, because an idle connection costs little more than its tasks.
 """
 
 import math
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -23,9 +23,28 @@ from mcpcore_transports.link import App, Link, clock
 from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
 from mcpcore_transports.running.background import known_in_callbacks
 from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
+from mcpcore_transports.stream.states import (
+    LIFE,
+    READING,
+    SHUTDOWN,
+    WRITING,
+    Life,
+    LifeSignal,
+    Reading,
+    ReadingSignal,
+    Shutdown,
+    ShutdownSignal,
+    Writing,
+    WritingSignal,
+)
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import ConnectionTrace
+
+# Bound once, as members of an Enum are slow to look up and these are needed for every turn.
+_RUNNING, _DRAINING = Life.RUNNING, Life.DRAINING
+_OPEN, _YIELDING = Reading.OPEN, Reading.YIELDING
+_BLOCKED = Writing.BLOCKED
 
 _QUICK = 0.001
 """Maximum seconds to handle an event if the next ones are to be assumed quick, too."""
@@ -39,8 +58,26 @@ _HOLD = 0.005
 """Maximum seconds that a handler waits for the writer task to begin."""
 
 
-class Connection(Link):
-    """Link of one Peer to one connection; subclasses define how bytes are read and written.
+class Channel(Protocol):
+    """Bytes in and out of an open connection."""
+
+    async def receive(self) -> bytes:
+        """Wait for bytes; empty at the end.  Raises OSError or anyio's stream errors if broken."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Write as much as possible without waiting; return the number of bytes."""
+
+    async def send(self, data: memoryview) -> int:
+        """Wait until some of ``data`` has been written; return the number of bytes."""
+
+    async def aclose(self, seconds: float) -> None:
+        """Release what the channel owns, within ``seconds``."""
+
+
+class StreamConnection(Link):
+    """Link of one Peer to one connection; subclasses define how it is opened and closed.
+
+    They set a channel in ``_open``, or define themselves how bytes are read and written.
 
     ``run()`` opens the connection, calls ``task_status.started()``, pumps until the conversation
     is over and cleans up.  If the other side ends, no exception is raised: the application gets
@@ -61,36 +98,32 @@ class Connection(Link):
         self.trace: ConnectionTrace | None = None
         """Trace of the connection's traffic; set it before ``run()``."""
         # True if a subclass has deadlines besides those of our requests.
-        self._has_time = type(self)._deadline is not Connection._deadline
+        self._has_time = type(self)._deadline is not StreamConnection._deadline
         self._server = peer.role is Role.SERVER
-        self._state = "new"
+        self._channel: Channel | None = None
+        self._life = Life.NEW
+        self._shutdown = Shutdown.NONE
+        self._reading = Reading.OPEN
+        self._writing = Writing.READY
         self._reason = ""
         self._last_resort = "cancelled"  # the reason if no other is known
         self._rest = memoryview(b"")  # taken from the Peer, not yet written
-        self._writing = False  # the writer task owns the output
         self._moved = 0.0  # when some of the output was last written
         self._begun = 0.0  # when the writer task was given the rest
         self._stall = self.settings.stall
         self._steady = 0  # number of events handled quickly, in a row
-        self._holding = False  # events wait for the writer task
-        self._sharing = False  # events wait until other connections had their turn
-        self._broken = False  # output can no longer be written; it is dropped
         self._turning = False
         self._again = False
-        self._draining = False
-        self._leaving = False
+        self._leaving = False  # this side has chosen the end
         self._armed = math.inf  # when run() will check the deadlines
         self._sleep: anyio.CancelScope | None = None
         self._ahead = 0.0  # seconds by which the clock of the event loop is ahead of ours
         # An event of asyncio takes a kilobyte: create only those that a task waits for.
         self._wake = anyio.Event()  # wakes run()
         self._room: anyio.Event | None = None  # wakes the reader
-        self._unsent: anyio.Event | None = None  # wakes the writer task
+        self._unsent: anyio.Event | None = None  # wakes the writer task; None before it starts
         self._done: anyio.Event | None = None
-        self._has_writer = False
         self._to_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self._stopping = False
-        self._drained = False
         self._crashed = False
         self._failure: Exception | None = None
         self.abandoned = False
@@ -104,16 +137,19 @@ class Connection(Link):
         """Open the connection, or raise LinkError."""
 
     async def _receive(self) -> bytes:
-        """Wait for bytes; empty at the end.  Raises OSError or anyio's stream errors if broken."""
-        raise NotImplementedError
+        """See :meth:`Channel.receive`."""
+        assert self._channel is not None, "set in _open"  # noqa: S101
+        return await self._channel.receive()
 
     def _send_nowait(self, data: bytes) -> int:
-        """Write as much as possible without waiting; return the number of bytes."""
-        return 0
+        """See :meth:`Channel.send_nowait`."""
+        channel = self._channel
+        return 0 if channel is None else channel.send_nowait(data)
 
     async def _send(self, data: memoryview) -> int:
-        """Wait until some of ``data`` has been written; return the number of bytes."""
-        raise NotImplementedError
+        """See :meth:`Channel.send`."""
+        assert self._channel is not None, "set in _open"  # noqa: S101
+        return await self._channel.send(data)
 
     async def _end_of_input(self) -> str:
         """Return the reason for the end of input; may wait a moment to find out."""
@@ -125,6 +161,8 @@ class Connection(Link):
 
     async def _close(self) -> None:
         """Release everything, also after a failed :meth:`_open`; shielded, so it bounds itself."""
+        if self._channel is not None:
+            await self._channel.aclose(self.settings.drain)
 
     def _feed(self, data: bytes) -> None:
         if self.trace is not None:
@@ -152,9 +190,9 @@ class Connection(Link):
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Open, pump until the conversation is over, clean up."""
-        if self._state != "new":
+        if self._life is not Life.NEW:
             raise RuntimeError("a connection runs once")
-        self._state = "running"
+        self._move(LifeSignal.RUN)
         try:
             with known_in_callbacks():
                 await self._open()
@@ -166,14 +204,14 @@ class Connection(Link):
                         tasks.start_soon(task)
                     self._turn()
                     task_status.started()
-                    while not self._stopping:
+                    while self._shutdown is Shutdown.NONE:
                         await self._sit(tasks)
-                    self._draining = True
+                    self._move(LifeSignal.DRAIN)
                     with anyio.move_on_after(self.settings.drain):
                         if self._leaving:
                             self.peer.close(now=clock())
                         self._turn()
-                        while not self._drained:
+                        while self._shutdown is not Shutdown.COMPLETE:
                             await self._sit(tasks)
                         await self._write_out()
                     tasks.cancel_scope.cancel()
@@ -196,11 +234,11 @@ class Connection(Link):
             try:
                 self._finish()
             finally:
+                self._move(LifeSignal.CLOSE)
                 with anyio.CancelScope(shield=True):
                     await self._close()
                 if self.trace is not None:
                     self.trace.closed(self._reason or self._last_resort)
-                self._state = "ended"
                 if self._done is not None:
                     self._done.set()
 
@@ -210,13 +248,13 @@ class Connection(Link):
 
     def write_now(self) -> None:
         """Implement :meth:`Link.write_now`; events are left to the turn that follows."""
-        if self._state == "running" and not (self._turning or self._writing):
+        if self._runs() and not (self._turning or self._writing is _BLOCKED):
             self._flush()
 
     async def aclose(self) -> None:
         """End the conversation gracefully; return once ``run()`` has ended."""
         self._leave("closed by this side")
-        if self._state == "running":
+        if self._runs():
             if self._done is None:
                 self._done = anyio.Event()
             await self._done.wait()
@@ -227,15 +265,15 @@ class Connection(Link):
 
     def _leave(self, reason: str) -> None:
         """Begin a graceful end that this side has chosen."""
-        if not self._stopping:
+        if self._shutdown is Shutdown.NONE:
             self._leaving = True
         self._stop(reason)
 
     def _stop(self, reason: str, *, hard: bool = False) -> None:
         """Begin the end of the connection; ``hard``: without time for running requests."""
         self._reason = self._reason or reason
-        self._stopping = True
-        self._drained = self._drained or hard
+        signal = ShutdownSignal.ABORT if hard else ShutdownSignal.STOP
+        self._shutdown = SHUTDOWN[self._shutdown, signal]
         self._wake.set()
 
     def _fail(self, error: Exception) -> None:
@@ -245,10 +283,23 @@ class Connection(Link):
 
     def _finish(self) -> None:
         """Hand the terminal events to the application and try once more to write the output."""
+        self._move(LifeSignal.FINISH)
         self.peer.receive_eof(now=clock(), reason=self._reason or self._last_resort)
-        self._state = "ending"
         self._server = False  # no back-pressure any more: drain everything
         self._turn()
+
+    def _runs(self) -> bool:
+        life = self._life
+        return life is _RUNNING or life is _DRAINING
+
+    def _move(self, signal: LifeSignal) -> None:
+        self._life = LIFE[self._life, signal]
+
+    def _move_reading(self, signal: ReadingSignal) -> None:
+        self._reading = READING[self._reading, signal]
+
+    def _move_writing(self, signal: WritingSignal) -> None:
+        self._writing = WRITING[self._writing, signal]
 
     # The tasks
 
@@ -264,7 +315,7 @@ class Connection(Link):
     async def _read(self) -> None:
         while True:
             # messages that arrived with the opening may have filled the queue already
-            while self._full() or self._holding or self._sharing:
+            while self._full() or self._reading is not _OPEN:
                 room = self._room = anyio.Event()
                 await self._wait_for_room(room)
             try:
@@ -285,8 +336,8 @@ class Connection(Link):
 
     def _take_in(self, data: bytes) -> bytes | None:
         """Consume bytes outside the reader task; return those left to that task, or None."""
-        waits = self._writing or self.peer.output_size
-        if self._state != "running" or self._holding or self._sharing:
+        waits = self._writing is _BLOCKED or self.peer.output_size
+        if self._reading is not _OPEN or not self._runs():
             return data
         if waits and self._full():
             return data
@@ -309,13 +360,13 @@ class Connection(Link):
         """Have the writer task write the rest; start that task on the first call."""
         if self._unsent is not None:
             self._unsent.set()
-        elif not self._has_writer:
-            self._has_writer = True
+        else:
+            self._unsent = anyio.Event()
             self._start(self._write)
 
     async def _write(self) -> None:
         while True:
-            while self._writing:
+            while self._writing is _BLOCKED:
                 try:
                     count = await self._send(self._rest)
                 except (OSError, *STREAM_ERRORS):
@@ -327,7 +378,8 @@ class Connection(Link):
                 self._make_room()
                 if not self._rest:
                     self._rest = memoryview(b"")  # an empty part would keep the whole
-                    self._writing = False
+                    if self._writing is _BLOCKED:  # it may have stalled meanwhile
+                        self._move_writing(WritingSignal.WRITTEN)
                     self._turn()
             unsent = self._unsent = anyio.Event()
             await unsent.wait()
@@ -335,7 +387,7 @@ class Connection(Link):
     async def _write_out(self) -> None:
         """Let the writer go on while it makes progress; the peer may only have stopped writing."""
         left = -1
-        while self._writing and len(self._rest) != left:
+        while self._writing is _BLOCKED and len(self._rest) != left:
             left = len(self._rest)
             for _ in range(_ROUNDS):
                 await checkpoint()
@@ -352,10 +404,11 @@ class Connection(Link):
                 while self._to_start:
                     tasks.start_soon(self._to_start.pop(0))
                 self._turn()
-                if self._drained if self._draining else self._stopping:
+                shutdown, draining = self._shutdown, self._life is _DRAINING
+                if shutdown is Shutdown.COMPLETE if draining else shutdown is not Shutdown.NONE:
                     return
         now = clock()
-        if self._writing and now >= self._moved + self._stall:
+        if self._writing is _BLOCKED and now >= self._moved + self._stall:
             self._write_failed(f"the other side read nothing for {self._stall:g} s")
         self._timeout(now)
         self._turn()
@@ -363,11 +416,11 @@ class Connection(Link):
     def _due(self) -> float:
         deadline = self._deadline()
         due = math.inf if deadline is None else deadline
-        if self._sharing:
+        if self._reading is _YIELDING:
             return 0.0
-        if self._holding:
+        if self._reading is Reading.HELD:
             due = min(due, self._begun + _HOLD)
-        return min(due, self._moved + self._stall) if self._writing else due
+        return min(due, self._moved + self._stall) if self._writing is _BLOCKED else due
 
     def _arm(self, deadline: float) -> None:
         self._armed = deadline
@@ -391,19 +444,19 @@ class Connection(Link):
             while True:
                 self._again = False
                 full = self._dispatch()
-                if not self._writing:
+                if self._writing is not _BLOCKED:
                     self._flush()
-                if self._writing or not (full or self._again):
+                if self._writing is _BLOCKED or not (full or self._again):
                     break  # if it is writing, the writer turns again when it has made room
         finally:
             self._turning = False
-        waits = self._writing or self._holding or self._sharing
+        waits = self._writing is _BLOCKED or self._reading is not _OPEN
         if waits or self.peer.deadline() is not None or self._has_time:
             due = self._due()
             if due < self._armed:
                 self._arm(due)
-        if self._draining and not self._drained and self._idle():
-            self._drained = True
+        if self._life is _DRAINING and self._shutdown is Shutdown.GRACEFUL and self._idle():
+            self._shutdown = SHUTDOWN[self._shutdown, ShutdownSignal.DRAINED]
             self._wake.set()
 
     def _dispatch(self) -> bool:
@@ -413,21 +466,21 @@ class Connection(Link):
         A handler may hold up the event loop, and a response that is ready must not wait for it.
         So until handlers have proved to be quick, output is written before the next one begins.
         """
-        if self._holding or self._sharing:
-            self._holding = self._sharing = False
+        if self._reading is not _OPEN:
+            self._move_reading(ReadingSignal.RESUME)
             self._make_room()
-        share = _SHARE if self._state == "running" else math.inf
+        share = _SHARE if self._runs() else math.inf
         peer, handle, now = self.peer, self.app.handle, clock()
         most = self.settings.queued if self._server else math.inf
         while peer.has_input:
             if peer.output_size + len(self._rest) > most:
                 return True
             if share <= 0:
-                self._sharing = True
+                self._move_reading(ReadingSignal.YIELD)
                 return False
             share -= 1
             if self._steady < _STEADY and self._must_wait():
-                self._holding = True
+                self._move_reading(ReadingSignal.HOLD)
                 return False
             event = peer.next_event()
             if event is None:
@@ -444,13 +497,13 @@ class Connection(Link):
         """Write ready output; return True if it waits for the writer task, which has not begun."""
         if not (self._server and self._paced):
             return False
-        if self.peer.output_size and not self._writing:
+        if self.peer.output_size and self._writing is not _BLOCKED:
             self._flush()
-        return self._writing and clock() < self._begun + _HOLD
+        return self._writing is _BLOCKED and clock() < self._begun + _HOLD
 
     def _flush(self) -> None:
         data = self._take()
-        if not data or self._broken:
+        if not data or self._writing is Writing.BROKEN:
             return
         try:
             count = self._send_nowait(data)
@@ -459,20 +512,19 @@ class Connection(Link):
             return
         if count < len(data):
             self._rest = memoryview(data)[count:]
-            self._writing = True
+            self._move_writing(WritingSignal.BLOCK)
             self._moved = self._begun = clock()
             self._begin_writing()
 
     def _idle(self) -> bool:
         """Return True if there is nothing left to wait for at the end."""
-        if self._broken:
+        if self._writing is Writing.BROKEN:
             return False  # a client still reads the messages on their way, until end of input
-        waits = self._writing or self._sharing or self.peer.output_size
+        waits = self._writing is _BLOCKED or self._reading is _YIELDING or self.peer.output_size
         return not waits and not self.peer.in_flight
 
     def _write_failed(self, reason: str = "the other side no longer reads") -> None:
-        self._broken = True
-        self._writing = False
+        self._move_writing(WritingSignal.FAIL)
         self._rest = memoryview(b"")
         self._make_room()
         self._last_resort = reason  # the end of input, soon to come, may have a better reason

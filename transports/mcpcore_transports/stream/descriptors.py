@@ -19,8 +19,6 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
-from mcpcore_transports.stream.connection import Connection
-
 if TYPE_CHECKING:
     import asyncio
 
@@ -311,44 +309,62 @@ def polling(*descriptors: tuple[int, int]) -> Polling | None:
     return poll
 
 
-class DescriptorLink(Connection):
-    """Link with newline-framed messages over two descriptors; attach them in ``_open``."""
+class DescriptorChannel:
+    """Bytes in and out of two descriptors, which it does not own: a channel of a StreamConnection.
 
-    _reader: Reader | None = None
-    _writer: Writer | None = None  # created when output has to wait for the first time
-    _output = -1
-    _direct = False  # True if writes never block
+    Make it in the event loop.  ``take`` and ``decrypt``: see :func:`open_reader`.  ``write`` is
+    what writes output that had to wait, by default :meth:`send_nowait`.
+    """
 
-    def _attach(self, source: int, sink: int, decrypt: Decrypt | None = None) -> None:
-        self._reader = open_reader(source, self.settings.read_size, self._take_in, decrypt)
-        self._output = sink
-        self._direct = make_nonblocking(sink)
+    def __init__(
+        self,
+        source: int,
+        sink: int,
+        size: int,
+        take: Take,
+        decrypt: Decrypt | None = None,
+        write: Write | None = None,
+    ) -> None:
+        self.reader: Reader | None = open_reader(source, size, take, decrypt)
+        self.direct = make_nonblocking(sink)
+        """True if writes never block."""
+        self._sink = sink
+        self._write = write or self.send_nowait
+        self._writer: Writer | None = None  # created when output has to wait for the first time
 
-    def _detach(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+    def detach(self) -> None:
+        """Stop watching the descriptors."""
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
-    async def _receive(self) -> bytes:
-        assert self._reader is not None, "attached in _open"  # noqa: S101
-        return await self._reader.read()
+    async def receive(self) -> bytes:
+        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.receive`."""
+        assert self.reader is not None, "not detached"  # noqa: S101
+        return await self.reader.read()
 
-    def _send_nowait(self, data: bytes | memoryview) -> int:
-        if not self._direct:
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send_nowait`."""
+        if not self.direct:
             return 0
         try:
-            return os.write(self._output, data)
+            return os.write(self._sink, data)
         except BlockingIOError:
             return 0
 
-    async def _send(self, data: memoryview) -> int:
-        if not self._direct:
+    async def send(self, data: memoryview) -> int:
+        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send`."""
+        if not self.direct:
             return await anyio.to_thread.run_sync(
-                os.write, self._output, data, abandon_on_cancel=True
+                os.write, self._sink, data, abandon_on_cancel=True
             )
         if self._writer is None:
-            self._writer = open_writer(self._output, self._send_nowait)
+            self._writer = open_writer(self._sink, self._write)
         return await self._writer.write(data)
+
+    async def aclose(self, seconds: float) -> None:
+        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.aclose`."""
+        self.detach()

@@ -11,39 +11,44 @@ from anyio.abc import ByteStream
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App
 from mcpcore_transports.link_errors import STREAM_ERRORS
-from mcpcore_transports.stream.connection import Connection, PumpSettings
+from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
 
 
-class StreamLink(Connection):
-    """Link with newline-framed messages over a byte stream."""
+class StreamChannel:
+    """Bytes in and out of a byte stream, which it owns, with at most ``size`` bytes at once."""
 
-    stream: ByteStream
+    def __init__(self, stream: ByteStream, size: int) -> None:
+        self._stream = stream
+        self._size = size
 
-    def __init__(
-        self,
-        peer: Peer,
-        app: App,
-        stream: ByteStream | None = None,
-        *,
-        settings: PumpSettings | None = None,
-    ) -> None:
-        """Set the stream, unless a subclass does so in ``_open``."""
-        super().__init__(peer, app, settings=settings)
-        if stream is not None:
-            self.stream = stream
-
-    async def _receive(self) -> bytes:
+    async def receive(self) -> bytes:
+        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.receive`."""
         try:
-            return await self.stream.receive(self.settings.read_size)
+            return await self._stream.receive(self._size)
         except anyio.EndOfStream:
             return b""
 
-    async def _send(self, data: memoryview) -> int:
-        chunk = bytes(data[: self.settings.read_size])
-        await self.stream.send(chunk)
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send_nowait`."""
+        return 0
+
+    async def send(self, data: memoryview) -> int:
+        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send`."""
+        chunk = bytes(data[: self._size])
+        await self._stream.send(chunk)
         return len(chunk)
 
-    async def _close(self) -> None:
-        if hasattr(self, "stream"):
-            with anyio.move_on_after(self.settings.drain), suppress(OSError, *STREAM_ERRORS):
-                await self.stream.aclose()
+    async def aclose(self, seconds: float) -> None:
+        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.aclose`."""
+        with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
+            await self._stream.aclose()
+
+
+class StreamLink(StreamConnection):
+    """Link with newline-framed messages over a byte stream."""
+
+    def __init__(
+        self, peer: Peer, app: App, stream: ByteStream, *, settings: PumpSettings | None = None
+    ) -> None:
+        super().__init__(peer, app, settings=settings)
+        self._channel = StreamChannel(stream, self.settings.read_size)

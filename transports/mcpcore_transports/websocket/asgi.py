@@ -19,7 +19,7 @@ from mcpcore_transports.http.server.call import head_refusal
 from mcpcore_transports.http.server.endpoint import HttpEndpoint, unready
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.serve.settings import websocket_rules
-from mcpcore_transports.stream.connection import Connection
+from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.websocket.reasons import NOT_UTF_8
 from mcpcore_transports.websocket.server import ConnectionCount
 from mcpcore_transports.websocket.settings import WebSocketSettings
@@ -92,7 +92,7 @@ class AsgiWebSockets:
             trace.response_head(101, [])
         await send({"type": "websocket.accept", "subprotocol": offer.selected, "headers": []})
 
-        def make_link(peer: Peer, app: App) -> Connection:
+        def make_link(peer: Peer, app: App) -> StreamConnection:
             link = AsgiWebSocketLink(
                 peer, app, receive, send, principal=handshake.principal, settings=self._settings
             )
@@ -103,7 +103,7 @@ class AsgiWebSockets:
             await send({"type": "websocket.close", "code": CloseReason.GOING_AWAY, "reason": ""})
 
 
-class AsgiWebSocketLink(Connection):
+class AsgiWebSocketLink(StreamConnection):
     """Link of a Peer on a WebSocket that an ASGI server carries."""
 
     binding = "websocket"

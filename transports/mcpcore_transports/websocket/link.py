@@ -31,7 +31,9 @@ from mcpcore.http.principals import Principal
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.link_errors import STREAM_ERRORS
 from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.stream.direct import DirectLink
+from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.stream.direct import DirectChannel
+from mcpcore_transports.stream.states import Writing
 from mcpcore_transports.tracing.websocket import record_frame, record_refused
 from mcpcore_transports.websocket.deflate import Bounds
 from mcpcore_transports.websocket.frames import (
@@ -58,7 +60,7 @@ _PROGRESS = 16 * 1024
 """Bytes of a message in transit that postpone the deadline of a ping."""
 
 
-class WebSocketLink(DirectLink):
+class WebSocketLink(StreamConnection):
     """Peer on a WebSocket connection; the base of both sides."""
 
     binding = "websocket"
@@ -76,7 +78,9 @@ class WebSocketLink(DirectLink):
         *,
         settings: WebSocketSettings,
     ) -> None:
-        super().__init__(peer, app, stream, settings=settings.pump)
+        super().__init__(peer, app, settings=settings.pump)
+        self.stream = stream
+        self._direct: DirectChannel | None = None
         self.latency: float | None = None
         """Seconds from the last ping to its answer; None before the first."""
         self.close_code: int | None = None
@@ -110,7 +114,11 @@ class WebSocketLink(DirectLink):
         bounds.limit = self._limit
         self._ws = WsProtocol(role, extensions=[bounds])
         self._out = FrameProtocol(role is ConnectionType.CLIENT, [bounds])
-        self._feed(received + self._go_direct())
+        assert self.stream is not None  # noqa: S101 - opened by the caller
+        self._channel = self._direct = DirectChannel(
+            self.stream, self.settings.read_size, self._take_in
+        )
+        self._feed(received + self._direct.early)
 
     # Input
 
@@ -277,7 +285,7 @@ class WebSocketLink(DirectLink):
 
     def _idle(self) -> bool:
         if self._parting():  # running requests are cancelled, and ready output is sent
-            return not self._writing and not self.peer.output_size
+            return self._writing is not Writing.BLOCKED and not self.peer.output_size
         return super()._idle()
 
     # Keep-alive
@@ -338,31 +346,36 @@ class WebSocketLink(DirectLink):
     # Closing
 
     async def _close(self) -> None:
-        self._detach()
+        if self._direct is not None:
+            self._direct.detach()
+        if self.stream is None:
+            return
         limit = self._ws_settings.close_timeout
         with anyio.move_on_after(limit), suppress(OSError, *STREAM_ERRORS):
-            await self._say_goodbye()
-        await super()._close()
+            await self._say_goodbye(self.stream)
+        with anyio.move_on_after(self.settings.drain), suppress(OSError, *STREAM_ERRORS):
+            await self.stream.aclose()
 
-    async def _say_goodbye(self) -> None:
+    async def _say_goodbye(self, stream: ByteStream) -> None:
         """Carry out the closing handshake, unless output was cut off inside a frame."""
         ws = self._ws
-        if ws is None or self._sending or self._broken:
+        if ws is None or self._sending or self._writing is Writing.BROKEN:
             return
         code = CloseReason.INTERNAL_ERROR if self._crashed else self._code
         said = self._said or (self._reason if self._crashed else "")
         goodbye = self._goodbye or CloseConnection(code=code, reason=said)
         self.close_code = self.close_code or int(code)
-        await self._settle()
+        if self._direct is not None:
+            self._rest = self._rest[await self._direct.settle() :]
         # Answers to requests before the peer's close are sent, if they are ready.
         last = bytes(self._rest) + b"".join(self._pongs)
         if self.trace is not None:
             record_frame(self.trace, goodbye, incoming=False)
-        await self.stream.send(last + self._out.close(goodbye.code, goodbye.reason))
+        await stream.send(last + self._out.close(goodbye.code, goodbye.reason))
         client, answered = self.peer.role is Role.CLIENT, self._goodbye is not None
         unread = self._unread
         while not (answered or self._refused):
-            data, unread = unread or await self.stream.receive(), b""
+            data, unread = unread or await stream.receive(), b""
             if self._long is not None:  # wsproto cannot continue to its end
                 data = data[self._boundaries.advance(data, 0) :]
                 if self._boundaries.between:
@@ -375,23 +388,23 @@ class WebSocketLink(DirectLink):
         # The peer may still be sending, also if its answer was invalid (then the state is
         # unchanged).
         if (not client and (self._goodbye or ws.state is ConnectionState.OPEN)) or self._refused:
-            await self._let_it_read()
+            await self._let_it_read(stream)
         if client:  # the server has to close first (section 7.1.1)
-            await self._read_to_the_end()
+            await self._read_to_the_end(stream)
 
-    async def _let_it_read(self) -> None:
+    async def _let_it_read(self, stream: ByteStream) -> None:
         """Read to the end: closing with unread input would discard the output."""
         try:
-            await self.stream.send_eof()
+            await stream.send_eof()
         except NotImplementedError:  # TLS ends only in both directions
             if not self._refused:
                 return
-        await self._read_to_the_end()
+        await self._read_to_the_end(stream)
 
-    async def _read_to_the_end(self) -> None:
+    async def _read_to_the_end(self, stream: ByteStream) -> None:
         left = self._ws_settings.linger_bytes
         while left > 0:
-            left -= len(await self.stream.receive())
+            left -= len(await stream.receive())
 
 
 def _is_error(event: Event, ws: WsProtocol) -> bool:

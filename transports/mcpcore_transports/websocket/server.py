@@ -24,9 +24,8 @@ from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
 from mcpcore_transports.link import App
 from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen
-from mcpcore_transports.stream.accept import accept
-from mcpcore_transports.stream.connection import Connection
-from mcpcore_transports.stream.pending import Unbegun
+from mcpcore_transports.stream.accept import PendingConnections, accept
+from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.tls import client_certificate
 from mcpcore_transports.websocket.link import WebSocketLink
@@ -189,7 +188,7 @@ class WebSocketServer:
         if opening.cancelled_caught or self.count.closing:  # nothing would close it any more
             return
 
-        def make_link(peer: Peer, app: App) -> Connection:
+        def make_link(peer: Peer, app: App) -> StreamConnection:
             link = ServerLink(peer, app, stream, agreement, rest, settings=self._settings)
             link.trace = trace
             return link
@@ -282,7 +281,7 @@ async def listen_websocket(
         bound = await anyio.create_tcp_listener(local_host=host, local_port=port)
     except (OSError, UnicodeError) as error:
         raise LinkError(cannot_listen(host, port, error)) from error
-    async with bound, Unbegun() as unbegun, anyio.create_task_group() as tasks:
+    async with bound, PendingConnections() as pending, anyio.create_task_group() as tasks:
 
         async def accept_from(listener: SocketListener) -> None:
             while True:
@@ -295,7 +294,7 @@ async def listen_websocket(
                 else:
                     peer = peer_name(address)
                     work = partial(server.connection, stream, peer, ssl_context)
-                    unbegun.begin(tasks, stream, work, "connection")
+                    pending.begin(tasks, stream, work, "connection")
 
         for listener in bound.listeners:
             assert isinstance(listener, SocketListener)  # noqa: S101 - made above

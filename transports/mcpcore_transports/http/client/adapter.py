@@ -124,7 +124,8 @@ class AdaptedClientLink(HttpCarrier):
     def _runs(self) -> bool:
         return bool(self._running)
 
-    def _expire(self, now: float) -> bool:
+    def expire(self, now: float) -> bool:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
         return False  # each exchange has a scope with a deadline of its own
 
     # One exchange

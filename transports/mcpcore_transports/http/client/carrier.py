@@ -16,9 +16,9 @@ from mcpcore.http.client.client import HttpClient
 from mcpcore.http.client.plan import own_header
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore_transports.http.client.origin import Failure
-from mcpcore_transports.http.link import HttpLink
+from mcpcore_transports.http.pump import EventPump
 from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.link import App, clock
+from mcpcore_transports.link import App, Link, clock
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.running.hook_errors import without_messages
 from mcpcore_transports.running.task_guard import called
@@ -40,7 +40,7 @@ _SWEEP = 0.4
 """Maximum seconds between two checks of the deadlines of connections."""
 
 
-class HttpCarrier(HttpLink):
+class HttpCarrier(Link):
     """Base of the links that carry out the plans of a client machine, until :meth:`aclose`.
 
     Run :meth:`run` in a task.  The link connects when there is something to send, so that starting
@@ -59,7 +59,7 @@ class HttpCarrier(HttpLink):
         self.settings = settings or HttpClientLinkSettings()
         times = self.settings
         shortest = min(times.idle_time or _SWEEP, times.write_time, times.body_time)
-        super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
+        self._pump = EventPump(self, machine, app, sweep=min(_SWEEP, shortest / 4))
         self._headers = headers
         self._tasks: TaskGroup | None = None
         self._waiting: deque[HttpSend] = deque()
@@ -79,7 +79,7 @@ class HttpCarrier(HttpLink):
             raise RuntimeError("a link runs once")
         try:
             async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._keep_time)
+                self._tasks.start_soon(self._pump.run)
                 for send in self._take_waiting():
                     self._send(send)
                 self.flush_soon()
@@ -98,6 +98,13 @@ class HttpCarrier(HttpLink):
         finally:
             self._stop()
             self._ended.set()
+
+    def flush_soon(self) -> None:
+        """Implement :meth:`Link.flush_soon <mcpcore_transports.link.Link.flush_soon>`.
+
+        The events have been handled when this returns.
+        """
+        self._pump.flush()
 
     async def aclose(self) -> None:
         """Close the machine, let its last requests leave, close the connections."""
@@ -169,7 +176,8 @@ class HttpCarrier(HttpLink):
 
     # Plans of the machine
 
-    def _move_output(self) -> bool:
+    def move_output(self) -> bool:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.move_output`."""
         news = False
         for plan in self.machine.requests_to_send():
             if isinstance(plan, HttpAbort):
@@ -199,13 +207,27 @@ class HttpCarrier(HttpLink):
 
     # Timer
 
-    def _deadline(self) -> float | None:
+    def keep_time(self) -> None:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.keep_time`."""
+        self._pump.keep_time()
+
+    def deadline(self) -> float | None:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.deadline`."""
         deadline = self.machine.deadline()
         if self._delayed and (deadline is None or self._delayed[0][0] < deadline):
             return self._delayed[0][0]
         return deadline
 
-    def _on_deadline(self, now: float) -> None:
+    def quiet_until(self) -> float:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.quiet_until`."""
+        return 0.0
+
+    @abstractmethod
+    def expire(self, now: float) -> bool:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
+
+    def handle_deadline(self, now: float) -> None:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.handle_deadline`."""
         while self._delayed and self._delayed[0][0] <= now:
             self._send(heappop(self._delayed)[2])
         self.machine.handle_timeout(now)

@@ -91,13 +91,13 @@ class HttpClientLink(HttpCarrier):
         else:
             connection = PooledConnection(self, send)
             self._exchanges[send.exchange] = connection
-            self._watch()
+            self._pump.watch()
             self._connections.add(connection)
             self._tasks.start_soon(connection.run)
 
     def _assign(self, connection: PooledConnection, send: HttpSend) -> None:
         self._exchanges[send.exchange] = connection
-        self._watch()
+        self._pump.watch()
         connection.resume(send)
 
     def _stop_running(self, exchange: Route) -> bool:
@@ -111,12 +111,14 @@ class HttpClientLink(HttpCarrier):
 
     # Timer
 
-    def _quiet_until(self) -> float:
+    def quiet_until(self) -> float:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.quiet_until`."""
         if self._exchanges:
             return 0.0
         return min((connection.deadline for connection in self._connections), default=0.0)
 
-    def _expire(self, now: float) -> bool:
+    def expire(self, now: float) -> bool:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
         for connection in tuple(self._connections):
             if connection.deadline <= now:
                 self.retire(connection)

@@ -21,8 +21,7 @@ from mcpcore_transports.http.server.reply import LOST, refuse
 from mcpcore_transports.http.server.writers import Writers
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.link import App
-from mcpcore_transports.stream.accept import accept
-from mcpcore_transports.stream.pending import Unbegun
+from mcpcore_transports.stream.accept import PendingConnections, accept
 from mcpcore_transports.stream.secure import SecureStream
 
 __all__ = ["HttpServerLink", "HttpServerSettings", "Upgrade"]
@@ -49,7 +48,7 @@ class HttpServerLink(ListeningHost):
         self.writers = Writers(self.start)
         """Writer tasks of all connections."""
         self._turned_away = 0
-        self._unbegun = Unbegun()
+        self._pending = PendingConnections()
 
     @property
     def turned_away(self) -> int:
@@ -61,7 +60,7 @@ class HttpServerLink(ListeningHost):
         self.writers.write_now()
 
     async def _run(self, started: Callable[[], None]) -> None:
-        async with self._unbegun:
+        async with self._pending:
             await super()._run(started)
 
     # Connections
@@ -92,11 +91,11 @@ class HttpServerLink(ListeningHost):
         if full is None:
             self.add(connection)
             work = partial(self._connection, connection)
-            self._unbegun.begin(self._tasks, stream, work, _TASK)
+            self._pending.begin(self._tasks, stream, work, _TASK)
         elif self._turned_away < self.settings.turned_away:
             self._turned_away += 1
             work = partial(self._turn_away, stream, f"too many connections{full}")
-            self._unbegun.begin(self._tasks, stream, work, _TASK)
+            self._pending.begin(self._tasks, stream, work, _TASK)
         else:
             await stream.aclose()
 

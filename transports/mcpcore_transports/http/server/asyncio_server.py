@@ -69,8 +69,8 @@ class AsyncioServerLink(ListeningHost):
 
     def write_now(self) -> None:
         """Implement :meth:`~mcpcore_transports.link.Link.write_now`."""
-        if self._late and self._context is not None:
-            self._context.copy().run(self._write_late)  # flushing enters the context itself
+        if self._late and self._pump.context is not None:
+            self._pump.context.copy().run(self._write_late)  # flushing enters the context itself
 
     def _write_in_turn(self) -> None:
         self._called = False
@@ -115,7 +115,7 @@ class AsyncioServerLink(ListeningHost):
         elif len(self._turned_away) < self.settings.turned_away:
             connection = HttpProtocol(self, peer, f"too many connections{full}")
             self._turned_away.add(connection)
-            self._watch()
+            self._pump.watch()
         else:
             accepted.close()
             return
@@ -148,11 +148,12 @@ class AsyncioServerLink(ListeningHost):
         self._turned_away.discard(carrier)
         super().discard(carrier)
 
-    def _expire(self, now: float) -> bool:
+    def expire(self, now: float) -> bool:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
         for connection in tuple(self._turned_away):
             if connection.deadline <= now:
                 connection.expire()
-        return super()._expire(now) or bool(self._turned_away)
+        return super().expire(now) or bool(self._turned_away)
 
     def abandon(self) -> None:
         """Implement ``HttpHost.abandon``."""

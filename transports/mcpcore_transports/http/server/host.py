@@ -18,10 +18,10 @@ from mcpcore.engine.events import Route
 from mcpcore.http import HttpServer
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
-from mcpcore_transports.http.link import HttpLink
+from mcpcore_transports.http.pump import EventPump
 from mcpcore_transports.http.server.store_settings import StoreLinkSettings
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.link import App, clock
+from mcpcore_transports.link import App, Link, clock
 from mcpcore_transports.running.background import known_in_callbacks
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Carrier(Protocol):
         """Close at once."""
 
 
-class HttpHost(HttpLink):
+class HttpHost(Link):
     """Driver of one endpoint; run :meth:`run` in a task, whose cancellation skips draining."""
 
     def __init__(
@@ -73,7 +73,8 @@ class HttpHost(HttpLink):
 
             machine.reports = True
             app = HttpLog(app)
-        super().__init__(machine, app, sweep=min(1.0, shortest / 4))
+        self._pump = pump = EventPump(self, machine, app, sweep=min(1.0, shortest / 4))
+        self.handle_events = pump.handle_events
         self.draining = False
         """True once the shutdown has begun: each reply is the last of its connection."""
         self.trace: HttpTrace | None = None
@@ -97,8 +98,8 @@ class HttpHost(HttpLink):
             StoreLink,  # imported late: few servers have a store
         )
 
-        self._app = self._store = StoreLink(
-            store, worker, machine, self._app, self.flush_soon, settings=settings
+        self._pump.app = self._store = StoreLink(
+            store, worker, machine, self._pump.app, self.flush_soon, settings=settings
         )
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -127,7 +128,7 @@ class HttpHost(HttpLink):
         self._once()
         try:
             async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._keep_time)
+                self._tasks.start_soon(self._pump.run)
                 if self._store is not None:
                     self._tasks.start_soon(self._store.run)
                 started()
@@ -156,7 +157,7 @@ class HttpHost(HttpLink):
         A call before :meth:`run` takes effect when that begins.
         """
         if self._tasks is not None:
-            super().flush_soon()
+            self._pump.flush()
             if self.draining:
                 self._changed.set()
 
@@ -203,7 +204,7 @@ class HttpHost(HttpLink):
         self.carriers.add(carrier)
         if carrier.client is not None:
             self._clients[carrier.client] += 1
-        self._watch()
+        self._pump.watch()
 
     def discard(self, carrier: Carrier) -> None:
         """Remove a carrier that has ended; repeated calls do nothing."""
@@ -240,18 +241,32 @@ class HttpHost(HttpLink):
                     carrier.stop()
 
     def keep_time(self) -> None:
-        """Set the timer, if the machine is timed (``HttpLink``)."""
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.keep_time`."""
         if self.machine.timed:
-            super().keep_time()
+            self._pump.keep_time()
 
-    def _move_output(self) -> bool:
+    def deadline(self) -> float | None:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.deadline`."""
+        return self.machine.deadline()
+
+    def handle_deadline(self, now: float) -> None:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.handle_deadline`."""
+        self.machine.handle_timeout(now)
+
+    def quiet_until(self) -> float:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.quiet_until`."""
+        return 0.0
+
+    def move_output(self) -> bool:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.move_output`."""
         for exchange in self.machine.writable():
             carrier = self._exchanges.get(exchange)
             if carrier is not None:
                 carrier.wake()
         return False
 
-    def _expire(self, now: float) -> bool:
+    def expire(self, now: float) -> bool:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
         for carrier in tuple(self.carriers):
             if carrier.deadline <= now:
                 carrier.expire()
