@@ -52,7 +52,7 @@ NAMES = [
     "wants_log",
     "wants_progress",
 ]
-PAGE = Path(__file__).parents[2] / "docs/embedding.md"
+PAGE = Path(__file__).parents[2] / "docs/how-to/embedding.md"
 
 
 def test_a_peer_has_these_names_and_no_more() -> None:
