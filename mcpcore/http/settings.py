@@ -109,7 +109,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     reconnect_delay: float = 1.0
     """Seconds that a client is asked to wait before it comes back, in revisions with polling."""
     session_view_idle: float = 300.0
-    """With a store: seconds after which a worker forgets its view of a session that it does not
+    """With a store: seconds after which a worker forgets its replica of a session that it does not
     use; the store limits the life of the session."""
     session_touch: float = 30.0
     """With a store: minimum seconds between two notes to it that a session is in use."""

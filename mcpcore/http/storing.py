@@ -8,7 +8,7 @@ which they were made; output that depends on a step is sent only after its outco
 knows nothing of the implementation of a store.
 
 The servers that share a store are its *workers*.  A session belongs to none of them: each makes
-itself a view of it when a request needs one.  A request belongs to the worker that runs it.
+itself a replica of it when a request needs one.  A request belongs to the worker that runs it.
 
 An event stream is an append-only log with positions from 1.  The stream of a request is written by
 the worker that runs it.  A message that belongs to no request goes into the *queue* of its session.
