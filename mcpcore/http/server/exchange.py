@@ -97,7 +97,6 @@ def taken_over(frame: Transmit) -> None:
 _WAITING, _STREAMING = ExchangeState.WAITING, ExchangeState.STREAMING
 _DONE = ExchangeState.DONE
 _READ, _STREAM = ExchangeSignal.READ, ExchangeSignal.STREAM
-_FINISH = ExchangeSignal.FINISH
 
 
 class Source(Protocol):
@@ -293,7 +292,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
 
     def finish(self, *, close: bool = False) -> None:
         """Complete the response; with ``close`` the connection ends as well."""
-        self.state = EXCHANGE[self.state, _FINISH]
+        self.state = _DONE  # from every state, as the table has it; a look into it costs too much
         self._close = close
         self._waits = True
         if not self._holds:

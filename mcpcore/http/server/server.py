@@ -161,7 +161,7 @@ class HttpServer:
         record = self._begin(exchange, head, known.fields, principal, now)
         record.extra = known.extra
         record.session_id = cast(HeaderLines, head.headers).session
-        record.read()
+        record.state = _WAITING  # what read() does, without a call
         self._dispatch(record, body, now)
 
     def _begin(
