@@ -1,6 +1,7 @@
 """State tables and their diagrams, deadlines, the outbox."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from mcpcore.engine.lifecycle import (
     SessionState,
     StreamSignal,
     StreamState,
+    Table,
     step,
 )
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
@@ -52,7 +54,7 @@ def test_tables_are_whole(table, states, signals, final) -> None:  # type: ignor
 
 
 @pytest.mark.parametrize("table", [LIFE, SHUTDOWN, READING, WRITING])
-def test_tables_of_a_connection_are_whole(table) -> None:  # type: ignore[no-untyped-def]
+def test_tables_of_a_connection_are_whole(table: Table[Any, Any]) -> None:
     first, signal = next(iter(table))
     assert set(table.values()) | {first} == set(type(first))
     assert {signal for _, signal in table} == set(type(signal))
