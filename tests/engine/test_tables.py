@@ -20,6 +20,7 @@ from mcpcore.engine.lifecycle import (
     SessionState,
     StreamSignal,
     StreamState,
+    Table,
     step,
 )
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
@@ -47,7 +48,7 @@ def test_tables_are_whole(table, states, signals, final) -> None:  # type: ignor
 
 
 @pytest.mark.parametrize("table", [LIFE, SHUTDOWN, READING, WRITING])
-def test_tables_of_a_connection_are_whole(table) -> None:  # type: ignore[no-untyped-def]
+def test_tables_of_a_connection_are_whole(table: Table[Any, Any]) -> None:
     first, signal = next(iter(table))
     states: Any = type(first)
     signals: Any = type(signal)

@@ -25,10 +25,17 @@ from mcpcore.engine.transmit import Transmit
 from mcpcore.wire.framing import TooLong
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
-from mcpcore_transports.stream.states import Life, Reading, Writing, WritingSignal
+from mcpcore_transports.stream.states import AT_WORK, Life, Reading, Writing, WritingSignal
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import ConnectionTrace
+
+# Bound once, as members of an Enum are slow to look up and these are needed for every turn.
+_NEW = Life.NEW
+_ENDED = Life.ENDED
+_YIELDING = Reading.YIELDING
+_BLOCKED = Writing.BLOCKED
+_BROKEN = Writing.BROKEN
 
 _HEAD = 1024
 
@@ -148,7 +155,7 @@ class MemoryLink(StreamConnection):
         It runs in the context (``contextvars``) in which the link was made, not in the caller's.
         """
         self._again = True  # for the turn that is being made, if one is
-        if self._turning or not self._runs():
+        if self._turning or self._life not in AT_WORK:
             return
         try:
             self._context.run(self._turn)
@@ -158,10 +165,10 @@ class MemoryLink(StreamConnection):
     def _flush(self) -> None:
         other, room = self._other, self.settings.read_size
         while self.peer.output_size:
-            if self._writing is Writing.BROKEN:
+            if self._writing is _BROKEN:
                 self.peer.data_to_send()
                 return
-            if other._held >= room and other._life is not Life.ENDED:
+            if other._held >= room and other._life is not _ENDED:
                 self._move_writing(WritingSignal.BLOCK)
                 self._moved = clock()
                 return
@@ -174,7 +181,7 @@ class MemoryLink(StreamConnection):
 
     def _goes_on(self) -> None:
         """Resume writing: the other end has room again, or is gone."""
-        if self._writing is Writing.BLOCKED:
+        if self._writing is _BLOCKED:
             self._move_writing(WritingSignal.WRITTEN)
             self._moved = clock()
             self._make_room()
@@ -184,17 +191,17 @@ class MemoryLink(StreamConnection):
 
     def _turn(self) -> None:
         super()._turn()
-        sends = self._writing is Writing.BLOCKED
+        sends = self._writing is _BLOCKED
         if sends and self._waiting and not self._turning and not self._full():
             self._wake.set()  # it came while we were sending, and we go on reading
 
     def _arrived(self, texts: list[bytes]) -> bool:
         """Take messages; return False if the link has ended."""
-        if self._life is Life.ENDED:
+        if self._life is _ENDED:
             return False
         self._waiting += texts
         self._held += sum(map(len, texts))
-        if self._life is not Life.NEW:
+        if self._life is not _NEW:
             try:
                 self._turn()
             except Exception as error:  # our application's, in a task of the other end
@@ -203,7 +210,7 @@ class MemoryLink(StreamConnection):
 
     def _dispatch(self) -> bool:
         while not super()._dispatch():
-            if self._reading is Reading.YIELDING or not self._waiting:
+            if self._reading is _YIELDING or not self._waiting:
                 return False
             text = self._waiting.popleft()
             self._held -= len(text)

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mcpcore.sockets")
 
+# Bound once, as members of an Enum are slow to look up and these are needed for every turn.
+_NO_SHUTDOWN = Shutdown.NONE
+_BLOCKED = Writing.BLOCKED
+
 _BLANK = b" \t\r\n"
 _ENOUGH = 16  # bytes that identify another protocol
 
@@ -84,7 +88,7 @@ class SocketServerLink(StreamConnection):
     def _look(self, data: bytes, *, end: bool = False) -> bytes:
         """Check the first bytes; return the accepted input, empty while it is undecided."""
         assert self._head is not None  # noqa: S101 - asked by the caller
-        if self._farewell or self._shutdown is not Shutdown.NONE:
+        if self._farewell or self._shutdown is not _NO_SHUTDOWN:
             return b""
         head = (self._head + data).lstrip(_BLANK)
         clear = end or len(head) >= _ENOUGH or head.startswith((b"{", b"[")) or b"\n" in head
@@ -116,13 +120,13 @@ class SocketServerLink(StreamConnection):
     def _timeout(self, now: float) -> None:
         self.peer.handle_timeout(now)
         when, reason = self._overdue()
-        if now >= when and self._shutdown is Shutdown.NONE:
+        if now >= when and self._shutdown is _NO_SHUTDOWN:
             self._leave(reason)
 
     def _overdue(self) -> tuple[float, str]:
         """Return the time at which waiting for the peer has taken too long, with the reason."""
         limits, peer = self._limits, self.peer
-        if self._shutdown is not Shutdown.NONE:
+        if self._shutdown is not _NO_SHUTDOWN:
             return math.inf, ""
         if self._partial is not None and not self._full():
             seconds = limits.message_time
@@ -131,7 +135,7 @@ class SocketServerLink(StreamConnection):
         if self._head is not None:
             seconds = limits.first_time
             return self._began + seconds, f"nothing was sent within {seconds:g} s"
-        if limits.idle_time is None or self._writing is Writing.BLOCKED or not peer.idle:
+        if limits.idle_time is None or self._writing is _BLOCKED or not peer.idle:
             return math.inf, ""
         since = max(self._heard, self._moved)
         return since + limits.idle_time, f"nothing happened for {limits.idle_time:g} s"

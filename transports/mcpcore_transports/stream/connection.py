@@ -24,6 +24,7 @@ from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
 from mcpcore_transports.running.background import known_in_callbacks
 from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
 from mcpcore_transports.stream.states import (
+    AT_WORK,
     LIFE,
     READING,
     SHUTDOWN,
@@ -42,9 +43,10 @@ if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import ConnectionTrace
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every turn.
-_RUNNING, _DRAINING = Life.RUNNING, Life.DRAINING
-_OPEN, _YIELDING = Reading.OPEN, Reading.YIELDING
-_BLOCKED = Writing.BLOCKED
+_DRAINING = Life.DRAINING
+_OPEN, _HELD, _YIELDING = Reading.OPEN, Reading.HELD, Reading.YIELDING
+_BLOCKED, _BROKEN = Writing.BLOCKED, Writing.BROKEN
+_NO_SHUTDOWN, _GRACEFUL, _COMPLETE = Shutdown.NONE, Shutdown.GRACEFUL, Shutdown.COMPLETE
 
 _QUICK = 0.001
 """Maximum seconds to handle an event if the next ones are to be assumed quick, too."""
@@ -248,13 +250,13 @@ class StreamConnection(Link):
 
     def write_now(self) -> None:
         """Implement :meth:`Link.write_now`; events are left to the turn that follows."""
-        if self._runs() and not (self._turning or self._writing is _BLOCKED):
+        if self._life in AT_WORK and not (self._turning or self._writing is _BLOCKED):
             self._flush()
 
     async def aclose(self) -> None:
         """End the conversation gracefully; return once ``run()`` has ended."""
         self._leave("closed by this side")
-        if self._runs():
+        if self._life in AT_WORK:
             if self._done is None:
                 self._done = anyio.Event()
             await self._done.wait()
@@ -287,10 +289,6 @@ class StreamConnection(Link):
         self.peer.receive_eof(now=clock(), reason=self._reason or self._last_resort)
         self._server = False  # no back-pressure any more: drain everything
         self._turn()
-
-    def _runs(self) -> bool:
-        life = self._life
-        return life is _RUNNING or life is _DRAINING
 
     def _move(self, signal: LifeSignal) -> None:
         self._life = LIFE[self._life, signal]
@@ -337,7 +335,7 @@ class StreamConnection(Link):
     def _take_in(self, data: bytes) -> bytes | None:
         """Consume bytes outside the reader task; return those left to that task, or None."""
         waits = self._writing is _BLOCKED or self.peer.output_size
-        if self._reading is not _OPEN or not self._runs():
+        if self._reading is not _OPEN or self._life not in AT_WORK:
             return data
         if waits and self._full():
             return data
@@ -405,7 +403,7 @@ class StreamConnection(Link):
                     tasks.start_soon(self._to_start.pop(0))
                 self._turn()
                 shutdown, draining = self._shutdown, self._life is _DRAINING
-                if shutdown is Shutdown.COMPLETE if draining else shutdown is not Shutdown.NONE:
+                if shutdown is _COMPLETE if draining else shutdown is not _NO_SHUTDOWN:
                     return
         now = clock()
         if self._writing is _BLOCKED and now >= self._moved + self._stall:
@@ -418,7 +416,7 @@ class StreamConnection(Link):
         due = math.inf if deadline is None else deadline
         if self._reading is _YIELDING:
             return 0.0
-        if self._reading is Reading.HELD:
+        if self._reading is _HELD:
             due = min(due, self._begun + _HOLD)
         return min(due, self._moved + self._stall) if self._writing is _BLOCKED else due
 
@@ -455,7 +453,7 @@ class StreamConnection(Link):
             due = self._due()
             if due < self._armed:
                 self._arm(due)
-        if self._life is _DRAINING and self._shutdown is Shutdown.GRACEFUL and self._idle():
+        if self._life is _DRAINING and self._shutdown is _GRACEFUL and self._idle():
             self._shutdown = SHUTDOWN[self._shutdown, ShutdownSignal.DRAINED]
             self._wake.set()
 
@@ -469,7 +467,7 @@ class StreamConnection(Link):
         if self._reading is not _OPEN:
             self._move_reading(ReadingSignal.RESUME)
             self._make_room()
-        share = _SHARE if self._runs() else math.inf
+        share = _SHARE if self._life in AT_WORK else math.inf
         peer, handle, now = self.peer, self.app.handle, clock()
         most = self.settings.queued if self._server else math.inf
         while peer.has_input:
@@ -503,7 +501,7 @@ class StreamConnection(Link):
 
     def _flush(self) -> None:
         data = self._take()
-        if not data or self._writing is Writing.BROKEN:
+        if not data or self._writing is _BROKEN:
             return
         try:
             count = self._send_nowait(data)
@@ -518,7 +516,7 @@ class StreamConnection(Link):
 
     def _idle(self) -> bool:
         """Return True if there is nothing left to wait for at the end."""
-        if self._writing is Writing.BROKEN:
+        if self._writing is _BROKEN:
             return False  # a client still reads the messages on their way, until end of input
         waits = self._writing is _BLOCKED or self._reading is _YIELDING or self.peer.output_size
         return not waits and not self.peer.in_flight

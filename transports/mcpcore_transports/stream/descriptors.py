@@ -332,7 +332,7 @@ class DescriptorChannel:
         self._write = write or self.send_nowait
         self._writer: Writer | None = None  # created when output has to wait for the first time
 
-    def detach(self) -> None:
+    def unwatch(self) -> None:
         """Stop watching the descriptors."""
         if self.reader is not None:
             self.reader.close()
@@ -343,7 +343,7 @@ class DescriptorChannel:
 
     async def receive(self) -> bytes:
         """Implement :meth:`~mcpcore_transports.stream.connection.Channel.receive`."""
-        assert self.reader is not None, "not detached"  # noqa: S101
+        assert self.reader is not None, "not unwatched"  # noqa: S101
         return await self.reader.read()
 
     def send_nowait(self, data: bytes | memoryview) -> int:
@@ -367,4 +367,4 @@ class DescriptorChannel:
 
     async def aclose(self, seconds: float) -> None:
         """Implement :meth:`~mcpcore_transports.stream.connection.Channel.aclose`."""
-        self.detach()
+        self.unwatch()

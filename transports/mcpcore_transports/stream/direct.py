@@ -37,15 +37,15 @@ class DirectChannel:
             )
             if not socket.direct or isinstance(socket.reader, ThreadReader):
                 # Reads and writes by a thread would bypass TLS; the stream's own do not.
-                socket.detach()
+                socket.unwatch()
                 return
             self._socket, self._secured = socket, stream
             self.early = stream.read_ahead()
 
-    def detach(self) -> None:
+    def unwatch(self) -> None:
         """Stop watching the socket."""
         if self._socket is not None:
-            self._socket.detach()
+            self._socket.unwatch()
 
     async def receive(self) -> bytes:
         """Implement :meth:`~mcpcore_transports.stream.connection.Channel.receive`."""
@@ -75,7 +75,7 @@ class DirectChannel:
 
     async def aclose(self, seconds: float) -> None:
         """Implement :meth:`~mcpcore_transports.stream.connection.Channel.aclose`."""
-        self.detach()
+        self.unwatch()
         await self._stream.aclose(seconds)
 
     def _take_in(self, data: bytes) -> bytes | None:

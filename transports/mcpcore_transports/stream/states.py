@@ -92,6 +92,8 @@ LIFE: Table[Life, LifeSignal] = {
     (Life.ENDING, LifeSignal.CLOSE): Life.ENDED,
 }
 
+AT_WORK = (Life.RUNNING, Life.DRAINING)
+
 SHUTDOWN: Table[Shutdown, ShutdownSignal] = {
     (Shutdown.NONE, ShutdownSignal.STOP): Shutdown.GRACEFUL,
     (Shutdown.NONE, ShutdownSignal.ABORT): Shutdown.COMPLETE,

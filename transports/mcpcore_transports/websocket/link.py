@@ -347,7 +347,7 @@ class WebSocketLink(StreamConnection):
 
     async def _close(self) -> None:
         if self._direct is not None:
-            self._direct.detach()
+            self._direct.unwatch()
         if self.stream is None:
             return
         limit = self._ws_settings.close_timeout
