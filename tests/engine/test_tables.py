@@ -1,5 +1,6 @@
 """State tables, deadlines, the outbox."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def test_tables_are_whole(table, states, signals, final) -> None:  # type: ignor
 @pytest.mark.parametrize("table", [LIFE, SHUTDOWN, READING, WRITING])
 def test_tables_of_a_connection_are_whole(table: Table[Any, Any]) -> None:
     first, signal = next(iter(table))
-    states: Any = type(first)
-    signals: Any = type(signal)
+    states: type[Enum] = type(first)
+    signals: type[Enum] = type(signal)
     assert set(table.values()) | {first} == set(states)
     assert {signal for _, signal in table} == set(signals)
 
