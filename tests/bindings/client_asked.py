@@ -8,10 +8,10 @@ from mcpcore.errors import RequestTimeout
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalError
 from mcpcore_transports.client.callbacks import Callbacks
 from tests.bindings.client_alone import Outcome, called, works
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.scripts import Message, Script
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
 from tests.bindings.wires import LOST
+from tests.clock import PATIENCE
 
 
 async def _question(script: Script, request: Message, method: str, params: Message) -> Message:

@@ -13,8 +13,8 @@ from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.opening import ClientSettings
 from tests.bindings.features import text
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.table import Bench, behaviour
+from tests.clock import PATIENCE
 
 OWN_PROCESS = "the server is a process of this client alone, and ends with it"
 NO_RECONNECTING = ClientSettings(

@@ -13,9 +13,10 @@ from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStrea
 
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.bindings.frames import Frames
-from tests.bindings.inbox import PATIENCE, Inbox
+from tests.bindings.inbox import Inbox
 from tests.bindings.places import launcher
 from tests.bindings.wires import LOST, FrameWire, LineWire, Pipes, Wire, encode, reset
+from tests.clock import PATIENCE
 
 SESSION = "a-session-made-by-hand"
 

@@ -26,9 +26,9 @@ from mcpcore_transports.stdio.process import ProcessSettings
 from mcpcore_transports.stream.connection import PumpSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.features import text
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.places import ASGI, HTTP_WAYS, MODERN, House
 from tests.bindings.workbench import Census, census
+from tests.clock import PATIENCE
 
 LARGE = 8_000_000
 """Characters of a text that no buffer on the way takes whole."""

@@ -16,7 +16,6 @@ from mcpcore.spec.errors import LocalError
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.opening import ClientSettings
 from tests.bindings.cells import cells
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.places import LEGACY, House
 from tests.bindings.relay import DOWN, UP, Harm, Relay, relayed
 from tests.bindings.stories import (
@@ -28,6 +27,7 @@ from tests.bindings.stories import (
     nothing_left,
     returning,
 )
+from tests.clock import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
