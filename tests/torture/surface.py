@@ -24,7 +24,8 @@ from tests.torture.users import SETTINGS, kinds
 
 _ROOT = Path(__file__).parents[2]
 _IMPORT = re.compile(
-    r"^from ((?:mcpcore_transports|mcpcore\.service)[\w.]*) import (\([^)]*\)|.*)$", re.MULTILINE
+    r"^from (mcpcore|(?:mcpcore_transports|mcpcore\.service)[\w.]*) import (\([^)]*\)|.*)$",
+    re.MULTILINE,
 )
 _BESIDE = (Client, HttpTarget, Supervisor, parse_target)
 """What is met with without being imported, or used by the command line."""

@@ -124,7 +124,7 @@ FOUND = {
         *("crowded-tcp 2026-07-28 asyncio", "call", "_tell send", "short"),
     ),
     "a farewell for which there is no room at first": (
-        *("crowded-tcp 2026-07-28 trio", "call", "_send_nowait write", "again"),
+        *("crowded-tcp 2026-07-28 trio", "call", "send_nowait write", "again"),
     ),
     "a body that is left early, of somebody else's HTTP client": (
         *("asgi 2025-11-25 trio", "wait", "_stream", "calls"),
