@@ -17,11 +17,13 @@ from mcpcore_transports.link import App
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.websocket.server import serve_websocket
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from tests.clock import patience
+from tests.clock import PATIENCE, patience
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import META, request
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+_SLOWLY: dict[str, Any] = {"ping_interval": None, "handshake_timeout": PATIENCE}
+"""What would come between where a machine is busy; tests of these say how much they want."""
 
 
 def call(id: int, name: str = "echo", **arguments: Any) -> bytes:
@@ -68,7 +70,7 @@ async def site(
                     "127.0.0.1",
                     0,
                     found.serve,
-                    settings=WebSocketSettings(**settings),
+                    settings=WebSocketSettings(**{**_SLOWLY, **settings}),
                     ssl_context=ssl_context,
                     task_status=task_status,
                 )
