@@ -23,12 +23,12 @@ NUMBERED = {
     *("AsyncioServerLink._last_exchange", "HttpServerLink._last_exchange", "SessionTable._count"),
     *(
         "ServerRuntime._unyielding",
-        "SqliteStore._rung",
+        "SqliteFile.rung",
         "Steps._count",
         "Steps._numbers",
         "TaskTable._count",
     ),
-    *("Broadcasts._count", "Tidying._last", "Tidying._peak", "Trace._connections"),
+    *("Broadcasts._count", "Trace._connections"),
     *("Trace._written", "ReplicaTable._count"),
 }
 """Numbers that go up only, as whatever comes gets the next one, or that stay where they are."""
