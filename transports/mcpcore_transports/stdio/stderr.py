@@ -9,7 +9,7 @@ from contextlib import suppress
 import anyio
 
 from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.stream.descriptors import Reader, ThreadReader, open_reader
+from mcpcore_transports.stream.descriptors import DescriptorReader, ThreadReader, open_reader
 
 _log = logging.getLogger("mcpcore.stdio")
 
@@ -42,7 +42,7 @@ class ErrorLines:
         self._lines = lines
         self._part = bytearray()
         self._fd = -1
-        self._reader: Reader | None = None
+        self._reader: DescriptorReader | None = None
         self.tail: deque[str] = deque()
         self.ended = anyio.Event()
 

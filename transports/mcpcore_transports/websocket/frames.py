@@ -13,7 +13,7 @@ from io import BytesIO
 
 _WHOLE_TEXT = 0x81
 """FIN and the opcode of text; no reserved bit."""
-_MASKED = 0x80
+_MASKED, _LENGTH = 0x80, 0x7F
 _TWO, _EIGHT = 126, 127
 _LONGEST_HEAD = 14
 _SHORT = 512
@@ -28,7 +28,7 @@ def whole_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[bytes
     """
     if len(data) - at < 2 or data[at] != _WHOLE_TEXT or (data[at + 1] >= _MASKED) is not masked:
         return None
-    size, start = data[at + 1] & ~_MASKED, at + 2
+    size, start = data[at + 1] & _LENGTH, at + 2
     if size >= _TWO:
         if size == _EIGHT or len(data) - start < 2:
             return None
@@ -140,13 +140,13 @@ class Boundaries:
 
 
 def _head_size(second: int) -> int:
-    size = second & ~_MASKED
+    size = second & _LENGTH
     extended = 8 if size == _EIGHT else 2 if size == _TWO else 0
     return 2 + extended + (4 if second & _MASKED else 0)
 
 
 def _payload_size(head: bytes) -> int:
-    size = head[1] & ~_MASKED
+    size = head[1] & _LENGTH
     if size < _TWO:
         return size
     return int.from_bytes(head[2 : 4 if size == _TWO else 10], "big")

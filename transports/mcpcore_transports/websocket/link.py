@@ -1,4 +1,4 @@
-"""Common base of both sides of the WebSocket binding: one JSON-RPC message per text frame.
+"""WebSocket connection of either side: one JSON-RPC message per text frame.
 
 Source: RFC 6455.  There is no page in the specification, so this binding follows the rules of
 stdio: the connection is the session of the legacy era, and carries self-contained requests in the
@@ -7,33 +7,30 @@ modern one.  The subprotocol is ``mcp``.
 
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream
+from msgspec import Struct
 from wsproto.connection import Connection as WsProtocol
 from wsproto.connection import ConnectionState, ConnectionType
-from wsproto.events import (
-    BytesMessage,
-    CloseConnection,
-    Event,
-    Ping,
-    Pong,
-    TextMessage,
-)
-from wsproto.frame_protocol import CloseReason, FrameProtocol
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+from wsproto.frame_protocol import FrameProtocol
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import closes_for_good
 from mcpcore.http.principals import Principal
+from mcpcore.spec import closes
+from mcpcore.spec.closes import CloseRow
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.link_errors import STREAM_ERRORS
 from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.stream.direct import DirectChannel
-from mcpcore_transports.stream.states import Writing
+from mcpcore_transports.stream.channels import open_channel
+from mcpcore_transports.stream.connection import Channel, StreamConnection, WritingHalf
 from mcpcore_transports.tracing.websocket import record_frame, record_refused
 from mcpcore_transports.websocket.deflate import Bounds
 from mcpcore_transports.websocket.frames import (
@@ -43,10 +40,10 @@ from mcpcore_transports.websocket.frames import (
     text_head,
     whole_text,
 )
-from mcpcore_transports.websocket.reasons import NOT_UTF_8, what_is_wrong, what_was_said
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
-__all__ = ["WebSocketLink", "WebSocketSettings"]
+if TYPE_CHECKING:  # the recorder is not loaded where nothing is traced
+    from mcpcore_transports.tracing.tracing import ConnectionTrace
 
 logger = logging.getLogger("mcpcore.websocket")
 
@@ -58,10 +55,27 @@ _PONGS = 2 * _BUDGET
 """Maximum number of pongs that wait to be written; the oldest are dropped (section 5.5.3)."""
 _PROGRESS = 16 * 1024
 """Bytes of a message in transit that postpone the deadline of a ping."""
+_REASON = 120
+"""Maximum characters of the peer's reason that are passed on."""
+
+
+class Opened(Struct):
+    """Connection that was upgraded."""
+
+    stream: ByteStream
+    bounds: Bounds
+    rest: bytes
+    """Input that came in one piece with the head."""
+    principal: Principal | None = None
+    """Authenticated client of a server's connection."""
+
+
+Opening = Callable[["ConnectionTrace | None"], Awaitable[Opened]]
+"""Function that opens the connection.  Raises LinkError."""
 
 
 class WebSocketLink(StreamConnection):
-    """Peer on a WebSocket connection; the base of both sides."""
+    """Link of a Peer, of either role, to a WebSocket connection that ``opening`` opens."""
 
     binding = "websocket"
     _half_close = False
@@ -71,16 +85,11 @@ class WebSocketLink(StreamConnection):
     """Encoder of frames, also after the peer's close, when wsproto would send nothing."""
 
     def __init__(
-        self,
-        peer: Peer,
-        app: App,
-        stream: ByteStream | None = None,
-        *,
-        settings: WebSocketSettings,
+        self, peer: Peer, app: App, opening: Opening, *, settings: WebSocketSettings
     ) -> None:
         super().__init__(peer, app, settings=settings.pump)
-        self.stream = stream
-        self._direct: DirectChannel | None = None
+        self.stream: ByteStream | None = None
+        self._opening = opening
         self.latency: float | None = None
         """Seconds from the last ping to its answer; None before the first."""
         self.close_code: int | None = None
@@ -101,29 +110,29 @@ class WebSocketLink(StreamConnection):
         self._pinged: float | None = None  # when the unanswered ping was sent
         self._excused = 0.0  # when much of a long message, in or out, had been transferred
         self._asked = 0  # pings sent
-        self._code = CloseReason.GOING_AWAY if self._server else CloseReason.NORMAL_CLOSURE
-        self._said = ""
-        """Reason sent to the peer with the code."""
+        self._close_row = closes.GOING_AWAY if self._server else closes.DONE
         self._refused = False
         self._sending = False  # if cut off then, it is within a frame
         self._goodbye: CloseConnection | None = None  # the answer to the peer's close
 
-    def _begin(self, role: ConnectionType, bounds: Bounds, received: bytes) -> None:
-        """Start to read frames; ``received``: input that came in one piece with the head."""
-        self._bounds = bounds
+    async def _open(self) -> None:
+        self._begin(await self._opening(self.trace))
+
+    def _begin(self, opened: Opened) -> None:
+        """Start to read frames."""
+        self.stream, self._principal = opened.stream, opened.principal
+        self._bounds = bounds = opened.bounds
         bounds.limit = self._limit
+        role = ConnectionType.SERVER if self._masked else ConnectionType.CLIENT
         self._ws = WsProtocol(role, extensions=[bounds])
         self._out = FrameProtocol(role is ConnectionType.CLIENT, [bounds])
-        assert self.stream is not None  # noqa: S101 - opened by the caller
-        self._channel = self._direct = DirectChannel(
-            self.stream, self.settings.read_size, self._take_in
-        )
-        self._feed(received + self._direct.early)
+        self._channel = open_channel(opened.stream, self.settings.read_size, self._take_in)
+        self._feed(opened.rest + self._channel.early)
 
     # Input
 
     def _take_in(self, data: bytes) -> bytes | None:
-        if self._parting():
+        if self._refused or self._goodbye is not None:
             return data
         left = super()._take_in(data)
         return _MORE if not left and self._unread else left
@@ -154,7 +163,8 @@ class WebSocketLink(StreamConnection):
                 break
             frames += 1
             start = at
-            if self._at_sight():
+            # A trace needs more details of a frame than are found at sight.
+            if self._boundaries.between and not self._fragments and self.trace is None:
                 whole = whole_text(data, at, masked=self._masked, limit=self._limit)
                 if whole is not None:
                     text, at = whole
@@ -172,7 +182,7 @@ class WebSocketLink(StreamConnection):
             for event in ws.events():
                 if not self._frame(event, ws):
                     if self.trace is not None and _is_error(event, ws):
-                        record_refused(self.trace, event, data[at:], self._said)
+                        record_refused(self.trace, event, data[at:], self._close_row.reason)
                     return
             at = end
         if self._message or self._long is not None:
@@ -180,17 +190,13 @@ class WebSocketLink(StreamConnection):
             if self._progress >= _PROGRESS:
                 self._excused, self._progress = clock(), 0
 
-    def _at_sight(self) -> bool:
-        """Return True if the next frame may be a whole message; a trace needs more details."""
-        return self._boundaries.between and not self._fragments and self.trace is None
-
     def _go_on(self, long: LongText, data: bytes) -> None:
         """Process the next piece of a text."""
         try:
             long.take(data)
             text = long.whole() if self._boundaries.between else None
         except UnicodeDecodeError:
-            self._refuse(CloseReason.INVALID_FRAME_PAYLOAD_DATA, NOT_UTF_8)
+            self._refuse(closes.NOT_UTF_8)
             return
         if text is not None:
             self._long = None
@@ -211,15 +217,15 @@ class WebSocketLink(StreamConnection):
         elif isinstance(event, Pong):
             self._ponged(bytes(event.payload))
         elif isinstance(event, BytesMessage):
-            self._refuse(CloseReason.UNSUPPORTED_DATA, "messages are text frames")
+            self._refuse(closes.NOT_TEXT)
         elif isinstance(event, CloseConnection):
             if _is_error(event, ws):
-                self._refuse(CloseReason(event.code), self._bounds.problem or what_is_wrong(event))
+                self._refuse(self._bounds.failed or _fault_of(event))
             else:
                 self.close_code = code = self._bounds.bad_gateway or int(event.code)
-                self._goodbye = goodbye = CloseConnection(code=code, reason=event.reason)
+                self._goodbye = CloseConnection(code=code, reason=event.reason)
                 self.final = closes_for_good(code)
-                self._stop(f"closed by the other side with {what_was_said(goodbye)}")
+                self._stop(f"closed by the other side with {_as_line(code, event.reason)}")
         return not self._refused
 
     def _text(self, event: TextMessage) -> None:
@@ -229,10 +235,7 @@ class WebSocketLink(StreamConnection):
         if not event.message_finished:
             self._message += data
             if self._fragments >= self._ws_settings.fragments:
-                self._refuse(
-                    CloseReason.POLICY_VIOLATION,
-                    f"a message in more than {self._ws_settings.fragments} frames",
-                )
+                self._refuse(closes.TOO_MANY_FRAMES.filled(limit=self._ws_settings.fragments))
             return
         if self._message:
             self._message += data
@@ -242,12 +245,12 @@ class WebSocketLink(StreamConnection):
         self._record(data, incoming=True)
         self.peer.receive(data, now=clock(), principal=self._principal)
 
-    def _refuse(self, code: CloseReason, reason: str) -> None:
+    def _refuse(self, close: CloseRow) -> None:
         """Fail the connection (RFC 6455 section 7.1.7)."""
         self._refused = True
-        self._code, self._said = code, reason
-        self.final = closes_for_good(int(code))
-        self._stop(f"closed by this side with {int(code)}: {reason}")
+        self._close_row = close
+        self.final = closes_for_good(close.code)
+        self._stop(f"closed by this side with {close.code}: {close.reason}")
 
     # Output
 
@@ -255,9 +258,12 @@ class WebSocketLink(StreamConnection):
         frames = self.peer.data_to_send()
         if self._ws is None:
             return b""
-        out = [*self._pongs, bytes(self._pings)]
-        self._pongs.clear()
+        out: list[bytes] = []
+        if self._pongs:
+            out += self._pongs
+            self._pongs.clear()
         if self._pings:
+            out.append(bytes(self._pings))
             self._pings.clear()
             self._pinged = clock()  # the time it waited here does not count for the peer
         at_sight = self._masked and type(self._bounds) is Bounds  # neither mask nor compress
@@ -285,7 +291,7 @@ class WebSocketLink(StreamConnection):
 
     def _idle(self) -> bool:
         if self._parting():  # running requests are cancelled, and ready output is sent
-            return self._writing is not Writing.BLOCKED and not self.peer.output_size
+            return self._writing is not WritingHalf.BLOCKED and not self.peer.output_size
         return super()._idle()
 
     # Keep-alive
@@ -331,8 +337,7 @@ class WebSocketLink(StreamConnection):
             if self._full():  # we have not been reading
                 self._excused = now
                 return
-            reason = f"no answer to a ping within {settings.ping_timeout:g} s"
-            self._refuse(CloseReason.POLICY_VIOLATION, reason)
+            self._refuse(closes.NO_PONG.filled(seconds=f"{settings.ping_timeout:g}"))
             self.final = False  # the network failed, or the peer's machine
         elif settings.ping_interval is None or ws is None or ws.state is not ConnectionState.OPEN:
             return
@@ -346,27 +351,26 @@ class WebSocketLink(StreamConnection):
     # Closing
 
     async def _close(self) -> None:
-        if self._direct is not None:
-            self._direct.unwatch()
-        if self.stream is None:
+        if self._channel is None or self.stream is None:
             return
+        self._channel.unwatch()
         limit = self._ws_settings.close_timeout
         with anyio.move_on_after(limit), suppress(OSError, *STREAM_ERRORS):
-            await self._say_goodbye(self.stream)
+            await self._say_goodbye(self.stream, self._channel)
         with anyio.move_on_after(self.settings.drain), suppress(OSError, *STREAM_ERRORS):
             await self.stream.aclose()
 
-    async def _say_goodbye(self, stream: ByteStream) -> None:
+    async def _say_goodbye(self, stream: ByteStream, channel: Channel) -> None:
         """Carry out the closing handshake, unless output was cut off inside a frame."""
         ws = self._ws
-        if ws is None or self._sending or self._writing is Writing.BROKEN:
+        if ws is None or self._sending or self._writing is WritingHalf.BROKEN:
             return
-        code = CloseReason.INTERNAL_ERROR if self._crashed else self._code
-        said = self._said or (self._reason if self._crashed else "")
-        goodbye = self._goodbye or CloseConnection(code=code, reason=said)
-        self.close_code = self.close_code or int(code)
-        if self._direct is not None:
-            self._rest = self._rest[await self._direct.settle() :]
+        close = self._close_row
+        if self._crashed:
+            close = closes.FAILED.filled(reason=close.reason or self._reason)
+        goodbye = self._goodbye or CloseConnection(code=close.code, reason=close.reason)
+        self.close_code = self.close_code or close.code
+        self._rest = self._rest[await channel.settle() :]
         # Answers to requests before the peer's close are sent, if they are ready.
         last = bytes(self._rest) + b"".join(self._pongs)
         if self.trace is not None:
@@ -410,3 +414,16 @@ class WebSocketLink(StreamConnection):
 def _is_error(event: Event, ws: WsProtocol) -> bool:
     """Return True if the event reports input that is no valid WebSocket frame."""
     return isinstance(event, CloseConnection) and ws.state is ConnectionState.OPEN
+
+
+def _fault_of(event: CloseConnection) -> CloseRow:
+    """Return the close for a fault that wsproto has found, without the content of the frame."""
+    if event.code == closes.NOT_UTF_8.code:
+        return closes.NOT_UTF_8
+    return closes.INVALID_FRAME.filled(fault=event.reason or "protocol error")
+
+
+def _as_line(code: int, reason: str | None) -> str:
+    """Return the peer's close as one line that is safe for a log."""
+    text = "".join(char if char.isprintable() else "?" for char in reason or "")
+    return f"{code}: {text[:_REASON]}" if text else f"{code}"
