@@ -15,9 +15,8 @@ from mcpcore.engine.events import EndReason, Violation
 from mcpcore.errors import LinkError
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.stdio.process import ProcessLink
+from mcpcore_transports.stdio.process import ErrorLines, ProcessLink
 from mcpcore_transports.stdio.settings import ProcessSettings
-from mcpcore_transports.stdio.stderr import ErrorLines
 from tests.more_time import with_more_time
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held
@@ -209,7 +208,10 @@ async def test_variables_are_handed_over_by_name(monkeypatch: pytest.MonkeyPatch
 
 def collect(longest: int, *, lines: int = 5, size: int = 100) -> tuple[ErrorLines, list[str]]:
     told: list[str] = []
-    return ErrorLines(told.append, name="x", longest=longest, lines=lines, size=size), told
+    settings = ProcessSettings(
+        stderr=told.append, stderr_line=longest, stderr_tail=lines, stderr_tail_size=size
+    )
+    return ErrorLines(settings, "x"), told
 
 
 @given(st.text(max_size=300), st.integers(4, 40), st.data())

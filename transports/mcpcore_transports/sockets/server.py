@@ -22,7 +22,7 @@ from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore.http.principals import Principal, Refusal, quota_key
+from mcpcore.http.principals import Principal, Refusal, address_of, quota_key
 from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, ErrorData
 from mcpcore.wire.message import encode_error
 from mcpcore_transports.http.server.host import peer_name
@@ -450,8 +450,7 @@ class SocketServer:
 def _share(caller: Caller) -> str:
     if caller.uid is not None:
         return f"uid:{caller.uid}"
-    host = (caller.peer or "").rpartition(":")[0]
-    return quota_key(host.removeprefix("[").removesuffix("]"))
+    return quota_key(address_of(caller.peer))
 
 
 def _line(code: int, message: str) -> bytes:

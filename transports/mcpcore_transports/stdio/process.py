@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -23,14 +24,23 @@ from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore_transports.link import App
+from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.stdio.reaper import GUARD, KILL, MARK, ProcessTree
 from mcpcore_transports.stdio.settings import SAFE_ENVIRONMENT, ProcessSettings
-from mcpcore_transports.stdio.stderr import ErrorLines
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
-from mcpcore_transports.stream.descriptors import DescriptorChannel, has_unread
+from mcpcore_transports.stream.descriptors import (
+    DescriptorChannel,
+    DescriptorReader,
+    ThreadReader,
+    has_unread,
+    open_reader,
+)
 
 _log = logging.getLogger("mcpcore.stdio")
 
+_CHUNK = 64 * 1024
+_PIPE = 1024 * 1024
+"""Maximum bytes that a pipe holds."""
 _POSIX = sys.platform != "win32"
 _NEGOTIATING = (SessionState.PROBING, SessionState.OPENING)
 _TICK = 0.01
@@ -62,13 +72,7 @@ class ProcessLink(StreamConnection):
             settings.close_wait, settings.term_wait, descendants=settings.descendants
         )
         self._guarded = settings.guard and _POSIX
-        self._errors = ErrorLines(
-            settings.stderr,
-            name=self._name,
-            longest=settings.stderr_line,
-            lines=settings.stderr_tail,
-            size=settings.stderr_tail_size,
-        )
+        self._errors = ErrorLines(settings, self._name)
 
     @property
     def pid(self) -> int | None:
@@ -275,6 +279,112 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+# Standard error
+
+
+class ErrorLines:
+    """Reader of standard error to its end: a child whose pipe is full would block.
+
+    It is cut into lines, which are passed on; the last ones are kept.
+    """
+
+    def __init__(self, settings: ProcessSettings, name: str) -> None:
+        self._sink = settings.stderr
+        self._longest = settings.stderr_line
+        self._lines, self._size = settings.stderr_tail, settings.stderr_tail_size
+        self._name = name
+        self._kept = 0  # characters in tail
+        self._part = bytearray()
+        self._fd = -1
+        self._reader: DescriptorReader | None = None
+        self.tail: deque[str] = deque()
+        self.ended = anyio.Event()
+
+    def attach(self, fd: int | None) -> None:
+        """Read from this descriptor, which stays the caller's; None: there is nothing to read."""
+        if fd is None:
+            self.ended.set()
+        else:
+            self._fd = fd
+            self._reader = open_reader(fd, _CHUNK, self.take)
+
+    def close(self) -> None:
+        """Stop watching the descriptor, after passing on the output that is available.
+
+        A caller that has just noticed the exit of a process may not have read its last output yet.
+        """
+        if self._reader is None:
+            return
+        self._reader.close()
+        if not isinstance(self._reader, ThreadReader):  # else reading could wait
+            with suppress(OSError):
+                for _ in range(_PIPE // _CHUNK):
+                    self.take(os.read(self._fd, _CHUNK))
+        self._finish()
+
+    async def read(self) -> None:
+        """Read to the end."""
+        if self._reader is None:
+            return
+        with suppress(OSError):
+            while data := await self._reader.read():
+                self.take(data)
+        self._finish()
+        self.ended.set()
+
+    def take(self, data: bytes) -> None:
+        """Cut data into lines; time and memory are linear in its size."""
+        start = 0
+        while start < len(data):
+            newline = data.find(b"\n", start)
+            end = len(data) if newline < 0 else newline
+            end = min(end, start + self._longest - len(self._part))
+            self._part += data[start:end]
+            start = end
+            if start < len(data) and data[start] == 0x0A:
+                start += 1
+                self._cut(len(self._part))
+            elif len(self._part) >= self._longest:
+                self._cut(_whole(self._part))
+
+    def _finish(self) -> None:
+        """Pass on an unterminated last line."""
+        if self._part:
+            self._cut(len(self._part))
+
+    def _cut(self, length: int) -> None:
+        """Pass on the first ``length`` buffered bytes as a line."""
+        text = self._part[:length].decode("utf-8", "replace").rstrip("\r")
+        del self._part[:length]
+        self._keep(text)
+        if callable(self._sink):
+            try:
+                self._sink(text)
+            except BaseException as error:
+                _log.error("the callback for standard error failed", exc_info=failure_of(error))
+        elif self._sink == "log":
+            _log.info("%s: %s", self._name, text)
+
+    def _keep(self, text: str) -> None:
+        if self._lines < 1:
+            return
+        text = text[-self._size :] if self._size else ""
+        self.tail.append(text)
+        self._kept += len(text)
+        while len(self.tail) > self._lines or self._kept > self._size:
+            self._kept -= len(self.tail.popleft())
+
+
+def _whole(part: bytearray) -> int:
+    """Return the length of the longest prefix that ends with a whole UTF-8 character."""
+    for back in range(1, min(4, len(part))):
+        byte = part[-back]
+        if byte & 0xC0 != 0x80:  # no continuation byte: the last character begins here
+            wanted = 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(part) if wanted <= back else max(1, len(part) - back)
+    return len(part)
 
 
 # Environment and limits

@@ -421,7 +421,7 @@ class StreamConnection(Link):
         self._start(self._read)
 
     def _start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have run() start a task in its own context, as callbacks of the event loop cannot."""
+        """Start a task in the context of run(), also from a callback of the event loop."""
         self._to_start.append(task)
         self._wake.set()
 
@@ -469,7 +469,7 @@ class StreamConnection(Link):
             self._room.set()
 
     def _begin_writing(self) -> None:
-        """Have the writer task write the rest; start that task on the first call."""
+        """Wake the writer task for the rest; start it on the first call."""
         if self._unsent is not None:
             self._unsent.set()
         else:

@@ -71,7 +71,7 @@ class SecureStream(TLSStream):
             await self.transport_stream.send(self._write_bio.read())
 
     def cut_off(self) -> None:
-        """Have :meth:`aclose` skip the close alert, because the data sent is incomplete."""
+        """Close without the close alert later on, because the data sent is incomplete."""
         self._cut = True
 
     async def aclose(self) -> None:
