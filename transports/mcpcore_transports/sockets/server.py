@@ -133,16 +133,14 @@ class SocketServerLink(StreamConnection):
         return data
 
     async def _close(self) -> None:
-        with (
-            anyio.move_on_after(self.settings.drain),
-            suppress(OSError, NotImplementedError, *STREAM_ERRORS),
-        ):
+        with anyio.move_on_after(self.settings.drain), suppress(OSError, *STREAM_ERRORS):
             farewell = memoryview(self._farewell)
             while farewell:
                 farewell = farewell[await self._send(farewell) :]
-            if self._writing is WritingHalf.READY and self._channel is not None:
+            ready = self._channel is not None and self._writing is WritingHalf.READY
+            if ready and not isinstance(self._stream, SecureStream):  # TLS ends in both directions
                 # Let the peer read the output, which unread input would discard.
-                await self._stream.send_eof()  # not with TLS, which ends in both directions
+                await self._stream.send_eof()
                 left = self._limits.linger_bytes
                 while not self._at_end and left > 0:
                     left -= len(await self._receive())
@@ -438,11 +436,10 @@ class SocketServer:
         left = self._settings.linger_bytes
         with suppress(*_GONE), anyio.move_on_after(self._settings.linger_time):
             await stream.send(line)
-            try:
-                await stream.send_eof()
-            except NotImplementedError:  # TLS ends in both directions
+            if isinstance(stream, SecureStream):  # TLS ends in both directions
                 await stream.aclose()
                 return
+            await stream.send_eof()
             while left > 0:
                 left -= len(await stream.receive(4096))
 

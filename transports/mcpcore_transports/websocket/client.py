@@ -81,16 +81,25 @@ def websocket_client_link(
     raised by ``run()``, whose ``fault`` tells its kind.
     """
     settings = settings or WebSocketSettings()
+    seconds = settings.handshake_timeout
 
     async def opening(trace: "ConnectionTrace | None") -> Opened:
-        return await open_websocket(
-            WebSocketAddress(url),
-            headers=headers or {},
-            ssl_context=ssl_context,
-            proxy=proxy,
-            settings=settings,
-            trace=trace,
-        )
+        address = WebSocketAddress(url)
+        stream: ByteStream | None = None
+        try:
+            with anyio.fail_after(seconds):
+                request = await _request(address, headers or {}, settings)
+                context = (ssl_context or client_tls()) if address.secure else None
+                origin = Origin(address.host, address.port, context, proxy, tunnel=True)
+                stream = await origin.connect(seconds, settings.head_limits)
+                return await _upgrade(stream, address, request, settings, trace)
+        except BaseException as error:
+            if stream is not None:
+                await anyio.aclose_forcefully(stream)
+            problem = _problem(error, seconds)
+            if problem is None:
+                raise
+            raise LinkError(f"{address}: {problem[0]}", problem[1]) from error
 
     return WebSocketLink(peer, app, opening, settings=settings)
 
@@ -121,35 +130,6 @@ class NotOpened(Exception):
     def __init__(self, message: str, fault: Fault) -> None:
         super().__init__(message)
         self.fault = fault
-
-
-async def open_websocket(
-    address: WebSocketAddress,
-    *,
-    headers: UpgradeHeaders,
-    ssl_context: ssl.SSLContext | None,
-    proxy: Proxy | None,
-    settings: WebSocketSettings,
-    trace: "ConnectionTrace | None" = None,
-) -> Opened:
-    """Connect and upgrade, within ``settings.handshake_timeout``.  Raises LinkError."""
-    seconds = settings.handshake_timeout
-    stream: ByteStream | None = None
-    try:
-        with anyio.fail_after(seconds):
-            request = await _request(address, headers, settings)
-            context = (ssl_context or client_tls()) if address.secure else None
-            origin = Origin(address.host, address.port, context, proxy, tunnel=True)
-            stream = await origin.connect(seconds, settings.head_limits)
-            opened = await _upgrade(stream, address, request, settings, trace)
-    except BaseException as error:
-        if stream is not None:
-            await anyio.aclose_forcefully(stream)
-        problem = _problem(error, seconds)
-        if problem is None:
-            raise
-        raise LinkError(f"{address}: {problem[0]}", problem[1]) from error
-    return opened
 
 
 def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:
