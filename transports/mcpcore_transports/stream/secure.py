@@ -1,8 +1,8 @@
 """TLS stream that also allows direct reads and writes of the socket under it.
 
 A caller that has the descriptor below reads and writes it directly
-(:mod:`mcpcore_transports.stream.direct`). Here it has the input decrypted and the output encrypted,
-without a waiting task.
+(:class:`~mcpcore_transports.stream.channels.SecureChannel`).  Here it has the input decrypted and
+the output encrypted, without a waiting task.
 """
 
 import ssl
