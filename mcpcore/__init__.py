@@ -176,10 +176,8 @@ if TYPE_CHECKING:
         Caller,
         SocketSettings,
     )
-    from mcpcore_transports.stdio.process_settings import (
-        ProcessSettings,
-    )
     from mcpcore_transports.stdio.settings import (
+        ProcessSettings,
         StdioSettings,
     )
     from mcpcore_transports.stores.base import (
@@ -375,8 +373,7 @@ _LATER = {
     "mcpcore_transports.server.seal": "SealKey SealSettings make_seal",
     "mcpcore_transports.server.settings": "RuntimeSettings",
     "mcpcore_transports.sockets.settings": "Caller SocketSettings",
-    "mcpcore_transports.stdio.process_settings": "ProcessSettings",
-    "mcpcore_transports.stdio.settings": "StdioSettings",
+    "mcpcore_transports.stdio.settings": "ProcessSettings StdioSettings",
     "mcpcore_transports.stores.base": "Store StoreSettings",
     "mcpcore_transports.stores.memory": "MemoryStore",
     "mcpcore_transports.stores.open": "open_store",

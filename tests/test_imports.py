@@ -161,7 +161,7 @@ UNNEEDED: dict[str, tuple[str, set[str]]] = {
             "mcpcore.http.server.stored",
             "random",
             "secrets",
-            "mcpcore_transports.stream.accept",
+            "mcpcore_transports.stream.plain",
             "mcpcore_transports.stdio.shutdown",
             "mcpcore_transports.http.server.connection",
             "mcpcore_transports.http.server.protocol_stream",

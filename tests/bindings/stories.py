@@ -22,7 +22,7 @@ from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.process import ProcessSettings
+from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.stream.connection import PumpSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.features import text

@@ -10,8 +10,8 @@ from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks.tasks import TaskOptions
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.stdio.process import ProcessSettings
 from mcpcore_transports.stdio.server import StdioSettings
+from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.stream.connection import PumpSettings
 from tests.docs.blocks import ROOT
 

@@ -25,7 +25,7 @@ from mcpcore.engine.lifecycle import (
     step,
 )
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
-from mcpcore_transports.stream.states import LIFE, READING, SHUTDOWN, WRITING
+from mcpcore_transports.stream.connection import LIFE, READING, SHUTDOWN, WRITING
 from tests.engine.bench import server_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "protocol.md"

@@ -5,6 +5,7 @@ from importlib import import_module
 
 from msgspec import structs
 
+from mcpcore.spec.closes import CLOSES
 from mcpcore.spec.errors import ERRORS
 from mcpcore.spec.methods import METHODS, Method, MethodKind
 from mcpcore.spec.revisions import REVISIONS, Revision, Span
@@ -21,7 +22,7 @@ NO, YES = "", "yes"
 TABLES = (
     "mcpcore.engine.lifecycle",
     "mcpcore.http.server.exchange",
-    "mcpcore_transports.stream.states",
+    "mcpcore_transports.stream.connection",
 )
 """Modules with state tables, listed in their ``DIAGRAMS``."""
 
@@ -34,6 +35,7 @@ def render() -> str:
         *("## Methods", "", *_methods()),
         *("## States", "", *_states()),
         *("## JSON-RPC error codes", "", *_errors()),
+        *("## WebSocket closes", "", *_closes()),
         *("## Exceptions of the engine", "", *engine_exceptions()),
     ]
     return "\n".join(lines)
@@ -123,4 +125,14 @@ def _errors() -> Iterator[str]:
             ]
             for row in ERRORS.values()
         ],
+    )
+
+
+def _closes() -> Iterator[str]:
+    yield "Words in braces stand for values. A close of the other side is answered with its own"
+    yield "code (RFC 6455 section 5.5.1)."
+    yield ""
+    yield from table(
+        ["Code", "Sent when", "Reason", "Source"],
+        [[str(row.code), row.when, row.reason, row.clause] for row in CLOSES],
     )

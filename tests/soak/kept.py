@@ -36,7 +36,7 @@ MAY_GROW = {
     "redis: u": "1,000 announcements of each session",
     "mcpcore_transports.http1.format._known_lines": "256 sets of lines",
     "mcpcore_transports.http1.format._known_starts": "256 sets of lines",
-    "mcpcore_transports.websocket.frames._xor": "256 bytes",
+    "mcpcore_transports.websocket.link._xor": "256 bytes",
 }
 """What is kept to be used again, and how much of it at most.  Functions that remember so many
 answers at most are not among them, as they are not counted."""

@@ -24,7 +24,7 @@ from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.middleware import ServerMiddleware
 from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.process_settings import ProcessSettings
+from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.stores.base import Store
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.settings import WebSocketSettings

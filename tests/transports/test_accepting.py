@@ -13,7 +13,7 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.sockets.tcp import close_listener
-from mcpcore_transports.stream.accept import accept, paused_stream, stream_of
+from mcpcore_transports.stream.plain import accept, paused_stream, stream_of
 from tests.clock import patience
 from tests.transports.http_fixture import server, tool
 from tests.transports.ways import WAYS, backend_options

@@ -15,8 +15,9 @@ from anyio.lowlevel import checkpoint
 from mcpcore.engine.events import ConnectionEnded, Event, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import clock
-from mcpcore_transports.sockets.server import PlainServerLink
-from mcpcore_transports.stream.link import StreamLink
+from mcpcore_transports.sockets.server import SocketServerLink
+from mcpcore_transports.stream.channels import StreamLink
+from mcpcore_transports.stream.plain import PlainStream
 from tests.clock import patience
 from tests.transports.apps import Recorder, ToolServer, make_client, make_server
 from tests.transports.test_pump import call, make_streams
@@ -54,7 +55,7 @@ class Far:
 async def on_socket(app: ToolServer) -> AsyncIterator[Far]:
     near, far = socket.socketpair()
     near.setblocking(False)
-    app.link = link = PlainServerLink(app.peer, app, near)
+    app.link = link = SocketServerLink(app.peer, app, PlainStream(near))
     async with anyio.create_task_group() as tasks:
         with far:
             await tasks.start(link.run)
@@ -113,7 +114,7 @@ async def test_the_end_is_noticed_though_nobody_has_read(abrupt: bool) -> None:
         with listener, socket.create_connection(listener.getsockname()) as far:
             near, _ = listener.accept()
             near.setblocking(False)
-            await tasks.start(PlainServerLink(app.peer, app, near).run)
+            await tasks.start(SocketServerLink(app.peer, app, PlainStream(near)).run)
             if abrupt:
                 far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await app.until(lambda: bool(app.of(ConnectionEnded)))
@@ -134,7 +135,7 @@ async def test_an_error_that_comes_with_the_end_is_nobodys(
         far = socket.create_connection(listener.getsockname())
         near, _ = listener.accept()
         near.setblocking(False)
-        app.link = link = PlainServerLink(app.peer, app, near)
+        app.link = link = SocketServerLink(app.peer, app, PlainStream(near))
         async with anyio.create_task_group() as tasks:
             await tasks.start(link.run)
             before = len(asyncio.all_tasks())

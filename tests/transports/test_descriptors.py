@@ -8,9 +8,18 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore_transports.stream.descriptors import LoopWriter, WaitWriter, Write, Writer, open_writer
+from mcpcore_transports.stream.descriptors import (
+    DescriptorWriter,
+    LoopWriter,
+    WaitWriter,
+    Write,
+    open_writer,
+)
 
-KINDS: dict[str, Callable[[int, Write], Writer]] = {"chosen": open_writer, "waiting": WaitWriter}
+KINDS: dict[str, Callable[[int, Write], DescriptorWriter]] = {
+    "chosen": open_writer,
+    "waiting": WaitWriter,
+}
 
 
 class Full:

@@ -36,7 +36,7 @@ from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.process import ProcessSettings
+from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.stores.memory import MemoryStore
 from mcpcore_transports.targets import (
     HttpTarget,

@@ -14,7 +14,8 @@ import pytest
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, RequestEnded, Violation
 from mcpcore.errors import LinkError
-from mcpcore_transports.stdio.process import ProcessLink, ProcessSettings
+from mcpcore_transports.stdio.process import ProcessLink
+from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.stream.connection import PumpSettings
 from tests.clock import HOUR, PATIENCE, Clock
 from tests.transports.apps import Caller, make_client

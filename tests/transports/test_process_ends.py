@@ -13,8 +13,9 @@ import anyio
 import pytest
 
 from mcpcore.engine.config import Negotiation
-from mcpcore_transports.stdio.process import ProcessLink, ProcessSettings
-from mcpcore_transports.stdio.reaper import GUARD, Guard
+from mcpcore_transports.stdio.process import ProcessLink
+from mcpcore_transports.stdio.reaper import GUARD, ProcessGuard, ProcessTree
+from mcpcore_transports.stdio.settings import ProcessSettings
 from tests.clock import PATIENCE
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held, holders, new_token, wait_gone, wait_input_closed
@@ -230,18 +231,19 @@ def test_a_guard_that_cannot_be_set_up_is_done_without(
     def refuse(descriptor: int, blocking: bool) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    guard = Guard()
+    guard = ProcessGuard()
+    first, later = ProcessTree(0.1, 0.1), ProcessTree(0.1, 0.1)
 
     def runs() -> bool:
         return guard.pid is not None
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "set_blocking", refuse)
-        guard.expect("mark", 0.1, 0.1)
+        guard.watch(first)
     assert not runs()
     assert "would outlive a crash of this process: [Errno 1]" in caplog.text
-    guard.gone("mark")
-    guard.expect("later", 0.1, 0.1)  # what was refused then may be granted now
+    guard.forget(first)
+    guard.watch(later)  # what was refused then may be granted now
     assert runs()
-    guard.gone("later")
+    guard.forget(later)
     assert not runs()

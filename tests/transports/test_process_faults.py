@@ -15,8 +15,8 @@ from mcpcore.engine.events import EndReason, Violation
 from mcpcore.errors import LinkError
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.stdio.process import ProcessLink, ProcessSettings
-from mcpcore_transports.stdio.stderr import ErrorLines
+from mcpcore_transports.stdio.process import ErrorLines, ProcessLink
+from mcpcore_transports.stdio.settings import ProcessSettings
 from tests.more_time import with_more_time
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held
@@ -141,7 +141,7 @@ async def test_limits_that_cannot_be(
 async def test_platforms_without_limits_refuse_them(
     platform: str, settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcpcore_transports.stdio.process_settings.sys.platform", platform)
+    monkeypatch.setattr("mcpcore_transports.stdio.settings.sys.platform", platform)
     _, link = bad_link("0", **settings)
     with pytest.raises(LinkError) as caught:
         await link.run()
@@ -208,7 +208,10 @@ async def test_variables_are_handed_over_by_name(monkeypatch: pytest.MonkeyPatch
 
 def collect(longest: int, *, lines: int = 5, size: int = 100) -> tuple[ErrorLines, list[str]]:
     told: list[str] = []
-    return ErrorLines(told.append, name="x", longest=longest, lines=lines, size=size), told
+    settings = ProcessSettings(
+        stderr=told.append, stderr_line=longest, stderr_tail=lines, stderr_tail_size=size
+    )
+    return ErrorLines(settings, "x"), told
 
 
 @given(st.text(max_size=300), st.integers(4, 40), st.data())

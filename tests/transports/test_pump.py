@@ -24,9 +24,10 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link_errors import what_broke
-from mcpcore_transports.sockets.server import PlainServerLink
+from mcpcore_transports.sockets.server import SocketServerLink
+from mcpcore_transports.stream.channels import StreamLink
 from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
-from mcpcore_transports.stream.link import StreamLink
+from mcpcore_transports.stream.plain import PlainStream
 from tests.clock import HOUR, patience
 from tests.transports.apps import Caller, Recorder, ToolServer, make_client, make_server
 from tests.transports.malformed import META, TABLE, good, request
@@ -123,7 +124,7 @@ async def test_answers_are_gathered_once_handlers_are_quick(
         async with anyio.create_task_group() as tasks:
             link: StreamConnection
             if direct:
-                link = PlainServerLink(app.peer, app, theirs.dup())
+                link = SocketServerLink(app.peer, app, PlainStream(theirs.dup()))
             else:
                 stream = await UNIXSocketStream.from_socket(theirs.dup())
                 link = StreamLink(app.peer, app, stream)

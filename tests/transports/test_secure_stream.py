@@ -25,8 +25,8 @@ from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from mcpcore.service import Server
 from mcpcore_transports.serve.serve import ServeSettings, serve
-from mcpcore_transports.sockets.server import StreamServerLink
-from mcpcore_transports.stream.direct import DirectChannel
+from mcpcore_transports.sockets.server import SocketServerLink
+from mcpcore_transports.stream.channels import SecureChannel
 from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.stream.settings import PumpSettings
 from mcpcore_transports.tls import client_tls, server_tls
@@ -232,8 +232,8 @@ async def test_a_message_that_came_with_the_end_of_the_handshake() -> None:
 def kept() -> int:
     """Bytes of output that the one connection of a server refers to."""
     gc.collect()
-    (link,) = [each for each in gc.get_objects() if isinstance(each, StreamServerLink)]
-    stream = link.stream
+    (link,) = [each for each in gc.get_objects() if isinstance(each, SocketServerLink)]
+    stream = link._stream
     assert isinstance(stream, SecureStream)
     rest, unsent = link._rest.obj, stream._unsent.obj
     assert isinstance(rest, bytes)
@@ -504,9 +504,9 @@ async def test_tls_answers_where_the_server_has_nothing_to_say() -> None:
 
 def test_who_only_asks_and_never_reads_is_left() -> None:
     stream, client, _ = established()
-    channel = DirectChannel(stream, 65_536, lambda data: None)
     full: Any = SimpleNamespace(send_nowait=lambda data: 0)
-    channel._secured, channel._socket = stream, full
+    channel = object.__new__(SecureChannel)  # outside an event loop
+    channel._stream, channel._socket = stream, full
     asked, said = 0, ""
     while asked < 1_000_000 and not said:
         asked += len(part := ask_for_keys(client, ASKED))

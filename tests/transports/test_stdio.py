@@ -20,8 +20,8 @@ from mcpcore.errors import LinkError
 from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
 from mcpcore_transports.stream.connection import PumpSettings
 from mcpcore_transports.stream.descriptors import (
+    DescriptorReader,
     LoopReader,
-    Reader,
     ThreadReader,
     WaitReader,
     open_reader,
@@ -263,7 +263,7 @@ async def test_closed_descriptors_are_an_error_in_words() -> None:
 async def test_readers_read_and_stop(kind: str, anyio_backend_name: str) -> None:
     source, sink = os.pipe()
     os.set_blocking(source, False)
-    readers: dict[str, Callable[[int, int], Reader]] = {
+    readers: dict[str, Callable[[int, int], DescriptorReader]] = {
         "chosen": open_reader,
         "waiting": WaitReader,
         "thread": ThreadReader,

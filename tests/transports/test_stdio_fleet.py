@@ -7,7 +7,8 @@ import anyio
 import pytest
 
 from mcpcore.engine.config import Negotiation
-from mcpcore_transports.stdio.process import ProcessLink, ProcessSettings
+from mcpcore_transports.stdio.process import ProcessLink
+from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.stream.connection import PumpSettings
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held, holders, new_token

@@ -18,7 +18,8 @@ from wsproto.utilities import generate_accept_token
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import ConnectionEnded, EndReason, Ready
 from mcpcore.errors import LinkError
-from mcpcore_transports.websocket.client import WebSocketClientLink
+from mcpcore_transports.websocket.client import websocket_client_link
+from mcpcore_transports.websocket.link import WebSocketLink
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.transports.apps import Caller, make_client
 from tests.transports.sites import raw, site
@@ -29,10 +30,10 @@ pytestmark = pytest.mark.anyio
 @asynccontextmanager
 async def connected(
     port: int, negotiation: Negotiation = Negotiation.MODERN, scheme: str = "ws", **options: Any
-) -> AsyncIterator[tuple[Caller, WebSocketClientLink]]:
+) -> AsyncIterator[tuple[Caller, WebSocketLink]]:
     client = Caller(make_client(negotiation))
     url = f"{scheme}://127.0.0.1:{port}/mcp"
-    client.link = link = WebSocketClientLink(client.peer, client, url, **options)
+    client.link = link = websocket_client_link(client.peer, client, url, **options)
     async with anyio.create_task_group() as tasks:
         await tasks.start(link.run)
         client.begin()
@@ -89,7 +90,7 @@ async def test_headers_and_query_travel() -> None:
     async with site() as server:
         client = Caller(make_client())
         url = f"ws://127.0.0.1:{server.port}/mcp?tenant=1"
-        client.link = link = WebSocketClientLink(
+        client.link = link = websocket_client_link(
             client.peer, client, url, headers={"Authorization": "Bearer s3cret"}
         )
         async with anyio.create_task_group() as tasks:
@@ -113,7 +114,7 @@ async def test_tls(tls_contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
 async def refusal(url: str, **options: Any) -> str:
     """Connect in vain; returns what the client is told."""
     client = Caller(make_client())
-    client.link = link = WebSocketClientLink(client.peer, client, url, **options)
+    client.link = link = websocket_client_link(client.peer, client, url, **options)
     client.begin()
     request = client.call("echo")
     with pytest.raises(LinkError) as caught:
@@ -235,7 +236,7 @@ async def test_frames_that_came_with_the_answer_are_read() -> None:
         tasks.start_soon(listener.serve, respond)
         client = Caller(make_client())
         url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-        await WebSocketClientLink(client.peer, client, url).run()
+        await websocket_client_link(client.peer, client, url).run()
         tasks.cancel_scope.cancel()
     assert received[0][:2] == b"\x8a\x81"  # a pong, masked, of one byte
     assert client.ended
@@ -256,7 +257,7 @@ async def test_a_connection_that_is_cut_is_told_in_words() -> None:
         tasks.start_soon(listener.serve, respond)
         client = Caller(make_client())
         url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-        client.link = link = WebSocketClientLink(client.peer, client, url)
+        client.link = link = websocket_client_link(client.peer, client, url)
         client.begin()
         await link.run()
         tasks.cancel_scope.cancel()

@@ -16,10 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, RsvBits
 
-from mcpcore_transports.websocket.client import WebSocketClientLink
-from mcpcore_transports.websocket.deflate import Deflate
-from mcpcore_transports.websocket.extensions import accept_deflate, finish_deflate, offer_deflate
-from mcpcore_transports.websocket.opening import WebSocketAddress
+from mcpcore.spec.closes import TOO_LONG
+from mcpcore_transports.websocket.client import WebSocketAddress, websocket_client_link
+from mcpcore_transports.websocket.deflate import (
+    Deflate,
+    accept_deflate,
+    finish_deflate,
+    offer_deflate,
+)
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 from tests.transports.apps import Caller, make_client
 from tests.transports.malformed import good
@@ -319,7 +323,7 @@ def test_a_bomb_takes_no_memory() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 2_000_000 + len(bomb)
-    assert codec.problem == "longer than 100000 bytes"
+    assert codec.failed == TOO_LONG.filled(limit=100_000)
 
 
 @pytest.mark.parametrize("how", [FRESH, KEPT, SMALL])
@@ -365,7 +369,7 @@ async def test_a_bomb_from_a_server_ends_the_client_with_1009() -> None:
         client = Caller(make_client())
         url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
         ours = WebSocketSettings(deflate=DeflateSettings(threshold=0))
-        link: Any = WebSocketClientLink(client.peer, client, url, settings=ours)
+        link: Any = websocket_client_link(client.peer, client, url, settings=ours)
         client.link = link
         await link.run()
         tasks.cancel_scope.cancel()

@@ -8,7 +8,7 @@ from wsproto.events import CloseConnection, TextMessage
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from mcpcore_transports.websocket.deflate import Bounds
-from mcpcore_transports.websocket.frames import Boundaries, long_text, text_head, whole_text
+from mcpcore_transports.websocket.link import Boundaries, long_text, text_head, whole_text
 from tests.websocket_table import codec
 
 SIZES = [0, 1, 3, 4, 5, 125, 126, 127, 511, 512, 513, 1030, 65535]

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wsproto.connection import ConnectionType
 
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.deflate import Bounds
-from mcpcore_transports.websocket.link import WebSocketLink
+from mcpcore_transports.websocket.link import Opened, WebSocketLink
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.fuzz.targets.websocket import Scripted
 from tests.transports.apps import Recorder, make_client, make_server
@@ -35,14 +34,18 @@ def message(size: int, filling: str, *, client: bool) -> bytes:
     return text.replace(b"@", (filling * (size // len(filling.encode()))).encode())
 
 
+async def never(trace: object) -> Opened:
+    raise NotImplementedError  # the tests begin behind the opening
+
+
 def outcome(pieces: list[bytes], *, client: bool, traced: bool) -> dict[str, Any]:
     """What comes of these pieces, where a client, or a server, has sent them."""
     peer = make_server(message_size=LIMIT) if client else make_client(message_size=LIMIT)
     app = Recorder(peer)
-    link = WebSocketLink(peer, app, Scripted([]), settings=WebSocketSettings(fragments=5))
+    link = WebSocketLink(peer, app, never, settings=WebSocketSettings(fragments=5))
     if traced:
         link.trace = Trace(lambda line: None).connection("server")
-    link._begin(ConnectionType.SERVER if client else ConnectionType.CLIENT, Bounds(), b"")
+    link._begin(Opened(Scripted([]), Bounds(), b""))
     reader = codec.Reader(client=not client)
     heard, said, between = [], [], []
     for piece in pieces:
@@ -58,7 +61,7 @@ def outcome(pieces: list[bytes], *, client: bool, traced: bool) -> dict[str, Any
         "said": said,
         "between": between,
         "parting": link._parting(),
-        "told": (int(link._code), link._said, link._reason),
+        "told": (link._close_row, link._reason),
         "close_code": link.close_code,
         "final": link.final,
     }
@@ -137,10 +140,11 @@ async def test_who_is_left_within_a_long_text_may_end_it_and_answer(cuts: tuple[
     rest = b"\x8a\xfd" + codec.close(1001).encode(client=True)
     stream = Scripted([rest[start:end] for start, end in pairwise([*cuts, len(rest)])])
     peer = make_server()
-    link = WebSocketLink(peer, Recorder(peer), stream, settings=WebSocketSettings())
+    link = WebSocketLink(peer, Recorder(peer), never, settings=WebSocketSettings())
     begun = codec.text(b"x" * 998, length=1000, key=bytes(4)).encode(client=True)
-    link._begin(ConnectionType.SERVER, Bounds(), begun)
-    await link._say_goodbye(stream)  # reads no further than the answer
+    link._begin(Opened(stream, Bounds(), begun))
+    assert link._channel is not None
+    await link._say_goodbye(stream, link._channel)  # reads no further than the answer
     assert link.close_code == 1001
     [said] = codec.Reader(client=False).feed(bytes(stream.said))
     assert (said.kind, said.code) == ("close", 1001)

@@ -20,7 +20,7 @@ from mcpcore_transports.http.client.proxies import Proxy, proxy_for
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.tls import client_tls, server_tls
-from mcpcore_transports.websocket.client import WebSocketClientLink
+from mcpcore_transports.websocket.client import websocket_client_link
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 from tests.clock import patience
 from tests.transports.apps import Caller, make_client
@@ -100,7 +100,7 @@ async def refusal(answer: Callable[[bytes], bytes], **options: Any) -> LinkError
             tasks.start_soon(listener.serve, respond)
             client = Caller(make_client())
             url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-            client.link = link = WebSocketClientLink(client.peer, client, url, **options)
+            client.link = link = websocket_client_link(client.peer, client, url, **options)
             with pytest.raises(LinkError) as caught:
                 await link.run()
             tasks.cancel_scope.cancel()
@@ -124,7 +124,7 @@ async def test_interim_responses_are_borne() -> None:
         tasks.start_soon(listener.serve, respond)
         client = Caller(make_client())
         url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-        client.link = link = WebSocketClientLink(client.peer, client, url)
+        client.link = link = websocket_client_link(client.peer, client, url)
         await link.run()
         tasks.cancel_scope.cancel()
     assert frames[0][:2] == b"\x88\x82"
@@ -154,7 +154,7 @@ async def test_headers_that_are_not_the_users(name: str) -> None:
     async with site() as running:
         url = f"ws://127.0.0.1:{running.port}/mcp"
         client = Caller(make_client())
-        client.link = link = WebSocketClientLink(client.peer, client, url, headers={name: "x"})
+        client.link = link = websocket_client_link(client.peer, client, url, headers={name: "x"})
         with pytest.raises(LinkError, match="cannot be sent") as caught:
             await link.run()
     assert caught.value.fault is not None
@@ -168,7 +168,7 @@ async def test_a_function_for_headers_that_fails() -> None:
     async with site() as running:
         client = Caller(make_client())
         url = f"ws://127.0.0.1:{running.port}/mcp"
-        client.link = link = WebSocketClientLink(client.peer, client, url, headers=broken)
+        client.link = link = websocket_client_link(client.peer, client, url, headers=broken)
         with pytest.raises(LinkError, match=r"could not be made: ZeroDivisionError$"):
             await link.run()
 
@@ -285,7 +285,7 @@ async def test_a_server_that_never_pongs_is_left() -> None:
         tasks.start_soon(listener.serve, respond)
         client = Caller(make_client())
         url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-        client.link = link = WebSocketClientLink(client.peer, client, url, settings=settings)
+        client.link = link = websocket_client_link(client.peer, client, url, settings=settings)
         await link.run()
         tasks.cancel_scope.cancel()
     assert link.close_code == 1008

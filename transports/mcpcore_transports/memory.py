@@ -24,8 +24,15 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import Transmit
 from mcpcore.wire.framing import TooLong
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
-from mcpcore_transports.stream.states import AT_WORK, Life, Reading, Writing, WritingSignal
+from mcpcore_transports.stream.connection import (
+    AT_WORK,
+    Life,
+    PumpSettings,
+    ReadingHalf,
+    StreamConnection,
+    WritingHalf,
+    WritingSignal,
+)
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import ConnectionTrace
@@ -33,9 +40,9 @@ if TYPE_CHECKING:
 # Bound once, as members of an Enum are slow to look up and these are needed for every turn.
 _NEW = Life.NEW
 _ENDED = Life.ENDED
-_YIELDING = Reading.YIELDING
-_BLOCKED = Writing.BLOCKED
-_BROKEN = Writing.BROKEN
+_YIELDING = ReadingHalf.YIELDING
+_BLOCKED = WritingHalf.BLOCKED
+_BROKEN = WritingHalf.BROKEN
 
 _HEAD = 1024
 
@@ -212,6 +219,8 @@ class MemoryLink(StreamConnection):
         while not super()._dispatch():
             if self._reading is _YIELDING or not self._waiting:
                 return False
+            if self._full():
+                return True
             text = self._waiting.popleft()
             self._held -= len(text)
             if self.trace is not None:

@@ -13,7 +13,7 @@ from mcpcore_conformance.kit.bindings.staging import Staging
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_transports.serve.serve import Accept, ServeSettings, serve
-from mcpcore_transports.stream.link import StreamLink
+from mcpcore_transports.stream.channels import StreamLink
 
 ROOM = 64
 """Pieces that wait between the two ends."""

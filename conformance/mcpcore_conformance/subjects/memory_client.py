@@ -15,7 +15,7 @@ from mcpcore_conformance.subjects.memory import memory_streams
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.era_cache import EraCache
 from mcpcore_transports.link import App
-from mcpcore_transports.stream.link import StreamLink
+from mcpcore_transports.stream.channels import StreamLink
 from mcpcore_transports.targets import CustomTarget
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from mcpcore_transports.commands.guard import guarded
 from mcpcore_transports.commands.options import connecting
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.target import client_settings, split_target
-from mcpcore_transports.sockets.addresses import parse_address
+from mcpcore_transports.sockets.settings import parse_address
 
 __all__ = ["app"]
 

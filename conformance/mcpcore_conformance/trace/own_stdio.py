@@ -6,7 +6,7 @@ import anyio
 
 from mcpcore.wire.trace_framing import Lines
 from mcpcore_conformance.kit.heard import Gone, Heard, Text
-from mcpcore_transports.stream.descriptors import Reader, open_reader
+from mcpcore_transports.stream.descriptors import DescriptorReader, open_reader
 
 __all__ = ["OwnStdio"]
 
@@ -17,7 +17,7 @@ class OwnStdio:
     """One message a line; make it in the event loop that will use it."""
 
     def __init__(self, stdin: int = 0, stdout: int = 1) -> None:
-        self._reader: Reader = open_reader(stdin, 65536)
+        self._reader: DescriptorReader = open_reader(stdin, 65536)
         self._stdout = stdout
         self._lines = Lines(_LIMIT)
         self._heard: list[Heard] = []

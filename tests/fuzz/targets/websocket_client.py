@@ -21,7 +21,8 @@ from mcpcore.errors import LinkError
 from mcpcore_transports.link import clock
 from mcpcore_transports.stream.settings import PumpSettings
 from mcpcore_transports.tracing.tracing import Trace
-from mcpcore_transports.websocket.client import WebSocketClientLink
+from mcpcore_transports.websocket.client import websocket_client_link
+from mcpcore_transports.websocket.link import WebSocketLink
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 from tests.fuzz import messages, sockets, websocket_script
 from tests.fuzz.choices import Choices
@@ -71,7 +72,7 @@ class _Server:
         self._pongs: set[bytes] = set()
         self._ended = False
 
-    async def serve(self, listener: socket.socket, link: WebSocketClientLink) -> None:
+    async def serve(self, listener: socket.socket, link: WebSocketLink) -> None:
         """Serve the next client."""
         await anyio.wait_readable(listener)
         sock, _ = listener.accept()
@@ -84,7 +85,7 @@ class _Server:
             while not self._ended:
                 await self._hear(sock)
 
-    async def _talk(self, sock: socket.socket, link: WebSocketClientLink) -> None:
+    async def _talk(self, sock: socket.socket, link: WebSocketLink) -> None:
         head = bytearray()
         while b"\r\n\r\n" not in head:
             head += await sockets.hear(sock)
@@ -119,7 +120,7 @@ async def _live(script: Script, cuts: Choices | None, traced: bool) -> _Outcome:
     peer = Peer(Role.CLIENT, script.config)
     owner = Owner(peer)
     host, port = listener.getsockname()
-    link = WebSocketClientLink(
+    link = websocket_client_link(
         peer,
         owner,
         f"ws://{host}:{port}/mcp",

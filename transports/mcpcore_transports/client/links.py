@@ -54,16 +54,17 @@ def _peer_link(
     if isinstance(target, CustomTarget):
         return target.make_link(peer, app)
     if isinstance(target, StdioTarget):
-        from mcpcore_transports.stdio.process import ProcessLink, ProcessSettings
+        from mcpcore_transports.stdio.process import ProcessLink
+        from mcpcore_transports.stdio.settings import ProcessSettings
 
         process = settings.process or ProcessSettings()
         env = {**(process.env or {}), **(target.env or {})} or None
         process = structs.replace(process, env=env, cwd=target.cwd or process.cwd)
         return ProcessLink(peer, app, target.command, settings=process)
     if isinstance(target, WebSocketTarget):
-        from mcpcore_transports.websocket.client import WebSocketClientLink
+        from mcpcore_transports.websocket.client import websocket_client_link
 
-        return WebSocketClientLink(
+        return websocket_client_link(
             peer,
             app,
             target.url,

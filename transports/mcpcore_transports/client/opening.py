@@ -53,7 +53,7 @@ from mcpcore_transports.targets import (
 if TYPE_CHECKING:
     from mcpcore_transports.http.client.adapter import HttpClientLike
     from mcpcore_transports.sockets.settings import SocketSettings
-    from mcpcore_transports.stdio.process import ProcessSettings
+    from mcpcore_transports.stdio.settings import ProcessSettings
     from mcpcore_transports.tracing.tracing import Trace, TraceTo
     from mcpcore_transports.websocket.settings import WebSocketSettings
 
@@ -254,7 +254,7 @@ class Opening:
         """Return the seconds left for a second start: one limit covers both."""
         if not isinstance(self.target, StdioTarget):
             return math.inf
-        from mcpcore_transports.stdio.process_settings import ProcessSettings
+        from mcpcore_transports.stdio.settings import ProcessSettings
 
         limit = (self.settings.process or ProcessSettings()).startup_timeout
         return math.inf if limit is None else limit - (clock() - began)

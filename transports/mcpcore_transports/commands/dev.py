@@ -7,7 +7,6 @@ same command once more; it writes the list of its imported files to a file.
 
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -25,10 +24,8 @@ from mcpcore_transports.commands.output import Exit
 from mcpcore_transports.commands.sources import Sources, Stamps, imported, look
 from mcpcore_transports.commands.workers import without
 from mcpcore_transports.serve.serve import ungrouped
-from mcpcore_transports.sockets.addresses import parse_address
-from mcpcore_transports.stdio.reaper import GUARD
-from mcpcore_transports.stdio.reaper_program import Server, bury
-from mcpcore_transports.stdio.tree import MARK
+from mcpcore_transports.sockets.settings import parse_address
+from mcpcore_transports.stdio.reaper import GUARD, MARK, ProcessTree, bury
 
 _WORD = "MCPCORE_DEV"
 """Variable with the name of the file to which the server's process writes its imported files."""
@@ -139,25 +136,24 @@ class _Developing:
         """
         first = True
         while True:
-            remains = Server(secrets.token_hex(8), 0.0, _PATIENCE)
-            GUARD.expect(remains.mark, 0.0, self._grace)
+            tree = ProcessTree(0.0, self._grace)
+            GUARD.watch(tree)
             try:
-                process = await self._start(remains)
+                process = await self._start(tree)
                 try:
                     changed = await self._watch(process, first=first)
                 finally:
                     with anyio.CancelScope(shield=True):
-                        await self._end(process, remains)
+                        await self._end(process, tree)
             finally:
-                GUARD.gone(remains.mark)
+                GUARD.forget(tree)
             if not changed:
                 return process.returncode or Exit.OK
             first = False
 
-    async def _start(self, remains: Server) -> Process:
-        mark = ":".join(filter(None, (os.environ.get(MARK), remains.mark)))
+    async def _start(self, tree: ProcessTree) -> Process:
         # What was compiled in this second is taken for today's, whatever has been written since.
-        changes = {MARK: mark, _WORD: str(self._word), "PYTHONDONTWRITEBYTECODE": "1"}
+        changes = {MARK: tree.variable, _WORD: str(self._word), "PYTHONDONTWRITEBYTECODE": "1"}
         with anyio.CancelScope(shield=True):  # asyncio forgets a process whose start is cancelled
             process = await anyio.open_process(
                 self._command,
@@ -167,8 +163,8 @@ class _Developing:
                 env={**os.environ, **changes},
                 start_new_session=True,  # a terminal's Ctrl-C is ours to pass on, once
             )
-        remains.born(process.pid)
-        GUARD.born(remains.mark, process.pid)
+        tree.started(process.pid)
+        GUARD.watch(tree)
         return process
 
     async def _watch(self, process: Process, *, first: bool) -> bool:
@@ -195,13 +191,14 @@ class _Developing:
         _say(f"{name} has changed: the server is started anew")
         return True
 
-    async def _end(self, process: Process, remains: Server) -> None:
+    async def _end(self, process: Process, tree: ProcessTree) -> None:
         """End the process, and then the processes that it has started and left behind."""
         with suppress(ProcessLookupError):
             process.terminate()
         with anyio.move_on_after(self._grace) as self.patience:
             await process.wait()
-        await anyio.to_thread.run_sync(bury, [remains])
+        tree.term_wait = _PATIENCE
+        await anyio.to_thread.run_sync(bury, [tree])
         await process.wait()
 
 

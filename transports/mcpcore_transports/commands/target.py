@@ -32,7 +32,7 @@ from mcpcore_transports.http.client.proxies import ENVIRONMENT
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.server.request_log import log_outgoing
 from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.process_settings import ProcessSettings
+from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.targets import (
     HttpTarget,
     SseTarget,

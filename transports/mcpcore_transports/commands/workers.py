@@ -13,7 +13,7 @@ from mcpcore.errors import StoreUnavailableError, WorkersFailed
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.serve.serve import ungrouped
 from mcpcore_transports.serve.workers import Supervisor, WorkersSettings, reserved
-from mcpcore_transports.sockets.addresses import parse_address
+from mcpcore_transports.sockets.settings import parse_address
 
 _REPLACED = ("--http", "--workers", "--store")
 

@@ -19,11 +19,11 @@ from mcpcore_transports.link import App, Link
 from mcpcore_transports.serve.assembling import serve_connection, server_config
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing, websocket_rules
 from mcpcore_transports.server.failures import warn_if_revealing
-from mcpcore_transports.sockets.addresses import authority
+from mcpcore_transports.sockets.settings import authority
 
 if TYPE_CHECKING:
     from mcpcore_transports.running.tasks import TaskHost
-    from mcpcore_transports.sockets.listen import SocketServer
+    from mcpcore_transports.sockets.server import SocketServer
     from mcpcore_transports.stdio.server import StdioServerLink
     from mcpcore_transports.stream.connection import StreamConnection
     from mcpcore_transports.websocket.server import WebSocketServer
@@ -156,7 +156,7 @@ class Bindings:
 
     async def open_tcp(self, host: str, port: int) -> None:
         """Accept TCP connections, over TLS if there is a context for it."""
-        from mcpcore_transports.sockets.listen import SocketServer
+        from mcpcore_transports.sockets.server import SocketServer
 
         settings = self._settings
         if settings.http_link.authenticate and not settings.socket.authenticate:
@@ -171,7 +171,7 @@ class Bindings:
 
     async def open_unix(self, path: str) -> None:
         """Accept connections on a Unix socket."""
-        from mcpcore_transports.sockets.listen import SocketServer
+        from mcpcore_transports.sockets.server import SocketServer
 
         await self._open_sockets(
             await SocketServer.on_unix(path, self._serve_socket, self._settings.socket)

@@ -21,7 +21,7 @@ from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.serve.assembling import server_config
 from mcpcore_transports.serve.bindings import STDIO_URL, Accept, Bindings, Listener
 from mcpcore_transports.serve.settings import ServeSettings
-from mcpcore_transports.sockets.addresses import parse_address
+from mcpcore_transports.sockets.settings import parse_address
 from mcpcore_transports.stdio.settings import StdioSettings
 
 if TYPE_CHECKING:
@@ -195,17 +195,17 @@ def run(
         anyio.run(_until_signalled, serving, until, backend=backend, backend_options=options)
         return
     from mcpcore_transports.stdio.shutdown import (
-        Departure,  # imported late: for standard input alone
+        ProgramExit,  # imported late: for standard input alone
     )
 
     at_end = settings.stdio if settings is not None else StdioSettings()
-    departure = Departure(at_end.linger, end_children=at_end.end_children)
+    exiting = ProgramExit(at_end.linger, end_children=at_end.end_children)
     if server.lifespan is not None:
         from mcpcore_transports.server.lifespan import seconds_left
 
-        departure.more_time = seconds_left
-    serving = partial(serving, on_stdio_begin=departure.watch, on_stdio_end=departure.over)
-    with departure, departure.signals(at_end.pump.drain) as signals:
+        exiting.more_time = seconds_left
+    serving = partial(serving, on_stdio_begin=exiting.watch, on_stdio_end=exiting.over)
+    with exiting, exiting.signals(at_end.pump.drain) as signals:
         anyio.run(_until_signalled, serving, until, signals, backend=backend)
 
 

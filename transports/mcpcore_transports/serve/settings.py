@@ -10,8 +10,7 @@ from mcpcore_transports.http.server.store_settings import StoreLinkSettings
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.server.input_rounds import OwnSeal
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.addresses import authority
-from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.sockets.settings import SocketSettings, authority
 from mcpcore_transports.stdio.settings import StdioSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 

@@ -6,7 +6,6 @@ import socket
 import ssl
 
 import anyio
-import anyio.lowlevel
 import msgspec
 from anyio.abc import ByteStream
 from msgspec import UNSET
@@ -20,8 +19,9 @@ from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
 from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.sockets.tcp import keep_alive, socket_of
 from mcpcore_transports.sockets.unix import checked_path, credentials, not_welcome
+from mcpcore_transports.stream.channels import open_channel
 from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.stream.link import StreamChannel
+from mcpcore_transports.stream.plain import DIRECT, PlainStream
 from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.targets import TcpTarget, UnixTarget
 from mcpcore_transports.tls import client_tls, tls_problem
@@ -60,7 +60,7 @@ class SocketClientLink(StreamConnection):
                     stream = await self._connect_unix(self.target.path)
                 else:
                     stream = await self._connect_tcp(self.target)
-                self._channel = StreamChannel(stream, self.settings.read_size)
+                self._channel = open_channel(stream, self.settings.read_size, self._take_in)
         except TimeoutError as error:
             raise LinkError(f"{shown}: no connection within {seconds:g} s") from error
         except (OSError, UnicodeError, *STREAM_ERRORS) as error:
@@ -79,7 +79,9 @@ class SocketClientLink(StreamConnection):
         except BaseException:
             await _drop(stream)
             raise
-        return _UnixStream(stream, sock)
+        # On asyncio anyio's stream reports an invalid state to the loop if its wait is cancelled at
+        # the moment in which it would end.
+        return PlainStream(sock) if DIRECT else stream
 
     async def _connect_tcp(self, target: TcpTarget) -> ByteStream:
         stream = await anyio.connect_tcp(target.host, target.port)
@@ -113,40 +115,6 @@ class SocketClientLink(StreamConnection):
 async def _drop(stream: ByteStream) -> None:
     with anyio.CancelScope(shield=True):
         await anyio.aclose_forcefully(stream)
-
-
-class _UnixStream(ByteStream):
-    """Unix socket whose wait may be cancelled at the moment in which it becomes ready.
-
-    On asyncio anyio's own stream then reports an invalid state to the loop, as its wait has ended
-    already; ``wait_readable`` and ``wait_writable`` ignore this.
-    """
-
-    def __init__(self, stream: ByteStream, sock: socket.socket) -> None:
-        self._stream = stream
-        self._socket = sock
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        try:
-            await anyio.wait_readable(self._socket)
-        except OSError as error:  # the event loop can watch no more
-            raise anyio.BrokenResourceError from error
-        return await self._stream.receive(max_bytes)
-
-    async def send(self, item: bytes) -> None:
-        rest = memoryview(item)
-        await anyio.lowlevel.checkpoint()
-        while rest:
-            try:
-                rest = rest[self._socket.send(rest) :]
-            except BlockingIOError:
-                await anyio.wait_writable(self._socket)
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 def _refusal(data: bytes) -> str:

@@ -1,37 +1,59 @@
-"""Server side of a TCP or Unix socket: one JSON-RPC message per line.
+"""Server side of TCP and Unix sockets: one JSON-RPC message per line.
 
 Source: the stdio page of the specification, which asks channels of this kind to keep its framing:
 messages are separated by newlines and contain none.  A connection is the session of the legacy era,
 and carries self-contained requests in the modern one.
 """
 
+import errno
 import logging
 import math
 import re
 import socket
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, TaskGroup, TaskStatus
+from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import LinkError
+from mcpcore.http.principals import Principal, Refusal, address_of, quota_key
+from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, ErrorData
+from mcpcore.wire.message import encode_error
+from mcpcore_transports.http.server.host import peer_name
+from mcpcore_transports.http.server.identity import identify
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.link_errors import STREAM_ERRORS
-from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen, what_broke
+from mcpcore_transports.sockets.settings import Caller, SocketSettings
+from mcpcore_transports.sockets.tcp import keep_alive, listen_tcp
+from mcpcore_transports.sockets.unix import UnixFile, credentials, listen_unix, not_welcome
+from mcpcore_transports.stream.channels import open_channel
+from mcpcore_transports.stream.connection import Shutdown, StreamConnection, WritingHalf
 from mcpcore_transports.stream.descriptors import DescriptorChannel, LoopReader
-from mcpcore_transports.stream.direct import DirectChannel
-from mcpcore_transports.stream.states import Shutdown, Writing
+from mcpcore_transports.stream.plain import stream_of
+from mcpcore_transports.stream.secure import SecureStream
+from mcpcore_transports.targets import TcpTarget, UnixTarget
+from mcpcore_transports.tls import client_certificate, tls_problem
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # not needed on trio
     import asyncio
 
 logger = logging.getLogger("mcpcore.sockets")
 
+Serve = Callable[[Callable[[Peer, App], StreamConnection]], Awaitable[None]]
+"""Server of one connection: makes Peer, App and the link, and awaits ``link.run()``."""
+
+_PAUSE = 0.1
+_GONE = (OSError, ssl.SSLError, *STREAM_ERRORS)
+
 # Bound once, as members of an Enum are slow to look up and these are needed for every turn.
 _NO_SHUTDOWN = Shutdown.NONE
-_BLOCKED = Writing.BLOCKED
+_BLOCKED = WritingHalf.BLOCKED
 
 _BLANK = b" \t\r\n"
 _ENOUGH = 16  # bytes that identify another protocol
@@ -53,8 +75,11 @@ def foreign(head: bytes) -> str | None:
     return None
 
 
+# One connection
+
+
 class SocketServerLink(StreamConnection):
-    """Common base of both server sides: the check for other protocols, and the idle timeouts.
+    """Link of a server to an accepted connection, also with TLS, which it closes.
 
     A web page can have a browser send an HTTP request to any port, with a body of its choosing.
     Therefore input that begins like HTTP (or another protocol of browsers) is refused before any
@@ -63,13 +88,65 @@ class SocketServerLink(StreamConnection):
 
     binding = "tcp"
 
-    def __init__(self, peer: Peer, app: App, settings: SocketSettings | None) -> None:
+    def __init__(
+        self, peer: Peer, app: App, stream: ByteStream, *, settings: SocketSettings | None = None
+    ) -> None:
         self._limits = settings or SocketSettings()
         super().__init__(peer, app, settings=self._limits.pump)
         self._began = self._heard = clock()  # the second is the time of the last input
         self._partial: float | None = None  # start of the message that is not complete yet
         self._head: bytes | None = b""  # first input, until it is known to be ours
         self._farewell = b""
+        self._stream = stream
+        self._early = b""  # input that came with the end of the handshake
+        self._first: asyncio.Future[bytes] | None = None  # input that starts the reader task
+        self._at_end = False
+
+    async def _open(self) -> None:
+        self._channel = open_channel(self._stream, self.settings.read_size, self._take_in)
+        self._early = self._channel.early
+
+    def _begin_reading(self) -> None:
+        """Delay the reader task: it is not needed while all input is processed at once."""
+        reader = self._channel.reader if isinstance(self._channel, DescriptorChannel) else None
+        if isinstance(reader, LoopReader):
+            self._first = reader.begin()
+            self._first.add_done_callback(self._read_on)
+        else:
+            super()._begin_reading()
+
+    def _read_on(self, first: "asyncio.Future[bytes]") -> None:
+        super()._begin_reading()
+        if not first.cancelled():
+            first.exception()  # it may not be awaited, as the connection ends
+
+    async def _receive(self) -> bytes:
+        if self._early:
+            early, self._early = self._early, b""
+            return early
+        if self._first is None:
+            data = await super()._receive()
+        else:
+            first, self._first = self._first, None
+            data = await first
+        self._at_end = not data
+        return data
+
+    async def _close(self) -> None:
+        with anyio.move_on_after(self.settings.drain), suppress(OSError, *STREAM_ERRORS):
+            farewell = memoryview(self._farewell)
+            while farewell:
+                farewell = farewell[await self._send(farewell) :]
+            ready = self._channel is not None and self._writing is WritingHalf.READY
+            if ready and not isinstance(self._stream, SecureStream):  # TLS ends in both directions
+                # Let the peer read the output, which unread input would discard.
+                await self._stream.send_eof()
+                left = self._limits.linger_bytes
+                while not self._at_end and left > 0:
+                    left -= len(await self._receive())
+        if self._channel is None:
+            await self._stream.aclose()
+        await super()._close()
 
     def _feed(self, data: bytes) -> None:
         now = self._heard = clock()
@@ -121,7 +198,7 @@ class SocketServerLink(StreamConnection):
         self.peer.handle_timeout(now)
         when, reason = self._overdue()
         if now >= when and self._shutdown is _NO_SHUTDOWN:
-            self._leave(reason)
+            self.leave(reason)
 
     def _overdue(self) -> tuple[float, str]:
         """Return the time at which waiting for the peer has taken too long, with the reason."""
@@ -141,89 +218,241 @@ class SocketServerLink(StreamConnection):
         return since + limits.idle_time, f"nothing happened for {limits.idle_time:g} s"
 
 
-class PlainServerLink(SocketServerLink):
-    """Server side of an accepted socket, which it closes."""
+# All connections
+
+
+class SocketServer:
+    """Server of all connections of one TCP address or Unix socket.
+
+    Made by :meth:`on_tcp` or :meth:`on_unix`, it listens already; then :meth:`run` it in a task.
+    """
 
     def __init__(
-        self, peer: Peer, app: App, sock: socket.socket, *, settings: SocketSettings | None = None
+        self,
+        listeners: Sequence[socket.socket],
+        urls: Sequence[str],
+        serve: Serve,
+        settings: SocketSettings,
+        ssl_context: ssl.SSLContext | None = None,
+        file: UnixFile | None = None,
     ) -> None:
-        super().__init__(peer, app, settings)
-        self._socket = sock
-        self._descriptor: DescriptorChannel | None = None
-        self._at_end = False
-        self._first: asyncio.Future[bytes] | None = None  # input that starts the reader task
+        self.urls = list(urls)
+        """URLs on which it listens."""
+        self._listeners = listeners
+        self._serve = serve
+        self._settings = settings
+        self._ssl_context = ssl_context
+        self._file = file
+        self._scheme = urls[0].partition(":")[0]
+        self._tasks: TaskGroup
+        self._accepting = anyio.CancelScope()
+        self._shares: Counter[str] = Counter()
+        self._turned_away = 0
+        self._open: set[socket.socket] = set()
 
-    async def _open(self) -> None:
-        if self._socket.family != socket.AF_INET and self._socket.family != socket.AF_INET6:
-            self.binding = "unix"
-        fd = self._socket.fileno()
-        self._channel = self._descriptor = DescriptorChannel(
-            fd, fd, self.settings.read_size, self._take_in
+    @classmethod
+    async def on_tcp(
+        cls,
+        host: str,
+        port: int,
+        serve: Serve,
+        settings: SocketSettings,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> "SocketServer":
+        """Listen on every address of a host; port 0 picks a free one, the same for all.
+
+        Raises LinkError if that fails, BadTarget if it is not allowed.
+        """
+        anywhere = ssl_context is not None or settings.insecure
+        listeners = await listen_tcp(host, port, anywhere=anywhere)
+        tls = ssl_context is not None
+        try:
+            bound = [each.getsockname() for each in listeners]
+        except OSError as error:
+            for each in listeners:
+                each.close()
+            raise LinkError(cannot_listen(host, port, error)) from error
+        urls = [TcpTarget(address[0], address[1], tls).url for address in bound]
+        return cls(listeners, urls, serve, settings, ssl_context)
+
+    @classmethod
+    async def on_unix(cls, path: str, serve: Serve, settings: SocketSettings) -> "SocketServer":
+        """Listen on a socket file, in place of a stale one.
+
+        Raises BadTarget for an invalid path; LinkError if another server answers there, if it is a
+        file of another kind, or if the system refuses.
+        """
+        file = await listen_unix(
+            path, mode=settings.mode, users=settings.users, lock_time=settings.lock_time
         )
+        return cls([file.listener], [UnixTarget(file.path).url], serve, settings, file=file)
 
-    def _begin_reading(self) -> None:
-        """Delay the reader task: it is not needed while all input is processed at once."""
-        reader = None if self._descriptor is None else self._descriptor.reader
-        if isinstance(reader, LoopReader):
-            self._first = reader.begin()
-            self._first.add_done_callback(self._read_on)
-        else:
-            super()._begin_reading()
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled, or until it was stopped and the last connection has ended."""
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._accept_all)
+                task_status.started()
+        finally:
+            self.close()
 
-    def _read_on(self, first: "asyncio.Future[bytes]") -> None:
-        super()._begin_reading()
-        if not first.cancelled():
-            first.exception()  # it may not be awaited, as the connection ends
+    def stop(self) -> None:
+        """Stop accepting; open connections go on.  May be called more than once."""
+        if self._file is not None:  # while we still listen
+            self._file.remove()
+            self._file = None
+        self._accepting.cancel()
 
-    async def _receive(self) -> bytes:
-        if self._first is None:
-            data = await super()._receive()
-        else:
-            first, self._first = self._first, None
-            data = await first
-        self._at_end = not data
-        return data
+    def close(self) -> None:
+        """Stop, and close sockets whose tasks were cancelled before they began."""
+        self.stop()
+        for sock in (*self._listeners, *self._open):
+            sock.close()
 
-    async def _close(self) -> None:
-        with anyio.move_on_after(self.settings.drain), suppress(OSError):
-            farewell = memoryview(self._farewell)
-            while farewell:
-                farewell = farewell[await self._send(farewell) :]
-            if self._writing is Writing.READY and self._descriptor is not None:
-                await self._linger()
-        await super()._close()
-        self._socket.close()
+    # Connections
 
-    async def _linger(self) -> None:
-        """Let the peer read the output: unread input would discard it."""
-        self._socket.shutdown(socket.SHUT_WR)
-        left = self._limits.linger_bytes
-        while not self._at_end and left > 0:
-            left -= len(await self._receive())
+    async def _accept_all(self) -> None:
+        with self._accepting:
+            async with anyio.create_task_group() as accepting:
+                for listener in self._listeners:
+                    accepting.start_soon(self._accept, listener)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        try:
+            await self._accept_from(listener)
+        finally:
+            listener.close()  # by its waiting task: the number may soon be reused
+
+    async def _accept_from(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                await anyio.wait_readable(listener)
+                sock, address = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue
+            except OSError as error:  # out of descriptors, or the event loop can watch no more
+                logger.warning("cannot accept a connection: %s", error)
+                await anyio.sleep(_PAUSE)
+                continue
+            sock.setblocking(False)
+            try:
+                caller, refusal = self._look_at(sock, address)
+            except OSError:  # it is gone already
+                sock.close()
+                continue
+            share = _share(caller)
+            if refusal is None and sum(self._shares.values()) >= self._settings.connections:
+                refusal = _busy("too many connections")
+            elif refusal is None and self._shares[share] >= self._settings.connections_per_client:
+                refusal = _busy("too many connections from the same place")
+            self._open.add(sock)
+            if refusal is None:
+                self._shares[share] += 1
+                self._tasks.start_soon(self._connection, sock, caller, share)
+            elif self._ssl_context is None and self._turned_away < self._settings.turned_away:
+                self._tasks.start_soon(self._turn_away, sock, refusal)
+            else:
+                self._close(sock)
+
+    def _look_at(self, sock: socket.socket, address: object) -> tuple[Caller, bytes | None]:
+        """Return the caller of a connection, and the line that refuses it, if any."""
+        if self._scheme != "unix":
+            keep_alive(sock, self._settings.keep_alive)
+            return Caller(scheme=self._scheme, peer=peer_name(address)), None
+        found = credentials(sock)
+        refusal = not_welcome(found, self._settings.users)
+        if refusal is not None:
+            logger.info("refused a connection: %s", refusal)
+        line = None if refusal is None else _line(INVALID_REQUEST, refusal)
+        if found is None:
+            return Caller(scheme="unix"), line
+        return Caller(scheme="unix", uid=found.uid, gid=found.gid, pid=found.pid), line
+
+    async def _connection(self, sock: socket.socket, caller: Caller, share: str) -> None:
+        try:
+            await self._converse(await stream_of(sock), caller)
+        except _GONE as error:
+            # Failed before it was a connection, or its end could not be sent.
+            logger.info("a connection ended: %s", tls_problem(error) or what_broke(error))
+        except Exception:  # a fault of the server ends one connection, not all of them
+            logger.exception("a connection failed")
+        finally:
+            self._close(sock)
+            self._shares[share] -= 1
+            if not self._shares[share]:
+                del self._shares[share]
+
+    async def _converse(self, below: ByteStream, caller: Caller) -> None:
+        stream: ByteStream = below
+        try:
+            if self._ssl_context is not None:
+                stream = await self._secure(below, self._ssl_context)
+                certificate = client_certificate(stream)
+                caller = Caller(scheme="tls", peer=caller.peer, certificate=certificate)
+            verdict = await self._identify(caller)
+            if isinstance(verdict, Refusal):
+                await self._tell(stream, _line(INVALID_REQUEST, verdict.message))
+                return
+
+            def make_link(peer: Peer, app: App) -> StreamConnection:
+                peer.principal = verdict
+                link = SocketServerLink(peer, app, stream, settings=self._settings)
+                if self._scheme == "unix":
+                    link.binding = "unix"
+                return link
+
+            await self._serve(make_link)
+        finally:
+            with anyio.CancelScope(shield=True), suppress(*_GONE):
+                await anyio.aclose_forcefully(below)
+
+    async def _secure(self, stream: ByteStream, context: ssl.SSLContext) -> TLSStream:
+        with anyio.move_on_after(self._settings.handshake_time):
+            return await SecureStream.wrap(stream, server_side=True, ssl_context=context)
+        raise OSError(errno.ETIMEDOUT, "the TLS handshake took too long")
+
+    async def _identify(self, caller: Caller) -> Principal | Refusal | None:
+        settings = self._settings
+        if settings.authenticate is not None:
+            return await identify(settings.authenticate, caller, settings.authenticate_time)
+        return None if caller.uid is None else Principal(f"uid:{caller.uid}")
+
+    # Refused connections
+
+    async def _turn_away(self, sock: socket.socket, line: bytes) -> None:
+        self._turned_away += 1
+        try:
+            await self._tell(await stream_of(sock), line)
+        finally:
+            self._turned_away -= 1
+            self._close(sock)
+
+    def _close(self, sock: socket.socket) -> None:
+        self._open.discard(sock)
+        sock.close()
+
+    async def _tell(self, stream: ByteStream, line: bytes) -> None:
+        """Send a line, and leave the peer time to read it."""
+        left = self._settings.linger_bytes
+        with suppress(*_GONE), anyio.move_on_after(self._settings.linger_time):
+            await stream.send(line)
+            if isinstance(stream, SecureStream):  # TLS ends in both directions
+                await stream.aclose()
+                return
+            await stream.send_eof()
+            while left > 0:
+                left -= len(await stream.receive(4096))
 
 
-class StreamServerLink(SocketServerLink):
-    """Server side of a TLS stream (or of any other), which it closes."""
+def _share(caller: Caller) -> str:
+    if caller.uid is not None:
+        return f"uid:{caller.uid}"
+    return quota_key(address_of(caller.peer))
 
-    def __init__(
-        self, peer: Peer, app: App, stream: ByteStream, *, settings: SocketSettings | None = None
-    ) -> None:
-        super().__init__(peer, app, settings)
-        self.stream = stream
-        self._early = b""  # came with the end of the handshake
 
-    async def _open(self) -> None:
-        channel = DirectChannel(self.stream, self.settings.read_size, self._take_in)
-        self._channel, self._early = channel, channel.early
+def _line(code: int, message: str) -> bytes:
+    return encode_error(None, ErrorData(code, message)) + b"\n"
 
-    async def _receive(self) -> bytes:
-        if self._early:
-            early, self._early = self._early, b""
-            return early
-        return await super()._receive()
 
-    async def _close(self) -> None:
-        if self._farewell:  # nothing was written before it
-            with anyio.move_on_after(self.settings.drain), suppress(OSError, *STREAM_ERRORS):
-                await self.stream.send(self._farewell)
-        await super()._close()
+def _busy(message: str) -> bytes:
+    return _line(LEGACY_BUSY, message)

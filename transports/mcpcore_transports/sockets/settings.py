@@ -1,10 +1,11 @@
-"""Settings of TCP and Unix sockets: limits, timeouts and access."""
+"""Addresses and settings of TCP and Unix sockets: limits, timeouts and access."""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from mcpcore.errors import BadTarget
 from mcpcore.http.principals import Verdict
 from mcpcore.spec.bounds import check_numbers
 from mcpcore_transports.stream.settings import PumpSettings
@@ -92,3 +93,23 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
             "lock_time",
             "mode",
         )
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Split ``HOST:PORT``, ``[v6]:PORT``, ``:PORT`` or ``PORT``; the default host is loopback.
+
+    Raises :class:`BadTarget`.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = "", text
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not (port.isascii() and port.isdigit() and int(port) < 2**16):
+        raise BadTarget(f"{text!r} is not an address: expected HOST:PORT with a port up to 65535")
+    return host, int(port)
+
+
+def authority(host: str, port: int | None = None) -> str:
+    """Return a host, with a port if there is one, as in a URL."""
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None else f"{name}:{port}"

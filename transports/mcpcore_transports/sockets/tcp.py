@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener
 
-from mcpcore.errors import BadTarget
+from mcpcore.errors import BadTarget, LinkError
+from mcpcore_transports.link_errors import cannot_listen
 
 _BACKLOG = 128
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -45,9 +46,6 @@ async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.soc
         for listener in listeners:
             listener.close()
         if isinstance(error, (OSError, UnicodeError)):
-            from mcpcore.errors import LinkError
-            from mcpcore_transports.link_errors import cannot_listen
-
             raise LinkError(cannot_listen(host, port, error)) from error
         raise
     return listeners
@@ -72,7 +70,7 @@ def socket_of(stream: ByteStream) -> socket.socket:
 
 
 def keep_alive(sock: socket.socket, seconds: float | None) -> None:
-    """Have the system probe a silent peer after ``seconds``, and send small messages at once."""
+    """Set TCP keep-alive after ``seconds`` of silence, and sending of small messages at once."""
     with suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if seconds is None:

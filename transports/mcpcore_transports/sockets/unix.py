@@ -17,7 +17,7 @@ import struct
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -190,13 +190,12 @@ async def _lock(folder: int | None, path: str, seconds: float) -> None:
 _PEERCRED = struct.Struct("3i")
 
 
-class Credentials:
+class Credentials(NamedTuple):
     """User, group and process at the other end of a Unix socket."""
 
-    __slots__ = ("gid", "pid", "uid")
-
-    def __init__(self, uid: int, gid: int, pid: int | None = None) -> None:
-        self.uid, self.gid, self.pid = uid, gid, pid
+    uid: int
+    gid: int
+    pid: int | None = None
 
 
 def credentials(sock: socket.socket) -> Credentials | None:

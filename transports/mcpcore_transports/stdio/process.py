@@ -7,12 +7,14 @@ completed under cancellation too, and always reaps the child.
 """
 
 import logging
+import math
 import os
-import secrets
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,33 +24,24 @@ from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore_transports.link import App
-from mcpcore_transports.stdio.process_settings import (
-    SAFE_ENVIRONMENT,
-    ProcessSettings,
-    environment,
-    limited,
+from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.stdio.reaper import GUARD, KILL, MARK, ProcessTree
+from mcpcore_transports.stdio.settings import SAFE_ENVIRONMENT, ProcessSettings
+from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
+from mcpcore_transports.stream.descriptors import (
+    DescriptorChannel,
+    DescriptorReader,
+    ThreadReader,
+    has_unread,
+    open_reader,
 )
-from mcpcore_transports.stdio.reaper import GUARD
-from mcpcore_transports.stdio.stderr import ErrorLines
-from mcpcore_transports.stdio.tree import (
-    HAS_PROC,
-    MARK,
-    Process,
-    family,
-    identify,
-    is_alive,
-    signal_all,
-)
-from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.stream.descriptors import DescriptorChannel, has_unread
-from mcpcore_transports.stream.states import Writing
-
-__all__ = ["SAFE_ENVIRONMENT", "ProcessLink", "ProcessSettings"]
 
 _log = logging.getLogger("mcpcore.stdio")
 
+_CHUNK = 64 * 1024
+_PIPE = 1024 * 1024
+"""Maximum bytes that a pipe holds."""
 _POSIX = sys.platform != "win32"
-_KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)
 _NEGOTIATING = (SessionState.PROBING, SessionState.OPENING)
 _TICK = 0.01
 
@@ -75,15 +68,11 @@ class ProcessLink(StreamConnection):
         self._name = os.path.basename(self.command[0]) if self.command else ""
         self._process: subprocess.Popen[bytes] | None = None
         self._sink = -1
-        self._root: Process | None = None
-        self._mark = secrets.token_hex(8)
-        self._errors = ErrorLines(
-            settings.stderr,
-            name=self._name,
-            longest=settings.stderr_line,
-            lines=settings.stderr_tail,
-            size=settings.stderr_tail_size,
+        self._tree = ProcessTree(
+            settings.close_wait, settings.term_wait, descendants=settings.descendants
         )
+        self._guarded = settings.guard and _POSIX
+        self._errors = ErrorLines(settings, self._name)
 
     @property
     def pid(self) -> int | None:
@@ -107,10 +96,10 @@ class ProcessLink(StreamConnection):
         if not self.command:
             raise LinkError("no command was given")
         env = environment(settings)
-        env[MARK] = ":".join(filter(None, (os.environ.get(MARK), self._mark)))
-        command = limited(self.command, settings, env)
-        if settings.guard and _POSIX:
-            GUARD.expect(self._mark, settings.close_wait, settings.term_wait)
+        env[MARK] = self._tree.variable
+        command = _limited(self.command, settings, env)
+        if self._guarded:
+            GUARD.watch(self._tree)
         try:
             self._process = process = subprocess.Popen(  # noqa: ASYNC220, S603  (no shell)
                 command,
@@ -129,9 +118,9 @@ class ProcessLink(StreamConnection):
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise LinkError(f"cannot start {self.command[0]}: {reason}") from error
-        if settings.guard and _POSIX:
-            GUARD.born(self._mark, process.pid)
-        self._root = identify(process.pid) if HAS_PROC else None
+        self._tree.started(process.pid)
+        if self._guarded:
+            GUARD.watch(self._tree)
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
         self._errors.attach(None if process.stderr is None else process.stderr.fileno())
@@ -171,7 +160,7 @@ class ProcessLink(StreamConnection):
     def _gone(self) -> str:
         """Record if the first message may not have arrived; return the reason of the end."""
         if self.peer.state is SessionState.PROBING:
-            self.unprovoked |= self._writing is Writing.BROKEN or has_unread(self._sink)
+            self.unprovoked |= self._writing is WritingHalf.BROKEN or has_unread(self._sink)
         return self._obituary()
 
     def _obituary(self) -> str:
@@ -215,17 +204,17 @@ class ProcessLink(StreamConnection):
             await super().aclose()
         except KeyboardInterrupt:  # trio raises it here, and lets the shielded cleanup go on
             if self._process is not None and self._process.returncode is None:
-                self._kill(self._process, self._family())
+                self._kill(self._process)
             raise
 
     async def _close(self) -> None:
         process = self._process
         if process is None:
-            GUARD.gone(self._mark)
+            GUARD.forget(self._tree)
             return
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
-        kin = self._family()  # before it ends: some descendants are found only by their parent
+        self._tree.look()  # before it ends: some descendants are found only by their parent
         buried = False
         try:
             async with anyio.create_task_group() as tasks:
@@ -235,12 +224,12 @@ class ProcessLink(StreamConnection):
                 tasks.start_soon(self._errors.read)
                 with suppress(OSError):
                     process.stdin.close()
-                await self._bury(kin)
+                await self._bury()
                 tasks.cancel_scope.cancel()
             buried = True
         finally:
             if not buried:  # interrupted in spite of the shield, by a second Ctrl-C
-                self._kill(process, kin)
+                self._kill(process)
             await super()._close()
             self._errors.close()
             process.stdout.close()
@@ -248,14 +237,12 @@ class ProcessLink(StreamConnection):
                 process.stderr.close()
             if process.returncode is None:
                 _log.error("%s[%d] does not die of SIGKILL", self._name, process.pid)
-            GUARD.gone(self._mark)
+            GUARD.forget(self._tree)
 
-    def _kill(self, process: "subprocess.Popen[bytes]", kin: set[Process]) -> None:
-        """Kill the child at once; if that fails, as at interpreter exit, the guard does it."""
-        signal_all(kin, _KILL)
-        with suppress(ProcessLookupError, PermissionError, AttributeError):
-            os.killpg(process.pid, _KILL)
-        signal_all(self._family(), _KILL)
+    def _kill(self, process: "subprocess.Popen[bytes]") -> None:
+        """Kill all processes at once, also at interpreter exit."""
+        for _ in range(2):  # they may have been starting others
+            self._tree.send(KILL)
         with suppress(subprocess.TimeoutExpired):
             process.wait(self._process_settings.kill_wait)
 
@@ -266,18 +253,18 @@ class ProcessLink(StreamConnection):
             while await self._receive():
                 pass
 
-    async def _bury(self, kin: set[Process]) -> None:
-        settings = self._process_settings
+    async def _bury(self) -> None:
+        settings, tree = self._process_settings, self._tree
         if not await self._exits_within(settings.close_wait):
-            self._signal(kin, signal.SIGTERM)
+            tree.send(signal.SIGTERM)
             if not await self._exits_within(settings.term_wait):
-                self._signal(kin, _KILL)
+                tree.send(KILL)
                 await self._exits_within(settings.kill_wait)
         # Remaining processes; those being ended may still start others.
-        for number, wait in ((signal.SIGTERM, settings.term_wait), (_KILL, settings.kill_wait)):
+        for number, wait in ((signal.SIGTERM, settings.term_wait), (KILL, settings.kill_wait)):
             with anyio.move_on_after(wait):
-                while self._signal(kin, number):
-                    while self._remains(kin):  # noqa: ASYNC110  (no event reports it)
+                while tree.send(number):
+                    while tree.remains():  # noqa: ASYNC110  (no event reports it)
                         await anyio.sleep(_TICK)
                 return
 
@@ -286,50 +273,197 @@ class ProcessLink(StreamConnection):
             await self._exited()
         return self.returncode is not None
 
-    def _family(self) -> set[Process]:
-        """Return the descendants of the child that can be found."""
-        if self._root is None:
-            return set()
-        return family(self._root, self._mark if self._process_settings.descendants else None)
-
-    def _signal(self, kin: set[Process], number: int) -> bool:
-        """Signal the group, and kin that have left it; return True if any process was present."""
-        process = self._process
-        assert process is not None  # noqa: S101
-        kin |= self._family()
-        present = self._remains(kin)
-        everybody, spared = kin, process.pid
-        try:
-            if _POSIX:
-                os.killpg(process.pid, number)
-            elif process.returncode is None:
-                process.terminate()
-        except ProcessLookupError:
-            pass
-        except PermissionError:
-            # macOS says this also if one of the group is a zombie: signal each process separately.
-            spared = 0
-            if self._root is not None:
-                everybody = kin | {self._root}
-            elif process.returncode is None:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(process.pid, number)
-        signal_all(everybody, number, spare_group=spared)
-        return present
-
-    def _remains(self, kin: set[Process]) -> bool:
-        """Return True if any of the processes still runs."""
-        if self._root is not None:
-            return any(map(is_alive, kin))
-        assert self._process is not None  # noqa: S101
-        with suppress(ProcessLookupError, PermissionError, AttributeError):
-            os.killpg(self._process.pid, 0)
-            return True
-        return False
-
 
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+# Standard error
+
+
+class ErrorLines:
+    """Reader of standard error to its end: a child whose pipe is full would block.
+
+    It is cut into lines, which are passed on; the last ones are kept.
+    """
+
+    def __init__(self, settings: ProcessSettings, name: str) -> None:
+        self._sink = settings.stderr
+        self._longest = settings.stderr_line
+        self._lines, self._size = settings.stderr_tail, settings.stderr_tail_size
+        self._name = name
+        self._kept = 0  # characters in tail
+        self._part = bytearray()
+        self._fd = -1
+        self._reader: DescriptorReader | None = None
+        self.tail: deque[str] = deque()
+        self.ended = anyio.Event()
+
+    def attach(self, fd: int | None) -> None:
+        """Read from this descriptor, which stays the caller's; None: there is nothing to read."""
+        if fd is None:
+            self.ended.set()
+        else:
+            self._fd = fd
+            self._reader = open_reader(fd, _CHUNK, self.take)
+
+    def close(self) -> None:
+        """Stop watching the descriptor, after passing on the output that is available.
+
+        A caller that has just noticed the exit of a process may not have read its last output yet.
+        """
+        if self._reader is None:
+            return
+        self._reader.close()
+        if not isinstance(self._reader, ThreadReader):  # else reading could wait
+            with suppress(OSError):
+                for _ in range(_PIPE // _CHUNK):
+                    self.take(os.read(self._fd, _CHUNK))
+        self._finish()
+
+    async def read(self) -> None:
+        """Read to the end."""
+        if self._reader is None:
+            return
+        with suppress(OSError):
+            while data := await self._reader.read():
+                self.take(data)
+        self._finish()
+        self.ended.set()
+
+    def take(self, data: bytes) -> None:
+        """Cut data into lines; time and memory are linear in its size."""
+        start = 0
+        while start < len(data):
+            newline = data.find(b"\n", start)
+            end = len(data) if newline < 0 else newline
+            end = min(end, start + self._longest - len(self._part))
+            self._part += data[start:end]
+            start = end
+            if start < len(data) and data[start] == 0x0A:
+                start += 1
+                self._cut(len(self._part))
+            elif len(self._part) >= self._longest:
+                self._cut(_whole(self._part))
+
+    def _finish(self) -> None:
+        """Pass on an unterminated last line."""
+        if self._part:
+            self._cut(len(self._part))
+
+    def _cut(self, length: int) -> None:
+        """Pass on the first ``length`` buffered bytes as a line."""
+        text = self._part[:length].decode("utf-8", "replace").rstrip("\r")
+        del self._part[:length]
+        self._keep(text)
+        if callable(self._sink):
+            try:
+                self._sink(text)
+            except BaseException as error:
+                _log.error("the callback for standard error failed", exc_info=failure_of(error))
+        elif self._sink == "log":
+            _log.info("%s: %s", self._name, text)
+
+    def _keep(self, text: str) -> None:
+        if self._lines < 1:
+            return
+        text = text[-self._size :] if self._size else ""
+        self.tail.append(text)
+        self._kept += len(text)
+        while len(self.tail) > self._lines or self._kept > self._size:
+            self._kept -= len(self.tail.popleft())
+
+
+def _whole(part: bytearray) -> int:
+    """Return the length of the longest prefix that ends with a whole UTF-8 character."""
+    for back in range(1, min(4, len(part))):
+        byte = part[-back]
+        if byte & 0xC0 != 0x80:  # no continuation byte: the last character begins here
+            wanted = 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(part) if wanted <= back else max(1, len(part) - back)
+    return len(part)
+
+
+# Environment and limits
+
+
+def environment(settings: ProcessSettings) -> dict[str, str]:
+    """Return the variables of a child."""
+    named = settings.inherit_env
+    chosen: Collection[str] = () if isinstance(named, bool) else named
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if named is True
+        or name in chosen
+        # Some shells keep functions in variables.
+        or (name in SAFE_ENVIRONMENT and not value.startswith("()"))
+    }
+    return {**env, **(settings.env or {})}
+
+
+def _limited(
+    command: Sequence[str], settings: ProcessSettings, env: Mapping[str, str]
+) -> Sequence[str]:
+    """Return the command that starts ``command`` within its limits.  Raises LinkError.
+
+    A shell sets the limits and turns into the program: they bind it from its first instruction, and
+    no code of ours runs between fork and exec, which threads make unsafe.
+    """
+    memory, cpu = settings.memory_limit, settings.cpu_limit
+    if memory is None and cpu is None:
+        return command
+    if sys.platform == "win32":
+        raise LinkError("memory_limit and cpu_limit need a POSIX system")
+    import resource
+
+    steps = []
+    if memory is not None:
+        if sys.platform == "darwin":
+            raise LinkError("memory_limit is not enforced by macOS; leave it out")
+        # Linux: memory that was really requested, not the address space that runtimes reserve.
+        letter, kind = ("d", resource.RLIMIT_DATA)
+        if sys.platform != "linux":
+            letter, kind = ("v", resource.RLIMIT_AS)
+        _check("memory_limit", memory, kind)
+        steps.append(f"ulimit -{letter} {max(1, memory // 1024)}")
+    if cpu is not None:
+        seconds = math.ceil(cpu)
+        _check("cpu_limit", seconds, resource.RLIMIT_CPU)
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        steps.append(f"ulimit -S -t {seconds}")
+        if hard == resource.RLIM_INFINITY or hard > seconds:
+            steps.append(f"ulimit -H -t {seconds + 1}")  # SIGXCPU can be ignored, this cannot
+    script = " && ".join([*steps, 'exec "$@"'])
+    return ["/bin/sh", "-c", script, "sh", _find(command[0], settings, env), *command[1:]]
+
+
+def _check(name: str, wanted: float, kind: int) -> None:
+    import resource
+
+    if wanted <= 0:
+        raise LinkError(f"{name} must be more than 0, not {wanted:g}")
+    hard = resource.getrlimit(kind)[1]
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise LinkError(f"{name} is {wanted:g}, but the system allows this process {hard:g}")
+
+
+def _find(name: str, settings: ProcessSettings, env: Mapping[str, str]) -> str:
+    """Return the file of a program; a shell would not report the error well.  Raises LinkError."""
+    if "\0" in name:
+        raise LinkError(f"cannot start {name}: embedded null byte")
+    folder = os.fspath(settings.cwd or "")
+    if os.path.dirname(name):
+        path = os.path.abspath(os.path.join(folder, name))
+        if not os.path.exists(path):
+            raise LinkError(f"command not found: {name}")
+        if os.path.isdir(path) or not os.access(path, os.X_OK):
+            raise LinkError(f"cannot start {name}: Permission denied")
+        return path
+    found = shutil.which(name, path=env.get("PATH", os.defpath))
+    if found is None:
+        raise LinkError(f"command not found: {name}")
+    return os.path.abspath(found)

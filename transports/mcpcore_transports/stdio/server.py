@@ -8,6 +8,7 @@ or SIGINT, and silently when standard output has no reader any more.
 """
 
 import os
+import select
 import signal
 import stat
 import sys
@@ -23,9 +24,8 @@ from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.stdio.settings import StdioSettings as StdioSettings
-from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.stream.descriptors import CLOSED, DescriptorChannel, Polling, polling
-from mcpcore_transports.stream.states import Writing
+from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
+from mcpcore_transports.stream.descriptors import CLOSED, DescriptorChannel, polling
 
 _TICK = 0.05
 """Seconds between two checks for the end of an input that is not read for now."""
@@ -57,7 +57,9 @@ class StdioServerLink(StreamConnection):
         self._on_begin, self._on_end = on_begin, on_end
         self._source = self._sink = -1
         self._one_for_both = False
-        self._errors: Polling | None = None  # reports that standard error has no reader any more
+        self._errors: select.poll | None = (
+            None  # reports that standard error has no reader any more
+        )
         self._undo: list[Callable[[], object]] = []
 
     async def _open(self) -> None:
@@ -103,7 +105,7 @@ class StdioServerLink(StreamConnection):
 
     def _put_back(self, kept: int, fd: int, inheritable: bool) -> None:
         # Text that is printed later to an output without a reader would be an error at exit.
-        if fd != 1 or self._writing is not Writing.BROKEN:
+        if fd != 1 or self._writing is not WritingHalf.BROKEN:
             os.dup2(kept, fd, inheritable)
 
     def _flush_print(self) -> None:
@@ -117,7 +119,7 @@ class StdioServerLink(StreamConnection):
             self._silence()
             with suppress(OSError, ValueError, AttributeError):
                 sys.stdout.flush()
-        if self._writing is Writing.BROKEN:
+        if self._writing is WritingHalf.BROKEN:
             self._silence()
 
     def _silence(self, fd: int = 1) -> None:
@@ -125,7 +127,7 @@ class StdioServerLink(StreamConnection):
         os.dup2(nowhere, fd, os.get_inheritable(fd))
         os.close(nowhere)
 
-    def other_side(self) -> Polling | None:
+    def other_side(self) -> "select.poll | None":
         """Return a poll object that detects, from any thread, that the client closed a stream.
 
         It does not read.  None where the platform cannot poll.
@@ -194,7 +196,7 @@ class StdioServerLink(StreamConnection):
                     reason = f"ended by {signal.Signals(number).name}"
                     if again:
                         self._stop(reason, hard=True)
-                    self._leave(reason)
+                    self.leave(reason)
                     again = True
         except NotImplementedError:  # Windows: the loop takes none; KeyboardInterrupt cancels run()
             return

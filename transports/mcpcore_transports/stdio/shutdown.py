@@ -16,17 +16,15 @@ from contextlib import contextmanager, suppress
 
 import anyio
 
-from mcpcore_transports.stdio.server import StdioServerLink
-from mcpcore_transports.stdio.tree import (
+from mcpcore_transports.stdio.reaper import (
     HAS_PROC,
     MARK,
     Process,
-    has_children,
     is_alive,
     offspring,
     signal_all,
 )
-from mcpcore_transports.stream.descriptors import Polling
+from mcpcore_transports.stdio.server import StdioServerLink
 
 _PATIENCE = 0.1
 """Seconds between SIGTERM and SIGKILL for programs started by handlers."""
@@ -37,8 +35,8 @@ _LAST_WORDS = 0.05
 """Maximum seconds to flush the output that was printed and not yet written."""
 
 
-class Departure:
-    """Guard that ends this process after the conversation; create it before serving begins.
+class ProgramExit:
+    """Watchdog that ends this process after the conversation; create it before serving begins.
 
     ``linger`` is the seconds from the end of the conversation until the process exits with status
     0, even if handlers still run; None: it is never forced to exit.  ``end_children``: True to end
@@ -48,22 +46,24 @@ class Departure:
     def __init__(self, linger: float | None, *, end_children: bool) -> None:
         self._linger = linger
         self._end_children = end_children and HAS_PROC
-        self._returned = threading.Event()
+        self._returned = threading.Event()  # the event loop has ended
+        self._over = threading.Event()  # the link no longer runs
+        self._counting = False
+        self._watcher: threading.Thread | None = None
+        self._wake = -1  # the end of a pipe that wakes the watcher
         self._threads = set(threading.enumerate())
         self._mark = os.urandom(8).hex()
         self._before: set[Process] = set()
-        self._watched = False
-        self._over = threading.Event()  # the link no longer runs
-        self._wake: list[int] = []  # the two ends of a pipe
-        self._watcher: threading.Thread | None = None
+        self._exiting = threading.Lock()
         self.more_time: Callable[[], float] = lambda: 0.0
         """Function that returns the seconds left; called from another thread when time is up."""
-        self._exiting = threading.Lock()
         if self._end_children:
-            self._before = offspring("") if has_children() else set()
+            with suppress(ChildProcessError):  # there is none: that is cheaper than a look at all
+                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                self._before = offspring("")
             os.environ[MARK] = ":".join(filter(None, (os.environ.get(MARK), self._mark)))
 
-    def __enter__(self) -> "Departure":
+    def __enter__(self) -> "ProgramExit":
         """Enter the context in which the program serves."""
         return self
 
@@ -82,14 +82,20 @@ class Departure:
         os.set_blocking(sink, False)
 
         def caught(number: int, frame: object) -> None:
-            self.begin(drain)
+            self._begin(drain)
             with suppress(BlockingIOError):
                 os.write(sink, b".")
+
+        async def received() -> AsyncIterator[object]:
+            while True:
+                await anyio.wait_readable(source)
+                with suppress(BlockingIOError):
+                    yield os.read(source, 1)
 
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = [(number, signal.signal(number, caught)) for number in numbers]
         try:
-            yield _bytes_of(source)
+            yield received()
         finally:
             for number, handler in before:
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -101,38 +107,53 @@ class Departure:
         poll = link.other_side()
         if self._linger is None or poll is None:
             return
-        self._wake = list(os.pipe())
-        poll.register(self._wake[0], select.POLLIN)
+        wake, self._wake = os.pipe()
+        poll.register(wake, select.POLLIN)
         patience = link.settings.drain + self._linger
-        self._watcher = threading.Thread(
-            target=self._watch_other_side, args=(link, poll, patience), name="ends", daemon=True
-        )
-        self._watcher.start()
+
+        def wait() -> None:
+            poll.poll(None)
+            # The client has gone, but its requests are answered as long as there is progress.
+            steps, since = link.steps, time.monotonic()
+            while not self._over.wait(_TICK):
+                if link.steps != steps:
+                    steps, since = link.steps, time.monotonic()
+                elif time.monotonic() - since >= patience:
+                    self._exit()
+            os.close(wake)
+
+        self._watcher = self._start(wait)
 
     def over(self) -> None:
-        """Stop watching the client, as the conversation has ended, and begin the departure."""
+        """Stop watching the client, as the conversation has ended, and begin the countdown."""
         self._over.set()
         if self._watcher is not None:
-            os.write(self._wake[1], b".")
+            os.write(self._wake, b".")
             self._watcher.join()
+            os.close(self._wake)
             self._watcher = None
-        while self._wake:
-            os.close(self._wake.pop())
-        self.begin()
+        self._begin(0.0)
 
-    def begin(self, drain: float = 0.0) -> None:
+    def _begin(self, drain: float) -> None:
         """Start the countdown to the exit: ``drain`` plus ``linger`` seconds; once only."""
-        if self._linger is not None and not self._watched:
-            self._watched = True
-            patience = drain + self._linger
-            threading.Thread(
-                target=self._watch, args=(patience,), name="departure", daemon=True
-            ).start()
+        if self._linger is None or self._counting:
+            return
+        self._counting = True
+        patience = drain + self._linger
+
+        def count() -> None:
+            left = patience
+            while not self._returned.wait(left):
+                left = self.more_time()
+                if left <= 0:
+                    self._exit()
+
+        self._start(count)
 
     def __exit__(self, *exc: object) -> None:
         """End child programs and wait for threads, after the event loop has ended."""
         self._returned.set()
-        self.end_children()
+        self._end_programs()
         if self._linger is None:
             return
         deadline = time.monotonic() + _JOIN
@@ -142,10 +163,15 @@ class Departure:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 # The interpreter would wait for it before it exits: exit before that.
-                threading.Thread(target=self._follow, name="departure", daemon=True).start()
+                self._start(self._follow)
                 return
 
-    def end_children(self) -> None:
+    def _start(self, work: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=work, name="mcpcore exit", daemon=True)
+        thread.start()
+        return thread
+
+    def _end_programs(self) -> None:
         """End the programs that were started since serving began, and their descendants."""
         if not self._end_children:
             return
@@ -160,39 +186,16 @@ class Departure:
             left = {each for each in left if is_alive(each)}
         signal_all((offspring(self._mark) | left) - self._before, signal.SIGKILL)
 
-    def _watch(self, patience: float) -> None:
-        while not self._returned.wait(patience):
-            patience = self.more_time()
-            if patience <= 0:
-                self._exit()
-
-    def _watch_other_side(self, link: StdioServerLink, poll: Polling, patience: float) -> None:
-        poll.poll(None)
-        # The client has gone, but its requests are still answered as long as there is progress.
-        steps, since = link.steps, time.monotonic()
-        while not self._over.wait(_TICK):
-            if link.steps != steps:
-                steps, since = link.steps, time.monotonic()
-            elif time.monotonic() - since >= patience:
-                self._exit()
-
     def _exit(self) -> None:
         with self._exiting:
             try:
-                self.end_children()
+                self._end_programs()
             finally:
                 _exit()
 
     def _follow(self) -> None:
         threading.main_thread().join()
         _exit()
-
-
-async def _bytes_of(fd: int) -> AsyncIterator[object]:
-    while True:
-        await anyio.wait_readable(fd)
-        with suppress(BlockingIOError):
-            yield os.read(fd, 1)
 
 
 def _exit() -> None:

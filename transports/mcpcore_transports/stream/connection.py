@@ -1,10 +1,15 @@
-"""Loop that moves bytes between a connection and a Peer.
+"""Loop that moves bytes between a connection and a Peer, and its state tables.
 
 :class:`StreamConnection` is the base of every driver that has one Peer per connection.  It decides
 nothing about the protocol: it feeds bytes to the Peer, hands events to the application, writes the
 Peer's output and keeps the Peer's deadline.  A connection has two tasks: one reads, and that of
 :meth:`StreamConnection.run` keeps the time.  A third begins as soon as output has to wait.  There
 are no tasks per message, because an idle connection costs little more than its tasks.
+
+Its four state machines are the *life* of a connection, which its ``run()`` moves; its *shutdown*,
+which anything may begin at any time; the *reading half* and the *writing half*.  A pair that is not
+in a table is a mistake of the driver.  The diagrams in ``docs/reference/protocol.md`` are generated
+from these tables.
 """
 
 import math
@@ -17,35 +22,140 @@ from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import ConnectionEnded
+from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore_transports.link import App, Link, clock
 from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
 from mcpcore_transports.running.background import known_in_callbacks
 from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
-from mcpcore_transports.stream.states import (
-    AT_WORK,
-    LIFE,
-    READING,
-    SHUTDOWN,
-    WRITING,
-    Life,
-    LifeSignal,
-    Reading,
-    ReadingSignal,
-    Shutdown,
-    ShutdownSignal,
-    Writing,
-    WritingSignal,
-)
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import ConnectionTrace
 
+
+class Life(State):
+    """States of a connection, moved by its ``run()``."""
+
+    NEW = "new"
+    RUNNING = "running"
+    DRAINING = "draining"
+    """Shutdown has begun: running requests and unsent output have a limited time."""
+    ENDING = "ending"
+    """The conversation is over: the application gets its last events."""
+    ENDED = "ended"
+
+
+class LifeSignal(State):
+    """Signals that move the life of a connection."""
+
+    RUN = "run"
+    DRAIN = "shutdown begun"
+    FINISH = "drained, failed or cancelled"
+    CLOSE = "closed"
+
+
+class Shutdown(State):
+    """States of the end of a connection."""
+
+    NONE = "none"
+    GRACEFUL = "graceful"
+    """Running requests may be answered."""
+    COMPLETE = "complete"
+    """There is nothing to wait for, or no time."""
+
+
+class ShutdownSignal(State):
+    """Signals that move the end of a connection."""
+
+    STOP = "end of input, of the conversation, or by this side"
+    ABORT = "connection lost or broken off"
+    DRAINED = "nothing left to wait for"
+
+
+class ReadingHalf(State):
+    """States of the reading half: whether input is taken in and its events are handled."""
+
+    OPEN = "open"
+    HELD = "held"
+    """Events wait for the writer task, which has a response to write."""
+    YIELDING = "yielding"
+    """Events wait until other connections have had their turn."""
+
+
+class ReadingSignal(State):
+    """Signals that move the reading half."""
+
+    HOLD = "response not yet written"
+    YIELD = "share of the turn used up"
+    RESUME = "next turn"
+
+
+class WritingHalf(State):
+    """States of the writing half."""
+
+    READY = "ready"
+    BLOCKED = "blocked"
+    """The writer task owns the output that the connection did not take at once."""
+    BROKEN = "broken"
+    """Output can no longer be written; it is dropped."""
+
+
+class WritingSignal(State):
+    """Signals that move the writing half."""
+
+    BLOCK = "not all was taken at once"
+    WRITTEN = "all written"
+    FAIL = "write failed or stalled"
+
+
+LIFE: Table[Life, LifeSignal] = {
+    (Life.NEW, LifeSignal.RUN): Life.RUNNING,
+    (Life.RUNNING, LifeSignal.DRAIN): Life.DRAINING,
+    (Life.RUNNING, LifeSignal.FINISH): Life.ENDING,
+    (Life.DRAINING, LifeSignal.FINISH): Life.ENDING,
+    (Life.ENDING, LifeSignal.CLOSE): Life.ENDED,
+}
+
+AT_WORK = (Life.RUNNING, Life.DRAINING)
+
+SHUTDOWN: Table[Shutdown, ShutdownSignal] = {
+    (Shutdown.NONE, ShutdownSignal.STOP): Shutdown.GRACEFUL,
+    (Shutdown.NONE, ShutdownSignal.ABORT): Shutdown.COMPLETE,
+    (Shutdown.GRACEFUL, ShutdownSignal.STOP): Shutdown.GRACEFUL,
+    (Shutdown.GRACEFUL, ShutdownSignal.ABORT): Shutdown.COMPLETE,
+    (Shutdown.GRACEFUL, ShutdownSignal.DRAINED): Shutdown.COMPLETE,
+    (Shutdown.COMPLETE, ShutdownSignal.STOP): Shutdown.COMPLETE,
+    (Shutdown.COMPLETE, ShutdownSignal.ABORT): Shutdown.COMPLETE,
+}
+
+READING: Table[ReadingHalf, ReadingSignal] = {
+    (ReadingHalf.OPEN, ReadingSignal.HOLD): ReadingHalf.HELD,
+    (ReadingHalf.OPEN, ReadingSignal.YIELD): ReadingHalf.YIELDING,
+    (ReadingHalf.HELD, ReadingSignal.RESUME): ReadingHalf.OPEN,
+    (ReadingHalf.YIELDING, ReadingSignal.RESUME): ReadingHalf.OPEN,
+}
+
+WRITING: Table[WritingHalf, WritingSignal] = {
+    (WritingHalf.READY, WritingSignal.BLOCK): WritingHalf.BLOCKED,
+    (WritingHalf.READY, WritingSignal.FAIL): WritingHalf.BROKEN,
+    (WritingHalf.BLOCKED, WritingSignal.WRITTEN): WritingHalf.READY,
+    (WritingHalf.BLOCKED, WritingSignal.FAIL): WritingHalf.BROKEN,
+    (WritingHalf.BROKEN, WritingSignal.FAIL): WritingHalf.BROKEN,
+}
+
+DIAGRAMS = (
+    ("Connection", "One connection of a byte stream, moved by its `run()`.", LIFE),
+    ("Shutdown", "The end of such a connection, begun by anything, at any time.", SHUTDOWN),
+    ("Reading half", "Whether events of such a connection are handled.", READING),
+    ("Writing half", "Whether output of such a connection is written.", WRITING),
+)
+"""Title, text and table of each diagram."""
+
 # Bound once, as members of an Enum are slow to look up and these are needed for every turn.
 _DRAINING = Life.DRAINING
-_OPEN, _HELD, _YIELDING = Reading.OPEN, Reading.HELD, Reading.YIELDING
-_BLOCKED, _BROKEN = Writing.BLOCKED, Writing.BROKEN
+_OPEN, _HELD, _YIELDING = ReadingHalf.OPEN, ReadingHalf.HELD, ReadingHalf.YIELDING
+_BLOCKED, _BROKEN = WritingHalf.BLOCKED, WritingHalf.BROKEN
 _NO_SHUTDOWN, _GRACEFUL, _COMPLETE = Shutdown.NONE, Shutdown.GRACEFUL, Shutdown.COMPLETE
 
 _QUICK = 0.001
@@ -63,6 +173,9 @@ _HOLD = 0.005
 class Channel(Protocol):
     """Bytes in and out of an open connection."""
 
+    early: bytes
+    """Input that was read before the channel was made."""
+
     async def receive(self) -> bytes:
         """Wait for bytes; empty at the end.  Raises OSError or anyio's stream errors if broken."""
 
@@ -71,6 +184,12 @@ class Channel(Protocol):
 
     async def send(self, data: memoryview) -> int:
         """Wait until some of ``data`` has been written; return the number of bytes."""
+
+    def unwatch(self) -> None:
+        """Stop watching the connection, whose stream is used by others from now on."""
+
+    async def settle(self) -> int:
+        """Finish a write that was begun; return how many bytes of its data that were."""
 
     async def aclose(self, seconds: float) -> None:
         """Release what the channel owns, within ``seconds``."""
@@ -105,8 +224,8 @@ class StreamConnection(Link):
         self._channel: Channel | None = None
         self._life = Life.NEW
         self._shutdown = Shutdown.NONE
-        self._reading = Reading.OPEN
-        self._writing = Writing.READY
+        self._reading = ReadingHalf.OPEN
+        self._writing = WritingHalf.READY
         self._reason = ""
         self._last_resort = "cancelled"  # the reason if no other is known
         self._rest = memoryview(b"")  # taken from the Peer, not yet written
@@ -255,7 +374,7 @@ class StreamConnection(Link):
 
     async def aclose(self) -> None:
         """End the conversation gracefully; return once ``run()`` has ended."""
-        self._leave("closed by this side")
+        self.leave("closed by this side")
         if self._life in AT_WORK:
             if self._done is None:
                 self._done = anyio.Event()
@@ -263,10 +382,6 @@ class StreamConnection(Link):
 
     def leave(self, reason: str) -> None:
         """Begin to end the conversation gracefully, with a reason of this side."""
-        self._leave(reason)
-
-    def _leave(self, reason: str) -> None:
-        """Begin a graceful end that this side has chosen."""
         if self._shutdown is Shutdown.NONE:
             self._leaving = True
         self._stop(reason)
@@ -306,7 +421,7 @@ class StreamConnection(Link):
         self._start(self._read)
 
     def _start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have run() start a task in its own context, as callbacks of the event loop cannot."""
+        """Start a task in the context of run(), also from a callback of the event loop."""
         self._to_start.append(task)
         self._wake.set()
 
@@ -334,10 +449,9 @@ class StreamConnection(Link):
 
     def _take_in(self, data: bytes) -> bytes | None:
         """Consume bytes outside the reader task; return those left to that task, or None."""
-        waits = self._writing is _BLOCKED or self.peer.output_size
         if self._reading is not _OPEN or self._life not in AT_WORK:
             return data
-        if waits and self._full():
+        if (self._writing is _BLOCKED or self.peer.output_size) and self._full():
             return data
         try:
             self._feed(data)
@@ -355,7 +469,7 @@ class StreamConnection(Link):
             self._room.set()
 
     def _begin_writing(self) -> None:
-        """Have the writer task write the rest; start that task on the first call."""
+        """Wake the writer task for the rest; start it on the first call."""
         if self._unsent is not None:
             self._unsent.set()
         else:
@@ -449,7 +563,7 @@ class StreamConnection(Link):
         finally:
             self._turning = False
         waits = self._writing is _BLOCKED or self._reading is not _OPEN
-        if waits or self.peer.deadline() is not None or self._has_time:
+        if waits or self._has_time or self.peer.deadline() is not None:
             due = self._due()
             if due < self._armed:
                 self._arm(due)
@@ -489,7 +603,7 @@ class StreamConnection(Link):
             self.steps += 1
             begun, now = now, clock()
             self._steady = self._steady + 1 if now - begun < _QUICK else 0
-        return peer.output_size + len(self._rest) > most
+        return False
 
     def _must_wait(self) -> bool:
         """Write ready output; return True if it waits for the writer task, which has not begun."""

@@ -13,11 +13,15 @@ import os
 import select
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
+from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
+
+from mcpcore_transports.link_errors import STREAM_ERRORS
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,17 +36,18 @@ Write = Callable[[memoryview], int]
 """Function that writes as much as possible at once and returns the number of bytes written."""
 
 
-class Reader(Protocol):
+class DescriptorReader:
     """Reader of one descriptor, which it does not own."""
 
     async def read(self) -> bytes:
         """Wait for some bytes and return them; empty at the end of input.  Raises OSError."""
+        raise NotImplementedError
 
     def close(self) -> None:
-        """Stop watching the descriptor."""
+        """Stop watching the descriptor, if it is watched between reads."""
 
 
-class Writer(Protocol):
+class DescriptorWriter:
     """Writer to one descriptor, which it does not own."""
 
     async def write(self, data: memoryview) -> int:
@@ -50,12 +55,13 @@ class Writer(Protocol):
 
         A cancelled call may have written some bytes without reporting it.
         """
+        raise NotImplementedError
 
     def close(self) -> None:
-        """Stop watching the descriptor."""
+        """Stop watching the descriptor, if it is watched between writes."""
 
 
-class LoopReader:
+class LoopReader(DescriptorReader):
     """Reader for asyncio; the descriptor stays registered as long as there is a pending read.
 
     :meth:`read` does not return for bytes that ``take`` has consumed.
@@ -94,7 +100,7 @@ class LoopReader:
             waiter.set_result(left)
 
     async def read(self) -> bytes:
-        """Implement :meth:`Reader.read`."""
+        """Implement :meth:`DescriptorReader.read`."""
         return await self.begin()
 
     def begin(self) -> "asyncio.Future[bytes]":
@@ -106,13 +112,13 @@ class LoopReader:
         return self._waiter
 
     def close(self) -> None:
-        """Implement :meth:`Reader.close`."""
+        """Implement :meth:`DescriptorReader.close`."""
         if self._watched:
             self._watched = False
             self._loop.remove_reader(self._fd)
 
 
-class LoopWriter:
+class LoopWriter(DescriptorWriter):
     """Writer for asyncio, in the loop's callback; registered as long as output is pending."""
 
     def __init__(self, fd: int, write: Write) -> None:
@@ -140,7 +146,7 @@ class LoopWriter:
             waiter.set_result(count)
 
     async def write(self, data: memoryview) -> int:
-        """Implement :meth:`Writer.write`."""
+        """Implement :meth:`DescriptorWriter.write`."""
         if not self._watched:
             self._loop.add_writer(self._fd, self._ready)
             self._watched = True
@@ -156,13 +162,13 @@ class LoopWriter:
         return count
 
     def close(self) -> None:
-        """Implement :meth:`Writer.close`."""
+        """Implement :meth:`DescriptorWriter.close`."""
         if self._watched:
             self._watched = False
             self._loop.remove_writer(self._fd)
 
 
-class WaitReader:
+class WaitReader(DescriptorReader):
     """Reader for any event loop that can wait for a descriptor, and for always ready ones."""
 
     def __init__(self, fd: int, size: int, decrypt: Decrypt | None = None) -> None:
@@ -171,7 +177,7 @@ class WaitReader:
         self._decrypt = decrypt
 
     async def read(self) -> bytes:
-        """Implement :meth:`Reader.read`."""
+        """Implement :meth:`DescriptorReader.read`."""
         while True:
             try:
                 await anyio.wait_readable(self._fd)
@@ -183,11 +189,8 @@ class WaitReader:
             except BlockingIOError:
                 continue
 
-    def close(self) -> None:
-        """Implement :meth:`Reader.close`; there is no state between reads."""
 
-
-class WaitWriter:
+class WaitWriter(DescriptorWriter):
     """Writer for any event loop that can wait for a descriptor."""
 
     def __init__(self, fd: int, write: Write) -> None:
@@ -195,34 +198,31 @@ class WaitWriter:
         self._write = write
 
     async def write(self, data: memoryview) -> int:
-        """Implement :meth:`Writer.write`."""
+        """Implement :meth:`DescriptorWriter.write`."""
         while True:
             await anyio.wait_writable(self._fd)
             if count := self._write(data):
                 return count
 
-    def close(self) -> None:
-        """Implement :meth:`Writer.close`; there is no state between writes."""
 
+class ThreadReader(DescriptorReader):
+    """Reader with a worker thread per read, for event loops that cannot wait for the descriptor.
 
-class ThreadReader:
-    """Reader with a worker thread per read, for event loops that cannot wait for the descriptor."""
+    A pending thread ends with the next byte, or with the end of the input.
+    """
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd = fd
         self._size = size
 
     async def read(self) -> bytes:
-        """Implement :meth:`Reader.read`."""
+        """Implement :meth:`DescriptorReader.read`."""
         return await anyio.to_thread.run_sync(os.read, self._fd, self._size, abandon_on_cancel=True)
-
-    def close(self) -> None:
-        """Implement :meth:`Reader.close`; a pending thread ends with the next byte or the end."""
 
 
 def open_reader(
     fd: int, size: int, take: Take | None = None, decrypt: Decrypt | None = None
-) -> Reader:
+) -> DescriptorReader:
     """Return a reader of ``fd``, with at most ``size`` bytes per read; call it in the event loop.
 
     ``take`` is offered the bytes where that saves waking a task.  ``decrypt`` is for sockets, for
@@ -240,7 +240,7 @@ def open_reader(
         return WaitReader(fd, size, decrypt)
 
 
-def open_writer(fd: int, write: Write) -> Writer:
+def open_writer(fd: int, write: Write) -> DescriptorWriter:
     """Return a writer to ``fd``, which is in non-blocking mode; ``write`` does the writing.
 
     Call it in the event loop that will write, once there is output.  Raises OSError.
@@ -285,17 +285,7 @@ CLOSED: int = getattr(select, "POLLRDHUP", 0)
 """Event mask for :func:`polling` of an input, as one half of a socket may be closed alone."""
 
 
-class Polling(Protocol):
-    """Interface of the object that ``select.poll()`` returns."""
-
-    def register(self, fd: int, eventmask: int = ..., /) -> None:
-        """Add a descriptor."""
-
-    def poll(self, timeout: float | None = ..., /) -> list[tuple[int, int]]:
-        """Wait up to ``timeout`` milliseconds; return pairs of descriptor and events."""
-
-
-def polling(*descriptors: tuple[int, int]) -> Polling | None:
+def polling(*descriptors: tuple[int, int]) -> "select.poll | None":
     """Watch descriptors for the end of their other sides, and for the events given with each.
 
     The end is reported even if it was not asked for and there is unread data.  None where the
@@ -310,11 +300,14 @@ def polling(*descriptors: tuple[int, int]) -> Polling | None:
 
 
 class DescriptorChannel:
-    """Bytes in and out of two descriptors, which it does not own: a channel of a StreamConnection.
+    """Bytes in and out of two descriptors: a channel of a StreamConnection.
 
     Make it in the event loop.  ``take`` and ``decrypt``: see :func:`open_reader`.  ``write`` is
-    what writes output that had to wait, by default :meth:`send_nowait`.
+    what writes output that had to wait, by default :meth:`send_nowait`.  ``owner`` is the stream to
+    be closed with it; without, the descriptors are not closed.
     """
+
+    early = b""
 
     def __init__(
         self,
@@ -324,16 +317,18 @@ class DescriptorChannel:
         take: Take,
         decrypt: Decrypt | None = None,
         write: Write | None = None,
+        owner: ByteStream | None = None,
     ) -> None:
-        self.reader: Reader | None = open_reader(source, size, take, decrypt)
+        self._owner = owner
+        self.reader: DescriptorReader | None = open_reader(source, size, take, decrypt)
         self.direct = make_nonblocking(sink)
         """True if writes never block."""
         self._sink = sink
         self._write = write or self.send_nowait
-        self._writer: Writer | None = None  # created when output has to wait for the first time
+        self._writer: DescriptorWriter | None = None  # made when output has to wait
 
     def unwatch(self) -> None:
-        """Stop watching the descriptors."""
+        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.unwatch`."""
         if self.reader is not None:
             self.reader.close()
             self.reader = None
@@ -365,6 +360,13 @@ class DescriptorChannel:
             self._writer = open_writer(self._sink, self._write)
         return await self._writer.write(data)
 
+    async def settle(self) -> int:
+        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.settle`."""
+        return 0
+
     async def aclose(self, seconds: float) -> None:
         """Implement :meth:`~mcpcore_transports.stream.connection.Channel.aclose`."""
         self.unwatch()
+        if self._owner is not None:
+            with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
+                await self._owner.aclose()

@@ -1,8 +1,8 @@
 """TLS stream that also allows direct reads and writes of the socket under it.
 
 A caller that has the descriptor below reads and writes it directly
-(:mod:`mcpcore_transports.stream.direct`). Here it has the input decrypted and the output encrypted,
-without a waiting task.
+(:class:`~mcpcore_transports.stream.channels.SecureChannel`).  Here it has the input decrypted and
+the output encrypted, without a waiting task.
 """
 
 import ssl
@@ -71,7 +71,7 @@ class SecureStream(TLSStream):
             await self.transport_stream.send(self._write_bio.read())
 
     def cut_off(self) -> None:
-        """Have :meth:`aclose` skip the close alert, because the data sent is incomplete."""
+        """Close without the close alert later on, because the data sent is incomplete."""
         self._cut = True
 
     async def aclose(self) -> None:

@@ -1,4 +1,7 @@
-"""Limits of a connection over a stream or WebSocket."""
+"""Limits of a connection over a stream or WebSocket.
+
+They stand apart so that settings can be read without the drivers, which take time to import.
+"""
 
 from msgspec import Struct
 

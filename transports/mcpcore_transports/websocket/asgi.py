@@ -9,18 +9,18 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
-from wsproto.frame_protocol import CloseReason
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LifespanError, StoreUnavailableError
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal
+from mcpcore.spec import closes
+from mcpcore.spec.closes import CloseRow
 from mcpcore_transports.http.server.call import head_refusal
 from mcpcore_transports.http.server.endpoint import HttpEndpoint, unready
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.serve.settings import websocket_rules
 from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.websocket.reasons import NOT_UTF_8
 from mcpcore_transports.websocket.server import ConnectionCount
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from mcpcore_transports.websocket.upgrade import UpgradeRefused, refused
@@ -32,7 +32,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 _ARRIVED = b"\0"
 """Placeholder for a received message, which may be empty."""
-_SAID = 120
+_REASON = 120
 """Maximum bytes of a reason: a close frame has room for 123 (RFC 6455 section 5.5)."""
 
 
@@ -100,7 +100,7 @@ class AsgiWebSockets:
             return link
 
         if not await self._endpoint.serve_connection(make_link, handshake):
-            await send({"type": "websocket.close", "code": CloseReason.GOING_AWAY, "reason": ""})
+            await send(_close(closes.GOING_AWAY))
 
 
 class AsgiWebSocketLink(StreamConnection):
@@ -128,7 +128,7 @@ class AsgiWebSocketLink(StreamConnection):
         self._close_timeout = settings.close_timeout
         self._arrived: bytes | None = None
         self._left = False
-        self._code, self._said = CloseReason.GOING_AWAY, ""
+        self._close_row = closes.GOING_AWAY
 
     async def _receive(self) -> bytes:
         message = await self._from()
@@ -143,15 +143,15 @@ class AsgiWebSocketLink(StreamConnection):
         if text is None:
             if self.trace is not None:
                 self.trace.frame("binary", message.get("bytes"), incoming=True)
-            self._refuse(CloseReason.UNSUPPORTED_DATA, "messages are text frames")
+            self._refuse(closes.NOT_TEXT)
             return _ARRIVED
         try:
             data = text.encode()
         except UnicodeEncodeError:
-            self._refuse(CloseReason.INVALID_FRAME_PAYLOAD_DATA, NOT_UTF_8)
+            self._refuse(closes.NOT_UTF_8)
             return _ARRIVED
         if len(data) > self._limit:
-            self._refuse(CloseReason.MESSAGE_TOO_BIG, f"longer than {self._limit} bytes")
+            self._refuse(closes.TOO_LONG.filled(limit=self._limit))
         else:
             self._arrived = data
         return _ARRIVED
@@ -165,9 +165,9 @@ class AsgiWebSocketLink(StreamConnection):
     async def _end_of_input(self) -> str:
         return f"closed by the other side with {self.close_code}"
 
-    def _refuse(self, code: CloseReason, reason: str) -> None:
-        self._code, self._said = code, reason
-        self._stop(f"closed by this side with {int(code)}: {reason}", hard=True)
+    def _refuse(self, close: CloseRow) -> None:
+        self._close_row = close
+        self._stop(f"closed by this side with {close.code}: {close.reason}", hard=True)
 
     async def _send(self, data: memoryview) -> int:
         for line in bytes(data).split(b"\n"):
@@ -182,20 +182,27 @@ class AsgiWebSocketLink(StreamConnection):
     async def _close(self) -> None:
         if self._left:
             return
-        code = CloseReason.INTERNAL_ERROR if self._crashed else self._code
-        self.close_code = int(code)
-        reason = (self._said or ("" if self._code is code else self._reason)).encode()[:_SAID]
-        said = reason.decode(errors="ignore")
+        close = self._close_row
+        if self._crashed:
+            close = closes.FAILED.filled(reason=close.reason or self._reason)
+        self.close_code = close.code
+        message = _close(close)
         if self.trace is not None:
-            self.trace.frame("close", said.encode(), incoming=False, status=int(code))
+            reason = message["reason"].encode()
+            self.trace.frame("close", reason, incoming=False, status=close.code)
         with anyio.move_on_after(self._close_timeout), suppress(Exception):
-            await self._to({"type": "websocket.close", "code": int(code), "reason": said})
+            await self._to(message)
+
+
+def _close(close: CloseRow) -> Message:
+    reason = close.reason.encode()[:_REASON].decode(errors="ignore")
+    return {"type": "websocket.close", "code": close.code, "reason": reason}
 
 
 async def refuse_websocket(scope: Scope, send: Send, refusal: Refusal) -> None:
     """Refuse before the handshake; with a status where the ASGI server can send one."""
     if "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close", "code": 1008, "reason": ""})
+        await send(_close(closes.NOT_ADMITTED))
         return
     body = f"{refusal.message}\n".encode()
     headers = [

@@ -1,51 +1,352 @@
-"""Client side of the WebSocket binding."""
+"""Client side of the WebSocket binding: connection, upgrade request, and response.
 
+Sources: RFC 6455 section 4.1, RFC 7692 section 7.1; RFC 9112 for the heads, within the bounds that
+hold for HTTP.
+"""
+
+import base64
+import re
+import secrets
 import ssl
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
 
-from wsproto.connection import ConnectionType
+import anyio
+import h11
+import msgspec
+from anyio.abc import ByteStream
+from msgspec import Struct
+from wsproto.utilities import generate_accept_token
 
+from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import LinkError
+from mcpcore.http.client.plan import own_header
+from mcpcore.http.headers import quoted
+from mcpcore.http.messages import HttpSend
+from mcpcore.wire.redaction import shown_flaw, shown_url
+from mcpcore_transports.http.client.carrier import RequestHeaders
+from mcpcore_transports.http.client.origin import Failure, Origin
 from mcpcore_transports.http.client.proxies import Proxy
+from mcpcore_transports.http1.body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
+from mcpcore_transports.http1.format import format_request
+from mcpcore_transports.http1.heads import BadHead, find_head
 from mcpcore_transports.link import App
-from mcpcore_transports.websocket.link import WebSocketLink
-from mcpcore_transports.websocket.opening import UpgradeHeaders, WebSocketAddress, open_websocket
+from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
+from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.task_guard import called
+from mcpcore_transports.tls import client_tls, tls_problem
+from mcpcore_transports.tracing.websocket import record_head
+from mcpcore_transports.websocket.deflate import Bounds, finish_deflate, offer_deflate
+from mcpcore_transports.websocket.link import Opened, WebSocketLink
 from mcpcore_transports.websocket.settings import WebSocketSettings
+from mcpcore_transports.websocket.upgrade import SUBPROTOCOL
+
+if TYPE_CHECKING:
+    from mcpcore_transports.tracing.tracing import ConnectionTrace
+
+UpgradeHeaders = Mapping[str, str] | RequestHeaders
+"""Headers for the upgrade request, or a function (or coroutine function) that returns them.
+
+It is called with the request for each connection.
+"""
+
+_INTERIM = 16
+"""Maximum number of interim responses before the final one; no setting, as over HTTP."""
+_OURS = (b"upgrade", b"sec-websocket-")
+_BODY_LIMIT = 4 * 1024
+"""Maximum bytes of a refusal's body that are read for its first line."""
+_PATIENCE = 1.0
+"""Seconds for reading that part of the body."""
+_RETRY_AFTER = re.compile(rb"[0-9]{1,9}")
 
 
-class WebSocketClientLink(WebSocketLink):
-    """Link that connects to ``url`` (``ws://`` or ``wss://``) when it runs.
+def websocket_client_link(
+    peer: Peer,
+    app: App,
+    url: str,
+    *,
+    headers: UpgradeHeaders | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    proxy: Proxy | None = None,
+    settings: WebSocketSettings | None = None,
+) -> WebSocketLink:
+    """Return a link that connects to ``url`` (``ws://`` or ``wss://``) when it runs.
 
     ``headers`` are sent with the upgrade request: a mapping, or a function (or coroutine function)
     that is called with the request and returns one.  ``ssl_context`` replaces the default one of
     ``wss``; ``proxy`` is used with a tunnel.  Any failure to open the connection is a LinkError
     raised by ``run()``, whose ``fault`` tells its kind.
     """
+    settings = settings or WebSocketSettings()
+    seconds = settings.handshake_timeout
 
-    def __init__(
-        self,
-        peer: Peer,
-        app: App,
-        url: str,
-        *,
-        headers: UpgradeHeaders | None = None,
-        ssl_context: ssl.SSLContext | None = None,
-        proxy: Proxy | None = None,
-        settings: WebSocketSettings | None = None,
-    ) -> None:
-        super().__init__(peer, app, settings=settings or WebSocketSettings())
-        self.url = url
-        self._headers = {} if headers is None else headers
-        self._ssl_context = ssl_context
-        self._proxy = proxy
+    async def opening(trace: "ConnectionTrace | None") -> Opened:
+        address = WebSocketAddress(url)
+        stream: ByteStream | None = None
+        try:
+            with anyio.fail_after(seconds):
+                request = await _request(address, headers or {}, settings)
+                context = (ssl_context or client_tls()) if address.secure else None
+                origin = Origin(address.host, address.port, context, proxy, tunnel=True)
+                stream = await origin.connect(seconds, settings.head_limits)
+                return await _upgrade(stream, address, request, settings, trace)
+        except BaseException as error:
+            if stream is not None:
+                await anyio.aclose_forcefully(stream)
+            problem = _problem(error, seconds)
+            if problem is None:
+                raise
+            raise LinkError(f"{address}: {problem[0]}", problem[1]) from error
 
-    async def _open(self) -> None:
-        opened = await open_websocket(
-            WebSocketAddress(self.url),
-            headers=self._headers,
-            ssl_context=self._ssl_context,
-            proxy=self._proxy,
-            settings=self._ws_settings,
-            trace=self.trace,
+    return WebSocketLink(peer, app, opening, settings=settings)
+
+
+class WebSocketAddress:
+    """Address of a WebSocket server.  Raises LinkError for an invalid URL."""
+
+    def __init__(self, url: str) -> None:
+        self.parts = parts = _parse(url)
+        self.secure = parts.scheme == "wss"
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if self.secure else 80)
+        self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+    def __str__(self) -> str:
+        """Return the URL without its query, which may contain secrets."""
+        return shown_url(self.parts.geturl())
+
+    @property
+    def http_url(self) -> str:
+        """Same address as a URL for HTTP."""
+        return f"{'https' if self.secure else 'http'}://{self.parts.netloc}{self.parts.path}"
+
+
+class NotOpened(Exception):
+    """Failure to open a WebSocket; the message gives the reason, ``fault`` its kind."""
+
+    def __init__(self, message: str, fault: Fault) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:
+    """Return reason and fault of a connection that was not opened; None for other exceptions."""
+    if isinstance(error, NotOpened):
+        return str(error), error.fault
+    if isinstance(error, TimeoutError):
+        return f"no WebSocket within {seconds:g} s", Fault(FaultKind.CONNECT_TIMEOUT)
+    if isinstance(error, Failure):
+        if error.fault is not None and error.fault.kind is FaultKind.CONNECT_TIMEOUT:
+            return f"no WebSocket within {seconds:g} s", error.fault
+        return f"cannot connect: {error}", error.fault
+    if isinstance(error, BadHead):
+        text = f"what answers there is no WebSocket server: {error}"
+        return text, Fault(FaultKind.MALFORMED)
+    if isinstance(error, anyio.EndOfStream):
+        return "closed while connecting", Fault(FaultKind.CONNECT)
+    problem = tls_problem(error)
+    if problem is not None:
+        return f"cannot connect: TLS failed: {problem}", Fault(FaultKind.TLS)
+    if isinstance(error, (OSError, *STREAM_ERRORS)):
+        return f"cannot connect: {what_broke(error)}", Fault(FaultKind.CONNECT)
+    return None
+
+
+class _Request:
+    """Request to be sent; without a ``repr`` that shows its credentials."""
+
+    __slots__ = ("data", "key")
+
+    def __init__(self, data: bytes, key: bytes) -> None:
+        self.data, self.key = data, key
+
+
+async def _request(
+    address: WebSocketAddress, headers: UpgradeHeaders, settings: WebSocketSettings
+) -> _Request:
+    key = base64.b64encode(secrets.token_bytes(16))
+    lines = [
+        (b"host", address.parts.netloc.encode("ascii")),
+        (b"upgrade", b"websocket"),
+        (b"connection", b"Upgrade"),
+        (b"sec-websocket-version", b"13"),
+        (b"sec-websocket-key", key),
+        (b"sec-websocket-protocol", SUBPROTOCOL.encode()),
+    ]
+    if settings.deflate is not None:
+        lines.append((b"sec-websocket-extensions", offer_deflate(settings.deflate).encode()))
+    if not isinstance(headers, Mapping):
+        asking = HttpSend(exchange=0, method="GET", target=address.target, headers=lines)
+        try:
+            headers = await called(headers, asking)
+        except BaseException as raised:
+            error = failure_of(raised)
+            # Without its message, which may contain a token.
+            text = f"its headers could not be made: {type(error).__name__}"
+            raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
+    try:
+        lines = [*lines, *(_own(pair) for pair in headers.items())]
+        data = format_request("GET", address.target, lines)
+    except Exception as error:
+        text = f"the request cannot be sent: {error}"
+        raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
+    return _Request(data, key)
+
+
+def _own(pair: tuple[str, str]) -> tuple[bytes, bytes]:
+    """Check a header that the application sets.  Raises ValueError."""
+    name, value = own_header(pair)
+    if name.startswith(_OURS):
+        raise ValueError(f"the header {pair[0]!r} is set by the engine")
+    return name, value
+
+
+async def _upgrade(
+    stream: ByteStream,
+    address: WebSocketAddress,
+    request: _Request,
+    settings: WebSocketSettings,
+    trace: "ConnectionTrace | None",
+) -> Opened:
+    if trace is not None:
+        record_head(trace, request.data)
+    await stream.send(request.data)
+    limits = settings.head_limits
+    buffer = bytearray()
+    for _ in range(_INTERIM):
+        while not (size := find_head(buffer, limits)):
+            buffer += await stream.receive()
+        raw = bytes(buffer[:size])
+        del buffer[:size]
+        if trace is not None:
+            record_head(trace, raw)
+        head = _parse_head(raw, request)
+        if isinstance(head, h11.Response):
+            raise await _refusal(stream, address.http_url, head, buffer)
+        if head.status_code == 101:
+            return Opened(stream, _agreed(head, request, settings), bytes(buffer))
+    raise BadHead(400, f"{_INTERIM} interim responses")
+
+
+def _parse_head(raw: bytes, request: _Request) -> h11.Response | h11.InformationalResponse:
+    if b"\n " in raw or b"\n\t" in raw:
+        raise BadHead(400, "folded header lines")
+    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(raw))
+    http.send(
+        h11.Request(
+            method="GET", target="/", headers=[("host", ""), ("upgrade", "x"), ("connection", "x")]
         )
-        self.stream = opened.stream
-        self._begin(ConnectionType.CLIENT, opened.bounds, opened.rest)
+    )
+    http.send(h11.EndOfMessage())
+    http.receive_data(raw)
+    try:
+        event = http.next_event()
+    except h11.RemoteProtocolError as error:
+        raise BadHead(400, str(error).partition(":")[0].replace("b'", "'")) from error
+    if not isinstance(event, h11.Response | h11.InformationalResponse):
+        raise BadHead(400, "malformed response")
+    if event.http_version != b"1.1" and isinstance(event, h11.InformationalResponse):
+        raise BadHead(400, f"HTTP/{event.http_version.decode()} has no upgrade")
+    return event
+
+
+def _agreed(
+    head: h11.InformationalResponse, request: _Request, settings: WebSocketSettings
+) -> Bounds:
+    """Check a response with status 101 (section 4.1); return the extension.  Raises BadHead."""
+
+    def values(name: bytes) -> Sequence[str]:
+        return [value.decode("latin-1") for key, value in head.headers if key == name]
+
+    def words(name: bytes) -> Sequence[str]:
+        return [word.strip(" \t").lower() for word in ",".join(values(name)).split(",")]
+
+    if words(b"upgrade") != ["websocket"] or "upgrade" not in words(b"connection"):
+        raise BadHead(400, "it does not upgrade to WebSocket")
+    if values(b"content-length") or values(b"transfer-encoding"):
+        raise BadHead(400, "its response 101 claims to have a body")
+    expected = generate_accept_token(request.key).decode()
+    if [value.strip(" \t") for value in values(b"sec-websocket-accept")] != [expected]:
+        raise BadHead(400, "bad accept token")
+    chosen = [value.strip(" \t") for value in values(b"sec-websocket-protocol")]
+    if chosen not in ([], [SUBPROTOCOL]):
+        raise BadHead(400, f"it chose a subprotocol that was not offered: {quoted(chosen[0])}")
+    try:
+        return finish_deflate(values(b"sec-websocket-extensions"), settings.deflate) or Bounds()
+    except ValueError as error:
+        raise BadHead(400, str(error)) from None
+
+
+def _parse(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        flaw = shown_flaw(url, error)
+        raise LinkError(f"{shown_url(url)!r} is no WebSocket URL: {flaw}") from None
+    if not valid or not url.isascii() or any(c <= " " for c in url):
+        form = "ws://host[:port]/path or wss://..."
+        raise LinkError(f"{shown_url(url)!r} is no WebSocket URL ({form})")
+    if parts.fragment:
+        raise LinkError("a WebSocket URL has no fragment")
+    if parts.username is not None:
+        raise LinkError("credentials belong into a header, not into the URL")
+    return parts
+
+
+# Refusals
+
+
+class _Said(Struct):
+    message: str
+
+
+class _Answer(Struct):
+    error: _Said
+
+
+async def _refusal(
+    stream: ByteStream, http_url: str, head: h11.Response, buffer: bytearray
+) -> NotOpened:
+    """Return the failure for a response without upgrade; ``http_url``: the address for HTTP."""
+    fields = dict(head.headers)
+    said = await _beginning(stream, head, buffer)
+    text = f"the server refused the WebSocket with status {head.status_code}"
+    where = fields.get(b"location")
+    location = None if where is None else where.decode("latin-1")
+    if location is not None:
+        text += f", pointing to {location[:200]}"
+    retry = fields.get(b"retry-after", b"")
+    after = float(retry) if _RETRY_AFTER.fullmatch(retry) else None
+    kind = FaultKind.REDIRECT if 300 <= head.status_code < 400 else FaultKind.STATUS
+    fault = Fault(kind, head.status_code, after, location)
+    try:
+        message = msgspec.json.decode(said, type=_Answer).error.message
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        line = said.decode("utf-8", "replace").strip().split("\n", 1)[0][:200]
+        return NotOpened(f"{text}: {line}" if line else text, fault)
+    hint = f"it serves MCP over HTTP: try {http_url}"
+    return NotOpened(f"{text}: {message[:200]!r}; {hint}", fault)
+
+
+async def _beginning(stream: ByteStream, head: h11.Response, buffer: bytearray) -> bytes:
+    """Read the beginning of a body, as far as it arrives soon."""
+    fields = dict(head.headers)
+    length = fields.get(b"content-length")
+    body: Body = StreamBody() if length is None else LengthBody(int(length))
+    if b"transfer-encoding" in fields:
+        body = ChunkedBody()
+    said = b""
+    with anyio.move_on_after(_PATIENCE), suppress(OSError, *STREAM_ERRORS):
+        try:
+            while head.status_code not in (204, 304) and len(said) < _BODY_LIMIT:
+                said += body.take(buffer)
+                if body.done:
+                    break
+                buffer += await stream.receive()
+        except BadBody as error:
+            said += error.content
+    return said[:_BODY_LIMIT]

@@ -1,52 +1,49 @@
-"""Common base of both sides of the WebSocket binding: one JSON-RPC message per text frame.
+"""WebSocket connection of either side: one JSON-RPC message per text frame.
 
 Source: RFC 6455.  There is no page in the specification, so this binding follows the rules of
 stdio: the connection is the session of the legacy era, and carries self-contained requests in the
 modern one.  The subprotocol is ``mcp``.
+
+Most messages are one plain text frame.  These are parsed here in a fraction of the time that
+wsproto takes, also if they come in pieces.  wsproto parses everything else, malformed heads
+included, frame by frame, so that one can go on with the other at every boundary.
 """
 
 import logging
+from codecs import utf_8_decode
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import cache
+from io import BytesIO
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream
+from msgspec import Struct
 from wsproto.connection import Connection as WsProtocol
 from wsproto.connection import ConnectionState, ConnectionType
-from wsproto.events import (
-    BytesMessage,
-    CloseConnection,
-    Event,
-    Ping,
-    Pong,
-    TextMessage,
-)
-from wsproto.frame_protocol import CloseReason, FrameProtocol
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+from wsproto.frame_protocol import FrameProtocol
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import closes_for_good
 from mcpcore.http.principals import Principal
+from mcpcore.spec import closes
+from mcpcore.spec.closes import CloseRow
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.link_errors import STREAM_ERRORS
 from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.stream.direct import DirectChannel
-from mcpcore_transports.stream.states import Writing
+from mcpcore_transports.stream.channels import open_channel
+from mcpcore_transports.stream.connection import Channel, StreamConnection, WritingHalf
 from mcpcore_transports.tracing.websocket import record_frame, record_refused
 from mcpcore_transports.websocket.deflate import Bounds
-from mcpcore_transports.websocket.frames import (
-    Boundaries,
-    LongText,
-    long_text,
-    text_head,
-    whole_text,
-)
-from mcpcore_transports.websocket.reasons import NOT_UTF_8, what_is_wrong, what_was_said
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
-__all__ = ["WebSocketLink", "WebSocketSettings"]
+if TYPE_CHECKING:  # the recorder is not loaded where nothing is traced
+    from mcpcore_transports.tracing.tracing import ConnectionTrace
 
 logger = logging.getLogger("mcpcore.websocket")
 
@@ -58,10 +55,37 @@ _PONGS = 2 * _BUDGET
 """Maximum number of pongs that wait to be written; the oldest are dropped (section 5.5.3)."""
 _PROGRESS = 16 * 1024
 """Bytes of a message in transit that postpone the deadline of a ping."""
+_REASON = 120
+"""Maximum characters of the peer's reason that are passed on."""
+
+
+_WHOLE_TEXT = 0x81
+"""FIN and the opcode of text; no reserved bit."""
+_MASKED, _LENGTH = 0x80, 0x7F
+_TWO, _EIGHT = 126, 127
+_LONGEST_HEAD = 14
+_SHORT = 512
+"""Maximum bytes for which unmasking as one number is the fastest."""
+_SURROGATES, _FIRST_OF_THEM = 0xED, 0xA0
+
+
+class Opened(Struct):
+    """Connection that was upgraded."""
+
+    stream: ByteStream
+    bounds: Bounds
+    rest: bytes
+    """Input that came in one piece with the head."""
+    principal: Principal | None = None
+    """Authenticated client of a server's connection."""
+
+
+Opening = Callable[["ConnectionTrace | None"], Awaitable[Opened]]
+"""Function that opens the connection.  Raises LinkError."""
 
 
 class WebSocketLink(StreamConnection):
-    """Peer on a WebSocket connection; the base of both sides."""
+    """Link of a Peer, of either role, to a WebSocket connection that ``opening`` opens."""
 
     binding = "websocket"
     _half_close = False
@@ -71,16 +95,11 @@ class WebSocketLink(StreamConnection):
     """Encoder of frames, also after the peer's close, when wsproto would send nothing."""
 
     def __init__(
-        self,
-        peer: Peer,
-        app: App,
-        stream: ByteStream | None = None,
-        *,
-        settings: WebSocketSettings,
+        self, peer: Peer, app: App, opening: Opening, *, settings: WebSocketSettings
     ) -> None:
         super().__init__(peer, app, settings=settings.pump)
-        self.stream = stream
-        self._direct: DirectChannel | None = None
+        self.stream: ByteStream | None = None
+        self._opening = opening
         self.latency: float | None = None
         """Seconds from the last ping to its answer; None before the first."""
         self.close_code: int | None = None
@@ -101,29 +120,29 @@ class WebSocketLink(StreamConnection):
         self._pinged: float | None = None  # when the unanswered ping was sent
         self._excused = 0.0  # when much of a long message, in or out, had been transferred
         self._asked = 0  # pings sent
-        self._code = CloseReason.GOING_AWAY if self._server else CloseReason.NORMAL_CLOSURE
-        self._said = ""
-        """Reason sent to the peer with the code."""
+        self._close_row = closes.GOING_AWAY if self._server else closes.DONE
         self._refused = False
         self._sending = False  # if cut off then, it is within a frame
         self._goodbye: CloseConnection | None = None  # the answer to the peer's close
 
-    def _begin(self, role: ConnectionType, bounds: Bounds, received: bytes) -> None:
-        """Start to read frames; ``received``: input that came in one piece with the head."""
-        self._bounds = bounds
+    async def _open(self) -> None:
+        self._begin(await self._opening(self.trace))
+
+    def _begin(self, opened: Opened) -> None:
+        """Start to read frames."""
+        self.stream, self._principal = opened.stream, opened.principal
+        self._bounds = bounds = opened.bounds
         bounds.limit = self._limit
+        role = ConnectionType.SERVER if self._masked else ConnectionType.CLIENT
         self._ws = WsProtocol(role, extensions=[bounds])
         self._out = FrameProtocol(role is ConnectionType.CLIENT, [bounds])
-        assert self.stream is not None  # noqa: S101 - opened by the caller
-        self._channel = self._direct = DirectChannel(
-            self.stream, self.settings.read_size, self._take_in
-        )
-        self._feed(received + self._direct.early)
+        self._channel = open_channel(opened.stream, self.settings.read_size, self._take_in)
+        self._feed(opened.rest + self._channel.early)
 
     # Input
 
     def _take_in(self, data: bytes) -> bytes | None:
-        if self._parting():
+        if self._refused or self._goodbye is not None:
             return data
         left = super()._take_in(data)
         return _MORE if not left and self._unread else left
@@ -154,7 +173,8 @@ class WebSocketLink(StreamConnection):
                 break
             frames += 1
             start = at
-            if self._at_sight():
+            # A trace needs more details of a frame than are found at sight.
+            if self._boundaries.between and not self._fragments and self.trace is None:
                 whole = whole_text(data, at, masked=self._masked, limit=self._limit)
                 if whole is not None:
                     text, at = whole
@@ -172,7 +192,7 @@ class WebSocketLink(StreamConnection):
             for event in ws.events():
                 if not self._frame(event, ws):
                     if self.trace is not None and _is_error(event, ws):
-                        record_refused(self.trace, event, data[at:], self._said)
+                        record_refused(self.trace, event, data[at:], self._close_row.reason)
                     return
             at = end
         if self._message or self._long is not None:
@@ -180,17 +200,13 @@ class WebSocketLink(StreamConnection):
             if self._progress >= _PROGRESS:
                 self._excused, self._progress = clock(), 0
 
-    def _at_sight(self) -> bool:
-        """Return True if the next frame may be a whole message; a trace needs more details."""
-        return self._boundaries.between and not self._fragments and self.trace is None
-
-    def _go_on(self, long: LongText, data: bytes) -> None:
+    def _go_on(self, long: "LongText", data: bytes) -> None:
         """Process the next piece of a text."""
         try:
             long.take(data)
             text = long.whole() if self._boundaries.between else None
         except UnicodeDecodeError:
-            self._refuse(CloseReason.INVALID_FRAME_PAYLOAD_DATA, NOT_UTF_8)
+            self._refuse(closes.NOT_UTF_8)
             return
         if text is not None:
             self._long = None
@@ -211,15 +227,15 @@ class WebSocketLink(StreamConnection):
         elif isinstance(event, Pong):
             self._ponged(bytes(event.payload))
         elif isinstance(event, BytesMessage):
-            self._refuse(CloseReason.UNSUPPORTED_DATA, "messages are text frames")
+            self._refuse(closes.NOT_TEXT)
         elif isinstance(event, CloseConnection):
             if _is_error(event, ws):
-                self._refuse(CloseReason(event.code), self._bounds.problem or what_is_wrong(event))
+                self._refuse(self._bounds.failed or _fault_of(event))
             else:
                 self.close_code = code = self._bounds.bad_gateway or int(event.code)
-                self._goodbye = goodbye = CloseConnection(code=code, reason=event.reason)
+                self._goodbye = CloseConnection(code=code, reason=event.reason)
                 self.final = closes_for_good(code)
-                self._stop(f"closed by the other side with {what_was_said(goodbye)}")
+                self._stop(f"closed by the other side with {_as_line(code, event.reason)}")
         return not self._refused
 
     def _text(self, event: TextMessage) -> None:
@@ -229,10 +245,7 @@ class WebSocketLink(StreamConnection):
         if not event.message_finished:
             self._message += data
             if self._fragments >= self._ws_settings.fragments:
-                self._refuse(
-                    CloseReason.POLICY_VIOLATION,
-                    f"a message in more than {self._ws_settings.fragments} frames",
-                )
+                self._refuse(closes.TOO_MANY_FRAMES.filled(limit=self._ws_settings.fragments))
             return
         if self._message:
             self._message += data
@@ -242,12 +255,12 @@ class WebSocketLink(StreamConnection):
         self._record(data, incoming=True)
         self.peer.receive(data, now=clock(), principal=self._principal)
 
-    def _refuse(self, code: CloseReason, reason: str) -> None:
+    def _refuse(self, close: CloseRow) -> None:
         """Fail the connection (RFC 6455 section 7.1.7)."""
         self._refused = True
-        self._code, self._said = code, reason
-        self.final = closes_for_good(int(code))
-        self._stop(f"closed by this side with {int(code)}: {reason}")
+        self._close_row = close
+        self.final = closes_for_good(close.code)
+        self._stop(f"closed by this side with {close.code}: {close.reason}")
 
     # Output
 
@@ -255,9 +268,12 @@ class WebSocketLink(StreamConnection):
         frames = self.peer.data_to_send()
         if self._ws is None:
             return b""
-        out = [*self._pongs, bytes(self._pings)]
-        self._pongs.clear()
+        out: list[bytes] = []
+        if self._pongs:
+            out += self._pongs
+            self._pongs.clear()
         if self._pings:
+            out.append(bytes(self._pings))
             self._pings.clear()
             self._pinged = clock()  # the time it waited here does not count for the peer
         at_sight = self._masked and type(self._bounds) is Bounds  # neither mask nor compress
@@ -285,7 +301,7 @@ class WebSocketLink(StreamConnection):
 
     def _idle(self) -> bool:
         if self._parting():  # running requests are cancelled, and ready output is sent
-            return self._writing is not Writing.BLOCKED and not self.peer.output_size
+            return self._writing is not WritingHalf.BLOCKED and not self.peer.output_size
         return super()._idle()
 
     # Keep-alive
@@ -331,8 +347,7 @@ class WebSocketLink(StreamConnection):
             if self._full():  # we have not been reading
                 self._excused = now
                 return
-            reason = f"no answer to a ping within {settings.ping_timeout:g} s"
-            self._refuse(CloseReason.POLICY_VIOLATION, reason)
+            self._refuse(closes.NO_PONG.filled(seconds=f"{settings.ping_timeout:g}"))
             self.final = False  # the network failed, or the peer's machine
         elif settings.ping_interval is None or ws is None or ws.state is not ConnectionState.OPEN:
             return
@@ -346,27 +361,26 @@ class WebSocketLink(StreamConnection):
     # Closing
 
     async def _close(self) -> None:
-        if self._direct is not None:
-            self._direct.unwatch()
-        if self.stream is None:
+        if self._channel is None or self.stream is None:
             return
+        self._channel.unwatch()
         limit = self._ws_settings.close_timeout
         with anyio.move_on_after(limit), suppress(OSError, *STREAM_ERRORS):
-            await self._say_goodbye(self.stream)
+            await self._say_goodbye(self.stream, self._channel)
         with anyio.move_on_after(self.settings.drain), suppress(OSError, *STREAM_ERRORS):
             await self.stream.aclose()
 
-    async def _say_goodbye(self, stream: ByteStream) -> None:
+    async def _say_goodbye(self, stream: ByteStream, channel: Channel) -> None:
         """Carry out the closing handshake, unless output was cut off inside a frame."""
         ws = self._ws
-        if ws is None or self._sending or self._writing is Writing.BROKEN:
+        if ws is None or self._sending or self._writing is WritingHalf.BROKEN:
             return
-        code = CloseReason.INTERNAL_ERROR if self._crashed else self._code
-        said = self._said or (self._reason if self._crashed else "")
-        goodbye = self._goodbye or CloseConnection(code=code, reason=said)
-        self.close_code = self.close_code or int(code)
-        if self._direct is not None:
-            self._rest = self._rest[await self._direct.settle() :]
+        close = self._close_row
+        if self._crashed:
+            close = closes.FAILED.filled(reason=close.reason or self._reason)
+        goodbye = self._goodbye or CloseConnection(code=close.code, reason=close.reason)
+        self.close_code = self.close_code or close.code
+        self._rest = self._rest[await channel.settle() :]
         # Answers to requests before the peer's close are sent, if they are ready.
         last = bytes(self._rest) + b"".join(self._pongs)
         if self.trace is not None:
@@ -410,3 +424,170 @@ class WebSocketLink(StreamConnection):
 def _is_error(event: Event, ws: WsProtocol) -> bool:
     """Return True if the event reports input that is no valid WebSocket frame."""
     return isinstance(event, CloseConnection) and ws.state is ConnectionState.OPEN
+
+
+def _fault_of(event: CloseConnection) -> CloseRow:
+    """Return the close for a fault that wsproto has found, without the content of the frame."""
+    if event.code == closes.NOT_UTF_8.code:
+        return closes.NOT_UTF_8
+    return closes.INVALID_FRAME.filled(fault=event.reason or "protocol error")
+
+
+def _as_line(code: int, reason: str | None) -> str:
+    """Return the peer's close as one line that is safe for a log."""
+    text = "".join(char if char.isprintable() else "?" for char in reason or "")
+    return f"{code}: {text[:_REASON]}" if text else f"{code}"
+
+
+# The simplest frames (RFC 6455 section 5)
+
+
+def whole_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[bytes, int] | None:
+    """Return the text of the frame that begins at ``at``, and the end of the frame.
+
+    None if it is not a whole message of at most ``limit`` bytes in UTF-8.
+    """
+    if len(data) - at < 2 or data[at] != _WHOLE_TEXT or (data[at + 1] >= _MASKED) is not masked:
+        return None
+    size, start = data[at + 1] & _LENGTH, at + 2
+    if size >= _TWO:
+        if size == _EIGHT or len(data) - start < 2:
+            return None
+        size, start = int.from_bytes(data[start : start + 2], "big"), start + 2
+        if size < _TWO:  # the length must be written in the shortest form
+            return None
+    key = data[start : start + 4] if masked else b""
+    start += 4 if masked else 0
+    end = start + size
+    if end > len(data) or size > limit:
+        return None
+    text = data[start:end]
+    if masked:
+        text = _unmask(text, key)
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            return None
+    return text, end
+
+
+class LongText:
+    """Text of one frame that comes in pieces, each of which is checked at once."""
+
+    __slots__ = ("_cut", "_key", "_text")
+
+    def __init__(self, key: bytes) -> None:
+        """Set the mask ``key``; empty if there is none."""
+        self._key = key  # rotated for the beginning of the next piece
+        self._text = BytesIO()  # gives its bytes away without a copy
+        self._cut = b""  # the beginning of a character
+
+    def take(self, data: bytes) -> None:
+        """Take the next piece of the payload.  Raises UnicodeDecodeError."""
+        clear: bytes | bytearray = data
+        if self._key:
+            clear = _unmask_long(data, self._key)
+            turn = len(data) % 4
+            self._key = self._key[turn:] + self._key[:turn]
+        if self._cut or not clear.isascii():
+            checked = self._cut + clear
+            _, end = utf_8_decode(checked, "strict", False)
+            self._cut = cut = bytes(checked[end:])
+            # Half a surrogate, which Python's decoder takes for a valid beginning.
+            if len(cut) == 2 and cut[0] == _SURROGATES and cut[1] >= _FIRST_OF_THEM:
+                cut.decode()
+        self._text.write(clear)
+
+    def whole(self) -> bytes:
+        """Return the complete text.  Raises UnicodeDecodeError."""
+        self._cut.decode()
+        return self._text.getvalue()
+
+
+def long_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[LongText, int] | None:
+    """Return a reader for the text of the frame at ``at``, and the start of its payload.
+
+    None if its head is not complete, or is not that of a whole message of at most ``limit`` bytes.
+    """
+    head = data[at : at + _LONGEST_HEAD]
+    if len(head) < 2 or head[0] != _WHOLE_TEXT:
+        return None
+    end = _head_size(head[1])
+    if len(head) < end:
+        return None
+    size = _payload_size(head)
+    as_it_has_to_be = len(text_head(size)) + (4 if masked else 0)
+    if size > limit or end != as_it_has_to_be:  # also where there is a mask, or none
+        return None
+    return LongText(head[end - 4 : end] if masked else b""), at + end
+
+
+def text_head(size: int) -> bytes:
+    """Return the head for ``size`` bytes of text in a whole frame of a server."""
+    if size < _TWO:
+        return bytes((_WHOLE_TEXT, size))
+    if size < 1 << 16:
+        return bytes((_WHOLE_TEXT, _TWO)) + size.to_bytes(2, "big")
+    return bytes((_WHOLE_TEXT, _EIGHT)) + size.to_bytes(8, "big")
+
+
+class Boundaries:
+    """Tracker of frame boundaries in the input, for frames of every kind."""
+
+    __slots__ = ("_head", "_left")
+
+    def __init__(self) -> None:
+        self._head = b""  # the data of an incomplete head
+        self._left = 0  # bytes of a payload that are to come
+
+    @property
+    def between(self) -> bool:
+        """True between two frames: the last one is complete and none of the next is received."""
+        return not self._left and not self._head
+
+    def advance(self, data: bytes, at: int) -> int:
+        """Advance to the end of the current frame, or of ``data``; return that position."""
+        if not self._left:
+            head = self._head + data[at : at + _LONGEST_HEAD - len(self._head)]
+            if len(head) < 2 or len(head) < (size := _head_size(head[1])):
+                self._head = head
+                return len(data)
+            at += size - len(self._head)
+            self._head, self._left = b"", _payload_size(head)
+        end = min(at + self._left, len(data))
+        self._left -= end - at
+        return end
+
+
+def _head_size(second: int) -> int:
+    size = second & _LENGTH
+    extended = 8 if size == _EIGHT else 2 if size == _TWO else 0
+    return 2 + extended + (4 if second & _MASKED else 0)
+
+
+def _payload_size(head: bytes) -> int:
+    size = head[1] & _LENGTH
+    if size < _TWO:
+        return size
+    return int.from_bytes(head[2 : 4 if size == _TWO else 10], "big")
+
+
+def _unmask(data: bytes, key: bytes) -> bytes:
+    size = len(data)
+    if size <= _SHORT:
+        whole = int.from_bytes((key * (size // 4 + 1))[:size], "little")
+        return (int.from_bytes(data, "little") ^ whole).to_bytes(size, "little")
+    return bytes(_unmask_long(data, key))
+
+
+def _unmask_long(data: bytes, key: bytes) -> bytearray:
+    clear = bytearray(data)
+    for offset, byte in enumerate(key):
+        clear[offset::4] = clear[offset::4].translate(_xor(byte))
+    return clear
+
+
+@cache
+def _xor(byte: int) -> bytes:
+    return bytes(byte ^ other for other in range(256))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
-from wsproto.connection import ConnectionType
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
@@ -24,18 +23,13 @@ from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
 from mcpcore_transports.link import App
 from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen
-from mcpcore_transports.stream.accept import PendingConnections, accept
 from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.stream.plain import PendingConnections, accept
 from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.tls import client_certificate
-from mcpcore_transports.websocket.link import WebSocketLink
+from mcpcore_transports.websocket.link import Opened, WebSocketLink
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from mcpcore_transports.websocket.upgrade import (
-    Agreement,
-    UpgradeRefused,
-    UpgradeRules,
-    refused,
-)
+from mcpcore_transports.websocket.upgrade import UpgradeRefused, UpgradeRules, refused
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import Trace
@@ -188,8 +182,11 @@ class WebSocketServer:
         if opening.cancelled_caught or self.count.closing:  # nothing would close it any more
             return
 
+        async def opened(trace: object) -> Opened:
+            return Opened(stream, agreement.bounds, rest, agreement.handshake.principal)
+
         def make_link(peer: Peer, app: App) -> StreamConnection:
-            link = ServerLink(peer, app, stream, agreement, rest, settings=self._settings)
+            link = WebSocketLink(peer, app, opened, settings=self._settings)
             link.trace = trace
             return link
 
@@ -211,27 +208,6 @@ class WebSocketServer:
             except (OSError, *STREAM_ERRORS):
                 return
             await linger(stream)
-
-
-class ServerLink(WebSocketLink):
-    """Link of a connection that a client has opened."""
-
-    def __init__(
-        self,
-        peer: Peer,
-        app: App,
-        stream: ByteStream,
-        agreement: Agreement,
-        rest: bytes,
-        *,
-        settings: WebSocketSettings,
-    ) -> None:
-        super().__init__(peer, app, stream, settings=settings)
-        self._principal = agreement.handshake.principal
-        self._agreement, self._trailing = agreement, rest
-
-    async def _open(self) -> None:
-        self._begin(ConnectionType.SERVER, self._agreement.bounds, self._trailing)
 
 
 def refusal_response(refusal: Refusal) -> bytes:

@@ -19,8 +19,7 @@ from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.redaction import TOKEN_PREFIX
 from mcpcore_transports.handshake import Handshake
 from mcpcore_transports.http.server.identity import identify
-from mcpcore_transports.websocket.deflate import Bounds
-from mcpcore_transports.websocket.extensions import accept_deflate
+from mcpcore_transports.websocket.deflate import Bounds, accept_deflate
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
 SUBPROTOCOL = "mcp"
@@ -119,22 +118,17 @@ class Agreement(Struct, frozen=True):
     """Extension to use."""
 
 
-class _Head:
-    """Headers of a request, by name."""
+def _one(request: HttpRequest, name: bytes, status: int = 400) -> str | None:
+    values = [value for key, value in request.headers if key == name]
+    if len(values) > 1:
+        raise refused(status, f"the header {name.decode()} occurs {len(values)} times")
+    return values[0].decode("latin-1").strip(" \t") if values else None
 
-    def __init__(self, request: HttpRequest) -> None:
-        self.items = request.headers
 
-    def one(self, name: bytes, status: int = 400) -> str | None:
-        values = [value for key, value in self.items if key == name]
-        if len(values) > 1:
-            raise refused(status, f"the header {name.decode()} occurs {len(values)} times")
-        return values[0].decode("latin-1").strip(" \t") if values else None
-
-    def list(self, name: bytes) -> list[str]:
-        joined = b",".join(value for key, value in self.items if key == name)
-        items = [item.strip(" \t") for item in joined.decode("latin-1").split(",")]
-        return [item for item in items if item]
+def _listed(request: HttpRequest, name: bytes) -> list[str]:
+    joined = b",".join(value for key, value in request.headers if key == name)
+    items = [item.strip(" \t") for item in joined.decode("latin-1").split(",")]
+    return [item for item in items if item]
 
 
 class UpgradeRules:
@@ -161,19 +155,18 @@ class UpgradeRules:
 
     def concerns(self, request: HttpRequest) -> bool:
         """Return True if an upgrade request asks for WebSocket at this endpoint."""
-        head = _Head(request)
         return (
             request.method == "GET"
             and request.path == self.settings.path
-            and "websocket" in [item.lower() for item in head.list(b"upgrade")]
+            and "websocket" in [item.lower() for item in _listed(request, b"upgrade")]
         )
 
     def check_place(self, request: HttpRequest) -> None:
         """Check the path, Host and Origin, before all else.  Raises UpgradeRefused."""
-        head, path = _Head(request), self.settings.path
+        path = self.settings.path
         if request.path != path:
             raise refused(404, f"nothing is served there; the endpoint is {path}")
-        host, origin = head.one(b"host"), head.one(b"origin", 403)
+        host, origin = _one(request, b"host"), _one(request, b"origin", 403)
         problem = self._policy.check(host, origin, request.scheme)
         if problem is not None:
             raise refused(403, problem)
@@ -182,11 +175,10 @@ class UpgradeRules:
         """Accept the upgrade request of a socket.  Raises UpgradeRefused."""
         self.check_place(request)
         key = _check_opening(request)
-        head = _Head(request)
-        offer = self.choose(head.list(_PROTOCOLS))
+        offer = self.choose(_listed(request, _PROTOCOLS))
         try:
             taken = accept_deflate(
-                [value.decode("latin-1") for name, value in head.items if name == _EXTENSIONS],
+                [value.decode("latin-1") for name, value in request.headers if name == _EXTENSIONS],
                 self.settings.deflate,
             )
         except ValueError as error:
@@ -241,18 +233,17 @@ def _as_principal(name: str) -> Principal:
 
 def _check_opening(request: HttpRequest) -> bytes:
     """Check the rules of RFC 6455 section 4.2.1; return the key.  Raises UpgradeRefused."""
-    head = _Head(request)
     if request.method != "GET":
         raise refused(405, "a WebSocket is opened with GET", ("Allow", "GET"))
-    if head.one(b"content-length") not in (None, "0") or head.one(b"transfer-encoding"):
+    if _one(request, b"content-length") not in (None, "0") or _one(request, b"transfer-encoding"):
         raise refused(400, "a request for a WebSocket has no body")
-    upgrades = [item.lower() for item in head.list(b"upgrade")]
-    tokens = [item.lower() for item in head.list(b"connection")]
+    upgrades = [item.lower() for item in _listed(request, b"upgrade")]
+    tokens = [item.lower() for item in _listed(request, b"connection")]
     if "websocket" not in upgrades or "upgrade" not in tokens:
         raise refused(426, "this endpoint speaks WebSocket only", ("Upgrade", "websocket"))
-    if head.one(b"sec-websocket-version") != "13":
+    if _one(request, b"sec-websocket-version") != "13":
         raise refused(426, "WebSocket version 13 is needed", ("Sec-WebSocket-Version", "13"))
-    key = head.one(b"sec-websocket-key") or ""
+    key = _one(request, b"sec-websocket-key") or ""
     try:
         nonce = binascii.a2b_base64(key, strict_mode=True)
     except ValueError:

@@ -21,7 +21,7 @@ from mcpcore_transports.http.server.reply import LOST, refuse
 from mcpcore_transports.http.server.writers import Writers
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.link import App
-from mcpcore_transports.stream.accept import PendingConnections, accept
+from mcpcore_transports.stream.plain import PendingConnections, accept
 from mcpcore_transports.stream.secure import SecureStream
 
 __all__ = ["HttpServerLink", "HttpServerSettings", "Upgrade"]
