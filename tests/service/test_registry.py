@@ -191,7 +191,7 @@ def test_the_examples_in_docstrings_work(name: str) -> None:
 
 def test_there_are_examples() -> None:
     finder = doctest.DocTestFinder()
-    module = importlib.import_module("mcpcore.service.service")
+    module = importlib.import_module("mcpcore.service.server")
     assert sum(len(test.examples) for test in finder.find(module)) >= 5
 
 

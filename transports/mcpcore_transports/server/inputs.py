@@ -14,7 +14,8 @@ from msgspec import Raw, Struct
 
 from mcpcore.engine.bodies import checked_meta
 from mcpcore.errors import InvalidValue, Malformed, Unsayable
-from mcpcore.service.reading import Reader, reader_of
+from mcpcore.service.custom_types import read_by_pydantic
+from mcpcore.service.reading import ValueReader
 from mcpcore.service.schema import form_schema
 from mcpcore.spec.capabilities import input_capability
 from mcpcore.spec.members import unknown_members
@@ -151,7 +152,7 @@ class Elicit(Input[Elicited[T]]):
         self, message: str, schema: type[T] | Mapping[str, Any], *, validate: bool = True
     ) -> None:
         self.message = message
-        self._reader: Reader[T] | PydanticType | None = None
+        self._reader: ValueReader[T] | PydanticType | None = None
         if isinstance(schema, Mapping):
             check_form(schema)
             self.schema = schema
@@ -159,7 +160,9 @@ class Elicit(Input[Elicited[T]]):
                 pattern_check(schema)
         else:
             self.schema = form = form_schema(schema)
-            self._reader = reader_of(schema, lambda: form, pattern_check, "a form")
+            self._reader = read_by_pydantic(schema) or ValueReader(
+                schema, lambda: form, pattern_check, "a form"
+            )
         self._validate = validate
 
     def params(self) -> dict[str, Any]:

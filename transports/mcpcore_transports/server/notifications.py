@@ -150,10 +150,11 @@ class Notices:
             queue = InOrder(self._group, what, limit=limit, failed=failures.told)
             self._sessions[event.session] = queue
         context = NotificationContext(event, self._runtime)
-        if entry.is_async:
-            queue.later(lambda: entry.call(context, values))
-        elif entry.thread:
+        handler = entry.handler
+        if handler.is_async:
+            queue.later(lambda: handler.call(context, values))
+        elif handler.thread:
             # A thread cannot be stopped: it must not hold up the end.
-            queue.later(lambda: in_thread(entry.call, context, values))
+            queue.later(lambda: in_thread(handler.call, context, values))
         else:
-            queue.call(entry.call, context, values)
+            queue.call(handler.call, context, values)

@@ -18,8 +18,8 @@ from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import Malformed
 from mcpcore.http import HttpClient
-from mcpcore.service.task_views import TaskForm, describe, related
-from mcpcore.service.tasks import TableFull, TaskRecord
+from mcpcore.service.task_settings import TaskForm
+from mcpcore.service.tasks import TableFull, TaskRecord, describe, related
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,

@@ -17,8 +17,8 @@ from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable
-from mcpcore.service.task_views import TaskForm, TaskSupport, describe, related
-from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions
+from mcpcore.service.task_settings import TaskForm, TaskSupport
+from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions, describe, related
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalError, McpError, busy_code
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.wire.message import Body, RequestId, to_json

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import Malformed
-from mcpcore.service.task_views import TaskForm, describe, detail, related, task_form
-from mcpcore.service.tasks import TaskRecord
+from mcpcore.service.task_settings import TaskForm, task_form
+from mcpcore.service.tasks import TaskRecord, describe, detail, related
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, LocalError, McpError
 from mcpcore.spec.types.base import PaginatedParams
 from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskParams

@@ -19,8 +19,8 @@ from mcpcore.engine.events import (
 )
 from mcpcore.errors import Malformed
 from mcpcore.service import Prepared
-from mcpcore.service.task_views import TaskForm, detail, related
-from mcpcore.service.tasks import TaskRecord
+from mcpcore.service.task_settings import TaskForm
+from mcpcore.service.tasks import TaskRecord, detail, related
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
 from mcpcore.spec.errors import (
     INVALID_PARAMS,
