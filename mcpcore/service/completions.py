@@ -83,28 +83,22 @@ class CompletionCall(Bound[CompletionEntry]):
 
 def complete_result(value: Any) -> Raw:
     """Shape proposals: None, an iterable of strings, or a Completion."""
+    if value is None:
+        value = ()
     if isinstance(value, Completion):
         completion = value
-        if len(completion.values) > MAX_VALUES:
-            completion = Completion(
-                values=completion.values[:MAX_VALUES], total=completion.total, has_more=True
-            )
+        if len(value.values) > MAX_VALUES:
+            values = value.values[:MAX_VALUES]
+            completion = Completion(values=values, total=value.total, has_more=True)
+    elif isinstance(value, str) or not isinstance(value, Iterable):
+        raise OutputMismatch(f"expected a list, got {type(value).__name__}", _NO_PROPOSALS)
     else:
-        completion = _counted(() if value is None else value)
+        rest = iter(value)
+        values = list(islice(rest, MAX_VALUES))
+        more = sum(1 for _ in islice(rest, _COUNTED))
+        total = len(values) + more if more < _COUNTED else None
+        completion = Completion(values=values, total=total, has_more=more > 0)
     for each in completion.values:
         if not isinstance(each, str):
             raise OutputMismatch(f"expected strings, got {type(each).__name__}", _NO_PROPOSALS)
     return Raw(to_json(CompleteResult(completion=completion)))
-
-
-def _counted(proposals: Iterable[str]) -> Completion:
-    if isinstance(proposals, str) or not isinstance(proposals, Iterable):
-        raise OutputMismatch(f"expected a list, got {type(proposals).__name__}", _NO_PROPOSALS)
-    rest = iter(proposals)
-    values = list(islice(rest, MAX_VALUES))
-    more = sum(1 for _ in islice(rest, _COUNTED))
-    return Completion(
-        values=values,
-        total=len(values) + more if more < _COUNTED else None,
-        has_more=more > 0,
-    )

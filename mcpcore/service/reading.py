@@ -153,16 +153,10 @@ def has_patterns(info: types.Type) -> bool:
             if each.cls in seen:
                 continue
             seen.add(each.cls)
-        pending.extend(_parts(each))
+            pending.extend(field.type for field in each.fields)
+        pending.extend(getattr(each, name) for name in _INNER if hasattr(each, name))
+        pending.extend([*getattr(each, "types", ()), *getattr(each, "item_types", ())])
     return False
-
-
-def _parts(info: Any) -> list[types.Type]:
-    found = [getattr(info, name) for name in _INNER if hasattr(info, name)]
-    for name in ("types", "item_types"):
-        found.extend(getattr(info, name, ()))
-    found.extend(field.type for field in getattr(info, "fields", ()))
-    return found
 
 
 class ValueReader(Generic[T]):

@@ -33,6 +33,8 @@ from mcpcore.spec.types.content import ResourceContents
 from mcpcore.spec.types.resources import ReadResourceResult, Resource, ResourceTemplate
 from mcpcore.wire.message import to_json
 
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
+_UNFIT = r"[\x00-\x20\x7f]"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -94,12 +96,21 @@ class ResourceEntry:
         self.handler = StringHandler(function, what, validator, thread=thread, paths=paths)
         self.visible = options.get("visible")
         self.mime_type = options.get("mime_type")
-        self._check_variables(what)
+        variables = set(self.template.variables) if self.template else set()
+        parameters = {parameter.name: parameter for parameter in self.handler.parameters}
+        for variable in variables - parameters.keys():
+            text = f"the function has no parameter for the variable {variable!r}"
+            raise TypeError(f"{what}: {text}")
+        for parameter in parameters.keys() - variables:
+            if parameters[parameter].required:
+                raise TypeError(f"{what}: the URI has no variable for the parameter {parameter!r}")
         self.ttl_ms: int = options.get("ttl_ms", ttl_ms)
         self.cache_scope: CacheScope = options.get("cache_scope", cache_scope)
         name = options.get("name") or getattr(function, "__name__", None) or uri
         try:
-            _check_uri(uri.partition("{")[0])
+            fixed = uri.partition("{")[0]
+            if not re.match(_SCHEME, fixed) or re.search(_UNFIT, fixed):
+                raise ValueError(f"{fixed!r} is no absolute URI")
             cache_hints(self.ttl_ms, self.cache_scope)
             common = {
                 "name": name,
@@ -114,15 +125,6 @@ class ResourceEntry:
             if self.template is None
             else ResourceTemplate(uri_template=uri, **common)
         )
-
-    def _check_variables(self, what: str) -> None:
-        variables = set(self.template.variables) if self.template else set()
-        parameters = {parameter.name: parameter for parameter in self.handler.parameters}
-        for name in variables - parameters.keys():
-            raise TypeError(f"{what}: the function has no parameter for the variable {name!r}")
-        for name in parameters.keys() - variables:
-            if parameters[name].required:
-                raise TypeError(f"{what}: the URI has no variable for the parameter {name!r}")
 
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration in its listed form."""
@@ -142,12 +144,6 @@ class ResourceEntry:
             return self.handler.bind(values, uri)
         except InvalidValue:
             return None  # a URI with 'x' in place of a number names nothing
-
-
-def _check_uri(uri: str) -> None:
-    """Raise ValueError unless ``uri`` has a scheme, and neither blanks nor controls."""
-    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", uri) or re.search(r"[\x00-\x20\x7f]", uri):
-        raise ValueError(f"{uri!r} is no absolute URI")
 
 
 def find(

@@ -146,20 +146,18 @@ def _generate(type: Any, hook: Callable[[Any], Schema]) -> Schema:
         named = _json_schema._collect_component_types([info])
         for each in named.values():
             for field in getattr(each, "fields", ()):
-                field.default = _sayable(field.default)
+                try:
+                    field.default = msgspec.to_builtins(
+                        field.default, str_keys=True, enc_hook=encodable
+                    )
+                except (TypeError, ValueError):
+                    field.default = msgspec.NODEFAULT
         to_schema = _json_schema._SchemaGenerator(
             names := _json_schema._build_name_map(named), hook
         ).to_schema
         schema = to_schema(info)
         schema["$defs"] = {names[cls]: to_schema(each, False) for cls, each in named.items()}
         return schema
-
-
-def _sayable(default: Any) -> Any:
-    try:
-        return msgspec.to_builtins(default, str_keys=True, enc_hook=encodable)
-    except (TypeError, ValueError):
-        return msgspec.NODEFAULT
 
 
 def _in_plain_sight(schema: Schema) -> Schema:
@@ -243,8 +241,7 @@ class _Finisher:
 
     def finish(self, info: types.Type, node: Schema) -> None:
         """Add to ``node``, the schema of ``info``, the parts that msgspec leaves out."""
-        while isinstance(info, types.Metadata):
-            info = info.type
+        info = _bare(info)
         if isinstance(info, types.CustomType):
             return
         if (reference := node.get("$ref")) is not None:
@@ -284,8 +281,13 @@ class _Finisher:
 
     def _finish_union(self, info: types.UnionType, node: Schema) -> None:
         """Finish the branches: msgspec puts structs last, several as one branch, then None."""
-        structs = [each for each in info.types if _is_object(each)]
-        others = [each for each in info.types if each not in structs and not _is_none(each)]
+        structs: list[types.Type] = []
+        others: list[types.Type] = []
+        for each in map(_bare, info.types):
+            if isinstance(each, types.StructType) and not each.array_like:
+                structs.append(each)
+            elif not isinstance(each, types.NoneType):
+                others.append(each)
         options = node["anyOf"]
         if "discriminator" not in node:
             for each, rules in zip(others, options, strict=False):
@@ -325,15 +327,6 @@ def _bare(info: types.Type) -> types.Type:
     while isinstance(info, types.Metadata):
         info = info.type
     return info
-
-
-def _is_object(info: types.Type) -> bool:
-    bare = _bare(info)
-    return isinstance(bare, types.StructType) and not bare.array_like
-
-
-def _is_none(info: types.Type) -> bool:
-    return isinstance(_bare(info), types.NoneType)
 
 
 def _name_type_of_enum(node: Schema) -> None:

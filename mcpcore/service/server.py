@@ -6,6 +6,7 @@ part (:class:`~mcpcore.service.prepared.Prepared`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import msgspec
@@ -197,23 +198,18 @@ class Server:
         self._extension_methods: dict[str, MethodEntry] = {}
         self._listeners: dict[str, MethodEntry] = {}
         self._watchers: list[Watcher] = []
-        self._changes: set[str] = set()
 
         ttls = _by_list(list_ttl_ms, 60_000, "list_ttl_ms")
         scopes: dict[str, CacheScope] = _by_list(list_cache_scope, "public", "list_cache_scope")
 
         def collection(
-            kind: str,
-            member: str,
-            encode: Callable[[Any, Revision], bytes],
-            notification: str,
-            **options: Any,
+            kind: str, member: str, notification: str, **options: Any
         ) -> Collection[Any]:
             list = f"{kind.rpartition(' ')[2]}s"
             return Collection(
                 kind,
                 member,
-                encode,
+                lambda entry, revision: entry.encode(revision),
                 hints=cache_hints(ttls[list], scopes[list]),
                 cursors=Cursors(f"{name}\n{member}"),
                 page_size=page_size,
@@ -224,17 +220,15 @@ class Server:
             )
 
         self._tools: Collection[ToolEntry] = collection(
-            "tool", "tools", ToolEntry.encode, _TOOLS_CHANGED, listed=ToolEntry.listed
+            "tool", "tools", _TOOLS_CHANGED, listed=ToolEntry.listed
         )
         self._resources: Collection[ResourceEntry] = collection(
-            "resource", "resources", _encoded, _RESOURCES_CHANGED
+            "resource", "resources", _RESOURCES_CHANGED
         )
         self._templates: Collection[ResourceEntry] = collection(
-            "resource template", "resourceTemplates", _encoded, _RESOURCES_CHANGED
+            "resource template", "resourceTemplates", _RESOURCES_CHANGED
         )
-        self._prompts: Collection[PromptEntry] = collection(
-            "prompt", "prompts", _encoded, _PROMPTS_CHANGED
-        )
+        self._prompts: Collection[PromptEntry] = collection("prompt", "prompts", _PROMPTS_CHANGED)
 
     # Declaring
 
@@ -277,11 +271,7 @@ class Server:
         class takes the context.  See :class:`~mcpcore.service.tools.ToolOptions` and
         :meth:`add_tool`.
         """
-        return _decorator(
-            function,
-            name,
-            lambda made, named: self.add_tool(made, named, replace=replace, **options),
-        )
+        return _decorator(function, name, partial(self.add_tool, replace=replace, **options))
 
     def add_tool(
         self,
@@ -412,11 +402,7 @@ class Server:
         or content (a message of the user), messages (:func:`~mcpcore.service.prompts.user`,
         :func:`~mcpcore.service.prompts.assistant`), a list of these or a ``GetPromptResult``.
         """
-        return _decorator(
-            function,
-            name,
-            lambda made, named: self.add_prompt(made, named, replace=replace, **options),
-        )
+        return _decorator(function, name, partial(self.add_prompt, replace=replace, **options))
 
     def add_prompt(
         self,
@@ -542,28 +528,24 @@ class Server:
         def offered(kind: str, *found: Any) -> bool:
             return kind in self._offers or any(found)
 
+        made = ServerCapabilities(experimental=given(self._experimental))
         extensions = self._extensions
-        with_tasks = offered("tasks", *(entry.task for entry in self._tools))
-        if with_tasks:
+        if offered("tools", self._tools):
+            made.tools = ToolsCapability(list_changed=changed)
+        if offered("resources", self._resources, self._templates):
+            made.resources = ResourcesCapability(list_changed=changed, subscribe=self._subscribe)
+        if offered("prompts", self._prompts):
+            made.prompts = PromptsCapability(list_changed=changed)
+        if offered("completions", self._completions):
+            made.completions = {}
+        if self._logging:
+            made.logging = {}
+        if offered("tasks", *(entry.task for entry in self._tools)):
+            requests = TaskRequests(tools=ToolTasks(call={}))
+            made.tasks = TasksCapability(list={}, cancel={}, requests=requests)
             extensions = {TASKS_EXTENSION: {}, **extensions}
-        return ServerCapabilities(
-            tools=ToolsCapability(list_changed=changed) if offered("tools", self._tools) else None,
-            resources=ResourcesCapability(list_changed=changed, subscribe=self._subscribe)
-            if offered("resources", self._resources, self._templates)
-            else None,
-            prompts=PromptsCapability(list_changed=changed)
-            if offered("prompts", self._prompts)
-            else None,
-            completions={} if offered("completions", self._completions) else None,
-            logging={} if self._logging else None,
-            tasks=TasksCapability(
-                list={}, cancel={}, requests=TaskRequests(tools=ToolTasks(call={}))
-            )
-            if with_tasks
-            else None,
-            extensions=given(extensions),
-            experimental=given(self._experimental),
-        )
+        made.extensions = given(extensions)
+        return made
 
     # Changes
 
@@ -586,17 +568,10 @@ class Server:
         """
         self._changed(_LISTS[list])
 
-    def changes(self) -> set[str]:
-        """Return the list_changed notifications due since the last call, in place of a watcher."""
-        changes, self._changes = self._changes, set()
-        return changes
-
     def _changed(self, method: str) -> None:
-        if not self._list_changed:
-            return
-        self._changes.add(method)
-        for watcher in tuple(self._watchers):
-            watcher(method, None)
+        if self._list_changed:
+            for watcher in tuple(self._watchers):
+                watcher(method, None)
 
     # Requests
 
@@ -617,7 +592,14 @@ class Server:
         and bad arguments in revisions in which these are an error of the protocol.
         """
         if method != "tools/call":
-            return self._prepare_other(method, params, revision, principal)
+            if (handler := _METHODS.get(method)) is not None:
+                return handler(self, params, revision, principal)
+            extension = self._extension_methods.get(method)
+            if extension is None:
+                raise McpError(METHOD_NOT_FOUND, f"Method not found: {shorten(method)}")
+            from mcpcore.service.extensions import MethodCall
+
+            return MethodCall(extension, extension.bind(params), revision)
         if skim is None or skim.name is None:
             name, arguments = _read_call(params)
         else:
@@ -645,25 +627,8 @@ class Server:
             prepared.task = entry.task
         return prepared
 
-    def _prepare_other(
-        self, method: str, params: Raw | bytes, revision: Revision, principal: str | None
-    ) -> Prepared:
-        handler = _METHODS.get(method)
-        if handler is not None:
-            return handler(self, params, revision, principal)
-        entry = self._extension_methods.get(method)
-        if entry is None:
-            raise McpError(METHOD_NOT_FOUND, f"Method not found: {shorten(method)}")
-        from mcpcore.service.extensions import MethodCall
-
-        return MethodCall(entry, entry.bind(params), revision)
-
     def _page(
-        self,
-        list: Collection[Any],
-        params: Raw | bytes,
-        revision: Revision,
-        principal: str | None,
+        self, list: Collection[Any], params: Raw | bytes, revision: Revision, principal: str | None
     ) -> Prepared:
         cursor = _read(params, _ListParams).cursor
         return Prepared(revision, result=list.page(cursor, revision, principal), bare=True)
@@ -710,10 +675,8 @@ class Server:
             owner, names = self._completed_template(asked.ref.uri, principal)
         argument = asked.argument.name
         if names and argument not in names:
-            raise McpError(
-                INVALID_PARAMS,
-                shorten(f"argument.name: {owner!r} has no argument {argument!r}"),
-            )
+            text = f"argument.name: {owner!r} has no argument {argument!r}"
+            raise McpError(INVALID_PARAMS, shorten(text))
         entry = self._completions.get((kind, owner, argument))
         entry = entry or self._completions.get((kind, owner, None))
         entry = entry or self._completions.get(FOR_ALL)
@@ -739,10 +702,6 @@ class Server:
         if self._resources.get(uri, principal) is not None:
             return uri, ()
         raise McpError(INVALID_PARAMS, shorten(f"Unknown resource template: {uri}"))
-
-
-def _encoded(entry: "ResourceEntry | PromptEntry", revision: Revision) -> bytes:
-    return entry.encode(revision)
 
 
 def _by_list(given: Any, default: Any, what: str) -> dict[str, Any]:

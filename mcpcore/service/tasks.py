@@ -420,7 +420,8 @@ def describe(record: TaskRecord, form: TaskForm) -> Task:
     ttl, poll = record.ttl, record.poll_interval
     if form is TaskForm.EXTENSION:
         return described(status=record.status, ttl_ms=ttl, poll_interval_ms=poll)
-    return described(status=_experimental_status(record), ttl=ttl, poll_interval=poll)
+    status = "failed" if record.is_error else record.status
+    return described(status=status, ttl=ttl, poll_interval=poll)
 
 
 def detail(record: TaskRecord) -> Raw:
@@ -430,7 +431,10 @@ def detail(record: TaskRecord) -> Raw:
     if record.status == "input_required":
         payload = b'"inputRequests":' + msgspec.json.encode(record.questions)
     elif record.result is not None:
-        payload = b'"result":' + _inlined(record.result, record.meta)
+        members = b'"resultType":"complete"'
+        if record.meta:
+            members += b',"_meta":' + to_json(record.meta)
+        payload = b'"result":' + splice(to_json(record.result), members)
     elif record.error is not None:
         payload = b'"error":' + msgspec.json.encode(record.error)
     return Raw(splice(view, payload))
@@ -449,15 +453,3 @@ def timestamp(wall: float) -> str:
     """
     text = datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
-
-
-def _experimental_status(record: TaskRecord) -> TaskStatus:
-    return "failed" if record.is_error else record.status
-
-
-def _inlined(result: Raw, meta: Any) -> bytes:
-    """Return the result that the call would have had, without the server's identity."""
-    members = b'"resultType":"complete"'
-    if meta:
-        members += b',"_meta":' + to_json(meta)
-    return splice(to_json(result), members)

@@ -317,16 +317,15 @@ def _output(
         return Output.written(dict(written), validator, f"the output of {what}")
     returns: Any = handler.returns
     if get_origin(returns) is Annotated and get_args(returns)[0] is CallToolResult:
-        returns = next(filter(_is_type, get_args(returns)[1:]), CallToolResult)
+        returns = next(
+            (each for each in get_args(returns)[1:] if isinstance(each, type) or get_origin(each)),
+            CallToolResult,
+        )
     if structured is False or returns is CallToolResult:
         return None
     if structured is None and is_content(returns):
         return None
     return Output.derived(returns, validator, f"the output of {what}")
-
-
-def _is_type(extra: Any) -> bool:
-    return isinstance(extra, type) or get_origin(extra) is not None
 
 
 # Calls
@@ -455,10 +454,12 @@ def given_result(result: CallToolResult, output: Output | None, revision: Revisi
     if not is_structured:
         if checked is None:
             return Raw(to_json(result))
-        if not _allows(checked, encoded):  # None means null if the schema allows that
+        try:
+            checked.check(encoded)  # None means null if the schema allows that
+        except InvalidValue:
             text = "structured_content is missing, which the output schema asks for"
             rule = "the result has no structured content, which the output schema asks for"
-            raise OutputMismatch(text, rule)
+            raise OutputMismatch(text, rule) from None
     elif checked is not None:
         _check(encoded, checked)
     if not any(_says(block, encoded) for block in result.content):
@@ -488,14 +489,6 @@ def _says(block: ContentBlock, encoded: bytes) -> bool:
 
 def _wrap(encoded: bytes) -> bytes:
     return f'{{"{WRAPPED}":'.encode() + encoded + b"}"
-
-
-def _allows(output: Output, encoded: bytes) -> bool:
-    try:
-        output.check(encoded)
-    except InvalidValue:
-        return False
-    return True
 
 
 def _check(encoded: bytes, output: Output) -> None:

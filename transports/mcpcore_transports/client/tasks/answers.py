@@ -40,7 +40,7 @@ from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Handlers, Run
 from mcpcore_transports.running.tasks import TaskHost
-from mcpcore_transports.server.error_ids import error_id
+from mcpcore_transports.server.settings import error_id
 from mcpcore_transports.server.tasks.requests import TaskDesk
 
 logger = logging.getLogger("mcpcore.client")
