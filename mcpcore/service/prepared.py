@@ -132,15 +132,15 @@ class Prepared:
         raise McpError(code, told or shown(error)) from error
 
 
-class Entry(Protocol):
-    """Declaration that requests are bound to."""
+class Declaration(Protocol):
+    """Interface of a declaration, as far as a call needs it."""
 
     @property
     def handler(self) -> Handler:
         """Function of the declaration."""
 
 
-E = TypeVar("E", bound=Entry)
+E = TypeVar("E", bound=Declaration)
 R = TypeVar("R", bound=Result)
 
 

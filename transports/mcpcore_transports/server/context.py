@@ -181,12 +181,9 @@ class Context(Generic[L]):
         return Principal(principal)
 
     @property
+    @in_loop
     def cancelled(self) -> bool:
         """True if the client wants no answer any more; in ``async def`` every ``await`` raises."""
-        return self._is_cancelled()
-
-    @in_loop
-    def _is_cancelled(self) -> bool:
         return self.scope is not None and self.scope.cancel_called
 
     def supports(self, capability: str) -> bool:
