@@ -71,7 +71,6 @@ NOT_OFFERED = {
     "mcpcore.service.pydantic_types",
     "mcpcore.service.rate",
     "mcpcore.service.resources",
-    "mcpcore.service.task_views",
     "mcpcore.service.tasks",
     "mcpcore.service.twins",
     "mcpcore.service.uri_templates",

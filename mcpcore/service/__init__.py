@@ -7,10 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mcpcore.service.content import Audio, Embedded, Image
-from mcpcore.service.errors import is_masked
-from mcpcore.service.prepared import Prepared
+from mcpcore.service.prepared import Prepared, is_masked
 from mcpcore.service.schema import Validator, mirrored
-from mcpcore.service.service import Server
+from mcpcore.service.server import Server
 
 if TYPE_CHECKING:
     from mcpcore.service.prompts import assistant, user

@@ -10,7 +10,6 @@ from typing import Any
 from msgspec import Raw
 
 from mcpcore.errors import OutputMismatch
-from mcpcore.service.declarations import runs_in_thread
 from mcpcore.service.handlers import Handler
 from mcpcore.service.prepared import Bound
 from mcpcore.spec.types.completion import CompleteParams, CompleteResult, Completion
@@ -37,12 +36,12 @@ class CompletionEntry:
     parameters are the members of the request: ``ref``, ``argument``, and ``context`` or None.
     """
 
-    __slots__ = ("_names", "_owned", "call", "is_async", "thread")
+    __slots__ = ("_names", "_owned", "handler")
 
     def __init__(
         self, function: Callable[..., Any], what: str, *, thread: bool = False, owned: bool = True
     ) -> None:
-        handler = Handler(function, what)
+        self.handler = handler = Handler(function, what, thread=thread)
         names = [parameter.name for parameter in handler.parameters]
         if owned and (not names or handler.rest is not None):
             raise TypeError(f"{what}: the function must take the text typed so far, no **kwargs")
@@ -54,15 +53,11 @@ class CompletionEntry:
                     f"{what}: parameter {name!r}: only {first}{', '.join(map(repr, known))} can be "
                     "filled"
                 )
-        self.is_async = handler.is_async
-        self.thread = runs_in_thread({"thread": thread}, handler.is_async, what)
         self._names = tuple(names)
         self._owned = owned
-        self.call = handler.binder()
-        """Function ``call(context, bound values)``."""
 
     def bind(self, asked: CompleteParams) -> tuple[Any, ...]:
-        """Return the values for :attr:`call`."""
+        """Return the values for the handler."""
         context = asked.context or None
         if not self._owned:
             members = {"ref": asked.ref, "argument": asked.argument, "context": context}
@@ -88,28 +83,22 @@ class CompletionCall(Bound[CompletionEntry]):
 
 def complete_result(value: Any) -> Raw:
     """Shape proposals: None, an iterable of strings, or a Completion."""
+    if value is None:
+        value = ()
     if isinstance(value, Completion):
         completion = value
-        if len(completion.values) > MAX_VALUES:
-            completion = Completion(
-                values=completion.values[:MAX_VALUES], total=completion.total, has_more=True
-            )
+        if len(value.values) > MAX_VALUES:
+            values = value.values[:MAX_VALUES]
+            completion = Completion(values=values, total=value.total, has_more=True)
+    elif isinstance(value, str) or not isinstance(value, Iterable):
+        raise OutputMismatch(f"expected a list, got {type(value).__name__}", _NO_PROPOSALS)
     else:
-        completion = _counted(() if value is None else value)
+        rest = iter(value)
+        values = list(islice(rest, MAX_VALUES))
+        more = sum(1 for _ in islice(rest, _COUNTED))
+        total = len(values) + more if more < _COUNTED else None
+        completion = Completion(values=values, total=total, has_more=more > 0)
     for each in completion.values:
         if not isinstance(each, str):
             raise OutputMismatch(f"expected strings, got {type(each).__name__}", _NO_PROPOSALS)
     return Raw(to_json(CompleteResult(completion=completion)))
-
-
-def _counted(proposals: Iterable[str]) -> Completion:
-    if isinstance(proposals, str) or not isinstance(proposals, Iterable):
-        raise OutputMismatch(f"expected a list, got {type(proposals).__name__}", _NO_PROPOSALS)
-    rest = iter(proposals)
-    values = list(islice(rest, MAX_VALUES))
-    more = sum(1 for _ in islice(rest, _COUNTED))
-    return Completion(
-        values=values,
-        total=len(values) + more if more < _COUNTED else None,
-        has_more=more > 0,
-    )

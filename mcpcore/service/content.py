@@ -211,7 +211,16 @@ def _known(each: ContentBlock, revision: Revision) -> ContentBlock:
         return EmbeddedResource(resource=resource, annotations=each.annotations, meta=each.meta)
     if isinstance(each, ResourceLink):
         if not revision.resource_links:
-            return TextContent(text=_in_words(each), annotations=each.annotations, meta=each.meta)
+            lines = [f"{each.title or each.name}: {each.uri}"]
+            if each.description:
+                lines.append(each.description)
+            facts = [each.mime_type] if each.mime_type else []
+            if each.size is not None:
+                facts.append(f"{each.size} bytes")
+            if facts:
+                lines.append(f"({', '.join(facts)})")
+            text = "\n".join(lines)
+            return TextContent(text=text, annotations=each.annotations, meta=each.meta)
         try:
             check_icons(each.icons or ())
         except ValueError as error:
@@ -221,16 +230,3 @@ def _known(each: ContentBlock, revision: Revision) -> ContentBlock:
         rule = f"the result has content of a kind that {revision.name} cannot carry"
         raise OutputMismatch(f"content of the kind {each.type!r} is in no revision", rule)
     return each
-
-
-def _in_words(link: ResourceLink) -> str:
-    """Return all members of a link as readable text."""
-    lines = [f"{link.title or link.name}: {link.uri}"]
-    if link.description:
-        lines.append(link.description)
-    facts = [link.mime_type] if link.mime_type else []
-    if link.size is not None:
-        facts.append(f"{link.size} bytes")
-    if facts:
-        lines.append(f"({', '.join(facts)})")
-    return "\n".join(lines)

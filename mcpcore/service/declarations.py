@@ -1,7 +1,6 @@
 """Common parts of all declarations: names, icons, hints, absent members."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, TypeVar
 
@@ -18,16 +17,13 @@ CacheScope = Literal["public", "private"]
 MAX_URI = 8192
 """Default maximum characters of a URI that is matched against templates."""
 
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
-# Strings, which re compiles at first use: tools have no URIs.
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
-_UNFIT = r"[\x00-\x20\x7f]"
 
-
-class Options(TypedDict, total=False):
+class FeatureOptions(TypedDict, total=False):
     """Options that tools, resources, templates and prompts have in common."""
 
     title: str
+    description: str
+    """Description; default: the docstring, without its parts on parameters and results."""
     icons: Sequence[Icon | str]
     meta: Mapping[str, Any]
     """Value of the declaration's ``_meta``."""
@@ -37,26 +33,6 @@ class Options(TypedDict, total=False):
     thread: bool
     """True to run the function, which must not be a coroutine function, in a worker thread: it may
     block."""
-
-
-def runs_in_thread(options: Options, is_async: bool, what: str) -> bool:
-    """Return True if the handler runs in a thread.  Raises TypeError for a coroutine function."""
-    thread = options.get("thread", False)
-    if thread and is_async:
-        raise TypeError(f"{what}: a coroutine function does not run in a thread")
-    return thread
-
-
-def check_tool_name(name: str) -> str:
-    """Return ``name``.  Raises ValueError unless it is 1 to 128 of ``A-Z a-z 0-9 _ . / -``.
-
-    Source: tools page, "Tool Names" (the slash is allowed by 2025-11-25 and in wide use).
-    """
-    if not _TOOL_NAME.fullmatch(name):
-        raise ValueError(
-            f"tool name {name!r}: must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -"
-        )
-    return name
 
 
 def check_options(options: Mapping[str, Any], known: type, what: str) -> None:
@@ -71,13 +47,6 @@ def check_count(name: str, count: float) -> None:
         raise ValueError(f"{name} must be a whole number of at least 1, got {count}")
 
 
-def check_uri(uri: str) -> str:
-    """Return ``uri``.  Raises ValueError if it lacks a scheme, or has blanks or controls."""
-    if not re.match(_SCHEME, uri) or re.search(_UNFIT, uri):
-        raise ValueError(f"{uri!r} is no absolute URI")
-    return uri
-
-
 def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon]:
     """Return icons, each given as an Icon or by its URI.
 
@@ -89,6 +58,19 @@ def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon]:
         if not is_safe_icon(icon.src):
             raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")
     return found
+
+
+def common_members(options: FeatureOptions, description: str) -> dict[str, Any]:
+    """Return the members that all declarations have in common; ``description`` is the default.
+
+    Raises ValueError for an invalid icon.
+    """
+    return {
+        "title": given(options.get("title")),
+        "description": given(options.get("description") or description),
+        "icons": check_icons(options.get("icons")),
+        "meta": given(dict(options.get("meta", {}))),
+    }
 
 
 def given(value: T | None) -> T | None:

@@ -57,9 +57,14 @@ def parse_docstring(text: str | None) -> Docstring:
         line = lines[at]
         section, body_at = _section(lines, at)
         if section is not None:
-            end = _end(lines, body_at, underlined=body_at > at + 1)
+            entry, end = _GOOGLE_ENTRY, body_at
+            if body_at > at + 1:  # underlined
+                entry = _NUMPY_ENTRY
+                while end < len(lines) and _section(lines, end)[0] is None:
+                    end += 1
+            else:
+                end = _indented(lines, body_at)
             if section in _PARAMETERS:
-                entry = _NUMPY_ENTRY if body_at > at + 1 else _GOOGLE_ENTRY
                 found.parameters.update(_entries(lines[body_at:end], entry))
             elif section in _KEPT:
                 kept += lines[at:end]
@@ -90,15 +95,6 @@ def _section(lines: list[str], at: int) -> tuple[str | None, int]:
     if at + 1 < len(lines) and re.fullmatch(_RULE, lines[at + 1]):
         return name, at + 2
     return None, at
-
-
-def _end(lines: list[str], at: int, *, underlined: bool) -> int:
-    """Return the end of the section whose body begins at ``at``."""
-    if not underlined:
-        return _indented(lines, at)
-    while at < len(lines) and _section(lines, at)[0] is None:
-        at += 1
-    return at
 
 
 def _indented(lines: list[str], at: int) -> int:

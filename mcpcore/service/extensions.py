@@ -11,7 +11,6 @@ from msgspec.structs import astuple
 
 from mcpcore.errors import InvalidValue, OutputMismatch
 from mcpcore.service.content import json_value
-from mcpcore.service.declarations import runs_in_thread
 from mcpcore.service.handlers import Handler, values_type
 from mcpcore.service.prepared import Bound
 from mcpcore.service.reading import arguments_reader
@@ -28,7 +27,7 @@ class MethodEntry:
     Members that it does not take are ignored, as the peer may know a newer version.
     """
 
-    __slots__ = ("_values", "call", "is_async", "thread")
+    __slots__ = ("_values", "handler")
 
     def __init__(
         self,
@@ -38,18 +37,14 @@ class MethodEntry:
         thread: bool = False,
         validator: Validator | None = None,
     ) -> None:
-        handler = Handler(function, method)
+        self.handler = handler = Handler(function, method, thread=thread)
         if handler.rest is not None:
             raise TypeError(f"{method}: **{handler.rest} cannot be filled: name the members")
         values = values_type(handler.parameters, strict=False)
         self._values = arguments_reader(values, handler.parameters, validator, method)
-        self.is_async = handler.is_async
-        self.thread = runs_in_thread({"thread": thread}, handler.is_async, method)
-        self.call = handler.binder()
-        """Function ``call(context, bound values)``."""
 
     def bind(self, params: Raw | bytes) -> tuple[Any, ...]:
-        """Return the values for :attr:`call`.
+        """Return the values for the handler.
 
         Raises McpError (-32602) naming the invalid member.
         """

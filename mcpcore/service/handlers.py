@@ -1,4 +1,4 @@
-"""Handlers: functions of the application, their parameters, and calls of them.
+"""Functions of the application: handlers, with their parameters and calls, and the lifespan.
 
 The runtime's context is injected into the parameter that is annotated with a context class: one
 that has the attribute ``__mcp_context__ = True``.  The service never uses its members.
@@ -8,15 +8,17 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import NODEFAULT, Raw, Struct
 
 from mcpcore.service.custom_types import is_union, without_paths
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the first is imported with pydantic, the second imports this module
     from mcpcore.service.pydantic_types import PydanticType
+    from mcpcore.service.server import Server
 
 CONTEXT_MARK = "__mcp_context__"
 """Name of the attribute that makes a class a context class."""
@@ -46,13 +48,26 @@ class Parameter(Struct, frozen=True):
 class Handler:
     """Function and its parameters; ``what`` names it in messages.
 
-    Raises TypeError if the parameters cannot be filled from named values (``*args``, two contexts)
-    or an annotation cannot be resolved.
+    ``thread``: True to run it in a worker thread, as it may block.  Raises TypeError if it is a
+    coroutine function then, if the parameters cannot be filled from named values (``*args``, two
+    contexts), or an annotation cannot be resolved.
     """
 
-    __slots__ = ("context", "doc", "function", "is_async", "parameters", "rest", "returns", "what")
+    __slots__ = (
+        "call",
+        "context",
+        "doc",
+        "function",
+        "is_async",
+        "parameters",
+        "rest",
+        "returns",
+        "takes_context",
+        "thread",
+        "what",
+    )
 
-    def __init__(self, function: Any, what: str) -> None:
+    def __init__(self, function: Any, what: str, *, thread: bool = False) -> None:
         if not callable(function) or inspect.isclass(function):
             raise TypeError(f"{what}: expected a function, got {type(function).__name__}")
         self.function: Callable[..., Any] = function
@@ -60,6 +75,9 @@ class Handler:
         plain = _plain(function)
         self.is_async: bool = inspect.iscoroutinefunction(plain)
         """True if calling the function gives a coroutine."""
+        self.thread = thread
+        if thread and self.is_async:
+            raise TypeError(f"{what}: a coroutine function does not run in a thread")
         self.doc: str | None = inspect.getdoc(plain)
         try:
             hints = get_type_hints(plain, include_extras=True)
@@ -74,6 +92,13 @@ class Handler:
         self.rest: str | None = None
         """Name of ``**kwargs``."""
         self.parameters: tuple[Parameter, ...] = tuple(self._read(hints))
+        self.takes_context = self.context is not None
+        self.call: Callable[[Any, tuple[Any, ...]], Any] = self._binder()
+        """Function ``call(context, values)``, which calls the handler.
+
+        ``values`` holds one value per parameter, in the order of ``parameters``, and with
+        ``**kwargs`` a dict of its entries as the last one.
+        """
 
     def _read(self, hints: dict[str, Any]) -> Iterator[Parameter]:
         for parameter in inspect.signature(self.function).parameters.values():
@@ -104,12 +129,7 @@ class Handler:
             raise TypeError(f"{self.what}: parameter {name!r}: {error}") from error
         return Parameter(name, annotation, default, keyword, foreign, factory)
 
-    def binder(self) -> Callable[[Any, tuple[Any, ...]], Any]:
-        """Return ``call(context, values)``, which calls the function.
-
-        ``values`` holds one value per parameter, in the order of ``parameters``, and with
-        ``**kwargs`` a dict of its entries as the last one.
-        """
+    def _binder(self) -> Callable[[Any, tuple[Any, ...]], Any]:
         function = self.function
         order = inspect.signature(function).parameters
         keywords = [(p.name, index) for index, p in enumerate(self.parameters) if p.keyword]
@@ -189,3 +209,57 @@ def _plain(function: Any) -> Any:
     while isinstance(function, functools.partial):
         function = function.func
     return function if inspect.isroutine(function) else type(function).__call__
+
+
+# Lifespan
+
+OpenLifespan: TypeAlias = (
+    Callable[[], AbstractAsyncContextManager[Any]]
+    | Callable[["Server"], AbstractAsyncContextManager[Any]]
+)
+"""Function that returns an async context manager; takes the server, or nothing."""
+
+_DECORATE = "decorate it with contextlib.asynccontextmanager"
+
+
+class Lifespan:
+    """Declared lifespan: the function that makes the context manager, and its name in messages.
+
+    Raises TypeError, naming the function, if it cannot be a lifespan.
+    """
+
+    __slots__ = ("_function", "_takes_server", "name")
+
+    def __init__(self, function: Any) -> None:
+        if not callable(function) or isinstance(function, AbstractAsyncContextManager):
+            kind = type(function).__name__
+            raise TypeError(f"lifespan: expected a function, which is not called yet, got {kind}")
+        plain = function.func if isinstance(function, functools.partial) else function
+        self.name: str = getattr(plain, "__name__", type(plain).__name__)
+        if inspect.isasyncgenfunction(function):
+            raise TypeError(f"lifespan: {self.name} is an async generator function: {_DECORATE}")
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"lifespan: {self.name} is a coroutine function: have it yield, and {_DECORATE}"
+            )
+        needed = [
+            each
+            for each in inspect.signature(function).parameters.values()
+            if each.default is each.empty
+            and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        ]
+        if len(needed) > 1 or any(each.kind not in _POSITIONAL for each in needed):
+            names = ", ".join(each.name for each in needed)
+            raise TypeError(f"lifespan: {self.name} takes {names}; expected the server or nothing")
+        self._function: Callable[..., Any] = function
+        self._takes_server = bool(needed)
+
+    def open(self, server: "Server") -> AbstractAsyncContextManager[Any]:
+        """Make the context manager.
+
+        Raises TypeError if it is not an async one, and the exceptions of the function.
+        """
+        made = self._function(server) if self._takes_server else self._function()
+        if not isinstance(made, AbstractAsyncContextManager):
+            raise TypeError(f"it returned a {type(made).__name__}, no async context manager")
+        return made

@@ -9,7 +9,7 @@ Source: pagination page of the specification.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, islice
 from operator import attrgetter
 from typing import Generic, TypeVar
@@ -103,12 +103,11 @@ class Collection(Generic[T]):
     visible to all, the members for caching are ``private``.
     ``listed``: function that returns True if an item can be used in a revision; others are not
     listed.
-    Pages are encoded once per revision and kept until the collection changes; if not all principals
-    see the same, items are.
 
-    Threads may change it while others read it, without a lock: an entry is never changed, readers
-    use a copy of the table, and each change replaces the table of pages by an empty one, so that a
-    page made of older items is not kept.
+    Pages are encoded once per revision and kept until the collection changes; if not all principals
+    see the same, items are.  Threads may change it while others read it, without a lock: an entry
+    is never changed, readers use a copy of the table, and each change replaces the table of pages
+    by an empty one, so that a page made of older items is not kept.
     """
 
     def __init__(
@@ -198,55 +197,32 @@ class Collection(Generic[T]):
         kept = pages.get((revision, cursor))
         if kept is not None:
             return kept
+        after = 0 if cursor is None else self._cursors.read(cursor)
         # With threads that add items at the same time, numbers need not come in order.
         entries = sorted(self._items.values(), key=_in_order)
-        if any(entry.visible is not None for entry in entries):
-            return self._page_for(principal, cursor, revision, entries)
-        chosen, last = self._choose(cursor, revision, entries)
-        page = self._put_together(
-            [self._encode(entry.item, revision) for entry in chosen], last, self._hints, revision
-        )
-        # Our own cursors are fewer than this; forged ones must not make the cache grow.
-        if len(pages) < (len(entries) + 1) * len(REVISIONS):
-            pages[revision, cursor] = page
-        return page
-
-    def _page_for(
-        self,
-        principal: str | None,
-        cursor: str | None,
-        revision: Revision,
-        entries: Iterable[_Entry[T]],
-    ) -> Raw:
-        seen = (entry for entry in entries if entry.seen_by(principal))
-        chosen, last = self._choose(cursor, revision, seen)
-        parts = []
-        for entry in chosen:
-            encoded = entry.encoded.get(revision)
-            if encoded is None:
-                encoded = entry.encoded[revision] = self._encode(entry.item, revision)
-            parts.append(encoded)
-        return self._put_together(parts, last, self._private, revision)
-
-    def _choose(
-        self, cursor: str | None, revision: Revision, entries: Iterable[_Entry[T]]
-    ) -> tuple[list[_Entry[T]], int | None]:
-        """Return the entries of a page, and the number of its last one if more follow."""
-        after = 0 if cursor is None else self._cursors.read(cursor)
+        private = any(entry.visible is not None for entry in entries)
         rest = (
             entry
             for entry in entries
-            if entry.number > after and self._listed(entry.item, revision)
+            if entry.number > after
+            and self._listed(entry.item, revision)
+            and entry.seen_by(principal)
         )
         chosen = list(islice(rest, self._page_size))
-        return chosen, None if next(rest, None) is None else chosen[-1].number
-
-    def _put_together(
-        self, parts: list[bytes], last: int | None, hints: bytes, revision: Revision
-    ) -> Raw:
+        if private:
+            for entry in chosen:
+                if revision not in entry.encoded:
+                    entry.encoded[revision] = self._encode(entry.item, revision)
+            parts = [entry.encoded[revision] for entry in chosen]
+        else:
+            parts = [self._encode(entry.item, revision) for entry in chosen]
         body = self._head + b",".join(parts) + b"]"
-        if last is not None:
-            body += f',"nextCursor":"{self._cursors.make(last)}"'.encode()
+        if next(rest, None) is not None:
+            body += f',"nextCursor":"{self._cursors.make(chosen[-1].number)}"'.encode()
         if revision.cache_hints:
-            body += b"," + hints
-        return Raw(to_json(b"{" + body + b"}"))
+            body += b"," + (self._private if private else self._hints)
+        page = Raw(to_json(b"{" + body + b"}"))
+        # Our own cursors are fewer than this; forged ones must not make the cache grow.
+        if not private and len(pages) < (len(entries) + 1) * len(REVISIONS):
+            pages[revision, cursor] = page
+        return page

@@ -11,16 +11,10 @@ from msgspec import Raw
 
 from mcpcore.errors import InvalidValue, OutputMismatch
 from mcpcore.service.content import block, for_revision
-from mcpcore.service.declarations import (
-    Options,
-    check_icons,
-    check_options,
-    given,
-    runs_in_thread,
-)
+from mcpcore.service.declarations import FeatureOptions, check_options, common_members, given
 from mcpcore.service.prepared import Bound
+from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
-from mcpcore.service.strings import StringHandler
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
@@ -44,61 +38,43 @@ def assistant(content: Any) -> PromptMessage:
     return PromptMessage(role="assistant", content=block(content))
 
 
-class PromptOptions(Options, total=False):
-    """Options of a prompt, beyond its name and its function."""
-
-    description: str
-    """Description; default: the docstring, without its parts on parameters."""
-
-
 class PromptEntry:
     """Declaration and handler of a prompt."""
 
-    __slots__ = ("_handler", "prompt", "thread", "visible")
+    __slots__ = ("handler", "prompt", "visible")
 
     def __init__(
         self,
         function: Callable[..., Any],
         name: str,
-        options: PromptOptions,
+        options: FeatureOptions,
         validator: Validator | None = None,
     ) -> None:
         what = f"prompt {name!r}"
-        check_options(options, PromptOptions, what)
-        self._handler = StringHandler(function, what, validator)
-        self.thread = runs_in_thread(options, self.is_async, what)
+        check_options(options, FeatureOptions, what)
+        thread = options.get("thread", False)
+        self.handler = StringHandler(function, what, validator, thread=thread)
         self.visible = options.get("visible")
+        properties = self.handler.properties
         arguments = [
             PromptArgument(
                 name=parameter.name,
-                title=given(self._handler.properties[parameter.name].get("title")),
-                description=given(self._handler.properties[parameter.name].get("description")),
+                title=given(properties[parameter.name].get("title")),
+                description=given(properties[parameter.name].get("description")),
                 required=parameter.required,
             )
-            for parameter in self._handler.handler.parameters
+            for parameter in self.handler.parameters
         ]
         try:
-            icons = check_icons(options.get("icons"))
+            common = common_members(options, self.handler.description)
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from None
-        self.prompt = Prompt(
-            name=name,
-            title=given(options.get("title")),
-            description=given(options.get("description") or self._handler.description),
-            arguments=arguments,
-            icons=icons,
-            meta=given(dict(options.get("meta", {}))),
-        )
-
-    @property
-    def is_async(self) -> bool:
-        """True if the handler is a coroutine function."""
-        return self._handler.handler.is_async
+        self.prompt = Prompt(name=name, arguments=arguments, **common)
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """Names of the arguments."""
-        return tuple(parameter.name for parameter in self._handler.handler.parameters)
+        return tuple(parameter.name for parameter in self.handler.parameters)
 
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration in its listed form."""
@@ -107,13 +83,9 @@ class PromptEntry:
     def bind(self, arguments: Mapping[str, str]) -> tuple[Any, ...]:
         """Check the arguments.  Raises McpError (-32602) naming the invalid one."""
         try:
-            return self._handler.bind(arguments, "arguments")
+            return self.handler.bind(arguments, "arguments")
         except InvalidValue as error:
             raise McpError(INVALID_PARAMS, str(error)) from None
-
-    def call(self, context: Any, values: tuple[Any, ...]) -> Any:
-        """Call the handler."""
-        return self._handler.call(context, values)
 
 
 class PromptGet(Bound[PromptEntry]):

@@ -16,9 +16,8 @@ from msgspec import Meta, Raw, Struct
 
 from mcpcore.errors import InvalidValue
 from mcpcore.service.content import json_value
-from mcpcore.service.derive import Schema
-from mcpcore.service.errors import Misfit, schema_not_met
-from mcpcore.service.schema import in_one_line
+from mcpcore.service.reading import Misfit, in_one_line, schema_not_met
+from mcpcore.service.schema import Schema
 from mcpcore.wire.jsontext import without_input
 
 _MODEL = "__pydantic_validator__"
@@ -64,7 +63,7 @@ class PydanticType:
     def encode(self, value: Any) -> bytes:
         """Check the return value of a handler, and write it as JSON.
 
-        Raises :class:`~mcpcore.service.errors.OutputMismatch` for a value that does not fit the
+        Raises :class:`~mcpcore.errors.OutputMismatch` for a value that does not fit the
         type or has no JSON form.
         """
         try:

@@ -69,42 +69,28 @@ class RateLimits:
     def __init__(self, rates: Mapping[Activity, Rate], *, callers: int = 10_000) -> None:
         if callers < 1:
             raise ValueError(f"callers must be at least 1, got {callers}")
-        self._buckets = {
-            activity: _Buckets(rate.per / rate.amount, rate.burst, callers)
-            for activity, rate in rates.items()
+        self._rates = dict(rates)
+        self._callers = callers
+        self._full: dict[Activity, OrderedDict[str, float]] = {
+            activity: OrderedDict() for activity in rates
         }
+        """Times at which buckets will be full, by caller, the one used last at the end."""
         self.refused: Counter[Activity] = Counter()
         """Number of refusals by activity."""
 
     def admit(self, activity: Activity, caller: str, *, now: float) -> float:
         """Admit or refuse an activity, as :meth:`RateLimiter.admit` describes."""
-        buckets = self._buckets.get(activity)
-        if buckets is None:
+        rate = self._rates.get(activity)
+        if rate is None:
             return 0.0
-        wait = buckets.take(caller, now)
-        if wait > 0.0:
+        buckets, interval = self._full[activity], rate.per / rate.amount
+        full = max(buckets.get(caller, now), now)
+        wait = full - interval * (rate.burst - 1) - now
+        if wait > interval * 1e-6:  # less is a rounding error
             self.refused[activity] += 1
-        return wait
-
-
-class _Buckets:
-    """Buckets of one activity, each kept as the time at which it will be full."""
-
-    __slots__ = ("_full", "_interval", "_limit", "_slack")
-
-    def __init__(self, interval: float, burst: int, limit: int) -> None:
-        self._interval = interval
-        self._slack = interval * (burst - 1)
-        self._limit = limit
-        self._full: OrderedDict[str, float] = OrderedDict()
-
-    def take(self, caller: str, now: float) -> float:
-        full = max(self._full.get(caller, now), now)
-        wait = full - self._slack - now
-        if wait > self._interval * 1e-6:  # less is a rounding error
             return wait
-        self._full[caller] = full + self._interval
-        self._full.move_to_end(caller)
-        if len(self._full) > self._limit:
-            self._full.popitem(last=False)
+        buckets[caller] = full + interval
+        buckets.move_to_end(caller)
+        if len(buckets) > self._callers:
+            buckets.popitem(last=False)
         return 0.0

@@ -1,4 +1,4 @@
-"""Readers of values of the application's types.
+"""Readers of values of the application's types: arguments, results, forms.
 
 msgspec matches ``Meta(pattern=...)`` with Python's ``re``, which for some patterns takes time
 exponential in the length of the text, and the peer chooses the text. A type with patterns is
@@ -6,30 +6,24 @@ therefore read as a twin without them. The server's validator, whose work is bou
 the value against the type's JSON Schema, patterns included.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec import inspect as types
+from msgspec.structs import astuple
 
-from mcpcore.errors import InvalidValue, ValidatorMissing
-from mcpcore.service.custom_types import read_by_pydantic, read_custom
-from mcpcore.service.derive import derive
-from mcpcore.service.handlers import Parameter
-from mcpcore.service.schema import (
-    Schema,
-    Validator,
-    explain,
-    in_one_line,
-    read,
-    read_tree,
-    shorten,
-)
+from mcpcore.errors import InvalidValue, OutputMismatch, ValidatorMissing
+from mcpcore.service.custom_types import read_custom
+from mcpcore.service.docstrings import parse_docstring
+from mcpcore.service.handlers import Handler, Parameter, values_type
+from mcpcore.service.schema import Schema, Validator, derive, input_schema, resolved
 from mcpcore.wire.jsontext import encodable
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported with pydantic, and with the first type that has patterns
     from mcpcore.service.pydantic_types import PydanticType
     from mcpcore.service.twins import Twins
 
@@ -39,10 +33,112 @@ _FLAWS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _INNER = ("type", "item_type", "key_type", "value_type")
 
 
+_SCALARS = {"string", "integer", "number", "boolean", "null"}
+_MESSAGE = 500
+"""Maximum characters of a message about a value: names in it come from the client."""
+_PROBLEMS = 10
+"""Maximum problems named in one message."""
+
+_anything: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+
+def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
+    """Decode and check a value; ``root`` is its name in messages.
+
+    Raises :class:`InvalidValue` with a message like ``arguments.user.age: Expected int, got str``.
+    """
+    try:
+        try:
+            return decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            if "got `float`" not in str(error):
+                raise
+            # In JSON Schema 1.0 is an integer, to msgspec it is not; the schema is authoritative.
+            return decoder.decode(msgspec.json.encode(_whole(msgspec.json.decode(raw))))
+    except msgspec.ValidationError as error:
+        raise InvalidValue(explain(error, root)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidValue(f"{root}: {error}") from None
+
+
+def read_tree(raw: bytes | Raw, root: str) -> Any:
+    """Decode a value for a validator.
+
+    Raises :class:`InvalidValue` for a number that Python cannot read (1e999), at any place: a type
+    does not check members that it does not know.
+    """
+    return read(_anything, raw, root)
+
+
+def explain(error: msgspec.ValidationError, root: str) -> str:
+    """Turn msgspec's message into one that begins with the name of the field.
+
+    >>> explain(msgspec.ValidationError("Expected `int`, got `str` - at `$.user.age`"), "arguments")
+    'arguments.user.age: Expected int, got str'
+    """
+    message, _, place = str(error).rpartition(" - at `")
+    if not message:
+        message, place = place, "$"
+    path = root + place.rstrip("`").rpartition("$")[2]
+    if isinstance(error.__cause__, Misfit):
+        return in_one_line(error.__cause__.problems, path)
+    if member := re.fullmatch(r"Object missing required field `(.*)`", message, re.DOTALL):
+        message, path = "Missing required field", f"{path}.{member[1]}"
+    elif member := re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL):
+        message, path = "Unknown field", f"{path}.{member[1]}"
+    elif place.startswith("key`"):
+        message = f"{message} (as a key)"
+    return shorten(f"{path}: {message.replace('`', '')}")
+
+
+def in_one_line(problems: list[str], root: str) -> str:
+    """Join problems into one message; each entry, ``path: text``, begins below ``root``.
+
+    >>> in_one_line(["age: expected int", "[0].x: missing", ": too short"], "user")
+    'user.age: expected int; user[0].x: missing; user: too short'
+    """
+    named = [
+        f"{root}{'' if problem[:1] in '[:' else '.'}{problem}" for problem in problems[:_PROBLEMS]
+    ]
+    return shorten("; ".join(named))
+
+
+def shorten(message: str) -> str:
+    """Shorten a message that a client could make long."""
+    return message if len(message) <= _MESSAGE else message[: _MESSAGE - 3] + "..."
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_whole(inner) for inner in value]
+    return value
+
+
+class Misfit(ValueError):
+    """Part of a value that does not fit; each of ``problems``, ``path: text``, is below it."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def schema_not_met(why: object) -> OutputMismatch:
+    """Return the error for a result that its output schema does not allow."""
+    rule = "the result does not meet the output schema"
+    return OutputMismatch(f"the output schema is not met: {why}", rule)
+
+
 def refuse(problems: list[str], root: str) -> None:
     """Raise :class:`InvalidValue` if there are problems; each names a field below ``root``."""
     if problems:
         raise InvalidValue(in_one_line(problems, root))
+
+
+# Readers
 
 
 def has_patterns(info: types.Type) -> bool:
@@ -57,28 +153,23 @@ def has_patterns(info: types.Type) -> bool:
             if each.cls in seen:
                 continue
             seen.add(each.cls)
-        pending.extend(_parts(each))
+            pending.extend(field.type for field in each.fields)
+        pending.extend(getattr(each, name) for name in _INNER if hasattr(each, name))
+        pending.extend([*getattr(each, "types", ()), *getattr(each, "item_types", ())])
     return False
 
 
-def _parts(info: Any) -> list[types.Type]:
-    found = [getattr(info, name) for name in _INNER if hasattr(info, name)]
-    for name in ("types", "item_types"):
-        found.extend(getattr(info, name, ()))
-    found.extend(field.type for field in getattr(info, "fields", ()))
-    return found
-
-
-class Reader(Generic[T]):
+class ValueReader(Generic[T]):
     """Reader of values of a type, patterns included.
 
     ``schema`` returns the type's JSON Schema, and is called if the type has patterns. In that case
     raises ValidatorMissing without a ``validator``, ValueError for a pattern that it refuses, and
     TypeError for a type that cannot be read without its patterns; ``what`` names its owner.
-    ``custom`` reads types that msgspec does not know.
+    ``custom`` reads types that msgspec does not know.  ``foreign`` reads the members of a Struct
+    that are for pydantic, by name.
     """
 
-    __slots__ = ("_decode", "_decoder", "_problems", "_twins", "type")
+    __slots__ = ("_decode", "_decoder", "_foreign", "_plain", "_problems", "_twins", "type")
 
     def __init__(
         self,
@@ -86,7 +177,9 @@ class Reader(Generic[T]):
         schema: Callable[[], Schema],
         validator: Validator | None,
         what: str,
+        *,
         custom: Callable[[Any, Any], Any] = read_custom,
+        foreign: "Mapping[str, PydanticType] | None" = None,
     ) -> None:
         self._problems: Callable[[Any], list[str]] | None = None
         self._twins: Twins | None = None
@@ -95,12 +188,14 @@ class Reader(Generic[T]):
             if validator is None:
                 raise ValidatorMissing(what, "has a type with a pattern")
             self._problems = validator(schema())
-            from mcpcore.service import twins  # here and not above: such types are few
+            from mcpcore.service import twins
 
             self._twins = twins.Twins()
             type = self._twins.annotation(info)
         self.type: Any = type
         """Decoded type: the type itself, or its twin."""
+        self._foreign = foreign or {}
+        self._plain = self._problems is None and not self._foreign
         self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(type, dec_hook=custom)
         self._decode = self._decoder.decode
 
@@ -109,12 +204,17 @@ class Reader(Generic[T]):
 
         Raises :class:`InvalidValue` naming the field.
         """
-        if self._problems is None:
+        if self._plain:
             try:
                 return self._decode(raw)
             except _FLAWS:  # rare; the second try finds the message, or takes 1.0 for 1
                 return read(self._decoder, raw, root)
-        return self._original(self.check(raw, root), root)
+        value = self._original(self.check(raw, root), root)
+        for name, foreign in self._foreign.items():
+            given = getattr(value, name)
+            if isinstance(given, Raw):  # and not a default
+                setattr(value, name, foreign.read(given, f"{root}.{name}"))
+        return value
 
     def check(self, raw: bytes | Raw, root: str) -> Any:
         """Decode and check as :meth:`read` does; the value returned may be of a twin."""
@@ -136,7 +236,10 @@ class Reader(Generic[T]):
             raise InvalidValue(shorten(f"{root}: {error}")) from None
         if self._problems is not None:
             refuse(self._problems(msgspec.to_builtins(value, enc_hook=encodable)), root)
-            return self._original(value, root)
+            value = self._original(value, root)
+        for name, foreign in self._foreign.items():
+            if name in values:
+                setattr(value, name, foreign.read_text(values[name], f"{root}.{name}"))
         return value
 
     def _original(self, value: Any, root: str) -> T:
@@ -147,55 +250,77 @@ class Reader(Generic[T]):
         return original
 
 
-def reader_of(
-    type: Any, schema: Callable[[], Schema], validator: Validator | None, what: str
-) -> "Reader[Any] | PydanticType":
-    """Return the reader of values of a type, of pydantic or of msgspec.
-
-    Raises as :class:`Reader` does, and TypeError for a type that neither can read.
-    """
-    return read_by_pydantic(type) or Reader(type, schema, validator, what)
-
-
-class MixedReader(Reader[Any]):
-    """Reader of arguments some of which pydantic reads."""
-
-    __slots__ = ("_foreign",)
-
-    def __init__(self, type: type[Struct], parameters: Sequence[Parameter], *rest: Any) -> None:
-        super().__init__(type, *rest)
-        self._foreign = {each.name: each.foreign for each in parameters if each.foreign}
-
-    def read(self, raw: bytes | Raw, root: str) -> Any:
-        """Decode and check the arguments, with pydantic for its part of them."""
-        values = super().read(raw, root)
-        for name, foreign in self._foreign.items():
-            given = getattr(values, name)
-            if isinstance(given, Raw):  # and not a default
-                setattr(values, name, foreign.read(given, f"{root}.{name}"))
-        return values
-
-    def convert(self, values: Mapping[str, str], root: str) -> Any:
-        """Make the arguments from strings, with pydantic for its part of them."""
-        made = super().convert(values, root)
-        for name, foreign in self._foreign.items():
-            if name in values:
-                setattr(made, name, foreign.read_text(values[name], f"{root}.{name}"))
-        return made
-
-
 def arguments_reader(
-    type: type[Struct],
-    parameters: tuple[Parameter, ...],
-    validator: Validator | None,
-    what: str,
-) -> Reader[Any]:
+    type: type[Struct], parameters: tuple[Parameter, ...], validator: Validator | None, what: str
+) -> ValueReader[Any]:
     """Return the reader of the arguments of a handler.
 
     ``type``: result of :func:`mcpcore.service.handlers.values_type` for ``parameters``.  Raises as
-    :class:`Reader` does.
+    :class:`ValueReader` does.
     """
-    rest = (partial(derive, type), validator, what)
-    if any(parameter.foreign for parameter in parameters):
-        return MixedReader(type, parameters, *rest)
-    return Reader(type, *rest)
+    foreign = {each.name: each.foreign for each in parameters if each.foreign}
+    return ValueReader(type, partial(derive, type), validator, what, foreign=foreign)
+
+
+class StringHandler(Handler):
+    """Handler of a prompt or a template, whose values arrive as strings.
+
+    Parameters may have any type that a string can represent: text, numbers, booleans, dates,
+    choices.  ``paths``: names of parameters whose strings are paths; they may be lists, of the
+    segments.  Raises TypeError for a parameter that no string can fill, ValidatorMissing and
+    ValueError as :class:`ValueReader` does.
+    """
+
+    __slots__ = ("_lists", "_values", "description", "properties")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        what: str,
+        validator: Validator | None,
+        *,
+        thread: bool,
+        paths: Collection[str] = (),
+    ) -> None:
+        super().__init__(function, what, thread=thread)
+        if self.rest is not None:
+            raise TypeError(f"{what}: **{self.rest} cannot be filled from named values")
+        type = values_type(self.parameters, text=True)
+        doc = parse_docstring(self.doc)
+        self.description = doc.description
+        try:
+            schema = input_schema(type, self.parameters, doc.parameters)
+            self._values = arguments_reader(type, self.parameters, validator, what)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{what}: {error}") from None
+        self.properties: dict[str, Schema] = schema["properties"]
+        """Schema of each parameter, from its type and the docstring."""
+        self._lists: list[Parameter] = []
+        definitions = schema.get("$defs", {})
+        for parameter in self.parameters:
+            rules = self.properties[parameter.name]
+            if parameter.name in paths and parameter.foreign is None and "items" in rules:
+                self._lists.append(parameter)
+                rules = rules["items"]
+            if not _is_scalar(rules, definitions):
+                raise TypeError(
+                    f"{what}: parameter {parameter.name!r} cannot be made from a string"
+                )
+
+    def bind(self, values: Mapping[str, str], root: str) -> tuple[Any, ...]:
+        """Convert the values.  Raises :class:`InvalidValue` naming the one that does not fit."""
+        given: dict[str, Any] = dict(values)
+        for parameter in self._lists:
+            if parameter.name in given:
+                given[parameter.name] = given[parameter.name].split("/")
+            elif parameter.required:
+                given[parameter.name] = []
+        return astuple(self._values.convert(given, root))
+
+
+def _is_scalar(rules: Schema, definitions: Schema) -> bool:
+    rules = resolved(rules, definitions)
+    if "anyOf" in rules:
+        return all(_is_scalar(branch, definitions) for branch in rules["anyOf"])
+    return rules.get("type", "string") in _SCALARS

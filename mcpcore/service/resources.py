@@ -3,6 +3,7 @@
 Source: the resources page of each revision.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -13,18 +14,16 @@ from mcpcore.errors import InvalidValue, OutputMismatch, ResourceError, Resource
 from mcpcore.service.content import contents, json_value
 from mcpcore.service.declarations import (
     CacheScope,
-    Options,
+    FeatureOptions,
     cache_hints,
-    check_icons,
     check_options,
-    check_uri,
+    common_members,
     given,
-    runs_in_thread,
     typed,
 )
 from mcpcore.service.prepared import Bound
+from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
-from mcpcore.service.strings import StringHandler
 from mcpcore.service.uri_templates import UnsafeValue, UriTemplate
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.members import known_members
@@ -34,16 +33,16 @@ from mcpcore.spec.types.content import ResourceContents
 from mcpcore.spec.types.resources import ReadResourceResult, Resource, ResourceTemplate
 from mcpcore.wire.message import to_json
 
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
+_UNFIT = r"[\x00-\x20\x7f]"
 _encode = msgspec.json.Encoder().encode
 
 
-class ResourceOptions(Options, total=False):
+class ResourceOptions(FeatureOptions, total=False):
     """Options of a resource or a template, beyond its URI and its function."""
 
     name: str
     """Name; default: that of the function."""
-    description: str
-    """Description; default: the docstring."""
     mime_type: str
     """Media type of strings and bytes; default: text/plain, application/octet-stream."""
     annotations: Annotations | Mapping[str, Any]
@@ -60,12 +59,11 @@ class ResourceEntry:
     """Declaration and handler of a resource, or of a template with its family of resources."""
 
     __slots__ = (
-        "_handler",
         "cache_scope",
         "declaration",
+        "handler",
         "mime_type",
         "template",
-        "thread",
         "ttl_ms",
         "uri",
         "visible",
@@ -94,25 +92,31 @@ class ResourceEntry:
         if self.template is not None and "size" in options:
             raise TypeError(f"{what}: a template has no size")
         paths = self.template.paths if self.template else ()
-        self._handler = StringHandler(function, what, validator, paths)
-        self.thread = runs_in_thread(options, self.is_async, what)
+        thread = options.get("thread", False)
+        self.handler = StringHandler(function, what, validator, thread=thread, paths=paths)
         self.visible = options.get("visible")
         self.mime_type = options.get("mime_type")
-        self._check_variables(what)
+        variables = set(self.template.variables) if self.template else set()
+        parameters = {parameter.name: parameter for parameter in self.handler.parameters}
+        for variable in variables - parameters.keys():
+            text = f"the function has no parameter for the variable {variable!r}"
+            raise TypeError(f"{what}: {text}")
+        for parameter in parameters.keys() - variables:
+            if parameters[parameter].required:
+                raise TypeError(f"{what}: the URI has no variable for the parameter {parameter!r}")
         self.ttl_ms: int = options.get("ttl_ms", ttl_ms)
         self.cache_scope: CacheScope = options.get("cache_scope", cache_scope)
         name = options.get("name") or getattr(function, "__name__", None) or uri
         try:
-            check_uri(uri.partition("{")[0])
+            fixed = uri.partition("{")[0]
+            if not re.match(_SCHEME, fixed) or re.search(_UNFIT, fixed):
+                raise ValueError(f"{fixed!r} is no absolute URI")
             cache_hints(self.ttl_ms, self.cache_scope)
-            common: dict[str, Any] = {
+            common = {
                 "name": name,
-                "title": given(options.get("title")),
-                "description": given(options.get("description") or self._handler.description),
                 "mime_type": given(self.mime_type),
-                "icons": check_icons(options.get("icons")),
                 "annotations": typed(options.get("annotations"), Annotations),
-                "meta": given(dict(options.get("meta", {}))),
+                **common_members(options, self.handler.description),
             }
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from error
@@ -121,20 +125,6 @@ class ResourceEntry:
             if self.template is None
             else ResourceTemplate(uri_template=uri, **common)
         )
-
-    @property
-    def is_async(self) -> bool:
-        """True if the handler is a coroutine function."""
-        return self._handler.handler.is_async
-
-    def _check_variables(self, what: str) -> None:
-        variables = set(self.template.variables) if self.template else set()
-        parameters = {parameter.name: parameter for parameter in self._handler.handler.parameters}
-        for name in variables - parameters.keys():
-            raise TypeError(f"{what}: the function has no parameter for the variable {name!r}")
-        for name in parameters.keys() - variables:
-            if parameters[name].required:
-                raise TypeError(f"{what}: the URI has no variable for the parameter {name!r}")
 
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration in its listed form."""
@@ -151,13 +141,9 @@ class ResourceEntry:
         if values is None:
             return None
         try:
-            return self._handler.bind(values, uri)
+            return self.handler.bind(values, uri)
         except InvalidValue:
             return None  # a URI with 'x' in place of a number names nothing
-
-    def call(self, context: Any, values: tuple[Any, ...]) -> Any:
-        """Call the handler."""
-        return self._handler.call(context, values)
 
 
 def find(

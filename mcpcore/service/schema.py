@@ -1,27 +1,28 @@
-"""JSON Schema from type hints, and values checked against the types they came from.
+"""JSON Schema of the application's types, dialect 2020-12: derived by msgspec, completed here.
 
-msgspec derives the schemas and enforces them, so that the checks agree with the schemas.  The
-dialect is 2020-12.
+msgspec enforces the types, so that the checks agree with the schemas.  It leaves out the formats of
+dates and times if several are allowed, and all descriptions of fields outside of ``Meta``, and it
+copies docstrings as they stand in the code.
 """
 
-import re
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from functools import partial
+from typing import Annotated, Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct, _json_schema
+from msgspec import inspect as types
 
-from mcpcore.errors import InvalidValue
-from mcpcore.service.custom_types import read_custom
-from mcpcore.service.derive import Schema as Schema
-from mcpcore.service.derive import derive, described, gather_definitions
-from mcpcore.service.errors import Misfit
+from mcpcore.service.custom_types import describe, read_by_pydantic, read_custom
+from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.handlers import Parameter
 from mcpcore.spec.header_params import ANNOTATION
-from mcpcore.spec.json_schema import subschemas
+from mcpcore.spec.json_schema import subschemas, walk
+from mcpcore.spec.types.model import Model
 from mcpcore.wire.jsontext import encodable
 
-T = TypeVar("T")
+Schema = dict[str, Any]
 
 Validator = Callable[[Mapping[str, Any]], Callable[[Any], list[str]]]
 """Function that compiles a JSON Schema; the result lists the problems of a value decoded from JSON.
@@ -34,10 +35,10 @@ time, whatever schema and value hold, and fetch nothing.  :mod:`mcpcore_transpor
 WRAPPED = "result"
 """Member that holds a value that is not an object, in revisions with objects only."""
 
-_MESSAGE = 500
-"""Maximum characters of a message about a value: names in it come from the client."""
-_PROBLEMS = 10
-"""Maximum problems named in one message."""
+_DEFINITIONS = "#/$defs/"
+_PLACES = {"$defs", "$ref"}
+_FORMATS: dict[type, str] = {types.DateTimeType: "date-time", types.TimeType: "time"}
+"""Formats that msgspec names only if the type demands an offset (``Meta(tz=True)``)."""
 
 
 def mirrored(header: str) -> Meta:
@@ -47,9 +48,6 @@ def mirrored(header: str) -> Meta:
     >>> region: Annotated[str, mirrored("Region")]
     """
     return Meta(extra_json_schema={ANNOTATION: header})
-
-
-# Deriving
 
 
 def input_schema(
@@ -99,6 +97,250 @@ def output_schema(type: Any) -> Schema:
         raise TypeError(f"return type: {_last_line(error)}") from None
 
 
+def _set_default(rules: Schema, parameter: Parameter) -> None:
+    """Add the default if it has a JSON form that the type itself accepts."""
+    if parameter.factory is not None:
+        return  # pydantic adds it, if there is one
+    try:
+        text = msgspec.json.encode(parameter.default, enc_hook=encodable)
+        if parameter.foreign is not None:
+            parameter.foreign.read(text, "")
+        else:
+            msgspec.json.decode(text, type=parameter.type, dec_hook=read_custom)
+    except (TypeError, ValueError, OverflowError, NotImplementedError):
+        return
+    rules["default"] = msgspec.json.decode(text)
+
+
+def _last_line(error: Exception) -> str:
+    # msgspec names the type in the last line of a longer explanation.
+    return str(error).strip().splitlines()[-1]
+
+
+# Types
+
+
+def derive(type: Any, *, output: bool = False) -> Schema:
+    """Return the schema of a type; an object schema is inlined at the root.
+
+    ``output``: the schema of the written form, which differs from the read one for pydantic types.
+    Raises TypeError or NotImplementedError if the type has none.
+    """
+    found = read_by_pydantic(type)
+    if found is not None:
+        schema = found.schema(output=output)
+    else:
+        schema = _generate(type, partial(describe, output=output))
+        _Finisher(schema.get("$defs", {})).finish(types.type_info(type), schema)
+        gather_definitions(schema)
+        for node in walk(schema):
+            _name_type_of_enum(node)
+    return _in_plain_sight(schema)
+
+
+def _generate(type: Any, hook: Callable[[Any], Schema]) -> Schema:
+    try:
+        return msgspec.json.schema(type, schema_hook=hook)
+    except TypeError:  # raised for defaults of members too, as msgspec takes no hook to write them
+        info = types.type_info(type)
+        named = _json_schema._collect_component_types([info])
+        for each in named.values():
+            for field in getattr(each, "fields", ()):
+                try:
+                    field.default = msgspec.to_builtins(
+                        field.default, str_keys=True, enc_hook=encodable
+                    )
+                except (TypeError, ValueError):
+                    field.default = msgspec.NODEFAULT
+        to_schema = _json_schema._SchemaGenerator(
+            names := _json_schema._build_name_map(named), hook
+        ).to_schema
+        schema = to_schema(info)
+        schema["$defs"] = {names[cls]: to_schema(each, False) for cls, each in named.items()}
+        return schema
+
+
+def _in_plain_sight(schema: Schema) -> Schema:
+    reference = schema.get("$ref")
+    if reference is None:
+        return schema
+    definitions = schema["$defs"]
+    name = reference.removeprefix(_DEFINITIONS)
+    root = {**definitions[name], **{word: schema[word] for word in schema.keys() - _PLACES}}
+    others = [root, *(body for key, body in definitions.items() if key != name)]
+    if not any(node.get("$ref") == reference for body in others for node in walk(body)):
+        del definitions[name]
+    if definitions:
+        root["$defs"] = definitions
+    return root
+
+
+def gather_definitions(schema: Schema) -> None:
+    """Move the definitions of nested schemas up to the root of ``schema``.
+
+    Each nested schema refers to its own definitions. If a name is taken by another definition, it
+    gets a number.
+    """
+    nodes = [node for node in walk(schema) if "$defs" in node and node is not schema]
+    if not nodes:
+        return
+    definitions = schema.setdefault("$defs", {})
+    taken = {name: _reachable(name, definitions) for name in definitions}
+    for node in reversed(nodes):
+        own = node.pop("$defs")
+        names: dict[str, str] = {}
+        for name in own:
+            meant, free, number = _reachable(name, own), name, 1
+            while taken.setdefault(free, meant) != meant:
+                number += 1
+                free = f"{name}_{number}"
+            names[name] = free
+        for each in (node, *own.values()):
+            for inner in walk(each):
+                _rename(inner, names)
+        definitions.update((names[name], body) for name, body in own.items())
+
+
+def _reachable(name: str, definitions: Schema) -> bytes:
+    """Return the JSON of a definition and of all definitions that it refers to."""
+    found: Schema = {}
+    pending = [name]
+    while pending:
+        name = pending.pop()
+        if name in definitions and name not in found:
+            found[name] = definitions[name]
+            refs = (node.get("$ref", "") for node in walk(found[name]))
+            pending += [ref.removeprefix(_DEFINITIONS) for ref in refs]
+    return msgspec.json.encode(found, order="deterministic")
+
+
+def _rename(node: Schema, names: dict[str, str]) -> None:
+    targets = {_DEFINITIONS + old: _DEFINITIONS + new for old, new in names.items()}
+    if node.get("$ref") in targets:
+        node["$ref"] = targets[node["$ref"]]
+    discriminator = node.get("discriminator")
+    if isinstance(discriminator, dict) and isinstance(tags := discriminator.get("mapping"), dict):
+        tags |= {tag: targets[to] for tag, to in tags.items() if to in targets}
+
+
+def described(annotation: Any) -> str | None:
+    """Return the description in ``Annotated[int, "how many"]``, if there is one."""
+    if get_origin(annotation) in (Required, NotRequired):
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Annotated:
+        return next((extra for extra in get_args(annotation)[1:] if isinstance(extra, str)), None)
+    return None
+
+
+class _Finisher:
+    """Pass over a type and its schema side by side."""
+
+    def __init__(self, definitions: Schema) -> None:
+        self._definitions = definitions
+        self._done: set[str] = set()
+
+    def finish(self, info: types.Type, node: Schema) -> None:
+        """Add to ``node``, the schema of ``info``, the parts that msgspec leaves out."""
+        info = _bare(info)
+        if isinstance(info, types.CustomType):
+            return
+        if (reference := node.get("$ref")) is not None:
+            if reference in self._done:
+                return
+            self._done.add(reference)
+            node = self._definitions[reference.removeprefix(_DEFINITIONS)]
+            self._finish_class(info, node)
+        elif isinstance(info, types.DateTimeType | types.TimeType):
+            if info.tz is None:
+                node.setdefault("format", _FORMATS[type(info)])
+        elif isinstance(info, types.UnionType):
+            self._finish_union(info, node)
+        elif isinstance(info, types.TupleType):
+            for item, rules in zip(info.item_types, node.get("prefixItems", ()), strict=True):
+                self.finish(item, rules)
+        elif isinstance(info, types.CollectionType) and "items" in node:
+            self.finish(info.item_type, node["items"])
+        elif hasattr(info, "value_type") and "additionalProperties" in node:
+            self.finish(info.value_type, node["additionalProperties"])
+
+    def _finish_class(self, info: Any, node: Schema) -> None:
+        cls = getattr(info.cls, "__origin__", info.cls)
+        if "description" in node:
+            node["description"] = parse_docstring(cls.__doc__).description
+            if not node["description"]:
+                del node["description"]
+        if isinstance(info, types.EnumType):
+            return
+        told = _told(cls)
+        for field, rules in zip(info.fields, _field_schemas(info, node), strict=True):
+            if field.name in told:
+                rules.setdefault("description", told[field.name])
+            if field.default is None and issubclass(cls, Model):
+                del rules["default"]  # it stands for an absent member, which null would not be
+            self.finish(field.type, rules)
+
+    def _finish_union(self, info: types.UnionType, node: Schema) -> None:
+        """Finish the branches: msgspec puts structs last, several as one branch, then None."""
+        structs: list[types.Type] = []
+        others: list[types.Type] = []
+        for each in map(_bare, info.types):
+            if isinstance(each, types.StructType) and not each.array_like:
+                structs.append(each)
+            elif not isinstance(each, types.NoneType):
+                others.append(each)
+        options = node["anyOf"]
+        if "discriminator" not in node:
+            for each, rules in zip(others, options, strict=False):
+                self.finish(each, rules)
+            options = options[len(others) :]
+            if len(structs) > 1:
+                options = options[0]["anyOf"]
+        for each, rules in zip(structs, options, strict=False):
+            self.finish(each, rules)
+
+
+def _field_schemas(info: Any, node: Schema) -> list[Schema]:
+    """Return the schemas of the fields of a class, in their order."""
+    if "prefixItems" in node:
+        slots: list[Schema] = node["prefixItems"]
+        return slots[len(slots) - len(info.fields) :]  # the tag comes first
+    properties = node.get("properties", {})
+    return [properties[field.encode_name] for field in info.fields]
+
+
+def _told(cls: Any) -> dict[str, str]:
+    """Return descriptions of the fields of a class, from its annotations and docstrings."""
+    told: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        own = inspect.get_annotations(base)
+        if own:
+            words = parse_docstring(base.__dict__.get("__doc__")).parameters
+            told |= {name: text for name, text in words.items() if name in own}
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except (NameError, TypeError):  # msgspec finds names in more places
+        hints = {}
+    return told | {name: text for name, hint in hints.items() if (text := described(hint))}
+
+
+def _bare(info: types.Type) -> types.Type:
+    while isinstance(info, types.Metadata):
+        info = info.type
+    return info
+
+
+def _name_type_of_enum(node: Schema) -> None:
+    """Add the type that msgspec leaves out of enums; some clients rely on it."""
+    values = node.get("enum")
+    if values and "type" not in node:
+        if all(isinstance(value, str) for value in values):
+            node["type"] = "string"
+        elif all(isinstance(value, int) for value in values):
+            node["type"] = "integer"
+
+
+# Forms
+
 _FORM_KEYWORDS = {
     "string": ("minLength", "maxLength", "pattern", "format", "enum", "default"),
     "integer": ("minimum", "maximum", "default"),
@@ -142,10 +384,10 @@ def form_schema(type: Any) -> Schema:
 
 def _form_field(name: str, rules: Schema, definitions: Schema) -> tuple[Schema, bool]:
     """Return the field's schema as the specification allows it, and True if null is allowed."""
-    rules = _resolved(rules, definitions)
+    rules = resolved(rules, definitions)
     optional = False
     if "anyOf" in rules:
-        branches = [_resolved(branch, definitions) for branch in rules["anyOf"]]
+        branches = [resolved(branch, definitions) for branch in rules["anyOf"]]
         others = [branch for branch in branches if branch != {"type": "null"}]
         optional = len(others) < len(branches)
         if len(others) == 1:
@@ -153,7 +395,7 @@ def _form_field(name: str, rules: Schema, definitions: Schema) -> tuple[Schema, 
     if "const" in rules:
         rules = {**rules, "enum": [rules["const"]]}
     kind = rules.get("type")
-    items = _resolved(rules.get("items") or {}, definitions)
+    items = resolved(rules.get("items") or {}, definitions)
     if (
         kind not in _FORM_KEYWORDS
         or (kind == "array" and items.get("type") != "string")
@@ -175,32 +417,13 @@ def _form_field(name: str, rules: Schema, definitions: Schema) -> tuple[Schema, 
     return field, optional
 
 
-def _resolved(rules: Schema, definitions: Schema) -> Schema:
+def resolved(rules: Schema, definitions: Schema) -> Schema:
+    """Return a schema with the definition that it refers to, if it does, in its place."""
     if "$ref" not in rules:
         return rules
-    name = rules["$ref"].removeprefix("#/$defs/")
+    name = rules["$ref"].removeprefix(_DEFINITIONS)
     definition = {word: value for word, value in definitions[name].items() if word != "title"}
     return {**definition, **{word: value for word, value in rules.items() if word != "$ref"}}
-
-
-def _set_default(rules: Schema, parameter: Parameter) -> None:
-    """Add the default if it has a JSON form that the type itself accepts."""
-    if parameter.factory is not None:
-        return  # pydantic adds it, if there is one
-    try:
-        text = msgspec.json.encode(parameter.default, enc_hook=encodable)
-        if parameter.foreign is not None:
-            parameter.foreign.read(text, "")
-        else:
-            msgspec.json.decode(text, type=parameter.type, dec_hook=read_custom)
-    except (TypeError, ValueError, OverflowError, NotImplementedError):
-        return
-    rules["default"] = msgspec.json.decode(text)
-
-
-def _last_line(error: Exception) -> str:
-    # msgspec names the type in the last line of a longer explanation.
-    return str(error).strip().splitlines()[-1]
 
 
 # Wrapping
@@ -246,84 +469,3 @@ def _moved(schema: Schema) -> Schema:
             else:
                 copy[keyword] = {**copy[keyword], key: _moved(inner)}
     return copy
-
-
-# Checking
-
-_anything: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
-
-
-def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
-    """Decode and check a value; ``root`` is its name in messages.
-
-    Raises :class:`InvalidValue` with a message like ``arguments.user.age: Expected int, got str``.
-    """
-    try:
-        try:
-            return decoder.decode(raw)
-        except msgspec.ValidationError as error:
-            if "got `float`" not in str(error):
-                raise
-            # In JSON Schema 1.0 is an integer, to msgspec it is not; the schema is authoritative.
-            return decoder.decode(msgspec.json.encode(_whole(msgspec.json.decode(raw))))
-    except msgspec.ValidationError as error:
-        raise InvalidValue(explain(error, root)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidValue(f"{root}: {error}") from None
-
-
-def read_tree(raw: bytes | Raw, root: str) -> Any:
-    """Decode a value for a validator.
-
-    Raises :class:`InvalidValue` for a number that Python cannot read (1e999), at any place: a type
-    does not check members that it does not know.
-    """
-    return read(_anything, raw, root)
-
-
-def explain(error: msgspec.ValidationError, root: str) -> str:
-    """Turn msgspec's message into one that begins with the name of the field.
-
-    >>> explain(msgspec.ValidationError("Expected `int`, got `str` - at `$.user.age`"), "arguments")
-    'arguments.user.age: Expected int, got str'
-    """
-    message, _, place = str(error).rpartition(" - at `")
-    if not message:
-        message, place = place, "$"
-    path = root + place.rstrip("`").rpartition("$")[2]
-    if isinstance(error.__cause__, Misfit):
-        return in_one_line(error.__cause__.problems, path)
-    if member := re.fullmatch(r"Object missing required field `(.*)`", message, re.DOTALL):
-        message, path = "Missing required field", f"{path}.{member[1]}"
-    elif member := re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL):
-        message, path = "Unknown field", f"{path}.{member[1]}"
-    elif place.startswith("key`"):
-        message = f"{message} (as a key)"
-    return shorten(f"{path}: {message.replace('`', '')}")
-
-
-def in_one_line(problems: list[str], root: str) -> str:
-    """Join problems into one message; each entry, ``path: text``, begins below ``root``.
-
-    >>> in_one_line(["age: expected int", "[0].x: missing", ": too short"], "user")
-    'user.age: expected int; user[0].x: missing; user: too short'
-    """
-    named = [
-        f"{root}{'' if problem[:1] in '[:' else '.'}{problem}" for problem in problems[:_PROBLEMS]
-    ]
-    return shorten("; ".join(named))
-
-
-def shorten(message: str) -> str:
-    """Shorten a message that a client could make long."""
-    return message if len(message) <= _MESSAGE else message[: _MESSAGE - 3] + "..."
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _whole(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_whole(inner) for inner in value]
-    return value

@@ -1,8 +1,20 @@
-"""Settings of tasks, apart from the table, so that they load without it."""
+"""Tasks as they are declared: the limits of a table, the options of a tool, the form in a revision.
 
-from msgspec import Struct
+Apart from the table of :mod:`mcpcore.service.tasks`, so that servers without tasks do not load it.
+"""
+
+import math
+from enum import Enum
+from functools import lru_cache
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
 
 from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import Revision
+
+TaskMode = Literal["forbidden", "optional", "required"]
 
 
 class TaskSettings(Struct, frozen=True, kw_only=True):
@@ -31,3 +43,63 @@ class TaskSettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_numbers(self, "questions", "keep", "min_ttl")
+
+
+class TaskForm(Enum):
+    """Way in which a revision runs calls as tasks."""
+
+    EXPERIMENTAL = "experimental"
+    """The client asks for it with the ``task`` parameter."""
+    EXTENSION = "extension"
+    """The server decides, if the client declared the extension."""
+
+
+@lru_cache(maxsize=64)
+def task_form(revision: Revision, method: str = "tools/call") -> TaskForm | None:
+    """Return the form of tasks for ``method`` in a revision; None: it cannot be a task."""
+    row = lookup(method, "client", revision) or lookup(method, "server", revision)
+    if row is None:
+        return None
+    if row.task_capability is not None:
+        return TaskForm.EXPERIMENTAL
+    return TaskForm.EXTENSION if row.task_extension is not None else None
+
+
+class TaskSupport(Struct, frozen=True, kw_only=True):
+    """Task options of a tool."""
+
+    required: bool = False
+    """True if it runs as a task or not at all."""
+    after: float | None = 0.0
+    """Extension: seconds until a call that has not ended becomes a task; None: when the handler
+    asks for it."""
+    ttl: int | UnsetType | None = UNSET
+    """Milliseconds for which its tasks are kept."""
+    poll_interval: int | None = None
+    """Milliseconds between two polls."""
+
+
+def support_of(
+    mode: TaskMode, after: float | None, ttl: float | UnsetType | None, poll: float | None
+) -> TaskSupport | None:
+    """Check a tool's options; times in seconds.  Raises ValueError naming the invalid one."""
+    if mode not in ("forbidden", "optional", "required"):
+        raise ValueError(f"task must be 'forbidden', 'optional' or 'required', not {mode!r}")
+    if mode == "forbidden":
+        return None
+    if after is not None and not after >= 0:
+        raise ValueError(f"task_after must not be negative, got {after}")
+    if ttl is not UNSET and ttl is not None and not 0 < ttl < math.inf:
+        raise ValueError(f"task_ttl must be positive and finite, got {ttl}")
+    if poll is not None and not 0 < poll < math.inf:
+        raise ValueError(f"task_poll must be positive and finite, got {poll}")
+    return TaskSupport(
+        required=mode == "required",
+        after=after,
+        ttl=ttl if ttl is UNSET or ttl is None else _ms(ttl),
+        poll_interval=None if poll is None else _ms(poll),
+    )
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

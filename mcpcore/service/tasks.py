@@ -3,18 +3,22 @@
 :class:`TaskTable` holds every task of a server (or of a client that works for its server): its
 owner, its status, its requests for input, its outcome and its expiry.  It neither runs nor waits.
 Time is passed in as ``wall``, seconds since the epoch, as tasks outlive connections.  One record
-serves both forms of tasks; their wire forms are in :mod:`mcpcore.service.task_views`.
+serves both forms of tasks, which differ on the wire.  The experimental tasks of 2025-11-25 have
+``ttl`` and ``pollInterval``, call a tool's failure ``failed`` and give the result on request.  The
+extension of the modern era has ``ttlMs`` and ``pollIntervalMs``, keeps ``failed`` for errors of the
+protocol and carries result, error and open requests for input in the task.
 
 Source: the tasks page of 2025-11-25; the specification of the extension
 ``io.modelcontextprotocol/tasks`` of 2026-07-28.
 """
 
-import hashlib
 import hmac
 import math
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Any
@@ -23,7 +27,8 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.service.pagination import Cursors
-from mcpcore.service.schema import shorten
+from mcpcore.service.reading import shorten
+from mcpcore.service.task_settings import TaskForm
 from mcpcore.service.task_settings import TaskSettings as TaskSettings
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
@@ -33,15 +38,17 @@ from mcpcore.spec.errors import (
     LocalError,
     McpError,
 )
-from mcpcore.spec.types.tasks import TERMINAL, TaskStatus
+from mcpcore.spec.types.base import META_RELATED_TASK
+from mcpcore.spec.types.tasks import TERMINAL, SentTask, Task, TaskStatus
 from mcpcore.wire.jsontext import sayable
+from mcpcore.wire.message import splice, to_json
 
 MIN_SECRET = 32
 """Minimum bytes of a table's secret."""
 
 
-class Signal(Enum):
-    """Signal that changes the status of a task."""
+class TaskSignal(Enum):
+    """TaskSignal that changes the status of a task."""
 
     ASK = "asks its client"
     ANSWERED = "has all answers"
@@ -52,13 +59,13 @@ class Signal(Enum):
 
 _OPEN: tuple[TaskStatus, ...] = ("working", "input_required")
 
-TRANSITIONS: Mapping[tuple[TaskStatus, Signal], TaskStatus] = {
-    ("working", Signal.ASK): "input_required",
-    ("input_required", Signal.ASK): "input_required",
-    ("input_required", Signal.ANSWERED): "working",
-    **{(status, Signal.COMPLETE): "completed" for status in _OPEN},
-    **{(status, Signal.FAIL): "failed" for status in _OPEN},
-    **{(status, Signal.CANCEL): "cancelled" for status in _OPEN},
+TRANSITIONS: Mapping[tuple[TaskStatus, TaskSignal], TaskStatus] = {
+    ("working", TaskSignal.ASK): "input_required",
+    ("input_required", TaskSignal.ASK): "input_required",
+    ("input_required", TaskSignal.ANSWERED): "working",
+    **{(status, TaskSignal.COMPLETE): "completed" for status in _OPEN},
+    **{(status, TaskSignal.FAIL): "failed" for status in _OPEN},
+    **{(status, TaskSignal.CANCEL): "cancelled" for status in _OPEN},
 }
 """Status after a signal; a signal without an entry leaves the status unchanged."""
 
@@ -71,54 +78,33 @@ class TooManyQuestions(LocalError):
     """Maximum number of requests for input reached by a task."""
 
 
-class TaskRecord:
+class TaskRecord(Struct, eq=False):
     """Task of a table, which alone changes it."""
 
-    __slots__ = (
-        "created",
-        "error",
-        "id",
-        "is_error",
-        "message",
-        "meta",
-        "number",
-        "owner",
-        "poll_interval",
-        "questions",
-        "result",
-        "status",
-        "ttl",
-        "updated",
-        "used",
-    )
-
-    def __init__(
-        self, id: str, number: int, owner: str | None, *, wall: float, ttl: int | None, poll: int
-    ) -> None:
-        self.id = id
-        self.number = number
-        """Position in the order of creation."""
-        self.owner = owner
-        """Only owner that may see it; None: any client that knows its id."""
-        self.created = wall
-        self.updated = wall
-        """Time of the last change of status or message."""
-        self.ttl = ttl
-        """Milliseconds from creation, None for no limit."""
-        self.poll_interval = poll
-        self.status: TaskStatus = "working"
-        self.message: str | None = None
-        self.questions: dict[str, Raw] = {}
-        """Open requests for input: key to a request object without id."""
-        self.used: set[str] = set()
-        """All keys ever used for requests for input."""
-        self.result: Raw | None = None
-        """Result object of the call, without ``_meta``."""
-        self.meta: Mapping[str, Any] | None = None
-        """Value of the result's ``_meta``."""
-        self.is_error = False
-        """True if the result reports that the tool failed."""
-        self.error: ErrorData | None = None
+    id: str
+    number: int
+    """Position in the order of creation."""
+    owner: str | None
+    """Only owner that may see it; None: any client that knows its id."""
+    created: float
+    updated: float
+    """Time of the last change of status or message."""
+    ttl: int | None
+    """Milliseconds from creation, None for no limit."""
+    poll_interval: int
+    status: TaskStatus = "working"
+    message: str | None = None
+    questions: dict[str, Raw] = {}
+    """Open requests for input: key to a request object without id."""
+    used: set[str] = set()
+    """All keys ever used for requests for input."""
+    result: Raw | None = None
+    """Result object of the call, without ``_meta``."""
+    meta: Mapping[str, Any] | None = None
+    """Value of the result's ``_meta``."""
+    is_error: bool = False
+    """True if the result reports that the tool failed."""
+    error: ErrorData | None = None
 
     @property
     def ended(self) -> bool:
@@ -131,20 +117,20 @@ class TaskRecord:
         return math.inf if self.ttl is None else self.created + self.ttl / 1000
 
 
-class _Block(Struct):
-    text: str = ""
-
-
 class _Outcome(Struct, rename="camel"):
     is_error: bool = False
 
 
-class _Failure(Struct):
+class _Block(Struct):
+    text: str = ""
+
+
+class _Failed(Struct):
     content: list[_Block] = []
 
 
 _outcome = msgspec.json.Decoder(_Outcome)
-_failure = msgspec.json.Decoder(_Failure)
+_failed = msgspec.json.Decoder(_Failed)
 
 
 class TaskTable:
@@ -158,7 +144,7 @@ class TaskTable:
         if len(secret) < MIN_SECRET:
             raise ValueError(f"the secret must have at least {MIN_SECRET} random bytes")
         self.settings = settings or TaskSettings()
-        self._key = hmac.new(secret, b"mcpcore task ids", hashlib.sha256).digest()
+        self._key = hmac.digest(secret, b"mcpcore task ids", "sha256")
         self._tasks: dict[str, TaskRecord] = {}
         self._owned: dict[str, dict[str, TaskRecord]] = {}
         self._expiries: list[tuple[float, int, str]] = []
@@ -194,13 +180,15 @@ class TaskTable:
             limit = settings.per_owner if len(owned) >= settings.per_owner else settings.tasks
             raise TableFull(f"busy: {limit} tasks are kept already")
         self._count += 1
+        digest = hmac.digest(self._key, b"%d" % self._count, "sha256")
         record = TaskRecord(
-            self._new_id(),
+            urlsafe_b64encode(digest[:24]).decode("ascii"),
             self._count,
             owner,
-            wall=wall,
+            created=wall,
+            updated=wall,
             ttl=settings.ttl if ttl is UNSET else ttl,
-            poll=poll or settings.poll_interval,
+            poll_interval=poll or settings.poll_interval,
         )
         self._tasks[record.id] = record
         if owner is not None:
@@ -248,7 +236,7 @@ class TaskTable:
         return chosen, cursors.make(chosen[-1].number) if more else None
 
     def owned(self, owner: str) -> list[TaskRecord]:
-        """Return all tasks of ``owner``."""
+        """Return the tasks of ``owner``."""
         return list(self._owned.get(owner, {}).values())
 
     def remove(self, record: TaskRecord) -> None:
@@ -311,7 +299,7 @@ class TaskTable:
         ``params`` is a JSON object.  A key is never used twice in the life of a task: a used one
         gets a number appended.  Raises TooManyQuestions.
         """
-        after = TRANSITIONS.get((record.status, Signal.ASK))
+        after = TRANSITIONS.get((record.status, TaskSignal.ASK))
         if after is None:
             return None
         if len(record.used) >= self.settings.questions:
@@ -339,7 +327,7 @@ class TaskTable:
         """Close a request for input."""
         if record.questions.pop(key, None) is None or record.questions:
             return
-        after = TRANSITIONS.get((record.status, Signal.ANSWERED))
+        after = TRANSITIONS.get((record.status, TaskSignal.ANSWERED))
         if after is not None:
             self._move(record, after, wall)
 
@@ -368,24 +356,26 @@ class TaskTable:
         record.is_error = _outcome.decode(result).is_error
         message = None
         if record.is_error:
-            blocks = _failure.decode(result).content
+            blocks = _failed.decode(result).content
             message = next((block.text for block in blocks if block.text), None)
-        return self._end(record, Signal.COMPLETE, message, wall)
+        return self._end(record, TaskSignal.COMPLETE, message, wall)
 
     def fail(self, record: TaskRecord, error: ErrorData, *, wall: float) -> bool:
         """End a task with an error of the protocol; return False if it has ended before."""
         if record.ended:
             return False
         record.error = error
-        return self._end(record, Signal.FAIL, error.message, wall)
+        return self._end(record, TaskSignal.FAIL, error.message, wall)
 
     def cancel(self, record: TaskRecord, message: str, *, wall: float) -> bool:
         """End a task without a result; return False if it has ended before."""
-        return self._end(record, Signal.CANCEL, message, wall)
+        return self._end(record, TaskSignal.CANCEL, message, wall)
 
     # Internals
 
-    def _end(self, record: TaskRecord, signal: Signal, message: str | None, wall: float) -> bool:
+    def _end(
+        self, record: TaskRecord, signal: TaskSignal, message: str | None, wall: float
+    ) -> bool:
         after = TRANSITIONS.get((record.status, signal))
         if after is None:
             return False
@@ -414,6 +404,52 @@ class TaskTable:
             ]
             heapify(self._expiries)
 
-    def _new_id(self) -> str:
-        digest = hmac.new(self._key, b"%d" % self._count, hashlib.sha256).digest()
-        return urlsafe_b64encode(digest[:24]).decode("ascii")
+
+# Wire forms
+
+
+def describe(record: TaskRecord, form: TaskForm) -> Task:
+    """Return a task without its requests for input and its outcome."""
+    described = partial(
+        SentTask,
+        task_id=record.id,
+        created_at=timestamp(record.created),
+        last_updated_at=timestamp(record.updated),
+        status_message=record.message,
+    )
+    ttl, poll = record.ttl, record.poll_interval
+    if form is TaskForm.EXTENSION:
+        return described(status=record.status, ttl_ms=ttl, poll_interval_ms=poll)
+    status = "failed" if record.is_error else record.status
+    return described(status=status, ttl=ttl, poll_interval=poll)
+
+
+def detail(record: TaskRecord) -> Raw:
+    """Return a task of the extension with all members of its status."""
+    view = to_json(describe(record, TaskForm.EXTENSION))
+    payload = b""
+    if record.status == "input_required":
+        payload = b'"inputRequests":' + msgspec.json.encode(record.questions)
+    elif record.result is not None:
+        members = b'"resultType":"complete"'
+        if record.meta:
+            members += b',"_meta":' + to_json(record.meta)
+        payload = b'"result":' + splice(to_json(record.result), members)
+    elif record.error is not None:
+        payload = b'"error":' + msgspec.json.encode(record.error)
+    return Raw(splice(view, payload))
+
+
+def related(id: str) -> dict[str, Any]:
+    """Return the ``_meta`` that ties a message to an experimental task."""
+    return {META_RELATED_TASK: {"taskId": id}}
+
+
+def timestamp(wall: float) -> str:
+    """Format seconds since the epoch in ISO 8601 (RFC 3339), to the millisecond.
+
+    >>> timestamp(1764000000.5)
+    '2025-11-24T16:00:00.500Z'
+    """
+    text = datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

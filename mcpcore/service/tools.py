@@ -3,59 +3,71 @@
 Source: the tools page of each revision.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from functools import partial
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, Struct
 from msgspec.structs import astuple
 
-from mcpcore.errors import InvalidValue, OutputMismatch
-from mcpcore.service.content import is_content
+from mcpcore.errors import InvalidValue, OutputMismatch, ValidatorMissing
+from mcpcore.service.content import blocks, for_revision, is_content, json_value
+from mcpcore.service.custom_types import (
+    accept_custom,
+    read_by_pydantic,
+    read_custom,
+    twin_of_class,
+)
 from mcpcore.service.declarations import (
-    Options,
+    FeatureOptions,
     check_count,
-    check_icons,
     check_options,
-    check_tool_name,
-    given,
-    runs_in_thread,
+    common_members,
     typed,
 )
 from mcpcore.service.docstrings import parse_docstring
-from mcpcore.service.errors import is_masked, shown
 from mcpcore.service.handlers import Handler, values_type
-from mcpcore.service.outputs import (
-    Output,
-    compiled,
-    error_result,
-    given_result,
-    text_result,
-    tool_result,
+from mcpcore.service.prepared import Bound, is_masked, shown
+from mcpcore.service.reading import (
+    ValueReader,
+    arguments_reader,
+    explain,
+    read,
+    read_tree,
+    refuse,
+    schema_not_met,
 )
-from mcpcore.service.prepared import Bound
-from mcpcore.service.reading import arguments_reader, refuse
-from mcpcore.service.schema import Validator, input_schema, is_object_schema, read
+from mcpcore.service.schema import (
+    WRAPPED,
+    Schema,
+    Validator,
+    input_schema,
+    is_object_schema,
+    output_schema,
+    wrap_schema,
+)
+from mcpcore.service.task_settings import TaskForm, TaskMode, support_of, task_form
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.header_params import header_params
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.content import ContentBlock, TextContent
 from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations, ToolExecution
+from mcpcore.wire.jsontext import encodable, sayable
 from mcpcore.wire.message import to_json
 
-if TYPE_CHECKING:
-    from mcpcore.service.task_views import TaskMode, TaskSupport
-
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=encodable).encode
+_sorted = msgspec.json.Encoder(order="deterministic").encode
+_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 _anything: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
-class ToolOptions(Options, total=False):
+class ToolOptions(FeatureOptions, total=False):
     """Options of a tool, beyond its name and its function."""
 
-    description: str
-    """Description; default: the docstring, without its parts on parameters and results."""
     annotations: ToolAnnotations | Mapping[str, Any]
     """Hints; a mapping has wire names: ``{"readOnlyHint": True}``."""
     input_schema: Mapping[str, Any]
@@ -67,7 +79,7 @@ class ToolOptions(Options, total=False):
     max_result: int | None
     """Maximum bytes of an encoded result; a call that returns more has failed.  None: no limit.
     Default: the server's."""
-    task: "TaskMode"
+    task: TaskMode
     """Use of tasks: ``optional``, ``required``, or (default) ``forbidden``."""
     task_after: float | None
     """Extension: seconds until a call that has not ended becomes a task (default: at once).
@@ -91,14 +103,11 @@ class ToolEntry:
         "_arguments",
         "_known",
         "_problems",
-        "call",
-        "call_type",
+        "handler",
         "header_params",
-        "is_async",
         "max_result",
         "output",
         "task",
-        "thread",
         "tool",
         "visible",
     )
@@ -112,21 +121,19 @@ class ToolEntry:
         *,
         max_result: int | None = None,
     ) -> None:
-        what = f"tool {check_tool_name(name)!r}"
+        if not _NAME.fullmatch(name):  # tools page, "Tool Names", and the slash of 2025-11-25
+            raise ValueError(
+                f"tool name {name!r}: must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -"
+            )
+        what = f"tool {name!r}"
         check_options(options, ToolOptions, what)
-        handler = Handler(function, what)
+        thread = options.get("thread", False)
+        self.handler = handler = Handler(function, what, thread=thread)
         doc = parse_docstring(handler.doc)
-        self.is_async = handler.is_async
-        self.thread = runs_in_thread(options, handler.is_async, what)
         self.visible = options.get("visible")
-        self.call = handler.binder()
-        """Function ``call(context, bound arguments)``."""
-        self.call_type: type[Bound[ToolEntry]] = PlainCall if handler.context is None else ToolCall
-        """Class of a call, made of this entry, bound arguments and a revision."""
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:
             check_count(f"{what}: max_result", self.max_result)
-            self.call_type = LimitedCall
         self._problems: Callable[[Any], list[str]] | None = None
         self._known: frozenset[str] | None = None
         written = options.get("input_schema")
@@ -147,17 +154,19 @@ class ToolEntry:
                 if handler.rest is not None:
                     self._known = handler.taken()
             self.output = _output(handler, validator, what, options)
-            self.task = _task_support(options)
+            self.task = support_of(
+                options.get("task", "forbidden"),
+                options.get("task_after", 0.0),
+                options.get("task_ttl", UNSET),
+                options.get("task_poll"),
+            )
             self.header_params = header_params(schema)
             """Mirrored arguments: header part to property path."""
             self.tool = Tool(
                 name=name,
-                title=given(options.get("title")),
-                description=given(options.get("description") or doc.description),
                 input_schema=schema,
                 annotations=typed(options.get("annotations"), ToolAnnotations),
-                icons=check_icons(options.get("icons")),
-                meta=given(dict(options.get("meta", {}))),
+                **common_members(options, doc.description),
             )
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -165,11 +174,8 @@ class ToolEntry:
 
     def listed(self, revision: Revision) -> bool:
         """Return True if it can be called in a revision; a tool with required tasks needs tasks."""
-        if self.task is None or not self.task.required:
-            return True
-        from mcpcore.service.task_views import task_form
-
-        return task_form(revision) is not None
+        required = self.task is not None and self.task.required
+        return not required or task_form(revision) is not None
 
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration as it is listed in a revision."""
@@ -180,17 +186,13 @@ class ToolEntry:
         if self.output is not None and revision.structured_content:
             schema = self.output.schema_for(revision)
             tool = msgspec.structs.replace(tool, output_schema=schema)
-        if self.task is not None:
-            from mcpcore.service.task_views import TaskForm, task_form
-
-            if task_form(revision) is TaskForm.EXPERIMENTAL:
-                required = self.task.required
-                execution = ToolExecution(task_support="required" if required else "optional")
-                tool = msgspec.structs.replace(tool, execution=execution)
+        if self.task is not None and task_form(revision) is TaskForm.EXPERIMENTAL:
+            execution = ToolExecution(task_support="required" if self.task.required else "optional")
+            tool = msgspec.structs.replace(tool, execution=execution)
         return _encode(tool)
 
     def bind(self, arguments: bytes | Raw) -> tuple[Any, ...]:
-        """Check the arguments, a JSON object, and return the values for :attr:`call`.
+        """Check the arguments, a JSON object, and return the values for the handler.
 
         Raises :class:`InvalidValue` naming the field.
         """
@@ -201,16 +203,12 @@ class ToolEntry:
         values = astuple(self._arguments.read(arguments, "arguments"))
         if self._known is None:
             return values
-        return (*values, self._rest(tree))
-
-    def _rest(self, tree: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments for ``**kwargs``."""
         fields = self._arguments.type.__struct_fields__
         rest = {name: value for name, value in tree.items() if name not in fields}
         for name in rest:
-            if name in (self._known or ()):
+            if name in self._known:
                 raise InvalidValue(f"arguments.{name}: the name is taken")
-        return rest
+        return (*values, rest)
 
 
 def _titled_by_annotation(tool: Tool) -> Tool:
@@ -221,18 +219,94 @@ def _titled_by_annotation(tool: Tool) -> Tool:
     return msgspec.structs.replace(tool, annotations=hints)
 
 
-def _task_support(options: ToolOptions) -> "TaskSupport | None":
-    mode = options.get("task", "forbidden")
-    if mode == "forbidden":
-        return None
-    from mcpcore.service.task_views import support_of  # here and not above: few tools have tasks
+# Outputs
 
-    return support_of(
-        mode,
-        options.get("task_after", 0.0),
-        options.get("task_ttl", UNSET),
-        options.get("task_poll"),
-    )
+
+class Output:
+    """Output schema of a tool, and the check that goes with it.
+
+    ``check`` takes the JSON of a value; it raises :class:`InvalidValue` naming the field.
+    """
+
+    __slots__ = ("_wrapped", "check", "encode", "schema")
+
+    def __init__(
+        self,
+        schema: Schema,
+        check: Callable[[bytes], object],
+        encode: Callable[[Any], bytes] | None = None,
+    ) -> None:
+        self.schema = schema
+        self.check = check
+        self.encode = encode or self._encode
+        """Function that returns the checked JSON of a value.  Raises OutputMismatch."""
+        self._wrapped = schema if is_object_schema(schema) else wrap_schema(schema)
+
+    @classmethod
+    def derived(cls, type: Any, validator: Validator | None, what: str) -> "Output":
+        """Create an output from a return type.
+
+        Raises TypeError if it has no schema, ValidatorMissing and ValueError as
+        :class:`~mcpcore.service.reading.ValueReader` does.
+        """
+        twin = twin_of_class(type)
+        schema = output_schema(twin or type)
+        if twin is not None:
+            type = twin
+            encode = partial(_encode_attributes, twin)
+        elif (foreign := read_by_pydantic(type)) is not None:
+            return cls(schema, lambda value: foreign.read(value, WRAPPED), foreign.encode)
+        else:
+            encode = None
+        reader: ValueReader[Any] = ValueReader(
+            type, lambda: schema, validator, what, custom=accept_custom
+        )
+        return cls(schema, lambda value: reader.check(value, WRAPPED), encode)
+
+    @classmethod
+    def written(cls, schema: Schema, validator: Validator | None, what: str) -> "Output":
+        """Create an output from a JSON Schema.
+
+        Raises ValidatorMissing, or ValueError if the schema is not valid.
+        """
+        problems = compiled(schema, validator, what)
+
+        def check(value: bytes) -> None:
+            refuse(problems(read_tree(value, WRAPPED)), WRAPPED)
+
+        return cls(schema, check)
+
+    def _encode(self, value: Any) -> bytes:
+        encoded = json_value(value)
+        _check(encoded, self)
+        return encoded
+
+    def wraps(self, revision: Revision) -> bool:
+        """Return True if values are wrapped in an object in this revision."""
+        return not revision.any_structured_content and self._wrapped is not self.schema
+
+    def schema_for(self, revision: Revision) -> Schema:
+        """Return the schema as declared in this revision."""
+        return self._wrapped if self.wraps(revision) else self.schema
+
+
+def _encode_attributes(twin: Any, value: Any) -> bytes:
+    try:
+        return json_value(msgspec.convert(value, twin, from_attributes=True, dec_hook=read_custom))
+    except msgspec.ValidationError as error:
+        raise schema_not_met(explain(error, WRAPPED)) from None
+
+
+def compiled(
+    schema: Mapping[str, Any], validator: Validator | None, what: str
+) -> Callable[[Any], list[str]]:
+    """Compile a schema written by hand; ``what`` names its owner in messages.
+
+    Raises ValidatorMissing without a validator, ValueError if the schema is not valid.
+    """
+    if validator is None:
+        raise ValidatorMissing(what)
+    return validator(schema)
 
 
 def _output(
@@ -243,7 +317,10 @@ def _output(
         return Output.written(dict(written), validator, f"the output of {what}")
     returns: Any = handler.returns
     if get_origin(returns) is Annotated and get_args(returns)[0] is CallToolResult:
-        returns = next(filter(_is_type, get_args(returns)[1:]), CallToolResult)
+        returns = next(
+            (each for each in get_args(returns)[1:] if isinstance(each, type) or get_origin(each)),
+            CallToolResult,
+        )
     if structured is False or returns is CallToolResult:
         return None
     if structured is None and is_content(returns):
@@ -251,25 +328,7 @@ def _output(
     return Output.derived(returns, validator, f"the output of {what}")
 
 
-def _is_type(extra: Any) -> bool:
-    return isinstance(extra, type) or get_origin(extra) is not None
-
-
-def _finish(self: Bound[ToolEntry], value: Any) -> Raw:
-    """Shape the return value into content and structured content."""
-    if type(value) is str and self._entry.output is None:  # the most frequent case
-        return text_result(value)
-    if isinstance(value, CallToolResult):
-        self.failed = value.is_error is True
-        return given_result(self.own(value), self._entry.output, self.revision)
-    return tool_result(value, self._entry.output, self.revision)
-
-
-def _failure(self: Bound[ToolEntry], error: Exception, told: str | None = None) -> Raw:
-    """Return a result with ``isError``; only an McpError is an error of the protocol."""
-    if isinstance(error, McpError):
-        raise error
-    return error_result(told or shown(error))
+# Calls
 
 
 class ToolCall(Bound[ToolEntry]):
@@ -278,51 +337,162 @@ class ToolCall(Bound[ToolEntry]):
     __slots__ = ()
 
     bare = True
-    finish = _finish
-    failure = _failure
-
-
-class PlainCall(Bound[ToolEntry]):
-    """Call of a tool that takes no context."""
-
-    __slots__ = ()
-
-    bare = True
-    takes_context = False
-    finish = _finish
-    failure = _failure
-
-
-class LimitedCall(Bound[ToolEntry]):
-    """Call of a tool whose results have a limit."""
-
-    __slots__ = ()
-
-    bare = True
 
     def finish(self, value: Any) -> Raw:
-        """Shape the return value; raise OutputMismatch if the result is too large."""
-        result = _finish(self, value)
-        problem = self._problem(len(result) + (0 if self.meta is None else len(to_json(self.meta))))
-        if problem is not None:
-            raise OutputMismatch(problem, problem)
+        """Shape the return value into content and structured content.
+
+        Raises OutputMismatch if it breaks the tool's declaration, or the result is too large.
+        """
+        entry = self._entry
+        if type(value) is str and entry.output is None:  # the most frequent case
+            result = text_result(value)
+        elif isinstance(value, CallToolResult):
+            self.failed = value.is_error is True
+            result = given_result(self.own(value), entry.output, self.revision)
+        else:
+            result = tool_result(value, entry.output, self.revision)
+        if entry.max_result is not None:
+            meta = 0 if self.meta is None else len(to_json(self.meta))
+            if (problem := _too_large(entry.max_result, len(result) + meta)) is not None:
+                raise OutputMismatch(problem, problem)
         return result
 
     def failure(self, error: Exception, told: str | None = None) -> Raw:
-        """Return a result with ``isError``; a message that would make it too large is cut."""
-        result = _failure(self, error, told)
-        if is_masked(error) or (problem := self._problem(len(result))) is None:
+        """Return a result with ``isError``; only an McpError is an error of the protocol.
+
+        A message that would make the result too large is cut.
+        """
+        if isinstance(error, McpError):
+            raise error
+        text = told or shown(error)
+        result, most = error_result(text), self._entry.max_result
+        if most is None or is_masked(error):
             return result
-        text, note = told or shown(error), f" ... ({problem})"
+        if (problem := _too_large(most, len(result))) is None:
+            return result
+        note = f" ... ({problem})"
         fits = bisect_right(
-            range(len(text)),
-            self._entry.max_result or 0,
-            key=lambda kept: len(error_result(f"{text[:kept]}{note}")),
+            range(len(text)), most, key=lambda kept: len(error_result(f"{text[:kept]}{note}"))
         )
         return error_result(f"{text[: max(0, fits - 1)]}{note}")
 
-    def _problem(self, size: int) -> str | None:
-        most = self._entry.max_result
-        if most is None or size <= most:
-            return None
-        return f"the result takes {size} bytes, and the tool may return {most}"
+
+def _too_large(most: int, size: int) -> str | None:
+    if size <= most:
+        return None
+    return f"the result takes {size} bytes, and the tool may return {most}"
+
+
+# Results
+
+
+class _Text(Struct, gc=False, tag_field="type", tag="text"):
+    text: str
+
+
+class _Texts(Struct, gc=False):
+    """The most frequent result, as a Struct, which is encoded faster than a dict."""
+
+    content: tuple[_Text]
+
+
+def text_result(text: str) -> Raw:
+    """Return a result with one text block."""
+    return Raw(_encode(_Texts((_Text(text),))))
+
+
+def error_result(message: str) -> Raw:
+    """Return the error of a tool: one text block and ``isError``."""
+    text = _encode(sayable(message))
+    return Raw(b'{"content":[{"type":"text","text":' + text + b'}],"isError":true}')
+
+
+def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
+    """Shape the return value of a tool.
+
+    Raises :class:`OutputMismatch` if it breaks the tool's declaration or has no JSON form.
+    """
+    if output is not None:
+        encoded = output.encode(value)
+        text = value if isinstance(value, str) else encoded.decode()
+        return _structured(text, encoded, output.wraps(revision), revision)
+    if isinstance(value, str):
+        return text_result(value)
+    found = blocks(value)
+    if found is not None:
+        return Raw(to_json({"content": for_revision(found, revision)}))
+    encoded = json_value(value)
+    if not revision.any_structured_content and not encoded.startswith(b"{"):
+        return text_result(encoded.decode())  # no schema has promised structured content
+    return _structured(encoded.decode(), encoded, False, revision)
+
+
+def _structured(text: str, encoded: bytes, wraps: bool, revision: Revision) -> Raw:
+    if not revision.structured_content:
+        return text_result(text)
+    if wraps:
+        encoded = _wrap(encoded)
+    return Raw(
+        b'{"content":[{"type":"text","text":'
+        + _encode(text)
+        + b'}],"structuredContent":'
+        + encoded
+        + b"}"
+    )
+
+
+def given_result(result: CallToolResult, output: Output | None, revision: Revision) -> Raw:
+    """Check a result that the tool made itself, and fit it to the revision (``result`` changes).
+
+    Structured content must also be present as a text block, which is added if missing.
+    """
+    structured, is_structured = result.structured_content, result.is_structured
+    result.structured_content = UNSET  # even where null would be written
+    result.content = for_revision(result.content, revision)
+    checked = None if result.is_error else output
+    encoded = json_value(structured)
+    if not is_structured:
+        if checked is None:
+            return Raw(to_json(result))
+        try:
+            checked.check(encoded)  # None means null if the schema allows that
+        except InvalidValue:
+            text = "structured_content is missing, which the output schema asks for"
+            rule = "the result has no structured content, which the output schema asks for"
+            raise OutputMismatch(text, rule) from None
+    elif checked is not None:
+        _check(encoded, checked)
+    if not any(_says(block, encoded) for block in result.content):
+        result.content = [*result.content, TextContent(text=encoded.decode())]
+    if not revision.structured_content:
+        return Raw(to_json(result))
+    if output is not None and output.wraps(revision):
+        encoded = _wrap(encoded)
+    elif not revision.any_structured_content and not encoded.startswith(b"{"):
+        return Raw(to_json(result))
+    result.structured_content = Raw(encoded)
+    return Raw(to_json(result))
+
+
+def _says(block: ContentBlock, encoded: bytes) -> bool:
+    """Return True if a block is the text of a JSON value, in any layout."""
+    if not isinstance(block, TextContent):
+        return False
+    if block.text == encoded.decode():
+        return True
+    try:
+        said, meant = msgspec.json.decode(block.text), msgspec.json.decode(encoded)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return False
+    return _sorted(said) == _sorted(meant)
+
+
+def _wrap(encoded: bytes) -> bytes:
+    return f'{{"{WRAPPED}":'.encode() + encoded + b"}"
+
+
+def _check(encoded: bytes, output: Output) -> None:
+    try:
+        output.check(encoded)
+    except InvalidValue as error:
+        raise schema_not_met(error) from None

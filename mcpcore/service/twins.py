@@ -103,7 +103,12 @@ class Twins:
                 for field, kind in fields
             }
             return TypedDict(original.__name__, members)  # type: ignore[operator]
-        _check_init(original, [field.name for field in info.fields])
+        parameters = inspect.signature(original).parameters
+        if missing := [field.name for field in info.fields if field.name not in parameters]:
+            raise TypeError(
+                f"{original.__name__} has a pattern and cannot be made of its fields: "
+                f"{missing[0]!r} is no parameter"
+            )
         is_struct = isinstance(info, types.StructType)
         options: dict[str, Any] = {"array_like": isinstance(info, types.NamedTupleType)}
         options["forbid_unknown_fields"] = options["array_like"]
@@ -117,7 +122,14 @@ class Twins:
         twin = msgspec.defstruct(
             original.__name__,
             [
-                (field.name, kind, _field(field.encode_name, required=field.required))
+                # An absent value is left to the original, which has its default.
+                (
+                    field.name,
+                    kind,
+                    msgspec.field(
+                        name=field.encode_name, default=NODEFAULT if field.required else UNSET
+                    ),
+                )
                 for field, kind in fields
             ],
             kw_only=True,
@@ -147,24 +159,9 @@ class Twins:
         return value
 
 
-def _field(name: str, *, required: bool) -> Any:
-    """Return a field of a twin; an absent value is left to the original, which has its default."""
-    return msgspec.field(name=name, default=NODEFAULT if required else UNSET)
-
-
 def _limited(annotation: Any, info: Any, limits: tuple[str, ...]) -> Any:
     given = {name: value for name in limits if (value := getattr(info, name)) is not None}
     return Annotated[annotation, Meta(**given)] if given else annotation
-
-
-def _check_init(original: Any, names: list[str]) -> None:
-    """Raise TypeError unless an object can be made of its fields, by name."""
-    parameters = inspect.signature(original).parameters
-    if missing := [name for name in names if name not in parameters]:
-        raise TypeError(
-            f"{original.__name__} has a pattern and cannot be made of its fields: "
-            f"{missing[0]!r} is no parameter"
-        )
 
 
 def _whole(info: Any) -> Any:

@@ -15,30 +15,360 @@ Matching is the inverse of expansion, which the RFC leaves open.  The choices ma
 - values are percent-decoded once and refused when they could escape the place they are meant for
   (see :func:`hazard`), unless the variable was declared unchecked.
 
-Time is linear in the length of the URI for a given template: no backtracking.
+Time is linear in the length of the URI for a given template.
 """
 
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
+
+from msgspec import Struct
 
 from mcpcore.service.declarations import MAX_URI
-from mcpcore.service.uri_grammar import (
-    Expression,
-    Literal,
-    TemplateError,
-    expand_expression,
-    parse,
-    percent_decode,
-)
-from mcpcore.service.uri_matching import compile_pieces, match_pieces
 
-__all__ = ["MAX_URI", "TemplateError", "UnsafeValue", "UriTemplate", "hazard"]
+__all__ = ["TemplateError", "UnsafeValue", "UriTemplate", "hazard"]
 
+_UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+_RESERVED = ":/?#[]@!$&'()*+,;="
+_NAME = re.compile(r"(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+(?:\.(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+)*")
+_TRIPLET = re.compile(r"%[0-9A-Fa-f]{2}")
 _ASCII = "".join(map(chr, range(128)))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
+_NOT_LITERAL = re.compile(r"""[\x00-\x20"<>\\^`{|}\x7f]|%(?![0-9A-Fa-f]{2})""")
+
+
+class TemplateError(ValueError):
+    """Text that is not a supported template, or cannot be matched."""
+
+
+class Operator(Struct, frozen=True):
+    """Row of the table in RFC 6570 appendix A."""
+
+    first: str = ""
+    separator: str = ","
+    named: bool = False
+    empty: str = ""
+    """Text after the name of a named variable that is empty."""
+    reserved: bool = False
+    path: bool = False
+    """True if the variable stands for a path of any length: its slashes are those of the URI."""
+
+
+_OPERATORS = {
+    "": Operator(),
+    "+": Operator(reserved=True),
+    "#": Operator(first="#", reserved=True),
+    ".": Operator(first=".", separator="."),
+    "/": Operator(first="/", separator="/"),
+    ";": Operator(first=";", separator=";", named=True),
+    "?": Operator(first="?", separator="&", named=True, empty="="),
+    "&": Operator(first="&", separator="&", named=True, empty="="),
+}
+
+
+_EXPLODED = {"": Operator(path=True), "/": Operator(first="/", separator="/", path=True)}
+"""Operators whose variable may have the modifier ``*``.
+
+In RFC 6570 it splits a list into as many parts; with ``/`` these are segments of a path, as here.
+Without an operator the RFC joins them by commas, which no URI needs; here it means a path, as is
+widely understood.
+"""
+
+
+class Expression(Struct, frozen=True):
+    """Expression between braces."""
+
+    operator: Operator
+    names: tuple[str, ...]
+
+
+class Literal(Struct, frozen=True):
+    """Constant part of the URI."""
+
+    text: str
+
+
+# Parsing and expansion
+
+
+def parse(text: str) -> list[Literal | Expression]:
+    """Split a template into its parts.  Raises :class:`TemplateError`."""
+    parts: list[Literal | Expression] = []
+    for index, chunk in enumerate(re.split(r"(\{[^{}]*\})", text)):
+        if index % 2:
+            parts.append(_parse_expression(text, chunk[1:-1]))
+        elif chunk:
+            if wrong := _NOT_LITERAL.search(chunk):
+                raise TemplateError(f"template {text!r}: {wrong[0]!r} is not allowed in a literal")
+            # RFC 6570 section 3.1: characters not allowed in a URI are percent-encoded.
+            parts.append(
+                Literal(percent_encode(chunk, _UNRESERVED + _RESERVED, keep_triplets=True))
+            )
+    return parts
+
+
+def _parse_expression(text: str, body: str) -> Expression:
+    operator = body[:1] if body[:1] in _OPERATORS else ""
+    operators = _OPERATORS
+    names = body[len(operator) :].split(",")
+    if operator in _EXPLODED and len(names) == 1 and names[0].endswith("*"):
+        operators, names = _EXPLODED, [names[0][:-1]]
+    for name in names:
+        if name.endswith("*") or re.search(r":\d{1,4}$", name):
+            raise TemplateError(
+                f"template {text!r}: the modifier in {name!r} is level 4; of that only {{x*}} and "
+                "{/x*} are known, one variable for the rest of a path"
+            )
+        if not _NAME.fullmatch(name):
+            raise TemplateError(f"template {text!r}: {name!r} is no variable name")
+    return Expression(operators[operator], tuple(names))
+
+
+def expand_expression(part: Expression, values: Mapping[str, Any]) -> str:
+    """Expand one expression, RFC 6570 section 3.2."""
+    operator = part.operator
+    allowed = _UNRESERVED + _RESERVED if operator.reserved else _UNRESERVED
+    expanded = []
+    for name in part.names:
+        value = values.get(name)
+        if value is None or (operator.path and value in ([], ())):
+            continue
+        if operator.path:
+            segments = value if isinstance(value, list | tuple) else _text(name, value).split("/")
+            encoded = "/".join(quote(_text(name, each), safe=allowed) for each in segments)
+        else:
+            text = _text(name, value)
+            encoded = percent_encode(text, allowed, keep_triplets=operator.reserved)
+        if operator.named:
+            encoded = f"{name}={encoded}" if encoded else name + operator.empty
+        expanded.append(encoded)
+    return operator.first + operator.separator.join(expanded) if expanded else ""
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise TypeError(f"variable {name!r}: expected a string or a number, got {type(value).__name__}")
+
+
+def percent_encode(text: str, allowed: str, *, keep_triplets: bool) -> str:
+    """Encode characters that are not ``allowed``; ``keep_triplets`` leaves triplets unchanged."""
+    if not keep_triplets:
+        return quote(text, safe=allowed)
+    pieces = re.split(f"({_TRIPLET.pattern})", text)
+    return "".join(
+        piece if index % 2 else quote(piece, safe=allowed) for index, piece in enumerate(pieces)
+    )
+
+
+def percent_decode(raw: str) -> str | None:
+    """Percent-decode once; None if the bytes are not UTF-8."""
+    if "%" not in raw:
+        return raw
+    try:
+        return unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+# Matching
+
+Values = list[tuple[str, str]]
+"""Names and undecoded values."""
+
+_SIMPLE = frozenset(_UNRESERVED)
+_ANY = frozenset(_UNRESERVED + _RESERVED)
+_PATH = _ANY.difference("?#[]")
+"""Characters of the path of a URI (RFC 3986 section 3.3)."""
+_PAIR = re.compile(r"([A-Za-z0-9_.%]+)(?:(=)((?:[A-Za-z0-9\-._~]|%[0-9A-Fa-f]{2})*))?")
+
+
+class Variable(Struct, frozen=True):
+    """Piece of ``prefix`` and at least one character for the variable ``name``."""
+
+    name: str
+    prefix: str
+    alphabet: frozenset[str]
+    skip: int = 0
+    """Number of pieces to skip if this one is missing; 0: it is required."""
+
+
+class Pairs(Struct, frozen=True):
+    """Piece of ``name=value`` pairs, each at most once, in any order; all may be missing."""
+
+    names: frozenset[str]
+    operator: Operator
+
+
+Piece = Literal | Variable | Pairs
+
+
+def compile_pieces(text: str, parts: list[Literal | Expression]) -> list[Piece]:
+    """Compile the parts into pieces to match; refuse templates in which pairs have no clear end."""
+    pieces: list[Piece] = []
+    for position, part in enumerate(parts):
+        if isinstance(part, Literal):
+            pieces.append(part)
+        elif part.operator.named:
+            pieces.append(Pairs(frozenset(part.names), part.operator))
+        else:
+            operator = part.operator
+            alphabet = _SIMPLE
+            if operator.reserved or operator.path:
+                later = (p.operator for p in parts[position + 1 :] if isinstance(p, Expression))
+                alphabet = (_PATH if operator.path else _ANY).difference(
+                    op.first for op in later if op.named or (op.reserved and op.first)
+                )
+            for index, name in enumerate(part.names):
+                prefix = operator.separator if index else operator.first
+                skip = len(part.names) - index if operator.first else 0
+                pieces.append(Variable(name, prefix, alphabet, skip))
+    for index, piece in enumerate(pieces):
+        if isinstance(piece, Pairs):
+            _check_end_of_pairs(text, piece, pieces[index + 1 :])
+    return pieces
+
+
+def _check_end_of_pairs(text: str, pairs: Pairs, rest: list[Piece]) -> None:
+    for piece in rest:
+        if isinstance(piece, Pairs):
+            opening = piece.operator.first
+        else:
+            opening = piece.text[0] if isinstance(piece, Literal) else piece.prefix[:1]
+        if not opening or opening in _SIMPLE or opening in ("%", "=", pairs.operator.separator):
+            raise TemplateError(
+                f"template {text!r}: what follows {{{pairs.operator.first}...}} cannot be told "
+                f"from its values; put all of them into one expression"
+            )
+        if isinstance(piece, Literal):
+            return
+
+
+def match_pieces(pieces: list[Piece], uri: str) -> Values | None:
+    """Return the values, None if the URI does not match.
+
+    Two passes over a table replace backtracking.  The first, from the right, marks the positions
+    from which the rest of the pieces matches the rest of the URI.  The second, from the left, takes
+    the longest value that leads to such a position.
+    """
+    start, end = 0, len(uri)
+    low, high = 0, len(pieces)
+    # Literals at both ends are cheap to check and leave little to the table.
+    while low < high and isinstance(piece := pieces[low], Literal):
+        if not uri.startswith(piece.text, start):
+            return None
+        start, low = start + len(piece.text), low + 1
+    while low < high and isinstance(piece := pieces[high - 1], Literal):
+        if not uri.endswith(piece.text, start, end):
+            return None
+        end, high = end - len(piece.text), high - 1
+    pieces, uri = pieces[low:high], uri[start:end]
+    size = len(uri)
+    reach = [bytearray(size + 1) for _ in range(len(pieces) + 1)]
+    reach[-1][size] = 1
+    for index in range(len(pieces) - 1, -1, -1):
+        _fill(pieces[index], uri, reach, index)
+    if not reach[0][0]:
+        return None
+    return _take(pieces, uri, reach)
+
+
+def _fill(piece: Piece, uri: str, reach: list[bytearray], index: int) -> None:
+    """Set ``reach[index][i]`` where ``piece`` and all after it match ``uri[i:]``."""
+    here, after = reach[index], reach[index + 1]
+    if isinstance(piece, Literal):
+        at = uri.find(piece.text)
+        while at >= 0:
+            here[at] = after[at + len(piece.text)]
+            at = uri.find(piece.text, at + 1)
+    elif isinstance(piece, Pairs):
+        here[:] = after
+        for at in range(len(uri)):
+            if uri[at] == piece.operator.first and (taken := _pairs(piece, uri, at)):
+                here[at] = here[at] or after[taken[1]]
+    else:
+        ends = _run_ends(uri, piece.alphabet, after)
+        width = len(piece.prefix)
+        for at in range(len(uri) - width):
+            here[at] = ends[at + width] and uri.startswith(piece.prefix, at)
+        if piece.skip:
+            skipped = reach[index + piece.skip]
+            for at, reached in enumerate(skipped):
+                here[at] |= reached
+
+
+def _run_ends(uri: str, alphabet: frozenset[str], after: bytearray) -> bytearray:
+    """Mark where a non-empty run of the alphabet starts that ends at a marked position."""
+    size = len(uri)
+    marks = bytearray(size + 1)
+    for at in range(size - 1, -1, -1):
+        step = _step(uri, at, alphabet)
+        if step:
+            marks[at] = after[at + step] | marks[at + step]
+    return marks
+
+
+def _step(uri: str, at: int, alphabet: frozenset[str]) -> int:
+    """Return the width of the character at ``at``: 3 for a percent triplet, 0 for any other."""
+    if uri[at] in alphabet:
+        return 1
+    return 3 if _TRIPLET.match(uri, at) else 0
+
+
+def _take(pieces: list[Piece], uri: str, reach: list[bytearray]) -> Values:
+    found: Values = []
+    at = index = 0
+    while index < len(pieces):
+        piece = pieces[index]
+        if isinstance(piece, Literal):
+            at += len(piece.text)
+        elif isinstance(piece, Pairs):
+            taken = _pairs(piece, uri, at)
+            if taken and reach[index + 1][taken[1]]:
+                found += taken[0]
+                at = taken[1]
+        else:
+            end = _longest(piece, uri, at, reach[index + 1])
+            if end:
+                found.append((piece.name, uri[at + len(piece.prefix) : end]))
+                at = end
+            else:
+                index += piece.skip - 1
+        index += 1
+    return found
+
+
+def _longest(piece: Variable, uri: str, at: int, after: bytearray) -> int:
+    """Return the end of the longest value that leaves a matching rest, 0 if there is none."""
+    if not uri.startswith(piece.prefix, at):
+        return 0
+    end, at = 0, at + len(piece.prefix)
+    while at < len(uri) and (step := _step(uri, at, piece.alphabet)):
+        at += step
+        if after[at]:
+            end = at
+    return end
+
+
+def _pairs(piece: Pairs, uri: str, at: int) -> tuple[Values, int] | None:
+    """Read pairs from ``at``: the values and the end; None for unknown or repeated names."""
+    operator = piece.operator
+    opening = operator.first
+    values: dict[str, str] = {}
+    while uri.startswith(opening, at):
+        pair = _PAIR.match(uri, at + 1)
+        if pair is None:
+            return None
+        name, equals, value = pair.groups()
+        if name not in piece.names or name in values or (operator.empty and not equals):
+            return None
+        values[name] = value or ""
+        at, opening = pair.end(), operator.separator
+    return (list(values.items()), at) if values else None
 
 
 class UnsafeValue(ValueError):

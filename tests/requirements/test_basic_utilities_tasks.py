@@ -13,7 +13,7 @@ import pytest
 from mcpcore.errors import ToolError
 from mcpcore.http import HttpServer
 from mcpcore.service import Server
-from mcpcore.service.tasks import TRANSITIONS, Signal, TaskSettings, TaskTable
+from mcpcore.service.tasks import TRANSITIONS, TaskSettings, TaskSignal, TaskTable
 from mcpcore.spec.errors import ErrorData, McpError
 from mcpcore.spec.types.tasks import TERMINAL
 from mcpcore_transports.link import Link
@@ -187,7 +187,9 @@ def test_tasks_move_as_they_may() -> None:
         "working": {"input_required", "completed", "failed", "cancelled"},
         "input_required": {"working", "completed", "failed", "cancelled"},
     }
-    assert not any((status, signal) in TRANSITIONS for status, signal in product(TERMINAL, Signal))
+    assert not any(
+        (status, signal) in TRANSITIONS for status, signal in product(TERMINAL, TaskSignal)
+    )
 
 
 @pytest.mark.requirement("basic/utilities/tasks/terminal-final")

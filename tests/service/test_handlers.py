@@ -95,7 +95,7 @@ def test_binding(
 ) -> None:
     handler = Handler(function, "it")
     assert len(handler.parameters) == len(values)
-    assert handler.binder()(CONTEXT, values) == expected
+    assert handler.call(CONTEXT, values) == expected
 
 
 def test_rest() -> None:
@@ -105,7 +105,7 @@ def test_rest() -> None:
     handler = Handler(function, "it")
     assert handler.rest == "rest"
     assert handler.taken() == {"context", "a", "b"}
-    called = handler.binder()(CONTEXT, (1, 2, {"c": 3}))
+    called = handler.call(CONTEXT, (1, 2, {"c": 3}))
     assert called == (CONTEXT, 1, 2, {"c": 3})
 
 

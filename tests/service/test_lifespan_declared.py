@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcpcore.service import Server
-from mcpcore.service.lifespan import Lifespan
+from mcpcore.service.handlers import Lifespan
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from mcpcore.errors import OutputMismatch, ToolError
 from mcpcore.service import Image, Server
-from mcpcore.service.tools import LimitedCall, PlainCall, ToolCall
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
@@ -150,10 +149,9 @@ def test_the_tool_goes_before_the_server(
         finish(made)
 
 
-def test_who_has_no_limit_pays_for_none() -> None:
-    assert type(prepared(plain, LATEST)) is PlainCall
-    assert type(prepared(with_context, LATEST)) is ToolCall
-    assert type(prepared(plain, LATEST, max_result=1)) is LimitedCall
+def test_a_context_is_made_for_those_that_take_it() -> None:
+    assert not prepared(plain, LATEST, max_result=1).takes_context
+    assert prepared(with_context, LATEST, max_result=1).takes_context
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, float("nan")])

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from mcpcore.errors import InvalidValue
 from mcpcore.service import Server
-from mcpcore.service.reading import Reader
+from mcpcore.service.reading import ValueReader
 from mcpcore.service.schema import form_schema, output_schema
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST, REVISIONS
@@ -206,7 +206,7 @@ def test_a_path_beside_a_pattern() -> None:
         path: Path
         suffix: Annotated[str, Meta(pattern="^[a-z]+$")]
 
-    reader = Reader(File, lambda: output_schema(File), compile_schema, "it")
+    reader = ValueReader(File, lambda: output_schema(File), compile_schema, "it")
     assert reader.read(b'{"path": "a", "suffix": "b"}', "file") == File(Path("a"), "b")
     assert reader.convert({"path": "a", "suffix": "b"}, "file") == File(Path("a"), "b")
     with pytest.raises(InvalidValue, match=r"file\.suffix"):

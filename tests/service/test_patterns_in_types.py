@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from mcpcore.errors import InvalidValue, ToolError, ValidatorMissing
 from mcpcore.service import Server
-from mcpcore.service.reading import Reader
+from mcpcore.service.reading import ValueReader
 from mcpcore.service.schema import output_schema
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
@@ -285,7 +285,7 @@ READ: list[tuple[Any, Any, Any, list[Any]]] = [
 def test_types_are_read_without_their_patterns(
     annotation: Any, json: Any, value: Any, wrong: list[Any]
 ) -> None:
-    reader: Reader[Any] = Reader(
+    reader: ValueReader[Any] = ValueReader(
         annotation, lambda: output_schema(annotation), compile_schema, "it"
     )
     assert reader.type is not annotation
@@ -302,7 +302,7 @@ def test_a_type_without_patterns_is_read_as_it_is() -> None:
     def unasked() -> dict[str, Any]:
         raise AssertionError("nobody needs the schema")
 
-    reader = Reader(Plain, unasked, None, "it")
+    reader = ValueReader(Plain, unasked, None, "it")
     assert reader.type is Plain
     assert reader.read(b'{"n":1}', "it") == Plain(1)
 

@@ -19,15 +19,13 @@ from msgspec import Meta, Struct
 
 from mcpcore.errors import InvalidValue
 from mcpcore.service.handlers import Handler, values_type
+from mcpcore.service.reading import explain, read, shorten
 from mcpcore.service.schema import (
-    explain,
     form_schema,
     input_schema,
     is_object_schema,
     mirrored,
     output_schema,
-    read,
-    shorten,
     wrap_schema,
 )
 from mcpcore.spec.types.base import Annotations

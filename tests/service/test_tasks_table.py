@@ -18,10 +18,10 @@ from msgspec import Raw
 
 from mcpcore.service.tasks import (
     TRANSITIONS,
-    Signal,
     TableFull,
     TaskRecord,
     TaskSettings,
+    TaskSignal,
     TaskTable,
     TooManyQuestions,
 )
@@ -215,10 +215,10 @@ def test_ids_belong_to_their_secret_and_nobody_can_tell_the_next() -> None:
 
 
 @pytest.mark.parametrize("status", ["working", "input_required"])
-@pytest.mark.parametrize("signal", list(Signal))
-def test_every_end_can_be_reached_from_everywhere(status: Any, signal: Signal) -> None:
+@pytest.mark.parametrize("signal", list(TaskSignal))
+def test_every_end_can_be_reached_from_everywhere(status: Any, signal: TaskSignal) -> None:
     after = TRANSITIONS.get((status, signal))
-    if signal in (Signal.COMPLETE, Signal.FAIL, Signal.CANCEL):
+    if signal in (TaskSignal.COMPLETE, TaskSignal.FAIL, TaskSignal.CANCEL):
         assert after in ENDED
     else:
         assert after not in ENDED

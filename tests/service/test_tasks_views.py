@@ -8,17 +8,15 @@ import pytest
 from msgspec import UNSET, Raw
 
 from mcpcore.service import Server
-from mcpcore.service.task_views import (
-    TaskForm,
-    TaskSupport,
+from mcpcore.service.task_settings import TaskForm, TaskSupport, support_of, task_form
+from mcpcore.service.tasks import (
+    TaskRecord,
+    TaskTable,
     describe,
     detail,
     related,
-    support_of,
-    task_form,
     timestamp,
 )
-from mcpcore.service.tasks import TaskRecord, TaskTable
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
 from mcpcore.spec.types.tools import ListToolsResult

@@ -13,8 +13,8 @@ from msgspec import Meta, Raw, Struct
 from mcpcore.engine.metadata import decode_skim
 from mcpcore.errors import OutputMismatch, PromptError, ResourceError, ToolError, ValidatorMissing
 from mcpcore.service import Audio, Embedded, Image, Server, is_masked, mirrored
-from mcpcore.service.outputs import given_result
-from mcpcore.service.task_views import task_form
+from mcpcore.service.task_settings import task_form
+from mcpcore.service.tools import given_result
 from mcpcore.spec.decoding import decode
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision

@@ -14,8 +14,7 @@ from typing import Any, get_args, get_origin
 
 from msgspec import Struct
 
-from mcpcore.service import lifespan
-from mcpcore.service.registry import Registry
+from mcpcore.service import Server, handlers
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.serve.workers import Supervisor
 from mcpcore_transports.targets import HttpTarget, parse_target
@@ -48,7 +47,7 @@ def _aliases() -> frozenset[str]:
     """The names of types of functions, as modules give them."""
     return frozenset(
         name
-        for module in (*modules().values(), lifespan)
+        for module in (*modules().values(), handlers)
         for name, value in vars(module).items()
         if _is_protocol(value)
         or (get_origin(value) is not None and takes_function(value, frozenset({"Callable"})))
@@ -90,7 +89,7 @@ def _parameters(each: Any) -> Iterator[str]:
     elif isinstance(each, type) and each.__module__.startswith("mcpcore"):
         yield from _of(inspect.getattr_static(each, "__init__"), each.__name__)
         for name, method in inspect.getmembers(each, inspect.isfunction):
-            if not name.startswith("_") and not hasattr(Registry, name):
+            if not name.startswith("_") and not hasattr(Server, name):
                 yield from _of(method, f"{each.__name__}.{name}")
 
 

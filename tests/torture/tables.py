@@ -45,7 +45,7 @@ REMEMBERED = {
     "LineReader._known": "1,024 lines of heads",
     "LineReader._lengths": "1,024 lengths of bodies",
     "MemoryStore._order": "64 events that are gone, and four for each that is kept",
-    "Notices._sessions": "the last one to be told of something",
+    "NotificationDispatcher._sessions": "the last one to be told of something",
     "Redactor._known": "256 names",
     "Redactor._labels": "256 names",
     "Redactor._present": "those of 256 names that the last text had",

@@ -18,7 +18,6 @@ from mcpcore.engine.seal import Seal
 from mcpcore.http.messages import HttpRequest
 from mcpcore.service import Server
 from mcpcore.service.rate import RateLimiter
-from mcpcore.service.registry import Registry
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.serve.settings import ServeSettings
@@ -138,7 +137,7 @@ SETTINGS: dict[type[Struct], str] = {
 def registrations() -> dict[str, str]:
     """The methods of a server that take functions: name, to the parameter; ``""``: a decorator."""
     found: dict[str, str] = {}
-    for name, method in inspect.getmembers(Registry, inspect.isfunction):
+    for name, method in inspect.getmembers(Server, inspect.isfunction):
         if name.startswith("_"):
             continue
         named = [
@@ -149,7 +148,7 @@ def registrations() -> dict[str, str]:
         returned = str(inspect.signature(method).return_annotation)
         if name.startswith("add_") and named:
             found[name] = named[0]
-        elif "Callable" in returned and f"add_{name}" not in dir(Registry):
+        elif "Callable" in returned and f"add_{name}" not in dir(Server):
             found[name] = ""
     return found
 
@@ -159,7 +158,7 @@ class FallibleServer(Server):
 
 
 def _declaring(name: str) -> Callable[..., Any]:
-    real = getattr(Registry, name)
+    real = getattr(Server, name)
 
     @wraps(real)
     def declare(self: Any, *args: Any, **options: Any) -> Any:
@@ -171,7 +170,7 @@ def _declaring(name: str) -> Callable[..., Any]:
 
 
 def _adding(name: str, parameter: str) -> Callable[..., Any]:
-    real = getattr(Registry, name)
+    real = getattr(Server, name)
     signature = inspect.signature(real)
 
     @wraps(real)

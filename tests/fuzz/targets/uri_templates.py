@@ -3,8 +3,13 @@
 import re
 from urllib.parse import quote
 
-from mcpcore.service.uri_grammar import Expression, parse
-from mcpcore.service.uri_templates import TemplateError, UnsafeValue, UriTemplate
+from mcpcore.service.uri_templates import (
+    Expression,
+    TemplateError,
+    UnsafeValue,
+    UriTemplate,
+    parse,
+)
 from tests.fuzz.choices import Choices
 
 TOKENS = (

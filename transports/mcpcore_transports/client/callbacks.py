@@ -16,7 +16,7 @@ from mcpcore.engine.events import Violation
 from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import Malformed, Unsayable
 from mcpcore.http import StreamInterrupted
-from mcpcore.service.schema import shorten
+from mcpcore.service.reading import shorten
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.types.capabilities import (

@@ -11,7 +11,7 @@ import anyio
 from mcpcore.engine.events import Event, Key, RequestReceived
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.server.error_ids import error_id
+from mcpcore_transports.server.settings import error_id
 
 logger = logging.getLogger("mcpcore.http")
 

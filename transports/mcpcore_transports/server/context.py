@@ -37,23 +37,22 @@ from mcpcore_transports.link import clock
 from mcpcore_transports.running.pending import Run
 from mcpcore_transports.running.progress import ProgressCallback
 from mcpcore_transports.running.threads import current, in_loop, when_there_is_room, with_room
-from mcpcore_transports.server.elicitation import (
+from mcpcore_transports.server.elicitation import ask_client, ping
+from mcpcore_transports.server.input_rounds import (
     InputNeeded,
     RoundState,
-    WireQuestions,
     params_of,
-    ping,
     read_answers,
 )
 
-# The types of questions are imported with the first one: see mcpcore_transports.server.elicitation.
+# Questions and tasks are imported with the first one, as that takes time; the runtime imports this.
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # its defaults are in typing from Python 3.13 on
 
     from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
     from mcpcore_transports.server.inputs import Elicited, ElicitUrl, Input, RootList
     from mcpcore_transports.server.runtime import ServerRuntime
-    from mcpcore_transports.server.tasks.calls import TaskCall
+    from mcpcore_transports.server.tasks.tasks import TaskCall
 
     L = TypeVar("L", default=Any)
 else:
@@ -182,12 +181,9 @@ class Context(Generic[L]):
         return Principal(principal)
 
     @property
+    @in_loop
     def cancelled(self) -> bool:
         """True if the client wants no answer any more; in ``async def`` every ``await`` raises."""
-        return self._is_cancelled()
-
-    @in_loop
-    def _is_cancelled(self) -> bool:
         return self.scope is not None and self.scope.cancel_called
 
     def supports(self, capability: str) -> bool:
@@ -415,14 +411,14 @@ class Context(Generic[L]):
         Raises InputUnavailable if it does not answer, and in the modern era, which has no such
         request: there the end of the request's stream cancels the handler.
         """
-        await ping(self._runtime, self.revision, request=self._request, timeout=timeout)
+        await ping(self._runtime, self.revision, timeout, request=self._request)
 
     def pinger(self) -> Callable[[float], Awaitable[None]]:
         """Return a function that checks, at any later time, that the client is there (legacy).
 
         It takes the timeout in seconds and raises as :meth:`ping`, also once the session has ended.
         """
-        return partial(_ping_later, self._runtime, self.revision, self.session)
+        return partial(ping, self._runtime, self.revision, session=self.session)
 
     def drained(self) -> Awaitable[None]:
         """Wait until the client has taken all sent messages; for handlers that send very much.
@@ -543,10 +539,16 @@ class Context(Generic[L]):
         """
         if meta is not None:
             wanted.with_meta(meta)
-        name = self._automatic_key(wanted) if key is None else key
-        heard = {} if progress is None else {name: progress}
-        answers = await self.gather_inputs({name: wanted}, progress=heard)
-        answer: R = answers[name]
+        if key is None:
+            # Named by content, not by position: the answer to one question can never be taken for
+            # that of another, whatever the handler asks the second time.
+            key = f"{wanted.method.split('/')[0]}-{wanted.digest()}"
+            counts = self._counts = self._counts or {}
+            count = counts[key] = counts.get(key, 0) + 1
+            key = key if count == 1 else f"{key}-{count}"
+        heard = {} if progress is None else {key: progress}
+        answers = await self.gather_inputs({key: wanted}, progress=heard)
+        answer: R = answers[key]
         return answer
 
     async def gather_inputs(
@@ -573,8 +575,7 @@ class Context(Generic[L]):
                 raise InputUnavailable(f"{self.revision.name} has no {question.method}")
         if task is not None:
             return await task.ask(wanted, progress)
-        questions = WireQuestions(self._runtime, self.revision, asker=self._request)
-        return await questions.ask(wanted, progress)
+        return await ask_client(self._runtime, self.revision, self._request, wanted, progress)
 
     def url_elicitation_required(self, *visits: "ElicitUrl") -> NoReturn:
         """Refuse the request until the user has made these visits; for any handler of a request.
@@ -586,7 +587,11 @@ class Context(Generic[L]):
         for visit in visits:
             self.require(visit.capability)
         if self.revision.input_rounds and self._task is None:
-            self._visit_first(visits)
+            asked = {f"elicitation-{visit.digest()}": visit for visit in visits}
+            for key, answer in self._look_up(asked).items():
+                if not answer.accepted:
+                    raise InputUnavailable(f"the user does not visit {asked[key].url}")
+            raise InputNeeded({})  # the user agreed, but the visit is not over yet
         wanted = [params_of(visit, self.revision, None, {}) for visit in visits]
         if self.revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions:
             raise InputUnavailable("a task cannot wait for a visit")
@@ -606,21 +611,6 @@ class Context(Generic[L]):
             return known and runtime.tell(session, method, {"elicitationId": elicitation_id})
 
         return complete
-
-    def _automatic_key(self, wanted: "Input[Any]") -> str:
-        # Named by content, not by position: the answer to one question can never be taken for that
-        # of another, whatever the handler asks the second time.
-        name = f"{wanted.method.split('/')[0]}-{wanted.digest()}"
-        counts = self._counts = self._counts or {}
-        count = counts[name] = counts.get(name, 0) + 1
-        return name if count == 1 else f"{name}-{count}"
-
-    def _visit_first(self, visits: "Sequence[ElicitUrl]") -> NoReturn:
-        asked = {f"elicitation-{visit.digest()}": visit for visit in visits}
-        for key, answer in self._look_up(asked).items():
-            if not answer.accepted:
-                raise InputUnavailable(f"the user does not visit {asked[key].url}")
-        raise InputNeeded({})  # the user agreed, but the visit is not over yet
 
     def _look_up(self, wanted: "Mapping[str, Input[Any]]") -> dict[str, Any]:
         row = lookup(self.method, "client", self.revision)
@@ -653,9 +643,3 @@ class Sent(int):
 
     def __repr__(self) -> str:
         return repr(bool(self))
-
-
-async def _ping_later(
-    runtime: "ServerRuntime", revision: Revision, session: str | None, timeout: float
-) -> None:
-    await ping(runtime, revision, session=session, timeout=timeout)

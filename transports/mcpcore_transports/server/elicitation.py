@@ -1,10 +1,10 @@
-"""Questions of a handler to the client: in input rounds, or as requests on the wire."""
+"""Questions of a handler to the client as requests on the wire: the legacy era."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from mcpcore.engine.events import (
     ErrorReceived,
@@ -12,22 +12,20 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.errors import InputUnavailable, Unsayable
+from mcpcore.errors import InputUnavailable
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
-from mcpcore_transports.running.cancellation import Signal
 from mcpcore_transports.running.decode import InvalidAnswer
+from mcpcore_transports.running.pending import Outcome
 from mcpcore_transports.running.progress import ProgressCallback
+from mcpcore_transports.server.input_rounds import params_of
 
-# Most handlers ask nothing: questions are imported at the first one.
+# Questions are imported with the first one, as most handlers ask nothing; the runtime imports this.
 if TYPE_CHECKING:
     from mcpcore_transports.server.inputs import Input
     from mcpcore_transports.server.runtime import ServerRuntime
-
-R = TypeVar("R")
 
 GIVEN_UP = "the request that it belongs to was given up"
 """Reason for which a question is cancelled when its handler is stopped."""
@@ -36,83 +34,13 @@ Asker = RequestReceived | NotificationReceived
 """Message that a question belongs to: a request or a notification of the client."""
 
 
-class InputNeeded(Signal):
-    """Signal that leaves a handler of the modern era to ask the client first.
-
-    It is no Exception, so that ``except Exception`` in a handler does not swallow it; let it pass.
-    """
-
-    def __init__(self, requests: Mapping[str, InputRequest]) -> None:
-        super().__init__(f"input needed: {', '.join(requests)}")
-        self.requests = dict(requests)
-
-
-class RoundState(Struct, array_like=True):
-    """State that travels, sealed, through the client between the rounds of one request."""
-
-    round: int = 0
-    answers: dict[str, Raw] = {}
-    """Answers of earlier rounds that the handler has used."""
-    kept: dict[str, Raw] = {}
-    """Values that the handler has stored."""
-
-
-def read_answers(
-    wanted: "Mapping[str, Input[Any]]",
-    given: Mapping[str, Raw],
-    used: dict[str, Raw],
-    revision: Revision,
-    trace: Mapping[str, str],
-) -> dict[str, Any]:
-    """Find the answers among those ``given`` in this round and ``used`` in earlier ones.
-
-    Raises :class:`InputNeeded` for those that are missing or do not fit.  ``trace``: the trace
-    context to send with questions.
-    """
-    answers: dict[str, Any] = {}
-    missing: dict[str, InputRequest] = {}
-    for key, question in wanted.items():
-        answer = used.get(key, given.get(key))
-        problem = None
-        if answer is not None:
-            try:
-                answers[key] = question.parse(answer)
-                used[key] = answer
-                continue
-            except InvalidAnswer as error:
-                problem = str(error)
-        params = params_of(question, revision, problem, trace)
-        missing[key] = InputRequest(question.method, params)
-    if missing:
-        raise InputNeeded(missing)
-    return answers
-
-
-def params_of(
-    question: "Input[Any]",
-    revision: Revision,
-    problem: str | None,
-    trace: Mapping[str, str],
-) -> dict[str, Any]:
-    """Return the question's params, with its ``_meta`` and the trace context that it belongs to.
-
-    Raises InputUnavailable if the revision cannot express the question.
-    """
-    try:
-        params = question.wire_params(revision, problem)
-    except Unsayable as error:
-        raise InputUnavailable(str(error)) from error
-    meta = {**trace, **(question.meta or {})}
-    return {**params, "_meta": meta} if meta else params
-
-
 async def ping(
     runtime: "ServerRuntime",
     revision: Revision,
+    timeout: float,
     *,
     request: RequestReceived | None = None,
     session: str | None = None,
-    timeout: float,
 ) -> None:
     """Check that a client is there.  Raises InputUnavailable without an answer or without ping."""
     if lookup("ping", "server", revision) is None:
@@ -129,96 +57,100 @@ async def ping(
         raise InputUnavailable("the client does not answer a ping")
 
 
-class WireQuestions:
-    """Questions of a handler in the legacy era.
+async def ask_client(
+    runtime: "ServerRuntime",
+    revision: Revision,
+    asker: Asker,
+    wanted: "Mapping[str, Input[Any]]",
+    progress: Mapping[str, ProgressCallback] | None = None,
+) -> dict[str, Any]:
+    """Send questions and return all answers by key; cancel the rest after a failure.
 
-    A question on behalf of a request is sent on its stream.  One on behalf of a notification is
-    sent in the session of the notification.
+    A question on behalf of a request is sent on its stream, one on behalf of a notification in the
+    session of the notification.  ``progress``: callbacks for the progress that the client reports,
+    by the keys of the questions.  Raises InputUnavailable.
     """
+    request = asker if isinstance(asker, RequestReceived) else None
+    trace = {} if request is None else request.meta.trace
+    heard = progress or {}
+    open: dict[str, RequestId] = {}
 
-    def __init__(
-        self,
-        runtime: "ServerRuntime",
-        revision: Revision,
-        *,
-        asker: Asker,
-    ) -> None:
-        self._runtime = runtime
-        self._revision = revision
-        self._asker = asker
-        self._request = asker if isinstance(asker, RequestReceived) else None
-        self._sent: dict[str, RequestId] = {}
-        self._progress: Mapping[str, ProgressCallback] = {}
-
-    async def ask(
-        self,
-        wanted: "Mapping[str, Input[Any]]",
-        progress: Mapping[str, ProgressCallback] | None = None,
-    ) -> dict[str, Any]:
-        """Send all questions and return all answers by key; cancel the rest after a failure.
-
-        ``progress``: callbacks for the progress that the client reports, by the keys of the
-        questions. Raises InputUnavailable.
-        """
-        answers: dict[str, Any] = {}
-        self._progress = progress or {}
-        reason = "another question of the same request failed"
-        try:
-            for key, question in wanted.items():
-                self._send(key, question)
-            for key, question in wanted.items():
-                answers[key] = await self._receive(key, question)
-        except anyio.get_cancelled_exc_class():
-            reason = GIVEN_UP
-            raise
-        finally:
-            for request in self._sent.values():
-                self._runtime.withdraw(request, reason)
-        return answers
-
-    def _send(self, key: str, question: "Input[Any]", problem: str | None = None) -> None:
-        runtime = self._runtime
-        trace = {} if self._request is None else self._request.meta.trace
-        params = params_of(question, self._revision, problem, trace)
+    def send(key: str, question: "Input[Any]", problem: str | None) -> None:
+        params = params_of(question, revision, problem, trace)
         if question.task is not None:
             from mcpcore_transports.server.tasks.questions import runs_tasks
 
-            if runs_tasks(question.method, self._asker):
+            if runs_tasks(question.method, asker):
                 params["task"] = question.task
         try:
-            self._sent[key] = runtime.send_request(
+            open[key] = runtime.send_request(
                 question.method,
                 params,
-                request=self._request,
-                session=self._asker.session,
-                progress=self._progress.get(key),
+                request=request,
+                session=asker.session,
+                progress=heard.get(key),
             )
         except LocalProtocolError as error:
             raise InputUnavailable(str(error)) from error
 
-    async def _receive(self, key: str, question: "Input[R]", attempt: int = 1) -> R:
-        outcome = await self._runtime.waiting.outcome(self._sent[key])
-        sent = self._sent.pop(key)
+    async def receive(key: str, question: "Input[Any]") -> Raw:
+        outcome = await runtime.waiting.outcome(open[key])
+        sent = open.pop(key)
         try:
             if question.task is not None and isinstance(outcome, ResultReceived):
                 from mcpcore_transports.server.tasks.questions import task_outcome
 
-                outcome = await task_outcome(self._runtime, self._asker, outcome)
+                outcome = await task_outcome(runtime, asker, outcome)
         finally:
-            self._runtime.progress.forget(sent)
-        if isinstance(outcome, ErrorReceived):
-            raise InputUnavailable(
-                f"the client refused {question.method}: {outcome.error.message}"
-            ) from McpError.of(outcome.error)
-        if not isinstance(outcome, ResultReceived):
-            reason = getattr(outcome, "message", "it asked for input itself")
-            raise InputUnavailable(f"the client did not answer {question.method}: {reason}")
-        try:
-            return question.parse(outcome.result)
-        except InvalidAnswer as error:
-            if attempt >= self._runtime.settings.input_attempts:
-                raise InputUnavailable(
-                    f"the client's answer to {question.method} does not fit: {error}"
-                ) from error
-            self._send(key, question, str(error))
-        return await self._receive(key, question, attempt + 1)
+            runtime.progress.forget(sent)
+        if isinstance(outcome, ResultReceived):
+            return outcome.result
+        cause = McpError.of(outcome.error) if isinstance(outcome, ErrorReceived) else None
+        raise InputUnavailable(unanswered(question.method, outcome)) from cause
+
+    reason = "another question of the same request failed"
+    try:
+        return await ask_all(wanted, send, receive, runtime.settings.input_attempts)
+    except anyio.get_cancelled_exc_class():
+        reason = GIVEN_UP
+        raise
+    finally:
+        for sent in open.values():
+            runtime.withdraw(sent, reason)
+
+
+def unanswered(method: str, outcome: Outcome) -> str:
+    """Return the reason for which a question has no answer."""
+    if isinstance(outcome, ErrorReceived):
+        return f"the client refused {method}: {outcome.error.message}"
+    reason = getattr(outcome, "message", "it asked for input itself")
+    return f"the client did not answer {method}: {reason}"
+
+
+async def ask_all(
+    wanted: "Mapping[str, Input[Any]]",
+    send: "Callable[[str, Input[Any], str | None], None]",
+    receive: "Callable[[str, Input[Any]], Awaitable[Raw]]",
+    attempts: int,
+) -> dict[str, Any]:
+    """Send all questions, then await and decode all answers, by key.
+
+    A question whose answer does not fit is sent again with the problem.  Raises InputUnavailable if
+    none of as many ``attempts`` fits.
+    """
+    answers: dict[str, Any] = {}
+    for key, question in wanted.items():
+        send(key, question, None)
+    for key, question in wanted.items():
+        attempt = 1
+        while key not in answers:
+            answer = await receive(key, question)
+            try:
+                answers[key] = question.parse(answer)
+            except InvalidAnswer as error:
+                if attempt >= attempts:
+                    text = f"the client's answer to {question.method} does not fit: {error}"
+                    raise InputUnavailable(text) from error
+                attempt += 1
+                send(key, question, str(error))
+    return answers

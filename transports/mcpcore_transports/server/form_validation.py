@@ -6,6 +6,7 @@ page, "Requested Schema"), so that no JSON Schema library is needed here, except
 
 import datetime
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -75,11 +76,15 @@ def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list
         f"{name}: missing" for name in schema.get("required", ()) if content.get(name) is None
     ]
     for name, rules in properties.items():
-        value = content.get(name)
-        if value is not None and _is_field(rules):
-            wrong = _value_problem(rules, value)
-            if wrong:
-                problems.append(f"{name}: {wrong}")
+        if (value := content.get(name)) is None:
+            continue
+        try:
+            msgspec.convert(rules, PrimitiveSchema)
+        except msgspec.ValidationError:
+            continue
+        check = _CHECKS.get(rules.get("type", ""))
+        if check and (wrong := check(rules, value)):
+            problems.append(f"{name}: {wrong}")
     return problems
 
 
@@ -118,15 +123,6 @@ def _matcher(pattern: str) -> Callable[[Any], list[str]]:
     return compile_schema({"type": "string", "pattern": pattern}, limits=limits)
 
 
-def _pattern_problem(pattern: Any, value: str) -> str | None:
-    """Return the problem of a value; patterns that cannot be checked are left to the other side."""
-    try:
-        wrong = _matcher(pattern)(value) if isinstance(pattern, str) else []
-    except (ImportError, ValueError):
-        return None
-    return wrong[0].removeprefix(": ") if wrong else None
-
-
 def fill_defaults(schema: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``content`` with the schema's defaults for the fields that it leaves out."""
     filled = dict(content)
@@ -134,19 +130,6 @@ def fill_defaults(schema: Mapping[str, Any], content: Mapping[str, Any]) -> dict
         if name not in filled and isinstance(rules, Mapping) and "default" in rules:
             filled[name] = rules["default"]
     return filled
-
-
-def _is_field(rules: Any) -> bool:
-    try:
-        msgspec.convert(rules, PrimitiveSchema)
-    except msgspec.ValidationError:
-        return False
-    return True
-
-
-def _value_problem(rules: Mapping[str, Any], value: Any) -> str | None:
-    check = _CHECKS.get(rules.get("type", ""))
-    return check(rules, value) if check else None
 
 
 def _string_problem(rules: Mapping[str, Any], value: Any) -> str | None:
@@ -158,8 +141,11 @@ def _string_problem(rules: Mapping[str, Any], value: Any) -> str | None:
         return f"expected at least {rules['minLength']} characters"
     if "maxLength" in rules and len(value) > rules["maxLength"]:
         return f"expected at most {rules['maxLength']} characters"
-    if "pattern" in rules and (wrong := _pattern_problem(rules["pattern"], value)):
-        return wrong
+    if isinstance(pattern := rules.get("pattern"), str):
+        # Patterns that cannot be checked are left to the other side.
+        with suppress(ImportError, ValueError):
+            if problems := _matcher(pattern)(value):
+                return problems[0].removeprefix(": ")
     matches = _FORMATS.get(rules.get("format", ""))
     if matches and not matches(value):
         return f"expected the format {rules['format']}"
@@ -177,10 +163,6 @@ def _number_problem(rules: Mapping[str, Any], value: Any) -> str | None:
     if "maximum" in rules and value > rules["maximum"]:
         return f"expected at most {rules['maximum']}"
     return None
-
-
-def _boolean_problem(rules: Mapping[str, Any], value: Any) -> str | None:
-    return None if isinstance(value, bool) else f"expected a boolean, got {_type_name(value)}"
 
 
 def _array_problem(rules: Mapping[str, Any], value: Any) -> str | None:
@@ -224,7 +206,9 @@ _CHECKS: dict[str, Callable[[Mapping[str, Any], Any], str | None]] = {
     "string": _string_problem,
     "number": _number_problem,
     "integer": _number_problem,
-    "boolean": _boolean_problem,
+    "boolean": lambda rules, value: (
+        None if isinstance(value, bool) else f"expected a boolean, got {_type_name(value)}"
+    ),
     "array": _array_problem,
 }
 _FORMATS: dict[str, Callable[[str], bool]] = {

@@ -14,12 +14,13 @@ from msgspec import Raw, Struct
 
 from mcpcore.engine.bodies import checked_meta
 from mcpcore.errors import InvalidValue, Malformed, Unsayable
-from mcpcore.service.reading import Reader, reader_of
+from mcpcore.service.custom_types import read_by_pydantic
+from mcpcore.service.reading import ValueReader
 from mcpcore.service.schema import form_schema
 from mcpcore.spec.capabilities import input_capability
 from mcpcore.spec.members import unknown_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Meta, Result
+from mcpcore.spec.types.base import Meta
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import (
@@ -83,7 +84,7 @@ class Input(ABC, Generic[R]):
     """Members for the request's ``_meta``, beside the trace context of the handler's request."""
 
     def as_task(self, ttl: float | None = None) -> Self:
-        """Have the client run it as a task, where it can do that (2025-11-25); return self.
+        """Ask the client to run it as a task, where it can do that (2025-11-25); return self.
 
         The client then keeps no request open while its user or its model takes their time. ``ttl``:
         seconds that it is asked to keep the task.
@@ -151,7 +152,7 @@ class Elicit(Input[Elicited[T]]):
         self, message: str, schema: type[T] | Mapping[str, Any], *, validate: bool = True
     ) -> None:
         self.message = message
-        self._reader: Reader[T] | PydanticType | None = None
+        self._reader: ValueReader[T] | PydanticType | None = None
         if isinstance(schema, Mapping):
             check_form(schema)
             self.schema = schema
@@ -159,7 +160,9 @@ class Elicit(Input[Elicited[T]]):
                 pattern_check(schema)
         else:
             self.schema = form = form_schema(schema)
-            self._reader = reader_of(schema, lambda: form, pattern_check, "a form")
+            self._reader = read_by_pydantic(schema) or ValueReader(
+                schema, lambda: form, pattern_check, "a form"
+            )
         self._validate = validate
 
     def params(self) -> dict[str, Any]:
@@ -176,7 +179,7 @@ class Elicit(Input[Elicited[T]]):
     def parse(self, answer: Raw) -> Elicited[T]:
         """Decode the content of the form."""
         result = _decode(answer, ElicitResult)
-        meta = _meta_of(result)
+        meta = result.meta or {}
         if result.action != "accept":
             return Elicited(result.action, meta=meta)
         content = result.content or {}
@@ -226,7 +229,7 @@ class ElicitUrl(Input[Elicited[None]]):
     def parse(self, answer: Raw) -> Elicited[None]:
         """Decode the action; there is no content."""
         result = _decode(answer, ElicitResult)
-        return Elicited(result.action, meta=_meta_of(result))
+        return Elicited(result.action, meta=result.meta or {})
 
 
 class Sample(Input[CreateMessageResult]):
@@ -298,11 +301,7 @@ class ListRoots(Input[RootList]):
     def parse(self, answer: Raw) -> RootList:
         """Decode the list of roots."""
         result = _decode(answer, ListRootsResult)
-        return RootList(result.roots, _meta_of(result))
-
-
-def _meta_of(result: Result) -> Meta:
-    return result.meta or {}
+        return RootList(result.roots, result.meta)
 
 
 def _decode(answer: Raw, expected: type[T]) -> T:

@@ -14,7 +14,6 @@ from msgspec import Raw, Struct, field
 
 from mcpcore.service import Prepared
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Skim
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.running.middleware import Around, Chain
 from mcpcore_transports.running.threads import begin
@@ -46,36 +45,13 @@ If the client has to be asked first (modern),
 pass.
 """
 
-Prepare = Callable[[str, Raw, Revision, str | None, Skim | None], Prepared]
+Guard = Callable[[Revision, Prepared | Exception], Prepared]
+"""Function that wraps a prepared request, or the error of a refused one."""
 
 
-class Guard:
-    """Wrapper that runs prepared and refused requests inside of middleware."""
-
-    def __init__(self, middleware: Sequence[ServerMiddleware], failures: Failures) -> None:
-        self._chain: Chain[Context, Answer] = Chain(middleware)
-        self._failures = failures
-
-    def __call__(self, revision: Revision, inner: Prepared | Exception) -> Prepared:
-        """Wrap a prepared request, or the error of a refused one."""
-        return _Guarded(self._chain, self._failures, revision, inner)
-
-    def around(self, prepare: Prepare) -> Prepare:
-        """Wrap ``prepare`` so that all its results and errors are wrapped."""
-
-        def prepare_guarded(
-            method: str,
-            params: Raw,
-            revision: Revision,
-            principal: str | None,
-            skim: Skim | None,
-        ) -> Prepared:
-            try:
-                return self(revision, prepare(method, params, revision, principal, skim))
-            except BaseException as error:
-                return self(revision, failure_of(error))
-
-        return prepare_guarded
+def guard(middleware: Sequence[ServerMiddleware], failures: Failures) -> Guard:
+    """Return the function that puts requests inside of ``middleware``."""
+    return partial(_Guarded, Chain(middleware), failures)
 
 
 class _Guarded(Prepared):

@@ -18,7 +18,7 @@ from mcpcore_transports.running.progress import ProgressCallback
 from mcpcore_transports.running.serial_calls import InOrder
 from mcpcore_transports.running.threads import in_loop, in_thread
 from mcpcore_transports.server.context import L
-from mcpcore_transports.server.elicitation import WireQuestions, ping
+from mcpcore_transports.server.elicitation import ask_client, ping
 
 if TYPE_CHECKING:
     from mcpcore_transports.server.inputs import Input, RootList
@@ -77,9 +77,7 @@ class NotificationContext(Generic[L]):
 
     async def list_roots(self) -> "RootList":
         """Request the directories and files that the client lets us work on; see :meth:`ask`."""
-        from mcpcore_transports.server.inputs import (
-            ListRoots,  # imported late: see mcpcore_transports.server.elicitation
-        )
+        from mcpcore_transports.server.inputs import ListRoots  # most servers ask nothing
 
         return await self.ask(ListRoots())
 
@@ -91,9 +89,9 @@ class NotificationContext(Generic[L]):
         revision = self._legacy()
         if lookup(wanted.method, "server", revision) is None:
             raise InputUnavailable(f"{revision.name} has no {wanted.method}")
-        questions = WireQuestions(self._runtime, revision, asker=self._event)
         name = wanted.method
-        answers = await questions.ask({name: wanted}, {} if progress is None else {name: progress})
+        heard = {} if progress is None else {name: progress}
+        answers = await ask_client(self._runtime, revision, self._event, {name: wanted}, heard)
         answer: R = answers[name]
         return answer
 
@@ -112,7 +110,7 @@ class NotificationContext(Generic[L]):
 
     async def ping(self, *, timeout: float = 10.0) -> None:
         """Check that the client is still there.  Raises InputUnavailable if it is not."""
-        await ping(self._runtime, self._legacy(), session=self.session, timeout=timeout)
+        await ping(self._runtime, self._legacy(), timeout, session=self.session)
 
     def _legacy(self) -> Revision:
         if self.revision is None or not self.revision.server_requests:
@@ -120,7 +118,7 @@ class NotificationContext(Generic[L]):
         return self.revision
 
 
-class Notices:
+class NotificationDispatcher:
     """Dispatcher of notifications to the declared functions, in order within a session."""
 
     def __init__(self, server: Server, runtime: "ServerRuntime", group: TaskGroup) -> None:
@@ -150,10 +148,11 @@ class Notices:
             queue = InOrder(self._group, what, limit=limit, failed=failures.told)
             self._sessions[event.session] = queue
         context = NotificationContext(event, self._runtime)
-        if entry.is_async:
-            queue.later(lambda: entry.call(context, values))
-        elif entry.thread:
+        handler = entry.handler
+        if handler.is_async:
+            queue.later(lambda: handler.call(context, values))
+        elif handler.thread:
             # A thread cannot be stopped: it must not hold up the end.
-            queue.later(lambda: in_thread(entry.call, context, values))
+            queue.later(lambda: in_thread(handler.call, context, values))
         else:
-            queue.call(entry.call, context, values)
+            queue.call(handler.call, context, values)

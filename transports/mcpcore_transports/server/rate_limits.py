@@ -36,7 +36,7 @@ class Throttle:
     def __init__(
         self,
         limiter: RateLimiter,
-        machine: "ServerMachine",
+        machine: ServerMachine,
         failures: Failures,
         *,
         admits: bool = False,
@@ -80,8 +80,13 @@ class Throttle:
 
     def _wait(self, activity: Activity, request: RequestReceived) -> float:
         """Return the seconds to wait.  Raises :class:`_Undecided` if the limiter fails."""
+        caller = self._name
+        if request.principal is not None:
+            caller = f"principal {request.principal}"
+        elif request.session is not None:
+            caller = f"session {request.session}"
         try:
-            wait = self._limiter.admit(activity, self._caller(request), now=clock())
+            wait = self._limiter.admit(activity, caller, now=clock())
             if math.isfinite(wait):
                 return wait
             raise ValueError(f"a rate limiter answers with seconds, not {wait!r}")
@@ -89,10 +94,3 @@ class Throttle:
             what = f"the rate limiter's decision on {activity.value}"
             told = self._failures.told(what, failure_of(error))
             raise _Undecided(f"{told}: the rate of {activity.value} is unknown") from None
-
-    def _caller(self, request: RequestReceived) -> str:
-        if request.principal is not None:
-            return f"principal {request.principal}"
-        if request.session is not None:
-            return f"session {request.session}"
-        return self._name

@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -35,6 +35,8 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     McpError,
 )
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Skim
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.background import call_in_loop, current_loop
@@ -46,17 +48,16 @@ from mcpcore_transports.running.threads import begin, current
 from mcpcore_transports.server.context import Context, InputNeeded, RoundState
 from mcpcore_transports.server.failures import Failures, about, simplified
 from mcpcore_transports.server.input_rounds import OwnSeal, Rounds
-from mcpcore_transports.server.notifications import Notices
+from mcpcore_transports.server.notifications import NotificationDispatcher
 from mcpcore_transports.server.settings import RuntimeSettings
 
+# Imported by servers that have them, as that takes time.
 if TYPE_CHECKING:
     from mcpcore.http import HttpServer
-    from mcpcore.service.rate import RateLimiter
     from mcpcore_transports.running.tasks import TaskHost
-    from mcpcore_transports.server.middleware import Guard, Prepare
+    from mcpcore_transports.server.middleware import Guard
     from mcpcore_transports.server.rate_limits import Throttle
-    from mcpcore_transports.server.tasks.calls import TaskCall
-    from mcpcore_transports.server.tasks.tasks import ServerTasks
+    from mcpcore_transports.server.tasks.tasks import ServerTasks, TaskCall
 
 __all__ = ["RuntimeSettings", "ServerMachine", "ServerRuntime"]
 
@@ -109,14 +110,18 @@ class ServerRuntime:
         """Value yielded by the lifespan of the server, once it was entered."""
         self._asked: frozenset[str] = ASKABLE if self.settings.middleware else frozenset()
         """Methods that the engine answers once middleware has let them through."""
-        self._prepare: Prepare = server.prepare
+        self._guard: Guard | None = None
+        self._prepare = server.prepare
         if self.settings.middleware:
-            self._prepare = self._guard.around(server.prepare)
+            from mcpcore_transports.server.middleware import guard
+
+            self._guard = guard(self.settings.middleware, self.failures)
+            self._prepare = self._prepare_guarded
         self._rounds = Rounds(
             self.settings.seal or OwnSeal(), self.settings.wall, self.settings.input_rounds
         )
         self._handlers: Handlers
-        self._notices: Notices
+        self._notifications: NotificationDispatcher
         self._tasks: ServerTasks | None = None
         self._table: dict[type[Event], Callable[[Any], object]] = {
             RequestReceived: self._on_request,
@@ -124,42 +129,29 @@ class ServerRuntime:
             ResultReceived: self._settle,
             ErrorReceived: self._settle,
             RequestEnded: self._settle,
-            StreamDrained: self._on_drained,
-            NotificationReceived: lambda event: self._notices.hear(event),
+            StreamDrained: lambda event: self._wake(event.key),
+            NotificationReceived: lambda event: self._notifications.hear(event),
             ProgressReceived: lambda event: self.progress.hear(event),
             Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
         }
         self.throttle: Throttle | None = None
         if self.settings.limiter is not None:
-            self._limit(self.settings.limiter)
+            from mcpcore_transports.server import rate_limits
+
+            admits = self.settings.limiter_failure == "admit"
+            self.throttle = rate_limits.Throttle(
+                self.settings.limiter, self.machine, self.failures, admits=admits
+            )
+            self._table[RequestReceived] = self._on_limited_request
         if tasks is not None or server.capabilities().tasks is not None:
-            self._serve_tasks(tasks)
+            from mcpcore.http import SessionClosed
+            from mcpcore_transports.running.tasks import TaskHost
+            from mcpcore_transports.server.tasks import tasks as server_tasks
 
-    @cached_property
-    def _guard(self) -> "Guard":
-        """Middleware guard; imported late, as a server without middleware does not need it."""
-        from mcpcore_transports.server.middleware import Guard
-
-        return Guard(self.settings.middleware, self.failures)
-
-    def _limit(self, limiter: "RateLimiter") -> None:
-        """Install the limiter; imported late, as a server without one does not need it."""
-        from mcpcore_transports.server.rate_limits import Throttle
-
-        admits = self.settings.limiter_failure == "admit"
-        self.throttle = Throttle(limiter, self.machine, self.failures, admits=admits)
-        self._table[RequestReceived] = self._on_limited_request
-
-    def _serve_tasks(self, host: "TaskHost | None") -> None:
-        """Install the tasks; imported late, as a server without tasks does not need them."""
-        from mcpcore.http import SessionClosed
-        from mcpcore_transports.running.tasks import TaskHost
-        from mcpcore_transports.server.tasks.tasks import ServerTasks
-
-        tasks = self._tasks = ServerTasks(self, host or TaskHost(self.settings.tasks))
-        self._table[SubscriptionOpened] = tasks.opened
-        self._table[SubscriptionClosed] = tasks.closed
-        self._table[SessionClosed] = tasks.session_closed
+            self._tasks = server_tasks.ServerTasks(self, tasks or TaskHost(self.settings.tasks))
+            self._table[SubscriptionOpened] = self._tasks.opened
+            self._table[SubscriptionClosed] = self._tasks.closed
+            self._table[SessionClosed] = self._tasks.session_closed
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
         """Run the link to its end; handlers that still run then are cancelled.
@@ -186,7 +178,7 @@ class ServerRuntime:
             if self._tasks is not None:
                 self._tasks.begin(group)
             self.progress = Progress(group, limit=self.settings.reports, failed=self.failures.told)
-            self._notices = Notices(self._server, self, group)
+            self._notifications = NotificationDispatcher(self._server, self, group)
             self._server.watch(self._publish)
             try:
                 await link_run()
@@ -219,14 +211,14 @@ class ServerRuntime:
 
     def _on_request(self, event: RequestReceived) -> None:
         tasks = self._tasks
-        if event.method in self._asked:
+        if self._guard is not None and event.method in self._asked:
             admitted = Prepared(event.revision, result=Raw(b"{}"))
             self._run(event, self._guard(event.revision, admitted), None)
             return
         try:
             about_tasks = None if tasks is None else tasks.prepare(event)
             if about_tasks is not None:
-                if self.settings.middleware:
+                if self._guard is not None:
                     about_tasks = self._guard(event.revision, about_tasks)
                 self._run(event, about_tasks, None)
                 return
@@ -243,9 +235,25 @@ class ServerRuntime:
         else:
             self._run(event, prepared, state)
 
+    def _prepare_guarded(
+        self,
+        method: str,
+        params: Raw | bytes,
+        revision: Revision,
+        principal: str | None = None,
+        skim: Skim | None = None,
+    ) -> Prepared:
+        """Prepare a request, or its refusal, inside of middleware."""
+        assert self._guard is not None  # noqa: S101 - set together
+        try:
+            prepared = self._server.prepare(method, params, revision, principal, skim)
+        except BaseException as error:
+            return self._guard(revision, failure_of(error))
+        return self._guard(revision, prepared)
+
     def _refuse(self, event: RequestReceived, error: McpError) -> None:
         """Answer with an error; middleware sees it as it sees those of the service."""
-        if self.settings.middleware:
+        if self._guard is not None:
             self._run(event, self._guard(event.revision, error), None)
         else:
             self.machine.fail(event.key, error.error)
@@ -359,9 +367,6 @@ class ServerRuntime:
         self.machine.release(key)
         self.flush()
 
-    def _on_drained(self, event: StreamDrained) -> None:
-        self._wake(event.key)
-
     # Input rounds (modern)
 
     def _require_input(self, event: RequestReceived, context: Context, needed: InputNeeded) -> None:
@@ -395,7 +400,7 @@ class ServerRuntime:
     # Requests and notifications to clients, on behalf of handlers
 
     def flush(self) -> None:
-        """Have the link write, after a call of the machine."""
+        """Make the link write the machine's output."""
         if self.link is not None:
             self.link.flush_soon()
 

@@ -3,7 +3,7 @@
 Source: the sampling page of 2025-11-25 and later, "Message Content Constraints".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from msgspec import structs
 
@@ -61,7 +61,15 @@ def params_for(params: CreateMessageParams, revision: Revision) -> CreateMessage
     """
     if not revision.sampling_tools and (params.tools, params.tool_choice) != (None, None):
         raise Unsayable(f"{revision.name} has no tools in sampling")
-    messages = [each for message in params.messages for each in _messages_for(message, revision)]
+    messages: list[SamplingMessage] = []
+    for message in params.messages:
+        found = blocks_of(message)
+        for block in found:
+            _check_kind(block, revision)
+        if revision.sampling_tools or not isinstance(message.content, list):
+            messages.append(message)
+        else:
+            messages += [structs.replace(message, content=block) for block in found]
     return known_members(structs.replace(params, messages=messages), revision)
 
 
@@ -75,17 +83,6 @@ def result_for(result: CreateMessageResult, revision: Revision) -> CreateMessage
             raise Unsayable(f"{revision.name} has one block of content in a sampling result")
         result = structs.replace(result, content=found[0])
     return known_members(result, revision)
-
-
-def _messages_for(message: SamplingMessage, revision: Revision) -> Iterator[SamplingMessage]:
-    found = blocks_of(message)
-    for block in found:
-        _check_kind(block, revision)
-    if revision.sampling_tools or not isinstance(message.content, list):
-        yield message
-    else:
-        for block in found:
-            yield structs.replace(message, content=block)
 
 
 def _check_kind(block: SamplingContent, revision: Revision) -> None:

@@ -105,18 +105,18 @@ class SealKey:
     def fingerprints(self, binding: Binding) -> tuple[bytes, bytes, bytes]:
         """Return the fingerprints of principal, method and params for a state."""
         principal = "" if binding.principal is None else "=" + binding.principal
-        return (
-            self._fingerprint(b"principal", principal.encode(errors="surrogatepass")),
-            self._fingerprint(b"method", binding.method.encode()),
-            self._fingerprint(b"params", binding.params),
+        bound = (
+            b"principal\0" + principal.encode(errors="surrogatepass"),
+            b"method\0" + binding.method.encode(),
+            b"params\0" + binding.params,
         )
+        key = self._print_key
+        first, second, third = (hmac.digest(key, each, hashlib.sha256) for each in bound)
+        return first[:_PRINT_SIZE], second[:_PRINT_SIZE], third[:_PRINT_SIZE]
 
     @cached_property
     def _print_key(self) -> bytes:
         return self._subkey(b"fingerprint")
-
-    def _fingerprint(self, what: bytes, value: bytes) -> bytes:
-        return hmac.digest(self._print_key, what + b"\0" + value, hashlib.sha256)[:_PRINT_SIZE]
 
     def _subkey(self, purpose: bytes) -> bytes:
         # HKDF with one block of output.

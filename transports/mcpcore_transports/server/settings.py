@@ -1,5 +1,6 @@
 """Settings for the handlers of a server."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
@@ -10,12 +11,17 @@ from mcpcore.engine.config import Limits
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.revisions import REVISIONS, Revision
-from mcpcore_transports.server.error_ids import error_id
 
+# Optional parts are imported where they are configured; the module of middleware imports this one.
 if TYPE_CHECKING:
     from mcpcore.engine.seal import Seal
     from mcpcore.service.rate import RateLimiter
     from mcpcore_transports.server.middleware import ServerMiddleware
+
+
+def error_id() -> str:
+    """Return an unguessable id that reveals nothing and leads from a masked error to the log."""
+    return os.urandom(4).hex()
 
 
 class RuntimeSettings(Struct, frozen=True, kw_only=True):

@@ -18,8 +18,8 @@ from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import Malformed
 from mcpcore.http import HttpClient
-from mcpcore.service.task_views import TaskForm, describe, related
-from mcpcore.service.tasks import TableFull, TaskRecord
+from mcpcore.service.task_settings import TaskForm
+from mcpcore.service.tasks import TableFull, TaskRecord, describe, related
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
@@ -40,7 +40,7 @@ from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Handlers, Run
 from mcpcore_transports.running.tasks import TaskHost
-from mcpcore_transports.server.error_ids import error_id
+from mcpcore_transports.server.settings import error_id
 from mcpcore_transports.server.tasks.requests import TaskDesk
 
 logger = logging.getLogger("mcpcore.client")

@@ -19,8 +19,7 @@ from mcpcore.errors import (
     RequestTimeout,
     TaskCancelled,
 )
-from mcpcore.service.task_settings import TaskSettings
-from mcpcore.service.task_views import TaskForm, task_form
+from mcpcore.service.task_settings import TaskForm, TaskSettings, task_form
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.errors import CapabilityMissing, ErrorData
 from mcpcore.spec.types.capabilities import (

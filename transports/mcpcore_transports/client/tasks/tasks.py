@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 
 from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.errors import CallFailed, InputFailed, PeerError, RequestTimeout, TaskCancelled
-from mcpcore.service.task_views import TaskForm, task_form
+from mcpcore.service.task_settings import TaskForm, task_form
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.model import Maybe

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import Malformed
-from mcpcore.service.task_views import TaskForm, describe, detail, related, task_form
-from mcpcore.service.tasks import TaskRecord
+from mcpcore.service.task_settings import TaskForm
+from mcpcore.service.tasks import TaskRecord, describe, detail, related
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, LocalError, McpError
 from mcpcore.spec.types.base import PaginatedParams
 from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskParams
@@ -27,7 +27,7 @@ STATUS = "notifications/tasks/status"
 
 
 class TaskDesk:
-    """Answer the requests about tasks that arrive at one machine.
+    """TaskAnswer the requests about tasks that arrive at one machine.
 
     ``flush`` has the link write the data that the machine has to send.
     """
@@ -72,18 +72,18 @@ class TaskDesk:
     # Requests
 
     def serve(self, event: RequestReceived) -> bool:
-        """Answer a request about tasks, now or when its task ends; return False for others."""
+        """TaskAnswer a request about tasks, now or when its task ends; return False for others."""
         if event.method not in METHODS:
             return False
         try:
             answer = self.answer(event)
-            if isinstance(answer, Answer):
+            if isinstance(answer, TaskAnswer):
                 self.machine.respond(event.key, answer.body, meta=answer.meta)
         except McpError as error:
             self.machine.fail(event.key, error.error)
         return True
 
-    def answer(self, event: RequestReceived) -> "Answer | TaskRecord":
+    def answer(self, event: RequestReceived) -> "TaskAnswer | TaskRecord":
         """Return the answer to a request about tasks, or the task whose end it waits for.
 
         In the latter case :meth:`ended` is called later.  Raises McpError.
@@ -103,30 +103,30 @@ class TaskDesk:
     def _find(self, event: RequestReceived) -> TaskRecord:
         return self.host.find(typed(event.params, TaskParams).task_id, self.owner(event))
 
-    def _get(self, event: RequestReceived) -> "Answer":
+    def _get(self, event: RequestReceived) -> "TaskAnswer":
         record = self._find(event)
         body: Body = describe(record, TaskForm.EXPERIMENTAL)
         if event.revision.modern:
             body = detail(record)
-        return Answer(body)
+        return TaskAnswer(body)
 
-    def _update(self, event: RequestReceived) -> "Answer":
+    def _update(self, event: RequestReceived) -> "TaskAnswer":
         params = typed(event.params, UpdateTaskParams)
         record = self.host.find(params.task_id, self.owner(event))
         self.host.answer(record, params.input_responses)
-        return Answer(None)
+        return TaskAnswer(None)
 
-    def _cancel(self, event: RequestReceived) -> "Answer":
+    def _cancel(self, event: RequestReceived) -> "TaskAnswer":
         record = self._find(event)
         cancelled = self.host.cancel(record)
         if event.revision.modern:
-            return Answer(None)
+            return TaskAnswer(None)
         if not cancelled:
             status = describe(record, TaskForm.EXPERIMENTAL).status
             raise McpError(INVALID_PARAMS, f"the task is {status} already")
-        return Answer(describe(record, TaskForm.EXPERIMENTAL))
+        return TaskAnswer(describe(record, TaskForm.EXPERIMENTAL))
 
-    def _result(self, event: RequestReceived) -> "Answer | TaskRecord":
+    def _result(self, event: RequestReceived) -> "TaskAnswer | TaskRecord":
         record = self._find(event)
         if record.ended:
             return outcome_of(record)
@@ -134,13 +134,13 @@ class TaskDesk:
         self.awaited(record)
         return record
 
-    def _list(self, event: RequestReceived) -> "Answer":
+    def _list(self, event: RequestReceived) -> "TaskAnswer":
         cursor = typed(event.params, PaginatedParams).cursor
         records, following = self.host.page(self.owner(event), cursor)
         result = ListTasksResult(tasks=[describe(each, TaskForm.EXPERIMENTAL) for each in records])
         if following is not None:
             result.next_cursor = following
-        return Answer(result)
+        return TaskAnswer(result)
 
     # Events of tasks
 
@@ -160,7 +160,7 @@ class TaskDesk:
                 self.flush()
 
     def ended(self, key: Key, record: TaskRecord) -> None:
-        """Answer a request that waited for the end of a task."""
+        """TaskAnswer a request that waited for the end of a task."""
         try:
             body, meta = outcome_of(record)
             self.machine.respond(key, body, meta=meta)
@@ -201,22 +201,22 @@ class TaskDesk:
         self.flush()
 
 
-class Answer(NamedTuple):
-    """Answer to a request about tasks."""
+class TaskAnswer(NamedTuple):
+    """TaskAnswer to a request about tasks."""
 
     body: Body
     meta: dict[str, Any] | None = None
 
 
-def outcome_of(record: TaskRecord) -> Answer:
+def outcome_of(record: TaskRecord) -> TaskAnswer:
     """Return the result of an ended task as an answer.  Raises McpError if it has failed."""
     if record.result is not None:
-        return Answer(record.result, {**(record.meta or {}), **related(record.id)})
+        return TaskAnswer(record.result, {**(record.meta or {}), **related(record.id)})
     error = record.error or ErrorData(INVALID_REQUEST, record.message or CANCELLED)
     raise McpError.of(error)
 
 
-METHODS: dict[str, Callable[[TaskDesk, RequestReceived], Answer | TaskRecord]] = {
+METHODS: dict[str, Callable[[TaskDesk, RequestReceived], TaskAnswer | TaskRecord]] = {
     "tasks/get": TaskDesk._get,
     "tasks/update": TaskDesk._update,
     "tasks/cancel": TaskDesk._cancel,
@@ -224,8 +224,3 @@ METHODS: dict[str, Callable[[TaskDesk, RequestReceived], Answer | TaskRecord]] =
     "tasks/list": TaskDesk._list,
 }
 """Handlers by method; the engine rejects the methods that a revision does not have."""
-
-
-def form_of(event: RequestReceived) -> TaskForm | None:
-    """Return the form of task that a request can become; None if it cannot become one."""
-    return task_form(event.revision, event.method)

@@ -1,15 +1,23 @@
-"""Tasks of a server: calls that become tasks, the questions of tasks, and news of changes."""
+"""Tasks of a server: calls that become tasks, the questions of tasks, and news of changes.
 
+A :class:`TaskCall` stands between a handler and the machine.  Before the call becomes a task,
+everything passes through to the machine.  From then on results go into the task, questions are put
+to the client as questions of the task, and the handler keeps running after the end of the request
+and even of the connection.
+"""
+
+import math
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, Struct, UnsetType, field, structs
 
 from mcpcore.engine.events import (
     EndReason,
-    ErrorReceived,
     Key,
     RequestEnded,
     RequestReceived,
@@ -17,32 +25,48 @@ from mcpcore.engine.events import (
     SubscriptionClosed,
     SubscriptionOpened,
 )
-from mcpcore.errors import Malformed
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.peer import Peer
+from mcpcore.errors import InputUnavailable, Malformed
 from mcpcore.service import Prepared
-from mcpcore.service.task_views import TaskForm, detail, related
-from mcpcore.service.tasks import TaskRecord
+from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
+from mcpcore.service.tasks import (
+    TableFull,
+    TaskRecord,
+    TooManyQuestions,
+    describe,
+    detail,
+    related,
+)
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
 from mcpcore.spec.errors import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     MISSING_CLIENT_CAPABILITY,
+    ErrorData,
+    LocalError,
     LocalProtocolError,
     McpError,
+    busy_code,
 )
+from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import TaskMetadata
-from mcpcore.wire.message import RequestId, splice, to_json
+from mcpcore.wire.message import Body, RequestId, splice, to_json
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.running.pending import Handlers, Outcome
-from mcpcore_transports.running.tasks import TaskHost
-from mcpcore_transports.server.context import Context, RoundState
-from mcpcore_transports.server.elicitation import GIVEN_UP
-from mcpcore_transports.server.tasks.calls import Question, TaskCall
+from mcpcore_transports.running.pending import Handlers, Outcome, Run
+from mcpcore_transports.running.progress import ProgressCallback
+from mcpcore_transports.running.tasks import TaskHost, Timer
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.elicitation import GIVEN_UP, ask_all, unanswered
+from mcpcore_transports.server.input_rounds import RoundState, params_of
+from mcpcore_transports.server.inputs import Input
 from mcpcore_transports.server.tasks.questions import runs_tasks, task_outcome
-from mcpcore_transports.server.tasks.requests import METHODS, Answer, TaskDesk, form_of, outcome_of
+from mcpcore_transports.server.tasks.requests import METHODS, TaskAnswer, TaskDesk, outcome_of
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loaded with HTTP; imports this module
     from mcpcore.http import SessionClosed
     from mcpcore_transports.server.runtime import ServerRuntime
 
@@ -51,6 +75,292 @@ _EXTENSION = f"extensions.{TASKS_EXTENSION}"
 
 class _Wanted(Struct):
     task: Maybe[TaskMetadata] = None
+
+
+class Question(Struct, eq=False):
+    """Question of a task, until it is answered."""
+
+    key: str
+    method: str
+    params: bytes
+    progress: ProgressCallback | None
+    """Callback for the progress that a legacy client reports."""
+    terms: dict[str, int] | None
+    """Task parameter that asks the client to run the question as a task of its own."""
+    following: anyio.CancelScope | None = None
+    """Scope of the wait for the client's task, while the client runs the question as one."""
+    desk: "ServerTasks | None" = None
+    request: RequestId | None = None
+    """Id of the request that puts the question to a legacy client, while it is open."""
+    outlet: Key | None = None
+    """Key of the client's request on whose stream the question was sent."""
+    answer: Raw | None = None
+    problem: str = ""
+    """Reason for which no answer will come."""
+    settled: anyio.Event = field(default_factory=anyio.Event)
+
+    async def wait(self) -> Raw:
+        """Wait for the answer.  Raises InputUnavailable if none will come."""
+        await self.settled.wait()
+        if self.answer is None:
+            raise InputUnavailable(self.problem)
+        return self.answer
+
+
+class TaskCall:
+    """Call of a tool that is a task, or may become one.
+
+    The runtime answers through it as through the machine.  ``record`` is None until the call is a
+    task.
+    """
+
+    def __init__(
+        self,
+        desk: "ServerTasks",
+        event: RequestReceived,
+        support: TaskSupport,
+        ttl: int | UnsetType | None,
+    ) -> None:
+        self.event = event
+        self.support = support
+        self.record: TaskRecord | None = None
+        self.scope: Run | None = None
+        self.timer: Timer | None = None
+        """Timer that turns the call into a task if it takes too long."""
+        self._desk = desk
+        self._form = task_form(event.revision, event.method)
+        self._ttl = ttl
+        self._over = False
+        self._unwanted = False
+        """True if the request was cancelled and the handler does not know it yet."""
+        self._questions: dict[str, Question] = {}
+        self._progress = -math.inf
+
+    # Creation of the task
+
+    def begin(self) -> bool:
+        """Become a task; return False if the request is over.
+
+        Raises McpError if there is no room for another task.
+        """
+        if self.record is not None:
+            return True
+        if self._over or self._unwanted or (self.scope is not None and self.scope.cancel_called):
+            return False
+        desk, event = self._desk, self.event
+        host = desk.host
+        try:
+            record = host.create(desk.owner(event), ttl=self._ttl, poll=self.support.poll_interval)
+        except TableFull as full:
+            raise McpError(busy_code(event.revision), str(full)) from None
+        if self._form is TaskForm.EXTENSION:
+            view: Body = describe(record, TaskForm.EXTENSION)
+            sent = desk.runtime.machine.respond(event.key, view, result_type="task")
+        else:
+            view = {"task": describe(record, TaskForm.EXPERIMENTAL)}
+            sent = desk.runtime.machine.respond(event.key, view, meta=related(record.id))
+        if not sent:
+            host.table.remove(record)
+            self._unwanted = True
+            return False
+        if self._form is TaskForm.EXPERIMENTAL:
+            desk.follow(record, event.session)
+        self.record = record
+        host.employ(record, self)
+        desk.flush()
+        return True
+
+    def begin_if_possible(self) -> bool:
+        """Become a task; return False if the request is over or there is no room for it."""
+        try:
+            return self.begin()
+        except McpError:
+            return False
+
+    def end(self) -> None:
+        """Handle the end of the handler."""
+        self._over = True
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.record is not None:
+            self._desk.host.dismiss(self.record)
+
+    # Answers, with the interface of the machine
+
+    def respond(
+        self, key: Key, result: Raw, *, meta: Mapping[str, Any] | None = None, bare: bool = False
+    ) -> bool:
+        """Take the result of the handler."""
+        self._over = True
+        if self.record is None:
+            machine = self._desk.runtime.machine
+            return not self._unwanted and machine.respond(key, result, meta=meta, bare=bare)
+        return self._desk.host.complete(self.record, result, meta)
+
+    def fail(self, key: Key, error: ErrorData) -> bool:
+        """Take the protocol error with which the handler failed."""
+        self._over = True
+        if self.record is None:
+            return not self._unwanted and self._desk.runtime.machine.fail(key, error)
+        return self._desk.host.fail(self.record, error)
+
+    def require_input(
+        self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
+    ) -> bool:
+        """Take the input that the handler requires before it can become a task."""
+        self._over = True
+        if self.record is None:
+            machine = self._desk.runtime.machine
+            return not self._unwanted and machine.require_input(key, requests, state)
+        text = "the handler asked in the request after it had become a task"
+        return self._desk.host.fail(self.record, ErrorData(INTERNAL_ERROR, text))
+
+    # Worker interface, called by the host
+
+    def stop(self) -> None:
+        """Cancel the handler because the task has ended."""
+        if self.scope is not None and not self._over:
+            self.scope.cancel()
+
+    def deliver(self, key: str, answer: Raw) -> None:
+        """Take the client's answer to a question."""
+        question = self._questions.pop(key, None)
+        if question is not None:
+            question.answer = answer
+            question.settled.set()
+
+    # Actions of the handler
+
+    def progress(
+        self,
+        value: float,
+        total: float | None,
+        message: str | None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Report progress: in the status and, if there is a progress token, to the owner."""
+        record = self.record
+        if record is None or record.ended or not math.isfinite(value) or value <= self._progress:
+            return False
+        self._progress = value
+        share = f"{value:g}" if total is None else f"{value:g} of {total:g}"
+        self._desk.host.say(record, message or share)
+        token = self.event.meta.progress_token
+        if self._form is TaskForm.EXPERIMENTAL and token is not None:
+            params: dict[str, Any] = {"progressToken": token, "progress": value}
+            if total is not None:
+                params["total"] = total
+            if message is not None:
+                params["message"] = message
+            if meta:
+                params["_meta"] = meta
+            self.notify("notifications/progress", params)
+        return True
+
+    def log(
+        self,
+        level: LoggingLevel,
+        data: Any,
+        logger: str | None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Send a log message; return False in the extension, which has none for tasks."""
+        record = self.record
+        if record is None or record.ended or self._form is TaskForm.EXTENSION:
+            return False
+        machine, outlet = self._desk.runtime.machine, self._outlet()
+        meta = {**(meta or {}), **related(record.id)}
+        try:
+            if not isinstance(machine, Peer):
+                session = self.event.session
+                return machine.log(outlet, level, data, logger, session=session, meta=meta)
+            return machine.log(outlet, level, data, logger, meta=meta)
+        except LocalError:
+            return False
+        finally:
+            self._desk.flush()
+
+    def notify(self, method: str, params: Body) -> bool:
+        """Send a notification to the session of the task; the extension has none."""
+        record = self.record
+        if record is None or record.ended or self._form is TaskForm.EXTENSION:
+            return False
+        session, meta = self.event.session, related(record.id)
+        self._desk.tell(method, params, session=session, parent=self._outlet(), meta=meta)
+        return True
+
+    async def ask(
+        self,
+        wanted: Mapping[str, Input[Any]],
+        progress: Mapping[str, ProgressCallback] | None = None,
+    ) -> dict[str, Any]:
+        """Put questions to the client as questions of the task; return all answers by key.
+
+        ``progress``: callbacks for the progress that a legacy client reports, by the keys of the
+        questions. Raises InputUnavailable.
+        """
+        open: dict[str, Question] = {}
+        heard = progress or {}
+
+        def send(name: str, question: Input[Any], problem: str | None) -> None:
+            open[name] = self._put(name, question, heard.get(name), problem)
+
+        async def receive(name: str, question: Input[Any]) -> Raw:
+            answer = await open[name].wait()
+            del open[name]
+            return answer
+
+        try:
+            return await ask_all(wanted, send, receive, self._desk.runtime.settings.input_attempts)
+        finally:
+            for put in open.values():
+                if self._questions.pop(put.key, None) is None:
+                    continue
+                if put.desk is not None:
+                    put.desk.recall(put)
+                if self.record is not None:
+                    self._desk.host.withdraw(self.record, put.key)
+
+    def unsent(self) -> list[Question]:
+        """Return the questions that have not been sent to any client yet (experimental tasks)."""
+        if self._form is not TaskForm.EXPERIMENTAL:
+            return []
+        return [
+            each
+            for each in self._questions.values()
+            if each.request is None and each.following is None
+        ]
+
+    def refuse(self, question: Question, problem: str) -> None:
+        """Withdraw a question and fail its wait with ``problem``."""
+        self._questions.pop(question.key, None)
+        if self.record is not None:
+            self._desk.host.withdraw(self.record, question.key)
+        question.problem = problem
+        question.settled.set()
+
+    def _put(
+        self,
+        name: str,
+        question: Input[Any],
+        progress: ProgressCallback | None,
+        problem: str | None,
+    ) -> Question:
+        assert self.record is not None  # noqa: S101 - only tasks ask here
+        params = to_json(params_of(question, self.event.revision, problem, self.event.meta.trace))
+        try:
+            key = self._desk.host.ask(self.record, name, question.method, params)
+        except TooManyQuestions as error:
+            raise InputUnavailable(str(error)) from None
+        if key is None:
+            raise InputUnavailable("the task has ended")
+        put = self._questions[key] = Question(key, question.method, params, progress, question.task)
+        self._desk.offer_everywhere(self)
+        return put
+
+    def _outlet(self) -> Key | None:
+        waiting = [] if self.record is None else self._desk.waiting_for(self.record)
+        return waiting[-1] if waiting else None
 
 
 class ServerTasks(TaskDesk):
@@ -76,7 +386,7 @@ class ServerTasks(TaskDesk):
         """Prepare a request about tasks; return None for other requests."""
         return _Request(self, event) if event.method in METHODS else None
 
-    async def outcome(self, key: Key, record: TaskRecord) -> Answer:
+    async def outcome(self, key: Key, record: TaskRecord) -> TaskAnswer:
         """Wait on behalf of a request for the end of a task; return its outcome."""
         while not record.ended:
             ended = self._ends[key] = anyio.Event()
@@ -101,7 +411,7 @@ class ServerTasks(TaskDesk):
 
         Raises McpError for a tool that runs only as a task, or cannot run as one.
         """
-        support, form = prepared.task, form_of(event)
+        support, form = prepared.task, task_form(event.revision, event.method)
         if form is TaskForm.EXPERIMENTAL and (terms := _terms(event.params)) is not None:
             if prepared.refused:
                 return False
@@ -234,13 +544,10 @@ class ServerTasks(TaskDesk):
     def _settled(self, call: TaskCall, question: Question, outcome: Outcome) -> None:
         if isinstance(outcome, ResultReceived) and call.record is not None:
             self.host.answer(call.record, {question.key: outcome.result})
-        elif isinstance(outcome, ErrorReceived):
-            call.refuse(question, f"the client refused {question.method}: {outcome.error.message}")
         elif isinstance(outcome, RequestEnded) and outcome.reason is EndReason.CLOSED:
             self.offer_everywhere(call, but=self)
         else:
-            reason = getattr(outcome, "message", "it asked for input itself")
-            call.refuse(question, f"the client did not answer {question.method}: {reason}")
+            call.refuse(question, unanswered(question.method, outcome))
 
     def recall(self, question: Question) -> None:
         """Cancel the request or the wait that belongs to a question."""
@@ -264,7 +571,10 @@ class ServerTasks(TaskDesk):
         if not wanted:
             return
         owner = self.owner_of(event.principal, None, modern=True)
-        known = [id for id in wanted if self._knows(id, owner)]
+        known = []
+        for id in wanted:
+            with suppress(McpError):
+                known.append(self.host.find(id, owner).id)
         if len(known) < len(wanted):
             self.runtime.machine.narrow(event.key, structs.replace(event.filter, task_ids=known))
         self._streams[event.key] = known
@@ -288,13 +598,6 @@ class ServerTasks(TaskDesk):
             self.flush()
         super().changed(record)
 
-    def _knows(self, id: str, owner: str | None) -> bool:
-        try:
-            self.host.find(id, owner)
-        except McpError:
-            return False
-        return True
-
 
 class _Request(Prepared):
     """Prepared request about tasks."""
@@ -313,7 +616,7 @@ class _Request(Prepared):
         return answer
 
     def finish(self, value: Any) -> Raw:
-        answer: Answer = value
+        answer: TaskAnswer = value
         self.meta = answer.meta
         return Raw(to_json(answer.body))
 

@@ -1,25 +1,39 @@
-"""Registry of a server: its declarations, made by decorators or calls, and their changes."""
+"""Server: declared features, and the lookup, checking and answering of its requests.
+
+:class:`Server` does no I/O and awaits nothing.  It declares the features, finds and checks the
+target of a request, and shapes the return value of a handler. Calling the handler is the runtime's
+part (:class:`~mcpcore.service.prepared.Prepared`).
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
+from mcpcore.errors import InvalidValue
 from mcpcore.service.declarations import (
     MAX_URI,
     CacheScope,
+    FeatureOptions,
     cache_hints,
     check_count,
     check_icons,
     given,
 )
+from mcpcore.service.handlers import Lifespan, OpenLifespan
 from mcpcore.service.pagination import Collection, Cursors
+from mcpcore.service.prepared import Prepared
+from mcpcore.service.reading import read, shorten
 from mcpcore.service.schema import Validator
-from mcpcore.service.tools import ToolEntry, ToolOptions
+from mcpcore.service.tools import ToolCall, ToolEntry, ToolOptions, error_result
 from mcpcore.spec.capabilities import TASKS_EXTENSION
+from mcpcore.spec.decoding import decoder
+from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Icon, Implementation
+from mcpcore.spec.types.base import Icon, Implementation, Skim
 from mcpcore.spec.types.capabilities import (
     PromptsCapability,
     ResourcesCapability,
@@ -30,15 +44,16 @@ from mcpcore.spec.types.capabilities import (
     ToolsCapability,
     ToolTasks,
 )
+from mcpcore.spec.types.model import Maybe
 
-# Optional features, imported with their first declaration.
+# Optional features are imported with their first declaration, as that takes time.
 if TYPE_CHECKING:
     from mcpcore.service.completions import CompletionEntry
     from mcpcore.service.extensions import MethodEntry
-    from mcpcore.service.lifespan import Lifespan, OpenLifespan
-    from mcpcore.service.prompts import PromptEntry, PromptOptions
+    from mcpcore.service.prompts import PromptEntry
     from mcpcore.service.resources import ResourceEntry, ResourceOptions
 
+P = TypeVar("P", bound=Struct)
 F = TypeVar("F", bound=Callable[..., Any])
 
 Watcher = Callable[[str, Struct | None], object]
@@ -62,12 +77,64 @@ FOR_ALL: tuple[str, str, str | None] = ("", "", None)
 
 _KINDS = ("tools", "resources", "prompts", "completions", "tasks")
 
+_decode_name = msgspec.json.Decoder(str).decode
+_NO_ARGUMENTS = Raw(b"{}")
+_BRACE = ord("{")
 
-class Registry:
-    """Declarations of a server; see :class:`~mcpcore.service.service.Server`.
 
-    Features can be added and removed in any thread, also while a server is served; so can changes
+class _ListParams(Struct):
+    """Params of a list request; a cursor of null counts as none, as some clients send it."""
+
+    cursor: str | None = None
+
+
+class _Call(Struct):
+    """Params of a tool call for the service; ``task`` is left to the runtime."""
+
+    name: str
+    arguments: Maybe[Raw] = None
+
+
+class Server:
+    """Declarations of a server, and the answers to its clients' requests.
+
+    Features can be added and removed in any thread, also while the server is served; so can changes
     be reported (:meth:`resource_updated`, :meth:`list_changed`).
+
+    ``name``, ``version``, ``title``, ``description``, ``website_url``, ``icons``: its identity.
+    ``instructions``: a hint to models on how to use it.
+    ``validator``: compiles JSON Schemas written by hand, see :data:`Validator`, and checks the
+    patterns of types (``Meta(pattern=...)``).
+    ``page_size``: items in one page of a list.
+    ``list_ttl_ms``, ``list_cache_scope``: how long clients may keep lists, and who may share them;
+    for all lists, or by list (``tools``, ``resources``, ``templates``, ``prompts``).  A list that
+    is not the same for all principals is always private.
+    ``read_ttl_ms``, ``read_cache_scope``: the same for resources that declare nothing else.
+    ``offers``: the features out of tools, resources, prompts, completions and tasks to declare as
+    capabilities even while there are none.
+    ``list_changed``, ``subscribe``, ``logging``: True to declare these capabilities.
+    ``extensions``, ``experimental``: capabilities declared as they are.
+    ``max_uri``: maximum characters of a URI that is read or subscribed to.
+    ``max_result``: maximum bytes of a tool's result, unless the tool declares its own; None: no
+    limit.
+    ``lifespan``: a function, of the server or of nothing, that returns an async context manager. It
+    is entered before the first connection and left after the last one, and ``context.lifespan`` is
+    the value that it yields.
+
+    >>> server = Server("calculator", version="1.0")
+    >>> @server.tool
+    ... def add(a: int, b: int = 0) -> int:
+    ...     "Adds two numbers."
+    ...     return a + b
+    >>> @server.resource("notes://{topic}")
+    ... def notes(topic: str) -> str:
+    ...     return f"Nothing is known about {topic}."
+    >>> @server.prompt
+    ... def explain(topic: str) -> str:
+    ...     return f"Explain {topic} to me."
+    >>> @server.completion(prompt="explain", argument="topic")
+    ... def topics(typed: str) -> list[str]:
+    ...     return [topic for topic in ("algebra", "geometry") if topic.startswith(typed)]
     """
 
     def __init__(
@@ -94,7 +161,7 @@ class Registry:
         experimental: Mapping[str, Settings] | None = None,
         max_uri: int = MAX_URI,
         max_result: int | None = None,
-        lifespan: "OpenLifespan | None" = None,
+        lifespan: OpenLifespan | None = None,
     ) -> None:
         check_count("page_size", page_size)
         check_count("max_uri", max_uri)
@@ -117,7 +184,7 @@ class Registry:
         self.max_uri = max_uri
         """Maximum characters of a URI that is read or subscribed to."""
         self._max_result = max_result
-        self.lifespan = None if lifespan is None else _lifespan(lifespan)
+        self.lifespan = None if lifespan is None else Lifespan(lifespan)
         """Lifespan that the runtime enters before serving, and leaves afterwards."""
         self._offers = set(offers)
         if unknown := self._offers.difference(_KINDS):
@@ -131,23 +198,18 @@ class Registry:
         self._extension_methods: dict[str, MethodEntry] = {}
         self._listeners: dict[str, MethodEntry] = {}
         self._watchers: list[Watcher] = []
-        self._changes: set[str] = set()
 
         ttls = _by_list(list_ttl_ms, 60_000, "list_ttl_ms")
         scopes: dict[str, CacheScope] = _by_list(list_cache_scope, "public", "list_cache_scope")
 
         def collection(
-            kind: str,
-            member: str,
-            encode: Callable[[Any, Revision], bytes],
-            notification: str,
-            **options: Any,
+            kind: str, member: str, notification: str, **options: Any
         ) -> Collection[Any]:
             list = f"{kind.rpartition(' ')[2]}s"
             return Collection(
                 kind,
                 member,
-                encode,
+                lambda entry, revision: entry.encode(revision),
                 hints=cache_hints(ttls[list], scopes[list]),
                 cursors=Cursors(f"{name}\n{member}"),
                 page_size=page_size,
@@ -158,17 +220,15 @@ class Registry:
             )
 
         self._tools: Collection[ToolEntry] = collection(
-            "tool", "tools", ToolEntry.encode, _TOOLS_CHANGED, listed=ToolEntry.listed
+            "tool", "tools", _TOOLS_CHANGED, listed=ToolEntry.listed
         )
         self._resources: Collection[ResourceEntry] = collection(
-            "resource", "resources", _encoded, _RESOURCES_CHANGED
+            "resource", "resources", _RESOURCES_CHANGED
         )
         self._templates: Collection[ResourceEntry] = collection(
-            "resource template", "resourceTemplates", _encoded, _RESOURCES_CHANGED
+            "resource template", "resourceTemplates", _RESOURCES_CHANGED
         )
-        self._prompts: Collection[PromptEntry] = collection(
-            "prompt", "prompts", _encoded, _PROMPTS_CHANGED
-        )
+        self._prompts: Collection[PromptEntry] = collection("prompt", "prompts", _PROMPTS_CHANGED)
 
     # Declaring
 
@@ -211,11 +271,7 @@ class Registry:
         class takes the context.  See :class:`~mcpcore.service.tools.ToolOptions` and
         :meth:`add_tool`.
         """
-        return _decorator(
-            function,
-            name,
-            lambda made, named: self.add_tool(made, named, replace=replace, **options),
-        )
+        return _decorator(function, name, partial(self.add_tool, replace=replace, **options))
 
     def add_tool(
         self,
@@ -229,7 +285,7 @@ class Registry:
 
         Raises ValueError or TypeError naming the tool: bad name, name taken (unless ``replace``),
         types without a schema, a schema that is not sound.  Raises
-        :class:`~mcpcore.service.errors.ValidatorMissing` for a schema written by hand if the
+        :class:`~mcpcore.errors.ValidatorMissing` for a schema written by hand if the
         server has no validator.
         """
         name = _name(function, name)
@@ -317,7 +373,7 @@ class Registry:
         *,
         name: str | None = None,
         replace: bool = False,
-        **options: "Unpack[PromptOptions]",
+        **options: Unpack[FeatureOptions],
     ) -> F: ...
 
     @overload
@@ -328,7 +384,7 @@ class Registry:
         *,
         name: str | None = None,
         replace: bool = False,
-        **options: "Unpack[PromptOptions]",
+        **options: Unpack[FeatureOptions],
     ) -> Callable[[F], F]: ...
 
     def prompt(
@@ -338,7 +394,7 @@ class Registry:
         *,
         name: str | None = None,
         replace: bool = False,
-        **options: "Unpack[PromptOptions]",
+        **options: Unpack[FeatureOptions],
     ) -> Any:
         """Declare the decorated function as a prompt, with or without parentheses.
 
@@ -346,11 +402,7 @@ class Registry:
         or content (a message of the user), messages (:func:`~mcpcore.service.prompts.user`,
         :func:`~mcpcore.service.prompts.assistant`), a list of these or a ``GetPromptResult``.
         """
-        return _decorator(
-            function,
-            name,
-            lambda made, named: self.add_prompt(made, named, replace=replace, **options),
-        )
+        return _decorator(function, name, partial(self.add_prompt, replace=replace, **options))
 
     def add_prompt(
         self,
@@ -358,7 +410,7 @@ class Registry:
         name: str | None = None,
         *,
         replace: bool = False,
-        **options: "Unpack[PromptOptions]",
+        **options: Unpack[FeatureOptions],
     ) -> None:
         """Declare a prompt; ``name`` is by default that of the function.
 
@@ -476,28 +528,24 @@ class Registry:
         def offered(kind: str, *found: Any) -> bool:
             return kind in self._offers or any(found)
 
+        made = ServerCapabilities(experimental=given(self._experimental))
         extensions = self._extensions
-        with_tasks = offered("tasks", *(entry.task for entry in self._tools))
-        if with_tasks:
+        if offered("tools", self._tools):
+            made.tools = ToolsCapability(list_changed=changed)
+        if offered("resources", self._resources, self._templates):
+            made.resources = ResourcesCapability(list_changed=changed, subscribe=self._subscribe)
+        if offered("prompts", self._prompts):
+            made.prompts = PromptsCapability(list_changed=changed)
+        if offered("completions", self._completions):
+            made.completions = {}
+        if self._logging:
+            made.logging = {}
+        if offered("tasks", *(entry.task for entry in self._tools)):
+            requests = TaskRequests(tools=ToolTasks(call={}))
+            made.tasks = TasksCapability(list={}, cancel={}, requests=requests)
             extensions = {TASKS_EXTENSION: {}, **extensions}
-        return ServerCapabilities(
-            tools=ToolsCapability(list_changed=changed) if offered("tools", self._tools) else None,
-            resources=ResourcesCapability(list_changed=changed, subscribe=self._subscribe)
-            if offered("resources", self._resources, self._templates)
-            else None,
-            prompts=PromptsCapability(list_changed=changed)
-            if offered("prompts", self._prompts)
-            else None,
-            completions={} if offered("completions", self._completions) else None,
-            logging={} if self._logging else None,
-            tasks=TasksCapability(
-                list={}, cancel={}, requests=TaskRequests(tools=ToolTasks(call={}))
-            )
-            if with_tasks
-            else None,
-            extensions=given(extensions),
-            experimental=given(self._experimental),
-        )
+        made.extensions = given(extensions)
+        return made
 
     # Changes
 
@@ -520,27 +568,140 @@ class Registry:
         """
         self._changed(_LISTS[list])
 
-    def changes(self) -> set[str]:
-        """Return the list_changed notifications due since the last call, in place of a watcher."""
-        changes, self._changes = self._changes, set()
-        return changes
-
     def _changed(self, method: str) -> None:
-        if not self._list_changed:
-            return
-        self._changes.add(method)
-        for watcher in tuple(self._watchers):
-            watcher(method, None)
+        if self._list_changed:
+            for watcher in tuple(self._watchers):
+                watcher(method, None)
 
+    # Requests
 
-def _lifespan(function: "OpenLifespan") -> "Lifespan":
-    from mcpcore.service.lifespan import Lifespan  # here: most servers have none
+    def prepare(
+        self,
+        method: str,
+        params: Raw | bytes,
+        revision: Revision,
+        principal: str | None = None,
+        skim: Skim | None = None,
+    ) -> Prepared:
+        """Look up and check the target of a request; ``params`` is its params object.
 
-    return Lifespan(function)
+        ``principal``: the authenticated principal, if any.  ``skim``: the members of ``params``
+        that the engine has read, which saves decoding them again.
 
+        Raises McpError: unknown method, unknown tool, prompt or resource, bad params, bad cursor,
+        and bad arguments in revisions in which these are an error of the protocol.
+        """
+        if method != "tools/call":
+            if (handler := _METHODS.get(method)) is not None:
+                return handler(self, params, revision, principal)
+            extension = self._extension_methods.get(method)
+            if extension is None:
+                raise McpError(METHOD_NOT_FOUND, f"Method not found: {shorten(method)}")
+            from mcpcore.service.extensions import MethodCall
 
-def _encoded(entry: "ResourceEntry | PromptEntry", revision: Revision) -> bytes:
-    return entry.encode(revision)
+            return MethodCall(extension, extension.bind(params), revision)
+        if skim is None or skim.name is None:
+            name, arguments = _read_call(params)
+        else:
+            try:
+                name, arguments = _decode_name(skim.name), skim.arguments
+            except (msgspec.MsgspecError, UnicodeDecodeError):  # the full decoding gives the reason
+                name, arguments = _read_call(params)
+        entry = self._tools.get(name, principal)
+        if entry is None:
+            raise McpError(INVALID_PARAMS, shorten(f"Unknown tool: {name}"))
+        if arguments is None:
+            arguments = _NO_ARGUMENTS
+        try:
+            values = entry.bind(arguments)
+        except InvalidValue as error:
+            if memoryview(arguments)[0] != _BRACE:
+                raise McpError(INVALID_PARAMS, "params.arguments: Expected object") from None
+            if not revision.tool_errors_in_result:
+                raise McpError(INVALID_PARAMS, str(error)) from None
+            prepared = Prepared(revision, result=error_result(str(error)))
+            prepared.error, prepared.failed = error, True
+        else:
+            prepared = ToolCall(entry, values, revision)
+        if entry.task is not None:
+            prepared.task = entry.task
+        return prepared
+
+    def _page(
+        self, list: Collection[Any], params: Raw | bytes, revision: Revision, principal: str | None
+    ) -> Prepared:
+        cursor = _read(params, _ListParams).cursor
+        return Prepared(revision, result=list.page(cursor, revision, principal), bare=True)
+
+    def _read_resource(
+        self, params: Raw | bytes, revision: Revision, principal: str | None
+    ) -> Prepared:
+        from mcpcore.service.resources import ResourceRead, find, not_found
+        from mcpcore.spec.types.resources import ReadResourceParams
+
+        uri = _read(params, ReadResourceParams).uri
+        if len(uri) > self.max_uri:
+            raise not_found(shorten(uri), revision, reason=f"longer than {self.max_uri}")
+        templates = self._templates.seen_by(principal)
+        entry, values = find(uri, self._resources.get(uri, principal), templates, revision)
+        return ResourceRead(entry, values, uri, revision)
+
+    def _get_prompt(
+        self, params: Raw | bytes, revision: Revision, principal: str | None
+    ) -> Prepared:
+        from mcpcore.service.prompts import PromptGet
+        from mcpcore.spec.types.prompts import GetPromptParams
+
+        get = _read(params, GetPromptParams)
+        entry = self._prompts.get(get.name, principal)
+        if entry is None:
+            raise McpError(INVALID_PARAMS, shorten(f"Unknown prompt: {get.name}"))
+        arguments = get.arguments or {}
+        return PromptGet(entry, entry.bind(arguments), revision)
+
+    def _complete(self, params: Raw | bytes, revision: Revision, principal: str | None) -> Prepared:
+        from mcpcore.service.completions import CompletionCall, complete_result
+        from mcpcore.spec.types.completion import CompleteParams, PromptReference
+
+        asked = _read(params, CompleteParams)
+        if isinstance(asked.ref, PromptReference):
+            kind, owner = "prompt", asked.ref.name
+            prompt = self._prompts.get(owner, principal)
+            if prompt is None:
+                raise McpError(INVALID_PARAMS, shorten(f"Unknown prompt: {owner}"))
+            names = prompt.arguments
+        else:
+            kind = "template"
+            owner, names = self._completed_template(asked.ref.uri, principal)
+        argument = asked.argument.name
+        if names and argument not in names:
+            text = f"argument.name: {owner!r} has no argument {argument!r}"
+            raise McpError(INVALID_PARAMS, shorten(text))
+        entry = self._completions.get((kind, owner, argument))
+        entry = entry or self._completions.get((kind, owner, None))
+        entry = entry or self._completions.get(FOR_ALL)
+        if entry is None:
+            return Prepared(revision, result=complete_result(None))
+        return CompletionCall(entry, entry.bind(asked), revision)
+
+    def _completed_template(self, uri: str, principal: str | None) -> tuple[str, tuple[str, ...]]:
+        """Return the template of a reference: by its text, or by a URI that it matches."""
+        from mcpcore.service.uri_templates import UnsafeValue
+
+        seen = self._templates.seen_by(principal)
+        templates = [entry.template for entry in seen if entry.template is not None]
+        for template in templates:
+            if uri == template.text:
+                return uri, template.variables
+        for template in templates:
+            try:
+                if template.match(uri) is not None:
+                    return template.text, template.variables
+            except UnsafeValue:
+                continue
+        if self._resources.get(uri, principal) is not None:
+            return uri, ()
+        raise McpError(INVALID_PARAMS, shorten(f"Unknown resource template: {uri}"))
 
 
 def _by_list(given: Any, default: Any, what: str) -> dict[str, Any]:
@@ -577,3 +738,27 @@ def _decorator(
         return declare(given)
     name = name if given is None else given
     return declare
+
+
+def _read_call(params: Raw | bytes) -> tuple[str, Raw | None]:
+    call = _read(params, _Call)
+    return call.name, call.arguments
+
+
+def _read(params: Raw | bytes, type: type[P]) -> P:
+    try:
+        return read(decoder(type), params, "params")
+    except InvalidValue as error:
+        raise McpError(INVALID_PARAMS, str(error)) from None
+
+
+_Handler = Callable[[Server, Raw | bytes, Revision, str | None], Prepared]
+_METHODS: dict[str, _Handler] = {
+    "tools/list": lambda server, *rest: server._page(server._tools, *rest),
+    "resources/read": Server._read_resource,
+    "resources/list": lambda server, *rest: server._page(server._resources, *rest),
+    "resources/templates/list": lambda server, *rest: server._page(server._templates, *rest),
+    "prompts/get": Server._get_prompt,
+    "prompts/list": lambda server, *rest: server._page(server._prompts, *rest),
+    "completion/complete": Server._complete,
+}
