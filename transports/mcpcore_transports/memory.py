@@ -27,7 +27,7 @@ from mcpcore_transports.link import App, clock
 from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
 from mcpcore_transports.stream.states import AT_WORK, Life, Reading, Writing, WritingSignal
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for recorded connections alone
     from mcpcore_transports.tracing.tracing import ConnectionTrace
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every turn.

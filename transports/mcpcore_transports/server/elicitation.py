@@ -20,7 +20,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.running.cancellation import Signal
 from mcpcore_transports.running.decode import InvalidAnswer
-from mcpcore_transports.running.progress import ProgressCallback
+from mcpcore_transports.running.serial_calls import ProgressCallback
 
 # Most handlers ask nothing: questions are imported at the first one.
 if TYPE_CHECKING:

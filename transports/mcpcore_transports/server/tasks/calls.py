@@ -23,7 +23,7 @@ from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalError, McpError,
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.wire.message import Body, RequestId, to_json
 from mcpcore_transports.running.pending import Run
-from mcpcore_transports.running.progress import ProgressCallback
+from mcpcore_transports.running.serial_calls import ProgressCallback
 from mcpcore_transports.running.tasks import Timer
 from mcpcore_transports.server.elicitation import params_of
 from mcpcore_transports.server.inputs import Input, InvalidAnswer
