@@ -189,7 +189,7 @@ class Visits:
         """Maximum visits at a time."""
         self._under_way: dict[str, anyio.Event] = {}
         self.patience = 0.0
-        """Seconds to wait for the news that a visit is over before a request is tried again."""
+        """Seconds to wait for the end of a visit before a request is tried again."""
         self.rounds = 1
         """Maximum retries of one request."""
 

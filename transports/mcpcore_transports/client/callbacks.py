@@ -1,4 +1,4 @@
-"""Callbacks of a client for its server: elicitation, sampling, roots, and all kinds of news.
+"""Callbacks of a client for its server: elicitation, sampling, roots, notifications.
 
 The same callbacks serve both eras: requests on the wire (legacy) and the ``inputRequests`` of an
 input round (modern).  Each may be a plain function or a coroutine function.  Callbacks that answer
@@ -187,9 +187,9 @@ class Callbacks(Struct, kw_only=True):
     at_once: int = 8
     """Maximum callbacks that run at the same time for the questions of one input round."""
     waiting: int = 10_000
-    """Maximum news that wait while coroutine functions handle earlier ones.
+    """Maximum notifications that wait while coroutine functions handle earlier ones.
 
-    Further news are dropped, with a warning in the log.
+    Further ones are dropped, with a warning in the log.
     """
     extensions: Mapping[str, Settings] = {}
     """Extensions, declared as they are."""

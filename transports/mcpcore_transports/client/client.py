@@ -578,4 +578,4 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        return await self._connection.close(exc_type, exc, traceback)
+        return await self._connection.close(exc)

@@ -138,7 +138,7 @@ class ClientCore:
             RequestReceived: self._on_request,
             RequestCancelled: self._answers.cancel,
             NotificationReceived: self._on_notification,
-            SubscriptionNotification: self._on_stream_notification,
+            SubscriptionNotification: self._on_notification,
             SubscriptionAcknowledged: self._on_acknowledged,
             Ready: self._on_ready,
             NegotiationFailed: self._on_negotiation_failed,
@@ -375,7 +375,11 @@ class ClientCore:
             self.reconnector.opened(event)
         if again:
             if self.reconnector is not None:
-                self._assume_changes()
+                # Changes were missed, and the server may be a new process.
+                for method in LIST_CHANGES:
+                    self.assume(Change(method))
+                self._watched(RESOURCE_UPDATED)
+                self.tasks.look_again()
             self.group.start_soon(self._renew)
 
     def _on_negotiation_failed(self, event: NegotiationFailed) -> None:
@@ -405,13 +409,6 @@ class ClientCore:
         """Pass a connection event to the application's callback."""
         if self.callbacks.connection is not None:
             self._notifier.tell(self.callbacks.connection, event)
-
-    def _assume_changes(self) -> None:
-        """Assume that all has changed: changes were missed, and the server may be a new process."""
-        for method in LIST_CHANGES:
-            self.assume(Change(method))
-        self._watched(RESOURCE_UPDATED)
-        self.tasks.look_again()
 
     async def _renew(self) -> None:
         """Repeat the subscriptions and the log level for a new session (legacy)."""
@@ -473,12 +470,9 @@ class ClientCore:
     def parts(self, listening: Listening) -> bool:
         """Return True if the end of a stream may be a restart of the server; wait for it then."""
         reconnector = self.reconnector
-        if (
-            reconnector is None
-            or reconnector.attempts < 1
-            or self.closing
-            or self.closed is not None
-        ):
+        if reconnector is None or reconnector.attempts < 1:
+            return False
+        if self.closing or self.closed is not None:
             return False
         patience = reconnector.settings.parting
         self.group.start_soon(listening.part, reconnector.loss, patience, reconnector.pace)
@@ -512,14 +506,11 @@ class ClientCore:
 
     # Notifications
 
-    def _on_notification(self, event: NotificationReceived) -> None:
-        self._announce(event.method, event.params, *self.listeners)
-
-    def _on_stream_notification(self, event: SubscriptionNotification) -> None:
-        stream = self.streams.get(event.request)
-        self._announce(event.method, event.params, *([stream] if stream else []))
-
-    def _announce(self, method: str, params: Raw, *listeners: Listening) -> None:
+    def _on_notification(self, event: NotificationReceived | SubscriptionNotification) -> None:
+        method, params, listeners = event.method, event.params, self.listeners
+        if isinstance(event, SubscriptionNotification):
+            stream = self.streams.get(event.request)
+            listeners = [] if stream is None else [stream]
         if method == COMPLETE and not self.visits.completed(params):
             return
         try:

@@ -6,7 +6,7 @@ arrive on the connection, and resources are subscribed to one by one.
 
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -286,7 +286,15 @@ class Listening:
     def missed(self) -> None:
         """Report all that may have changed unnoticed while the stream was broken."""
         self.reopened += 1
-        for change in _missed(self.filter):
+        uris, task_ids = self.filter.resource_subscriptions or (), self.filter.task_ids or ()
+        changes = [
+            Change(method, missed=True)
+            for method, (member, _) in LIST_CHANGES.items()
+            if getattr(self.filter, member) is True
+        ]
+        changes += [Change(RESOURCE_UPDATED, uri=uri, missed=True) for uri in uris]
+        changes += [Change(TASK_CHANGED, task_id=task_id, missed=True) for task_id in task_ids]
+        for change in changes:
             self._add(change)
             self._core.assume(change)
 
@@ -346,14 +354,3 @@ def _wants(filter: SubscriptionFilter, change: Change) -> bool | None:
         return change.task_id in filter.task_ids
     row = LIST_CHANGES.get(change.method)
     return None if row is None else bool(getattr(filter, row[0]))
-
-
-def _missed(filter: SubscriptionFilter) -> Iterator[Change]:
-    """Yield every change that may have been missed while a stream with ``filter`` was broken."""
-    for method, (member, _) in LIST_CHANGES.items():
-        if getattr(filter, member) is True:
-            yield Change(method, missed=True)
-    for uri in filter.resource_subscriptions or ():
-        yield Change(RESOURCE_UPDATED, uri=uri, missed=True)
-    for task_id in filter.task_ids or ():
-        yield Change(TASK_CHANGED, task_id=task_id, missed=True)

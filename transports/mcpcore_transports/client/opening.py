@@ -10,7 +10,6 @@ import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -85,7 +84,7 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     meta: dict[str, Any] = field(default_factory=dict)
     """Members for the ``_meta`` of every request, for instance ``traceparent``."""
     visit_timeout: float = 60.0
-    """Seconds to wait for news that the user has visited a URL (2025-11-25).
+    """Seconds to wait for the notification that the user has visited a URL (2025-11-25).
 
     After that the request that requires the visit is tried again anyway.
     """
@@ -274,28 +273,18 @@ class ClientConnection:
                 return core, ready
             raise LinkError("no agreement within startup_timeout, which is for both starts")
         except BaseException as error:
-            await self._close(type(error), error, error.__traceback__)
+            await self._close(error)
             raise
 
-    async def close(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
+    async def close(self, exc: BaseException | None) -> bool | None:
         """End the connection gracefully, or at once if the caller was cancelled."""
         with self._recording:
-            swallowed = await self._close(exc_type, exc, traceback)
+            swallowed = await self._close(exc)
         if exc is None and self._raised is not None:
             self._raised.raise_rest()
         return swallowed
 
-    async def _close(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
+    async def _close(self, exc: BaseException | None) -> bool | None:
         cancelled = exc is not None and isinstance(exc, anyio.get_cancelled_exc_class())
         interrupted: BaseException | None = exc if cancelled else None
         failure: BaseException | None = None
@@ -314,6 +303,7 @@ class ClientConnection:
         # The caller's own exception must not come out wrapped in a group, so that only a
         # cancellation, which may belong to the group's scope, is passed to it.
         kind = None if interrupted is None else type(interrupted)
+        traceback = None if interrupted is None else interrupted.__traceback__
         try:
             swallowed = await self._group.__aexit__(kind, interrupted, traceback)
         except BaseExceptionGroup as group:
@@ -354,7 +344,13 @@ class ClientConnection:
             peer = Peer(Role.CLIENT, config)
             core = self._make_core(peer, capabilities)
             if isinstance(target, MemoryTarget):
-                core.link = link = await self._memory_link(peer, core, target)
+                from mcpcore_transports.serve.assembling import join_in_memory
+
+                server, rules, wire = target.server, target.settings, target.wire
+                joined = await join_in_memory(peer, core, server, self._group, rules, wire=wire)
+                if settings.trace is not None:
+                    joined.trace = settings.trace.connection("client")
+                core.link = link = joined
             else:
                 link = ReconnectingLink(
                     core,
@@ -442,19 +438,6 @@ class ClientConnection:
             )
         if settings.trace is not None:
             link.trace = settings.trace.connection("client")
-        return link
-
-    async def _memory_link(
-        self, peer: Peer, core: ClientCore, target: MemoryTarget
-    ) -> StreamConnection:
-        """Serve a server of this process; return the client's link to it."""
-        from mcpcore_transports.serve.assembling import join_in_memory
-
-        link = await join_in_memory(
-            peer, core, target.server, self._group, target.settings, wire=target.wire
-        )
-        if self.settings.trace is not None:
-            link.trace = self.settings.trace.connection("client")
         return link
 
     def _http_link(

@@ -217,7 +217,11 @@ class ReconnectingLink(Link):
             while self._next is not None and not self._left:
                 await self._come_back(self._next)
         finally:
-            self._conclude()
+            if self._core.closed is None and self.reconnector.begun:  # no link has ended the Peer
+                self._left = True
+                self._peer.reconnects = None
+                self._peer.receive_eof(now=clock(), reason="closed by this side")
+            self._drain()  # cancelled requests between two connections have ended, too
             self._done.set()
 
     async def _come_back(self, attempt: Attempt) -> None:
@@ -236,14 +240,6 @@ class ReconnectingLink(Link):
         self._core.link = self.link
         self._peer.start(now=clock())
         self.link.flush_soon()
-
-    def _conclude(self) -> None:
-        """End the Peer after the last link, if the end of a link has not done so."""
-        if self._core.closed is None and self.reconnector.begun:
-            self._left = True
-            self._peer.reconnects = None
-            self._peer.receive_eof(now=clock(), reason="closed by this side")
-        self._drain()  # cancelled requests between two connections have ended, too
 
     async def _tend(self) -> None:
         """Run the Peer while no link does: its waiting requests have deadlines."""

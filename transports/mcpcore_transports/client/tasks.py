@@ -402,15 +402,13 @@ class ClientTasks:
                 except BaseException as error:
                     told = isinstance(error, PeerError | CallFailed)
                     if abandon and (not told or isinstance(error, InputFailed)):
-                        await self._abandon(state.task_id)
+                        patience = self._core.parting_time
+                        with anyio.move_on_after(patience, shield=True):
+                            with suppress(McpError, LocalError):
+                                await self.cancel(state.task_id)
                     raise
         finally:
             followers.remove(follower)
             if not followers:
                 del self._followed[state.task_id]
         raise RequestTimeout(CALL, f"the task {state.task_id} did not end within {timeout} s")
-
-    async def _abandon(self, task_id: str) -> None:
-        limit = self._core.parting_time
-        with anyio.move_on_after(limit, shield=True), suppress(McpError, LocalError):
-            await self.cancel(task_id)
