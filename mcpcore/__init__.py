@@ -95,10 +95,8 @@ if TYPE_CHECKING:
     from mcpcore_transports.client.cache import (
         ResultCache,
     )
-    from mcpcore_transports.client.callback_context import (
-        CallbackContext,
-    )
     from mcpcore_transports.client.callbacks import (
+        CallbackContext,
         Callbacks,
     )
     from mcpcore_transports.client.client import (
@@ -118,7 +116,7 @@ if TYPE_CHECKING:
     from mcpcore_transports.client.opening import (
         ClientSettings,
     )
-    from mcpcore_transports.client.tasks.tasks import (
+    from mcpcore_transports.client.tasks import (
         TaskOptions,
     )
     from mcpcore_transports.http.client.proxies import (
@@ -350,14 +348,13 @@ _LATER = {
     "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
     "mcpcore_transports.client.cache": "ResultCache",
-    "mcpcore_transports.client.callback_context": "CallbackContext",
-    "mcpcore_transports.client.callbacks": "Callbacks",
+    "mcpcore_transports.client.callbacks": "CallbackContext Callbacks",
     "mcpcore_transports.client.client": "Client connect",
     "mcpcore_transports.client.config.file": "load_targets",
     "mcpcore_transports.client.era_cache": "EraCache",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
     "mcpcore_transports.client.opening": "ClientSettings",
-    "mcpcore_transports.client.tasks.tasks": "TaskOptions",
+    "mcpcore_transports.client.tasks": "TaskOptions",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
     "mcpcore_transports.http.server.asgi": "asgi_app",
     "mcpcore_transports.http.server.endpoint": "HttpEndpoint http_request",

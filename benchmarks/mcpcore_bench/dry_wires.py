@@ -18,13 +18,11 @@ from mcpcore_bench.programs.ours import make, settings
 from mcpcore_bench.programs.raw_codec import Codec
 from mcpcore_bench.programs.raw_http import Site
 from mcpcore_bench.programs.raw_stdio import answer
-from mcpcore_transports.handshake import Handshake
 from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
 from mcpcore_transports.http.server.listening import Address
 from mcpcore_transports.http.server.protocol import HttpProtocol
-from mcpcore_transports.link import App
-from mcpcore_transports.serve.assembling import serve_connection
-from mcpcore_transports.serve.assembling_http import assemble_http
+from mcpcore_transports.link import App, Handshake
+from mcpcore_transports.serve.assembling import assemble_http, serve_connection
 from mcpcore_transports.stream.connection import StreamConnection
 
 END = b"\r\n0\r\n\r\n"

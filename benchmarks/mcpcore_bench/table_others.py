@@ -125,8 +125,8 @@ _BYTES = SelfMeasured(
 )
 """One, to hold multiples against."""
 SERVING = (
-    "import mcpcore_transports.serve.serve, mcpcore_transports.serve.assembling_http,"
-    " mcpcore_transports.http.server.asyncio_server"
+    "import mcpcore_transports.serve.serve, mcpcore_transports.http.server.asyncio_server;"
+    "from mcpcore.http import HttpServer"
 )
 BARE = (
     "import asyncio, socket, ssl, h11, msgspec;"

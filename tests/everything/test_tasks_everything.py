@@ -19,7 +19,7 @@ from mcpcore.spec.types import (
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.client.tasks import TaskOptions
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio

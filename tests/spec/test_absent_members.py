@@ -18,12 +18,10 @@ from mcpcore.spec.decoding import decode
 from mcpcore.spec.errors import ErrorData, McpError
 from mcpcore.spec.types.forms import PrimitiveSchema
 from mcpcore.spec.types.model import AS_SENT
-from mcpcore_transports.client.callback_context import CallbackContext
-from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.listen import Listening
-from mcpcore_transports.client.tasks.follower import TaskState
-from mcpcore_transports.client.tasks.tasks import ClientTasks
+from mcpcore_transports.client.tasks import ClientTasks, TaskState
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Elicited, RootList
 

@@ -14,9 +14,8 @@ from anyio.abc import SocketAttribute, TaskGroup
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore_transports.handshake import Handshake
 from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.link import App
+from mcpcore_transports.link import App, Handshake
 from mcpcore_transports.serve.assembling import serve_connection
 from mcpcore_transports.serve.serve import _until_signalled, serve, ungrouped
 from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings

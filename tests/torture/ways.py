@@ -10,7 +10,7 @@ from mcpcore.engine.config import Limits
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service.task_settings import TaskSettings
-from mcpcore_transports.client.tasks.follower import TaskOptions
+from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.input_rounds import OwnSeal

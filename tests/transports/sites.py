@@ -12,8 +12,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from mcpcore.engine.peer import Peer
-from mcpcore_transports.handshake import Handshake
-from mcpcore_transports.link import App
+from mcpcore_transports.link import App, Handshake
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.websocket.server import serve_websocket
 from mcpcore_transports.websocket.settings import WebSocketSettings

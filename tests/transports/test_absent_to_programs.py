@@ -16,8 +16,7 @@ from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.logging import LoggingMessageParams
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult, Tool
-from mcpcore_transports.client.callback_context import CallbackContext
-from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.errors import ToolFailed
 from mcpcore_transports.targets import MemoryTarget

@@ -27,7 +27,7 @@ from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.middleware import OutgoingRequest
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.running.middleware import CallNext, Steps

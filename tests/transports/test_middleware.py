@@ -28,12 +28,9 @@ from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Result
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
-from mcpcore_transports.client.callback_context import CallbackContext
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.calls import Outcome
+from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientCore
-from mcpcore_transports.client.middleware import ClientMiddleware, OutgoingRequest
+from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps
 from mcpcore_transports.serve.serve import ServeSettings, server_config
@@ -995,7 +992,7 @@ async def test_every_request_passes(revision: str) -> None:
 
 async def test_a_client_without_middleware_has_nothing_between() -> None:
     async with connect(library()) as client:
-        assert type(client._core) is ClientCore
+        assert client._core._chain is None
 
 
 # The request log

@@ -16,9 +16,9 @@ from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.errors import RaisedExceptions
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.client.raised import Raised
-from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, UnixTarget
@@ -255,11 +255,11 @@ def test_it_is_for_a_server_of_this_process(target: Any) -> None:
 
 
 def test_so_many_are_kept() -> None:
-    raised = Raised()
+    raised = RaisedExceptions()
     errors = [ValueError(str(number)) for number in range(1500)]
     for number, error in enumerate(errors):
         raised.keep(f"{number:08}", error)
     with pytest.raises(ExceptionGroup) as caught:
-        raised.rest()
+        raised.raise_rest()
     assert list(caught.value.exceptions) == errors[-1000:]
-    raised.rest()
+    raised.raise_rest()

@@ -29,11 +29,10 @@ from mcpcore.spec.types import (
     TextContent,
 )
 from mcpcore.wire.message import to_json
-from mcpcore_transports.client.callback_context import meta_of
-from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.callbacks import Callbacks, meta_of
 from mcpcore_transports.client.core import ClientCore
-from mcpcore_transports.client.tasks.answers import same_task
-from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.client.task_requests import related_meta
+from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.memory import MemoryPair
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Elicit, Sample
@@ -348,7 +347,7 @@ TIED = b'{"_meta":{"x":1e999,"io.modelcontextprotocol/related%btask":{"taskId":"
     ],
 )
 def test_answers_are_tied_to_the_task_of_their_question(params: bytes, tied: bytes) -> None:
-    assert to_json(same_task(Raw(params)) or {}) == tied
+    assert to_json(related_meta(Raw(params)) or {}) == tied
 
 
 def test_no_spelling_of_a_name_hides_a_member() -> None:

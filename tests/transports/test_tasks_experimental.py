@@ -17,9 +17,8 @@ from mcpcore.spec.types import CallToolResult, Implementation, ServerCapabilitie
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.client.tasks.tasks import TaskOptions
-from mcpcore_transports.handshake import Handshake, LinkFactory
-from mcpcore_transports.link import clock
+from mcpcore_transports.client.tasks import TaskOptions
+from mcpcore_transports.link import Handshake, LinkFactory, clock
 from mcpcore_transports.websocket.server import serve_websocket
 from tests.clock import patience
 

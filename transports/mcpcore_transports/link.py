@@ -2,9 +2,17 @@
 
 import time
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from mcpcore.engine.events import Event, Fault
+from mcpcore.engine.peer import Peer
+
+if TYPE_CHECKING:
+    from mcpcore.http.principals import Principal  # not needed by clients, and slow to import
+    from mcpcore_transports.stream.connection import StreamConnection  # a kind of link
 
 clock = time.monotonic
 """Clock of all drivers, in seconds."""
@@ -47,3 +55,28 @@ class Link(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Close the I/O; safe from any task, and more than once."""
+
+
+LinkFactory = Callable[[Peer, App], "StreamConnection"]
+"""Factory for the link of one connection; the link is run by the caller."""
+
+
+class Handshake(Struct, frozen=True, kw_only=True):
+    """Data about a connection that is known before its first message."""
+
+    path: str = ""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Header lines as received, names in lower case, without those that offer subprotocols."""
+    peer: str | None = None
+    """Address of the peer, for logs."""
+    revision: str | None = None
+    """Revision offered by the subprotocol ``mcp.version.<revision>``."""
+    principal: "Principal | None" = None
+    """Authenticated principal."""
+
+    def __repr__(self) -> str:
+        """Return a text without headers, because they contain secrets."""
+        return (
+            f"Handshake(path={self.path!r}, peer={self.peer!r}, revision={self.revision!r}, "
+            f"principal={self.principal!r})"
+        )

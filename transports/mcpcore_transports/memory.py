@@ -34,7 +34,7 @@ from mcpcore_transports.stream.connection import (
     WritingSignal,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for recorded connections alone
     from mcpcore_transports.tracing.tracing import ConnectionTrace
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every turn.

@@ -12,7 +12,7 @@ from mcpcore.service import Server
 from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
 from mcpcore_transports.sockets.settings import authority
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each is imported with the transport that needs it
     from urllib.parse import SplitResult
 
     from mcpcore.engine.peer import Peer
@@ -135,9 +135,9 @@ Target = (
     | CustomTarget
 )
 
-_HTTP_SCHEMES = {"http": 80, "https": 443}
+_HTTP_SCHEMES = {"http", "https"}
 _SSE_SCHEMES = {"sse+http": "http", "sse+https": "https"}
-_WEBSOCKET_SCHEMES = {"ws": 80, "wss": 443}
+_WEBSOCKET_SCHEMES = {"ws", "wss"}
 _SOCKET_SCHEMES = {"tcp", "tls", "unix"}
 
 
@@ -150,7 +150,8 @@ def parse_target(
     """
     if headers and not isinstance(target, str):
         hint = "set those of the target itself" if hasattr(target, "headers") else "it has none"
-        raise BadTarget(f"headers are for URLs of http and ws, not for {_shown(target)}: {hint}")
+        kind = "a command" if isinstance(target, list | tuple) else f"a {type(target).__name__}"
+        raise BadTarget(f"headers are for URLs of http and ws, not for {kind}: {hint}")
     if isinstance(target, Target):
         return target
     if isinstance(target, Server):
@@ -217,11 +218,6 @@ def check_headers(headers: Mapping[str, str]) -> None:
             raise BadTarget(str(error)) from None
 
 
-def _shown(target: Any) -> str:
-    """Return the kind of an argument, for a message."""
-    return "a command" if isinstance(target, list | tuple) else f"a {type(target).__name__}"
-
-
 def is_web_url(url: str) -> bool:
     """Return True for a URL that a browser can visit: http or https, with a host, no blanks."""
     from urllib.parse import urlsplit
@@ -276,9 +272,7 @@ def _parse_tcp(url: str, parts: "SplitResult") -> TcpTarget:
 
 def _parse_unix(url: str) -> UnixTarget:
     # Parsed here: a path may contain characters that have a meaning in other URLs.
-    path = url.partition(":")[2]
-    if path.startswith("//"):
-        path = path[2:]
+    path = url.partition(":")[2].removeprefix("//")
     if not path.startswith("/"):
         raise BadTarget(
             f"{shown_url(url)!r} names no absolute path: expected unix:///path/to/socket, "

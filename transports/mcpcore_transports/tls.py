@@ -18,7 +18,6 @@ from mcpcore.http.certificates import ClientCertificate, write_name
 Path = str | os.PathLike[str]
 
 _PIECE = 64 * 1024
-_PROTOCOLS = ["http/1.1"]
 _SSL_ERRORS = (ssl.SSLError, ssl.CertificateError)
 _NO_PROBLEM = (ssl.SSLEOFError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -40,12 +39,10 @@ def client_tls(
 
     Raises BadTls for files that cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _harden(context)
-    given = _listed(ca)
-    if system_ca or (system_ca is None and not given):
+    context = _hardened(ssl.PROTOCOL_TLS_CLIENT)
+    trusts = _trust(context, ca)
+    if system_ca or (system_ca is None and not trusts):
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    _trust(context, given)
     _identify(context, cert, key, password)
     return context
 
@@ -66,12 +63,9 @@ def server_tls(
 
     Raises BadTls for files that cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _harden(context)
+    context = _hardened(ssl.PROTOCOL_TLS_SERVER)
     _identify(context, cert, key, password)
-    given = _listed(client_ca)
-    if given:
-        _trust(context, given)
+    if _trust(context, client_ca):
         context.verify_mode = ssl.CERT_REQUIRED if client_cert_required else ssl.CERT_OPTIONAL
     return context
 
@@ -131,20 +125,18 @@ def tls_problem(error: BaseException) -> str | None:
     return reason
 
 
-def _harden(context: ssl.SSLContext) -> None:
+def _hardened(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(_PROTOCOLS)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
-def _listed(paths: Path | Sequence[Path] | None) -> Sequence[Path]:
-    if paths is None:
-        return ()
-    return [paths] if isinstance(paths, str | os.PathLike) else paths
-
-
-def _trust(context: ssl.SSLContext, authorities: Sequence[Path]) -> None:
-    for path in authorities:
+def _trust(context: ssl.SSLContext, authorities: Path | Sequence[Path] | None) -> bool:
+    """Trust authorities; return False if there are none."""
+    given = [authorities] if isinstance(authorities, str | os.PathLike) else authorities or ()
+    for path in given:
         try:
             if os.path.isdir(path):
                 context.load_verify_locations(capath=os.fspath(path))
@@ -152,6 +144,7 @@ def _trust(context: ssl.SSLContext, authorities: Sequence[Path]) -> None:
                 context.load_verify_locations(cafile=os.fspath(path))
         except (OSError, ValueError) as error:
             raise BadTls(f"the authorities in {os.fspath(path)!r}: {_reason(error)}") from None
+    return bool(given)
 
 
 def _identify(

@@ -25,12 +25,13 @@ from mcpcore.wire.message import Body, RequestId
 from mcpcore_conformance.kit.hosts.core import End
 from mcpcore_conformance.subjects.strands import Bell, Cancelled, Strand, Strands, Work
 from mcpcore_transports.client.answers import answer_input
-from mcpcore_transports.client.callback_context import CallbackContext
-from mcpcore_transports.client.callbacks import Answer, Callbacks, ProgressCallback
-from mcpcore_transports.client.calls import CANCELLED, Outcome, Settled
-from mcpcore_transports.client.errors import result_of
+from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, ProgressCallback
+from mcpcore_transports.client.core import CANCELLED
+from mcpcore_transports.client.errors import failure_of_request
 from mcpcore_transports.client.listen import LISTEN, Listening
-from mcpcore_transports.client.tasks.tasks import ClientTasks
+from mcpcore_transports.client.middleware import Outcome
+from mcpcore_transports.client.tasks import ClientTasks
+from mcpcore_transports.running.pending import Settled
 
 if TYPE_CHECKING:
     from mcpcore_transports.client.core import ClientCore
@@ -161,8 +162,10 @@ class Conversation:
         rounds = 0
         while True:
             outcome = await self._outcome(request, progress)
+            if isinstance(outcome, events.ResultReceived):
+                return Outcome(outcome.result, rounds > 0, request)
             if not isinstance(outcome, events.InputRequired):
-                return Outcome(result_of(outcome), rounds > 0, request)
+                raise failure_of_request(outcome)
             rounds += 1
             request = await self._answer_round(outcome, timeout)
 

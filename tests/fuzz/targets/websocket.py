@@ -20,7 +20,7 @@ from msgspec import UNSET
 from mcpcore.engine import Peer, Role
 from mcpcore.engine.events import RequestCancelled, RequestReceived
 from mcpcore.wire.message import Message, decode
-from mcpcore_transports.handshake import LinkFactory
+from mcpcore_transports.link import LinkFactory
 from mcpcore_transports.stream.plain import PlainStream
 from mcpcore_transports.stream.settings import PumpSettings
 from mcpcore_transports.websocket.server import WebSocketServer

@@ -1,62 +1,56 @@
-"""Answers of the client's callbacks to the server: on the wire, and in input rounds."""
+"""Answers of a client to its server: on the wire, in input rounds, and by visits of URLs."""
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import TaskGroup
+import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.events import InputRequired, Key, RequestCancelled, RequestReceived
-from mcpcore.engine.peer import Peer
-from mcpcore.errors import HandlerExit, InputFailed, InvalidResponse, Malformed
-from mcpcore.http import HttpClient
-from mcpcore.spec.errors import McpError
+from mcpcore.errors import (
+    HandlerExit,
+    InputFailed,
+    InvalidResponse,
+    Malformed,
+    PeerError,
+    UrlElicitationRequired,
+)
+from mcpcore.spec.errors import ERRORS, URL_ELICITATION_REQUIRED, McpError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import InputRequest
-from mcpcore_transports.client.callback_context import CallbackContext, meta_of
-from mcpcore_transports.client.callbacks import Answer, Callbacks
+from mcpcore.spec.types.elicitation import ElicitationCompleteParams, ElicitResult
+from mcpcore.spec.types.model import Maybe
+from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, meta_of
 from mcpcore_transports.client.errors import promised
-from mcpcore_transports.client.tasks.answers import ClientDesk, same_task, told_of
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.client.task_requests import ClientDesk, masked_error, related_meta
+from mcpcore_transports.running.cancellation import failure_of, first_of
+from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Handlers
 from mcpcore_transports.running.task_guard import called
 
+if TYPE_CHECKING:  # the core makes use of this module
+    from mcpcore_transports.client.core import ClientCore
+
 logger = logging.getLogger("mcpcore.client")
+
+COMPLETE = "notifications/elicitation/complete"
 
 
 class Answers:
     """Answers to requests on the wire (legacy).
 
-    Plain callbacks run inline, coroutines in a task of ``group``.  ``flush`` is called after the
-    machine was used outside of the link's own stack.
+    Plain callbacks run inline, coroutines in a task.
     """
 
-    def __init__(
-        self,
-        machine: Peer | HttpClient,
-        callbacks: Callbacks,
-        group: TaskGroup,
-        flush: Callable[[], None],
-    ) -> None:
-        self._machine = machine
-        self._callbacks = callbacks
-        self._flush = flush
-        self._handlers = Handlers(group, self._release)
+    def __init__(self, core: "ClientCore") -> None:
+        self._core = core
+        self._handlers = Handlers(core.group, self._release)
         self.desk: ClientDesk | None = None
         """Task desk that runs requests of the server as tasks; None if it may not."""
-
-    def succeed(self, machine: Peer) -> None:
-        """Continue on the machine of the next conversation; the keys of requests continue, too.
-
-        Requests of the conversation before were cancelled with it, and are not answered.
-        """
-        self._machine = machine
-        if self.desk is not None:
-            self.desk.machine = machine
 
     def begin(self, event: RequestReceived) -> None:
         """Answer a request, now or later."""
@@ -71,7 +65,7 @@ class Answers:
             report=partial(self._report, event.key),
         )
         try:
-            answer = self._callbacks.answer(event.params, context)
+            answer = self._core.callbacks.answer(event.params, context)
         except BaseException as error:
             self._fail(event, failure_of(error))
             return
@@ -86,7 +80,7 @@ class Answers:
                 self._fail(event, failure_of(error))
             else:
                 self._respond(event, result)
-            self._flush()
+            self._core.flush()
 
         context.scope = self._handlers.start(event.key, work, context)
 
@@ -96,23 +90,23 @@ class Answers:
             self._handlers.cancel(event.key, event.reason)
 
     def _report(self, key: Key, value: float, total: float | None, message: str | None) -> bool:
-        sent = self._machine.progress(key, value, total, message)
+        sent = self._core.machine.progress(key, value, total, message)
         if sent:
-            self._flush()
+            self._core.flush()
         return sent
 
-    def _respond(self, event: RequestReceived, answer: Struct | Mapping[str, Any]) -> None:
+    def _respond(self, event: RequestReceived, answer: Answer) -> None:
         try:
-            self._machine.respond(event.key, answer, meta=same_task(event.params))
+            self._core.machine.respond(event.key, answer, meta=related_meta(event.params))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             self._fail(event, error)
 
     def _fail(self, event: RequestReceived, error: Exception) -> None:
-        self._machine.fail(event.key, told_of(event.method, error))
+        self._core.machine.fail(event.key, masked_error(event.method, error))
 
     def _release(self, key: Key) -> None:
-        self._machine.release(key)
-        self._flush()
+        self._core.machine.release(key)
+        self._core.flush()
 
 
 async def answer_inputs(
@@ -149,7 +143,7 @@ async def answer_questions(
             for key, question in questions.items():
                 group.start_soon(work, key, question)
     except BaseExceptionGroup as failures:
-        first = _first(failures)
+        first = first_of(failures)
         raise first from first.__cause__
     return {key: answers[key] for key in questions}
 
@@ -178,7 +172,77 @@ async def answer_input(
         raise error  # noqa: B904 - the same exception, or one that has its cause
 
 
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+class _Asked(Struct, rename="camel"):
+    elicitation_id: Maybe[str] = None
+
+
+class Visits:
+    """Visits of URLs that a server asks for, by elicitation id; the oldest are forgotten first.
+
+    Source: elicitation page of 2025-11-25, "Completion Notifications for URL Mode Elicitation" and
+    "URL Elicitation Required Error".
+    """
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+        self.limit = 1000
+        """Maximum visits at a time."""
+        self._under_way: dict[str, anyio.Event] = {}
+        self.patience = 0.0
+        """Seconds to wait for the end of a visit before a request is tried again."""
+        self.rounds = 1
+        """Maximum retries of one request."""
+
+    def asked(self, event: RequestReceived) -> None:
+        """Record the visit that a request of the server may ask for."""
+        if event.method == "elicitation/create":
+            try:
+                asked = typed(event.params, _Asked)
+            except Malformed:
+                return  # the answer to the request reports it
+            if asked.elicitation_id is not None:
+                self._expect(asked.elicitation_id)
+
+    def completed(self, params: Raw) -> bool:
+        """Record the end of a visit; return False for an unknown or ended one, to be ignored."""
+        try:
+            done = typed(params, ElicitationCompleteParams)
+        except Malformed as error:
+            logger.warning("the server's %s is malformed: %s", COMPLETE, error)
+            return False
+        visit = self._under_way.pop(done.elicitation_id, None)
+        if visit is not None:
+            visit.set()
+        return visit is not None
+
+    async def make(self, error: PeerError, revision: Revision) -> bool:
+        """Ask the user for the visits that ``error`` requires; return True if a retry is useful.
+
+        Raises InputFailed, and any exception of the callback.
+        """
+        if (
+            not isinstance(error, UrlElicitationRequired)
+            or revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions
+            or self._callbacks.elicitation_url is None
+        ):
+            return False
+        questions: dict[str, Raw] = {}
+        for wanted in error.elicitations:
+            key = str(wanted.elicitation_id)
+            self._expect(key)
+            question = {"method": "elicitation/create", "params": wanted}
+            questions[key] = Raw(msgspec.json.encode(question))
+        answers = await answer_questions(questions, error.method, self._callbacks, revision)
+        for answer in answers.values():
+            if not isinstance(answer, ElicitResult) or answer.action != "accept":
+                return False
+        with anyio.move_on_after(self.patience):
+            for elicitation_id in questions:
+                if (visit := self._under_way.get(elicitation_id)) is not None:
+                    await visit.wait()
+        return True
+
+    def _expect(self, elicitation_id: str) -> None:
+        self._under_way.setdefault(elicitation_id, anyio.Event())
+        if len(self._under_way) > self.limit:
+            del self._under_way[next(iter(self._under_way))]

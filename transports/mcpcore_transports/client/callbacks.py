@@ -1,4 +1,4 @@
-"""Callbacks of a client for its server: elicitation, sampling, roots, and all kinds of news.
+"""Callbacks of a client for its server: elicitation, sampling, roots, notifications.
 
 The same callbacks serve both eras: requests on the wire (legacy) and the ``inputRequests`` of an
 input round (modern).  Each may be a plain function or a coroutine function.  Callbacks that answer
@@ -6,11 +6,11 @@ the server may take a :class:`CallbackContext` as well.
 """
 
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, Struct, field, structs
 
 from mcpcore.engine.events import Violation
 from mcpcore.engine.reconnection import ConnectionEvent
@@ -19,6 +19,8 @@ from mcpcore.http import StreamInterrupted
 from mcpcore.service.reading import shorten
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.members import known_members
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import RequestMeta
 from mcpcore.spec.types.capabilities import (
     ClientCapabilities,
     ElicitationCapability,
@@ -28,12 +30,13 @@ from mcpcore.spec.types.capabilities import (
 )
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.logging import LoggingMessageParams
+from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
-from mcpcore.wire.message import to_json
-from mcpcore_transports.client.callback_context import CallbackContext, call
+from mcpcore.wire.message import RequestId, to_json
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.running.progress import ProgressCallback
+from mcpcore_transports.running.pending import Run
+from mcpcore_transports.running.serial_calls import ProgressCallback
 from mcpcore_transports.server.form_validation import fill_defaults, form_problems
 from mcpcore_transports.server.sampling import message_problem, result_for
 from mcpcore_transports.targets import is_web_url
@@ -42,8 +45,73 @@ __all__ = ["CallbackContext", "Callbacks", "ProgressCallback"]
 
 T = TypeVar("T")
 P = TypeVar("P")
+
+
+class CallbackContext:
+    """The request of the server that a callback answers.
+
+    It is passed to callbacks with one required parameter more than needed: a second one, for roots
+    the first one.
+    """
+
+    __slots__ = (
+        "_progress",
+        "_report",
+        "cancel_reason",
+        "meta",
+        "method",
+        "request_id",
+        "revision",
+        "scope",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        revision: Revision,
+        meta: RequestMeta,
+        *,
+        request_id: RequestId | None = None,
+        report: Callable[[float, float | None, str | None], bool] | None = None,
+    ) -> None:
+        self.method = method
+        """The method, for instance ``sampling/createMessage``."""
+        self.revision = revision
+        """The negotiated revision."""
+        self.meta = meta
+        """The request's ``_meta``: progress token, ``traceparent`` and so on."""
+        self.request_id = request_id
+        """The server's id of the request; None in the modern era, where it has none."""
+        self.cancel_reason: str | None = None
+        """The server's reason for cancelling the request, if it did and gave one."""
+        self.scope: Run | None = None
+        """Scope that is cancelled with the request; None for a plain function."""
+        self._report = report
+        self._progress = -math.inf
+
+    @property
+    def cancelled(self) -> bool:
+        """True if the server no longer wants an answer (legacy); every ``await`` raises now."""
+        return self.scope is not None and self.scope.cancel_called
+
+    def progress(
+        self, value: float, total: float | None = None, message: str | None = None
+    ) -> bool:
+        """Report progress, which must increase; return False if the server did not ask for it.
+
+        In the modern era it never does: inputs have no progress.  Call it in the event loop.
+        """
+        if self._report is None or self.cancelled:
+            return False
+        if not math.isfinite(value) or value <= self._progress:
+            return False
+        self._progress = value
+        return self._report(value, total, message)
+
+
 Answer = Struct | Mapping[str, Any]
 """Result object for a request of the server."""
+_Answered = Answer | Awaitable[Answer]
 Roots = Sequence[Root | str]
 
 _Elicited = ElicitResult | Mapping[str, Any] | None
@@ -119,9 +187,9 @@ class Callbacks(Struct, kw_only=True):
     at_once: int = 8
     """Maximum callbacks that run at the same time for the questions of one input round."""
     waiting: int = 10_000
-    """Maximum news that wait while coroutine functions handle earlier ones.
+    """Maximum notifications that wait while coroutine functions handle earlier ones.
 
-    Further news are dropped, with a warning in the log.
+    Further ones are dropped, with a warning in the log.
     """
     extensions: Mapping[str, Settings] = {}
     """Extensions, declared as they are."""
@@ -154,7 +222,7 @@ class Callbacks(Struct, kw_only=True):
         declared.experimental = dict(self.experimental) or None
         return declared
 
-    def answer(self, params: Raw, context: CallbackContext) -> Answer | Awaitable[Answer]:
+    def answer(self, params: Raw, context: CallbackContext) -> _Answered:
         """Answer a request of the server, in the form of its revision.
 
         Raises McpError, and TypeError or ValueError for an invalid answer of a callback; so may the
@@ -166,9 +234,7 @@ class Callbacks(Struct, kw_only=True):
         return answer(self, params, context)
 
 
-def _answer_elicitation(
-    callbacks: Callbacks, raw: Raw, context: CallbackContext
-) -> Answer | Awaitable[Answer]:
+def _answer_elicitation(callbacks: Callbacks, raw: Raw, context: CallbackContext) -> _Answered:
     params = _decode_params(raw, ElicitParams)
     by_url = params.mode == "url"
     callback = callbacks.elicitation_url if by_url else callbacks.elicitation
@@ -178,44 +244,29 @@ def _answer_elicitation(
     if by_url and not is_web_url(str(params.url)):
         raise McpError(INVALID_PARAMS, f"url: {shorten(str(params.url))!r} cannot be visited")
     schema = params.requested_schema or {}
-    finish = _visited if by_url else partial(_filled_in, schema)
+    name = "elicitation_url" if by_url else "elicitation"
+
+    def finish(answer: _Elicited) -> Answer:
+        if answer is None:
+            return ElicitResult(action="decline")
+        if isinstance(answer, Mapping) and not by_url:
+            answer = ElicitResult(action="accept", content=dict(answer))
+        if not isinstance(answer, ElicitResult):
+            kind = type(answer).__name__
+            raise TypeError(f"the {name} callback returned {kind}, which is no ElicitResult")
+        if answer.action not in _ACTIONS:
+            raise ValueError(f"the {name} callback's action {answer.action!r} does not exist")
+        if by_url or answer.action != "accept":
+            return structs.replace(answer, content=None)
+        content = fill_defaults(schema, answer.content or {})
+        if problems := form_problems(schema, content):
+            raise ValueError(f"the elicitation callback's content is wrong: {'; '.join(problems)}")
+        return structs.replace(answer, content=content)
+
     return _then(call(callback, context, params), finish)
 
 
-def _filled_in(schema: Mapping[str, Any], answer: _Elicited) -> Answer:
-    """Return the result of a form: complete and checked, and without content unless accepted."""
-    if answer is None:
-        return ElicitResult(action="decline")
-    if isinstance(answer, Mapping):
-        answer = ElicitResult(action="accept", content=dict(answer))
-    result = _checked_action(answer, "elicitation")
-    if result.action != "accept":
-        return result
-    content = fill_defaults(schema, answer.content or {})
-    if problems := form_problems(schema, content):
-        raise ValueError(f"the elicitation callback's content is wrong: {'; '.join(problems)}")
-    return structs.replace(result, content=content)
-
-
-def _visited(answer: _Elicited) -> Answer:
-    """Return the result of a visit, which has no content."""
-    if answer is None:
-        return ElicitResult(action="decline")
-    return _checked_action(answer, "elicitation_url")
-
-
-def _checked_action(answer: Any, callback: str) -> ElicitResult:
-    if not isinstance(answer, ElicitResult):
-        kind = type(answer).__name__
-        raise TypeError(f"the {callback} callback returned {kind}, which is no ElicitResult")
-    if answer.action not in _ACTIONS:
-        raise ValueError(f"the {callback} callback's action {answer.action!r} does not exist")
-    return structs.replace(answer, content=None)
-
-
-def _answer_sampling(
-    callbacks: Callbacks, raw: Raw, context: CallbackContext
-) -> Answer | Awaitable[Answer]:
+def _answer_sampling(callbacks: Callbacks, raw: Raw, context: CallbackContext) -> _Answered:
     if callbacks.sampling is None:
         raise McpError(METHOD_NOT_FOUND, "this client does not support sampling")
     params = _decode_params(raw, CreateMessageParams)
@@ -242,9 +293,7 @@ def _answer_sampling(
     return _then(call(callbacks.sampling, context, params), finish)
 
 
-def _answer_roots(
-    callbacks: Callbacks, raw: Raw, context: CallbackContext
-) -> Answer | Awaitable[Answer]:
+def _answer_roots(callbacks: Callbacks, raw: Raw, context: CallbackContext) -> _Answered:
     if callbacks.roots is None:
         raise McpError(METHOD_NOT_FOUND, "this client has no roots")
     roots: Any = callbacks.roots
@@ -269,11 +318,35 @@ def checked_roots(roots: Roots) -> list[Root]:
 
 
 _ACTIONS = ("accept", "decline", "cancel")
-_ANSWERS: dict[str, Callable[[Callbacks, Raw, CallbackContext], Answer | Awaitable[Answer]]] = {
+_ANSWERS: dict[str, Callable[[Callbacks, Raw, CallbackContext], _Answered]] = {
     "elicitation/create": _answer_elicitation,
     "sampling/createMessage": _answer_sampling,
     "roots/list": _answer_roots,
 }
+
+
+class _WithMeta(Struct):
+    meta: Maybe[RequestMeta] = field(default=None, name="_meta")
+
+
+def meta_of(params: Raw) -> RequestMeta:
+    """Return the ``_meta`` of an input request.  Raises Malformed."""
+    return typed(params, _WithMeta).meta or RequestMeta()
+
+
+def call(callback: Callable[..., Any], context: CallbackContext, *args: Any) -> Any:
+    """Call a callback, with the context if it takes one."""
+    return callback(*args, context) if _takes_context(callback, len(args)) else callback(*args)
+
+
+def _takes_context(callback: Callable[..., Any], position: int) -> bool:
+    try:
+        parameters = inspect.signature(callback).parameters.values()
+    except (TypeError, ValueError):  # some functions written in C have no signature
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    places = [each for each in parameters if each.kind in kinds]
+    return len(places) > position and places[position].default is inspect.Parameter.empty
 
 
 def _decode_params(raw: Raw, expected: type[P]) -> P:

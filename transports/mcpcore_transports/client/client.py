@@ -9,7 +9,7 @@ The same code works over every transport and in both eras.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
@@ -24,6 +24,7 @@ from mcpcore.spec.errors import (
     METHOD_NOT_FOUND,
     LocalProtocolError,
 )
+from mcpcore.spec.icons import is_safe_icon
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
@@ -51,11 +52,10 @@ from mcpcore_transports.client.cache import ServerCache
 from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
 from mcpcore_transports.client.core import ClientCore
 from mcpcore_transports.client.errors import promised
-from mcpcore_transports.client.icons import drop_unsafe_icons
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.middleware import ClientMiddleware
-from mcpcore_transports.client.opening import ClientSettings, Opening
-from mcpcore_transports.client.tasks.tasks import ClientTasks
+from mcpcore_transports.client.opening import ClientConnection, ClientSettings
+from mcpcore_transports.client.tasks import CALL, ClientTasks
 from mcpcore_transports.client.tools import ToolBook
 from mcpcore_transports.link import clock
 from mcpcore_transports.targets import (
@@ -67,7 +67,7 @@ from mcpcore_transports.targets import (
     parse_target,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.http.client.adapter import HttpClientLike
     from mcpcore_transports.http.client.carrier import RequestHeaders
     from mcpcore_transports.tracing.tracing import TraceTo
@@ -108,7 +108,7 @@ class Client:
         self._cache = cache
         self._max_pages = max_pages
         if ready.info is not None:
-            drop_unsafe_icons([ready.info])
+            _drop_unsafe_icons([ready.info])
         self._tools = tools
 
     @property
@@ -193,29 +193,32 @@ class Client:
         """
         if self._core.closed is not None:
             raise ConnectionClosed(method, self._core.closed)
-        cache = self._cache
         row = lookup(method, "client", self.revision)
-        if cache is None or row is None or not row.cacheable:
-            outcome = await self._core.request(
-                method, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
-            )
-            return promised(outcome.result, expected, method)
-        kept = None if meta else cache.get(method, params, now=clock())
-        if kept is not None:
-            return promised(kept, expected, method)
-        mark = cache.mark(method)
+        cache = self._cache if row is not None and row.cacheable else None
+        mark = 0
+        if cache is not None:
+            kept = None if meta else cache.get(method, params, now=clock())
+            if kept is not None:
+                return promised(kept, expected, method)
+            mark = cache.mark(method)
         try:
             outcome = await self._core.request(
                 method, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
             )
         except PeerError as error:
-            if error.code == INVALID_PARAMS:
+            if cache is not None and error.code == INVALID_PARAMS:
                 cache.drop(method)  # a refused cursor makes all pages doubtful
             raise
         result = promised(outcome.result, expected, method)
-        if not outcome.with_input:
+        if cache is not None and not outcome.with_input:
             cache.put(method, params, outcome.result, mark, now=clock())
         return result
+
+    async def _page(
+        self, method: str, cursor: str | None, expected: type[T], timeout: float | None
+    ) -> T:
+        params = None if cursor is None else {"cursor": cursor}  # an empty cursor is valid
+        return await self.request(method, params, expected, timeout=timeout)
 
     async def _all(
         self,
@@ -252,11 +255,9 @@ class Client:
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> ListToolsResult:
         """Return one page of tools; :meth:`tools` returns all of them."""
-        result = await self.request(
-            "tools/list", page_params(cursor), ListToolsResult, timeout=timeout
-        )
+        result = await self._page("tools/list", cursor, ListToolsResult, timeout)
         result.tools = self._tools.learn(result.tools)
-        drop_unsafe_icons(result.tools)
+        _drop_unsafe_icons(result.tools)
         return result
 
     async def tools(self) -> list[Tool]:
@@ -283,44 +284,44 @@ class Client:
         ``repeat`` is True if the call may be sent again when the connection breaks before its
         answer; the default is True for tools that were listed as read-only or idempotent.
         """
+        core, tasks = self._core, self._core.tasks
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
             params["arguments"] = arguments
-
-        async def call() -> CallToolResult:
-            support = self._tools.task_support(name)
-            return await self.tasks.call(
-                params,
-                support=support,
-                timeout=timeout,
-                progress=progress,
-                meta=meta,
-                repeat=repeat,
-            )
-
-        try:
-            result = await call()
-        except PeerError as error:
-            as_task = error.code == METHOD_NOT_FOUND and self.tasks.experimental
-            if error.code != HEADER_MISMATCH and not as_task:
-                raise
-            # What is known of the tool, its mirrored arguments or its tasks is missing or outdated.
-            if self._cache is not None:
-                self._cache.drop("tools/list")
+        listed = False
+        while True:
+            if tasks.options is not None:
+                tasks.add_terms(params, self._tools.task_support(name))
             try:
-                await self.tools()
-            except (PeerError, CallFailed) as problem:
-                raise error from problem
-            result = await call()
-        if self._tools.unknown(name, result):
+                outcome = await core.request(
+                    CALL, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
+                )
+                break
+            except PeerError as error:
+                as_task = error.code == METHOD_NOT_FOUND and tasks.experimental
+                if listed or (error.code != HEADER_MISMATCH and not as_task):
+                    raise
+                # What is known of the tool, its mirrored arguments or its tasks is outdated.
+                if self._cache is not None:
+                    self._cache.drop("tools/list")
+                try:
+                    await self.tools()
+                except (PeerError, CallFailed) as problem:
+                    raise error from problem
+                listed = True
+        raw = outcome.result
+        if tasks.options is not None:
+            raw = await tasks.result_of(outcome, timeout=timeout, progress=progress)
+        result = promised(raw, CallToolResult, CALL)
+        if not self._tools.check(name, result):
             try:
                 await self.tools()
             except (PeerError, CallFailed) as problem:
                 logger.warning(
                     "the result of %r is not checked: no list of tools: %s", name, problem
                 )
-        self._tools.check(name, result)
-        drop_unsafe_icons(result.content)
+            self._tools.check(name, result)
+        _drop_unsafe_icons(result.content)
         return result
 
     @property
@@ -334,10 +335,8 @@ class Client:
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> ListResourcesResult:
         """Return one page of resources."""
-        result = await self.request(
-            "resources/list", page_params(cursor), ListResourcesResult, timeout=timeout
-        )
-        drop_unsafe_icons(result.resources)
+        result = await self._page("resources/list", cursor, ListResourcesResult, timeout)
+        _drop_unsafe_icons(result.resources)
         return result
 
     async def resources(self) -> list[Resource]:
@@ -348,13 +347,9 @@ class Client:
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> ListResourceTemplatesResult:
         """Return one page of resource templates."""
-        result = await self.request(
-            "resources/templates/list",
-            page_params(cursor),
-            ListResourceTemplatesResult,
-            timeout=timeout,
-        )
-        drop_unsafe_icons(result.resource_templates)
+        method = "resources/templates/list"
+        result = await self._page(method, cursor, ListResourceTemplatesResult, timeout)
+        _drop_unsafe_icons(result.resource_templates)
         return result
 
     async def resource_templates(self) -> list[ResourceTemplate]:
@@ -393,10 +388,8 @@ class Client:
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> ListPromptsResult:
         """Return one page of prompts."""
-        result = await self.request(
-            "prompts/list", page_params(cursor), ListPromptsResult, timeout=timeout
-        )
-        drop_unsafe_icons(result.prompts)
+        result = await self._page("prompts/list", cursor, ListPromptsResult, timeout)
+        _drop_unsafe_icons(result.prompts)
         return result
 
     async def prompts(self) -> list[Prompt]:
@@ -419,7 +412,7 @@ class Client:
         result = await self.request(
             "prompts/get", params, GetPromptResult, timeout=timeout, progress=progress, meta=meta
         )
-        drop_unsafe_icons(message.content for message in result.messages)
+        _drop_unsafe_icons(message.content for message in result.messages)
         return result
 
     async def complete(
@@ -503,9 +496,13 @@ class Client:
         return self._core.notify(method, params)
 
 
-def page_params(cursor: str | None) -> dict[str, Any] | None:
-    """Return the params of a list request; an empty cursor is valid."""
-    return None if cursor is None else {"cursor": cursor}
+def _drop_unsafe_icons(items: Iterable[Any]) -> None:
+    """Remove icons that must not be shown (base protocol page, "Icons") from things with names."""
+    for item in items:
+        icons = getattr(item, "icons", None)
+        if icons and not all(is_safe_icon(icon.src) for icon in icons):
+            logger.warning("icons of %r are left out: their URIs are not https or data", item.name)
+            item.icons = [icon for icon in icons if is_safe_icon(icon.src)]
 
 
 class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are
@@ -553,7 +550,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                 "raise_exceptions is for a Server of this process, "
                 f"and the target is {named(self.target)}"
             )
-        self._opening = Opening(
+        self._connection = ClientConnection(
             self.target,
             callbacks or Callbacks(),
             settings or ClientSettings(),
@@ -565,14 +562,14 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         )
 
     async def __aenter__(self) -> Client:
-        opening = self._opening
-        core, ready = await opening.open()
+        connection = self._connection
+        core, ready = await connection.open()
         return Client(
             core,
             ready,
-            opening.tool_book(core, ready.revision),
-            opening.server_cache(core, ready.revision),
-            max_pages=opening.settings.max_pages,
+            connection.tool_book(core, ready.revision),
+            connection.server_cache(core, ready.revision),
+            max_pages=connection.settings.max_pages,
         )
 
     async def __aexit__(
@@ -581,4 +578,4 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        return await self._opening.close(exc_type, exc, traceback)
+        return await self._connection.close(exc)

@@ -6,8 +6,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import anyio
 import msgspec
@@ -45,29 +46,28 @@ from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId, to_json
-from mcpcore_transports.client.answers import Answers, answer_inputs
-from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback
-from mcpcore_transports.client.calls import CANCELLED, ClientMachine, Outcome, Settled
-from mcpcore_transports.client.errors import failed, result_of
-from mcpcore_transports.client.list_changes import LIST_CHANGES, Change
-from mcpcore_transports.client.listen import LISTEN, Listening
-from mcpcore_transports.client.notifications import RESOURCE_UPDATED, News
-from mcpcore_transports.client.reconnector import Reconnector
-from mcpcore_transports.client.tasks.answers import ClientDesk
-from mcpcore_transports.client.tasks.tasks import ClientTasks
-from mcpcore_transports.client.url_elicitation import COMPLETE, Visits
-from mcpcore_transports.client.violation_log import ViolationLog
+from mcpcore_transports.client.answers import COMPLETE, Answers, Visits, answer_inputs
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.errors import RaisedExceptions, failed, failure_of_request
+from mcpcore_transports.client.listen import LIST_CHANGES, LISTEN, Change, Listening
+from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
+from mcpcore_transports.client.notifications import RESOURCE_UPDATED, Notifier, ViolationLog
+from mcpcore_transports.client.reconnect import Reconnector
+from mcpcore_transports.client.task_requests import ClientDesk
+from mcpcore_transports.client.tasks import ClientTasks
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.running.pending import Waiting
-from mcpcore_transports.running.tasks import TaskHost
-
-if TYPE_CHECKING:
-    from mcpcore_transports.client.raised import Raised
+from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.middleware import Chain
+from mcpcore_transports.running.pending import Settled, Waiting
+from mcpcore_transports.running.serial_calls import ProgressCallback
+from mcpcore_transports.running.task_guard import called
 
 logger = logging.getLogger("mcpcore.client")
 
-_SUBSCRIBE = "resources/subscribe"
+CANCELLED = "cancelled by the caller"
+"""Reason of a cancellation that is sent to the server when the caller was cancelled."""
 
+_SUBSCRIBE = "resources/subscribe"
 _SUBSCRIPTIONS = (_SUBSCRIBE, "resources/unsubscribe")
 
 
@@ -80,9 +80,10 @@ class ClientCore:
 
     def __init__(
         self,
-        machine: ClientMachine,
+        machine: Peer | HttpClient,
         callbacks: Callbacks,
         group: TaskGroup,
+        middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
         self.machine = machine
         self.callbacks = callbacks
@@ -98,10 +99,14 @@ class ClientCore:
         self.meta: dict[str, Any] = {}
         """Members for the ``_meta`` of every request."""
         self.visits = Visits(callbacks)
-        self.raised: Raised | None = None
+        self.raised: RaisedExceptions | None = None
         """Exceptions of a server in this process, for its callers to raise."""
+        self._chain: Chain[OutgoingRequest, Outcome] | None = None
+        if middleware:
+            self._chain = Chain(middleware)
         self._waiting = Waiting()
-        self._progress: dict[RequestId, ProgressCallback] = {}
+        self.progress: dict[RequestId, ProgressCallback] = {}
+        """Progress callbacks of requests, and of tasks by the request that began them."""
         self.group = group
         self.reconnector: Reconnector | None = None
         """Maker of the next connection when one is lost; None without one, or if HTTP resumes."""
@@ -109,11 +114,11 @@ class ClientCore:
         """Listeners for the notifications that belong to no listen stream."""
         self.deaf: str | None = None
         """Reason why a legacy server can no longer report changes by itself; None while it can."""
-        self._news = News(callbacks, group)
+        self._notifier = Notifier(callbacks, group)
         self._watchers: list[Callable[[str], None]] = []
         self._opened = anyio.Event()
         self._failure: NegotiationFailed | None = None
-        self._answers = Answers(machine, callbacks, group, self.flush)
+        self._answers = Answers(self)
         self.streams: dict[RequestId, Listening] = {}
         """Listeners by the request of their listen stream."""
         self.interest: Counter[str] = Counter()
@@ -133,7 +138,7 @@ class ClientCore:
             RequestReceived: self._on_request,
             RequestCancelled: self._answers.cancel,
             NotificationReceived: self._on_notification,
-            SubscriptionNotification: self._on_stream_notification,
+            SubscriptionNotification: self._on_notification,
             SubscriptionAcknowledged: self._on_acknowledged,
             Ready: self._on_ready,
             NegotiationFailed: self._on_negotiation_failed,
@@ -156,16 +161,18 @@ class ClientCore:
     @property
     def revision(self) -> Revision:
         """The negotiated revision."""
-        return self._negotiated.revision
-
-    @property
-    def _negotiated(self) -> Ready:
         if self.ready is None:
             raise LocalProtocolError("the connection is not open yet")
-        return self.ready
+        return self.ready.revision
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        """Capabilities that the server has declared."""
+        declared = None if self.ready is None else self.ready.capabilities
+        return declared if isinstance(declared, ServerCapabilities) else ServerCapabilities()
 
     def flush(self) -> None:
-        """Have the link send the machine's output; needed after each call of the machine."""
+        """Flush the machine's output to the link; needed after each call of the machine."""
         if self.link is not None:
             self.link.flush_soon()
 
@@ -179,96 +186,84 @@ class ClientCore:
         meta: Mapping[str, Any] | None = None,
         repeat: bool | None = None,
     ) -> Outcome:
-        """Send a request, serve its input rounds and visits, return its result.
+        """Send a request through the middleware, serve its input rounds and visits.
 
         ``repeat`` is True if the request may be sent again when the connection breaks before the
         answer; :func:`~mcpcore.engine.outbound.may_repeat` defines the default.  Cancelling the
         caller cancels the request.  Raises PeerError or a CallFailed.
         """
-        tries = 0
-        while True:
-            try:
-                outcome = await self._attempt(
-                    method, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
-                )
-                if method in _SUBSCRIPTIONS:
-                    self._note(method, params)
-                return outcome
-            except PeerError as error:
-                tries += 1
-                if tries > self.visits.rounds or not await self.visits.made(error, self.revision):
-                    raise
-
-    async def _attempt(
-        self,
-        method: str,
-        params: Body,
-        *,
-        timeout: float | None,
-        progress: ProgressCallback | None,
-        meta: Mapping[str, Any] | None,
-        repeat: bool | None,
-    ) -> Outcome:
-        if self.closed is not None:
-            raise ConnectionClosed(method, self.closed)
-        request = self.machine.request(
-            method,
-            params,
-            now=clock(),
+        outgoing = OutgoingRequest(
+            method=method,
+            params=params,
+            meta={**self.meta, **(meta or {})},
             timeout=timeout,
-            progress=progress is not None,
-            meta={**self.meta, **(meta or {})} or None,
-            log_level=self.log_level if self.revision.per_request_log_level else None,
-            force=method not in KNOWN_METHODS,
+            progress=progress,
             repeat=repeat,
         )
-        rounds = 0
+        if self._chain is None:
+            return await self._exchange(outgoing)
+        return await self._guarded(self._chain, outgoing, partial(self._exchange, outgoing))
+
+    async def _guarded(
+        self,
+        chain: Chain[OutgoingRequest, Outcome],
+        outgoing: OutgoingRequest,
+        send: Callable[[], Awaitable[Outcome]],
+    ) -> Outcome:
+        try:
+            return await called(chain, outgoing, send)
+        except BaseException as error:
+            raise failure_of(error)  # noqa: B904 - the same exception, or one that has its cause
+
+    async def _exchange(self, outgoing: OutgoingRequest) -> Outcome:
+        method, progress = outgoing.method, outgoing.progress
+        request: RequestId | None = None
+        tries = rounds = 0
         while True:
-            outcome = await self._outcome(request, progress)
-            if not isinstance(outcome, InputRequired):
-                if self.raised is not None:
-                    self.raised.meet(outcome)
-                return Outcome(result_of(outcome), rounds > 0, request)
-            rounds += 1
-            request = await self._answer_round(outcome, timeout)
-
-    def _note(self, method: str, params: Body) -> None:
-        """Record a change of the session's subscriptions, to repeat them in the next session."""
-        try:
-            uri = msgspec.json.decode(to_json(params), type=_Subject).uri
-        except msgspec.MsgspecError:
-            return
-        if method == _SUBSCRIBE:
-            self.subscribed[uri] = None
-        else:
-            self.subscribed.pop(uri, None)
-
-    def keep_progress(self, request: RequestId, progress: ProgressCallback) -> None:
-        """Keep the progress callback of a request that was answered with a task."""
-        self._progress[request] = progress
-
-    def drop_progress(self, request: RequestId) -> None:
-        """Drop the progress callback of a request whose task has ended."""
-        self._progress.pop(request, None)
-
-    def cancel(self, request: RequestId, reason: str) -> None:
-        """Cancel a request with a reason; its outcome, if any, is dropped."""
-        self.machine.cancel(request, now=clock(), reason=reason)
-        self.flush()
-
-    async def _outcome(self, request: RequestId, progress: ProgressCallback | None) -> Settled:
-        self._waiting.expect(request)
-        if progress is not None:
-            self._progress[request] = progress
-        self.flush()
-        try:
-            return await self._waiting.outcome(request)
-        except anyio.get_cancelled_exc_class():
-            self.machine.abandon(request)  # in case the server has just asked for input
-            self.cancel(request, CANCELLED)
-            raise
-        finally:
-            self._progress.pop(request, None)
+            if request is None:
+                if self.closed is not None:
+                    raise ConnectionClosed(method, self.closed)
+                request = self.machine.request(
+                    method,
+                    outgoing.params,
+                    now=clock(),
+                    timeout=outgoing.timeout,
+                    progress=progress is not None,
+                    meta=outgoing.meta or None,
+                    log_level=self.log_level if self.revision.per_request_log_level else None,
+                    force=method not in KNOWN_METHODS,
+                    repeat=outgoing.repeat,
+                )
+            self._waiting.expect(request)
+            if progress is not None:
+                self.progress[request] = progress
+            self.flush()
+            try:
+                outcome = await self._waiting.outcome(request)
+            except anyio.get_cancelled_exc_class():
+                self.machine.abandon(request)  # in case the server has just asked for input
+                self.cancel(request, CANCELLED)
+                raise
+            finally:
+                if progress is not None:
+                    self.progress.pop(request, None)
+            if isinstance(outcome, InputRequired):
+                rounds += 1
+                request = await self._answer_round(outcome, outgoing.timeout)
+                continue
+            if self.raised is not None:
+                self.raised.raise_for(outcome)
+            if isinstance(outcome, ResultReceived):
+                if method in _SUBSCRIPTIONS:
+                    self._note_subscription(method, outgoing.params)
+                return Outcome(outcome.result, rounds > 0, request)
+            error = failure_of_request(outcome)
+            tries += 1
+            if not isinstance(error, PeerError) or tries > self.visits.rounds:
+                raise error
+            if not await self.visits.make(error, self.revision):
+                raise error
+            request, rounds = None, 0
 
     async def _answer_round(self, asked: InputRequired, timeout: float | None) -> RequestId:
         try:
@@ -280,44 +275,51 @@ class ClientCore:
             raise
         return self.machine.retry(asked.request, answers, now=clock(), timeout=timeout)
 
-    async def open_stream(
-        self,
-        listening: Listening,
-        wanted: SubscriptionFilter,
-        *,
-        meta: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Open a listen stream, without a deadline; its events go to ``listening``."""
-        if self.closed is not None:
-            raise ConnectionClosed(LISTEN, self.closed)
-        params = SubscriptionsListenParams(notifications=wanted)
-        request = self.machine.request(
-            LISTEN,
-            params,
-            now=clock(),
-            timeout=None,
-            meta={**self.meta, **(meta or {})} or None,
-        )
-        self.streams[request] = listening
-        listening.begun(request)
-        self.flush()
+    def _note_subscription(self, method: str, params: Body) -> None:
+        """Record a change of the session's subscriptions, to repeat them in the next session."""
         try:
-            await listening.opened()
-        except PeerError as error:
-            if self.raised is not None:
-                self.raised.meet(error)
-            raise
+            uri = msgspec.json.decode(to_json(params), type=_Subject).uri
+        except msgspec.MsgspecError:
+            return
+        if method == _SUBSCRIBE:
+            self.subscribed[uri] = None
+        else:
+            self.subscribed.pop(uri, None)
+
+    def cancel(self, request: RequestId, reason: str) -> None:
+        """Cancel a request with a reason; its outcome, if any, is dropped."""
+        self.machine.cancel(request, now=clock(), reason=reason)
+        self.flush()
+
+    async def open_stream(self, listening: Listening, wanted: SubscriptionFilter) -> None:
+        """Open a listen stream, without a deadline; its events go to ``listening``."""
+        params = SubscriptionsListenParams(notifications=wanted)
+        outgoing = OutgoingRequest(method=LISTEN, params=params, meta={**self.meta}, timeout=None)
+
+        async def send() -> Outcome:
+            if self.closed is not None:
+                raise ConnectionClosed(LISTEN, self.closed)
+            meta = outgoing.meta or None
+            request = self.machine.request(LISTEN, params, now=clock(), timeout=None, meta=meta)
+            self.streams[request] = listening
+            listening.begun(request)
+            self.flush()
+            try:
+                await listening.opened()
+            except PeerError as error:
+                if self.raised is not None:
+                    self.raised.raise_for(error)
+                raise
+            return Outcome(Raw(msgspec.json.encode({"notifications": listening.filter})))
+
+        if self._chain is None:
+            await send()
+        else:
+            await self._guarded(self._chain, outgoing, send)
 
     def run_tasks(self, capabilities: ClientCapabilities, settings: TaskSettings) -> None:
         """Let the server have its requests run as tasks, as ``capabilities`` promise."""
-        self._answers.desk = ClientDesk(
-            TaskHost(settings),
-            self.machine,
-            self.flush,
-            self.callbacks,
-            capabilities,
-            self.group,
-        )
+        self._answers.desk = ClientDesk(self, capabilities, settings)
 
     def notify(self, method: str, params: Body = None) -> bool:
         """Send a notification of the revision or of an extension; return False if not sent."""
@@ -344,9 +346,9 @@ class ClientCore:
         self._answers.begin(event)
 
     def _on_progress(self, event: ProgressReceived) -> None:
-        callback = self._progress.get(event.request)
+        callback = self.progress.get(event.request)
         if callback is not None:
-            self._news.tell(callback, event.progress, event.total, event.message)
+            self._notifier.tell(callback, event.progress, event.total, event.message)
 
     # Conversation
 
@@ -365,12 +367,6 @@ class ClientCore:
             raise NegotiationError(failure.message, failure.error) from cause
         raise LinkError(self.closed or "the connection ended")
 
-    @property
-    def capabilities(self) -> ServerCapabilities:
-        """Capabilities that the server has declared."""
-        declared = self._negotiated.capabilities
-        return declared if isinstance(declared, ServerCapabilities) else ServerCapabilities()
-
     def _on_ready(self, event: Ready) -> None:
         again = self.ready is not None
         self.ready, self.deaf = event, None
@@ -379,7 +375,11 @@ class ClientCore:
             self.reconnector.opened(event)
         if again:
             if self.reconnector is not None:
-                self._doubt()
+                # Changes were missed, and the server may be a new process.
+                for method in LIST_CHANGES:
+                    self.assume(Change(method))
+                self._watched(RESOURCE_UPDATED)
+                self.tasks.look_again()
             self.group.start_soon(self._renew)
 
     def _on_negotiation_failed(self, event: NegotiationFailed) -> None:
@@ -392,9 +392,13 @@ class ClientCore:
     # The next conversation
 
     def succeed(self, machine: Peer) -> None:
-        """Continue the conversation on ``machine``."""
+        """Continue the conversation on ``machine``; the keys of requests continue, too.
+
+        Requests of the server were cancelled with its conversation, and are not answered.
+        """
         self.machine = machine
-        self._answers.succeed(machine)
+        if self._answers.desk is not None:
+            self._answers.desk.machine = machine
 
     @property
     def away(self) -> bool:
@@ -404,14 +408,7 @@ class ClientCore:
     def tell(self, event: ConnectionEvent) -> None:
         """Pass a connection event to the application's callback."""
         if self.callbacks.connection is not None:
-            self._news.tell(self.callbacks.connection, event)
-
-    def _doubt(self) -> None:
-        """Assume that all has changed: changes were missed, and the server may be a new process."""
-        for method in LIST_CHANGES:
-            self.assume(Change(method))
-        self._watched(RESOURCE_UPDATED)
-        self.tasks.look_again()
+            self._notifier.tell(self.callbacks.connection, event)
 
     async def _renew(self) -> None:
         """Repeat the subscriptions and the log level for a new session (legacy)."""
@@ -436,7 +433,7 @@ class ClientCore:
     # Watchers
 
     def watch(self, watcher: Callable[[str], None]) -> None:
-        """Have ``watcher`` called with the method of every notification."""
+        """Call ``watcher`` with the method of every notification from now on."""
         self._watchers.append(watcher)
 
     def _watched(self, method: str) -> None:
@@ -448,7 +445,7 @@ class ClientCore:
         params = Raw(b"{}" if change.uri is None else msgspec.json.encode({"uri": change.uri}))
         self._watched(change.method)
         if change.task_id is None:
-            self._news.announce(change.method, params, assumed=True)
+            self._notifier.announce(change.method, params, assumed=True)
 
     # Ends
 
@@ -473,12 +470,9 @@ class ClientCore:
     def parts(self, listening: Listening) -> bool:
         """Return True if the end of a stream may be a restart of the server; wait for it then."""
         reconnector = self.reconnector
-        if (
-            reconnector is None
-            or reconnector.attempts < 1
-            or self.closing
-            or self.closed is not None
-        ):
+        if reconnector is None or reconnector.attempts < 1:
+            return False
+        if self.closing or self.closed is not None:
             return False
         patience = reconnector.settings.parting
         self.group.start_soon(listening.part, reconnector.loss, patience, reconnector.pace)
@@ -489,7 +483,7 @@ class ClientCore:
         what = "the stream of changes" if event.request is None else "the stream of an answer"
         logger.info("%s broke off (%s): %s", what, event.recovery.value, event.reason)
         if self.callbacks.stream_interrupted is not None:
-            self._news.tell(self.callbacks.stream_interrupted, event)
+            self._notifier.tell(self.callbacks.stream_interrupted, event)
         if event.request is None and event.recovery is Recovery.FAIL:
             self.deaf = event.reason
             for listener in self.listeners:
@@ -512,14 +506,11 @@ class ClientCore:
 
     # Notifications
 
-    def _on_notification(self, event: NotificationReceived) -> None:
-        self._announce(event.method, event.params, *self.listeners)
-
-    def _on_stream_notification(self, event: SubscriptionNotification) -> None:
-        stream = self.streams.get(event.request)
-        self._announce(event.method, event.params, *([stream] if stream else []))
-
-    def _announce(self, method: str, params: Raw, *listeners: Listening) -> None:
+    def _on_notification(self, event: NotificationReceived | SubscriptionNotification) -> None:
+        method, params, listeners = event.method, event.params, self.listeners
+        if isinstance(event, SubscriptionNotification):
+            stream = self.streams.get(event.request)
+            listeners = [] if stream is None else [stream]
         if method == COMPLETE and not self.visits.completed(params):
             return
         try:
@@ -529,12 +520,12 @@ class ClientCore:
         except InvalidResponse as error:
             logger.warning("%s", error)
         self._watched(method)
-        self._news.announce(method, params)
+        self._notifier.announce(method, params)
 
     def _on_violation(self, event: Violation) -> None:
         self._violations.tell(event)
         if self.callbacks.violation is not None:
-            self._news.tell(self.callbacks.violation, event)
+            self._notifier.tell(self.callbacks.violation, event)
 
     def _on_acknowledged(self, event: SubscriptionAcknowledged) -> None:
         if stream := self.streams.get(event.request):

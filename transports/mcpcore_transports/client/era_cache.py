@@ -59,13 +59,6 @@ class EraCache:
         self._eras.pop(key, None)
 
 
-def both_failures(first: str, second: str) -> str:
-    """Return the message of a connection that failed with the era probe and without it."""
-    if first == second:
-        return f"{second}\n(so it was twice: after server/discover, and with the handshake first)"
-    return f"{second}\n(with the handshake first; before, after server/discover: {first})"
-
-
 ERAS = EraCache()
 """Default cache, shared by the connections of this process."""
 

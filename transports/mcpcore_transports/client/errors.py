@@ -14,15 +14,14 @@ from mcpcore.engine.events import (
     ErrorReceived,
     Fault,
     FaultKind,
-    InputRequired,
     RequestEnded,
-    ResultReceived,
 )
 from mcpcore.errors import (
     CallFailed,
     ConnectFailed,
     ConnectionClosed,
     ConnectTimeout,
+    HandlerExit,
     HeadersFailed,
     HttpStatusError,
     InvalidResponse,
@@ -40,26 +39,23 @@ from mcpcore.errors import (
     TlsFailed,
     UrlElicitationRequired,
 )
+from mcpcore.spec.decoding import decode
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.spec.errors import ToolFailed as ToolFailed
 from mcpcore.spec.types.errors import UrlElicitationRequiredData
-from mcpcore_transports.running.decode import typed
+from mcpcore_transports.running.decode import UNDECODABLE, typed
+from mcpcore_transports.running.pending import Settled
 
 T = TypeVar("T")
 
 
-# Failures over HTTP
-
-
-def result_of(outcome: ResultReceived | ErrorReceived | InputRequired | RequestEnded) -> Raw:
-    """Return the result, or raise the exception for the outcome of the request."""
-    if isinstance(outcome, ResultReceived):
-        return outcome.result
+def failure_of_request(outcome: Settled) -> PeerError | CallFailed:
+    """Return the exception for a request that was not answered with a result."""
     if isinstance(outcome, ErrorReceived):
-        raise peer_error(outcome.method, outcome.error)
+        return peer_error(outcome.method, outcome.error)
     if isinstance(outcome, RequestEnded):
-        raise ended(outcome)
-    raise InvalidResponse(outcome.method, "it cannot ask for input")
+        return ended(outcome)
+    return InvalidResponse(outcome.method, "it cannot ask for input")
 
 
 def peer_error(method: str, error: ErrorData) -> PeerError:
@@ -77,8 +73,8 @@ def peer_error(method: str, error: ErrorData) -> PeerError:
 def promised(raw: Raw, expected: type[T], method: str) -> T:
     """Return an answer of the server to ``method``, typed.  Raises InvalidResponse."""
     try:
-        return typed(raw, expected)
-    except Malformed as error:
+        return decode(raw, expected)
+    except UNDECODABLE as error:
         raise InvalidResponse(method, f"the server's message is malformed: {error}") from None
 
 
@@ -89,8 +85,6 @@ _BY_REASON: dict[EndReason, type[CallFailed]] = {
     EndReason.INVALID: InvalidResponse,
     EndReason.REFUSED: RequestRefused,
 }
-
-
 _BY_KIND: dict[FaultKind, type[CallFailed]] = {
     FaultKind.STATUS: HttpStatusError,
     FaultKind.REDIRECT: RedirectRefused,
@@ -124,3 +118,44 @@ def failed(method: str, message: str, fault: Fault) -> CallFailed:
     if isinstance(error, ProxyFailed):
         error.status = fault.status
     return error
+
+
+_KEPT = 1000
+"""Maximum number of exceptions kept; beyond that the oldest is dropped."""
+
+
+class RaisedExceptions:
+    """Exceptions of server functions that a client in the same process raises itself.
+
+    With ``raise_exceptions=True`` a test gets the original exception, with its traceback, in place
+    of the masked error, whose id identifies it.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, BaseException] = {}
+
+    def keep(self, error_id: str, error: Exception) -> None:
+        """Keep the exception of a server function."""
+        cause = error.__cause__ if isinstance(error, HandlerExit) else None
+        self._kept[error_id] = cause or error
+        if len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
+
+    def raise_for(self, outcome: object) -> None:
+        """Raise the exception that the outcome of a request, or the state of a task, refers to."""
+        error, result = getattr(outcome, "error", None), getattr(outcome, "result", None)
+        said = error.message.encode() if isinstance(error, ErrorData) else b""
+        if isinstance(result, Raw):
+            said = bytes(result)
+        for error_id in self._kept:
+            if error_id.encode() in said:
+                raise self._kept.pop(error_id)
+
+    def raise_rest(self) -> None:
+        """Raise the remaining exceptions, mostly of functions whose calls are not awaited."""
+        left = list(self._kept.values())
+        self._kept.clear()
+        if len(left) > 1:
+            raise BaseExceptionGroup("functions of the server failed", left)
+        if left:
+            raise left[0]

@@ -23,11 +23,10 @@ from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.client.errors import ended, promised
-from mcpcore_transports.client.list_changes import LIST_CHANGES, Change, missed, wants
 from mcpcore_transports.client.notifications import RESOURCE_UPDATED, TASK_CHANGED, TASK_STATUS
 from mcpcore_transports.link import clock
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the core makes use of this module
     from mcpcore_transports.client.core import ClientCore
 
 LISTEN = "subscriptions/listen"
@@ -36,9 +35,32 @@ _STEADY = 10.0
 
 logger = logging.getLogger("mcpcore.client")
 
-
 Pace = tuple[int, float, float]
 """Pace of attempts: their number, seconds before the first, and maximum seconds before any."""
+
+LIST_CHANGES = {
+    "notifications/tools/list_changed": ("tools_list_changed", "tools.listChanged"),
+    "notifications/prompts/list_changed": ("prompts_list_changed", "prompts.listChanged"),
+    "notifications/resources/list_changed": ("resources_list_changed", "resources.listChanged"),
+}
+"""Member of the filter and capability of the server, by notification."""
+
+_KINDS = {RESOURCE_UPDATED: "resource", TASK_CHANGED: "task", TASK_STATUS: "task"}
+
+
+class Change(Struct, frozen=True):
+    """A change on the server, with ``uri`` of a resource, or ``task_id`` of a task."""
+
+    method: str
+    uri: str | None = None
+    task_id: str | None = None
+    missed: bool = False
+    """True if the stream was broken for a while, and the change may have happened meanwhile."""
+
+    @property
+    def kind(self) -> str:
+        """``tools``, ``prompts``, ``resources`` (their lists), ``resource`` or ``task`` (one)."""
+        return _KINDS.get(self.method) or self.method.split("/")[1]
 
 
 class _Uri(Struct):
@@ -87,13 +109,16 @@ class Listening:
     async def __aenter__(self) -> "Listening":
         if self._core.closed is not None:
             raise ConnectionClosed(LISTEN, self._core.closed)
-        revision = self._core.revision
-        if lookup(LISTEN, "client", revision) is not None:
-            await self._open_stream()
-        elif self._core.deaf is not None:
-            raise ConnectionClosed(LISTEN, self._core.deaf)
-        else:
-            await self._subscribe()
+        try:
+            if lookup(LISTEN, "client", self._core.revision) is not None:
+                await self._core.open_stream(self, self.wanted)
+            elif self._core.deaf is not None:
+                raise ConnectionClosed(LISTEN, self._core.deaf)
+            else:
+                await self._subscribe()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
@@ -146,7 +171,7 @@ class Listening:
         elif method in (TASK_CHANGED, TASK_STATUS):
             task = promised(params, Task, method)
             change = Change(method, task_id=task.task_id)
-        wanted = wants(self.filter, change)
+        wanted = _wants(self.filter, change)
         if wanted is None:  # an extension's change is taken from this listener's own stream
             wanted = self._request is not None
         if not wanted:
@@ -172,16 +197,14 @@ class Listening:
                 if isinstance(outcome, RequestEnded)
                 else PeerError(outcome.method, outcome.error)
             )
-            if self._reopening:
-                pass  # reopen() decides on it
-            elif not (was_open and _passes(self._error) and self._core.reopen(self, self._error)):
-                self._ended = True
+            if not self._reopening:  # otherwise reopen() decides on it
+                again = was_open and _passes(self._error)
+                self._ended = not (again and self._core.reopen(self, self._error))
         self._wake()
 
     def broken(self, error: Exception) -> None:
         """End the iteration with ``error``, as the connection is gone."""
-        self._error = error
-        self._ended = True
+        self._error, self._ended = error, True
         self._wake()
 
     def refused(self, uri: str, error: Exception) -> None:
@@ -196,13 +219,6 @@ class Listening:
         self._wake()
 
     # Opening
-
-    async def _open_stream(self) -> None:
-        try:
-            await self._core.open_stream(self, self.wanted)
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
 
     def begun(self, request: RequestId) -> None:
         """Record the request that opens the stream."""
@@ -257,9 +273,7 @@ class Listening:
         """
         with anyio.move_on_after(patience):
             await lost.wait()
-        if self._over():
-            return
-        if lost.is_set():
+        if lost.is_set() and not self._over():
             await self.reopen(*again)
         else:
             self._ended = True
@@ -272,7 +286,15 @@ class Listening:
     def missed(self) -> None:
         """Report all that may have changed unnoticed while the stream was broken."""
         self.reopened += 1
-        for change in missed(self.filter):
+        uris, task_ids = self.filter.resource_subscriptions or (), self.filter.task_ids or ()
+        changes = [
+            Change(method, missed=True)
+            for method, (member, _) in LIST_CHANGES.items()
+            if getattr(self.filter, member) is True
+        ]
+        changes += [Change(RESOURCE_UPDATED, uri=uri, missed=True) for uri in uris]
+        changes += [Change(TASK_CHANGED, task_id=task_id, missed=True) for task_id in task_ids]
+        for change in changes:
             self._add(change)
             self._core.assume(change)
 
@@ -289,15 +311,11 @@ class Listening:
         self.filter = honoured
         self._core.listeners.append(self)
         interest = self._core.interest
-        try:
-            for uri in honoured.resource_subscriptions or ():
-                self._uris.append(uri)
-                interest[uri] += 1
-                if interest[uri] == 1:
-                    await self._core.request("resources/subscribe", {"uri": uri})
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
+        for uri in honoured.resource_subscriptions or ():
+            self._uris.append(uri)
+            interest[uri] += 1
+            if interest[uri] == 1:
+                await self._core.request("resources/subscribe", {"uri": uri})
 
     async def _leave(self) -> None:
         interest = self._core.interest
@@ -325,3 +343,14 @@ def _passes(error: Exception) -> bool:
         row = ERRORS.get(error.code)
         return row is not None and row.retryable
     return isinstance(error, CallFailed) and not isinstance(error, InvalidResponse)
+
+
+def _wants(filter: SubscriptionFilter, change: Change) -> bool | None:
+    """Return True if ``filter`` includes a change; None for a kind that has no filter."""
+    if change.uri is not None:
+        # A server may report a part of the resource that was subscribed to.
+        return bool(filter.resource_subscriptions)
+    if change.task_id is not None:
+        return change.task_id in filter.task_ids
+    row = LIST_CHANGES.get(change.method)
+    return None if row is None else bool(getattr(filter, row[0]))

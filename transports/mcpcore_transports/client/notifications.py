@@ -1,19 +1,20 @@
-"""Delivery of the server's notifications to the client's callbacks."""
+"""Delivery of a server's notifications to callbacks, and of its violations to the log."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
+from mcpcore.engine.events import Route, Violation
 from mcpcore.errors import Malformed
 from mcpcore.spec.types.elicitation import ElicitationCompleteParams
 from mcpcore.spec.types.logging import LoggingMessageParams
 from mcpcore.spec.types.resources import ResourceUpdatedParams
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.running.serial_calls import InOrder
+from mcpcore_transports.running.serial_calls import SerialCalls
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -21,67 +22,76 @@ RESOURCE_UPDATED = "notifications/resources/updated"
 TASK_CHANGED = "notifications/tasks"
 TASK_STATUS = "notifications/tasks/status"
 
+SHOWN = 10
+"""Violations per stream that are logged; later ones are logged at each power of two."""
+_STREAMS = 256
+"""Maximum streams whose violations are counted at a time."""
 
-class News:
-    """Calls of callbacks: plain functions run inline, coroutine functions one at a time.
 
-    So every callback gets the news in their order; see :class:`InOrder`.
+_CALLBACKS: dict[str, tuple[str, Callable[[Raw], Sequence[Any]]]] = {
+    "notifications/message": ("log", lambda params: [typed(params, LoggingMessageParams)]),
+    RESOURCE_UPDATED: (
+        "resource_updated",
+        lambda params: [typed(params, ResourceUpdatedParams).uri],
+    ),
+    "notifications/elicitation/complete": (
+        "elicitation_complete",
+        lambda params: [typed(params, ElicitationCompleteParams).elicitation_id],
+    ),
+    "notifications/tools/list_changed": ("tools_changed", lambda params: ()),
+    "notifications/prompts/list_changed": ("prompts_changed", lambda params: ()),
+    "notifications/resources/list_changed": ("resources_changed", lambda params: ()),
+}
+"""Callback for a notification, and its arguments."""
+
+
+class Notifier:
+    """Caller of the callbacks for notifications and other events, in their order.
+
+    Plain functions run inline, coroutine functions one at a time.
     """
 
     def __init__(self, callbacks: Callbacks, group: TaskGroup) -> None:
         self._callbacks = callbacks
-        self._calls = InOrder(group, "a callback", limit=callbacks.waiting, failed=_log_failure)
+        self._calls = SerialCalls(group, "a callback", limit=callbacks.waiting, failed=_log_failure)
+        self.tell = self._calls.call
+        """Call a callback of the application, now or after the earlier ones have ended."""
 
     def announce(self, method: str, params: Raw, *, assumed: bool = False) -> None:
         """Pass on a notification; an ``assumed`` one bypasses the ``notification`` callback."""
-        announce = _ANNOUNCEMENTS.get(method)
-        if announce is not None:
+        if method in _CALLBACKS:
+            name, arguments = _CALLBACKS[method]
+            callback = getattr(self._callbacks, name)
             try:
-                announce(self, self._callbacks, params)
+                if callback is not None:
+                    self.tell(callback, *arguments(params))
             except Malformed as error:
                 logger.warning("the server's %s is malformed: %s", method, error)
         if self._callbacks.notification is not None and not assumed:
             self.tell(self._callbacks.notification, method, params)
-
-    def tell(self, callback: Callable[..., Awaitable[None] | None], *args: Any) -> None:
-        """Call a callback of the application, now or after the earlier ones have ended."""
-        self._calls.call(callback, *args)
 
 
 def _log_failure(what: str, error: Exception) -> None:
     logger.error("%s failed", what, exc_info=error)
 
 
-def _log(news: News, callbacks: Callbacks, params: Raw) -> None:
-    if callbacks.log is not None:
-        news.tell(callbacks.log, typed(params, LoggingMessageParams))
+class ViolationLog:
+    """Log of violations: the first few of a stream, then ever fewer, with their number.
 
+    So a server can neither flood the log nor keep violating unnoticed.
+    """
 
-def _update(news: News, callbacks: Callbacks, params: Raw) -> None:
-    if callbacks.resource_updated is not None:
-        news.tell(callbacks.resource_updated, typed(params, ResourceUpdatedParams).uri)
+    def __init__(self) -> None:
+        self._counts: dict[Route, int] = {}
 
-
-def _elicitation(news: News, callbacks: Callbacks, params: Raw) -> None:
-    if callbacks.elicitation_complete is not None:
-        done = typed(params, ElicitationCompleteParams)
-        news.tell(callbacks.elicitation_complete, done.elicitation_id)
-
-
-def _change(name: str) -> Callable[[News, Callbacks, Raw], None]:
-    def announce(news: News, callbacks: Callbacks, params: Raw) -> None:
-        callback = getattr(callbacks, name)
-        if callback is not None:
-            news.tell(callback)
-
-    return announce
-
-
-_ANNOUNCEMENTS: dict[str, Callable[[News, Callbacks, Raw], None]] = {
-    "notifications/message": _log,
-    RESOURCE_UPDATED: _update,
-    "notifications/elicitation/complete": _elicitation,
-    "notifications/tools/list_changed": _change("tools_changed"),
-    "notifications/prompts/list_changed": _change("prompts_changed"),
-    "notifications/resources/list_changed": _change("resources_changed"),
-}
+    def tell(self, event: Violation) -> None:
+        """Count a violation; log it if it is among the first of its stream or at a power of two."""
+        count = self._counts.pop(event.route, 0) + 1
+        self._counts[event.route] = count
+        if len(self._counts) > _STREAMS:
+            del self._counts[next(iter(self._counts))]
+        what = f"{event.message}: {event.excerpt!r}" if event.excerpt else event.message
+        if count <= SHOWN:
+            logger.warning("the server broke a rule: %s", what)
+        elif count.bit_count() == 1:
+            logger.warning("the server broke a rule, %d times by now: %s", count, what)

@@ -1,4 +1,7 @@
-"""Opening and closing a client's connection: settings, machine, link, and their tasks."""
+"""Opening and closing a client's connection: settings, machine, link, and their tasks.
+
+Each transport is imported at its first use, so that the others cost nothing.
+"""
 
 import logging
 import math
@@ -7,7 +10,6 @@ import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,7 +18,6 @@ from msgspec import field, structs
 
 from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
 from mcpcore.engine.events import Ready
-from mcpcore.engine.negotiation import Upset
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import BadTarget, LifespanError, LinkError, NegotiationError
@@ -24,34 +25,40 @@ from mcpcore.http import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
 from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.redaction import Discreet, shown_url
 from mcpcore_transports.client.cache import ResultCache, ServerCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.core import ClientCore
-from mcpcore_transports.client.era_cache import ERAS, EraCache, both_failures, place_of
-from mcpcore_transports.client.links import attempts_for, http_link, memory_link, peer_link
-from mcpcore_transports.client.middleware import ClientMiddleware, GuardedCore
-from mcpcore_transports.client.raised import Raised
-from mcpcore_transports.client.reconnecting_link import ReconnectingLink, ReturningStream
-from mcpcore_transports.client.tasks.tasks import TaskOptions
+from mcpcore_transports.client.era_cache import ERAS, EraCache, place_of
+from mcpcore_transports.client.errors import RaisedExceptions
+from mcpcore_transports.client.middleware import ClientMiddleware
+from mcpcore_transports.client.reconnect import ReconnectingLink, ReconnectingStream
+from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.client.tools import ToolBook, Uncheckable
-from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
+from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, proxy_for
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.background import current_loop
+from mcpcore_transports.running.cancellation import first_of
 from mcpcore_transports.running.task_guard import guard_tasks
+from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.targets import (
+    CustomTarget,
     HttpTarget,
     MemoryTarget,
     SseTarget,
     StdioTarget,
     Target,
+    TcpTarget,
+    UnixTarget,
     WebSocketTarget,
     named,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.http.client.adapter import HttpClientLike
+    from mcpcore_transports.http.client.carrier import HttpCarrier
     from mcpcore_transports.sockets.settings import SocketSettings
     from mcpcore_transports.stdio.settings import ProcessSettings
     from mcpcore_transports.tracing.tracing import Trace, TraceTo
@@ -77,7 +84,7 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     meta: dict[str, Any] = field(default_factory=dict)
     """Members for the ``_meta`` of every request, for instance ``traceparent``."""
     visit_timeout: float = 60.0
-    """Seconds to wait for news that the user has visited a URL (2025-11-25).
+    """Seconds to wait for the notification that the user has visited a URL (2025-11-25).
 
     After that the request that requires the visit is tried again anyway.
     """
@@ -128,7 +135,7 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
         return {"proxy": shown_url(proxy) if isinstance(proxy, str) else proxy}
 
 
-class Opening:
+class ClientConnection:
     """A connection from its opening to its end, as used by ``connect``."""
 
     def __init__(
@@ -144,7 +151,7 @@ class Opening:
         raises: bool = False,
     ) -> None:
         self._trace = trace
-        self._raised = Raised() if raises else None
+        self._raised = RaisedExceptions() if raises else None
         self._recording = ExitStack()
         self._http_client = http_client
         self.target = target
@@ -192,16 +199,13 @@ class Opening:
         core.watch(kept.notified)
         return kept
 
-    def _record(self, to: "TraceTo") -> None:
-        from mcpcore_transports.tracing.tracing import tracing
-
-        trace = self._recording.enter_context(tracing(to))
-        self.settings = structs.replace(self.settings, trace=trace)
-
     async def open(self) -> tuple[ClientCore, Ready]:
         """Start the link and negotiate.  Raises LinkError or NegotiationError."""
         if self._trace is not None:
-            self._record(self._trace)
+            from mcpcore_transports.tracing.tracing import tracing
+
+            trace = self._recording.enter_context(tracing(self._trace))
+            self.settings = structs.replace(self.settings, trace=trace)
         if self.settings.trace is not None:
             self.settings.trace.begin("client", target=named(self.target))
         guard_tasks(current_loop())
@@ -224,11 +228,18 @@ class Opening:
         try:
             return await self._attempt()
         except (LinkError, NegotiationError) as error:
-            upset = self._upset()
-            patience = self._patience(began)
+            first, link, patience = error, self._link, math.inf
+            if not isinstance(link, ReconnectingLink) or link.link.unprovoked:
+                raise
+            upset = link.link.peer.upset  # the server's failure on the probe
+            if isinstance(self.target, StdioTarget):  # one limit covers both starts
+                from mcpcore_transports.stdio.settings import ProcessSettings
+
+                limit = (self.settings.process or ProcessSettings()).startup_timeout
+                if limit is not None:
+                    patience = limit - (clock() - began)
             if upset is None or patience <= 0:
                 raise
-            first = error
         logger.warning(
             "%s %s after it was asked server/discover, as some legacy servers do: it is %s once "
             "more, with the handshake first, and remembered as one of them if it answers that",
@@ -240,24 +251,12 @@ class Opening:
         try:
             return await self._attempt(patience)
         except (LinkError, NegotiationError) as error:
-            error.args = (both_failures(str(first), str(error)), *error.args[1:])
+            text = f"{error}\n(with the handshake first; before, after server/discover: {first})"
+            if str(first) == str(error):
+                where = "after server/discover, and with the handshake first"
+                text = f"{error}\n(so it was twice: {where})"
+            error.args = (text, *error.args[1:])
             raise
-
-    def _upset(self) -> Upset | None:
-        """Return the server's failure on the probe, if its connection can be made again."""
-        link = self._link
-        if not isinstance(link, ReconnectingLink) or link.link.unprovoked:
-            return None
-        return link.link.peer.upset
-
-    def _patience(self, began: float) -> float:
-        """Return the seconds left for a second start: one limit covers both."""
-        if not isinstance(self.target, StdioTarget):
-            return math.inf
-        from mcpcore_transports.stdio.settings import ProcessSettings
-
-        limit = (self.settings.process or ProcessSettings()).startup_timeout
-        return math.inf if limit is None else limit - (clock() - began)
 
     async def _attempt(self, patience: float = math.inf) -> tuple[ClientCore, Ready]:
         """Open one connection and negotiate; a failed connection is closed when this raises."""
@@ -266,40 +265,26 @@ class Opening:
             core = await self._start()
             with anyio.move_on_after(patience):
                 ready = await core.opened()
-                self._return_over_sse(core, ready)
+                machine, link = core.machine, self._link
+                if isinstance(machine, HttpClient) and machine.uses_sse and link is not None:
+                    stream = ReconnectingStream(core, machine, link, self.settings.reconnect)
+                    core.reconnector = stream.reconnector
+                    core.reconnector.opened(ready)
                 return core, ready
             raise LinkError("no agreement within startup_timeout, which is for both starts")
         except BaseException as error:
-            await self._close(type(error), error, error.__traceback__)
+            await self._close(error)
             raise
 
-    def _return_over_sse(self, core: ClientCore, ready: Ready) -> None:
-        machine, settings = core.machine, self.settings.reconnect
-        if isinstance(machine, HttpClient) and machine.uses_sse and self._link is not None:
-            core.reconnector = ReturningStream(
-                core, machine, self._link, settings, settings.attempts
-            )
-            core.reconnector.opened(ready)
-
-    async def close(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
+    async def close(self, exc: BaseException | None) -> bool | None:
         """End the connection gracefully, or at once if the caller was cancelled."""
         with self._recording:
-            swallowed = await self._close(exc_type, exc, traceback)
+            swallowed = await self._close(exc)
         if exc is None and self._raised is not None:
-            self._raised.rest()
+            self._raised.raise_rest()
         return swallowed
 
-    async def _close(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
+    async def _close(self, exc: BaseException | None) -> bool | None:
         cancelled = exc is not None and isinstance(exc, anyio.get_cancelled_exc_class())
         interrupted: BaseException | None = exc if cancelled else None
         failure: BaseException | None = None
@@ -318,11 +303,12 @@ class Opening:
         # The caller's own exception must not come out wrapped in a group, so that only a
         # cancellation, which may belong to the group's scope, is passed to it.
         kind = None if interrupted is None else type(interrupted)
+        traceback = None if interrupted is None else interrupted.__traceback__
         try:
             swallowed = await self._group.__aexit__(kind, interrupted, traceback)
         except BaseExceptionGroup as group:
             if group.split(LifespanError)[1] is None:  # of a server in memory
-                failure = failure or _first(group)
+                failure = failure or first_of(group)
             elif group.split(KeyboardInterrupt)[1] is not None:
                 raise
             failure = failure or KeyboardInterrupt()  # trio raises it in any of the tasks
@@ -335,7 +321,7 @@ class Opening:
         return None
 
     async def _start(self) -> ClientCore:
-        settings = self.settings
+        settings, target = self.settings, self.target
         capabilities = self.callbacks.capabilities()
         if settings.tasks is not None:
             capabilities = settings.tasks.declare(capabilities)
@@ -349,17 +335,42 @@ class Opening:
             header_params=self._headers,
             repeatable_tools=self._repeatable,
         )
-        target = self.target
-        machine: Peer | HttpClient
+        link: HttpCarrier | StreamConnection | ReconnectingLink
         if isinstance(target, HttpTarget | SseTarget):
-            machine = self._http_machine(config, target)
+            http = self._http_machine(config, target)
+            core = self._make_core(http, capabilities)
+            core.link = link = self._http_link(http, core, target)
         else:
-            machine = Peer(Role.CLIENT, config)
-        core = self._core = (
-            GuardedCore(machine, self.callbacks, self._group, self._middleware)
-            if self._middleware
-            else ClientCore(machine, self.callbacks, self._group)
-        )
+            peer = Peer(Role.CLIENT, config)
+            core = self._make_core(peer, capabilities)
+            if isinstance(target, MemoryTarget):
+                from mcpcore_transports.serve.assembling import join_in_memory
+
+                server, rules, wire = target.server, target.settings, target.wire
+                joined = await join_in_memory(peer, core, server, self._group, rules, wire=wire)
+                if settings.trace is not None:
+                    joined.trace = settings.trace.connection("client")
+                core.link = link = joined
+            else:
+                link = ReconnectingLink(
+                    core,
+                    peer,
+                    partial(self._peer_link, core, target),
+                    settings.reconnect,
+                    settings.reconnect.max_restarts
+                    if isinstance(target, StdioTarget)
+                    else settings.reconnect.attempts,
+                )
+                core.reconnector = link.reconnector
+        self._link = link
+        await self._group.start(link.run)
+        return core
+
+    def _make_core(
+        self, machine: Peer | HttpClient, capabilities: ClientCapabilities
+    ) -> ClientCore:
+        settings = self.settings
+        core = self._core = ClientCore(machine, self.callbacks, self._group, self._middleware)
         core.raised = self._raised
         core.meta.update(settings.meta)
         core.visits.patience = settings.visit_timeout
@@ -371,27 +382,6 @@ class Opening:
             core.tasks.options = settings.tasks
             if capabilities.tasks is not None:
                 core.run_tasks(capabilities, settings.tasks.own)
-        link: Any
-        if isinstance(machine, HttpClient):
-            assert isinstance(target, HttpTarget | SseTarget)  # noqa: S101 - made just above
-            made = None if isinstance(target.headers, Mapping) else target.headers
-            link = http_link(
-                machine, core, target.url, settings, headers=made, http_client=self._http_client
-            )
-        elif isinstance(target, MemoryTarget):
-            link = await memory_link(machine, core, target, self._group, settings)
-        else:
-            # HTTP targets have a machine of their own.
-            assert not isinstance(target, HttpTarget | SseTarget)  # noqa: S101
-            link = core.reconnector = ReconnectingLink(
-                core,
-                machine,
-                partial(peer_link, core, target, settings),
-                settings.reconnect,
-                attempts_for(target, settings.reconnect),
-            )
-        self._link = core.link = link
-        await self._group.start(link.run)
         return core
 
     def _http_machine(self, config: Config, target: HttpTarget | SseTarget) -> HttpClient:
@@ -410,14 +400,80 @@ class Opening:
             assume_sse=self._eras.uses_sse(self._place, now=clock()),
         )
 
+    def _peer_link(
+        self,
+        core: ClientCore,
+        target: StdioTarget | WebSocketTarget | TcpTarget | UnixTarget | CustomTarget,
+        peer: Peer,
+    ) -> StreamConnection:
+        """Make the link of one connection, yet to be run."""
+        settings = self.settings
+        link: StreamConnection
+        if isinstance(target, CustomTarget):
+            link = target.make_link(peer, core)
+        elif isinstance(target, StdioTarget):
+            from mcpcore_transports.stdio.process import ProcessLink
+            from mcpcore_transports.stdio.settings import ProcessSettings
+
+            process = settings.process or ProcessSettings()
+            env = {**(process.env or {}), **(target.env or {})} or None
+            process = structs.replace(process, env=env, cwd=target.cwd or process.cwd)
+            link = ProcessLink(peer, core, target.command, settings=process)
+        elif isinstance(target, WebSocketTarget):
+            from mcpcore_transports.websocket.client import websocket_client_link
+
+            link = websocket_client_link(
+                peer,
+                core,
+                target.url,
+                settings=settings.websocket,
+                headers=target.headers,
+                ssl_context=settings.ssl_context,
+                proxy=proxy_for(target.url, settings.proxy),
+            )
+        else:
+            from mcpcore_transports.sockets.client import SocketClientLink
+
+            link = SocketClientLink(
+                peer, core, target, settings=settings.socket, ssl_context=settings.ssl_context
+            )
+        if settings.trace is not None:
+            link.trace = settings.trace.connection("client")
+        return link
+
+    def _http_link(
+        self, machine: HttpClient, core: ClientCore, target: HttpTarget | SseTarget
+    ) -> "HttpCarrier":
+        """Make the link that carries HTTP requests."""
+        settings = self.settings
+        headers = None if isinstance(target.headers, Mapping) else target.headers
+        link: HttpCarrier
+        if self._http_client is not None:
+            from mcpcore_transports.http.client.adapter import AdaptedClientLink
+
+            link = AdaptedClientLink(
+                machine, core, self._http_client, settings=settings.http_link, headers=headers
+            )
+        else:
+            from mcpcore_transports.http.client.client import HttpClientLink
+
+            link = HttpClientLink(
+                machine,
+                core,
+                url=target.url,
+                settings=settings.http_link,
+                ssl_context=settings.ssl_context,
+                proxy=proxy_for(target.url, settings.proxy),
+                headers=headers,
+            )
+        if settings.trace is not None:
+            from mcpcore_transports.tracing.http import HttpTrace
+
+            link.trace = HttpTrace(settings.trace, "client")
+        return link
+
     def _fixed_headers(self, target: HttpTarget | SseTarget | WebSocketTarget) -> Mapping[str, str]:
         return target.headers if isinstance(target.headers, Mapping) else {}
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _schema_compiler() -> Any:

@@ -84,15 +84,17 @@ class ToolBook:
         """Remember ``tools``; return the usable ones."""
         return [tool for tool in tools if self._learn(tool)]
 
-    def check(self, name: str, result: CallToolResult) -> None:
-        """Check a result against the tool's output schema.  Raises InvalidResponse.
+    def check(self, name: str, result: CallToolResult) -> bool:
+        """Check a result against the tool's output schema; return False if it is :meth:`unknown`.
 
-        An unusable schema raises it, too: such a schema permits nothing
+        Raises InvalidResponse, also for an unusable schema: such a schema permits nothing
         (basic/index#ref-resolution).
         """
+        if self.unknown(name, result):
+            return False
         schema = self._outputs.get(name)
         if schema is None or self._compile is None or result.is_error:
-            return
+            return True
         if not result.is_structured:
             raise InvalidResponse(
                 "tools/call", f"the tool {name!r} promised structured content and gave none"
@@ -104,7 +106,7 @@ class ToolBook:
             except Uncheckable as error:
                 logger.warning("results of the tool %r are not checked: %s", name, error)
                 del self._outputs[name]
-                return
+                return True
             except ValueError as error:
                 raise InvalidResponse(
                     "tools/call", f"the output schema of the tool {name!r} is unusable: {error}"
@@ -114,6 +116,7 @@ class ToolBook:
                 "tools/call",
                 f"the result of the tool {name!r} breaks its schema: {'; '.join(problems)}",
             )
+        return True
 
     def _learn(self, tool: Tool) -> bool:
         if self._strict:

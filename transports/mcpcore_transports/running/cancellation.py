@@ -13,6 +13,7 @@ import asyncio
 import logging
 import math
 import sys
+import traceback
 
 import anyio
 
@@ -65,6 +66,13 @@ def failure_of(error: BaseException) -> Exception:
     return HandlerExit(failure)  # a signal that is not expected here
 
 
+def first_of(error: BaseException) -> BaseException:
+    """Return the exception, or the first one in a group of groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def _passes(error: BaseException) -> bool:
     """Return True if the exception is no failure of the function that ended with it."""
     if isinstance(error, KeyboardInterrupt):
@@ -92,3 +100,20 @@ def _cancels(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError) or (
         trio is not None and isinstance(error, trio.Cancelled)
     )
+
+
+def without_messages(error: BaseException) -> str:
+    """Return the tracebacks of an exception of a hook that handles credentials, and of its causes.
+
+    Types are shown, but no messages: they may contain the token (``KeyError: 'the token'``).
+    """
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        hidden = None if following.__suppress_context__ else following.__context__
+        following = following.__cause__ or hidden
+    return "followed by\n".join(
+        f"{''.join(traceback.format_tb(each.__traceback__))}{type(each).__qualname__}\n"
+        for each in reversed(chain)
+    ).rstrip()

@@ -10,6 +10,9 @@ from mcpcore.spec.decoding import decode
 
 T = TypeVar("T")
 
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Exceptions for bytes that are no JSON, or not of the expected type."""
+
 
 class InvalidAnswer(Exception):
     """Error for an answer of the client that does not fit the question; the message tells why."""
@@ -19,5 +22,5 @@ def typed(raw: bytes | Raw, expected: type[T]) -> T:
     """Decode JSON into ``expected``.  Raises :class:`Malformed`."""
     try:
         return decode(raw, expected)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise Malformed(str(error)) from None

@@ -7,6 +7,7 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
+from msgspec import Struct
 
 from mcpcore.engine.events import (
     ErrorReceived,
@@ -18,8 +19,8 @@ from mcpcore.engine.events import (
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.running.task_guard import enter_handler
 
-Outcome = ResultReceived | ErrorReceived | InputRequired | RequestEnded
-
+Settled = ResultReceived | ErrorReceived | InputRequired | RequestEnded
+"""Event that ends the wait for one of our requests."""
 
 _TASK = "handler"
 """Name of every task: anyio and asyncio would make one for each."""
@@ -157,6 +158,11 @@ async def _fail(error: BaseException) -> None:
     raise error
 
 
+class _Waiter(Struct):
+    event: anyio.Event | None = None
+    outcome: Settled | None = None
+
+
 class Waiting:
     """Outcomes of our requests, for callers that wait for them without a task each."""
 
@@ -174,7 +180,7 @@ class Waiting:
         """Drop the outcome of ``request``."""
         self._waiters.pop(request, None)
 
-    def settle(self, outcome: Outcome) -> bool:
+    def settle(self, outcome: Settled) -> bool:
         """Deliver an outcome; return False if it is not expected."""
         waiter = self._waiters.get(outcome.request)
         if waiter is None:
@@ -184,7 +190,7 @@ class Waiting:
             waiter.event.set()
         return True
 
-    async def outcome(self, request: RequestId) -> Outcome:
+    async def outcome(self, request: RequestId) -> Settled:
         """Wait without limit for the outcome of an expected request."""
         waiter = self._waiters[request]
         try:
@@ -195,12 +201,4 @@ class Waiting:
                 await waiter.event.wait()
             return waiter.outcome
         finally:
-            self.forget(request)
-
-
-class _Waiter:
-    __slots__ = ("event", "outcome")
-
-    def __init__(self) -> None:
-        self.event: anyio.Event | None = None
-        self.outcome: Outcome | None = None
+            self._waiters.pop(request, None)

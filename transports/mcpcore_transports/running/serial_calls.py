@@ -1,4 +1,4 @@
-"""Calls of application functions one at a time, in the order of the events."""
+"""Calls of application functions one at a time, in the order of events; progress callbacks."""
 
 import inspect
 import logging
@@ -9,13 +9,18 @@ from typing import Any
 
 from anyio.abc import TaskGroup
 
+from mcpcore.engine.events import ProgressReceived
+from mcpcore.wire.message import RequestId
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.running.task_guard import enter_handler
 
 logger = logging.getLogger("mcpcore.application")
 
+ProgressCallback = Callable[[float, float | None, str | None], Awaitable[None] | None]
+"""Callback with progress, total (None: unknown) and message."""
 
-class InOrder:
+
+class SerialCalls:
     """Caller of functions in order: plain ones at once, coroutine functions one after the other.
 
     An error of a function is passed to ``failed`` and affects no other call.  At most ``limit``
@@ -77,3 +82,37 @@ class InOrder:
             except BaseException as error:
                 self._failed(self._what, failure_of(error))
         self._working = False
+
+
+class Progress:
+    """Dispatcher of the progress of each request to the callback of its sender.
+
+    Each callback gets its reports in order; a slow one does not delay others.  ``limit``: maximum
+    number of reports on one request that wait for its callback; further ones are dropped.
+    ``failed`` is called with the exceptions of callbacks.
+    """
+
+    def __init__(
+        self, group: TaskGroup, *, limit: int, failed: Callable[[str, Exception], object]
+    ) -> None:
+        self._group = group
+        self._limit = limit
+        self._failed = failed
+        self._callbacks: dict[RequestId, tuple[ProgressCallback, SerialCalls]] = {}
+
+    def expect(self, request: RequestId, callback: ProgressCallback) -> None:
+        """Register ``callback`` for the progress of ``request``."""
+        what = "hearing of progress"
+        calls = SerialCalls(self._group, what, limit=self._limit, failed=self._failed)
+        self._callbacks[request] = callback, calls
+
+    def forget(self, request: RequestId) -> None:
+        """Remove the callback of ``request``."""
+        self._callbacks.pop(request, None)
+
+    def hear(self, event: ProgressReceived) -> None:
+        """Pass a progress notification of the peer to its callback."""
+        found = self._callbacks.get(event.request)
+        if found is not None:
+            callback, calls = found
+            calls.call(callback, event.progress, event.total, event.message)

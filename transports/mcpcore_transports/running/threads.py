@@ -84,9 +84,7 @@ def when_there_is_room(context: "Context[Any]", send: Callable[[], R]) -> R:
     return from_thread.run(wait_and_send)
 
 
-def in_loop(
-    method: "Callable[Concatenate[F, P], R]",
-) -> "Callable[Concatenate[F, P], R]":
+def in_loop(method: Callable[Concatenate[F, P], R]) -> Callable[Concatenate[F, P], R]:
     """Decorate a method of a context so that it always runs in the event loop's thread.
 
     Raises RuntimeError in a thread that anyio did not start.

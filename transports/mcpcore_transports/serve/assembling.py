@@ -1,23 +1,34 @@
-"""Assembly of a server, its runtime and the link of one connection."""
+"""Assembly of a server, its runtime, and the link of one connection or an HTTP host.
 
+What only HTTP, stores or tasks need is imported at its first use.
+"""
+
+import os
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from anyio.abc import TaskGroup, TaskStatus
+from msgspec import structs
 
 from mcpcore.engine.config import ASKABLE, Config, Role
 from mcpcore.engine.negotiation import bound_to
 from mcpcore.engine.peer import Peer
 from mcpcore.service import Server
-from mcpcore_transports.handshake import Handshake, LinkFactory
-from mcpcore_transports.link import Link
+from mcpcore_transports.link import App, Handshake, Link, LinkFactory
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # not needed by every server, and slow to import
+    from mcpcore.http import HttpServer
+    from mcpcore.http.storing import StoreBinding
     from mcpcore_transports.client.core import ClientCore
+    from mcpcore_transports.http.server.host import HttpHost
     from mcpcore_transports.running.tasks import TaskHost
+    from mcpcore_transports.serve.settings import ServeSettings
     from mcpcore_transports.stream.connection import StreamConnection
     from mcpcore_transports.tracing.tracing import Trace
+
+H = TypeVar("H", bound="HttpHost")
 
 
 async def serve_connection(
@@ -80,6 +91,53 @@ async def join_in_memory(
 
     await group.start(serve)
     return ours
+
+
+def assemble_http(
+    server: Server,
+    make_host: "Callable[[HttpServer, App], H]",
+    *,
+    settings: "ServeSettings",
+    tasks: "TaskHost | None" = None,
+    shared: "StoreBinding | None" = None,
+) -> tuple[H, ServerRuntime]:
+    """Assemble a server, its runtime and an HTTP host; return host and runtime, yet to be run.
+
+    ``settings.http`` is taken as it is.  ``tasks`` holds the tasks, if they outlive the endpoint.
+    ``shared`` is the server's part in the store of the settings; without it the store is asked,
+    which may block.  Raises StoreUnavailableError if the store cannot be reached.
+    """
+    config = server_config(server, settings.runtime)
+    secret = os.urandom(32)
+    if settings.store is None:
+        from mcpcore.http import HttpServer
+
+        machine = HttpServer(config, secret=secret, settings=settings.http)
+        runtime = ServerRuntime(server, machine, settings.runtime, tasks=tasks)
+        host = runtime.link = make_host(machine, runtime)
+    else:
+        from mcpcore.http import StoredHttpServer
+        from mcpcore_transports.http.server.store_link import binding
+
+        shared = shared or binding(settings.store)
+        stored = StoredHttpServer(config, secret=secret, store=shared, settings=settings.http)
+        rules = settings.runtime
+        if rules.seal is None:
+            import hmac
+
+            from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
+
+            # A modern request may be retried at another worker than the one that asked for input.
+            key = SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256"))
+            rules = structs.replace(rules, seal=make_seal(SealSettings(keys=(key,))))
+        runtime = ServerRuntime(server, stored, rules, tasks=tasks)
+        host = runtime.link = make_host(stored, runtime)
+        host.use_store(settings.store, stored, shared.worker, settings.store_link)
+    if settings.trace is not None:
+        from mcpcore_transports.tracing.http import HttpTrace
+
+        host.trace = HttpTrace(settings.trace, "server")
+    return host, runtime
 
 
 def server_config(server: Server, settings: RuntimeSettings) -> Config:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -14,14 +14,17 @@ from mcpcore.errors import BadTarget
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
 from mcpcore.spec.revisions import legacy_of
-from mcpcore_transports.handshake import Handshake, LinkFactory
-from mcpcore_transports.link import App, Link
-from mcpcore_transports.serve.assembling import serve_connection, server_config
+from mcpcore_transports.link import App, Handshake, Link, LinkFactory
+from mcpcore_transports.serve.assembling import (
+    assemble_http,
+    serve_connection,
+    server_config,
+)
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing, websocket_rules
 from mcpcore_transports.server.failures import warn_if_revealing
 from mcpcore_transports.sockets.settings import authority
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each is imported with the binding that needs it
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.sockets.server import SocketServer
     from mcpcore_transports.stdio.server import StdioServerLink
@@ -32,6 +35,8 @@ logger = logging.getLogger("mcpcore.serve")
 
 STDIO_URL = "stdio"
 """URL that is announced for standard input and output."""
+
+_NO_HANDSHAKE = Handshake()
 
 Accept = Callable[[LinkFactory], Awaitable[None]]
 """Function that serves the connection made by a ``(peer, app) -> StreamConnection``, to its end."""
@@ -85,7 +90,6 @@ class Bindings:
     ) -> None:
         """Accept HTTP connections: for Streamable HTTP, for HTTP+SSE, or for both."""
         from mcpcore_transports.http.server.drivers import http_driver
-        from mcpcore_transports.serve.assembling_http import assemble_http
 
         settings = self._settings
         rules = _http_rules(settings, host, streamable=streamable, sse=sse)
@@ -124,22 +128,9 @@ class Bindings:
         """Accept WebSocket connections."""
         from mcpcore_transports.websocket.server import listen_websocket
 
-        settings = self._settings
         server = self._websocket_server(host)
-        scope = anyio.CancelScope()
-        self._scopes.append(scope)
-
-        async def serve_ws(*, task_status: TaskStatus[int]) -> None:
-            with scope:
-                await listen_websocket(
-                    host,
-                    port,
-                    server,
-                    ssl_context=settings.ssl_context,
-                    task_status=task_status,
-                )
-
-        bound = await self.group.start(serve_ws)
+        tls = self._settings.ssl_context
+        bound = await self._open(partial(listen_websocket, host, port, server, ssl_context=tls))
         self._announce_websocket(host, bound)
 
     def _announce_websocket(self, host: str, port: int) -> None:
@@ -166,7 +157,7 @@ class Bindings:
             )
         tls = settings.ssl_context
         await self._open_sockets(
-            await SocketServer.on_tcp(host, port, self._serve_socket, settings.socket, tls)
+            await SocketServer.on_tcp(host, port, self._serve_one, settings.socket, tls)
         )
 
     async def open_unix(self, path: str) -> None:
@@ -174,45 +165,29 @@ class Bindings:
         from mcpcore_transports.sockets.server import SocketServer
 
         await self._open_sockets(
-            await SocketServer.on_unix(path, self._serve_socket, self._settings.socket)
+            await SocketServer.on_unix(path, self._serve_one, self._settings.socket)
         )
 
     async def _open_sockets(self, server: "SocketServer") -> None:
         self._sockets.append(server)
-        scope = anyio.CancelScope()
-        self._scopes.append(scope)
-
-        async def serve_sockets(*, task_status: TaskStatus[None]) -> None:
-            with scope:
-                await server.run(task_status=task_status)
-
         try:
-            await self.group.start(serve_sockets)
+            await self._open(server.run)
         except BaseException:
             server.close()
             raise
         for url in server.urls:
             self._on_listening(url)
 
-    async def _serve_socket(self, make_link: LinkFactory) -> None:
-        await self._serve_one(make_link, Handshake())
-
     async def open_custom(self, listener: Listener) -> None:
         """Accept connections of an application's own binding."""
-        scope = anyio.CancelScope()
-        self._scopes.append(scope)
 
         async def accept(make_link: LinkFactory) -> None:
             try:
-                await self._serve_one(make_link, Handshake())
+                await self._serve_one(make_link)
             except Exception:  # a fault in a link ends one connection, not all of them
                 logger.exception("a connection failed")
 
-        async def listen(*, task_status: TaskStatus[str]) -> None:
-            with scope:
-                await listener(accept, task_status=task_status)
-
-        self._on_listening(await self.group.start(listen))
+        self._on_listening(await self._open(partial(listener, accept)))
 
     def open_stdio(
         self,
@@ -226,7 +201,7 @@ class Bindings:
             settings = self._settings.stdio
             return StdioServerLink(peer, app, settings=settings, on_begin=on_begin, on_end=on_end)
 
-        self.group.start_soon(self._serve_one, make_link, Handshake())
+        self.group.start_soon(self._serve_one, make_link)
         self._on_listening(STDIO_URL)
 
     async def close_after(self, stop: anyio.Event) -> None:
@@ -242,7 +217,20 @@ class Bindings:
         for scope in self._scopes:
             scope.cancel()
 
-    async def _serve_one(self, make_link: LinkFactory, handshake: Handshake) -> None:
+    async def _open(self, listen: Callable[..., Awaitable[None]]) -> Any:
+        """Run ``listen`` until the bindings close; return what it says once it listens."""
+        scope = anyio.CancelScope()
+        self._scopes.append(scope)
+
+        async def serve(*, task_status: TaskStatus[Any]) -> None:
+            with scope:
+                await listen(task_status=task_status)
+
+        return await self.group.start(serve)
+
+    async def _serve_one(
+        self, make_link: LinkFactory, handshake: Handshake = _NO_HANDSHAKE
+    ) -> None:
         await serve_connection(
             self._server,
             make_link,

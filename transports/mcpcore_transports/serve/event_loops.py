@@ -18,25 +18,19 @@ def backend_options(
     and HTTP is served on asyncio with httptools: with h11 it would not be faster.  Raises
     LocalError for uvloop if it is not installed, or on trio.
     """
+    there = find_spec("uvloop") is not None
     if loop == "auto":
-        wanted = settings is not None and settings.driver != "anyio" and _quick(settings)
-        loop = "uvloop" if wanted and backend == "asyncio" and _there() else "asyncio"
+        loop = "asyncio"
+        if there and backend == "asyncio" and settings and settings.driver != "anyio":
+            from mcpcore_transports.http1.parsers import chosen
+
+            loop = "uvloop" if chosen(settings.parser) == "httptools" else "asyncio"
     if loop != "uvloop":
         return {}
     if backend != "asyncio":
         raise LocalError("uvloop is a loop of asyncio")
-    if not _there():
+    if not there:
         raise LocalError("uvloop is not installed: pip install 'mcpcore[speed]'")
     from uvloop import new_event_loop
 
     return {"loop_factory": new_event_loop}
-
-
-def _there() -> bool:
-    return find_spec("uvloop") is not None
-
-
-def _quick(settings: HttpServerSettings) -> bool:
-    from mcpcore_transports.http1.parsers import chosen
-
-    return chosen(settings.parser) == "httptools"

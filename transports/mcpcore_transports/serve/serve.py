@@ -8,7 +8,7 @@
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,10 @@ from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.sockets.settings import parse_address
 from mcpcore_transports.stdio.settings import StdioSettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # not needed by every server, and slow to import
     from mcpcore_transports.serve.event_loops import LoopName
     from mcpcore_transports.stdio.server import StdioServerLink
-    from mcpcore_transports.tracing.tracing import Trace, TraceTo
+    from mcpcore_transports.tracing.tracing import TraceTo
 
 __all__ = [
     "STDIO_URL",
@@ -80,9 +80,13 @@ async def serve(
         runtime = structs.replace(settings.runtime, revisions=parse_revisions(revisions))
         settings = structs.replace(settings, runtime=runtime)
     to = settings.trace if trace is None else trace
-    with ungrouped(), nullcontext() if to is None else _recording(to) as recorder:
-        if recorder is not None:
-            recorder.begin("server", target=server.info.name)
+    with ungrouped(), ExitStack() as recording:
+        if to is not None:
+            from mcpcore_transports.tracing.tracing import tracing
+
+            recorder = recording.enter_context(tracing(to))
+            if recorder is not None:
+                recorder.begin("server", target=server.info.name)
             settings = structs.replace(settings, trace=recorder)
         bindings = Bindings(server, settings, on_listening or (lambda url: None))
 
@@ -122,12 +126,6 @@ async def serve(
             from mcpcore_transports.server.lifespan import within
 
             await within(server, settings.runtime, offer, stop=stop)
-
-
-def _recording(to: "TraceTo") -> AbstractContextManager["Trace | None"]:
-    from mcpcore_transports.tracing.tracing import tracing
-
-    return tracing(to)
 
 
 @contextmanager
@@ -186,9 +184,7 @@ def run(
         trace=trace,
     )
     if elsewhere:
-        from mcpcore_transports.serve.event_loops import (
-            backend_options,  # on HTTP it may be a quicker one
-        )
+        from mcpcore_transports.serve.event_loops import backend_options
 
         link = (settings or ServeSettings()).http_link if http or sse else None
         options = backend_options(loop, backend, link)

@@ -14,7 +14,7 @@ from mcpcore_transports.sockets.settings import SocketSettings, authority
 from mcpcore_transports.stdio.settings import StdioSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # not needed by every server, and slow to import
     import ssl
 
     from mcpcore_transports.stores.base import Store

@@ -64,7 +64,10 @@ def reserved(host: str, port: int) -> Iterator[int]:
         raise OSError("several workers need SO_REUSEPORT, which this system does not have")
     with ExitStack() as stack:
         try:
-            for family, kind, protocol, _, address in _addresses(host, port):
+            places = socket.getaddrinfo(
+                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, kind, protocol, _, address in places:
                 held = stack.enter_context(socket.socket(family, kind, protocol))
                 at = (address[0], port, *address[2:])
                 _refuse_if_taken(family, at)
@@ -74,18 +77,10 @@ def reserved(host: str, port: int) -> Iterator[int]:
                 held.bind(at)
                 port = port or held.getsockname()[1]
         except (OSError, UnicodeError) as error:
-            raise _readable(host, port, error) from error
+            readable = OSError(cannot_listen(host, port, error))
+            readable.errno = getattr(error, "errno", None)
+            raise readable from error
         yield port
-
-
-def _readable(host: str, port: int, error: OSError | UnicodeError) -> OSError:
-    readable = OSError(cannot_listen(host, port, error))
-    readable.errno = getattr(error, "errno", None)
-    return readable
-
-
-def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
-    return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
 
 
 def _refuse_if_taken(family: int, address: tuple[Any, ...]) -> None:
@@ -179,11 +174,9 @@ class Supervisor:
                 if words:
                     raise WorkersFailed(words, said=True)
                 raise WorkersFailed(f"worker {number} {fate} at its start")
+            pause, delay = delay, min(delay * 2, self.settings.longest_backoff)
             if steady:
-                delay = self.settings.backoff
-                pause = 0.0
-            else:
-                pause, delay = delay, min(delay * 2, self.settings.longest_backoff)
+                pause, delay = 0.0, self.settings.backoff
             when = f"in {pause:g} s" if pause else "now"
             fate = f"{fate} ({words})" if words else fate
             self._report(f"worker {number} {fate}; it is started again {when}")

@@ -18,8 +18,8 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.running.decode import InvalidAnswer
-from mcpcore_transports.running.pending import Outcome
-from mcpcore_transports.running.progress import ProgressCallback
+from mcpcore_transports.running.pending import Settled
+from mcpcore_transports.running.serial_calls import ProgressCallback
 from mcpcore_transports.server.input_rounds import params_of
 
 # Questions are imported with the first one, as most handlers ask nothing; the runtime imports this.
@@ -119,7 +119,7 @@ async def ask_client(
             runtime.withdraw(sent, reason)
 
 
-def unanswered(method: str, outcome: Outcome) -> str:
+def unanswered(method: str, outcome: Settled) -> str:
     """Return the reason for which a question has no answer."""
     if isinstance(outcome, ErrorReceived):
         return f"the client refused {method}: {outcome.error.message}"

@@ -11,7 +11,7 @@ from mcpcore_transports.running.cancellation import failure_of, settled
 from mcpcore_transports.server.context import InputNeeded
 
 if TYPE_CHECKING:
-    from mcpcore_transports.client.raised import Raised
+    from mcpcore_transports.client.errors import RaisedExceptions
     from mcpcore_transports.server.settings import RuntimeSettings
 
 logger = logging.getLogger("mcpcore.server")
@@ -64,7 +64,7 @@ class Failures:
     def __init__(self, settings: "RuntimeSettings") -> None:
         self._new_id = settings.error_ids
         self._reveal = settings.reveal_errors
-        self.raised: Raised | None = None
+        self.raised: RaisedExceptions | None = None
         """Store of masked exceptions, for a client in the same process that wants to raise them."""
 
     def told(self, what: str, error: Exception) -> str:

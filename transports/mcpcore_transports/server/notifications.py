@@ -14,8 +14,7 @@ from mcpcore.spec.errors import McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.progress import ProgressCallback
-from mcpcore_transports.running.serial_calls import InOrder
+from mcpcore_transports.running.serial_calls import ProgressCallback, SerialCalls
 from mcpcore_transports.running.threads import in_loop, in_thread
 from mcpcore_transports.server.context import L
 from mcpcore_transports.server.elicitation import ask_client, ping
@@ -125,7 +124,7 @@ class NotificationDispatcher:
         self._server = server
         self._runtime = runtime
         self._group = group
-        self._sessions: dict[str | None, InOrder] = {}
+        self._sessions: dict[str | None, SerialCalls] = {}
 
     def hear(self, event: NotificationReceived) -> None:
         """Take a notification; one without a function, or that is malformed, is ignored."""
@@ -145,7 +144,7 @@ class NotificationDispatcher:
             self._sessions = {key: each for key, each in self._sessions.items() if not each.idle}
             limit = self._runtime.settings.notifications
             what = f"hearing {event.method}"
-            queue = InOrder(self._group, what, limit=limit, failed=failures.told)
+            queue = SerialCalls(self._group, what, limit=limit, failed=failures.told)
             self._sessions[event.session] = queue
         context = NotificationContext(event, self._runtime)
         handler = entry.handler

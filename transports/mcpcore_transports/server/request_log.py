@@ -20,8 +20,7 @@ from msgspec import Raw, Struct, structs
 
 from mcpcore.spec.errors import McpError
 from mcpcore.wire.message import to_json
-from mcpcore_transports.client.calls import Outcome
-from mcpcore_transports.client.middleware import ClientMiddleware, OutgoingRequest
+from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
 from mcpcore_transports.http.server.log import session_label
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.middleware import Steps

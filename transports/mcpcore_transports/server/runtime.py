@@ -41,8 +41,8 @@ from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.background import call_in_loop, current_loop
 from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.pending import Handlers, Outcome, Waiting
-from mcpcore_transports.running.progress import Progress, ProgressCallback
+from mcpcore_transports.running.pending import Handlers, Settled, Waiting
+from mcpcore_transports.running.serial_calls import Progress, ProgressCallback
 from mcpcore_transports.running.task_guard import guard_tasks, guarded_call
 from mcpcore_transports.running.threads import begin, current
 from mcpcore_transports.server.context import Context, InputNeeded, RoundState
@@ -358,7 +358,7 @@ class ServerRuntime:
         if self._tasks is None or not self._tasks.cancelled(event.key, event.reason):
             self._handlers.cancel(event.key, event.reason)
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _settle(self, outcome: Settled) -> None:
         if self._tasks is None or not self._tasks.settle(outcome):
             self.waiting.settle(outcome)
 

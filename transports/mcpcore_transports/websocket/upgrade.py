@@ -17,8 +17,8 @@ from mcpcore.http.origin import OriginPolicy
 from mcpcore.http.principals import Authenticate, Principal, Refusal
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.redaction import TOKEN_PREFIX
-from mcpcore_transports.handshake import Handshake
 from mcpcore_transports.http.server.identity import identify
+from mcpcore_transports.link import Handshake
 from mcpcore_transports.websocket.deflate import Bounds, accept_deflate
 from mcpcore_transports.websocket.settings import WebSocketSettings
 

@@ -18,14 +18,15 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from mcpcore.errors import BadConfig, BadTarget
 from mcpcore.wire.redaction import Discreet, shown_names, shown_url
-from mcpcore_transports.client.config.values import Place, substitute, undefined
 from mcpcore_transports.targets import StdioTarget, Target, check_headers, parse_target
 
 _log = logging.getLogger("mcpcore.config")
@@ -59,6 +60,10 @@ _OF_COMMANDS = ("args", "env", "cwd")
 _NOT_READ = {"envFile": "put its variables into 'env'"}
 """Members of other programs that matter to a server but are not supported, with a hint."""
 
+_REFERENCE = re.compile(r"\$\{([^}]*)(\}?)")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FORMS = "${NAME}, ${NAME:-default}, ${env:NAME}, ${workspaceFolder} or ${userHome}"
+_EDITORS = frozenset({".vscode", ".cursor"})
 # An unclosed string or comment extends to the end, so that no part is scanned twice.
 _COMMENT = re.compile(r'("(?:\\.|[^"\\])*+"?)|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 
@@ -399,3 +404,73 @@ def _once(members: _Object, where: str, known: Sequence[str] | None = None) -> N
 
 def _kind(value: Any) -> str:
     return _KINDS[type(value)]
+
+
+# Variables: ``${NAME}``, ``${NAME:-default}`` and others
+
+
+class Place(Struct, frozen=True):
+    """Source of variables: the path of the configuration file, and an environment."""
+
+    file: Path
+    environ: Mapping[str, str]
+
+    @property
+    def root(self) -> Path:
+        """Project folder: that of the file, or its parent for ``.vscode`` and ``.cursor``."""
+        folder = self.file.absolute().parent
+        return folder.parent if folder.name in _EDITORS else folder
+
+
+class Undefined(ValueError):
+    """A variable without a value; ``name`` is its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
+        )
+        self.name = name
+
+
+def substitute(text: str, place: Place) -> str:
+    """Replace the variables in ``text``; replaced text is not expanded again.
+
+    As in a shell, the default replaces a variable that is not set or empty.  Raises ValueError,
+    whose message contains no value.
+    """
+    return _REFERENCE.sub(lambda match: _value(match, place), text)
+
+
+def undefined(texts: Iterable[str], place: Place) -> list[str]:
+    """Return the names of the variables in ``texts`` that have no value, each once."""
+    names: dict[str, None] = {}
+    for text in texts:
+        for match in _REFERENCE.finditer(text):
+            try:
+                _value(match, place)
+            except Undefined as error:
+                names[error.name] = None
+            except ValueError:
+                continue  # malformed: not undefined
+    return list(names)
+
+
+def _value(match: re.Match[str], place: Place) -> str:
+    inside, end = match.groups()
+    if not end:
+        raise ValueError(f"{match[0]!r} is not closed: expected {_FORMS}")
+    if inside == "workspaceFolder":
+        return str(place.root)
+    if inside == "userHome":
+        return str(Path.home())
+    name, dash, default = inside.partition(":-")
+    name = name.removeprefix("env:")
+    if not _NAME.fullmatch(name):
+        hint = "; nobody is asked for inputs here" if name.startswith("input:") else ""
+        raise ValueError(f"{match[0]!r} is unknown: expected {_FORMS}{hint}")
+    value = place.environ.get(name)
+    if dash:
+        return value or default
+    if value is None:
+        raise Undefined(name)
+    return value

@@ -19,8 +19,7 @@ from mcpcore_transports.http.client.origin import Failure
 from mcpcore_transports.http.pump import EventPump
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import App, Link, clock
-from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.hook_errors import without_messages
+from mcpcore_transports.running.cancellation import failure_of, without_messages
 from mcpcore_transports.running.task_guard import called
 
 if TYPE_CHECKING:

@@ -29,15 +29,13 @@ from mcpcore.http.principals import Principal, Refusal
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
-from mcpcore_transports.handshake import Handshake, LinkFactory
 from mcpcore_transports.http.server.call import Action, HttpCall, http_request, with_length
 from mcpcore_transports.http.server.host import HttpHost
 from mcpcore_transports.http.server.store_link import binding
-from mcpcore_transports.link import Link
+from mcpcore_transports.link import Handshake, Link, LinkFactory
 from mcpcore_transports.running.background import current_loop, is_over, start_background
 from mcpcore_transports.running.tasks import TaskHost
-from mcpcore_transports.serve.assembling import serve_connection
-from mcpcore_transports.serve.assembling_http import assemble_http
+from mcpcore_transports.serve.assembling import assemble_http, serve_connection
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing
 from mcpcore_transports.server.failures import warn_if_revealing
 from mcpcore_transports.server.runtime import ServerRuntime

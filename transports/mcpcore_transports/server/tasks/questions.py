@@ -22,7 +22,7 @@ from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import TERMINAL, Task
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.running.pending import Outcome
+from mcpcore_transports.running.pending import Settled
 from mcpcore_transports.server.elicitation import GIVEN_UP, Asker
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ async def task_outcome(
     answered: ResultReceived,
     *,
     over: bool = False,
-) -> Outcome:
+) -> Settled:
     """Return the outcome of a question that the client may have made a task of.
 
     If ``asker`` is no request of the client, or if it is ``over`` as that of a task is, the client
@@ -105,7 +105,7 @@ async def _ask(
     session: str | None,
     method: str,
     params: dict[str, Any],
-) -> Outcome:
+) -> Settled:
     request = runtime.send_request(
         method, params, request=parent, session=session, timeout=DEFAULT_TIMEOUT
     )

@@ -56,8 +56,8 @@ from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.running.pending import Handlers, Outcome, Run
-from mcpcore_transports.running.progress import ProgressCallback
+from mcpcore_transports.running.pending import Handlers, Run, Settled
+from mcpcore_transports.running.serial_calls import ProgressCallback
 from mcpcore_transports.running.tasks import TaskHost, Timer
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import GIVEN_UP, ask_all, unanswered
@@ -514,7 +514,7 @@ class ServerTasks(TaskDesk):
                 self.runtime.progress.expect(request, question.progress)
         self.flush()
 
-    def settle(self, outcome: Outcome) -> bool:
+    def settle(self, outcome: Settled) -> bool:
         """Take the outcome of a question; return False for other requests."""
         found = self._asked.pop(outcome.request, None)
         if found is None:
@@ -533,7 +533,7 @@ class ServerTasks(TaskDesk):
         """Wait for the outcome of a question that the client may have made a task of."""
         scope = question.following
         assert scope is not None  # noqa: S101 - made together
-        outcome: Outcome | None = None
+        outcome: Settled | None = None
         with scope:
             outcome = await task_outcome(self.runtime, call.event, answered, over=True)
         question.following = None
@@ -541,7 +541,7 @@ class ServerTasks(TaskDesk):
             self._settled(call, question, outcome)
             self.flush()
 
-    def _settled(self, call: TaskCall, question: Question, outcome: Outcome) -> None:
+    def _settled(self, call: TaskCall, question: Question, outcome: Settled) -> None:
         if isinstance(outcome, ResultReceived) and call.record is not None:
             self.host.answer(call.record, {question.key: outcome.result})
         elif isinstance(outcome, RequestEnded) and outcome.reason is EndReason.CLOSED:

@@ -6,19 +6,15 @@ not have to keep a request open meanwhile.
 
 import inspect
 import logging
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from anyio.abc import TaskGroup
 from msgspec import Raw, Struct, field
 
 from mcpcore.engine.events import Key, RequestReceived
-from mcpcore.engine.peer import Peer
 from mcpcore.errors import Malformed
-from mcpcore.http import HttpClient
-from mcpcore.service.task_settings import TaskForm
+from mcpcore.service.task_settings import TaskForm, TaskSettings
 from mcpcore.service.tasks import TableFull, TaskRecord, describe, related
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import (
@@ -34,14 +30,16 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import to_json
-from mcpcore_transports.client.callback_context import CallbackContext
-from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.callbacks import CallbackContext
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Handlers, Run
 from mcpcore_transports.running.tasks import TaskHost
 from mcpcore_transports.server.settings import error_id
 from mcpcore_transports.server.tasks.requests import TaskDesk
+
+if TYPE_CHECKING:  # the core makes use of this module
+    from mcpcore_transports.client.core import ClientCore
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -53,23 +51,15 @@ class _Wanted(Struct):
 class ClientDesk(TaskDesk):
     """Desk of a client: runs requests of its server as tasks, and answers requests about them.
 
-    ``capabilities`` tells which requests may run as tasks; ``group`` is the task group in which
-    they run.
+    ``capabilities`` tells which requests may run as tasks.
     """
 
     def __init__(
-        self,
-        host: TaskHost,
-        machine: Peer | HttpClient,
-        flush: Callable[[], None],
-        callbacks: Callbacks,
-        capabilities: ClientCapabilities,
-        group: TaskGroup,
+        self, core: "ClientCore", capabilities: ClientCapabilities, settings: TaskSettings
     ) -> None:
-        super().__init__(host, machine, flush)
-        self._callbacks = callbacks
+        super().__init__(TaskHost(settings), core.machine, core.flush)
+        self._core = core
         self._capabilities = capabilities
-        self._group = group
         self._handlers: Handlers | None = None
 
     def takes(self, event: RequestReceived) -> bool:
@@ -97,7 +87,7 @@ class ClientDesk(TaskDesk):
 
     def _start(self, event: RequestReceived, record: TaskRecord) -> None:
         if self._handlers is None:
-            self._handlers = Handlers(self.host.begin(self._group), self._nothing)
+            self._handlers = Handlers(self.host.begin(self._core.group), self._nothing)
         view = {"task": describe(record, TaskForm.EXPERIMENTAL)}
         self.machine.respond(event.key, view, meta=related(record.id))
         self.follow(record, None)
@@ -144,12 +134,12 @@ class ClientDesk(TaskDesk):
         self, event: RequestReceived, record: TaskRecord, context: CallbackContext
     ) -> None:
         try:
-            answer = self._callbacks.answer(event.params, context)
+            answer = self._core.callbacks.answer(event.params, context)
             if inspect.isawaitable(answer):
                 answer = await answer
             self.host.complete(record, Raw(to_json(answer)))
         except BaseException as error:
-            self.host.fail(record, told_of(event.method, failure_of(error)))
+            self.host.fail(record, masked_error(event.method, failure_of(error)))
 
     def _nothing(self, key: Key) -> None:
         """Do nothing: the request itself was answered when its task was created."""
@@ -167,7 +157,7 @@ class _Worker:
         """Do nothing: a task of a client asks no questions."""
 
 
-def told_of(method: str, error: Exception) -> ErrorData:
+def masked_error(method: str, error: Exception) -> ErrorData:
     """Return the error for a failed callback as the server sees it; log an unexpected exception."""
     if isinstance(error, McpError):
         return error.error
@@ -187,7 +177,7 @@ class _Tied(Struct):
 _tied = msgspec.json.Decoder(_Tied)
 
 
-def same_task(params: Raw) -> dict[str, Any] | None:
+def related_meta(params: Raw) -> dict[str, Any] | None:
     """Return the ``_meta`` for the answer to a request that belongs to a task of the server."""
     text = bytes(params)
     if not (b"related-task" in text or b"\\u" in text):  # escapes could hide the name

@@ -1,0 +1,350 @@
+"""Reconnection of a client: one conversation after the other, each on a connection of its own.
+
+:class:`mcpcore.engine.reconnection.Reconnection` decides if and when there is another connection,
+:class:`mcpcore.engine.reconnection.Succession` which state the next one takes over.  A
+:class:`Reconnector` carries that out and reports it.  The connections are made by a
+:class:`ReconnectingLink`, one at a time, in one task; over HTTP+SSE, where they belong to the
+driver, by :class:`ReconnectingStream`.
+"""
+
+import logging
+import math
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+from anyio.abc import TaskStatus
+
+from mcpcore.engine.events import ConnectionEnded, Fault, NegotiationFailed, Ready
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnection import (
+    Attempt,
+    ConnectionLost,
+    Reconnected,
+    Reconnecting,
+    ReconnectingGivenUp,
+    Reconnection,
+    ReconnectSettings,
+    breaks_for_good,
+    fails_for_good,
+    refuses_for_good,
+)
+from mcpcore.errors import LinkError
+from mcpcore.http import HttpClient
+from mcpcore_transports.link import Link, clock
+from mcpcore_transports.stream.connection import StreamConnection
+
+if TYPE_CHECKING:  # the core makes use of this module
+    from mcpcore_transports.client.core import ClientCore
+
+logger = logging.getLogger("mcpcore.client")
+
+
+class Connections(Protocol):
+    """Maker of the connections of one client."""
+
+    @property
+    def closing(self) -> bool:
+        """True if this side ends the connection for good."""
+
+    def settled(self) -> None:
+        """Record that the attempt under way has succeeded or failed."""
+
+    def follow(self, attempt: Attempt) -> None:
+        """Let the next conversation take over the state of the last one; schedule it."""
+
+    def leave(self, reason: str) -> None:
+        """Begin to end a conversation whose negotiation has failed."""
+
+    def judge(self, reason: str) -> tuple[str, bool, Fault | None]:
+        """Return the reason of an end, True if the next attempt would fail alike, and the fault."""
+
+
+class Reconnector:
+    """Continuation of an ended conversation by another one, with its events.
+
+    ``attempts``: maximum number of attempts in a row to reconnect.  The first connection is not
+    retried.  All later ones are, until the conversation is closed, an end is final, or the attempts
+    are used up.
+    """
+
+    def __init__(
+        self,
+        core: "ClientCore",
+        connections: Connections,
+        settings: ReconnectSettings,
+        attempts: int,
+    ) -> None:
+        self.settings = settings
+        self.attempts = attempts
+        self.loss = anyio.Event()
+        """Event that is set when the current connection is lost and there is to be another."""
+        self.begun = False
+        """True if there has been a conversation."""
+        self.open = False
+        """True if there is a conversation now."""
+        self._core = core
+        self._connections = connections
+        self._plan = Reconnection(settings, attempts, seed=secrets.token_bytes(16))
+        self._attempt: Attempt | None = None
+        """The attempt under way."""
+        self._refusal: NegotiationFailed | None = None
+
+    @property
+    def away(self) -> bool:
+        """True if there has been a conversation, and there is none now."""
+        return self.begun and not self.open
+
+    @property
+    def pace(self) -> tuple[int, float, float]:
+        """Pace of retries: their number, and the minimum and maximum delay in seconds."""
+        return self.attempts, self.settings.first_delay, self.settings.max_delay
+
+    def opened(self, ready: Ready) -> None:
+        """Record that negotiation has succeeded."""
+        self._connections.settled()
+        self.open = self.begun = True
+        self.loss = anyio.Event()
+        self._plan.opened(clock())
+        if self.attempts and not self._connections.closing:
+            machine = self._core.machine
+            keeps = isinstance(machine, Peer) or machine.uses_sse
+            machine.reconnects = self.settings if keeps else None
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            logger.info("connected again, in %s", ready.revision.name)
+            self._core.tell(Reconnected(ready=ready, attempt=attempt.number))
+
+    def refused(self, event: NegotiationFailed) -> None:
+        """Record that negotiation has failed on a later connection."""
+        self._refusal = event
+        self._connections.leave(event.message)
+
+    def ended(self, event: ConnectionEnded) -> str | None:
+        """Handle the end of a connection; return None if another follows, else the final reason."""
+        self._connections.settled()
+        was_open, self.open = self.open, False
+        reason, final, fault = self._connections.judge(event.reason)
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            reason, fault = refusal.message, refusal.fault
+            final = refuses_for_good(refusal.error) or fails_for_good(fault)
+        again = None
+        silent = self._connections.closing or not self.begun
+        if not silent:
+            wanted = None if fault is None else fault.retry_after
+            again = self._plan.lost(clock(), final=final, wanted=wanted)
+        if again is None or self._core.machine.reconnects is None:
+            return self._give_up(reason, silently=silent)
+        self._connections.follow(again)
+        self._attempt = again
+        if was_open:
+            logger.warning("the connection is lost: %s", reason)
+            self._core.tell(ConnectionLost(reason=reason))
+        number, delay = again.number, again.delay
+        logger.info("attempt %d of %d to come back in %.1f s", number, self.attempts, delay)
+        self._core.tell(
+            Reconnecting(attempt=number, attempts=self.attempts, delay=delay, reason=reason)
+        )
+        self.loss.set()
+        return None
+
+    def _give_up(self, reason: str, *, silently: bool) -> str:
+        made = self._plan.made
+        text = reason
+        if made and not silently:
+            times = "one attempt" if made == 1 else f"{made} attempts"
+            text = f"{reason} (given up after {times} to come back)"
+        self._core.machine.renounce(text)
+        if not silently:
+            logger.warning("the connection is over: %s", reason)
+            self._core.tell(ReconnectingGivenUp(reason=reason, attempts=made))
+        return text
+
+
+class ReconnectingLink(Link):
+    """Link of a client that makes one connection after the other, each with a Peer of its own.
+
+    ``make`` makes the link of one connection for a Peer.  The failure of the first connection is
+    raised by ``run()``.  ``core.link`` is the link of the current connection, or this object
+    between two connections.
+    """
+
+    def __init__(
+        self,
+        core: "ClientCore",
+        peer: Peer,
+        make: Callable[[Peer], StreamConnection],
+        settings: ReconnectSettings,
+        attempts: int,
+    ) -> None:
+        self.reconnector = Reconnector(core, self, settings, attempts)
+        self.link = make(peer)
+        """Link of the current connection, or of the last one."""
+        self._core = core
+        self._peer = peer
+        self._make = make
+        self._tending = False
+        self._left = False
+        self._next: Attempt | None = None
+        self._scope = anyio.CancelScope()
+        """Scope of the current attempt, with the wait before it."""
+        self._flushed = anyio.Event()
+        self._running = False
+        self._done = anyio.Event()
+        core.link = self.link
+
+    def flush_soon(self) -> None:
+        """Implement :meth:`Link.flush_soon`, between two connections."""
+        self._flushed.set()
+
+    async def aclose(self) -> None:
+        """Close the session gracefully, or abort the current attempt."""
+        self._left = True
+        self._peer.reconnects = None
+        if self.reconnector.away:
+            self._scope.cancel()
+        await self.link.aclose()
+        if self._running:
+            await self._done.wait()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run link after link; return when the last has ended."""
+        self._running = True
+        try:
+            await self.link.run(task_status=task_status)
+            while self._next is not None and not self._left:
+                await self._come_back(self._next)
+        finally:
+            if self._core.closed is None and self.reconnector.begun:  # no link has ended the Peer
+                self._left = True
+                self._peer.reconnects = None
+                self._peer.receive_eof(now=clock(), reason="closed by this side")
+            self._drain()  # cancelled requests between two connections have ended, too
+            self._done.set()
+
+    async def _come_back(self, attempt: Attempt) -> None:
+        self._next = None
+        with anyio.CancelScope() as self._scope:
+            await anyio.sleep(attempt.delay)
+            self._scope.deadline = anyio.current_time() + self.reconnector.settings.opening
+            self.link = self._make(self._peer)
+            try:
+                await self.link.run(task_status=self)
+            except LinkError:
+                return  # its end was reported as that of any other connection
+
+    def started(self, value: Any = None) -> None:
+        """Start the Peer once the link of an attempt is open; called by the link."""
+        self._core.link = self.link
+        self._peer.start(now=clock())
+        self.link.flush_soon()
+
+    async def _tend(self) -> None:
+        """Run the Peer while no link does: its waiting requests have deadlines."""
+        while self._core.closed is None:
+            due: float | None = None
+            if self._core.link is self:
+                self._peer.handle_timeout(clock())
+                self._drain()
+                due = self._peer.deadline()
+            patience = math.inf if due is None else max(0.0, due - clock())
+            with anyio.move_on_after(patience):
+                await self._flushed.wait()
+            self._flushed = anyio.Event()
+
+    def _drain(self) -> None:
+        while (event := self._peer.next_event()) is not None:
+            self._core.handle(event)
+
+    # Connections
+
+    @property
+    def _expired(self) -> bool:
+        """True if the attempt took too long and was not ended otherwise."""
+        return self._scope.cancel_called and not self._left
+
+    @property
+    def closing(self) -> bool:
+        """Implement :attr:`Connections.closing`."""
+        return self._left or self._core.closing or (self.link.abandoned and not self._expired)
+
+    def settled(self) -> None:
+        """Implement :meth:`Connections.settled`: the attempt has no time limit from now on."""
+        self._scope.deadline = math.inf
+
+    def follow(self, attempt: Attempt) -> None:
+        """Implement :meth:`Connections.follow`."""
+        self._peer = self._peer.succeed()
+        self._core.succeed(self._peer)
+        self._core.link = self
+        self._next = attempt
+        if not self._tending:
+            self._tending = True
+            self._core.group.start_soon(self._tend)
+        self._flushed.set()
+
+    def leave(self, reason: str) -> None:
+        """Implement :meth:`Connections.leave`."""
+        self.link.leave(reason)
+
+    def judge(self, reason: str) -> tuple[str, bool, Fault | None]:
+        """Implement :meth:`Connections.judge`."""
+        if self._expired:
+            return _too_late(self.reconnector.settings), False, None
+        return reason, self.link.final, self.link.fault
+
+
+class ReconnectingStream:
+    """Reconnection over HTTP+SSE: another event stream, on the same link and machine."""
+
+    def __init__(
+        self, core: "ClientCore", machine: HttpClient, link: Link, settings: ReconnectSettings
+    ) -> None:
+        self.reconnector = Reconnector(core, self, settings, settings.attempts)
+        self._core = core
+        self._machine = machine
+        self._link = link
+        self._settled = anyio.Event()
+
+    async def _come_back(self, attempt: Attempt) -> None:
+        await anyio.sleep(attempt.delay)
+        if self.closing:
+            return
+        self._settled = settled = anyio.Event()
+        self._machine.start(now=clock())
+        self._link.flush_soon()
+        settings = self.reconnector.settings
+        with anyio.move_on_after(settings.opening):
+            await settled.wait()
+        if not settled.is_set() and not self.closing:
+            self._machine.end(now=clock(), reason=_too_late(settings))
+            self._link.flush_soon()
+
+    @property
+    def closing(self) -> bool:
+        """Implement :attr:`Connections.closing`."""
+        return self._core.closing or self._core.closed is not None
+
+    def settled(self) -> None:
+        """Implement :meth:`Connections.settled`."""
+        self._settled.set()
+
+    def follow(self, attempt: Attempt) -> None:
+        """Implement :meth:`Connections.follow`."""
+        self._machine.succeed()
+        self._core.group.start_soon(self._come_back, attempt)
+
+    def leave(self, reason: str) -> None:
+        """Implement :meth:`Connections.leave`."""
+        self._machine.end(now=clock(), reason=reason)
+
+    def judge(self, reason: str) -> tuple[str, bool, Fault | None]:
+        """Implement :meth:`Connections.judge`."""
+        fault = self._machine.stream_fault
+        return reason, breaks_for_good(fault), fault
+
+
+def _too_late(settings: ReconnectSettings) -> str:
+    return f"there was no conversation within {settings.opening:g} s"
