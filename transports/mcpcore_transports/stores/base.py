@@ -191,7 +191,7 @@ def is_request(data: bytes) -> bool:
 
 
 def wake(session: str, stream: int) -> bytes:
-    """Return the note that a read or take of a stream would now find something."""
+    """Return the note that a stream has something to read or to take."""
     return msgspec.json.encode(Wake(session=session, stream=stream))
 
 
