@@ -25,10 +25,7 @@ INSIDE = {
         "mcpcore_transports.serve.serve",
         "mcpcore_transports.stream.connection",
     },
-    "docs/reference/stores.md": {
-        "mcpcore_transports.stores.base",
-        "mcpcore_transports.stores.by_step",
-    },
+    "docs/reference/stores.md": {"mcpcore_transports.stores.base"},
 }
 """Pages for those who write a transport or a store, and the modules of the drivers they need."""
 

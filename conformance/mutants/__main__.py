@@ -16,13 +16,12 @@ from mcpcore_conformance.commands.grouped import grouped
 from mcpcore_conformance.kit.model import Case
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.selection import NoSuchCase, select
-from mcpcore_transports.commands.common import Options
-from mcpcore_transports.commands.guard import guarded
-from mcpcore_transports.commands.options import Shown, connecting
+from mcpcore_transports.commands.options import ConnectOptions, Shown, connecting
 from mcpcore_transports.commands.output import (
     Exit,
     Failure,
     errors,
+    guarded,
     out,
     print_error,
     print_json,
@@ -46,7 +45,7 @@ def mutants(
     as_json: Shown = False,
     *,
     choice: Choice,
-    options: Options,
+    options: ConnectOptions,
 ) -> None:
     """Show that the cases can be trusted: each passes on our programs and fails on broken ones.
 

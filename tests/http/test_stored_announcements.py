@@ -17,6 +17,7 @@ from mcpcore.http.storing import (
     Moved,
     Note,
     QueuePut,
+    SessionDelete,
     SessionTouch,
     Wake,
 )
@@ -303,7 +304,8 @@ def test_what_may_be_lost_is_looked_for_at_once() -> None:
     kept, lost = one.session(), one.session()
     stream = one.replies[one.listen(lost)]
     one.call(kept)
-    assert one.worker.store.delete(lost, EPOCH + one.now)
+    delete = SessionDelete(token=1, session=lost)
+    assert one.worker.do(delete, EPOCH + one.now)
     one.stored.note(LOST, now=one.now)
     one.pump()
     assert len(one.asked(SessionTouch)) >= 2

@@ -7,7 +7,7 @@ import pytest
 from mcpcore.engine.events import RequestCancelled
 from mcpcore.http import ExchangeEnded, SessionClosed
 from mcpcore.http.settings import HttpSettings, SsePaths
-from mcpcore.http.storing import NoSession, SessionTouch
+from mcpcore.http.storing import NoSession, SessionDelete, SessionTouch
 from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore_transports.stores.base import StoreSettings
 from tests.http.cluster import EPOCH
@@ -21,7 +21,8 @@ MISSING = "there is no such session (any more)"
 
 def lose(bench: StoreBench, session: str) -> None:
     """The store ends a session, and tells nobody."""
-    assert bench.worker.store.delete(session, EPOCH + bench.now)
+    delete = SessionDelete(token=1, session=session)
+    assert bench.worker.do(delete, EPOCH + bench.now)
 
 
 def closed(bench: StoreBench) -> list[str]:

@@ -44,8 +44,8 @@ LIST = request("tools/list", id=3)
 
 
 def record_of(bench: StoreBench, session: str) -> SessionRecord:
-    record = bench.worker.store.load(session, EPOCH + bench.now)
-    assert record is not None
+    record = bench.worker.do(SessionLoad(token=1, session=session), EPOCH + bench.now)
+    assert isinstance(record, SessionRecord)
     return msgspec.structs.replace(record, used=None)
 
 
@@ -557,7 +557,8 @@ def test_a_session_that_the_store_has_ended() -> None:
     (one,) = party("a", settings=HttpSettings(session_touch=30))
     session = one.session()
     route = one.listen(session)
-    one.worker.store.delete(session, EPOCH + one.now)
+    delete = SessionDelete(token=1, session=session)
+    one.worker.do(delete, EPOCH + one.now)
     one.pass_time(31)
     assert one.replies[route].end is not None
     assert one.take(SessionClosed).session == session
@@ -609,8 +610,8 @@ def test_a_flood_at_one_worker_takes_sessions_of_its_own_only_wherever_they_are(
     for _ in range(9):
         assert other.post(initialize(), **evil).status == 200
     assert third.post(LIST, mcp_session_id=first, **evil).status == 404
-    kept = [one.worker.store.load(each, EPOCH + one.now) for each in (newcomer, bystander)]
-    assert [record is not None and record.id for record in kept] == [newcomer, bystander]
+    for each in (newcomer, bystander):
+        assert record_of(one, each).id == each
 
 
 # The end

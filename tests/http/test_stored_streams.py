@@ -11,6 +11,7 @@ from mcpcore.http.storing import (
     LogPage,
     QueuePut,
     QueueTake,
+    SessionDelete,
     SessionTouch,
     Step,
     StreamAppend,
@@ -1043,8 +1044,13 @@ def test_a_stream_that_is_given_up_does_not_stay_open(
     one.failing()
     one.pass_time(3)
     (begun,) = one.asked(StreamBegin)
-    page = one.worker.store.read("b", session, begun.stream, 0, 1000, EPOCH + one.now)
-    assert page is None if kinds[0] == "StreamBegin" and not done else page and page.ended
+    read = StreamRead(token=1, session=session, stream=begun.stream, after=0, limit=1000)
+    page = one.worker.do(read, EPOCH + one.now)
+    if kinds[0] == "StreamBegin" and not done:
+        assert page is None
+    else:
+        assert isinstance(page, LogPage)
+        assert page.ended
     assert not one.replica(session).releases
 
 
@@ -1097,7 +1103,8 @@ def test_a_writer_whose_session_is_gone() -> None:
     session = one.session()
     route, key = one.call(session)
     one.progress(key, 1)
-    one.worker.store.delete(session, EPOCH + one.now)
+    delete = SessionDelete(token=1, session=session)
+    one.worker.do(delete, EPOCH + one.now)
     one.progress(key, 2)
     assert shown(one.replies[route]) == [1, "error"]
     assert one.server.sessions == 0

@@ -4,7 +4,7 @@ from collections import Counter
 
 from msgspec import Raw
 
-from mcpcore.http.storing import SessionDelete, SessionRecord, SessionSave
+from mcpcore.http.storing import Announcements, SessionDelete, SessionRecord, SessionSave
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.memory import MemoryStore
 from tests.simulation.hosts import EPOCH
@@ -168,9 +168,9 @@ class SharedStore:
         steps = (
             SessionSave(token=1, session="n", record=record),
             SessionDelete(token=2, session="n"),
+            Announcements(token=3, session="", since=0.0),
         )
         self.store.commit(_NOBODY, steps, wall)
-        self.store.announcements(0.0, wall)
         self.store.leave(_NOBODY)
 
     def _contents(self) -> Counter[str]:

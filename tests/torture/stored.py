@@ -12,7 +12,13 @@ from typing import Any
 from msgspec import Raw
 
 from mcpcore.errors import StoreUnavailableError
-from mcpcore.http.storing import SessionDelete, SessionRecord, SessionSave, StoreFailure
+from mcpcore.http.storing import (
+    Announcements,
+    SessionDelete,
+    SessionRecord,
+    SessionSave,
+    StoreFailure,
+)
 from mcpcore_transports.http.server.host import HttpHost
 from mcpcore_transports.stores.base import Store, StoreSettings
 from mcpcore_transports.stores.memory import MemoryStore
@@ -76,10 +82,10 @@ class Stored:
         steps = (
             SessionSave(token=1, session="n", record=record),
             SessionDelete(token=2, session="n"),
+            Announcements(token=3, session="", since=0.0),
         )
         with unwatched():
             outcomes = [each for step in steps for each in self.store.commit(_NOBODY, [step], wall)]
-            self.store.announcements(0.0, wall)
             self.store.leave(_NOBODY)
         return [each.reason for each in outcomes if isinstance(each, StoreFailure)]
 

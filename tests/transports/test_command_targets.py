@@ -14,8 +14,8 @@ from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.config.file import VARIABLE
-from mcpcore_transports.commands.common import Options
 from mcpcore_transports.commands.main import main
+from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.output import Failure
 from mcpcore_transports.commands.target import client_settings, fitted, split_target
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
@@ -75,7 +75,7 @@ FITS: list[tuple[str, dict[str, Any], set[str]]] = [
 def test_an_option_fits_or_is_refused(
     kind: str, name: str, given: dict[str, Any], fits: set[str]
 ) -> None:
-    target, options = TARGETS[kind], Options(**given)
+    target, options = TARGETS[kind], ConnectOptions(**given)
     if kind in fits:
         assert type(fitted(target, options)) is type(target)
         return
@@ -89,21 +89,21 @@ def test_an_option_fits_or_is_refused(
 
 def test_what_options_make_of_a_target() -> None:
     target: Target = HttpTarget("http://h/", {"authorization": "file", "X": "1"})
-    options = Options(headers=("Authorization: given", "Y:  a: b "))
+    options = ConnectOptions(headers=("Authorization: given", "Y:  a: b "))
     assert fitted(target, options) == HttpTarget(
         "http://h/", {"X": "1", "Authorization": "given", "Y": "a: b"}
     )
     target = StdioTarget(COMMAND, {"A": "file", "B": "1"}, "/file")
-    assert fitted(target, Options(env=("A=given", "C=x=y", "D="))) == StdioTarget(
+    assert fitted(target, ConnectOptions(env=("A=given", "C=x=y", "D="))) == StdioTarget(
         COMMAND, {"A": "given", "B": "1", "C": "x=y", "D": ""}, "/file"
     )
-    assert fitted(target, Options(cwd="/given")) == structs.replace(target, cwd="/given")
-    assert fitted(target, Options()) is target
+    assert fitted(target, ConnectOptions(cwd="/given")) == structs.replace(target, cwd="/given")
+    assert fitted(target, ConnectOptions()) is target
 
 
 def test_a_variable_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HERE", "value")
-    target = fitted(TARGETS["command"], Options(env=("HERE",)))
+    target = fitted(TARGETS["command"], ConnectOptions(env=("HERE",)))
     assert target == StdioTarget(COMMAND, {"HERE": "value"})
 
 
@@ -127,7 +127,7 @@ def test_a_variable_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_options_that_are_malformed(given: dict[str, Any], kind: str, message: str) -> None:
     with pytest.raises(BadTarget) as caught:
-        fitted(TARGETS[kind], Options(**given))
+        fitted(TARGETS[kind], ConnectOptions(**given))
     assert message in str(caught.value)
 
 
@@ -143,13 +143,13 @@ def test_options_that_are_malformed(given: dict[str, Any], kind: str, message: s
     ],
 )
 def test_sizes(text: str, size: int) -> None:
-    process = client_settings(Options(memory_limit=text)).process
+    process = client_settings(ConnectOptions(memory_limit=text)).process
     assert process is not None
     assert process.memory_limit == size
 
 
 def test_times_and_attempts_reach_every_binding() -> None:
-    settings: Any = client_settings(Options(timeout=3.0, connect_timeout=7.0, reconnect=9))
+    settings: Any = client_settings(ConnectOptions(timeout=3.0, connect_timeout=7.0, reconnect=9))
     assert settings.limits.request_timeout == 3.0
     assert settings.limits.probe_timeout == 3.0
     assert settings.http_link.connect_time == 7.0
@@ -159,7 +159,7 @@ def test_times_and_attempts_reach_every_binding() -> None:
     assert settings.process.startup_timeout == 7.0
     assert settings.http.max_resumes == 9
     assert (settings.reconnect.attempts, settings.reconnect.max_restarts) == (9, 9)
-    plain: Any = client_settings(Options())
+    plain: Any = client_settings(ConnectOptions())
     assert plain.process.startup_timeout == 60.0
     assert (plain.reconnect.attempts, plain.reconnect.max_restarts) == (5, 0)
     assert plain.limits.message_size == 64 * 1024 * 1024
@@ -169,7 +169,7 @@ def test_times_and_attempts_reach_every_binding() -> None:
     ("given", "taken"), [(None, ENVIRONMENT), ("none", None), ("http://p:1", "http://p:1")]
 )
 def test_the_proxy(given: str | None, taken: str | None) -> None:
-    assert client_settings(Options(proxy=given)).proxy == taken
+    assert client_settings(ConnectOptions(proxy=given)).proxy == taken
 
 
 # Which server
@@ -196,18 +196,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("words", "options", "rest", "target"),
     [
-        (["a=1", "http://h/mcp"], Options(), ["a=1"], HttpTarget("http://h/mcp")),
-        (["unix:///run/s"], Options(), [], UnixTarget("/run/s")),
-        (["a"], Options(command=("x", "y")), ["a"], StdioTarget(("x", "y"))),
-        (["weather"], Options(), [], StdioTarget(("run",), {"KEY": "none"})),
-        (["a=1", "weather"], Options(), ["a=1"], StdioTarget(("run",), {"KEY": "none"})),
-        (["weather"], Options(config="other.json"), [], HttpTarget("http://other/mcp")),
-        (["weather"], Options(env=("KEY=x",)), [], StdioTarget(("run",), {"KEY": "x"})),
-        (["tools", "tools"], Options(), ["tools"], StdioTarget(("tools",))),
+        (["a=1", "http://h/mcp"], ConnectOptions(), ["a=1"], HttpTarget("http://h/mcp")),
+        (["unix:///run/s"], ConnectOptions(), [], UnixTarget("/run/s")),
+        (["a"], ConnectOptions(command=("x", "y")), ["a"], StdioTarget(("x", "y"))),
+        (["weather"], ConnectOptions(), [], StdioTarget(("run",), {"KEY": "none"})),
+        (["a=1", "weather"], ConnectOptions(), ["a=1"], StdioTarget(("run",), {"KEY": "none"})),
+        (["weather"], ConnectOptions(config="other.json"), [], HttpTarget("http://other/mcp")),
+        (["weather"], ConnectOptions(env=("KEY=x",)), [], StdioTarget(("run",), {"KEY": "x"})),
+        (["tools", "tools"], ConnectOptions(), ["tools"], StdioTarget(("tools",))),
     ],
 )
 def test_words_that_name_a_server(
-    folder: Path, words: list[str], options: Options, rest: list[str], target: Target
+    folder: Path, words: list[str], options: ConnectOptions, rest: list[str], target: Target
 ) -> None:
     assert split_target(words, options) == (rest, target)
 
@@ -215,28 +215,52 @@ def test_words_that_name_a_server(
 @pytest.mark.parametrize(
     ("words", "options", "message"),
     [
-        ([], Options(), "no server: give a URL, a name out of mcp.json, or -- and the command"),
-        ([], Options(command=()), "no command stands after --"),
-        (["wether"], Options(), "'wether' is no URL, and mcp.json has no server 'wether'; did you"),
-        (["x"], Options(), "its servers: weather, tickets, off, tools"),
-        (["off"], Options(), "mcp.json: server 'off' is disabled"),
-        (["tickets"], Options(), "mcp.json: server 'tickets': headers.A: the environment variable"),
-        (["weather"], Options(config="nope.json"), "nope.json: cannot be read: no such file"),
-        (["weather"], Options(headers=("A: b",)), "--header is for URLs of http, ws and sse; this"),
-        (["http://h/"], Options(config="other.json"), "--config is for servers that are named"),
         (
             [],
-            Options(config="other.json", command=("x",)),
+            ConnectOptions(),
+            "no server: give a URL, a name out of mcp.json, or -- and the command",
+        ),
+        ([], ConnectOptions(command=()), "no command stands after --"),
+        (
+            ["wether"],
+            ConnectOptions(),
+            "'wether' is no URL, and mcp.json has no server 'wether'; did you",
+        ),
+        (["x"], ConnectOptions(), "its servers: weather, tickets, off, tools"),
+        (["off"], ConnectOptions(), "mcp.json: server 'off' is disabled"),
+        (
+            ["tickets"],
+            ConnectOptions(),
+            "mcp.json: server 'tickets': headers.A: the environment variable",
+        ),
+        (
+            ["weather"],
+            ConnectOptions(config="nope.json"),
+            "nope.json: cannot be read: no such file",
+        ),
+        (
+            ["weather"],
+            ConnectOptions(headers=("A: b",)),
+            "--header is for URLs of http, ws and sse; this",
+        ),
+        (
+            ["http://h/"],
+            ConnectOptions(config="other.json"),
             "--config is for servers that are named",
         ),
-        (["http://"], Options(), "'http://' names no host"),
-        (["htp://h/"], Options(), "expected a URL that begins with http://"),
-        (["tcp://h"], Options(), "expected tcp://HOST:PORT"),
-        (["unix://relative"], Options(), "with three slashes"),
+        (
+            [],
+            ConnectOptions(config="other.json", command=("x",)),
+            "--config is for servers that are named",
+        ),
+        (["http://"], ConnectOptions(), "'http://' names no host"),
+        (["htp://h/"], ConnectOptions(), "expected a URL that begins with http://"),
+        (["tcp://h"], ConnectOptions(), "expected tcp://HOST:PORT"),
+        (["unix://relative"], ConnectOptions(), "with three slashes"),
     ],
 )
 def test_words_that_name_none(
-    folder: Path, words: list[str], options: Options, message: str
+    folder: Path, words: list[str], options: ConnectOptions, message: str
 ) -> None:
     with pytest.raises(BadTarget) as caught:
         split_target(words, options)
@@ -246,12 +270,12 @@ def test_words_that_name_none(
 def test_without_a_file_a_name_is_no_server(folder: Path) -> None:
     (folder / "mcp.json").unlink()
     with pytest.raises(BadTarget, match="'weather' is no URL; a server is a URL, a name out of"):
-        split_target(["weather"], Options())
+        split_target(["weather"], ConnectOptions())
 
 
 def test_an_unknown_revision(folder: Path) -> None:
     with pytest.raises(Failure, match="known revisions"):
-        split_target(["weather"], Options(revisions=("1999-01-01",)))
+        split_target(["weather"], ConnectOptions(revisions=("1999-01-01",)))
 
 
 # The commands
@@ -471,7 +495,7 @@ async def said_by(client: Client) -> str:
 async def test_tls_over_every_binding_that_has_it() -> None:
     tls = server_tls(papers().server, client_ca=papers().trusted.file)
     settings = ServeSettings(ssl_context=tls)
-    with_papers = Options(ca=str(papers().trusted.file), cert=str(papers().client))
+    with_papers = ConnectOptions(ca=str(papers().trusted.file), cert=str(papers().client))
     async with served(
         make_server(), http=ANY_PORT, ws=ANY_PORT, sse=ANY_PORT, tcp=ANY_PORT, settings=settings
     ) as state:
@@ -482,27 +506,27 @@ async def test_tls_over_every_binding_that_has_it() -> None:
             async with connect(target, settings=client_settings(options)) as client:
                 assert await said_by(client) == "None"
             with pytest.raises(CANNOT_CONNECT, match="certificate"):
-                async with connect(parse_target(url), settings=client_settings(Options())):
+                async with connect(parse_target(url), settings=client_settings(ConnectOptions())):
                     raise AssertionError
 
 
 @pytest.mark.anyio
 async def test_headers_over_every_binding_that_has_them() -> None:
     """One that the server refuses tells that it has come."""
-    options = Options(headers=("Origin: https://evil.example",))
+    options = ConnectOptions(headers=("Origin: https://evil.example",))
     async with served(make_server(), http=ANY_PORT, ws=ANY_PORT, sse=ANY_PORT) as state:
         for url in state.urls:
             with pytest.raises(CANNOT_CONNECT, match="403"):
                 async with connect(fitted(parse_target(url), options)):
                     raise AssertionError
-            async with connect(fitted(parse_target(url), Options())) as client:
+            async with connect(fitted(parse_target(url), ConnectOptions())) as client:
                 assert await said_by(client) == "None"
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("scheme", ["https", "ws", "wss", "sse+https", "tls", "command"])
 async def test_whoever_is_silent_while_connecting_is_given_up(scheme: str, tmp_path: Path) -> None:
-    options = Options(connect_timeout=0.2)
+    options = ConnectOptions(connect_timeout=0.2)
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(anyio.abc.SocketAttribute.local_port)
         target: Target = StdioTarget([sys.executable, "-c", "input(); input(); input()"])
@@ -520,6 +544,6 @@ async def test_a_revision_over_every_binding(tmp_path: Path) -> None:
     async with served(make_server(), unix=str(tmp_path / "s"), **where) as state:
         assert len(state.urls) == 5
         for url in state.urls:
-            _, target = split_target([url], Options(revisions=("2025-06-18",)))
+            _, target = split_target([url], ConnectOptions(revisions=("2025-06-18",)))
             async with connect(target, revision="2025-06-18") as client:
                 assert client.revision.name == "2025-06-18"

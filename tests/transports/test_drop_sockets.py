@@ -17,6 +17,7 @@ import redis
 
 from mcpcore.errors import CallFailed, ConnectionClosed, NegotiationError, PeerError
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
+from mcpcore.http.storing import SessionDelete
 from mcpcore.service import Server
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore_transports.client.callbacks import Callbacks
@@ -299,7 +300,8 @@ async def test_a_server_that_dies_while_a_session_begins_again(place: Place, sto
         await talk.call(client, "lines", count=1)
         with closing(open_store(store)) as kept:
             for session in sessions(store):
-                assert kept.delete(session, time.time())
+                delete = SessionDelete(token=1, session=session)
+                assert kept.commit("test", [delete], time.time()) == [True]
         async with replaced(server, store) as second:
             proxy.arm((place,))
             group.start_soon(lambda: talk.call(client, "lines", count=1))

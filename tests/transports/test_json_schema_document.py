@@ -13,9 +13,8 @@ from jsonschema.exceptions import SchemaError
 
 from mcpcore_transports.schema import SchemaLimits, compile_schema
 from mcpcore_transports.schema.dialects import DIALECTS, Dialect
-from mcpcore_transports.schema.equality import canonical, divides
 from mcpcore_transports.schema.limits import measure
-from mcpcore_transports.schema.quiet import quiet
+from mcpcore_transports.schema.values import canonical, divides, quiet
 
 ORACLES: dict[str, Any] = {
     "https://json-schema.org/draft/2020-12/schema": jsonschema.Draft202012Validator,

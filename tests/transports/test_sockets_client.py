@@ -19,8 +19,8 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.era_cache import EraCache
 from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.commands.output import Exit, Failure
-from mcpcore_transports.commands.serve import TlsFiles
 from mcpcore_transports.commands.serve import serve as run_serve
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.sockets.settings import Caller, SocketSettings
@@ -272,16 +272,15 @@ async def test_the_command_listens_and_calls(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "reason"),
     [
-        ({"tcp": ["0.0.0.0:0"]}, Exit.USAGE, "--insecure-tcp"),
-        ({"tcp": ["127.0.0.1:0"], "workers": 2}, Exit.USAGE, "--http alone"),
-        ({"unix": ["@x"]}, Exit.USAGE, "abstract"),
-        ({"unix": ["/nowhere/at/all"]}, Exit.FAILED, "no such file or directory"),
+        ({"tcp": ("0.0.0.0:0",)}, Exit.USAGE, "--insecure-tcp"),
+        ({"tcp": ("127.0.0.1:0",), "workers": 2}, Exit.USAGE, "--http alone"),
+        ({"unix": ("@x",)}, Exit.USAGE, "abstract"),
+        ({"unix": ("/nowhere/at/all",)}, Exit.FAILED, "no such file or directory"),
     ],
 )
 def test_the_command_says_what_is_wrong(options: dict[str, Any], status: Exit, reason: str) -> None:
-    nothing: dict[str, Any] = dict.fromkeys(("http", "ws", "allowed_hosts", "allowed_origins"), ())
     with pytest.raises(Failure, match=reason) as failure:
-        run_serve(APP, stdio=False, tls=TlsFiles(), **nothing, **options)
+        run_serve(APP, ServeOptions(**options))
     assert failure.value.status == status
 
 

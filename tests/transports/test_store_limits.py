@@ -1,6 +1,6 @@
 """What a session may have open at all workers together, and what a store has lost; real sockets."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from redis import Redis
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
-from mcpcore.http.storing import SessionRecord
+from mcpcore.http.storing import SessionSave, Step
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
@@ -18,7 +18,7 @@ from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.stores.base import Store, StoreSettings
+from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
 from mcpcore_transports.stores.memory import MemoryStore
 from mcpcore_transports.stores.open import open_store
 from tests.clock import patience
@@ -247,11 +247,12 @@ class Counting(MemoryStore):
     opened = 0
     newest = ""
 
-    def save(self, record: SessionRecord, wall: float) -> SessionRecord | bool | None:
-        if record.version == 1:
-            self.opened += 1
-            self.newest = record.id
-        return super().save(record, wall)
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+        for step in steps:
+            if isinstance(step, SessionSave) and step.record.version == 1:
+                self.opened += 1
+                self.newest = step.session
+        return super().commit(worker, steps, wall)
 
 
 async def test_our_client_initializes_again_exactly_once() -> None:

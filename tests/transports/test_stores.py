@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import Raw, Struct, structs
 
-from mcpcore.errors import NoSessionError, StoreUnavailableError
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.storing import (
     Announce,
     Announcements,
@@ -1119,38 +1119,6 @@ def test_the_secret_is_made_once(stage: Stage) -> None:
 def test_secrets_are_not_guessed(house: Theatre) -> None:
     with house.stage(SETTINGS) as one, house.stage(SETTINGS) as other:
         assert one.owners["a"].secret() != other.owners["a"].secret()
-
-
-def test_calls_one_at_a_time(stage: Stage) -> None:
-    store, other = stage.owners["a"], stage.owners["b"]
-    store.receive("a", 0)
-    other.receive("b", 0)
-    store.save(record(), 1000)
-    assert other.load("s", 1000) == record()
-    assert other.touch("s", 1000)
-    store.begin("a", "s", 1, b"7", 0, 1000)
-    store.begin("a", "s", 5, None, 1, 1000)
-    assert store.begin("a", "s", 6, None, 1, 1000) is False
-    assert store.calls("a", "s", 5, 3, 1000) == 3
-    assert other.calls("b", "s", 5, 3, 1000) == 0
-    assert other.calls("b", "t", 5, 3, 1000) is None
-    assert store.append("a", "s", 1, b"x", False, 1000) == 1
-    assert other.read("b", "s", 1, 0, 10, 1000) == page(b"x", request=b"7")
-    assert other.put("s", N, "once", 1000)
-    assert not other.put("s", N, "once", 1000)
-    assert store.take("a", "s", 5, 10, 1000) == page(N)
-    other.claim("b", "s", 5, 1, 1000)
-    other.release("b", "s", 5, 1000)
-    store.post("a", "b", b"hello")
-    assert [_plain(note) for note in store.receive("a", 0)] == [let_go(5)]
-    assert other.receive("b", 0) == [b"hello"]
-    store.announce("a", b"news", "topic", 1000)
-    assert other.receive("b", 0) == [b"news"]
-    assert other.announcements(1000, 1000) == (b"news",)
-    assert store.delete("s", 1000)
-    with pytest.raises(NoSessionError):
-        store.begin("a", "s", 2, None, 0, 1000)
-    assert store.save(record(version=2), 1000) is False
 
 
 @pytest.mark.parametrize("worker", ["b", "c"])

@@ -16,6 +16,7 @@ from mcpcore.http.storing import (
     SessionCalls,
     SessionDelete,
     SessionLoad,
+    SessionRecord,
     SessionSave,
     SessionTouch,
     Step,
@@ -25,7 +26,7 @@ from mcpcore.http.storing import (
     StreamClaim,
     StreamRead,
 )
-from mcpcore_transports.stores.base import LOST, StoreSettings
+from mcpcore_transports.stores.base import LOST, Outcome, StoreSettings
 from mcpcore_transports.stores.redis import RedisStore
 from tests.clock import PATIENCE
 from tests.transports.redis_server import RedisServer, redis_server
@@ -82,10 +83,18 @@ def test_counts_that_redis_has_lost_in_part_are_taken_up_again(
             if at == 4:
                 assert client.delete(f"p:{{workers}}:{lost}") == 1
             made = record(name, created=1000 + at, owner="evil")
-            assert store.save(made, 1000 + at) is None
+            step = SessionSave(token=1, session=name, record=made)
+            assert store.commit("a", [step], 1000 + at) == [None]
         assert client.zrange("p:{workers}:of:evil", 0, -1) == [b"s10", b"s11"]
         assert client.zrange("p:{workers}:sessions", -2, -1) == [b"s10", b"s11"]
-        assert [name for name in names[4:] if store.load(name, 1012)] == names[-2:]
+        loads = [SessionLoad(token=1, session=name) for name in names[4:]]
+        loaded = store.commit("a", loads, 1012)
+        assert [record.id for record in loaded if isinstance(record, SessionRecord)] == names[-2:]
+
+
+def touched(store: RedisStore) -> list[Outcome]:
+    """Which of the sessions r, s and t are there."""
+    return store.commit("a", [SessionTouch(token=1, session=each) for each in "rst"], 1003)
 
 
 def save(session: str, at: float) -> SessionSave:
@@ -98,7 +107,7 @@ def test_a_session_that_is_used_in_the_batch_that_makes_it_is_no_unused_one(
     store.commit("a", [save("r", 1000), SessionTouch(token=1, session="r")], 1000)
     store.commit("a", [save("s", 1001)], 1001)
     store.commit("a", [save("t", 1002)], 1002)
-    assert [name for name in "rst" if store.touch(name, 1003)] == ["r", "t"]
+    assert touched(store) == [True, False, True]
 
 
 def test_a_session_that_is_deleted_in_the_batch_that_makes_it_takes_no_room(
@@ -107,7 +116,7 @@ def test_a_session_that_is_deleted_in_the_batch_that_makes_it_takes_no_room(
     store.commit("a", [save("r", 1000)], 1000)
     store.commit("a", [save("s", 1001), SessionDelete(token=1, session="s")], 1001)
     store.commit("a", [save("t", 1002)], 1002)
-    assert [name for name in "rst" if store.touch(name, 1003)] == ["r", "t"]
+    assert touched(store) == [True, False, True]
 
 
 def test_room_is_made_at_the_end_of_a_batch(store: RedisStore) -> None:
@@ -117,7 +126,7 @@ def test_room_is_made_at_the_end_of_a_batch(store: RedisStore) -> None:
         None,
         True,
     ]
-    assert [name for name in "rst" if store.touch(name, 1003)] == ["r", "t"]
+    assert touched(store) == [True, False, True]
 
 
 def work(store: RedisStore) -> None:
@@ -140,8 +149,8 @@ def test_every_key_has_a_time_to_live(store: RedisStore, client: redis.Redis) ->
 
 def test_what_ends_leaves_nothing(store: RedisStore, client: redis.Redis) -> None:
     work(store)
-    for session in ("s", "t"):
-        assert store.delete(session, 1000)
+    deletes = [SessionDelete(token=1, session=session) for session in ("s", "t")]
+    assert store.commit("a", deletes, 1000) == [True, True]
     assert list(client.scan_iter("p:{[rst]}*")) == []
 
 

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mcpcore_transports.commands.guard import guarded
-from mcpcore_transports.commands.output import Exit, Failure
+from mcpcore_transports.commands.output import Exit, Failure, guarded
 
 app = typer.Typer(
     help="""Measure what things cost, beside peers and the limit of the machine.

@@ -9,10 +9,8 @@ from mcpcore_conformance.commands.choice import Choice, choosing
 from mcpcore_conformance.commands.grouped import grouped
 from mcpcore_conformance.commands.listing import list_cases
 from mcpcore_conformance.kit.model import Side
-from mcpcore_transports.commands.common import Options
-from mcpcore_transports.commands.guard import guarded
-from mcpcore_transports.commands.options import connecting
-from mcpcore_transports.commands.output import Exit, Failure
+from mcpcore_transports.commands.options import ConnectOptions, connecting
+from mcpcore_transports.commands.output import Exit, Failure, guarded
 
 STATUSES = (
     "Exit status: 0 no failure, or none that is not known; 1 failures, known failures that did not"
@@ -40,7 +38,7 @@ def server(
     as_json: ListedOption = False,
     *,
     choice: Choice,
-    options: Options,
+    options: ConnectOptions,
 ) -> None:
     """Check a server: every case, in every revision that it speaks.
 
@@ -81,7 +79,7 @@ def client(
     as_json: ListedOption = False,
     *,
     choice: Choice,
-    options: Options,
+    options: ConnectOptions,
 ) -> None:
     """Check a client: what stands behind -- is started once for every case.
 

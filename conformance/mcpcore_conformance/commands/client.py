@@ -13,7 +13,7 @@ from mcpcore_conformance.commands.server import secrets_of
 from mcpcore_conformance.kit.model import Binding, Side
 from mcpcore_conformance.run.clients import MEETING, Command, prepare_client, run_client
 from mcpcore_conformance.run.stages import EVERYTHING_CLIENT
-from mcpcore_transports.commands.common import Options
+from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.target import fitted
 from mcpcore_transports.targets import StdioTarget
@@ -22,7 +22,7 @@ OURS = "mcpcore_conformance.everything.client:main"
 """Our reference client: over every transport, in memory, and on the core."""
 
 
-def check_client(words: Sequence[str], options: Options, choice: Choice) -> int:
+def check_client(words: Sequence[str], options: ConnectOptions, choice: Choice) -> int:
     """Check our reference client, if the words name it, or what the command starts."""
     secrets: list[str] = []
     command = _ours(options) if [*words] == [OURS] else _started(words, options, secrets)
@@ -45,7 +45,7 @@ def check_client(words: Sequence[str], options: Options, choice: Choice) -> int:
     return finish(run, choice, reports, expected, secrets, ended=ended)
 
 
-def _ours(options: Options) -> Command:
+def _ours(options: ConnectOptions) -> Command:
     from mcpcore_conformance.subjects.clients import HERE
 
     given = {"--env": options.env, "--cwd": options.cwd, "--": options.command}
@@ -57,7 +57,7 @@ def _ours(options: Options) -> Command:
     return Command(EVERYTHING_CLIENT, here=HERE)
 
 
-def _started(words: Sequence[str], options: Options, secrets: list[str]) -> Command:
+def _started(words: Sequence[str], options: ConnectOptions, secrets: list[str]) -> Command:
     if words:
         written = shlex.join([*words, *(options.command or ())])
         raise Failure(f"a client is a command behind --, as in: -- {written}", Exit.USAGE)

@@ -13,8 +13,8 @@ from mcpcore_conformance.commands.playing import play_out
 from mcpcore_conformance.kit.model import Binding, Side
 from mcpcore_conformance.run.servers import prepare, run_server
 from mcpcore_conformance.run.stages import Subject, binding_of, everything, module, subject_of
-from mcpcore_transports.commands.common import Options
 from mcpcore_transports.commands.loading import load
+from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.target import split_target
 from mcpcore_transports.targets import HttpTarget, Target
@@ -23,7 +23,7 @@ from mcpcore_transports.tls import client_tls
 _MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def check_server(words: Sequence[str], options: Options, choice: Choice) -> int:
+def check_server(words: Sequence[str], options: ConnectOptions, choice: Choice) -> int:
     """Check the servers that the words name, one for each binding."""
     cases, settings = choice.cases(Side.SERVER), choice.settings()
     choice.check_traces()
@@ -42,7 +42,7 @@ def check_server(words: Sequence[str], options: Options, choice: Choice) -> int:
 
 
 def subjects_of(
-    words: Sequence[str], options: Options, choice: Choice, secrets: list[str]
+    words: Sequence[str], options: ConnectOptions, choice: Choice, secrets: list[str]
 ) -> list[Subject]:
     """The servers that the words name; what is secret in their headers and variables is added.
 
@@ -61,7 +61,7 @@ def subjects_of(
     return found
 
 
-def _of_module(word: str, options: Options, choice: Choice) -> list[Subject]:
+def _of_module(word: str, options: ConnectOptions, choice: Choice) -> list[Subject]:
     given = {
         "--header": options.headers,
         "--other-header": choice.other_headers,
@@ -92,7 +92,7 @@ def _ours(word: str, binding: Binding) -> Subject:
 
 
 def _of_target(
-    words: Sequence[str], options: Options, choice: Choice, secrets: list[str]
+    words: Sequence[str], options: ConnectOptions, choice: Choice, secrets: list[str]
 ) -> list[Subject]:
     _, target = split_target(words, options)
     secrets += secrets_of(target)

@@ -12,10 +12,8 @@ from mcpcore_conformance.trace.conversations import chosen
 from mcpcore_conformance.trace.reading import BadTrace, TraceFile, read
 from mcpcore_conformance.trace.replay import Step, parts, play_part
 from mcpcore_conformance.trace.show import timeline
-from mcpcore_transports.commands.common import Options
-from mcpcore_transports.commands.guard import guarded
-from mcpcore_transports.commands.options import connecting
-from mcpcore_transports.commands.output import Exit, Failure
+from mcpcore_transports.commands.options import ConnectOptions, connecting
+from mcpcore_transports.commands.output import Exit, Failure, guarded
 from mcpcore_transports.commands.target import client_settings, split_target
 from mcpcore_transports.sockets.settings import parse_address
 
@@ -155,7 +153,7 @@ def replay(
     ] = None,
     as_json: AsJson = False,
     *,
-    options: Options,
+    options: ConnectOptions,
 ) -> None:
     """Play one side of a trace again.
 

@@ -12,8 +12,7 @@ from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.server.stored.session_queue import SessionQueue
 from mcpcore.http.server.stored.stream_writer import StreamWriter
 from mcpcore.http.storing import LogPage
-from mcpcore_transports.stores.memory import MemoryStore
-from mcpcore_transports.stores.memory_state import Shelf
+from mcpcore_transports.stores.memory import DropOrder, MemoryStore
 from mcpcore_transports.stores.sqlite import SqliteStore
 from tests.simulation.mutations.model import Mutation, wrapped
 
@@ -26,7 +25,7 @@ def _owner_stays() -> None:
             session = self._all.sessions.get(id)
             removed: bool = remove(self, id)
             if session is not None:
-                self._owners.setdefault(session.owner, Shelf())
+                self._owners.setdefault(session.owner, DropOrder())
             return removed
 
         return mutant

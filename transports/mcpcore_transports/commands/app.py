@@ -13,34 +13,42 @@ from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-from mcpcore_transports.commands.common import ClientName, Options
-from mcpcore_transports.commands.groups import Group
-from mcpcore_transports.commands.guard import guarded
 from mcpcore_transports.commands.options import (
+    ClientName,
     ConfigOption,
+    ConnectOptions,
+    InstallOptions,
+    ServeOptions,
     Shown,
-    TraceOption,
-    TraceSecretsOption,
-    TraceSizeOption,
     connecting,
+    gathering,
 )
-from mcpcore_transports.commands.serve import HttpEngine, TlsFiles
-from mcpcore_transports.commands.serve import serve as run_serve
-from mcpcore_transports.http.settings import DriverName, ParserName
-from mcpcore_transports.serve.event_loops import LoopName
+from mcpcore_transports.commands.output import guarded
 
 PLUGINS = "mcpcore.commands"
+_WHOLE = 1000
+"""Maximum characters of a command's summary: it takes two lines rather than being cut."""
 _OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install"})
 
 Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
-RevisionOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--revision", metavar="R", help="Speak only this revision, like 2025-11-25; repeatable."
-    ),
-]
+
+
+class Group(TyperGroup):
+    """Command group whose help has a whole sentence for each command."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands."""
+        listed = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, command.get_short_help_str(_WHOLE))
+                    for name, command in listed
+                    if command is not None and not command.hidden
+                ]
+            )
 
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
@@ -56,13 +64,14 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_common)
-    app.command("serve")(serve)
-    app.command("dev", help=_DEV)(serve)
+    serving = gathering(serve, "options", ServeOptions)
+    app.command("serve")(serving)
+    app.command("dev", help=_DEV)(serving)
     app.command("call", cls=_usage("TOOL [KEY=VALUE]..."))(connecting(call))
     app.command("list", cls=_usage("[KIND]..."))(connecting(list_))
     app.command("probe", cls=_usage(""))(connecting(probe))
     app.command("servers")(servers)
-    app.command("install")(install)
+    app.command("install")(gathering(install, "options", InstallOptions))
     if words and words[0] in _OURS:
         return app
     for entry in entry_points(group=PLUGINS):
@@ -137,142 +146,8 @@ def serve(
         str | None,
         typer.Argument(metavar="MODULE:SERVER", help="Default: the reference server."),
     ] = None,
-    stdio: Annotated[bool, typer.Option("--stdio", help="Standard input and output.")] = False,
-    http: Annotated[
-        list[str] | None,
-        typer.Option("--http", metavar="HOST:PORT", help="Streamable HTTP; port 0 for a free one."),
-    ] = None,
-    ws: Annotated[
-        list[str] | None, typer.Option("--ws", metavar="HOST:PORT", help="WebSocket.")
-    ] = None,
-    websocket: Annotated[
-        bool,
-        typer.Option("--websocket", help="WebSocket at the HTTP addresses too (Upgrade decides)."),
-    ] = False,
-    sse: Annotated[
-        list[str] | None, typer.Option("--sse", metavar="HOST:PORT", help="HTTP+SSE (2024-11-05).")
-    ] = None,
-    tcp: Annotated[
-        list[str] | None,
-        typer.Option("--tcp", metavar="HOST:PORT", help="TCP, one message a line."),
-    ] = None,
-    unix: Annotated[
-        list[str] | None,
-        typer.Option("--unix", metavar="PATH", help="Unix socket, for the same user only."),
-    ] = None,
-    insecure_tcp: Annotated[
-        bool,
-        typer.Option("--insecure-tcp", help="Let --tcp do without TLS on other addresses, too."),
-    ] = False,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option("--allow-host", metavar="NAME", help="Host that requests may name."),
-    ] = None,
-    allow_origin: Annotated[
-        list[str] | None,
-        typer.Option("--allow-origin", metavar="ORIGIN", help="Web pages that may call."),
-    ] = None,
-    tls_cert: Annotated[
-        str | None,
-        typer.Option("--tls-cert", metavar="FILE", help="Serve https, wss and tls with it (PEM)."),
-    ] = None,
-    tls_key: Annotated[
-        str | None,
-        typer.Option("--tls-key", metavar="FILE", help="Its key, if it is in another file."),
-    ] = None,
-    tls_client_ca: Annotated[
-        str | None,
-        typer.Option(
-            "--tls-client-ca", metavar="FILE", help="Clients need a certificate of these (PEM)."
-        ),
-    ] = None,
-    cwd: Annotated[
-        str | None,
-        typer.Option(
-            "--cwd", metavar="DIR", help="Change to it first: where the module and files are."
-        ),
-    ] = None,
-    drain: Annotated[
-        float | None,
-        typer.Option(
-            "--drain",
-            metavar="SECONDS",
-            min=0,
-            help="Time for running requests at the end; default 10 over HTTP, 0.5 elsewhere.",
-        ),
-    ] = None,
-    notice: Annotated[
-        float,
-        typer.Option(
-            "--notice",
-            metavar="SECONDS",
-            min=0,
-            help="Go on for so long at the end with /health saying 503, for balancers to see it.",
-        ),
-    ] = 0.0,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            "--store",
-            metavar="URL",
-            help="Where sessions and their events are kept: memory:, sqlite:PATH, redis://HOST;"
-            " ?NAME=VALUE&... says how much and for how long.",
-        ),
-    ] = None,
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers",
-            metavar="N",
-            min=1,
-            help="Processes that share the HTTP address; without --store they share a file.",
-        ),
-    ] = 1,
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--limit",
-            metavar="NAME=VALUE",
-            help="A number, a size (64K, 4M) or seconds: docs/reference/limits.md; repeatable.",
-        ),
-    ] = None,
-    log_http: Annotated[
-        bool,
-        typer.Option("--log-http", help="Log each HTTP exchange and session to standard error."),
-    ] = False,
-    reveal_errors: Annotated[
-        bool,
-        typer.Option(
-            "--reveal-errors",
-            help="Show clients what handlers raise, secrets included: for developing alone.",
-        ),
-    ] = False,
-    http_driver: Annotated[
-        DriverName,
-        typer.Option(
-            "--http-driver",
-            help="Of HTTP: a protocol of asyncio (auto), or streams of anyio, which take more.",
-        ),
-    ] = "auto",
-    http_parser: Annotated[
-        ParserName,
-        typer.Option(
-            "--http-parser", help="Of HTTP heads: httptools where it is installed (auto), or h11."
-        ),
-    ] = "auto",
-    loop: Annotated[
-        LoopName,
-        typer.Option(
-            "--loop", help="auto is uvloop where it is installed and HTTP is served with httptools."
-        ),
-    ] = "auto",
-    revision: RevisionOption = None,
-    trace: TraceOption = None,
-    trace_secrets: TraceSecretsOption = False,
-    trace_size: TraceSizeOption = None,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show log messages, and each request.")
-    ] = False,
+    *,
+    options: ServeOptions,
 ) -> None:
     """Serve a service on any number of bindings at once.
 
@@ -294,38 +169,12 @@ def serve(
       mcpcore serve weather:server --unix /run/user/1000/weather.sock --tcp 127.0.0.1:8002
       mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
     """  # noqa: D301
+    from mcpcore_transports.commands.serve import serve as run_serve
+
+    develop = context.info_name == "dev"
     guarded(
-        verbose,
-        lambda: run_serve(
-            service,
-            stdio=stdio,
-            http=http or (),
-            ws=ws or (),
-            websocket=websocket,
-            sse=sse or (),
-            tcp=tcp or (),
-            unix=unix or (),
-            insecure_tcp=insecure_tcp,
-            allowed_hosts=allow_host or (),
-            allowed_origins=allow_origin or (),
-            tls=TlsFiles(tls_cert, tls_key, tls_client_ca),
-            revisions=revision or None,
-            log_requests=verbose,
-            cwd=cwd,
-            drain=drain,
-            notice=notice,
-            store=store,
-            workers=workers,
-            limits=limit or (),
-            log_http=log_http,
-            reveal_errors=reveal_errors,
-            engine=HttpEngine(http_driver, http_parser, loop),
-            trace=trace,
-            trace_secrets=trace_secrets,
-            trace_size=trace_size,
-            words=sys.argv[1:],
-            develop=context.info_name == "dev",
-        ),
+        options.verbose,
+        lambda: run_serve(service, options, words=sys.argv[1:], develop=develop),
     )
 
 
@@ -347,7 +196,7 @@ def call(
     ] = None,
     as_json: Shown = False,
     *,
-    options: Options,
+    options: ConnectOptions,
 ) -> None:
     """Call a tool and print what it says.
 
@@ -385,7 +234,7 @@ def list_(
     words: Words = None,
     as_json: Shown = False,
     *,
-    options: Options,
+    options: ConnectOptions,
 ) -> None:
     """List what a server offers: everything, or the kinds named.
 
@@ -411,7 +260,7 @@ def probe(
     words: Words = None,
     as_json: Shown = False,
     *,
-    options: Options,
+    options: ConnectOptions,
 ) -> None:
     """Find out a server's era, revisions, capabilities and speed.
 
@@ -445,55 +294,21 @@ def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
       mcpcore servers --config ~/.cursor/mcp.json
       mcpcore servers --json
     """  # noqa: D301
-    from mcpcore_transports.commands.servers import list_servers
+    from mcpcore_transports.commands.listing import list_servers
 
     guarded(False, lambda: list_servers(config, as_json=as_json))
 
 
 def install(
+    context: typer.Context,
     server: Annotated[str, typer.Argument(metavar="MODULE:SERVER|URL", help="What is to be used.")],
     client: Annotated[
         ClientName, typer.Option("--client", help="Claude Desktop or Code, Cursor, or VS Code.")
     ],
-    name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="NAME", help="Its name there; default: its own."),
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--env",
-            metavar="NAME[=VALUE]",
-            help="A variable for it, ours without VALUE; repeatable.",
-        ),
-    ] = None,
-    header: Annotated[
-        list[str] | None,
-        typer.Option("--header", metavar="'NAME: VALUE'", help="URL: send this; repeatable."),
-    ] = None,
-    cwd: Annotated[
-        str | None, typer.Option("--cwd", metavar="DIR", help="Where it runs; default: here.")
-    ] = None,
-    project: Annotated[
-        bool | None,
-        typer.Option(
-            "--project/--user",
-            help="The file of the project, in this directory (default of vscode), or of the user.",
-            show_default=False,
-        ),
-    ] = None,
-    file: Annotated[
-        str | None, typer.Option("--file", metavar="FILE", help="Another file than that.")
-    ] = None,
-    write: Annotated[
-        bool, typer.Option("--write", help="Put it into the file, and print nothing of it.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace another server of that name.")
-    ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show log messages.")] = False,
+    *,
+    options: InstallOptions,
 ) -> None:
-    """Print the entry that has a program use a server, or write it into its configuration file.
+    """Print the entry of a server in a program's configuration file, or write it there.
 
     A server is started once to see that it can be, as the program will start it: by this
     interpreter, in the directory where you are now (or --cwd), with few variables but those of
@@ -510,18 +325,4 @@ def install(
     """  # noqa: D301
     from mcpcore_transports.commands.install import install as run_install
 
-    guarded(
-        verbose,
-        lambda: run_install(
-            server,
-            client,
-            name=name,
-            env=env or (),
-            headers=header or (),
-            cwd=cwd,
-            project=project,
-            file=file,
-            write=write,
-            force=force,
-        ),
-    )
+    guarded(options.verbose, lambda: run_install(server, client, options))

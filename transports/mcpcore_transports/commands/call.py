@@ -12,7 +12,7 @@ from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult, Tool
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.commands.common import Options
+from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.output import Exit, Failure, errors, print_block, print_json
 from mcpcore_transports.commands.target import converse, split_target
 
@@ -20,7 +20,7 @@ from mcpcore_transports.commands.target import converse, split_target
 def call(
     tool: str,
     words: Sequence[str],
-    options: Options,
+    options: ConnectOptions,
     *,
     arguments: str | None,
     answer: str | None,

@@ -20,7 +20,7 @@ import anyio.to_thread
 import msgspec
 from anyio.abc import Process
 
-from mcpcore_transports.commands.output import Exit
+from mcpcore_transports.commands.output import Exit, say
 from mcpcore_transports.commands.sources import Sources, Stamps, imported, look
 from mcpcore_transports.commands.workers import without
 from mcpcore_transports.serve.serve import ungrouped
@@ -181,14 +181,14 @@ class _Developing:
                 if first and process.returncode == Exit.FAILED:
                     return False
                 status = f"the server has ended with status {process.returncode}"
-                _say(f"{status}; it is started anew when a file changes")
+                say(f"{status}; it is started anew when a file changes")
                 told = True
         changing = True
         while changing:  # many files may change at once, or one in several steps
             await anyio.sleep(_TICK)
             changing = self._sources.changed() is not None
         name = found.removeprefix(f"{os.getcwd()}{os.sep}")
-        _say(f"{name} has changed: the server is started anew")
+        say(f"{name} has changed: the server is started anew")
         return True
 
     async def _end(self, process: Process, tree: ProcessTree) -> None:
@@ -200,8 +200,3 @@ class _Developing:
         tree.term_wait = _PATIENCE
         await anyio.to_thread.run_sync(bury, [tree])
         await process.wait()
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from mcpcore.errors import BadConfig, BadTarget
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.config.writing import add_server
-from mcpcore_transports.commands.common import ClientName, Options
+from mcpcore_transports.commands.options import ClientName, ConnectOptions, InstallOptions
 from mcpcore_transports.commands.output import Exit, errors, print_json
 from mcpcore_transports.commands.target import converse, fitted
 from mcpcore_transports.targets import HttpTarget, SseTarget, StdioTarget, parse_target
@@ -71,39 +71,28 @@ _UNCHANGED = (
 )
 
 
-def install(
-    server: str,
-    client: ClientName,
-    *,
-    name: str | None,
-    env: Sequence[str],
-    headers: Sequence[str],
-    cwd: str | None,
-    project: bool | None,
-    file: str | None,
-    write: bool,
-    force: bool,
-) -> int:
+def install(server: str, client: ClientName, options: InstallOptions) -> int:
     """Print the entry of a server, or write it; return the exit status.
 
     Raises BadTarget, and Failure for a server that does not start.
     """
-    known = _FILES[client, client in _OF_PROJECTS if project is None else project]
-    path = known.path if file is None else Path(file).expanduser()
-    given = Options(env=tuple(env), headers=tuple(headers), cwd=cwd)
+    of_project = client in _OF_PROJECTS if options.project is None else options.project
+    known = _FILES[client, of_project]
+    path = known.path if options.file is None else Path(options.file).expanduser()
+    given = ConnectOptions(env=options.env, headers=options.headers, cwd=options.cwd)
     if "://" in server:
         usual, entry = _of_url(server, given, known)
     else:
         usual, entry = _of_module(server, given, known)
-    name = usual if name is None else name
+    name = usual if options.name is None else options.name
     if not name.strip() or not name.isprintable():
         raise BadTarget(f"--name: expected a name that can be seen, not {name!r}")
-    if not write:
+    if not options.write:
         print_json({known.table: {name: entry}})
         errors.print(f"for {path} ({known.program}); --write puts it there", markup=False)
         return Exit.OK
     try:
-        changed = add_server(path, known.table, name, entry, replace=force)
+        changed = add_server(path, known.table, name, entry, replace=options.force)
     except BadConfig as error:
         raise BadConfig(f"{error}; {_UNCHANGED}") from None
     done = f"in {path} already"
@@ -113,7 +102,7 @@ def install(
     return Exit.OK
 
 
-def _of_module(server: str, given: Options, known: _File) -> tuple[str, dict[str, Any]]:
+def _of_module(server: str, given: ConnectOptions, known: _File) -> tuple[str, dict[str, Any]]:
     """Start a server once; return its name and its entry with the command that starts it.
 
     The entry assumes nothing of the program that uses it: neither its folder nor its search path.
@@ -138,7 +127,7 @@ def _of_module(server: str, given: Options, known: _File) -> tuple[str, dict[str
     async def talk(client: Client) -> str | None:
         return None if client.server_info is None else client.server_info.name
 
-    usual = converse(target, Options(), talk)
+    usual = converse(target, ConnectOptions(), talk)
     entry: dict[str, Any] = {"type": "stdio"} if known.typed else {}
     entry |= {"command": sys.executable, "args": words}
     if target.env:
@@ -146,7 +135,7 @@ def _of_module(server: str, given: Options, known: _File) -> tuple[str, dict[str
     return usual or server.partition(":")[0], entry
 
 
-def _of_url(server: str, given: Options, known: _File) -> tuple[str, dict[str, Any]]:
+def _of_url(server: str, given: ConnectOptions, known: _File) -> tuple[str, dict[str, Any]]:
     """Return the name and the entry of a server that runs elsewhere."""
     target = fitted(parse_target(server), given)
     if not isinstance(target, HttpTarget | SseTarget):

@@ -1,5 +1,6 @@
-"""`mcpcore list`: the tools, resources, resource templates and prompts of a server."""
+"""`mcpcore list`, what a server offers, and `mcpcore servers`, those in a configuration file."""
 
+import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -8,10 +9,22 @@ from msgspec import Struct
 from mcpcore.spec.types.prompts import Prompt
 from mcpcore.spec.types.resources import Resource, ResourceTemplate
 from mcpcore.spec.types.tools import Tool
+from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.commands.common import Options
-from mcpcore_transports.commands.output import Exit, Failure, first_line, print_json, print_table
-from mcpcore_transports.commands.target import converse, split_target
+from mcpcore_transports.client.config.file import ConfiguredServer, read_config
+from mcpcore_transports.commands.options import ConnectOptions
+from mcpcore_transports.commands.output import (
+    Exit,
+    Failure,
+    first_line,
+    print_json,
+    print_table,
+    print_warning,
+)
+from mcpcore_transports.commands.target import config_path, converse, split_target
+
+_TYPES = {"https": "http", "wss": "ws", "sse+http": "sse", "sse+https": "sse"}
+"""Types of servers in a configuration file by the scheme of their URL, where they differ."""
 
 
 class Listing(Struct, frozen=True):
@@ -73,7 +86,7 @@ KINDS: dict[str, Listing] = {
 }
 
 
-def list_offers(words: Sequence[str], options: Options, *, as_json: bool) -> int:
+def list_offers(words: Sequence[str], options: ConnectOptions, *, as_json: bool) -> int:
     """List the kinds that ``words`` name, all by default; return the exit status."""
     rest, target = split_target(words, options)
     unknown = [word for word in rest if word not in KINDS]
@@ -99,3 +112,43 @@ def list_offers(words: Sequence[str], options: Options, *, as_json: bool) -> int
         listing = KINDS[kind]
         print_table(f"{kind} ({len(items)})", listing.columns, map(listing.row, items))
     return Exit.OK
+
+
+def list_servers(config: str | None, *, as_json: bool) -> int:
+    """List the servers of the file; return the exit status.  Raises BadConfig."""
+    path = config_path(config)
+    servers = read_config(path)
+    if as_json:
+        facts = [
+            {
+                "name": each.name,
+                "type": _type(each),
+                "target": _written(each),
+                "disabled": each.disabled,
+                "problem": each.problem,
+            }
+            for each in servers.values()
+        ]
+        print_json({"file": str(path), "servers": facts})
+        return Exit.OK
+    rows = [
+        (each.name, _type(each), _written(each), each.problem or "") for each in servers.values()
+    ]
+    print_table(f"servers in {path} ({len(rows)})", ("name", "type", "target", "problem"), rows)
+    for server in servers.values():
+        for doubt in server.doubts:
+            print_warning(f"{server}: {doubt}")
+    return Exit.OK
+
+
+def _type(server: ConfiguredServer) -> str:
+    scheme = (server.url or "").partition(":")[0].lower()
+    return server.type or _TYPES.get(scheme, scheme)
+
+
+def _written(server: ConfiguredServer) -> str:
+    # As it is written: variables are not replaced, as there may be secrets in them.
+    url = server.url and shown_url(server.url)
+    text = url or shlex.join([server.command or "", *server.args])
+    # A terminal would obey some characters.
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -1,4 +1,7 @@
-"""Import of servers named ``MODULE:SERVER``, first from the current folder."""
+"""Import of servers named ``MODULE:SERVER``, first from the current folder.
+
+A module of its own, as the pytest plugin of the conformance kit does without the extra ``cli``.
+"""
 
 import importlib
 import logging

@@ -1,6 +1,6 @@
 """Command `mcpcore`: serve, call, list, probe, servers, and the commands of plug-ins.
 
-It needs the extra ``cli`` (typer, rich); the commands are in :mod:`mcpcore_transports.commands`.
+A module of its own, as it names the extra ``cli`` (typer, rich) where that is missing.
 """
 
 import sys

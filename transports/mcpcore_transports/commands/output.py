@@ -1,16 +1,19 @@
-"""Output of the command: tables for people, JSON for programs, errors in one sentence."""
+"""Output and end of a command: tables for people, JSON for programs, errors in one sentence."""
 
 import json
+import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, Never
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mcpcore.errors import BadTarget
 from mcpcore.spec.types.content import ResourceContents
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -35,6 +38,28 @@ class Failure(Exception):
     def __init__(self, message: str, status: Exit = Exit.FAILED) -> None:
         super().__init__(message)
         self.status = status
+
+
+def guarded(verbose: bool, work: Callable[[], int]) -> Never:
+    """Run a command; exit with the status that it returns, or with that of its failure."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.ERROR,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        status = work()
+    except (Failure, BadTarget) as error:
+        print_error(str(error))
+        status = error.status if isinstance(error, Failure) else Exit.USAGE
+    except KeyboardInterrupt:
+        status = Exit.INTERRUPTED
+    raise typer.Exit(status)
+
+
+def say(text: str) -> None:
+    """Write a line on standard error at once."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def print_error(message: str) -> None:

@@ -10,29 +10,23 @@ import anyio
 import msgspec
 from msgspec import structs
 
+from mcpcore.errors import BadTarget
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import LEGACY
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.commands.common import Options
+from mcpcore_transports.commands.options import ConnectOptions, recording
 from mcpcore_transports.commands.output import Exit, print_facts, print_json
-from mcpcore_transports.commands.target import client_settings, converse, recorded, split_target
+from mcpcore_transports.commands.target import client_settings, converse, split_target
 from mcpcore_transports.targets import Target, describe
 
 _ROUNDS = 10
 
 
-def probe(words: Sequence[str], options: Options, *, as_json: bool) -> int:
+def probe(words: Sequence[str], options: ConnectOptions, *, as_json: bool) -> int:
     """Probe a server; return the exit status."""
     rest, target = split_target(words, options)
     if rest:
-        from mcpcore.errors import BadTarget
-
         raise BadTarget(f"{rest[0]!r} was not expected; probe takes one server")
-    with recorded(options) as recorder:
-        return _probe(target, structs.replace(options, recorder=recorder), as_json)
-
-
-def _probe(target: Target, options: Options, as_json: bool) -> int:
     began = time.perf_counter()
 
     async def talk(client: Client) -> dict[str, Any]:
@@ -49,9 +43,11 @@ def _probe(target: Target, options: Options, as_json: bool) -> int:
             "roundTripMs": round(await _round_trip(client) * 1000, 3),
         }
 
-    found = converse(target, options, talk)
-    if found["era"] == "legacy" and options.revisions is None:
-        found["revisions"] = anyio.run(_spoken, found["revision"], target, options)
+    with recording(options) as recorder:
+        options = structs.replace(options, recorder=recorder)
+        found = converse(target, options, talk)
+        if found["era"] == "legacy" and options.revisions is None:
+            found["revisions"] = anyio.run(_spoken, found["revision"], target, options)
     if as_json:
         print_json(found)
     else:
@@ -59,7 +55,7 @@ def _probe(target: Target, options: Options, as_json: bool) -> int:
     return Exit.OK
 
 
-async def _spoken(known: str, target: Target, options: Options) -> list[str]:
+async def _spoken(known: str, target: Target, options: ConnectOptions) -> list[str]:
     """Return the revisions that a legacy server supports, tried one by one; ``known`` is one.
 
     There is one connection at a time, as a program may not tolerate a second process of itself.

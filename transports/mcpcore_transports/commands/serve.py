@@ -1,24 +1,23 @@
 """`mcpcore serve`: offer a server on any number of bindings."""
 
+import logging
 import os
 import ssl
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.commands.common import check_revisions, recording
-from mcpcore_transports.commands.http_log import show_http_log
 from mcpcore_transports.commands.limits import limited
 from mcpcore_transports.commands.loading import load
-from mcpcore_transports.commands.output import Exit, Failure, print_warning
+from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
+from mcpcore_transports.commands.output import Exit, Failure, print_warning, say
 from mcpcore_transports.commands.workers import supervise
-from mcpcore_transports.http.settings import DriverName, HttpServerSettings, ParserName
-from mcpcore_transports.serve.event_loops import LoopName
+from mcpcore_transports.http.server.log import LOGGER
+from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.serve.workers import WorkersSettings, worker_lifeline
 from mcpcore_transports.server.failures import REVEALING
@@ -32,65 +31,12 @@ REFERENCE = "mcpcore_conformance.everything.server:server"
 DEFAULT_ADDRESS = "127.0.0.1:8000"
 _BRIEF = 0.5
 """Seconds that running requests have before a server under development is started anew."""
-
-
-class TlsFiles(Struct, frozen=True):
-    """Files of `--tls-cert`, `--tls-key` and `--tls-client-ca`."""
-
-    cert: str | None = None
-    key: str | None = None
-    client_ca: str | None = None
-
-    def context(self) -> ssl.SSLContext | None:
-        """Return the TLS context of the server, None without TLS.  Raises Failure."""
-        if self.cert is None:
-            if self.key is None and self.client_ca is None:
-                return None
-            raise Failure("--tls-key and --tls-client-ca need --tls-cert", Exit.USAGE)
-        try:
-            return server_tls(self.cert, self.key, client_ca=self.client_ca)
-        except BadTls as error:
-            raise Failure(str(error), Exit.USAGE) from error
-
-
-class HttpEngine(Struct, frozen=True):
-    """Values of `--http-driver`, `--http-parser` and `--loop`."""
-
-    driver: DriverName = "auto"
-    parser: ParserName = "auto"
-    loop: LoopName = "auto"
+_LOGGED = ("session", "stream", "request", "principal", "peer")
+"""Attributes of a record of the HTTP log that are not in its message, in the order shown."""
 
 
 def serve(
-    service: str | None,
-    *,
-    stdio: bool,
-    http: Sequence[str],
-    ws: Sequence[str],
-    websocket: bool = False,
-    sse: Sequence[str] = (),
-    tcp: Sequence[str] = (),
-    unix: Sequence[str] = (),
-    insecure_tcp: bool = False,
-    allowed_hosts: Sequence[str],
-    allowed_origins: Sequence[str],
-    tls: TlsFiles,
-    revisions: Sequence[str] | None = None,
-    log_requests: bool = False,
-    cwd: str | None = None,
-    drain: float | None = None,
-    notice: float = 0.0,
-    store: str | None = None,
-    workers: int = 1,
-    limits: Sequence[str] = (),
-    log_http: bool = False,
-    reveal_errors: bool = False,
-    engine: HttpEngine | None = None,
-    trace: str | None = None,
-    trace_secrets: bool = False,
-    trace_size: str | None = None,
-    words: Sequence[str] = (),
-    develop: bool = False,
+    service: str | None, options: ServeOptions, *, words: Sequence[str] = (), develop: bool = False
 ) -> int:
     """Serve until a signal, or the end of standard input; return the exit status.
 
@@ -98,117 +44,68 @@ def serve(
     is started anew whenever a file of the server changes.
     """
     lifeline = worker_lifeline()
-    if cwd is not None and lifeline is None:  # a worker is there already
-        _change_to(cwd)
-    check_revisions(revisions)
+    if options.cwd is not None and lifeline is None:  # a worker is there already
+        _change_to(options.cwd)
+    check_revisions(options.revision)
     if develop:
-        _check_development(service, stdio=stdio, workers=workers)
-        drain = _BRIEF if drain is None else drain
-    if not (stdio or http or ws or sse or tcp or unix):
-        http = [DEFAULT_ADDRESS]
-    if websocket and not http:
-        raise Failure(
-            "--websocket is for the addresses of --http; beside it there is --ws", Exit.USAGE
-        )
-    engine = engine or HttpEngine()
-    web = bool(http or ws or sse)
-    for name, given, fits, what in (
-        ("--allow-host", allowed_hosts, web, "--http, --ws and --sse"),
-        ("--allow-origin", allowed_origins, web, "--http, --ws and --sse"),
-        ("--tls-cert", tls.cert, web or tcp, "--http, --ws, --sse and --tcp"),
-        ("--insecure-tcp", insecure_tcp, tcp, "--tcp"),
-        ("--notice", notice, http or sse, "--http and --sse"),
-        ("--store", store, http, "--http"),
-        ("--log-http", log_http, http or sse, "--http and --sse"),
-        ("--http-driver", engine.driver != "auto", http or sse, "--http and --sse"),
-        ("--http-parser", engine.parser != "auto", http or sse, "--http and --sse"),
+        _check_development(service, options)
+        drain = _BRIEF if options.drain is None else options.drain
+        options = structs.replace(options, drain=drain)
+    if not (
+        options.stdio or options.http or options.ws or options.sse or options.tcp or options.unix
     ):
-        if given and not fits:
-            raise Failure(f"{name} is for {what}, and nothing is served there", Exit.USAGE)
-    settings = ServeSettings(
-        runtime=RuntimeSettings(
-            middleware=(log_incoming(),) if log_requests else (),
-            reveal_errors=reveal_errors or develop,
-        ),
-        http_link=HttpServerSettings(
-            notice_time=notice, log=log_http, driver=engine.driver, parser=engine.parser
-        ),
-        allowed_hosts=tuple(allowed_hosts) or None,
-        allowed_origins=tuple(allowed_origins) or None,
-        socket=SocketSettings(insecure=insecure_tcp),
-        shared=websocket,
-        ssl_context=tls.context(),
-    )
-    if drain is not None:
-        settings = _draining(settings, drain)
-    bindings = {
-        "--stdio": stdio,
-        "--http": http,
-        "--ws": ws,
-        "--websocket": websocket,
-        "--sse": sse,
-        "--tcp": tcp,
-        "--unix": unix,
-        "--store": store,
-        "--workers": workers > 1,
-    }
-    serving = [name for name, given in bindings.items() if given]
-    settings = limited(settings, limits, serving=serving)
-    if reveal_errors and lifeline is None:
+        options = structs.replace(options, http=(DEFAULT_ADDRESS,))
+    _check_fit(options)
+    settings = _settings(options, develop=develop)
+    if options.reveal_errors and lifeline is None:
         print_warning(REVEALING)  # the log shows errors alone
-    if workers > 1 and lifeline is None:
-        if sse:
-            # A message has to reach the worker that holds the event stream.
-            raise Failure("--sse needs one process: --workers cannot serve it", Exit.USAGE)
-        if stdio or ws or tcp or unix:
-            raise Failure("--workers is for --http alone", Exit.USAGE)
-        return _supervised(
-            words,
-            workers=workers,
-            http=http,
-            store=store,
-            start=WorkersSettings().start + settings.runtime.lifespan_start,
-            grace=_time_to_end(settings),
-        )
+    if options.workers > 1 and lifeline is None:
+        return _supervised(words, options, settings)
     telling: AbstractContextManager[None] = nullcontext()
     if develop:
         from mcpcore_transports.commands.dev import develop_server, telling_of_sources
 
         told = telling_of_sources()
         if told is None:
-            addresses = {"--http": http, "--ws": ws, "--sse": sse, "--tcp": tcp}
+            addresses = {
+                "--http": options.http,
+                "--ws": options.ws,
+                "--sse": options.sse,
+                "--tcp": options.tcp,
+            }
             return develop_server(words, addresses, grace=_time_to_end(settings) + 5)
         telling = told
     with telling:
         server = load(service or REFERENCE)
-    if log_http:
-        show_http_log()
+    if options.log_http:
+        _show_http_log()
     urls: list[str] = []
     if lifeline is not None:
         link = structs.replace(settings.http_link, reuse_port=True)
         settings = structs.replace(settings, http_link=link)
+        if options.trace is not None:  # each worker has a file: a.jsonl becomes a.PID.jsonl
+            stem, suffix = os.path.splitext(options.trace)
+            options = structs.replace(options, trace=f"{stem}.{os.getpid()}{suffix}")
     try:
-        if store is not None:
+        if options.store is not None:
             from mcpcore_transports.stores.open import open_store
 
-            settings = structs.replace(settings, store=open_store(store))
-        if trace is not None and lifeline is not None:
-            trace = _of_worker(trace)
-        with recording(trace, secrets=trace_secrets, size=trace_size) as recorder:
+            settings = structs.replace(settings, store=open_store(options.store))
+        with recording(options) as recorder:
             run(
                 server,
-                stdio=stdio,
-                http=http,
-                ws=ws,
-                sse=sse,
-                tcp=tcp,
-                unix=unix,
+                stdio=options.stdio,
+                http=options.http,
+                ws=options.ws,
+                sse=options.sse,
+                tcp=options.tcp,
+                unix=options.unix,
                 settings=settings,
-                revisions=revisions,
-                on_listening=_announce if lifeline is None else urls.append,
+                revisions=options.revision,
+                on_listening=urls.append if lifeline else lambda url: say(f"listening on {url}"),
                 on_ready=None if lifeline is None else partial(lifeline.ready, urls),
                 until=None if lifeline is None else lifeline.supervisor_gone,
-                loop=engine.loop,
+                loop=options.loop,
                 trace=recorder,
             )
     except BadTarget as error:
@@ -223,6 +120,75 @@ def serve(
     return Exit.OK
 
 
+def _check_fit(options: ServeOptions) -> None:
+    """Refuse options for bindings that are not served.  Raises Failure."""
+    if options.websocket and not options.http:
+        raise Failure(
+            "--websocket is for the addresses of --http; beside it there is --ws", Exit.USAGE
+        )
+    web, http = options.http or options.ws or options.sse, options.http or options.sse
+    for name, given, fits, what in (
+        ("--allow-host", options.allow_host, web, "--http, --ws and --sse"),
+        ("--allow-origin", options.allow_origin, web, "--http, --ws and --sse"),
+        ("--tls-cert", options.tls_cert, web or options.tcp, "--http, --ws, --sse and --tcp"),
+        ("--insecure-tcp", options.insecure_tcp, options.tcp, "--tcp"),
+        ("--notice", options.notice, http, "--http and --sse"),
+        ("--store", options.store, options.http, "--http"),
+        ("--log-http", options.log_http, http, "--http and --sse"),
+        ("--http-driver", options.http_driver != "auto", http, "--http and --sse"),
+        ("--http-parser", options.http_parser != "auto", http, "--http and --sse"),
+    ):
+        if given and not fits:
+            raise Failure(f"{name} is for {what}, and nothing is served there", Exit.USAGE)
+
+
+def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
+    """Return the settings that the options ask for.  Raises Failure."""
+    settings = ServeSettings(
+        runtime=RuntimeSettings(
+            middleware=(log_incoming(),) if options.verbose else (),
+            reveal_errors=options.reveal_errors or develop,
+        ),
+        http_link=HttpServerSettings(
+            notice_time=options.notice,
+            log=options.log_http,
+            driver=options.http_driver,
+            parser=options.http_parser,
+        ),
+        allowed_hosts=options.allow_host or None,
+        allowed_origins=options.allow_origin or None,
+        socket=SocketSettings(insecure=options.insecure_tcp),
+        shared=options.websocket,
+        ssl_context=_tls(options),
+    )
+    if options.drain is not None:
+        settings = _draining(settings, options.drain)
+    bindings = {
+        "--stdio": options.stdio,
+        "--http": options.http,
+        "--ws": options.ws,
+        "--websocket": options.websocket,
+        "--sse": options.sse,
+        "--tcp": options.tcp,
+        "--unix": options.unix,
+        "--store": options.store,
+        "--workers": options.workers > 1,
+    }
+    serving = [name for name, given in bindings.items() if given]
+    return limited(settings, options.limit, serving=serving)
+
+
+def _tls(options: ServeOptions) -> ssl.SSLContext | None:
+    if options.tls_cert is None:
+        if options.tls_key is None and options.tls_client_ca is None:
+            return None
+        raise Failure("--tls-key and --tls-client-ca need --tls-cert", Exit.USAGE)
+    try:
+        return server_tls(options.tls_cert, options.tls_key, client_ca=options.tls_client_ca)
+    except BadTls as error:
+        raise Failure(str(error), Exit.USAGE) from error
+
+
 def _change_to(folder: str) -> None:
     try:
         os.chdir(os.path.expanduser(folder))
@@ -230,33 +196,38 @@ def _change_to(folder: str) -> None:
         raise Failure(f"--cwd: {folder}: {error.strerror}", Exit.USAGE) from error
 
 
-def _supervised(
-    words: Sequence[str],
-    *,
-    workers: int,
-    http: Sequence[str],
-    store: str | None,
-    start: float,
-    grace: float,
-) -> int:
+def _supervised(words: Sequence[str], options: ServeOptions, settings: ServeSettings) -> int:
+    """Serve in several processes.  Raises Failure."""
+    if options.sse:
+        # A message has to reach the worker that holds the event stream.
+        raise Failure("--sse needs one process: --workers cannot serve it", Exit.USAGE)
+    if options.stdio or options.ws or options.tcp or options.unix:
+        raise Failure("--workers is for --http alone", Exit.USAGE)
     try:
-        return supervise(words, workers=workers, http=http, store=store, start=start, grace=grace)
+        return supervise(
+            words,
+            workers=options.workers,
+            http=options.http,
+            store=options.store,
+            start=WorkersSettings().start + settings.runtime.lifespan_start,
+            grace=_time_to_end(settings),
+        )
     except BadTarget as error:
         raise Failure(str(error), Exit.USAGE) from error
     except OSError as error:
         raise Failure(str(error)) from error
 
 
-def _check_development(service: str | None, *, stdio: bool, workers: int) -> None:
+def _check_development(service: str | None, options: ServeOptions) -> None:
     """Refuse options of servers that cannot be started anew.  Raises Failure."""
     if service is None:
         raise Failure("dev needs the name of a server, MODULE:SERVER", Exit.USAGE)
-    if stdio:
+    if options.stdio:
         raise Failure(
             "dev has no --stdio: there a client starts the server itself, and keeps its pipes",
             Exit.USAGE,
         )
-    if workers > 1:
+    if options.workers > 1:
         raise Failure("dev has no --workers: it starts one process anew", Exit.USAGE)
 
 
@@ -278,12 +249,30 @@ def _draining(settings: ServeSettings, seconds: float) -> ServeSettings:
     )
 
 
-def _of_worker(trace: str) -> str:
-    """Return the trace file of this worker: ``a.jsonl`` becomes ``a.PID.jsonl``."""
-    stem, suffix = os.path.splitext(trace)
-    return f"{stem}.{os.getpid()}{suffix}"
+class _HttpLogLines(logging.Formatter):
+    """Formatter of lines: time, message, and the attributes of the record as ``name=value``."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        said = super().formatMessage(record)
+        facts = ((name, getattr(record, f"mcp_{name}", None)) for name in _LOGGED)
+        return " ".join((said, *(f"{name}={_quoted(it)}" for name, it in facts if it is not None)))
 
 
-def _announce(url: str) -> None:
-    sys.stderr.write(f"listening on {url}\n")
-    sys.stderr.flush()
+def _quoted(value: object) -> str:
+    """Format a value as one word of limited length, whatever a client has put into it."""
+    text = str(value)[:200]
+    plain = text.isascii() and text.isprintable() and not set(text) & set(" '\"=")
+    return text if plain and text else ascii(text)
+
+
+def _show_http_log() -> None:
+    """Write the HTTP log to standard error, and nowhere else."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_HttpLogLines())
+    logger = logging.getLogger(LOGGER)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False

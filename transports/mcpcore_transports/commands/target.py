@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +26,7 @@ from mcpcore_transports.client.config.file import (
     find_server,
 )
 from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.commands.common import Options, check_revisions, recording, size_of
+from mcpcore_transports.commands.options import ConnectOptions, check_revisions, recording, size_of
 from mcpcore_transports.commands.output import Exit, Failure, print_warning
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
 from mcpcore_transports.http.settings import HttpClientLinkSettings
@@ -43,7 +43,6 @@ from mcpcore_transports.targets import (
     parse_target,
 )
 from mcpcore_transports.tls import client_tls
-from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
 T = TypeVar("T")
@@ -53,7 +52,7 @@ _WEB = (HttpTarget, SseTarget, WebSocketTarget)
 _SECURE = ("https", "wss", "tls")
 
 
-def split_target(words: Sequence[str], options: Options) -> tuple[list[str], Target]:
+def split_target(words: Sequence[str], options: ConnectOptions) -> tuple[list[str], Target]:
     """Separate the target from the other words: the command behind ``--``, or the last word.
 
     Raises BadTarget, also for options that do not fit it, and Failure for an unknown revision.
@@ -108,7 +107,7 @@ def named(name: str, chosen: str | None) -> ConfiguredServer:
         raise
 
 
-def fitted(target: Target, options: Options) -> Target:
+def fitted(target: Target, options: ConnectOptions) -> Target:
     """Return the target with its options.  Raises BadTarget for options that do not fit it."""
     _check_fit(target, options)
     if isinstance(target, StdioTarget) and (options.env or options.cwd is not None):
@@ -126,7 +125,7 @@ def fitted(target: Target, options: Options) -> Target:
     return target
 
 
-def _check_fit(target: Target, options: Options) -> None:
+def _check_fit(target: Target, options: ConnectOptions) -> None:
     web, command = isinstance(target, _WEB), isinstance(target, StdioTarget)
     secure = urlsplit(getattr(target, "url", "")).scheme in _SECURE
     rules = (
@@ -165,7 +164,7 @@ def _kind(target: Target) -> str:
 
 def converse(
     target: Target,
-    options: Options,
+    options: ConnectOptions,
     talk: Callable[[Client], Awaitable[T]],
     callbacks: Callbacks | None = None,
 ) -> T:
@@ -173,7 +172,7 @@ def converse(
     try:
         with ExitStack() as stack:
             if options.recorder is None:
-                recorder = stack.enter_context(recorded(options))
+                recorder = stack.enter_context(recording(options))
                 options = structs.replace(options, recorder=recorder)
             return anyio.run(partial(_converse, target, options, talk, callbacks))
     except PeerError as error:
@@ -186,14 +185,9 @@ def converse(
         raise Failure(str(error)) from error
 
 
-def recorded(options: Options) -> AbstractContextManager[Trace | None]:
-    """Open the trace of the options, as :func:`recording` does."""
-    return recording(options.trace, secrets=options.trace_secrets, size=options.trace_size)
-
-
 async def _converse(
     target: Target,
-    options: Options,
+    options: ConnectOptions,
     talk: Callable[[Client], Awaitable[T]],
     callbacks: Callbacks | None,
 ) -> T:
@@ -208,7 +202,7 @@ async def _converse(
         return await talk(client)
 
 
-def client_settings(options: Options) -> ClientSettings:
+def client_settings(options: ConnectOptions) -> ClientSettings:
     """Return the settings of the client for ``options``, for all kinds of targets."""
     limits = ClientSettings().limits
     if options.timeout is not None:

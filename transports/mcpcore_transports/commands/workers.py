@@ -3,14 +3,14 @@
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
 
 from mcpcore.errors import StoreUnavailableError, WorkersFailed
-from mcpcore_transports.commands.output import Exit, Failure
+from mcpcore_transports.commands.output import Exit, Failure, say
 from mcpcore_transports.serve.serve import ungrouped
 from mcpcore_transports.serve.workers import Supervisor, WorkersSettings, reserved
 from mcpcore_transports.sockets.settings import parse_address
@@ -33,7 +33,12 @@ def supervise(
     ``store`` they share one in a temporary file, which is removed at their end.
     """
     if store is not None:
-        _check(store)
+        from mcpcore_transports.stores.open import check_shared
+
+        try:
+            check_shared(store)  # once, before the workers start
+        except StoreUnavailableError as error:
+            raise Failure(str(error)) from error
     settings = WorkersSettings(start=start, drain=grace + 5)
     with ExitStack() as stack:
         addresses = []
@@ -41,14 +46,16 @@ def supervise(
             host, port = parse_address(address)
             port = stack.enter_context(reserved(host, port))
             addresses.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        store = store or stack.enter_context(_own_store())
+        if store is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mcpcore-"))
+            store = f"sqlite:{Path(folder) / 'store.db'}"
         command = [
             *(sys.executable, "-m", "mcpcore_transports.commands.main"),
             *without(words, _REPLACED),
             *(word for address in addresses for word in ("--http", address)),
             *("--store", store),
         ]
-        supervisor = Supervisor(command, workers, settings=settings, report=_say)
+        supervisor = Supervisor(command, workers, settings=settings, report=say)
         try:
             anyio.run(_until_signalled, supervisor)
         except WorkersFailed as error:
@@ -56,25 +63,10 @@ def supervise(
     return Exit.OK
 
 
-def _check(store: str) -> None:
-    """Check the store once before the workers start.  Raises Failure."""
-    from mcpcore_transports.stores.open import check_shared
-
-    try:
-        check_shared(store)
-    except StoreUnavailableError as error:
-        raise Failure(str(error)) from error
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
-
-
 async def _until_signalled(supervisor: Supervisor) -> None:
     def announce(urls: list[str]) -> None:
         for url in urls:
-            _say(f"listening on {url}")
+            say(f"listening on {url}")
 
     with ungrouped():
         async with anyio.create_task_group() as group:
@@ -103,9 +95,3 @@ def without(words: Sequence[str], options: Sequence[str]) -> list[str]:
         elif word.partition("=")[0] not in options:
             kept.append(word)
     return kept
-
-
-@contextmanager
-def _own_store() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="mcpcore-") as folder:
-        yield f"sqlite:{Path(folder) / 'store.db'}"

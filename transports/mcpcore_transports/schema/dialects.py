@@ -14,7 +14,7 @@ from referencing.jsonschema import specification_with
 
 from mcpcore_transports.schema.keywords import counted
 from mcpcore_transports.schema.patterns import Pattern
-from mcpcore_transports.schema.quiet import quiet
+from mcpcore_transports.schema.values import quiet
 
 
 class Dialect:

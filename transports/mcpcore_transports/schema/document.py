@@ -22,10 +22,10 @@ from referencing.exceptions import Unresolvable
 from mcpcore.spec.json_schema import DIALECT, SCHEMA, SCHEMA_LIST, SCHEMA_MAP
 from mcpcore.wire.jsontext import deeper_than
 from mcpcore_transports.schema.dialects import Dialect, dialect_of
+from mcpcore_transports.schema.keywords import Schema
 from mcpcore_transports.schema.limits import SchemaLimits, measure
 from mcpcore_transports.schema.patterns import BadPattern, Pattern, compile_pattern
-from mcpcore_transports.schema.quiet import quiet
-from mcpcore_transports.schema.run import Schema
+from mcpcore_transports.schema.values import quiet
 
 _QUOTED = 60
 _SAME = frozenset(

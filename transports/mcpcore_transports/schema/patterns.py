@@ -6,17 +6,20 @@ as ECMA-262 does: every character as its code point, ``.`` and ``\s`` as the set
 Where the grammar of ECMA-262 is stricter than common practice, the common reading is used: an
 escaped punctuation mark is itself, as is a brace or bracket that closes nothing.
 
-Source: ECMA-262, "RegExp (Regular Expression) Objects"; JSON Schema 2020-12 core, section 6.4;
-RE2's page "Syntax".
+Of Unicode properties (``\p{...}``) there are general categories, by their short and long names,
+scripts, ``Any``, ``ASCII`` and ``Assigned``.
+
+Sources: ECMA-262, "RegExp (Regular Expression) Objects" and table "Non-binary Unicode property
+aliases"; JSON Schema 2020-12 core, section 6.4; RE2's page "Syntax"; Unicode Standard, table
+"General Category Values".
 """
 
 import re
+from functools import cache
 from typing import Any
 
 import re2  # type: ignore[import-untyped]
 from msgspec import Struct
-
-from mcpcore_transports.schema.properties import property_set
 
 MAX_COUNT = 10_000
 """Maximum count of a quantifier."""
@@ -58,6 +61,33 @@ _ESCAPE = re.compile(
 _GROUP = re.compile(r"\((?:\?:|\?<[A-Za-z_$][A-Za-z0-9_$]*>|(?!\?))")
 _COUNTS = re.compile(r"\{([0-9]+)(?:(,)([0-9]*))?\}")
 _SIGNS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+
+
+_SHORT = {
+    name: short
+    for short, *names in (
+        entry.split()
+        for entry in (
+            "Lu Uppercase_Letter", "Ll Lowercase_Letter", "Lt Titlecase_Letter",
+            "Lm Modifier_Letter", "Lo Other_Letter", "Mn Nonspacing_Mark", "Mc Spacing_Mark",
+            "Me Enclosing_Mark", "Nd Decimal_Number digit", "Nl Letter_Number", "No Other_Number",
+            "Pc Connector_Punctuation", "Pd Dash_Punctuation", "Ps Open_Punctuation",
+            "Pe Close_Punctuation", "Pi Initial_Punctuation", "Pf Final_Punctuation",
+            "Po Other_Punctuation", "Sm Math_Symbol", "Sc Currency_Symbol", "Sk Modifier_Symbol",
+            "So Other_Symbol", "Zs Space_Separator", "Zl Line_Separator", "Zp Paragraph_Separator",
+            "Cc Control cntrl", "Cf Format", "Cs Surrogate", "Co Private_Use", "Cn Unassigned",
+            "L Letter", "M Mark Combining_Mark", "N Number", "P Punctuation punct", "S Symbol",
+            "Z Separator", "C Other", "LC Cased_Letter",
+        )
+    )
+    for name in (short, *names)
+}  # fmt: skip
+_SINGLE = frozenset(short for short in _SHORT.values() if len(short) == 2) - {"LC"}
+_OTHERS = {
+    "Any": (_ALL, ""),
+    "ASCII": (r"\x{0}-\x{7F}", r"\x{80}-\x{10FFFF}"),
+}
+_SCRIPT = re.compile(r"[A-Z][A-Za-z]+(?:_[A-Z][A-Za-z]+)*")
 
 
 class BadPattern(ValueError):
@@ -221,7 +251,7 @@ class _Translator:
             case "set":
                 point = _SETS[value]
             case "property":
-                point = property_set(value, negated=match[0][1] == "P")
+                point = _property_set(value, negated=match[0][1] == "P")
             case "control":
                 point = _CONTROLS[value]
             case "letter":
@@ -296,3 +326,37 @@ def _repeated(body: str, least: int, most: int | None) -> str:
         written += (body + form % _RE2_COUNT) * (count // _RE2_COUNT)
         written += body + form % (count % _RE2_COUNT)
     return f"(?:{written}{body}*)" if most is None else f"(?:{written})"
+
+
+def _property_set(expression: str, *, negated: bool) -> str | None:
+    r"""Return the contents of the brackets for ``\p{expression}``; None if it is not supported.
+
+    >>> _property_set("Letter", negated=False)
+    '\\p{Ll}\\p{Lm}\\p{Lo}\\p{Lt}\\p{Lu}'
+    """
+    prefix, equals, value = expression.rpartition("=")
+    if prefix in ("Script", "sc") and _SCRIPT.fullmatch(value) and value not in _SHORT:
+        return rf"\{'P' if negated else 'p'}{{{value}}}"
+    if equals and prefix not in ("General_Category", "gc"):
+        return None
+    if not equals and value in ("Any", "ASCII"):
+        return _OTHERS[value][negated]
+    if not equals and value == "Assigned":
+        value, negated = "Cn", not negated
+    short = _SHORT.get(value)
+    if short is None:
+        return None
+    members = {"Lu", "Ll", "Lt"} if short == "LC" else {s for s in _SINGLE if s.startswith(short)}
+    return "".join(
+        _unassigned() if each == "Cn" else rf"\p{{{each}}}"
+        for each in sorted(_SINGLE - members if negated else members)
+    )
+
+
+@cache
+def _unassigned() -> str:
+    """Return the category ``Cn``, for which RE2 has no name, as ranges."""
+    characters = "".join(map(chr, range(0xD800))) + "".join(map(chr, range(0xE000, 0x110000)))
+    others = re2.compile(r"[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Z}\p{C}]+")
+    found = (match.group() for match in others.finditer(characters))
+    return "".join(rf"\x{{{ord(each[0]):X}}}-\x{{{ord(each[-1]):X}}}" for each in found)

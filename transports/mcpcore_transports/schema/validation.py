@@ -6,18 +6,23 @@ too many of them is refused.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from itertools import islice
 from typing import Any
 
 from jsonschema.exceptions import ValidationError
 
 from mcpcore_transports.schema.dialects import Dialect
-from mcpcore_transports.schema.document import Document, read_schema
-from mcpcore_transports.schema.limits import TOO_MUCH, SchemaLimits, TooMuchWork, measure
+from mcpcore_transports.schema.document import read_schema
+from mcpcore_transports.schema.limits import (
+    TOO_MUCH,
+    WORK,
+    SchemaLimits,
+    TooMuchWork,
+    Work,
+    measure,
+)
 from mcpcore_transports.schema.problems import MAX_PROBLEMS, describe, problem, quoted
-from mcpcore_transports.schema.quiet import quiet
-from mcpcore_transports.schema.run import RUN, Run
+from mcpcore_transports.schema.values import quiet
 
 _CHECKING = 1_000_000
 """Maximum work for checking a whole schema against its meta-schema, a few seconds' worth."""
@@ -33,50 +38,43 @@ def compile_schema(
     :class:`~mcpcore_transports.schema.patterns.BadPattern` for a pattern.
     """
     limits = limits or SchemaLimits()
-    return _Check(read_schema(schema, limits, _Judge().problem), limits).problems
+    left = _CHECKING
 
-
-class _Judge:
-    """Check of the parts of one schema against its meta-schema, with a limit of work."""
-
-    def __init__(self) -> None:
-        self._left = _CHECKING
-
-    def problem(self, dialect: Dialect, part: Any) -> str | None:
-        run = Run(self._left, dialect.patterns, {})
+    def judge(dialect: Dialect, part: Any) -> str | None:
+        nonlocal left
+        work = Work(left, dialect.patterns, {})
         try:
-            found = _found(dialect.meta, quiet(part), run, 1)
+            found = _found(dialect.meta, quiet(part), work, 1)
         except TooMuchWork:
             raise ValueError("the schema takes too much work to check") from None
-        self._left = run.left
+        left = work.left
         return found[0] if found else None
 
+    document = read_schema(schema, limits, judge)
+    validator = document.dialect.validator(document.schema, registry=document.registry)
+    choices: dict[int, frozenset[Any]] = {}
 
-class _Check:
-    def __init__(self, document: Document, limits: SchemaLimits) -> None:
-        self._limits = limits
-        self._validator = document.dialect.validator(document.schema, registry=document.registry)
-        self._run = partial(Run, limits.steps, document.patterns, {})
-
-    def problems(self, value: Any) -> list[str]:
-        """List the problems of a value."""
-        if refused := measure(value, self._limits):
+    def problems(value: Any) -> list[str]:
+        if refused := measure(value, limits):
             return [refused]
+        work = Work(limits.steps, document.patterns, choices)
         try:
-            return _found(self._validator, quiet(value), self._run(), MAX_PROBLEMS)
+            return _found(validator, quiet(value), work, MAX_PROBLEMS)
         except TooMuchWork:
             return [TOO_MUCH]
         except RecursionError:
             return [": nested too deeply for this schema"]
 
+    return problems
 
-def _found(validator: Any, value: Any, run: Run, most: int) -> list[str]:
-    token = RUN.set(run)
+
+def _found(validator: Any, value: Any, work: Work, most: int) -> list[str]:
+    token = WORK.set(work)
     try:
         errors = islice(validator.iter_errors(value), most)
         return sorted({_problem(error, error.absolute_path) for error in errors})
     finally:
-        RUN.reset(token)
+        WORK.reset(token)
 
 
 def _problem(error: ValidationError, path: Iterable[str | int]) -> str:

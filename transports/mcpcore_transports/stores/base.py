@@ -1,36 +1,27 @@
-"""Store protocols, settings and errors, and the dispatch of a step to a store's method.
+"""Store protocol, its settings, and what all stores have in common.
 
 A store is a plain blocking object.  The application calls :meth:`Store.commit` from one thread, a
-batch of steps at a time, and :meth:`Mailbox.receive` from another.  Several applications, in one
+batch of steps at a time, and :meth:`Store.receive` from another.  Several applications, in one
 process or in many, may share one database behind it.  :mod:`mcpcore.http.storing` defines the
 meaning of each step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from mcpcore.errors import NoSessionError, StepFailedError
 from mcpcore.http.storing import (
-    Announce,
-    Announcements,
     Ended,
     LogPage,
     Lost,
     Moved,
     NoSession,
-    Post,
-    QueuePut,
     QueueTake,
-    SessionCalls,
-    SessionDelete,
-    SessionLoad,
     SessionRecord,
-    SessionSave,
-    SessionTouch,
     Step,
     StoreFailure,
     StreamAppend,
@@ -111,92 +102,28 @@ class Grade(IntEnum):
 SPARED = 32
 """Maximum busy sessions that are passed over, and count as used, in the search for a victim."""
 
+RETURN = 6
+"""Leases without a sign of life after which a worker is forgotten with its mailbox."""
 
-class SessionStore(Protocol):
-    """Storage of session records.  Times are of the wall clock."""
+SWEEPS = 15.0
+"""Seconds between two sweeps over all sessions."""
 
-    def save(self, record: SessionRecord, wall: float) -> SessionRecord | bool | None:
-        """Write a record (:class:`SessionSave`); return None if it was written.
 
-        A record of version 1 makes the session.  A later version needs an existing session:
-        False if it has ended.  A stored record whose version is not lower stays, and is returned.
+class Store(Protocol):
+    """Storage of sessions with their event streams and queues, and of notes between workers."""
+
+    def secret(self) -> bytes:
+        """Return the 32 random bytes that the workers share, made once and kept.
+
+        Raises StoreUnavailableError.
         """
 
-    def load(self, session: str, wall: float) -> SessionRecord | None:
-        """Return the record of a session, or None if it has ended; the load counts as a use.
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+        """Carry out steps in order; return their outcomes once they are durable.
 
-        ``used`` of the record is the time of the use or load before this one.
+        ``wall`` is the time of the wall clock.  Never raises for a store that fails: the steps then
+        have StoreFailure as their outcome.  Renews the lease of the worker.
         """
-
-    def touch(self, session: str, wall: float) -> bool:
-        """Count a session as used beyond the handshake; return True if it exists."""
-
-    def calls(self, worker: str, session: str, calls: int, limit: int, wall: float) -> int | None:
-        """Return how many requests of a session ``worker`` may work on (:class:`SessionCalls`)."""
-
-    def delete(self, session: str, wall: float) -> bool:
-        """Remove a session and all of its data; return True if it existed."""
-
-
-class EventStore(Protocol):
-    """Storage of the event streams and the queue of each session.
-
-    All methods raise NoSessionError if there is no such session.
-    """
-
-    def begin(
-        self,
-        worker: str,
-        session: str,
-        stream: int,
-        request: bytes | None,
-        limit: int,
-        wall: float,
-    ) -> bool | None:
-        """Begin a stream (:class:`StreamBegin`).
-
-        Raises StepFailedError for a number in use, and if the session has too many streams of all
-        kinds.
-        """
-
-    def append(
-        self, worker: str, session: str, stream: int, data: bytes, ends: bool, wall: float
-    ) -> int | None:
-        """Add an event (:class:`StreamAppend`)."""
-
-    def read(
-        self, worker: str, session: str, stream: int, after: int, limit: int, wall: float
-    ) -> LogPage | None:
-        """Return the events behind a position (:class:`StreamRead`)."""
-
-    def put(self, session: str, data: bytes, once: str | None, wall: float) -> bool:
-        """Put a message into the queue (:class:`QueuePut`)."""
-
-    def take(self, worker: str, session: str, stream: int, limit: int, wall: float) -> LogPage:
-        """Move messages from the queue onto a stream (:class:`QueueTake`)."""
-
-    def release(self, worker: str, session: str, stream: int, wall: float) -> None:
-        """Record that a stream has lost its connection at ``worker`` (:class:`StreamRelease`)."""
-
-    def claim(self, worker: str, session: str, stream: int, limit: int, wall: float) -> bool | None:
-        """Record that a stream has a connection at ``worker`` (:class:`StreamClaim`)."""
-
-
-class Mailbox(Protocol):
-    """Notes between workers, and the record of which workers are alive."""
-
-    def post(self, worker: str, to: str | None, note: bytes) -> None:
-        """Pass on a note of ``worker`` (:class:`Post`); an unknown addressee is ignored.
-
-        Raises StepFailedError if the mailbox of ``to`` is full.  A note to all others skips workers
-        whose mailbox is full.
-        """
-
-    def announce(self, worker: str, note: bytes, topic: str, wall: float) -> None:
-        """Pass a note on to all others and keep it (:class:`Announce`)."""
-
-    def announcements(self, since: float, wall: float) -> tuple[bytes, ...]:
-        """Return the announcements since ``since`` (:class:`Announcements`)."""
 
     def receive(self, worker: str, timeout: float) -> list[bytes]:
         """Wait for notes to ``worker``; return them in order, none after ``timeout`` seconds.
@@ -211,69 +138,34 @@ class Mailbox(Protocol):
         Ends a waiting call of :meth:`receive`.  Raises StoreUnavailableError.
         """
 
-
-class Store(SessionStore, EventStore, Mailbox, Protocol):
-    """Complete store: sessions, events and notes, and batches of steps."""
-
-    def secret(self) -> bytes:
-        """Return the 32 random bytes that the workers share, made once and kept.
-
-        Raises StoreUnavailableError.
-        """
-
-    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
-        """Carry out steps in order; return their outcomes once they are durable.
-
-        Never raises for a store that fails: the steps then have StoreFailure as their outcome.
-        Renews the lease of the worker.
-        """
-
     def close(self) -> None:
         """Close connections and files; stored data stays."""
 
 
-def carry_out(store: Store, worker: str, step: Step, wall: float) -> Outcome:
-    """Carry out one step by the method of ``store`` that corresponds to it; return its outcome."""
-    session = step.session
+StreamStep = StreamBegin | StreamAppend | StreamRead | StreamClaim | StreamRelease | QueueTake
+"""Step on one stream of a session."""
+
+StepHandler = Callable[[Any, str, Any, float], Outcome]
+"""Method of a store that carries out one kind of step, from the worker, the step and the time."""
+
+
+class StepStore(Protocol):
+    """Store that carries out steps one by one."""
+
+    handlers: ClassVar[Mapping[type[Step], StepHandler]]
+
+
+def carry_out(store: StepStore, worker: str, step: Step, wall: float) -> Outcome:
+    """Carry out one step by the handler for its class; return its outcome."""
+    handler = store.handlers.get(type(step))
+    if handler is None:
+        return StoreFailure(f"no store knows the step {type(step).__name__}")
     try:
-        match step:
-            case StreamAppend():
-                return store.append(worker, session, step.stream, step.data, step.ends, wall)
-            case StreamRead():
-                return store.read(worker, session, step.stream, step.after, step.limit, wall)
-            case StreamBegin():
-                return store.begin(worker, session, step.stream, step.request, step.limit, wall)
-            case QueuePut():
-                return store.put(session, step.data, step.once, wall)
-            case QueueTake():
-                return store.take(worker, session, step.stream, step.limit, wall)
-            case StreamClaim():
-                return store.claim(worker, session, step.stream, step.limit, wall)
-            case StreamRelease():
-                store.release(worker, session, step.stream, wall)
-            case Post():
-                store.post(worker, step.to, step.note)
-            case Announce():
-                store.announce(worker, step.note, step.topic, wall)
-            case Announcements():
-                return store.announcements(step.since, wall)
-            case SessionTouch():
-                return store.touch(session, wall)
-            case SessionCalls():
-                return store.calls(worker, session, step.calls, step.limit, wall)
-            case SessionLoad():
-                return store.load(session, wall)
-            case SessionSave():
-                return store.save(step.record, wall)
-            case SessionDelete():
-                return store.delete(session, wall)
-            case _:
-                return StoreFailure(f"no store knows the step {type(step).__name__}")
+        return handler(store, worker, step, wall)
     except NoSessionError:
         return NoSession()
     except StepFailedError as refused:
         return StoreFailure(str(refused))
-    return None
 
 
 def ends(created: float, used: float | None, settings: StoreSettings) -> float:
@@ -299,7 +191,7 @@ def is_request(data: bytes) -> bool:
 
 
 def wake(session: str, stream: int) -> bytes:
-    """Return the note that a read or take of a stream would now find something."""
+    """Return the note that a stream has something to read or to take."""
     return msgspec.json.encode(Wake(session=session, stream=stream))
 
 

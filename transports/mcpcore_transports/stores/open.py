@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from typing import cast, get_args
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from typing import Any, cast, get_args
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from msgspec import structs
 
@@ -51,137 +51,129 @@ def check_shared(url: str) -> None:
 def _opener(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
     kind = url.partition(":")[0].lower()
     if kind == "memory":
-        return _memory(url, settings)
+        return _memory(_StoreUrl(url), settings)
     if kind == "sqlite":
-        return _sqlite(url, settings)
+        return _sqlite(_StoreUrl(url), settings)
     if kind in _REDIS:
-        return _redis(url, settings)
+        return _redis(_StoreUrl(url), settings)
     raise StoreUrlError(
         f"{_shown(url)!r} names no store: it begins with memory:, sqlite:, redis://, rediss:// or"
         " unix://"
     )
 
 
-def _memory(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
-    rest, _, query = url.partition(":")[2].partition("?")
-    if rest:
-        raise StoreUrlError(f"{url!r}: nothing but options follows on 'memory:'")
-    options = _options(url, query)
-    settings = _settings(url, options, settings)
-    _no_more(url, options)
+class _StoreUrl:
+    """URL of a store, with its options that were not taken yet."""
+
+    def __init__(self, url: str) -> None:
+        self.shown = repr(_shown(url))
+        # not urlsplit, which drops the slashes of an empty host: unix:///path needs them
+        self.base, _, query = url.partition("?")
+        kind, _, self.rest = self.base.partition(":")
+        if kind.lower() in _REDIS:
+            query = query.partition("#")[0]
+        self.options: dict[str, str] = {}
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            if name in self.options:
+                raise StoreUrlError(f"{self.shown}: {name} is given twice")
+            self.options[name] = value
+
+    def seconds(self, name: str, usual: float) -> float:
+        """Take a time out of the options."""
+        text = self.options.pop(name, None)
+        value = usual if text is None else _number(text, float)
+        if not 0 < value < 86400:
+            raise StoreUrlError(f"{self.shown}: {name} is a number of seconds, not {text!r}")
+        return value
+
+    def settings(self, settings: StoreSettings | None) -> StoreSettings | None:
+        """Take the settings that every store has out of the options; return them over those."""
+        given: dict[str, float] = {}
+        for field in structs.fields(StoreSettings):
+            text = self.options.pop(field.name, None)
+            if text is None:
+                continue
+            value = _number(text, field.type)
+            if not 0 < value < math.inf:
+                kind = "a whole number" if field.type is int else "a number of seconds"
+                raise StoreUrlError(f"{self.shown}: {field.name} is {kind} above 0, not {text!r}")
+            given[field.name] = value
+        if not given:
+            return settings
+        made = structs.replace(settings or StoreSettings(), **given)
+        if made.renew >= made.lease:
+            raise StoreUrlError(
+                f"{self.shown}: renew ({made.renew:g}) is below lease ({made.lease:g})"
+            )
+        return made
+
+    def check_taken(self) -> None:
+        """Raise StoreUrlError for an option that nothing has taken."""
+        if self.options:
+            raise StoreUrlError(f"{self.shown} has no option {', '.join(sorted(self.options))}")
+
+
+def _memory(url: _StoreUrl, settings: StoreSettings | None) -> Callable[[], Store]:
+    if url.rest:
+        raise StoreUrlError(f"{url.shown}: nothing but options follows on 'memory:'")
+    settings = url.settings(settings)
+    url.check_taken()
     from mcpcore_transports.stores.memory import MemoryStore
 
     return partial(MemoryStore, settings)
 
 
-def _sqlite(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
-    rest, _, query = url.partition(":")[2].partition("?")
+def _sqlite(url: _StoreUrl, settings: StoreSettings | None) -> Callable[[], Store]:
     # sqlite:///path as other programs write it, beside sqlite:path
-    path = unquote(rest.removeprefix("//") if rest.startswith("///") else rest)
+    path = unquote(url.rest.removeprefix("//") if url.rest.startswith("///") else url.rest)
     if not path or path.startswith(("//", ":")):
-        raise StoreUrlError(f"{url!r}: 'sqlite:' is followed by the path of a file")
-    options = _options(url, query)
-    settings = _settings(url, options, settings)
+        raise StoreUrlError(f"{url.shown}: 'sqlite:' is followed by the path of a file")
+    settings = url.settings(settings)
     from mcpcore_transports.stores.sqlite import SqliteStore, Synchronous
 
-    synchronous = options.pop("synchronous", "NORMAL").upper()
+    synchronous = url.options.pop("synchronous", "NORMAL").upper()
     if synchronous not in get_args(Synchronous):
-        raise StoreUrlError(f"{url!r}: synchronous is one of {', '.join(get_args(Synchronous))}")
-    busy, poll = (
-        _seconds(url, options, name, usual) for name, usual in (("busy", 5.0), ("poll", 0.02))
-    )
-    _no_more(url, options)
-    return partial(
-        SqliteStore,
-        path,
-        settings,
-        synchronous=cast("Synchronous", synchronous),
-        busy=busy,
-        poll=poll,
-    )
+        raise StoreUrlError(
+            f"{url.shown}: synchronous is one of {', '.join(get_args(Synchronous))}"
+        )
+    busy, poll = url.seconds("busy", 5.0), url.seconds("poll", 0.02)
+    url.check_taken()
+    mode = cast("Synchronous", synchronous)
+    return partial(SqliteStore, path, settings, synchronous=mode, busy=busy, poll=poll)
 
 
-def _redis(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
+def _redis(url: _StoreUrl, settings: StoreSettings | None) -> Callable[[], Store]:
     if find_spec("redis") is None:
         raise ExtraMissingError(
             "the Redis store needs the extra `redis`: pip install 'mcpcore[redis]'"
         )
     from mcpcore_transports.stores.redis import RedisStore
 
-    options = _options(url, urlsplit(url).query)
-    prefix = options.pop("prefix", "mcpcore")
+    prefix = url.options.pop("prefix", "mcpcore")
     if not prefix or "{" in prefix or "}" in prefix:
-        raise StoreUrlError(f"{_shown(url)!r}: prefix is a name without braces")
-    timeout = _seconds(url, options, "timeout", 5.0)
-    settings = _settings(url, options, settings)
-    if ours := sorted(_OURS & options.keys()):
-        raise StoreUrlError(f"{_shown(url)!r} has no option {', '.join(ours)}")
-    # urlunsplit drops the slashes of an empty host, which unix:///path needs.
-    rest, query = url.partition("?")[0], urlencode(options, quote_via=quote)
-    rest = f"{rest}?{query}" if query else rest
+        raise StoreUrlError(f"{url.shown}: prefix is a name without braces")
+    timeout = url.seconds("timeout", 5.0)
+    settings = url.settings(settings)
+    if ours := sorted(_OURS & url.options.keys()):
+        raise StoreUrlError(f"{url.shown} has no option {', '.join(ours)}")
+    query = urlencode(url.options, quote_via=quote)
+    rest = f"{url.base}?{query}" if query else url.base
     try:
         store = RedisStore(rest, settings, prefix=prefix, timeout=timeout)
     except TypeError as error:
         name = str(error).rpartition("unexpected keyword argument ")[2].strip("'")
-        raise StoreUrlError(f"{_shown(url)!r} has no option {name}") from error
+        raise StoreUrlError(f"{url.shown} has no option {name}") from error
     except ValueError as error:
-        raise StoreUrlError(f"{_shown(url)!r}: {error}") from error
+        raise StoreUrlError(f"{url.shown}: {error}") from error
     return lambda: store  # connects at the first call
 
 
-def _settings(
-    url: str, options: dict[str, str], settings: StoreSettings | None
-) -> StoreSettings | None:
-    """Take the settings that every store has out of the options; return them over ``settings``."""
-    given: dict[str, float] = {}
-    for field in structs.fields(StoreSettings):
-        text = options.pop(field.name, None)
-        if text is None:
-            continue
-        whole = field.type is int
-        try:
-            value = int(text) if whole else float(text)
-        except ValueError:
-            value = 0
-        if not 0 < value < math.inf:
-            kind = "a whole number" if whole else "a number of seconds"
-            raise StoreUrlError(f"{_shown(url)!r}: {field.name} is {kind} above 0, not {text!r}")
-        given[field.name] = value
-    if not given:
-        return settings
-    made = structs.replace(settings or StoreSettings(), **given)
-    if made.renew >= made.lease:
-        raise StoreUrlError(
-            f"{_shown(url)!r}: renew ({made.renew:g}) is below lease ({made.lease:g})"
-        )
-    return made
-
-
-def _options(url: str, query: str) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in options:
-            raise StoreUrlError(f"{_shown(url)!r}: {name} is given twice")
-        options[name] = value
-    return options
-
-
-def _seconds(url: str, options: dict[str, str], name: str, usual: float) -> float:
-    text = options.pop(name, None)
-    if text is None:
-        return usual
+def _number(text: str, kind: Any) -> float:
+    """Return the number that is written in an option, 0 for anything else."""
     try:
-        value = float(text)
+        return int(text) if kind is int else float(text)
     except ValueError:
-        value = -1.0
-    if not 0 < value < 86400:
-        raise StoreUrlError(f"{_shown(url)!r}: {name} is a number of seconds, not {text!r}")
-    return value
-
-
-def _no_more(url: str, options: dict[str, str]) -> None:
-    if options:
-        raise StoreUrlError(f"{_shown(url)!r} has no option {', '.join(sorted(options))}")
+        return 0
 
 
 def _shown(url: str) -> str:

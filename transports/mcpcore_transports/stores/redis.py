@@ -17,23 +17,35 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, structs
+from redis.exceptions import ResponseError
 
 from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.storing import (
+    Announce,
+    Announcements,
+    LogPage,
+    NoSession,
+    Post,
+    QueuePut,
+    QueueTake,
     SessionCalls,
     SessionDelete,
     SessionLoad,
+    SessionRecord,
     SessionSave,
     SessionTouch,
     Step,
     StoreFailure,
+    StreamAppend,
     StreamBegin,
     StreamClaim,
     StreamRead,
+    StreamRelease,
 )
 from mcpcore_transports.stores.base import (
     LOST,
@@ -42,20 +54,20 @@ from mcpcore_transports.stores.base import (
     Grade,
     Outcome,
     StoreSettings,
+    is_request,
     made_room,
+    moved,
+    wake,
 )
-from mcpcore_transports.stores.by_step import ByStep, settled
-from mcpcore_transports.stores.redis_link import Command, RedisLink, Reply
-from mcpcore_transports.stores.redis_steps import (
-    command,
-    notes,
-    outcome,
-    session_base,
-    workers_base,
-)
+from mcpcore_transports.stores.redis_link import Command, RedisLink, Reply, reason
 
 _LEAST_WAIT = 0.1
 """Minimum seconds of one blocking read for notes, however often leases are renewed."""
+
+_REFUSED = "GONE "
+"""Prefix of errors that are raised by the scripts, not by Redis."""
+_NO_SESSION = "NOSESSION"
+"""Error of the scripts for a session that does not exist."""
 
 _GRADES = {SessionLoad: Grade.AGREED, SessionSave: Grade.AGREED, SessionTouch: Grade.USED}
 """Grade by the step that uses a session; a save counts only for an existing session."""
@@ -98,7 +110,69 @@ def _victims(replies: Iterable[Reply]) -> dict[str, _Made]:
     }
 
 
-class RedisStore(ByStep):
+def _outcome(step: Step, reply: Reply) -> Outcome:
+    """Return the outcome of a step from the reply to its command."""
+    if isinstance(reply, Exception):
+        text = str(reply)
+        if isinstance(reply, ResponseError) and text == _NO_SESSION:
+            return NoSession()
+        refused = isinstance(reply, ResponseError) and text.startswith(_REFUSED)
+        return StoreFailure(text.removeprefix(_REFUSED) if refused else reason(reply))
+    if isinstance(step, Post | Announce):
+        return None
+    if isinstance(step, Announcements):
+        return tuple(reply)
+    value = reply[0]
+    match step:
+        case StreamAppend():
+            return None if value < 0 else int(value)
+        case StreamRead():
+            return None if value == b"" else _page(value)
+        case QueueTake():
+            return LogPage(ended=True) if value == b"" else _page(value)
+        case SessionSave() if isinstance(value, bytes):
+            return msgspec.json.decode(value, type=SessionRecord)
+        case SessionSave():
+            return False if value < 0 else None
+        case SessionLoad():
+            return None if value == b"" else _loaded(*value)
+        case SessionCalls():
+            return None if value < 0 else int(value)
+        case StreamBegin() | StreamClaim():
+            return False if value else None
+        case QueuePut() | SessionTouch() | SessionDelete():
+            return bool(value)
+    return None
+
+
+def _notes(session: str, reply: Reply) -> Iterator[str | bytes]:
+    """Yield the notes that came with a reply: name of a worker, note, name, note ..."""
+    if isinstance(reply, list) and session:
+        told = reply[1]
+        for worker, kind, stream in zip(told[::3], told[1::3], told[2::3], strict=True):
+            make = wake if kind == b"wake" else moved
+            yield worker
+            yield make(session, int(stream))
+
+
+def _loaded(record: bytes, used: bytes) -> SessionRecord:
+    made = msgspec.json.decode(record, type=SessionRecord)
+    return structs.replace(made, used=float(used)) if used else made
+
+
+def _page(value: Any) -> LogPage:
+    lost, last, ended, orphaned, answers, request, entries = value
+    return LogPage(
+        entries=tuple(zip(entries[::2], entries[1::2], strict=True)),
+        lost=lost,
+        last=last,
+        ended=bool(ended),
+        orphaned=bool(orphaned),
+        request=request if answers else None,
+    )
+
+
+class RedisStore:
     """Store that keeps everything in a Redis server.  Safe to use from several threads.
 
     ``url`` is one for ``redis.Redis.from_url``: ``redis://``, ``rediss://`` or ``unix://``.
@@ -117,7 +191,8 @@ class RedisStore(ByStep):
     ) -> None:
         self.settings = settings or StoreSettings()
         self._prefix = prefix
-        self._base = workers_base(prefix)
+        self._base = f"{prefix}:{{workers}}:"
+        """Common prefix of all keys that belong to no session; the braces are their hash tag."""
         self._clock = clock
         self._link = RedisLink(url, self.settings, timeout)
         self._secret: bytes | None = None
@@ -147,28 +222,69 @@ class RedisStore(ByStep):
         self._link.close()
 
     def _carry_out(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
-        before = self._announced(worker, steps, wall)
-        commands: list[Command] = []
-        for step in steps:
-            made = command(self._link, self._prefix, worker, step, wall)
-            if made is None:
-                raise TypeError(f"no store knows the step {type(step).__name__}")
-            commands.append(made)
+        before = self._record_held(worker, steps, wall)
+        commands = [self._command(worker, step, wall) for step in steps]
         after = self._used(steps, wall)
         replies = self._link.run([*before, *commands, *after])[len(before) :][: len(steps)]
         told = [
             part
             for step, reply in zip(steps, replies, strict=True)
-            for part in notes(step.session, reply)
+            for part in _notes(step.session, reply)
         ]
         try:
             self._follow_up(told, self._made(steps, replies), wall)
         except StoreUnavailableError:
             # the steps themselves have been answered
             self._failed()
-        return [outcome(step, reply) for step, reply in zip(steps, replies, strict=True)]
+        return [_outcome(step, reply) for step, reply in zip(steps, replies, strict=True)]
 
-    def _announced(self, worker: str, steps: Sequence[Step], wall: float) -> list[Command]:
+    def _command(self, worker: str, step: Step, wall: float) -> Command:
+        """Return the command that carries out a step."""
+
+        def of_session(operation: str, *values: object) -> Command:
+            return self._of_session(step.session, operation, worker, wall, *values)
+
+        match step:
+            case StreamAppend():
+                return of_session("append", step.stream, step.data, int(step.ends))
+            case StreamRead():
+                return of_session("read", step.stream, step.after, step.limit)
+            case StreamBegin():
+                answers, request = int(step.request is not None), step.request or b""
+                return of_session("begin", step.stream, answers, request, step.limit)
+            case QueuePut():
+                named, once = int(step.once is not None), step.once or ""
+                return of_session("put", step.data, int(is_request(step.data)), named, once)
+            case QueueTake():
+                return of_session("take", step.stream, step.limit)
+            case StreamClaim():
+                return of_session("claim", step.stream, step.limit)
+            case StreamRelease():
+                return of_session("release", step.stream)
+            case SessionTouch():
+                return of_session("touch")
+            case SessionCalls():
+                return of_session("calls", step.calls, step.limit)
+            case SessionLoad():
+                return of_session("load")
+            case SessionSave():
+                record = step.record
+                return of_session(
+                    "save", msgspec.json.encode(record), record.version, record.created
+                )
+            case SessionDelete():
+                return of_session("delete")
+            case Post(to=None):
+                return self._of_workers("post_all", worker, step.note)
+            case Post():
+                return self._of_workers("post", step.to, step.note)
+            case Announce():
+                return self._of_workers("announce", worker, step.note, step.topic, wall)
+            case Announcements():
+                return self._of_workers("announcements", step.since, wall)
+        raise TypeError(f"no store knows the step {type(step).__name__}")
+
+    def _record_held(self, worker: str, steps: Sequence[Step], wall: float) -> list[Command]:
         """Return commands that record each session where the worker gets streams, waits or calls.
 
         They go before the steps, so that the record is complete if the worker dies in between.
@@ -269,7 +385,7 @@ class RedisStore(ByStep):
     # Workers and notes
 
     def receive(self, worker: str, timeout: float) -> list[bytes]:
-        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
+        """See :class:`~mcpcore_transports.stores.base.Store`."""
         until = time.monotonic() + timeout
         try:
             here = self._renew(worker)
@@ -290,7 +406,7 @@ class RedisStore(ByStep):
             raise
 
     def leave(self, worker: str) -> None:
-        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
+        """See :class:`~mcpcore_transports.stores.base.Store`."""
         with self._lock:
             here = self._here.pop(worker, None)
         if here is not None:
@@ -367,7 +483,7 @@ class RedisStore(ByStep):
         sessions = self._link.one(("ZRANGE", f"{self._base}held:{worker}", 0, -1))
         ids = [session.decode() for session in sessions]
         replies = self._link.run([self._of_session(id, operation, me, 0, *values) for id in ids])
-        told = [part for id, reply in zip(ids, replies, strict=True) for part in notes(id, reply)]
+        told = [part for id, reply in zip(ids, replies, strict=True) for part in _notes(id, reply)]
         self._follow_up(told, {}, 0.0)
 
     def _failed(self) -> None:
@@ -386,10 +502,5 @@ class RedisStore(ByStep):
     def _of_session(
         self, session: str, operation: str, me: str, wall: float, *values: object
     ) -> Command:
-        base = session_base(self._prefix, session)
+        base = f"{self._prefix}:{{{session}}}:"
         return self._link.session.call(base, operation, wall, me, *values)
-
-    def do(self, worker: str, step: Step, wall: float) -> Any:
-        """Carry out a step.  Raises StepFailedError for a StoreFailure, StoreUnavailableError."""
-        (made,) = self._carry_out(worker, [step], wall)
-        return settled(made)

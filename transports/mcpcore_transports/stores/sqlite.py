@@ -13,22 +13,46 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 from msgspec import Struct, structs
 
 from mcpcore.errors import NoSessionError, StepFailedError, StoreUnavailableError
-from mcpcore.http.storing import LogPage, SessionRecord, Step, StoreFailure
+from mcpcore.http.storing import (
+    Announce,
+    Announcements,
+    LogPage,
+    Post,
+    QueuePut,
+    QueueTake,
+    SessionCalls,
+    SessionDelete,
+    SessionLoad,
+    SessionRecord,
+    SessionSave,
+    SessionTouch,
+    Step,
+    StoreFailure,
+    StreamAppend,
+    StreamBegin,
+    StreamClaim,
+    StreamRead,
+    StreamRelease,
+)
 from mcpcore_transports.stores.base import (
+    RETURN,
     SECRET_SIZE,
     SPARED,
+    SWEEPS,
     Grade,
     Outcome,
+    StepHandler,
     StoreSettings,
+    StreamStep,
     carry_out,
     ends,
     is_request,
@@ -36,20 +60,12 @@ from mcpcore_transports.stores.base import (
     moved,
     wake,
 )
-from mcpcore_transports.stores.schema import place_of_processes, process_is_gone
-from mcpcore_transports.stores.sqlite_file import SqliteFile
-
-_RETURN = 6
-"""Leases without a sign of life after which a worker is forgotten with its mailbox."""
+from mcpcore_transports.stores.sqlite_file import SqliteFile, place_of_processes, process_is_gone
 
 _SHORT_POLL = 0.001
 """Seconds between the first polls for notes; the pause doubles up to ``poll``."""
 
 Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
-
-_SWEEPS = 15.0
-"""Seconds between two sweeps over all sessions."""
-
 _IDLE = "(ended OR orphaned OR (request IS NULL AND holder IS NULL))"
 """SQL condition: nothing will be added to the stream unless a client comes back for it."""
 
@@ -142,7 +158,7 @@ class SqliteStore:
         try:
             with self._file.transaction():
                 self._renew(worker)
-                if not self._swept <= wall < self._swept + _SWEEPS:
+                if not self._swept <= wall < self._swept + SWEEPS:
                     self._sweep(wall)
                     self._swept = wall
                 return [carry_out(self, worker, step, wall) for step in steps]
@@ -156,236 +172,195 @@ class SqliteStore:
 
     # Sessions
 
-    def save(self, record: SessionRecord, wall: float) -> SessionRecord | bool | None:
-        """See :class:`~mcpcore_transports.stores.base.SessionStore`."""
-        with self._file.transaction():
-            key = self._find(record.id, wall)
-            text = msgspec.json.encode(record)
-            if key is not None:
-                self._use(key, wall)
-                changed = self._db.execute(
-                    "UPDATE sessions SET record = ?, version = ?, created = ?"
-                    " WHERE key = ? AND version < ?",
-                    (text, record.version, record.created, key, record.version),
-                )
-                return None if changed.rowcount else self._record(key)
-            if record.version > 1:
-                return False
-            self._admit(record.owner, wall)
-            self._db.execute(
-                "INSERT INTO sessions (id, owner, record, version, created) VALUES (?, ?, ?, ?, ?)",
-                (record.id, record.owner, text, record.version, record.created),
-            )
-            return None
-
-    def load(self, session: str, wall: float) -> SessionRecord | None:
-        """See :class:`~mcpcore_transports.stores.base.SessionStore`."""
-        with self._file.transaction():
-            key = self._find(session, wall)
-            if key is None:
-                return None
-            used = self._file.value("SELECT used FROM sessions WHERE key = ?", key)
+    def _save(self, worker: str, step: SessionSave, wall: float) -> SessionRecord | bool | None:
+        record = step.record
+        key = self._find(record.id, wall)
+        text = msgspec.json.encode(record)
+        if key is not None:
             self._use(key, wall)
-            return structs.replace(self._record(key), used=used)
+            changed = self._db.execute(
+                "UPDATE sessions SET record = ?, version = ?, created = ?"
+                " WHERE key = ? AND version < ?",
+                (text, record.version, record.created, key, record.version),
+            )
+            return None if changed.rowcount else self._record(key)
+        if record.version > 1:
+            return False
+        self._admit(record.owner, wall)
+        self._db.execute(
+            "INSERT INTO sessions (id, owner, record, version, created) VALUES (?, ?, ?, ?, ?)",
+            (record.id, record.owner, text, record.version, record.created),
+        )
+        return None
+
+    def _load(self, worker: str, step: SessionLoad, wall: float) -> SessionRecord | None:
+        key = self._find(step.session, wall)
+        if key is None:
+            return None
+        used = self._file.value("SELECT used FROM sessions WHERE key = ?", key)
+        self._use(key, wall)
+        return structs.replace(self._record(key), used=used)
 
     def _record(self, key: int) -> SessionRecord:
         text = self._file.value("SELECT record FROM sessions WHERE key = ?", key)
         return msgspec.json.decode(text, type=SessionRecord)
 
-    def touch(self, session: str, wall: float) -> bool:
-        """See :class:`~mcpcore_transports.stores.base.SessionStore`."""
-        with self._file.transaction():
-            key = self._find(session, wall)
-            if key is not None:
-                self._use(key, wall, Grade.USED)
-            return key is not None
+    def _touch(self, worker: str, step: SessionTouch, wall: float) -> bool:
+        key = self._find(step.session, wall)
+        if key is not None:
+            self._use(key, wall, Grade.USED)
+        return key is not None
 
-    def calls(self, worker: str, session: str, calls: int, limit: int, wall: float) -> int | None:
-        """See :class:`~mcpcore_transports.stores.base.SessionStore`."""
-        with self._file.transaction():
-            key = self._find(session, wall)
-            if key is None:
-                return None
-            others: int = self._file.value(
-                "SELECT coalesce(sum(calls), 0) FROM calls WHERE session = ? AND worker <> ?",
-                key,
-                worker,
+    def _calls(self, worker: str, step: SessionCalls, wall: float) -> int | None:
+        key = self._find(step.session, wall)
+        if key is None:
+            return None
+        others: int = self._file.value(
+            "SELECT coalesce(sum(calls), 0) FROM calls WHERE session = ? AND worker <> ?",
+            key,
+            worker,
+        )
+        granted = min(step.calls, max(0, step.limit - others))
+        if granted:
+            self._db.execute(
+                "INSERT INTO calls (session, worker, calls) VALUES (?, ?, ?)"
+                " ON CONFLICT (session, worker) DO UPDATE SET calls = excluded.calls",
+                (key, worker, granted),
             )
-            granted = min(calls, max(0, limit - others))
-            if granted:
-                self._db.execute(
-                    "INSERT INTO calls (session, worker, calls) VALUES (?, ?, ?)"
-                    " ON CONFLICT (session, worker) DO UPDATE SET calls = excluded.calls",
-                    (key, worker, granted),
-                )
-            else:
-                self._db.execute(
-                    "DELETE FROM calls WHERE session = ? AND worker = ?", (key, worker)
-                )
-            return granted
+        else:
+            self._db.execute("DELETE FROM calls WHERE session = ? AND worker = ?", (key, worker))
+        return granted
 
-    def delete(self, session: str, wall: float) -> bool:
-        """See :class:`~mcpcore_transports.stores.base.SessionStore`."""
-        with self._file.transaction():
-            key = self._find(session, wall)
-            if key is not None:
-                self._remove(key)
-            return key is not None
+    def _delete(self, worker: str, step: SessionDelete, wall: float) -> bool:
+        key = self._find(step.session, wall)
+        if key is not None:
+            self._remove(key)
+        return key is not None
 
     # Streams
 
-    def begin(
-        self,
-        worker: str,
-        session: str,
-        stream: int,
-        request: bytes | None,
-        limit: int,
-        wall: float,
-    ) -> bool | None:
-        """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._file.transaction():
-            key = self._there(session, wall)
-            if self._stream(session, stream, wall) is not None:
-                raise StepFailedError("a stream with this number exists")
-            if request is None and self._full(key, limit):
-                return False
-            count = self._file.value("SELECT streams FROM sessions WHERE key = ?", key)
-            if count >= self.settings.streams:
-                self._make_room(key, wall)
-            self._db.execute("UPDATE sessions SET streams = streams + 1 WHERE key = ?", (key,))
-            self._db.execute(
-                "INSERT INTO streams (session, number, request, writer, holder, rank, time)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (key, stream, request, worker, worker, self._next_rank(key), wall),
-            )
+    def _begin(self, worker: str, step: StreamBegin, wall: float) -> bool | None:
+        key = self._session(step.session, wall)
+        if self._stream(step, wall) is not None:
+            raise StepFailedError("a stream with this number exists")
+        if step.request is None and self._full(key, step.limit):
+            return False
+        count = self._file.value("SELECT streams FROM sessions WHERE key = ?", key)
+        if count >= self.settings.streams:
+            self._make_room(key, wall)
+        self._db.execute("UPDATE sessions SET streams = streams + 1 WHERE key = ?", (key,))
+        self._db.execute(
+            "INSERT INTO streams (session, number, request, writer, holder, rank, time)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (key, step.stream, step.request, worker, worker, self._next_rank(key), wall),
+        )
+        return None
+
+    def _append(self, worker: str, step: StreamAppend, wall: float) -> int | None:
+        stream = self._stream(step, wall)
+        if stream is None or stream.ended:
             return None
+        if step.data or not step.ends:
+            self._keep(stream, step.data, wall)
+        self._db.execute(
+            "UPDATE streams SET time = ?, ended = ?, orphaned = orphaned AND writer <> ?,"
+            " armed = armed AND NOT ? WHERE key = ?",
+            (wall, step.ends, worker, step.ends, stream.key),
+        )
+        self._wake_readers(step.session, stream.key, step.stream)
+        if step.ends and stream.request is None:
+            self._wake_carrier(step.session, stream.session)
+        return stream.last
 
-    def append(
-        self, worker: str, session: str, stream: int, data: bytes, ends: bool, wall: float
-    ) -> int | None:
-        """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._file.transaction():
-            found = self._stream(session, stream, wall)
-            if found is None or found.ended:
-                return None
-            if data or not ends:
-                self._keep(found, data, wall)
-            self._db.execute(
-                "UPDATE streams SET time = ?, ended = ?, orphaned = orphaned AND writer <> ?,"
-                " armed = armed AND NOT ? WHERE key = ?",
-                (wall, ends, worker, ends, found.key),
-            )
-            self._wake_readers(session, found.key, stream)
-            if ends and found.request is None:
-                self._wake_carrier(session, found.session)
-            return found.last
-
-    def read(
-        self, worker: str, session: str, stream: int, after: int, limit: int, wall: float
-    ) -> LogPage | None:
-        """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._file.transaction():
-            found = self._stream(session, stream, wall)
-            if found is None:
-                return None
-            page: list[tuple[int, bytes]] = []
-            size = 0
-            for place, data in self._db.execute(
-                "SELECT place, data FROM events WHERE stream = ? AND place > ? ORDER BY place",
-                (found.key, after),
-            ):
-                size += len(data)
-                if page and size > limit:
-                    break
-                page.append((place, data))
-            if after >= found.last and not found.ended and not found.orphaned:
-                reading = "INSERT OR IGNORE INTO readers (stream, worker) VALUES (?, ?)"
-            else:
-                reading = "DELETE FROM readers WHERE stream = ? AND worker = ?"
-            self._db.execute(reading, (found.key, worker))
-            return found.page(page)
-
-    def claim(self, worker: str, session: str, stream: int, limit: int, wall: float) -> bool | None:
-        """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._file.transaction():
-            found = self._stream(session, stream, wall)
-            if found is None:
-                return None
-            new = found.request is None and found.holder is None and not found.ended
-            if new and self._full(found.session, limit):
-                return False
-            self._db.execute(
-                "UPDATE streams SET holder = ?, rank = ?, time = ?,"
-                " armed = armed AND holder IS ? WHERE key = ?",
-                (worker, self._next_rank(found.session), wall, worker, found.key),
-            )
-            if found.holder is not None and found.holder != worker:
-                self._stop_reading(found.key, found.holder)
-                self._tell(found.holder, moved(session, stream))
-            self._wake_carrier(session, found.session)
+    def _read(self, worker: str, step: StreamRead, wall: float) -> LogPage | None:
+        stream = self._stream(step, wall)
+        if stream is None:
             return None
+        entries: list[tuple[int, bytes]] = []
+        size = 0
+        for place, data in self._db.execute(
+            "SELECT place, data FROM events WHERE stream = ? AND place > ? ORDER BY place",
+            (stream.key, step.after),
+        ):
+            size += len(data)
+            if entries and size > step.limit:
+                break
+            entries.append((place, data))
+        if step.after >= stream.last and not stream.ended and not stream.orphaned:
+            reading = "INSERT OR IGNORE INTO readers (stream, worker) VALUES (?, ?)"
+        else:
+            reading = "DELETE FROM readers WHERE stream = ? AND worker = ?"
+        self._db.execute(reading, (stream.key, worker))
+        return stream.page(entries)
 
-    def release(self, worker: str, session: str, stream: int, wall: float) -> None:
-        """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._file.transaction():
-            found = self._stream(session, stream, wall)
-            if found is None or found.holder != worker:
-                return
-            self._db.execute(
-                "UPDATE streams SET holder = NULL, armed = 0, time = ? WHERE key = ?",
-                (wall, found.key),
-            )
-            self._stop_reading(found.key, worker)
-            self._wake_carrier(session, found.session)
+    def _claim(self, worker: str, step: StreamClaim, wall: float) -> bool | None:
+        stream = self._stream(step, wall)
+        if stream is None:
+            return None
+        new = stream.request is None and stream.holder is None and not stream.ended
+        if new and self._full(stream.session, step.limit):
+            return False
+        self._db.execute(
+            "UPDATE streams SET holder = ?, rank = ?, time = ?,"
+            " armed = armed AND holder IS ? WHERE key = ?",
+            (worker, self._next_rank(stream.session), wall, worker, stream.key),
+        )
+        if stream.holder is not None and stream.holder != worker:
+            self._stop_reading(stream.key, stream.holder)
+            self._tell(stream.holder, moved(step.session, step.stream))
+        self._wake_carrier(step.session, stream.session)
+        return None
+
+    def _release(self, worker: str, step: StreamRelease, wall: float) -> None:
+        stream = self._stream(step, wall)
+        if stream is None or stream.holder != worker:
+            return
+        self._db.execute(
+            "UPDATE streams SET holder = NULL, armed = 0, time = ? WHERE key = ?",
+            (wall, stream.key),
+        )
+        self._stop_reading(stream.key, worker)
+        self._wake_carrier(step.session, stream.session)
 
     # The queue
 
-    def put(self, session: str, data: bytes, once: str | None, wall: float) -> bool:
-        """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._file.transaction():
-            key = self._there(session, wall)
-            if once is not None and self._file.row(
-                "SELECT 1 FROM once WHERE session = ? AND name = ?", key, once
-            ):
-                return False
-            if not self._enqueue(key, data, is_request(data)):
-                return False
-            if once is not None:
-                self._db.execute("INSERT INTO once (session, name) VALUES (?, ?)", (key, once))
-                self._db.execute(
-                    "DELETE FROM once WHERE session = ? AND key <= (SELECT key FROM once"
-                    " WHERE session = ? ORDER BY key DESC LIMIT 1 OFFSET ?)",
-                    (key, key, self.settings.once),
-                )
-            self._wake_carrier(session, key)
-            return True
-
-    def take(self, worker: str, session: str, stream: int, limit: int, wall: float) -> LogPage:
-        """See :class:`~mcpcore_transports.stores.base.EventStore`."""
-        with self._file.transaction():
-            found = self._stream(session, stream, wall)
-            if found is None:
-                return LogPage(ended=True)
-            if found.holder != worker or found.ended or found.request is not None:
-                return found.page(())
-            carrier = self._carrier(found.session)
-            page = (
-                [
-                    (self._keep(found, data, wall), data)
-                    for data in self._dequeue(found.session, limit)
-                ]
-                if carrier is not None and carrier[0] == found.key
-                else []
-            )
-            if not page:
-                self._db.execute("UPDATE streams SET armed = 1 WHERE key = ?", (found.key,))
-                return found.page(())
+    def _put(self, worker: str, step: QueuePut, wall: float) -> bool:
+        key = self._session(step.session, wall)
+        if step.once is not None and self._file.row(
+            "SELECT 1 FROM once WHERE session = ? AND name = ?", key, step.once
+        ):
+            return False
+        if not self._enqueue(key, step.data, is_request(step.data)):
+            return False
+        if step.once is not None:
+            self._db.execute("INSERT INTO once (session, name) VALUES (?, ?)", (key, step.once))
             self._db.execute(
-                "UPDATE streams SET armed = 0, time = ? WHERE key = ?", (wall, found.key)
+                "DELETE FROM once WHERE session = ? AND key <= (SELECT key FROM once"
+                " WHERE session = ? ORDER BY key DESC LIMIT 1 OFFSET ?)",
+                (key, key, self.settings.once),
             )
-            self._wake_readers(session, found.key, stream)
-            return self._again(found).page(page)
+        self._wake_carrier(step.session, key)
+        return True
+
+    def _take(self, worker: str, step: QueueTake, wall: float) -> LogPage:
+        stream = self._stream(step, wall)
+        if stream is None:
+            return LogPage(ended=True)
+        if stream.holder != worker or stream.ended or stream.request is not None:
+            return stream.page(())
+        carrier = self._carrier(stream.session)
+        entries: list[tuple[int, bytes]] = []
+        if carrier is not None and carrier[0] == stream.key:
+            queued = self._dequeue(stream.session, step.limit)
+            entries += [(self._keep(stream, data, wall), data) for data in queued]
+        if not entries:
+            self._db.execute("UPDATE streams SET armed = 1 WHERE key = ?", (stream.key,))
+            return stream.page(())
+        self._db.execute("UPDATE streams SET armed = 0, time = ? WHERE key = ?", (wall, stream.key))
+        self._wake_readers(step.session, stream.key, step.stream)
+        # to keep the events may have dropped older ones
+        row = self._file.row(f"{_STREAM} key = ?", stream.key)
+        return (stream if row is None else StreamRow(*row)).page(entries)
 
     def _next_rank(self, session: int) -> int:
         rank: int = self._file.value(
@@ -409,17 +384,17 @@ class SqliteStore:
             return None
         return int(key)
 
-    def _there(self, id: str, wall: float) -> int:
+    def _session(self, id: str, wall: float) -> int:
         key = self._find(id, wall)
         if key is None:
             raise NoSessionError
         return key
 
-    def _stream(self, id: str, number: int, wall: float) -> StreamRow | None:
+    def _stream(self, step: StreamStep, wall: float) -> StreamRow | None:
         """Return a stream; None for one that is unknown, or empty, idle and too old."""
-        session = self._there(id, wall)
+        session = self._session(step.session, wall)
         self._expire(session, wall)
-        row = self._file.row(f"{_STREAM} session = ? AND number = ?", session, number)
+        row = self._file.row(f"{_STREAM} session = ? AND number = ?", session, step.stream)
         if row is None:
             return None
         stream = StreamRow(*row)
@@ -442,10 +417,6 @@ class SqliteStore:
             session,
         )
         return count >= limit
-
-    def _again(self, stream: StreamRow) -> StreamRow:
-        row = self._file.row(f"{_STREAM} key = ?", stream.key)
-        return stream if row is None else StreamRow(*row)
 
     def _use(self, session: int, wall: float, least: Grade = Grade.AGREED) -> None:
         """Make a session the most recently used; raise its grade to ``least`` at least."""
@@ -487,7 +458,7 @@ class SqliteStore:
             self._use(other, wall, Grade.USED)
         id = self._file.value("SELECT id FROM sessions WHERE key = ?", key)
         self._remove(key)
-        self.post("", None, made_room(id))
+        self._post_all("", made_room(id))
 
     def _remove(self, session: int) -> None:
         size = self._file.value("SELECT size + queue_bytes FROM sessions WHERE key = ?", session)
@@ -520,10 +491,7 @@ class SqliteStore:
             if wall < at + settings.age:
                 break
             self._expire(session, wall)
-        for (key,) in self._db.execute(
-            _OUTLIVED,
-            (settings.age, wall),
-        ).fetchall():
+        for (key,) in self._db.execute(_OUTLIVED, (settings.age, wall)).fetchall():
             self._forget(key)
 
     def _expire(self, session: int, wall: float) -> None:
@@ -602,10 +570,8 @@ class SqliteStore:
 
         Raises StepFailedError if no stream is idle.
         """
-        old = self._db.execute(
-            f"{_OUTLIVED} AND session = ?",
-            (self.settings.age, wall, session),
-        ).fetchall()
+        age = self.settings.age
+        old = self._db.execute(f"{_OUTLIVED} AND session = ?", (age, wall, session)).fetchall()
         for (key,) in old:
             self._forget(key)
         if old:
@@ -689,49 +655,46 @@ class SqliteStore:
     # SQLite announces no changes.  Workers of this process are woken directly.  For notes of other
     # processes ``PRAGMA data_version`` is polled, with at most ``poll`` seconds between two polls.
 
-    def post(self, worker: str, to: str | None, note: bytes) -> None:
-        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
-        with self._file.transaction():
-            if to is None:
-                self._db.execute(
-                    "INSERT INTO notes (worker, posted, note) SELECT name, 1, ? FROM workers"
-                    " WHERE name <> ?"
-                    " AND (SELECT count(*) FROM notes WHERE worker = name AND posted) < ?",
-                    (note, worker, self.settings.mailbox),
-                )
-            else:
-                waits = self._file.value(
-                    "SELECT (SELECT count(*) FROM notes WHERE worker = name AND posted)"
-                    " FROM workers WHERE name = ?",
-                    to,
-                )
-                if waits is None:
-                    return
-                if waits >= self.settings.mailbox:
-                    raise StepFailedError(f"the mailbox of worker {to} is full")
-                self._db.execute(
-                    "INSERT INTO notes (worker, posted, note) VALUES (?, 1, ?)", (to, note)
-                )
-            self._file.told = True
+    def _post(self, worker: str, step: Post, wall: float) -> None:
+        if step.to is None:
+            self._post_all(worker, step.note)
+            return
+        waiting = self._file.value(
+            "SELECT (SELECT count(*) FROM notes WHERE worker = name AND posted)"
+            " FROM workers WHERE name = ?",
+            step.to,
+        )
+        if waiting is None:
+            return
+        if waiting >= self.settings.mailbox:
+            raise StepFailedError(f"the mailbox of worker {step.to} is full")
+        self._db.execute(
+            "INSERT INTO notes (worker, posted, note) VALUES (?, 1, ?)", (step.to, step.note)
+        )
+        self._file.told = True
 
-    def announce(self, worker: str, note: bytes, topic: str, wall: float) -> None:
-        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
-        with self._file.transaction():
-            self.post(worker, None, note)
-            self._db.execute(
-                "INSERT OR REPLACE INTO announcements (key, topic, time, note)"
-                " VALUES ((SELECT coalesce(max(key), 0) + 1 FROM announcements), ?, ?, ?)",
-                (topic, wall, note),
-            )
-            self._limit_announcements(wall)
+    def _post_all(self, worker: str, note: bytes) -> None:
+        self._db.execute(
+            "INSERT INTO notes (worker, posted, note) SELECT name, 1, ? FROM workers"
+            " WHERE name <> ? AND (SELECT count(*) FROM notes WHERE worker = name AND posted) < ?",
+            (note, worker, self.settings.mailbox),
+        )
+        self._file.told = True
 
-    def announcements(self, since: float, wall: float) -> tuple[bytes, ...]:
-        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
-        with self._file.transaction():
-            self._limit_announcements(wall)
-            rows = self._db.execute(
-                "SELECT note FROM announcements WHERE time >= ? ORDER BY key", (since,)
-            ).fetchall()
+    def _announce(self, worker: str, step: Announce, wall: float) -> None:
+        self._post_all(worker, step.note)
+        self._db.execute(
+            "INSERT OR REPLACE INTO announcements (key, topic, time, note)"
+            " VALUES ((SELECT coalesce(max(key), 0) + 1 FROM announcements), ?, ?, ?)",
+            (step.topic, wall, step.note),
+        )
+        self._limit_announcements(wall)
+
+    def _announcements(self, worker: str, step: Announcements, wall: float) -> tuple[bytes, ...]:
+        self._limit_announcements(wall)
+        rows = self._db.execute(
+            "SELECT note FROM announcements WHERE time >= ? ORDER BY key", (step.since,)
+        )
         return tuple(note for (note,) in rows)
 
     def _limit_announcements(self, wall: float) -> None:
@@ -752,7 +715,7 @@ class SqliteStore:
             count, size = count - 1, size - length
 
     def receive(self, worker: str, timeout: float) -> list[bytes]:
-        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
+        """See :class:`~mcpcore_transports.stores.base.Store`."""
         until = time.monotonic() + timeout
         pause = min(_SHORT_POLL, self._poll)
         self._renew(worker)
@@ -779,7 +742,7 @@ class SqliteStore:
                 self._renew(worker)
 
     def leave(self, worker: str) -> None:
-        """See :class:`~mcpcore_transports.stores.base.Mailbox`."""
+        """See :class:`~mcpcore_transports.stores.base.Store`."""
         with self._file.transaction():
             self._renewed.pop(worker, None)
             self._forget_worker(worker)
@@ -822,7 +785,7 @@ class SqliteStore:
             if not buried and (gone or now >= expires):
                 self._db.execute("UPDATE workers SET buried = 1 WHERE name = ?", (name,))
                 self._bury(name)
-            if gone or now >= expires + _RETURN * self.settings.lease:
+            if gone or now >= expires + RETURN * self.settings.lease:
                 self._forget_worker(name)
 
     def _forget_worker(self, worker: str) -> None:
@@ -886,3 +849,22 @@ class SqliteStore:
         if self._file.row("SELECT 1 FROM queue WHERE session = ? LIMIT 1", session):
             self._db.execute("UPDATE streams SET armed = 0 WHERE key = ?", (key,))
             self._tell(holder, wake(id, number))
+
+    handlers: ClassVar[Mapping[type[Step], StepHandler]] = {
+        SessionSave: _save,
+        SessionLoad: _load,
+        SessionTouch: _touch,
+        SessionCalls: _calls,
+        SessionDelete: _delete,
+        StreamBegin: _begin,
+        StreamAppend: _append,
+        StreamRead: _read,
+        StreamClaim: _claim,
+        StreamRelease: _release,
+        QueuePut: _put,
+        QueueTake: _take,
+        Post: _post,
+        Announce: _announce,
+        Announcements: _announcements,
+    }
+    """Method that carries out each kind of step."""

@@ -1,6 +1,7 @@
 """Recording of HTTP exchanges: heads, bodies, and the events of event streams as they arrive."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from msgspec import Struct
 
@@ -35,11 +36,10 @@ class HttpTrace:
 
     def __init__(self, trace: Trace, side: Side) -> None:
         trace.begin(side)
-        self._trace = trace
-        self._number = trace.number()
+        self._record = partial(trace.record, connection=trace.number())
         self._limit = trace.settings.held_size
         self._exchanges: dict[Route, _Exchange] = {}
-        trace.record(RecordBuilder.note, "opened", binding="http", connection=self._number)
+        self._record(RecordBuilder.note, "opened", binding="http")
 
     # Request
 
@@ -60,7 +60,14 @@ class HttpTrace:
         self._exchanges[exchange] = _Exchange(
             Gatherer(self._limit), Gatherer(self._limit), (_is_json(lines), False)
         )
-        self._head(exchange, TO_SERVER, lines, method=method, target=target)
+        self._record(
+            RecordBuilder.head,
+            lines,
+            method=method,
+            target=target,
+            direction=TO_SERVER,
+            stream=exchange,
+        )
         if body is not None:
             self.request_body(exchange, body, end=True)
 
@@ -84,23 +91,18 @@ class HttpTrace:
                 if state is not None and GZIP_LINE in item.headers:
                     state.unpack = unpacker()
             elif isinstance(item, HttpChunk):
-                self._sent(item)
+                state = self._exchanges.get(item.exchange)
+                unpack = None if state is None else state.unpack
+                self.response_data(item.exchange, unpack(item.data) if unpack else item.data)
             else:
                 self.over(item.exchange)
-
-    def _sent(self, chunk: HttpChunk) -> None:
-        state = self._exchanges.get(chunk.exchange)
-        data = chunk.data
-        if state is not None and state.unpack is not None:
-            data = state.unpack(data)
-        self.response_data(chunk.exchange, data)
 
     def response(
         self, exchange: Route, status: int, headers: Iterable[tuple[bytes, bytes]]
     ) -> None:
         """Record the head of a response."""
         lines = list(headers)
-        self._head(exchange, TO_CLIENT, lines, status=status)
+        self._record(RecordBuilder.head, lines, status=status, direction=TO_CLIENT, stream=exchange)
         state = self._exchanges.get(exchange)
         if state is not None:
             state.json = (state.json[0], _is_json(lines))
@@ -143,49 +145,22 @@ class HttpTrace:
 
     def undecodable(self, data: bytes) -> None:
         """Record received data that is no request."""
-        self._trace.record(
-            RecordBuilder.unread_head,
-            data[: self._limit],
-            direction=TO_SERVER,
-            connection=self._number,
-        )
+        self._record(RecordBuilder.unread_head, data[: self._limit], direction=TO_SERVER)
 
     def refused(self, status: int, message: str) -> None:
         """Record a refusal by the driver itself, of input that did not become a request."""
-        self._head(0, TO_CLIENT, [], status=status)
+        self._record(RecordBuilder.head, [], status=status, direction=TO_CLIENT, stream=0)
         self._note("http-body", 0, TO_CLIENT, message.encode())
 
     # Records
 
-    def _head(
-        self,
-        exchange: Route,
-        direction: Direction,
-        headers: list[tuple[bytes, bytes]],
-        *,
-        method: str = "",
-        target: str = "",
-        status: int | None = None,
-    ) -> None:
-        self._trace.record(
-            RecordBuilder.head,
-            headers,
-            method=method,
-            target=target,
-            status=status,
-            direction=direction,
-            connection=self._number,
-            stream=exchange,
-        )
-
     def _body(self, exchange: Route, direction: Direction, held: Held, json: bool) -> None:
-        self._trace.record(
+        self._record(
             RecordBuilder.message,
             held.data,
             dropped=held.dropped,
             otherwise="invalid" if json else "http-body",
             direction=direction,
-            connection=self._number,
             stream=exchange,
         )
 
@@ -193,12 +168,13 @@ class HttpTrace:
         if frame.comment:
             self._note("sse-comment", exchange, TO_CLIENT, frame.data)
             return
-        self._trace.record(
-            RecordBuilder.message if frame.data else RecordBuilder.note,
-            *((frame.data,) if frame.data else ("sse-event",)),
-            **({"otherwise": "sse-event"} if frame.data else {"data": frame.data}),
+        record = (
+            partial(self._record, RecordBuilder.message, frame.data, otherwise="sse-event")
+            if frame.data
+            else partial(self._record, RecordBuilder.note, "sse-event", data=frame.data)
+        )
+        record(
             direction=TO_CLIENT,
-            connection=self._number,
             stream=exchange,
             event=frame.event or "message",
             event_id=frame.id,
@@ -209,14 +185,7 @@ class HttpTrace:
     def _note(
         self, kind: Kind, exchange: Route, direction: Direction | None, data: bytes | None
     ) -> None:
-        self._trace.record(
-            RecordBuilder.note,
-            kind,
-            data=data,
-            direction=direction,
-            connection=self._number,
-            stream=exchange,
-        )
+        self._record(RecordBuilder.note, kind, data=data, direction=direction, stream=exchange)
 
 
 def _content_type(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -199,16 +200,12 @@ class ConnectionTrace:
     """Recorder of one connection of messages; ``incoming`` marks those that this side receives."""
 
     def __init__(self, trace: Trace, number: int, side: Side) -> None:
-        self._trace = trace
-        self._number = number
+        self._record = partial(trace.record, connection=number)
+        self.secrets = trace.settings.secrets
+        """True if secrets are recorded."""
         self._received = Lines(trace.settings.held_size)
         self._sent = Lines(trace.settings.held_size)
         self._in, self._out = (TO_SERVER, TO_CLIENT) if side == "server" else (TO_CLIENT, TO_SERVER)
-
-    @property
-    def secrets(self) -> bool:
-        """True if secrets are recorded."""
-        return self._trace.settings.secrets
 
     # Newline-framed streams
 
@@ -229,26 +226,19 @@ class ConnectionTrace:
         self._message(Held(data), incoming=incoming)
 
     def _message(self, held: Held, *, incoming: bool) -> None:
-        self._trace.record(
+        self._record(
             RecordBuilder.message,
             held.data,
             dropped=held.dropped,
             direction=self._in if incoming else self._out,
-            connection=self._number,
         )
 
     def frame(
         self, kind: Kind, data: bytes | None = None, *, incoming: bool, status: int | None = None
     ) -> None:
         """Record a frame that is no message."""
-        self._trace.record(
-            RecordBuilder.note,
-            kind,
-            data=data,
-            status=status,
-            direction=self._in if incoming else self._out,
-            connection=self._number,
-        )
+        direction = self._in if incoming else self._out
+        self._record(RecordBuilder.note, kind, data=data, status=status, direction=direction)
 
     def asked(self, request: HttpRequest) -> None:
         """Record the request that opens a WebSocket, as received by a server."""
@@ -256,30 +246,17 @@ class ConnectionTrace:
 
     def request_head(self, method: str, target: str, headers: list[tuple[bytes, bytes]]) -> None:
         """Record the request that opens a WebSocket."""
-        self._trace.record(
-            RecordBuilder.head,
-            headers,
-            method=method,
-            target=target,
-            direction=TO_SERVER,
-            connection=self._number,
-        )
+        self._record(RecordBuilder.head, headers, method=method, target=target, direction=TO_SERVER)
 
     def response_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Record the response to the request that opens a WebSocket."""
-        self._trace.record(
-            RecordBuilder.head,
-            headers,
-            status=status,
-            direction=TO_CLIENT,
-            connection=self._number,
-        )
+        self._record(RecordBuilder.head, headers, status=status, direction=TO_CLIENT)
 
     # Connection
 
     def opened(self, binding: str) -> None:
         """Record the opening of the connection."""
-        self._trace.record(RecordBuilder.note, "opened", binding=binding, connection=self._number)
+        self._record(RecordBuilder.note, "opened", binding=binding)
 
     def closed(self, reason: str) -> None:
         """Record the end of the connection, after the rest of an incomplete last line."""
@@ -287,9 +264,7 @@ class ConnectionTrace:
             rest = lines.eof()
             if rest is not None:
                 self._message(rest, incoming=incoming)
-        self._trace.record(
-            RecordBuilder.note, "closed", data=reason.encode(), connection=self._number
-        )
+        self._record(RecordBuilder.note, "closed", data=reason.encode())
 
 
 def target_of(request: HttpRequest) -> str:

@@ -1,4 +1,7 @@
-"""Recording of WebSocket frames that are no messages."""
+"""Recording of WebSocket frames that are no messages.
+
+A module of its own, as the rest is imported only where a trace is written.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Equality of JSON values, and exact divisibility of numbers.
+"""JSON values: copies with a short ``repr``, equality, and exact divisibility of numbers.
 
 Source: JSON Schema 2020-12 core, section 4.2.2 "Instance Equality"; validation, section 6.2.1.
 """
@@ -6,6 +6,39 @@ Source: JSON Schema 2020-12 core, section 4.2.2 "Instance Equality"; validation,
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
+
+_LONG = 100
+"""Maximum characters of a string that is quoted in full."""
+
+
+class _Object(dict[str, Any]):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "{...}"
+
+
+class _Array(list[Any]):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "[...]"
+
+
+class _Text(str):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'...'"
+
+
+def quiet(value: Any) -> Any:
+    """Copy a JSON value into one with a short ``repr``: the library quotes values in messages."""
+    if isinstance(value, dict):
+        return _Object((name, quiet(each)) for name, each in value.items())
+    if isinstance(value, list):
+        return _Array(map(quiet, value))
+    return _Text(value) if isinstance(value, str) and len(value) > _LONG else value
 
 
 def canonical(value: Any, take: Callable[[int], None]) -> Any:
