@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mcpcore.http.server.incoming import ExchangeEnded
     from mcpcore.http.server.server import HttpServer
     from mcpcore.http.server.sessions import SessionClosed, SessionOpened
-    from mcpcore.http.server.stored.server import StoredHttpServer
     from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "SessionOpened",
     "SsePaths",
     "SseUse",
-    "StoredHttpServer",
     "StreamInterrupted",
     "StreamReopened",
     "bearer_token",
@@ -66,7 +64,6 @@ _HOMES = {
     "server.incoming": ("ExchangeEnded",),
     "server.server": ("HttpServer",),
     "server.sessions": ("SessionClosed", "SessionOpened"),
-    "server.stored.server": ("StoredHttpServer",),
     "settings": ("HttpClientSettings", "HttpSettings", "SsePaths", "SseUse"),
 }
 

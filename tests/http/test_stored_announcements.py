@@ -1,4 +1,4 @@
-"""StoredHttpServer: what is said to everybody reaches sessions that no worker knew then."""
+"""HttpServer with a store: what is said to everybody reaches sessions that no worker knew then."""
 
 from typing import Any
 

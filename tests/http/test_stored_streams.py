@@ -1,4 +1,4 @@
-"""StoredHttpServer, streams: written down before they are sent, picked up at any worker."""
+"""HttpServer with a store, streams: written down before they are sent, picked up at any worker."""
 
 import json
 
@@ -22,7 +22,7 @@ from mcpcore.http.storing import (
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.memory import MemoryStore
-from tests.http.cluster import EPOCH
+from tests.http.cluster import EPOCH, home_of
 from tests.http.storebench import CALL, CUT, StoreBench, cursor, party, settle, shown
 from tests.http.support import LEGACY, MODERN, Reply, note, request
 
@@ -783,7 +783,7 @@ def test_what_belongs_to_no_request_has_names_of_its_own_when_a_view_was_forgott
     stream = other.replies[other.listen(session)]
     tell(one, session, 1, 2)
     one.pass_time(PLAIN.session_view_idle + 1)
-    assert one.stored._stored._replicas.replica(session) is None
+    assert home_of(one.stored)._replicas.replica(session) is None
     tell(one, session, 3, 4)
     settle(one, other)
     assert shown(stream) == ["1", "2", "3", "4"]

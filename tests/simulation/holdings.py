@@ -55,7 +55,7 @@ _NUMBERS = NUMBERED | {
     *("ClientState.lost_route", "ClientState._routes"),
     *("Call.epoch", "Call.route", "Call.status", "PeerState.changes"),
     *("Outbox.size", "Transmit.code", "Transmit.key", "Transmit.request", "Transmit.size"),
-    *("SseDecoder._size", "HttpServer._pack_from", "StoredHttpServer._pack_from"),
+    *("SseDecoder._size", "HttpServer._pack_from"),
 }
 """Limits, numbers that go up, and what is said of the last connection, or of an event that came in
 part on the last stream."""

@@ -10,7 +10,7 @@ from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.http import HttpClient, HttpServer, StoredHttpServer
+from mcpcore.http import HttpClient, HttpServer
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState
 from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.settings import HttpSettings
@@ -153,7 +153,7 @@ class Watch:
         if stuffed or server in self._over:
             self._stalled(server, stuffed)
         self._peer(server._modern)
-        if isinstance(server, StoredHttpServer):
+        if server._stored is not None:
             steps = server._stored._steps
             few = len(steps) <= 4 * _MOST_WAITING
             demand(few, "what the store was asked is bounded", len(steps))

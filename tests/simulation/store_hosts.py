@@ -103,7 +103,7 @@ class StoredServerHost(HttpServerHost):
         self._shared.present()
         worker.read_mail()
         while worker.notes:
-            self.machine.note(worker.notes.popleft(), now=self.now())  # type: ignore[attr-defined]
+            self.machine.note(worker.notes.popleft(), now=self.now())
         self.turn()
 
     # Who is there

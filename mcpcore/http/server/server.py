@@ -16,8 +16,8 @@ numbers: positive, and never used twice.  Source: the Streamable HTTP pages of 2
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Key, Route
@@ -42,6 +42,10 @@ from mcpcore.spec.revisions import LATEST, REVISIONS
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import Body, Frame, Message, RequestId, decode
 
+if TYPE_CHECKING:
+    from mcpcore.http.server.stored.sessions import StoredSessions
+    from mcpcore.http.storing import StoreBinding
+
 # Bound once: members of an Enum are slow to look up, and these are needed for every message.
 _READING, _WAITING = ExchangeState.READING, ExchangeState.WAITING
 _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
@@ -51,9 +55,14 @@ class HttpServer:
     """Server side of one HTTP endpoint.
 
     ``secret``: at least 32 fresh random bytes. Session ids are derived from it, so it must not be
-    shared with another HttpServer, nor kept for the next start.  ``sessions`` makes the home of the
-    sessions, which is this process by default.  Raises ValueError for a secret that is too short
-    and for invalid settings.
+    shared with another HttpServer, nor kept for the next start.
+
+    With ``store`` the server is one of the workers that share a store, where sessions and events
+    live; :mod:`mcpcore.http.storing` says what the application then carries out.
+    ``config.id_prefix`` is not used: ids of our requests name the worker.
+
+    Raises ValueError for a secret that is too short, and for invalid settings or an invalid
+    binding.
     """
 
     def __init__(
@@ -62,14 +71,20 @@ class HttpServer:
         *,
         secret: bytes,
         settings: HttpSettings | None = None,
-        sessions: Callable[[ServerState, Router], SessionHome] = LocalSessions,
+        store: "StoreBinding | None" = None,
     ) -> None:
         self.settings = settings = HttpSettings() if settings is None else settings
         self._state = state = ServerState(config, secret, settings)
         self._router = router = Router(state)
         self._gate = Gate(settings, state.legacy)
         self._sse = SseServer(state, router, self._gate)
-        self._home = router.home = sessions(state, router)
+        self._stored: StoredSessions | None = None
+        if store is not None:
+            from mcpcore.http.server.stored import sessions  # here: few servers have a store
+
+            self._stored = sessions.StoredSessions(state, router, secret, store)
+        self._home: SessionHome = self._stored or LocalSessions(state, router)
+        router.home = self._home
         self._endpoint = state.endpoint
         self._modern = state.modern
         self._exchanges = state.exchanges
@@ -367,6 +382,26 @@ class HttpServer:
         for record in state.deadlines.due(now):
             self._router.look_at(record, now)
         self._home.handle_timeout(now)
+
+    # The store
+
+    def stored(self, token: int, outcome: Any, *, now: float) -> None:
+        """Handle the outcome of a step in the store; outcomes may come in any order."""
+        self._log.now = now
+        self._with_store().stored(token, outcome)
+
+    def note(self, data: bytes, *, now: float) -> None:
+        """Handle a note of another worker, or of the store.
+
+        Raises LocalProtocolError if ``data`` is not valid.
+        """
+        self._log.now = now
+        self._with_store().note(data)
+
+    def _with_store(self) -> "StoredSessions":
+        if self._stored is None:
+            raise LocalProtocolError("the sessions of this server are in no store")
+        return self._stored
 
     # The end
 

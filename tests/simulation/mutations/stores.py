@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import structs
 
-from mcpcore.http import StoredHttpServer
+from mcpcore.http import HttpServer
 from mcpcore.http.server.stored.mailbox import Mailbox
 from mcpcore.http.server.stored.quota import Quota
 from mcpcore.http.server.stored.release import Releases
@@ -247,7 +247,7 @@ def _news_overtaken() -> None:
 
         return mutant
 
-    wrapped(StoredHttpServer, "note", make)
+    wrapped(HttpServer, "note", make)
 
 
 def _news_missed() -> None:
@@ -260,7 +260,7 @@ def _news_missed() -> None:
 
         return mutant
 
-    wrapped(StoredHttpServer, "note", make)
+    wrapped(HttpServer, "note", make)
 
 
 def _unlike_the_other() -> None:

@@ -44,11 +44,10 @@ def assemble_http(
         host = runtime.link = make_host(machine, runtime)
         _record(host, settings)
         return host, runtime
-    from mcpcore.http import StoredHttpServer
     from mcpcore_transports.http.server.store_link import binding
 
     shared = shared or binding(settings.store)
-    stored = StoredHttpServer(config, secret=secret, store=shared, settings=settings.http)
+    stored = HttpServer(config, secret=secret, store=shared, settings=settings.http)
     runtime_settings = settings.runtime
     if runtime_settings.seal is None:
         import hmac

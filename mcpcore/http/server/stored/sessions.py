@@ -21,11 +21,11 @@ from mcpcore.http.server.event_log import EventLog
 from mcpcore.http.server.exchange import Exchange, ExchangeState, taken_over
 from mcpcore.http.server.local_sessions import LocalSessions
 from mcpcore.http.server.router import CLOSING, Router, any_stream_will_do
-from mcpcore.http.server.session_table import Owner, owner_of
+from mcpcore.http.server.session_table import MIN_SECRET, Owner, owner_of
 from mcpcore.http.server.sessions import Session
 from mcpcore.http.server.state import ServerState
 from mcpcore.http.server.stored.broadcast import Broadcasts
-from mcpcore.http.server.stored.mailbox import Mailbox, sort_out
+from mcpcore.http.server.stored.mailbox import WORKER, Mailbox, sort_out
 from mcpcore.http.server.stored.quota import requests_in
 from mcpcore.http.server.stored.replica import SessionReplica, Surroundings
 from mcpcore.http.server.stored.replica_table import ReplicaTable
@@ -73,6 +73,10 @@ class StoredSessions:
     def __init__(
         self, state: ServerState, router: Router, secret: bytes, store: StoreBinding
     ) -> None:
+        if WORKER.fullmatch(store.worker) is None:
+            raise ValueError(f"a worker cannot be called {store.worker!r}")
+        if len(store.secret) < MIN_SECRET:
+            raise ValueError(f"the workers' secret must have at least {MIN_SECRET} random bytes")
         settings, idle = state.settings, state.settings.session_view_idle
         nonce = hmac.digest(secret, b"mcpcore names", "sha256").hex()[:8]
         self._name = f"{store.worker}.{nonce}."
