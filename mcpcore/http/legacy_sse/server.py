@@ -13,7 +13,6 @@ from msgspec import structs
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.http.headers import EVENT_STREAM, RETRY_AFTER
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.era import is_handshake, opens_session
@@ -23,14 +22,14 @@ from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import owner_of
 from mcpcore.http.server.sessions import Session, SessionOpened
 from mcpcore.http.server.state import ServerState
-from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, LocalProtocolError
+from mcpcore.spec import refusals
+from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.wire.message import Frame, Kind, Message, Reject
 from mcpcore.wire.sse import encode_event
 
 ENDPOINT = "endpoint"
 """Name of the event that carries the URI for messages."""
 _PARAMETER = "session_id"
-_RETRY = ((RETRY_AFTER, b"1"),)
 _MOST_PARAMETERS = 16
 _UNRESERVED = "/!$&'()*+,;=:@~-._"
 """Characters that a path may hold unescaped (RFC 3986 section 3.3)."""
@@ -82,7 +81,7 @@ class SseServer:
         if sse is None or config is None:  # not reached, as the path is only known with HTTP+SSE
             raise LocalProtocolError("HTTP+SSE is not served")
         if not record.accepts_stream:
-            record.refuse(406, f"the Accept header does not allow {EVENT_STREAM}")
+            record.refuse(refusals.NO_EVENT_STREAM)
             return
         id = state.sessions.new_id()
         session = SseSession(
@@ -116,7 +115,8 @@ class SseServer:
         record.accepts_json = record.accepts_stream = True
         record.session_id = _session_in(query)
         if record.session_id is None:
-            record.refuse(400, f"the query must name one {_PARAMETER}")
+            text = f"the query must name one {_PARAMETER}"
+            record.refuse(refusals.SSE_SESSION_MISSING, text)
         elif self._find(record) is not None:
             return self._gate.body_wanted(record)
         return 0
@@ -126,7 +126,8 @@ class SseServer:
         session = self._state.sessions.find(record.session_id or "", record.principal)
         if isinstance(session, SseSession):
             return session
-        record.refuse(404, "there is no such session (any more) here; open the event stream again")
+        text = "there is no such session (any more) here; open the event stream again"
+        record.refuse(refusals.NO_SESSION, text)
         return None
 
     def receive(self, record: Exchange, frame: Frame, now: float) -> None:
@@ -140,16 +141,15 @@ class SseServer:
             return
         revision = session.peer.revision
         if isinstance(frame, Reject):
-            record.refuse(400, frame.message, code=frame.code)
+            record.refuse(refusals.NO_MESSAGE, frame.message, code=frame.code)
             if frame.id is not None:
                 session.peer.receive(frame, now=now, principal=record.principal)
         elif isinstance(frame, list) and (revision is None or not revision.batches):
             where = "before initialize" if revision is None else f"in {revision.name}"
             text = f"Invalid request: batches are not supported {where}"
-            record.refuse(400, text, code=INVALID_REQUEST)
+            record.refuse(refusals.SSE_BATCH, text)
         elif _asks(frame) and self._is_deaf(session):
-            text = "busy: so much waits on the event stream that nothing more can be asked"
-            record.refuse(503, text, _RETRY, code=LEGACY_BUSY)
+            record.refuse(refusals.SSE_STREAM_FULL)
         else:
             if is_handshake(frame):
                 self._state.sessions.agree(session, now)

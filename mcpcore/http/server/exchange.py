@@ -24,7 +24,8 @@ from mcpcore.http.headers import (
 )
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore.http.server.incoming import Incoming
-from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, LEGACY_BUSY, ErrorData
+from mcpcore.spec.errors import BUSY, ERRORS, ErrorData
+from mcpcore.spec.refusals import NO_MESSAGE, RefusalRow
 from mcpcore.wire.message import encode_error
 from mcpcore.wire.sse import encode_comment, encode_event, encode_events
 
@@ -45,11 +46,10 @@ _COMMENT = encode_comment()
 _NO_BODY = 204
 NOTHING: deque[Any] = deque(maxlen=0)
 """Shared empty queue: a real one takes 760 bytes, and most are empty at most times."""
-_UNAVAILABLE = 503
 
 HARD_FACTOR = 2
 """Factor for ``max_queued``: a stream with this many times its bytes waiting is closed at once."""
-_BUSY = 503
+_BUSY = ERRORS[BUSY].status
 _RETRY = ((RETRY_AFTER, b"1"),)
 
 
@@ -178,16 +178,19 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
 
     def refuse(
         self,
-        status: int,
-        message: str,
+        row: RefusalRow,
+        message: str = "",
         headers: tuple[tuple[bytes, bytes], ...] = (),
         *,
-        code: int = INVALID_REQUEST,
-        close: bool = False,
+        status: int | None = None,
+        code: int | None = None,
     ) -> None:
-        """Answer with a status and a JSON-RPC error that holds ``message``."""
-        body = encode_error(self.request_id, ErrorData(code, message))
-        self.reply(status, body, headers, close=close)
+        """Answer with status and JSON-RPC error of a row, unless others are given."""
+        error = ErrorData(code or row.code_in(self.claimed), message or row.message)
+        if row.retry:
+            headers = (*headers, *_RETRY)
+        body = encode_error(self.request_id, error)
+        self.reply(status or row.status, body, headers, close=row.close)
 
     def open_stream(self) -> None:
         """Make the response an event stream."""
@@ -240,7 +243,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             return True
         if kind is _ACCEPTED:
             # An invalid message that is owed no answer was not accepted.
-            self.reply(400 if self.rejected else 202)
+            self.reply(NO_MESSAGE.status if self.rejected else 202)
             return True
         if not frame.ends:
             return False
@@ -257,10 +260,10 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         transport. An error for one of its requests therefore always has status 200.
         """
         if not self.modern:
-            return 200 if self.sound else 400
+            return 200 if self.sound else NO_MESSAGE.status
         row = None if frame.code is None else ERRORS.get(frame.code)
         if frame.key is None:
-            return 400 if row is None else row.status
+            return NO_MESSAGE.status if row is None else row.status
         return row.status if row is not None and row.status_always else 200
 
     def heartbeat(self) -> None:
@@ -315,7 +318,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         """Stop announcing output, as the exchange is gone."""
         self.news = {}
 
-    def fail(self, status: int, message: str, *, code: int = LEGACY_BUSY) -> None:
+    def fail(self, row: RefusalRow, message: str = "") -> None:
         """Refuse the request, or end a response that has begun, as its source has failed."""
         begun = self._head is None and self._whole is None and self.state is not _WAITING
         self.drop_queued()
@@ -323,8 +326,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             self.finish(close=True)
             return
         self.extra = tuple(line for line in self.extra if line[0] != SESSION_ID)
-        retry = ((RETRY_AFTER, b"1"),) if status == _UNAVAILABLE else ()
-        self.refuse(status, message, retry, code=code)
+        self.refuse(row, message)
 
     def drop_queued(self) -> list[Transmit]:
         """Remove and return the waiting frames, in order; drop all other output."""

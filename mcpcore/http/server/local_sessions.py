@@ -18,6 +18,7 @@ from mcpcore.http.server.router import CLOSING, Router, any_stream_will_do
 from mcpcore.http.server.session_table import owner_of
 from mcpcore.http.server.sessions import Session, SessionClosed, SessionOpened
 from mcpcore.http.server.state import ServerState, SessionHome
+from mcpcore.spec import refusals
 from mcpcore.wire.message import Body, Frame, Reject
 
 _NOTIFICATION = FrameKind.NOTIFICATION
@@ -46,10 +47,11 @@ class LocalSessions:
         elif record.session_id is not None:
             session = self.find(record)
         elif isinstance(frame, Reject):
-            record.refuse(400, frame.message, code=frame.code)
+            record.refuse(refusals.NO_MESSAGE, frame.message, code=frame.code)
             return
         elif not opens_session(frame):
-            record.refuse(400, "the Mcp-Session-Id header is missing; initialize first")
+            text = "the Mcp-Session-Id header is missing; initialize first"
+            record.refuse(refusals.SESSION_MISSING, text)
             return
         else:
             session = self._open(record, now)
@@ -118,7 +120,7 @@ class LocalSessions:
         """Return the session that the header names; None after a refusal if there is none."""
         session = self._state.sessions.find(record.session_id or "", record.principal)
         if session is None or session.over_sse:
-            record.refuse(404, "there is no such session (any more); initialize again")
+            record.refuse(refusals.NO_SESSION)
             return None
         if record.report is not None:
             record.report.session = session.id
@@ -136,13 +138,13 @@ class LocalSessions:
         try:
             cursor = record.fields.one(LAST_EVENT_ID)
         except HeaderError as error:
-            record.refuse(400, str(error))
+            record.refuse(refusals.LAST_EVENT_ID, str(error))
             return
         state.sessions.touch(session, now)
         if not cursor:
             session.listen(record)
         elif (place := state.log.ids.read(session.id, cursor)) is None:
-            record.refuse(400, "the Last-Event-ID is none that this session was given")
+            record.refuse(refusals.LAST_EVENT_ID)
         else:
             session.pick_up(record, *place)
         if record.state is ExchangeState.STREAMING:
@@ -257,7 +259,7 @@ class LocalSessions:
         for record in session.exchanges.values():
             record.session = None
             if record.state is ExchangeState.WAITING:
-                record.refuse(404, f"the session has ended: {reason}")
+                record.refuse(refusals.NO_SESSION, f"the session has ended: {reason}")
             elif record.state is ExchangeState.STREAMING:
                 record.finish()
         for frame in session.backlog:

@@ -38,6 +38,7 @@ from mcpcore.http.server.router import Router
 from mcpcore.http.server.state import ServerState, SessionHome
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
+from mcpcore.spec.refusals import NO_EVENT_STREAM
 from mcpcore.spec.revisions import LATEST, REVISIONS
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import Body, Frame, Message, RequestId, decode
@@ -470,7 +471,7 @@ class HttpServer:
             self._modern._state.refuse(record.route, record.request_id, refusal, revision=LATEST)
             return
         if not record.accepts_stream and isinstance(frame, Message) and frame.method == LISTEN:
-            record.refuse(406, f"{LISTEN} is answered by an event stream")
+            record.refuse(NO_EVENT_STREAM, f"{LISTEN} is answered by an event stream")
             return
         self._state.wait(record, now)
         self._endpoint.advance(

@@ -14,6 +14,7 @@ from mcpcore.http.server.event_log import EventLog, EventStream, LogEntry, Sessi
 from mcpcore.http.server.exchange import NOTHING, Exchange, taken_over
 from mcpcore.http.server.session_table import Owner
 from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.refusals import EVENTS_GONE, TOO_MANY_STREAMS
 from mcpcore.wire.sse import encode_event
 
 
@@ -143,7 +144,7 @@ class Session:
         stream = self.log.streams.get(number)
         entries = None if stream is None else stream.after(position)
         if stream is None or entries is None:
-            exchange.refuse(410, "what followed the Last-Event-ID is not kept any more")
+            exchange.refuse(EVENTS_GONE)
         elif stream.exchange or stream.route is not None or self._has_room(exchange):
             self._resume(stream, exchange, entries)
 
@@ -151,7 +152,8 @@ class Session:
         """Return True if there may be one more GET stream, else refuse the request."""
         limit = self._settings.session_streams
         if len(self.gets) >= limit:
-            exchange.refuse(409, f"the session has {limit} GET streams open already")
+            text = f"the session has {limit} GET streams open already"
+            exchange.refuse(TOO_MANY_STREAMS, text)
             return False
         return True
 

@@ -23,7 +23,7 @@ from mcpcore.http.server.stored.release import Releases
 from mcpcore.http.server.stored.session_queue import SessionQueue
 from mcpcore.http.server.stored.steps import Steps, ignore
 from mcpcore.http.server.stored.stream_reader import StreamReader
-from mcpcore.http.server.stored.stream_writer import UNAVAILABLE, StreamWriter
+from mcpcore.http.server.stored.stream_writer import StreamWriter
 from mcpcore.http.storing import (
     Announced,
     HangUp,
@@ -36,6 +36,7 @@ from mcpcore.http.storing import (
     StoreFailure,
     StreamNumber,
 )
+from mcpcore.spec.refusals import NO_SESSION, STORE_UNAVAILABLE, RefusalRow
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
@@ -211,11 +212,11 @@ class SessionReplica(Session):
             # The next message to the client tries again, without the changes that are refused now.
             self._changed = -1
             self._take_back()
-            self._release(503, UNAVAILABLE)
+            self._release(STORE_UNAVAILABLE)
             if self.base is None:
                 self._around.gone(self)
         elif outcome is False:
-            self._release(404, "there is no such session (any more); initialize again")
+            self._release(NO_SESSION)
             self._around.gone(self)
         elif isinstance(outcome, SessionRecord):
             self.update(outcome)
@@ -242,11 +243,11 @@ class SessionReplica(Session):
         kept = {uri for uri in base.subscriptions if uri in refused}
         state.uris = {uri for uri in state.uris if uri not in refused} | kept
 
-    def _release(self, status: int | None = None, message: str = "") -> None:
+    def _release(self, row: RefusalRow | None = None, message: str = "") -> None:
         held, self._held = self._held, []
         for exchange in held:
-            if status is not None:
-                exchange.fail(status, message)
+            if row is not None:
+                exchange.fail(row, message)
             exchange.release()
 
     def use(self) -> None:
@@ -398,14 +399,15 @@ class SessionReplica(Session):
         for reader in list(self.readers.values()):
             reader.finish()
 
-    def close(self, status: int, message: str) -> None:
-        """End the work for the session; waiting exchanges get status and message."""
+    def close(self, row: RefusalRow, message: str = "") -> None:
+        """End the work for the session; waiting exchanges are refused."""
         self.over = True
-        self._release(status, message)
+        message = message or row.message
+        self._release(row, message)
         for writer in list(self.writers.values()):
-            writer.close(status, message)
+            writer.close(row, message)
         for reader in list(self.readers.values()):
-            reader.close(status, message)
+            reader.close(row, message)
         for exchange in self.exchanges.values():
             if exchange.state is ExchangeState.WAITING:
                 exchange.source = None  # its refusal must not ask the store for more

@@ -14,7 +14,6 @@ from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.era import is_handshake
 from mcpcore.http.server.event_log import EventLog
@@ -31,7 +30,6 @@ from mcpcore.http.server.stored.replica import SessionReplica, Surroundings
 from mcpcore.http.server.stored.replica_table import ReplicaTable
 from mcpcore.http.server.stored.steps import Steps
 from mcpcore.http.server.stored.stream_reader import StreamReader
-from mcpcore.http.server.stored.stream_writer import UNAVAILABLE
 from mcpcore.http.storing import (
     Announced,
     AnyNote,
@@ -51,11 +49,11 @@ from mcpcore.http.storing import (
     StoreFailure,
     Wake,
 )
-from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
+from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.refusals import NO_SESSION, STORE_UNAVAILABLE
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.wire.message import Body, Frame, decode
 
-_RETRY = ((RETRY_AFTER, b"1"),)
 _decode_note = msgspec.json.Decoder(AnyNote).decode
 
 Act = Callable[[Exchange, Session, float], None]
@@ -193,7 +191,7 @@ class StoredSessions:
         self, record: Exchange, act: Act, failure: StoreFailure | None = None, *, uses: bool = True
     ) -> None:
         if failure is not None:
-            record.refuse(503, UNAVAILABLE, _RETRY, code=LEGACY_BUSY)
+            record.refuse(STORE_UNAVAILABLE)
             return
         session, now = self._local.find(record), self._state.log.now
         if session is not None:
@@ -208,14 +206,14 @@ class StoredSessions:
     def _delete(self, record: Exchange, session: Session, now: float) -> None:
         def deleted(outcome: bool | StoreFailure) -> None:
             if isinstance(outcome, StoreFailure):
-                record.fail(503, UNAVAILABLE)
+                record.fail(STORE_UNAVAILABLE)
                 return
             reason = "ended by the client"
             if outcome:
                 record.reply(204)
                 self._mailbox.post(Ended(session=session.id, reason=reason))
             else:
-                record.refuse(404, "there is no such session (any more)")
+                record.refuse(NO_SESSION)
             self.end(session, reason, self._state.log.now)
 
         self._steps.ask(SessionDelete, session.id, deleted)
@@ -422,7 +420,7 @@ class StoredSessions:
     def end(self, session: Session, reason: str, now: float) -> None:
         """End a session with its streams and requests."""
         if isinstance(session, SessionReplica) and not session.over:
-            session.close(404, f"the session has ended: {reason}")
+            session.close(NO_SESSION, f"the session has ended: {reason}")
         self._local.end(session, reason, now)
 
     def end_if_unused(self, session: Session) -> None:
@@ -435,7 +433,7 @@ class StoredSessions:
         if not isinstance(session, SessionReplica):
             self._local.evict(session, reason, now)
             return
-        session.close(503, UNAVAILABLE)
+        session.close(STORE_UNAVAILABLE)
         self._replicas.remove(session)
         session.peer.end(now=now, reason=reason)
 
@@ -454,5 +452,5 @@ class StoredSessions:
 def _posted(record: Exchange, outcome: StoreFailure | None) -> None:
     """Release the reply once a message was passed on to its worker, or refuse it."""
     if isinstance(outcome, StoreFailure):
-        record.fail(503, UNAVAILABLE)
+        record.fail(STORE_UNAVAILABLE)
     record.release()

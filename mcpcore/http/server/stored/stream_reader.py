@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mcpcore.http.server.exchange import Exchange, ExchangeState
 from mcpcore.http.server.stored.session_queue import PAGE
-from mcpcore.http.server.stored.stream_writer import UNAVAILABLE, failure
+from mcpcore.http.server.stored.stream_writer import failure
 from mcpcore.http.storing import (
     LogPage,
     QueueTake,
@@ -21,14 +21,18 @@ from mcpcore.http.storing import (
     StreamNumber,
     StreamRead,
 )
-from mcpcore.spec.errors import INVALID_REQUEST
+from mcpcore.spec.refusals import (
+    EVENTS_GONE,
+    STORE_UNAVAILABLE,
+    TOO_MANY_STREAMS,
+    RefusalRow,
+)
 from mcpcore.wire.sse import encode_event
 
 if TYPE_CHECKING:
     from mcpcore.http.server.stored.replica import SessionReplica
 
 ORPHANED = "the process that worked on this request is gone"
-GONE = "what followed the Last-Event-ID is not kept any more"
 
 
 class _Next(Enum):
@@ -119,7 +123,7 @@ class StreamReader:
         elif outcome is False and not self._over:
             limit = self._replica.settings.session_streams
             text = f"the session has {limit} GET streams open already"
-            self._exchange.fail(409, text, code=INVALID_REQUEST)
+            self._exchange.fail(TOO_MANY_STREAMS, text)
             self._leave()
         else:
             self._known = True
@@ -144,7 +148,8 @@ class StreamReader:
         if isinstance(page, StoreFailure):
             self._fail()
         elif page is None or not page.lost <= self._position <= page.last:
-            self._refuse(410, GONE)
+            exchange.refuse(EVENTS_GONE)
+            self._leave()
         else:
             self._request = page.request
             self.queue = page.request is None
@@ -322,32 +327,28 @@ class StreamReader:
         """End the connection in order; the client may come back to another worker."""
         if not self._over:
             if self._exchange.state is ExchangeState.WAITING:
-                self._exchange.fail(503, UNAVAILABLE)
+                self._exchange.fail(STORE_UNAVAILABLE)
             else:
                 self._exchange.finish()
                 self._unsent.clear()  # all output is sent before the end is
             self._leave()
 
-    def close(self, status: int, message: str) -> None:
+    def close(self, row: RefusalRow, message: str) -> None:
         """End with the session; a request that waits on the stream gets an error."""
         if self._over:
             return
         if not self._known:
-            self._exchange.fail(status, message, code=INVALID_REQUEST)
+            self._exchange.fail(row, message)
         else:
             if self._request is not None:
                 self._exchange.write(encode_event(failure(self._request, message)))
             self._exchange.finish()
         self._leave()
 
-    def _refuse(self, status: int, message: str) -> None:
-        self._exchange.refuse(status, message)
-        self._leave()
-
     def _fail(self) -> None:
         """Refuse or end the response as the store has failed; the client has to come back."""
         if not self._over:
-            self._exchange.fail(503, UNAVAILABLE)
+            self._exchange.fail(STORE_UNAVAILABLE)
             self._leave()
 
     def _leave(self) -> None:

@@ -22,14 +22,14 @@ from mcpcore.http.storing import (
     StreamNumber,
     StreamRead,
 )
-from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_REQUEST, ErrorData
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
+from mcpcore.spec.refusals import STORE_UNAVAILABLE, RefusalRow
 from mcpcore.wire.message import encode_batch, encode_error
 from mcpcore.wire.sse import encode_event
 
 if TYPE_CHECKING:
     from mcpcore.http.server.stored.replica import SessionReplica
 
-UNAVAILABLE = "busy: where sessions are kept cannot be reached"
 _PAGE = 256 * 1024
 """Approximate number of bytes to read at a time."""
 
@@ -153,7 +153,7 @@ class StreamWriter:
             self._drop_all()
             self._pump()
 
-    def close(self, status: int, message: str) -> None:
+    def close(self, row: RefusalRow, message: str) -> None:
         """End with the session; a client that waits for the answer gets an error."""
         exchange = self.exchange
         if self._begun:
@@ -162,7 +162,7 @@ class StreamWriter:
         self.end()
         if exchange is not None:
             exchange.source = None
-            exchange.fail(status, message, code=INVALID_REQUEST)
+            exchange.fail(row, message)
 
     # The connection
 
@@ -253,7 +253,7 @@ class StreamWriter:
         failed = isinstance(outcome, StoreFailure)
         if failed and not self._over:
             exchange.source = None
-            exchange.fail(503, UNAVAILABLE)
+            exchange.fail(STORE_UNAVAILABLE)
             self.end()
         if self._over:
             # The stream has no client any more; a failed step may have begun it all the same.
@@ -313,7 +313,7 @@ class StreamWriter:
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.source = None
-            exchange.fail(503, UNAVAILABLE)
+            exchange.fail(STORE_UNAVAILABLE)
         if self._named:
             self._replica.steps.retry(self)
         else:
