@@ -330,38 +330,3 @@ class Lost(Note, frozen=True, kw_only=True, tag="lost"):
 
 
 AnyNote = Wake | Moved | Forwarded | Ended | Changed | Announced | HangUp | Lost
-
-__all__ = [
-    "Announce",
-    "Announced",
-    "Announcements",
-    "AnyNote",
-    "Changed",
-    "Ended",
-    "Forwarded",
-    "HangUp",
-    "LogPage",
-    "Lost",
-    "Moved",
-    "NoSession",
-    "Note",
-    "Post",
-    "QueuePut",
-    "QueueTake",
-    "SessionCalls",
-    "SessionDelete",
-    "SessionLoad",
-    "SessionRecord",
-    "SessionSave",
-    "SessionTouch",
-    "Step",
-    "StoreBinding",
-    "StoreFailure",
-    "StreamAppend",
-    "StreamBegin",
-    "StreamClaim",
-    "StreamNumber",
-    "StreamRead",
-    "StreamRelease",
-    "Wake",
-]

@@ -37,6 +37,8 @@ class RefusalRow(Struct, frozen=True, kw_only=True, eq=False):
     """True if the reply has a ``Retry-After``."""
     close: bool = False
     """True if the connection ends with the reply, as the rest of the request is not read."""
+    plain: bool = False
+    """True if the body is plain text in place of an error."""
 
     def code_in(self, revision: Revision | None) -> int:
         """Return the code for a request that names ``revision``; None: it names no known one."""
@@ -70,7 +72,7 @@ MALFORMED_VERSION = RefusalRow(
     when="`MCP-Protocol-Version` is repeated, or no visible ASCII",
     clause="Protocol Version Header",
 )
-CLOSING = RefusalRow(
+SHUTTING_DOWN = RefusalRow(
     status=503,
     code=LEGACY_BUSY,
     modern_code=BUSY,
@@ -82,8 +84,9 @@ CLOSING = RefusalRow(
 )
 NOT_READY = RefusalRow(
     status=503,
-    when="a health check of a server that drains or closes, or cannot reach its store; plain text",
+    when="a health check of a server that drains or closes, or cannot reach its store",
     clause="RFC 9110 section 15.6.4",
+    plain=True,
 )
 
 # Of a POST

@@ -762,7 +762,7 @@ def test_bindings_that_make_no_sense(name: str, secret: int, says: str) -> None:
     server = make_stored(MemoryStore(), "ok")
     with pytest.raises(ValueError, match=says):
         HttpServer(
-            server._state.session_config,
+            server._router.session_config,
             secret=bytes(32),
             store=StoreBinding(worker=name, secret=bytes(secret)),
         )

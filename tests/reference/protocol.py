@@ -144,7 +144,7 @@ def _refusals() -> Iterator[str]:
         [
             [
                 str(row.status),
-                " or ".join(str(code) for code in (row.code, row.modern_code) if code is not None),
+                _codes(row),
                 row.when,
                 row.clause,
                 f"`{name}`",
@@ -153,6 +153,11 @@ def _refusals() -> Iterator[str]:
             for name, row in sorted(REFUSALS.items(), key=lambda item: item[1].status)
         ],
     )
+
+
+def _codes(row: RefusalRow) -> str:
+    codes = (row.code,) if row.modern_code is None else (row.code, row.modern_code)
+    return "" if row.plain else " or ".join(str(code) for code in codes)
 
 
 def users(name: str, row: RefusalRow) -> list[str]:

@@ -140,8 +140,8 @@ class Watch:
 
     def _server(self, server: HttpServer) -> None:
         settings = server.settings
-        self._endpoint(server._endpoint, server._state.session_config.limits)
-        self._deadlines(server._state.deadlines)
+        self._endpoint(server._endpoint, server._router.session_config.limits)
+        self._deadlines(server._router.deadlines)
         demand(server.sessions <= settings.max_sessions, "sessions are bounded", server.sessions)
         demand(server._log.size <= settings.replay_total, "events are bounded", server._log.size)
         most = HARD_FACTOR * settings.max_queued + _SLACK
@@ -159,7 +159,7 @@ class Watch:
             demand(few, "what the store was asked is bounded", len(steps))
             few = len(steps._due) <= 66 + 2 * 4 * _MOST_WAITING
             demand(few, "deadlines are bounded", len(steps._due))
-        for session in server._state.sessions:
+        for session in server._router.sessions:
             self._peer(session.peer)
             waiting = sum(frame.size for frame in session.backlog)
             demand(waiting == session.backlog_size, "what waits for a stream is counted right")

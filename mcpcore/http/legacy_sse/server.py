@@ -15,13 +15,11 @@ from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import address_of, quota_key
-from mcpcore.http.server.era import is_handshake, opens_session
-from mcpcore.http.server.exchange import Exchange
+from mcpcore.http.server.exchange import Exchange, is_handshake, opens_session
 from mcpcore.http.server.gate import Gate
 from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import owner_of
 from mcpcore.http.server.sessions import Session, SessionOpened
-from mcpcore.http.server.state import ServerState
 from mcpcore.spec import refusals
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.wire.message import Frame, Kind, Message, Reject
@@ -59,42 +57,41 @@ class SseServer:
     Raises ValueError if the settings ask for it, and no revision for it is spoken.
     """
 
-    def __init__(self, state: ServerState, router: Router, gate: Gate) -> None:
-        self._state = state
+    def __init__(self, router: Router, gate: Gate) -> None:
         self._router = router
         self._gate = gate
         self._config: Config | None = None
-        if state.settings.sse is None:
+        if router.settings.sse is None:
             return
-        if not state.legacy:
+        if not router.legacy:
             raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
         # The stream is one conversation: nothing would identify the sender of a modern request on
         # it.
-        self._config = structs.replace(state.session_config, revisions=state.legacy)
+        self._config = structs.replace(router.session_config, revisions=router.legacy)
 
     # The event stream
 
     def open(self, record: Exchange, head: HttpRequest, now: float) -> None:
         """Begin a session on the event stream that a GET has asked for."""
-        state = self._state
-        sse, config = state.settings.sse, self._config
+        router = self._router
+        sse, config = router.settings.sse, self._config
         if sse is None or config is None:  # not reached, as the path is only known with HTTP+SSE
             raise LocalProtocolError("HTTP+SSE is not served")
         if not record.accepts_stream:
             record.refuse(refusals.NO_EVENT_STREAM)
             return
-        id = state.sessions.new_id()
+        id = router.sessions.new_id()
         session = SseSession(
             id,
-            Peer(Role.SERVER, config, endpoint=state.endpoint, session=id),
+            Peer(Role.SERVER, config, endpoint=router.endpoint, session=id),
             record.principal,
-            state.log,
-            state.settings,
+            router.log,
+            router.settings,
             owner=owner_of(record.principal, quota_key(address_of(record.peer))),
         )
-        state.endpoint.events.append(SessionOpened(session=id, principal=record.principal))
+        router.endpoint.events.append(SessionOpened(session=id, principal=record.principal))
         self._router.home.admit(session, now)
-        state.sse_sessions[id] = session
+        router.sse_sessions[id] = session
         session.open_stream(record)
         from urllib.parse import quote  # here, as below: few servers have HTTP+SSE
 
@@ -104,7 +101,7 @@ class SseServer:
         uri = f"{root}{sse.messages}?{_PARAMETER}={id}"
         record.write(encode_event(uri.encode("ascii"), event=ENDPOINT))
         record.forget_head()
-        state.watch(record, now)
+        router.watch(record, now)
 
     # Messages
 
@@ -123,7 +120,7 @@ class SseServer:
 
     def _find(self, record: Exchange) -> SseSession | None:
         """Return the session of a POST; None after a refusal if there is none."""
-        session = self._state.sessions.find(record.session_id or "", record.principal)
+        session = self._router.sessions.find(record.session_id or "", record.principal)
         if isinstance(session, SseSession):
             return session
         text = "there is no such session (any more) here; open the event stream again"
@@ -152,9 +149,9 @@ class SseServer:
             record.refuse(refusals.SSE_STREAM_FULL)
         else:
             if is_handshake(frame):
-                self._state.sessions.agree(session, now)
+                self._router.sessions.agree(session, now)
             elif not opens_session(frame):
-                self._state.sessions.touch(session, now)
+                self._router.sessions.touch(session, now)
             session.peer.receive(frame, now=now, principal=record.principal)
             record.reply(202)
 

@@ -39,8 +39,7 @@ from mcpcore.http.headers import (
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
 from mcpcore.http.principals import Refusal
-from mcpcore.http.server.exchange import Exchange
-from mcpcore.http.server.incoming import RequestFields
+from mcpcore.http.server.exchange import Exchange, RequestFields
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec import refusals
 from mcpcore.spec.revisions import Revision
@@ -49,7 +48,6 @@ _TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
 _UNCODED = "identity"
 _PLAIN = ((ACCEPT_ENCODING, _UNCODED.encode()),)
 _VARY = (b"vary", b"Origin")
-_HEALTH = ("", "/live", "/ready")
 _ASKED_METHOD = b"access-control-request-method"
 _ASKED_HEADERS = b"access-control-request-headers"
 _EXPOSED = (
@@ -202,9 +200,10 @@ class Gate:
 
         ``unready``: reason for which new clients should use another server, for the health check.
         """
-        if head.method in ("GET", "HEAD") and self._is_health(head.path):
-            alive = head.path == f"{self._settings.health_path}/live"
-            if alive or not unready:
+        base = self._settings.health_path
+        checks = () if base is None else (base, f"{base}/live", f"{base}/ready")
+        if head.path in checks and head.method in ("GET", "HEAD"):
+            if head.path == f"{base}/live" or not unready:
                 exchange.reply(200, b"ok\n", _TEXT)
             else:
                 exchange.reply(refusals.NOT_READY.status, unready + b"\n", _TEXT)
@@ -245,10 +244,6 @@ class Gate:
         except HeaderError as error:
             return None, str(error)
 
-    def _is_health(self, path: str) -> bool:
-        base = self._settings.health_path
-        return base is not None and path.startswith(base) and path[len(base) :] in _HEALTH
-
     def _understood(self, exchange: Exchange, closing: bool) -> bool:
         try:
             exchange.fields.read()
@@ -257,7 +252,7 @@ class Gate:
             return False
         exchange.note_head()
         if closing:
-            exchange.refuse(refusals.CLOSING)
+            exchange.refuse(refusals.SHUTTING_DOWN)
         return not closing
 
     def post_wanted(self, exchange: Exchange, head: HttpRequest) -> int:

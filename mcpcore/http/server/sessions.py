@@ -75,7 +75,7 @@ class Session:
         self.log = SessionLog(log, id)
         self.exchanges: dict[Route, Exchange] = {}
         """All open exchanges, by route."""
-        self.gets: list[EventStream] = []
+        self.gets: tuple[EventStream, ...] = ()
         """Streams that belong to no request and have a connection, oldest first."""
         self._broken_off: deque[EventStream] = NOTHING
         """Streams that belong to no request and have lost their connection, oldest first."""
@@ -187,7 +187,7 @@ class Session:
 
     def poll_gets(self, retry: float) -> int:
         """Close the GET streams and ask the client to come back; return their number."""
-        return sum(self.hang_up(stream, retry) for stream in list(self.gets))
+        return sum(self.hang_up(stream, retry) for stream in self.gets)
 
     def hang_up(self, stream: EventStream, retry: float) -> bool:
         """Close the connection of a stream that goes on, and ask the client to come back."""
@@ -226,6 +226,8 @@ class Session:
     def detach(self, exchange: Exchange, now: float) -> None:
         """Remove an exchange."""
         self.exchanges.pop(exchange.route, None)
+        if not self.exchanges:
+            self.exchanges = {}  # an emptied dict keeps its table, in every idle session
         self.let_go(exchange, now)
 
     def _join(self, stream: EventStream, exchange: Exchange) -> None:
@@ -234,7 +236,7 @@ class Session:
         if stream.route is None:
             if stream in self._broken_off:
                 self._broken_off.remove(stream)
-            self.gets.append(stream)
+            self.gets += (stream,)
 
     def _part(self, stream: EventStream) -> Exchange | None:
         """Take a stream off its connection, if it has one, and return that."""
@@ -242,7 +244,7 @@ class Session:
         if exchange is not None:
             exchange.stream = None
             if stream.route is None:
-                self.gets.remove(stream)
+                self.gets = tuple(each for each in self.gets if each is not stream)
         return exchange
 
     def _remember(self, stream: EventStream) -> None:

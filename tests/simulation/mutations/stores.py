@@ -5,12 +5,9 @@ from typing import Any
 from msgspec import structs
 
 from mcpcore.http import HttpServer
-from mcpcore.http.server.stored.mailbox import Mailbox
-from mcpcore.http.server.stored.quota import Quota
-from mcpcore.http.server.stored.release import Releases
-from mcpcore.http.server.stored.replica import SessionReplica
-from mcpcore.http.server.stored.session_queue import SessionQueue
-from mcpcore.http.server.stored.stream_writer import StreamWriter
+from mcpcore.http.server.stored.mailbox import NoteQueue
+from mcpcore.http.server.stored.replica import Quota, Releases, SessionQueue, SessionReplica
+from mcpcore.http.server.stored.streams import StreamWriter
 from mcpcore.http.storing import LogPage
 from mcpcore_transports.stores.memory import MemoryStore
 from mcpcore_transports.stores.memory_state import Shelf
@@ -179,7 +176,7 @@ def _unconfirmed_news() -> None:
     def mutant(self: Any) -> list[Any]:
         return []
 
-    Mailbox.announced = mutant  # type: ignore[method-assign]
+    NoteQueue.announced = mutant  # type: ignore[method-assign]
 
 
 def _changed_back() -> None:
