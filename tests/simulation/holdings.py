@@ -17,7 +17,6 @@ from tests.torture.tables import NUMBERED, REMEMBERED, counts, package, tables
 _FEW = 16
 """Members of a table of one object, where requests that go on and sessions are all there is."""
 _SETTLED = {
-    "Gate._allow_modern": "a setting",
     "Gate._methods": "a setting",
     "Gate._versions": "a setting",
     "NoteQueue._heard": "announcements that were heard of, 1,024 at most",

@@ -72,8 +72,7 @@ class LocalSessions:
             router.sessions.agree(session, now)
         elif not record.opens:
             router.sessions.touch(session, now)
-        session.exchanges[record.route] = record
-        record.session = session
+        session.attach(record)
         router.wait(record, now)
         router.endpoint.advance(
             session.peer._inbound, frame, now, record.route, None, record.principal

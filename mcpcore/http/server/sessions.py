@@ -17,6 +17,9 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.refusals import EVENTS_GONE, TOO_MANY_STREAMS
 from mcpcore.wire.sse import encode_event
 
+_NO_EXCHANGES: dict[Route, Exchange] = {}
+"""Shared empty dict of idle sessions, never written: a dict that was emptied keeps 224 bytes."""
+
 
 class SessionOpened(Event, frozen=True, kw_only=True):
     """A legacy client has opened a session; Ready follows once its handshake is complete."""
@@ -73,7 +76,7 @@ class Session:
         self.created = self.used_at = 0.0
         """Times of its opening and of its last use."""
         self.log = SessionLog(log, id)
-        self.exchanges: dict[Route, Exchange] = {}
+        self.exchanges = _NO_EXCHANGES
         """All open exchanges, by route."""
         self.gets: tuple[EventStream, ...] = ()
         """Streams that belong to no request and have a connection, oldest first."""
@@ -132,8 +135,7 @@ class Session:
 
     def open_stream(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream and send the backlog on it."""
-        self.exchanges[exchange.route] = exchange
-        exchange.session = self
+        self.attach(exchange)
         self.begin(exchange, None)
         exchange.open_stream()
         self._serve_backlog(exchange)
@@ -167,8 +169,7 @@ class Session:
         if old is not None:
             unsent = old.drop_queued()
             old.finish(close=True)
-        self.exchanges[exchange.route] = exchange
-        exchange.session = self
+        self.attach(exchange)
         self._join(stream, exchange)
         exchange.open_stream()
         for entry in entries:
@@ -223,11 +224,19 @@ class Session:
             else:
                 taken_over(frame)
 
+    def attach(self, exchange: Exchange) -> None:
+        """Add an exchange."""
+        exchange.session = self
+        if self.exchanges:
+            self.exchanges[exchange.route] = exchange
+        else:
+            self.exchanges = {exchange.route: exchange}
+
     def detach(self, exchange: Exchange, now: float) -> None:
         """Remove an exchange."""
         self.exchanges.pop(exchange.route, None)
         if not self.exchanges:
-            self.exchanges = {}  # an emptied dict keeps its table, in every idle session
+            self.exchanges = _NO_EXCHANGES
         self.let_go(exchange, now)
 
     def _join(self, stream: EventStream, exchange: Exchange) -> None:

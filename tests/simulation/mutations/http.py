@@ -101,7 +101,7 @@ def _no_disconnect() -> None:
             complete = record.complete
             forget(self, record)
             if not complete:
-                self._exchanges[record.route] = record
+                self.exchanges[record.route] = record
 
         return mutant
 

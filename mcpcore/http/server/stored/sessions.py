@@ -297,8 +297,7 @@ class StoredSessions:
         if not requests or cast(SessionReplica, session).quota.admit(requests, then):
             take_in(record, session, now)
         elif self._router.exchanges.get(record.route) is record:
-            session.exchanges[record.route] = record
-            record.session = session
+            session.attach(record)
 
     def _take_in(
         self, frame: Frame, requests: int, record: Exchange, session: Session, now: float

@@ -409,8 +409,7 @@ class StreamReader:
         self._busy = self._woken = self._claiming = self._over = False
         self._next = _Next.READ
         exchange.source = self
-        exchange.session = replica
-        replica.exchanges[exchange.route] = exchange
+        replica.attach(exchange)
 
     # Beginning
 
