@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mcpcore.http.certificates import ClientCertificate
+    from mcpcore.http.client.call import Recovery, StreamInterrupted, StreamReopened
     from mcpcore.http.client.client import HttpClient
-    from mcpcore.http.client.recovery import Recovery, StreamInterrupted, StreamReopened
-    from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
+    from mcpcore.http.messages import (
+        HttpAbort,
+        HttpChunk,
+        HttpEnd,
+        HttpHead,
+        HttpReply,
+        HttpRequest,
+        HttpSend,
+    )
     from mcpcore.http.principals import Authenticate, Principal, Refusal, bearer_token
-    from mcpcore.http.server.incoming import ExchangeEnded
+    from mcpcore.http.server.exchange import ExchangeEnded
     from mcpcore.http.server.server import HttpServer
     from mcpcore.http.server.sessions import SessionClosed, SessionOpened
-    from mcpcore.http.server.stored.server import StoredHttpServer
     from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 
 __all__ = [
@@ -43,37 +50,27 @@ __all__ = [
     "SessionOpened",
     "SsePaths",
     "SseUse",
-    "StoredHttpServer",
     "StreamInterrupted",
     "StreamReopened",
     "bearer_token",
 ]
 
-_HOMES = {
-    "certificates": ("ClientCertificate",),
-    "client.client": ("HttpClient",),
-    "messages": (
-        "HttpAbort",
-        "HttpChunk",
-        "HttpEnd",
-        "HttpHead",
-        "HttpReply",
-        "HttpRequest",
-        "HttpSend",
-    ),
-    "principals": ("Authenticate", "Principal", "Refusal", "bearer_token"),
-    "client.recovery": ("Recovery", "StreamInterrupted", "StreamReopened"),
-    "server.incoming": ("ExchangeEnded",),
-    "server.server": ("HttpServer",),
-    "server.sessions": ("SessionClosed", "SessionOpened"),
-    "server.stored.server": ("StoredHttpServer",),
-    "settings": ("HttpClientSettings", "HttpSettings", "SsePaths", "SseUse"),
+_LATER = {
+    "certificates": "ClientCertificate",
+    "client.call": "Recovery StreamInterrupted StreamReopened",
+    "client.client": "HttpClient",
+    "messages": "HttpAbort HttpChunk HttpEnd HttpHead HttpReply HttpRequest HttpSend",
+    "principals": "Authenticate Principal Refusal bearer_token",
+    "server.exchange": "ExchangeEnded",
+    "server.server": "HttpServer",
+    "server.sessions": "SessionClosed SessionOpened",
+    "settings": "HttpClientSettings HttpSettings SsePaths SseUse",
 }
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
+    for module, names in _LATER.items():
+        if name in names.split():
             value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

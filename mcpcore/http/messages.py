@@ -75,7 +75,7 @@ class HttpEnd(Struct, frozen=True):
 
 
 class HttpReply(Discreet, frozen=True):
-    """Whole response; ``headers`` leave out the length, which is that of ``body``."""
+    """Response in one piece; ``headers`` leave out the length, which is that of ``body``."""
 
     exchange: Route
     status: int

@@ -30,7 +30,7 @@ class Authority(Struct, frozen=True):
     port: int | None
 
 
-class Origin(Struct, frozen=True):
+class WebOrigin(Struct, frozen=True):
     """Normalised web origin, with the default port of the scheme filled in if there is one."""
 
     scheme: str
@@ -50,7 +50,7 @@ def parse_authority(value: str) -> Authority:
     return Authority(_normal_host(match[1]), _port(match[2]))
 
 
-def parse_origin(value: str) -> Origin:
+def parse_origin(value: str) -> WebOrigin:
     """Parse exactly ``scheme://host[:port]``. Raises ValueError for any other text."""
     match = re.fullmatch(_ORIGIN, value)
     if match is None:
@@ -58,7 +58,7 @@ def parse_origin(value: str) -> Origin:
     scheme = match[1].lower()
     authority = parse_authority(match[2])
     port = _DEFAULT_PORTS.get(scheme) if authority.port is None else authority.port
-    return Origin(scheme, authority.host, port)
+    return WebOrigin(scheme, authority.host, port)
 
 
 def _normal_host(host: str) -> str:
@@ -93,8 +93,6 @@ class OriginPolicy:
 
     Raises ValueError for entries that cannot be parsed.
     """
-
-    __slots__ = ("_any_host", "_exact", "_origins", "_wide")
 
     def __init__(
         self, hosts: Iterable[str] | None = None, origins: Iterable[str] | None = None
@@ -142,7 +140,7 @@ class OriginPolicy:
             return None
         return f"the Origin header is refused: {quoted(origin)} is not allowed"
 
-    def allows(self, origin: Origin, host: Authority | None, scheme: str | None = None) -> bool:
+    def allows(self, origin: WebOrigin, host: Authority | None, scheme: str | None = None) -> bool:
         """Return True if pages of ``origin`` may call a server reached as ``host``.
 
         ``scheme``: as for :meth:`check`.

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from mcpcore.spec.refusals import UNAUTHENTICATED
+
 if TYPE_CHECKING:
     from mcpcore.http.messages import HttpRequest
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 _LINE = r"[\t\x20-\x7e]*"
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _BEARER = r"[A-Za-z0-9\-._~+/]+=*"  # RFC 6750 section 2.1
-_UNAUTHORIZED = 401
 _NETWORK_BYTES = 8
 
 
@@ -62,8 +63,8 @@ class Refusal(Struct, frozen=True, kw_only=True):
     ``Bearer``.  ``message`` goes to the client.  Raises ValueError for values that cannot be sent.
     """
 
-    status: int = _UNAUTHORIZED
-    message: str = "authentication is required"
+    status: int = UNAUTHENTICATED.status
+    message: str = UNAUTHENTICATED.message
     challenge: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     """Further headers of the response, for instance Retry-After."""
@@ -79,7 +80,7 @@ class Refusal(Struct, frozen=True, kw_only=True):
     def lines(self) -> tuple[tuple[bytes, bytes], ...]:
         """Return the header lines of the response."""
         challenge = self.challenge
-        if challenge is None and self.status == _UNAUTHORIZED:
+        if challenge is None and self.status == UNAUTHENTICATED.status:
             challenge = "Bearer"
         lines = [] if challenge is None else [("www-authenticate", challenge)]
         return tuple(

@@ -1,11 +1,16 @@
 """Data of an HTTP server outside of its process: records, steps and outcomes.
 
-An :class:`~mcpcore.http.HttpServer` keeps its sessions and their events in memory.  A
-:class:`~mcpcore.http.StoredHttpServer` asks the application for everything that must outlive
-the process or be visible to others. A :class:`Step` is an event of ``next_event()``, and the
-application answers with ``stored(token, outcome, now=...)``.  Steps are carried out in the order in
-which they were made; output that depends on a step is sent only after its outcome. This module
-knows nothing of the implementation of a store.
+An :class:`~mcpcore.http.HttpServer` keeps its sessions and their events in memory.  One with a
+:class:`StoreBinding` asks the application for everything that must outlive the process or be
+visible to others::
+
+    while (event := server.next_event()) is not None:
+        if isinstance(event, Step):
+            batch.append(event)             # later: server.stored(event.token, outcome, now=...)
+    server.note(data, now=clock())          # from the mailbox of this worker
+
+Steps are carried out in the order in which they were made; output that depends on a step is sent
+only after its outcome. This module knows nothing of the implementation of a store.
 
 The servers that share a store are its *workers*.  A session belongs to none of them: each makes
 itself a replica of it when a request needs one.  A request belongs to the worker that runs it.
@@ -325,38 +330,3 @@ class Lost(Note, frozen=True, kw_only=True, tag="lost"):
 
 
 AnyNote = Wake | Moved | Forwarded | Ended | Changed | Announced | HangUp | Lost
-
-__all__ = [
-    "Announce",
-    "Announced",
-    "Announcements",
-    "AnyNote",
-    "Changed",
-    "Ended",
-    "Forwarded",
-    "HangUp",
-    "LogPage",
-    "Lost",
-    "Moved",
-    "NoSession",
-    "Note",
-    "Post",
-    "QueuePut",
-    "QueueTake",
-    "SessionCalls",
-    "SessionDelete",
-    "SessionLoad",
-    "SessionRecord",
-    "SessionSave",
-    "SessionTouch",
-    "Step",
-    "StoreBinding",
-    "StoreFailure",
-    "StreamAppend",
-    "StreamBegin",
-    "StreamClaim",
-    "StreamNumber",
-    "StreamRead",
-    "StreamRelease",
-    "Wake",
-]

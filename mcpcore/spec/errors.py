@@ -136,19 +136,9 @@ ERRORS: dict[int, ErrorRow] = {
 def busy_code(revision: Revision | None) -> int:
     """Return the code for "too many requests in flight" in ``revision``.
 
-    Here and below None, where a client names none, stands for the legacy era, as everywhere.
+    None, where a client names none, stands for the legacy era, as everywhere.
     """
     return BUSY if revision is not None and revision.modern else LEGACY_BUSY
-
-
-def too_large_code(revision: Revision | None) -> int:
-    """Return the code for "this message is larger than I accept" in ``revision``."""
-    return TOO_LARGE if revision is not None and revision.modern else LEGACY_TOO_LARGE
-
-
-def timed_out_code(revision: Revision | None) -> int:
-    """Return the code for "this took longer than I allow" in ``revision``."""
-    return TIMED_OUT if revision is not None and revision.modern else LEGACY_TIMED_OUT
 
 
 class McpError(Exception):

@@ -7,10 +7,10 @@ import pytest
 
 from mcpcore.engine import events, reconnection
 from mcpcore.http import storing
-from mcpcore.http.client import recovery
-from mcpcore.http.server import incoming, sessions
+from mcpcore.http.client import call
+from mcpcore.http.server import exchange, sessions
 
-MODULES = (events, reconnection, recovery, incoming, sessions, storing)
+MODULES = (events, reconnection, call, exchange, sessions, storing)
 KINDS = sorted(
     {
         each

@@ -409,7 +409,7 @@ def test_over_http_an_answer_is_owed_unless_that_very_request_was_called_off() -
         if called_off:
             visit.finish()
             continue
-        (lost,) = bench.server._state.sessions
+        (lost,) = bench.server._router.sessions
         lose(lost.peer)
         with pytest.raises(AssertionError, match="nobody has called off"):
             visit.pump()

@@ -9,8 +9,9 @@ from msgspec import structs
 
 from mcpcore.engine.config import Config
 from mcpcore.engine.events import Event, RequestCancelled, RequestReceived
-from mcpcore.http import StoredHttpServer
+from mcpcore.http import HttpServer
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.http.server.stored.sessions import StoredSessions
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
@@ -26,8 +27,8 @@ EPOCH = 1_800_000_000.0
 
 def make_stored(
     store: Store, name: str = "w1", settings: HttpSettings | None = None, **config: Any
-) -> StoredHttpServer:
-    return StoredHttpServer(
+) -> HttpServer:
+    return HttpServer(
         Config(
             info=Implementation(name="server", version="1"),
             capabilities=msgspec.convert(SERVER_OFFERS, ServerCapabilities),
@@ -45,10 +46,15 @@ def make_stored(
     )
 
 
+def home_of(server: HttpServer) -> StoredSessions:
+    assert server._stored is not None
+    return server._stored
+
+
 class Worker:
     """One server with what is on its way between it and the store."""
 
-    def __init__(self, name: str, server: StoredHttpServer, store: Store) -> None:
+    def __init__(self, name: str, server: HttpServer, store: Store) -> None:
         self.name = name
         self.server = server
         self.store = store

@@ -9,7 +9,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionTouch, Step
 from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
 from mcpcore_transports.stores.memory import MemoryStore
-from tests.http.cluster import EPOCH, Worker, make_stored
+from tests.http.cluster import EPOCH, Worker, home_of, make_stored
 from tests.http.support import LEGACY, Bench, Reply, request
 
 TOKEN = {"_meta": {"progressToken": "p"}}
@@ -53,7 +53,7 @@ class StoreBench(Bench):
 
     def replica(self, session: str) -> SessionReplica:
         """What the worker knows of a session."""
-        replica = self.stored._stored._replicas.replica(session)
+        replica = home_of(self.stored)._replicas.replica(session)
         assert replica is not None
         return replica
 

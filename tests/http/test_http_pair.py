@@ -377,7 +377,7 @@ def test_a_restarted_server_is_met_again() -> None:
     assert wire.server.sessions == 1
     # the server forgets everything: another one takes its place
     wire.server = make_server()
-    wire.server._state.sessions.new_id()
+    wire.server._router.sessions.new_id()
     answering(wire, lambda event: {"tools": []})
     requests = [call(wire, "tools/list", {}) for _ in range(3)]
     wire.run()

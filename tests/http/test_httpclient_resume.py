@@ -16,7 +16,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.http.client.recovery import Backoff, Recovery
+from mcpcore.http.client.call import Backoff, Recovery
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from tests.http.support import Hand, make_client, note

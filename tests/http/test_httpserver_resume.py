@@ -550,7 +550,7 @@ def test_a_time_that_is_none_closes_nothing(retry: float) -> None:
     with pytest.raises(ValueError, match="retry must be at most 31536000 seconds"):
         server.close_stream(test.key, retry=retry, now=now)
     assert test.reply.head is None
-    (session,) = [each.id for each in server._state.sessions]
+    (session,) = [each.id for each in server._router.sessions]
     with pytest.raises(ValueError, match="retry must be at most 31536000 seconds"):
         server.close_get_streams(session, retry=retry, now=now)
 
@@ -594,7 +594,7 @@ def test_a_stream_that_was_closed_before_anything_was_written() -> None:
     test.cut()
     again = test.bench.session()
     assert again
-    number = server._state.sessions.find(test.session, None)
+    number = server._router.sessions.find(test.session, None)
     assert number is not None
     assert len(number.log.streams) == 1
     test.respond()

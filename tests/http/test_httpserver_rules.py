@@ -358,7 +358,7 @@ def test_health(method: str) -> None:
 
 
 def test_the_secret_must_be_long() -> None:
-    config = make_server()._state.session_config
+    config = make_server()._router.session_config
     with pytest.raises(ValueError, match="at least 32"):
         HttpServer(config, secret=b"x" * 31)
 

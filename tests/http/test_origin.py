@@ -4,8 +4,8 @@ import pytest
 
 from mcpcore.http.origin import (
     Authority,
-    Origin,
     OriginPolicy,
+    WebOrigin,
     parse_authority,
     parse_origin,
 )
@@ -63,13 +63,13 @@ def test_what_is_no_authority(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected", "shown"),
     [
-        ("http://localhost", Origin("http", "localhost", 80), "http://localhost"),
-        ("HTTPS://Example.com:443", Origin("https", "example.com", 443), "https://example.com"),
-        ("https://a.b:8443", Origin("https", "a.b", 8443), "https://a.b:8443"),
-        ("vscode-webview://abc", Origin("vscode-webview", "abc", None), "vscode-webview://abc"),
+        ("http://localhost", WebOrigin("http", "localhost", 80), "http://localhost"),
+        ("HTTPS://Example.com:443", WebOrigin("https", "example.com", 443), "https://example.com"),
+        ("https://a.b:8443", WebOrigin("https", "a.b", 8443), "https://a.b:8443"),
+        ("vscode-webview://abc", WebOrigin("vscode-webview", "abc", None), "vscode-webview://abc"),
     ],
 )
-def test_origins(text: str, expected: Origin, shown: str) -> None:
+def test_origins(text: str, expected: WebOrigin, shown: str) -> None:
     assert parse_origin(text) == expected
     assert str(expected) == shown
 

@@ -1,21 +1,22 @@
 """The public names of the HTTP machines, literally: a change of them is one of the interface."""
 
+import pytest
+
 import mcpcore
 from mcpcore import http
 from mcpcore.engine.config import Config
-from mcpcore.http import HttpClient, HttpServer, StoredHttpServer
-from mcpcore.http.storing import StoreBinding
+from mcpcore.http import HttpClient, HttpServer
+from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 
 SERVER = """
     admit ask asks_who body calls cancel close close_get_streams close_stream data_to_send
     deadline disconnect end_subscription exchanges fail finished handle_timeout log narrow
-    next_event notify open pending progress queued reachable readable ready release reports
-    request require_input respond sessions settings teller timed waits wants_log
+    next_event note notify open pending progress queued reachable readable ready release reports
+    request require_input respond sessions settings stored teller timed waits wants_log
     wants_progress whole_reply writable
 """
-STORED = "note stored"
 CLIENT = """
     abandon cancel close deadline end exchanges fail handle_timeout next_event notify
     progress reconnects release renounce request requests_to_send respond response_data
@@ -26,7 +27,7 @@ MODULE = """
     Authenticate ClientCertificate ExchangeEnded HttpAbort HttpChunk HttpClient
     HttpClientSettings HttpEnd HttpHead HttpReply HttpRequest HttpSend HttpServer
     HttpSettings Principal Recovery Refusal SessionClosed SessionOpened SsePaths SseUse
-    StoredHttpServer StreamInterrupted StreamReopened bearer_token
+    StreamInterrupted StreamReopened bearer_token
 """
 INFO = Implementation(name="names", version="1")
 SERVING = Config(info=INFO, capabilities=ServerCapabilities())
@@ -41,15 +42,12 @@ def test_a_server_has_these_names() -> None:
     assert public(HttpServer(SERVING, secret=SECRET)) == SERVER.split()
 
 
-def test_a_server_with_a_store_has_two_more() -> None:
-    store = StoreBinding(worker="one", secret=SECRET)
-    stored = StoredHttpServer(SERVING, secret=SECRET, store=store)
-    assert public(stored) == sorted(SERVER.split() + STORED.split())
-
-
-def test_a_server_with_a_store_overrides_nothing() -> None:
-    own = vars(StoredHttpServer).keys() & vars(HttpServer).keys()
-    assert {name for name in own if not name.startswith("__")} == set()
+def test_without_a_store_nothing_comes_from_one() -> None:
+    server = HttpServer(SERVING, secret=SECRET)
+    with pytest.raises(LocalProtocolError, match="in no store"):
+        server.stored(1, None, now=0.0)
+    with pytest.raises(LocalProtocolError, match="in no store"):
+        server.note(b"{}", now=0.0)
 
 
 def test_a_client_has_these_names() -> None:

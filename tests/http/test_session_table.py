@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mcpcore.engine.events import RequestReceived, Violation
 from mcpcore.http import SessionClosed
 from mcpcore.http.principals import address_of, quota_key
-from mcpcore.http.server.session_table import Shelf
+from mcpcore.http.server.session_table import SessionOrder
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from tests.http.support import Bench, initialize, make_server, note, request
@@ -292,7 +292,7 @@ def test_a_handshake_that_is_still_being_answered_is_not_unused() -> None:
 @given(st.lists(st.tuples(st.sampled_from("oatx"), st.integers(0, 5)), max_size=60))
 def test_shelves_agree_with_a_plain_model(steps: list[tuple[str, int]]) -> None:
     """``o``: open, ``a``: agree, ``t``: touch, ``x``: remove; the model is three lists."""
-    shelf = Shelf()
+    shelf = SessionOrder()
     fresh: list[Any] = []
     agreed: list[Any] = []
     worn: list[Any] = []
@@ -401,7 +401,7 @@ def test_without_sessions_a_client_that_leaves_leaves_nothing_once_its_work_is_d
     key = bench.take(RequestReceived).key
     assert bench.server.respond(key, {"content": []})
     bench.pump()
-    assert not bench.server._state.sessions._temporary
+    assert not bench.server._router.sessions._temporary
     assert not bench.server._endpoint.inbound
     bench.server.close(now=bench.now)
     assert bench.server.finished

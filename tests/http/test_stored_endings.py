@@ -1,4 +1,4 @@
-"""StoredHttpServer: a session that the store has ended, wherever and however that is noticed."""
+"""Servers with a store: a session that it has ended, wherever and however that is noticed."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""StoredHttpServer: what arrives at one worker and concerns another, and what concerns all."""
+"""Workers of a store: what arrives at one worker and concerns another, and what concerns all."""
 
 from typing import Any
 
@@ -26,6 +26,7 @@ from mcpcore.http.storing import (
     SessionLoad,
 )
 from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
+from tests.http.cluster import home_of
 from tests.http.storebench import CALL, StoreBench, party, settle, shown
 from tests.http.support import note, request
 
@@ -427,7 +428,7 @@ def test_notes_that_wait_for_the_store_are_bounded(monkeypatch: pytest.MonkeyPat
     assert [msgspec.json.decode(each.params)["n"] for each in sent] == [0, *range(15, 20)]  # type: ignore[arg-type]
     last = msgspec.json.encode(sent[-1])
     other.stored.note(last, now=other.now)
-    assert len(other.stored._stored._mailbox._heard) == 5
+    assert len(home_of(other.stored)._mailbox._heard) == 5
 
 
 def test_only_those_who_subscribed_hear_of_a_resource() -> None:

@@ -1,4 +1,4 @@
-"""StoredHttpServer: what a session may have open, at all workers together."""
+"""HttpServer with a store: what a session may have open, at all workers together."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""StoredHttpServer, sessions: written down before the client hears of them, taken up anywhere."""
+"""Workers of a store, sessions: written down before the client hears of them, taken up anywhere."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from mcpcore.engine.events import (
     RequestReceived,
 )
 from mcpcore.engine.lifecycle import SessionState
-from mcpcore.http import SessionClosed, SessionOpened, StoredHttpServer
+from mcpcore.http import HttpServer, SessionClosed, SessionOpened
 from mcpcore.http.principals import Principal
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import (
@@ -762,8 +762,8 @@ def test_a_view_that_waits_to_be_saved_stays() -> None:
 def test_bindings_that_make_no_sense(name: str, secret: int, says: str) -> None:
     server = make_stored(MemoryStore(), "ok")
     with pytest.raises(ValueError, match=says):
-        StoredHttpServer(
-            server._state.session_config,
+        HttpServer(
+            server._router.session_config,
             secret=bytes(32),
             store=StoreBinding(worker=name, secret=bytes(secret)),
         )

@@ -1,4 +1,4 @@
-"""StoredHttpServer, streams: written down before they are sent, picked up at any worker."""
+"""HttpServer with a store, streams: written down before they are sent, picked up at any worker."""
 
 import json
 
@@ -23,7 +23,7 @@ from mcpcore.http.storing import (
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.memory import MemoryStore
-from tests.http.cluster import EPOCH
+from tests.http.cluster import EPOCH, home_of
 from tests.http.storebench import CALL, CUT, StoreBench, cursor, party, settle, shown
 from tests.http.support import LEGACY, MODERN, Reply, note, request
 
@@ -513,7 +513,7 @@ def test_a_reader_that_does_not_keep_up() -> None:
 
 
 def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcpcore.http.server.stored.stream_reader.PAGE", 1000)
+    monkeypatch.setattr("mcpcore.http.server.stored.streams.PAGE", 1000)
     one, other = party("a", "b", settings=HttpSettings(max_queued=1500, heartbeat=None))
     session = one.session()
     route, key = one.call(session)
@@ -784,7 +784,7 @@ def test_what_belongs_to_no_request_has_names_of_its_own_when_a_view_was_forgott
     stream = other.replies[other.listen(session)]
     tell(one, session, 1, 2)
     one.pass_time(PLAIN.session_view_idle + 1)
-    assert one.stored._stored._replicas.replica(session) is None
+    assert home_of(one.stored)._replicas.replica(session) is None
     tell(one, session, 3, 4)
     settle(one, other)
     assert shown(stream) == ["1", "2", "3", "4"]
@@ -1057,7 +1057,7 @@ def test_a_stream_that_is_given_up_does_not_stay_open(
 def test_looking_how_far_a_stream_has_come_takes_several_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mcpcore.http.server.stored.stream_writer._PAGE", 100)
+    monkeypatch.setattr("mcpcore.http.server.stored.streams.PAGE", 100)
     one, other = party("a", "b")
     session = one.session()
     route, key = one.call(session)

@@ -13,7 +13,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "http": (
         "Many conversations behind one endpoint, without I/O",
-        ("mcpcore.http", "mcpcore.http.server.stored.sessions"),
+        ("mcpcore.http", "mcpcore.http.storing"),
     ),
     "service": ("What a server offers, declared", ("mcpcore.service",)),
     "server": (

@@ -1,6 +1,9 @@
 """The page reference/protocol.md, out of the tables of the engine."""
 
+import ast
+import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 
 from msgspec import structs
@@ -8,9 +11,10 @@ from msgspec import structs
 from mcpcore.spec.closes import CLOSES
 from mcpcore.spec.errors import ERRORS
 from mcpcore.spec.methods import METHODS, Method, MethodKind
+from mcpcore.spec.refusals import BY_DRIVERS, REFUSALS, RefusalRow
 from mcpcore.spec.revisions import REVISIONS, Revision, Span
 from tests.reference.exceptions import engine_exceptions
-from tests.reference.sources import attributes, table
+from tests.reference.sources import ROOT, attributes, table
 
 NAME = "protocol.md"
 HEAD = """# Protocol tables
@@ -25,6 +29,8 @@ TABLES = (
     "mcpcore_transports.stream.connection",
 )
 """Modules with state tables, listed in their ``DIAGRAMS``."""
+_LEFT = 499
+"""Status for the log of a client that has left; nobody gets it."""
 
 
 def render() -> str:
@@ -35,6 +41,7 @@ def render() -> str:
         *("## Methods", "", *_methods()),
         *("## States", "", *_states()),
         *("## JSON-RPC error codes", "", *_errors()),
+        *("## HTTP refusals", "", *_refusals()),
         *("## WebSocket closes", "", *_closes()),
         *("## Exceptions of the engine", "", *engine_exceptions()),
     ]
@@ -126,6 +133,67 @@ def _errors() -> Iterator[str]:
             for row in ERRORS.values()
         ],
     )
+
+
+def _refusals() -> Iterator[str]:
+    yield "What an HTTP server refuses before a request reaches the engine, whose own rejections"
+    yield "have the status of their code, above. Each is a row of `mcpcore.spec.refusals`; the code"
+    yield "refuses by its name, the drivers by its status. The body is a JSON-RPC error; of two"
+    yield "codes the second is that of the modern era."
+    yield ""
+    yield from table(
+        ["HTTP status", "Code", "When", "Clause", "Row", "Used in"],
+        [
+            [
+                str(row.status),
+                _codes(row),
+                row.when,
+                row.clause,
+                f"`{name}`",
+                ", ".join(f"`{path}`" for path in users(name, row)),
+            ]
+            for name, row in sorted(REFUSALS.items(), key=lambda item: item[1].status)
+        ],
+    )
+
+
+def _codes(row: RefusalRow) -> str:
+    codes = (row.code,) if row.modern_code is None else (row.code, row.modern_code)
+    return "" if row.plain else " or ".join(str(code) for code in codes)
+
+
+def users(name: str, row: RefusalRow) -> list[str]:
+    """Return the modules that refuse by a row."""
+    if row in BY_DRIVERS.values():
+        return [path for path, found in driver_statuses().items() if row.status in found]
+    rooms = ("mcpcore/http/*.py", "mcpcore/http/server/**/*.py", "mcpcore/http/legacy_sse/*.py")
+    named = re.compile(rf"\b{name}\b")
+    return [
+        str(path.relative_to(ROOT))
+        for room in rooms
+        for path in sorted(ROOT.glob(room))
+        if "refusals" in (text := path.read_text(encoding="utf-8")) and named.search(text)
+    ]
+
+
+@cache
+def driver_statuses() -> dict[str, set[int]]:
+    """Return the statuses that each module of the HTTP drivers gives for what it refuses itself."""
+    found = {}
+    for room in ("http1", "http/server"):
+        for path in sorted(ROOT.glob(f"transports/mcpcore_transports/{room}/*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            parts = [
+                part
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call | ast.Tuple)
+                for part in (node.args if isinstance(node, ast.Call) else node.elts)
+            ]
+            numbers = {part.value for part in parts if isinstance(part, ast.Constant)}
+            statuses = {each for each in numbers if type(each) is int and 400 <= each < 600}
+            if statuses := statuses - {_LEFT}:
+                found[str(path.relative_to(ROOT))] = statuses
+    return found
 
 
 def _closes() -> Iterator[str]:

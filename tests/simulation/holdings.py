@@ -17,15 +17,14 @@ from tests.torture.tables import NUMBERED, REMEMBERED, counts, package, tables
 _FEW = 16
 """Members of a table of one object, where requests that go on and sessions are all there is."""
 _SETTLED = {
-    "Gate._allow_modern": "a setting",
     "Gate._methods": "a setting",
     "Gate._versions": "a setting",
-    "Mailbox._heard": "announcements that were heard of, 1,024 at most",
+    "NoteQueue._heard": "announcements that were heard of, 1,024 at most",
     "OriginPolicy._wide": "a setting",
     "PeerState.permitted": "methods of the revision",
     "Planner._base": "a setting",
     "Planner._origin": "a setting",
-    "ServerState.legacy": "a setting",
+    "Router.legacy": "a setting",
     "SessionTable._limited": "a setting",
     "ReplicaTable._limited": "a setting",
 }
@@ -55,7 +54,7 @@ _NUMBERS = NUMBERED | {
     *("ClientState.lost_route", "ClientState._routes"),
     *("Call.epoch", "Call.route", "Call.status", "PeerState.changes"),
     *("Outbox.size", "Transmit.code", "Transmit.key", "Transmit.request", "Transmit.size"),
-    *("SseDecoder._size", "HttpServer._pack_from", "StoredHttpServer._pack_from"),
+    *("SseDecoder._size", "HttpServer._pack_from"),
 }
 """Limits, numbers that go up, and what is said of the last connection, or of an event that came in
 part on the last stream."""

@@ -10,7 +10,7 @@ from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.http import HttpClient, HttpServer, StoredHttpServer
+from mcpcore.http import HttpClient, HttpServer
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState
 from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.settings import HttpSettings
@@ -140,8 +140,8 @@ class Watch:
 
     def _server(self, server: HttpServer) -> None:
         settings = server.settings
-        self._endpoint(server._endpoint, server._state.session_config.limits)
-        self._deadlines(server._state.deadlines)
+        self._endpoint(server._endpoint, server._router.session_config.limits)
+        self._deadlines(server._router.deadlines)
         demand(server.sessions <= settings.max_sessions, "sessions are bounded", server.sessions)
         demand(server._log.size <= settings.replay_total, "events are bounded", server._log.size)
         most = HARD_FACTOR * settings.max_queued + _SLACK
@@ -153,13 +153,13 @@ class Watch:
         if stuffed or server in self._over:
             self._stalled(server, stuffed)
         self._peer(server._modern)
-        if isinstance(server, StoredHttpServer):
+        if server._stored is not None:
             steps = server._stored._steps
             few = len(steps) <= 4 * _MOST_WAITING
             demand(few, "what the store was asked is bounded", len(steps))
             few = len(steps._due) <= 66 + 2 * 4 * _MOST_WAITING
             demand(few, "deadlines are bounded", len(steps._due))
-        for session in server._state.sessions:
+        for session in server._router.sessions:
             self._peer(session.peer)
             waiting = sum(frame.size for frame in session.backlog)
             demand(waiting == session.backlog_size, "what waits for a stream is counted right")

@@ -44,7 +44,7 @@ class StoredServerHost(HttpServerHost):
     def _boot(self) -> None:
         super()._boot()
         self._shared.arrives(self.identity)
-        self.worker = Worker(self.identity, self.machine, self._shared.store)  # type: ignore[arg-type]
+        self.worker = Worker(self.identity, self.machine, self._shared.store)
 
     def _turn(self) -> None:
         super()._turn()
@@ -103,7 +103,7 @@ class StoredServerHost(HttpServerHost):
         self._shared.present()
         worker.read_mail()
         while worker.notes:
-            self.machine.note(worker.notes.popleft(), now=self.now())  # type: ignore[attr-defined]
+            self.machine.note(worker.notes.popleft(), now=self.now())
         self.turn()
 
     # Who is there

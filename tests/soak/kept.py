@@ -14,7 +14,7 @@ from tests.torture.tables import KEEPERS, REMEMBERED, living, modules, package, 
 
 MAY_GROW = {
     **REMEMBERED,
-    "Mailbox._heard": "10,000 announcements of others",
+    "NoteQueue._heard": "10,000 announcements of others",
     "Profile.offered": "those of the profiles, which are counted by themselves",
     "Profile.ours": "those of the profiles",
     "Profile.theirs": "those of the profiles",

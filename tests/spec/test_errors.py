@@ -1,7 +1,5 @@
 """The rows of error codes, the error object and the exceptions."""
 
-from collections.abc import Callable
-
 import msgspec
 import pytest
 from msgspec import Raw
@@ -15,7 +13,7 @@ from mcpcore.spec.errors import (
     LocalError,
     McpError,
 )
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY, MODERN, REVISIONS, Revision
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY, MODERN, REVISIONS
 
 
 @pytest.mark.parametrize(
@@ -64,21 +62,25 @@ def test_codes_of_our_own_in_the_modern_era_are_outside_the_reserved_range() -> 
 
 
 @pytest.mark.parametrize(
-    ("code_in", "name", "status"),
+    ("codes", "name", "status"),
     [
-        (errors.busy_code, "Busy", 503),
-        (errors.too_large_code, "TooLarge", 413),
-        (errors.timed_out_code, "TimedOut", 408),
+        ((errors.BUSY, errors.LEGACY_BUSY), "Busy", 503),
+        ((errors.TOO_LARGE, errors.LEGACY_TOO_LARGE), "TooLarge", 413),
+        ((errors.TIMED_OUT, errors.LEGACY_TIMED_OUT), "TimedOut", 408),
     ],
 )
 def test_our_own_errors_have_a_code_in_each_era(
-    code_in: Callable[[Revision | None], int], name: str, status: int
+    codes: tuple[int, int], name: str, status: int
 ) -> None:
-    modern, legacy = ERRORS[code_in(LATEST)], ERRORS[code_in(LATEST_LEGACY)]
-    assert code_in(None) == legacy.code != modern.code
+    modern, legacy = (ERRORS[code] for code in codes)
     assert (modern.revisions, legacy.revisions) == (MODERN, LEGACY)
     for row in (modern, legacy):
         assert (row.name, row.status, row.retryable) == (name, status, name != "TooLarge")
+
+
+def test_the_busy_code_is_that_of_the_era() -> None:
+    assert errors.busy_code(LATEST) == errors.BUSY
+    assert errors.busy_code(LATEST_LEGACY) == errors.busy_code(None) == errors.LEGACY_BUSY
 
 
 def test_error_data_leaves_out_what_is_absent_and_keeps_null() -> None:

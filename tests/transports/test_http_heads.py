@@ -322,9 +322,9 @@ def test_response_head_has_a_date_of_the_current_second(monkeypatch: pytest.Monk
 
 
 def test_error_response_is_complete() -> None:
-    made = error_response(413, "too much")
+    made = error_response(431, "too much")
     top, _, body = made.partition(b"\r\n\r\n")
-    assert top.startswith(b"HTTP/1.1 413 ")
+    assert top.startswith(b"HTTP/1.1 431 ")
     assert b"connection: close" in top
     match = re.search(rb"content-length: (\d+)", top)
     assert match is not None

@@ -1,11 +1,16 @@
-"""Exchange of an HTTP client: the request sent and the state of its response."""
+"""Exchange of an HTTP client: the request sent, its response, and the recovery of its stream.
+
+Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Resumability and Redelivery"; for
+``retry``, 2025-11-25, "Sending Messages to the Server".
+"""
 
 from contextlib import suppress
 from enum import Enum
 
 from msgspec import Struct, field
 
-from mcpcore.engine.events import Fault, FaultKind, Route
+from mcpcore.engine.events import Event, Fault, FaultKind, Route
+from mcpcore.engine.reconnection import Chance, grown
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http.headers import (
     CONTENT_TYPE,
@@ -16,13 +21,14 @@ from mcpcore.http.headers import (
     HeaderError,
     media_type,
 )
+from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from mcpcore.wire.sse import SseDecoder
 
 
-class Purpose(Enum):
+class CallPurpose(Enum):
     """Reason for which an exchange was begun."""
 
     POST = "post"
@@ -36,7 +42,7 @@ class Purpose(Enum):
     """The GET of HTTP+SSE, whose stream carries all messages of the server."""
 
 
-class Reading(Enum):
+class ResponseKind(Enum):
     """Kind of a response, as far as it is known."""
 
     HEAD = "head"
@@ -51,7 +57,7 @@ class Call(Struct, kw_only=True, eq=False):
     """State of one exchange of the client."""
 
     route: Route
-    purpose: Purpose
+    purpose: CallPurpose
     epoch: int
     """Number of the legacy session that the exchange belongs to."""
     in_session: bool
@@ -75,7 +81,7 @@ class Call(Struct, kw_only=True, eq=False):
     """Earlier routes of this exchange on which the server's requests are still open."""
     over: bool = False
     """True if the rest of the response is ignored."""
-    reading: Reading = Reading.HEAD
+    reading: ResponseKind = ResponseKind.HEAD
     status: int = 0
     retry_after: float | None = None
     """Seconds to wait, as a refusal asked by ``Retry-After``."""
@@ -107,7 +113,7 @@ class Call(Struct, kw_only=True, eq=False):
         return bool(self.last_event_id) and (self.revision is None or self.revision.resumable)
 
 
-def content_kind(fields: Fields) -> Reading | None:
+def content_kind(fields: Fields) -> ResponseKind | None:
     """Return the kind of a successful response; None if it is neither JSON nor an event stream."""
     try:
         parsed = media_type(fields.one(CONTENT_TYPE) or "")
@@ -115,7 +121,7 @@ def content_kind(fields: Fields) -> Reading | None:
         return None
     if parsed is None:
         return None
-    return {JSON: Reading.JSON, EVENT_STREAM: Reading.EVENTS}.get(parsed[0])
+    return {JSON: ResponseKind.JSON, EVENT_STREAM: ResponseKind.EVENTS}.get(parsed[0])
 
 
 _HINTS = {
@@ -174,3 +180,57 @@ def refusal_text(status: int, detail: str = "") -> str:
     hint = _HINTS.get(status, "")
     text = f"the server answered with HTTP status {status}" + (f" ({hint})" if hint else "")
     return f"{text}: {detail}" if detail else text
+
+
+class Recovery(Enum):
+    """Action for a stream that broke off before its end."""
+
+    RESUME = "resume"
+    """The stream is resumed after the last event received: no event is missed."""
+    REOPEN = "reopen"
+    """The standalone stream begins anew: messages sent meanwhile may be missed."""
+    FAIL = "fail"
+    """The stream is given up; a request that waited on it has ended, and RequestEnded gives the
+    reason."""
+
+
+class StreamInterrupted(Event, frozen=True, kw_only=True, gc=False):
+    """Client, legacy: a stream's connection broke off; ``recovery`` is the action taken."""
+
+    request: RequestId | None
+    """Id of the request that the stream answers; None for the standalone stream."""
+    recovery: Recovery
+    attempt: int
+    """Number of attempts in a row without an event in between; from 1."""
+    delay: float
+    """Seconds until the next attempt; 0 if there is none."""
+    reason: str
+
+
+class StreamReopened(Event, frozen=True, kw_only=True, gc=False):
+    """Client, legacy: the standalone stream is open again, and began anew.
+
+    Messages that the server sent meanwhile may have been missed.
+    """
+
+
+class Backoff:
+    """Delay before each attempt, in seconds; the same seed gives the same delays."""
+
+    def __init__(self, settings: HttpClientSettings, seed: bytes) -> None:
+        """Add a random part to the delays, unless ``seed`` is empty."""
+        self._settings = settings
+        self._chance = Chance(seed)
+
+    def delay(self, attempt: int, retry: float | None) -> float:
+        """Return the seconds before an attempt (from 1), after the server has asked for ``retry``.
+
+        ``retry`` is the minimum. From the second attempt in a row on the delay doubles, whatever
+        the server asked for.  Part of it is random, so that clients do not come back in step.
+        """
+        settings = self._settings
+        delay = grown(settings.retry_delay, 2, attempt, settings.max_retry_delay)
+        if retry is not None:
+            delay = retry if attempt == 1 else max(delay, retry)
+        delay = max(delay, settings.min_retry_delay) * (1 + settings.jitter * self._chance.next())
+        return min(delay, settings.max_retry_delay)

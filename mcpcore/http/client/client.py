@@ -34,12 +34,11 @@ from mcpcore.engine.events import Event, Fault, Key, Ready, Route, Violation
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.http.client.call import Call, Purpose
+from mcpcore.http.client.call import Call, CallPurpose
 from mcpcore.http.client.plan import Planner
 from mcpcore.http.client.responses import ResponseReader
 from mcpcore.http.client.sending import PostSender
 from mcpcore.http.client.state import ClientState
-from mcpcore.http.client.streams import StreamRecovery
 from mcpcore.http.headers import Headers
 from mcpcore.http.legacy_sse.client import SseClient
 from mcpcore.http.messages import HttpAbort, HttpSend
@@ -78,9 +77,8 @@ class HttpClient:
         planner = Planner(url, settings.headers)
         self._state = state = ClientState(peer, planner, settings, seed)
         self._sender = sender = PostSender(state)
-        self._streams = StreamRecovery(state, sender)
         self._sse = SseClient(state, sender, self._refused)
-        self._reader = ResponseReader(state, sender, self._streams, self._sse)
+        self._reader = ResponseReader(state, sender, self._sse)
         self._sse_first = only or (assume_sse and config.assumed is Negotiation.LEGACY)
 
     # Facts
@@ -200,10 +198,7 @@ class HttpClient:
 
     @property
     def reconnects(self) -> ReconnectSettings | None:
-        """Reconnect settings, for conversations over HTTP+SSE alone.
-
-        See :class:`~mcpcore.engine.reconnection.Succession`.
-        """
+        """Reconnect settings, for conversations over HTTP+SSE alone."""
         return self._state.peer.reconnects
 
     @reconnects.setter
@@ -330,7 +325,7 @@ class HttpClient:
         state = self._state
         state.peer.handle_timeout(now)
         for call in state.deadlines.due(now):
-            if call.purpose is Purpose.SSE and not call.over:
+            if call.purpose is CallPurpose.SSE and not call.over:
                 self._sse.late(call, now)
             elif state.calls.get(call.route) is call:
                 state.abort(call)

@@ -14,8 +14,10 @@ from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.client.call import (
     REDIRECTS,
     Call,
-    Purpose,
-    Reading,
+    CallPurpose,
+    Recovery,
+    ResponseKind,
+    StreamReopened,
     content_kind,
     proves_modern,
     refusal_of,
@@ -24,10 +26,8 @@ from mcpcore.http.client.call import (
     tells_era,
 )
 from mcpcore.http.client.plan import sendable_event_id
-from mcpcore.http.client.recovery import Recovery, StreamReopened
 from mcpcore.http.client.sending import CANCELLED, INITIALIZE, INITIALIZED, PostSender
-from mcpcore.http.client.state import ClientState
-from mcpcore.http.client.streams import StreamRecovery
+from mcpcore.http.client.state import ClientState, reason_of
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
     SESSION_ID,
@@ -61,16 +61,11 @@ _LATER = frozenset({429, 503})
 
 
 class ResponseReader:
-    """The part of an HttpClient that reads responses."""
+    """The part of an HttpClient that reads responses, and resumes streams that break off."""
 
-    __slots__ = ("_sender", "_sse", "_state", "_streams")
-
-    def __init__(
-        self, state: ClientState, sender: PostSender, streams: StreamRecovery, sse: SseClient
-    ) -> None:
+    def __init__(self, state: ClientState, sender: PostSender, sse: SseClient) -> None:
         self._state = state
         self._sender = sender
-        self._streams = streams
         self._sse = sse
 
     # Input
@@ -84,15 +79,15 @@ class ResponseReader:
         frame = call.frame
         if frame is not None and not frame.repeatable:
             call.frame = None
-        if call.purpose is Purpose.DELETE:
+        if call.purpose is CallPurpose.DELETE:
             call.over = True
         elif status == 404 and call.in_session and self._tells_loss(call, now):
             call.over = True
             self._sender.lost(call, frame, now)
             return
-        elif call.purpose is Purpose.SSE:
+        elif call.purpose is CallPurpose.SSE:
             self._sse.head(call, status, Fields(headers), now)
-        elif call.purpose is Purpose.POST:
+        elif call.purpose is CallPurpose.POST:
             self._post_head(call, status, Fields(headers), now)
         else:
             self._get_head(call, status, Fields(headers), now)
@@ -108,7 +103,7 @@ class ResponseReader:
         """
         state = self._state
         current = call.epoch == state.epoch
-        if call.purpose is not Purpose.POST:
+        if call.purpose is not CallPurpose.POST:
             state.get_missing |= current and state.get_unproven
             return not (current and state.get_missing)
         if call.method == INITIALIZED:
@@ -123,13 +118,13 @@ class ResponseReader:
         call = state.calls.get(exchange)
         if call is None:
             return
-        if call.over or (call.reading is Reading.HEAD and call.decoder is None):
+        if call.over or (call.reading is ResponseKind.HEAD and call.decoder is None):
             call.skipped += len(data)
             if call.skipped > _SKIPPED:
                 self._cut(call, now)
         elif call.decoder is not None:
             self._read_events(call, call.decoder, data, now)
-        elif call.reading is Reading.ERROR:
+        elif call.reading is ResponseKind.ERROR:
             call.body += data
             if len(call.body) > state.settings.max_refusal:
                 del call.body[state.settings.max_refusal :]
@@ -145,7 +140,7 @@ class ResponseReader:
         """Stop reading a response whose rest is ignored."""
         state = self._state
         exchange = call.route
-        if call.over or call.purpose is Purpose.POST:
+        if call.over or call.purpose is CallPurpose.POST:
             state.abort(call)
             self._sender.ended(now)
         else:
@@ -180,7 +175,7 @@ class ResponseReader:
     def _post_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
         state = self._state
         if status >= 400:
-            call.reading = Reading.ERROR
+            call.reading = ResponseKind.ERROR
             call.retry_after = seconds_of(fields)
             return
         if status >= 300:
@@ -213,25 +208,25 @@ class ResponseReader:
         else:
             if call.in_session and call.epoch == state.epoch:
                 state.fruitful = True
-            if kind is Reading.JSON and _announced(fields) > state.settings.max_body:
+            if kind is ResponseKind.JSON and _announced(fields) > state.settings.max_body:
                 self._too_large(call, "response", state.settings.max_body, now)
             else:
                 self._begin(call, kind, now)
 
     def _get_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
         state = self._state
-        if 200 <= status < 300 and content_kind(fields) is Reading.EVENTS:
+        if 200 <= status < 300 and content_kind(fields) is ResponseKind.EVENTS:
             if call.epoch == state.epoch:
                 state.get_unproven = state.get_missing = False
-                if call.purpose is Purpose.STREAM:
+                if call.purpose is CallPurpose.STREAM:
                     if state.streamed and call.resumes and not call.last_event_id:
                         state.report(StreamReopened())
                     state.streamed = True
-            self._begin(call, Reading.EVENTS, now)
+            self._begin(call, ResponseKind.EVENTS, now)
         elif status in REDIRECTS:
             self._redirected(call, status, fields, now)
         elif status < 500 and status != 429 and not (status == 409 and call.resumes):
-            if call.purpose is Purpose.STREAM and call.last_event_id and status not in _FINAL:
+            if call.purpose is CallPurpose.STREAM and call.last_event_id and status not in _FINAL:
                 # The server has dropped the events; the end of this response begins a new stream.
                 call.last_event_id = ""
                 return
@@ -251,34 +246,20 @@ class ResponseReader:
         """Follow a redirect of a GET within our origin, a few times."""
         state = self._state
         fault = refusal_of(status, fields)
-        target = state.planner.moved(fault.location)
-        if target is not None and call.redirects < state.settings.max_redirects:
-            left = Call(
-                route=call.route,
-                purpose=call.purpose,
-                epoch=call.epoch,
-                in_session=call.in_session,
-                revision=call.revision,
-                over=True,
-            )
-            state.calls[left.route] = left
-            state.deadlines.set(left, now + state.settings.linger)
-            call.redirects += 1
-            self._streams.ask_again(call, None, target)
+        target, reason = state.redirected(call, fault, now)
+        if target is not None:
+            self._ask_again(call, None, target)
             return
         call.over = True
-        reason = "redirects to other origins are not followed"
-        if target is not None:
-            reason = f"more than {state.settings.max_redirects} redirects"
         text = f"{call.method}: {refusal_text(status, reason)}"
         state.interrupted(call, Recovery.FAIL, 0.0, text)
         state.deadlines.set(call, now + state.settings.linger)
         state.fail(call, text, now, fault=fault)
 
-    def _begin(self, call: Call, kind: Reading, now: float) -> None:
+    def _begin(self, call: Call, kind: ResponseKind, now: float) -> None:
         call.reading = kind
         call.opened = now
-        if kind is Reading.EVENTS:
+        if kind is ResponseKind.EVENTS:
             call.decoder = SseDecoder(self._state.settings.max_event)
             call.decoder.last_event_id = call.last_event_id
 
@@ -296,6 +277,88 @@ class ResponseReader:
             return False
         state.session = session
         return True
+
+    # Streams that break off
+
+    def _broken(self, call: Call, error: str, now: float, fault: Fault | None = None) -> None:
+        """Resume a stream that has ended early, if possible."""
+        state = self._state
+        wanted = call.purpose is CallPurpose.STREAM or call.request is not None
+        if not wanted:
+            return
+        stood = 0.0 if call.opened is None else now - call.opened
+        call.opened = None
+        if stood >= state.settings.lasting:
+            call.resumes = 0
+        call.hasty = 0 if stood >= state.settings.retry_delay else call.hasty + 1
+        if reason_of(fault) is EndReason.INVALID and call.request is not None:
+            # The next connection would bring the same.
+            state.fail(call, f"{call.method}: {error}", now, fault=fault)
+            return
+        recovery = self._recovery(call)
+        if recovery is not Recovery.FAIL:
+            self._pick_up(call, recovery, error)
+            return
+        current = call.epoch == state.epoch
+        if not current:
+            error = f"{error}, and its session was lost"
+        elif call.resumes:
+            error = f"{error}; resuming failed {call.resumes} times"
+        if call.revision is None or call.revision.resumable:
+            state.interrupted(call, recovery, 0.0, error)
+        message = f"{call.method}: {error} before the answer"
+        if current:
+            state.fail(call, message, now, fault=fault)
+        else:
+            self._sender.save(call, call.frame, message, now)
+
+    def _recovery(self, call: Call) -> Recovery:
+        """Return the recovery for a stream that has broken off."""
+        state = self._state
+        again = call.resumes < state.settings.max_resumes and not state.get_missing
+        if call.epoch == state.epoch and again:
+            if state.settings.resume and call.resumable:
+                return Recovery.RESUME
+            if state.settings.reopen and call.purpose is CallPurpose.STREAM:
+                return Recovery.REOPEN
+        return Recovery.FAIL
+
+    def _pick_up(self, call: Call, recovery: Recovery, reason: str) -> None:
+        state = self._state
+        if recovery is Recovery.REOPEN:
+            call.last_event_id = ""
+        call.resumes += 1
+        delay = state.backoff.delay(call.resumes, call.retry)
+        if call.hasty > state.settings.max_resumes:
+            # A server that sends many events must not set the rate of reconnecting.
+            delay = max(delay, state.settings.retry_delay)
+        state.interrupted(call, recovery, delay, reason)
+        call.redirects = 0
+        self._ask_again(call, delay)
+
+    def _ask_again(self, call: Call, after: float | None, target: str | None = None) -> None:
+        """Continue the exchange as a new GET, after the last event received."""
+        state = self._state
+        in_use = state.endpoint.routes_in_use()
+        call.earlier = [route for route in (*call.earlier, call.route) if route in in_use]
+        call.route = state.new_route()
+        if call.purpose is CallPurpose.POST:
+            call.purpose = CallPurpose.RESUME
+        call.reading = ResponseKind.HEAD
+        call.decoder = None
+        call.in_session = state.session is not None
+        state.calls[call.route] = call
+        state.plans.append(
+            state.planner.get(
+                call.route,
+                session=state.session,
+                version=state.version(),
+                last_event_id=call.last_event_id,
+                after=after,
+                target=target,
+                timeout=state.settings.stream_timeout,
+            )
+        )
 
     # Bodies
 
@@ -323,7 +386,7 @@ class ResponseReader:
 
     def _event(self, call: Call, event: ServerSentEvent, now: float) -> None:
         call.resumes = 0
-        if call.purpose is Purpose.SSE and not self._sse.event(call, event, now):
+        if call.purpose is CallPurpose.SSE and not self._sse.event(call, event, now):
             return
         if event.event == "message" and event.payload:
             self._take(call, self._decode(event.payload), now)
@@ -348,7 +411,7 @@ class ResponseReader:
     def _expected(self, call: Call, item: Message | Reject, now: float) -> Message | Reject | None:
         """Return the item, with its id filled in if missing; None if it does not belong here."""
         state = self._state
-        if call.purpose is Purpose.SSE:
+        if call.purpose is CallPurpose.SSE:
             return self._sse.heard(call, item, now)
         if isinstance(item, Reject):
             answer, id = item.response, item.id
@@ -375,12 +438,12 @@ class ResponseReader:
     def _finish(self, call: Call, error: str | None, fault: Fault | None, now: float) -> None:
         state = self._state
         reading = call.reading
-        if reading is Reading.EVENTS or call.purpose is not Purpose.POST:
-            broken = self._sse.broken if call.purpose is Purpose.SSE else self._streams.broken
+        if reading is ResponseKind.EVENTS or call.purpose is not CallPurpose.POST:
+            broken = self._sse.broken if call.purpose is CallPurpose.SSE else self._broken
             broken(call, error or "the stream ended", now, fault)
-        elif reading is Reading.ERROR:
+        elif reading is ResponseKind.ERROR:
             self.refused(call, bytes(call.body), now)
-        elif error is not None or reading is Reading.HEAD:
+        elif error is not None or reading is ResponseKind.HEAD:
             if self._repeats(call, fault) or (
                 _passes(call, fault) and self._sender.opens_later(call)
             ):
@@ -478,10 +541,10 @@ class ResponseReader:
     def _give_up(self, call: Call, message: str, now: float, *, fault: Fault | None = None) -> None:
         """End the request of ``call`` as INVALID and abort the exchange."""
         state = self._state
-        if call.purpose is Purpose.SSE:
+        if call.purpose is CallPurpose.SSE:
             self._sse.give_up(call, message, now, fault)
             return
-        if call.purpose is Purpose.STREAM:
+        if call.purpose is CallPurpose.STREAM:
             state.interrupted(call, Recovery.FAIL, 0.0, message)
         state.fail(call, message, now, reason=EndReason.INVALID, fault=fault)
         state.abort(call)

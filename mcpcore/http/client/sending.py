@@ -12,7 +12,7 @@ from mcpcore.engine.events import ENGINE, MAIN, EndReason, Fault, Key
 from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.reconnection import fails_for_good
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.client.call import Call, Purpose
+from mcpcore.http.client.call import Call, CallPurpose
 from mcpcore.http.client.state import ClientState, reason_of
 from mcpcore.http.messages import HttpSend
 from mcpcore.spec.revisions import Revision
@@ -27,8 +27,6 @@ _NEGOTIATING = (_PROBE, INITIALIZE)
 
 class PostSender:
     """The part of an HttpClient that posts messages in their order, and replaces lost sessions."""
-
-    __slots__ = ("_barren", "_barrier", "_confirm_by", "_left", "_saved", "_state", "turns")
 
     def __init__(self, state: ClientState) -> None:
         self._state = state
@@ -135,7 +133,7 @@ class PostSender:
             self.forget_handshake()
         route = state.new_route()
         revision = frame.revision
-        call = state.calls[route] = state.new_call(route, Purpose.POST, revision)
+        call = state.calls[route] = state.new_call(route, CallPurpose.POST, revision)
         call.frame = frame
         call.method = frame.method
         call.again = again
@@ -216,7 +214,7 @@ class PostSender:
         wanted = state.settings.get_stream and state.sse is None
         if wanted and revision is not None and revision.get_stream:
             route = state.new_route()
-            call = state.calls[route] = state.new_call(route, Purpose.STREAM, revision)
+            call = state.calls[route] = state.new_call(route, CallPurpose.STREAM, revision)
             call.method = "the standalone stream"
             state.plans.append(
                 state.planner.get(
@@ -264,7 +262,7 @@ class PostSender:
         state = self._state
         current = call.epoch == state.epoch
         if current:
-            by_get = call.purpose is not Purpose.POST
+            by_get = call.purpose is not CallPurpose.POST
             state.next_epoch()
             state.session = None
             if state.fruitful:
@@ -331,7 +329,7 @@ class PostSender:
         """
         if call.method == CANCELLED:
             return call.status == 0
-        return call.purpose is Purpose.SSE and self._state.uses_sse and self._telling()
+        return call.purpose is CallPurpose.SSE and self._state.uses_sse and self._telling()
 
     def _telling(self) -> bool:
         return any(
@@ -365,7 +363,7 @@ class PostSender:
         if session is None or not state.settings.delete_session:
             return
         route = state.new_route()
-        state.calls[route] = state.new_call(route, Purpose.DELETE, state.revision)
+        state.calls[route] = state.new_call(route, CallPurpose.DELETE, state.revision)
         state.plans.append(
             state.planner.delete(
                 route,

@@ -3,13 +3,14 @@
 import math
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason, Event, Fault, FaultKind, Route, Violation
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.client.call import Call, Purpose
+from mcpcore.http.client.call import Backoff, Call, CallPurpose, Recovery, StreamInterrupted
 from mcpcore.http.client.plan import Planner
-from mcpcore.http.client.recovery import Backoff, Recovery, StreamInterrupted
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import INVALID_REQUEST
@@ -38,32 +39,6 @@ def reason_of(fault: Fault | None) -> EndReason:
 
 class ClientState:
     """Exchanges of one client, its Peer, and the facts of its session."""
-
-    __slots__ = (
-        "_routes",
-        "backoff",
-        "by_request",
-        "calls",
-        "closing",
-        "deadlines",
-        "doubtful",
-        "endpoint",
-        "epoch",
-        "fruitful",
-        "get_missing",
-        "get_unproven",
-        "lost_route",
-        "peer",
-        "planner",
-        "plans",
-        "revision",
-        "session",
-        "settings",
-        "sse",
-        "stream_fault",
-        "streamed",
-        "waiting",
-    )
 
     def __init__(
         self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
@@ -176,6 +151,24 @@ class ClientState:
             self.peer.receive_eof(now=call.heard, route=route, reason=GIVEN_UP)
         self.abort(call)
 
+    def redirected(
+        self, call: Call, fault: Fault, now: float, base: str = ""
+    ) -> tuple[str | None, str]:
+        """Return the target of a redirect of a GET, or None and the reason not to follow it.
+
+        The rest of a response whose redirect is followed is left to an exchange of its own.
+        """
+        target, most = self.planner.moved(fault.location, base), self.settings.max_redirects
+        if target is None:
+            return None, "redirects to other origins are not followed"
+        if call.redirects >= most:
+            return None, f"more than {most} redirects"
+        left = structs.replace(call, over=True, request=None, deadline=None)
+        self.calls[left.route] = left
+        self.deadlines.set(left, now + self.settings.linger)
+        call.redirects += 1
+        return target, ""
+
     def new_route(self) -> Route:
         """Return the number of a new exchange."""
         self._routes += 1
@@ -216,7 +209,7 @@ class ClientState:
         """True if the endpoint for messages is not known yet."""
         return self.sse is not None and self.sse.target is None
 
-    def new_call(self, route: int, purpose: Purpose, revision: Revision | None) -> Call:
+    def new_call(self, route: int, purpose: CallPurpose, revision: Revision | None) -> Call:
         """Return an exchange of the session of this epoch."""
         return Call(
             route=route,

@@ -16,8 +16,8 @@ from mcpcore.engine.transmit import Transmit
 from mcpcore.http.client.call import (
     REDIRECTS,
     Call,
-    Purpose,
-    Reading,
+    CallPurpose,
+    ResponseKind,
     content_kind,
     refusal_of,
     refusal_text,
@@ -64,8 +64,6 @@ class SseClient:
     ``refused`` handles the POST of an ``initialize`` that was refused, if nothing came of HTTP+SSE.
     """
 
-    __slots__ = ("_fell_back", "_refused", "_sender", "_state", "denial")
-
     def __init__(
         self,
         state: ClientState,
@@ -88,7 +86,7 @@ class SseClient:
         self._fell_back = True
         call = Call(
             route=state.new_route(),
-            purpose=Purpose.SSE,
+            purpose=CallPurpose.SSE,
             epoch=state.epoch,
             in_session=False,
             revision=None,
@@ -125,8 +123,8 @@ class SseClient:
         stream = state.sse
         if stream is None or stream.call is not call:
             call.over = True
-        elif 200 <= status < 300 and content_kind(fields) is Reading.EVENTS:
-            call.reading = Reading.EVENTS
+        elif 200 <= status < 300 and content_kind(fields) is ResponseKind.EVENTS:
+            call.reading = ResponseKind.EVENTS
             call.opened = now
             call.decoder = SseDecoder(state.settings.max_event)
         elif 200 <= status < 300:
@@ -144,24 +142,10 @@ class SseClient:
         """Follow a redirect within our origin, a few times."""
         state = self._state
         fault = refusal_of(status, fields)
-        target = state.planner.moved(fault.location, stream.base)
-        if target is None or call.redirects >= state.settings.max_redirects:
-            reason = "redirects to other origins are not followed"
-            if target is not None:
-                reason = f"more than {state.settings.max_redirects} redirects"
+        target, reason = state.redirected(call, fault, now, stream.base)
+        if target is None:
             self._over(call, f"{_STREAM}: {refusal_text(status, reason)}", now, fault)
             return
-        left = Call(
-            route=call.route,
-            purpose=Purpose.SSE,
-            epoch=call.epoch,
-            in_session=False,
-            revision=None,
-            over=True,
-        )
-        state.calls[left.route] = left
-        state.deadlines.set(left, now + state.settings.linger)
-        call.redirects += 1
         call.route = state.new_route()
         stream.base = target
         self._ask_for(call, target, now)

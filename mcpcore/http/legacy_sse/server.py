@@ -13,24 +13,21 @@ from msgspec import structs
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.http.headers import EVENT_STREAM, RETRY_AFTER
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import address_of, quota_key
-from mcpcore.http.server.era import is_handshake, opens_session
-from mcpcore.http.server.exchange import Exchange
+from mcpcore.http.server.exchange import Exchange, is_handshake, opens_session
 from mcpcore.http.server.gate import Gate
 from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import owner_of
 from mcpcore.http.server.sessions import Session, SessionOpened
-from mcpcore.http.server.state import ServerState
-from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, LocalProtocolError
+from mcpcore.spec import refusals
+from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.wire.message import Frame, Kind, Message, Reject
 from mcpcore.wire.sse import encode_event
 
 ENDPOINT = "endpoint"
 """Name of the event that carries the URI for messages."""
 _PARAMETER = "session_id"
-_RETRY = ((RETRY_AFTER, b"1"),)
 _MOST_PARAMETERS = 16
 _UNRESERVED = "/!$&'()*+,;=:@~-._"
 """Characters that a path may hold unescaped (RFC 3986 section 3.3)."""
@@ -60,42 +57,41 @@ class SseServer:
     Raises ValueError if the settings ask for it, and no revision for it is spoken.
     """
 
-    def __init__(self, state: ServerState, router: Router, gate: Gate) -> None:
-        self._state = state
+    def __init__(self, router: Router, gate: Gate) -> None:
         self._router = router
         self._gate = gate
         self._config: Config | None = None
-        if state.settings.sse is None:
+        if router.settings.sse is None:
             return
-        if not state.legacy:
+        if not router.legacy:
             raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
         # The stream is one conversation: nothing would identify the sender of a modern request on
         # it.
-        self._config = structs.replace(state.session_config, revisions=state.legacy)
+        self._config = structs.replace(router.session_config, revisions=router.legacy)
 
     # The event stream
 
     def open(self, record: Exchange, head: HttpRequest, now: float) -> None:
         """Begin a session on the event stream that a GET has asked for."""
-        state = self._state
-        sse, config = state.settings.sse, self._config
+        router = self._router
+        sse, config = router.settings.sse, self._config
         if sse is None or config is None:  # not reached, as the path is only known with HTTP+SSE
             raise LocalProtocolError("HTTP+SSE is not served")
         if not record.accepts_stream:
-            record.refuse(406, f"the Accept header does not allow {EVENT_STREAM}")
+            record.refuse(refusals.NO_EVENT_STREAM)
             return
-        id = state.sessions.new_id()
+        id = router.sessions.new_id()
         session = SseSession(
             id,
-            Peer(Role.SERVER, config, endpoint=state.endpoint, session=id),
+            Peer(Role.SERVER, config, endpoint=router.endpoint, session=id),
             record.principal,
-            state.log,
-            state.settings,
+            router.log,
+            router.settings,
             owner=owner_of(record.principal, quota_key(address_of(record.peer))),
         )
-        state.endpoint.events.append(SessionOpened(session=id, principal=record.principal))
+        router.endpoint.events.append(SessionOpened(session=id, principal=record.principal))
         self._router.home.admit(session, now)
-        state.sse_sessions[id] = session
+        router.sse_sessions[id] = session
         session.open_stream(record)
         from urllib.parse import quote  # here, as below: few servers have HTTP+SSE
 
@@ -105,7 +101,7 @@ class SseServer:
         uri = f"{root}{sse.messages}?{_PARAMETER}={id}"
         record.write(encode_event(uri.encode("ascii"), event=ENDPOINT))
         record.forget_head()
-        state.watch(record, now)
+        router.watch(record, now)
 
     # Messages
 
@@ -116,17 +112,19 @@ class SseServer:
         record.accepts_json = record.accepts_stream = True
         record.session_id = _session_in(query)
         if record.session_id is None:
-            record.refuse(400, f"the query must name one {_PARAMETER}")
+            text = f"the query must name one {_PARAMETER}"
+            record.refuse(refusals.SSE_SESSION_MISSING, text)
         elif self._find(record) is not None:
             return self._gate.body_wanted(record)
         return 0
 
     def _find(self, record: Exchange) -> SseSession | None:
         """Return the session of a POST; None after a refusal if there is none."""
-        session = self._state.sessions.find(record.session_id or "", record.principal)
+        session = self._router.sessions.find(record.session_id or "", record.principal)
         if isinstance(session, SseSession):
             return session
-        record.refuse(404, "there is no such session (any more) here; open the event stream again")
+        text = "there is no such session (any more) here; open the event stream again"
+        record.refuse(refusals.NO_SESSION, text)
         return None
 
     def receive(self, record: Exchange, frame: Frame, now: float) -> None:
@@ -140,21 +138,20 @@ class SseServer:
             return
         revision = session.peer.revision
         if isinstance(frame, Reject):
-            record.refuse(400, frame.message, code=frame.code)
+            record.refuse(refusals.NO_MESSAGE, frame.message, code=frame.code)
             if frame.id is not None:
                 session.peer.receive(frame, now=now, principal=record.principal)
         elif isinstance(frame, list) and (revision is None or not revision.batches):
             where = "before initialize" if revision is None else f"in {revision.name}"
             text = f"Invalid request: batches are not supported {where}"
-            record.refuse(400, text, code=INVALID_REQUEST)
+            record.refuse(refusals.SSE_BATCH, text)
         elif _asks(frame) and self._is_deaf(session):
-            text = "busy: so much waits on the event stream that nothing more can be asked"
-            record.refuse(503, text, _RETRY, code=LEGACY_BUSY)
+            record.refuse(refusals.SSE_STREAM_FULL)
         else:
             if is_handshake(frame):
-                self._state.sessions.agree(session, now)
+                self._router.sessions.agree(session, now)
             elif not opens_session(frame):
-                self._state.sessions.touch(session, now)
+                self._router.sessions.touch(session, now)
             session.peer.receive(frame, now=now, principal=record.principal)
             record.reply(202)
 

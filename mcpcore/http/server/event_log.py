@@ -82,49 +82,32 @@ class LogEntry(Struct, eq=False, weakref=False):
     """True once the entry is no longer kept."""
 
 
-class EventStream:
+class EventStream(Struct, eq=False, weakref=False):
     """Stream of events of one session, which outlives the connections that carry it.
 
     ``route`` is the exchange of the request that the stream answers, None for a stream that a GET
     has opened.
     """
 
-    __slots__ = (
-        "ended",
-        "entries",
-        "exchange",
-        "last",
-        "log",
-        "lost",
-        "named",
-        "number",
-        "numbered",
-        "primed",
-        "route",
-    )
-
-    def __init__(
-        self, log: "SessionLog", number: int, route: Route | None, *, numbered: bool
-    ) -> None:
-        self.log = log
-        self.number = number
-        self.route = route
-        self.numbered = numbered
-        """True if its events have ids."""
-        self.primed = False
-        """True if it opens with an event that has an id and nothing else."""
-        self.named = False
-        """True if the client has received an id, so that it can ask for the events that follow."""
-        self.exchange: Exchange | None = None
-        """Exchange that carries the stream at present."""
-        self.ended = False
-        """True if no event will be added."""
-        self.entries: deque[LogEntry] = _NOTHING
-        """Entries that are kept, oldest first."""
-        self.last = 0
-        """Position of the newest event."""
-        self.lost = 0
-        """Position of the newest event that is no longer kept."""
+    log: "SessionLog"
+    number: int
+    route: Route | None
+    numbered: bool
+    """True if its events have ids."""
+    primed: bool = False
+    """True if it opens with an event that has an id and nothing else."""
+    named: bool = False
+    """True if the client has received an id, so that it can ask for the events that follow."""
+    exchange: "Exchange | None" = None
+    """Exchange that carries the stream at present."""
+    ended: bool = False
+    """True if no event will be added."""
+    entries: deque[LogEntry] = _NOTHING
+    """Entries that are kept, oldest first."""
+    last: int = 0
+    """Position of the newest event."""
+    lost: int = 0
+    """Position of the newest event that is no longer kept."""
 
     def append(self, data: bytes) -> str | None:
         """Add an event and return its id, None if the stream has no ids."""
@@ -150,27 +133,24 @@ class EventStream:
         return [entry for entry in self.entries if entry.place > position]
 
 
-class SessionLog:
+class SessionLog(Struct, eq=False, weakref=False):
     """Streams of one session and their kept events."""
 
-    __slots__ = ("_count", "entries", "owner", "posts", "session", "size", "streams")
-
-    def __init__(self, owner: "EventLog", session: str) -> None:
-        self.owner = owner
-        self.session = session
-        self.streams: dict[int, EventStream] = {}
-        """Streams that can be resumed or still grow, by number."""
-        self.posts: dict[Route, EventStream] = {}
-        """Streams that wait for a response, by the exchange of its request."""
-        self.entries: deque[LogEntry] = _NOTHING
-        self.size = 0
-        """Number of bytes in ``entries``."""
-        self._count = 0
+    owner: "EventLog"
+    session: str
+    streams: dict[int, EventStream] = {}
+    """Streams that can be resumed or still grow, by number."""
+    posts: dict[Route, EventStream] = {}
+    """Streams that wait for a response, by the exchange of its request."""
+    entries: deque[LogEntry] = _NOTHING
+    size: int = 0
+    """Number of bytes in ``entries``."""
+    _count: int = 0
 
     def new_stream(self, route: Route | None, *, numbered: bool) -> EventStream:
         """Begin a stream."""
         self._count += 1
-        stream = EventStream(self, self._count, route, numbered=numbered)
+        stream = EventStream(self, self._count, route, numbered)
         self.streams[stream.number] = stream
         if route is not None:
             self.posts[route] = stream

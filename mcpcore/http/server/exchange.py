@@ -7,30 +7,49 @@ HTTP pages, "Sending Messages" and "Receiving Messages".
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from mcpcore.engine.events import Route
+import msgspec
+from msgspec import UNSET, Struct
+from msgspec.json import encode as json_encode
+
+from mcpcore.engine.events import Event, Route
 from mcpcore.engine.lifecycle import State, Table
+from mcpcore.engine.metadata import read_skim
+from mcpcore.engine.mirror import Mirror
+from mcpcore.engine.negotiation import is_modern
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.coding import GZIP_LINE, PIECE, VARIES, Packing
+from mcpcore.http.coding import GZIP_LINE, PIECE, VARIES, Packing, takes_gzip
 from mcpcore.http.headers import (
+    ACCEPT,
+    ACCEPT_ENCODING,
     CACHE_CONTROL,
     CONTENT_LENGTH,
     CONTENT_TYPE,
     EVENT_STREAM,
     JSON,
+    MCP_METHOD,
+    PROTOCOL_VERSION,
     RETRY_AFTER,
     SESSION_ID,
+    Fields,
+    HeaderError,
+    Headers,
+    decides,
+    quality,
 )
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
-from mcpcore.http.server.incoming import Incoming
-from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, LEGACY_BUSY, ErrorData
-from mcpcore.wire.message import encode_error
+from mcpcore.spec.errors import BUSY, ERRORS, ErrorData
+from mcpcore.spec.refusals import NO_MESSAGE, RefusalRow
+from mcpcore.spec.revisions import BY_NAME, Revision
+from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, encode_error
 from mcpcore.wire.sse import encode_comment, encode_event, encode_events
 
 if TYPE_CHECKING:
     from mcpcore.http.server.event_log import EventStream
     from mcpcore.http.server.sessions import Session
+
 
 _JSON_LINES: tuple[tuple[bytes, bytes], ...] = ((CONTENT_TYPE, JSON.encode()),)
 _STREAM_HEADERS = (
@@ -45,12 +64,145 @@ _COMMENT = encode_comment()
 _NO_BODY = 204
 NOTHING: deque[Any] = deque(maxlen=0)
 """Shared empty queue: a real one takes 760 bytes, and most are empty at most times."""
-_UNAVAILABLE = 503
 
 HARD_FACTOR = 2
 """Factor for ``max_queued``: a stream with this many times its bytes waiting is closed at once."""
-_BUSY = 503
+_BUSY = ERRORS[BUSY].status
 _RETRY = ((RETRY_AFTER, b"1"),)
+
+
+def is_modern_body(frame: Frame, body: bytes) -> bool:
+    """Return True if a body is modern whose version header names no modern revision.
+
+    A body without a method (responses, batches, invalid messages) is judged by the header alone.
+    """
+    if not isinstance(frame, Message) or frame.method is UNSET:
+        return False
+    meta = None
+    # The search saves the decoding of nearly all legacy messages; escapes could hide the names.
+    telling = b"protocolVersion" in body or b"clientCapabilities" in body or b"\\u" in body
+    if telling and frame.params is not UNSET:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            meta = read_skim(frame.params, lambda meta: True).meta
+    return is_modern(meta, None, frame.method)
+
+
+def opens_session(frame: Frame) -> bool:
+    """Return True if a legacy body is the request that opens a session."""
+    return (
+        isinstance(frame, Message) and frame.kind is Kind.REQUEST and frame.method == "initialize"
+    )
+
+
+def is_handshake(frame: Frame) -> bool:
+    """Return True if a body only completes the handshake."""
+    return isinstance(frame, Message) and frame.method == "notifications/initialized"
+
+
+class RequestFields(Fields):
+    """Header fields of a request, and the values parsed from them.
+
+    They are parsed once, however often the same head comes, and never change then.
+    """
+
+    __slots__ = (
+        "_mirror",
+        "accepts_gzip",
+        "accepts_json",
+        "accepts_stream",
+        "session_id",
+        "version",
+    )
+
+    def __init__(self, headers: Headers) -> None:
+        super().__init__(headers)
+        self.version: str | None = None
+        self.session_id: str | None = None
+        self.accepts_json = self.accepts_stream = True
+        self.accepts_gzip = False
+        self._mirror: Mirror | None = None
+
+    def read(self) -> None:
+        """Parse version, session id and accepted types.
+
+        Raises HeaderError if the version is malformed.
+        """
+        self.version = self.one(PROTOCOL_VERSION)
+        self.read_session()
+        accept = self.all(ACCEPT)
+        self.accepts_json = quality(accept, JSON) > 0
+        self.accepts_stream = quality(accept, EVENT_STREAM) > 0
+        self.accepts_gzip = takes_gzip(self.all(ACCEPT_ENCODING))
+
+    def read_session(self) -> None:
+        """Parse the session id."""
+        try:
+            self.session_id = self.one(SESSION_ID)
+        except HeaderError:
+            # No session has such an id; in the modern era the header is ignored.
+            self.session_id = ""
+
+    def deciding(self, headers: Headers) -> "RequestFields":
+        """Return a copy without the fields that may vary between otherwise equal requests."""
+        fields = RequestFields([line for line in headers if decides(line[0].lower())])
+        fields.version = self.version
+        fields.accepts_json, fields.accepts_stream = self.accepts_json, self.accepts_stream
+        fields.accepts_gzip = self.accepts_gzip
+        return fields
+
+    def mirror(self) -> Mirror:
+        """Return the headers that mirror the body, parsed.  Raises HeaderError."""
+        if self._mirror is None:
+            params, unreadable = self.mirrored()
+            self._mirror = Mirror(
+                version=self.version,
+                method=self.one(MCP_METHOD),
+                name=self.name(),
+                params=params,
+                unreadable=unreadable,
+            )
+        return self._mirror
+
+
+class Report(Struct):
+    """Facts noted of an exchange while it lasts."""
+
+    method: str
+    path: str
+    peer: str | None
+    began: float
+    status: int | None = None
+    sent: int = 0
+    rpc_method: str | None = None
+    session: str | None = None
+    """Id of the session that was found, also if it has ended meanwhile."""
+
+
+class ExchangeEnded(Event, frozen=True, kw_only=True):
+    """End of an exchange."""
+
+    exchange: Route
+    method: str
+    """HTTP method."""
+    path: str
+    peer: str | None
+    status: int | None
+    """HTTP status; None if the client left before there was one."""
+    complete: bool
+    """True if the response was taken to its end."""
+    sent: int
+    """Number of bytes of the response body."""
+    began: float
+    """Time at which the head came, by the clock of the machine's ``now``."""
+    principal: str | None
+    session: str | None
+    """Session id, which lets its holder use the session: do not log it unchanged."""
+    stream: int | None
+    """Number, within the session, of the event stream that the exchange carried."""
+    rpc_method: str | None
+    request: RequestId | None
+    revision: str | None
+    """Revision that the client has named."""
 
 
 class ExchangeState(State):
@@ -112,11 +264,45 @@ class Source(Protocol):
         """Note that the exchange is gone."""
 
 
-class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
-    """Request and its response; output waits here until the driver takes it."""
+_NO_FIELDS = RequestFields(())
 
-    news: dict[Route, "Exchange"]
+
+class Exchange(Struct, eq=False, weakref=False):
+    """Request and its response.
+
+    Parts of the request that are no longer needed are dropped; output waits until the driver takes
+    it.
+    """
+
+    route: Route
+    fields: RequestFields
+    principal: str | None
+    news: "dict[Route, Exchange]"
     """Exchanges with output, by route; the exchange adds itself here."""
+    peer: str | None = None
+    """Address from which the request came."""
+    version: str | None = None
+    session_id: str | None = None
+    accepts_json: bool = True
+    accepts_stream: bool = True
+    accepts_gzip: bool = False
+    report: Report | None = None
+    """Report for the log; None if none is wanted."""
+    chunks: list[bytes] | None = None
+    """Parts of the body, if there are several."""
+    received: int = 0
+    """Number of bytes of the body received so far."""
+    request_id: RequestId | None = None
+    """Request id that an error must carry."""
+    batch: tuple[RequestId, ...] = ()
+    """Ids of the requests, if the body is a batch."""
+    sound: bool = False
+    """True if the body is one well-formed message."""
+    rejected: bool = False
+    """True if the body is not a valid message."""
+    modern: bool = False
+    over_sse: bool = False
+    """True if it brings a message of HTTP+SSE, for the session whose id was in the query."""
     state: ExchangeState = ExchangeState.READING
     session: "Session | None" = None
     stream: "EventStream | None" = None
@@ -152,6 +338,47 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
 
     # The request
 
+    def note_head(self) -> None:
+        """Copy the values of the fields, once they have been parsed."""
+        fields = self.fields
+        self.version = fields.version
+        self.session_id = fields.session_id
+        self.accepts_json = fields.accepts_json
+        self.accepts_stream = fields.accepts_stream
+        self.accepts_gzip = fields.accepts_gzip
+
+    @property
+    def claimed(self) -> Revision | None:
+        """Revision that the version header names; None if there is no such revision."""
+        return None if self.version is None else BY_NAME.get(self.version)
+
+    def look_at_body(self, frame: Frame) -> None:
+        """Note the facts of the body that the response depends on."""
+        if isinstance(frame, Message):
+            self.sound = True
+            if frame.method is not UNSET:
+                if self.report is not None:
+                    self.report.rpc_method = frame.method
+                if frame.id is not UNSET:
+                    self.request_id = frame.id
+        elif isinstance(frame, Reject):
+            self.rejected = True
+            self.request_id = frame.id if frame.owed else None
+        else:
+            requests = (each for each in frame if isinstance(each, Message))
+            self.batch = tuple(
+                cast(RequestId, each.id) for each in requests if each.kind is Kind.REQUEST
+            )
+
+    @property
+    def asked(self) -> bytes:
+        """Ids of the requests in the body, as JSON: one id, or a list of them for a batch."""
+        return json_encode(self.request_id if self.request_id is not None else self.batch)
+
+    def forget_head(self) -> None:
+        """Drop the fields, as they are no longer needed."""
+        self.fields = _NO_FIELDS
+
     def read(self) -> None:
         """Note that the request is complete."""
         self.state = EXCHANGE[self.state, _READ]
@@ -178,16 +405,19 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
 
     def refuse(
         self,
-        status: int,
-        message: str,
+        row: RefusalRow,
+        message: str = "",
         headers: tuple[tuple[bytes, bytes], ...] = (),
         *,
-        code: int = INVALID_REQUEST,
-        close: bool = False,
+        status: int | None = None,
+        code: int | None = None,
     ) -> None:
-        """Answer with a status and a JSON-RPC error that holds ``message``."""
-        body = encode_error(self.request_id, ErrorData(code, message))
-        self.reply(status, body, headers, close=close)
+        """Answer with status and JSON-RPC error of a row, unless others are given."""
+        error = ErrorData(code or row.code_in(self.claimed), message or row.message)
+        if row.retry:
+            headers = (*headers, *_RETRY)
+        body = encode_error(self.request_id, error)
+        self.reply(status or row.status, body, headers, close=row.close)
 
     def open_stream(self) -> None:
         """Make the response an event stream."""
@@ -240,7 +470,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             return True
         if kind is _ACCEPTED:
             # An invalid message that is owed no answer was not accepted.
-            self.reply(400 if self.rejected else 202)
+            self.reply(NO_MESSAGE.status if self.rejected else 202)
             return True
         if not frame.ends:
             return False
@@ -257,10 +487,10 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         transport. An error for one of its requests therefore always has status 200.
         """
         if not self.modern:
-            return 200 if self.sound else 400
+            return 200 if self.sound else NO_MESSAGE.status
         row = None if frame.code is None else ERRORS.get(frame.code)
         if frame.key is None:
-            return 400 if row is None else row.status
+            return NO_MESSAGE.status if row is None else row.status
         return row.status if row is not None and row.status_always else 200
 
     def heartbeat(self) -> None:
@@ -315,7 +545,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         """Stop announcing output, as the exchange is gone."""
         self.news = {}
 
-    def fail(self, status: int, message: str, *, code: int = LEGACY_BUSY) -> None:
+    def fail(self, row: RefusalRow, message: str = "") -> None:
         """Refuse the request, or end a response that has begun, as its source has failed."""
         begun = self._head is None and self._whole is None and self.state is not _WAITING
         self.drop_queued()
@@ -323,8 +553,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             self.finish(close=True)
             return
         self.extra = tuple(line for line in self.extra if line[0] != SESSION_ID)
-        retry = ((RETRY_AFTER, b"1"),) if status == _UNAVAILABLE else ()
-        self.refuse(status, message, retry, code=code)
+        self.refuse(row, message)
 
     def drop_queued(self) -> list[Transmit]:
         """Remove and return the waiting frames, in order; drop all other output."""
@@ -352,7 +581,6 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             self._announce()
 
     def _announce(self) -> None:
-        """Announce output after there was none."""
         self._waits = True
         if not self._holds:
             self.news[self.route] = self
@@ -384,7 +612,11 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
                 if report is None and self.size <= limit:
                     self.size, self._waits = 0, False
                     self.news.pop(self.route, None)
-                    return [head, HttpChunk(self.route, whole.body), self._end()]
+                    return [
+                        head,
+                        HttpChunk(self.route, whole.body),
+                        HttpEnd(self.route, self._close),
+                    ]
                 self._out = deque((whole.body,))
         if head is not None:
             taken.append(head)
@@ -407,11 +639,8 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             return taken  # the next piece follows when other exchanges had their turn
         self._out, self.size, self._waits = NOTHING, 0, False
         if self.state is _DONE:
-            taken.append(self._end())
+            taken.append(HttpEnd(self.route, self._close))
         return taken
-
-    def _end(self) -> HttpEnd:
-        return HttpEnd(self.route, self._close)
 
     def _take_data(self, limit: int) -> bytes:
         """Take waiting parts of the body, at most ``limit`` bytes."""

@@ -39,18 +39,15 @@ from mcpcore.http.headers import (
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
 from mcpcore.http.principals import Refusal
-from mcpcore.http.server.exchange import Exchange
-from mcpcore.http.server.incoming import RequestFields
+from mcpcore.http.server.exchange import Exchange, RequestFields
 from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.errors import HEADER_MISMATCH, PARSE_ERROR, busy_code, too_large_code
+from mcpcore.spec import refusals
 from mcpcore.spec.revisions import Revision
 
 _TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
 _UNCODED = "identity"
 _PLAIN = ((ACCEPT_ENCODING, _UNCODED.encode()),)
-_RETRY = ((RETRY_AFTER, b"1"),)
 _VARY = (b"vary", b"Origin")
-_HEALTH = ("", "/live", "/ready")
 _ASKED_METHOD = b"access-control-request-method"
 _ASKED_HEADERS = b"access-control-request-headers"
 _EXPOSED = (
@@ -126,7 +123,6 @@ class Gate:
             self._methods |= {settings.sse.stream: ("GET",), settings.sse.messages: ("POST",)}
         self._terms: dict[tuple[str, Values | None], Terms] = {}
         """Terms of admitted requests, by scheme and by the fields that decide."""
-        self._allow_modern = ((ALLOW, b"POST, OPTIONS"),)
 
     def asks_who(self, head: HttpRequest) -> bool:
         """Return True if a request must be authenticated: one that reaches an endpoint.
@@ -204,30 +200,33 @@ class Gate:
 
         ``unready``: reason for which new clients should use another server, for the health check.
         """
-        if head.method in ("GET", "HEAD") and self._is_health(head.path):
-            alive = head.path == f"{self._settings.health_path}/live"
-            if alive or not unready:
+        base = self._settings.health_path
+        checks = () if base is None else (base, f"{base}/live", f"{base}/ready")
+        if head.path in checks and head.method in ("GET", "HEAD"):
+            if head.path == f"{base}/live" or not unready:
                 exchange.reply(200, b"ok\n", _TEXT)
             else:
-                exchange.reply(503, unready + b"\n", _TEXT)
+                exchange.reply(refusals.NOT_READY.status, unready + b"\n", _TEXT)
             return False
         origin, problem = self._origin(exchange.fields, head.scheme)
         if problem is not None:
-            exchange.refuse(403, problem)
+            exchange.refuse(refusals.HOST_OR_ORIGIN, problem)
             return False
         exchange.extra += _readable_by(origin)
         methods = self._methods.get(head.path)
         if (head.method, head.path) == ("OPTIONS", "*"):  # RFC 9110 section 9.3.7
             exchange.reply(204, b"", (_allowed(self._methods[self._settings.path]),))
         elif methods is None:
-            exchange.refuse(404, f"nothing is served at {quoted(head.path)}")
+            text = f"nothing is served at {quoted(head.path)}"
+            exchange.refuse(refusals.UNKNOWN_PATH, text)
         elif head.method == "OPTIONS":
             self._preflight(exchange, methods, cross_origin=origin is not None)
         elif head.method not in methods:
             text = f"the method {quoted(head.method)} is not allowed here"
-            exchange.refuse(405, text, (_allowed(methods),))
+            exchange.refuse(refusals.METHOD_NOT_ALLOWED, text, (_allowed(methods),))
         elif refusal is not None:
-            exchange.refuse(refusal.status, refusal.message, refusal.lines())
+            row = refusals.UNAUTHENTICATED
+            exchange.refuse(row, refusal.message, refusal.lines(), status=refusal.status)
         else:
             return self._understood(exchange, closing)
         return False
@@ -245,20 +244,15 @@ class Gate:
         except HeaderError as error:
             return None, str(error)
 
-    def _is_health(self, path: str) -> bool:
-        base = self._settings.health_path
-        return base is not None and path.startswith(base) and path[len(base) :] in _HEALTH
-
     def _understood(self, exchange: Exchange, closing: bool) -> bool:
         try:
             exchange.fields.read()
         except HeaderError as error:
-            exchange.refuse(400, f"header mismatch: {error}", code=HEADER_MISMATCH)
+            exchange.refuse(refusals.MALFORMED_VERSION, f"header mismatch: {error}")
             return False
         exchange.note_head()
         if closing:
-            code = busy_code(exchange.claimed)
-            exchange.refuse(503, "the server is shutting down", _RETRY, code=code, close=True)
+            exchange.refuse(refusals.SHUTTING_DOWN)
         return not closing
 
     def post_wanted(self, exchange: Exchange, head: HttpRequest) -> int:
@@ -286,16 +280,18 @@ class Gate:
         limit = self._settings.max_body
         if not is_json(content_type):
             given = "missing" if content_type is None else quoted(content_type)
-            exchange.refuse(415, f"the Content-Type must be {JSON} (UTF-8), it is {given}")
+            text = f"the Content-Type must be {JSON} (UTF-8), it is {given}"
+            exchange.refuse(refusals.CONTENT_TYPE, text)
         elif (exchange.fields.all(CONTENT_ENCODING) or _UNCODED).lower() != _UNCODED:
-            exchange.refuse(415, "the body must not be compressed", _PLAIN)
+            exchange.refuse(refusals.CONTENT_CODING, headers=_PLAIN)
         elif not (exchange.accepts_json or exchange.accepts_stream):
-            exchange.refuse(406, f"the Accept header allows neither {JSON} nor {EVENT_STREAM}")
+            text = f"the Accept header allows neither {JSON} nor {EVENT_STREAM}"
+            exchange.refuse(refusals.NOT_ACCEPTABLE, text)
         else:
             try:
                 length = body_length(exchange.fields)
             except HeaderError as error:
-                exchange.refuse(400, str(error), close=True)
+                exchange.refuse(refusals.BODY_LENGTH, str(error))
                 return 0
             if length is None:
                 return limit
@@ -304,26 +300,26 @@ class Gate:
             if length:
                 self.too_large(exchange)
             else:
-                exchange.refuse(400, "Parse error: the body is empty", code=PARSE_ERROR)
+                exchange.refuse(refusals.EMPTY_BODY)
         return 0
 
     def too_large(self, exchange: Exchange) -> None:
         """Refuse a body that is longer than the limit."""
         text = f"the body is larger than {self._settings.max_body} bytes"
-        exchange.refuse(413, text, code=too_large_code(exchange.claimed), close=True)
+        exchange.refuse(refusals.BODY_TOO_LARGE, text)
 
     def stateful(self, exchange: Exchange, head: HttpRequest) -> bool:
         """Check a GET or DELETE, which only legacy revisions have; return False if refused."""
         claimed = exchange.claimed
         if claimed is not None and claimed.modern:
             text = f"{head.method} is not part of protocol version {claimed.name}"
-            exchange.refuse(405, text, self._allow_modern)
+            exchange.refuse(refusals.MODERN_METHOD, text, ((ALLOW, b"POST, OPTIONS"),))
         elif not self.version_served(exchange):
             pass
         elif head.method == "GET" and not exchange.accepts_stream:
-            exchange.refuse(406, f"the Accept header does not allow {EVENT_STREAM}")
+            exchange.refuse(refusals.NO_EVENT_STREAM)
         elif exchange.session_id is None:
-            exchange.refuse(400, "the Mcp-Session-Id header is missing")
+            exchange.refuse(refusals.SESSION_MISSING, "the Mcp-Session-Id header is missing")
         else:
             return True
         return False
@@ -334,7 +330,8 @@ class Gate:
         if version is None or version in self._versions:
             return True
         served = ", ".join(sorted(self._versions, reverse=True))
-        exchange.refuse(400, f"unsupported protocol version {quoted(version)}; supported: {served}")
+        text = f"unsupported protocol version {quoted(version)}; supported: {served}"
+        exchange.refuse(refusals.UNSUPPORTED_VERSION, text)
         return False
 
     def _preflight(

@@ -12,12 +12,18 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.headers import LAST_EVENT_ID, HeaderError
 from mcpcore.http.principals import address_of, quota_key
-from mcpcore.http.server.era import is_handshake, opens_session, without_header
-from mcpcore.http.server.exchange import Exchange, ExchangeState, taken_over
-from mcpcore.http.server.router import CLOSING, Router, any_stream_will_do
+from mcpcore.http.server.exchange import (
+    Exchange,
+    ExchangeState,
+    is_handshake,
+    opens_session,
+    taken_over,
+)
+from mcpcore.http.server.router import CLOSING, Router, SessionHome, any_stream_will_do
 from mcpcore.http.server.session_table import owner_of
 from mcpcore.http.server.sessions import Session, SessionClosed, SessionOpened
-from mcpcore.http.server.state import ServerState, SessionHome
+from mcpcore.spec import refusals
+from mcpcore.spec.revisions import LATEST_LEGACY, newest
 from mcpcore.wire.message import Body, Frame, Reject
 
 _NOTIFICATION = FrameKind.NOTIFICATION
@@ -30,26 +36,29 @@ class LocalSessions:
     ``home``: the home that these sessions are a part of, if it is not this one.
     """
 
-    def __init__(self, state: ServerState, router: Router, home: SessionHome | None = None) -> None:
-        self._state = state
+    def __init__(self, router: Router, home: SessionHome | None = None) -> None:
         self._router = router
         self._home: SessionHome = self if home is None else home
-        self._unnamed = without_header(state.legacy)
-        """Revision of a request that names none."""
+        legacy = router.legacy
+        nameless = newest(revision for revision in legacy if not revision.version_header)
+        self._unnamed = nameless or newest(legacy) or LATEST_LEGACY
+        """Revision of a request without a session and a version header: the newest of those that
+        have no such header (2025-06-18, "Protocol Version Header")."""
 
     # From requests
 
     def receive(self, record: Exchange, frame: Frame, now: float) -> None:
         """Handle the body of a legacy POST in its session, or open one."""
-        if not self._state.settings.sessions:
+        if not self._router.settings.sessions:
             session: Session | None = self._temporary(record, frame, now)
         elif record.session_id is not None:
             session = self.find(record)
         elif isinstance(frame, Reject):
-            record.refuse(400, frame.message, code=frame.code)
+            record.refuse(refusals.NO_MESSAGE, frame.message, code=frame.code)
             return
         elif not opens_session(frame):
-            record.refuse(400, "the Mcp-Session-Id header is missing; initialize first")
+            text = "the Mcp-Session-Id header is missing; initialize first"
+            record.refuse(refusals.SESSION_MISSING, text)
             return
         else:
             session = self._open(record, now)
@@ -58,22 +67,21 @@ class LocalSessions:
 
     def converse(self, record: Exchange, frame: Frame, session: Session, now: float) -> None:
         """Give the Peer of a session a frame, whose exchange waits for the answer."""
-        state = self._state
+        router = self._router
         if is_handshake(frame):
-            state.sessions.agree(session, now)
+            router.sessions.agree(session, now)
         elif not record.opens:
-            state.sessions.touch(session, now)
-        session.exchanges[record.route] = record
-        record.session = session
-        state.wait(record, now)
-        state.endpoint.advance(
+            router.sessions.touch(session, now)
+        session.attach(record)
+        router.wait(record, now)
+        router.endpoint.advance(
             session.peer._inbound, frame, now, record.route, None, record.principal
         )
 
     def _open(self, record: Exchange, now: float) -> Session:
-        state = self._state
-        session = self._home.make(state.sessions.new_id(), record)
-        state.endpoint.events.append(SessionOpened(session=session.id, principal=record.principal))
+        router = self._router
+        session = self._home.make(router.sessions.new_id(), record)
+        router.endpoint.events.append(SessionOpened(session=session.id, principal=record.principal))
         record.opens = True
         self._home.admit(session, now)
         return session
@@ -83,8 +91,8 @@ class LocalSessions:
 
         Nothing is known of the client, so that the server cannot send it requests.
         """
-        session = self.make(self._state.sessions.new_id(), record, temporary=True)
-        self._state.sessions.add(session, now)
+        session = self.make(self._router.sessions.new_id(), record, temporary=True)
+        self._router.sessions.add(session, now)
         if not opens_session(frame):
             state = session.peer._state
             state.move(SessionSignal.INITIALIZE)
@@ -94,31 +102,31 @@ class LocalSessions:
 
     def make(self, id: str, record: Exchange, *, temporary: bool = False) -> Session:
         """Return a new session for the client that sends ``record``."""
-        state = self._state
-        peer = Peer(Role.SERVER, state.session_config, endpoint=state.endpoint, session=id)
+        router = self._router
+        peer = Peer(Role.SERVER, router.session_config, endpoint=router.endpoint, session=id)
         peer._state.alone = temporary
         return Session(
             id,
             peer,
             record.principal,
-            state.log,
-            state.settings,
+            router.log,
+            router.settings,
             owner=owner_of(record.principal, quota_key(address_of(record.peer))),
             temporary=temporary,
         )
 
     def admit(self, session: Session, now: float) -> None:
         """Register a session, after making room for it."""
-        sessions = self._state.sessions
+        sessions = self._router.sessions
         while (excess := sessions.excess(session.owner, now)) is not None:
             self._home.evict(*excess, now)
         sessions.add(session, now)
 
     def find(self, record: Exchange) -> Session | None:
         """Return the session that the header names; None after a refusal if there is none."""
-        session = self._state.sessions.find(record.session_id or "", record.principal)
+        session = self._router.sessions.find(record.session_id or "", record.principal)
         if session is None or session.over_sse:
-            record.refuse(404, "there is no such session (any more); initialize again")
+            record.refuse(refusals.NO_SESSION)
             return None
         if record.report is not None:
             record.report.session = session.id
@@ -132,22 +140,22 @@ class LocalSessions:
 
     def open_stream(self, record: Exchange, session: Session, now: float) -> None:
         """Make an exchange a GET stream of its session, or the next connection of a stream."""
-        state = self._state
+        router = self._router
         try:
             cursor = record.fields.one(LAST_EVENT_ID)
         except HeaderError as error:
-            record.refuse(400, str(error))
+            record.refuse(refusals.LAST_EVENT_ID, str(error))
             return
-        state.sessions.touch(session, now)
+        router.sessions.touch(session, now)
         if not cursor:
             session.listen(record)
-        elif (place := state.log.ids.read(session.id, cursor)) is None:
-            record.refuse(400, "the Last-Event-ID is none that this session was given")
+        elif (place := router.log.ids.read(session.id, cursor)) is None:
+            record.refuse(refusals.LAST_EVENT_ID)
         else:
             session.pick_up(record, *place)
         if record.state is ExchangeState.STREAMING:
             record.forget_head()
-            state.watch(record, now)
+            router.watch(record, now)
 
     def delete(self, record: Exchange, now: float) -> None:
         """Handle a DELETE: end the session at the request of its client."""
@@ -180,16 +188,16 @@ class LocalSessions:
 
     def place(self, frame: Transmit, session: Session) -> None:
         """Give a session a frame that belongs to none of its requests."""
-        state, router = self._state, self._router
-        for stream in list(session.gets):
+        router = self._router
+        for stream in session.gets:
             carrier = cast(Exchange, stream.exchange)
             # Responses come here in HTTP+SSE only; the number of requests limits them.
             if router.overfull(carrier) and frame.kind not in _ANSWERS:
-                router.give_up(carrier, state.log.now)
-        if session.over_sse and state.sessions.get(session.id) is not session:
+                router.give_up(carrier, router.log.now)
+        if session.over_sse and router.sessions.get(session.id) is not session:
             taken_over(frame)
         else:
-            session.place(frame, state.log.now)
+            session.place(frame, router.log.now)
 
     # From the application
 
@@ -198,7 +206,7 @@ class LocalSessions:
     ) -> None:
         """Notify one session, or all clients."""
         if session is None:
-            self._state.modern.notify(method, params, meta=meta)
+            self._router.modern.notify(method, params, meta=meta)
         for each in self._chosen(session):
             each.peer.notify(method, params, meta=meta)
 
@@ -216,22 +224,22 @@ class LocalSessions:
         return any(sent)
 
     def _chosen(self, id: str | None) -> Iterable[Session]:
-        return self._state.sessions if id is None else (self._state.session(id),)
+        return self._router.sessions if id is None else (self._router.session(id),)
 
     # Time and ends
 
     @property
     def timed(self) -> bool:
         """True if :meth:`deadline` may have come nearer."""
-        return len(self._state.sessions) > 0
+        return len(self._router.sessions) > 0
 
     def deadline(self) -> float | None:
         """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
-        return self._state.sessions.deadline()
+        return self._router.sessions.deadline()
 
     def handle_timeout(self, now: float) -> None:
         """End the sessions that are due."""
-        while (overdue := self._state.sessions.overdue(now)) is not None:
+        while (overdue := self._router.sessions.overdue(now)) is not None:
             self._home.evict(*overdue, now)
 
     def look_at(self, record: Exchange, now: float) -> None:
@@ -244,20 +252,20 @@ class LocalSessions:
     def end_if_unused(self, session: Session) -> None:
         """End a session without exchanges, as the server closes."""
         if not session.exchanges:
-            self.end(session, CLOSING, self._state.log.now)
+            self.end(session, CLOSING, self._router.log.now)
 
     def end(self, session: Session, reason: str, now: float) -> None:
         """End a session with its streams and requests; every session ends here."""
-        state = self._state
-        if state.sessions.get(session.id) is not session:
+        router = self._router
+        if router.sessions.get(session.id) is not session:
             return
-        state.sse_sessions.pop(session.id, None)
-        state.sessions.remove(session)
+        router.sse_sessions.pop(session.id, None)
+        router.sessions.remove(session)
         session.log.close()
         for record in session.exchanges.values():
             record.session = None
             if record.state is ExchangeState.WAITING:
-                record.refuse(404, f"the session has ended: {reason}")
+                record.refuse(refusals.NO_SESSION, f"the session has ended: {reason}")
             elif record.state is ExchangeState.STREAMING:
                 record.finish()
         for frame in session.backlog:
@@ -265,7 +273,7 @@ class LocalSessions:
         session.peer.end(now=now, reason=reason)
         if not session.temporary:
             # Queued behind the end itself, so that it follows all events of the session.
-            state.report(SessionClosed(session=session.id, reason=reason))
+            router.report(SessionClosed(session=session.id, reason=reason))
 
     def close(self, now: float) -> None:
         """Begin to close: nothing is to be done for sessions at once."""

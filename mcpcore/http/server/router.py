@@ -1,16 +1,124 @@
-"""Routing of messages in an HTTP server, and the ends of streams and exchanges.
+"""Exchanges, sessions and events of an HTTP server: routing of messages, and all ends.
 
 Source: the Streamable HTTP pages, "Sending Messages", "Multiple Connections" and "Resumability and
 Redelivery".
 """
 
-from mcpcore.engine.events import MAIN
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import structs
+
+from mcpcore.engine.config import Config, Role
+from mcpcore.engine.deadlines import Deadlines
+from mcpcore.engine.events import MAIN, Event, Route
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.state import Endpoint
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.headers import SESSION_ID
-from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState, taken_over
-from mcpcore.http.server.incoming import ExchangeEnded, Report
+from mcpcore.http.server.event_log import EventLog
+from mcpcore.http.server.exchange import (
+    HARD_FACTOR,
+    Exchange,
+    ExchangeEnded,
+    ExchangeState,
+    Report,
+    taken_over,
+)
+from mcpcore.http.server.session_table import SessionTable
 from mcpcore.http.server.sessions import Session
-from mcpcore.http.server.state import ServerState, SessionHome
+from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.revisions import legacy_of
+from mcpcore.wire.message import Body, Frame
+
+if TYPE_CHECKING:
+    from mcpcore.http.legacy_sse.server import SseSession
+
+
+_DONE = ExchangeState.DONE
+
+
+class SessionHome(Protocol):
+    """Home of the legacy sessions of a server: where they are opened, found, used and ended."""
+
+    # From requests
+
+    def receive(self, record: Exchange, frame: Frame, now: float) -> None:
+        """Handle the body of a legacy POST in its session, or open one."""
+
+    def listen(self, record: Exchange, now: float) -> None:
+        """Handle a GET: open or resume an event stream of its session."""
+
+    def delete(self, record: Exchange, now: float) -> None:
+        """Handle a DELETE: end the session at the request of its client."""
+
+    def make(self, id: str, record: Exchange) -> Session:
+        """Return a new session for the client that sends ``record``."""
+
+    def admit(self, session: Session, now: float) -> None:
+        """Register a session, after making room for it."""
+
+    # From Peers
+
+    def carry(self, frame: Transmit, session: Session, record: Exchange | None) -> None:
+        """Give a frame to the stream of its request, or to an exchange without a stream."""
+
+    def place(self, frame: Transmit, session: Session) -> None:
+        """Give a session a frame that belongs to none of its requests."""
+
+    # From the application
+
+    def notify(
+        self,
+        method: str,
+        params: Body,
+        session: str | None,
+        meta: Mapping[str, Any] | None,
+    ) -> None:
+        """Notify one session, or all clients."""
+
+    def write_log(
+        self,
+        level: str,
+        data: Any,
+        logger: str | None,
+        session: str | None,
+        meta: Mapping[str, Any] | None,
+    ) -> bool:
+        """Log to one session, or to all clients; return True if at least one message is sent."""
+
+    # Time and ends
+
+    @property
+    def timed(self) -> bool:
+        """True if :meth:`deadline` may have come nearer."""
+
+    def deadline(self) -> float | None:
+        """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
+
+    def handle_timeout(self, now: float) -> None:
+        """End or forget the sessions that are due."""
+
+    def look_at(self, record: Exchange, now: float) -> None:
+        """Check the session of an exchange that is being checked."""
+
+    def end(self, session: Session, reason: str, now: float) -> None:
+        """End a session with its streams and requests."""
+
+    def evict(self, session: Session, reason: str, now: float) -> None:
+        """Remove a session from here although no party has ended it."""
+
+    def end_if_unused(self, session: Session) -> None:
+        """Forget a session that is of no use any more, as the server closes."""
+
+    def close(self, now: float) -> None:
+        """Begin to close."""
+
+    @property
+    def finished(self) -> bool:
+        """True if nothing is left to do for the sessions."""
+
 
 _ROUNDING = 0.001
 """Seconds of tolerance for rounding of times, without which the timeout would wait for one more
@@ -21,32 +129,98 @@ _WAITING = ExchangeState.WAITING
 
 
 class Router:
-    """Exchanges of an HttpServer: which one carries a frame, what is due, and their ends."""
+    """Exchanges, sessions and events of an HttpServer, and which exchange carries a frame.
 
-    __slots__ = ("_endpoint", "_exchanges", "_state", "home")
+    The parts of the server share it.  Every frame, every check and every end of an exchange passes
+    here.
+    """
 
-    home: SessionHome
+    home: "SessionHome"
     """Home of the sessions, set by the server."""
 
-    def __init__(self, state: ServerState) -> None:
-        self._state = state
-        self._endpoint = state.endpoint
-        self._exchanges = state.exchanges
+    def __init__(self, config: Config, secret: bytes, settings: HttpSettings) -> None:
+        self.settings = settings
+        self.endpoint = Endpoint()
+        self.endpoint.capacity = most = settings.max_calls
+        # All modern clients share one Peer; the limits of each are those of its exchange.
+        limits = structs.replace(config.limits, in_flight=most, listen_streams=most)
+        self.modern = Peer(
+            Role.SERVER,
+            structs.replace(config, route_scoped_ids=True, limits=limits),
+            endpoint=self.endpoint,
+            joins=True,
+        )
+        self.session_config = structs.replace(config, route_scoped_ids=False)
+        self.legacy = legacy_of(config.revisions)
+        """Revisions that are served with sessions."""
+        self.sessions = SessionTable(secret, settings)
+        self.log = EventLog(secret, settings)
+        self.exchanges: dict[Route, Exchange] = {}
+        self.news: dict[Route, Exchange] = {}
+        """Exchanges with output that was not reported yet."""
+        self.sse_sessions: dict[str, SseSession] = {}
+        """Sessions of HTTP+SSE whose stream has not been ended from here, by id."""
+        self.closing = False
+        self.deadlines: Deadlines[Any] = Deadlines()
+        self.unwatched: list[tuple[Exchange, float]] = []
+        """Exchanges that wait for an answer without a deadline yet, with the start of the wait:
+        most need none."""
+        self.watched = False
+        """True if an exchange was given a deadline since the earliest one was last asked for."""
+        self.interval = settings.heartbeat or settings.stall_timeout
+
+    def session(self, id: str) -> Session:
+        """Return the session with this id.  Raises LocalProtocolError if there is none."""
+        session = self.sessions.get(id)
+        if session is None:
+            raise LocalProtocolError("there is no such session (any more)")
+        return session
+
+    def watch(self, record: Exchange, now: float) -> None:
+        """Set the time of the next check of an exchange."""
+        when = now + self.interval
+        if record.state is ExchangeState.WAITING and not record.opens:
+            when = min(when, record.slow_at)
+        self.deadlines.set(record, when)
+        self.watched = True
+
+    def watch_new(self) -> None:
+        """Watch the exchanges that still wait for an answer."""
+        for record, since in self.unwatched:
+            if record.state is not _DONE and record.route in self.exchanges:
+                self.watch(record, since)
+        self.unwatched.clear()
+
+    def wait(self, record: Exchange, now: float) -> None:
+        """Start the wait for the answer of an exchange."""
+        record.forget_head()
+        delay = self.settings.json_delay
+        if delay is not None and record.accepts_stream:
+            record.slow_at = now + delay
+        self.unwatched.append((record, now))
+
+    def report(self, event: Event) -> None:
+        """Queue an event of our own behind all events of earlier input."""
+        self.endpoint.inbox.append((self, event))
+
+    def take_in(self, event: Event) -> None:
+        """Pass on an event of our own at its place in the queue (called by the endpoint)."""
+        self.endpoint.events.append(event)
 
     # From Peers to exchanges
 
     def collect(self) -> None:
         """Route the frames that the Peers have made."""
-        outbox = self._endpoint.outbox
+        outbox = self.endpoint.outbox
         if outbox.frames:
             for frame in outbox.take():
                 self._place(frame)
-        if self._state.closing:
+        if self.closing:
             self._finish_sse()
 
     def _finish_sse(self) -> None:
         """End the streams of HTTP+SSE sessions without running requests, as the server closes."""
-        sessions = self._state.sse_sessions
+        sessions = self.sse_sessions
         for session in [each for each in sessions.values() if not each.peer.in_flight]:
             exchange = session.stream_exchange
             if exchange is not None:
@@ -59,9 +233,9 @@ class Router:
         All frames pass here, in order and with their stream (session and route) known.
         """
         id, route = frame.peer.session, frame.route
-        session = None if id is None else self._state.sessions.get(id)
+        session = None if id is None else self.sessions.get(id)
         if session is None:
-            record = None if route == MAIN else self._exchanges.get(route)
+            record = None if route == MAIN else self.exchanges.get(route)
             if record is None:
                 taken_over(frame)
             elif record.state is _WAITING:
@@ -72,13 +246,13 @@ class Router:
         elif route == MAIN:
             self.home.place(frame, session)
         else:
-            record = self._exchanges.get(route)
+            record = self.exchanges.get(route)
             if record is None or not record.opens:
                 self.home.carry(frame, session, record)
             else:
                 self._open(frame, session, record)
             if session.temporary and frame.ends:
-                self.home.end(session, "its one request is answered", self._state.log.now)
+                self.home.end(session, "its one request is answered", self.log.now)
 
     def _open(self, frame: Transmit, session: Session, record: Exchange) -> None:
         """Send the answer to the ``initialize`` that opens a session, and its id with a result."""
@@ -89,7 +263,7 @@ class Router:
             self.home.carry(frame, session, record)
         else:
             record.push(frame)
-            self.home.end(session, "initialize was refused", self._state.log.now)
+            self.home.end(session, "initialize was refused", self.log.now)
 
     def _carry(self, frame: Transmit, record: Exchange) -> None:
         """Give a frame to an exchange of no session."""
@@ -100,22 +274,21 @@ class Router:
     def make_way(self, frame: Transmit, record: Exchange) -> None:
         """Give up an exchange that has no room for a notification."""
         if record.size and frame.kind is _NOTIFICATION and self.overfull(record):
-            self.give_up(record, self._state.log.now)
+            self.give_up(record, self.log.now)
 
     def overfull(self, record: Exchange) -> bool:
         """Return True if so much waits on an exchange that it is closed at once."""
-        return record.size > HARD_FACTOR * self._state.settings.max_queued
+        return record.size > HARD_FACTOR * self.settings.max_queued
 
     # Time
 
     def look_at(self, record: Exchange, now: float) -> None:
         """Check an exchange: open a stream for a slow answer, send a heartbeat, end a stall."""
         self.home.look_at(record, now)
-        state = self._state
-        settings = state.settings
+        settings = self.settings
         if record.state is ExchangeState.DONE:
             if record.packing is not None:
-                state.news[record.route] = record
+                self.news[record.route] = record
             return  # the driver limits the time that writing may take
         if record.state is ExchangeState.WAITING:
             if now >= record.slow_at and not record.opens:
@@ -132,7 +305,7 @@ class Router:
             self.give_up(record, now)
             return
         record.moved = False
-        state.watch(record, now)
+        self.watch(record, now)
 
     # Ends
 
@@ -148,30 +321,29 @@ class Router:
         if session is not None and session.over_sse:
             self.home.end(session, text, now)
         if record.modern:
-            self._state.modern.receive_eof(now=now, route=record.route, reason=text)
+            self.modern.receive_eof(now=now, route=record.route, reason=text)
 
     def forget(self, record: Exchange) -> None:
         """Remove an exchange; every exchange ends here."""
-        state = self._state
-        del self._exchanges[record.route]
+        del self.exchanges[record.route]
         if record.report is not None:
-            self._endpoint.events.append(_ended(record, record.report))
+            self.endpoint.events.append(_ended(record, record.report))
         if record.deadline is not None:
-            state.deadlines.set(record, None)
+            self.deadlines.set(record, None)
         session = record.session
         if session is not None:
-            now = state.log.now
+            now = self.log.now
             session.detach(record, now)
-            state.sessions.rest(session, now)
+            self.sessions.rest(session, now)
             if session.over_sse:  # of all exchanges only its stream knows it
-                reason = CLOSING if state.closing else "its event stream has ended"
+                reason = CLOSING if self.closing else "its event stream has ended"
                 self.home.end(session, reason, now)
         if record.size:
             for frame in record.drop_queued():
                 taken_over(frame)
-        state.news.pop(record.route, None)
+        self.news.pop(record.route, None)
         record.forget()
-        if session is not None and state.closing:
+        if session is not None and self.closing:
             self.home.end_if_unused(session)
 
 

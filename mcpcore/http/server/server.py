@@ -16,8 +16,8 @@ numbers: positive, and never used twice.  Source: the Streamable HTTP pages of 2
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Key, Route
@@ -29,21 +29,30 @@ from mcpcore.http.headers import HeaderError, HeaderLines
 from mcpcore.http.legacy_sse.server import SseServer
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply, HttpRequest
 from mcpcore.http.principals import Refusal
-from mcpcore.http.server.era import LISTEN, is_modern_body
-from mcpcore.http.server.exchange import Exchange, ExchangeState
+from mcpcore.http.server.exchange import (
+    Exchange,
+    ExchangeState,
+    Report,
+    RequestFields,
+    is_modern_body,
+)
 from mcpcore.http.server.gate import Gate
-from mcpcore.http.server.incoming import Report, RequestFields
 from mcpcore.http.server.local_sessions import LocalSessions
-from mcpcore.http.server.router import Router
-from mcpcore.http.server.state import ServerState, SessionHome
+from mcpcore.http.server.router import Router, SessionHome
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
+from mcpcore.spec.refusals import NO_EVENT_STREAM
 from mcpcore.spec.revisions import LATEST, REVISIONS
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import Body, Frame, Message, RequestId, decode
 
+if TYPE_CHECKING:
+    from mcpcore.http.server.stored.sessions import StoredSessions
+    from mcpcore.http.storing import StoreBinding
+
 # Bound once: members of an Enum are slow to look up, and these are needed for every message.
 _READING, _WAITING = ExchangeState.READING, ExchangeState.WAITING
+_LISTEN = "subscriptions/listen"
 _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
 
 
@@ -51,9 +60,14 @@ class HttpServer:
     """Server side of one HTTP endpoint.
 
     ``secret``: at least 32 fresh random bytes. Session ids are derived from it, so it must not be
-    shared with another HttpServer, nor kept for the next start.  ``sessions`` makes the home of the
-    sessions, which is this process by default.  Raises ValueError for a secret that is too short
-    and for invalid settings.
+    shared with another HttpServer, nor kept for the next start.
+
+    With ``store`` the server is one of the workers that share a store, where sessions and events
+    live; :mod:`mcpcore.http.storing` says what the application then carries out.
+    ``config.id_prefix`` is not used: ids of our requests name the worker.
+
+    Raises ValueError for a secret that is too short, and for invalid settings or an invalid
+    binding.
     """
 
     def __init__(
@@ -62,19 +76,24 @@ class HttpServer:
         *,
         secret: bytes,
         settings: HttpSettings | None = None,
-        sessions: Callable[[ServerState, Router], SessionHome] = LocalSessions,
+        store: "StoreBinding | None" = None,
     ) -> None:
         self.settings = settings = HttpSettings() if settings is None else settings
-        self._state = state = ServerState(config, secret, settings)
-        self._router = router = Router(state)
-        self._gate = Gate(settings, state.legacy)
-        self._sse = SseServer(state, router, self._gate)
-        self._home = router.home = sessions(state, router)
-        self._endpoint = state.endpoint
-        self._modern = state.modern
-        self._exchanges = state.exchanges
-        self._log = state.log
-        self._stateful = bool(state.legacy)
+        self._router = router = Router(config, secret, settings)
+        self._gate = Gate(settings, router.legacy)
+        self._sse = SseServer(router, self._gate)
+        self._stored: StoredSessions | None = None
+        if store is not None:
+            from mcpcore.http.server.stored import sessions  # here: few servers have a store
+
+            self._stored = sessions.StoredSessions(router, secret, store)
+        self._home: SessionHome = self._stored or LocalSessions(router)
+        router.home = self._home
+        self._endpoint = router.endpoint
+        self._modern = router.modern
+        self._exchanges = router.exchanges
+        self._log = router.log
+        self._stateful = bool(router.legacy)
         self._pack_from = settings.gzip_from or math.inf
         self.ready = True
         """Readiness that ``/health/ready`` reports; an application that is going to close may set
@@ -113,7 +132,7 @@ class HttpServer:
         if isinstance(principal, Refusal):
             refusal, principal = principal, None
         known = None
-        closing = self._state.closing
+        closing = self._router.closing
         if refusal is None and not closing:
             known = self._gate.recall(head)
         fields = RequestFields(head.headers) if known is None else known.fields
@@ -151,7 +170,7 @@ class HttpServer:
         known = self._gate.recall(head)
         if (
             known is None
-            or self._state.closing
+            or self._router.closing
             or isinstance(principal, Refusal)
             or len(body) > self.settings.max_body
         ):
@@ -179,13 +198,13 @@ class HttpServer:
             exchange,
             fields,
             principal,
+            self._router.news,
             head.peer,
             fields.version,
             fields.session_id,
             fields.accepts_json,
             fields.accepts_stream,
             fields.accepts_gzip,
-            news=self._state.news,
         )
         self._exchanges[exchange] = record
         if self.reports:
@@ -194,8 +213,8 @@ class HttpServer:
 
     def _unready(self) -> bytes:
         """Return the reason for which new clients should use another server, or empty."""
-        if self._state.closing or not self.ready:
-            return b"closing" if self._state.closing else b"draining"
+        if self._router.closing or not self.ready:
+            return b"closing" if self._router.closing else b"draining"
         keeps = self._stateful and self.settings.sessions
         return b"the store is out of reach" if keeps and not self.reachable else b""
 
@@ -215,11 +234,12 @@ class HttpServer:
         if record.received + announced > self.settings.max_body:
             self._gate.too_large(record)
             return
-        if not end or record.chunks:
+        if not end or record.chunks is not None:
+            record.chunks = record.chunks or []
             record.chunks.append(data)
         if end:
-            if record.chunks:
-                data = record.take_chunks()
+            if record.chunks is not None:
+                data, record.chunks = b"".join(record.chunks), None
             record.read()
             self._dispatch(record, data, now)
 
@@ -255,20 +275,20 @@ class HttpServer:
     def pending(self) -> bool:
         """True if :meth:`next_event` or :meth:`writable` may have news."""
         endpoint = self._endpoint
-        news = self._state.news
+        news = self._router.news
         return bool(endpoint.events or endpoint.inbox or endpoint.outbox.frames or news)
 
     @property
     def timed(self) -> bool:
         """True if :meth:`deadline` may have come nearer since it was last asked for."""
-        return self._state.watched or bool(self._endpoint.outbound) or self._home.timed
+        return self._router.watched or bool(self._endpoint.outbound) or self._home.timed
 
     def next_event(self) -> Event | None:
         """Advance until there is an event; None when all input is used up.
 
         Writing can free room that a handler waits for (StreamDrained), so call this again after it.
         """
-        endpoint, state = self._endpoint, self._state
+        endpoint, router = self._endpoint, self._router
         while True:
             if endpoint.events or endpoint.inbox:
                 event = endpoint.next_event()
@@ -276,15 +296,15 @@ class HttpServer:
                 # instead.
                 if event is not None and type(event) is not ConnectionEnded:
                     return event
-            elif endpoint.outbox.frames or state.closing:
+            elif endpoint.outbox.frames or router.closing:
                 # Routing frames of the Peers can end requests or sessions, which gives new events.
                 self._router.collect()
                 if not endpoint.events and not endpoint.inbox:
                     break
             else:
                 break
-        if state.unwatched:
-            state.watch_new()
+        if router.unwatched:
+            router.watch_new()
         return None
 
     # Output
@@ -295,11 +315,11 @@ class HttpServer:
         Each is returned once, and again when a part of its output has been taken; an exchange whose
         client does not read costs nothing meanwhile.
         """
-        state = self._state
-        if self._endpoint.outbox.frames or state.closing:
+        router = self._router
+        if self._endpoint.outbox.frames or router.closing:
             self._router.collect()
-        news = list(state.news)
-        state.news.clear()
+        news = list(router.news)
+        router.news.clear()
         return news
 
     def data_to_send(self, exchange: Route, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
@@ -307,7 +327,7 @@ class HttpServer:
 
         Output that is not taken waits, which holds back its producer.
         """
-        if self._endpoint.outbox.frames or self._state.closing:
+        if self._endpoint.outbox.frames or self._router.closing:
             self._router.collect()
         record = self._exchanges.get(exchange)
         if record is None:
@@ -319,8 +339,8 @@ class HttpServer:
             self._router.forget(record)
         elif record.packing is not None and not record.size:
             # Compressing takes time: other exchanges have their turn before the next piece.
-            self._state.deadlines.set(record, self._log.now)
-            self._state.watched = True
+            self._router.deadlines.set(record, self._log.now)
+            self._router.watched = True
         return taken
 
     def whole_reply(self, exchange: Route, limit: int) -> HttpReply | None:
@@ -329,7 +349,7 @@ class HttpServer:
         None if it is not, if it is longer than ``limit`` bytes, or if there is more to it, such as
         the end of the connection. :meth:`data_to_send` gives it then.
         """
-        if self._endpoint.outbox.frames or self._state.closing:
+        if self._endpoint.outbox.frames or self._router.closing:
             self._router.collect()
         record = self._exchanges.get(exchange)
         if record is not None and record.size >= self._pack_from:
@@ -344,11 +364,11 @@ class HttpServer:
 
         The origin is that of ``now``.
         """
-        state = self._state
-        if state.unwatched:
-            state.watch_new()
-        state.watched = False
-        earliest = state.deadlines.next()
+        router = self._router
+        if router.unwatched:
+            router.watch_new()
+        router.watched = False
+        earliest = router.deadlines.next()
         for due in (self._endpoint.deadlines.next(), self._log.deadline(), self._home.deadline()):
             if due is not None and (earliest is None or due < earliest):
                 earliest = due
@@ -357,16 +377,36 @@ class HttpServer:
     def handle_timeout(self, now: float) -> None:
         """Handle what is due at ``now``: timeouts, slow answers, heartbeats, idle sessions."""
         self._log.now = now
-        state = self._state
-        if state.unwatched:
-            state.watch_new()
+        router = self._router
+        if router.unwatched:
+            router.watch_new()
         self._endpoint.handle_timeout(now)
         due = self._log.deadline()
         if due is not None and due <= now:
             self._log.sweep()
-        for record in state.deadlines.due(now):
+        for record in router.deadlines.due(now):
             self._router.look_at(record, now)
         self._home.handle_timeout(now)
+
+    # The store
+
+    def stored(self, token: int, outcome: Any, *, now: float) -> None:
+        """Handle the outcome of a step in the store; outcomes may come in any order."""
+        self._log.now = now
+        self._with_store().stored(token, outcome)
+
+    def note(self, data: bytes, *, now: float) -> None:
+        """Handle a note of another worker, or of the store.
+
+        Raises LocalProtocolError if ``data`` is not valid.
+        """
+        self._log.now = now
+        self._with_store().note(data)
+
+    def _with_store(self) -> "StoredSessions":
+        if self._stored is None:
+            raise LocalProtocolError("the sessions of this server are in no store")
+        return self._stored
 
     # The end
 
@@ -376,13 +416,13 @@ class HttpServer:
         A driver goes on writing until :attr:`finished`, for as long as it wants to wait.
         """
         self._log.now = now
-        state = self._state
-        if state.closing:
+        router = self._router
+        if router.closing:
             return
         self._home.close(now)
-        state.closing = True
+        router.closing = True
         self._modern.close(now=now)
-        for session in state.sessions:
+        for session in router.sessions:
             session.peer.close(now=now)
             if session.over_sse:
                 continue  # its running requests are answered on its stream
@@ -393,7 +433,7 @@ class HttpServer:
     @property
     def finished(self) -> bool:
         """True after :meth:`close`, once everything was answered and written, or stored."""
-        return self._state.closing and not self._exchanges and self._home.finished
+        return self._router.closing and not self._exchanges and self._home.finished
 
     @property
     def exchanges(self) -> int:
@@ -403,7 +443,7 @@ class HttpServer:
     @property
     def sessions(self) -> int:
         """Number of legacy sessions."""
-        return len(self._state.sessions)
+        return len(self._router.sessions)
 
     @property
     def calls(self) -> int:
@@ -413,7 +453,7 @@ class HttpServer:
     # From body to Peer
 
     def _dispatch(self, record: Exchange, body: bytes, now: float) -> None:
-        limits = self._state.session_config.limits
+        limits = self._router.session_config.limits
         frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
         record.look_at_body(frame)
         if record.over_sse:
@@ -434,10 +474,10 @@ class HttpServer:
             refusal = ErrorData(HEADER_MISMATCH, f"header mismatch: {error}")
             self._modern._state.refuse(record.route, record.request_id, refusal, revision=LATEST)
             return
-        if not record.accepts_stream and isinstance(frame, Message) and frame.method == LISTEN:
-            record.refuse(406, f"{LISTEN} is answered by an event stream")
+        if not record.accepts_stream and isinstance(frame, Message) and frame.method == _LISTEN:
+            record.refuse(NO_EVENT_STREAM, f"{_LISTEN} is answered by an event stream")
             return
-        self._state.wait(record, now)
+        self._router.wait(record, now)
         self._endpoint.advance(
             self._modern._inbound, frame, now, record.route, mirror, record.principal
         )
@@ -497,41 +537,28 @@ class HttpServer:
         session: str | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Log for a request; or with ``key`` None to one session, or to all of them.
+        """Log for a request, as ``Peer.log`` does; with ``key`` None to one session, or to all.
 
-        Return True if at least one message is sent.  See :meth:`Peer.log
-        <mcpcore.engine.peer.Peer.log>`.
+        Return True if at least one message is sent.
         """
         if key is not None:
             return self._modern.log(key, level, data, logger, meta=meta)
         return self._home.write_log(level, data, logger, session, meta)
 
     def wants_log(self, key: Key, level: str) -> bool:
-        """Return True if a client wants log messages of a level.
-
-        See :meth:`Peer.wants_log <mcpcore.engine.peer.Peer.wants_log>`.
-        """
+        """Return True if a client wants log messages of a level, as ``Peer.wants_log`` does."""
         return self._modern.wants_log(key, level)
 
     def wants_progress(self, key: Key) -> bool:
-        """Return True if the client wants progress of a request.
-
-        See :meth:`Peer.wants_progress <mcpcore.engine.peer.Peer.wants_progress>`.
-        """
+        """Return True if the client wants progress, as ``Peer.wants_progress`` does."""
         return self._modern.wants_progress(key)
 
     def queued(self, key: Key) -> int:
-        """Return the bytes that wait on the stream of a request.
-
-        See :meth:`Peer.queued <mcpcore.engine.peer.Peer.queued>`.
-        """
+        """Return the bytes that wait on the stream of a request, as ``Peer.queued`` does."""
         return self._modern.queued(key)
 
     def waits(self, key: Key) -> bool:
-        """Return True if output of a request waits.
-
-        See :meth:`Peer.waits <mcpcore.engine.peer.Peer.waits>`.
-        """
+        """Return True if output of a request waits, as ``Peer.waits`` does."""
         return self._modern.waits(key)
 
     def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
@@ -539,10 +566,7 @@ class HttpServer:
         self._modern.narrow(key, filter)
 
     def end_subscription(self, key: Key) -> None:
-        """End a subscription.
-
-        See :meth:`Peer.end_subscription <mcpcore.engine.peer.Peer.end_subscription>`.
-        """
+        """End a subscription, as ``Peer.end_subscription`` does."""
         self._modern.end_subscription(key)
 
     # Messages of our own
@@ -588,7 +612,7 @@ class HttpServer:
         if parent is not None:
             sender = Sender(self._request(parent).peer)
         elif session is not None:
-            sender = self._state.session(session).peer._outbound
+            sender = self._router.session(session).peer._outbound
         else:
             raise LocalProtocolError("a request of a server needs parent= or session=")
         return sender.request(
@@ -624,7 +648,7 @@ class HttpServer:
             return False
         # Messages made before this call are sent first.
         self._router.collect()
-        session = self._state.sessions.get(record.peer.session)
+        session = self._router.sessions.get(record.peer.session)
         exchange = self._exchanges.get(record.route)
         if session is None:
             return False
@@ -641,7 +665,7 @@ class HttpServer:
         """
         self._log.now = now
         delay = self._delay(retry)
-        found = self._state.session(session)
+        found = self._router.session(session)
         self._router.collect()
         revision = found.peer.revision
         if revision is None or not revision.priming:

@@ -30,12 +30,13 @@ def owner_of(principal: str | None, share: str) -> Owner:
     return f"address {share}" if principal is None else f"principal {principal}"
 
 
-class Shelf:
+class SessionOrder:
     """Sessions in the order in which they would be ended."""
 
-    __slots__ = ("agreed", "fresh", "used")
+    __slots__ = ("agreed", "fresh", "owner", "used")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: "Owner" = "") -> None:
+        self.owner = owner
         self.fresh: OrderedDict[Session, None] = OrderedDict()
         """Sessions without any message since ``initialize``, oldest first."""
         self.agreed: OrderedDict[Session, None] = OrderedDict()
@@ -84,17 +85,19 @@ class SessionTable:
         self._key = b""  # key for the ids, derived with the first
         self._settings = settings
         limits = (settings.session_unused, settings.session_idle)
-        self._unused = min((limit for limit in limits if limit is not None), default=None)
+        unused = min((limit for limit in limits if limit is not None), default=None)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._temporary: dict[str, Session] = {}
-        self._all = Shelf()
-        queues = (self._all.fresh, self._all.agreed, self._all.used)
-        waits = (self._unused, self._unused, settings.session_idle)
-        self._limited = [
-            (queue, wait) for queue, wait in zip(queues, waits, strict=True) if wait is not None
-        ]
-        """Queues of sessions that end if they are not used, each with its limit in seconds."""
-        self._owners: dict[Owner, Shelf] = {}
+        self._all = SessionOrder()
+        queues = (
+            (self._all.fresh, unused, "it was never used"),
+            (self._all.agreed, unused, "it was never used"),
+            (self._all.used, settings.session_idle, "idle for too long"),
+        )
+        self._limited = [(queue, wait, why) for queue, wait, why in queues if wait is not None]
+        """Queues of sessions that end if they are not used: each with its limit in seconds, and the
+        reason of their end."""
+        self._owners: dict[Owner, SessionOrder] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -124,7 +127,8 @@ class SessionTable:
         self._all.fresh[session] = None
         shelf = self._owners.get(session.owner)
         if shelf is None:
-            shelf = self._owners[session.owner] = Shelf()
+            shelf = self._owners[session.owner] = SessionOrder(session.owner)
+        session.owner = shelf.owner  # one string for all sessions of an owner
         shelf.fresh[session] = None
 
     def agree(self, session: "Session", now: float) -> None:
@@ -194,7 +198,7 @@ class SessionTable:
             return self._victim(self._all, now), "there are too many others"
         return None
 
-    def _victim(self, shelf: Shelf, now: float) -> "Session":
+    def _victim(self, shelf: SessionOrder, now: float) -> "Session":
         for queue in (shelf.fresh, shelf.agreed):
             if queue:
                 return next(iter(queue))
@@ -207,12 +211,8 @@ class SessionTable:
 
     def overdue(self, now: float) -> "tuple[Session, str] | None":
         """Return a session that has lived too long, and the reason; None if there is none."""
-        for queue, limit, reason in (
-            (self._all.fresh, self._unused, "it was never used"),
-            (self._all.agreed, self._unused, "it was never used"),
-            (self._all.used, self._settings.session_idle, "idle for too long"),
-        ):
-            while limit is not None and queue:
+        for queue, limit, reason in self._limited:
+            while queue:
                 oldest = next(iter(queue))
                 if oldest.used_at >= now or oldest.used_at + limit > now:
                     break  # busy sessions are touched here, and then come last
@@ -231,7 +231,7 @@ class SessionTable:
         if not self._sessions:
             return None
         due = math.inf
-        for queue, limit in self._limited:
+        for queue, limit, _ in self._limited:
             if queue:
                 when = next(iter(queue)).used_at + limit
                 due = when if when < due else due

@@ -14,7 +14,11 @@ from mcpcore.http.server.event_log import EventLog, EventStream, LogEntry, Sessi
 from mcpcore.http.server.exchange import NOTHING, Exchange, taken_over
 from mcpcore.http.server.session_table import Owner
 from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.refusals import EVENTS_GONE, TOO_MANY_STREAMS
 from mcpcore.wire.sse import encode_event
+
+_NO_EXCHANGES: dict[Route, Exchange] = {}
+"""Shared empty dict of idle sessions, never written: a dict that was emptied keeps 224 bytes."""
 
 
 class SessionOpened(Event, frozen=True, kw_only=True):
@@ -72,9 +76,9 @@ class Session:
         self.created = self.used_at = 0.0
         """Times of its opening and of its last use."""
         self.log = SessionLog(log, id)
-        self.exchanges: dict[Route, Exchange] = {}
+        self.exchanges = _NO_EXCHANGES
         """All open exchanges, by route."""
-        self.gets: list[EventStream] = []
+        self.gets: tuple[EventStream, ...] = ()
         """Streams that belong to no request and have a connection, oldest first."""
         self._broken_off: deque[EventStream] = NOTHING
         """Streams that belong to no request and have lost their connection, oldest first."""
@@ -131,8 +135,7 @@ class Session:
 
     def open_stream(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream and send the backlog on it."""
-        self.exchanges[exchange.route] = exchange
-        exchange.session = self
+        self.attach(exchange)
         self.begin(exchange, None)
         exchange.open_stream()
         self._serve_backlog(exchange)
@@ -143,7 +146,7 @@ class Session:
         stream = self.log.streams.get(number)
         entries = None if stream is None else stream.after(position)
         if stream is None or entries is None:
-            exchange.refuse(410, "what followed the Last-Event-ID is not kept any more")
+            exchange.refuse(EVENTS_GONE)
         elif stream.exchange or stream.route is not None or self._has_room(exchange):
             self._resume(stream, exchange, entries)
 
@@ -151,7 +154,8 @@ class Session:
         """Return True if there may be one more GET stream, else refuse the request."""
         limit = self._settings.session_streams
         if len(self.gets) >= limit:
-            exchange.refuse(409, f"the session has {limit} GET streams open already")
+            text = f"the session has {limit} GET streams open already"
+            exchange.refuse(TOO_MANY_STREAMS, text)
             return False
         return True
 
@@ -165,8 +169,7 @@ class Session:
         if old is not None:
             unsent = old.drop_queued()
             old.finish(close=True)
-        self.exchanges[exchange.route] = exchange
-        exchange.session = self
+        self.attach(exchange)
         self._join(stream, exchange)
         exchange.open_stream()
         for entry in entries:
@@ -185,7 +188,7 @@ class Session:
 
     def poll_gets(self, retry: float) -> int:
         """Close the GET streams and ask the client to come back; return their number."""
-        return sum(self.hang_up(stream, retry) for stream in list(self.gets))
+        return sum(self.hang_up(stream, retry) for stream in self.gets)
 
     def hang_up(self, stream: EventStream, retry: float) -> bool:
         """Close the connection of a stream that goes on, and ask the client to come back."""
@@ -221,9 +224,19 @@ class Session:
             else:
                 taken_over(frame)
 
+    def attach(self, exchange: Exchange) -> None:
+        """Add an exchange."""
+        exchange.session = self
+        if self.exchanges:
+            self.exchanges[exchange.route] = exchange
+        else:
+            self.exchanges = {exchange.route: exchange}
+
     def detach(self, exchange: Exchange, now: float) -> None:
         """Remove an exchange."""
         self.exchanges.pop(exchange.route, None)
+        if not self.exchanges:
+            self.exchanges = _NO_EXCHANGES
         self.let_go(exchange, now)
 
     def _join(self, stream: EventStream, exchange: Exchange) -> None:
@@ -232,7 +245,7 @@ class Session:
         if stream.route is None:
             if stream in self._broken_off:
                 self._broken_off.remove(stream)
-            self.gets.append(stream)
+            self.gets += (stream,)
 
     def _part(self, stream: EventStream) -> Exchange | None:
         """Take a stream off its connection, if it has one, and return that."""
@@ -240,7 +253,7 @@ class Session:
         if exchange is not None:
             exchange.stream = None
             if stream.route is None:
-                self.gets.remove(stream)
+                self.gets = tuple(each for each in self.gets if each is not stream)
         return exchange
 
     def _remember(self, stream: EventStream) -> None:

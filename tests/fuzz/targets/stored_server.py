@@ -1,4 +1,4 @@
-"""StoredHttpServer: two workers that share a store, under anything that clients may send.
+"""HttpServer with a store: two workers that share a store, under anything that clients may send.
 
 However bodies arrive they answer alike, as their sessions have the same ids.
 """

@@ -13,9 +13,9 @@ from mcpcore.engine.reconnection import Succession
 from mcpcore.engine.state import PeerState
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.http import Recovery
-from mcpcore.http.client.call import Purpose
+from mcpcore.http.client.call import CallPurpose
+from mcpcore.http.client.responses import ResponseReader
 from mcpcore.http.client.sending import PostSender
-from mcpcore.http.client.streams import StreamRecovery
 from mcpcore.http.server.session_table import SessionTable
 from mcpcore.http.server.stored import mailbox
 from mcpcore.http.server.stored import sessions as stored
@@ -160,14 +160,14 @@ def _no_stream() -> None:
 def _never_picked_up(standalone: bool) -> None:
     def make(recovery: Any) -> Any:
         def mutant(self: Any, call: Any) -> Recovery:
-            if (call.purpose is Purpose.STREAM) == standalone:
+            if (call.purpose is CallPurpose.STREAM) == standalone:
                 return Recovery.FAIL
             way: Recovery = recovery(self, call)
             return way
 
         return mutant
 
-    wrapped(StreamRecovery, "_recovery", make)
+    wrapped(ResponseReader, "_recovery", make)
 
 
 def _not_reopened() -> None:

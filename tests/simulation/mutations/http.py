@@ -8,7 +8,7 @@ from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import SessionTable
 from mcpcore.http.server.sessions import Session
 from mcpcore.http.server.stored.steps import Steps
-from mcpcore.http.server.stored.stream_writer import StreamWriter
+from mcpcore.http.server.stored.streams import StreamWriter
 from mcpcore.http.storing import StreamRead
 from mcpcore.wire.sse import SseDecoder
 from tests.simulation.mutations.model import Mutation, wrapped
@@ -101,7 +101,7 @@ def _no_disconnect() -> None:
             complete = record.complete
             forget(self, record)
             if not complete:
-                self._exchanges[record.route] = record
+                self.exchanges[record.route] = record
 
         return mutant
 

@@ -4,13 +4,10 @@ from typing import Any
 
 from msgspec import structs
 
-from mcpcore.http import StoredHttpServer
-from mcpcore.http.server.stored.mailbox import Mailbox
-from mcpcore.http.server.stored.quota import Quota
-from mcpcore.http.server.stored.release import Releases
-from mcpcore.http.server.stored.replica import SessionReplica
-from mcpcore.http.server.stored.session_queue import SessionQueue
-from mcpcore.http.server.stored.stream_writer import StreamWriter
+from mcpcore.http import HttpServer
+from mcpcore.http.server.stored.mailbox import NoteQueue
+from mcpcore.http.server.stored.replica import Quota, Releases, SessionQueue, SessionReplica
+from mcpcore.http.server.stored.streams import StreamWriter
 from mcpcore.http.storing import LogPage
 from mcpcore_transports.stores.memory import DropOrder, MemoryStore
 from mcpcore_transports.stores.sqlite import SqliteStore
@@ -178,7 +175,7 @@ def _unconfirmed_news() -> None:
     def mutant(self: Any) -> list[Any]:
         return []
 
-    Mailbox.announced = mutant  # type: ignore[method-assign]
+    NoteQueue.announced = mutant  # type: ignore[method-assign]
 
 
 def _changed_back() -> None:
@@ -246,7 +243,7 @@ def _news_overtaken() -> None:
 
         return mutant
 
-    wrapped(StoredHttpServer, "note", make)
+    wrapped(HttpServer, "note", make)
 
 
 def _news_missed() -> None:
@@ -259,7 +256,7 @@ def _news_missed() -> None:
 
         return mutant
 
-    wrapped(StoredHttpServer, "note", make)
+    wrapped(HttpServer, "note", make)
 
 
 def _unlike_the_other() -> None:

@@ -10,7 +10,6 @@ from mcpcore.http.server import router
 from mcpcore.http.server.exchange import Exchange, ExchangeState
 from mcpcore.http.server.router import Router
 from mcpcore.http.server.session_table import SessionTable
-from mcpcore.http.server.state import ServerState
 from tests.simulation.mutations.model import Mutation, wrapped
 
 _UPDATED = "notifications/resources/updated"
@@ -94,7 +93,7 @@ def _never_slow() -> None:
 
         return mutant
 
-    wrapped(ServerState, "wait", make)
+    wrapped(Router, "wait", make)
 
 
 def _slow_later() -> None:
@@ -108,7 +107,7 @@ def _slow_later() -> None:
 
         return mutant
 
-    wrapped(ServerState, "watch", make)
+    wrapped(Router, "watch", make)
 
 
 def _stalled_for_ever() -> None:

@@ -7,13 +7,8 @@ from functools import cache
 
 from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.messages import HttpReply
-from mcpcore.spec.errors import (
-    INVALID_REQUEST,
-    ErrorData,
-    busy_code,
-    timed_out_code,
-    too_large_code,
-)
+from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.refusals import BY_DRIVERS
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import encode_error
 
@@ -115,9 +110,6 @@ def format_request(method: str, target: str, headers: Iterable[tuple[bytes, byte
     return head.replace(b"\n", b"\r\n") + b"\r\n\r\n"
 
 
-_ERROR_CODES = {408: timed_out_code, 413: too_large_code, 503: busy_code}
-
-
 def error_reply(
     status: int,
     message: str,
@@ -128,10 +120,10 @@ def error_reply(
 
     ``revision`` is the one that the request names, if it is known; ``extra``: further headers.
     """
-    code = _ERROR_CODES[status](revision) if status in _ERROR_CODES else INVALID_REQUEST
-    body = encode_error(None, ErrorData(code, message))
+    row = BY_DRIVERS[status]
+    body = encode_error(None, ErrorData(row.code_in(revision), message))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if status == 503:
+    if row.retry:
         headers.append((RETRY_AFTER, b"1"))
     return [*headers, *extra], body
 

@@ -109,18 +109,17 @@ def assemble_http(
     """
     config = server_config(server, settings.runtime)
     secret = os.urandom(32)
-    if settings.store is None:
-        from mcpcore.http import HttpServer
+    from mcpcore.http import HttpServer
 
+    if settings.store is None:
         machine = HttpServer(config, secret=secret, settings=settings.http)
         runtime = ServerRuntime(server, machine, settings.runtime, tasks=tasks)
         host = runtime.link = make_host(machine, runtime)
     else:
-        from mcpcore.http import StoredHttpServer
         from mcpcore_transports.http.server.store_link import binding
 
         shared = shared or binding(settings.store)
-        stored = StoredHttpServer(config, secret=secret, store=shared, settings=settings.http)
+        stored = HttpServer(config, secret=secret, store=shared, settings=settings.http)
         rules = settings.runtime
         if rules.seal is None:
             import hmac

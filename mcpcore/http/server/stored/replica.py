@@ -3,43 +3,371 @@
 Several workers may have a replica of one session at the same time.  The record in the store is
 authoritative. A replica learns of changes by notes and, if it may be behind, by loading the record
 anew.
+
+What a replica does for its session in the store is done by parts of it: messages that belong to no
+request go into the queue in rounds, as the events of :mod:`~mcpcore.http.server.stored.streams` do;
+a quota of the session's request limit is asked for in blocks, so that most requests wait for
+nothing; streams that are over here are released until the store has confirmed it.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from mcpcore.engine.events import ENGINE, Route
+from mcpcore.engine.events import ENGINE, EndReason, Route
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.server.exchange import Exchange, ExchangeState, taken_over
 from mcpcore.http.server.session_table import Owner
 from mcpcore.http.server.sessions import Session
-from mcpcore.http.server.stored.quota import Quota
-from mcpcore.http.server.stored.release import Releases
-from mcpcore.http.server.stored.session_queue import SessionQueue
-from mcpcore.http.server.stored.steps import Steps, ignore
-from mcpcore.http.server.stored.stream_reader import StreamReader
-from mcpcore.http.server.stored.stream_writer import UNAVAILABLE, StreamWriter
+from mcpcore.http.server.stored.steps import Steps, Then, ignore
+from mcpcore.http.server.stored.streams import PAGE, StreamReader, StreamWriter
 from mcpcore.http.storing import (
     Announced,
     HangUp,
+    LogPage,
     Note,
     Post,
+    QueuePut,
+    SessionCalls,
     SessionRecord,
     SessionSave,
     SessionTouch,
+    Step,
     StoreBinding,
     StoreFailure,
+    StreamAppend,
     StreamNumber,
+    StreamRead,
+    StreamRelease,
 )
+from mcpcore.spec.refusals import NO_SESSION, STORE_UNAVAILABLE, RefusalRow
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.wire.message import Frame, Message, RequestId
 from mcpcore.wire.sse import encode_event
+
+_UNREAD = 1000
+"""Maximum streams of one session remembered after the store has failed to read them."""
+
+
+class _Message(Struct):
+    data: bytes
+    once: str
+    request: RequestId | None
+    tried: bool = False
+
+
+class SessionQueue:
+    """Sender of messages that belong to no request into the queue of a session."""
+
+    def __init__(self, replica: "SessionReplica") -> None:
+        self.deadline: float | None = None
+        self._replica = replica
+        self._messages: list[_Message] = []
+        """Messages that are on their way, then messages that wait for the next round."""
+        self._size = 0
+        self._open = 0
+        self._failed = False
+        self._reading = 0
+        """Number of streams being read for messages to take back."""
+        self._unread: deque[tuple[StreamNumber, int]] = deque(maxlen=_UNREAD)
+        """Streams that the store has failed to read, each with the position to read from; they are
+        tried again."""
+
+    def __bool__(self) -> bool:
+        return bool(self._messages or self._reading or self._unread)
+
+    def put(
+        self, data: bytes, *, request: RequestId | None = None, once: str | None = None
+    ) -> None:
+        """Queue a message; ``request`` is its id if it is a request of ours."""
+        replica = self._replica
+        if once is None:
+            once = replica.new_name()
+        self._messages.append(_Message(data, once, request))
+        self._size += len(data)
+        while self._size > replica.settings.session_queue and len(self._messages) > self._open:
+            self._give_up_one()
+        self._pump()
+
+    def again(self) -> None:
+        """Retry failed reads and messages, and send those added since."""
+        unread = list(self._unread)
+        self._unread.clear()
+        for stream, after in unread:
+            self.take_back(stream, after)
+        self._pump()
+
+    def take_back(self, stream: StreamNumber, after: int) -> None:
+        """Queue again the messages that a stream took after a position, for another stream.
+
+        No event of that stream has been sent, so that no client can resume it.
+        """
+        replica = self._replica
+        if not replica.over:
+            self._reading += 1
+            found = partial(self._found, stream, after)
+            replica.ask(StreamRead, found, stream=stream, after=after, limit=PAGE)
+
+    def _found(self, stream: StreamNumber, after: int, page: LogPage | StoreFailure | None) -> None:
+        self._reading -= 1
+        if isinstance(page, StoreFailure):
+            if not self._replica.over:
+                self._unread.append((stream, after))
+                self._replica.steps.retry(self)
+        elif page is not None and page.entries:
+            for _, data in page.entries:
+                self.put(data)
+            self.take_back(stream, page.entries[-1][0])
+
+    def _pump(self) -> None:
+        if self._open or self.deadline is not None or self._replica.over:
+            return
+        self._failed = False
+        for message in self._messages:
+            self._open += 1
+            self._replica.ask(QueuePut, self._put, data=message.data, once=message.once)
+
+    def _put(self, outcome: bool | StoreFailure) -> None:
+        self._open -= 1
+        message = self._messages[0] if not self._failed else None
+        if isinstance(outcome, StoreFailure):
+            self._failed = True
+        elif message is not None:
+            del self._messages[0]
+            self._size -= len(message.data)
+            if not outcome and not message.tried:
+                self._refused(message)
+        if self._open:
+            return
+        if self._failed:
+            for waiting in self._messages:
+                waiting.tried = True
+            self._replica.steps.retry(self)
+        else:
+            self._pump()
+
+    def _give_up_one(self) -> None:
+        """Drop the oldest notification that is not on its way, or else the oldest request."""
+        waiting = self._messages[self._open :]
+        victim = next((each for each in waiting if each.request is None), waiting[0])
+        self._messages.remove(victim)
+        self._size -= len(victim.data)
+        self._refused(victim)
+
+    def _refused(self, message: _Message) -> None:
+        if message.request is not None:
+            self._replica.peer.receive_failure(
+                message.request,
+                now=self._replica.log.owner.now,
+                reason=EndReason.REFUSED,
+                message="not sent: too much waits for a stream of the client",
+            )
+
+
+_BLOCKS = 64
+"""Divisor of the limit that gives the size of a block; a worker accepts one block without
+asking."""
+
+Waiting = Callable[[StoreFailure | None], None]
+"""Callback for a frame that has waited for the store."""
+
+
+def requests_in(frame: Frame) -> int:
+    """Return the number of requests in a frame, without pings, which are answered at once."""
+    messages = frame if isinstance(frame, list) else [frame]
+    return sum(
+        isinstance(message, Message)
+        and message.method is not UNSET
+        and message.id is not UNSET
+        and message.method != "ping"
+        for message in messages
+    )
+
+
+class Quota:
+    """Quota of one replica; the Peer answers requests beyond it as busy."""
+
+    def __init__(self, replica: "SessionReplica") -> None:
+        self.deadline: float | None = None
+        self.limit = replica.peer.config.limits.in_flight
+        self.spare = self.limit // _BLOCKS
+        self._replica = replica
+        self._granted = 0
+        self._asked: list[tuple[int, Waiting]] = []
+        """Request counts and callbacks that wait for the store's answer."""
+        self._waiting: list[tuple[int, Waiting]] = []
+        """Request counts and callbacks that came meanwhile."""
+        self._asking = False
+        self._unsure = False
+        """True if the store has failed the last step, which it may have done all the same."""
+        self._coming = 0
+        """Number of requests admitted that the Peer has not taken in yet."""
+        self._told_at = 0.0
+        replica.peer._state.capacity = self.spare
+
+    def __bool__(self) -> bool:
+        return self._asking or self._unsure
+
+    def admit(self, count: int, then: Waiting) -> bool:
+        """Return True if ``count`` requests may be accepted now; if not, call ``then`` later."""
+        if self._asking:
+            self._waiting.append((count, then))
+            return False
+        needed = self._needed() + count
+        if needed > max(self.spare, self._granted) and self._granted < self.limit:
+            self._asked.append((count, then))
+            self._ask(needed)
+            return False
+        return True
+
+    def taken(self, count: int) -> None:
+        """Note that ``count`` admitted requests have been given to the Peer."""
+        endpoint = self._replica.peer._endpoint
+        if endpoint.inbox:
+            self._coming += count
+            # Behind them in the queue: they are in flight by then, or refused.
+            endpoint.queue(self, count)
+
+    def take_in(self, count: int) -> None:
+        """Note that the Peer has taken in ``count`` requests (called by the endpoint)."""
+        self._coming -= count
+
+    def settle(self) -> None:
+        """Give back a quota that has become far too large, as a request has ended."""
+        if self._granted and not self._asking and 2 * self._needed() <= self._granted:
+            self._ask(self._needed())
+
+    def again(self) -> None:
+        """Give back the excess of the quota; renew the quota from time to time."""
+        replica = self._replica
+        if replica.over or self._asking or not (self._granted or self._unsure):
+            return
+        stale = replica.log.owner.now - self._told_at >= replica.settings.session_touch
+        if stale or self._wanted(self._needed()) != self._granted:
+            self._ask(self._needed())
+        else:
+            replica.steps.retry(self)
+
+    def close(self) -> None:
+        """Give all back, as the replica is given up and its waiting requests were answered."""
+        replica = self._replica
+        if self._granted or self:
+            replica.ask(SessionCalls, ignore, calls=0, limit=self.limit)
+        replica.steps.forget(self)
+
+    def _needed(self) -> int:
+        return self._replica.peer.in_flight + self._coming
+
+    def _wanted(self, needed: int) -> int:
+        """Return the quota for ``needed`` requests."""
+        if needed <= self.spare:
+            return 0
+        block = max(1, self.spare)
+        return min(self.limit, -(-needed // block) * block)
+
+    def _ask(self, needed: int) -> None:
+        self._asking = True
+        self._replica.ask(
+            SessionCalls, self._answered, calls=self._wanted(needed), limit=self.limit
+        )
+
+    def _answered(self, outcome: int | StoreFailure | None) -> None:
+        replica = self._replica
+        self._asking = False
+        if replica.over:
+            return
+        if outcome is None:
+            replica.vanish()
+            return
+        failure = outcome if isinstance(outcome, StoreFailure) else None
+        self._unsure = failure is not None
+        if not isinstance(outcome, StoreFailure):
+            self._granted = outcome
+            replica.peer._state.capacity = max(self.spare, outcome)
+        self._told_at = -math.inf if failure else replica.log.owner.now
+        if self._granted or self._unsure:
+            replica.steps.retry(self)
+        asked, self._asked = self._asked, []
+        for _, then in asked:
+            then(failure)
+        waiting, self._waiting = self._waiting, []
+        self._admit(waiting)
+
+    def _admit(self, arrivals: list[tuple[int, Waiting]]) -> None:
+        """Admit all arrivals, or ask for all of them together."""
+        needed = self._needed() + sum(count for count, _ in arrivals)
+        if arrivals and needed > max(self.spare, self._granted) and self._granted < self.limit:
+            self._asked = arrivals
+            self._ask(needed)
+            return
+        for _, then in arrivals:
+            then(None)
+
+
+_RELEASES = 1000
+"""Maximum streams of one session remembered after the store has failed to end them."""
+
+
+class Releases:
+    """Releases of streams that are over at this worker, repeated until the store confirms."""
+
+    def __init__(self, replica: "SessionReplica") -> None:
+        self.deadline: float | None = None
+        self._replica = replica
+        self._open = 0
+        """Number of releases that the store has not answered."""
+        self._failed: deque[tuple[StreamNumber, bool]] = deque(maxlen=_RELEASES)
+        """Streams whose release failed, each with True if it ends; they are tried again."""
+        self._begins = set[StreamNumber]()
+        """Streams given up before the store has confirmed that they exist."""
+
+    def __bool__(self) -> bool:
+        return bool(self._open or self._failed or self._begins)
+
+    def add(self, stream: StreamNumber) -> None:
+        """Release a GET stream that has lost its connection."""
+        self._open += 1
+        told = partial(self._told, stream, False)
+        self._replica.ask(StreamRelease, told, stream=stream)
+
+    def expect(self, stream: StreamNumber) -> None:
+        """Note a request's stream that is given up while it begins: :meth:`end` follows."""
+        self._begins.add(stream)
+
+    def end(self, stream: StreamNumber) -> None:
+        """End the stream of a request that its writer gives up: no event will be added to it.
+
+        A failure to begin it does not mean that it does not exist.
+        """
+        self._begins.discard(stream)
+        self._open += 1
+        told = partial(self._told, stream, True)
+        self._replica.ask(StreamAppend, told, stream=stream, data=b"", ends=True)
+
+    def again(self) -> None:
+        """Retry failed releases, except of streams that a client has come back for."""
+        failed = list(dict.fromkeys(self._failed))
+        self._failed.clear()
+        for stream, ends in failed:
+            if ends:
+                self.end(stream)
+            elif stream not in self._replica.readers:
+                self.add(stream)
+
+    def _told(self, stream: StreamNumber, ends: bool, outcome: StoreFailure | int | None) -> None:
+        self._open -= 1
+        if isinstance(outcome, StoreFailure) and not self._replica.over:
+            self._failed.append((stream, ends))
+            self._replica.steps.retry(self)
 
 
 class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
@@ -58,28 +386,7 @@ class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
 
 
 class SessionReplica(Session):
-    """SessionReplica of one session at this worker, with the work that it does for the session."""
-
-    __slots__ = (
-        "_around",
-        "_changed",
-        "_held",
-        "_said",
-        "_saving",
-        "_written",
-        "base",
-        "behind",
-        "over",
-        "queue",
-        "quota",
-        "readers",
-        "releases",
-        "settings",
-        "steps",
-        "touched_at",
-        "used",
-        "writers",
-    )
+    """Session as one worker has it, with the work that the worker does for it."""
 
     def __init__(
         self,
@@ -121,6 +428,10 @@ class SessionReplica(Session):
         """Changes, as in ``_said``, of the record that is being stored."""
         self._held: list[Exchange] = []
         """Exchanges held back until the record is in the store."""
+
+    def ask(self, kind: type[Step], then: Then, **members: Any) -> None:
+        """Ask for a step of ``kind`` in this session."""
+        self.steps.ask(kind, self.id, then, **members)
 
     def new_name(self) -> str:
         """Return a name that is unique in the session, whichever replica has given it."""
@@ -197,9 +508,7 @@ class SessionReplica(Session):
         self._said.clear()
         self._saving = True
         self._changed = self.peer._state.changes
-        self.steps.ask(
-            SessionSave, self.id, lambda outcome: self._saved(record, outcome), record=record
-        )
+        self.ask(SessionSave, lambda outcome: self._saved(record, outcome), record=record)
 
     def _saved(
         self, record: SessionRecord, outcome: SessionRecord | StoreFailure | bool | None
@@ -211,11 +520,11 @@ class SessionReplica(Session):
             # The next message to the client tries again, without the changes that are refused now.
             self._changed = -1
             self._take_back()
-            self._release(503, UNAVAILABLE)
+            self._release(STORE_UNAVAILABLE)
             if self.base is None:
                 self._around.gone(self)
         elif outcome is False:
-            self._release(404, "there is no such session (any more); initialize again")
+            self._release(NO_SESSION)
             self._around.gone(self)
         elif isinstance(outcome, SessionRecord):
             self.update(outcome)
@@ -242,11 +551,11 @@ class SessionReplica(Session):
         kept = {uri for uri in base.subscriptions if uri in refused}
         state.uris = {uri for uri in state.uris if uri not in refused} | kept
 
-    def _release(self, status: int | None = None, message: str = "") -> None:
+    def _release(self, row: RefusalRow | None = None, message: str = "") -> None:
         held, self._held = self._held, []
         for exchange in held:
-            if status is not None:
-                exchange.fail(status, message)
+            if row is not None:
+                exchange.fail(row, message)
             exchange.release()
 
     def use(self) -> None:
@@ -262,7 +571,7 @@ class SessionReplica(Session):
         """Tell the store that the session is in use, and check that it still exists."""
         if not self.over:
             self.touched_at = self.log.owner.now
-            self.steps.ask(SessionTouch, self.id, self._touched)
+            self.ask(SessionTouch, self._touched)
 
     @property
     def expired(self) -> bool:
@@ -383,7 +692,7 @@ class SessionReplica(Session):
         return sum(reader.hang_up(retry) for reader in readers)
 
     def _tell_others(self, note: Note) -> None:
-        self.steps.ask(Post, self.id, ignore, to=None, note=msgspec.json.encode(note))
+        self.ask(Post, ignore, to=None, note=msgspec.json.encode(note))
 
     def let_go(self, exchange: Exchange, now: float) -> None:
         """Take its stream off an exchange."""
@@ -398,14 +707,15 @@ class SessionReplica(Session):
         for reader in list(self.readers.values()):
             reader.finish()
 
-    def close(self, status: int, message: str) -> None:
-        """End the work for the session; waiting exchanges get status and message."""
+    def close(self, row: RefusalRow, message: str = "") -> None:
+        """End the work for the session; waiting exchanges are refused."""
         self.over = True
-        self._release(status, message)
+        message = message or row.message
+        self._release(row, message)
         for writer in list(self.writers.values()):
-            writer.close(status, message)
+            writer.close(row, message)
         for reader in list(self.readers.values()):
-            reader.close(status, message)
+            reader.close(row, message)
         for exchange in self.exchanges.values():
             if exchange.state is ExchangeState.WAITING:
                 exchange.source = None  # its refusal must not ask the store for more

@@ -1,10 +1,12 @@
 """Sessions of an HTTP server in a store, at one of the workers that share it."""
 
 import hmac
+import re
 import zlib
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from typing import Any, cast
 
 import msgspec
@@ -14,24 +16,18 @@ from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.principals import address_of, quota_key
-from mcpcore.http.server.era import is_handshake
 from mcpcore.http.server.event_log import EventLog
-from mcpcore.http.server.exchange import Exchange, ExchangeState, taken_over
+from mcpcore.http.server.exchange import Exchange, ExchangeState, is_handshake, taken_over
 from mcpcore.http.server.local_sessions import LocalSessions
 from mcpcore.http.server.router import CLOSING, Router, any_stream_will_do
-from mcpcore.http.server.session_table import Owner, owner_of
+from mcpcore.http.server.session_table import MIN_SECRET, SPARED, Owner, SessionTable, owner_of
 from mcpcore.http.server.sessions import Session
-from mcpcore.http.server.state import ServerState
-from mcpcore.http.server.stored.broadcast import Broadcasts
-from mcpcore.http.server.stored.mailbox import Mailbox, sort_out
-from mcpcore.http.server.stored.quota import requests_in
-from mcpcore.http.server.stored.replica import SessionReplica, Surroundings
-from mcpcore.http.server.stored.replica_table import ReplicaTable
+from mcpcore.http.server.stored.mailbox import WORKER, Broadcasts, NoteQueue, sort_out
+from mcpcore.http.server.stored.replica import SessionReplica, Surroundings, requests_in
 from mcpcore.http.server.stored.steps import Steps
-from mcpcore.http.server.stored.stream_reader import StreamReader
-from mcpcore.http.server.stored.stream_writer import UNAVAILABLE
+from mcpcore.http.server.stored.streams import StreamReader
+from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import (
     Announced,
     AnyNote,
@@ -51,11 +47,75 @@ from mcpcore.http.storing import (
     StoreFailure,
     Wake,
 )
-from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
+from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.refusals import NO_SESSION, STORE_UNAVAILABLE
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.wire.message import Body, Frame, decode
 
-_RETRY = ((RETRY_AFTER, b"1"),)
+_MAC_BYTES = 16
+_ID = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
+
+
+class ReplicaTable(SessionTable):
+    """Replicas of one worker; ids bear a mark of the store, so that forged ones are recognized."""
+
+    def __init__(self, secret: bytes, shared: bytes, settings: HttpSettings) -> None:
+        """``secret`` is the worker's own, ``shared`` that of all workers."""
+        super().__init__(secret, settings)
+        self._mark = hmac.digest(shared, b"mcpcore session marks", "sha256")
+
+    def new_id(self) -> str:
+        """Return a session id of 256 unguessable bits, with its mark."""
+        return self._marked(super().new_id())
+
+    def could_be(self, id: str) -> bool:
+        """Return True if a worker of the store has made this id."""
+        if _ID.fullmatch(id) is None:
+            return False
+        return hmac.compare_digest(self._marked(id.partition(".")[0]), id)
+
+    def replica(self, id: str | None) -> SessionReplica | None:
+        """Return the replica of a session that is loaded here, else None."""
+        session = self.get(id)
+        return session if isinstance(session, SessionReplica) else None
+
+    def replicas(self) -> list[SessionReplica]:
+        """Return all replicas."""
+        return [each for each in self if isinstance(each, SessionReplica)]
+
+    def _marked(self, id: str) -> str:
+        mac = hmac.digest(self._mark, id.encode(), "sha256")[:_MAC_BYTES]
+        return f"{id}.{urlsafe_b64encode(mac).rstrip(b'=').decode('ascii')}"
+
+    def excess(self, owner: Owner, now: float) -> tuple[Session, str] | None:
+        """Return the replica to drop, and the reason, before there is one more; None if none must.
+
+        Only an idle replica is dropped, which can be made again. The store limits the sessions of
+        one owner and of all.
+        """
+        if len(self._sessions) < self._settings.max_sessions:
+            return None
+        replicas = (session for session in self._all if not session.over_sse)
+        found = list(islice(replicas, SPARED))
+        for session in found:
+            if not session.busy:
+                return session, "it is of no use now"
+        for session in found:
+            self.touch(session, now)
+        return None
+
+    def excess_of_sse(self, owner: Owner) -> tuple[Session, str] | None:
+        """Return the HTTP+SSE session to end, and the reason; such sessions are in no store."""
+        settings = self._settings
+        all = [session for session in self._all if session.over_sse]
+        own = [session for session in all if session.owner == owner]
+        if len(own) >= settings.sessions_per_client:
+            return own[0], "its client has opened too many others"
+        if len(all) >= settings.max_sessions:
+            return all[0], "there are too many others"
+        return None
+
+
 _decode_note = msgspec.json.Decoder(AnyNote).decode
 
 Act = Callable[[Exchange, Session, float], None]
@@ -70,31 +130,32 @@ class StoredSessions:
     Sessions of HTTP+SSE, and those for a single request, are in no store: they live here.
     """
 
-    def __init__(
-        self, state: ServerState, router: Router, secret: bytes, store: StoreBinding
-    ) -> None:
-        settings, idle = state.settings, state.settings.session_view_idle
+    def __init__(self, router: Router, secret: bytes, store: StoreBinding) -> None:
+        if WORKER.fullmatch(store.worker) is None:
+            raise ValueError(f"a worker cannot be called {store.worker!r}")
+        if len(store.secret) < MIN_SECRET:
+            raise ValueError(f"the workers' secret must have at least {MIN_SECRET} random bytes")
+        settings, idle = router.settings, router.settings.session_view_idle
         nonce = hmac.digest(secret, b"mcpcore names", "sha256").hex()[:8]
         self._name = f"{store.worker}.{nonce}."
         """Prefix of the names that this worker gives; no other worker uses it."""
-        state.session_config = structs.replace(state.session_config, id_prefix=self._name)
-        state.log = log = EventLog(store.secret, settings)
-        state.sessions = self._replicas = ReplicaTable(
+        router.session_config = structs.replace(router.session_config, id_prefix=self._name)
+        router.log = log = EventLog(store.secret, settings)
+        router.sessions = self._replicas = ReplicaTable(
             secret,
             store.secret,
             structs.replace(settings, session_idle=idle, session_unused=idle, session_age=None),
         )
-        self._state = state
         self._router = router
-        self._local = LocalSessions(state, router, self)
-        self._steps = Steps(state.endpoint.events, log, settings, secret)
-        self._mailbox = Mailbox(self._steps)
-        self._broadcasts = Broadcasts(state, router, self._steps, self._mailbox, self._name)
+        self._local = LocalSessions(router, self)
+        self._steps = Steps(router.endpoint.events, log, settings, secret)
+        self._mailbox = NoteQueue(self._steps)
+        self._broadcasts = Broadcasts(router, self._steps, self._mailbox, self._name)
         self._around = Surroundings(
             steps=self._steps,
             names=(f"{self._name}{number}" for number in count(1)),
             store=store,
-            watch=lambda exchange: state.watch(exchange, log.now),
+            watch=lambda exchange: router.watch(exchange, log.now),
             saved=self._saved,
             gone=self._gone,
         )
@@ -113,7 +174,7 @@ class StoredSessions:
 
     def note(self, data: bytes) -> None:
         """Handle a note of another worker, or of the store."""
-        state = self._state
+        router = self._router
         try:
             note: Note = _decode_note(data)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -129,7 +190,7 @@ class StoredSessions:
         replica = self._replicas.replica(note.session)
         if replica is None:
             return
-        now = state.log.now
+        now = router.log.now
         if isinstance(note, Wake):
             replica.wake(note.stream)
         elif isinstance(note, Moved):
@@ -141,7 +202,7 @@ class StoredSessions:
         elif isinstance(note, Ended):
             self.end(replica, note.reason, now)
         elif isinstance(note, Forwarded) and note.principal == replica.principal:
-            limits = state.session_config.limits
+            limits = router.session_config.limits
             frame = decode(bytes(note.message), max_depth=limits.depth, max_batch=limits.batch)
             replica.peer.receive(frame, now=now, principal=note.principal)
 
@@ -149,7 +210,7 @@ class StoredSessions:
 
     def receive(self, record: Exchange, frame: Frame, now: float) -> None:
         """Handle the body of a legacy POST in its session, or open one."""
-        if record.session_id is None or not self._state.settings.sessions:
+        if record.session_id is None or not self._router.settings.sessions:
             self._local.receive(record, frame, now)
         else:
             uses = not is_handshake(frame)
@@ -189,30 +250,30 @@ class StoredSessions:
         self, record: Exchange, act: Act, failure: StoreFailure | None = None, *, uses: bool = True
     ) -> None:
         if failure is not None:
-            record.refuse(503, UNAVAILABLE, _RETRY, code=LEGACY_BUSY)
+            record.refuse(STORE_UNAVAILABLE)
             return
-        session, now = self._local.find(record), self._state.log.now
+        session, now = self._local.find(record), self._router.log.now
         if session is not None:
             act(record, session, now)
             if uses and isinstance(session, SessionReplica) and not session.over:
                 session.use()
 
     def _listen(self, record: Exchange, session: Session, now: float) -> None:
-        if self._state.exchanges.get(record.route) is record:
+        if self._router.exchanges.get(record.route) is record:
             self._local.open_stream(record, session, now)
 
     def _delete(self, record: Exchange, session: Session, now: float) -> None:
         def deleted(outcome: bool | StoreFailure) -> None:
             if isinstance(outcome, StoreFailure):
-                record.fail(503, UNAVAILABLE)
+                record.fail(STORE_UNAVAILABLE)
                 return
             reason = "ended by the client"
             if outcome:
                 record.reply(204)
                 self._mailbox.post(Ended(session=session.id, reason=reason))
             else:
-                record.refuse(404, "there is no such session (any more)")
-            self.end(session, reason, self._state.log.now)
+                record.refuse(NO_SESSION)
+            self.end(session, reason, self._router.log.now)
 
         self._steps.ask(SessionDelete, session.id, deleted)
 
@@ -235,14 +296,13 @@ class StoredSessions:
         then = partial(self._act, record, take_in)
         if not requests or cast(SessionReplica, session).quota.admit(requests, then):
             take_in(record, session, now)
-        elif self._state.exchanges.get(record.route) is record:
-            session.exchanges[record.route] = record
-            record.session = session
+        elif self._router.exchanges.get(record.route) is record:
+            session.attach(record)
 
     def _take_in(
         self, frame: Frame, requests: int, record: Exchange, session: Session, now: float
     ) -> None:
-        if self._state.exchanges.get(record.route) is record:
+        if self._router.exchanges.get(record.route) is record:
             self._local.receive(record, frame, now)
         else:
             # Its client has left meanwhile, which changes nothing.
@@ -258,8 +318,8 @@ class StoredSessions:
         return self._replicate(id, record.principal, owner)
 
     def _replicate(self, id: str, principal: str | None, owner: Owner) -> SessionReplica:
-        state = self._state
-        peer = Peer(Role.SERVER, state.session_config, endpoint=state.endpoint, session=id)
+        router = self._router
+        peer = Peer(Role.SERVER, router.session_config, endpoint=router.endpoint, session=id)
         return SessionReplica(id, peer, principal, self._around, owner=owner)
 
     def admit(self, session: Session, now: float) -> None:
@@ -276,7 +336,7 @@ class StoredSessions:
     def _gone(self, replica: SessionReplica) -> None:
         """End a session that the store does not have (any more)."""
         reason = "it has expired" if replica.expired else "it is not kept any more"
-        self.end(replica, reason, self._state.log.now)
+        self.end(replica, reason, self._router.log.now)
 
     def _load(self, id: str, then: Loaded) -> None:
         """Ask the store for a session, then call ``then``."""
@@ -288,9 +348,9 @@ class StoredSessions:
             waiting.append(then)
 
     def _loaded(self, id: str, outcome: SessionRecord | StoreFailure | None) -> None:
-        state = self._state
+        router = self._router
         replica, failure, catch_up = self._replicas.replica(id), None, None
-        if state.closing and replica is None:
+        if router.closing and replica is None:
             failure = StoreFailure(CLOSING)
         elif isinstance(outcome, StoreFailure):
             failure = outcome
@@ -299,13 +359,13 @@ class StoredSessions:
                 self._gone(replica)
         elif replica is not None:
             replica.update(outcome)
-            replica.touched_at = state.log.now
+            replica.touched_at = router.log.now
         else:
             revision = BY_NAME.get(outcome.revision)
-            if revision is not None and revision in state.session_config.revisions:
+            if revision is not None and revision in router.session_config.revisions:
                 replica = self._replicate(id, outcome.principal, outcome.owner)
                 replica.restore(outcome, revision)
-                self.admit(replica, state.log.now)
+                self.admit(replica, router.log.now)
                 catch_up = partial(self._broadcasts.catch_up, replica, outcome)
         for then in self._loading.pop(id):
             then(failure)
@@ -332,7 +392,7 @@ class StoredSessions:
         if writer is not None:
             exchange = writer.exchange
             if frame.kind is FrameKind.NOTIFICATION and exchange is not None and writer.overfull:
-                self._router.give_up(exchange, self._state.log.now)
+                self._router.give_up(exchange, self._router.log.now)
             writer.add(frame)
         elif record is not None and record.push(frame):
             pass  # an event stream without ids
@@ -350,7 +410,7 @@ class StoredSessions:
         if once is not None:
             # A broadcast may become two messages, which are the same at each worker.
             once = f"{once}.{zlib.crc32(b''.join(frame.data)):x}"
-        session.place(frame, self._state.log.now, once)
+        session.place(frame, self._router.log.now, once)
 
     # From the application
 
@@ -418,20 +478,20 @@ class StoredSessions:
     def end(self, session: Session, reason: str, now: float) -> None:
         """End a session with its streams and requests."""
         if isinstance(session, SessionReplica) and not session.over:
-            session.close(404, f"the session has ended: {reason}")
+            session.close(NO_SESSION, f"the session has ended: {reason}")
         self._local.end(session, reason, now)
 
     def end_if_unused(self, session: Session) -> None:
         """Forget a session that is not busy, as the server closes."""
         if not session.busy:
-            self.evict(session, CLOSING, self._state.log.now)
+            self.evict(session, CLOSING, self._router.log.now)
 
     def evict(self, session: Session, reason: str, now: float) -> None:
         """Forget a replica that is not busy; the session goes on."""
         if not isinstance(session, SessionReplica):
             self._local.evict(session, reason, now)
             return
-        session.close(503, UNAVAILABLE)
+        session.close(STORE_UNAVAILABLE)
         self._replicas.remove(session)
         session.peer.end(now=now, reason=reason)
 
@@ -450,5 +510,5 @@ class StoredSessions:
 def _posted(record: Exchange, outcome: StoreFailure | None) -> None:
     """Release the reply once a message was passed on to its worker, or refuse it."""
     if isinstance(outcome, StoreFailure):
-        record.fail(503, UNAVAILABLE)
+        record.fail(STORE_UNAVAILABLE)
     record.release()

@@ -32,18 +32,6 @@ class Retried(Protocol):
 class Steps:
     """Queue of steps for the application, in order, and of callbacks for their outcomes."""
 
-    __slots__ = (
-        "_count",
-        "_due",
-        "_events",
-        "_key",
-        "_numbers",
-        "_retries",
-        "_waiting",
-        "log",
-        "settings",
-    )
-
     def __init__(
         self, events: deque[Event], log: EventLog, settings: HttpSettings, secret: bytes
     ) -> None:

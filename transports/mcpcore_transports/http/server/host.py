@@ -25,7 +25,6 @@ from mcpcore_transports.link import App, Link, clock
 from mcpcore_transports.running.background import known_in_callbacks
 
 if TYPE_CHECKING:
-    from mcpcore.http import StoredHttpServer
     from mcpcore_transports.http.server.store_link import StoreLink
     from mcpcore_transports.stores.base import Store
     from mcpcore_transports.tracing.http import HttpTrace
@@ -91,7 +90,7 @@ class HttpHost(Link):
         self._ended = anyio.Event()
 
     def use_store(
-        self, store: "Store", machine: "StoredHttpServer", worker: str, settings: StoreLinkSettings
+        self, store: "Store", machine: HttpServer, worker: str, settings: StoreLinkSettings
     ) -> None:
         """Have ``store`` carry out the machine's steps; call it before :meth:`run`."""
         from mcpcore_transports.http.server.store_link import (

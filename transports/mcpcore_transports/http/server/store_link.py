@@ -1,4 +1,4 @@
-"""Link between a StoredHttpServer and its store: steps out in batches, outcomes and notes in.
+"""Link between an HTTP server and its store: steps out in batches, outcomes and notes in.
 
 A store blocks, so it is called in worker threads of anyio.  One thread carries out steps, a batch
 at a time: the steps that arrive meanwhile are the next batch, so that a slow store gets larger
@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from mcpcore.engine.events import Event
 from mcpcore.errors import StoreUnavailableError
-from mcpcore.http import StoredHttpServer
+from mcpcore.http import HttpServer
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore_transports.http.server.store_settings import StoreLinkSettings
@@ -59,7 +59,7 @@ class StoreLink(App):
         self,
         store: Store,
         worker: str,
-        machine: StoredHttpServer,
+        machine: HttpServer,
         app: App,
         flush: Callable[[], None],
         *,

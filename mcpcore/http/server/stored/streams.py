@@ -1,0 +1,671 @@
+"""Event streams in a store: their writers, and the readers of those that a GET has asked for.
+
+The stream of a request is written by the worker that runs it.  Events are handed over in *rounds*:
+while one is on its way, new events wait for the next.  That costs no time, as a store takes a batch
+at a time, and keeps the order when it fails. A failed event is tried again, but never added twice:
+a stream has one writer, which can read how far it has come.
+
+A reader follows a stream that any worker may write.  A stream of the session itself is filled by
+its reader, which takes messages from the queue. When there are no more, the store wakes it later.
+"""
+
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from mcpcore.engine.events import Route
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState, taken_over
+from mcpcore.http.storing import (
+    LogPage,
+    QueueTake,
+    StoreFailure,
+    StreamAppend,
+    StreamBegin,
+    StreamClaim,
+    StreamNumber,
+    StreamRead,
+)
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
+from mcpcore.spec.refusals import (
+    EVENTS_GONE,
+    STORE_UNAVAILABLE,
+    TOO_MANY_STREAMS,
+    RefusalRow,
+)
+from mcpcore.wire.message import encode_batch, encode_error
+from mcpcore.wire.sse import encode_event
+
+if TYPE_CHECKING:
+    from mcpcore.http.server.stored.replica import SessionReplica
+
+
+PAGE = 256 * 1024
+"""Approximate number of bytes of a stream to ask for at a time."""
+
+
+def failure(request: bytes, message: str) -> bytes:
+    """Return the error response for every request of a stream that cannot be answered.
+
+    ``request`` is the value of :attr:`StreamBegin.request`: an id, or a list of ids for a batch.
+    """
+    error = ErrorData(INTERNAL_ERROR, message)
+    ids = msgspec.json.decode(request)
+    if isinstance(ids, list):
+        return encode_batch(encode_error(id, error) for id in ids)
+    return encode_error(ids, error)
+
+
+class _Given(Struct):
+    """Event that was given to the store."""
+
+    data: bytes
+    ends: bool
+    position: int | None = None
+    """Position of the event, once that is known; 0 for an end with nothing before it."""
+
+
+class StreamWriter:
+    """Stream of a request, at the worker that runs it; sends events while it is connected."""
+
+    def __init__(
+        self, replica: "SessionReplica", exchange: Exchange, route: Route, *, primed: bool
+    ) -> None:
+        """Begin the stream; ``exchange`` gives out nothing before that is stored."""
+        self.number: StreamNumber = replica.steps.new_number()
+        self.route = route
+        self.exchange: Exchange | None = exchange
+        self.elsewhere = False
+        """True if the client was last seen at another worker."""
+        self.deadline: float | None = None
+        self._replica = replica
+        self._request = exchange.asked
+        self._frames: deque[Transmit] = deque()
+        """Frames that wait for the next round."""
+        self._size = 0
+        """Number of bytes in ``_frames``."""
+        self._given: deque[_Given] = deque()
+        """Events given to the store that are not known to be there with all events before them."""
+        self._farewell: bytes | None = None
+        """Error that ends the stream in place of all further events."""
+        self._open = 1
+        """Number of steps that are not answered yet."""
+        self._last = 0
+        self._begun = self._failed = self._named = self._over = False
+        self._primed = primed
+        self._poll: float | None = None
+        exchange.source = self
+        exchange.hold()
+        if primed:
+            exchange.write(replica.poll_event(self.number, 0, replica.settings.reconnect_delay))
+        replica.ask(
+            StreamBegin,
+            lambda outcome: self._begin(exchange, outcome),
+            stream=self.number,
+            request=self._request,
+        )
+
+    # Output of the server
+
+    @property
+    def overfull(self) -> bool:
+        """True if too much waits for the store or for the client."""
+        waiting = self._size + (0 if self.exchange is None else self.exchange.size)
+        return waiting > HARD_FACTOR * self._replica.settings.max_queued
+
+    def add(self, frame: Transmit) -> None:
+        """Add a frame to the stream, which outlives its connection."""
+        if self._over or self._farewell is not None:
+            self._drop(frame)
+            return
+        self._frames.append(frame)
+        self._size += frame.size
+        if self.deadline is not None and self.overfull:
+            self.abandon("too much could not be written down")
+        else:
+            self._pump()
+
+    def hang_up(self, retry: float) -> bool:
+        """Close the connection after all output so far was sent; the client is to come back."""
+        if self.exchange is None or self._over:
+            return False
+        self._poll = retry
+        self._pump()
+        return True
+
+    def abandon(self, message: str) -> None:
+        """End the stream with an error."""
+        if not self._over and self._farewell is None:
+            self._farewell = failure(self._request, message)
+            self._drop_all()
+            self._pump()
+
+    def close(self, row: RefusalRow, message: str) -> None:
+        """End with the session; a client that waits for the answer gets an error."""
+        exchange = self.exchange
+        if self._begun:
+            self._lost(message)
+            return
+        self.end()
+        if exchange is not None:
+            exchange.source = None
+            exchange.fail(row, message)
+
+    # The connection
+
+    def drained(self) -> None:
+        """Note that output goes out to the client, and begin the next round."""
+        self._named = self._primed or self._last > 0
+        self._pump()
+
+    def let_go(self) -> None:
+        """Note that the connection is gone; events are stored all the same.
+
+        If the client was given no id, it cannot resume the stream, which is given up.
+        """
+        self.exchange = None
+        self._poll = None
+        if self._named:
+            self._pump()
+        elif not self._over:
+            if self._begun:
+                self._give_up()
+            else:
+                self._replica.releases.expect(self.number)
+            self.end()
+
+    def moved(self) -> None:
+        """Close this connection, as the client has resumed the stream at another worker."""
+        exchange = self.exchange
+        self.elsewhere = True
+        if exchange is not None:
+            exchange.source = None
+            exchange.drop_queued()
+            exchange.finish(close=True)
+            self.let_go()
+
+    def _give_up(self) -> None:
+        """Tell the store that the stream gets no more events, as it would keep it open."""
+        if not self._replica.over:
+            self._replica.releases.end(self.number)
+
+    def end(self) -> None:
+        """Remove the stream here."""
+        self._over = True
+        self._replica.writers.pop(self.route, None)
+        self._replica.steps.forget(self)
+        self._drop_all()
+
+    # Rounds
+
+    def _pump(self) -> None:
+        """Begin the next round if there are frames for it, and the client keeps up."""
+        if self._open or self._over or self.deadline is not None:
+            return
+        exchange = self.exchange
+        if exchange is not None and exchange.size > self._replica.settings.max_queued:
+            return
+        while self._frames:
+            frame = self._frames.popleft()
+            self._ask(b"".join(frame.data), ends=frame.ends)
+            taken_over(frame)
+        self._size = 0
+        if self._farewell is not None and not self._given:
+            self._ask(self._farewell, ends=True)
+        if not self._given and self._poll is not None and exchange is not None:
+            replica, retry, self._poll = self._replica, self._poll, None
+            exchange.write(replica.poll_event(self.number, self._last, retry))
+            exchange.source = self.exchange = None
+            self._named = True
+            exchange.finish()
+
+    def _ask(self, data: bytes, *, ends: bool) -> None:
+        event = _Given(data, ends)
+        self._given.append(event)
+        self._append(event)
+
+    def _append(self, event: _Given) -> None:
+        self._open += 1
+        self._replica.ask(
+            StreamAppend,
+            lambda outcome: self._appended(event, outcome),
+            stream=self.number,
+            data=event.data,
+            ends=event.ends,
+        )
+
+    def _begin(self, exchange: Exchange, outcome: StoreFailure | None) -> None:
+        self._open -= 1
+        failed = isinstance(outcome, StoreFailure)
+        if failed and not self._over:
+            exchange.source = None
+            exchange.fail(STORE_UNAVAILABLE)
+            self.end()
+        if self._over:
+            # The stream has no client any more; a failed step may have begun it all the same.
+            self._give_up()
+        else:
+            self._begun = True
+            self._pump()
+        exchange.release()
+
+    def _appended(self, event: _Given, outcome: int | StoreFailure | None) -> None:
+        self._open -= 1
+        if self._over:
+            return
+        if isinstance(outcome, StoreFailure) or self._failed:
+            self._failed = True
+        elif outcome is None:
+            self._lost("this stream has ended elsewhere")
+            self._replica.touch()
+            return
+        else:
+            event.position = outcome
+            self._settle()
+        if self._open:
+            return
+        if self._failed:
+            self._interrupted()
+        else:
+            self._pump()
+
+    def _settle(self) -> None:
+        """Send the oldest stored events; outcomes may come in any order, events may not."""
+        while self._given and (position := self._given[0].position) is not None:
+            event = self._given.popleft()
+            self._last = position
+            exchange = self.exchange
+            if exchange is not None:
+                if event.data:
+                    id = self._replica.event_id(self.number, position)
+                    exchange.write(encode_event(event.data, id=id))
+                if event.ends:
+                    exchange.finish()
+            if event.ends:
+                self.end()
+
+    def _lost(self, message: str) -> None:
+        """End the stream, which takes no more events, with an error to a connected client."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.write(encode_event(failure(self._request, message)))
+            exchange.finish()
+        self.end()
+
+    # Failures of the store
+
+    def _interrupted(self) -> None:
+        """End the connection; keep the stream if the client can resume it."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.source = None
+            exchange.fail(STORE_UNAVAILABLE)
+        if self._named:
+            self._replica.steps.retry(self)
+        else:
+            self._give_up()
+            self.end()
+
+    def again(self) -> None:
+        """Read how far the stream has come, which a failure does not tell."""
+        self._open += 1
+        self._replica.ask(
+            StreamRead, self._looked, stream=self.number, after=self._last, limit=PAGE
+        )
+
+    def _looked(self, page: LogPage | StoreFailure | None) -> None:
+        self._open -= 1
+        if self._over:
+            return
+        if isinstance(page, StoreFailure):
+            self._replica.steps.retry(self)
+            return
+        if page is None or page.ended:
+            self.end()
+            return
+        if page.lost > self._last:
+            # It is unknown which events were stored; nor can the client resume here any more.
+            self._missed()
+            return
+        for position, data in page.entries:
+            if not self._given or self._given[0].data != data:
+                self._missed()
+                return
+            self._given.popleft()
+            self._last = position
+        if page.last > self._last:
+            self.again()
+            return
+        self._failed = False
+        for event in self._given:
+            self._append(event)
+        self._pump()
+
+    def _missed(self) -> None:
+        """End the stream with an error, as an event in between is missing."""
+        self._given.clear()
+        self._failed = False
+        self.abandon("an event could not be written down")
+
+    # Frames that are not sent
+
+    def _drop_all(self) -> None:
+        frames, self._frames, self._size = self._frames, deque(), 0
+        for frame in frames:
+            self._drop(frame)
+
+    def _drop(self, frame: Transmit) -> None:
+        if frame.kind is FrameKind.REQUEST and not self._replica.over:
+            self._replica.place(frame, self._replica.log.owner.now)
+        else:
+            taken_over(frame)
+
+
+ORPHANED = "the process that worked on this request is gone"
+
+
+class _Next(Enum):
+    """Next step of a reader."""
+
+    READ = "read"
+    TAKE = "take"
+    WAIT = "wait"
+
+
+class StreamReader:
+    """Carrier of a stream of a session to the client that has asked for it."""
+
+    def __init__(
+        self,
+        replica: "SessionReplica",
+        exchange: Exchange,
+        number: StreamNumber,
+        position: int,
+        *,
+        queue: bool,
+        numbered: bool,
+    ) -> None:
+        """Follow a stream from after ``position``; ``queue``: it belongs to no request."""
+        self.number = number
+        self.queue = queue
+        self._replica = replica
+        self._exchange = exchange
+        self._position = position
+        self._numbered = numbered
+        self._primed = False
+        self._named = False
+        """True if the client has an id, so that it can ask for the events that follow."""
+        self._unsent: deque[tuple[bytes, int]] = deque()
+        """Messages taken from the queue for a client without an id that have not been sent as a
+        whole, each with the size of its event."""
+        self._unsent_size = 0
+        self._request: bytes | None = None
+        """Ids of the requests that the stream answers, as JSON, once that is known."""
+        self._known = False
+        """True once the store has confirmed that the stream exists and has room."""
+        self._busy = self._woken = self._claiming = self._over = False
+        self._next = _Next.READ
+        exchange.source = self
+        replica.attach(exchange)
+
+    # Beginning
+
+    def begin(self, *, primed: bool) -> None:
+        """Open a stream for messages that belong to no request."""
+        replica, exchange = self._replica, self._exchange
+        self._primed = primed
+        self._next = _Next.TAKE
+        replica.readers[self.number] = self
+        exchange.hold()
+        exchange.open_stream()
+        if primed:
+            exchange.write(replica.poll_event(self.number, 0, replica.settings.reconnect_delay))
+        limit = replica.settings.session_streams
+        replica.ask(StreamBegin, self._begun, stream=self.number, limit=limit)
+        self._advance()
+
+    def _begun(self, outcome: StoreFailure | bool | None) -> None:
+        """Handle the outcome of the begin; nothing is sent before there is room."""
+        if isinstance(outcome, StoreFailure):
+            self._fail()
+        elif outcome is False and not self._over:
+            limit = self._replica.settings.session_streams
+            text = f"the session has {limit} GET streams open already"
+            self._exchange.fail(TOO_MANY_STREAMS, text)
+            self._leave()
+        else:
+            self._known = True
+        self._exchange.release()
+
+    def resume(self) -> None:
+        """Resume a stream; nothing is sent before the store shows that no event is missing."""
+        replica = self._replica
+        replica.ask(StreamRead, self._found, stream=self.number, after=self._position, limit=PAGE)
+
+    def _found(self, page: LogPage | StoreFailure | None) -> None:
+        replica, exchange = self._replica, self._exchange
+        if self._over or replica.over:
+            return
+        if isinstance(page, StoreFailure):
+            self._fail()
+        elif page is None or not page.lost <= self._position <= page.last:
+            exchange.refuse(EVENTS_GONE)
+            self._leave()
+        else:
+            self._request = page.request
+            self.queue = page.request is None
+            self._known = not self.queue
+            replica.take_over(self.number)
+            replica.readers[self.number] = self
+            self._named = self._claiming = True
+            limit = replica.settings.session_streams if self.queue else 0
+            replica.ask(StreamClaim, self._claimed, stream=self.number, limit=limit)
+            if self.queue:
+                exchange.hold()
+            exchange.open_stream()
+            replica.watch(exchange)
+            self._read(page)
+
+    def _claimed(self, outcome: StoreFailure | bool | None) -> None:
+        self._claiming = False
+        if self.queue:
+            self._begun(outcome)
+        elif isinstance(outcome, StoreFailure):
+            self._fail()
+
+    # Continuing
+
+    def wake(self) -> None:
+        """Read or take on, as there may be more."""
+        self._woken = True
+        if self._next is _Next.WAIT:
+            self._next = _Next.TAKE if self.queue else _Next.READ
+            self._advance()
+
+    def drained(self) -> None:
+        """Note that output goes out to the client, and ask for more."""
+        if self._numbered and (self._primed or self._position):
+            self._named = True
+            self._unsent.clear()
+        while self._unsent and self._unsent_size - self._unsent[0][1] >= self._exchange.size:
+            self._unsent_size -= self._unsent.popleft()[1]
+        self._advance()
+
+    def _advance(self) -> None:
+        """Ask for more unless too much output waits for the client."""
+        replica = self._replica
+        if self._busy or self._over or self._next is _Next.WAIT:
+            return
+        if self._exchange.size > replica.settings.max_queued:
+            return
+        self._busy = True
+        self._woken = False
+        if self._next is _Next.READ:
+            replica.ask(
+                StreamRead, self._answered, stream=self.number, after=self._position, limit=PAGE
+            )
+        else:
+            replica.ask(QueueTake, self._took, stream=self.number, limit=PAGE)
+
+    def _answered(self, page: LogPage | StoreFailure | None) -> None:
+        self._busy = False
+        if self._over:
+            return
+        if page is None or isinstance(page, StoreFailure) or page.lost > self._position:
+            self._fail()
+        else:
+            self._read(page)
+
+    def _read(self, page: LogPage) -> None:
+        """Send a page of the stream, and choose the next step."""
+        self._give(page)
+        if page.last > self._position:
+            self._next = _Next.READ
+        elif page.ended:
+            self._exchange.finish()
+            self._leave()
+        elif page.orphaned and page.request is not None:
+            self._close_orphan(page.request)
+        elif self.queue:
+            self._next = _Next.TAKE
+        else:
+            # Only a read that finds nothing is followed by a wake.
+            self._next = _Next.READ if page.entries or self._woken else _Next.WAIT
+        self._advance()
+
+    def _took(self, page: LogPage | StoreFailure | None) -> None:
+        self._busy = False
+        if isinstance(page, StoreFailure):
+            self._fail()
+            if not self._named:
+                # The step may have taken messages all the same.
+                self._replica.queue.take_back(self.number, self._position)
+            return
+        if self._over:
+            if page is not None and not self._named:
+                self._put_back([data for _, data in page.entries])
+            return
+        if page is None or page.ended:
+            self._fail()
+            self._replica.touch()
+            return
+        if page.entries and page.entries[0][0] == self._position + 1:
+            self._give(page)
+        if page.last > self._position:
+            # The previous worker of the stream took messages before it released the stream.
+            self._next = _Next.READ
+        else:
+            self._next = _Next.TAKE if page.entries or self._woken else _Next.WAIT
+        self._advance()
+
+    def _give(self, page: LogPage) -> None:
+        replica, exchange = self._replica, self._exchange
+        for position, data in page.entries:
+            id = replica.event_id(self.number, position) if self._numbered else None
+            event = encode_event(data, id=id)
+            exchange.write(event)
+            self._position = position
+            if not self._named:
+                self._unsent.append((data, len(event)))
+                self._unsent_size += len(event)
+
+    def _close_orphan(self, request: bytes) -> None:
+        """Answer a request with an error whose worker is gone."""
+        self._busy = True
+        self._next = _Next.READ
+        self._replica.ask(
+            StreamAppend,
+            self._closed,
+            stream=self.number,
+            data=failure(request, ORPHANED),
+            ends=True,
+        )
+
+    def _closed(self, outcome: int | StoreFailure | None) -> None:
+        self._busy = False
+        if isinstance(outcome, StoreFailure):
+            self._fail()
+        self._advance()
+
+    # Ending
+
+    def hang_up(self, retry: float) -> bool:
+        """Close the connection and ask the client to come back; return True if done."""
+        if self._over or self._exchange.state is not ExchangeState.STREAMING or not self._numbered:
+            return False
+        exchange = self._exchange
+        exchange.write(self._replica.poll_event(self.number, self._position, retry))
+        self._named = True
+        exchange.finish()
+        self._leave()
+        return True
+
+    def let_go(self) -> None:
+        """Stop following, as the connection is gone."""
+        self._leave()
+
+    def moved(self) -> None:
+        """Give up the stream, as the client has resumed it at another worker."""
+        if not self._claiming:
+            self.replaced()
+
+    def replaced(self) -> None:
+        """Close this connection, as another one has taken the stream over."""
+        self._over = True
+        self._forget()
+        self._exchange.drop_queued()
+        self._exchange.finish(close=True)
+
+    def finish(self) -> None:
+        """End the connection in order; the client may come back to another worker."""
+        if not self._over:
+            if self._exchange.state is ExchangeState.WAITING:
+                self._exchange.fail(STORE_UNAVAILABLE)
+            else:
+                self._exchange.finish()
+                self._unsent.clear()  # all output is sent before the end is
+            self._leave()
+
+    def close(self, row: RefusalRow, message: str) -> None:
+        """End with the session; a request that waits on the stream gets an error."""
+        if self._over:
+            return
+        if not self._known:
+            self._exchange.fail(row, message)
+        else:
+            if self._request is not None:
+                self._exchange.write(encode_event(failure(self._request, message)))
+            self._exchange.finish()
+        self._leave()
+
+    def _fail(self) -> None:
+        """Refuse or end the response as the store has failed; the client has to come back."""
+        if not self._over:
+            self._exchange.fail(STORE_UNAVAILABLE)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Release the stream, and return the messages that did not reach the client."""
+        if self._over:
+            return
+        self._over = True
+        replica = self._replica
+        carries = self.queue and not replica.over and replica.readers.get(self.number) is self
+        self._forget()
+        if carries:
+            self._replica.releases.add(self.number)
+        if not self._named:
+            self._put_back([data for data, _ in self._unsent])
+
+    def _forget(self) -> None:
+        self._exchange.source = None
+        if self._replica.readers.get(self.number) is self:
+            del self._replica.readers[self.number]
+
+    def _put_back(self, messages: list[bytes]) -> None:
+        """Return messages to the queue that were taken here and cannot be resumed."""
+        for data in messages:
+            self._replica.queue.put(data)
