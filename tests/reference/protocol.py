@@ -21,6 +21,7 @@ NO, YES = "", "yes"
 TABLES = (
     "mcpcore.engine.lifecycle",
     "mcpcore.http.server.exchange",
+    "mcpcore_transports.http1.states",
     "mcpcore_transports.stream.states",
 )
 """Modules with state tables, listed in their ``DIAGRAMS``."""

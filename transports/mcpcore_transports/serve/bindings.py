@@ -84,7 +84,7 @@ class Bindings:
         self, host: str, port: int, *, streamable: bool = True, sse: bool = False
     ) -> None:
         """Accept HTTP connections: for Streamable HTTP, for HTTP+SSE, or for both."""
-        from mcpcore_transports.http.server.drivers import http_driver
+        from mcpcore_transports.http.server.listening import http_driver
         from mcpcore_transports.serve.assembling_http import assemble_http
 
         settings = self._settings

@@ -19,8 +19,7 @@ from mcpcore.http import HttpServer
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
 from mcpcore_transports.http.pump import EventPump
-from mcpcore_transports.http.server.store_settings import StoreLinkSettings
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, Link, clock
 from mcpcore_transports.running.background import known_in_callbacks
 
@@ -38,10 +37,13 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 class Carrier(Protocol):
     """Transport of replies to a client.  None of its methods blocks."""
 
-    deadline: float
-    """Time, of the drivers' clock, by which its current step must be done."""
-    client: str | None
-    """Client whose quota of carriers it counts for; None: no client's."""
+    @property
+    def deadline(self) -> float:
+        """Time, of the drivers' clock, by which its current step must be done."""
+
+    @property
+    def client(self) -> str | None:
+        """Client whose quota of carriers it counts for; None: no client's."""
 
     @property
     def idle(self) -> bool:
