@@ -54,7 +54,7 @@ class AsyncioServerLink(ListeningHost):
         self._accepting: set[socket.socket] = set()
 
     def write_soon(self, connection: HttpProtocol) -> None:
-        """Have ``connection`` write in the next turn of the event loop."""
+        """Schedule ``connection`` to write in the next turn of the event loop."""
         self._late.append(connection)
         if not self._called:
             asyncio.get_running_loop().call_soon(self._write_in_turn)

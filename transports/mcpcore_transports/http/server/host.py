@@ -95,7 +95,7 @@ class HttpHost(Link):
     def use_store(
         self, store: "Store", machine: "StoredHttpServer", worker: str, settings: StoreLinkSettings
     ) -> None:
-        """Have ``store`` carry out the machine's steps; call it before :meth:`run`."""
+        """Use ``store`` to carry out the machine's steps; call it before :meth:`run`."""
         from mcpcore_transports.http.server.store_link import (
             StoreLink,  # imported late: few servers have a store
         )
