@@ -177,6 +177,17 @@ def test_deadlines() -> None:
     assert (http.state, http.deadline) == (Http1State.LINGERING, 114.0)
 
 
+def test_a_head_that_came_while_nothing_could_be_sent_has_its_whole_time() -> None:
+    http = server()
+    http.feed(b"PO")
+    http.next_head(1.0)
+    http.pause(2.0)
+    http.resume(3.0)
+    assert due(http) == (63.0, None)
+    http.next_head(3.0)
+    assert due(http) == (13.0, "the head of the request took too long")
+
+
 def test_a_client_that_must_wait_is_told_to_go_on() -> None:
     head = HEAD + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
     http = server()
