@@ -216,6 +216,13 @@ def test_two_servers_with_other_settings_decide_for_themselves() -> None:
         assert outcome(strict, number, head)[0] == 0
 
 
+def test_the_limit_of_one_server_is_not_that_of_another() -> None:
+    head = having("transfer-encoding: chunked", without="content-length")
+    for limit in (1000, 2000, 1000):
+        server = make_server(structs.replace(SETTINGS, max_body=limit))
+        assert [outcome(server, number, head)[0] for number in (1, 2)] == [limit, limit]
+
+
 def test_who_is_refused_is_refused_though_the_head_is_known() -> None:
     server = make_server(SETTINGS)
     assert outcome(server, 1, GOOD)[0] == len(BODY)

@@ -51,9 +51,11 @@ def forget() -> int:
     for each in gc.get_objects():
         if type(each) is RequestParser:
             most = max(most, len(each._known), len(each._once), len(each._kinds))
-            lines = each._lines
-            for table in (each._known, each._once, each._kinds, lines._known, lines._lengths):
+            for table in (each._known, each._once, each._kinds):
                 table.clear()
+            if each._lines is not None:
+                each._lines._known.clear()
+                each._lines._lengths.clear()
     give_back()
     return most
 

@@ -21,8 +21,7 @@ from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities, ToolsCapability
 from mcpcore_transports.http.server.connection import Upgrade
-from mcpcore_transports.http.server.drivers import http_driver
-from mcpcore_transports.http.server.listening import ListeningHost
+from mcpcore_transports.http.server.listening import ListeningHost, http_driver
 from mcpcore_transports.http.settings import HttpServerSettings
 from tests.clock import HOUR, PATIENCE, patience
 from tests.transports.malformed import META

@@ -10,7 +10,7 @@ from mcpcore.spec.errors import LocalError
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.http.server.anyio_server import HttpServerLink
 from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
-from mcpcore_transports.http.server.drivers import http_driver
+from mcpcore_transports.http.server.listening import http_driver
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve import event_loops
 from mcpcore_transports.serve.event_loops import LoopName, backend_options

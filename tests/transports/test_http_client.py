@@ -29,7 +29,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.http.client.client import HttpClientLink, HttpClientLinkSettings
-from mcpcore_transports.http.client.responses import ResponseParser
+from mcpcore_transports.http1.client import ResponseParser
 from mcpcore_transports.link import clock
 from tests.clock import HOUR, Clock, arrived, patience
 from tests.transports.http_client_fixture import (
@@ -180,7 +180,7 @@ async def test_nothing_looks_at_an_idle_connection_before_its_time() -> None:
     async with server() as running, caller(url_of(running), settings=settings) as client:
         await client.call()
         [connection] = client.link._connections
-        assert client.link.quiet_until() == connection.deadline > clock() + 900
+        assert client.link.quiet_until() == connection.http.deadline > clock() + 900
         request = client.request("wait")
         assert client.link.quiet_until() == 0.0
         assert client.link._pump._sweep_at <= clock() + client.link._pump._sweep

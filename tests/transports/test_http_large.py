@@ -278,7 +278,7 @@ async def test_no_more_is_read_behind_a_large_body_than_behind_others() -> None:
         await running.app.until(lambda: running.app.waiting)
         (connection,) = running.link.carriers
         assert isinstance(connection, ServerConnection | HttpProtocol)
-        assert len(connection._buffer) <= 64 * 1024
+        assert len(connection._http.buffer) <= 64 * 1024
         assert running.app.finish(running.app.waiting.pop())
         assert (await client.response()).result == "late"
         for number in range(2000):

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.http.server.drivers import http_driver
+from mcpcore_transports.http.server.listening import http_driver
 from mcpcore_transports.http.settings import HttpServerSettings, ParserName
 from mcpcore_transports.http1 import heads as http_heads
 from mcpcore_transports.http1 import parsers as http_parsers

@@ -8,9 +8,15 @@ from mcpcore.http import HttpServer
 from mcpcore.http.headers import HeaderLines
 from mcpcore.http.messages import HttpRequest
 from mcpcore_transports.http.settings import HeadLimits, HttpServerSettings, ParserName
-from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser, find_head
+from mcpcore_transports.http1.heads import (
+    BadHead,
+    HeadLineReader,
+    RequestHead,
+    RequestParser,
+    find_head,
+    usual,
+)
 from mcpcore_transports.http1.parsers import RequestLines, read_by_h11
-from mcpcore_transports.http1.plain import LineReader, usual
 from tests.http.support import make_server
 from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS, outcome
 from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE
@@ -35,7 +41,7 @@ def seen(found: RequestHead) -> tuple[object, ...]:
 
 
 def usual_lines(head: bytes) -> RequestLines | None:
-    found = LineReader().read(head)
+    found = HeadLineReader().read(head)
     return None if found is None else usual(*found)
 
 
@@ -259,19 +265,20 @@ def test_attacks_are_the_same_behind_a_good_one(data: bytes) -> None:
 
 
 def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcpcore_transports.http1.plain._KNOWN", 3)
     monkeypatch.setattr("mcpcore_transports.http1.heads._KNOWN", 3)
     parser = RequestParser("h11", LIMITS)
+    known_lines = parser._lines
+    assert known_lines is not None
     for number in range(10):
         lines = b"Accept: %d\r\nX: %d\r\nContent-Length: %d\r\n" % (number, number, number)
         assert taken(parser, USUAL + lines + b"\r\n")
-        assert len(parser._lines._known) <= 3
-        assert 0 < len(parser._lines._lengths) <= 3
+        assert len(known_lines._known) <= 3
+        assert 0 < len(known_lines._lengths) <= 3
         assert len(parser._kinds) <= 3
-    assert not any(name == b"x" for name, _ in parser._lines._known.values())
-    before = dict(parser._lines._known)
+    assert not any(name == b"x" for name, _ in known_lines._known.values())
+    before = dict(known_lines._known)
     taken(parser, USUAL + b"Accept: %b\r\n\r\n" % (b"a" * 5000))
-    assert parser._lines._known == before
+    assert known_lines._known == before
 
 
 # What a server makes of it

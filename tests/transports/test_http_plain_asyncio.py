@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
-from mcpcore_transports.http.server.drivers import http_driver
+from mcpcore_transports.http.server.listening import http_driver
 from mcpcore_transports.http.settings import DriverName, HttpServerSettings
 from tests.clock import PATIENCE
 from tests.http.support import make_server

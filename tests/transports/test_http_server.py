@@ -210,11 +210,11 @@ async def test_reading_ahead_is_bounded() -> None:
         (connection,) = running.link.carriers
         assert isinstance(connection, ServerConnection | HttpProtocol)
         other = await running.connect()
-        while len(connection._buffer) < 4096:
+        while len(connection._http.buffer) < 4096:
             await other.call(tool("echo"))
         for _ in range(20):
             await other.call(tool("echo"))
-        assert len(connection._buffer) == 4096
+        assert len(connection._http.buffer) == 4096
         running.app.finish(running.app.waiting.pop())
         assert (await client.response()).json["id"] == 0
         for i in range(count):

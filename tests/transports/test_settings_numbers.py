@@ -11,8 +11,11 @@ from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.service import Server
-from mcpcore_transports.http.server.store_settings import StoreLinkSettings
-from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
+from mcpcore_transports.http.settings import (
+    HttpClientLinkSettings,
+    HttpServerSettings,
+    StoreLinkSettings,
+)
 from mcpcore_transports.serve.assembling import server_config
 from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.sockets.settings import SocketSettings

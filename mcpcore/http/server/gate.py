@@ -260,7 +260,8 @@ class Gate:
         wanted = self.body_wanted(exchange)
         if wanted:
             fields = exchange.fields
-            self._note(head, fields, exchange.extra, wanted)
+            if TRANSFER_ENCODING not in fields:  # else the length is the limit of this server alone
+                self._note(head, fields, exchange.extra, wanted)
             values = fields.values_of(_DECIDE)
             if values is not None and sum(len(each or b"") for each in values) <= _LONGEST_TERMS:
                 if len(self._terms) >= _MOST_TERMS:

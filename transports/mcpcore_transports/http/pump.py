@@ -36,10 +36,10 @@ class Pumped(Protocol):
     """Link that owns an :class:`EventPump`."""
 
     def flush_soon(self) -> None:
-        """Have the pump :meth:`~EventPump.flush`, unless the link is not at work."""
+        """Call :meth:`EventPump.flush`, unless the link is not at work."""
 
     def keep_time(self) -> None:
-        """Have the pump :meth:`~EventPump.keep_time`, if a deadline may have come nearer."""
+        """Call :meth:`EventPump.keep_time`, if a deadline may have come nearer."""
 
     def move_output(self) -> bool:
         """Pass on the output of the machine; return True if that caused events."""
@@ -133,7 +133,7 @@ class EventPump:
                 self._endpoint.fail(event.key, ErrorData(INTERNAL_ERROR, text))
 
     def watch(self) -> None:
-        """Have :meth:`Pumped.expire` called once per sweep from now on."""
+        """Schedule :meth:`Pumped.expire` once per sweep from now on."""
         soon = clock() + self._sweep
         if self._sweep_at > soon:
             self._sweep_at = soon

@@ -1,4 +1,4 @@
-"""Limits of HTTP connections, each with a safe default. Sizes in bytes, times in seconds."""
+"""Limits of HTTP connections and of the use of a store; sizes in bytes, times in seconds."""
 
 from typing import Literal
 
@@ -141,3 +141,21 @@ class HttpClientLinkSettings(Struct, frozen=True, kw_only=True):
     def head_limits(self) -> HeadLimits:
         """Limits of a response's head."""
         return HeadLimits(8 * 1024, self.header_bytes, self.header_count)
+
+
+class StoreLinkSettings(Struct, frozen=True, kw_only=True):
+    """Settings for a server's use of its store.  Times are in seconds."""
+
+    batch: int = 500
+    """Maximum number of steps in one batch."""
+    waiting: int = 10_000
+    """Maximum number of steps that wait for the store; further ones fail at once, as busy."""
+    listen: float = 3.0
+    """Seconds of one wait for the mailbox, which also shows that the worker is alive."""
+    pause: float = 0.5
+    """Seconds from a failure to the next read of the mailbox."""
+    farewell: float = 5.0
+    """Seconds at the end for steps that are in progress."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "waiting", "farewell")

@@ -14,17 +14,23 @@ targets that are no path or contradict Host, and versions other than 1.0 and 1.1
 import re
 import sys
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import h11
 from msgspec import Struct
 
-from mcpcore.http.headers import PROTOCOL_VERSION, Alike, HeaderLines
+from mcpcore.http.headers import (
+    CONTENT_LENGTH,
+    PROTOCOL_VERSION,
+    SESSION_ID,
+    Alike,
+    HeaderLines,
+    decides,
+)
 from mcpcore.http.messages import HttpRequest
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_transports.http.settings import HeadLimits, ParserName
 from mcpcore_transports.http1.parsers import BadHead, Headers, RequestLines, h11_event, reader
-from mcpcore_transports.http1.plain import Kind, LineReader, NoReader, usual
 
 if TYPE_CHECKING:
     from mcpcore.http.certificates import ClientCertificate
@@ -47,12 +53,28 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[ \t]*[0-9]{1,18}[ \t]*")
 _ABSOLUTE = r"(?i:https?)://([^/?#]*)"  # a string, which re compiles at first use
 _KNOWN = 1024
-"""Maximum number of cached heads."""
+"""Maximum number of cached heads, and of cached lines."""
 _SHORT = 4096
 """Maximum bytes of a cached head."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _END = b"\r\n\r\n"
 _NO_LIMITS = HeadLimits(sys.maxsize, sys.maxsize, sys.maxsize)
+_FIRST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/(1\.1)")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_FIELD = re.compile(rb"(" + _TOKEN + rb"++):[ \t]*+([!-~]*+(?:[ \t]++[!-~]++)*+)[ \t]*+")
+"""Header line as in RFC 9110 section 5.5, in ASCII; a failing match takes linear time."""
+_CONNECTION = b"connection"
+_FRAMING = frozenset((b"transfer-encoding", b"upgrade", b"expect"))
+"""Names of headers that change the end of the message or the steps after it."""
+_SHORT_LINE = 256
+"""Maximum bytes of a cached line."""
+
+T = TypeVar("T")
+
+Kind = tuple[bytes, ...]
+"""Key of similar heads: first line, deciding lines, and the names of the other lines.
+
+Heads with the same key are read alike."""
 
 
 class RequestHead(Struct):
@@ -121,6 +143,88 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
     return 0
 
 
+class HeadLineReader:
+    """Reader of usual heads, on which all parsers agree, line by line with a cache of lines.
+
+    Most heads of a client differ in the length of the body, in an id or in headers added by a
+    proxy, so that few come again byte for byte.  Their other lines do come again.  Of these, each
+    line that decides on the admission or meaning of the request is parsed once and cached.
+    """
+
+    __slots__ = ("_known", "_lengths")
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        """Deciding lines as received, each with its name in lower case and its value."""
+        self._lengths: dict[bytes, tuple[tuple[bytes, bytes], int]] = {}
+        """Lines of Content-Length as received, each with its name and value, and the length."""
+
+    def read(self, head: bytes) -> tuple[HeaderLines, Kind] | None:
+        """Read a complete head; None for a line that is not valid ASCII, or an invalid length.
+
+        ``head`` ends with its first empty line.  The result need not be a usual head: that is for
+        the caller to decide.
+        """
+        lines = head[:-4].split(b"\r\n")
+        headers = HeaderLines(map(self._known.get, lines))  # type: ignore[arg-type]  # filled below
+        del headers[0]
+        headers.length, headers.session = 0, None
+        at = 0
+        for known in headers:
+            at += 1
+            if known is not None:
+                continue
+            said = self._lengths.get(lines[at])  # type: ignore[unreachable]
+            if said is not None:
+                headers[at - 1], headers.length = said
+                lines[at] = CONTENT_LENGTH
+                continue
+            line = _FIELD.fullmatch(lines[at])
+            if line is None:
+                return None
+            name, value = line.groups()
+            name = name.lower()
+            headers[at - 1] = (name, value)
+            if name == CONTENT_LENGTH:
+                if not value.isdigit() or len(value) > 18:
+                    return None
+                headers.length = int(value)
+                _keep(self._lengths, lines[at], (headers[at - 1], headers.length))
+            elif name == SESSION_ID:
+                headers.session = value.decode("ascii")
+            elif decides(name) or name == _CONNECTION:
+                _keep(self._known, lines[at], headers[at - 1])
+                continue
+            lines[at] = name  # no line equals a name, as lines have a colon
+        return headers, tuple(lines)
+
+
+def _keep(known: dict[bytes, T], line: bytes, what: T) -> None:
+    if len(line) <= _SHORT_LINE:
+        if len(known) >= _KNOWN:
+            known.clear()
+        known[line] = what
+
+
+def usual(headers: HeaderLines, kind: Kind) -> RequestLines | None:
+    """Return the lines of a usual head, or None for any other head.
+
+    A usual head is that of a request of HTTP/1.1 for a path, with one Host, no field twice, and
+    no framing but Content-Length.
+    """
+    first = _FIRST.fullmatch(kind[0])
+    names = {name for name, _ in headers}
+    if (
+        first is None
+        or len(names) != len(headers)
+        or b"host" not in names
+        or not _FRAMING.isdisjoint(names)
+    ):
+        return None
+    method, target, version = first.groups()
+    return RequestLines(method, target, version, headers)
+
+
 class _Common(Struct):
     """Facts shared by all usual heads with equal deciding lines (see :data:`Kind`)."""
 
@@ -155,7 +259,7 @@ class RequestParser:
         self._known: OrderedDict[bytes, RequestHead] = OrderedDict()
         self._once: set[int] = set()
         """Hashes of heads that have come once and are not cached yet."""
-        self._lines = LineReader() if plain else NoReader()
+        self._lines = HeadLineReader() if plain else None
         self._kinds: dict[Kind, _Common] = {}
 
     def take(
@@ -180,8 +284,10 @@ class RequestParser:
         if known is None:
             if not buffer:
                 return None
-            found = self._lines.read(head) if 0 < len(head) <= self._limits.size else None
-            kind = None if found is None else self._kinds.get(found[1])
+            found = kind = None
+            if self._lines is not None and 0 < len(head) <= self._limits.size:
+                found = self._lines.read(head)
+                kind = None if found is None else self._kinds.get(found[1])
             if kind is None and not find_head(buffer, self._limits):
                 return None
             last = self._new(head, found, kind, peer, scheme, certificate)
@@ -203,7 +309,7 @@ class RequestParser:
         known = self._known.get(head)
         if known is not None:
             return _given(known, request.peer, request.scheme, request.certificate)
-        found = self._lines.read(head)
+        found = None if self._lines is None else self._lines.read(head)
         kind = None if found is None else self._kinds.get(found[1])
         if kind is None:
             return None
@@ -225,7 +331,7 @@ class RequestParser:
         known = self._known.get(head)
         if known is not None:
             return _given(known, peer, scheme, certificate)
-        found = self._lines.read(head)
+        found = None if self._lines is None else self._lines.read(head)
         kind = None if found is None else self._kinds.get(found[1])
         return self._new(head, found, kind, peer, scheme, certificate)
 

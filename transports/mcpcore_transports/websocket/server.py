@@ -17,7 +17,7 @@ from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal, address_of, quota_key
 from mcpcore_transports.http.server.host import peer_name
-from mcpcore_transports.http.server.reply import linger
+from mcpcore_transports.http.server.lingering import linger
 from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
 from mcpcore_transports.link import App, Handshake, LinkFactory

@@ -13,8 +13,8 @@ from mcpcore_transports.http.client.carrier import HttpCarrier, RequestHeaders
 from mcpcore_transports.http.client.origin import Failure, Origin
 from mcpcore_transports.http.client.pool import PooledConnection
 from mcpcore_transports.http.client.proxies import Proxy
-from mcpcore_transports.http.client.responses import ResponseParser
 from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.client import ResponseParser
 from mcpcore_transports.link import App
 
 __all__ = ["HttpClientLink", "HttpClientLinkSettings"]
@@ -115,12 +115,12 @@ class HttpClientLink(HttpCarrier):
         """Implement :meth:`~mcpcore_transports.http.pump.Pumped.quiet_until`."""
         if self._exchanges:
             return 0.0
-        return min((connection.deadline for connection in self._connections), default=0.0)
+        return min((connection.http.deadline for connection in self._connections), default=0.0)
 
     def expire(self, now: float) -> bool:
         """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
         for connection in tuple(self._connections):
-            if connection.deadline <= now:
+            if connection.http.deadline <= now:
                 self.retire(connection)
                 connection.expire()
         return bool(self._connections)

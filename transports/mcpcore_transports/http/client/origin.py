@@ -92,7 +92,7 @@ class Origin(Struct, frozen=True):
         return stream
 
     async def _tunnel(self, stream: ByteStream, proxy: Proxy, limits: HeadLimits) -> None:
-        """Have the proxy open a tunnel (RFC 9110 section 9.3.6)."""
+        """Ask the proxy to open a tunnel (RFC 9110 section 9.3.6)."""
         try:
             await self._ask(stream, proxy, limits)
         except (Failure, BadHead, *LOST) as error:

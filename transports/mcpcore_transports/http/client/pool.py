@@ -16,12 +16,12 @@ from anyio.abc import ByteStream, SocketStream
 from mcpcore.engine.events import Fault, FaultKind, Route
 from mcpcore.http.messages import HttpSend
 from mcpcore_transports.http.client.origin import LOST, Failure, proxy_refusal
-from mcpcore_transports.http.client.responses import Response
 from mcpcore_transports.http.server.descriptor import Descriptor, descriptor_of, write_some
-from mcpcore_transports.http1.body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
-from mcpcore_transports.http1.coding import BadCoding, Bomb, Inflater, decoder_for
+from mcpcore_transports.http1.body import BadBody
+from mcpcore_transports.http1.client import Http1Client
+from mcpcore_transports.http1.coding import BadCoding, Bomb
 from mcpcore_transports.http1.format import format_request
-from mcpcore_transports.http1.heads import BadHead, find_head
+from mcpcore_transports.http1.heads import BadHead
 from mcpcore_transports.link import clock
 from mcpcore_transports.sockets.tcp import socket_of
 from mcpcore_transports.tls import tls_problem
@@ -31,18 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mcpcore.http")
 
-_INTERIM = 64
-"""Maximum number of interim (1xx) responses before a final one.
-
-No setting, as there is nothing to weigh: no server has a use for more.  Each of them is bounded as
-a head is, and all of them by the time of the call.
-"""
 _CODINGS = {True: b"gzip, deflate", False: b"identity"}
 _OVER_LIMITS = (414, 431)
-_WRITING = "does not take the request"
-_READING = "took too long to send its response"
-_EXCHANGE = "did not take the message in time"
-_BEGINNING = "did not begin its response in time"
 
 
 class _Poll(Protocol):
@@ -50,26 +40,22 @@ class _Poll(Protocol):
 
 
 class PooledConnection:
-    """Slot in the pool; ``deadline`` is the time at which its current step has taken too long."""
+    """Slot in the pool: moves the bytes of :class:`~mcpcore_transports.http1.client.Http1Client`.
+
+    ``http.deadline`` is the time at which its current step has taken too long.
+    """
 
     def __init__(self, link: "HttpClientLink", send: HttpSend) -> None:
-        self.deadline = math.inf
+        self.http = Http1Client(link.responses, link.settings)
         self._link = link
         self._settings = link.settings
-        self._limits = link.settings.head_limits
         self._send: HttpSend | None = send
         self._stream: ByteStream | None = None
         self._socket: Descriptor | None = None  # of a stream that can be written to beside it
         self._poll: _Poll | None = None
-        self._until = math.inf  # when the exchange must be over, or the head received
-        self._until_phase = ""
-        self._received = False  # some of the response to this request
         self._sent = False  # all of the request
-        self._writing = False  # and no response has begun
-        self._phase = ""  # message if the deadline expires
         self._overdue = False
         self._over = False  # no further exchange is begun
-        self._buffer = bytearray()
         self._scope = anyio.CancelScope()
         self._signal = anyio.Event()
 
@@ -81,7 +67,7 @@ class PooledConnection:
 
     def resume(self, send: HttpSend) -> None:
         """Carry out another exchange; only while idle."""
-        self.deadline = math.inf  # until the task has woken up
+        self.http.deadline = math.inf  # until the task has woken up
         self._send = send
         self._signal.set()
 
@@ -100,19 +86,16 @@ class PooledConnection:
         try:
             with self._scope:
                 while (send := self._send) is not None:
-                    self._bound(send.timeout, _EXCHANGE)
-                    if send.head_timeout is not None:
-                        self._bound(send.head_timeout, _BEGINNING)
-                    self._allow(None)
+                    self.http.begin(send.timeout, send.head_timeout, clock())
                     result = await self._carry_out(send)
                     self._send = None
                     self._signal = anyio.Event()
-                    self.deadline = clock() + self._settings.idle_time
+                    self.http.rest(clock())
                     self._link.finish(self, send.exchange, result)  # may resume us
                     if self._idle():
                         await self._signal.wait()
             if self._overdue:
-                failure = Failure(f"{self._link.origin} {self._phase}", Fault(FaultKind.STALLED))
+                failure = Failure(f"{self._link.origin} {self.http.step}", Fault(FaultKind.STALLED))
         finally:
             # If all tasks are cancelled, this slot may be idle while others still have requests to
             # send.
@@ -125,18 +108,6 @@ class PooledConnection:
 
     def _idle(self) -> bool:
         return self._send is None and self.usable
-
-    def _allow(self, seconds: float | None, phase: str = "") -> None:
-        """Set the deadline of the current step, within that of the whole exchange."""
-        self.deadline = math.inf if seconds is None else clock() + seconds
-        self._phase = phase
-        if self._until < self.deadline:
-            self.deadline, self._phase = self._until, self._until_phase
-
-    def _bound(self, seconds: float | None, phase: str) -> None:
-        """Set the deadline of the whole exchange, or of the beginning of its response."""
-        self._until = math.inf if seconds is None else clock() + seconds
-        self._until_phase = phase
 
     async def _carry_out(self, send: HttpSend) -> Failure | None:
         """Send one request and feed the response to the machine; return the failure, if any.
@@ -152,7 +123,6 @@ class PooledConnection:
             return failure
         while True:
             reused = self._stream is not None and not self._stale()
-            self._received = False
             try:
                 if not reused:
                     await self._connect()
@@ -175,7 +145,7 @@ class PooledConnection:
                 await self._close()
                 return Failure(f"{link.origin}: {type(error).__name__}: {error}")
             await self._close()
-            if self._received or not reused or not send.repeatable:
+            if self.http.received or not reused or not send.repeatable:
                 return problem
 
     async def _head(self, send: HttpSend) -> bytes:
@@ -201,12 +171,15 @@ class PooledConnection:
         problem = tls_problem(error)
         if problem is not None:
             return Failure(f"TLS with {origin} failed: {problem}", Fault(FaultKind.TLS))
-        where = "within a response" if self._received else "without a response"
+        where = "within a response" if self.http.received else "without a response"
         return Failure(f"{origin} closed the connection {where}")
 
     async def _connect(self) -> None:
         await self._close()
-        self._stream = await self._link.origin.connect(self._settings.connect_time, self._limits)
+        self.http.connect()
+        settings = self._settings
+        self._stream = await self._link.origin.connect(settings.connect_time, settings.head_limits)
+        self.http.established()
         if isinstance(self._stream, SocketStream):  # and no TLS between
             self._socket = descriptor_of(self._stream)
         if hasattr(select, "poll"):
@@ -223,7 +196,7 @@ class PooledConnection:
 
     async def _close(self) -> None:
         stream, self._stream, self._socket, self._poll = self._stream, None, None, None
-        self._buffer.clear()
+        self.http.stop()
         if stream is not None:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
@@ -234,6 +207,7 @@ class PooledConnection:
         While a large request is being sent, the response is already read, as it may refuse the
         request as too large (RFC 9112 section 9.5).
         """
+        self.http.send()
         if len(head) + len(body) <= self._settings.write_size:
             request = head + body
             if self._socket is not None:
@@ -259,101 +233,59 @@ class PooledConnection:
     async def _write(self, head: bytes, body: bytes) -> None:
         stream, size = self._stream, self._settings.write_size
         assert stream is not None  # noqa: S101 - connected by the caller
-        self._writing, self._sent = True, False
+        self._sent = False
         try:
             start = max(0, size - len(head))
             piece = head + body[:start]
             while piece:
-                if self._writing:
-                    self._allow(self._settings.write_time, _WRITING)
+                self.http.sending(clock())
                 await stream.send(piece)
                 piece, start = body[start : start + size], start + size
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             return  # the server may have answered without reading everything
         self._sent = True
-        if self._writing:
-            self._allow(None)
+        self.http.sent()
 
     async def _read(self, exchange: Route) -> None:
         """Feed the response to the machine as it is received."""
-        link, machine, buffer = self._link, self._link.machine, self._buffer
-        response = await self._read_head()
-        head, codings = response.head, response.codings
-        if self._until_phase == _BEGINNING:
-            self._bound(None, "")
-        if head.status == 407 and link.origin.relay is not None:
-            raise proxy_refusal(link.origin.relay, head.status, "the request")
-        inflater = decoder_for(codings, self._settings.inflate_ratio) if codings else None
-        self._writing = False
+        http, link, machine = self.http, self._link, self._link.machine
+        while (response := http.next_head(clock())) is None:
+            http.feed(await self._receive())
+        status, headers = response.head.status, response.head.headers
+        if status == 407 and link.origin.relay is not None:
+            raise proxy_refusal(link.origin.relay, status, "the request")
+        http.accept_codings(response.codings)
         if link.trace is not None:
-            link.trace.response(exchange, head.status, head.headers)
-        machine.response_head(exchange, head.status, head.headers, now=clock())
-        if response.lasting:
-            self._allow(None)
-        else:
-            self._allow(self._settings.body_time, _READING)
-        body: Body
-        if head.chunked:
-            body = ChunkedBody()
-        elif head.length is not None:
-            body = LengthBody(head.length)
-        else:
-            body = StreamBody()
+            link.trace.response(exchange, status, headers)
+        machine.response_head(exchange, status, headers, now=clock())
         while True:
-            refused: BadBody | None = None
-            try:
-                data = body.take(buffer)
-            except BadBody as error:
-                # Content before the fault counts, received separately or together with it.
-                data, refused = error.content, error
-            if data:
-                if inflater is None:
-                    if link.trace is not None:
-                        link.trace.response_data(exchange, data)
-                    machine.response_data(exchange, data, now=clock())
-                else:
-                    await self._inflate(inflater, data, exchange)
-            if refused is not None:
-                raise refused
-            if body.done:
+            if data := http.read_body():
+                await self._pass_on(data, exchange, coded=bool(response.codings))
+            http.check_body()
+            if http.complete:
                 break
             link.flush_soon()
             try:
-                await self._receive()
+                http.feed(await self._receive())
             except anyio.EndOfStream:
-                if not body.end():
+                if not http.end_input():
                     raise
                 break
-        if inflater is not None:
-            inflater.end()
-        if buffer or not head.keep_alive:
+        if not http.finish():
             await self._close()
 
-    async def _inflate(self, inflater: Inflater, data: bytes, exchange: Route) -> None:
-        """Decode and feed compressed data; notice an abort of the exchange between the pieces."""
+    async def _pass_on(self, data: bytes, exchange: Route, *, coded: bool) -> None:
+        """Feed content to the machine; notice an abort between the pieces of coded content."""
         link = self._link
-        for piece in inflater.feed(data):
+        for piece in self.http.decode(data):
             if link.trace is not None:
                 link.trace.response_data(exchange, piece)
             link.machine.response_data(exchange, piece, now=clock())
-            link.flush_soon()
-            if self._scope.cancel_called:
-                await anyio.lowlevel.checkpoint()
+            if coded:
+                link.flush_soon()
+                if self._scope.cancel_called:
+                    await anyio.lowlevel.checkpoint()
 
-    async def _read_head(self) -> Response:
-        buffer = self._buffer
-        for _ in range(_INTERIM):
-            while not (size := find_head(buffer, self._limits)):
-                await self._receive()
-            raw = bytes(buffer[:size])
-            del buffer[:size]
-            if not raw.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
-                return self._link.responses.parse(raw)
-            if raw[9:12] == b"101":
-                raise BadHead(400, "it switched protocols unasked")
-        raise BadHead(400, f"{_INTERIM} interim responses")
-
-    async def _receive(self) -> None:
+    async def _receive(self) -> bytes:
         assert self._stream is not None  # noqa: S101 - connected by the caller
-        self._buffer += await self._stream.receive()
-        self._received = True
+        return await self._stream.receive()

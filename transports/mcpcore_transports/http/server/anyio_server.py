@@ -7,7 +7,6 @@ trio.  The machine (:class:`~mcpcore.http.HttpServer`) handles the requests.
 import logging
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -17,12 +16,10 @@ from mcpcore.http import HttpServer
 from mcpcore_transports.http.server.connection import ServerConnection, Upgrade
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.listening import PAUSE, ListeningHost
-from mcpcore_transports.http.server.reply import LOST, refuse
 from mcpcore_transports.http.server.writers import Writers
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.link import App
 from mcpcore_transports.stream.plain import PendingConnections, accept
-from mcpcore_transports.stream.secure import SecureStream
 
 __all__ = ["HttpServerLink", "HttpServerSettings", "Upgrade"]
 
@@ -47,13 +44,7 @@ class HttpServerLink(ListeningHost):
         super().__init__(machine, app, settings=settings, ssl_context=ssl_context, upgrade=upgrade)
         self.writers = Writers(self.start)
         """Writer tasks of all connections."""
-        self._turned_away = 0
         self._pending = PendingConnections()
-
-    @property
-    def turned_away(self) -> int:
-        """Connections beyond the limit that are being refused with a 503."""
-        return self._turned_away
 
     def write_now(self) -> None:
         """Implement :meth:`Link.write_now <mcpcore_transports.link.Link.write_now>`."""
@@ -90,14 +81,12 @@ class HttpServerLink(ListeningHost):
         full = self.full_for(connection.client)
         if full is None:
             self.add(connection)
-            work = partial(self._connection, connection)
-            self._pending.begin(self._tasks, stream, work, _TASK)
-        elif self._turned_away < self.settings.turned_away:
-            self._turned_away += 1
-            work = partial(self._turn_away, stream, f"too many connections{full}")
-            self._pending.begin(self._tasks, stream, work, _TASK)
         else:
-            await stream.aclose()
+            connection = ServerConnection(self, stream, peer, f"too many connections{full}")
+            if not self.turn_away(connection):
+                await stream.aclose()
+                return
+        self._pending.begin(self._tasks, stream, partial(self._connection, connection), _TASK)
 
     async def _connection(self, connection: ServerConnection) -> None:
         try:
@@ -106,26 +95,3 @@ class HttpServerLink(ListeningHost):
             logger.exception("a connection failed")
         finally:
             self.discard(connection)
-
-    async def _turn_away(self, stream: ByteStream, message: str) -> None:
-        """Refuse a connection with a 503, over TLS within the usual time for the handshake."""
-        secured: ByteStream | None = stream
-        try:
-            if self.ssl_context is not None:
-                secured = await self._secured(stream, self.ssl_context)
-            if secured is not None:
-                await refuse(secured, 503, message, settings=self.settings)
-        except Exception:
-            logger.exception("a refusal failed")
-        finally:
-            self._turned_away -= 1
-            with anyio.CancelScope(shield=True):
-                await stream.aclose()
-
-    async def _secured(self, stream: ByteStream, context: ssl.SSLContext) -> ByteStream | None:
-        """Return the stream secured by TLS; None if the handshake failed or took too long."""
-        with anyio.move_on_after(self.settings.head_time), suppress(*LOST):
-            return await SecureStream.wrap(
-                stream, server_side=True, ssl_context=context, standard_compatible=False
-            )
-        return None

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 from anyio.abc import SocketAttribute, SocketListener
 
 from mcpcore.http import HttpServer
-from mcpcore_transports.http.server.host import Carrier, peer_name
+from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.listening import PAUSE, ListeningHost
 from mcpcore_transports.http.server.protocol import HttpProtocol
-from mcpcore_transports.http.server.protocol_life import LivingProtocol
-from mcpcore_transports.http.server.protocol_wire import SMALL_READ
 from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.server import SMALL_READ
 from mcpcore_transports.link import App
 from mcpcore_transports.sockets.tcp import keep_alive
 
@@ -49,19 +48,13 @@ class AsyncioServerLink(ListeningHost):
         self.inbox = memoryview(bytearray(_READ))
         """Shared buffer into which the connections read, one at a time."""
         self.small_inbox = self.inbox[:SMALL_READ]
-        self._late: list[LivingProtocol] = []
+        self._late: list[HttpProtocol] = []
         self._called = False  # in the next turn
-        self._turned_away: set[Carrier] = set()
         self._joining: set[asyncio.Task[None]] = set()
         self._accepting: set[socket.socket] = set()
 
-    @property
-    def turned_away(self) -> int:
-        """Implement :attr:`~mcpcore_transports.http.server.listening.ListeningHost.turned_away`."""
-        return len(self._turned_away)
-
-    def write_soon(self, connection: LivingProtocol) -> None:
-        """Have ``connection`` write in the next turn of the event loop."""
+    def write_soon(self, connection: HttpProtocol) -> None:
+        """Schedule ``connection`` to write in the next turn of the event loop."""
         self._late.append(connection)
         if not self._called:
             asyncio.get_running_loop().call_soon(self._write_in_turn)
@@ -112,13 +105,11 @@ class AsyncioServerLink(ListeningHost):
         full = self.full_for(connection.client)
         if full is None:
             self.add(connection)
-        elif len(self._turned_away) < self.settings.turned_away:
-            connection = HttpProtocol(self, peer, f"too many connections{full}")
-            self._turned_away.add(connection)
-            self._pump.watch()
         else:
-            accepted.close()
-            return
+            connection = HttpProtocol(self, peer, f"too many connections{full}")
+            if not self.turn_away(connection):
+                accepted.close()
+                return
         task = asyncio.get_running_loop().create_task(self._join(accepted, connection))
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
@@ -142,21 +133,3 @@ class AsyncioServerLink(ListeningHost):
             logger.exception("a connection failed")
             connection.stop()
             accepted.close()
-
-    def discard(self, carrier: Carrier) -> None:
-        """Handle the end of a connection; may be repeated."""
-        self._turned_away.discard(carrier)
-        super().discard(carrier)
-
-    def expire(self, now: float) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
-        for connection in tuple(self._turned_away):
-            if connection.deadline <= now:
-                connection.expire()
-        return super().expire(now) or bool(self._turned_away)
-
-    def abandon(self) -> None:
-        """Implement ``HttpHost.abandon``."""
-        super().abandon()
-        for connection in tuple(self._turned_away):
-            connection.stop()

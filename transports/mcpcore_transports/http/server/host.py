@@ -19,8 +19,7 @@ from mcpcore.http import HttpServer
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
 from mcpcore_transports.http.pump import EventPump
-from mcpcore_transports.http.server.store_settings import StoreLinkSettings
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, Link, clock
 from mcpcore_transports.running.background import known_in_callbacks
 
@@ -37,10 +36,13 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 class Carrier(Protocol):
     """Transport of replies to a client.  None of its methods blocks."""
 
-    deadline: float
-    """Time, of the drivers' clock, by which its current step must be done."""
-    client: str | None
-    """Client whose quota of carriers it counts for; None: no client's."""
+    @property
+    def deadline(self) -> float:
+        """Time, of the drivers' clock, by which its current step must be done."""
+
+    @property
+    def client(self) -> str | None:
+        """Client whose quota of carriers it counts for; None: no client's."""
 
     @property
     def idle(self) -> bool:
@@ -92,7 +94,7 @@ class HttpHost(Link):
     def use_store(
         self, store: "Store", machine: HttpServer, worker: str, settings: StoreLinkSettings
     ) -> None:
-        """Have ``store`` carry out the machine's steps; call it before :meth:`run`."""
+        """Use ``store`` to carry out the machine's steps; call it before :meth:`run`."""
         from mcpcore_transports.http.server.store_link import (
             StoreLink,  # imported late: few servers have a store
         )

@@ -1,5 +1,7 @@
 """Base of the HTTP server's drivers that own their sockets: listening on addresses."""
 
+import asyncio
+import os
 import ssl
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -9,12 +11,13 @@ import anyio
 from anyio.abc import SocketAttribute, SocketListener, TaskStatus
 
 from mcpcore.http import HttpServer
-from mcpcore_transports.http.server.host import HttpHost
+from mcpcore.spec.errors import LocalError
+from mcpcore_transports.http.server.host import Carrier, HttpHost
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.http1.heads import RequestParser
 from mcpcore_transports.link import App
 from mcpcore_transports.link_errors import cannot_listen
-from mcpcore_transports.running.background import known_in_callbacks
+from mcpcore_transports.running.background import current_loop, known_in_callbacks
 from mcpcore_transports.sockets.tcp import close_listener
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class ListeningHost(HttpHost):
             plain=self.settings.usual_heads == "plainly",
         )
         self._listeners: Sequence[SocketListener] = ()
+        self._turned_away: set[Carrier] = set()
 
     @property
     def connections(self) -> int:
@@ -61,9 +65,35 @@ class ListeningHost(HttpHost):
         return len(self.carriers)
 
     @property
-    @abstractmethod
     def turned_away(self) -> int:
         """Number of connections beyond the limit that are being refused with a 503."""
+        return len(self._turned_away)
+
+    def turn_away(self, carrier: Carrier) -> bool:
+        """Watch a connection beyond the limit; return False if even these are too many."""
+        if len(self._turned_away) >= self.settings.turned_away:
+            return False
+        self._turned_away.add(carrier)
+        self._pump.watch()
+        return True
+
+    def discard(self, carrier: Carrier) -> None:
+        """Handle the end of a connection; may be repeated."""
+        self._turned_away.discard(carrier)
+        super().discard(carrier)
+
+    def expire(self, now: float) -> bool:
+        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
+        for carrier in tuple(self._turned_away):
+            if carrier.deadline <= now:
+                carrier.expire()
+        return super().expire(now) or bool(self._turned_away)
+
+    def abandon(self) -> None:
+        """Implement ``HttpHost.abandon``."""
+        super().abandon()
+        for carrier in tuple(self._turned_away):
+            carrier.stop()
 
     async def serve(
         self,
@@ -137,3 +167,20 @@ async def _close_all(listeners: Sequence[SocketListener]) -> None:
 def _address(listener: SocketListener) -> Address:
     address = listener.extra(SocketAttribute.local_address)  # noqa: S610 - anyio's
     return (address, 0) if isinstance(address, str) else (address[0], address[1])
+
+
+def http_driver(settings: HttpServerSettings) -> type[ListeningHost]:
+    """Return the class of the link.  Raises LocalError for one that this loop cannot run."""
+    on_asyncio = isinstance(current_loop(), asyncio.AbstractEventLoop)
+    if settings.driver == "asyncio" and not on_asyncio:
+        raise LocalError("the HTTP driver asyncio does not run on trio")
+    # On Windows the loop cannot tell when a listener is ready.
+    fits = on_asyncio and os.name != "nt"
+    if settings.driver == "asyncio" or (settings.driver == "auto" and fits):
+        # Imported late: these are subclasses, of which a program needs one.
+        from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
+
+        return AsyncioServerLink
+    from mcpcore_transports.http.server.anyio_server import HttpServerLink
+
+    return HttpServerLink

@@ -18,7 +18,7 @@ from mcpcore.errors import StoreUnavailableError
 from mcpcore.http import HttpServer
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
-from mcpcore_transports.http.server.store_settings import StoreLinkSettings
+from mcpcore_transports.http.settings import StoreLinkSettings
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.stores.base import Outcome, Store, StoreSettings

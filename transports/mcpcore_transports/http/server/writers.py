@@ -29,7 +29,7 @@ class Writers:
         self._called = False
 
     def run(self, work: Work, at_once: AtOnce | None = None) -> None:
-        """Have ``work`` done soon, or by ``at_once`` if :meth:`write_now` is called before."""
+        """Schedule ``work``, done soon or by ``at_once`` if :meth:`write_now` is called before."""
         self._queue.append((work, at_once))
         self._call()
 
