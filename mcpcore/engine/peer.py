@@ -81,7 +81,16 @@ class Peer:
         self._endpoint = endpoint = Endpoint() if endpoint is None else endpoint
         self._inbox = endpoint.inbox
         self._state = state = PeerState(
-            role, config, endpoint, session=session, mirrors=mirrors, joins=joins
+            role=role,
+            config=config,
+            endpoint=endpoint,
+            outbox=endpoint.outbox,
+            profile=endpoint.profile(role, config),
+            session=session,
+            scoped=config.route_scoped_ids,
+            capacity=config.limits.in_flight,
+            mirrors=mirrors,
+            joins=joins,
         )
         self._outbound = sender = Sender(state)
         self._negotiation = negotiator = Negotiator(state, sender)

@@ -51,23 +51,6 @@ class Profile:
     Raises TypeError or ValueError for a Config that makes no sense in this role.
     """
 
-    __slots__ = (
-        "_client_meta",
-        "announced",
-        "by_name",
-        "complete",
-        "config",
-        "decode",
-        "legacy",
-        "modern",
-        "offered",
-        "ours",
-        "role",
-        "server_meta",
-        "theirs",
-        "usual",
-    )
-
     def __init__(self, role: Role, config: Config) -> None:
         capabilities: Capabilities
         if role is Role.CLIENT:
