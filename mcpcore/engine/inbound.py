@@ -68,9 +68,15 @@ from mcpcore.engine.metadata import NO_META, UNREADABLE, decode_skim
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import Negotiator, discover_result, initialize_result
 from mcpcore.engine.outbound import COMPLETE, INPUT_REQUIRED, TASK, Sender
-from mcpcore.engine.publishing import ACKNOWLEDGED, acknowledged, subscription_meta
 from mcpcore.engine.state import NO_PARAMS, Batch, Inbound, Outbound, PeerState, Purpose
-from mcpcore.engine.subscriptions import Interest, honoured, undeclared
+from mcpcore.engine.subscriptions import (
+    ACKNOWLEDGED,
+    Interest,
+    acknowledged,
+    honoured,
+    subscription_meta,
+    undeclared,
+)
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.spec.capabilities import in_revision
 from mcpcore.spec.errors import (
@@ -309,7 +315,7 @@ def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
     state.send_notification(
         ACKNOWLEDGED,
         acknowledged(interest),
-        members=subscription_meta(record),
+        members=subscription_meta(record.id),
         record=record,
         subject=ACKNOWLEDGED,
     )

@@ -12,7 +12,11 @@ from msgspec import Raw, Struct
 from mcpcore.engine.metadata import read_member
 from mcpcore.spec.capabilities import Capabilities, declares
 from mcpcore.spec.methods import METHODS
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
+from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsAcknowledgedParams
+from mcpcore.wire.message import RequestId
+
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
 
 class Topic(Struct, frozen=True, kw_only=True):
@@ -119,3 +123,13 @@ def narrowed(current: SubscriptionFilter, wanted: SubscriptionFilter) -> Subscri
         else:
             fields[name] = have and want
     return SubscriptionFilter(**fields)
+
+
+def acknowledged(interest: Interest) -> bytes:
+    """Return the params of the first frame of a listen stream: what it will carry."""
+    return msgspec.json.encode(SubscriptionsAcknowledgedParams(notifications=interest.filter))
+
+
+def subscription_meta(id: RequestId) -> bytes:
+    """Return the ``_meta`` member that ties a notification to its listen stream."""
+    return b'"_meta":' + msgspec.json.encode({META_SUBSCRIPTION_ID: id})
