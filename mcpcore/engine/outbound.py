@@ -23,7 +23,7 @@ from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS, REPEATABLE, Method
 from mcpcore.spec.revisions import LATEST_LEGACY, Revision
 from mcpcore.spec.types.base import META_LOG_LEVEL, META_PROGRESS_TOKEN, RequestId
-from mcpcore.spec.types.logging import SEVERITY
+from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.spec.types.tools import Tool
 from mcpcore.wire.jsontext import sayable
 from mcpcore.wire.message import Body, encode_request, to_json

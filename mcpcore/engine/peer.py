@@ -23,7 +23,7 @@ from msgspec import UNSET, Raw, Struct, field
 from mcpcore.engine.bodies import Meta, own_meta, permitted, take_apart, take_result_apart
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Fault, Key, Route, SubscriptionClosed
-from mcpcore.engine.inbound import End, Failure, Receiver
+from mcpcore.engine.inbound import End, Receiver, TransportFailure
 from mcpcore.engine.input_rounds import InputRequest, input_required
 from mcpcore.engine.lifecycle import (
     STREAM,
@@ -42,8 +42,8 @@ from mcpcore.engine.state import Endpoint, Inbound, PeerState, Purpose
 from mcpcore.engine.subscriptions import (
     ACKNOWLEDGED,
     TOPICS,
-    Change,
     Interest,
+    TopicChange,
     acknowledged,
     change_of,
     narrowed,
@@ -55,7 +55,7 @@ from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
-from mcpcore.spec.types.logging import SEVERITY
+from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.framing import LineReader, TooLong
 from mcpcore.wire.jsontext import encode_sound
@@ -108,7 +108,7 @@ class _Report(Struct, gc=False):
 
 
 class _Reported(Struct, gc=False):
-    """Whole progress notification: encoded in one step, as there may be very many."""
+    """Progress notification with its envelope: encoded in one step, as there may be many."""
 
     jsonrpc: str = "2.0"
     method: str = _PROGRESS
@@ -296,7 +296,7 @@ class Peer:
         era probe falls back instead of giving up.  ``fault``: details of the failure.  Ignored if
         the request has ended.
         """
-        failure = Failure(request, reason, message, evidence, fault)
+        failure = TransportFailure(request, reason, message, evidence, fault)
         self._inbox.append((self._inbound, failure, now))
 
     def end(self, *, now: float, reason: str = "closed") -> None:
@@ -634,7 +634,7 @@ class Peer:
         )
 
     def _notify_on(
-        self, key: Key, method: str, body: bytes, meta: Meta | None, change: Change | None
+        self, key: Key, method: str, body: bytes, meta: Meta | None, change: TopicChange | None
     ) -> bool:
         record = self._unless_over(key)
         if record is None:
@@ -646,7 +646,7 @@ class Peer:
         record.peer.send_notification(method, body, members=_meta_member(meta), record=record)
         return True
 
-    def _publish(self, change: Change, body: bytes, meta: Meta | None) -> bool:
+    def _publish(self, change: TopicChange, body: bytes, meta: Meta | None) -> bool:
         state = self._state
         topic = change.topic
         if not state.profile.announced[topic.method]:
@@ -832,7 +832,7 @@ def _send_log(
     )
 
 
-def _tell(record: Inbound, change: Change, body: bytes, meta: Meta | None) -> bool:
+def _tell(record: Inbound, change: TopicChange, body: bytes, meta: Meta | None) -> bool:
     """Send a change on a listen stream that carries it; False for any other stream."""
     if record.interest is None or not record.interest.wants(change):
         return False

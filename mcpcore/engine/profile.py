@@ -12,7 +12,6 @@ import msgspec
 from mcpcore.engine.config import ASKABLE, Config, Role
 from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.spec.capabilities import Capabilities, declares, in_revision
-from mcpcore.spec.icons import is_safe_icon
 from mcpcore.spec.methods import METHODS, Method, MethodKind, lookup
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, modern_of
 from mcpcore.spec.types.base import (
@@ -62,7 +61,7 @@ class Profile:
         if strange := config.asked_first - ASKABLE:
             raise ValueError(f"the engine does not ask its application about {min(strange)}")
         for icon in config.info.icons or ():
-            if not is_safe_icon(icon.src):
+            if not icon.is_safe:
                 raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")
         self.role = role
         self.config = config

@@ -48,20 +48,20 @@ TOPICS: dict[str, Topic] = {
 """Notifications that are published rather than sent for a request, by method."""
 
 
-class Change(Struct, frozen=True):
+class TopicChange(Struct, frozen=True):
     """Change to announce: its topic, and the changed thing where the topic has subjects."""
 
     topic: Topic
     subject: str | None
 
 
-def change_of(topic: Topic, body: bytes) -> Change:
+def change_of(topic: Topic, body: bytes) -> TopicChange:
     """Return the change that a notification with ``body`` as params announces."""
     if topic.subject is None:
-        return Change(topic, None)
+        return TopicChange(topic, None)
     member = msgspec.json.decode(body, type=dict[str, Raw]).get(topic.subject)
     value = None if member is None else read_member(member)
-    return Change(topic, value if isinstance(value, str) else None)
+    return TopicChange(topic, value if isinstance(value, str) else None)
 
 
 class Interest:
@@ -75,7 +75,7 @@ class Interest:
             field: frozenset(listed) for field in _SUBJECTS if (listed := getattr(filter, field))
         }
 
-    def wants(self, change: Change) -> bool:
+    def wants(self, change: TopicChange) -> bool:
         """Return True if the stream carries this change."""
         field = change.topic.field
         if change.topic.subject is None:

@@ -278,7 +278,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         name="logging/setLevel",
         client=_LEGACY,
-        params_type="logging.SetLevelParams",
+        params_type="lifecycle.SetLevelParams",
         result_type="base.EmptyResult",
         capability="logging",
         repeatable=True,
@@ -287,7 +287,7 @@ METHODS: tuple[Method, ...] = (
         name="notifications/message",
         kind=_NOTIFICATION,
         server=_ALWAYS,
-        params_type="logging.LoggingMessageParams",
+        params_type="lifecycle.LoggingMessageParams",
         capability="logging",
     ),
     # Subscriptions

@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from mcpcore.spec.types.completion import *  # noqa: F403
     from mcpcore.spec.types.content import *  # noqa: F403
     from mcpcore.spec.types.elicitation import *  # noqa: F403
-    from mcpcore.spec.types.errors import *  # noqa: F403
     from mcpcore.spec.types.forms import *  # noqa: F403
     from mcpcore.spec.types.lifecycle import *  # noqa: F403
-    from mcpcore.spec.types.logging import *  # noqa: F403
     from mcpcore.spec.types.model import Model as Model
     from mcpcore.spec.types.prompts import *  # noqa: F403
     from mcpcore.spec.types.resources import *  # noqa: F403
@@ -52,9 +50,6 @@ _NAMES = {
     ),
     "elicitation": (
         "ElicitationCompleteParams ElicitFormParams ElicitParams ElicitResult ElicitUrlParams"
-    ),
-    "errors": (
-        "MissingRequiredClientCapabilityData UnsupportedProtocolVersionData"
         " UrlElicitationRequiredData"
     ),
     "forms": (
@@ -63,8 +58,10 @@ _NAMES = {
         " TitledSingleSelectEnumSchema UntitledMultiSelectEnumSchema"
         " UntitledSingleSelectEnumSchema"
     ),
-    "lifecycle": "DiscoverResult InitializeParams InitializeResult",
-    "logging": "SEVERITY LoggingMessageParams SetLevelParams",
+    "lifecycle": (
+        "SEVERITY DiscoverResult InitializeParams InitializeResult LoggingMessageParams"
+        " MissingRequiredClientCapabilityData SetLevelParams UnsupportedProtocolVersionData"
+    ),
     "model": "Model",
     "prompts": (
         "GetPromptParams GetPromptResult ListPromptsResult Prompt PromptArgument PromptMessage"

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from mcpcore.spec.icons import is_safe_icon
-
 logger = logging.getLogger("mcpcore.client")
 
 
@@ -13,7 +11,7 @@ def drop_unsafe_icons(items: Iterable[Any]) -> None:
     """Remove icons with unsafe URIs from ``items``, which have a name and may have icons."""
     for item in items:
         icons = getattr(item, "icons", [])
-        safe = [icon for icon in icons if is_safe_icon(icon.src)]
+        safe = [icon for icon in icons if icon.is_safe]
         if len(safe) < len(icons):
             logger.warning("icons of %r are left out: their URIs are not https or data", item.name)
             item.icons = safe

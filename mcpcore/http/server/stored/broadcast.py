@@ -15,7 +15,7 @@ from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.server.stored.steps import Steps
 from mcpcore.http.storing import Announced, Announcements, SessionRecord, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
-from mcpcore.spec.types.logging import SEVERITY
+from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.jsontext import to_json
 from mcpcore.wire.message import Body
 
