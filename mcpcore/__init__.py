@@ -59,138 +59,40 @@ if TYPE_CHECKING:
         ResourceNotFound,
         ToolError,
     )
-    from mcpcore.http import (
-        HttpClient,
-        HttpServer,
-    )
-    from mcpcore.http.messages import (
-        HttpChunk,
-        HttpEnd,
-        HttpHead,
-        HttpRequest,
-    )
-    from mcpcore.http.principals import (
-        Principal,
-        Refusal,
-        bearer_token,
-    )
-    from mcpcore.http.settings import (
-        HttpSettings,
-        SsePaths,
-    )
-    from mcpcore.service import (
-        Audio,
-        Embedded,
-        Image,
-        Server,
-        assistant,
-        mirrored,
-        user,
-    )
-    from mcpcore.service.rate import (
-        Activity,
-        Rate,
-        RateLimits,
-    )
-    from mcpcore_transports.client.cache import (
-        ResultCache,
-    )
-    from mcpcore_transports.client.callbacks import (
-        CallbackContext,
-        Callbacks,
-    )
-    from mcpcore_transports.client.client import (
-        Client,
-        connect,
-    )
-    from mcpcore_transports.client.config.file import (
-        load_targets,
-    )
-    from mcpcore_transports.client.era_cache import (
-        EraCache,
-    )
-    from mcpcore_transports.client.middleware import (
-        Outcome,
-        OutgoingRequest,
-    )
-    from mcpcore_transports.client.opening import (
-        ClientSettings,
-    )
-    from mcpcore_transports.client.tasks import (
-        TaskOptions,
-    )
-    from mcpcore_transports.http.client.proxies import (
-        parse_proxy,
-    )
-    from mcpcore_transports.http.server.asgi import (
-        asgi_app,
-    )
-    from mcpcore_transports.http.server.endpoint import (
-        HttpEndpoint,
-        http_request,
-    )
-    from mcpcore_transports.http.settings import (
-        HttpServerSettings,
-    )
-    from mcpcore_transports.running.middleware import (
-        AnsweringSteps,
-        CallNext,
-        Steps,
-    )
-    from mcpcore_transports.schema import (
-        SchemaLimits,
-        compile_schema,
-    )
-    from mcpcore_transports.serve.serve import (
-        ServeSettings,
-        run,
-        serve,
-    )
-    from mcpcore_transports.server.context import (
-        Context,
-    )
-    from mcpcore_transports.server.inputs import (
-        ElicitUrl,
-    )
-    from mcpcore_transports.server.middleware import (
-        Answer,
-    )
-    from mcpcore_transports.server.notifications import (
-        NotificationContext,
-    )
-    from mcpcore_transports.server.request_log import (
-        log_incoming,
-        log_outgoing,
-    )
-    from mcpcore_transports.server.seal import (
-        SealKey,
-        SealSettings,
-        make_seal,
-    )
-    from mcpcore_transports.server.settings import (
-        RuntimeSettings,
-    )
-    from mcpcore_transports.sockets.settings import (
-        Caller,
-        SocketSettings,
-    )
-    from mcpcore_transports.stdio.settings import (
-        ProcessSettings,
-        StdioSettings,
-    )
-    from mcpcore_transports.stores.base import (
-        Store,
-        StoreSettings,
-    )
-    from mcpcore_transports.stores.memory import (
-        MemoryStore,
-    )
-    from mcpcore_transports.stores.open import (
-        open_store,
-    )
-    from mcpcore_transports.stream.settings import (
-        PumpSettings,
-    )
+    from mcpcore.http import HttpClient, HttpServer
+    from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+    from mcpcore.http.principals import Principal, Refusal, bearer_token
+    from mcpcore.http.settings import HttpSettings, SsePaths
+    from mcpcore.service import Audio, Embedded, Image, Server, assistant, mirrored, user
+    from mcpcore.service.rate import Activity, Rate, RateLimits
+    from mcpcore_transports.client.cache import ResultCache
+    from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
+    from mcpcore_transports.client.client import Client, connect
+    from mcpcore_transports.client.config.file import load_targets
+    from mcpcore_transports.client.era_cache import EraCache
+    from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
+    from mcpcore_transports.client.opening import ClientSettings
+    from mcpcore_transports.client.tasks import TaskOptions
+    from mcpcore_transports.http.client.proxies import parse_proxy
+    from mcpcore_transports.http.server.asgi import asgi_app
+    from mcpcore_transports.http.server.endpoint import HttpEndpoint, http_request
+    from mcpcore_transports.http.settings import HttpServerSettings
+    from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Steps
+    from mcpcore_transports.schema import SchemaLimits, compile_schema
+    from mcpcore_transports.serve.serve import ServeSettings, run, serve
+    from mcpcore_transports.server.context import Context
+    from mcpcore_transports.server.inputs import ElicitUrl
+    from mcpcore_transports.server.middleware import Answer
+    from mcpcore_transports.server.notifications import NotificationContext
+    from mcpcore_transports.server.request_log import log_incoming, log_outgoing
+    from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
+    from mcpcore_transports.server.settings import RuntimeSettings
+    from mcpcore_transports.sockets.settings import Caller, SocketSettings
+    from mcpcore_transports.stdio.settings import ProcessSettings, StdioSettings
+    from mcpcore_transports.stores.base import Store, StoreSettings
+    from mcpcore_transports.stores.memory import MemoryStore
+    from mcpcore_transports.stores.open import open_store
+    from mcpcore_transports.stream.settings import PumpSettings
     from mcpcore_transports.targets import (
         CustomTarget,
         HttpTarget,
@@ -202,14 +104,8 @@ if TYPE_CHECKING:
         WebSocketTarget,
         parse_target,
     )
-    from mcpcore_transports.tls import (
-        client_tls,
-        server_tls,
-    )
-    from mcpcore_transports.websocket.settings import (
-        DeflateSettings,
-        WebSocketSettings,
-    )
+    from mcpcore_transports.tls import client_tls, server_tls
+    from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 
 __all__ = [
     "MAIN",

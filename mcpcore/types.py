@@ -5,13 +5,12 @@ They are those of :mod:`mcpcore.spec.types`, each imported when it is first aske
 
 from typing import TYPE_CHECKING, Any
 
-from mcpcore.spec import types
-
-__all__ = types.__all__
-
 if TYPE_CHECKING:
     from mcpcore.spec.types import *  # noqa: F403
 else:
+    from mcpcore.spec import types
+
+    __all__ = types.__all__
 
     def __getattr__(name: str) -> Any:
         return getattr(types, name)

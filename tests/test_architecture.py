@@ -54,6 +54,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "spec": {"wire"},
     "engine": {"wire", "spec"},
     "http": {"wire", "spec", "engine"},
+    "trace": {"wire"},
     "errors": {"spec", "engine"},
     "service": {"wire", "spec", "errors"},
 }

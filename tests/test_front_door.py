@@ -84,8 +84,34 @@ def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_types_are_those_of_the_specification() -> None:
-    assert mcpcore.types.__all__ == types.__all__
-    assert all(getattr(mcpcore.types, name) is getattr(types, name) for name in types.__all__)
+    assert vars(mcpcore.types)["__all__"] == vars(types)["__all__"] == sorted(types._HOMES)
+    assert all(getattr(mcpcore.types, name) is getattr(types, name) for name in types._HOMES)
+
+
+INNER = {"AS_SENT", "Maybe", "S", "SentTask", "T", "as_sent"}
+"""Names of the modules of types that no program needs."""
+
+
+def test_checkers_see_the_types_that_python_finds() -> None:
+    """Checkers read each module of types whole, Python finds a type's module in a table."""
+    assert types._NAMES.keys() == {
+        path.stem for path in Path(types.__file__).parent.glob("[a-z]*.py")
+    }
+    for theme, names in types._NAMES.items():
+        path = Path(types.__file__).with_name(f"{theme}.py")
+        made: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case (
+                    ast.ClassDef(name=name, col_offset=0) | ast.FunctionDef(name=name, col_offset=0)
+                ):
+                    made.add(name)
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)])
+                    | ast.AnnAssign(target=ast.Name(id=name, col_offset=0))
+                ) if getattr(importlib.import_module(f"mcpcore.spec.types.{theme}"), name, None):
+                    made.add(name)
+        assert {name for name in made if name[0] != "_"} - INNER == set(names.split()), theme
 
 
 def test_exceptions_of_the_front_door_stand_in_the_one_tree() -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from mcpcore.wire.trace import TO_SERVER, Record
+from mcpcore.trace.format import TO_SERVER, Record
 from mcpcore_conformance.kit.model import Result
 from mcpcore_conformance.run.transcript import records_of
 

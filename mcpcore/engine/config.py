@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Implementation
-from mcpcore.spec.types.lifecycle import ClientCapabilities, ServerCapabilities
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 
 DEFAULT_TIMEOUT = math.nan
 """Stands for the configured timeout, as None means to wait for ever."""

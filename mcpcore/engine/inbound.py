@@ -5,8 +5,8 @@ to a frame are counted: one end of its route, one array for a batch.
 
 Some requests the engine answers itself, by two tables from method to function.  ``IMMEDIATE``: they
 are answered at once, and take no place in the table of requests in flight.  ``LASTING``: they stay
-in flight.  Each function answers, or returns the error to refuse with.  Notifications that only
-change the state of the engine are consumed here as well.
+in flight.  Each function answers, or returns the error to refuse with; params of the wrong type it
+need not catch.  Notifications that only change the state of the engine are consumed here as well.
 
 Every outbound request ends exactly once: in a result, an error, a demand for input, or a local
 end (timeout, cancellation, end of the transport, an answer that is not valid).
@@ -16,10 +16,10 @@ subscriptions pages of 2026-07-28.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, structs
+from msgspec import UNSET, Raw, Struct, json, structs
 from msgspec.json import Decoder
 
 from mcpcore.engine.bodies import becomes_task
@@ -68,9 +68,15 @@ from mcpcore.engine.metadata import NO_META, UNREADABLE, decode_skim
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import Negotiator, discover_result, initialize_result
 from mcpcore.engine.outbound import COMPLETE, INPUT_REQUIRED, TASK, Sender
-from mcpcore.engine.publishing import ACKNOWLEDGED, acknowledged, subscription_meta
 from mcpcore.engine.state import NO_PARAMS, Batch, Inbound, Outbound, PeerState, Purpose
-from mcpcore.engine.subscriptions import Interest, honoured, undeclared
+from mcpcore.engine.subscriptions import (
+    ACKNOWLEDGED,
+    Interest,
+    acknowledged,
+    honoured,
+    subscription_meta,
+    undeclared,
+)
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.spec.capabilities import in_revision
 from mcpcore.spec.errors import (
@@ -90,8 +96,7 @@ from mcpcore.spec.types.base import (
     Skim,
 )
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.spec.types.lifecycle import InitializeParams
-from mcpcore.spec.types.logging import SetLevelParams
+from mcpcore.spec.types.lifecycle import InitializeParams, SetLevelParams
 from mcpcore.spec.types.model import Maybe, Model
 from mcpcore.spec.types.subscriptions import (
     SubscriptionsAcknowledgedParams,
@@ -107,13 +112,9 @@ from mcpcore.wire.message import (
     refuse_oversized,
 )
 
-if TYPE_CHECKING:
-    from mcpcore.spec.types.resources import SubscribeParams
-
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _APPLICATION, _ANSWER = RequestState.ACTIVE, Purpose.APPLICATION, RequestSignal.ANSWER
 
-T = TypeVar("T")
 Handler = Callable[[PeerState, Inbound], ErrorData | None]
 
 _EXCERPT = 200
@@ -130,7 +131,7 @@ class End(Struct, frozen=True):
     """True if the application ends the conversation; frames not yet taken are not sent."""
 
 
-class Failure(Struct, frozen=True):
+class TransportFailure(Struct, frozen=True):
     """Report of the transport that an outbound request can get no answer, queued like a frame."""
 
     request: RequestId
@@ -161,13 +162,6 @@ _decode_state = Decoder(str).decode
 # Requests that the engine answers itself
 
 
-def _typed(params: Raw, type_: type[T]) -> T | ErrorData:
-    try:
-        return msgspec.json.decode(params, type=type_)
-    except msgspec.MsgspecError as error:
-        return ErrorData(INVALID_PARAMS, f"invalid params: {error}")
-
-
 def _reply(state: PeerState, arrival: Inbound, result: bytes = b"{}") -> None:
     members = state.profile.complete[arrival.revision]
     state.send_last(
@@ -186,9 +180,7 @@ def _initialize(state: PeerState, arrival: Inbound) -> ErrorData | None:
     if len(arrival.params) > limit:
         text = f"invalid params: clientInfo and capabilities have more than {limit} bytes"
         return ErrorData(INVALID_PARAMS, text)
-    params = _typed(arrival.params, InitializeParams)
-    if isinstance(params, ErrorData):
-        return params
+    params = json.decode(arrival.params, type=InitializeParams)
     chosen, result = initialize_result(state.config, params.protocol_version)
     state.move(SessionSignal.INITIALIZE)
     state.agree(chosen)
@@ -208,9 +200,7 @@ def _discover(state: PeerState, arrival: Inbound) -> None:
 
 
 def _set_level(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    params = _typed(arrival.params, SetLevelParams)
-    if isinstance(params, ErrorData):
-        return params
+    params = json.decode(arrival.params, type=SetLevelParams)
     state.log_level = params.level
     if state.said is not None:
         state.said.add(None)
@@ -218,15 +208,6 @@ def _set_level(state: PeerState, arrival: Inbound) -> ErrorData | None:
     state.emit(LogLevelChanged(level=params.level, session=state.session))
     _reply(state, arrival)
     return None
-
-
-def _subscription(state: PeerState, arrival: Inbound) -> "SubscribeParams | ErrorData":
-    from mcpcore.spec.types.resources import SubscribeParams  # late: few servers need it
-
-    params = _typed(arrival.params, SubscribeParams)
-    if isinstance(params, ErrorData):
-        return params
-    return _overlong(state, "uri", params.uri) or params
 
 
 def _overlong(state: PeerState, member: str, uri: str) -> ErrorData | None:
@@ -237,42 +218,38 @@ def _overlong(state: PeerState, member: str, uri: str) -> ErrorData | None:
 
 
 def _subscribe(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    params = _subscription(state, arrival)
-    if isinstance(params, ErrorData):
-        return params
-    limits = state.config.limits
-    if params.uri not in state.uris and (
-        len(state.uris) >= limits.subscriptions
-        or sum(map(len, state.uris), len(params.uri)) > limits.subscribed
-    ):
-        text = f"busy: {len(state.uris)} resources are subscribed to"
-        return ErrorData(busy_code(arrival.revision), text)
-    state.uris.add(params.uri)
-    if state.said is not None:
-        state.said.add(params.uri)
-    state.changes += 1
-    state.emit(ResourceSubscribed(uri=params.uri, active=True, session=state.session))
-    _reply(state, arrival)
-    return None
+    return _set_subscription(state, arrival, active=True)
 
 
 def _unsubscribe(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    params = _subscription(state, arrival)
-    if isinstance(params, ErrorData):
-        return params
-    state.uris.discard(params.uri)
+    return _set_subscription(state, arrival, active=False)
+
+
+def _set_subscription(state: PeerState, arrival: Inbound, *, active: bool) -> ErrorData | None:
+    from mcpcore.spec.types.resources import SubscribeParams  # late: few servers need it
+
+    uri, uris = json.decode(arrival.params, type=SubscribeParams).uri, state.uris
+    overlong = _overlong(state, "uri", uri)
+    if overlong is not None:
+        return overlong
+    if not active:
+        uris.discard(uri)
+    elif uri not in uris:
+        limits = state.config.limits
+        if len(uris) >= limits.subscriptions or sum(map(len, uris), len(uri)) > limits.subscribed:
+            text = f"busy: {len(uris)} resources are subscribed to"
+            return ErrorData(busy_code(arrival.revision), text)
+        uris.add(uri)
     if state.said is not None:
-        state.said.add(params.uri)
+        state.said.add(uri)
     state.changes += 1
-    state.emit(ResourceSubscribed(uri=params.uri, active=False, session=state.session))
+    state.emit(ResourceSubscribed(uri=uri, active=active, session=state.session))
     _reply(state, arrival)
     return None
 
 
 def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    params = _typed(arrival.params, SubscriptionsListenParams)
-    if isinstance(params, ErrorData):
-        return params
+    params = json.decode(arrival.params, type=SubscriptionsListenParams)
     overlong = names_itself_shortly(state, arrival)
     if overlong is not None:
         return overlong
@@ -309,7 +286,7 @@ def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
     state.send_notification(
         ACKNOWLEDGED,
         acknowledged(interest),
-        members=subscription_meta(record),
+        members=subscription_meta(record.id),
         record=record,
         subject=ACKNOWLEDGED,
     )
@@ -338,11 +315,14 @@ _ANSWERED_HERE = frozenset({*IMMEDIATE, *LASTING})
 def _answer_here(arrival: Inbound) -> None:
     """Answer a request that is the engine's to answer."""
     state, answer = arrival.peer, IMMEDIATE.get(arrival.method)
-    if answer is not None:
-        refusal = answer(state, arrival)
-    else:
-        answer = LASTING[arrival.method]
-        refusal = is_early_enough(state, arrival) or answer(state, arrival)
+    try:
+        if answer is not None:
+            refusal = answer(state, arrival)
+        else:
+            answer = LASTING[arrival.method]
+            refusal = is_early_enough(state, arrival) or answer(state, arrival)
+    except msgspec.MsgspecError as error:
+        refusal = ErrorData(INVALID_PARAMS, f"invalid params: {error}")
     if refusal is not None:
         _refuse(arrival, refusal)
 
@@ -374,7 +354,7 @@ class Receiver:
 
     def take_in(
         self,
-        item: Frame | bytes | End | Failure | TooLong,
+        item: Frame | bytes | End | TransportFailure | TooLong,
         now: float,
         route: Route = MAIN,
         mirror: Mirror | None = None,
@@ -463,7 +443,7 @@ class Receiver:
 
     def _no_message(
         self,
-        item: Frame | End | Failure | TooLong,
+        item: Frame | End | TransportFailure | TooLong,
         now: float,
         route: Route,
         principal: str | None,
@@ -480,7 +460,7 @@ class Receiver:
             self._batch(item, now, route, principal)
         elif isinstance(item, End):
             self._end(item, route)
-        elif isinstance(item, Failure):
+        elif isinstance(item, TransportFailure):
             request = state.pending.get(item.request)
             if request is not None:
                 self._transport_failed(request, item, now)
@@ -549,7 +529,7 @@ class Receiver:
     def _too_late(self, item: Any, route: Route) -> None:
         """Answer an item after the end: no event is emitted, but no exchange may hang."""
         state = self._state
-        if route == MAIN or isinstance(item, End | Failure):
+        if route == MAIN or isinstance(item, End | TransportFailure):
             return
         id = item.id if isinstance(item, Message) and item.method is not UNSET else UNSET
         owed = id is not UNSET or (isinstance(item, Reject) and item.owed)
@@ -587,9 +567,10 @@ class Receiver:
             return False
         # As it arrived: a listen stream is registered anew.
         arrival = structs.replace(record, state=_ACTIVE, held=False)
-        answer = IMMEDIATE.get(arrival.method) or LASTING[arrival.method]
-        refusal = is_early_enough(arrival.peer, arrival) or answer(arrival.peer, arrival)
-        if refusal is not None:
+        refusal = is_early_enough(arrival.peer, arrival)
+        if refusal is None:
+            _answer_here(arrival)
+        else:
             _refuse(arrival, refusal)
         return True
 
@@ -752,7 +733,7 @@ class Receiver:
         else:
             self._negotiator.broken(request, message, now, legacy=True)
 
-    def _transport_failed(self, request: Outbound, failure: Failure, now: float) -> None:
+    def _transport_failed(self, request: Outbound, failure: TransportFailure, now: float) -> None:
         """End an outbound request that the transport reports as failed."""
         if request.purpose is _APPLICATION:
             self._state.abort(

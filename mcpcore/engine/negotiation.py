@@ -139,7 +139,7 @@ class Verdict(Enum):
     IMPOSSIBLE = auto()
 
 
-class Opening(Struct, frozen=True):
+class NegotiationStep(Struct, frozen=True):
     """A step of negotiation: its kind, its revision, or why no step is possible."""
 
     verdict: Verdict
@@ -147,7 +147,7 @@ class Opening(Struct, frozen=True):
     message: str = ""
 
 
-def first_step(config: Config) -> Opening:
+def first_step(config: Config) -> NegotiationStep:
     """Return the first step of a client's negotiation."""
     modern, legacy = modern_of(config.revisions), legacy_of(config.revisions)
     if config.negotiation is Negotiation.MODERN:
@@ -155,10 +155,10 @@ def first_step(config: Config) -> Opening:
     elif config.negotiation is Negotiation.LEGACY:
         modern = ()
     if modern and not (legacy and config.assumed is Negotiation.LEGACY):
-        return Opening(Verdict.MODERN, newest(modern))
+        return NegotiationStep(Verdict.MODERN, newest(modern))
     if legacy:
-        return Opening(Verdict.LEGACY, newest(legacy))
-    return Opening(Verdict.IMPOSSIBLE, None, "no revision is left to negotiate")
+        return NegotiationStep(Verdict.LEGACY, newest(legacy))
+    return NegotiationStep(Verdict.IMPOSSIBLE, None, "no revision is left to negotiate")
 
 
 def second_step(config: Config) -> Revision | None:
@@ -224,17 +224,17 @@ def probe_timeout(config: Config) -> float | None:
 
 def _choose(
     config: Config, offered: Iterable[str], tried: Revision | None, supported_text: str
-) -> Opening:
+) -> NegotiationStep:
     modern = select(offered, modern_of(config.revisions))
     if modern is not None:
         # Even the one just refused: the caller limits the retries.
-        return Opening(Verdict.MODERN if tried is None else Verdict.RETRY, modern)
+        return NegotiationStep(Verdict.MODERN if tried is None else Verdict.RETRY, modern)
     if config.negotiation is not Negotiation.MODERN:
         legacy = select(offered, legacy_of(config.revisions))
         if legacy is not None:
-            return Opening(Verdict.LEGACY, legacy)
+            return NegotiationStep(Verdict.LEGACY, legacy)
     ours = ", ".join(names(config.revisions))
-    return Opening(
+    return NegotiationStep(
         Verdict.IMPOSSIBLE,
         None,
         f"no common protocol revision: the server supports {supported_text}, we support {ours}",
@@ -273,7 +273,7 @@ def identity_in(discovered: DiscoverResult) -> Implementation | None:
         return None
 
 
-def read_discovery(config: Config, result: DiscoverResult) -> Opening:
+def read_discovery(config: Config, result: DiscoverResult) -> NegotiationStep:
     """Return the step that follows from a DiscoverResult."""
     offered = result.supported_versions
     return _choose(config, offered, None, ", ".join(offered) or "none")
@@ -287,7 +287,7 @@ def proves_modern(code: int) -> bool:
 
 def read_probe_error(
     config: Config, error: ErrorData | None, tried: Revision, *, modern: bool = False
-) -> Opening:
+) -> NegotiationStep:
     """Return the step that follows from an error answer to the probe (or None: no answer).
 
     ``modern``: the transport recognised a modern server by other means (HTTP status 404 with a
@@ -297,21 +297,21 @@ def read_probe_error(
         offered = _versions_in(error)
         return _choose(config, offered, tried, ", ".join(offered) or "nothing that it names")
     if error is not None and proves_modern(error.code):
-        return Opening(
+        return NegotiationStep(
             Verdict.IMPOSSIBLE, None, f"the server is modern and refused us: {error.message}"
         )
     if modern:
-        return Opening(Verdict.MODERN, tried)
+        return NegotiationStep(Verdict.MODERN, tried)
     legacy = newest(legacy_of(config.revisions))
     if legacy is None or not falls_back(config):
         said = "did not answer" if error is None else f"answered {error.message!r} ({error.code})"
         ours = ", ".join(names(modern_of(config.revisions)))
-        return Opening(
+        return NegotiationStep(
             Verdict.IMPOSSIBLE,
             None,
             f"the server {said} to server/discover, so it is a legacy server; we speak {ours} only",
         )
-    return Opening(Verdict.LEGACY, legacy)
+    return NegotiationStep(Verdict.LEGACY, legacy)
 
 
 class Negotiator:
@@ -394,7 +394,7 @@ class Negotiator:
             tried = request.revision or LATEST
             opening = read_probe_error(state.config, error, tried, modern=modern)
             if request.tries > 1 and opening.verdict is Verdict.RETRY:
-                opening = Opening(Verdict.IMPOSSIBLE, None, error.message)
+                opening = NegotiationStep(Verdict.IMPOSSIBLE, None, error.message)
             self._follow(opening, now, error, tries=request.tries + 1)
         elif self._late is not None:
             self._open_discovered(self._late)
@@ -462,12 +462,12 @@ class Negotiator:
         """Refuse to cancel a request of the engine's own."""
         raise LocalProtocolError(f"{request.method} is not yours to cancel")
 
-    def _silence(self, request: Outbound) -> Opening:
+    def _silence(self, request: Outbound) -> NegotiationStep:
         return read_probe_error(self._state.config, None, request.revision or LATEST)
 
     def _follow(
         self,
-        opening: Opening,
+        opening: NegotiationStep,
         now: float,
         error: ErrorData | None = None,
         *,

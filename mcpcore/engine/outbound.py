@@ -1,86 +1,47 @@
-"""Outbound half of a Peer: requests, answers, progress and log messages.
-
-A request that is sent is held until negotiation has ended, checked, timed, and given up.  An answer
-belongs to the key of an inbound request, whichever Peer of the endpoint has received that.
+"""Outbound requests of a Peer: held until negotiation has ended, checked, sent, timed, given up.
 
 A request whose connection broke before the answer may or may not have been carried out.  One rule
 for all transports tells if it may be sent again: :func:`may_repeat`.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, field, structs
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
-from mcpcore.engine.bodies import (
-    Meta,
-    becomes_task,
-    checked_meta,
-    own_meta,
-    permitted,
-    take_apart,
-    take_result_apart,
-)
+from mcpcore.engine.bodies import Meta, becomes_task, checked_meta, take_apart
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
 from mcpcore.engine.events import MAIN, EndReason, Key, Route
-from mcpcore.engine.input_rounds import InputRequest, input_required, retry_body
+from mcpcore.engine.input_rounds import retry_body
 from mcpcore.engine.lifecycle import RequestSignal, RequestState, SessionState, StreamState
 from mcpcore.engine.mirror import mirror_of
-from mcpcore.engine.state import Inbound, Outbound, PeerState, Purpose
+from mcpcore.engine.state import Outbound, PeerState, Purpose
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.capabilities import declares, input_capability
-from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
+from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS, REPEATABLE, Method
 from mcpcore.spec.revisions import LATEST_LEGACY, Revision
 from mcpcore.spec.types.base import META_LOG_LEVEL, META_PROGRESS_TOKEN, RequestId
-from mcpcore.spec.types.logging import SEVERITY
+from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.spec.types.tools import Tool
-from mcpcore.wire.jsontext import encode_sound, sayable
-from mcpcore.wire.message import Body, encode_error, encode_request, encode_result, to_json
+from mcpcore.wire.jsontext import sayable
+from mcpcore.wire.message import Body, encode_request, to_json
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _OPEN, _APPLICATION = RequestState.ACTIVE, SessionState.OPEN, Purpose.APPLICATION
 _NEW, _CLOSING, _CLOSED = SessionState.NEW, SessionState.CLOSING, SessionState.CLOSED
-_ANSWER, _CLIENT = RequestSignal.ANSWER, Role.CLIENT
-_REQUEST, _RESULT = FrameKind.REQUEST, FrameKind.RESULT
+_CLIENT, _REQUEST = Role.CLIENT, FrameKind.REQUEST
 
 COMPLETE = "complete"
 """Value of ``resultType`` for a final result; one that is absent means the same."""
 INPUT_REQUIRED = "input_required"
 TASK = "task"
 """Value of ``resultType`` for a request that has become a task (the tasks extension)."""
-DEFAULT_LOG_LEVEL = "info"
-"""Lowest level sent to a legacy client that never set one."""
-_PROGRESS = "notifications/progress"
-_INFINITE = math.inf
-"""Bound for comparisons, as :func:`math.isfinite` takes no integer larger than all floats."""
-LOST_LOGGER = "mcpcore"
-LOST_LEVEL = "warning"
-"""Level of the message that log messages were dropped; ``LOST_LOGGER`` is its logger."""
-
-
-class _Report(Struct, gc=False):
-    """Params of a progress notification."""
-
-    token: Any = field(name="progressToken")
-    progress: Any
-    total: Any
-    message: Any
-    meta: Any = field(name="_meta")
-
-
-class _Reported(Struct, gc=False):
-    """Whole progress notification: encoded in one step, as there may be very many."""
-
-    jsonrpc: str = "2.0"
-    method: str = _PROGRESS
-    params: _Report | None = None
 
 
 class Sender:
-    """Part of a Peer that sends requests, and the answers to those of the other side."""
+    """Part of a Peer that sends requests."""
 
     __slots__ = ("_endpoint", "_state")
 
@@ -159,17 +120,6 @@ class Sender:
         self.submit(again, now)
         del state.waiting_input[request]
         return again.id
-
-    def abandon(self, request: RequestId) -> None:
-        """Give up a request that waits for input; nothing is sent."""
-        self._state.waiting_input.pop(request, None)
-
-    def cancel(self, request: RequestId, reason: str | None) -> None:
-        """Cancel a request, as :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>` does."""
-        self.abandon(request)
-        pending = self._state.pending.get(request)
-        if pending is not None:
-            pending.sender.give_up(pending, reason)
 
     def give_up(self, request: Outbound, reason: str | None) -> None:
         """Cancel a request, here and on the other side."""
@@ -392,122 +342,6 @@ class Sender:
             revision=request.revision,
         )
 
-    # Answers
-
-    def respond(
-        self, key: Key, result: Body, meta: Meta | None, result_type: str, bare: bool
-    ) -> bool:
-        """Answer with a result, as :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>` does."""
-        record = self._endpoint.inbound.get(key)
-        if record is None or record.stream is not None or record.held:
-            record = self._unheld(key)  # raises the error
-        if not (bare and isinstance(result, Raw)):
-            result, meta, own_type = take_result_apart(result, meta)
-            result_type = own_type or result_type
-        if meta or result_type != COMPLETE:
-            _check_result_type(record, result_type)
-            return answer_with(record, result, own_meta(meta) if meta else None, result_type)
-        members = record.peer.profile.complete[record.revision]
-        return _finish(record, _RESULT, encode_result(record.id, result, members))
-
-    def fail(self, key: Key, error: ErrorData) -> bool:
-        """Answer with an error; False if the request was cancelled meanwhile."""
-        record = self._endpoint.answerable(key)
-        error = permitted(error, record.revision)
-        return _finish(record, FrameKind.ERROR, encode_error(record.id, error), error.code)
-
-    def require_input(
-        self, key: Key, requests: Mapping[str, InputRequest], state: str | None
-    ) -> bool:
-        """Answer that input is needed, with questions and a state for the retry."""
-        record = self._unheld(key)
-        body = input_required(record, requests, state)
-        return answer_with(record, body, None, INPUT_REQUIRED)
-
-    def _unheld(self, key: Key) -> Inbound:
-        record = self._endpoint.answerable(key)
-        if record.held:
-            raise LocalProtocolError(f"{record.method} is answered by the engine: admit it or fail")
-        return record
-
-    # Notifications before the answer
-
-    def progress(
-        self,
-        key: Key,
-        value: float,
-        total: float | None,
-        message: str | None,
-        meta: Meta | None,
-    ) -> bool:
-        """Report progress; False if not asked for, not increased, or if the request is over."""
-        record = self._endpoint.inbound.get(key)
-        if record is None or record.state is not _ACTIVE or record.stream is not None:
-            return False
-        if record.held:
-            return False  # as in _takes_news, without a call
-        token, last = record.meta.progress_token, record.progress
-        if token is None:
-            return False
-        if not -_INFINITE < value < _INFINITE or (last is not None and value <= last):
-            return False
-        report = _Report(
-            token,
-            value,
-            UNSET if total is None else total,
-            UNSET if message is None else message,
-            meta or UNSET,
-        )
-        sound = not meta and (total is None or -_INFINITE < total < _INFINITE)
-        encode = encode_sound if sound else to_json
-        data = encode(_Reported(params=report))
-        record.progress = value
-        record.peer.send_news(_PROGRESS, data, record, "progress")
-        return True
-
-    def log(
-        self, key: Key | None, level: str, data: Any, logger: str | None, meta: Meta | None
-    ) -> bool:
-        """Send a log message, as :meth:`Peer.log <mcpcore.engine.peer.Peer.log>` does."""
-        if not self.wants_log(key, level):
-            return False
-        record = None if key is None else self._endpoint.inbound[key]
-        peer = self._state if record is None else record.peer
-        counter: PeerState | Inbound = peer if record is None else record
-        if peer.crowded(record):
-            counter.logs_lost += 1
-            return False
-        if counter.logs_lost:
-            lost, counter.logs_lost = counter.logs_lost, 0
-            if self.wants_log(key, LOST_LEVEL):
-                text = f"{lost} log messages were dropped: they were not read in time"
-                _send_log(peer, record, LOST_LEVEL, text, LOST_LOGGER, None)
-        _send_log(peer, record, level, data, logger, meta)
-        return True
-
-    def wants_log(self, key: Key | None, level: str) -> bool:
-        """Return True if a log message of this level would be sent; see :meth:`log`."""
-        if level not in SEVERITY:
-            raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
-        record = None if key is None else self._endpoint.inbound.get(key)
-        if key is not None and (record is None or not _takes_news(record)):
-            return False
-        peer = self._state if record is None else record.peer
-        revision = peer.revision if record is None else record.revision
-        if revision is None or peer.ended or "logging" not in peer.profile.offered:
-            return False
-        wanted: str | None = None
-        if not revision.per_request_log_level:
-            wanted = peer.log_level or DEFAULT_LOG_LEVEL
-        elif record is not None and record.meta.log_level is not None:
-            wanted = record.meta.log_level
-        return wanted is not None and SEVERITY[level] >= SEVERITY[wanted]
-
-    def wants_progress(self, key: Key) -> bool:
-        """Return True if the other side asked for progress of a request in progress."""
-        record = self._endpoint.inbound.get(key)
-        return record is not None and record.meta.progress_token is not None and _takes_news(record)
-
 
 def overdue(request: Outbound, config: Config, now: float) -> str:
     """Return a text that names the request and the time limit that it has crossed."""
@@ -518,82 +352,6 @@ def overdue(request: Outbound, config: Config, now: float) -> str:
     if maximum is not None and now >= request.started + maximum > request.started + limit:
         return f"{request.method}: no answer within {maximum:g} seconds, for all its progress"
     return f"{text} of its last progress"
-
-
-def _takes_news(record: Inbound) -> bool:
-    """Return True if progress and log messages may be sent for a request.
-
-    A listen stream has none, nor a held request that becomes one when it is admitted.
-    """
-    return record.state is _ACTIVE and record.stream is None and not record.held
-
-
-def _check_result_type(record: Inbound, result_type: str) -> None:
-    """Raise LocalProtocolError if a request may not be answered with this type of result."""
-    if result_type == INPUT_REQUIRED:
-        raise LocalProtocolError("an input_required result is made by require_input")
-    extension = None if record.row is None else record.row.task_extension
-    if result_type == TASK and extension is not None:
-        path = f"extensions.{extension}"
-        if not declares(record.capabilities, path):
-            raise CapabilityMissing(path)
-
-
-def answer_with(record: Inbound, body: bytes | Raw, meta: Meta | None, result_type: str) -> bool:
-    """Send a result with a type or ``_meta`` of its own; False if it was cancelled."""
-    members = b""
-    if record.revision.result_type:
-        members = b'"resultType":%b,"_meta":%b' % (
-            msgspec.json.encode(result_type),
-            to_json({**record.peer.profile.server_meta, **(meta or {})}),
-        )
-    elif meta:
-        members = b'"_meta":' + to_json(meta)
-    return _finish(record, _RESULT, encode_result(record.id, body, members))
-
-
-def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = None) -> bool:
-    """Send the answer to a request, unless it was cancelled."""
-    peer = record.peer
-    if not peer.finish(record, _ANSWER):
-        return False
-    if record.batch is not None:
-        record.batch.settle(data)
-        return True
-    route = record.route
-    peer.outbox.push(
-        Transmit(
-            peer=peer,
-            route=route,
-            data=(data,),
-            size=len(data),
-            kind=kind,
-            ends=route != MAIN,
-            key=record.key,
-            code=code,
-            method=record.method,
-            revision=record.revision,
-        )
-    )
-    return True
-
-
-def _send_log(
-    peer: PeerState,
-    record: Inbound | None,
-    level: str,
-    data: Any,
-    logger: str | None,
-    meta: Mapping[str, Any] | None,
-) -> None:
-    params: dict[str, Any] = {"level": level, "data": data}
-    if meta:
-        params["_meta"] = meta
-    if logger is not None:
-        params["logger"] = logger
-    peer.send_notification(
-        "notifications/message", to_json(params), record=record, revision=peer.revision
-    )
 
 
 # Repetition

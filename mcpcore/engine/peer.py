@@ -13,38 +13,114 @@ of a Peer are up to date only after it has returned None.  Mistakes of the calle
 become the error reply that the specification asks for and a Violation event.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec import UNSET, Raw, Struct, field
+
+from mcpcore.engine.bodies import Meta, own_meta, permitted, take_apart, take_result_apart
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
-from mcpcore.engine.events import MAIN, EndReason, Event, Fault, Key, Route
-from mcpcore.engine.inbound import End, Failure, Receiver
-from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.engine.lifecycle import RequestSignal, RequestState, SessionSignal, SessionState
+from mcpcore.engine.events import MAIN, EndReason, Event, Fault, Key, Route, SubscriptionClosed
+from mcpcore.engine.inbound import End, Receiver, TransportFailure
+from mcpcore.engine.input_rounds import InputRequest, input_required
+from mcpcore.engine.lifecycle import (
+    STREAM,
+    RequestSignal,
+    RequestState,
+    SessionSignal,
+    SessionState,
+    StreamSignal,
+    StreamState,
+    step,
+)
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import Negotiator, Upset
-from mcpcore.engine.outbound import COMPLETE, Sender
-from mcpcore.engine.publishing import Publisher
-from mcpcore.engine.state import Endpoint, PeerState, Purpose
-from mcpcore.engine.transmit import Transmit
-from mcpcore.spec.errors import ErrorData, LocalProtocolError
+from mcpcore.engine.outbound import COMPLETE, INPUT_REQUIRED, TASK, Sender
+from mcpcore.engine.state import Endpoint, Inbound, PeerState, Purpose
+from mcpcore.engine.subscriptions import (
+    ACKNOWLEDGED,
+    TOPICS,
+    Interest,
+    TopicChange,
+    acknowledged,
+    change_of,
+    narrowed,
+    subscription_meta,
+)
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.spec.capabilities import declares
+from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
+from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
+from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.framing import LineReader, TooLong
-from mcpcore.wire.message import Body, Frame, RequestId
+from mcpcore.wire.jsontext import encode_sound
+from mcpcore.wire.message import (
+    Body,
+    Frame,
+    RequestId,
+    encode_error,
+    encode_notification,
+    encode_result,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from mcpcore.engine.reconnection import ReconnectSettings
 
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_ACTIVE, _ANSWER = RequestState.ACTIVE, RequestSignal.ANSWER
+_ERROR, _RESULT = FrameKind.ERROR, FrameKind.RESULT
+
 _NEWLINE = (b"\n",)
+DEFAULT_LOG_LEVEL = "info"
+"""Lowest level sent to a legacy client that never set one."""
+_PROGRESS = "notifications/progress"
+_INFINITE = math.inf
+"""Bound for comparisons, as :func:`math.isfinite` takes no integer larger than all floats."""
+LOST_LOGGER = "mcpcore"
+LOST_LEVEL = "warning"
+"""Level of the message that log messages were dropped; ``LOST_LOGGER`` is its logger."""
+
+_NOT_BY_HAND = frozenset(
+    {
+        "notifications/cancelled",
+        "notifications/initialized",
+        "notifications/message",
+        ACKNOWLEDGED,
+    }
+)
+"""Notifications that the engine sends, for which there are calls."""
+
+
+class _Report(Struct, gc=False):
+    """Params of a progress notification."""
+
+    token: Any = field(name="progressToken")
+    progress: Any
+    total: Any
+    message: Any
+    meta: Any = field(name="_meta")
+
+
+class _Reported(Struct, gc=False):
+    """Progress notification with its envelope: encoded in one step, as there may be many."""
+
+    jsonrpc: str = "2.0"
+    method: str = _PROGRESS
+    params: _Report | None = None
 
 
 class Peer:
     """Client or server end of a conversation, in either era.
 
-    It holds the state of the conversation and the parts that work on it: a Receiver, a Sender, a
-    Negotiator, a Publisher, and for a client that reconnects a Succession.  They have underscores:
-    ``mcpcore.http`` uses them as well, and nothing outside of this package does.
+    It answers requests and sends notifications itself.  Its state and the parts that do the rest, a
+    Receiver, a Sender (of requests), a Negotiator, and for a client that reconnects a Succession,
+    have underscores: ``mcpcore.http`` uses them as well, and nothing outside of this package does.
 
     ``endpoint`` is given where several Peers share one, ``session`` names this one in events.
     ``mirrors`` asks for header mirrors on the frames of a client.  ``joins`` lets one frame hold
@@ -59,7 +135,6 @@ class Peer:
         "_lines",
         "_negotiation",
         "_outbound",
-        "_publishing",
         "_state",
         "config",
         "principal",
@@ -81,11 +156,19 @@ class Peer:
         self._endpoint = endpoint = Endpoint() if endpoint is None else endpoint
         self._inbox = endpoint.inbox
         self._state = state = PeerState(
-            role, config, endpoint, session=session, mirrors=mirrors, joins=joins
+            role=role,
+            config=config,
+            endpoint=endpoint,
+            outbox=endpoint.outbox,
+            profile=endpoint.profile(role, config),
+            session=session,
+            scoped=config.route_scoped_ids,
+            capacity=config.limits.in_flight,
+            mirrors=mirrors,
+            joins=joins,
         )
         self._outbound = sender = Sender(state)
         self._negotiation = negotiator = Negotiator(state, sender)
-        self._publishing = Publisher(state)
         self._inbound = Receiver(state, sender, negotiator)
         self._lines: LineReader | None = None
         self.principal: str | None = None
@@ -213,7 +296,7 @@ class Peer:
         era probe falls back instead of giving up.  ``fault``: details of the failure.  Ignored if
         the request has ended.
         """
-        failure = Failure(request, reason, message, evidence, fault)
+        failure = TransportFailure(request, reason, message, evidence, fault)
         self._inbox.append((self._inbound, failure, now))
 
     def end(self, *, now: float, reason: str = "closed") -> None:
@@ -333,14 +416,17 @@ class Peer:
 
     def abandon(self, request: RequestId) -> None:
         """Give up a request that waits for input; nothing is sent."""
-        self._outbound.abandon(request)
+        self._state.waiting_input.pop(request, None)
 
     def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
         """Cancel an outbound request: its terminal event is RequestEnded, a late answer is dropped.
 
         A request that has ended already is left alone; one that waits for input is abandoned.
         """
-        self._outbound.cancel(request, reason)
+        self.abandon(request)
+        pending = self._state.pending.get(request)
+        if pending is not None:
+            pending.sender.give_up(pending, reason)
 
     # Answers, and what precedes them; any Peer of an endpoint serves the keys of all
 
@@ -361,11 +447,23 @@ class Peer:
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for a result that
         is no JSON object.
         """
-        return self._outbound.respond(key, result, meta, result_type, bare)
+        record = self._endpoint.inbound.get(key)
+        if record is None or record.stream is not None or record.held:
+            record = self._unheld(key)  # raises the error
+        if not (bare and isinstance(result, Raw)):
+            result, meta, own_type = take_result_apart(result, meta)
+            result_type = own_type or result_type
+        if meta or result_type != COMPLETE:
+            _check_result_type(record, result_type)
+            return answer_with(record, result, own_meta(meta) if meta else None, result_type)
+        members = record.peer.profile.complete[record.revision]
+        return _finish(record, _RESULT, encode_result(record.id, result, members))
 
     def fail(self, key: Key, error: ErrorData) -> bool:
         """Answer with an error; False if the request was cancelled meanwhile."""
-        return self._outbound.fail(key, error)
+        record = self._endpoint.answerable(key)
+        error = permitted(error, record.revision)
+        return _finish(record, _ERROR, encode_error(record.id, error), error.code)
 
     def require_input(
         self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
@@ -374,7 +472,15 @@ class Peer:
 
         Raises LocalProtocolError, CapabilityMissing.
         """
-        return self._outbound.require_input(key, requests, state)
+        record = self._unheld(key)
+        body = input_required(record, requests, state)
+        return answer_with(record, body, None, INPUT_REQUIRED)
+
+    def _unheld(self, key: Key) -> Inbound:
+        record = self._endpoint.answerable(key)
+        if record.held:
+            raise LocalProtocolError(f"{record.method} is answered by the engine: admit it or fail")
+        return record
 
     def admit(self, key: Key) -> bool:
         """Let the engine answer a request of ``Config.asked_first``; False if it was cancelled.
@@ -399,7 +505,29 @@ class Peer:
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
         """Report progress; False if not asked for, not increased, or if the request is over."""
-        return self._outbound.progress(key, value, total, message, meta)
+        record = self._endpoint.inbound.get(key)
+        if record is None or record.state is not _ACTIVE or record.stream is not None:
+            return False
+        if record.held:
+            return False  # as in _takes_news, without a call
+        token, last = record.meta.progress_token, record.progress
+        if token is None:
+            return False
+        if not -_INFINITE < value < _INFINITE or (last is not None and value <= last):
+            return False
+        report = _Report(
+            token,
+            value,
+            UNSET if total is None else total,
+            UNSET if message is None else message,
+            meta or UNSET,
+        )
+        sound = not meta and (total is None or -_INFINITE < total < _INFINITE)
+        encode = encode_sound if sound else to_json
+        data = encode(_Reported(params=report))
+        record.progress = value
+        record.peer.send_news(_PROGRESS, data, record, "progress")
+        return True
 
     def log(
         self,
@@ -416,15 +544,44 @@ class Peer:
         client set, by default ``info``.  ``key`` None sends outside of any request (legacy).
         Messages dropped by back-pressure are counted; the next message tells the client how many.
         """
-        return self._outbound.log(key, level, data, logger, meta)
+        if not self.wants_log(key, level):
+            return False
+        record = None if key is None else self._endpoint.inbound[key]
+        peer = self._state if record is None else record.peer
+        counter: PeerState | Inbound = peer if record is None else record
+        if peer.crowded(record):
+            counter.logs_lost += 1
+            return False
+        if counter.logs_lost:
+            lost, counter.logs_lost = counter.logs_lost, 0
+            if self.wants_log(key, LOST_LEVEL):
+                text = f"{lost} log messages were dropped: they were not read in time"
+                _send_log(peer, record, LOST_LEVEL, text, LOST_LOGGER, None)
+        _send_log(peer, record, level, data, logger, meta)
+        return True
 
     def wants_log(self, key: Key | None, level: str) -> bool:
         """Return True if a log message of this level would be sent; see :meth:`log`."""
-        return self._outbound.wants_log(key, level)
+        if level not in SEVERITY:
+            raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
+        record = None if key is None else self._endpoint.inbound.get(key)
+        if key is not None and (record is None or not _takes_news(record)):
+            return False
+        peer = self._state if record is None else record.peer
+        revision = peer.revision if record is None else record.revision
+        if revision is None or peer.ended or "logging" not in peer.profile.offered:
+            return False
+        wanted: str | None = None
+        if not revision.per_request_log_level:
+            wanted = peer.log_level or DEFAULT_LOG_LEVEL
+        elif record is not None and record.meta.log_level is not None:
+            wanted = record.meta.log_level
+        return wanted is not None and SEVERITY[level] >= SEVERITY[wanted]
 
     def wants_progress(self, key: Key) -> bool:
         """Return True if the other side asked for progress of a request in progress."""
-        return self._outbound.wants_progress(key)
+        record = self._endpoint.inbound.get(key)
+        return record is not None and record.meta.progress_token is not None and _takes_news(record)
 
     # Notifications and listen streams
 
@@ -446,7 +603,68 @@ class Peer:
         Raises LocalProtocolError for a parent that never existed, for a change on the stream of a
         modern request that is no subscription, and for notifications that have calls of their own.
         """
-        return self._publishing.notify(method, params, parent, meta)
+        state = self._state
+        if method in _NOT_BY_HAND:
+            raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
+        body, meta = take_apart(params, meta)
+        topic = TOPICS.get(method) if state.role is Role.SERVER else None
+        change = None if topic is None else change_of(topic, body)
+        if parent is not None:
+            return self._notify_on(parent, method, body, meta, change)
+        if change is not None:
+            return self._publish(change, body, meta)
+        revision = state.revision
+        if revision is None or not self._may_notify(method, revision):
+            return False
+        state.send_notification(method, body, members=_meta_member(meta), revision=revision)
+        return True
+
+    def _may_notify(self, method: str, revision: Revision) -> bool:
+        state = self._state
+        if state.lifecycle is SessionState.CLOSED:
+            return False
+        row = state.profile.ours[revision.position].get(method)
+        if row is None:
+            return method not in KNOWN_METHODS
+        if row.capability is not None and row.capability not in state.profile.offered:
+            return False
+        theirs = state.peer_capabilities
+        return row.peer_capability is None or (
+            theirs is not None and declares(theirs, row.peer_capability)
+        )
+
+    def _notify_on(
+        self, key: Key, method: str, body: bytes, meta: Meta | None, change: TopicChange | None
+    ) -> bool:
+        record = self._unless_over(key)
+        if record is None:
+            return False
+        if record.interest is not None:
+            return change is not None and _tell(record, change, body, meta)
+        if change is not None and record.revision.modern:
+            raise LocalProtocolError(f"{method} is carried by listen streams only")
+        record.peer.send_notification(method, body, members=_meta_member(meta), record=record)
+        return True
+
+    def _publish(self, change: TopicChange, body: bytes, meta: Meta | None) -> bool:
+        state = self._state
+        topic = change.topic
+        if not state.profile.announced[topic.method]:
+            return False
+        told = False
+        heard = topic.subject is None or (topic.subject == "uri" and change.subject in state.uris)
+        if heard and state.lifecycle is SessionState.OPEN:
+            state.send_notification(
+                topic.method,
+                body,
+                members=_meta_member(meta),
+                revision=state.revision,
+                subject=(topic.method, change.subject),
+            )
+            told = True
+        for record in state.streams.values():
+            told = _tell(record, change, body, meta) or told
+        return told
 
     def narrow(self, key: Key, filter: SubscriptionFilter) -> bool:
         """Restrict a listen stream to ``filter``; False if the stream has ended.
@@ -455,14 +673,46 @@ class Peer:
         restricted filter, as it has not left yet.  Raises LocalProtocolError if ``key`` is no
         listen stream.
         """
-        return self._publishing.narrow(key, filter)
+        record = self._stream(key)
+        if record is None or record.interest is None:
+            return False
+        interest = record.interest = Interest(narrowed(record.interest.filter, filter))
+        body = acknowledged(interest)
+        first = encode_notification(ACKNOWLEDGED, body, subscription_meta(record.id))
+        record.peer.renew(record, ACKNOWLEDGED, first)
+        return True
 
     def end_subscription(self, key: Key) -> bool:
         """End a listen stream: ``notifications/cancelled``, then its result; False if it has ended.
 
         Raises LocalProtocolError if ``key`` is no listen stream.
         """
-        return self._publishing.end_subscription(key)
+        record = self._stream(key)
+        if record is None:
+            return False
+        record.peer.send_notification(
+            "notifications/cancelled",
+            to_json({"requestId": record.id}),
+            members=subscription_meta(record.id),
+            record=record,
+        )
+        record.stream = step(STREAM, StreamState.LISTENING, StreamSignal.FINISH)
+        answer_with(record, b"{}", {META_SUBSCRIPTION_ID: record.id}, COMPLETE)
+        record.peer.emit(SubscriptionClosed(key=key))
+        return True
+
+    def _stream(self, key: Key) -> Inbound | None:
+        record = self._unless_over(key)
+        if record is not None and record.stream is None:
+            raise LocalProtocolError(f"the request with key {key} is no listen stream")
+        return record
+
+    def _unless_over(self, key: Key) -> Inbound | None:
+        """Return the request with ``key``, or None if it was answered, cancelled or ended."""
+        record = self._endpoint.inbound.get(key)
+        if record is None and not self._endpoint.was_issued(key):
+            raise LocalProtocolError(f"there never was a request with key {key}")
+        return record if record is not None and record.state is RequestState.ACTIVE else None
 
     # Output and time
 
@@ -504,3 +754,100 @@ class Peer:
     def handle_timeout(self, now: float) -> None:
         """Handle the deadlines due at ``now``; events follow from :meth:`next_event`."""
         self._endpoint.handle_timeout(now)
+
+
+def _takes_news(record: Inbound) -> bool:
+    """Return True if progress and log messages may be sent for a request.
+
+    A listen stream has none, nor a held request that becomes one when it is admitted.
+    """
+    return record.state is _ACTIVE and record.stream is None and not record.held
+
+
+def _check_result_type(record: Inbound, result_type: str) -> None:
+    """Raise LocalProtocolError if a request may not be answered with this type of result."""
+    if result_type == INPUT_REQUIRED:
+        raise LocalProtocolError("an input_required result is made by require_input")
+    extension = None if record.row is None else record.row.task_extension
+    if result_type == TASK and extension is not None:
+        path = f"extensions.{extension}"
+        if not declares(record.capabilities, path):
+            raise CapabilityMissing(path)
+
+
+def answer_with(record: Inbound, body: bytes | Raw, meta: Meta | None, result_type: str) -> bool:
+    """Send a result with a type or ``_meta`` of its own; False if it was cancelled."""
+    members = b""
+    if record.revision.result_type:
+        members = b'"resultType":%b,"_meta":%b' % (
+            msgspec.json.encode(result_type),
+            to_json({**record.peer.profile.server_meta, **(meta or {})}),
+        )
+    elif meta:
+        members = b'"_meta":' + to_json(meta)
+    return _finish(record, _RESULT, encode_result(record.id, body, members))
+
+
+def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = None) -> bool:
+    """Send the answer to a request, unless it was cancelled."""
+    peer = record.peer
+    if not peer.finish(record, _ANSWER):
+        return False
+    if record.batch is not None:
+        record.batch.settle(data)
+        return True
+    route = record.route
+    peer.outbox.push(
+        Transmit(
+            peer=peer,
+            route=route,
+            data=(data,),
+            size=len(data),
+            kind=kind,
+            ends=route != MAIN,
+            key=record.key,
+            code=code,
+            method=record.method,
+            revision=record.revision,
+        )
+    )
+    return True
+
+
+def _send_log(
+    peer: PeerState,
+    record: Inbound | None,
+    level: str,
+    data: Any,
+    logger: str | None,
+    meta: Mapping[str, Any] | None,
+) -> None:
+    params: dict[str, Any] = {"level": level, "data": data}
+    if meta:
+        params["_meta"] = meta
+    if logger is not None:
+        params["logger"] = logger
+    peer.send_notification(
+        "notifications/message", to_json(params), record=record, revision=peer.revision
+    )
+
+
+def _tell(record: Inbound, change: TopicChange, body: bytes, meta: Meta | None) -> bool:
+    """Send a change on a listen stream that carries it; False for any other stream."""
+    if record.interest is None or not record.interest.wants(change):
+        return False
+    members = subscription_meta(record.id)
+    if meta:  # a relay passes on the id of another stream
+        members = _meta_member({**meta, META_SUBSCRIPTION_ID: record.id})
+    record.peer.send_notification(
+        change.topic.method,
+        body,
+        members=members,
+        record=record,
+        subject=(change.topic.method, change.subject),
+    )
+    return True
+
+
+def _meta_member(meta: Meta | None) -> bytes:
+    return b'"_meta":' + to_json(meta) if meta else b""

@@ -12,7 +12,6 @@ import msgspec
 from mcpcore.engine.config import ASKABLE, Config, Role
 from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.spec.capabilities import Capabilities, declares, in_revision
-from mcpcore.spec.icons import is_safe_icon
 from mcpcore.spec.methods import METHODS, Method, MethodKind, lookup
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, modern_of
 from mcpcore.spec.types.base import (
@@ -51,23 +50,6 @@ class Profile:
     Raises TypeError or ValueError for a Config that makes no sense in this role.
     """
 
-    __slots__ = (
-        "_client_meta",
-        "announced",
-        "by_name",
-        "complete",
-        "config",
-        "decode",
-        "legacy",
-        "modern",
-        "offered",
-        "ours",
-        "role",
-        "server_meta",
-        "theirs",
-        "usual",
-    )
-
     def __init__(self, role: Role, config: Config) -> None:
         capabilities: Capabilities
         if role is Role.CLIENT:
@@ -79,7 +61,7 @@ class Profile:
         if strange := config.asked_first - ASKABLE:
             raise ValueError(f"the engine does not ask its application about {min(strange)}")
         for icon in config.info.icons or ():
-            if not is_safe_icon(icon.src):
+            if not icon.is_safe:
                 raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")
         self.role = role
         self.config = config

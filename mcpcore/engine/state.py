@@ -14,7 +14,7 @@ from collections.abc import Hashable, Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw, Struct, field
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
@@ -229,40 +229,26 @@ class TakesIn(Protocol):
         """Process one item that arrived."""
 
 
-class Endpoint:
+class Endpoint(Struct, weakref=False, eq=False):
     """Shared state of the Peers of one endpoint: counters, queues, in-flight tables, deadlines.
 
     Arrived items wait in ``inbox``, each behind the Peer (or other machine of the endpoint)
     that takes it in; :meth:`next_event` advances the state by one item at a time.
     """
 
-    __slots__ = (
-        "_profiles",
-        "capacity",
-        "deadlines",
-        "events",
-        "inbound",
-        "inbox",
-        "last_key",
-        "outbound",
-        "outbox",
-        "serial",
-    )
-
-    def __init__(self) -> None:
-        self.inbox: deque[tuple[Any, ...]] = deque()
-        self.events: deque[Event] = deque()
-        self.outbox = Outbox()
-        self.deadlines: Deadlines[Outbound] = Deadlines()
-        self.inbound: dict[Key, Inbound] = {}
-        self.capacity = sys.maxsize
-        """Maximum inbound requests in flight of all Peers, listen streams included."""
-        self.outbound: dict[RequestId, Outbound] = {}
-        self.last_key: Key = 0
-        """Key of the latest inbound request; keys are numbers, counted up."""
-        self.serial = 0
-        """Number of outbound requests; each makes the id of one."""
-        self._profiles: list[Profile] = []
+    inbox: deque[tuple[Any, ...]] = field(default_factory=deque)
+    events: deque[Event] = field(default_factory=deque)
+    outbox: Outbox = field(default_factory=Outbox)
+    deadlines: Deadlines[Outbound] = field(default_factory=Deadlines)
+    inbound: dict[Key, Inbound] = {}
+    capacity: int = sys.maxsize
+    """Maximum inbound requests in flight of all Peers, listen streams included."""
+    outbound: dict[RequestId, Outbound] = {}
+    last_key: Key = 0
+    """Key of the latest inbound request; keys are numbers, counted up."""
+    serial: int = 0
+    """Number of outbound requests; each makes the id of one."""
+    _profiles: list[Profile] = []
 
     def profile(self, role: Role, config: Config) -> Profile:
         """Return the profile of a Config, shared by all Peers of this endpoint that have it."""
@@ -339,114 +325,67 @@ class Endpoint:
             request.sender.expire(request, now)
 
 
-class PeerState:
+class PeerState(Struct, kw_only=True, weakref=False, eq=False):
     """State of one conversation and its ways to send, for the parts of a Peer."""
 
-    __slots__ = (
-        "alone",
-        "by_route",
-        "capacity",
-        "changes",
-        "client_capabilities",
-        "config",
-        "ended",
-        "endpoint",
-        "expected",
-        "failure",
-        "half_closed",
-        "held",
-        "in_flight_by_id",
-        "joins",
-        "lifecycle",
-        "log_level",
-        "logs_lost",
-        "mirrors",
-        "outbox",
-        "peer_capabilities",
-        "peer_info",
-        "pending",
-        "permitted",
-        "profile",
-        "replaceable",
-        "revision",
-        "role",
-        "said",
-        "scoped",
-        "session",
-        "streams",
-        "succession",
-        "uris",
-        "waiting_input",
-    )
+    role: Role
+    config: Config
+    endpoint: Endpoint
+    session: str | None
+    mirrors: bool
+    joins: bool
+    profile: Profile
+    outbox: Outbox
+    scoped: bool
+    """True if inbound ids are unique per route only."""
+    capacity: int
+    """Maximum inbound requests in flight now; the application may change it."""
+    lifecycle: SessionState = SessionState.NEW
+    revision: Revision | None = None
+    """Negotiated revision; a server serves modern requests whatever this is."""
+    peer_info: Implementation | None = None
+    peer_capabilities: ClientCapabilities | ServerCapabilities | None = None
+    """Capabilities that the other side declared; None if unknown."""
+    client_capabilities: ClientCapabilities = field(default_factory=lambda: NO_CAPABILITIES)
+    """Server: capabilities that a legacy client declared in the handshake."""
+    log_level: str | None = None
+    changes: int = 0
+    """Changes by a legacy client to its session: negotiation, log level, subscriptions."""
+    logs_lost: int = 0
+    failure: str | None = None
+    """Reason why negotiation failed."""
+    half_closed: bool = False
+    """True once the other side has finished writing."""
+    ended: bool = False
+    """True once ConnectionEnded was emitted."""
+    succession: "Succession | None" = None
+    """Client that reconnects: what decides on the requests that outlive the conversation."""
+    expected: bool = False
+    """True if this Peer succeeds another one: it takes requests before it is started."""
+    alone: bool = False
+    """True for a server that serves one request without a session: it can send no requests."""
 
-    def __init__(
-        self,
-        role: Role,
-        config: Config,
-        endpoint: Endpoint,
-        *,
-        session: str | None,
-        mirrors: bool,
-        joins: bool,
-    ) -> None:
-        self.role = role
-        self.config = config
-        self.endpoint = endpoint
-        self.outbox = endpoint.outbox
-        self.profile = endpoint.profile(role, config)
-        self.session = session
-        self.lifecycle = SessionState.NEW
-        self.revision: Revision | None = None
-        """Negotiated revision; a server serves modern requests whatever this is."""
-        self.peer_info: Implementation | None = None
-        self.peer_capabilities: ClientCapabilities | ServerCapabilities | None = None
-        """Capabilities that the other side declared; None if unknown."""
-        self.client_capabilities = NO_CAPABILITIES
-        """Server: capabilities that a legacy client declared in the handshake."""
-        self.log_level: str | None = None
-        self.changes = 0
-        """Number of changes by a legacy client to its session: negotiation, log level,
-        subscriptions."""
-        self.logs_lost = 0
-        self.failure: str | None = None
-        """Reason why negotiation failed."""
-        self.half_closed = False
-        """True once the other side has finished writing."""
-        self.ended = False
-        """True once ConnectionEnded was emitted."""
-        self.succession: Succession | None = None
-        """Client that reconnects: what decides on the requests that outlive the conversation."""
-        self.expected = False
-        """True if this Peer succeeds another one: it takes requests before it is started."""
-        self.alone = False
-        """True for a server that serves one request without a session: it can send no requests."""
-        # Inbound
-        self.scoped = config.route_scoped_ids
-        self.capacity = config.limits.in_flight
-        """Maximum inbound requests in flight now; the application may change it."""
-        self.in_flight_by_id: dict[Any, Inbound] = {}
-        """Inbound requests in flight, by the key that makes an id unique (see :meth:`slot`)."""
-        self.by_route: dict[Route, Inbound] = {}
-        self.streams: dict[Key, Inbound] = {}
-        """Listen streams of the other side, by key."""
-        self.uris: set[str] = set()
-        """URIs of the resources that a legacy client subscribed to."""
-        self.said: set[str | None] | None = None
-        """URIs that a legacy client just subscribed to or unsubscribed from; None among them for a
-        change of log level.  None instead of a set if the application does not collect these."""
-        self.replaceable: dict[tuple[Key | None, Hashable], Transmit] = {}
-        """Queued notifications that a newer one may replace, by key and subject."""
-        # Outbound
-        self.mirrors = mirrors
-        self.joins = joins
-        self.held: dict[RequestId, Outbound] = {}
-        """Outbound requests that wait for negotiation, or for the next connection."""
-        self.pending: dict[RequestId, Outbound] = {}
-        """Outbound requests that wait for an answer, held ones included."""
-        self.waiting_input: dict[RequestId, Outbound] = {}
-        """Outbound requests whose server asked for input and waits for the retry."""
-        self.permitted: dict[str, Method] = {}
-        """Methods of outbound requests that the other side's capabilities were found to allow."""
+    in_flight_by_id: dict[Any, Inbound] = {}
+    """Inbound requests in flight, by the key that makes an id unique (see :meth:`slot`)."""
+    by_route: dict[Route, Inbound] = {}
+    streams: dict[Key, Inbound] = {}
+    """Listen streams of the other side, by key."""
+    uris: set[str] = set()
+    """URIs of the resources that a legacy client subscribed to."""
+    said: set[str | None] | None = None
+    """URIs that a legacy client just subscribed to or unsubscribed from; None among them for a
+    change of log level.  None instead of a set if the application does not collect these."""
+    replaceable: dict[tuple[Key | None, Hashable], Transmit] = {}
+    """Queued notifications that a newer one may replace, by key and subject."""
+
+    held: dict[RequestId, Outbound] = {}
+    """Outbound requests that wait for negotiation, or for the next connection."""
+    pending: dict[RequestId, Outbound] = {}
+    """Outbound requests that wait for an answer, held ones included."""
+    waiting_input: dict[RequestId, Outbound] = {}
+    """Outbound requests whose server asked for input and waits for the retry."""
+    permitted: dict[str, Method] = {}
+    """Methods of outbound requests that the other side's capabilities were found to allow."""
 
     # Facts
 

@@ -12,7 +12,11 @@ from msgspec import Raw, Struct
 from mcpcore.engine.metadata import read_member
 from mcpcore.spec.capabilities import Capabilities, declares
 from mcpcore.spec.methods import METHODS
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
+from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsAcknowledgedParams
+from mcpcore.wire.message import RequestId
+
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
 
 class Topic(Struct, frozen=True, kw_only=True):
@@ -44,20 +48,20 @@ TOPICS: dict[str, Topic] = {
 """Notifications that are published rather than sent for a request, by method."""
 
 
-class Change(Struct, frozen=True):
+class TopicChange(Struct, frozen=True):
     """Change to announce: its topic, and the changed thing where the topic has subjects."""
 
     topic: Topic
     subject: str | None
 
 
-def change_of(topic: Topic, body: bytes) -> Change:
+def change_of(topic: Topic, body: bytes) -> TopicChange:
     """Return the change that a notification with ``body`` as params announces."""
     if topic.subject is None:
-        return Change(topic, None)
+        return TopicChange(topic, None)
     member = msgspec.json.decode(body, type=dict[str, Raw]).get(topic.subject)
     value = None if member is None else read_member(member)
-    return Change(topic, value if isinstance(value, str) else None)
+    return TopicChange(topic, value if isinstance(value, str) else None)
 
 
 class Interest:
@@ -71,7 +75,7 @@ class Interest:
             field: frozenset(listed) for field in _SUBJECTS if (listed := getattr(filter, field))
         }
 
-    def wants(self, change: Change) -> bool:
+    def wants(self, change: TopicChange) -> bool:
         """Return True if the stream carries this change."""
         field = change.topic.field
         if change.topic.subject is None:
@@ -119,3 +123,13 @@ def narrowed(current: SubscriptionFilter, wanted: SubscriptionFilter) -> Subscri
         else:
             fields[name] = have and want
     return SubscriptionFilter(**fields)
+
+
+def acknowledged(interest: Interest) -> bytes:
+    """Return the params of the first frame of a listen stream: what it will carry."""
+    return msgspec.json.encode(SubscriptionsAcknowledgedParams(notifications=interest.filter))
+
+
+def subscription_meta(id: RequestId) -> bytes:
+    """Return the ``_meta`` member that ties a notification to its listen stream."""
+    return b'"_meta":' + msgspec.json.encode({META_SUBSCRIPTION_ID: id})

@@ -7,7 +7,6 @@ from typing import Any, Literal, TypedDict, TypeVar
 from msgspec import convert
 
 from mcpcore.service.pagination import Visible
-from mcpcore.spec.icons import is_safe_icon
 from mcpcore.spec.types.base import Icon
 
 T = TypeVar("T")
@@ -55,7 +54,7 @@ def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon]:
     """
     found = [Icon(src=icon) if isinstance(icon, str) else icon for icon in icons or ()]
     for icon in found:
-        if not is_safe_icon(icon.src):
+        if not icon.is_safe:
             raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")
     return found
 

@@ -25,19 +25,11 @@ class MethodKind(Enum):
     NOTIFICATION = "notification"
 
 
-class Sender(Enum):
-    """Senders of a method, on the wire or embedded, in at least one revision."""
-
-    CLIENT = "client"
-    SERVER = "server"
-    BOTH = "both"
-
-
 class Method(Struct, frozen=True, kw_only=True):
     """Method of the protocol: its senders and revisions, its needs, its types."""
 
     name: str
-    kind: MethodKind
+    kind: MethodKind = MethodKind.REQUEST
     client: Span | None = None
     """Revisions in which a client sends it on the wire."""
     server: Span | None = None
@@ -89,27 +81,10 @@ class Method(Struct, frozen=True, kw_only=True):
         """Type of its complete result; None for notifications."""
         return None if self.result_type is None else _type(self.result_type)
 
-    @property
-    def spans(self) -> tuple[Span, ...]:
-        """Spans of revisions in which it occurs at all."""
-        return tuple(span for span in (self.client, self.server, self.embedded) if span)
-
-    @property
-    def first(self) -> Revision:
-        """First revision that has it."""
-        return min((span.first for span in self.spans), key=lambda revision: revision.position)
-
-    @property
-    def last(self) -> Revision:
-        """Last revision that has it."""
-        return max((span.last for span in self.spans), key=lambda revision: revision.position)
-
-    @property
-    def sender(self) -> Sender:
-        """Sender of the method."""
-        if self.client is None:
-            return Sender.SERVER
-        return Sender.BOTH if self.server or self.embedded else Sender.CLIENT
+    def occurs_in(self, revision: Revision) -> bool:
+        """Return True if a revision has it, on the wire or embedded."""
+        spans = (self.client, self.server, self.embedded)
+        return any(span is not None and revision in span for span in spans)
 
 
 # Rows hold the names of types, as most programs import those of a few methods only.
@@ -125,16 +100,13 @@ _LEGACY = Span(LEGACY[0], LEGACY[-1])
 _MODERN = Span(MODERN[0], MODERN[-1])
 _SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LEGACY[-1])
 _ONLY_2025_11_25 = Span(BY_NAME["2025-11-25"], BY_NAME["2025-11-25"])
-_TASKS = f"extensions.{TASKS_EXTENSION}"
-
-_REQUEST = MethodKind.REQUEST
 _NOTIFICATION = MethodKind.NOTIFICATION
+_TASKS = f"extensions.{TASKS_EXTENSION}"
 
 METHODS: tuple[Method, ...] = (
     # Lifecycle
     Method(
         name="initialize",
-        kind=_REQUEST,
         client=_LEGACY,
         params_type="lifecycle.InitializeParams",
         result_type="lifecycle.InitializeResult",
@@ -148,7 +120,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="ping",
-        kind=_REQUEST,
         client=_LEGACY,
         server=_LEGACY,
         result_type="base.EmptyResult",
@@ -156,7 +127,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="server/discover",
-        kind=_REQUEST,
         client=_MODERN,
         result_type="lifecycle.DiscoverResult",
         cacheable=True,
@@ -180,7 +150,6 @@ METHODS: tuple[Method, ...] = (
     # Tools
     Method(
         name="tools/list",
-        kind=_REQUEST,
         client=_ALWAYS,
         params_type="base.PaginatedParams",
         result_type="tools.ListToolsResult",
@@ -190,7 +159,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="tools/call",
-        kind=_REQUEST,
         client=_ALWAYS,
         params_type="tools.CallToolParams",
         result_type="tools.CallToolResult",
@@ -212,7 +180,6 @@ METHODS: tuple[Method, ...] = (
     # Resources
     Method(
         name="resources/list",
-        kind=_REQUEST,
         client=_ALWAYS,
         params_type="base.PaginatedParams",
         result_type="resources.ListResourcesResult",
@@ -222,7 +189,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="resources/templates/list",
-        kind=_REQUEST,
         client=_ALWAYS,
         params_type="base.PaginatedParams",
         result_type="resources.ListResourceTemplatesResult",
@@ -232,7 +198,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="resources/read",
-        kind=_REQUEST,
         client=_ALWAYS,
         params_type="resources.ReadResourceParams",
         result_type="resources.ReadResourceResult",
@@ -244,7 +209,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="resources/subscribe",
-        kind=_REQUEST,
         client=_LEGACY,
         params_type="resources.SubscribeParams",
         result_type="base.EmptyResult",
@@ -253,7 +217,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="resources/unsubscribe",
-        kind=_REQUEST,
         client=_LEGACY,
         params_type="resources.UnsubscribeParams",
         result_type="base.EmptyResult",
@@ -279,7 +242,6 @@ METHODS: tuple[Method, ...] = (
     # Prompts and completion
     Method(
         name="prompts/list",
-        kind=_REQUEST,
         client=_ALWAYS,
         params_type="base.PaginatedParams",
         result_type="prompts.ListPromptsResult",
@@ -289,7 +251,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="prompts/get",
-        kind=_REQUEST,
         client=_ALWAYS,
         params_type="prompts.GetPromptParams",
         result_type="prompts.GetPromptResult",
@@ -307,7 +268,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="completion/complete",
-        kind=_REQUEST,
         client=_ALWAYS,
         params_type="completion.CompleteParams",
         result_type="completion.CompleteResult",
@@ -317,9 +277,8 @@ METHODS: tuple[Method, ...] = (
     # Logging
     Method(
         name="logging/setLevel",
-        kind=_REQUEST,
         client=_LEGACY,
-        params_type="logging.SetLevelParams",
+        params_type="lifecycle.SetLevelParams",
         result_type="base.EmptyResult",
         capability="logging",
         repeatable=True,
@@ -328,13 +287,12 @@ METHODS: tuple[Method, ...] = (
         name="notifications/message",
         kind=_NOTIFICATION,
         server=_ALWAYS,
-        params_type="logging.LoggingMessageParams",
+        params_type="lifecycle.LoggingMessageParams",
         capability="logging",
     ),
     # Subscriptions
     Method(
         name="subscriptions/listen",
-        kind=_REQUEST,
         client=_MODERN,
         params_type="subscriptions.SubscriptionsListenParams",
         result_type="subscriptions.SubscriptionsListenResult",
@@ -348,7 +306,6 @@ METHODS: tuple[Method, ...] = (
     # Requests of a server to a client
     Method(
         name="sampling/createMessage",
-        kind=_REQUEST,
         server=_LEGACY,
         embedded=_MODERN,
         params_type="sampling.CreateMessageParams",
@@ -358,7 +315,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="elicitation/create",
-        kind=_REQUEST,
         server=_SINCE_2025_06_18,
         embedded=_MODERN,
         params_type="elicitation.ElicitParams",
@@ -375,7 +331,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="roots/list",
-        kind=_REQUEST,
         server=_LEGACY,
         embedded=_MODERN,
         result_type="roots.ListRootsResult",
@@ -391,7 +346,6 @@ METHODS: tuple[Method, ...] = (
     # Tasks, experimental (2025-11-25)
     Method(
         name="tasks/get",
-        kind=_REQUEST,
         client=_ONLY_2025_11_25,
         server=_ONLY_2025_11_25,
         params_type="tasks.TaskParams",
@@ -401,7 +355,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="tasks/result",
-        kind=_REQUEST,
         client=_ONLY_2025_11_25,
         server=_ONLY_2025_11_25,
         params_type="tasks.TaskParams",
@@ -411,7 +364,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="tasks/list",
-        kind=_REQUEST,
         client=_ONLY_2025_11_25,
         server=_ONLY_2025_11_25,
         params_type="base.PaginatedParams",
@@ -421,7 +373,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="tasks/cancel",
-        kind=_REQUEST,
         client=_ONLY_2025_11_25,
         server=_ONLY_2025_11_25,
         params_type="tasks.TaskParams",
@@ -439,7 +390,6 @@ METHODS: tuple[Method, ...] = (
     # Tasks, extension
     Method(
         name="tasks/get",
-        kind=_REQUEST,
         client=_MODERN,
         params_type="tasks.TaskParams",
         result_type="tasks.TaskResult",
@@ -451,7 +401,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="tasks/update",
-        kind=_REQUEST,
         client=_MODERN,
         params_type="tasks.UpdateTaskParams",
         result_type="base.EmptyResult",
@@ -462,7 +411,6 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="tasks/cancel",
-        kind=_REQUEST,
         client=_MODERN,
         params_type="tasks.TaskParams",
         result_type="base.EmptyResult",
@@ -521,16 +469,15 @@ _EMBEDDED: dict[tuple[str, Revision], Method] = {
     if revision in row.embedded
 }
 
-_MODERN_ONLY = frozenset(row.name for row in METHODS if row.first.modern) - frozenset(
-    row.name for row in METHODS if not row.first.modern
-)
-
-
 REPEATABLE = frozenset(row.name for row in METHODS if row.repeatable)
 """Requests that may reach the other side twice, in any revision."""
 
 KNOWN_METHODS = frozenset(row.name for row in METHODS)
 """All methods of all revisions; any other method belongs to an extension."""
+
+_MODERN_ONLY = KNOWN_METHODS.difference(
+    row.name for row in METHODS if any(map(row.occurs_in, LEGACY))
+)
 
 
 def lookup(method: str, sender: str, revision: Revision) -> Method | None:

@@ -10,8 +10,6 @@ from io import BytesIO
 
 from msgspec import Struct
 
-__all__ = ["DEFAULT_LIMIT", "LineReader", "TooLong"]
-
 DEFAULT_LIMIT = 4 * 1024 * 1024
 """Default maximum bytes of one line, its line ending not counted."""
 

@@ -14,8 +14,6 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-__all__ = ["Body", "deeper_than", "find_fault", "pieces", "read_leniently", "splice", "to_json"]
-
 Body = Struct | Mapping[str, Any] | Raw | bytes | None
 """Params, result or error: a value that becomes a JSON object."""
 

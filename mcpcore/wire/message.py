@@ -17,35 +17,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from mcpcore.wire.jsontext import (
-    Body,
-    deeper_than,
-    find_fault,
-    pieces,
-    read_leniently,
-    splice,
-    to_json,
-)
-
-__all__ = [
-    "MAX_BATCH",
-    "MAX_DEPTH",
-    "Body",
-    "Frame",
-    "Kind",
-    "Message",
-    "Reject",
-    "RequestId",
-    "decode",
-    "encode_batch",
-    "encode_error",
-    "encode_notification",
-    "encode_request",
-    "encode_result",
-    "refuse_oversized",
-    "splice",
-    "to_json",
-]
+from mcpcore.wire.jsontext import Body as Body
+from mcpcore.wire.jsontext import deeper_than, find_fault, pieces, read_leniently
+from mcpcore.wire.jsontext import splice as splice
+from mcpcore.wire.jsontext import to_json as to_json
 
 RequestId = str | int
 """Request ids, compared by type and value: 7 and ``"7"`` differ. Integers are exact at any size.

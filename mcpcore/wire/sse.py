@@ -7,16 +7,6 @@ import re
 
 from msgspec import Struct
 
-__all__ = [
-    "DEFAULT_LIMIT",
-    "ServerSentEvent",
-    "SseDecoder",
-    "SseTooLarge",
-    "encode_comment",
-    "encode_event",
-    "encode_events",
-]
-
 DEFAULT_LIMIT = 4 * 1024 * 1024
 """Default maximum bytes of one event, as received."""
 

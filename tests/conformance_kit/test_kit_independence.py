@@ -60,7 +60,7 @@ def test_nothing_of_what_is_tested_is_imported(path: Path) -> None:
         ("import json, anyio.abc", False),
         ("from mcpcore.spec.revisions import REVISIONS", False),
         ("from mcpcore.spec import methods", False),
-        ("from mcpcore.wire.trace import Record", True),
+        ("from mcpcore.trace.format import Record", True),
         ("from mcpcore_conformance.kit.model import Page", False),
         ("from mcpcore import Peer", True),
         ("import mcpcore", True),

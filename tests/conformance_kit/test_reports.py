@@ -11,7 +11,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from mcpcore.wire.trace import Header, Record, decode_line
+from mcpcore.trace.format import Header, Record, decode_line
 from mcpcore_conformance.commands.ending import WIDTH as TERMINAL
 from mcpcore_conformance.commands.progress import line_of as line_of_result
 from mcpcore_conformance.kit.log import LIMIT, LINE_LIMIT

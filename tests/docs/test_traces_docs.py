@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpcore.wire.trace import KINDS, Header, Record
+from mcpcore.trace.format import KINDS, Header, Record
 from mcpcore_conformance.trace.rules import RULES
 from mcpcore_transports.commands.main import main
 from tests.docs.blocks import ROOT, blocks

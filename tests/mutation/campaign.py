@@ -13,7 +13,7 @@ from tests.mutation.mutants import Key, Mutant, mutants, population, sample
 from tests.mutation.reach import Reach, measure
 from tests.mutation.selection import Names, candidates
 
-PACKAGES = ("mcpcore/wire", "mcpcore/engine", "mcpcore/http")
+PACKAGES = ("mcpcore/wire", "mcpcore/engine", "mcpcore/http", "mcpcore/trace")
 TESTS = ("tests/wire", "tests/spec", "tests/engine", "tests/http", "tests/service")
 
 

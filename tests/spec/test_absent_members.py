@@ -25,7 +25,7 @@ from mcpcore_transports.client.tasks import ClientTasks, TaskState
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Elicited, RootList
 
-_NAMED = [getattr(types, name) for name in types.__all__]
+_NAMED = [getattr(types, name) for name in types._HOMES]
 TYPES: list[type[msgspec.Struct]] = [
     *dict.fromkeys(
         each for each in _NAMED if isinstance(each, type) and issubclass(each, msgspec.Struct)

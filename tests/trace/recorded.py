@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 from mcpcore.service import Server
-from mcpcore.wire.trace import MESSAGES, Record
+from mcpcore.trace.format import MESSAGES, Record
 from mcpcore_conformance.trace.reading import TraceFile, read
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from mcpcore.wire.trace import (
+from mcpcore.trace.format import (
     TO_CLIENT,
     TO_SERVER,
     Direction,

@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from mcpcore.spec.revisions import REVISIONS
-from mcpcore.wire.trace import TO_CLIENT, TO_SERVER, Record
+from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Record
 from mcpcore_conformance.requirements import REQUIREMENTS
 from mcpcore_conformance.run.transcript import INCOMPLETE
 from mcpcore_conformance.trace.check import check

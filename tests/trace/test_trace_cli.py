@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec import structs
 
-from mcpcore.wire.trace import TO_SERVER, encode_line
+from mcpcore.trace.format import TO_SERVER, encode_line
 from mcpcore_conformance.launch import serving
 from mcpcore_conformance.trace.show import timeline
 from mcpcore_transports.commands.main import main

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcpcore.spec.methods import KNOWN_METHODS
-from mcpcore.wire.trace import TO_CLIENT, TO_SERVER, Record
+from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Record
 from mcpcore_conformance.trace.check import check
 from mcpcore_conformance.trace.conversations import conversations
 from mcpcore_conformance.trace.reading import TraceFile

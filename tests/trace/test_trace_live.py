@@ -394,7 +394,7 @@ def test_the_command_says_where_the_server_is_played(tmp_path: Path, anyio_backe
 def test_nobody_to_play_with(tmp_path: Path, anyio_backend: str) -> None:
     run = partial(subprocess.run, capture_output=True, text=True, timeout=PATIENCE, check=False)
     file = tmp_path / "trace.jsonl"
-    from mcpcore.wire.trace import encode_line
+    from mcpcore.trace.format import encode_line
 
     talk = trace(handshake())
     file.write_bytes(

@@ -19,7 +19,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import NegotiationError
-from mcpcore.wire.trace import TO_CLIENT, TO_SERVER
+from mcpcore.trace.format import TO_CLIENT, TO_SERVER
 from mcpcore_conformance.launch import serving
 from mcpcore_conformance.trace.check import check
 from mcpcore_transports.client.client import connect

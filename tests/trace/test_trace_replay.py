@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from mcpcore.spec.revisions import REVISIONS
-from mcpcore.wire.trace import Record
+from mcpcore.trace.format import Record
 from mcpcore_conformance.trace.conversations import conversations
 from mcpcore_conformance.trace.reading import TraceFile, read
 from mcpcore_conformance.trace.replay import Step, parts, replay

@@ -13,7 +13,7 @@ from mcpcore.errors import PeerError
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.logging import LoggingMessageParams
+from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult, Tool
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks

@@ -26,7 +26,7 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import BUSY, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY
 from mcpcore.spec.types.elicitation import ElicitParams
-from mcpcore.spec.types.logging import LoggingMessageParams
+from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect

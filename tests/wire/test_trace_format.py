@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.wire.trace import (
+from mcpcore.trace.format import (
     KINDS,
     MESSAGES,
     TO_CLIENT,

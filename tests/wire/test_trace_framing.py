@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcpcore.trace.framing import EventFrame, Events, Gatherer, Held, Lines
 from mcpcore.wire.sse import SseDecoder, encode_comment, encode_event
-from mcpcore.wire.trace_framing import EventFrame, Events, Gatherer, Held, Lines
 
 
 def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:

@@ -9,7 +9,7 @@ from msgspec import structs
 from rich.console import Console
 from rich.markup import escape
 
-from mcpcore.wire.trace import Record
+from mcpcore.trace.format import Record
 from mcpcore_conformance.commands.choice import Choice
 from mcpcore_conformance.commands.progress import STYLE, counted
 from mcpcore_conformance.kit.model import Verdict

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from mcpcore.wire.trace import Redactor
+    from mcpcore.trace.format import Redactor
     from mcpcore_conformance.kit.model import Result
     from mcpcore_conformance.pytest.subject import Playing
     from mcpcore_conformance.run.plan import Settings, Unit
@@ -279,7 +279,7 @@ def _hiding(config: pytest.Config) -> "Redactor":
 
 
 def _said(result: "Result", hidden: "Redactor") -> Iterator[str]:
-    from mcpcore.wire.trace import FORMAT, Header
+    from mcpcore.trace.format import FORMAT, Header
     from mcpcore_conformance.kit.model import Side
     from mcpcore_conformance.run.transcript import records_of
     from mcpcore_conformance.trace.reading import Entry, TraceFile

@@ -2,7 +2,7 @@
 
 from msgspec import structs
 
-from mcpcore.wire.trace import TO_SERVER, Record
+from mcpcore.trace.format import TO_SERVER, Record
 
 WIDTH = 2000
 """Characters (or bytes, where it is no text) of one record that reports show."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from mcpcore.wire.trace import FORMAT, Header, Record, encode_line
+from mcpcore.trace.format import FORMAT, Header, Record, encode_line
 from mcpcore_conformance.kit.model import Binding, Side
 from mcpcore_conformance.reports.report import Entry, Report, clock_of
 

@@ -6,7 +6,7 @@ server-sent events, WebSocket frames.  What cannot be cut is given as it is.
 
 from collections.abc import Iterator, Sequence
 
-from mcpcore.wire.trace import TO_CLIENT, TO_SERVER, Kind, Record, RecordBuilder, Redactor
+from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Kind, Record, RecordBuilder, Redactor
 from mcpcore_conformance.kit.log import LEFT_OUT
 from mcpcore_conformance.kit.model import Binding, Line, Result, Side
 from mcpcore_conformance.run.ways import LIMIT, LinesWay, Way

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from mcpcore.wire.trace import Direction, Kind, Record, RecordBuilder
-from mcpcore.wire.trace_framing import EventFrame, Gatherer
+from mcpcore.trace.format import Direction, Kind, Record, RecordBuilder
+from mcpcore.trace.framing import EventFrame, Gatherer
 from mcpcore_conformance.kit.model import Line
 
 LIMIT = 256 * 1024

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import h11
 
-from mcpcore.wire.trace import Record
-from mcpcore.wire.trace_framing import EventFrame, Events, Gatherer
+from mcpcore.trace.format import Record
+from mcpcore.trace.framing import EventFrame, Events, Gatherer
 from mcpcore_conformance.kit.model import Line
 from mcpcore_conformance.run.ways import LIMIT, Way
 

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from mcpcore.wire.trace import Kind, Record
+from mcpcore.trace.format import Kind, Record
 from mcpcore_conformance.kit.model import Line
 from mcpcore_conformance.run.ways import Way
 from mcpcore_conformance.run.ways_http import BLANK, HEAD, HttpWay

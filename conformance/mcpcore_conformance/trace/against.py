@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION, META_SUBSCRIPTION_ID
-from mcpcore.wire.trace import TO_SERVER, classify
+from mcpcore.trace.format import TO_SERVER, classify
 from mcpcore_conformance.kit.heard import Done, Event, Gone, Head, Heard, Text
 from mcpcore_conformance.trace.book import id_key
 from mcpcore_conformance.trace.compare import Memory, differences

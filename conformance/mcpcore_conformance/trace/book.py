@@ -10,7 +10,7 @@ from mcpcore.spec.methods import Method, lookup
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.wire.trace import TO_SERVER, Direction
+from mcpcore.trace.format import TO_SERVER, Direction
 from mcpcore_conformance.trace.dialogue import Exchange, Said
 from mcpcore_conformance.trace.rules import RULES
 

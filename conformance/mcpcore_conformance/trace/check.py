@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from mcpcore.spec.methods import Method, lookup
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision
-from mcpcore.wire.trace import MESSAGES, TO_SERVER
+from mcpcore.trace.format import MESSAGES, TO_SERVER
 from mcpcore_conformance.run.transcript import INCOMPLETE
 from mcpcore_conformance.trace import check_http, check_lifecycle, check_messages, check_modern
 from mcpcore_conformance.trace import check_requests as requests

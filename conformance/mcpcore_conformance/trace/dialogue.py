@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct, field
 
-from mcpcore.wire.trace import MESSAGES, TO_CLIENT, TO_SERVER, Direction, Record, classify
+from mcpcore.trace.format import MESSAGES, TO_CLIENT, TO_SERVER, Direction, Record, classify
 from mcpcore_conformance.trace.reading import Entry, TraceFile
 
 __all__ = ["Exchange", "Head", "Router", "Said", "parse_head"]

@@ -12,8 +12,8 @@ from mcpcore.engine.config import Config
 from mcpcore.http import HttpClient, HttpServer
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
+from mcpcore.trace.format import MESSAGES, TO_CLIENT, TO_SERVER, Record
 from mcpcore.wire.sse import SseDecoder
-from mcpcore.wire.trace import MESSAGES, TO_CLIENT, TO_SERVER, Record
 from mcpcore_conformance.trace.actor import Actor, Own
 from mcpcore_conformance.trace.dialogue import Exchange, Head, Said, parse_head
 from mcpcore_conformance.trace.players import Player

@@ -4,7 +4,7 @@ import os
 
 import anyio
 
-from mcpcore.wire.trace_framing import Lines
+from mcpcore.trace.framing import Lines
 from mcpcore_conformance.kit.heard import Gone, Heard, Text
 from mcpcore_transports.stream.descriptors import DescriptorReader, open_reader
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from mcpcore.wire.trace import FORMAT, BadTrace, Header, Record, decode_line
+from mcpcore.trace.format import FORMAT, BadTrace, Header, Record, decode_line
 
 __all__ = ["BadTrace", "Entry", "TraceFile", "parse", "read"]
 

@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, Struct, field, structs
 from mcpcore.engine.events import Event
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import Revision
-from mcpcore.wire.trace import TO_CLIENT, TO_SERVER
+from mcpcore.trace.format import TO_CLIENT, TO_SERVER
 from mcpcore_conformance.trace.conversations import apart, check_choice, connections, places
 from mcpcore_conformance.trace.dialogue import Exchange, Router, Said
 from mcpcore_conformance.trace.players import Player, player_for

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from mcpcore.wire.trace import MESSAGES, TO_CLIENT, TO_SERVER, Record
+from mcpcore.trace.format import MESSAGES, TO_CLIENT, TO_SERVER, Record
 from mcpcore_conformance.trace.book import id_key
 from mcpcore_conformance.trace.reading import Entry, TraceFile
 

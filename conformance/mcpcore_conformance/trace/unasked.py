@@ -7,8 +7,8 @@ the trace, and offers everything.
 import msgspec
 
 from mcpcore.spec.types.base import META_SERVER_INFO
+from mcpcore.trace.format import TO_SERVER
 from mcpcore.wire.message import RequestId
-from mcpcore.wire.trace import TO_SERVER
 from mcpcore_conformance.trace.book import named_revision
 from mcpcore_conformance.trace.dialogue import Said
 

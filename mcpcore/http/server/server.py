@@ -495,7 +495,7 @@ class HttpServer:
         bare: bool = False,
     ) -> bool:
         """Answer with a result, as :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>` does."""
-        return self._modern._outbound.respond(key, result, meta, result_type, bare)
+        return self._modern.respond(key, result, meta=meta, result_type=result_type, bare=bare)
 
     def fail(self, key: Key, error: ErrorData) -> bool:
         """Answer with an error, as :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>` does."""

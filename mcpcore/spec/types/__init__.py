@@ -7,351 +7,95 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mcpcore.spec.types.base import (
-        META_CLIENT_CAPABILITIES,
-        META_CLIENT_INFO,
-        META_LOG_LEVEL,
-        META_PREFIX,
-        META_PROGRESS_TOKEN,
-        META_PROTOCOL_VERSION,
-        META_RELATED_TASK,
-        META_SERVER_INFO,
-        META_SUBSCRIPTION_ID,
-        Annotations,
-        CacheablePage,
-        CacheableResult,
-        CancelledParams,
-        Cursor,
-        EmptyResult,
-        Icon,
-        Implementation,
-        InputRequest,
-        InputRequiredResult,
-        InputResponseParams,
-        LoggingLevel,
-        Meta,
-        NotificationMeta,
-        NotificationParams,
-        NotificationSkim,
-        PaginatedParams,
-        PaginatedResult,
-        ProgressParams,
-        ProgressToken,
-        RequestId,
-        RequestMeta,
-        RequestParams,
-        Result,
-        ResultMeta,
-        ResultSkim,
-        Role,
-        Skim,
-        full_meta,
-    )
-    from mcpcore.spec.types.capabilities import (
-        ClientCapabilities,
-        ElicitationCapability,
-        ElicitationTasks,
-        PromptsCapability,
-        ResourcesCapability,
-        RootsCapability,
-        SamplingCapability,
-        SamplingTasks,
-        ServerCapabilities,
-        Settings,
-        TaskRequests,
-        TasksCapability,
-        ToolsCapability,
-        ToolTasks,
-    )
-    from mcpcore.spec.types.completion import (
-        CompleteParams,
-        CompleteResult,
-        Completion,
-        CompletionArgument,
-        CompletionContext,
-        PromptReference,
-        ResourceReference,
-        ResourceTemplateReference,
-    )
-    from mcpcore.spec.types.content import (
-        AudioContent,
-        BlobResourceContents,
-        ContentBlock,
-        EmbeddedResource,
-        ImageContent,
-        ResourceContents,
-        ResourceLink,
-        SamplingContent,
-        TextContent,
-        TextResourceContents,
-        ToolResultContent,
-        ToolUseContent,
-        UnknownContent,
-    )
-    from mcpcore.spec.types.elicitation import (
-        ElicitationCompleteParams,
-        ElicitFormParams,
-        ElicitParams,
-        ElicitResult,
-        ElicitUrlParams,
-    )
-    from mcpcore.spec.types.errors import (
-        MissingRequiredClientCapabilityData,
-        UnsupportedProtocolVersionData,
-        UrlElicitationRequiredData,
-    )
-    from mcpcore.spec.types.forms import (
-        BooleanSchema,
-        EnumItems,
-        EnumOption,
-        LegacyTitledEnumSchema,
-        NumberSchema,
-        PrimitiveSchema,
-        StringFormat,
-        StringSchema,
-        TitledMultiSelectEnumSchema,
-        TitledSingleSelectEnumSchema,
-        UntitledMultiSelectEnumSchema,
-        UntitledSingleSelectEnumSchema,
-    )
-    from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
-    from mcpcore.spec.types.logging import SEVERITY, LoggingMessageParams, SetLevelParams
-    from mcpcore.spec.types.model import Model
-    from mcpcore.spec.types.prompts import (
-        GetPromptParams,
-        GetPromptResult,
-        ListPromptsResult,
-        Prompt,
-        PromptArgument,
-        PromptMessage,
-    )
-    from mcpcore.spec.types.resources import (
-        ListResourcesResult,
-        ListResourceTemplatesResult,
-        ReadResourceParams,
-        ReadResourceResult,
-        Resource,
-        ResourceParams,
-        ResourceTemplate,
-        ResourceUpdatedParams,
-        SubscribeParams,
-        UnsubscribeParams,
-    )
-    from mcpcore.spec.types.roots import ListRootsResult, Root
-    from mcpcore.spec.types.sampling import (
-        CreateMessageParams,
-        CreateMessageResult,
-        ModelHint,
-        ModelPreferences,
-        SamplingMessage,
-        ToolChoice,
-    )
-    from mcpcore.spec.types.subscriptions import (
-        SubscriptionFilter,
-        SubscriptionsAcknowledgedParams,
-        SubscriptionsListenParams,
-        SubscriptionsListenResult,
-    )
-    from mcpcore.spec.types.tasks import (
-        TERMINAL,
-        CreateTaskResult,
-        GetTaskPayloadResult,
-        ListTasksResult,
-        RelatedTaskMetadata,
-        Task,
-        TaskMetadata,
-        TaskParams,
-        TaskResult,
-        TaskStatus,
-        TaskStatusParams,
-        UpdateTaskParams,
-    )
-    from mcpcore.spec.types.tools import (
-        CallToolParams,
-        CallToolResult,
-        ListToolsResult,
-        Tool,
-        ToolAnnotations,
-        ToolExecution,
-    )
+    from mcpcore.spec.types.base import *  # noqa: F403
+    from mcpcore.spec.types.capabilities import *  # noqa: F403
+    from mcpcore.spec.types.completion import *  # noqa: F403
+    from mcpcore.spec.types.content import *  # noqa: F403
+    from mcpcore.spec.types.elicitation import *  # noqa: F403
+    from mcpcore.spec.types.forms import *  # noqa: F403
+    from mcpcore.spec.types.lifecycle import *  # noqa: F403
+    from mcpcore.spec.types.model import Model as Model
+    from mcpcore.spec.types.prompts import *  # noqa: F403
+    from mcpcore.spec.types.resources import *  # noqa: F403
+    from mcpcore.spec.types.roots import *  # noqa: F403
+    from mcpcore.spec.types.sampling import *  # noqa: F403
+    from mcpcore.spec.types.subscriptions import *  # noqa: F403
+    from mcpcore.spec.types.tasks import *  # noqa: F403
+    from mcpcore.spec.types.tools import *  # noqa: F403
 
-__all__ = [
-    "META_CLIENT_CAPABILITIES",
-    "META_CLIENT_INFO",
-    "META_LOG_LEVEL",
-    "META_PREFIX",
-    "META_PROGRESS_TOKEN",
-    "META_PROTOCOL_VERSION",
-    "META_RELATED_TASK",
-    "META_SERVER_INFO",
-    "META_SUBSCRIPTION_ID",
-    "SEVERITY",
-    "TERMINAL",
-    "Annotations",
-    "AudioContent",
-    "BlobResourceContents",
-    "BooleanSchema",
-    "CacheablePage",
-    "CacheableResult",
-    "CallToolParams",
-    "CallToolResult",
-    "CancelledParams",
-    "ClientCapabilities",
-    "CompleteParams",
-    "CompleteResult",
-    "Completion",
-    "CompletionArgument",
-    "CompletionContext",
-    "ContentBlock",
-    "CreateMessageParams",
-    "CreateMessageResult",
-    "CreateTaskResult",
-    "Cursor",
-    "DiscoverResult",
-    "ElicitFormParams",
-    "ElicitParams",
-    "ElicitResult",
-    "ElicitUrlParams",
-    "ElicitationCapability",
-    "ElicitationCompleteParams",
-    "ElicitationTasks",
-    "EmbeddedResource",
-    "EmptyResult",
-    "EnumItems",
-    "EnumOption",
-    "GetPromptParams",
-    "GetPromptResult",
-    "GetTaskPayloadResult",
-    "Icon",
-    "ImageContent",
-    "Implementation",
-    "InitializeParams",
-    "InitializeResult",
-    "InputRequest",
-    "InputRequiredResult",
-    "InputResponseParams",
-    "LegacyTitledEnumSchema",
-    "ListPromptsResult",
-    "ListResourceTemplatesResult",
-    "ListResourcesResult",
-    "ListRootsResult",
-    "ListTasksResult",
-    "ListToolsResult",
-    "LoggingLevel",
-    "LoggingMessageParams",
-    "Meta",
-    "MissingRequiredClientCapabilityData",
-    "Model",
-    "ModelHint",
-    "ModelPreferences",
-    "NotificationMeta",
-    "NotificationParams",
-    "NotificationSkim",
-    "NumberSchema",
-    "PaginatedParams",
-    "PaginatedResult",
-    "PrimitiveSchema",
-    "ProgressParams",
-    "ProgressToken",
-    "Prompt",
-    "PromptArgument",
-    "PromptMessage",
-    "PromptReference",
-    "PromptsCapability",
-    "ReadResourceParams",
-    "ReadResourceResult",
-    "RelatedTaskMetadata",
-    "RequestId",
-    "RequestMeta",
-    "RequestParams",
-    "Resource",
-    "ResourceContents",
-    "ResourceLink",
-    "ResourceParams",
-    "ResourceReference",
-    "ResourceTemplate",
-    "ResourceTemplateReference",
-    "ResourceUpdatedParams",
-    "ResourcesCapability",
-    "Result",
-    "ResultMeta",
-    "ResultSkim",
-    "Role",
-    "Root",
-    "RootsCapability",
-    "SamplingCapability",
-    "SamplingContent",
-    "SamplingMessage",
-    "SamplingTasks",
-    "ServerCapabilities",
-    "SetLevelParams",
-    "Settings",
-    "Skim",
-    "StringFormat",
-    "StringSchema",
-    "SubscribeParams",
-    "SubscriptionFilter",
-    "SubscriptionsAcknowledgedParams",
-    "SubscriptionsListenParams",
-    "SubscriptionsListenResult",
-    "Task",
-    "TaskMetadata",
-    "TaskParams",
-    "TaskRequests",
-    "TaskResult",
-    "TaskStatus",
-    "TaskStatusParams",
-    "TasksCapability",
-    "TextContent",
-    "TextResourceContents",
-    "TitledMultiSelectEnumSchema",
-    "TitledSingleSelectEnumSchema",
-    "Tool",
-    "ToolAnnotations",
-    "ToolChoice",
-    "ToolExecution",
-    "ToolResultContent",
-    "ToolTasks",
-    "ToolUseContent",
-    "ToolsCapability",
-    "UnknownContent",
-    "UnsubscribeParams",
-    "UnsupportedProtocolVersionData",
-    "UntitledMultiSelectEnumSchema",
-    "UntitledSingleSelectEnumSchema",
-    "UpdateTaskParams",
-    "UrlElicitationRequiredData",
-    "full_meta",
-]
-
-_MODULES = (
-    "base",
-    "capabilities",
-    "completion",
-    "content",
-    "elicitation",
-    "errors",
-    "forms",
-    "lifecycle",
-    "logging",
-    "model",
-    "prompts",
-    "resources",
-    "roots",
-    "sampling",
-    "subscriptions",
-    "tasks",
-    "tools",
-)
+_NAMES = {
+    "base": (
+        "META_CLIENT_CAPABILITIES META_CLIENT_INFO META_LOG_LEVEL META_PREFIX"
+        " META_PROGRESS_TOKEN META_PROTOCOL_VERSION META_RELATED_TASK META_SERVER_INFO"
+        " META_SUBSCRIPTION_ID Annotations CacheablePage CacheableResult CancelledParams"
+        " Cursor EmptyResult Icon Implementation InputRequest InputRequiredResult"
+        " InputResponseParams LoggingLevel Meta NotificationMeta NotificationParams"
+        " NotificationSkim PaginatedParams PaginatedResult ProgressParams ProgressToken"
+        " RequestId RequestMeta RequestParams Result ResultMeta ResultSkim Role Skim TRACE_KEYS"
+        " TaskMetadata full_meta"
+    ),
+    "capabilities": (
+        "ClientCapabilities ElicitationCapability ElicitationTasks PromptsCapability"
+        " ResourcesCapability RootsCapability SamplingCapability SamplingTasks"
+        " ServerCapabilities Settings TaskRequests TasksCapability ToolsCapability ToolTasks"
+    ),
+    "completion": (
+        "CompleteParams CompleteResult Completion CompletionArgument CompletionContext"
+        " PromptReference ResourceReference ResourceTemplateReference"
+    ),
+    "content": (
+        "AudioContent BlobResourceContents ContentBlock EmbeddedResource ImageContent"
+        " ResourceContents ResourceLink SamplingContent TextContent TextResourceContents"
+        " ToolResultContent ToolUseContent UnknownContent"
+    ),
+    "elicitation": (
+        "ElicitationCompleteParams ElicitFormParams ElicitParams ElicitResult ElicitUrlParams"
+        " UrlElicitationRequiredData"
+    ),
+    "forms": (
+        "BooleanSchema EnumItems EnumOption LegacyTitledEnumSchema NumberSchema"
+        " PrimitiveSchema StringFormat StringSchema TitledMultiSelectEnumSchema"
+        " TitledSingleSelectEnumSchema UntitledMultiSelectEnumSchema"
+        " UntitledSingleSelectEnumSchema"
+    ),
+    "lifecycle": (
+        "SEVERITY DiscoverResult InitializeParams InitializeResult LoggingMessageParams"
+        " MissingRequiredClientCapabilityData SetLevelParams UnsupportedProtocolVersionData"
+    ),
+    "model": "Model",
+    "prompts": (
+        "GetPromptParams GetPromptResult ListPromptsResult Prompt PromptArgument PromptMessage"
+    ),
+    "resources": (
+        "ListResourcesResult ListResourceTemplatesResult ReadResourceParams"
+        " ReadResourceResult Resource ResourceParams ResourceTemplate ResourceUpdatedParams"
+        " SubscribeParams UnsubscribeParams"
+    ),
+    "roots": "ListRootsResult Root",
+    "sampling": (
+        "CreateMessageParams CreateMessageResult ModelHint ModelPreferences SamplingMessage"
+        " ToolChoice"
+    ),
+    "subscriptions": (
+        "SubscriptionFilter SubscriptionsAcknowledgedParams SubscriptionsListenParams"
+        " SubscriptionsListenResult"
+    ),
+    "tasks": (
+        "TERMINAL CreateTaskResult GetTaskPayloadResult ListTasksResult RelatedTaskMetadata"
+        " Task TaskParams TaskResult TaskStatus TaskStatusParams UpdateTaskParams"
+    ),
+    "tools": "CallToolParams CallToolResult ListToolsResult Tool ToolAnnotations ToolExecution",
+}
+"""Names by the module that has them."""
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
 if not TYPE_CHECKING:  # a checker would take any name for one of these
+    __all__ = sorted(_HOMES)
 
     def __getattr__(name: str) -> Any:
-        if name in __all__:
-            for module in _MODULES:
-                found = vars(import_module(f"{__name__}.{module}"))
-                if name in found:
-                    value = globals()[name] = found[name]
-                    return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value

@@ -48,6 +48,15 @@ class Icon(Model, kw_only=True):
     sizes: list[str] = field(default_factory=list)
     theme: Maybe[Literal["light", "dark"]] = None
 
+    @property
+    def is_safe(self) -> bool:
+        """True if ``src`` is https or an image in a data URI; others must be refused.
+
+        >>> Icon(src="javascript:alert(1)").is_safe
+        False
+        """
+        return self.src[:16].lower().startswith(("https://", "data:image/"))
+
 
 class Annotations(Model, kw_only=True):
     """Hints on the audience of content and its importance (``priority`` from 0 to 1)."""

@@ -6,7 +6,7 @@ Source: the elicitation page of 2025-06-18 and later.
 from typing import Any, Literal
 
 from mcpcore.spec.types.base import NotificationParams, RequestParams, Result, TaskMetadata
-from mcpcore.spec.types.model import Maybe
+from mcpcore.spec.types.model import Maybe, Model
 
 
 class ElicitParams(RequestParams, kw_only=True):
@@ -56,3 +56,9 @@ class ElicitationCompleteParams(NotificationParams, kw_only=True):
     """``notifications/elicitation/complete`` (2025-11-25): the visit to the URL has ended."""
 
     elicitation_id: str
+
+
+class UrlElicitationRequiredData(Model, kw_only=True):
+    """Data of -32042 (2025-11-25): URLs to visit before the request can succeed."""
+
+    elicitations: list[ElicitUrlParams]

@@ -1,19 +1,24 @@
-"""Start of a conversation: ``initialize`` (legacy) and ``server/discover`` (modern).
+"""Terms of a conversation: handshake, discovery, refusals of these, and levels of log messages.
 
-Source: the lifecycle page of the legacy revisions, the discovery page of 2026-07-28.
+Source: the lifecycle page of the legacy revisions, the discovery and base protocol pages of
+2026-07-28; the logging page of each revision, RFC 5424 for levels.
 """
 
-from mcpcore.spec.types.base import CacheableResult, Implementation, RequestParams, Result
-from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.spec.types.model import Maybe
+from typing import Any, get_args
 
-__all__ = [
-    "ClientCapabilities",
-    "DiscoverResult",
-    "InitializeParams",
-    "InitializeResult",
-    "ServerCapabilities",
-]
+from mcpcore.spec.types.base import (
+    CacheableResult,
+    Implementation,
+    LoggingLevel,
+    NotificationParams,
+    RequestParams,
+    Result,
+)
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.spec.types.model import Maybe, Model
+
+SEVERITY: dict[str, int] = {level: rank for rank, level in enumerate(get_args(LoggingLevel))}
+"""Rank of each level, 0 for the least severe."""
 
 
 class InitializeParams(RequestParams, kw_only=True):
@@ -39,3 +44,30 @@ class DiscoverResult(CacheableResult, kw_only=True):
     supported_versions: list[str]
     capabilities: ServerCapabilities
     instructions: Maybe[str] = None
+
+
+class UnsupportedProtocolVersionData(Model, kw_only=True):
+    """Data of -32022: the requested version and the supported ones."""
+
+    supported: list[str]
+    requested: str
+
+
+class MissingRequiredClientCapabilityData(Model, kw_only=True):
+    """Data of -32021: the capabilities that the client would have to declare."""
+
+    required_capabilities: ClientCapabilities
+
+
+class SetLevelParams(RequestParams, kw_only=True):
+    """Params of ``logging/setLevel`` (legacy): the lowest level to send."""
+
+    level: LoggingLevel
+
+
+class LoggingMessageParams(NotificationParams, kw_only=True):
+    """``notifications/message``: any JSON value, its level, and the logger it is from."""
+
+    level: LoggingLevel
+    data: Any
+    logger: Maybe[str] = None

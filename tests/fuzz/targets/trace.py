@@ -2,8 +2,7 @@
 
 import msgspec
 
-from mcpcore.wire.sse import SseDecoder
-from mcpcore.wire.trace import (
+from mcpcore.trace.format import (
     TO_CLIENT,
     TO_SERVER,
     BadTrace,
@@ -13,7 +12,8 @@ from mcpcore.wire.trace import (
     decode_line,
     encode_line,
 )
-from mcpcore.wire.trace_framing import EventFrame, Events, Held, Lines
+from mcpcore.trace.framing import EventFrame, Events, Held, Lines
+from mcpcore.wire.sse import SseDecoder
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices
 

@@ -4,11 +4,11 @@ from typing import Any
 
 from msgspec import structs
 
-from mcpcore.engine import outbound
+from mcpcore.engine import peer
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import RequestSignal
 from mcpcore.engine.outbound import Sender
-from mcpcore.engine.publishing import Publisher
+from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import Succession
 from mcpcore.engine.state import PeerState
 from mcpcore.engine.subscriptions import Interest
@@ -67,17 +67,17 @@ def _given_up_silently() -> None:
 
 def _answers_lost() -> None:
     """Every second answer of a client is lost."""
-    finish, count = outbound._finish, [0]
+    finish, count = peer._finish, [0]
 
     def mutant(record: Any, kind: Any, data: Any, code: Any = None) -> bool:
         if record.peer.role is Role.CLIENT:
             count[0] += 1
             if count[0] % 2:
-                done: bool = record.peer.finish(record, outbound._ANSWER)
+                done: bool = record.peer.finish(record, RequestSignal.ANSWER)
                 return done
         return finish(record, kind, data, code)
 
-    outbound._finish = mutant
+    peer._finish = mutant
 
 
 def _changes_untold() -> None:
@@ -86,7 +86,7 @@ def _changes_untold() -> None:
     def mutant(self: Any, change: Any, body: Any, meta: Any) -> bool:
         return False
 
-    Publisher._publish = mutant  # type: ignore[method-assign]
+    Peer._publish = mutant  # type: ignore[method-assign]
 
 
 def _lists_untold() -> None:
@@ -101,7 +101,7 @@ def _lists_untold() -> None:
 
         return mutant
 
-    wrapped(Publisher, "_publish", make)
+    wrapped(Peer, "_publish", make)
 
 
 def _lists_unheard() -> None:
@@ -138,7 +138,7 @@ def _news_untold() -> None:
 
         return mutant
 
-    wrapped(Publisher, "notify", make)
+    wrapped(Peer, "notify", make)
 
 
 def _no_stream() -> None:

@@ -8,7 +8,6 @@ from mcpcore.engine.inbound import IMMEDIATE
 from mcpcore.engine.lifecycle import RequestState
 from mcpcore.engine.outbound import Sender
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.publishing import Publisher
 from mcpcore.engine.reconnection import Succession
 from mcpcore.engine.state import Batch, Endpoint, PeerState
 from mcpcore.engine.subscriptions import Interest
@@ -207,7 +206,7 @@ def _updates_to_all() -> None:
 
         return mutant
 
-    wrapped(Publisher, "_publish", make)
+    wrapped(Peer, "_publish", make)
 
 
 def _subscribed_for_ever() -> None:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from mcpcore.engine import publishing
+from mcpcore.engine import peer
 from mcpcore.engine.state import PeerState
 from mcpcore.http import HttpServer
 from mcpcore.http.server import router
@@ -65,13 +65,13 @@ def _said_twice() -> None:
 
 def _streamed_twice() -> None:
     """A change is told twice on each listen stream that it is for."""
-    tell = publishing._tell
+    tell = peer._tell
 
     def mutant(*change: Any) -> bool:
         tell(*change)
         return tell(*change)
 
-    vars(publishing)["_tell"] = mutant
+    vars(peer)["_tell"] = mutant
 
 
 def _no_heartbeat() -> None:

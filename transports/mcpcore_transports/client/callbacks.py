@@ -29,7 +29,7 @@ from mcpcore.spec.types.capabilities import (
     Settings,
 )
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.logging import LoggingMessageParams
+from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult

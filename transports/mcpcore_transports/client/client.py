@@ -24,7 +24,6 @@ from mcpcore.spec.errors import (
     METHOD_NOT_FOUND,
     LocalProtocolError,
 )
-from mcpcore.spec.icons import is_safe_icon
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
@@ -500,9 +499,9 @@ def _drop_unsafe_icons(items: Iterable[Any]) -> None:
     """Remove icons that must not be shown (base protocol page, "Icons") from things with names."""
     for item in items:
         icons = getattr(item, "icons", None)
-        if icons and not all(is_safe_icon(icon.src) for icon in icons):
+        if icons and not all(icon.is_safe for icon in icons):
             logger.warning("icons of %r are left out: their URIs are not https or data", item.name)
-            item.icons = [icon for icon in icons if is_safe_icon(icon.src)]
+            item.icons = [icon for icon in icons if icon.is_safe]
 
 
 class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are

@@ -42,7 +42,7 @@ from mcpcore.errors import (
 from mcpcore.spec.decoding import decode
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.spec.errors import ToolFailed as ToolFailed
-from mcpcore.spec.types.errors import UrlElicitationRequiredData
+from mcpcore.spec.types.elicitation import UrlElicitationRequiredData
 from mcpcore_transports.running.decode import UNDECODABLE, typed
 from mcpcore_transports.running.pending import Settled
 

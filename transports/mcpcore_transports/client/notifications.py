@@ -10,7 +10,7 @@ from msgspec import Raw
 from mcpcore.engine.events import Route, Violation
 from mcpcore.errors import Malformed
 from mcpcore.spec.types.elicitation import ElicitationCompleteParams
-from mcpcore.spec.types.logging import LoggingMessageParams
+from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.resources import ResourceUpdatedParams
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.running.decode import typed

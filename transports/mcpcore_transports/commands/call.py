@@ -7,7 +7,7 @@ import msgspec
 
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
-from mcpcore.spec.types.logging import LoggingMessageParams
+from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult, Tool
 from mcpcore_transports.client.callbacks import Callbacks

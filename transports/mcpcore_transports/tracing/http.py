@@ -8,8 +8,8 @@ from msgspec import Struct
 from mcpcore.engine.events import Route
 from mcpcore.http.coding import GZIP_LINE, unpacker
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.wire.trace import TO_CLIENT, TO_SERVER, Direction, Kind, RecordBuilder, Side
-from mcpcore.wire.trace_framing import EventFrame, Events, Gatherer, Held
+from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Direction, Kind, RecordBuilder, Side
+from mcpcore.trace.framing import EventFrame, Events, Gatherer, Held
 from mcpcore_transports.tracing.tracing import Trace, target_of
 
 GIVEN_UP = "given up by this side"

@@ -5,7 +5,7 @@
     await serve(server, http="127.0.0.1:8000", trace="server.jsonl")
     async with connect(url, trace="client.jsonl") as client: ...
 
-Secrets are removed before anything is written.  The format is that of :mod:`mcpcore.wire.trace`;
+Secrets are removed before anything is written.  The format is that of :mod:`mcpcore.trace.format`;
 docs/how-to/traces.md describes it.  A connection whose ``trace`` is None pays for one comparison
 per read or write.
 """
@@ -22,8 +22,7 @@ from typing import Any
 from msgspec import Struct
 
 from mcpcore.http.messages import HttpRequest
-from mcpcore.wire.redaction import shown_url
-from mcpcore.wire.trace import (
+from mcpcore.trace.format import (
     FORMAT,
     RECORD_SIZE,
     TO_CLIENT,
@@ -36,7 +35,8 @@ from mcpcore.wire.trace import (
     Side,
     encode_line,
 )
-from mcpcore.wire.trace_framing import Held, Lines
+from mcpcore.trace.framing import Held, Lines
+from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.cancellation import failure_of
 

@@ -9,7 +9,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
 if TYPE_CHECKING:
-    from mcpcore.wire.trace import Kind
+    from mcpcore.trace.format import Kind
     from mcpcore_transports.tracing.tracing import ConnectionTrace
 
 

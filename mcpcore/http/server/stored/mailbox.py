@@ -32,7 +32,7 @@ from mcpcore.http.storing import (
 )
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.base import CancelledParams, ProgressParams
-from mcpcore.spec.types.logging import SEVERITY
+from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.jsontext import to_json
 from mcpcore.wire.message import Body, Frame, Message
 

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-__all__ = ["EventFrame", "Events", "Gatherer", "Held", "Lines"]
-
 _WORD = 4096
 """Maximum bytes of a last word."""
 _NO_WORD = re.compile(rb'[\s"]')

@@ -14,27 +14,7 @@ from typing import Literal, get_args
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from mcpcore.wire.trace_redaction import Redactor
-
-__all__ = [
-    "FORMAT",
-    "KINDS",
-    "MESSAGES",
-    "RECORD_SIZE",
-    "TO_CLIENT",
-    "TO_SERVER",
-    "BadTrace",
-    "Direction",
-    "Header",
-    "Kind",
-    "Record",
-    "RecordBuilder",
-    "Redactor",
-    "Side",
-    "classify",
-    "decode_line",
-    "encode_line",
-]
+from mcpcore.trace.redaction import Redactor as Redactor
 
 FORMAT = 1
 """Version of the format: the first member of a trace's first line."""
