@@ -84,7 +84,7 @@ class Http1Client:
         self.state = Http1State.CLOSED
         self.deadline = math.inf
         self.step = ""
-        """What the server has done if the deadline passes."""
+        """The stage of the exchange that a passed deadline names."""
         self.buffer = bytearray()
         """Input that was received and not processed."""
         self.received = False
