@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mcpcore.spec.types.tasks import Task
 
 __all__ = [
+    "AuthorizationError",
     "BadConfig",
     "BadProxy",
     "BadTarget",
@@ -41,6 +42,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectTimeout",
     "ConnectionClosed",
+    "DocumentRefused",
     "ErrorData",
     "ExtraMissingError",
     "HandlerError",
@@ -82,6 +84,7 @@ __all__ = [
     "ToolFailed",
     "Unsayable",
     "UrlElicitationRequired",
+    "UrlRefused",
     "ValidatorMissing",
     "WorkersFailed",
 ]
@@ -332,6 +335,26 @@ class BadTls(LocalError, ValueError):
 
 class BadProxy(LocalError, ValueError):
     """Error for an invalid proxy; the message gives the reason, without its password."""
+
+
+class AuthorizationError(LocalError):
+    """Authorization did not succeed; the message is one sentence for the user, without secrets."""
+
+
+class UrlRefused(AuthorizationError, ValueError):
+    """A URL of OAuth that is not fetched, opened or sent to; ``what`` names its role."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} cannot be used: {reason}")
+        self.what = what
+
+
+class DocumentRefused(AuthorizationError, ValueError):
+    """A document or response of OAuth that cannot be used; ``what`` names it."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} cannot be used: {reason}")
+        self.what = what
 
 
 class InputUnavailable(HandlerError):
