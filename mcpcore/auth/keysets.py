@@ -1,0 +1,200 @@
+"""Key sets of issuers: what is known, and when to fetch them anew.
+
+A :class:`KeySet` is a machine for the keys of one issuer.  It is asked for the keys that may have
+signed a token, and says by :meth:`KeySet.due` when its document is to be fetched.  Requests whose
+keys are known never wait.  A fetch that fails changes nothing until the keys are too old.
+
+Sources: RFC 7517 (JWK sets), RFC 7518 section 6 (keys), RFC 8725 sections 3.1 and 3.5, RFC 9111
+section 5.2.2.1 (``max-age``).
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from mcpcore.auth.metadata import read_object
+from mcpcore.auth.tokens import decode_base64url
+from mcpcore.errors import DocumentRefused
+
+_RSA_BITS = 2048
+_CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+_KINDS = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
+_EXPIRED = 24 * 3600.0
+
+
+class KeySetLimits(Struct, frozen=True, kw_only=True):
+    """Limits of the key set of an issuer; times in seconds."""
+
+    min_age: float = 300.0
+    """Least time between fetches that no unknown key asks for."""
+    max_age: float = 86_400.0
+    """Most time after which keys are fetched anew, and for which they outlive failed fetches."""
+    burst: int = 4
+    """Fetches for unknown keys that may follow one another at once."""
+    interval: float = 5.0
+    """Time after which an unknown key may ask for another fetch."""
+    unknown_for: float = 30.0
+    """Time for which a key that was not found is not looked for again."""
+    max_unknown: int = 1024
+    max_keys: int = 64
+    max_bytes: int = 256 * 1024
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """Public key of an issuer."""
+
+    jwk: Mapping[str, Any]
+    kid: str | None
+    kind: str
+    """``kty``"""
+    algorithm: str | None
+    """``alg``: the only algorithm that it is used with; None: any that its kind fits."""
+
+    def fits(self, algorithm: str) -> bool:
+        """Return True if the key can have made a signature of ``algorithm``."""
+        if self.algorithm is not None and self.algorithm != algorithm:
+            return False
+        if self.kind != _KINDS[algorithm[:2]]:
+            return False
+        curve = _CURVES.get(algorithm)
+        return curve is None or self.jwk.get("crv") == curve
+
+
+def read_keys(body: bytes, limits: KeySetLimits) -> tuple[Key, ...]:
+    """Return the usable keys of a JWK set; keys for other uses, private and weak ones are left out.
+
+    Raises DocumentRefused for a document that is no key set, or has none that can be used.
+    """
+    what = "the key set of the issuer"
+    if len(body) > limits.max_bytes:
+        raise DocumentRefused(what, f"it is larger than {limits.max_bytes} bytes")
+    members = read_object(body, what).get("keys")
+    if not isinstance(members, list):
+        raise DocumentRefused(what, "it has no list of keys")
+    found: dict[str | int, Key] = {}
+    twice = set()
+    for place, jwk in enumerate(members[: limits.max_keys]):
+        key = _usable(jwk)
+        if key is not None:
+            name: str | int = place if key.kid is None else key.kid
+            if name in found:
+                twice.add(name)
+            found[name] = key
+    keys = tuple(key for name, key in found.items() if name not in twice)
+    if not keys:
+        raise DocumentRefused(what, "it has no key that verifies signatures")
+    return keys
+
+
+def _usable(jwk: Any) -> Key | None:
+    if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig":
+        return None
+    operations = jwk.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        return None
+    kid, algorithm, kind = jwk.get("kid"), jwk.get("alg"), jwk.get("kty")
+    texts = isinstance(kid, str | None) and isinstance(algorithm, str | None)
+    if not texts or kind not in ("RSA", "EC", "OKP"):
+        return None
+    public = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}[kind]
+    try:
+        parts = {name: jwk[name] for name in public}
+        numbers = [decode_base64url(parts[name]) for name in public if name != "crv"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if kind == "RSA" and int.from_bytes(numbers[0]).bit_length() < _RSA_BITS:
+        return None
+    # Nothing but the public members goes on: a private part of theirs is none of our business.
+    return Key(jwk={"kty": kind, **parts}, kid=kid, kind=kind, algorithm=algorithm)
+
+
+class KeySet:
+    """Keys of one issuer: known ones, unknown ones, and the times of fetches."""
+
+    def __init__(self, limits: KeySetLimits | None = None) -> None:
+        self.limits = limits or KeySetLimits()
+        self.keys: tuple[Key, ...] = ()
+        self._fetched = -1.0
+        """Time of the last document that was good; negative: never."""
+        self._fresh_until = 0.0
+        self._fetching = False
+        self._wanted = False
+        """True if a key was asked for that is not known."""
+        self._tokens = float(self.limits.burst)
+        self._counted = 0.0
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+
+    def find(self, kid: str | None, algorithm: str, now: float) -> tuple[Key, ...] | None:
+        """Return the keys that may have signed a token; empty: none has.
+
+        None: nobody knows yet; ask again once a fetch is over, for which :meth:`due` calls.
+        """
+        if self._fetched < 0 or now - self._fetched > max(self.limits.max_age, _EXPIRED):
+            self._wanted = True
+            return None if self._may_fetch(now) or self._fetching else ()
+        found = tuple(
+            key for key in self.keys if (kid is None or key.kid == kid) and key.fits(algorithm)
+        )
+        if found or kid is None or any(key.kid == kid for key in self.keys):
+            return found
+        refused = self._unknown.get(kid)
+        if refused is not None and now < refused:
+            return ()
+        if not (self._fetching or self._may_fetch(now)):
+            return ()
+        self._wanted = True
+        return None
+
+    def due(self, now: float) -> bool:
+        """Return True if the document is to be fetched now; the caller does, and reports it."""
+        if self._fetching:
+            return False
+        if self._wanted and self._may_fetch(now):
+            self._tokens -= 1
+        elif self._fetched < 0 or now < self._fresh_until:
+            return False
+        self._wanted = False
+        self._fetching = True
+        return True
+
+    def fetched(
+        self, body: bytes, now: float, *, max_age: float | None = None, asked: str | None = None
+    ) -> None:
+        """Take a document.  Raises DocumentRefused for one that cannot be used; nothing changes.
+
+        ``max_age``: seconds for which its sender says it is fresh.  ``asked``: the key it was
+        fetched for, which is remembered as unknown if it is not there.
+        """
+        self._fetching = False
+        try:
+            keys = read_keys(body, self.limits)
+        except DocumentRefused:
+            self.failed(now, asked=asked)
+            raise
+        limits = self.limits
+        age = min(max(max_age or limits.min_age, limits.min_age), limits.max_age)
+        self.keys, self._fetched, self._fresh_until = keys, now, now + 0.8 * age
+        self._remember(asked, now)
+
+    def failed(self, now: float, *, asked: str | None = None) -> None:
+        """Note that a fetch has failed; known keys stay."""
+        self._fetching = False
+        self._fresh_until = now + self.limits.min_age
+        self._remember(asked, now)
+
+    def _remember(self, kid: str | None, now: float) -> None:
+        if kid is None or any(key.kid == kid for key in self.keys):
+            return
+        self._unknown[kid] = now + self.limits.unknown_for
+        self._unknown.move_to_end(kid)
+        if len(self._unknown) > self.limits.max_unknown:
+            self._unknown.popitem(last=False)
+
+    def _may_fetch(self, now: float) -> bool:
+        limits = self.limits
+        gained = max(0.0, now - self._counted) / limits.interval
+        self._tokens = min(float(limits.burst), self._tokens + gained)
+        self._counted = now
+        return self._tokens >= 1
