@@ -98,7 +98,9 @@ class SigningInput(Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> bytes:
         """Header and claims as they are signed (RFC 7515 section 5.1)."""
-        return b".".join(base64url(msgspec.json.encode(part)) for part in (self.header, self.claims))
+        return b".".join(
+            base64url(msgspec.json.encode(part)) for part in (self.header, self.claims)
+        )
 
     def signed(self, signature: bytes) -> str:
         """Return the JWT with a raw signature."""

@@ -258,7 +258,11 @@ def _roles(claims: Mapping[str, Any], path: str | None) -> frozenset[str]:
         value = value.get(member) if isinstance(value, Mapping) else None
     if isinstance(value, str):
         value = [value]
-    return frozenset(each for each in value if isinstance(each, str)) if isinstance(value, list) else frozenset()
+    return (
+        frozenset(each for each in value if isinstance(each, str))
+        if isinstance(value, list)
+        else frozenset()
+    )
 
 
 def _first_text(claims: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
