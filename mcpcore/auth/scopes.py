@@ -51,10 +51,6 @@ class Requirement(Struct, frozen=True):
     def __bool__(self) -> bool:
         return bool(self.scopes or self.roles)
 
-    def __or__(self, other: "Requirement") -> "Requirement":
-        """Return the requirement of both; roles of both are alternatives."""
-        return Requirement(self.scopes | other.scopes, self.roles | other.roles)
-
     def missing(self, scopes: Collection[str], roles: Collection[str]) -> "Missing | None":
         """Return what is missing; None if nothing is.  ``scopes``: with all that they imply."""
         lacking = self.scopes - frozenset(scopes)
