@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from mcpcore.auth.authorization import (
-    Authorization,
-    AuthorizationSettings,
+from mcpcore.auth.authorization import Authorization, Refused
+from mcpcore.auth.grants import challenge_of
+from mcpcore.auth.needs import (
     Callback,
     Done,
     Fault,
@@ -22,7 +22,6 @@ from mcpcore.auth.authorization import (
     Obtain,
     OpenUrl,
     Outcome,
-    Refused,
     Save,
     Sign,
     Signed,
@@ -30,7 +29,7 @@ from mcpcore.auth.authorization import (
     Text,
     Unlock,
 )
-from mcpcore.auth.grants import challenge_of
+from mcpcore.auth.settings import AuthorizationSettings
 
 SERVER = "https://mcp.example/mcp"
 ISSUER = "https://id.example"
@@ -118,7 +117,7 @@ class World:
             version += 1
             if need.record is None:
                 self.store.pop(need.key, None)
-                return Stored(None, version)
+                return Stored()
             record = need.record
             self.store[need.key] = (record, version)
         return Stored(record, version)
@@ -181,7 +180,11 @@ class World:
         return machine
 
     def refuse(
-        self, machine: Authorization, status: int = 401, challenge: str = "Bearer", operation: str = ""
+        self,
+        machine: Authorization,
+        status: int = 401,
+        challenge: str = "Bearer",
+        operation: str = "",
     ) -> Authorization:
         """Refuse a request with the token of now, and let the machine authorize."""
         refused = Refused(
@@ -197,7 +200,9 @@ class World:
         return [each.url for each in self.sent]
 
     def forms(self) -> list[dict[str, str]]:
-        return [dict(parse_qsl(each.body.decode())) for each in self.sent if each.url.endswith("/token")]
+        return [
+            dict(parse_qsl(each.body.decode())) for each in self.sent if each.url.endswith("/token")
+        ]
 
 
 def basic(id: str, secret: str) -> str:
