@@ -145,7 +145,7 @@ class KeySet:
 
         None: nobody knows yet; ask again once a fetch is over, for which :meth:`due` calls.
         """
-        if self._fetched < 0 or now - self._fetched > self.limits.max_age:
+        if self.lacking(now):
             self._wanted = True
             return None if self._may_fetch(now) or self._fetching else ()
         found = tuple(
@@ -161,6 +161,10 @@ class KeySet:
         self._wanted = True
         return None
 
+    def lacking(self, now: float) -> bool:
+        """Return True if no keys are known, or those that are known are too old."""
+        return self._fetched < 0 or now - self._fetched > self.limits.max_age
+
     def due(self, now: float) -> bool:
         """Return True if the document is to be fetched now; the caller does, and reports it."""
         if self._fetching:
@@ -169,7 +173,6 @@ class KeySet:
             self._tokens -= 1
         elif self._fetched < 0 or now < self._fresh_until:
             return False
-        self._wanted = False
         self._fetching = True
         return True
 
@@ -181,7 +184,7 @@ class KeySet:
         ``max_age``: seconds for which its sender says it is fresh.  ``asked``: the key it was
         fetched for, which is remembered as unknown if it is not there.
         """
-        self._fetching = False
+        self._fetching = self._wanted = False
         try:
             keys = read_keys(body, self.limits)
         except DocumentRefused:
@@ -193,8 +196,9 @@ class KeySet:
         self._remember(asked, now)
 
     def failed(self, now: float, *, asked: str | None = None) -> None:
-        """Note that a fetch has failed; known keys stay."""
-        self._fetching = False
+        """Note that a fetch has failed; known keys stay, and the next fetch waits an interval."""
+        self._fetching = self._wanted = False
+        self._tokens = 0.0
         self._fresh_until = now + self.limits.min_age
         self._remember(asked, now)
 

@@ -168,7 +168,7 @@ class ResourceGuard:
         )
         self._verify = verify
         self._nonces = nonces
-        self._replays = replays or ReplayWindow()
+        self._replays = ReplayWindow() if replays is None else replays  # an empty one is false
         self._issuers = {each.issuer: each for each in rules.issuers}
         self._opaque = next((each for each in rules.issuers if each.introspection_url), None)
         format_scopes(rules.required)
@@ -302,10 +302,8 @@ class ResourceGuard:
                 challenge=self.challenge("use_dpop_nonce"),
                 headers=(("DPoP-Nonce", missing.nonce),),
             )
-        except _Full:
-            return Denied(
-                status=503, reason="busy: too many proofs", headers=(("Retry-After", "1"),)
-            )
+        except _Unavailable as unavailable:
+            return Denied(status=503, reason=str(unavailable), headers=(("Retry-After", "5"),))
         held = self.tree.all_of(grant.scopes)
         if not self.rules.required <= held:
             required = self.rules.required
@@ -337,9 +335,12 @@ class ResourceGuard:
             raise TokenRefused(TokenFault.ALGORITHM)
         rules = self.claim_rules(issuer)
         judge_type(jws, rules)
-        keys = self.key_sets[issuer.issuer].find(jws.kid, jws.algorithm, now)
+        key_set = self.key_sets[issuer.issuer]
+        keys = key_set.find(jws.kid, jws.algorithm, now)
         if keys is None:
             return NeedKeys(issuer, jws.kid)
+        if key_set.lacking(now):
+            raise _Unavailable("the keys of the issuer cannot be fetched")
         if not keys:
             raise TokenRefused(TokenFault.KEY)
         signed, signature = jws.signing_input, jws.signature
@@ -410,15 +411,15 @@ class ResourceGuard:
         if seen is Seen.REPLAYED:
             raise TokenRefused(TokenFault.PROOF)
         if seen is Seen.FULL:
-            raise _Full
+            raise _Unavailable("there are too many proofs to remember")
 
     def nonce_line(self, wall: float) -> tuple[tuple[str, str], ...]:
         """Return the header that offers the next nonce, if nonces are demanded."""
         return () if self._nonces is None else (("DPoP-Nonce", self._nonces.current(wall)),)
 
 
-class _Full(Exception):
-    """The window of proofs is full."""
+class _Unavailable(Exception):
+    """Nobody can say now if the request is authorized."""
 
 
 _SENDABLE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
