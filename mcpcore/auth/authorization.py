@@ -53,6 +53,7 @@ from mcpcore.auth.metadata import (
 from mcpcore.auth.needs import (
     Callback,
     Done,
+    Fault,
     Listen,
     Load,
     Lock,
@@ -393,11 +394,11 @@ class Authorization:
     def _save(self, record: TokenRecord | None) -> Steps[None]:
         """Replace the stored token, unless another process has done so meanwhile."""
         data = None if record is None else written(record)
-        try:
-            stored = expect((yield Save(key=self.key, record=data, version=self._version)), Stored)
-        except AuthorizationError as error:
-            self.notes.append(f"the token is not stored: {error}")
+        outcome = yield Save(key=self.key, record=data, version=self._version)
+        if isinstance(outcome, Fault):
+            self.notes.append(f"the token is not stored: {printable(outcome.reason)}")
             return
+        stored = expect(outcome, Stored)
         self._version = stored.version
         if stored.record != data:
             self.notes.append("another process has stored a token meanwhile")
@@ -437,8 +438,8 @@ class Authorization:
             lifetime=lifetime,
         )
         self._move(_G.TOKEN)
+        self._adopt(record)  # at once: it is not lost with the store, or by a cancellation
         yield from self._save(record)
-        self._adopt(record)
         self._move(_G.SAVED)
 
     # Refresh

@@ -38,7 +38,8 @@ def read(**changed: Any) -> Grant:
 
 def test_an_active_answer_grants() -> None:
     grant = read(nonce="n")
-    assert (grant.subject, grant.scopes, grant.expires_at) == ("anna", {"read"}, WALL + 600)
+    assert (grant.subject, grant.expires_at) == ("anna", WALL + 600)
+    assert grant.scopes == {"read"}
     assert read(iss="absent").issuer == ISSUER
     assert read(exp="absent").expires_at == WALL + 60
 

