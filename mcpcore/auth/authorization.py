@@ -77,82 +77,11 @@ from mcpcore.auth.settings import (
     CodeGrant,
     EnterpriseGrant,
 )
+from mcpcore.auth.states import AUTHORIZATION, AuthSignal, AuthState
 from mcpcore.auth.urls import Url, canonical_resource, check_url, covers, with_query
-from mcpcore.engine.lifecycle import State, Table, step
+from mcpcore.engine.lifecycle import step
 from mcpcore.errors import AuthorizationError, DocumentRefused, LocalProtocolError
 
-# States
-
-
-class AuthState(State):
-    """States of an authorization."""
-
-    IDLE = "idle"
-    LOADING = "loading"
-    LOCKING = "locking"
-    REFRESHING = "refreshing"
-    DISCOVERING_RESOURCE = "discovering the resource"
-    DISCOVERING_ISSUER = "discovering the issuer"
-    REGISTERING = "registering"
-    WAITING_FOR_USER = "waiting for the user"
-    REQUESTING_TOKEN = "requesting a token"  # noqa: S105 - the name of a state
-    SAVING = "saving"
-    READY = "ready"
-    FAILED = "failed"
-
-
-class AuthSignal(State):
-    """Signals that move an authorization."""
-
-    LOAD = "load"
-    NOTHING = "nothing usable stored"
-    FRESH = "usable token stored"
-    REFUSED = "request refused, or token expiring"
-    REFRESH = "refresh"
-    AUTHORIZE = "authorize"
-    RESOURCE = "resource known"
-    ISSUER = "issuer known"
-    ASK = "ask the user"
-    REQUEST = "grant at hand"
-    TOKEN = "token received"  # noqa: S105 - the name of a signal
-    SAVED = "saved"
-    FAIL = "failed"
-
-
-_S, _G = AuthState, AuthSignal
-_FLOWING = (
-    _S.LOADING,
-    _S.LOCKING,
-    _S.REFRESHING,
-    _S.DISCOVERING_RESOURCE,
-    _S.DISCOVERING_ISSUER,
-    _S.REGISTERING,
-    _S.WAITING_FOR_USER,
-    _S.REQUESTING_TOKEN,
-    _S.SAVING,
-)
-
-AUTHORIZATION: Table[AuthState, AuthSignal] = {
-    (_S.IDLE, _G.LOAD): _S.LOADING,
-    (_S.LOADING, _G.NOTHING): _S.IDLE,
-    (_S.LOADING, _G.FRESH): _S.READY,
-    **{(state, _G.REFUSED): _S.LOCKING for state in (_S.IDLE, _S.READY, _S.FAILED)},
-    (_S.LOCKING, _G.FRESH): _S.READY,
-    (_S.LOCKING, _G.REFRESH): _S.REFRESHING,
-    (_S.LOCKING, _G.AUTHORIZE): _S.DISCOVERING_RESOURCE,
-    (_S.REFRESHING, _G.TOKEN): _S.SAVING,
-    (_S.REFRESHING, _G.AUTHORIZE): _S.DISCOVERING_RESOURCE,
-    (_S.DISCOVERING_RESOURCE, _G.RESOURCE): _S.DISCOVERING_ISSUER,
-    (_S.DISCOVERING_ISSUER, _G.ISSUER): _S.REGISTERING,
-    (_S.REGISTERING, _G.ASK): _S.WAITING_FOR_USER,
-    (_S.REGISTERING, _G.REQUEST): _S.REQUESTING_TOKEN,
-    (_S.WAITING_FOR_USER, _G.REQUEST): _S.REQUESTING_TOKEN,
-    (_S.REQUESTING_TOKEN, _G.TOKEN): _S.SAVING,
-    (_S.SAVING, _G.SAVED): _S.READY,
-    **{(state, _G.FAIL): _S.FAILED for state in _FLOWING},
-}
-
-_TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
 _MAX_TOKEN = 64 * 1024
 _REFRESH_OVER = ("invalid_grant", "invalid_client", "unauthorized_client")
 
@@ -203,6 +132,7 @@ class Authorization:
         self.error: AuthorizationError | None = None
         self.generation = 0
         """Number of the current token; it grows with each."""
+        self._scheme = "Bearer" if self.settings.dpop is None else "DPoP"
         self._endpoints = Endpoints(self.settings, local=url.loopback, seed=seed)
         self._flow: Steps[None] | None = None
         self._record: TokenRecord | None = None
@@ -263,7 +193,7 @@ class Authorization:
         """Begin to load the stored token, before the first request."""
         if self.state is not AuthState.IDLE:
             raise LocalProtocolError("a token is loaded before all else")
-        self._move(_G.LOAD)
+        self._move(AuthSignal.LOAD)
         self._begin(self._loading(), wall)
 
     def start(self, refused: Refused | None, *, wall: float) -> bool:
@@ -279,7 +209,7 @@ class Authorization:
             if refused.generation < self.generation:
                 return False
             reason = self._reason(refused)
-        self._move(_G.REFUSED)
+        self._move(AuthSignal.REFUSED)
         self.error = None
         self._begin(self._authorizing(reason), wall)
         return True
@@ -306,7 +236,7 @@ class Authorization:
 
     def _reason(self, refused: Refused) -> _Reason:
         """Return the reason of a flow, which counts among those of its operation."""
-        schemes = ("bearer", "dpop") if self.settings.dpop is None else ("dpop", "bearer")
+        schemes = (self._scheme.lower(), "bearer", "dpop")
         challenge = find_challenge(parse_challenges(refused.lines), *schemes)
         error = None if challenge is None else challenge.params.get("error")
         more = refused.status == 403
@@ -334,7 +264,7 @@ class Authorization:
 
     def _fail(self, error: AuthorizationError) -> None:
         self.error = error
-        self._move(_G.FAIL)
+        self._move(AuthSignal.FAIL)
 
     def _loading(self) -> Steps[None]:
         try:
@@ -343,10 +273,10 @@ class Authorization:
             self._fail(error)
             return
         if record is None or record.is_over(self._endpoints.wall):
-            self._move(_G.NOTHING)
+            self._move(AuthSignal.NOTHING)
         else:
             self._adopt(record)
-            self._move(_G.FRESH)
+            self._move(AuthSignal.FRESH)
 
     def _authorizing(self, reason: _Reason) -> Steps[None]:
         locked = False
@@ -368,14 +298,14 @@ class Authorization:
             wanted = (reason.scopes or frozenset()) if reason.more else frozenset()
             if other and wanted <= frozenset(record.scopes or ()):
                 self._adopt(record)
-                self._move(_G.FRESH)
+                self._move(AuthSignal.FRESH)
                 return
             # A token that was refreshed for this operation, and refused, is not refreshed again.
             if record.refresh_token is not None and not reason.more and not reason.again:
-                self._move(_G.REFRESH)
+                self._move(AuthSignal.REFRESH)
                 if (yield from self._refreshed(record, record.refresh_token)):
                     return
-        self._move(_G.AUTHORIZE)
+        self._move(AuthSignal.AUTHORIZE)
         yield from self._authorized(reason, record)
 
     # Stored records
@@ -389,7 +319,8 @@ class Authorization:
                 self.notes.append("the stored token cannot be read and is replaced")
             return None
         # A record of another server under this name would send its token to the wrong place.
-        return record if covers(record.resource, self.resource) else None
+        fits = covers(record.resource, self.resource) and record.scheme == self._scheme
+        return record if fits else None
 
     def _save(self, record: TokenRecord | None) -> Steps[None]:
         """Replace the stored token, unless another process has done so meanwhile."""
@@ -415,10 +346,8 @@ class Authorization:
         were asked for.
         """
         what = "the token response"
-        scheme = _TOKEN_TYPES.get(response.token_type.lower())
-        expected = "Bearer" if self.settings.dpop is None else "DPoP"
-        if scheme != expected:
-            raise DocumentRefused(what, f"its type is not {expected}")
+        if response.token_type.lower() != self._scheme.lower():
+            raise DocumentRefused(what, f"its type is not {self._scheme}")
         refresh = response.refresh_token
         lifetime = response.expires_in
         if lifetime is not None and not 1 <= lifetime < 2**40:
@@ -430,17 +359,17 @@ class Authorization:
         record = replace(
             like,
             access_token=_sound_token(response.access_token, what),
-            scheme=expected,
+            scheme=self._scheme,
             # Kept if there is no new one (RFC 6749 section 6).
             refresh_token=like.refresh_token if refresh is None else _sound_token(refresh, what),
             scopes=asked if scopes is None else tuple(sorted(scopes)),
             expires_at=None if lifetime is None else self._endpoints.wall + lifetime,
             lifetime=lifetime,
         )
-        self._move(_G.TOKEN)
+        self._move(AuthSignal.TOKEN)
         self._adopt(record)  # at once: it is not lost with the store, or by a cancellation
         yield from self._save(record)
-        self._move(_G.SAVED)
+        self._move(AuthSignal.SAVED)
 
     # Refresh
 
@@ -475,13 +404,13 @@ class Authorization:
         """Discover, register, and get a token by the grant of the settings."""
         endpoints, own = self._endpoints, self.settings.grant
         resource = yield from find_resource(endpoints, self.resource, reason.challenge)
-        self._move(_G.RESOURCE)
+        self._move(AuthSignal.RESOURCE)
         authority = yield from find_authority(endpoints, self.resource, resource)
         metadata = authority.metadata
-        token_endpoint = endpoints.url(metadata.token_endpoint, "the token endpoint")
+        token_endpoint = endpoints.url(self._token_place(metadata), "the token endpoint")
         sign_in = self._sign_in_endpoint(authority) if isinstance(own, CodeGrant) else None
         scopes = self._scopes(authority, reason, record)
-        self._move(_G.ISSUER)
+        self._move(AuthSignal.ISSUER)
         redirect = ""
         if isinstance(own, CodeGrant):
             redirect = expect((yield Listen(redirect_uri=own.redirect_uri)), Text).text
@@ -493,11 +422,11 @@ class Authorization:
         scope = format_scopes(scopes) or None
         grant: Mapping[str, str | None]
         if sign_in is not None:
-            self._move(_G.ASK)
+            self._move(AuthSignal.ASK)
             grant = yield from self._code_grant(authority, sign_in, client, redirect, scope)
-            self._move(_G.REQUEST)
+            self._move(AuthSignal.REQUEST)
         else:
-            self._move(_G.REQUEST)
+            self._move(AuthSignal.REQUEST)
             grant = yield from self._own_grant(authority, scope)
         response = yield from endpoints.token(
             token_endpoint,
@@ -518,6 +447,13 @@ class Authorization:
             scopes=tuple(sorted(scopes)) or None,
         )
         yield from self._store(response, like)
+
+    def _token_place(self, metadata: ServerMetadata) -> str | None:
+        """Return the token endpoint; the one for mutual TLS if this client uses it (RFC 8705)."""
+        client, usual = self.settings.client, metadata.token_endpoint
+        if client is None or not client.certificate:
+            return usual
+        return metadata.mtls_endpoint_aliases.get("token_endpoint", usual)
 
     def _scopes(
         self, authority: Authority, reason: _Reason, record: TokenRecord | None

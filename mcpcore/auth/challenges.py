@@ -29,7 +29,7 @@ _SAYABLE = re.compile(r"[\t\x20-\x7e]*")
 
 
 class Challenge(Struct, frozen=True):
-    """One challenge: a scheme with parameters, or with a ``token68``."""
+    """Challenge: a scheme with parameters, or with a ``token68``."""
 
     scheme: str
     """Authentication scheme, in lower case."""

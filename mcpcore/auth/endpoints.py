@@ -103,15 +103,20 @@ class Endpoints:
         ``audience``: that of the client's assertion.  ``bound``: False for a token that no key is
         bound to.
         """
-        response = yield from self._token_request(url, grant, client, method, audience, bound)
-        refusal = None if response.status == 200 else error_response(response)
-        if bound and refusal is not None and refusal.error == "use_dpop_nonce":
-            if not self.take_nonce(url.text, response.header("dpop-nonce")):
-                return refusal
-            response = yield from self._token_request(url, grant, client, method, audience, bound)
-            refusal = None if response.status == 200 else error_response(response)
-        self.take_nonce(url.text, response.header("dpop-nonce"))
-        return refusal or self.read(response.body, TokenResponse, "the token response")
+        dpop = self.settings.dpop if bound else None
+        response = yield from self._token_request(url, grant, client, method, audience, dpop)
+        if dpop is not None and self._needs_nonce(url, response):
+            response = yield from self._token_request(url, grant, client, method, audience, dpop)
+            self.take_nonce(url.text, response.header("dpop-nonce"))
+        if response.status != 200:
+            return error_response(response)
+        return self.read(response.body, TokenResponse, "the token response")
+
+    def _needs_nonce(self, url: Url, response: Fetched) -> bool:
+        """Keep the nonce of a response; return True if it is a new one, without which none goes."""
+        fresh = self.take_nonce(url.text, response.header("dpop-nonce"))
+        refused = response.status != 200 and error_response(response).error == "use_dpop_nonce"
+        return fresh and refused
 
     def _token_request(
         self,
@@ -120,7 +125,7 @@ class Endpoints:
         client: ClientIdentity,
         method: ClientAuth,
         audience: str,
-        bound: bool,
+        dpop: DpopKey | None,
     ) -> Steps[Fetched]:
         assertion = None
         if method is ClientAuth.PRIVATE_KEY and client.signing is not None:
@@ -133,9 +138,9 @@ class Endpoints:
             )
             assertion = yield from signed(Sign(signing=client.signing, input=claims))
         form = token_form(grant, client, method, assertion)
-        headers = dict(form.headers)
-        if bound and self.settings.dpop is not None:
-            proof = self.proof(self.settings.dpop, "POST", url.text, wall=self.wall)
+        headers = {name: str.__str__(value) for name, value in form.headers.items()}
+        if dpop is not None:
+            proof = self.proof(dpop, "POST", url.text, wall=self.wall)
             headers["dpop"] = yield from signed(proof)
         return (yield from self.fetch("POST", url, headers, form.body()))
 

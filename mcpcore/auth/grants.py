@@ -67,7 +67,7 @@ class ClientIdentity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     client_id: str
     client_secret: str | None = None
     method: ClientAuth | None = None
-    """How the client was registered to authenticate itself; None: whatever both sides can."""
+    """Way in which the client was registered to authenticate itself; None: any that both can."""
     signing: SigningKey | None = None
     certificate: bool = False
     """True if the client presents a TLS certificate."""

@@ -162,11 +162,11 @@ class Text(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True):
-    """It was done."""
+    """Success of what has no other outcome."""
 
 
 class Fault(Struct, frozen=True):
-    """It could not be done; ``reason`` is a part of a sentence for the user, without secrets."""
+    """Failure; ``reason`` is a part of a sentence for the user, without secrets."""
 
     reason: str
 

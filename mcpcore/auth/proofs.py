@@ -91,7 +91,7 @@ def sound_nonce(text: str | None) -> str | None:
 
 
 class ProofRules(Struct, frozen=True, kw_only=True):
-    """What a resource server expects of a proof."""
+    """Expectations of a resource server of a proof."""
 
     algorithms: frozenset[str] = frozenset({"ES256", "EdDSA"})
     age: float = 300.0
@@ -185,7 +185,7 @@ class Seen(Enum):
     FRESH = "fresh"
     REPLAYED = "replayed"
     FULL = "full"
-    """Nobody knows: the window holds as many proofs as it may."""
+    """Not known: the window holds as many proofs as it may."""
 
 
 class ReplayWindow:

@@ -54,11 +54,14 @@ from mcpcore.auth.tokens import (
 from mcpcore.auth.urls import RESOURCE_METADATA, canonical_resource, parse_url
 
 Verify = Callable[[Mapping[str, Any], str, bytes, bytes], bool]
-"""Verification of a signature: JWK, algorithm, signed bytes, signature."""
+"""Verification of a signature: JWK, algorithm, signed bytes, signature.
+
+It returns False, and raises nothing, for a key that is not sound.
+"""
 
 
 class Dpop(Enum):
-    """Whether tokens are bound to keys of their clients."""
+    """Binding of tokens to keys of their clients."""
 
     OFF = "off"
     ALLOWED = "allowed"
@@ -419,7 +422,7 @@ class ResourceGuard:
 
 
 class _Unavailable(Exception):
-    """Nobody can say now if the request is authorized."""
+    """Lack of what it takes to say if a request is authorized."""
 
 
 _SENDABLE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")

@@ -43,7 +43,7 @@ class ScopeTree:
 
 
 class Requirement(Struct, frozen=True):
-    """What an operation requires: all of the scopes, and one of the roles if there are any."""
+    """Requirement of an operation: all of the scopes, and one of the roles if there are any."""
 
     scopes: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()

@@ -22,7 +22,7 @@ class CodeGrant(Struct, frozen=True, kw_only=True):
     """
 
     redirect_uri: str = "http://127.0.0.1/callback"
-    """Where the browser is sent back to; the port of the callback is put in."""
+    """URL that the browser is sent back to; the port of the callback is put in."""
 
     def __post_init__(self) -> None:
         url = parse_url(self.redirect_uri, "the redirect URI")

@@ -124,7 +124,7 @@ def read_jws(token: str, *, embedded_key: bool = False) -> Jws:
 
 
 class ClaimRules(Struct, frozen=True, kw_only=True):
-    """What a resource server expects of the claims of one issuer's tokens."""
+    """Expectations of a resource server of the claims of one issuer's tokens."""
 
     issuer: str
     audiences: frozenset[str]
@@ -141,7 +141,7 @@ class ClaimRules(Struct, frozen=True, kw_only=True):
 
 
 class Grant(Struct, frozen=True, kw_only=True):
-    """What a verified token grants, and to whom."""
+    """Rights that a verified token grants, and to whom."""
 
     issuer: str
     subject: str

@@ -9,13 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.auth.authorization import (
-    AUTHORIZATION,
-    Authorization,
-    AuthSignal,
-    AuthState,
-    Refused,
-)
+from mcpcore.auth.authorization import Authorization, Refused
 from mcpcore.auth.endpoints import Endpoints
 from mcpcore.auth.grants import ClientAuth, ClientIdentity, SigningKey
 from mcpcore.auth.needs import (
@@ -45,6 +39,7 @@ from mcpcore.auth.settings import (
     CodeGrant,
     DpopKey,
 )
+from mcpcore.auth.states import AUTHORIZATION, AuthSignal, AuthState
 from mcpcore.errors import AuthorizationError, LocalProtocolError, UrlRefused
 from tests.auth.world import (
     AS,
@@ -289,6 +284,18 @@ def test_records_hold_their_secrets_and_show_none() -> None:
     )
     assert read_record(written(token), TokenRecord) == token
     assert "s3cr3t" not in repr(registration) + repr(token)
+
+
+def test_a_token_of_the_other_scheme_is_not_used() -> None:
+    world = World()
+    ready(world)
+    machine = loaded(world, dpop=DPOP)
+    assert machine.token is None
+    world.token["token_type"] = "DPoP"
+    world.refuse(machine)
+    assert grants(world) == ["authorization_code"] * 2
+    assert loaded(world).token is None
+    assert loaded(world, dpop=DPOP).token == ("DPoP", "access-2")
 
 
 # Refresh
@@ -904,6 +911,38 @@ def test_without_an_assertion_nothing_is_sent(grant: Any) -> None:
     machine = world.refuse(world.client(**settings))
     assert str(machine.error) == "there is no workload identity"
     assert not world.forms()
+
+
+def test_a_client_with_a_certificate_uses_the_endpoint_for_it() -> None:
+    world = World()
+    world.metadata["token_endpoint_auth_methods_supported"] = ["tls_client_auth"]
+    client = ClientIdentity(client_id="tls", certificate=True)
+    ready(world, client=client)
+    assert world.urls()[-1] == f"{ISSUER}/token"
+    world = World()
+    world.metadata["mtls_endpoint_aliases"] = {"token_endpoint": "https://tls.id.example/token"}
+    world.metadata["token_endpoint_auth_methods_supported"] = ["tls_client_auth"]
+    ready(world, client=client)
+    assert world.urls()[-1] == "https://tls.id.example/token"
+    (form,) = world.forms()
+    assert form["client_id"] == "tls"
+
+
+def test_without_a_key_no_nonce_is_an_answer() -> None:
+    page = answer({"error": "use_dpop_nonce"}, 400, dpop_nonce="n")
+    world = World(pages={f"{ISSUER}/token": page})
+    machine = world.refuse(world.client())
+    assert "use_dpop_nonce" in str(machine.error)
+    assert len(world.forms()) == 1
+
+
+def test_headers_are_sent_as_they_are() -> None:
+    world = World()
+    world.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_basic"]
+    ready(world, client=SECRET)
+    headers = world.sent[-1].headers
+    assert {type(value) for value in headers.values()} == {str}
+    assert f"{headers['authorization']}".startswith("Basic ")
 
 
 # Responses of a person

@@ -9,12 +9,13 @@ from urllib.parse import urlencode
 import pytest
 from msgspec.structs import replace
 
-from mcpcore.auth.authorization import Authorization, AuthState, Refused
+from mcpcore.auth.authorization import Authorization, Refused
 from mcpcore.auth.grants import ClientIdentity, SigningKey
 from mcpcore.auth.metadata import MAX_DOCUMENT
 from mcpcore.auth.needs import Fault, Fetch, Fetched, Need, OpenUrl, Outcome, Sign, Unlock
 from mcpcore.auth.records import ClientRecord, TokenRecord, read_record, written
 from mcpcore.auth.settings import AssertionGrant, ClientCredentialsGrant
+from mcpcore.auth.states import AuthState
 from mcpcore.errors import AuthorizationError, UrlRefused
 from tests.auth.world import (
     AS,
