@@ -138,7 +138,8 @@ class Authorization:
         self._record: TokenRecord | None = None
         self._version = 0
         self._asked: frozenset[str] = frozenset()
-        self._flows: dict[str, int] = {}
+        self._flows: dict[str, tuple[int, float]] = {}
+        """Authorizations by operation, and the time of the last one."""
 
     def __repr__(self) -> str:
         return f"Authorization({self.resource!r}, {self.state.value})"
@@ -208,7 +209,7 @@ class Authorization:
         if refused is not None:
             if refused.generation < self.generation:
                 return False
-            reason = self._reason(refused)
+            reason = self._reason(refused, wall)
         self._move(AuthSignal.REFUSED)
         self.error = None
         self._begin(self._authorizing(reason), wall)
@@ -234,7 +235,7 @@ class Authorization:
         except StopIteration:
             self.need = self._flow = None
 
-    def _reason(self, refused: Refused) -> _Reason:
+    def _reason(self, refused: Refused, wall: float) -> _Reason:
         """Return the reason of a flow, which counts among those of its operation."""
         schemes = (self._scheme.lower(), "bearer", "dpop")
         challenge = find_challenge(parse_challenges(refused.lines), *schemes)
@@ -242,13 +243,15 @@ class Authorization:
         more = refused.status == 403
         if more and error != "insufficient_scope":
             raise AuthorizationError("the server forbids the request, whatever the token")
-        flows = self._flows.get(refused.operation, 0)
+        flows, last = self._flows.get(refused.operation, (0, wall))
+        if not 0 <= wall - last < self.settings.flows_period:
+            flows = 0
         if flows >= self.settings.max_flows:
             raise AuthorizationError(
                 f"the server refuses {printable(refused.operation) or 'the request'} after "
                 f"{flows} authorizations"
             )
-        self._flows[refused.operation] = flows + 1
+        self._flows[refused.operation] = (flows + 1, wall)
         return _Reason(challenge=challenge, more=more, again=flows > 0)
 
     def _begin(self, flow: Steps[None], wall: float) -> None:

@@ -89,7 +89,8 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     account: str = ""
     """Name that tells several accounts at one server apart."""
     max_flows: int = 3
-    """Authorizations that one operation may cause."""
+    """Authorizations that one operation may cause before it is accepted, within a period."""
+    flows_period: float = 300.0
     fetch_timeout: float = 10.0
     user_timeout: float = 300.0
     early: float = 60.0

@@ -60,9 +60,9 @@ from tests.auth.world import (
 KEY = f"token {SERVER}"
 
 
-def ready(world: World, **settings: Any) -> Authorization:
+def ready(world: World, challenge: str = NAMED, **settings: Any) -> Authorization:
     """A machine that has a token of the world."""
-    machine = world.refuse(world.client(**settings), challenge=NAMED)
+    machine = world.refuse(world.client(**settings), challenge=challenge)
     assert machine.state is AuthState.READY, machine.error
     machine.accepted("")
     return machine
@@ -518,6 +518,12 @@ def test_flows_are_counted_by_operation_until_it_is_accepted() -> None:
     machine.accepted("a")
     world.refuse(machine, operation="a")
     assert machine.generation == 3
+    with pytest.raises(AuthorizationError, match="refuses a after 1 authorizations"):
+        world.refuse(machine, operation="a")
+    for jump in (300, -10_000):
+        world.wall += jump
+        world.refuse(machine, operation="a")
+    assert machine.generation == 5
     machine = World().client(max_flows=0)
     with pytest.raises(AuthorizationError, match="refuses the request after 0"):
         world.refuse(machine)
@@ -547,6 +553,13 @@ def test_scopes_are_chosen(options: dict[str, Any], challenge: str, scope: str |
     machine = world.refuse(world.client(**options), challenge=challenge)
     assert machine.state is AuthState.READY, machine.error
     assert world.asked()[0].get("scope") == scope
+
+
+def test_scopes_that_were_asked_for_before_are_asked_for_again() -> None:
+    world = World(token={"scope": "a"})
+    machine = ready(world, 'Bearer scope="a b"')
+    forbid(world, machine, "c")
+    assert world.asked()[1]["scope"] == "a b c"
 
 
 def test_the_ceiling_is_not_passed() -> None:
