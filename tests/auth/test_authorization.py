@@ -1164,6 +1164,59 @@ def test_whatever_others_say_the_flow_ends(
         world.wall += 4000
 
 
+ACTIONS = ("401", "403 a", "403 b", "expire", "accept", "cancel", "deny", "other", "lose", "break")
+
+
+@given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 12)), max_size=12))
+def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]) -> None:
+    world = World()
+    machine, other = world.client(max_flows=99), world.client(max_flows=99)
+    for action, number in actions:
+        generation, broken = machine.generation, action == "break"
+        if action == "accept":
+            machine.accepted("")
+            continue
+        if action == "lose":
+            world.store.pop(KEY, None)
+            continue
+        if action == "expire":
+            world.wall += 400 * number
+            if not machine.expiring(world.wall):
+                continue
+            machine.start(None, wall=world.wall)
+        elif action == "other":
+            world.refuse(other)
+            continue
+        else:
+            more = action.startswith("403")
+            lines = (f'Bearer error="insufficient_scope", scope="{action[4:]}"',) if more else ()
+            refused = Refused(status=403 if more else 401, lines=lines, generation=generation)
+            machine.start(refused, wall=world.wall)
+        world.reply = (lambda world, need, asked: Fault("no")) if action == "deny" else None
+        while machine.need is not None:
+            if (
+                action in ("cancel", "break")
+                and number == 0
+                and not isinstance(machine.need, Unlock)
+            ):
+                if action == "cancel":
+                    machine.cancel("enough", wall=world.wall)
+                else:
+                    machine.give(Fault("broken"), wall=world.wall)
+            else:
+                machine.give(world.carry_out(machine.need), wall=world.wall)
+            number -= 1
+        assert not world.locked
+        assert machine.state in (AuthState.READY, AuthState.FAILED)
+        assert (machine.state is AuthState.FAILED) is (machine.error is not None)
+        assert machine.generation in (generation, generation + 1)
+        assert machine.state is AuthState.FAILED or machine.generation == generation + 1
+        assert machine.state is AuthState.FAILED or machine.token is not None
+        if broken or action == "cancel":
+            return  # a token may be lost with its store from here on
+        assert world.reused == 0
+
+
 def test_a_proof_needs_a_signature_of_its_key() -> None:
     endpoints = Endpoints(AuthorizationSettings(), local=False, seed=SEED)
     key = DpopKey(jwk={"kty": "x"}, signing=SigningKey(algorithm="ES256", key="name"))

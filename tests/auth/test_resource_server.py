@@ -336,3 +336,33 @@ def test_no_header_does_more_than_be_refused(authorization: bytes, proof: bytes)
         found = guard.credential([(b"authorization", scheme + authorization), (b"dpop", proof)])
         if isinstance(found, Credential):
             assert isinstance(guard.judge(found, "POST", now=0.0, wall=WALL), Denied)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=4,
+)
+CLAIMS = st.dictionaries(
+    st.sampled_from([*claims(), "nbf", "cnf", "scp", "azp", "realm", "nonce", "htm", "ath"]), JSON
+)
+HEADERS = st.dictionaries(st.sampled_from(["alg", "typ", "kid", "jwk", "crit", "x"]), JSON)
+
+
+@given(CLAIMS, HEADERS, CLAIMS, HEADERS)
+def test_no_signed_token_or_proof_does_more_than_be_refused(
+    changed: dict[str, Any], header: dict[str, Any], made: dict[str, Any], kind: dict[str, Any]
+) -> None:
+    issuer = Issuer(issuer=ISSUER, roles="realm.roles")
+    desk = Desk(issuer, dpop=Dpop.ALLOWED, nonces=Nonces(bytes(32)))
+    token = signer().jwt({**claims(), **changed}, **header)
+    bound = signer().jwt(claims(**BOUND))
+    usual = {"typ": "dpop+jwt", "alg": "ES256", "jwk": signer().jwk}
+    proved = {"jti": "1", "htm": "POST", "htu": RESOURCE, "iat": WALL, **made}
+    desk.keys[ISSUER] = [signer().public]
+    for found in (
+        desk.bearer(token),
+        desk.ask(f"DPoP {bound}", proof=signer().jws({**usual, **kind}, proved)),
+    ):
+        assert isinstance(found, Grant | Denied)
+        assert isinstance(found, Grant) or found.status in (401, 503)

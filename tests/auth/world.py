@@ -88,6 +88,9 @@ class World:
         self.locked: list[str] = []
         self.tokens = 0
         self.codes: dict[str, dict[str, str]] = {}
+        self.refreshable: set[str] = set()
+        self.reused = 0
+        """Refreshes by a token that is not valid any more."""
         self.registered: list[dict[str, Any]] = []
 
     def client(self, **settings: Any) -> Authorization:
@@ -169,6 +172,10 @@ class World:
             scope = asked.get("scope")
         else:
             scope = form.get("scope")
+        used = form.get("refresh_token")
+        if used is not None and used not in self.refreshable:
+            self.reused += 1
+            return answer({"error": "invalid_grant"}, 400)
         self.tokens += 1
         given = {
             "access_token": f"access-{self.tokens}",
@@ -178,6 +185,8 @@ class World:
             **({} if scope is None else {"scope": scope}),
             **self.token,
         }
+        if isinstance(given["refresh_token"], str):
+            self.refreshable = self.refreshable - {used} | {given["refresh_token"]}
         return answer({name: value for name, value in given.items() if value is not None})
 
     def ask(self, need: OpenUrl) -> Callback | Fault:
