@@ -171,7 +171,10 @@ class Authorization:
         return self._endpoints.proof(dpop, method, url, wall=wall, token=record.access_token)
 
     def take_nonce(self, url: str, nonce: str | None) -> bool:
-        """Keep the DPoP nonce of a response; return True if it is a new one."""
+        """Keep the DPoP nonce of a response; return True if it is a new one.
+
+        Then a request that was refused for want of it (``use_dpop_nonce``) is sent again.
+        """
         return self._endpoints.take_nonce(url, nonce)
 
     def expiring(self, wall: float) -> bool:
