@@ -208,7 +208,11 @@ class ConnectionClosed(CallFailed, ConnectionError):
 
 
 class RequestRefused(CallFailed):
-    """The request was not sent: negotiation failed, or the transport refused it."""
+    """The request was not carried out: negotiation failed, or the transport refused it.
+
+    One exception: an HttpStatusError for a stream that could not be resumed, whose request was
+    sent before.
+    """
 
 
 class RequestAborted(CallFailed):
@@ -299,6 +303,8 @@ class TaskCancelled(CallFailed):
 
 class LinkError(LocalError):
     """Failure to open a connection; the message is one sentence for the user.
+
+    Over HTTP, :class:`NegotiationError` tells of it.
 
     ``fault`` is the kind of failure, where that is known: with the status and the ``Retry-After``
     of a server that refused, for instance.  ``final``: True if a retry would not help; by default

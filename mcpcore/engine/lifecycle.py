@@ -144,7 +144,13 @@ STREAM: Table[StreamState, StreamSignal] = {
 }
 
 DIAGRAMS = (
-    ("Session", "One conversation: negotiation, use, end.", SESSION),
+    (
+        "Conversation",
+        "`Peer.state`: negotiation, use, end. *probe sent*, *discovered*, *failed* and "
+        "*session lost* are signals of a client. (A session of `Mcp-Session-Id` has a diagram of "
+        "its own.)",
+        SESSION,
+    ),
     ("Request", "One request, in either direction.", REQUEST),
     ("Stream", "One `subscriptions/listen`, in either direction.", STREAM),
 )

@@ -5,7 +5,8 @@ has different rules in different revisions, the row holds all of them, and :func
 row as it holds in one revision, so that no other code has to ask which revision it is.  The tasks
 of 2025-11-25 and those of the extension are different protocols that share names: they have a row
 each.  Source: ``schema.ts`` and the feature pages of each revision; the specification of the
-extension ``io.modelcontextprotocol/tasks``.
+extension ``io.modelcontextprotocol/tasks``.  Where a method is served: CONTRIBUTING.md,
+"A new method, a new revision".
 """
 
 from enum import Enum

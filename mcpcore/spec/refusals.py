@@ -171,7 +171,7 @@ LAST_EVENT_ID = RefusalRow(
 )
 EVENTS_GONE = RefusalRow(
     status=410,
-    when="an event behind the `Last-Event-ID` is not kept any more",
+    when="what followed the `Last-Event-ID`, or its whole stream, is not kept any more",
     clause="RFC 9110 section 15.5.11; Resumability and Redelivery",
     message="what followed the Last-Event-ID is not kept any more",
 )

@@ -523,8 +523,15 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     text is hidden from the client is raised as it is, by the call, or at the end of the block if no
     call waits for it.
 
-    Raises BadTarget, BadProxy, LinkError, NegotiationError, OSError for a trace that cannot be
-    written, and ValueError for an unknown revision.
+    At the call, raises BadTarget, and ValueError for an unknown revision.  At the beginning of the
+    block, raises
+
+    - LinkError if a process, socket or WebSocket cannot be opened, or ends before negotiation;
+    - NegotiationError if there is no agreement, and for every failure over HTTP, whose CallFailed
+      is its cause;
+    - LifespanError for a server of this process, at the end of the block as well;
+    - BadProxy, BadTarget (HTTP+SSE without a legacy revision), OSError (a trace that cannot be
+      written), and what :meth:`CustomTarget.make_link` raises.
     """
 
     def __init__(
