@@ -24,12 +24,9 @@ until the next session shows that the server offers no stream by GET.
 Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from msgspec import structs
 
-from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Negotiation, Role
+from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import Event, Fault, Key, Ready, Route, Violation
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
@@ -37,7 +34,6 @@ from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.client.call import Call, CallPurpose
 from mcpcore.http.client.plan import Planner
 from mcpcore.http.client.responses import ResponseReader
-from mcpcore.http.client.sending import PostSender
 from mcpcore.http.client.state import ClientState
 from mcpcore.http.headers import Headers
 from mcpcore.http.legacy_sse.client import SseClient
@@ -45,7 +41,6 @@ from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision, legacy_of
-from mcpcore.wire.message import Body, RequestId
 
 
 class HttpClient:
@@ -54,6 +49,9 @@ class HttpClient:
     ``seed``: random bytes that spread the times of reconnecting; without any they are exact.
     ``assume_sse``: True if the server is remembered as one of HTTP+SSE, which is then tried first.
     Raises ValueError for a URL or settings that cannot be used.
+
+    ``request``, ``retry``, ``cancel``, ``abandon``, ``notify``, ``respond``, ``progress``,
+    ``release`` and ``renounce`` are the methods of a :class:`~mcpcore.engine.peer.Peer`.
     """
 
     def __init__(
@@ -76,10 +74,17 @@ class HttpClient:
         self.url = url
         planner = Planner(url, settings.headers)
         self._state = state = ClientState(peer, planner, settings, seed)
-        self._sender = sender = PostSender(state)
-        self._sse = SseClient(state, sender, self._refused)
-        self._reader = ResponseReader(state, sender, self._sse)
+        self._use(peer)
+        self._sse = SseClient(state, self._refused)
+        self._reader = ResponseReader(state, self._sse)
         self._sse_first = only or (assume_sse and config.assumed is Negotiation.LEGACY)
+
+    def _use(self, peer: Peer) -> None:
+        """Give the application the methods of the present Peer."""
+        self._state.peer = peer
+        self.request, self.retry, self.cancel = peer.request, peer.retry, peer.cancel
+        self.abandon, self.renounce, self.notify = peer.abandon, peer.renounce, peer.notify
+        self.respond, self.progress, self.release = peer.respond, peer.progress, peer.release
 
     # Facts
 
@@ -117,42 +122,6 @@ class HttpClient:
         if self._sse_first and state.peer.state is SessionState.OPENING:
             self._sse.open(now)
 
-    def request(
-        self,
-        method: str,
-        params: Body = None,
-        *,
-        now: float,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: bool = False,
-        meta: Mapping[str, Any] | None = None,
-        log_level: str | None = None,
-        force: bool = False,
-        repeat: bool | None = None,
-    ) -> RequestId:
-        """Send a request, as :meth:`Peer.request <mcpcore.engine.peer.Peer.request>` does."""
-        return self._state.peer.request(
-            method,
-            params,
-            now=now,
-            timeout=timeout,
-            progress=progress,
-            meta=meta,
-            log_level=log_level,
-            force=force,
-            repeat=repeat,
-        )
-
-    def notify(
-        self, method: str, params: Body = None, *, meta: Mapping[str, Any] | None = None
-    ) -> bool:
-        """Send a notification, as :meth:`Peer.notify <mcpcore.engine.peer.Peer.notify>` does."""
-        return self._state.peer.notify(method, params, meta=meta)
-
-    def respond(self, key: Key, result: Body, *, meta: Mapping[str, Any] | None = None) -> bool:
-        """Answer with a result, as :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>` does."""
-        return self._state.peer.respond(key, result, meta=meta)
-
     def fail(self, key: Key, error: ErrorData) -> bool:
         """Answer with an error, as :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>` does.
 
@@ -164,35 +133,6 @@ class HttpClient:
         if failed and record is not None and error.code == METHOD_NOT_FOUND:
             self._reader.refused_one(record.route)
         return failed
-
-    def progress(
-        self, key: Key, value: float, total: float | None = None, message: str | None = None
-    ) -> bool:
-        """Report progress, as :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>` does."""
-        return self._state.peer.progress(key, value, total, message)
-
-    def release(self, key: Key) -> None:
-        """Release a request, as :meth:`Peer.release <mcpcore.engine.peer.Peer.release>` does."""
-        self._state.peer.release(key)
-
-    def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
-        """Cancel a request, as :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>` does."""
-        self._state.peer.cancel(request, now=now, reason=reason)
-
-    def retry(
-        self,
-        request: RequestId,
-        responses: Mapping[str, Body],
-        *,
-        now: float,
-        timeout: float | None = DEFAULT_TIMEOUT,
-    ) -> RequestId:
-        """Retry a request, as :meth:`Peer.retry <mcpcore.engine.peer.Peer.retry>` does."""
-        return self._state.peer.retry(request, responses, now=now, timeout=timeout)
-
-    def abandon(self, request: RequestId) -> None:
-        """Abandon a request, as :meth:`Peer.abandon <mcpcore.engine.peer.Peer.abandon>` does."""
-        self._state.peer.abandon(request)
 
     # HTTP+SSE: successive conversations
 
@@ -212,20 +152,13 @@ class HttpClient:
         :meth:`start` asks for the next stream.
         """
         state = self._state
-        state.peer = state.peer.succeed()
+        self._use(state.peer.succeed())
         for call in list(state.calls.values()):  # plans still on their way to the last session
             state.abort(call)
         state.next_epoch()
         state.sse, self._sse_first, state.revision = None, True, None
         state.waiting.clear()
-        self._sender.clear()
-
-    def renounce(self, reason: str) -> None:
-        """Give up the next conversation; requests held for it end as CLOSED.
-
-        See :meth:`Peer.renounce <mcpcore.engine.peer.Peer.renounce>`.
-        """
-        self._state.peer.renounce(reason)
+        self._state.clear()
 
     def end(self, *, now: float, reason: str) -> None:
         """End the conversation at once; ConnectionEnded follows, and another conversation may."""
@@ -248,10 +181,10 @@ class HttpClient:
         state.peer.close(now=now)
         self._collect()
         for call in list(state.calls.values()):
-            if not self._sender.kept(call):
+            if not self._state.kept(call):
                 state.abort(call)
-        self._sender.forget_unsent()
-        self._sender.ended(now)
+        self._state.forget_unsent()
+        self._state.ended(now)
 
     # Input
 
@@ -264,12 +197,7 @@ class HttpClient:
         self._reader.data(exchange, data, now)
 
     def response_end(
-        self,
-        exchange: Route,
-        *,
-        error: str | None = None,
-        fault: Fault | None = None,
-        now: float,
+        self, exchange: Route, *, error: str | None = None, fault: Fault | None = None, now: float
     ) -> None:
         """Handle the end of a response, complete or, with ``error``, broken off.
 
@@ -280,12 +208,12 @@ class HttpClient:
     # Output
 
     def _collect(self) -> None:
-        sender = self._sender
-        if sender.turns:
-            sender.go_on()
-        if self._state.must_wait:
+        state = self._state
+        if state.turns:
+            state.go_on()
+        if state.must_wait:
             self._sse.forget()
-        sender.collect()
+        state.collect()
 
     def _refused(self, call: Call, body: bytes, now: float) -> None:
         self._reader.refused(call, body, now)
@@ -296,7 +224,7 @@ class HttpClient:
         if type(event) is Violation and event.refused:
             self._reader.refused_one(event.route)
         elif type(event) is Ready and event.revision.modern:
-            self._sender.forget_handshake()
+            self._state.forget_handshake()
         return event
 
     def requests_to_send(self) -> list[HttpSend | HttpAbort]:

@@ -26,8 +26,7 @@ from mcpcore.http.client.call import (
     tells_era,
 )
 from mcpcore.http.client.plan import sendable_event_id
-from mcpcore.http.client.sending import CANCELLED, INITIALIZE, INITIALIZED, PostSender
-from mcpcore.http.client.state import ClientState, reason_of
+from mcpcore.http.client.state import CANCELLED, INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
     SESSION_ID,
@@ -63,9 +62,8 @@ _LATER = frozenset({429, 503})
 class ResponseReader:
     """The part of an HttpClient that reads responses, and resumes streams that break off."""
 
-    def __init__(self, state: ClientState, sender: PostSender, sse: SseClient) -> None:
+    def __init__(self, state: ClientState, sse: SseClient) -> None:
         self._state = state
-        self._sender = sender
         self._sse = sse
 
     # Input
@@ -83,7 +81,7 @@ class ResponseReader:
             call.over = True
         elif status == 404 and call.in_session and self._tells_loss(call, now):
             call.over = True
-            self._sender.lost(call, frame, now)
+            self._state.lost(call, frame, now)
             return
         elif call.purpose is CallPurpose.SSE:
             self._sse.head(call, status, Fields(headers), now)
@@ -92,7 +90,7 @@ class ResponseReader:
         else:
             self._get_head(call, status, Fields(headers), now)
         if call.method == INITIALIZED and status < 300:
-            self._sender.confirmed()
+            self._state.confirmed()
 
     def _tells_loss(self, call: Call, now: float) -> bool:
         """Return True if the 404 of ``call`` means that its session is lost.
@@ -142,7 +140,7 @@ class ResponseReader:
         exchange = call.route
         if call.over or call.purpose is CallPurpose.POST:
             state.abort(call)
-            self._sender.ended(now)
+            self._state.ended(now)
         else:
             # A GET that was refused for now: its end starts the next attempt.
             self.end(exchange, "the refusal has no end", None, now)
@@ -152,13 +150,7 @@ class ResponseReader:
         text = f"{call.method}: the {what} is larger than {limit} bytes"
         self._give_up(call, text, now, fault=Fault(FaultKind.TOO_LARGE))
 
-    def end(
-        self,
-        exchange: Route,
-        error: str | None,
-        fault: Fault | None,
-        now: float,
-    ) -> None:
+    def end(self, exchange: Route, error: str | None, fault: Fault | None, now: float) -> None:
         """Handle the end of a response, complete or, with ``error``, broken off."""
         state = self._state
         call = state.calls.pop(exchange, None)
@@ -168,7 +160,7 @@ class ResponseReader:
             state.deadlines.set(call, None)
         if not call.over:
             self._finish(call, error, fault, now)
-        self._sender.ended(now)
+        self._state.ended(now)
 
     # Heads
 
@@ -183,7 +175,7 @@ class ResponseReader:
             fault = refusal_of(status, fields)
             text = refusal_text(status, "redirects of POST are not followed")
             if call.method == INITIALIZED:
-                self._sender.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
+                self._state.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
             else:
                 state.fail(call, f"{call.method}: {text}", now, fault=fault)
             return
@@ -310,7 +302,7 @@ class ResponseReader:
         if current:
             state.fail(call, message, now, fault=fault)
         else:
-            self._sender.save(call, call.frame, message, now)
+            self._state.save(call, call.frame, message, now)
 
     def _recovery(self, call: Call) -> Recovery:
         """Return the recovery for a stream that has broken off."""
@@ -348,17 +340,7 @@ class ResponseReader:
         call.decoder = None
         call.in_session = state.session is not None
         state.calls[call.route] = call
-        state.plans.append(
-            state.planner.get(
-                call.route,
-                session=state.session,
-                version=state.version(),
-                last_event_id=call.last_event_id,
-                after=after,
-                target=target,
-                timeout=state.settings.stream_timeout,
-            )
-        )
+        state.get(call, after=after, target=target, head_timeout=state.settings.stream_timeout)
 
     # Bodies
 
@@ -445,12 +427,12 @@ class ResponseReader:
             self.refused(call, bytes(call.body), now)
         elif error is not None or reading is ResponseKind.HEAD:
             if self._repeats(call, fault) or (
-                _passes(call, fault) and self._sender.opens_later(call)
+                _passes(call, fault) and self._state.opens_later(call)
             ):
                 return
             text = error or "the connection ended before the response"
             if call.method == INITIALIZED:
-                self._sender.unconfirmed(call, f"{INITIALIZED} was not taken: {text}", fault, now)
+                self._state.unconfirmed(call, f"{INITIALIZED} was not taken: {text}", fault, now)
             elif call.request is None and error is not None and not state.closing:
                 state.violation(call, f"{call.method} was not taken: {error}")
             state.fail(call, text, now, fault=fault)
@@ -465,7 +447,7 @@ class ResponseReader:
             return False
         if state.closing or call.epoch != state.epoch:
             return False
-        self._sender.repeat(frame)
+        self._state.repeat(frame)
         return True
 
     def _answered(self, call: Call, frame: Frame, now: float) -> None:
@@ -481,7 +463,7 @@ class ResponseReader:
     def refused(self, call: Call, body: bytes, now: float) -> None:
         """Handle a status of 400 or more; a body that is a JSON-RPC error decides its meaning."""
         state = self._state
-        if call.status in _PASSING and self._sender.opens_later(call):
+        if call.status in _PASSING and self._state.opens_later(call):
             return
         frame, status, asks = self._decode(body), call.status, call.request is not None
         if isinstance(frame, Message) and frame.kind is Kind.ERROR:
@@ -516,7 +498,7 @@ class ResponseReader:
         if asks:
             state.fail(call, message, now, fault=fault, evidence=tells_era(status))
         elif call.method == INITIALIZED:
-            self._sender.unconfirmed(call, message, fault, now)
+            self._state.unconfirmed(call, message, fault, now)
         else:
             state.violation(call, message)
 

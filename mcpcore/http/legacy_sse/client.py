@@ -22,7 +22,6 @@ from mcpcore.http.client.call import (
     refusal_of,
     refusal_text,
 )
-from mcpcore.http.client.sending import PostSender
 from mcpcore.http.client.state import ClientState
 from mcpcore.http.headers import Fields
 from mcpcore.http.settings import SseUse
@@ -64,14 +63,8 @@ class SseClient:
     ``refused`` handles the POST of an ``initialize`` that was refused, if nothing came of HTTP+SSE.
     """
 
-    def __init__(
-        self,
-        state: ClientState,
-        sender: PostSender,
-        refused: Callable[[Call, bytes, float], None],
-    ) -> None:
+    def __init__(self, state: ClientState, refused: Callable[[Call, bytes, float], None]) -> None:
         self._state = state
-        self._sender = sender
         self._refused = refused
         self._fell_back = False
         """True once HTTP+SSE was tried; it is not tried twice."""
@@ -84,14 +77,7 @@ class SseClient:
         """Ask for the event stream."""
         state = self._state
         self._fell_back = True
-        call = Call(
-            route=state.new_route(),
-            purpose=CallPurpose.SSE,
-            epoch=state.epoch,
-            in_session=False,
-            revision=None,
-            method=_STREAM,
-        )
+        call = state.new_call(CallPurpose.SSE, None, _STREAM)
         state.sse = SseStream(call=call, base=state.planner.target, refused=refused)
         self._ask_for(call, state.planner.target, now)
 
@@ -99,7 +85,7 @@ class SseClient:
         state = self._state
         state.calls[call.route] = call
         state.deadlines.set(call, now + state.settings.endpoint_timeout)
-        state.plans.append(state.planner.get(call.route, session=None, version=None, target=target))
+        state.get(call, target=target)
 
     def falls_back(self, call: Call, body: bytes, now: float) -> bool:
         """Try HTTP+SSE after ``initialize`` was refused; return False if that does not apply."""
@@ -180,7 +166,7 @@ class SseClient:
             state.deadlines.set(stream.call, None)
             waiting, state.waiting = state.waiting, []
             for frame in waiting:
-                self._sender.say(frame)
+                self._state.say(frame)
         elif stream.target == target:
             state.violation(stream.call, f"{_STREAM} names its endpoint a second time")
         else:
@@ -252,7 +238,7 @@ class SseClient:
         waiting, state.waiting = state.waiting, []
         for frame in waiting:
             if not final:
-                self._sender.say(frame)
+                self._state.say(frame)
             else:
                 state.unsent(frame, message, fault, now)
 
@@ -267,7 +253,7 @@ class SseClient:
             waiting, state.waiting = state.waiting, []
             for frame in waiting:
                 if stream.refused is None or frame is not stream.refused.frame:
-                    self._sender.say(frame)
+                    self._state.say(frame)
 
     def broken(self, call: Call, error: str, now: float, fault: Fault | None) -> None:
         """Handle the end of the connection of the stream."""

@@ -15,11 +15,10 @@ from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import address_of, quota_key
-from mcpcore.http.server.exchange import Exchange, is_handshake, opens_session
+from mcpcore.http.server.exchange import Exchange, Terms, is_handshake, opens_session
 from mcpcore.http.server.gate import Gate
 from mcpcore.http.server.router import Router
-from mcpcore.http.server.session_table import owner_of
-from mcpcore.http.server.sessions import Session, SessionOpened
+from mcpcore.http.server.sessions import Session, SessionOpened, owner_of
 from mcpcore.spec import refusals
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.wire.message import Frame, Kind, Message, Reject
@@ -77,7 +76,7 @@ class SseServer:
         sse, config = router.settings.sse, self._config
         if sse is None or config is None:  # not reached, as the path is only known with HTTP+SSE
             raise LocalProtocolError("HTTP+SSE is not served")
-        if not record.accepts_stream:
+        if not record.terms.accepts_stream:
             record.refuse(refusals.NO_EVENT_STREAM)
             return
         id = router.sessions.new_id()
@@ -109,7 +108,7 @@ class SseServer:
         """Find the session that a POST names; return the bytes to read of it, 0 if refused."""
         record.over_sse = True
         # Responses go onto the stream, so that the Accept header of the POST is irrelevant.
-        record.accepts_json = record.accepts_stream = True
+        record.terms = Terms(record.terms.version)
         record.session_id = _session_in(query)
         if record.session_id is None:
             text = f"the query must name one {_PARAMETER}"

@@ -20,7 +20,6 @@ from mcpcore.engine.metadata import read_skim
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import is_modern
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.coding import GZIP_LINE, PIECE, VARIES, Packing, takes_gzip
 from mcpcore.http.headers import (
     ACCEPT,
     ACCEPT_ENCODING,
@@ -28,16 +27,21 @@ from mcpcore.http.headers import (
     CONTENT_LENGTH,
     CONTENT_TYPE,
     EVENT_STREAM,
+    GZIP_LINE,
     JSON,
     MCP_METHOD,
+    PIECE,
     PROTOCOL_VERSION,
     RETRY_AFTER,
     SESSION_ID,
+    VARIES,
     Fields,
     HeaderError,
     Headers,
+    Packing,
     decides,
     quality,
+    takes_gzip,
 )
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore.spec.errors import BUSY, ERRORS, ErrorData
@@ -99,27 +103,30 @@ def is_handshake(frame: Frame) -> bool:
     return isinstance(frame, Message) and frame.method == "notifications/initialized"
 
 
+class Terms(Struct, frozen=True, eq=False):
+    """Version of a request, and the forms of the reply that its client accepts."""
+
+    version: str | None = None
+    accepts_json: bool = True
+    accepts_stream: bool = True
+    accepts_gzip: bool = False
+
+
+_ANY_TERMS = Terms()
+
+
 class RequestFields(Fields):
     """Header fields of a request, and the values parsed from them.
 
     They are parsed once, however often the same head comes, and never change then.
     """
 
-    __slots__ = (
-        "_mirror",
-        "accepts_gzip",
-        "accepts_json",
-        "accepts_stream",
-        "session_id",
-        "version",
-    )
+    __slots__ = ("_mirror", "session_id", "terms")
 
     def __init__(self, headers: Headers) -> None:
         super().__init__(headers)
-        self.version: str | None = None
+        self.terms = _ANY_TERMS
         self.session_id: str | None = None
-        self.accepts_json = self.accepts_stream = True
-        self.accepts_gzip = False
         self._mirror: Mirror | None = None
 
     def read(self) -> None:
@@ -127,12 +134,14 @@ class RequestFields(Fields):
 
         Raises HeaderError if the version is malformed.
         """
-        self.version = self.one(PROTOCOL_VERSION)
+        version, accept = self.one(PROTOCOL_VERSION), self.all(ACCEPT)
         self.read_session()
-        accept = self.all(ACCEPT)
-        self.accepts_json = quality(accept, JSON) > 0
-        self.accepts_stream = quality(accept, EVENT_STREAM) > 0
-        self.accepts_gzip = takes_gzip(self.all(ACCEPT_ENCODING))
+        self.terms = Terms(
+            version,
+            quality(accept, JSON) > 0,
+            quality(accept, EVENT_STREAM) > 0,
+            takes_gzip(self.all(ACCEPT_ENCODING)),
+        )
 
     def read_session(self) -> None:
         """Parse the session id."""
@@ -145,9 +154,7 @@ class RequestFields(Fields):
     def deciding(self, headers: Headers) -> "RequestFields":
         """Return a copy without the fields that may vary between otherwise equal requests."""
         fields = RequestFields([line for line in headers if decides(line[0].lower())])
-        fields.version = self.version
-        fields.accepts_json, fields.accepts_stream = self.accepts_json, self.accepts_stream
-        fields.accepts_gzip = self.accepts_gzip
+        fields.terms = self.terms
         return fields
 
     def mirror(self) -> Mirror:
@@ -155,7 +162,7 @@ class RequestFields(Fields):
         if self._mirror is None:
             params, unreadable = self.mirrored()
             self._mirror = Mirror(
-                version=self.version,
+                version=self.terms.version,
                 method=self.one(MCP_METHOD),
                 name=self.name(),
                 params=params,
@@ -281,11 +288,8 @@ class Exchange(Struct, eq=False, weakref=False):
     """Exchanges with output, by route; the exchange adds itself here."""
     peer: str | None = None
     """Address from which the request came."""
-    version: str | None = None
+    terms: Terms = _ANY_TERMS
     session_id: str | None = None
-    accepts_json: bool = True
-    accepts_stream: bool = True
-    accepts_gzip: bool = False
     report: Report | None = None
     """Report for the log; None if none is wanted."""
     chunks: list[bytes] | None = None
@@ -338,19 +342,10 @@ class Exchange(Struct, eq=False, weakref=False):
 
     # The request
 
-    def note_head(self) -> None:
-        """Copy the values of the fields, once they have been parsed."""
-        fields = self.fields
-        self.version = fields.version
-        self.session_id = fields.session_id
-        self.accepts_json = fields.accepts_json
-        self.accepts_stream = fields.accepts_stream
-        self.accepts_gzip = fields.accepts_gzip
-
     @property
     def claimed(self) -> Revision | None:
         """Revision that the version header names; None if there is no such revision."""
-        return None if self.version is None else BY_NAME.get(self.version)
+        return None if self.terms.version is None else BY_NAME.get(self.terms.version)
 
     def look_at_body(self, frame: Frame) -> None:
         """Note the facts of the body that the response depends on."""
@@ -440,7 +435,7 @@ class Exchange(Struct, eq=False, weakref=False):
             if state is _WAITING:
                 if self.answer(frame):
                     return True
-                if not self.accepts_stream:
+                if not self.terms.accepts_stream:
                     return False
                 self.open_stream()
         size = frame.size
@@ -465,7 +460,7 @@ class Exchange(Struct, eq=False, weakref=False):
     def answer(self, frame: Transmit) -> bool:
         """Build the whole response from ``frame`` if that is all of it; return True if so."""
         kind = frame.kind
-        if kind is _RESULT and frame.ends and self.accepts_json:
+        if kind is _RESULT and frame.ends and self.terms.accepts_json:
             self.reply(200, b"".join(frame.data))
             return True
         if kind is _ACCEPTED:
@@ -475,7 +470,7 @@ class Exchange(Struct, eq=False, weakref=False):
         if not frame.ends:
             return False
         status = self._status(frame) if kind is _ERROR else 200
-        if status == 200 and not self.accepts_json:
+        if status == 200 and not self.terms.accepts_json:
             return False
         self.reply(status, b"".join(frame.data), _RETRY if status == _BUSY else ())
         return True
@@ -509,7 +504,7 @@ class Exchange(Struct, eq=False, weakref=False):
             return
         lines = (*whole.headers, VARIES)
         body = whole.body
-        if self.accepts_gzip:
+        if self.terms.accepts_gzip:
             lines = (*lines, GZIP_LINE)
             packing = Packing(body)
             if len(body) > PIECE:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Key, Route
-from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.outbound import Sender
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.state import Inbound
@@ -37,13 +36,11 @@ from mcpcore.http.server.exchange import (
     is_modern_body,
 )
 from mcpcore.http.server.gate import Gate
-from mcpcore.http.server.local_sessions import LocalSessions
-from mcpcore.http.server.router import Router, SessionHome
+from mcpcore.http.server.router import LocalSessions, Router
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
 from mcpcore.spec.refusals import NO_EVENT_STREAM
 from mcpcore.spec.revisions import LATEST, REVISIONS
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import Body, Frame, Message, RequestId, decode
 
 if TYPE_CHECKING:
@@ -66,6 +63,10 @@ class HttpServer:
     live; :mod:`mcpcore.http.storing` says what the application then carries out.
     ``config.id_prefix`` is not used: ids of our requests name the worker.
 
+    Requests are answered as on :class:`~mcpcore.engine.peer.Peer`: ``respond``, ``fail``,
+    ``require_input``, ``admit``, ``release``, ``progress``, ``wants_progress``, ``wants_log``,
+    ``queued``, ``waits``, ``narrow`` and ``end_subscription`` are the methods of a Peer.
+
     Raises ValueError for a secret that is too short, and for invalid settings or an invalid
     binding.
     """
@@ -87,10 +88,17 @@ class HttpServer:
             from mcpcore.http.server.stored import sessions  # here: few servers have a store
 
             self._stored = sessions.StoredSessions(router, secret, store)
-        self._home: SessionHome = self._stored or LocalSessions(router)
+        self._home = self._stored or LocalSessions(router)
         router.home = self._home
         self._endpoint = router.endpoint
-        self._modern = router.modern
+        self._modern = peer = router.modern
+        # Answers are given as on Peer: any Peer of the endpoint finds the request of a key, and
+        # keys are unique across all sessions.
+        self.respond, self.fail, self.require_input = peer.respond, peer.fail, peer.require_input
+        self.admit, self.release, self.progress = peer.admit, peer.release, peer.progress
+        self.wants_log, self.wants_progress = peer.wants_log, peer.wants_progress
+        self.queued, self.waits = peer.queued, peer.waits
+        self.narrow, self.end_subscription = peer.narrow, peer.end_subscription
         self._exchanges = router.exchanges
         self._log = router.log
         self._stateful = bool(router.legacy)
@@ -200,11 +208,8 @@ class HttpServer:
             principal,
             self._router.news,
             head.peer,
-            fields.version,
+            fields.terms,
             fields.session_id,
-            fields.accepts_json,
-            fields.accepts_stream,
-            fields.accepts_gzip,
         )
         self._exchanges[exchange] = record
         if self.reports:
@@ -460,7 +465,7 @@ class HttpServer:
             self._sse.receive(record, frame, now)
             return
         record.modern = (
-            not self._stateful or record.version in _MODERN or is_modern_body(frame, body)
+            not self._stateful or record.terms.version in _MODERN or is_modern_body(frame, body)
         )
         if record.modern:
             self._receive_modern(record, frame, now)
@@ -474,7 +479,11 @@ class HttpServer:
             refusal = ErrorData(HEADER_MISMATCH, f"header mismatch: {error}")
             self._modern._state.refuse(record.route, record.request_id, refusal, revision=LATEST)
             return
-        if not record.accepts_stream and isinstance(frame, Message) and frame.method == _LISTEN:
+        if (
+            not record.terms.accepts_stream
+            and isinstance(frame, Message)
+            and frame.method == _LISTEN
+        ):
             record.refuse(NO_EVENT_STREAM, f"{_LISTEN} is answered by an event stream")
             return
         self._router.wait(record, now)
@@ -482,50 +491,7 @@ class HttpServer:
             self._modern._inbound, frame, now, record.route, mirror, record.principal
         )
 
-    # Answers, as on Peer: any Peer of the endpoint finds the Peer that a key belongs to.  Keys and
-    # the ids of our own requests are unique across all sessions.
-
-    def respond(
-        self,
-        key: Key,
-        result: Body,
-        *,
-        meta: Mapping[str, Any] | None = None,
-        result_type: str = "complete",
-        bare: bool = False,
-    ) -> bool:
-        """Answer with a result, as :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>` does."""
-        return self._modern.respond(key, result, meta=meta, result_type=result_type, bare=bare)
-
-    def fail(self, key: Key, error: ErrorData) -> bool:
-        """Answer with an error, as :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>` does."""
-        return self._modern.fail(key, error)
-
-    def require_input(
-        self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
-    ) -> bool:
-        """Ask for input: :meth:`Peer.require_input <mcpcore.engine.peer.Peer.require_input>`."""
-        return self._modern.require_input(key, requests, state)
-
-    def admit(self, key: Key) -> bool:
-        """Admit a request, as :meth:`Peer.admit <mcpcore.engine.peer.Peer.admit>` does."""
-        return self._modern.admit(key)
-
-    def release(self, key: Key) -> None:
-        """Release a request, as :meth:`Peer.release <mcpcore.engine.peer.Peer.release>` does."""
-        self._modern.release(key)
-
-    def progress(
-        self,
-        key: Key,
-        value: float,
-        total: float | None = None,
-        message: str | None = None,
-        *,
-        meta: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Report progress, as :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>` does."""
-        return self._modern.progress(key, value, total, message, meta=meta)
+    # Messages of our own
 
     def log(
         self,
@@ -544,32 +510,6 @@ class HttpServer:
         if key is not None:
             return self._modern.log(key, level, data, logger, meta=meta)
         return self._home.write_log(level, data, logger, session, meta)
-
-    def wants_log(self, key: Key, level: str) -> bool:
-        """Return True if a client wants log messages of a level, as ``Peer.wants_log`` does."""
-        return self._modern.wants_log(key, level)
-
-    def wants_progress(self, key: Key) -> bool:
-        """Return True if the client wants progress, as ``Peer.wants_progress`` does."""
-        return self._modern.wants_progress(key)
-
-    def queued(self, key: Key) -> int:
-        """Return the bytes that wait on the stream of a request, as ``Peer.queued`` does."""
-        return self._modern.queued(key)
-
-    def waits(self, key: Key) -> bool:
-        """Return True if output of a request waits, as ``Peer.waits`` does."""
-        return self._modern.waits(key)
-
-    def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
-        """Narrow a subscription, as :meth:`Peer.narrow <mcpcore.engine.peer.Peer.narrow>` does."""
-        self._modern.narrow(key, filter)
-
-    def end_subscription(self, key: Key) -> None:
-        """End a subscription, as ``Peer.end_subscription`` does."""
-        self._modern.end_subscription(key)
-
-    # Messages of our own
 
     def notify(
         self,
@@ -653,7 +593,7 @@ class HttpServer:
         if session is None:
             return False
         waiting = exchange is not None and exchange.state is ExchangeState.WAITING
-        if exchange is not None and waiting and exchange.accepts_stream:
+        if exchange is not None and waiting and exchange.terms.accepts_stream:
             exchange.open_stream()
         return session.poll(record.route, delay)
 

@@ -10,8 +10,7 @@ from mcpcore.http.client.responses import ResponseReader
 from mcpcore.http.client.state import ClientState
 from mcpcore.http.server.exchange import Exchange
 from mcpcore.http.server.router import Router
-from mcpcore.http.server.session_table import SessionTable
-from mcpcore.http.server.sessions import Session
+from mcpcore.http.server.sessions import Session, SessionTable
 from tests.simulation.mutations.model import Mutation, wrapped
 
 

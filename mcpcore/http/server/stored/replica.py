@@ -12,9 +12,8 @@ nothing; streams that are over here are released until the store has confirmed i
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -23,30 +22,12 @@ from mcpcore.engine.events import ENGINE, EndReason, Route
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http import storing
 from mcpcore.http.server.exchange import Exchange, ExchangeState, taken_over
-from mcpcore.http.server.session_table import Owner
-from mcpcore.http.server.sessions import Session
-from mcpcore.http.server.stored.steps import Steps, Then, ignore
+from mcpcore.http.server.sessions import Owner, Session
+from mcpcore.http.server.stored.steps import Repeated, Rounds, Then, ignore
 from mcpcore.http.server.stored.streams import PAGE, StreamReader, StreamWriter
-from mcpcore.http.storing import (
-    Announced,
-    HangUp,
-    LogPage,
-    Note,
-    Post,
-    QueuePut,
-    SessionCalls,
-    SessionRecord,
-    SessionSave,
-    SessionTouch,
-    Step,
-    StoreBinding,
-    StoreFailure,
-    StreamAppend,
-    StreamNumber,
-    StreamRead,
-    StreamRelease,
-)
+from mcpcore.http.storing import SessionRecord, Step, StoreFailure, StreamNumber
 from mcpcore.spec.refusals import NO_SESSION, STORE_UNAVAILABLE, RefusalRow
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
@@ -54,112 +35,72 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import Frame, Message, RequestId
 from mcpcore.wire.sse import encode_event
 
-_UNREAD = 1000
-"""Maximum streams of one session remembered after the store has failed to read them."""
+if TYPE_CHECKING:
+    from mcpcore.http.server.stored.sessions import StoredSessions
+
+_MOST_REPEATED = 1000
+"""Maximum steps of one session that are repeated because the store has failed them."""
 
 
-class _Message(Struct):
+class _Message(Struct, eq=False):
     data: bytes
     once: str
     request: RequestId | None
-    tried: bool = False
+    attempts: int = 0
 
 
-class SessionQueue:
+class SessionQueue(Rounds[_Message]):
     """Sender of messages that belong to no request into the queue of a session."""
 
     def __init__(self, replica: "SessionReplica") -> None:
-        self.deadline: float | None = None
+        super().__init__(replica.steps)
         self._replica = replica
-        self._messages: list[_Message] = []
-        """Messages that are on their way, then messages that wait for the next round."""
         self._size = 0
-        self._open = 0
-        self._failed = False
-        self._reading = 0
-        """Number of streams being read for messages to take back."""
-        self._unread: deque[tuple[StreamNumber, int]] = deque(maxlen=_UNREAD)
-        """Streams that the store has failed to read, each with the position to read from; they are
-        tried again."""
-
-    def __bool__(self) -> bool:
-        return bool(self._messages or self._reading or self._unread)
 
     def put(
         self, data: bytes, *, request: RequestId | None = None, once: str | None = None
     ) -> None:
         """Queue a message; ``request`` is its id if it is a request of ours."""
         replica = self._replica
-        if once is None:
-            once = replica.new_name()
-        self._messages.append(_Message(data, once, request))
+        self._items.append(_Message(data, once or replica.new_name(), request))
         self._size += len(data)
-        while self._size > replica.settings.session_queue and len(self._messages) > self._open:
+        while self._size > replica.settings.session_queue and len(self._items) > self._open:
             self._give_up_one()
-        self._pump()
+        self.again()
 
     def again(self) -> None:
-        """Retry failed reads and messages, and send those added since."""
-        unread = list(self._unread)
-        self._unread.clear()
-        for stream, after in unread:
-            self.take_back(stream, after)
-        self._pump()
+        """Begin the next round, while there is the session."""
+        if not self._replica.over:
+            super().again()
 
     def take_back(self, stream: StreamNumber, after: int) -> None:
         """Queue again the messages that a stream took after a position, for another stream.
 
         No event of that stream has been sent, so that no client can resume it.
         """
-        replica = self._replica
-        if not replica.over:
-            self._reading += 1
-            found = partial(self._found, stream, after)
-            replica.ask(StreamRead, found, stream=stream, after=after, limit=PAGE)
 
-    def _found(self, stream: StreamNumber, after: int, page: LogPage | StoreFailure | None) -> None:
-        self._reading -= 1
-        if isinstance(page, StoreFailure):
-            if not self._replica.over:
-                self._unread.append((stream, after))
-                self._replica.steps.retry(self)
-        elif page is not None and page.entries:
-            for _, data in page.entries:
-                self.put(data)
-            self.take_back(stream, page.entries[-1][0])
+        def found(page: storing.LogPage | None) -> None:
+            if page is not None and page.entries:
+                for _, data in page.entries:
+                    self.put(data)
+                self.take_back(stream, page.entries[-1][0])
 
-    def _pump(self) -> None:
-        if self._open or self.deadline is not None or self._replica.over:
-            return
-        self._failed = False
-        for message in self._messages:
-            self._open += 1
-            self._replica.ask(QueuePut, self._put, data=message.data, once=message.once)
+        self._replica.repeat(storing.StreamRead, found, stream=stream, after=after, limit=PAGE)
 
-    def _put(self, outcome: bool | StoreFailure) -> None:
-        self._open -= 1
-        message = self._messages[0] if not self._failed else None
-        if isinstance(outcome, StoreFailure):
-            self._failed = True
-        elif message is not None:
-            del self._messages[0]
-            self._size -= len(message.data)
-            if not outcome and not message.tried:
-                self._refused(message)
-        if self._open:
-            return
-        if self._failed:
-            for waiting in self._messages:
-                waiting.tried = True
-            self._replica.steps.retry(self)
-        else:
-            self._pump()
+    def _send(self, item: _Message, then: Then) -> None:
+        item.attempts += 1
+        self._replica.ask(storing.QueuePut, then, data=item.data, once=item.once)
+
+    def _done(self, item: _Message, outcome: bool) -> None:
+        self._size -= len(item.data)
+        if not outcome and item.attempts == 1:  # a failed attempt may have put it all the same
+            self._refused(item)
 
     def _give_up_one(self) -> None:
         """Drop the oldest notification that is not on its way, or else the oldest request."""
-        waiting = self._messages[self._open :]
+        waiting = list(self._items)[self._open :]
         victim = next((each for each in waiting if each.request is None), waiting[0])
-        self._messages.remove(victim)
+        self._items.remove(victim)
         self._size -= len(victim.data)
         self._refused(victim)
 
@@ -261,7 +202,7 @@ class Quota:
         """Give all back, as the replica is given up and its waiting requests were answered."""
         replica = self._replica
         if self._granted or self:
-            replica.ask(SessionCalls, ignore, calls=0, limit=self.limit)
+            replica.ask(storing.SessionCalls, ignore, calls=0, limit=self.limit)
         replica.steps.forget(self)
 
     def _needed(self) -> int:
@@ -277,7 +218,7 @@ class Quota:
     def _ask(self, needed: int) -> None:
         self._asking = True
         self._replica.ask(
-            SessionCalls, self._answered, calls=self._wanted(needed), limit=self.limit
+            storing.SessionCalls, self._answered, calls=self._wanted(needed), limit=self.limit
         )
 
     def _answered(self, outcome: int | StoreFailure | None) -> None:
@@ -313,101 +254,23 @@ class Quota:
             then(None)
 
 
-_RELEASES = 1000
-"""Maximum streams of one session remembered after the store has failed to end them."""
-
-
-class Releases:
-    """Releases of streams that are over at this worker, repeated until the store confirms."""
-
-    def __init__(self, replica: "SessionReplica") -> None:
-        self.deadline: float | None = None
-        self._replica = replica
-        self._open = 0
-        """Number of releases that the store has not answered."""
-        self._failed: deque[tuple[StreamNumber, bool]] = deque(maxlen=_RELEASES)
-        """Streams whose release failed, each with True if it ends; they are tried again."""
-        self._begins = set[StreamNumber]()
-        """Streams given up before the store has confirmed that they exist."""
-
-    def __bool__(self) -> bool:
-        return bool(self._open or self._failed or self._begins)
-
-    def add(self, stream: StreamNumber) -> None:
-        """Release a GET stream that has lost its connection."""
-        self._open += 1
-        told = partial(self._told, stream, False)
-        self._replica.ask(StreamRelease, told, stream=stream)
-
-    def expect(self, stream: StreamNumber) -> None:
-        """Note a request's stream that is given up while it begins: :meth:`end` follows."""
-        self._begins.add(stream)
-
-    def end(self, stream: StreamNumber) -> None:
-        """End the stream of a request that its writer gives up: no event will be added to it.
-
-        A failure to begin it does not mean that it does not exist.
-        """
-        self._begins.discard(stream)
-        self._open += 1
-        told = partial(self._told, stream, True)
-        self._replica.ask(StreamAppend, told, stream=stream, data=b"", ends=True)
-
-    def again(self) -> None:
-        """Retry failed releases, except of streams that a client has come back for."""
-        failed = list(dict.fromkeys(self._failed))
-        self._failed.clear()
-        for stream, ends in failed:
-            if ends:
-                self.end(stream)
-            elif stream not in self._replica.readers:
-                self.add(stream)
-
-    def _told(self, stream: StreamNumber, ends: bool, outcome: StoreFailure | int | None) -> None:
-        self._open -= 1
-        if isinstance(outcome, StoreFailure) and not self._replica.over:
-            self._failed.append((stream, ends))
-            self._replica.steps.retry(self)
-
-
-class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
-    """Common parts of the replicas of one worker."""
-
-    steps: Steps
-    names: Iterator[str]
-    """Unique names, which no other worker gives, nor this one again."""
-    store: StoreBinding
-    watch: Callable[[Exchange], None]
-    """Function that watches an exchange that has become a stream."""
-    saved: Callable[["SessionReplica"], None]
-    """Callback after the record of a replica was stored."""
-    gone: Callable[["SessionReplica"], None]
-    """Callback if the store does not have the session (any more)."""
-
-
 class SessionReplica(Session):
     """Session as one worker has it, with the work that the worker does for it."""
 
     def __init__(
-        self,
-        id: str,
-        peer: Peer,
-        principal: str | None,
-        around: Surroundings,
-        *,
-        owner: Owner,
+        self, id: str, peer: Peer, principal: str | None, home: "StoredSessions", *, owner: Owner
     ) -> None:
-        self.steps = steps = around.steps
+        self.steps = steps = home.steps
         super().__init__(id, peer, principal, steps.log, steps.settings, owner=owner)
         self.settings = steps.settings
-        self._around = around
+        self._home = home
         self.touched_at = steps.log.now
         """Time at which the store last heard of the session from here."""
         self.used = False
         """True once the store was told from here that the session is used beyond a handshake."""
         self.base: SessionRecord | None = None
         """Record as last known to be in the store."""
-        self.behind: deque[Announced] | None = None
+        self.behind: deque[storing.Announced] | None = None
         """Broadcasts since the session became known here, kept while earlier ones are not known
         yet; else None."""
         self.over = False
@@ -416,7 +279,8 @@ class SessionReplica(Session):
         self.readers: dict[StreamNumber, StreamReader] = {}
         """Followers of the streams that a GET at this worker has asked for."""
         self.queue = SessionQueue(self)
-        self.releases = Releases(self)
+        self.giving_up: set[StreamNumber] = set()
+        """Streams given up before the store has confirmed that they exist."""
         self.quota = Quota(self)
         self._changed = 0
         """Value of ``PeerState.changes`` when the record was last made."""
@@ -428,20 +292,56 @@ class SessionReplica(Session):
         """Changes, as in ``_said``, of the record that is being stored."""
         self._held: list[Exchange] = []
         """Exchanges held back until the record is in the store."""
+        self._repeated: list[Repeated] = []
 
     def ask(self, kind: type[Step], then: Then, **members: Any) -> None:
         """Ask for a step of ``kind`` in this session."""
         self.steps.ask(kind, self.id, then, **members)
 
+    def repeat(
+        self,
+        kind: type[Step],
+        then: Then,
+        wanted: Callable[[], bool] = lambda: True,
+        **members: Any,
+    ) -> None:
+        """Ask for a step of ``kind`` until the store does not fail it, while it is ``wanted``."""
+        waiting = [each for each in self._repeated if not each.over]
+        if len(waiting) == _MOST_REPEATED:
+            self.steps.forget(waiting.pop(0))
+        here = self._repeated = waiting
+        here.append(
+            Repeated(self.steps, lambda: not self.over and wanted(), kind, self.id, then, **members)
+        )
+
+    def release_stream(self, stream: StreamNumber) -> None:
+        """Release a GET stream that has lost its connection, unless its client comes back."""
+        self.repeat(
+            storing.StreamRelease, ignore, lambda: stream not in self.readers, stream=stream
+        )
+
+    def end_stream(self, stream: StreamNumber) -> None:
+        """End the stream of a request that its writer gives up: no event will be added to it.
+
+        A failure to begin it does not mean that it does not exist.
+        """
+        self.giving_up.discard(stream)
+        self.repeat(storing.StreamAppend, ignore, stream=stream, data=b"", ends=True)
+
     def new_name(self) -> str:
         """Return a name that is unique in the session, whichever replica has given it."""
-        return next(self._around.names)
+        return next(self._home.names)
 
     @property
     def busy(self) -> bool:
         """True if an exchange is open, a request in progress, or a step on its way to the store."""
-        waits = self.queue or self.releases or self.quota or self._saving or self.peer.pending
-        return bool(self.writers or self.readers or waits) or super().busy
+        waits = self.queue or self.quota or self._saving or self.giving_up or self.peer.pending
+        return bool(self.writers or self.readers or self.repeats or waits) or super().busy
+
+    @property
+    def repeats(self) -> bool:
+        """True if a step is asked for until the store does not fail it."""
+        return any(not each.over for each in self._repeated)
 
     # The record
 
@@ -487,7 +387,7 @@ class SessionReplica(Session):
             or (base is not None and base.initialized),
             log_level=state.log_level,
             subscriptions=tuple(sorted(state.uris)),
-            created=self._around.store.epoch + self.log.owner.now if base is None else base.created,
+            created=self._home.store.epoch + self.log.owner.now if base is None else base.created,
             version=1 if base is None else base.version + 1,
         )
 
@@ -508,7 +408,7 @@ class SessionReplica(Session):
         self._said.clear()
         self._saving = True
         self._changed = self.peer._state.changes
-        self.ask(SessionSave, lambda outcome: self._saved(record, outcome), record=record)
+        self.ask(storing.SessionSave, lambda outcome: self._saved(record, outcome), record=record)
 
     def _saved(
         self, record: SessionRecord, outcome: SessionRecord | StoreFailure | bool | None
@@ -522,10 +422,10 @@ class SessionReplica(Session):
             self._take_back()
             self._release(STORE_UNAVAILABLE)
             if self.base is None:
-                self._around.gone(self)
+                self._home.gone(self)
         elif outcome is False:
             self._release(NO_SESSION)
-            self._around.gone(self)
+            self._home.gone(self)
         elif isinstance(outcome, SessionRecord):
             self.update(outcome)
             self._save()
@@ -533,7 +433,7 @@ class SessionReplica(Session):
             self.base = record
             self._written = set()
             self.touched_at = self.log.owner.now
-            self._around.saved(self)
+            self._home.saved(self)
             if self.peer._state.changes != self._changed:
                 self._save()
             else:
@@ -560,7 +460,7 @@ class SessionReplica(Session):
 
     def use(self) -> None:
         """Note a use beyond a handshake; tell the store at first, and from time to time."""
-        idle, pause = self._around.store.idle, self.settings.session_touch
+        idle, pause = self._home.store.idle, self.settings.session_touch
         if idle is not None:
             pause = min(pause, idle / 2)
         if not self.used or self.log.owner.now - self.touched_at >= pause:
@@ -571,12 +471,12 @@ class SessionReplica(Session):
         """Tell the store that the session is in use, and check that it still exists."""
         if not self.over:
             self.touched_at = self.log.owner.now
-            self.ask(SessionTouch, self._touched)
+            self.ask(storing.SessionTouch, self._touched)
 
     @property
     def expired(self) -> bool:
         """True if the store has ended the session, as far as is known here."""
-        store, now = self._around.store, self.log.owner.now
+        store, now = self._home.store, self.log.owner.now
         if store.idle is not None and self.touched_at + store.idle <= now:
             return True
         base, age = self.base, store.absolute
@@ -589,7 +489,7 @@ class SessionReplica(Session):
     def vanish(self) -> None:
         """End a session that the store does not have (any more)."""
         if not self.over:
-            self._around.gone(self)
+            self._home.gone(self)
 
     # Streams of requests
 
@@ -651,7 +551,7 @@ class SessionReplica(Session):
             reader.wake()
         elif all(writer.number != stream for writer in self.writers.values()):
             # The store seems not to know that the stream is gone.
-            self.releases.add(stream)
+            self.release_stream(stream)
 
     def moved(self, stream: StreamNumber) -> None:
         """Close the connection of a stream, which has got another one at another worker."""
@@ -664,7 +564,7 @@ class SessionReplica(Session):
 
     def watch(self, exchange: Exchange) -> None:
         """Watch an exchange that has become a stream."""
-        self._around.watch(exchange)
+        self._home.watch(exchange)
 
     def poll(self, route: Route, retry: float) -> bool:
         """Close the connection of the request of ``route``; the client is asked to come back."""
@@ -674,12 +574,12 @@ class SessionReplica(Session):
         if writer.hang_up(retry) or self.poll_here(writer.number, retry):
             return True
         # The present worker of the client, if any, may not be known here yet.
-        self._tell_others(HangUp(session=self.id, stream=writer.number, retry=retry))
+        self._tell_others(storing.HangUp(session=self.id, stream=writer.number, retry=retry))
         return writer.elsewhere
 
     def poll_gets(self, retry: float) -> int:
         """Close the GET streams and ask the client to come back; return the number here."""
-        self._tell_others(HangUp(session=self.id, retry=retry))
+        self._tell_others(storing.HangUp(session=self.id, retry=retry))
         return self.poll_here(None, retry)
 
     def poll_here(self, stream: StreamNumber | None, retry: float) -> int:
@@ -691,8 +591,8 @@ class SessionReplica(Session):
         ]
         return sum(reader.hang_up(retry) for reader in readers)
 
-    def _tell_others(self, note: Note) -> None:
-        self.ask(Post, ignore, to=None, note=msgspec.json.encode(note))
+    def _tell_others(self, note: storing.Note) -> None:
+        self.ask(storing.Post, ignore, to=None, note=msgspec.json.encode(note))
 
     def let_go(self, exchange: Exchange, now: float) -> None:
         """Take its stream off an exchange."""
@@ -720,5 +620,6 @@ class SessionReplica(Session):
             if exchange.state is ExchangeState.WAITING:
                 exchange.source = None  # its refusal must not ask the store for more
         self.steps.forget(self.queue)
-        self.steps.forget(self.releases)
+        for each in self._repeated:
+            self.steps.forget(each)
         self.quota.close()

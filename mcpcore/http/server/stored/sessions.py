@@ -1,56 +1,286 @@
-"""Sessions of an HTTP server in a store, at one of the workers that share it."""
+"""Sessions of an HTTP server in a store, at one of the workers that share it.
 
+A POST may concern another worker: a response belongs to the one that sent the request, whose name
+stands in the id; so does progress. A cancellation belongs to the worker that runs the request. As
+that one is not known, all workers get it.
+"""
+
+import hashlib
 import hmac
 import re
 import zlib
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import count, islice
 from typing import Any, cast
 
 import msgspec
-from msgspec import structs
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
+from msgspec.json import Decoder
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http import storing
 from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.event_log import EventLog
 from mcpcore.http.server.exchange import Exchange, ExchangeState, is_handshake, taken_over
-from mcpcore.http.server.local_sessions import LocalSessions
-from mcpcore.http.server.router import CLOSING, Router, any_stream_will_do
-from mcpcore.http.server.session_table import MIN_SECRET, SPARED, Owner, SessionTable, owner_of
-from mcpcore.http.server.sessions import Session
-from mcpcore.http.server.stored.mailbox import WORKER, Broadcasts, NoteQueue, sort_out
-from mcpcore.http.server.stored.replica import SessionReplica, Surroundings, requests_in
-from mcpcore.http.server.stored.steps import Steps
+from mcpcore.http.server.router import CLOSING, LocalSessions, Router, any_stream_will_do
+from mcpcore.http.server.sessions import MIN_SECRET, SPARED, Owner, Session, SessionTable, owner_of
+from mcpcore.http.server.stored.replica import SessionReplica, requests_in
+from mcpcore.http.server.stored.steps import Repeated, Rounds, Steps, Then
 from mcpcore.http.server.stored.streams import StreamReader
 from mcpcore.http.settings import HttpSettings
-from mcpcore.http.storing import (
-    Announced,
-    AnyNote,
-    Changed,
-    Ended,
-    Forwarded,
-    HangUp,
-    Lost,
-    Moved,
-    NoSession,
-    Note,
-    Post,
-    SessionDelete,
-    SessionLoad,
-    SessionRecord,
-    StoreBinding,
-    StoreFailure,
-    Wake,
-)
+from mcpcore.http.storing import Announced, AnyNote, Note, SessionRecord, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.refusals import NO_SESSION, STORE_UNAVAILABLE
 from mcpcore.spec.revisions import BY_NAME
-from mcpcore.wire.message import Body, Frame, decode
+from mcpcore.spec.types.base import CancelledParams, ProgressParams
+from mcpcore.spec.types.lifecycle import SEVERITY
+from mcpcore.wire.jsontext import to_json
+from mcpcore.wire.message import Body, Frame, Message, decode
+
+LOG = "notifications/message"
+WORKER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MOST_NOTES = 1000
+"""Maximum number of notes that wait for the store, and of announcements remembered."""
+_OURS = re.compile(rf"({WORKER.pattern}\.[0-9a-f]{{8}}\.)[0-9]{{1,15}}")
+
+_decode_announced = Decoder(Announced).decode
+_decode_cancelled = Decoder(CancelledParams).decode
+_decode_progress = Decoder(ProgressParams).decode
+
+
+class Elsewhere(Struct, frozen=True):
+    """Message for another worker (None: for all others)."""
+
+    worker: str | None
+    message: Message
+
+    def post(self, session: str, principal: str | None) -> dict[str, Any]:
+        """Return the members of the :class:`~mcpcore.http.storing.Post` that passes it on."""
+        raw = Raw(msgspec.json.encode(self.message))
+        name = None if principal is None else str(principal)  # without the scopes and claims
+        note = storing.Forwarded(session=session, message=raw, principal=name)
+        return {"to": self.worker, "note": msgspec.json.encode(note)}
+
+
+def sort_out(frame: Frame, peer: Peer, name: str) -> tuple[Frame | None, list[Elsewhere]]:
+    """Divide a frame into a part for ``peer`` and messages for other workers.
+
+    ``name`` is the prefix of the ids of this worker's own requests. A cancellation of an unknown
+    request may be for both.
+    """
+    messages = frame if isinstance(frame, list) else [frame]
+    elsewhere: list[Elsewhere] = []
+    here = []
+    for message in messages:
+        worker, only = _concerns(message, peer, name) if isinstance(message, Message) else _HERE
+        if worker is not None or not only:
+            assert isinstance(message, Message)  # noqa: S101 - nothing else concerns anybody
+            elsewhere.append(Elsewhere(worker, message))
+        if worker is None:
+            here.append(message)
+    if not elsewhere:
+        return frame, elsewhere
+    if not here:
+        return None, elsewhere
+    return (here if isinstance(frame, list) else frame), elsewhere
+
+
+_HERE: tuple[str | None, bool] = (None, True)
+_EVERYWHERE: tuple[str | None, bool] = (None, False)
+
+
+def _concerns(message: Message, peer: Peer, name: str) -> tuple[str | None, bool]:
+    """Return the other worker that a message is for, or None, and True if no other one needs it."""
+    if message.method is UNSET:
+        return _asker(message.id, name)
+    if message.id is not UNSET or message.params is UNSET:
+        return _HERE
+    try:
+        if message.method == "notifications/progress":
+            return _asker(_decode_progress(message.params).progress_token, name)
+        if message.method == "notifications/cancelled":
+            id = _decode_cancelled(message.params).request_id
+            known = id is None or id in peer._state.in_flight_by_id
+            return _HERE if known else _EVERYWHERE
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    return _HERE
+
+
+def _asker(id: Any, name: str) -> tuple[str | None, bool]:
+    """Return the worker that has given this id, if it is another."""
+    match = _OURS.fullmatch(id) if isinstance(id, str) else None
+    if match is None or match[1] == name:
+        return _HERE
+    return match[1].partition(".")[0], True
+
+
+def _topic(note: Announced) -> str:
+    """Return the topic of an announcement, under which a later one replaces an earlier one.
+
+    Each log line is a topic of its own.
+    """
+    if note.method == LOG:
+        return note.once
+    return hashlib.sha256(msgspec.json.encode(structs.replace(note, once=""))).hexdigest()
+
+
+class NoteQueue(Rounds[Note]):
+    """Queue of notes from this worker to all others."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__(steps)
+        self._heard: OrderedDict[str, None] = OrderedDict()
+
+    def announced(self) -> list[Announced]:
+        """Return the announcements that the store is not known to have."""
+        return [note for note in self._items if isinstance(note, Announced)]
+
+    def post(self, note: Note) -> None:
+        """Send a note to all other workers.  If too many wait, drop the oldest waiting one."""
+        self._items.append(note)
+        if len(self._items) > self._open + MOST_NOTES:
+            del self._items[self._open]
+        self.again()
+
+    def _send(self, item: Note, then: Then) -> None:
+        data = msgspec.json.encode(item)
+        if isinstance(item, Announced):
+            self._steps.ask(storing.Announce, "", then, note=data, topic=_topic(item))
+        else:
+            self._steps.ask(storing.Post, item.session, then, to=None, note=data)
+
+    def is_new(self, name: str) -> bool:
+        """Return True if an announcement is new here; one may come twice after a failure."""
+        if name in self._heard:
+            return False
+        self._heard[name] = None
+        if len(self._heard) > MOST_NOTES:
+            self._heard.popitem(last=False)
+        return True
+
+
+class _Line(Struct, omit_defaults=True):
+    """Params of a log message notification."""
+
+    level: str
+    data: Any
+    logger: str | None = None
+
+
+class Broadcasts:
+    """Delivery of broadcasts to the clients here, and to those of all other workers.
+
+    ``name``: prefix of the names that this worker gives to its broadcasts.
+    """
+
+    def __init__(self, router: Router, steps: Steps, mailbox: NoteQueue, name: str) -> None:
+        self._router = router
+        self._steps = steps
+        self._mailbox = mailbox
+        self._name = name
+        self._count = 0
+        self.delivering: str | None = None
+        """Name of the broadcast that is being delivered; None outside of a delivery."""
+
+    def notify(self, method: str, params: Body, meta: Mapping[str, Any] | None) -> None:
+        """Broadcast a notification."""
+        if method == LOG:
+            raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
+        self._tell_all(method, UNSET if params is None else Raw(to_json(params)), meta)
+
+    def write_log(
+        self, level: str, data: Any, logger: str | None, meta: Mapping[str, Any] | None
+    ) -> bool:
+        """Broadcast a log message; return True if at least one is sent here."""
+        if level not in SEVERITY:  # checked here, where the caller can correct it
+            raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
+        return self._tell_all(LOG, Raw(to_json(_Line(level, data, logger))), meta)
+
+    def _tell_all(
+        self, method: str, params: Raw | UnsetType, meta: Mapping[str, Any] | None
+    ) -> bool:
+        self._count += 1
+        note = Announced(
+            session="",
+            method=method,
+            params=params,
+            meta=dict(meta or {}),
+            once=f"{self._name}all{self._count}",
+        )
+        told = self.deliver(note)
+        self._mailbox.post(note)
+        return told
+
+    def catch_up(self, replica: SessionReplica, record: SessionRecord) -> None:
+        """Deliver to a session just loaded here the broadcasts made since it was last in use.
+
+        The previous worker recorded about every ``session_touch`` seconds that the session was in
+        use. A broadcast made here while the store was asked for the session may reach the store too
+        late. Broadcasts that arrive before the store has answered are delivered after its notes, in
+        their order.
+        """
+        replica.behind = deque(self._mailbox.announced(), maxlen=MOST_NOTES)
+        settings = self._router.settings
+        since = record.created
+        if record.used is not None:
+            slack = settings.session_touch + settings.store_timeout
+            since = max(since, record.used - slack)
+
+        def wanted() -> bool:
+            return self._router.sessions.get(replica.id) is replica
+
+        def tell(notes: Sequence[bytes]) -> None:
+            if wanted():
+                behind, replica.behind = replica.behind or (), None
+                told = (*map(_decode_announced, notes), *behind)
+                for note in {note.once: note for note in told}.values():
+                    self.deliver(note, replica)
+
+        Repeated(self._steps, wanted, storing.Announcements, "", tell, since=since)
+
+    def deliver(self, note: Announced, replica: SessionReplica | None = None) -> bool:
+        """Deliver a broadcast to all clients known here, or to one; a session receives it once."""
+        if replica is None:
+            for each in self._router.sessions:
+                if isinstance(each, SessionReplica) and each.behind is not None:
+                    each.behind.append(note)
+        self._router.collect()
+        self.delivering = note.once
+        sessions = self._up_to_date() if replica is None else (replica,)
+        meta = note.meta or None
+        params = None if note.params is UNSET else note.params
+        try:
+            if note.method == LOG and params is not None:
+                line = msgspec.json.decode(params, type=_Line)
+                told = [
+                    each.peer.log(None, line.level, line.data, line.logger, meta=meta)
+                    for each in sessions
+                ]
+                return any(told)
+            if replica is None:
+                self._router.modern.notify(note.method, params, meta=meta)
+            for each in sessions:
+                each.peer.notify(note.method, params, meta=meta)
+            return True
+        finally:
+            self._router.collect()
+            self.delivering = None
+
+    def _up_to_date(self) -> Iterable[Session]:
+        """Return the sessions that have had all earlier broadcasts."""
+        return [
+            each
+            for each in self._router.sessions
+            if not isinstance(each, SessionReplica) or each.behind is None
+        ]
+
 
 _MAC_BYTES = 16
 _ID = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
@@ -147,18 +377,13 @@ class StoredSessions:
             structs.replace(settings, session_idle=idle, session_unused=idle, session_age=None),
         )
         self._router = router
-        self._local = LocalSessions(router, self)
-        self._steps = Steps(router.endpoint.events, log, settings, secret)
-        self._mailbox = NoteQueue(self._steps)
-        self._broadcasts = Broadcasts(router, self._steps, self._mailbox, self._name)
-        self._around = Surroundings(
-            steps=self._steps,
-            names=(f"{self._name}{number}" for number in count(1)),
-            store=store,
-            watch=lambda exchange: router.watch(exchange, log.now),
-            saved=self._saved,
-            gone=self._gone,
-        )
+        self._local = LocalSessions(router)
+        self.store = store
+        self.names = (f"{self._name}{number}" for number in count(1))
+        """Unique names, which no other worker gives, nor this one again."""
+        self.steps = Steps(router.endpoint.events, log, settings, secret)
+        self._mailbox = NoteQueue(self.steps)
+        self._broadcasts = Broadcasts(router, self.steps, self._mailbox, self._name)
         self._loading: dict[str, list[Loaded]] = {}
         """Callbacks that wait for a session from the store, by session id."""
 
@@ -166,11 +391,11 @@ class StoredSessions:
 
     def stored(self, token: int, outcome: Any) -> None:
         """Handle the outcome of a step."""
-        if isinstance(outcome, NoSession):
-            replica = self._replicas.replica(self._steps.session_of(token))
+        if isinstance(outcome, storing.NoSession):
+            replica = self._replicas.replica(self.steps.session_of(token))
             if replica is not None:
-                self._gone(replica)
-        self._steps.answer(token, outcome)
+                self.gone(replica)
+        self.steps.answer(token, outcome)
 
     def note(self, data: bytes) -> None:
         """Handle a note of another worker, or of the store."""
@@ -183,7 +408,7 @@ class StoredSessions:
             if self._mailbox.is_new(note.once):
                 self._broadcasts.deliver(note)
             return
-        if isinstance(note, Lost):
+        if isinstance(note, storing.Lost):
             for each in self._replicas.replicas():
                 each.touch()
             return
@@ -191,17 +416,17 @@ class StoredSessions:
         if replica is None:
             return
         now = router.log.now
-        if isinstance(note, Wake):
+        if isinstance(note, storing.Wake):
             replica.wake(note.stream)
-        elif isinstance(note, Moved):
+        elif isinstance(note, storing.Moved):
             replica.moved(note.stream)
-        elif isinstance(note, Changed):
+        elif isinstance(note, storing.Changed):
             replica.update(note.record)
-        elif isinstance(note, HangUp):
+        elif isinstance(note, storing.HangUp):
             replica.poll_here(note.stream, note.retry)
-        elif isinstance(note, Ended):
+        elif isinstance(note, storing.Ended):
             self.end(replica, note.reason, now)
-        elif isinstance(note, Forwarded) and note.principal == replica.principal:
+        elif isinstance(note, storing.Forwarded) and note.principal == replica.principal:
             limits = router.session_config.limits
             frame = decode(bytes(note.message), max_depth=limits.depth, max_batch=limits.batch)
             replica.peer.receive(frame, now=now, principal=note.principal)
@@ -270,20 +495,20 @@ class StoredSessions:
             reason = "ended by the client"
             if outcome:
                 record.reply(204)
-                self._mailbox.post(Ended(session=session.id, reason=reason))
+                self._mailbox.post(storing.Ended(session=session.id, reason=reason))
             else:
                 record.refuse(NO_SESSION)
             self.end(session, reason, self._router.log.now)
 
-        self._steps.ask(SessionDelete, session.id, deleted)
+        self.steps.ask(storing.SessionDelete, session.id, deleted)
 
     def _converse(self, frame: Frame, record: Exchange, session: Session, now: float) -> None:
         """Handle a frame here, or pass it on to the worker that it concerns."""
         here, elsewhere = sort_out(frame, session.peer, self._name)
         for each in elsewhere:
             record.hold()
-            self._steps.ask(
-                Post,
+            self.steps.ask(
+                storing.Post,
                 session.id,
                 partial(_posted, record),
                 **each.post(session.id, record.principal),
@@ -320,7 +545,7 @@ class StoredSessions:
     def _replicate(self, id: str, principal: str | None, owner: Owner) -> SessionReplica:
         router = self._router
         peer = Peer(Role.SERVER, router.session_config, endpoint=router.endpoint, session=id)
-        return SessionReplica(id, peer, principal, self._around, owner=owner)
+        return SessionReplica(id, peer, principal, self, owner=owner)
 
     def admit(self, session: Session, now: float) -> None:
         """Register a session, after making room for it."""
@@ -328,12 +553,16 @@ class StoredSessions:
             self.evict(*excess, now)
         self._local.admit(session, now)
 
-    def _saved(self, replica: SessionReplica) -> None:
+    def watch(self, record: Exchange) -> None:
+        """Watch an exchange that has become a stream."""
+        self._router.watch(record, self._router.log.now)
+
+    def saved(self, replica: SessionReplica) -> None:
         """Tell the other workers of a record that the store has taken."""
         if replica.base is not None and replica.base.version > 1:
-            self._mailbox.post(Changed(session=replica.id, record=replica.base))
+            self._mailbox.post(storing.Changed(session=replica.id, record=replica.base))
 
-    def _gone(self, replica: SessionReplica) -> None:
+    def gone(self, replica: SessionReplica) -> None:
         """End a session that the store does not have (any more)."""
         reason = "it has expired" if replica.expired else "it is not kept any more"
         self.end(replica, reason, self._router.log.now)
@@ -343,7 +572,7 @@ class StoredSessions:
         waiting = self._loading.get(id)
         if waiting is None:
             self._loading[id] = [then]
-            self._steps.ask(SessionLoad, id, partial(self._loaded, id))
+            self.steps.ask(storing.SessionLoad, id, partial(self._loaded, id))
         else:
             waiting.append(then)
 
@@ -356,7 +585,7 @@ class StoredSessions:
             failure = outcome
         elif outcome is None:
             if replica is not None:
-                self._gone(replica)
+                self.gone(replica)
         elif replica is not None:
             replica.update(outcome)
             replica.touched_at = router.log.now
@@ -386,7 +615,7 @@ class StoredSessions:
         if writer is None and record is not None and record.state is ExchangeState.WAITING:
             if record.answer(frame):
                 return
-            if record.accepts_stream:
+            if record.terms.accepts_stream:
                 record.open_stream()
                 writer = session.writers.get(frame.route)
         if writer is not None:
@@ -455,13 +684,13 @@ class StoredSessions:
 
     def deadline(self) -> float | None:
         """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
-        dues = (self._local.deadline(), self._steps.deadline())
+        dues = (self._local.deadline(), self.steps.deadline())
         return min((due for due in dues if due is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
         """Forget the replicas that are due, and handle steps without an outcome."""
         self._local.handle_timeout(now)
-        self._steps.handle_timeout(now)
+        self.steps.handle_timeout(now)
 
     def look_at(self, record: Exchange, now: float) -> None:
         """Keep the session of an exchange alive in the store; wake its reader."""
@@ -504,7 +733,7 @@ class StoredSessions:
     def finished(self) -> bool:
         """True if all work for sessions is done, and stored."""
         busy = any(replica.busy for replica in self._replicas.replicas())
-        return not busy and not self._mailbox and not self._steps
+        return not busy and not self._mailbox and not self.steps
 
 
 def _posted(record: Exchange, outcome: StoreFailure | None) -> None:

@@ -3,7 +3,8 @@
 import hmac
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Event
@@ -27,6 +28,93 @@ class Retried(Protocol):
 
     def again(self) -> None:
         """Try the operation again."""
+
+
+Item = TypeVar("Item")
+
+
+class Rounds(Generic[Item]):
+    """Queue of messages to the store, in order, handed over in rounds; failed ones are sent again.
+
+    While a round is on its way, new messages wait for the next.
+    """
+
+    def __init__(self, steps: "Steps") -> None:
+        self.deadline: float | None = None
+        self._steps = steps
+        self._items: deque[Item] = deque()
+        """Items that are on their way, then items that wait for the next round."""
+        self._open = 0
+        self._failed: list[Item] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def again(self) -> None:
+        """Begin the next round, unless one is on its way or a failed one waits."""
+        if not self._open and self.deadline is None:
+            self._open = len(self._items)
+            for item in list(self._items):
+                self._send(item, partial(self._answered, item))
+
+    def _send(self, item: Item, then: Then) -> None:
+        raise NotImplementedError
+
+    def _done(self, item: Item, outcome: Any) -> None:
+        """Handle the outcome for an item that the store has taken or refused."""
+
+    def _answered(self, item: Item, outcome: Any) -> None:
+        self._open -= 1
+        self._items.remove(item)
+        if isinstance(outcome, StoreFailure):
+            self._failed.append(item)
+        else:
+            self._done(item, outcome)
+        if self._open:
+            return
+        if self._failed:
+            self._items.extendleft(reversed(self._failed))
+            self._failed = []
+            self._steps.retry(self)
+        else:
+            self.again()
+
+
+class Repeated:
+    """Step that is asked for until the store does not fail it, or it is not wanted any more."""
+
+    def __init__(
+        self,
+        steps: "Steps",
+        wanted: Callable[[], bool],
+        kind: type[Step],
+        session: str,
+        then: Then,
+        **members: Any,
+    ) -> None:
+        self.deadline: float | None = None
+        self.over = False
+        self._steps = steps
+        self._wanted = wanted
+        self._ask = partial(steps.ask, kind, session, self._answered, **members)
+        self._then = then
+        self.again()
+
+    def again(self) -> None:
+        """Ask for the step if it is still wanted."""
+        if self._wanted():
+            self._ask()
+        else:
+            self.over = True
+
+    def _answered(self, outcome: Any) -> None:
+        if not isinstance(outcome, StoreFailure):
+            self.over = True
+            self._then(outcome)
+        elif self._wanted():
+            self._steps.retry(self)
+        else:
+            self.over = True
 
 
 class Steps:

@@ -18,24 +18,11 @@ from msgspec import Struct
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http import storing
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState, taken_over
-from mcpcore.http.storing import (
-    LogPage,
-    QueueTake,
-    StoreFailure,
-    StreamAppend,
-    StreamBegin,
-    StreamClaim,
-    StreamNumber,
-    StreamRead,
-)
+from mcpcore.http.storing import LogPage, StoreFailure, StreamNumber
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
-from mcpcore.spec.refusals import (
-    EVENTS_GONE,
-    STORE_UNAVAILABLE,
-    TOO_MANY_STREAMS,
-    RefusalRow,
-)
+from mcpcore.spec.refusals import EVENTS_GONE, STORE_UNAVAILABLE, TOO_MANY_STREAMS, RefusalRow
 from mcpcore.wire.message import encode_batch, encode_error
 from mcpcore.wire.sse import encode_event
 
@@ -102,7 +89,7 @@ class StreamWriter:
         if primed:
             exchange.write(replica.poll_event(self.number, 0, replica.settings.reconnect_delay))
         replica.ask(
-            StreamBegin,
+            storing.StreamBegin,
             lambda outcome: self._begin(exchange, outcome),
             stream=self.number,
             request=self._request,
@@ -174,7 +161,7 @@ class StreamWriter:
             if self._begun:
                 self._give_up()
             else:
-                self._replica.releases.expect(self.number)
+                self._replica.giving_up.add(self.number)
             self.end()
 
     def moved(self) -> None:
@@ -190,7 +177,7 @@ class StreamWriter:
     def _give_up(self) -> None:
         """Tell the store that the stream gets no more events, as it would keep it open."""
         if not self._replica.over:
-            self._replica.releases.end(self.number)
+            self._replica.end_stream(self.number)
 
     def end(self) -> None:
         """Remove the stream here."""
@@ -230,7 +217,7 @@ class StreamWriter:
     def _append(self, event: _Given) -> None:
         self._open += 1
         self._replica.ask(
-            StreamAppend,
+            storing.StreamAppend,
             lambda outcome: self._appended(event, outcome),
             stream=self.number,
             data=event.data,
@@ -313,7 +300,7 @@ class StreamWriter:
         """Read how far the stream has come, which a failure does not tell."""
         self._open += 1
         self._replica.ask(
-            StreamRead, self._looked, stream=self.number, after=self._last, limit=PAGE
+            storing.StreamRead, self._looked, stream=self.number, after=self._last, limit=PAGE
         )
 
     def _looked(self, page: LogPage | StoreFailure | None) -> None:
@@ -424,7 +411,7 @@ class StreamReader:
         if primed:
             exchange.write(replica.poll_event(self.number, 0, replica.settings.reconnect_delay))
         limit = replica.settings.session_streams
-        replica.ask(StreamBegin, self._begun, stream=self.number, limit=limit)
+        replica.ask(storing.StreamBegin, self._begun, stream=self.number, limit=limit)
         self._advance()
 
     def _begun(self, outcome: StoreFailure | bool | None) -> None:
@@ -443,7 +430,9 @@ class StreamReader:
     def resume(self) -> None:
         """Resume a stream; nothing is sent before the store shows that no event is missing."""
         replica = self._replica
-        replica.ask(StreamRead, self._found, stream=self.number, after=self._position, limit=PAGE)
+        replica.ask(
+            storing.StreamRead, self._found, stream=self.number, after=self._position, limit=PAGE
+        )
 
     def _found(self, page: LogPage | StoreFailure | None) -> None:
         replica, exchange = self._replica, self._exchange
@@ -462,7 +451,7 @@ class StreamReader:
             replica.readers[self.number] = self
             self._named = self._claiming = True
             limit = replica.settings.session_streams if self.queue else 0
-            replica.ask(StreamClaim, self._claimed, stream=self.number, limit=limit)
+            replica.ask(storing.StreamClaim, self._claimed, stream=self.number, limit=limit)
             if self.queue:
                 exchange.hold()
             exchange.open_stream()
@@ -505,10 +494,14 @@ class StreamReader:
         self._woken = False
         if self._next is _Next.READ:
             replica.ask(
-                StreamRead, self._answered, stream=self.number, after=self._position, limit=PAGE
+                storing.StreamRead,
+                self._answered,
+                stream=self.number,
+                after=self._position,
+                limit=PAGE,
             )
         else:
-            replica.ask(QueueTake, self._took, stream=self.number, limit=PAGE)
+            replica.ask(storing.QueueTake, self._took, stream=self.number, limit=PAGE)
 
     def _answered(self, page: LogPage | StoreFailure | None) -> None:
         self._busy = False
@@ -577,7 +570,7 @@ class StreamReader:
         self._busy = True
         self._next = _Next.READ
         self._replica.ask(
-            StreamAppend,
+            storing.StreamAppend,
             self._closed,
             stream=self.number,
             data=failure(request, ORPHANED),
@@ -656,7 +649,7 @@ class StreamReader:
         carries = self.queue and not replica.over and replica.readers.get(self.number) is self
         self._forget()
         if carries:
-            self._replica.releases.add(self.number)
+            self._replica.release_stream(self.number)
         if not self._named:
             self._put_back([data for data, _ in self._unsent])
 
