@@ -12,7 +12,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Sequence
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""Field lines in order: lower-cased name, value."""
 
 ACCEPT = b"accept"
 ACCEPT_ENCODING = b"accept-encoding"
@@ -46,7 +45,6 @@ _QUALITY = r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?"
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 _QUOTED = 60
-"""Maximum characters of a client's value that an error message repeats."""
 
 _SENTINEL_START = "=?base64?"
 _SENTINEL_END = "?="
@@ -72,11 +70,7 @@ _DECIDING = frozenset(
 
 
 def decides(name: bytes) -> bool:
-    """Return True if the value of a field may decide on the admission or meaning of a request.
-
-    Of the other fields only Content-Length and Mcp-Session-Id are used, and those are read from
-    each request anew.
-    """
+    """Return True if a field may decide on a request; length and session are read each time."""
     if name.startswith(b"mcp-"):
         return name != SESSION_ID
     return name in _DECIDING
@@ -93,19 +87,14 @@ class Alike:
 
 
 class HeaderLines(list[tuple[bytes, bytes]]):
-    """Field lines of a request, which do not change.
-
-    Code that recognizes equal requests sets all three attributes; otherwise none is set.
-    """
+    """Field lines of a request; who recognizes equal ones sets all three attributes, or none."""
 
     __slots__ = ("alike", "length", "session")
 
     alike: Alike
-    """Record shared by all requests with the same method, target and deciding fields."""
     length: int
     """Number of bytes of the body, by Content-Length; 0 without one."""
     session: str | None
-    """Value of Mcp-Session-Id, if present."""
 
 
 class HeaderError(ValueError):
@@ -113,10 +102,7 @@ class HeaderError(ValueError):
 
 
 class Fields:
-    """Fields of one message head by name, optional whitespace stripped.
-
-    Whitespace around a value is no part of it (RFC 9110 section 5.5), but some parsers keep it.
-    """
+    """Fields of one message head by name, without the whitespace around them (RFC 9110 5.5)."""
 
     __slots__ = ("_first", "_more")
 
@@ -159,10 +145,7 @@ class Fields:
         return value.decode("ascii")
 
     def all(self, name: bytes) -> str | None:
-        """Return the values of a list field joined by commas, None if it is absent.
-
-        Bytes outside ASCII read as Latin-1, which keeps them apart from all known values.
-        """
+        """Return the values of a list field joined by commas, as Latin-1; None if it is absent."""
         value = self._first.get(name)
         if value is None:
             return None
@@ -176,11 +159,9 @@ class Fields:
         return tuple(map(self._first.get, names)) if self._more is _NONE else None
 
     def mirrored(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the ``Mcp-Param-*`` fields by the lower-cased rest of their names.
+        """Return values and, apart, errors of ``Mcp-Param-*`` fields by the rest of their names.
 
-        The first dict holds the values, the second the errors of unreadable ones. These are errors
-        only if the field is recognized (2026-07-28, Streamable HTTP, "Server Behavior for Custom
-        Headers").
+        An error counts only if the field is recognized ("Server Behavior for Custom Headers").
         """
         said: dict[str, str] = {}
         unreadable: dict[str, str] = {}
@@ -220,8 +201,7 @@ def _shown(name: bytes) -> str:
 def encode_value(value: str) -> str:
     """Encode any text as a header value: unchanged if that is safe, else in the base64 form.
 
-    Tabs, surrounding blanks, everything outside printable ASCII, and texts that look like the
-    base64 form itself are encoded.  Raises HeaderError for lone surrogates, which have no UTF-8.
+    Raises HeaderError for lone surrogates, which have no UTF-8.
     """
     if re.fullmatch(_PLAIN, value) and not _looks_encoded(value):
         return value
@@ -235,8 +215,7 @@ def encode_value(value: str) -> str:
 def decode_value(value: str) -> str:
     """Decode a value of :func:`encode_value`; a value without the exact markers is literal.
 
-    Raises HeaderError if the part between the markers is not canonical base64 of UTF-8: a text must
-    have one reading, whoever decodes it.
+    Raises HeaderError if the part between them is not canonical base64 of UTF-8.
     """
     if not _looks_encoded(value):
         return value
@@ -275,9 +254,7 @@ def is_session_id(value: str) -> bool:
 def quality(accept: str | None, media_type: str) -> float:
     """Return the weight of ``media_type`` in an ``Accept`` value: 0 means not acceptable.
 
-    The most specific range that matches decides (``application/json;q=0, */*`` refuses JSON).  A
-    missing header accepts everything. Unreadable elements are skipped; a header with only such
-    elements accepts nothing.
+    The most specific range decides. A missing header accepts everything.
     """
     if accept is None:
         return 1.0
@@ -300,7 +277,6 @@ def quality(accept: str | None, media_type: str) -> float:
 
 _ACCEPT_BOTH = f"{JSON}, {EVENT_STREAM}"
 ACCEPT_BOTH = _ACCEPT_BOTH.encode()
-"""Accept header of every POST of a client."""
 
 
 def _media_ranges(accept: str) -> Iterable[tuple[str, str, float]]:
@@ -353,10 +329,9 @@ def media_type(value: str) -> tuple[str, dict[str, str]] | None:
 
 
 def is_json(content_type: str | None) -> bool:
-    """Return True if a body with this ``Content-Type`` is JSON in UTF-8; a missing type is not.
+    """Return True if a body with this ``Content-Type`` is JSON in UTF-8.
 
-    A missing type is refused because browsers can send such requests to other origins without a
-    preflight, as they can ``text/plain``.
+    A missing type is not: browsers can send such requests to other origins without a preflight.
     """
     if content_type == JSON:
         return True
@@ -390,17 +365,13 @@ GZIP_LINE = (CONTENT_ENCODING, b"gzip")
 PIECE = 256 * 1024
 """Maximum bytes compressed at once, which takes some milliseconds."""
 _LEVEL = 1
-"""Compression level. Higher levels take up to three times as long, and make JSON smaller by a tenth
-at most."""
+"""Compression level; higher ones take three times as long, for a tenth less of JSON."""
 _GZIP = 16 + zlib.MAX_WBITS
 _ELEMENT = r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*(?:;\s*[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?"
 
 
 def takes_gzip(accept_encoding: str | None) -> bool:
-    """Return True if ``Accept-Encoding`` allows gzip and does not prefer an uncompressed reply.
-
-    The name itself counts before ``*``.  Unreadable elements are skipped.
-    """
+    """Return True if ``Accept-Encoding`` allows gzip and does not prefer an uncompressed reply."""
     if accept_encoding is None or accept_encoding == "identity":
         return False
     weights: dict[str, float] = {}

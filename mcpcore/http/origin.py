@@ -117,10 +117,7 @@ class OriginPolicy:
         self._origins = None if origins is None else frozenset(map(parse_origin, origins))
 
     def check(self, host: str | None, origin: str | None, scheme: str | None = None) -> str | None:
-        """Return the reason to refuse a request with these headers, or None to accept it.
-
-        ``scheme``: the scheme of the request, ``http`` or ``https``; None if that is not known.
-        """
+        """Return the reason to refuse a request, None to accept it; ``scheme`` None: not known."""
         try:
             authority = parse_authority(host) if host is not None else None
         except ValueError as error:
@@ -141,10 +138,7 @@ class OriginPolicy:
         return f"the Origin header is refused: {quoted(origin)} is not allowed"
 
     def allows(self, origin: WebOrigin, host: Authority | None, scheme: str | None = None) -> bool:
-        """Return True if pages of ``origin`` may call a server reached as ``host``.
-
-        ``scheme``: as for :meth:`check`.
-        """
+        """Return True if pages of ``origin`` may call a server reached as ``host``."""
         if self._origins is not None and origin in self._origins:
             return True
         # With any Host accepted, "same as the Host" would accept a rebound name.

@@ -95,10 +95,7 @@ refusal."""
 
 
 def bearer_token(request: "HttpRequest") -> str | None:
-    """Return the token of an ``Authorization: Bearer`` header, None without a readable one.
-
-    A token anywhere else, such as in the query, is ignored ("Token Requirements").
-    """
+    """Return the token of an ``Authorization: Bearer`` header; None without a readable one."""
     values = [value for name, value in request.headers if name == b"authorization"]
     if len(values) != 1:
         return None
@@ -118,10 +115,7 @@ def address_of(peer: str | None) -> str:
 
 
 def quota_key(address: str) -> str:
-    """Return the quota key of an address: an IPv4 address, also if mapped, or an IPv6 /64 network.
-
-    Anything that is not an IP address (a path of a Unix socket, a name) is returned unchanged.
-    """
+    """Return the quota key of an address: an IPv4 address, an IPv6 /64 network, or itself."""
     if ":" not in address:
         return address
     try:

@@ -24,8 +24,15 @@ from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import fails_for_good
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.client.call import Backoff, Call, CallPurpose, Recovery, StreamInterrupted
-from mcpcore.http.client.plan import Planner, post_lines
+from mcpcore.http.client.call import (
+    Backoff,
+    Call,
+    CallPurpose,
+    Planner,
+    Recovery,
+    StreamInterrupted,
+    post_lines,
+)
 from mcpcore.http.headers import ACCEPT, EVENT_STREAM, LAST_EVENT_ID
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.settings import HttpClientSettings
@@ -59,10 +66,7 @@ def reason_of(fault: Fault | None) -> EndReason:
 
 
 class ClientState:
-    """Exchanges of one client, its Peer, and its session.
-
-    Messages are posted in their order, and lost sessions replaced.
-    """
+    """Exchanges of one client and its session; posts messages in order, replaces lost sessions."""
 
     def __init__(
         self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
@@ -73,9 +77,7 @@ class ClientState:
         self.planner = planner
         self.settings = settings
         self.calls: dict[Route, Call] = {}
-        """Open and planned exchanges."""
         self.by_request: dict[RequestId, Call] = {}
-        """Exchanges that wait for the response to a request."""
         self.plans: list[HttpSend | HttpAbort] = []
         self.deadlines: Deadlines[Call] = Deadlines()
         self._routes = 0
@@ -85,37 +87,30 @@ class ClientState:
         # The session
         self.session: str | None = None
         self.revision: Revision | None = None
-        """Legacy revision in use, once it was negotiated."""
         self.epoch = 0
         self.lost_route: Route = 0
-        """Newest route of the sessions that were lost; messages on it or an earlier one are
-        theirs."""
+        """Newest route of the sessions that were lost."""
         self.fruitful = False
         """True if the session of this epoch has answered a request."""
         self.streamed = False
-        """True if the standalone stream of this epoch was open once."""
         self.get_missing = False
         """True if no GET is sent any more in this session, as the server offers none."""
         self.get_unproven = False
-        """True if a session was given up because a GET met 404, and no later one has opened a
-        stream."""
+        """True if a session was given up as a GET met 404, and no GET was served since."""
         self.doubtful = -math.inf
         """Time until which a 404 is no evidence about the session of this epoch."""
         # HTTP+SSE
         self.sse: SseStream | None = None
         self.stream_fault: Fault | None = None
-        """Fault of the event stream that ended last; None if it broke off."""
 
         # Order of messages, and sessions in place of lost ones
         self._saved: dict[RequestId, Transmit] = {}
         """Requests refused by a lost session, to be sent again in the next, once."""
         self.turns: dict[Key, tuple[Call, list[Transmit]]] = {}
-        """By requests of the server: the progress report on its way, and the frames to send after
-        it."""
+        """Progress report on its way for a request of the server, and the frames after it."""
         self._barrier = False
         """True while the server does not know the session yet, so that all other messages wait."""
         self._left = False
-        """True once all messages before the end were sent."""
         self._confirm_by = math.inf
         """Time until which ``notifications/initialized`` is sent again after a failure."""
         self._barren = 0
@@ -128,10 +123,7 @@ class ClientState:
         self.endpoint.inbox.append((self, event))
 
     def take_in(self, item: Event | float) -> None:
-        """Handle an item at its place in the queue (called by the endpoint).
-
-        An event is passed on; the time of the loss of a session opens the next one.
-        """
+        """Pass on an event at its place in the queue, or open the next session at that time."""
         if isinstance(item, Event):
             self.endpoint.events.append(item)
         else:
@@ -199,10 +191,7 @@ class ClientState:
     def redirected(
         self, call: Call, fault: Fault, now: float, base: str = ""
     ) -> tuple[str | None, str]:
-        """Return the target of a redirect of a GET, or None and the reason not to follow it.
-
-        The rest of a response whose redirect is followed is left to an exchange of its own.
-        """
+        """Return the target of a redirect, or None and the reason not to follow it."""
         target, most = self.planner.moved(fault.location, base), self.settings.max_redirects
         if target is None:
             return None, "redirects to other origins are not followed"
@@ -316,9 +305,7 @@ class ClientState:
     def say(self, frame: Transmit) -> None:
         """Post a frame; frames for one request of the server go one by one, as POSTs may overtake.
 
-        No report of progress can thus come after the response. A response to a request of a lost
-        session is not sent in the next: that one counts its ids anew, so that the id would name
-        another request.
+        A response to a request of a lost session is not sent: in the next the id names another.
         """
         if MAIN < frame.route <= self.lost_route:
             return
@@ -535,10 +522,7 @@ class ClientState:
         self.turns.clear()
 
     def kept(self, call: Call) -> bool:
-        """Return True if an exchange goes on while the client closes: a POST of a cancellation.
-
-        The event stream of HTTP+SSE, without which no POST can be made, stays as long.
-        """
+        """Return True if an exchange goes on while the client closes, to send cancellations."""
         if call.method == CANCELLED:
             return call.status == 0
         return call.purpose is CallPurpose.SSE and self.uses_sse and self._telling()

@@ -29,8 +29,7 @@ from mcpcore.wire.message import Message, Reject
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 
 FALLS_BACK = frozenset({400, 404, 405})
-"""Statuses of ``initialize`` after which HTTP+SSE is tried (2025-11-25, "Backwards
-Compatibility")."""
+"""Statuses of ``initialize`` after which HTTP+SSE is tried ("Backwards Compatibility")."""
 _NOT_SSE = FALLS_BACK | {406, 410, 501}
 """Statuses that mean that the server has no event stream for any client."""
 _ENDPOINT, _MESSAGE = "endpoint", "message"
@@ -53,23 +52,17 @@ class SseStream(Struct, kw_only=True, eq=False):
     base: str
     """Target of the GET after redirects; the URI of the endpoint is relative to it."""
     target: str | None = None
-    """Target of POSTs, once the endpoint was named."""
     refused: Refused | None
 
 
 class SseClient:
-    """The part of an HttpClient that speaks HTTP+SSE.
-
-    ``refused`` handles the POST of an ``initialize`` that was refused, if nothing came of HTTP+SSE.
-    """
+    """The part of an HttpClient that speaks HTTP+SSE; ``refused`` handles its refused POST."""
 
     def __init__(self, state: ClientState, refused: Callable[[Call, bytes, float], None]) -> None:
         self._state = state
         self._refused = refused
         self._fell_back = False
-        """True once HTTP+SSE was tried; it is not tried twice."""
         self.denial = ""
-        """Reason for which HTTP+SSE is not available."""
 
     # Beginning of the stream
 

@@ -25,7 +25,6 @@ from mcpcore.wire.message import Frame, Kind, Message, Reject
 from mcpcore.wire.sse import encode_event
 
 ENDPOINT = "endpoint"
-"""Name of the event that carries the URI for messages."""
 _PARAMETER = "session_id"
 _MOST_PARAMETERS = 16
 _UNRESERVED = "/!$&'()*+,;=:@~-._"
@@ -51,10 +50,7 @@ class SseSession(Session):
 
 
 class SseServer:
-    """The part of an HttpServer that serves HTTP+SSE.
-
-    Raises ValueError if the settings ask for it, and no revision for it is spoken.
-    """
+    """The part of an HttpServer that serves HTTP+SSE; ValueError if no revision has it."""
 
     def __init__(self, router: Router, gate: Gate) -> None:
         self._router = router
@@ -127,11 +123,7 @@ class SseServer:
         return None
 
     def receive(self, record: Exchange, frame: Frame, now: float) -> None:
-        """Handle a posted body: reply 202, or 400 if it is not a message.
-
-        An error that names the request it answers goes onto the stream as well, where the client
-        waits for it.
-        """
+        """Handle a posted body: reply 202 or 400; answers to a request go onto the stream."""
         session = self._find(record)
         if session is None:
             return
@@ -160,7 +152,6 @@ class SseServer:
 
 
 def _asks(frame: Frame) -> bool:
-    """Return True if a message, or one of a batch, is a request."""
     return any(
         isinstance(each, Message) and each.kind is Kind.REQUEST
         for each in (frame if isinstance(frame, list) else (frame,))

@@ -30,7 +30,6 @@ _MAC_CHARS = 22
 _NOTHING: deque[Any] = deque(maxlen=0)
 """Shared empty queue; a real one would take 760 bytes in every session and stream."""
 _SWEEPS = 8
-"""Maximum number of sweeps of the log within the maximum age of an event."""
 
 
 class EventIds:
@@ -79,33 +78,23 @@ class LogEntry(Struct, eq=False, weakref=False):
     """JSON text of the message."""
     time: float
     gone: bool = False
-    """True once the entry is no longer kept."""
 
 
 class EventStream(Struct, eq=False, weakref=False):
-    """Stream of events of one session, which outlives the connections that carry it.
-
-    ``route`` is the exchange of the request that the stream answers, None for a stream that a GET
-    has opened.
-    """
+    """Stream of events of a session, for the request of exchange ``route``, or None: a GET."""
 
     log: "SessionLog"
     number: int
     route: Route | None
     numbered: bool
-    """True if its events have ids."""
     primed: bool = False
     """True if it opens with an event that has an id and nothing else."""
     named: bool = False
     """True if the client has received an id, so that it can ask for the events that follow."""
     exchange: "Exchange | None" = None
-    """Exchange that carries the stream at present."""
     ended: bool = False
-    """True if no event will be added."""
     entries: deque[LogEntry] = _NOTHING
-    """Entries that are kept, oldest first."""
     last: int = 0
-    """Position of the newest event."""
     lost: int = 0
     """Position of the newest event that is no longer kept."""
 
@@ -144,7 +133,6 @@ class SessionLog(Struct, eq=False, weakref=False):
     """Streams that wait for a response, by the exchange of its request."""
     entries: deque[LogEntry] = _NOTHING
     size: int = 0
-    """Number of bytes in ``entries``."""
     _count: int = 0
 
     def new_stream(self, route: Route | None, *, numbered: bool) -> EventStream:
@@ -201,9 +189,7 @@ class EventLog:
     def __init__(self, secret: bytes, settings: HttpSettings) -> None:
         self.ids = EventIds(secret)
         self.now = 0.0
-        """Current time, as last given to the server."""
         self.size = 0
-        """Number of bytes kept."""
         self._settings = settings
         self._order: deque[LogEntry] = deque()
         """All entries, oldest first; entries that are gone are skipped."""

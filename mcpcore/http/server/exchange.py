@@ -76,10 +76,7 @@ _RETRY = ((RETRY_AFTER, b"1"),)
 
 
 def is_modern_body(frame: Frame, body: bytes) -> bool:
-    """Return True if a body is modern whose version header names no modern revision.
-
-    A body without a method (responses, batches, invalid messages) is judged by the header alone.
-    """
+    """Return True if a body is modern by what it holds; one without a method is not."""
     if not isinstance(frame, Message) or frame.method is UNSET:
         return False
     meta = None
@@ -116,10 +113,7 @@ _ANY_TERMS = Terms()
 
 
 class RequestFields(Fields):
-    """Header fields of a request, and the values parsed from them.
-
-    They are parsed once, however often the same head comes, and never change then.
-    """
+    """Header fields of a request, and the values parsed from them, once for equal heads."""
 
     __slots__ = ("_mirror", "session_id", "terms")
 
@@ -130,10 +124,7 @@ class RequestFields(Fields):
         self._mirror: Mirror | None = None
 
     def read(self) -> None:
-        """Parse version, session id and accepted types.
-
-        Raises HeaderError if the version is malformed.
-        """
+        """Parse version, session id and accepted types.  Raises HeaderError for the version."""
         version, accept = self.one(PROTOCOL_VERSION), self.all(ACCEPT)
         self.read_session()
         self.terms = Terms(
@@ -190,15 +181,12 @@ class ExchangeEnded(Event, frozen=True, kw_only=True):
 
     exchange: Route
     method: str
-    """HTTP method."""
     path: str
     peer: str | None
     status: int | None
     """HTTP status; None if the client left before there was one."""
     complete: bool
-    """True if the response was taken to its end."""
     sent: int
-    """Number of bytes of the response body."""
     began: float
     """Time at which the head came, by the clock of the machine's ``now``."""
     principal: str | None
@@ -216,7 +204,6 @@ class ExchangeState(State):
     """States of an exchange."""
 
     READING = "reading"
-    """The request is still arriving."""
     WAITING = "waiting"
     """The form of the response is still open."""
     STREAMING = "streaming"
@@ -244,7 +231,6 @@ EXCHANGE: Table[ExchangeState, ExchangeSignal] = {
     (ExchangeState.DONE, ExchangeSignal.FINISH): ExchangeState.DONE,
 }
 DIAGRAMS = (("Exchange", "One HTTP request at a server, and its response.", EXCHANGE),)
-"""Title, text and table of the diagram."""
 
 
 def taken_over(frame: Transmit) -> None:
@@ -275,11 +261,7 @@ _NO_FIELDS = RequestFields(())
 
 
 class Exchange(Struct, eq=False, weakref=False):
-    """Request and its response.
-
-    Parts of the request that are no longer needed are dropped; output waits until the driver takes
-    it.
-    """
+    """Request and its response, which waits until the driver takes it."""
 
     route: Route
     fields: RequestFields
@@ -287,17 +269,12 @@ class Exchange(Struct, eq=False, weakref=False):
     news: "dict[Route, Exchange]"
     """Exchanges with output, by route; the exchange adds itself here."""
     peer: str | None = None
-    """Address from which the request came."""
     terms: Terms = _ANY_TERMS
     session_id: str | None = None
     report: Report | None = None
-    """Report for the log; None if none is wanted."""
     chunks: list[bytes] | None = None
-    """Parts of the body, if there are several."""
     received: int = 0
-    """Number of bytes of the body received so far."""
     request_id: RequestId | None = None
-    """Request id that an error must carry."""
     batch: tuple[RequestId, ...] = ()
     """Ids of the requests, if the body is a batch."""
     sound: bool = False
@@ -310,15 +287,11 @@ class Exchange(Struct, eq=False, weakref=False):
     state: ExchangeState = ExchangeState.READING
     session: "Session | None" = None
     stream: "EventStream | None" = None
-    """Stream of a session that this exchange carries."""
     source: Source | None = None
-    """Source of the events, if the stream is kept in a store."""
     opens: bool = False
     """True if the body is the ``initialize`` that opens ``session``."""
     extra: tuple[tuple[bytes, bytes], ...] = ()
-    """Headers for any form of the response."""
     size: int = 0
-    """Number of bytes that wait to be taken."""
     deadline: float | None = None
     slow_at: float = math.inf
     """Time at which a missing answer makes the response an event stream."""
@@ -334,11 +307,9 @@ class Exchange(Struct, eq=False, weakref=False):
     _out: deque[Transmit | bytes | memoryview] = NOTHING
     _close: bool = False
     _waits: bool = False
-    """True if there is output to take."""
     _holds: int = 0
     """Number of holds; output is given out at zero."""
     packing: Packing | None = None
-    """Compressor of the rest of the body of a whole response."""
 
     # The request
 
@@ -424,10 +395,7 @@ class Exchange(Struct, eq=False, weakref=False):
             self._announce()
 
     def push(self, frame: Transmit) -> bool:
-        """Send a frame in the form of the response, choosing the form if it is still open.
-
-        Return False if the response cannot carry it: it is complete, or the client takes only JSON.
-        """
+        """Send a frame in the form of the response; return False if that cannot carry it."""
         state = self.state
         if state is not _STREAMING:
             if state is _DONE:
@@ -478,8 +446,7 @@ class Exchange(Struct, eq=False, weakref=False):
     def _status(self, frame: Transmit) -> int:
         """Return the status for an error that is the first frame of the response.
 
-        A legacy client takes 404 for the end of its session and other errors for failures of the
-        transport. An error for one of its requests therefore always has status 200.
+        It is 200 for legacy requests, whose clients take others for failures of the transport.
         """
         if not self.modern:
             return 200 if self.sound else NO_MESSAGE.status
@@ -495,10 +462,7 @@ class Exchange(Struct, eq=False, weakref=False):
         self.silent = True
 
     def pack(self) -> None:
-        """Compress the body of a whole response that is not taken yet, if the client accepts gzip.
-
-        A long one is compressed in pieces, as it is taken; its compressed length is not known then.
-        """
+        """Compress a whole body not taken yet, if the client accepts gzip; a long one in pieces."""
         whole = self._whole
         if whole is None or VARIES in whole.headers:
             return
@@ -638,7 +602,6 @@ class Exchange(Struct, eq=False, weakref=False):
         return taken
 
     def _take_data(self, limit: int) -> bytes:
-        """Take waiting parts of the body, at most ``limit`` bytes."""
         parts: list[bytes | memoryview] = []
         out, room = self._out, limit
         while out and room > 0:

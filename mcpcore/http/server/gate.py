@@ -54,8 +54,7 @@ _DECIDE = (
     headers.TRANSFER_ENCODING,
     headers.PROTOCOL_VERSION,
 )
-"""Fields that decide, with path, scheme, length and session, if a POST is admitted and what form
-its reply may have."""
+"""Fields that decide on a POST and the form of its reply, with path, scheme and length."""
 _MOST_TERMS = 256
 _LONGEST_TERMS = 1024
 
@@ -71,7 +70,6 @@ class Admitted(Struct, frozen=True, eq=False):
     path: str
     scheme: str
     fields: RequestFields
-    """Fields that decide on admission."""
     extra: Lines
 
 
@@ -93,17 +91,11 @@ class Gate:
         """Terms and reply headers of admitted requests, by scheme and by the fields that decide."""
 
     def asks_who(self, head: HttpRequest) -> bool:
-        """Return True if a request must be authenticated: one that reaches an endpoint.
-
-        A browser's preflight is sent without credentials, and carries no data.
-        """
+        """Return True if a request must be authenticated; preflights have no credentials."""
         return head.path in self._methods and head.method != "OPTIONS"
 
     def recall(self, head: HttpRequest) -> Admitted | None:
-        """Return the record of an earlier admitted POST with an equal head; None without one.
-
-        In that case length and session are attributes of the header lines.
-        """
+        """Return the record of an earlier admitted POST with an equal head; None without one."""
         if head.method != "POST":
             return None
         lines = cast(HeaderLines, head.headers)
@@ -158,10 +150,7 @@ class Gate:
         unready: bytes = b"",
         refusal: Refusal | None = None,
     ) -> bool:
-        """Check all that does not depend on the method; return False if the reply is ready.
-
-        ``unready``: reason for which new clients should use another server, for the health check.
-        """
+        """Check all but the method; return False if the reply is ready."""
         base = self._settings.health_path
         checks = () if base is None else (base, f"{base}/live", f"{base}/ready")
         if head.path in checks and head.method in ("GET", "HEAD"):

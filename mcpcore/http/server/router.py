@@ -48,22 +48,16 @@ if TYPE_CHECKING:
 
 _DONE = ExchangeState.DONE
 _ROUNDING = 0.001
-"""Seconds of tolerance for rounding of times, without which the timeout would wait for one more
-check."""
+"""Seconds of tolerance for rounding of times."""
 CLOSING = "the server is shutting down"
 _NOTIFICATION, _RESULT = FrameKind.NOTIFICATION, FrameKind.RESULT
 _WAITING = ExchangeState.WAITING
 
 
 class Router:
-    """Exchanges, sessions and events of an HttpServer, and which exchange carries a frame.
-
-    The parts of the server share it.  Every frame, every check and every end of an exchange passes
-    here.
-    """
+    """Exchanges, sessions and events of an HttpServer; all frames pass here."""
 
     home: "LocalSessions | StoredSessions"
-    """Home of the legacy sessions, set by the server: it opens, finds, uses and ends them."""
 
     def __init__(self, config: Config, secret: bytes, settings: HttpSettings) -> None:
         self.settings = settings
@@ -79,19 +73,16 @@ class Router:
         )
         self.session_config = structs.replace(config, route_scoped_ids=False)
         self.legacy = legacy_of(config.revisions)
-        """Revisions that are served with sessions."""
         self.sessions = SessionTable(secret, settings)
         self.log = EventLog(secret, settings)
         self.exchanges: dict[Route, Exchange] = {}
         self.news: dict[Route, Exchange] = {}
-        """Exchanges with output that was not reported yet."""
         self.sse_sessions: dict[str, SseSession] = {}
         """Sessions of HTTP+SSE whose stream has not been ended from here, by id."""
         self.closing = False
         self.deadlines: Deadlines[Any] = Deadlines()
         self.unwatched: list[tuple[Exchange, float]] = []
-        """Exchanges that wait for an answer without a deadline yet, with the start of the wait:
-        most need none."""
+        """Exchanges without a deadline yet, as most need none, with the start of the wait."""
         self.watched = False
         """True if an exchange was given a deadline since the earliest one was last asked for."""
         self.interval = settings.heartbeat or settings.stall_timeout
@@ -155,10 +146,7 @@ class Router:
             del sessions[session.id]
 
     def _place(self, frame: Transmit) -> None:
-        """Give a frame of a Peer to the exchange or stream that carries it.
-
-        All frames pass here, in order and with their stream (session and route) known.
-        """
+        """Give a frame to the exchange or stream that carries it; all pass here in order."""
         id, route = frame.peer.session, frame.route
         session = None if id is None else self.sessions.get(id)
         if session is None:
@@ -193,7 +181,6 @@ class Router:
             self.home.end(session, "initialize was refused", self.log.now)
 
     def _carry(self, frame: Transmit, record: Exchange) -> None:
-        """Give a frame to an exchange of no session."""
         self.make_way(frame, record)
         if not record.push(frame):
             taken_over(frame)
@@ -275,10 +262,7 @@ class Router:
 
 
 def any_stream_will_do(frame: Transmit) -> bool:
-    """Return True if a frame whose stream is missing, or carries answers only, may use another one.
-
-    These are requests to the client, and their cancellations.
-    """
+    """Return True for requests to the client and cancellations, which any stream may carry."""
     return frame.kind is FrameKind.REQUEST or frame.method == "notifications/cancelled"
 
 
@@ -318,8 +302,7 @@ class LocalSessions:
         legacy = router.legacy
         nameless = newest(revision for revision in legacy if not revision.version_header)
         self._unnamed = nameless or newest(legacy) or LATEST_LEGACY
-        """Revision of a request without a session and a version header: the newest of those that
-        have no such header (2025-06-18, "Protocol Version Header")."""
+        """Revision of a request that names none: the newest that has no version header."""
 
     # From requests
 
@@ -363,10 +346,7 @@ class LocalSessions:
         return session
 
     def _temporary(self, record: Exchange, frame: Frame, now: float) -> Session:
-        """Return a session for a single request, as if there had been a handshake.
-
-        Nothing is known of the client, so that the server cannot send it requests.
-        """
+        """Return a session for one request, as after a handshake with a client of no capability."""
         session = self.make(self._router.sessions.new_id(), record, temporary=True)
         self._router.sessions.add(session, now)
         if not opens_session(frame):

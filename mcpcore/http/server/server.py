@@ -104,11 +104,9 @@ class HttpServer:
         self._stateful = bool(router.legacy)
         self._pack_from = settings.gzip_from or math.inf
         self.ready = True
-        """Readiness that ``/health/ready`` reports; an application that is going to close may set
-        False before."""
+        """Readiness that ``/health/ready`` reports; set it to False before closing."""
         self.reachable = True
-        """True while sessions can be kept, as far as the application knows; if not,
-        ``/health/ready`` reports it."""
+        """True while sessions can be kept; if not, ``/health/ready`` reports it."""
         self.reports = False
         """True to report each exchange that has ended (ExchangeEnded)."""
 
@@ -226,11 +224,7 @@ class HttpServer:
     def body(
         self, exchange: Route, data: bytes, *, end: bool, now: float, announced: int = 0
     ) -> None:
-        """Handle a part of the body that :meth:`open` wanted; ``end`` with the last.
-
-        ``announced``: number of bytes known to follow, so that a body that will be too large is
-        refused at once.
-        """
+        """Handle a part of the body, ``end`` with the last; ``announced`` bytes will follow it."""
         self._log.now = now
         record = self._exchanges.get(exchange)
         if record is None or record.state is not _READING:
@@ -251,8 +245,7 @@ class HttpServer:
     def disconnect(self, exchange: Route, *, now: float) -> None:
         """Forget an exchange whose client has left, or that the driver has given up.
 
-        Modern: the request is cancelled.  Legacy: the request goes on, and the events of a stream
-        that the client can resume are kept.
+        A modern request is cancelled; a legacy one goes on, and its stream may be resumed.
         """
         self._log.now = now
         record = self._exchanges.get(exchange)
@@ -270,10 +263,7 @@ class HttpServer:
 
     @property
     def teller(self) -> Peer:
-        """Peer for progress reports and questions about progress, to save a call for each report.
-
-        Any Peer of the endpoint serves the requests of all, as it finds them by their keys.
-        """
+        """Peer for progress reports, which serves all requests of the endpoint."""
         return self._modern
 
     @property
@@ -289,10 +279,7 @@ class HttpServer:
         return self._router.watched or bool(self._endpoint.outbound) or self._home.timed
 
     def next_event(self) -> Event | None:
-        """Advance until there is an event; None when all input is used up.
-
-        Writing can free room that a handler waits for (StreamDrained), so call this again after it.
-        """
+        """Advance until there is an event; None when all is used up.  Writing may bring more."""
         endpoint, router = self._endpoint, self._router
         while True:
             if endpoint.events or endpoint.inbox:
@@ -315,10 +302,9 @@ class HttpServer:
     # Output
 
     def writable(self) -> list[Route]:
-        """Return the exchanges that have new output.
+        """Return the exchanges that have new output, each once.
 
-        Each is returned once, and again when a part of its output has been taken; an exchange whose
-        client does not read costs nothing meanwhile.
+        They come again when a part of their output has been taken.
         """
         router = self._router
         if self._endpoint.outbox.frames or router.closing:
@@ -328,10 +314,7 @@ class HttpServer:
         return news
 
     def data_to_send(self, exchange: Route, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
-        """Take the output of an exchange, at most ``limit`` bytes of body; [] if there is none.
-
-        Output that is not taken waits, which holds back its producer.
-        """
+        """Take the output of an exchange, at most ``limit`` bytes of body; [] if there is none."""
         if self._endpoint.outbox.frames or self._router.closing:
             self._router.collect()
         record = self._exchanges.get(exchange)
@@ -349,11 +332,7 @@ class HttpServer:
         return taken
 
     def whole_reply(self, exchange: Route, limit: int) -> HttpReply | None:
-        """Take the whole reply of an exchange and end the exchange, if the reply is complete.
-
-        None if it is not, if it is longer than ``limit`` bytes, or if there is more to it, such as
-        the end of the connection. :meth:`data_to_send` gives it then.
-        """
+        """Take a whole reply of up to ``limit`` bytes and end its exchange; None if in parts."""
         if self._endpoint.outbox.frames or self._router.closing:
             self._router.collect()
         record = self._exchanges.get(exchange)
@@ -365,10 +344,7 @@ class HttpServer:
         return reply
 
     def deadline(self) -> float | None:
-        """Return the time at which :meth:`handle_timeout` is next needed, None if never.
-
-        The origin is that of ``now``.
-        """
+        """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
         router = self._router
         if router.unwatched:
             router.watch_new()
@@ -401,10 +377,7 @@ class HttpServer:
         self._with_store().stored(token, outcome)
 
     def note(self, data: bytes, *, now: float) -> None:
-        """Handle a note of another worker, or of the store.
-
-        Raises LocalProtocolError if ``data`` is not valid.
-        """
+        """Handle a note of another worker, or of the store.  Raises LocalProtocolError."""
         self._log.now = now
         self._with_store().note(data)
 
@@ -416,10 +389,7 @@ class HttpServer:
     # The end
 
     def close(self, *, now: float) -> None:
-        """Close gracefully: streams end, no request begins, running requests may be answered.
-
-        A driver goes on writing until :attr:`finished`, for as long as it wants to wait.
-        """
+        """Close gracefully: streams end, running requests may be answered until it is finished."""
         self._log.now = now
         router = self._router
         if router.closing:
@@ -503,10 +473,7 @@ class HttpServer:
         session: str | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Log for a request, as ``Peer.log`` does; with ``key`` None to one session, or to all.
-
-        Return True if at least one message is sent.
-        """
+        """Log for a request, or with ``key`` None to a session or to all; True if one is sent."""
         if key is not None:
             return self._modern.log(key, level, data, logger, meta=meta)
         return self._home.write_log(level, data, logger, session, meta)
@@ -520,10 +487,7 @@ class HttpServer:
         session: str | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send a notification on a request's stream, to one session, or as a broadcast.
-
-        A broadcast goes to every session and every listen stream; changes go only to subscribers.
-        """
+        """Send a notification on a request's stream, to one session, or as a broadcast to all."""
         if parent is not None:
             self._request(parent)
             self._modern.notify(method, params, parent=parent, meta=meta)
@@ -576,10 +540,9 @@ class HttpServer:
     def close_stream(self, key: Key, *, retry: float | None = None, now: float) -> bool:
         """Close the connection for the answer to ``key``; the request goes on.
 
-        The client is asked to come back after ``retry`` seconds (None: ``reconnect_delay``) and
-        then gets the missed events.  Returns False, and does nothing, if the client's revision has
-        no such polling, the client takes no event stream, the connection is gone or the request has
-        ended.  Raises ValueError for an invalid time, or one longer than a year.
+        The client is asked to come back after ``retry`` seconds (None: ``reconnect_delay``).
+        Returns False if its revision has no polling, or there is no such stream.  Raises
+        ValueError for an invalid time, or one longer than a year.
         """
         self._log.now = now
         delay = self._delay(retry)
@@ -598,10 +561,9 @@ class HttpServer:
         return session.poll(record.route, delay)
 
     def close_get_streams(self, session: str, *, retry: float | None = None, now: float) -> int:
-        """Close the connections of a session's GET streams, as :meth:`close_stream` does.
+        """Close a session's GET streams as :meth:`close_stream` does; return their number.
 
-        Returns their number.  Raises LocalProtocolError if there is no such session, and ValueError
-        as :meth:`close_stream` does.
+        Raises LocalProtocolError if there is no such session.
         """
         self._log.now = now
         delay = self._delay(retry)

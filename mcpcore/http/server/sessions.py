@@ -75,20 +75,16 @@ class Session:
         self.peer = peer
         self.principal = None if principal is None else str(principal)
         self.owner = owner
-        """Quota key of the session."""
         self.temporary = temporary
         """True if it lasts for one request, and its client does not know of it."""
         self.created = self.used_at = 0.0
-        """Times of its opening and of its last use."""
         self.log = SessionLog(log, id)
         self.exchanges = _NO_EXCHANGES
-        """All open exchanges, by route."""
         self.gets: tuple[EventStream, ...] = ()
         """Streams that belong to no request and have a connection, oldest first."""
         self._broken_off: deque[EventStream] = NOTHING
         """Streams that belong to no request and have lost their connection, oldest first."""
         self.backlog: deque[Transmit] = NOTHING
-        """Frames that wait for a GET stream."""
         self.backlog_size = 0
         self._settings = settings
 
@@ -107,10 +103,7 @@ class Session:
     # Messages that belong to no request
 
     def place(self, frame: Transmit, now: float) -> None:
-        """Send a frame that belongs to no exchange: on one GET stream, or once there is one.
-
-        The newest stream takes it, as an older one may be dead without notice.
-        """
+        """Send a frame on the newest GET stream, as an older one may be dead, or keep it."""
         for stream in reversed(self.gets):
             if cast(Exchange, stream.exchange).push(frame):
                 return
@@ -165,10 +158,7 @@ class Session:
         return True
 
     def _resume(self, stream: EventStream, exchange: Exchange, entries: list[LogEntry]) -> None:
-        """Continue ``stream`` on another connection, after sending ``entries`` again.
-
-        The old connection may seem alive; its unsent output moves with the stream.
-        """
+        """Continue a stream on another connection: ``entries`` again, then its unsent output."""
         unsent: list[Transmit] = []
         old = self._part(stream)
         if old is not None:
@@ -350,10 +340,7 @@ class SessionOrder:
 
 
 class SessionTable:
-    """Sessions of one server by id, by owner, and by time of last use.
-
-    A *temporary* session lives as long as one request and is found by its id alone.
-    """
+    """Sessions by id, owner and last use; temporary ones, for one request, by id alone."""
 
     def __init__(self, secret: bytes, settings: HttpSettings) -> None:
         """Create an empty table; ``secret``, the source of the ids, must never be used again."""
@@ -373,8 +360,7 @@ class SessionTable:
             (self._all.used, settings.session_idle, "idle for too long"),
         )
         self._limited = [(queue, wait, why) for queue, wait, why in queues if wait is not None]
-        """Queues of sessions that end if they are not used: each with its limit in seconds, and the
-        reason of their end."""
+        """Queues of sessions that end without use: with limit in seconds and reason."""
         self._owners: dict[Owner, SessionOrder] = {}
         self._count = 0
 
@@ -443,11 +429,7 @@ class SessionTable:
     # Finding
 
     def find(self, id: str, principal: str | None) -> "Session | None":
-        """Return the session with this id, if it belongs to ``principal``.
-
-        Ids are compared in constant time once the hash table has found a candidate. A session of
-        another principal gives None, as if there were none.
-        """
+        """Return the session with this id if it is of ``principal``, compared in constant time."""
         import hmac  # imported here, as above
 
         session = self._sessions.get(id)
@@ -464,9 +446,7 @@ class SessionTable:
     def excess(self, owner: Owner, now: float) -> "tuple[Session, str] | None":
         """Return the session to end, and the reason, before ``owner`` can have one more; or None.
 
-        An owner whose quota is used up gives up one of its own. Sessions whose handshake was never
-        completed go first, then sessions that were never used; then the least recently used, and of
-        these the idle ones.
+        Sessions never used go first, then the least recently used, the idle ones of them.
         """
         settings = self._settings
         shelf = self._owners.get(owner)

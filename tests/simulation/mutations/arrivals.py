@@ -14,7 +14,7 @@ from mcpcore.engine.state import PeerState
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.http import Recovery
 from mcpcore.http.client.call import CallPurpose
-from mcpcore.http.client.responses import ResponseReader
+from mcpcore.http.client.client import HttpClient
 from mcpcore.http.client.state import ClientState
 from mcpcore.http.server.sessions import SessionTable
 from mcpcore.http.server.stored import sessions as stored
@@ -166,7 +166,7 @@ def _never_picked_up(standalone: bool) -> None:
 
         return mutant
 
-    wrapped(ResponseReader, "_recovery", make)
+    wrapped(HttpClient, "_recovery", make)
 
 
 def _not_reopened() -> None:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from mcpcore.http.server.stored.sessions import StoredSessions
 
 _MOST_REPEATED = 1000
-"""Maximum steps of one session that are repeated because the store has failed them."""
 
 
 class _Message(Struct, eq=False):
@@ -74,10 +73,7 @@ class SessionQueue(Rounds[_Message]):
             super().again()
 
     def take_back(self, stream: StreamNumber, after: int) -> None:
-        """Queue again the messages that a stream took after a position, for another stream.
-
-        No event of that stream has been sent, so that no client can resume it.
-        """
+        """Queue the messages again that a stream took, of which no client can resume any."""
 
         def found(page: storing.LogPage | None) -> None:
             if page is not None and page.entries:
@@ -115,11 +111,9 @@ class SessionQueue(Rounds[_Message]):
 
 
 _BLOCKS = 64
-"""Divisor of the limit that gives the size of a block; a worker accepts one block without
-asking."""
+"""Blocks in a limit; a worker accepts one block without asking."""
 
 Waiting = Callable[[StoreFailure | None], None]
-"""Callback for a frame that has waited for the store."""
 
 
 def requests_in(frame: Frame) -> int:
@@ -269,10 +263,8 @@ class SessionReplica(Session):
         self.used = False
         """True once the store was told from here that the session is used beyond a handshake."""
         self.base: SessionRecord | None = None
-        """Record as last known to be in the store."""
         self.behind: deque[storing.Announced] | None = None
-        """Broadcasts since the session became known here, kept while earlier ones are not known
-        yet; else None."""
+        """Broadcasts kept while earlier ones are not known yet; else None."""
         self.over = False
         self.writers: dict[Route, StreamWriter] = {}
         """Writers of the streams of requests that this worker runs, by their exchange."""
@@ -286,12 +278,10 @@ class SessionReplica(Session):
         """Value of ``PeerState.changes`` when the record was last made."""
         self._saving = False
         self._said = peer._state.said = set[str | None]()
-        """Subscriptions that the client has changed, or confirmed, since a record was last made;
-        None stands for the log level."""
+        """Subscriptions, or None for the log level, that the client has set since a record."""
         self._written: set[str | None] = set()
         """Changes, as in ``_said``, of the record that is being stored."""
         self._held: list[Exchange] = []
-        """Exchanges held back until the record is in the store."""
         self._repeated: list[Repeated] = []
 
     def ask(self, kind: type[Step], then: Then, **members: Any) -> None:
@@ -321,10 +311,7 @@ class SessionReplica(Session):
         )
 
     def end_stream(self, stream: StreamNumber) -> None:
-        """End the stream of a request that its writer gives up: no event will be added to it.
-
-        A failure to begin it does not mean that it does not exist.
-        """
+        """End the stream of a request, which may exist even if the step to begin it has failed."""
         self.giving_up.discard(stream)
         self.repeat(storing.StreamAppend, ignore, stream=stream, data=b"", ends=True)
 
@@ -358,8 +345,7 @@ class SessionReplica(Session):
     def update(self, record: SessionRecord) -> None:
         """Apply a stored record, but keep the changes that the client has made here meanwhile.
 
-        Values that the client has confirmed, or changed back, are kept as well: another worker may
-        have changed them in between, or a failed step may have stored them.
+        Confirmed values are kept as well: another worker, or a failed step, may have changed them.
         """
         if self.base is not None and record.version <= self.base.version:
             return

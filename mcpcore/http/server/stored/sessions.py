@@ -69,11 +69,7 @@ class Elsewhere(Struct, frozen=True):
 
 
 def sort_out(frame: Frame, peer: Peer, name: str) -> tuple[Frame | None, list[Elsewhere]]:
-    """Divide a frame into a part for ``peer`` and messages for other workers.
-
-    ``name`` is the prefix of the ids of this worker's own requests. A cancellation of an unknown
-    request may be for both.
-    """
+    """Divide a frame into a part for ``peer``, whose ids begin with ``name``, and others."""
     messages = frame if isinstance(frame, list) else [frame]
     elsewhere: list[Elsewhere] = []
     here = []
@@ -122,10 +118,7 @@ def _asker(id: Any, name: str) -> tuple[str | None, bool]:
 
 
 def _topic(note: Announced) -> str:
-    """Return the topic of an announcement, under which a later one replaces an earlier one.
-
-    Each log line is a topic of its own.
-    """
+    """Return the topic of an announcement; a later one replaces an earlier one of its topic."""
     if note.method == LOG:
         return note.once
     return hashlib.sha256(msgspec.json.encode(structs.replace(note, once=""))).hexdigest()
@@ -175,10 +168,7 @@ class _Line(Struct, omit_defaults=True):
 
 
 class Broadcasts:
-    """Delivery of broadcasts to the clients here, and to those of all other workers.
-
-    ``name``: prefix of the names that this worker gives to its broadcasts.
-    """
+    """Delivery of broadcasts to the clients here and, by other workers, to theirs."""
 
     def __init__(self, router: Router, steps: Steps, mailbox: NoteQueue, name: str) -> None:
         self._router = router
@@ -187,7 +177,6 @@ class Broadcasts:
         self._name = name
         self._count = 0
         self.delivering: str | None = None
-        """Name of the broadcast that is being delivered; None outside of a delivery."""
 
     def notify(self, method: str, params: Body, meta: Mapping[str, Any] | None) -> None:
         """Broadcast a notification."""
@@ -221,10 +210,8 @@ class Broadcasts:
     def catch_up(self, replica: SessionReplica, record: SessionRecord) -> None:
         """Deliver to a session just loaded here the broadcasts made since it was last in use.
 
-        The previous worker recorded about every ``session_touch`` seconds that the session was in
-        use. A broadcast made here while the store was asked for the session may reach the store too
-        late. Broadcasts that arrive before the store has answered are delivered after its notes, in
-        their order.
+        The last worker recorded every ``session_touch`` seconds that it was. Broadcasts made before
+        the store has answered are delivered after its notes, in their order.
         """
         replica.behind = deque(self._mailbox.announced(), maxlen=MOST_NOTES)
         settings = self._router.settings
@@ -318,11 +305,7 @@ class ReplicaTable(SessionTable):
         return f"{id}.{urlsafe_b64encode(mac).rstrip(b'=').decode('ascii')}"
 
     def excess(self, owner: Owner, now: float) -> tuple[Session, str] | None:
-        """Return the replica to drop, and the reason, before there is one more; None if none must.
-
-        Only an idle replica is dropped, which can be made again. The store limits the sessions of
-        one owner and of all.
-        """
+        """Return an idle replica to drop before there is one more; the store limits sessions."""
         if len(self._sessions) < self._settings.max_sessions:
             return None
         replicas = (session for session in self._all if not session.over_sse)
@@ -349,16 +332,11 @@ class ReplicaTable(SessionTable):
 _decode_note = msgspec.json.Decoder(AnyNote).decode
 
 Act = Callable[[Exchange, Session, float], None]
-"""Action of a request in its session."""
 Loaded = Callable[[StoreFailure | None], None]
-"""Callback after the store has been asked for a session; takes the failure, or None."""
 
 
 class StoredSessions:
-    """Home of sessions that are kept in a store; this worker makes itself replicas of them.
-
-    Sessions of HTTP+SSE, and those for a single request, are in no store: they live here.
-    """
+    """Home of sessions in a store; those of HTTP+SSE, or for a single request, live here."""
 
     def __init__(self, router: Router, secret: bytes, store: StoreBinding) -> None:
         if WORKER.fullmatch(store.worker) is None:
@@ -380,12 +358,10 @@ class StoredSessions:
         self._local = LocalSessions(router)
         self.store = store
         self.names = (f"{self._name}{number}" for number in count(1))
-        """Unique names, which no other worker gives, nor this one again."""
         self.steps = Steps(router.endpoint.events, log, settings, secret)
         self._mailbox = NoteQueue(self.steps)
         self._broadcasts = Broadcasts(router, self.steps, self._mailbox, self._name)
         self._loading: dict[str, list[Loaded]] = {}
-        """Callbacks that wait for a session from the store, by session id."""
 
     # Input from the store and from other workers
 
@@ -454,10 +430,7 @@ class StoredSessions:
     def _with_replica(
         self, record: Exchange, act: Act, *, uses: bool, opened: bool = False
     ) -> None:
-        """Call ``act`` with the session that the header names, once it is loaded here.
-
-        ``uses``: this counts as a use of the session; ``opened``: the handshake has to be complete.
-        """
+        """Call ``act`` with the session once it is loaded here; ``opened``: after its handshake."""
         id = record.session_id or ""
         replica = self._replicas.replica(id)
         if replica is None and not self._replicas.could_be(id):
@@ -737,7 +710,6 @@ class StoredSessions:
 
 
 def _posted(record: Exchange, outcome: StoreFailure | None) -> None:
-    """Release the reply once a message was passed on to its worker, or refuse it."""
     if isinstance(outcome, StoreFailure):
         record.fail(STORE_UNAVAILABLE)
     record.release()

@@ -13,12 +13,10 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import Step, StoreFailure, StreamNumber
 
 Then = Callable[[Any], None]
-"""Callback that takes the outcome of a step."""
 
 _NUMBER_BITS = 59
 _ANSWERED = 64
-"""Minimum number of answered steps kept among the deadlines while an earlier one waits; as many as
-wait may be kept, too."""
+"""Number of answered steps that may stay among the deadlines."""
 
 
 class Retried(Protocol):
@@ -130,7 +128,6 @@ class Steps:
         self._key = hmac.digest(secret, b"mcpcore streams", "sha256")
         self._numbers = 0
         self._waiting: dict[int, tuple[str, Then]] = {}
-        """Session and callback of each unanswered step, by token."""
         self._due: deque[tuple[float, int]] = deque()
         self._retries: Deadlines[Retried] = Deadlines()
         self._count = 0

@@ -31,14 +31,10 @@ if TYPE_CHECKING:
 
 
 PAGE = 256 * 1024
-"""Approximate number of bytes of a stream to ask for at a time."""
 
 
 def failure(request: bytes, message: str) -> bytes:
-    """Return the error response for every request of a stream that cannot be answered.
-
-    ``request`` is the value of :attr:`StreamBegin.request`: an id, or a list of ids for a batch.
-    """
+    """Return the error response for ``request``, a JSON id or the list of ids of a batch."""
     error = ErrorData(INTERNAL_ERROR, message)
     ids = msgspec.json.decode(request)
     if isinstance(ids, list):
@@ -71,15 +67,12 @@ class StreamWriter:
         self._replica = replica
         self._request = exchange.asked
         self._frames: deque[Transmit] = deque()
-        """Frames that wait for the next round."""
         self._size = 0
-        """Number of bytes in ``_frames``."""
         self._given: deque[_Given] = deque()
         """Events given to the store that are not known to be there with all events before them."""
         self._farewell: bytes | None = None
         """Error that ends the stream in place of all further events."""
         self._open = 1
-        """Number of steps that are not answered yet."""
         self._last = 0
         self._begun = self._failed = self._named = self._over = False
         self._primed = primed
@@ -149,10 +142,7 @@ class StreamWriter:
         self._pump()
 
     def let_go(self) -> None:
-        """Note that the connection is gone; events are stored all the same.
-
-        If the client was given no id, it cannot resume the stream, which is given up.
-        """
+        """Note that the connection is gone; a client without an id cannot resume the stream."""
         self.exchange = None
         self._poll = None
         if self._named:
@@ -386,8 +376,7 @@ class StreamReader:
         self._named = False
         """True if the client has an id, so that it can ask for the events that follow."""
         self._unsent: deque[tuple[bytes, int]] = deque()
-        """Messages taken from the queue for a client without an id that have not been sent as a
-        whole, each with the size of its event."""
+        """Messages for a client without an id, not sent as a whole, with the size of the event."""
         self._unsent_size = 0
         self._request: bytes | None = None
         """Ids of the requests that the stream answers, as JSON, once that is known."""
@@ -566,7 +555,6 @@ class StreamReader:
                 self._unsent_size += len(event)
 
     def _close_orphan(self, request: bytes) -> None:
-        """Answer a request with an error whose worker is gone."""
         self._busy = True
         self._next = _Next.READ
         self._replica.ask(
