@@ -55,25 +55,25 @@ _NONE: dict[bytes, list[bytes]] = {}
 """Shared empty dict of the many heads without repeated fields."""
 
 
-_DECIDING = frozenset(
-    {
-        ACCEPT,
-        ACCEPT_ENCODING,
-        CONTENT_ENCODING,
-        CONTENT_TYPE,
-        HOST,
-        LAST_EVENT_ID,
-        ORIGIN,
-        TRANSFER_ENCODING,
-    }
+DECIDING = (
+    ACCEPT,
+    ACCEPT_ENCODING,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    HOST,
+    LAST_EVENT_ID,
+    ORIGIN,
+    TRANSFER_ENCODING,
+    PROTOCOL_VERSION,
 )
+"""Fields that decide, with path, scheme and length, on a POST and the form of its reply."""
 
 
 def decides(name: bytes) -> bool:
     """Return True if a field may decide on a request; length and session are read each time."""
     if name.startswith(b"mcp-"):
         return name != SESSION_ID
-    return name in _DECIDING
+    return name in DECIDING
 
 
 class Alike:
@@ -112,18 +112,14 @@ class Fields:
         if headers:
             names, values = zip(*headers, strict=True)
             self._first = dict(zip(map(bytes.lower, names), values, strict=True))
-            if len(self._first) < len(headers):
-                self._keep_all(headers)
-
-    def _keep_all(self, headers: Headers) -> None:
-        """Index a head with repeated names: the first value of each, then the others."""
-        self._first, self._more = {}, {}
-        for name, value in headers:
-            name = name.lower()
-            if name in self._first:
-                self._more.setdefault(name, []).append(value)
-            else:
-                self._first[name] = value
+            if len(self._first) < len(headers):  # some are repeated
+                self._first, self._more = {}, {}
+                for name, value in headers:
+                    name = name.lower()
+                    if name in self._first:
+                        self._more.setdefault(name, []).append(value)
+                    else:
+                        self._first[name] = value
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._first
@@ -131,8 +127,7 @@ class Fields:
     def one(self, name: bytes) -> str | None:
         """Return the value of a field that may occur once, None if it is absent.
 
-        Raises HeaderError if it is repeated (parsers disagree on which value counts) or holds
-        anything but visible ASCII, space and tab.
+        Raises HeaderError if it is repeated, or holds other than visible ASCII, space and tab.
         """
         value = self._first.get(name)
         if value is None:
@@ -193,7 +188,6 @@ def quoted(value: str) -> str:
 
 
 def _shown(name: bytes) -> str:
-    """Return the name in its usual form: ``Mcp-Name``, but ``MCP-Protocol-Version``."""
     text = "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
     return text.replace("Mcp-Protocol", "MCP-Protocol")
 
@@ -256,13 +250,20 @@ def quality(accept: str | None, media_type: str) -> float:
 
     The most specific range decides. A missing header accepts everything.
     """
-    if accept is None:
-        return 1.0
-    if accept == _ACCEPT_BOTH:
+    if accept is None or accept == ACCEPT_BOTH:
         return 1.0
     main, _, sub = media_type.partition("/")
     best = (-1, 0.0)
-    for kind, subtype, weight in _media_ranges(accept):
+    for element in _split_list(accept):
+        match = _MEDIA_TYPE.match(element)
+        parameters = None if match is None else _parameters(element, match.end())
+        # Of the parameters only q has a meaning for event streams and JSON.
+        if match is None or parameters is None:
+            continue
+        weight = parameters.get("q", "1")
+        kind, subtype = match[1].lower(), match[2].lower()
+        if not re.fullmatch(_QUALITY, weight):
+            continue
         if kind == main and subtype == sub:
             specificity = 2
         elif kind == main and subtype == "*":
@@ -271,33 +272,14 @@ def quality(accept: str | None, media_type: str) -> float:
             specificity = 0
         else:
             continue
-        best = max(best, (specificity, weight))
+        best = max(best, (specificity, float(weight)))
     return best[1]
 
 
-_ACCEPT_BOTH = f"{JSON}, {EVENT_STREAM}"
-ACCEPT_BOTH = _ACCEPT_BOTH.encode()
-
-
-def _media_ranges(accept: str) -> Iterable[tuple[str, str, float]]:
-    for element in _split_list(accept):
-        match = _MEDIA_TYPE.match(element)
-        if match is None:
-            continue
-        weight = 1.0
-        parameters = _parameters(element, match.end())
-        if parameters is None:
-            continue
-        # Of the parameters only q has a meaning for event streams and JSON.
-        if "q" in parameters:
-            if not re.fullmatch(_QUALITY, parameters["q"]):
-                continue
-            weight = float(parameters["q"])
-        yield match[1].lower(), match[2].lower(), weight
+ACCEPT_BOTH = f"{JSON}, {EVENT_STREAM}"
 
 
 def _split_list(value: str) -> list[str]:
-    """Split at commas outside of quoted strings."""
     if '"' not in value:
         return value.split(",")
     return re.findall(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+', value)

@@ -514,6 +514,7 @@ def test_a_reader_that_does_not_keep_up() -> None:
 
 def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcpcore.http.server.stored.streams.PAGE", 1000)
+    monkeypatch.setattr("mcpcore.http.server.stored.replica.PAGE", 1000)
     one, other = party("a", "b", settings=HttpSettings(max_queued=1500, heartbeat=None))
     session = one.session()
     route, key = one.call(session)
@@ -1058,6 +1059,7 @@ def test_looking_how_far_a_stream_has_come_takes_several_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mcpcore.http.server.stored.streams.PAGE", 100)
+    monkeypatch.setattr("mcpcore.http.server.stored.replica.PAGE", 100)
     one, other = party("a", "b")
     session = one.session()
     route, key = one.call(session)

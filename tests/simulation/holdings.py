@@ -41,7 +41,6 @@ _ENDED = {
 """... that a machine may have when its last connection has ended ..."""
 _KEPT = {
     "EventLog._order": "events",
-    "EventStream.entries": "events",
     "SseSession.backlog": "what waits for a stream",
     "Session.backlog": "what waits for a stream",
     "SessionLog.entries": "events",

@@ -208,10 +208,9 @@ class Backoff:
         self._chance = Chance(seed)
 
     def delay(self, attempt: int, retry: float | None) -> float:
-        """Return the seconds before an attempt (from 1), after the server has asked for ``retry``.
+        """Return the seconds before an attempt (from 1); ``retry``: the minimum, by the server.
 
-        ``retry`` is the minimum. From the second attempt in a row on the delay doubles, whatever
-        the server asked for.  Part of it is random, so that clients do not come back in step.
+        From the second attempt in a row on the delay doubles.  Part of it is random.
         """
         settings = self._settings
         delay = grown(settings.retry_delay, 2, attempt, settings.max_retry_delay)
@@ -286,7 +285,6 @@ class Planner:
         return self._resolve(text, base)
 
     def _resolve(self, text: str, base: str) -> str:
-        """Return the target of a reference within our origin.  Raises ValueError."""
         parts = urlsplit(urljoin(urljoin(self._url, base), text))
         target = _target(parts)
         if "@" in parts.netloc or _origin(parts) != self._origin:
@@ -329,7 +327,7 @@ def _is_sendable(target: str) -> bool:
 def post_lines(frame: Transmit, size: int) -> Lines:
     """Return the header lines of a POST with a body of ``size`` bytes, mirrored ones included."""
     lines = [
-        (headers.ACCEPT, headers.ACCEPT_BOTH),
+        (headers.ACCEPT, headers.ACCEPT_BOTH.encode()),
         (headers.CONTENT_TYPE, headers.JSON.encode()),
         (headers.CONTENT_LENGTH, b"%d" % size),
     ]

@@ -7,21 +7,10 @@ A driver carries out :meth:`HttpClient.requests_to_send`, feeds responses into `
     for plan in client.requests_to_send():      # HttpSend or HttpAbort
         ...
     client.response_head(exchange, 200, headers, now=clock())
-    client.response_data(exchange, data, now=clock())
-    client.response_end(exchange, now=clock())
-    while (event := client.next_event()) is not None:
-        ...
 
-Ready comes with the response to ``initialize``. Messages of a legacy session also wait until the
-server has accepted ``notifications/initialized``. That notification is repeated if it was refused
-for now or lost. If it cannot be delivered the conversation ends, and ConnectionEnded gives the
-reason.
-
-A legacy session that the server has lost is opened anew, once, however many requests noticed; the
-application sees a second Ready. A GET that meets 404 counts as a loss as any other request does,
-until the next session shows that the server offers no stream by GET.
-
-Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
+Messages of a legacy session wait until the server has accepted ``notifications/initialized``. A
+session that the server has lost is opened anew, once, however many requests noticed; the
+application sees a second Ready.  Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
 """
 
 from typing import cast
@@ -66,16 +55,13 @@ from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import ERRORS, METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision, legacy_of
 from mcpcore.wire.message import Frame, Kind, Message, Reject, decode
-from mcpcore.wire.sse import ServerSentEvent, SseDecoder, SseTooLarge
+from mcpcore.wire.sse import SseDecoder, SseTooLarge
 
 _decode_error = msgspec.json.Decoder(ErrorData).decode
-NOT_FOUND = 404
 _SHOWN = 200
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 _PASSING = frozenset({429, 502, 503, 504})
 """Statuses of a server that restarts, or of an intermediary in front of it."""
-
-
 _FINAL = frozenset({401, 403, 405})
 """Statuses of the standalone stream that another form of the request will not change."""
 _SKIPPED = 64 * 1024
@@ -84,7 +70,6 @@ _LATER = frozenset({429, 503})
 
 
 def _announced(fields: Fields) -> int:
-    """Return the declared length of the body, 0 if none; the driver has checked it."""
     value = fields.all(CONTENT_LENGTH) or ""
     return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
 
@@ -136,7 +121,6 @@ class HttpClient:
         self._sse_first = only or (assume_sse and config.assumed is Negotiation.LEGACY)
 
     def _use(self, peer: Peer) -> None:
-        """Give the application the methods of the present Peer."""
         self._state.peer = peer
         self.request, self.retry, self.cancel = peer.request, peer.retry, peer.cancel
         self.abandon, self.renounce, self.notify = peer.abandon, peer.renounce, peer.notify
@@ -199,32 +183,25 @@ class HttpClient:
         self._state.peer.reconnects = settings
 
     def succeed(self) -> None:
-        """Begin the next conversation, after the event stream of HTTP+SSE has ended.
-
-        See :meth:`Peer.succeed <mcpcore.engine.peer.Peer.succeed>`; here the same machine goes on.
-        :meth:`start` asks for the next stream.
-        """
+        """Begin the next conversation, after the stream of HTTP+SSE has ended; then start it."""
         state = self._state
         self._use(state.peer.succeed())
-        for call in list(state.calls.values()):  # plans still on their way to the last session
-            state.abort(call)
+        state.abort_all()  # plans still on their way to the last session
         state.next_epoch()
         state.sse, self._sse_first, state.revision = None, True, None
         state.waiting.clear()
-        self._state.clear()
+        state.clear()
 
     def end(self, *, now: float, reason: str) -> None:
         """End the conversation at once; ConnectionEnded follows, and another conversation may."""
         state = self._state
-        for call in list(state.calls.values()):
-            state.abort(call)
+        state.abort_all()
         state.peer.receive_eof(now=now, reason=reason)
 
     def close(self, *, now: float) -> None:
         """Close all exchanges, end waiting requests as CLOSED, and delete a legacy session.
 
-        Cancellations made before are sent first.  A driver carries out the plans that
-        :meth:`requests_to_send` still returns; ConnectionEnded follows.
+        A driver carries out the plans that remain, such as cancellations; ConnectionEnded follows.
         """
         state = self._state
         if state.closing:
@@ -234,10 +211,10 @@ class HttpClient:
         state.peer.close(now=now)
         self._collect()
         for call in list(state.calls.values()):
-            if not self._state.kept(call):
+            if not state.kept(call):
                 state.abort(call)
-        self._state.forget_unsent()
-        self._state.ended(now)
+        state.forget_unsent()
+        state.ended(now)
 
     # Output
 
@@ -259,10 +236,7 @@ class HttpClient:
         return event
 
     def requests_to_send(self) -> list[HttpSend | HttpAbort]:
-        """Take the requests to send and the exchanges to abort.
-
-        An aborted exchange may leave an event: the server's requests that came on it end with it.
-        """
+        """Take the requests to send and the exchanges to abort, which may leave an event."""
         state = self._state
         self._collect()
         plans, state.plans = state.plans, []
@@ -315,8 +289,7 @@ class HttpClient:
     def _tells_loss(self, call: Call, now: float) -> bool:
         """Return True if the 404 of ``call`` means that its session is lost.
 
-        A request refused again in the next session is refused for other reasons; for a while no 404
-        counts then, as each loss costs all requests their session. Nor does the next 404 of a GET.
+        If the next session refuses it again the reason is another, and for a while no 404 counts.
         """
         state = self._state
         current = call.epoch == state.epoch
@@ -351,21 +324,20 @@ class HttpClient:
             call.body += data
             if len(call.body) > state.settings.max_body:
                 call.body.clear()
-                self._too_large(call, "response", state.settings.max_body, now)
+                self._too_large(call, now)
 
     def _cut(self, call: Call, now: float) -> None:
         state = self._state
-        exchange = call.route
         if call.over or call.purpose is CallPurpose.POST:
             state.abort(call)
-            self._state.ended(now)
-        else:
-            # A GET that was refused for now: its end starts the next attempt.
-            self.response_end(exchange, error="the refusal has no end", now=now)
-            state.plans.append(HttpAbort(exchange))
+            state.ended(now)
+            return
+        # A GET that was refused for now: its end starts the next attempt.
+        state.plans.append(HttpAbort(call.route))
+        self.response_end(call.route, error="the refusal has no end", now=now)
 
-    def _too_large(self, call: Call, what: str, limit: int, now: float) -> None:
-        text = f"{call.method}: the {what} is larger than {limit} bytes"
+    def _too_large(self, call: Call, now: float) -> None:
+        text = f"{call.method}: the response is larger than {self._state.settings.max_body} bytes"
         self._give_up(call, text, now, fault=Fault(FaultKind.TOO_LARGE))
 
     def response_end(
@@ -380,7 +352,7 @@ class HttpClient:
             state.deadlines.set(call, None)
         if not call.over:
             self._finish(call, error, fault, now)
-        self._state.ended(now)
+        state.ended(now)
 
     # Heads
 
@@ -395,7 +367,7 @@ class HttpClient:
             fault = refusal_of(status, fields)
             text = refusal_text(status, "redirects of POST are not followed")
             if call.method == INITIALIZED:
-                self._state.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
+                state.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
             else:
                 state.fail(call, f"{call.method}: {text}", now, fault=fault)
             return
@@ -421,7 +393,7 @@ class HttpClient:
             if call.in_session and call.epoch == state.epoch:
                 state.fruitful = True
             if kind is ResponseKind.JSON and _announced(fields) > state.settings.max_body:
-                self._too_large(call, "response", state.settings.max_body, now)
+                self._too_large(call, now)
             else:
                 self._begin(call, kind, now)
 
@@ -455,7 +427,6 @@ class HttpClient:
         # may not have noticed yet that a connection of ours is dead (409).
 
     def _redirected(self, call: Call, status: int, fields: Fields, now: float) -> None:
-        """Follow a redirect of a GET within our origin, a few times."""
         state = self._state
         fault = refusal_of(status, fields)
         target, reason = state.redirected(call, fault, now)
@@ -476,7 +447,6 @@ class HttpClient:
             call.decoder.last_event_id = call.last_event_id
 
     def _read_session(self, call: Call, fields: Fields, now: float) -> bool:
-        """Read the id of the session that ``initialize`` opened; return False if it is invalid."""
         state = self._state
         try:
             session = fields.one(SESSION_ID)
@@ -493,7 +463,6 @@ class HttpClient:
     # Streams that break off
 
     def _broken(self, call: Call, error: str, now: float, fault: Fault | None = None) -> None:
-        """Resume a stream that has ended early, if possible."""
         state = self._state
         wanted = call.purpose is CallPurpose.STREAM or call.request is not None
         if not wanted:
@@ -522,10 +491,9 @@ class HttpClient:
         if current:
             state.fail(call, message, now, fault=fault)
         else:
-            self._state.save(call, call.frame, message, now)
+            state.save(call, call.frame, message, now)
 
     def _recovery(self, call: Call) -> Recovery:
-        """Return the recovery for a stream that has broken off."""
         state = self._state
         again = call.resumes < state.settings.max_resumes and not state.get_missing
         if call.epoch == state.epoch and again:
@@ -549,7 +517,6 @@ class HttpClient:
         self._ask_again(call, delay)
 
     def _ask_again(self, call: Call, after: float | None, target: str | None = None) -> None:
-        """Continue the exchange as a new GET, after the last event received."""
         state = self._state
         in_use = state.endpoint.routes_in_use()
         call.earlier = [route for route in (*call.earlier, call.route) if route in in_use]
@@ -578,20 +545,16 @@ class HttpClient:
         if decoder.retry is not None:
             call.retry = decoder.retry / 1000
         for event in events:
-            self._event(call, event, now)
+            call.resumes = 0
+            wanted = call.purpose is not CallPurpose.SSE or self._sse.event(call, event, now)
+            if wanted and event.event == "message" and event.payload:
+                self._take(call, self._decode(event.payload), now)
             if call.violations > self._state.settings.max_violations:
                 self._too_much(call, now)
                 return
         if broken is not None:
             fault = Fault(FaultKind.TOO_LARGE)
             self._give_up(call, f"{call.method}: {broken}", now, fault=fault)
-
-    def _event(self, call: Call, event: ServerSentEvent, now: float) -> None:
-        call.resumes = 0
-        if call.purpose is CallPurpose.SSE and not self._sse.event(call, event, now):
-            return
-        if event.event == "message" and event.payload:
-            self._take(call, self._decode(event.payload), now)
 
     def _decode(self, data: bytes) -> Frame:
         limits = self._state.peer.config.limits
@@ -613,16 +576,20 @@ class HttpClient:
     def _expected(self, call: Call, item: Message | Reject, now: float) -> Message | Reject | None:
         """Return the item, with its id filled in if missing; None if it does not belong here."""
         state = self._state
-        if call.purpose is CallPurpose.SSE:
-            return self._sse.heard(call, item, now)
         if isinstance(item, Reject):
             answer, id = item.response, item.id
+            if not answer or call.purpose is CallPurpose.SSE:
+                call.violations += 1
         else:
             answer = item.method is UNSET
             id = None if item.id is UNSET else item.id
+        if call.purpose is CallPurpose.SSE:
+            asked = state.by_request.get(id) if answer and id is not None else None
+            if asked is not None and id is not None:  # it is settled, and needs no 202
+                state.settle(asked, id, now)
+                asked.over = True
+            return item
         if not answer:
-            if isinstance(item, Reject):
-                call.violations += 1
             return None if call.epoch != state.epoch and _asks(item) else item
         if call.request is None or (id is not None and id != call.request):
             text = f"an answer to request {id!r} came where none was asked for"
@@ -660,7 +627,6 @@ class HttpClient:
             self._answered(call, self._decode(bytes(call.body)), now)
 
     def _repeats(self, call: Call, fault: Fault | None) -> bool:
-        """Repeat a response of ours whose POST failed; a peer that has it ignores the second."""
         state = self._state
         frame = call.frame
         if not _passes(call, fault) or frame is None or frame.kind not in _ANSWERS or call.repeated:
@@ -694,7 +660,7 @@ class HttpClient:
             if not clear and self._sse.falls_back(call, body, now):
                 return
             # A 404 comes from HTTP; the engine would report it as failed version negotiation.
-            missing = call.method == INITIALIZE and status == NOT_FOUND and not clear
+            missing = call.method == INITIALIZE and status == 404 and not clear
             if asks and not missing and (clear or not call.negotiating or tells_era(status)):
                 self._take(call, frame, now, modern=modern)
             detail = error.message
@@ -705,7 +671,7 @@ class HttpClient:
             detail = text[:_SHOWN] if text.isprintable() and not text.startswith("<") else ""
         refusal = refusal_text(status, detail)
         message = f"{call.method}: {refusal}"
-        if call.method == INITIALIZE and status == NOT_FOUND:
+        if call.method == INITIALIZE and status == 404:
             message += state.planner.another()
         # The reason given for the POST is not repeated.
         if (
@@ -740,7 +706,6 @@ class HttpClient:
         self._give_up(call, text, now)
 
     def _give_up(self, call: Call, message: str, now: float, *, fault: Fault | None = None) -> None:
-        """End the request of ``call`` as INVALID and abort the exchange."""
         state = self._state
         if call.purpose is CallPurpose.SSE:
             self._sse.give_up(call, message, now, fault)
@@ -752,7 +717,6 @@ class HttpClient:
 
 
 def _without_modern(config: Config) -> Config:
-    """Return the config with legacy revisions alone.  Raises ValueError if there are none."""
     legacy = legacy_of(config.revisions)
     if not legacy:
         raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")

@@ -182,6 +182,11 @@ class ClientState:
             call.request = None
         self.plans.append(HttpAbort(call.route))
 
+    def abort_all(self) -> None:
+        """Abort all exchanges."""
+        for call in list(self.calls.values()):
+            self.abort(call)
+
     def take_back(self, call: Call) -> None:
         """Abort an exchange whose request was given up; the server's requests on it end, too."""
         for route in (*call.earlier, call.route):
@@ -281,8 +286,7 @@ class ClientState:
             # Negotiation failed, or the sessions were given up: no request waits any more.
             self.waiting.clear()
             self._saved.clear()
-            for call in list(self.calls.values()):
-                self.abort(call)
+            self.abort_all()
 
     def _plan(self, frame: Transmit) -> None:
         if frame.kind is FrameKind.ACCEPTED or self.closing:
@@ -384,7 +388,6 @@ class ClientState:
         return call
 
     def _drop_handshakes(self, latest: Call | None) -> None:
-        """Abort each ``initialize`` before ``latest``, as its response is not needed any more."""
         for call in list(self.calls.values()):
             if call.method == INITIALIZE and call is not latest:
                 self.abort(call)
@@ -445,13 +448,13 @@ class ClientState:
         tries = call.tries + 1
         delay = self.backoff.delay(tries, call.retry_after)
         left = tries <= self.settings.max_resumes and now + delay <= self._confirm_by
-        if left and not _for_good(fault):
+        gone = fault is not None and fault.status == 404  # in a session, 404 counts as its loss
+        if left and not (gone or reason_of(fault) is EndReason.INVALID or fails_for_good(fault)):
             self._post_later(cast(Transmit, call.frame), delay).tries = tries
         else:
             self._end_unopened(message, fault, now)
 
     def _end_unopened(self, message: str, fault: Fault | None, now: float) -> None:
-        """End the conversation and all that waits, as the session cannot begin for the server."""
         if self.sse is not None:
             self.stream_fault = fault
         if self.peer.reconnects is None:
@@ -501,7 +504,6 @@ class ClientState:
             self._post(frame, again=True)
 
     def _open_next(self, now: float) -> None:
-        """Open the next session in place of a lost one."""
         peer = self.peer
         if (
             peer.state not in (SessionState.OPEN, SessionState.OPENING)
@@ -542,31 +544,17 @@ class ClientState:
             return
         if not self._left:
             self._left = True
-            self._leave()
+            self.abort_all()
+            if self.session is not None and self.settings.delete_session:
+                self._delete(self.session)
         if not self.calls:
             self.peer.receive_eof(now=now, reason="closed by this side")
 
-    def _leave(self) -> None:
-        """Abort the open exchanges, and end the session."""
-        for call in list(self.calls.values()):
-            self.abort(call)
-        session = self.session
-        if session is None or not self.settings.delete_session:
-            return
-        call = self.new_call(CallPurpose.DELETE, self.revision)
+    def _delete(self, session: str) -> None:
+        route = self.new_call(CallPurpose.DELETE, self.revision).route
+        version, timeout = self.version(), self.settings.notify_timeout
         self.plans.append(
             self.planner.request(
-                call.route,
-                "DELETE",
-                [],
-                session=session,
-                version=self.version(),
-                timeout=self.settings.notify_timeout,
+                route, "DELETE", [], session=session, version=version, timeout=timeout
             )
         )
-
-
-def _for_good(fault: Fault | None) -> bool:
-    """Return True if a message that failed with ``fault`` would fail again."""
-    gone = fault is not None and fault.status == 404  # in a session, 404 counts as its loss
-    return gone or reason_of(fault) is EndReason.INVALID or fails_for_good(fault)

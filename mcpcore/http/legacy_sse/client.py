@@ -1,18 +1,15 @@
 """HTTP+SSE at a client: the event stream of the server's messages, and the endpoint for POSTs.
 
-It is used if the settings ask for it, or if ``initialize`` was refused with a status after which
-the specification wants a GET tried. No POST is sent before the stream has named an endpoint of its
-own origin, and none after it has ended.  Sources: 2024-11-05, transports page, "HTTP with SSE";
-2025-03-26 to 2025-11-25, transports page, "Backwards Compatibility".
+No POST is sent before the stream has named an endpoint, and none after it has ended.  Sources:
+2024-11-05, transports page, "HTTP with SSE"; the later ones, "Backwards Compatibility".
 """
 
 from collections.abc import Callable
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.engine.lifecycle import SessionState
-from mcpcore.engine.transmit import Transmit
 from mcpcore.http.client.call import (
     REDIRECTS,
     Call,
@@ -25,7 +22,6 @@ from mcpcore.http.client.call import (
 from mcpcore.http.client.state import ClientState
 from mcpcore.http.headers import Fields
 from mcpcore.http.settings import SseUse
-from mcpcore.wire.message import Message, Reject
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 
 FALLS_BACK = frozenset({400, 404, 405})
@@ -41,7 +37,6 @@ class Refused(Struct, kw_only=True, eq=False):
 
     call: Call
     request: int | str
-    frame: Transmit
     body: bytes
 
 
@@ -93,7 +88,7 @@ class SseClient:
         del state.by_request[request]
         call.request = None
         state.waiting.insert(0, frame)
-        self.open(now, Refused(call=call, request=request, frame=frame, body=body))
+        self.open(now, Refused(call=call, request=request, body=body))
         return True
 
     def head(self, call: Call, status: int, fields: Fields, now: float) -> None:
@@ -118,7 +113,6 @@ class SseClient:
     def _moved(
         self, stream: SseStream, call: Call, status: int, fields: Fields, now: float
     ) -> None:
-        """Follow a redirect within our origin, a few times."""
         state = self._state
         fault = refusal_of(status, fields)
         target, reason = state.redirected(call, fault, now, stream.base)
@@ -166,20 +160,6 @@ class SseClient:
             text = f"{_STREAM} names a second endpoint, which is another one"
             self._over(stream.call, text, now, Fault(FaultKind.MALFORMED))
 
-    def heard(self, call: Call, item: Message | Reject, now: float) -> Message | Reject:
-        """Pass on a message of the stream; a response settles its request, which needs no 202."""
-        state = self._state
-        if isinstance(item, Reject):
-            answer, id = item.response, item.id
-            call.violations += 1
-        else:
-            answer, id = item.method is UNSET, None if item.id is UNSET else item.id
-        asked = state.by_request.get(id) if answer and id is not None else None
-        if asked is not None and id is not None:
-            state.settle(asked, id, now)
-            asked.over = True
-        return item
-
     def posted(self, call: Call) -> None:
         """Settle a POST that was accepted; the response comes on the stream."""
         call.over = True
@@ -216,8 +196,8 @@ class SseClient:
         self.denial = message
         refused = stream.refused
         if refused is not None:
-            if refused.frame in state.waiting:
-                state.waiting.remove(refused.frame)
+            if refused.call.frame in state.waiting:
+                state.waiting.remove(refused.call.frame)
                 refused.call.request = refused.request
                 state.by_request[refused.request] = refused.call
             if _is_there(fault):
@@ -245,7 +225,7 @@ class SseClient:
                 state.abort(stream.call)
             waiting, state.waiting = state.waiting, []
             for frame in waiting:
-                if stream.refused is None or frame is not stream.refused.frame:
+                if stream.refused is None or frame is not stream.refused.call.frame:
                     self._state.say(frame)
 
     def broken(self, call: Call, error: str, now: float, fault: Fault | None) -> None:
@@ -260,5 +240,4 @@ class SseClient:
 
 
 def _is_there(fault: Fault | None) -> bool:
-    """Return True if a stream was refused for another reason than that there is none."""
     return fault is not None and fault.kind is FaultKind.STATUS and fault.status not in _NOT_SSE

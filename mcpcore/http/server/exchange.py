@@ -1,14 +1,13 @@
 """Exchange of an HTTP server: a request, and the response that is built for it.
 
-The head is written lazily. If the first frame is the answer, it goes as JSON. If it is another
-frame, or the answer takes too long, the response becomes an event stream. Source: the Streamable
-HTTP pages, "Sending Messages" and "Receiving Messages".
+If the first frame is the answer, it goes as JSON, else the response becomes an event stream.
+Source: the Streamable HTTP pages, "Sending Messages" and "Receiving Messages".
 """
 
 import math
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -20,30 +19,10 @@ from mcpcore.engine.metadata import read_skim
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import is_modern
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.headers import (
-    ACCEPT,
-    ACCEPT_ENCODING,
-    CACHE_CONTROL,
-    CONTENT_LENGTH,
-    CONTENT_TYPE,
-    EVENT_STREAM,
-    GZIP_LINE,
-    JSON,
-    MCP_METHOD,
-    PIECE,
-    PROTOCOL_VERSION,
-    RETRY_AFTER,
-    SESSION_ID,
-    VARIES,
-    Fields,
-    HeaderError,
-    Headers,
-    Packing,
-    decides,
-    quality,
-    takes_gzip,
-)
+from mcpcore.http import headers
+from mcpcore.http.headers import Fields, HeaderError, Headers, Packing
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
+from mcpcore.http.server.event_log import NOTHING
 from mcpcore.spec.errors import BUSY, ERRORS, ErrorData
 from mcpcore.spec.refusals import NO_MESSAGE, RefusalRow
 from mcpcore.spec.revisions import BY_NAME, Revision
@@ -53,12 +32,13 @@ from mcpcore.wire.sse import encode_comment, encode_event, encode_events
 if TYPE_CHECKING:
     from mcpcore.http.server.event_log import EventStream
     from mcpcore.http.server.sessions import Session
+    from mcpcore.http.server.stored.streams import StreamReader, StreamWriter
 
 
-_JSON_LINES: tuple[tuple[bytes, bytes], ...] = ((CONTENT_TYPE, JSON.encode()),)
+_JSON_LINES: tuple[tuple[bytes, bytes], ...] = ((headers.CONTENT_TYPE, headers.JSON.encode()),)
 _STREAM_HEADERS = (
-    (CONTENT_TYPE, EVENT_STREAM.encode()),
-    (CACHE_CONTROL, b"no-store"),
+    (headers.CONTENT_TYPE, headers.EVENT_STREAM.encode()),
+    (headers.CACHE_CONTROL, b"no-store"),
     # Reverse proxies must pass events on at once (2026-07-28, "Receiving Messages").
     (b"x-accel-buffering", b"no"),
 )
@@ -66,13 +46,10 @@ _STREAM_HEADERS = (
 _ACCEPTED, _ERROR, _RESULT = FrameKind.ACCEPTED, FrameKind.ERROR, FrameKind.RESULT
 _COMMENT = encode_comment()
 _NO_BODY = 204
-NOTHING: deque[Any] = deque(maxlen=0)
-"""Shared empty queue: a real one takes 760 bytes, and most are empty at most times."""
-
 HARD_FACTOR = 2
 """Factor for ``max_queued``: a stream with this many times its bytes waiting is closed at once."""
 _BUSY = ERRORS[BUSY].status
-_RETRY = ((RETRY_AFTER, b"1"),)
+_RETRY = ((headers.RETRY_AFTER, b"1"),)
 
 
 def is_modern_body(frame: Frame, body: bytes) -> bool:
@@ -117,34 +94,34 @@ class RequestFields(Fields):
 
     __slots__ = ("_mirror", "session_id", "terms")
 
-    def __init__(self, headers: Headers) -> None:
-        super().__init__(headers)
+    def __init__(self, lines: Headers) -> None:
+        super().__init__(lines)
         self.terms = _ANY_TERMS
         self.session_id: str | None = None
         self._mirror: Mirror | None = None
 
     def read(self) -> None:
         """Parse version, session id and accepted types.  Raises HeaderError for the version."""
-        version, accept = self.one(PROTOCOL_VERSION), self.all(ACCEPT)
+        version, accept = self.one(headers.PROTOCOL_VERSION), self.all(headers.ACCEPT)
         self.read_session()
         self.terms = Terms(
             version,
-            quality(accept, JSON) > 0,
-            quality(accept, EVENT_STREAM) > 0,
-            takes_gzip(self.all(ACCEPT_ENCODING)),
+            headers.quality(accept, headers.JSON) > 0,
+            headers.quality(accept, headers.EVENT_STREAM) > 0,
+            headers.takes_gzip(self.all(headers.ACCEPT_ENCODING)),
         )
 
     def read_session(self) -> None:
         """Parse the session id."""
         try:
-            self.session_id = self.one(SESSION_ID)
+            self.session_id = self.one(headers.SESSION_ID)
         except HeaderError:
             # No session has such an id; in the modern era the header is ignored.
             self.session_id = ""
 
-    def deciding(self, headers: Headers) -> "RequestFields":
+    def deciding(self, lines: Headers) -> "RequestFields":
         """Return a copy without the fields that may vary between otherwise equal requests."""
-        fields = RequestFields([line for line in headers if decides(line[0].lower())])
+        fields = RequestFields([line for line in lines if headers.decides(line[0].lower())])
         fields.terms = self.terms
         return fields
 
@@ -154,7 +131,7 @@ class RequestFields(Fields):
             params, unreadable = self.mirrored()
             self._mirror = Mirror(
                 version=self.terms.version,
-                method=self.one(MCP_METHOD),
+                method=self.one(headers.MCP_METHOD),
                 name=self.name(),
                 params=params,
                 unreadable=unreadable,
@@ -223,12 +200,9 @@ class ExchangeSignal(State):
 EXCHANGE: Table[ExchangeState, ExchangeSignal] = {
     (ExchangeState.READING, ExchangeSignal.READ): ExchangeState.WAITING,
     (ExchangeState.READING, ExchangeSignal.STREAM): ExchangeState.STREAMING,
-    (ExchangeState.READING, ExchangeSignal.FINISH): ExchangeState.DONE,
     (ExchangeState.WAITING, ExchangeSignal.STREAM): ExchangeState.STREAMING,
-    (ExchangeState.WAITING, ExchangeSignal.FINISH): ExchangeState.DONE,
-    (ExchangeState.STREAMING, ExchangeSignal.FINISH): ExchangeState.DONE,
     # A response that is complete may still be replaced, or cut off, before it is taken.
-    (ExchangeState.DONE, ExchangeSignal.FINISH): ExchangeState.DONE,
+    **{(state, ExchangeSignal.FINISH): ExchangeState.DONE for state in ExchangeState},
 }
 DIAGRAMS = (("Exchange", "One HTTP request at a server, and its response.", EXCHANGE),)
 
@@ -242,21 +216,6 @@ def taken_over(frame: Transmit) -> None:
 _WAITING, _STREAMING = ExchangeState.WAITING, ExchangeState.STREAMING
 _DONE = ExchangeState.DONE
 _READ, _STREAM = ExchangeSignal.READ, ExchangeSignal.STREAM
-
-
-class Source(Protocol):
-    """Source of the events of an exchange; gives each event once its id can be used to resume."""
-
-    number: int
-    """Number of the stream within its session."""
-
-    def drained(self) -> None:
-        """Note that part of the waiting output was taken."""
-
-    def let_go(self) -> None:
-        """Note that the exchange is gone."""
-
-
 _NO_FIELDS = RequestFields(())
 
 
@@ -287,7 +246,7 @@ class Exchange(Struct, eq=False, weakref=False):
     state: ExchangeState = ExchangeState.READING
     session: "Session | None" = None
     stream: "EventStream | None" = None
-    source: Source | None = None
+    source: "StreamWriter | StreamReader | None" = None
     opens: bool = False
     """True if the body is the ``initialize`` that opens ``session``."""
     extra: tuple[tuple[bytes, bytes], ...] = ()
@@ -355,15 +314,15 @@ class Exchange(Struct, eq=False, weakref=False):
         self,
         status: int,
         body: bytes = b"",
-        headers: tuple[tuple[bytes, bytes], ...] = (),
+        more: tuple[tuple[bytes, bytes], ...] = (),
         *,
         close: bool = False,
     ) -> None:
-        """Build the whole response; a body is JSON unless ``headers`` names another type."""
+        """Build the whole response; a body is JSON unless ``more`` names another type."""
         lines = _JSON_LINES
-        if headers or self.extra or not body:
-            lines = (*headers, *self.extra)
-            if body and not any(name == CONTENT_TYPE for name, _ in headers):
+        if more or self.extra or not body:
+            lines = (*more, *self.extra)
+            if body and not any(name == headers.CONTENT_TYPE for name, _ in more):
                 lines += _JSON_LINES
         self._whole = HttpReply(self.route, status, lines, body)
         self.size = len(body)
@@ -373,7 +332,7 @@ class Exchange(Struct, eq=False, weakref=False):
         self,
         row: RefusalRow,
         message: str = "",
-        headers: tuple[tuple[bytes, bytes], ...] = (),
+        more: tuple[tuple[bytes, bytes], ...] = (),
         *,
         status: int | None = None,
         code: int | None = None,
@@ -381,9 +340,9 @@ class Exchange(Struct, eq=False, weakref=False):
         """Answer with status and JSON-RPC error of a row, unless others are given."""
         error = ErrorData(code or row.code_in(self.claimed), message or row.message)
         if row.retry:
-            headers = (*headers, *_RETRY)
+            more = (*more, *_RETRY)
         body = encode_error(self.request_id, error)
-        self.reply(status or row.status, body, headers, close=row.close)
+        self.reply(status or row.status, body, more, close=row.close)
 
     def open_stream(self) -> None:
         """Make the response an event stream."""
@@ -391,8 +350,7 @@ class Exchange(Struct, eq=False, weakref=False):
             self.session.begin(self, self.route)
         self.state = EXCHANGE[self.state, _STREAM]
         self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *self.extra])
-        if not self._waits:
-            self._announce()
+        self._announce()
 
     def push(self, frame: Transmit) -> bool:
         """Send a frame in the form of the response; return False if that cannot carry it."""
@@ -464,14 +422,14 @@ class Exchange(Struct, eq=False, weakref=False):
     def pack(self) -> None:
         """Compress a whole body not taken yet, if the client accepts gzip; a long one in pieces."""
         whole = self._whole
-        if whole is None or VARIES in whole.headers:
+        if whole is None or headers.VARIES in whole.headers:
             return
-        lines = (*whole.headers, VARIES)
+        lines = (*whole.headers, headers.VARIES)
         body = whole.body
         if self.terms.accepts_gzip:
-            lines = (*lines, GZIP_LINE)
+            lines = (*lines, headers.GZIP_LINE)
             packing = Packing(body)
-            if len(body) > PIECE:
+            if len(body) > headers.PIECE:
                 self.packing, self._whole, self.size = packing, None, 0
                 self._head = HttpHead(self.route, whole.status, [*lines])
                 return
@@ -483,9 +441,7 @@ class Exchange(Struct, eq=False, weakref=False):
         """Complete the response; with ``close`` the connection ends as well."""
         self.state = _DONE  # from every state, as the table has it; a look into it costs too much
         self._close = close
-        self._waits = True
-        if not self._holds:
-            self.news[self.route] = self  # announced even if output waits
+        self._announce()  # even if output waits
 
     # Holds
 
@@ -497,12 +453,8 @@ class Exchange(Struct, eq=False, weakref=False):
     def release(self) -> None:
         """Undo one :meth:`hold`."""
         self._holds -= 1
-        if self.ready:
-            self.news[self.route] = self
-
-    def forget(self) -> None:
-        """Stop announcing output, as the exchange is gone."""
-        self.news = {}
+        if self._waits:
+            self._announce()
 
     def fail(self, row: RefusalRow, message: str = "") -> None:
         """Refuse the request, or end a response that has begun, as its source has failed."""
@@ -511,7 +463,7 @@ class Exchange(Struct, eq=False, weakref=False):
         if begun:
             self.finish(close=True)
             return
-        self.extra = tuple(line for line in self.extra if line[0] != SESSION_ID)
+        self.extra = tuple(line for line in self.extra if line[0] != headers.SESSION_ID)
         self.refuse(row, message)
 
     def drop_queued(self) -> list[Transmit]:
@@ -524,11 +476,6 @@ class Exchange(Struct, eq=False, weakref=False):
     def complete(self) -> bool:
         """True if the response is over and all of it was taken."""
         return self.state is _DONE and not self._waits
-
-    @property
-    def ready(self) -> bool:
-        """True if there is output that may be taken."""
-        return self._waits and not self._holds
 
     def _append(self, item: Transmit | bytes, size: int) -> None:
         if self._out is NOTHING:
@@ -564,18 +511,10 @@ class Exchange(Struct, eq=False, weakref=False):
         if whole is not None:
             lines = [*whole.headers]
             if whole.status != _NO_BODY:
-                lines.append((CONTENT_LENGTH, b"%d" % len(whole.body)))
+                lines.append((headers.CONTENT_LENGTH, b"%d" % len(whole.body)))
             head = HttpHead(self.route, whole.status, lines)
             self._whole = None
             if whole.body:
-                if report is None and self.size <= limit:
-                    self.size, self._waits = 0, False
-                    self.news.pop(self.route, None)
-                    return [
-                        head,
-                        HttpChunk(self.route, whole.body),
-                        HttpEnd(self.route, self._close),
-                    ]
                 self._out = deque((whole.body,))
         if head is not None:
             taken.append(head)
@@ -632,7 +571,6 @@ class Exchange(Struct, eq=False, weakref=False):
         return b"".join(parts)
 
     def _encoded(self, frame: Transmit) -> bytes:
-        """Return a frame as one or several events, with an id if the stream keeps it."""
         data = b"".join(frame.data)
         if frame.key is not None:
             frame.peer.taken(frame)

@@ -44,17 +44,6 @@ _CROSS_ORIGIN_HEADERS = frozenset(
     }
 )
 _PREFLIGHT_SECONDS = b"600"
-_DECIDE = (
-    headers.HOST,
-    headers.ORIGIN,
-    headers.ACCEPT,
-    headers.ACCEPT_ENCODING,
-    headers.CONTENT_TYPE,
-    headers.CONTENT_ENCODING,
-    headers.TRANSFER_ENCODING,
-    headers.PROTOCOL_VERSION,
-)
-"""Fields that decide on a POST and the form of its reply, with path, scheme and length."""
 _MOST_TERMS = 256
 _LONGEST_TERMS = 1024
 
@@ -114,9 +103,8 @@ class Gate:
         return self._recognise(head) if head.path == self._settings.path else None
 
     def _recognise(self, head: HttpRequest) -> Admitted | None:
-        """Return the record of a POST whose deciding fields were admitted before; else None."""
         fields = RequestFields(head.headers)
-        known = self._terms.get((head.scheme, fields.values_of(_DECIDE)))
+        known = self._terms.get((head.scheme, fields.values_of(headers.DECIDING)))
         if known is None:
             return None
         try:
@@ -179,7 +167,15 @@ class Gate:
             row = refusals.UNAUTHENTICATED
             exchange.refuse(row, refusal.message, refusal.lines(), status=refusal.status)
         else:
-            return self._understood(exchange, closing)
+            try:
+                exchange.fields.read()
+            except HeaderError as error:
+                exchange.refuse(refusals.MALFORMED_VERSION, f"header mismatch: {error}")
+                return False
+            exchange.terms, exchange.session_id = exchange.fields.terms, exchange.fields.session_id
+            if closing:
+                exchange.refuse(refusals.SHUTTING_DOWN)
+            return not closing
         return False
 
     def readable(self, head: HttpRequest) -> Lines:
@@ -195,17 +191,6 @@ class Gate:
         except HeaderError as error:
             return None, str(error)
 
-    def _understood(self, exchange: Exchange, closing: bool) -> bool:
-        try:
-            exchange.fields.read()
-        except HeaderError as error:
-            exchange.refuse(refusals.MALFORMED_VERSION, f"header mismatch: {error}")
-            return False
-        exchange.terms, exchange.session_id = exchange.fields.terms, exchange.fields.session_id
-        if closing:
-            exchange.refuse(refusals.SHUTTING_DOWN)
-        return not closing
-
     def post_wanted(self, exchange: Exchange, head: HttpRequest) -> int:
         """Return :meth:`body_wanted`, and remember an admitted head for equal ones."""
         wanted = self.body_wanted(exchange)
@@ -213,7 +198,7 @@ class Gate:
         # Without a length, that of the body is limited by this server alone.
         if wanted and headers.TRANSFER_ENCODING not in fields:
             self._note(head, fields, exchange.extra, wanted)
-            values = fields.values_of(_DECIDE)
+            values = fields.values_of(headers.DECIDING)
             if values is not None and sum(len(each or b"") for each in values) <= _LONGEST_TERMS:
                 if len(self._terms) >= _MOST_TERMS:
                     self._terms.clear()
@@ -229,7 +214,7 @@ class Gate:
             text = f"the Content-Type must be {headers.JSON} (UTF-8), it is {given}"
             exchange.refuse(refusals.CONTENT_TYPE, text)
         elif (exchange.fields.all(headers.CONTENT_ENCODING) or _UNCODED).lower() != _UNCODED:
-            exchange.refuse(refusals.CONTENT_CODING, headers=_PLAIN)
+            exchange.refuse(refusals.CONTENT_CODING, more=_PLAIN)
         elif not (exchange.terms.accepts_json or exchange.terms.accepts_stream):
             text = f"the Accept header allows neither {headers.JSON} nor {headers.EVENT_STREAM}"
             exchange.refuse(refusals.NOT_ACCEPTABLE, text)
@@ -283,24 +268,17 @@ class Gate:
     def _preflight(
         self, exchange: Exchange, methods: tuple[str, ...], *, cross_origin: bool
     ) -> None:
-        """Answer a preflight with the methods and headers that are allowed; no wildcards."""
         lines = [_allowed(methods)]
         fields = exchange.fields
         if cross_origin and _ASKED_METHOD in fields:
             asked = (fields.all(_ASKED_HEADERS) or "").lower().encode("latin-1").split(b",")
-            granted = sorted(set(self._granted(name.strip() for name in asked)))
+            granted = sorted(set(filter(_may_cross, map(bytes.strip, asked))))
             lines += [
                 (b"access-control-allow-methods", ", ".join(methods).encode()),
                 (b"access-control-allow-headers", b", ".join(granted)),
                 (b"access-control-max-age", _PREFLIGHT_SECONDS),
             ]
         exchange.reply(204, b"", tuple(lines))
-
-    def _granted(self, names: Iterable[bytes]) -> Iterable[bytes]:
-        for name in names:
-            mirrored = name.startswith(headers.MCP_PARAM_PREFIX) and headers.is_token(name)
-            if mirrored or name in _CROSS_ORIGIN_HEADERS:
-                yield name
 
 
 def _readable_by(origin: str | None) -> Lines:
@@ -311,3 +289,8 @@ def _readable_by(origin: str | None) -> Lines:
 
 def _allowed(methods: tuple[str, ...]) -> tuple[bytes, bytes]:
     return headers.ALLOW, ", ".join((*methods, "OPTIONS")).encode()
+
+
+def _may_cross(name: bytes) -> bool:
+    mirrored = name.startswith(headers.MCP_PARAM_PREFIX) and headers.is_token(name)
+    return mirrored or name in _CROSS_ORIGIN_HEADERS

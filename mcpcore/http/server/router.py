@@ -17,7 +17,6 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.state import Endpoint
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.headers import LAST_EVENT_ID, SESSION_ID, HeaderError
-from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.event_log import EventLog
 from mcpcore.http.server.exchange import (
     HARD_FACTOR,
@@ -52,6 +51,7 @@ _ROUNDING = 0.001
 CLOSING = "the server is shutting down"
 _NOTIFICATION, _RESULT = FrameKind.NOTIFICATION, FrameKind.RESULT
 _WAITING = ExchangeState.WAITING
+_ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 
 
 class Router:
@@ -137,7 +137,6 @@ class Router:
             self._finish_sse()
 
     def _finish_sse(self) -> None:
-        """End the streams of HTTP+SSE sessions without running requests, as the server closes."""
         sessions = self.sse_sessions
         for session in [each for each in sessions.values() if not each.peer.in_flight]:
             exchange = session.stream_exchange
@@ -198,7 +197,8 @@ class Router:
 
     def look_at(self, record: Exchange, now: float) -> None:
         """Check an exchange: open a stream for a slow answer, send a heartbeat, end a stall."""
-        self.home.look_at(record, now)
+        if record.session is not None:
+            record.session.look_at(record)
         settings = self.settings
         if record.state is ExchangeState.DONE:
             if record.packing is not None:
@@ -211,7 +211,9 @@ class Router:
             record.over_since = None
             if settings.heartbeat is not None:
                 record.heartbeat()
-        elif record.over_since is None or (record.moved and _carries_all(record)):
+        elif record.over_since is None or (
+            record.moved and record.session is not None and record.session.over_sse
+        ):
             # A stream that stays too full is closed; one of HTTP+SSE, which carries responses as
             # well, may be as slow as its client.
             record.over_since = now
@@ -220,6 +222,11 @@ class Router:
             return
         record.moved = False
         self.watch(record, now)
+
+    def expire(self, now: float) -> None:
+        """End or forget the sessions that are due."""
+        while (overdue := self.sessions.overdue(now)) is not None:
+            self.home.evict(*overdue, now)
 
     # Ends
 
@@ -256,7 +263,7 @@ class Router:
             for frame in record.drop_queued():
                 taken_over(frame)
         self.news.pop(record.route, None)
-        record.forget()
+        record.news = {}
         if session is not None and self.closing:
             self.home.end_if_unused(session)
 
@@ -266,32 +273,19 @@ def any_stream_will_do(frame: Transmit) -> bool:
     return frame.kind is FrameKind.REQUEST or frame.method == "notifications/cancelled"
 
 
-def _carries_all(record: Exchange) -> bool:
-    return record.session is not None and record.session.over_sse
-
-
 def _ended(record: Exchange, report: Report) -> ExchangeEnded:
     carried = record.stream or record.source
+    if record.session is not None:
+        report.session = record.session.id
     return ExchangeEnded(
         exchange=record.route,
-        method=report.method,
-        path=report.path,
-        peer=report.peer,
-        status=report.status,
         complete=record.complete,
-        sent=report.sent,
-        began=report.began,
         principal=record.principal,
-        session=report.session if record.session is None else record.session.id,
         stream=None if carried is None else carried.number,
-        rpc_method=report.rpc_method,
         request=record.request_id,
         revision=record.terms.version,
+        **structs.asdict(report),
     )
-
-
-_NOTIFICATION = FrameKind.NOTIFICATION
-_ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 
 
 class LocalSessions:
@@ -339,37 +333,27 @@ class LocalSessions:
 
     def _open(self, record: Exchange, now: float) -> Session:
         router = self._router
-        session = self._router.home.make(router.sessions.new_id(), record)
+        session = router.home.make(router.sessions.new_id(), record)
         router.endpoint.events.append(SessionOpened(session=session.id, principal=record.principal))
         record.opens = True
-        self._router.home.admit(session, now)
+        router.home.admit(session, now)
         return session
 
     def _temporary(self, record: Exchange, frame: Frame, now: float) -> Session:
         """Return a session for one request, as after a handshake with a client of no capability."""
-        session = self.make(self._router.sessions.new_id(), record, temporary=True)
+        session = self.make(self._router.sessions.new_id(), record)
+        state = session.peer._state
+        session.temporary = state.alone = True
         self._router.sessions.add(session, now)
         if not opens_session(frame):
-            state = session.peer._state
             state.move(SessionSignal.INITIALIZE)
             state.move(SessionSignal.INITIALIZED)
             state.agree(record.claimed or self._unnamed)
         return session
 
-    def make(self, id: str, record: Exchange, *, temporary: bool = False) -> Session:
+    def make(self, id: str, record: Exchange) -> Session:
         """Return a new session for the client that sends ``record``."""
-        router = self._router
-        peer = Peer(Role.SERVER, router.session_config, endpoint=router.endpoint, session=id)
-        peer._state.alone = temporary
-        return Session(
-            id,
-            peer,
-            record.principal,
-            router.log,
-            router.settings,
-            owner=owner_of(record.principal, quota_key(address_of(record.peer))),
-            temporary=temporary,
-        )
+        return Session(self._router, id, record.principal, owner_of(record))
 
     def admit(self, session: Session, now: float) -> None:
         """Register a session, after making room for it."""
@@ -482,24 +466,7 @@ class LocalSessions:
     def _chosen(self, id: str | None) -> Iterable[Session]:
         return self._router.sessions if id is None else (self._router.session(id),)
 
-    # Time and ends
-
-    @property
-    def timed(self) -> bool:
-        """True if :meth:`deadline` may have come nearer."""
-        return len(self._router.sessions) > 0
-
-    def deadline(self) -> float | None:
-        """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
-        return self._router.sessions.deadline()
-
-    def handle_timeout(self, now: float) -> None:
-        """End the sessions that are due."""
-        while (overdue := self._router.sessions.overdue(now)) is not None:
-            self._router.home.evict(*overdue, now)
-
-    def look_at(self, record: Exchange, now: float) -> None:
-        """Check nothing: the sessions are here."""
+    # Ends
 
     def evict(self, session: Session, reason: str, now: float) -> None:
         """End a session although no party has ended it."""
@@ -530,11 +497,3 @@ class LocalSessions:
         if not session.temporary:
             # Queued behind the end itself, so that it follows all events of the session.
             router.report(SessionClosed(session=session.id, reason=reason))
-
-    def close(self, now: float) -> None:
-        """Begin to close: nothing is to be done for sessions at once."""
-
-    @property
-    def finished(self) -> bool:
-        """True always: sessions end with the server."""
-        return True

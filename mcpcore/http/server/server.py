@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, cast
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Key, Route
 from mcpcore.engine.outbound import Sender
-from mcpcore.engine.peer import Peer
 from mcpcore.engine.state import Inbound
 from mcpcore.http.headers import HeaderError, HeaderLines
 from mcpcore.http.legacy_sse.server import SseServer
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from mcpcore.http.storing import StoreBinding
 
 # Bound once: members of an Enum are slow to look up, and these are needed for every message.
-_READING, _WAITING = ExchangeState.READING, ExchangeState.WAITING
+_READING = ExchangeState.READING
 _LISTEN = "subscriptions/listen"
 _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
 
@@ -56,19 +55,15 @@ _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
 class HttpServer:
     """Server side of one HTTP endpoint.
 
-    ``secret``: at least 32 fresh random bytes. Session ids are derived from it, so it must not be
-    shared with another HttpServer, nor kept for the next start.
-
-    With ``store`` the server is one of the workers that share a store, where sessions and events
-    live; :mod:`mcpcore.http.storing` says what the application then carries out.
-    ``config.id_prefix`` is not used: ids of our requests name the worker.
+    ``secret``: at least 32 fresh random bytes, not shared with another HttpServer nor kept for the
+    next start, as session ids are derived from it.  With ``store`` the server is one of the workers
+    that share a store (:mod:`mcpcore.http.storing`); ``config.id_prefix`` is not used then.
 
     Requests are answered as on :class:`~mcpcore.engine.peer.Peer`: ``respond``, ``fail``,
     ``require_input``, ``admit``, ``release``, ``progress``, ``wants_progress``, ``wants_log``,
     ``queued``, ``waits``, ``narrow`` and ``end_subscription`` are the methods of a Peer.
 
-    Raises ValueError for a secret that is too short, and for invalid settings or an invalid
-    binding.
+    Raises ValueError for a secret that is too short, and for invalid settings or binding.
     """
 
     def __init__(
@@ -81,8 +76,9 @@ class HttpServer:
     ) -> None:
         self.settings = settings = HttpSettings() if settings is None else settings
         self._router = router = Router(config, secret, settings)
-        self._gate = Gate(settings, router.legacy)
-        self._sse = SseServer(router, self._gate)
+        self._gate = gate = Gate(settings, router.legacy)
+        self.asks_who, self.readable = gate.asks_who, gate.readable
+        self._sse = SseServer(router, gate)
         self._stored: StoredSessions | None = None
         if store is not None:
             from mcpcore.http.server.stored import sessions  # here: few servers have a store
@@ -91,7 +87,8 @@ class HttpServer:
         self._home = self._stored or LocalSessions(router)
         router.home = self._home
         self._endpoint = router.endpoint
-        self._modern = peer = router.modern
+        self._modern = self.teller = peer = router.modern
+        """Peer for progress reports, which serves all requests of the endpoint."""
         # Answers are given as on Peer: any Peer of the endpoint finds the request of a key, and
         # keys are unique across all sessions.
         self.respond, self.fail, self.require_input = peer.respond, peer.fail, peer.require_input
@@ -101,7 +98,6 @@ class HttpServer:
         self.narrow, self.end_subscription = peer.narrow, peer.end_subscription
         self._exchanges = router.exchanges
         self._log = router.log
-        self._stateful = bool(router.legacy)
         self._pack_from = settings.gzip_from or math.inf
         self.ready = True
         """Readiness that ``/health/ready`` reports; set it to False before closing."""
@@ -111,14 +107,6 @@ class HttpServer:
         """True to report each exchange that has ended (ExchangeEnded)."""
 
     # Input
-
-    def asks_who(self, head: HttpRequest) -> bool:
-        """Return True if the application should authenticate the request before :meth:`open`."""
-        return self._gate.asks_who(head)
-
-    def readable(self, head: HttpRequest) -> tuple[tuple[bytes, bytes], ...]:
-        """Return header lines with which an allowed page can read a reply of the driver's own."""
-        return self._gate.readable(head)
 
     def open(
         self,
@@ -130,9 +118,8 @@ class HttpServer:
     ) -> int:
         """Handle the head of a request; return the maximum bytes of its body to feed in.
 
-        0 means that no body is wanted: the request is refused or has no body, and a reply is ready
-        or will be.  ``principal`` is the authenticated party, or the refusal of the request;
-        sessions are bound to it.  Raises LocalProtocolError for a number that is in use, or 0.
+        0 means that no body is wanted: a reply is ready or will be.  ``principal`` is the
+        authenticated party, or the refusal.  Raises LocalProtocolError for a number in use, or 0.
         """
         refusal = None
         if isinstance(principal, Refusal):
@@ -173,21 +160,8 @@ class HttpServer:
         now: float,
     ) -> None:
         """Handle a whole request: :meth:`open`, and :meth:`body` if a body is wanted."""
-        known = self._gate.recall(head)
-        if (
-            known is None
-            or self._router.closing
-            or isinstance(principal, Refusal)
-            or len(body) > self.settings.max_body
-        ):
-            if self.open(exchange, head, principal=principal, now=now):
-                self.body(exchange, body, end=True, now=now)
-            return
-        record = self._begin(exchange, head, known.fields, principal, now)
-        record.extra = known.extra
-        record.session_id = cast(HeaderLines, head.headers).session
-        record.state = _WAITING  # what read() does, without a call
-        self._dispatch(record, body, now)
+        if self.open(exchange, head, principal=principal, now=now):
+            self.body(exchange, body, end=True, now=now)
 
     def _begin(
         self,
@@ -215,10 +189,9 @@ class HttpServer:
         return record
 
     def _unready(self) -> bytes:
-        """Return the reason for which new clients should use another server, or empty."""
         if self._router.closing or not self.ready:
             return b"closing" if self._router.closing else b"draining"
-        keeps = self._stateful and self.settings.sessions
+        keeps = self._router.legacy and self.settings.sessions
         return b"the store is out of reach" if keeps and not self.reachable else b""
 
     def body(
@@ -262,11 +235,6 @@ class HttpServer:
             self._home.end(session, "its client disconnected before it was opened", now)
 
     @property
-    def teller(self) -> Peer:
-        """Peer for progress reports, which serves all requests of the endpoint."""
-        return self._modern
-
-    @property
     def pending(self) -> bool:
         """True if :meth:`next_event` or :meth:`writable` may have news."""
         endpoint = self._endpoint
@@ -276,7 +244,9 @@ class HttpServer:
     @property
     def timed(self) -> bool:
         """True if :meth:`deadline` may have come nearer since it was last asked for."""
-        return self._router.watched or bool(self._endpoint.outbound) or self._home.timed
+        router = self._router
+        stored = self._stored is not None  # a step may have been asked for
+        return router.watched or bool(self._endpoint.outbound or router.sessions) or stored
 
     def next_event(self) -> Event | None:
         """Advance until there is an event; None when all is used up.  Writing may bring more."""
@@ -307,16 +277,14 @@ class HttpServer:
         They come again when a part of their output has been taken.
         """
         router = self._router
-        if self._endpoint.outbox.frames or router.closing:
-            self._router.collect()
+        router.collect()
         news = list(router.news)
         router.news.clear()
         return news
 
     def data_to_send(self, exchange: Route, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
         """Take the output of an exchange, at most ``limit`` bytes of body; [] if there is none."""
-        if self._endpoint.outbox.frames or self._router.closing:
-            self._router.collect()
+        self._router.collect()
         record = self._exchanges.get(exchange)
         if record is None:
             return []
@@ -333,8 +301,7 @@ class HttpServer:
 
     def whole_reply(self, exchange: Route, limit: int) -> HttpReply | None:
         """Take a whole reply of up to ``limit`` bytes and end its exchange; None if in parts."""
-        if self._endpoint.outbox.frames or self._router.closing:
-            self._router.collect()
+        self._router.collect()
         record = self._exchanges.get(exchange)
         if record is not None and record.size >= self._pack_from:
             record.pack()
@@ -350,7 +317,9 @@ class HttpServer:
             router.watch_new()
         router.watched = False
         earliest = router.deadlines.next()
-        for due in (self._endpoint.deadlines.next(), self._log.deadline(), self._home.deadline()):
+        dues = self._endpoint.deadlines.next(), self._log.deadline(), router.sessions.deadline()
+        stored = None if self._stored is None else self._stored.steps.deadline()
+        for due in (*dues, stored):
             if due is not None and (earliest is None or due < earliest):
                 earliest = due
         return earliest
@@ -367,7 +336,9 @@ class HttpServer:
             self._log.sweep()
         for record in router.deadlines.due(now):
             self._router.look_at(record, now)
-        self._home.handle_timeout(now)
+        router.expire(now)
+        if self._stored is not None:
+            self._stored.steps.handle_timeout(now)
 
     # The store
 
@@ -394,7 +365,8 @@ class HttpServer:
         router = self._router
         if router.closing:
             return
-        self._home.close(now)
+        if self._stored is not None:
+            self._stored.close()
         router.closing = True
         self._modern.close(now=now)
         for session in router.sessions:
@@ -408,7 +380,11 @@ class HttpServer:
     @property
     def finished(self) -> bool:
         """True after :meth:`close`, once everything was answered and written, or stored."""
-        return self._router.closing and not self._exchanges and self._home.finished
+        return (
+            self._router.closing
+            and not self._exchanges
+            and (self._stored is None or self._stored.finished)
+        )
 
     @property
     def exchanges(self) -> int:
@@ -434,9 +410,8 @@ class HttpServer:
         if record.over_sse:
             self._sse.receive(record, frame, now)
             return
-        record.modern = (
-            not self._stateful or record.terms.version in _MODERN or is_modern_body(frame, body)
-        )
+        names_modern = not self._router.legacy or record.terms.version in _MODERN
+        record.modern = names_modern or is_modern_body(frame, body)
         if record.modern:
             self._receive_modern(record, frame, now)
         elif self._gate.version_served(record):
@@ -509,9 +484,8 @@ class HttpServer:
     ) -> RequestId:
         """Send a request to a legacy client; return its id, unique in all sessions of this server.
 
-        ``parent`` sends the request on the stream of one of the client's requests, ``session`` on
-        the GET stream of that session.  Raises LocalProtocolError if neither is given or the
-        session is gone, and the errors of :meth:`Peer.request <mcpcore.engine.peer.Peer.request>`.
+        It goes on the stream of the client's request ``parent``, or a GET stream of ``session``.
+        Raises LocalProtocolError if there is none, and the errors of ``Peer.request``.
         """
         if parent is not None:
             sender = Sender(self._request(parent).peer)
@@ -540,9 +514,8 @@ class HttpServer:
     def close_stream(self, key: Key, *, retry: float | None = None, now: float) -> bool:
         """Close the connection for the answer to ``key``; the request goes on.
 
-        The client is asked to come back after ``retry`` seconds (None: ``reconnect_delay``).
-        Returns False if its revision has no polling, or there is no such stream.  Raises
-        ValueError for an invalid time, or one longer than a year.
+        The client is asked to come back after ``retry`` seconds (None: ``reconnect_delay``).  False
+        without such a stream, or polling in its revision.  Raises ValueError for the time.
         """
         self._log.now = now
         delay = self._delay(retry)

@@ -9,16 +9,21 @@ from base64 import urlsafe_b64encode
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from itertools import chain
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import EndReason, Event, Route
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.server.event_log import EventLog, EventStream, LogEntry, SessionLog
-from mcpcore.http.server.exchange import NOTHING, Exchange, taken_over
+from mcpcore.http.principals import address_of, quota_key
+from mcpcore.http.server.event_log import NOTHING, EventStream, LogEntry, SessionLog, poll_event
+from mcpcore.http.server.exchange import Exchange, taken_over
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.refusals import EVENTS_GONE, TOO_MANY_STREAMS
 from mcpcore.wire.sse import encode_event
+
+if TYPE_CHECKING:
+    from mcpcore.http.server.router import Router
 
 Owner = str
 """Key of a session quota: kind of name, and the name (principal or address)."""
@@ -43,42 +48,23 @@ class SessionClosed(Event, frozen=True, kw_only=True):
 class Session:
     """Legacy conversation with its streams."""
 
-    __slots__ = (
-        "_broken_off",
-        "_settings",
-        "backlog",
-        "backlog_size",
-        "created",
-        "exchanges",
-        "gets",
-        "id",
-        "log",
-        "owner",
-        "peer",
-        "principal",
-        "temporary",
-        "used_at",
-    )
-
     def __init__(
         self,
+        router: "Router",
         id: str,
-        peer: Peer,
         principal: str | None,
-        log: EventLog,
-        settings: HttpSettings,
-        *,
         owner: Owner,
-        temporary: bool = False,
+        config: Config | None = None,
     ) -> None:
         self.id = id
-        self.peer = peer
+        config = config or router.session_config
+        self.peer = Peer(Role.SERVER, config, endpoint=router.endpoint, session=id)
         self.principal = None if principal is None else str(principal)
         self.owner = owner
-        self.temporary = temporary
+        self.temporary = False
         """True if it lasts for one request, and its client does not know of it."""
         self.created = self.used_at = 0.0
-        self.log = SessionLog(log, id)
+        self.log = SessionLog(router.log, id)
         self.exchanges = _NO_EXCHANGES
         self.gets: tuple[EventStream, ...] = ()
         """Streams that belong to no request and have a connection, oldest first."""
@@ -86,7 +72,7 @@ class Session:
         """Streams that belong to no request and have lost their connection, oldest first."""
         self.backlog: deque[Transmit] = NOTHING
         self.backlog_size = 0
-        self._settings = settings
+        self._settings = router.settings
 
     over_sse = False
     """True if it is a session of HTTP+SSE, which a single stream carries."""
@@ -97,8 +83,16 @@ class Session:
         return bool(self.exchanges) or self.peer.in_flight > 0
 
     @property
-    def _resumable(self) -> bool:
-        return self._settings.resumable and not self.temporary
+    def numbered(self) -> bool:
+        """True if events have ids."""
+        revision = self.peer.revision
+        resumable = self._settings.resumable and not self.temporary
+        return revision is not None and revision.resumable and resumable
+
+    @property
+    def primed(self) -> bool:
+        """True if streams open with an event that has an id and nothing else."""
+        return self.numbered and self.peer.revision is not None and self.peer.revision.priming
 
     # Messages that belong to no request
 
@@ -114,17 +108,18 @@ class Session:
         while self.backlog_size > self._settings.session_queue:
             self._give_up_one(now)
 
+    def look_at(self, exchange: Exchange) -> None:
+        """Check nothing more than the server does: the session is here."""
+
     # Streams and the connections that carry them
 
     def begin(self, exchange: Exchange, route: Route | None) -> None:
         """Begin the event stream of a request on the exchange that brought it."""
-        revision = self.peer.revision
-        numbered = revision is not None and revision.resumable and self._resumable
-        stream = self.log.new_stream(route, numbered=numbered)
+        stream = self.log.new_stream(route, numbered=self.numbered)
         self._join(stream, exchange)
-        if numbered and revision is not None and revision.priming:
+        if self.primed:
             stream.primed = True
-            exchange.write(self._poll(stream, self._settings.reconnect_delay))
+            exchange.write(poll_event(stream.id(stream.last), self._settings.reconnect_delay))
 
     def listen(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream, or refuse it."""
@@ -149,7 +144,6 @@ class Session:
             self._resume(stream, exchange, entries)
 
     def _has_room(self, exchange: Exchange) -> bool:
-        """Return True if there may be one more GET stream, else refuse the request."""
         limit = self._settings.session_streams
         if len(self.gets) >= limit:
             text = f"the session has {limit} GET streams open already"
@@ -191,7 +185,7 @@ class Session:
         if exchange is None or stream.ended or not stream.numbered:
             return False
         exchange.settle()
-        exchange.write(self._poll(stream, retry))
+        exchange.write(poll_event(stream.id(stream.last), retry))
         stream.named = True
         self._part(stream)
         if stream.route is None:
@@ -243,7 +237,6 @@ class Session:
             self.gets += (stream,)
 
     def _part(self, stream: EventStream) -> Exchange | None:
-        """Take a stream off its connection, if it has one, and return that."""
         exchange, stream.exchange = stream.exchange, None
         if exchange is not None:
             exchange.stream = None
@@ -252,17 +245,11 @@ class Session:
         return exchange
 
     def _remember(self, stream: EventStream) -> None:
-        """Keep a GET stream that has lost its connection, in case it is resumed."""
         if self._broken_off is NOTHING:
             self._broken_off = deque()
         self._broken_off.append(stream)
         if len(self._broken_off) > self._settings.session_streams:
             self.log.forget(self._broken_off.popleft())
-
-    def _poll(self, stream: EventStream, delay: float) -> bytes:
-        """Return an event without data, with the stream's position and the time to come back."""
-        id = stream.id(stream.last)
-        return encode_event(b"", event=None, id=id, retry=round(delay * 1000))
 
     def _serve_backlog(self, exchange: Exchange) -> None:
         while self.backlog:
@@ -270,7 +257,6 @@ class Session:
         self.backlog_size = 0
 
     def _give_up_one(self, now: float) -> None:
-        """Make room: drop the oldest notification or, if there is none, end the oldest request."""
         victim = next(
             (frame for frame in self.backlog if frame.kind is FrameKind.NOTIFICATION),
             self.backlog[0],
@@ -293,9 +279,11 @@ SPARED = 32
 """Maximum busy sessions that are passed over in the search for one to end."""
 
 
-def owner_of(principal: str | None, share: str) -> Owner:
-    """Return the quota key of a session: its principal, or else its address."""
-    return f"address {share}" if principal is None else f"principal {principal}"
+def owner_of(record: Exchange) -> Owner:
+    """Return the quota key of the sender of a request: its principal, or else its address."""
+    if record.principal is None:
+        return f"address {quota_key(address_of(record.peer))}"
+    return f"principal {record.principal}"
 
 
 class SessionOrder:

@@ -6,7 +6,7 @@ from mcpcore.http.client.state import ClientState
 from mcpcore.http.server.event_log import EventIds, EventStream, SessionLog
 from mcpcore.http.server.router import Router
 from mcpcore.http.server.sessions import Session, SessionTable
-from mcpcore.http.server.stored.steps import Steps
+from mcpcore.http.server.stored.replica import Steps
 from mcpcore.http.server.stored.streams import StreamWriter
 from mcpcore.http.storing import StreamRead
 from mcpcore.wire.sse import SseDecoder

@@ -1,8 +1,7 @@
 """Sessions of an HTTP server in a store, at one of the workers that share it.
 
-A POST may concern another worker: a response belongs to the one that sent the request, whose name
-stands in the id; so does progress. A cancellation belongs to the worker that runs the request. As
-that one is not known, all workers get it.
+Responses and progress belong to the worker that sent the request, whose name stands in the id. A
+cancellation goes to all workers, as the one that runs the request is not known.
 """
 
 import hashlib
@@ -20,19 +19,22 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 from msgspec.json import Decoder
 
-from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http import storing
-from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.event_log import EventLog
 from mcpcore.http.server.exchange import Exchange, ExchangeState, is_handshake, taken_over
 from mcpcore.http.server.router import CLOSING, LocalSessions, Router, any_stream_will_do
 from mcpcore.http.server.sessions import MIN_SECRET, SPARED, Owner, Session, SessionTable, owner_of
-from mcpcore.http.server.stored.replica import SessionReplica, requests_in
-from mcpcore.http.server.stored.steps import Repeated, Rounds, Steps, Then
-from mcpcore.http.server.stored.streams import StreamReader
+from mcpcore.http.server.stored.replica import (
+    Repeated,
+    Rounds,
+    SessionReplica,
+    Steps,
+    Then,
+    requests_in,
+)
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import Announced, AnyNote, Note, SessionRecord, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
@@ -59,13 +61,6 @@ class Elsewhere(Struct, frozen=True):
 
     worker: str | None
     message: Message
-
-    def post(self, session: str, principal: str | None) -> dict[str, Any]:
-        """Return the members of the :class:`~mcpcore.http.storing.Post` that passes it on."""
-        raw = Raw(msgspec.json.encode(self.message))
-        name = None if principal is None else str(principal)  # without the scopes and claims
-        note = storing.Forwarded(session=session, message=raw, principal=name)
-        return {"to": self.worker, "note": msgspec.json.encode(note)}
 
 
 def sort_out(frame: Frame, peer: Peer, name: str) -> tuple[Frame | None, list[Elsewhere]]:
@@ -110,18 +105,10 @@ def _concerns(message: Message, peer: Peer, name: str) -> tuple[str | None, bool
 
 
 def _asker(id: Any, name: str) -> tuple[str | None, bool]:
-    """Return the worker that has given this id, if it is another."""
     match = _OURS.fullmatch(id) if isinstance(id, str) else None
     if match is None or match[1] == name:
         return _HERE
     return match[1].partition(".")[0], True
-
-
-def _topic(note: Announced) -> str:
-    """Return the topic of an announcement; a later one replaces an earlier one of its topic."""
-    if note.method == LOG:
-        return note.once
-    return hashlib.sha256(msgspec.json.encode(structs.replace(note, once=""))).hexdigest()
 
 
 class NoteQueue(Rounds[Note]):
@@ -145,7 +132,11 @@ class NoteQueue(Rounds[Note]):
     def _send(self, item: Note, then: Then) -> None:
         data = msgspec.json.encode(item)
         if isinstance(item, Announced):
-            self._steps.ask(storing.Announce, "", then, note=data, topic=_topic(item))
+            topic = item.once  # of a log line, which replaces no other
+            if item.method != LOG:
+                plain = msgspec.json.encode(structs.replace(item, once=""))
+                topic = hashlib.sha256(plain).hexdigest()
+            self._steps.ask(storing.Announce, "", then, note=data, topic=topic)
         else:
             self._steps.ask(storing.Post, item.session, then, to=None, note=data)
 
@@ -160,113 +151,9 @@ class NoteQueue(Rounds[Note]):
 
 
 class _Line(Struct, omit_defaults=True):
-    """Params of a log message notification."""
-
     level: str
     data: Any
     logger: str | None = None
-
-
-class Broadcasts:
-    """Delivery of broadcasts to the clients here and, by other workers, to theirs."""
-
-    def __init__(self, router: Router, steps: Steps, mailbox: NoteQueue, name: str) -> None:
-        self._router = router
-        self._steps = steps
-        self._mailbox = mailbox
-        self._name = name
-        self._count = 0
-        self.delivering: str | None = None
-
-    def notify(self, method: str, params: Body, meta: Mapping[str, Any] | None) -> None:
-        """Broadcast a notification."""
-        if method == LOG:
-            raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
-        self._tell_all(method, UNSET if params is None else Raw(to_json(params)), meta)
-
-    def write_log(
-        self, level: str, data: Any, logger: str | None, meta: Mapping[str, Any] | None
-    ) -> bool:
-        """Broadcast a log message; return True if at least one is sent here."""
-        if level not in SEVERITY:  # checked here, where the caller can correct it
-            raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
-        return self._tell_all(LOG, Raw(to_json(_Line(level, data, logger))), meta)
-
-    def _tell_all(
-        self, method: str, params: Raw | UnsetType, meta: Mapping[str, Any] | None
-    ) -> bool:
-        self._count += 1
-        note = Announced(
-            session="",
-            method=method,
-            params=params,
-            meta=dict(meta or {}),
-            once=f"{self._name}all{self._count}",
-        )
-        told = self.deliver(note)
-        self._mailbox.post(note)
-        return told
-
-    def catch_up(self, replica: SessionReplica, record: SessionRecord) -> None:
-        """Deliver to a session just loaded here the broadcasts made since it was last in use.
-
-        The last worker recorded every ``session_touch`` seconds that it was. Broadcasts made before
-        the store has answered are delivered after its notes, in their order.
-        """
-        replica.behind = deque(self._mailbox.announced(), maxlen=MOST_NOTES)
-        settings = self._router.settings
-        since = record.created
-        if record.used is not None:
-            slack = settings.session_touch + settings.store_timeout
-            since = max(since, record.used - slack)
-
-        def wanted() -> bool:
-            return self._router.sessions.get(replica.id) is replica
-
-        def tell(notes: Sequence[bytes]) -> None:
-            if wanted():
-                behind, replica.behind = replica.behind or (), None
-                told = (*map(_decode_announced, notes), *behind)
-                for note in {note.once: note for note in told}.values():
-                    self.deliver(note, replica)
-
-        Repeated(self._steps, wanted, storing.Announcements, "", tell, since=since)
-
-    def deliver(self, note: Announced, replica: SessionReplica | None = None) -> bool:
-        """Deliver a broadcast to all clients known here, or to one; a session receives it once."""
-        if replica is None:
-            for each in self._router.sessions:
-                if isinstance(each, SessionReplica) and each.behind is not None:
-                    each.behind.append(note)
-        self._router.collect()
-        self.delivering = note.once
-        sessions = self._up_to_date() if replica is None else (replica,)
-        meta = note.meta or None
-        params = None if note.params is UNSET else note.params
-        try:
-            if note.method == LOG and params is not None:
-                line = msgspec.json.decode(params, type=_Line)
-                told = [
-                    each.peer.log(None, line.level, line.data, line.logger, meta=meta)
-                    for each in sessions
-                ]
-                return any(told)
-            if replica is None:
-                self._router.modern.notify(note.method, params, meta=meta)
-            for each in sessions:
-                each.peer.notify(note.method, params, meta=meta)
-            return True
-        finally:
-            self._router.collect()
-            self.delivering = None
-
-    def _up_to_date(self) -> Iterable[Session]:
-        """Return the sessions that have had all earlier broadcasts."""
-        return [
-            each
-            for each in self._router.sessions
-            if not isinstance(each, SessionReplica) or each.behind is None
-        ]
 
 
 _MAC_BYTES = 16
@@ -354,13 +241,15 @@ class StoredSessions:
             store.secret,
             structs.replace(settings, session_idle=idle, session_unused=idle, session_age=None),
         )
-        self._router = router
+        self.router, self.store = router, store
         self._local = LocalSessions(router)
-        self.store = store
         self.names = (f"{self._name}{number}" for number in count(1))
         self.steps = Steps(router.endpoint.events, log, settings, secret)
         self._mailbox = NoteQueue(self.steps)
-        self._broadcasts = Broadcasts(router, self.steps, self._mailbox, self._name)
+        self._broadcasts = (f"{self._name}all{number}" for number in count(1))
+        """Names of our broadcasts."""
+        self._delivering: str | None = None
+        """Name of the broadcast that is being delivered, if any."""
         self._loading: dict[str, list[Loaded]] = {}
 
     # Input from the store and from other workers
@@ -375,14 +264,14 @@ class StoredSessions:
 
     def note(self, data: bytes) -> None:
         """Handle a note of another worker, or of the store."""
-        router = self._router
+        router = self.router
         try:
             note: Note = _decode_note(data)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise LocalProtocolError(f"this is no note: {error}") from error
         if isinstance(note, Announced):
             if self._mailbox.is_new(note.once):
-                self._broadcasts.deliver(note)
+                self._deliver(note)
             return
         if isinstance(note, storing.Lost):
             for each in self._replicas.replicas():
@@ -411,7 +300,7 @@ class StoredSessions:
 
     def receive(self, record: Exchange, frame: Frame, now: float) -> None:
         """Handle the body of a legacy POST in its session, or open one."""
-        if record.session_id is None or not self._router.settings.sessions:
+        if record.session_id is None or not self.router.settings.sessions:
             self._local.receive(record, frame, now)
         else:
             uses = not is_handshake(frame)
@@ -450,14 +339,14 @@ class StoredSessions:
         if failure is not None:
             record.refuse(STORE_UNAVAILABLE)
             return
-        session, now = self._local.find(record), self._router.log.now
+        session, now = self._local.find(record), self.router.log.now
         if session is not None:
             act(record, session, now)
             if uses and isinstance(session, SessionReplica) and not session.over:
                 session.use()
 
     def _listen(self, record: Exchange, session: Session, now: float) -> None:
-        if self._router.exchanges.get(record.route) is record:
+        if self.router.exchanges.get(record.route) is record:
             self._local.open_stream(record, session, now)
 
     def _delete(self, record: Exchange, session: Session, now: float) -> None:
@@ -471,21 +360,19 @@ class StoredSessions:
                 self._mailbox.post(storing.Ended(session=session.id, reason=reason))
             else:
                 record.refuse(NO_SESSION)
-            self.end(session, reason, self._router.log.now)
+            self.end(session, reason, self.router.log.now)
 
         self.steps.ask(storing.SessionDelete, session.id, deleted)
 
     def _converse(self, frame: Frame, record: Exchange, session: Session, now: float) -> None:
-        """Handle a frame here, or pass it on to the worker that it concerns."""
         here, elsewhere = sort_out(frame, session.peer, self._name)
         for each in elsewhere:
             record.hold()
-            self.steps.ask(
-                storing.Post,
-                session.id,
-                partial(_posted, record),
-                **each.post(session.id, record.principal),
-            )
+            raw = Raw(msgspec.json.encode(each.message))
+            note = storing.Forwarded(session=session.id, message=raw, principal=session.principal)
+            data = msgspec.json.encode(note)
+            then = partial(_posted, record)
+            self.steps.ask(storing.Post, session.id, then, to=each.worker, note=data)
         if here is None:
             record.reply(202)
             return
@@ -494,13 +381,13 @@ class StoredSessions:
         then = partial(self._act, record, take_in)
         if not requests or cast(SessionReplica, session).quota.admit(requests, then):
             take_in(record, session, now)
-        elif self._router.exchanges.get(record.route) is record:
+        elif self.router.exchanges.get(record.route) is record:
             session.attach(record)
 
     def _take_in(
         self, frame: Frame, requests: int, record: Exchange, session: Session, now: float
     ) -> None:
-        if self._router.exchanges.get(record.route) is record:
+        if self.router.exchanges.get(record.route) is record:
             self._local.receive(record, frame, now)
         else:
             # Its client has left meanwhile, which changes nothing.
@@ -512,23 +399,13 @@ class StoredSessions:
 
     def make(self, id: str, record: Exchange) -> Session:
         """Return the replica of a new session for the client that sends ``record``."""
-        owner = owner_of(record.principal, quota_key(address_of(record.peer)))
-        return self._replicate(id, record.principal, owner)
-
-    def _replicate(self, id: str, principal: str | None, owner: Owner) -> SessionReplica:
-        router = self._router
-        peer = Peer(Role.SERVER, router.session_config, endpoint=router.endpoint, session=id)
-        return SessionReplica(id, peer, principal, self, owner=owner)
+        return SessionReplica(self.router, id, record.principal, owner_of(record), self)
 
     def admit(self, session: Session, now: float) -> None:
         """Register a session, after making room for it."""
         if session.over_sse and (excess := self._replicas.excess_of_sse(session.owner)) is not None:
             self.evict(*excess, now)
         self._local.admit(session, now)
-
-    def watch(self, record: Exchange) -> None:
-        """Watch an exchange that has become a stream."""
-        self._router.watch(record, self._router.log.now)
 
     def saved(self, replica: SessionReplica) -> None:
         """Tell the other workers of a record that the store has taken."""
@@ -538,10 +415,9 @@ class StoredSessions:
     def gone(self, replica: SessionReplica) -> None:
         """End a session that the store does not have (any more)."""
         reason = "it has expired" if replica.expired else "it is not kept any more"
-        self.end(replica, reason, self._router.log.now)
+        self.end(replica, reason, self.router.log.now)
 
     def _load(self, id: str, then: Loaded) -> None:
-        """Ask the store for a session, then call ``then``."""
         waiting = self._loading.get(id)
         if waiting is None:
             self._loading[id] = [then]
@@ -550,7 +426,7 @@ class StoredSessions:
             waiting.append(then)
 
     def _loaded(self, id: str, outcome: SessionRecord | StoreFailure | None) -> None:
-        router = self._router
+        router = self.router
         replica, failure, catch_up = self._replicas.replica(id), None, None
         if router.closing and replica is None:
             failure = StoreFailure(CLOSING)
@@ -565,10 +441,10 @@ class StoredSessions:
         else:
             revision = BY_NAME.get(outcome.revision)
             if revision is not None and revision in router.session_config.revisions:
-                replica = self._replicate(id, outcome.principal, outcome.owner)
+                replica = SessionReplica(router, id, outcome.principal, outcome.owner, self)
                 replica.restore(outcome, revision)
                 self.admit(replica, router.log.now)
-                catch_up = partial(self._broadcasts.catch_up, replica, outcome)
+                catch_up = partial(self._catch_up, replica, outcome)
         for then in self._loading.pop(id):
             then(failure)
         if catch_up is not None:
@@ -594,7 +470,7 @@ class StoredSessions:
         if writer is not None:
             exchange = writer.exchange
             if frame.kind is FrameKind.NOTIFICATION and exchange is not None and writer.overfull:
-                self._router.give_up(exchange, self._router.log.now)
+                self.router.give_up(exchange, self.router.log.now)
             writer.add(frame)
         elif record is not None and record.push(frame):
             pass  # an event stream without ids
@@ -608,11 +484,11 @@ class StoredSessions:
         if not isinstance(session, SessionReplica):
             self._local.place(frame, session)
             return
-        once = self._broadcasts.delivering
+        once = self._delivering
         if once is not None:
             # A broadcast may become two messages, which are the same at each worker.
             once = f"{once}.{zlib.crc32(b''.join(frame.data)):x}"
-        session.place(frame, self._router.log.now, once)
+        session.place(frame, self.router.log.now, once)
 
     # From the application
 
@@ -621,7 +497,9 @@ class StoredSessions:
     ) -> None:
         """Notify one session, wherever it is, or the clients of all workers."""
         if session is None:
-            self._broadcasts.notify(method, params, meta)
+            if method == LOG:
+                raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
+            self._tell_all(method, UNSET if params is None else Raw(to_json(params)), meta)
         elif self._replicas.get(session) is not None:
             self._local.notify(method, params, session, meta)
         elif self._replicas.could_be(session):
@@ -645,37 +523,87 @@ class StoredSessions:
     ) -> bool:
         """Log to one session that is loaded here, or to all sessions at all workers."""
         if session is None:
-            return self._broadcasts.write_log(level, data, logger, meta)
+            if level not in SEVERITY:  # checked here, where the caller can correct it
+                known = ", ".join(SEVERITY)
+                raise LocalProtocolError(f"unknown log level {level!r}; known: {known}")
+            return self._tell_all(LOG, Raw(to_json(_Line(level, data, logger))), meta)
         return self._local.write_log(level, data, logger, session, meta)
 
-    # Time and ends
+    # Broadcasts
 
-    @property
-    def timed(self) -> bool:
-        """True always, as a step may have been asked for."""
-        return True
+    def _tell_all(
+        self, method: str, params: Raw | UnsetType, meta: Mapping[str, Any] | None
+    ) -> bool:
+        note = Announced(
+            session="",
+            method=method,
+            params=params,
+            meta=dict(meta or {}),
+            once=next(self._broadcasts),
+        )
+        told = self._deliver(note)
+        self._mailbox.post(note)
+        return told
 
-    def deadline(self) -> float | None:
-        """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
-        dues = (self._local.deadline(), self.steps.deadline())
-        return min((due for due in dues if due is not None), default=None)
+    def _catch_up(self, replica: SessionReplica, record: SessionRecord) -> None:
+        """Deliver to a session just loaded here the broadcasts made since it was last in use.
 
-    def handle_timeout(self, now: float) -> None:
-        """Forget the replicas that are due, and handle steps without an outcome."""
-        self._local.handle_timeout(now)
-        self.steps.handle_timeout(now)
+        The last worker recorded every ``session_touch`` seconds that it was. Broadcasts made before
+        the store has answered are delivered after its notes, in their order.
+        """
+        replica.behind = deque(self._mailbox.announced(), maxlen=MOST_NOTES)
+        settings = self.router.settings
+        since = record.created
+        if record.used is not None:
+            slack = settings.session_touch + settings.store_timeout
+            since = max(since, record.used - slack)
 
-    def look_at(self, record: Exchange, now: float) -> None:
-        """Keep the session of an exchange alive in the store; wake its reader."""
-        replica = record.session
-        if isinstance(replica, SessionReplica):
-            if replica.expired:
-                replica.touch()
-            elif replica.used:
-                replica.use()
-        if isinstance(record.source, StreamReader):
-            # A note may have been lost.
-            record.source.wake()
+        def wanted() -> bool:
+            return self.router.sessions.get(replica.id) is replica
+
+        def tell(notes: Sequence[bytes]) -> None:
+            if wanted():
+                behind, replica.behind = replica.behind or (), None
+                told = (*map(_decode_announced, notes), *behind)
+                for note in {note.once: note for note in told}.values():
+                    self._deliver(note, replica)
+
+        ask = partial(self.steps.ask, storing.Announcements, "", since=since)
+        Repeated(self.steps, wanted, ask, tell)
+
+    def _deliver(self, note: Announced, replica: SessionReplica | None = None) -> bool:
+        """Deliver a broadcast to all clients known here, or to one; a session receives it once."""
+        if replica is None:
+            for each in self.router.sessions:
+                if isinstance(each, SessionReplica) and each.behind is not None:
+                    each.behind.append(note)
+        self.router.collect()
+        self._delivering = note.once
+        sessions: Iterable[Session] = (replica,)
+        if replica is None:  # those that have had all earlier broadcasts
+            sessions = [
+                each for each in self.router.sessions if getattr(each, "behind", None) is None
+            ]
+        meta = note.meta or None
+        params = None if note.params is UNSET else note.params
+        try:
+            if note.method == LOG and params is not None:
+                line = msgspec.json.decode(params, type=_Line)
+                told = [
+                    each.peer.log(None, line.level, line.data, line.logger, meta=meta)
+                    for each in sessions
+                ]
+                return any(told)
+            if replica is None:
+                self.router.modern.notify(note.method, params, meta=meta)
+            for each in sessions:
+                each.peer.notify(note.method, params, meta=meta)
+            return True
+        finally:
+            self.router.collect()
+            self._delivering = None
+
+    # Ends
 
     def end(self, session: Session, reason: str, now: float) -> None:
         """End a session with its streams and requests."""
@@ -686,7 +614,7 @@ class StoredSessions:
     def end_if_unused(self, session: Session) -> None:
         """Forget a session that is not busy, as the server closes."""
         if not session.busy:
-            self.evict(session, CLOSING, self._router.log.now)
+            self.evict(session, CLOSING, self.router.log.now)
 
     def evict(self, session: Session, reason: str, now: float) -> None:
         """Forget a replica that is not busy; the session goes on."""
@@ -697,10 +625,11 @@ class StoredSessions:
         self._replicas.remove(session)
         session.peer.end(now=now, reason=reason)
 
-    def close(self, now: float) -> None:
+    def close(self) -> None:
         """End the GET streams here; the sessions go on at other workers, or after a restart."""
         for replica in self._replicas.replicas():
-            replica.shut()
+            for reader in list(replica.readers.values()):
+                reader.finish()
 
     @property
     def finished(self) -> bool:

@@ -1,12 +1,9 @@
 """Event streams in a store: their writers, and the readers of those that a GET has asked for.
 
-The stream of a request is written by the worker that runs it.  Events are handed over in *rounds*:
-while one is on its way, new events wait for the next.  That costs no time, as a store takes a batch
-at a time, and keeps the order when it fails. A failed event is tried again, but never added twice:
-a stream has one writer, which can read how far it has come.
-
-A reader follows a stream that any worker may write.  A stream of the session itself is filled by
-its reader, which takes messages from the queue. When there are no more, the store wakes it later.
+The stream of a request is written by the worker that runs it, in rounds: while one is on its way,
+new events wait for the next.  A failed event is tried again, but never added twice: a stream has
+one writer, which can read how far it has come.  A reader follows a stream that any worker may
+write, or fills one of the session itself from the queue; if nothing is left, the store wakes it.
 """
 
 from collections import deque
@@ -165,7 +162,6 @@ class StreamWriter:
             self.let_go()
 
     def _give_up(self) -> None:
-        """Tell the store that the stream gets no more events, as it would keep it open."""
         if not self._replica.over:
             self._replica.end_stream(self.number)
 
@@ -179,7 +175,6 @@ class StreamWriter:
     # Rounds
 
     def _pump(self) -> None:
-        """Begin the next round if there are frames for it, and the client keeps up."""
         if self._open or self._over or self.deadline is not None:
             return
         exchange = self.exchange
@@ -265,7 +260,6 @@ class StreamWriter:
                 self.end()
 
     def _lost(self, message: str) -> None:
-        """End the stream, which takes no more events, with an error to a connected client."""
         exchange = self.exchange
         if exchange is not None:
             exchange.write(encode_event(failure(self._request, message)))
@@ -275,7 +269,6 @@ class StreamWriter:
     # Failures of the store
 
     def _interrupted(self) -> None:
-        """End the connection; keep the stream if the client can resume it."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.source = None
@@ -289,9 +282,7 @@ class StreamWriter:
     def again(self) -> None:
         """Read how far the stream has come, which a failure does not tell."""
         self._open += 1
-        self._replica.ask(
-            storing.StreamRead, self._looked, stream=self.number, after=self._last, limit=PAGE
-        )
+        self._replica.read(self.number, self._last, self._looked)
 
     def _looked(self, page: LogPage | StoreFailure | None) -> None:
         self._open -= 1
@@ -322,7 +313,6 @@ class StreamWriter:
         self._pump()
 
     def _missed(self) -> None:
-        """End the stream with an error, as an event in between is missing."""
         self._given.clear()
         self._failed = False
         self.abandon("an event could not be written down")
@@ -345,8 +335,6 @@ ORPHANED = "the process that worked on this request is gone"
 
 
 class _Next(Enum):
-    """Next step of a reader."""
-
     READ = "read"
     TAKE = "take"
     WAIT = "wait"
@@ -411,17 +399,14 @@ class StreamReader:
             limit = self._replica.settings.session_streams
             text = f"the session has {limit} GET streams open already"
             self._exchange.fail(TOO_MANY_STREAMS, text)
-            self._leave()
+            self.let_go()
         else:
             self._known = True
         self._exchange.release()
 
     def resume(self) -> None:
         """Resume a stream; nothing is sent before the store shows that no event is missing."""
-        replica = self._replica
-        replica.ask(
-            storing.StreamRead, self._found, stream=self.number, after=self._position, limit=PAGE
-        )
+        self._replica.read(self.number, self._position, self._found)
 
     def _found(self, page: LogPage | StoreFailure | None) -> None:
         replica, exchange = self._replica, self._exchange
@@ -431,7 +416,7 @@ class StreamReader:
             self._fail()
         elif page is None or not page.lost <= self._position <= page.last:
             exchange.refuse(EVENTS_GONE)
-            self._leave()
+            self.let_go()
         else:
             self._request = page.request
             self.queue = page.request is None
@@ -444,7 +429,7 @@ class StreamReader:
             if self.queue:
                 exchange.hold()
             exchange.open_stream()
-            replica.watch(exchange)
+            replica.home.router.watch(exchange, replica.log.owner.now)
             self._read(page)
 
     def _claimed(self, outcome: StoreFailure | bool | None) -> None:
@@ -473,7 +458,6 @@ class StreamReader:
         self._advance()
 
     def _advance(self) -> None:
-        """Ask for more unless too much output waits for the client."""
         replica = self._replica
         if self._busy or self._over or self._next is _Next.WAIT:
             return
@@ -502,13 +486,12 @@ class StreamReader:
             self._read(page)
 
     def _read(self, page: LogPage) -> None:
-        """Send a page of the stream, and choose the next step."""
         self._give(page)
         if page.last > self._position:
             self._next = _Next.READ
         elif page.ended:
             self._exchange.finish()
-            self._leave()
+            self.let_go()
         elif page.orphaned and page.request is not None:
             self._close_orphan(page.request)
         elif self.queue:
@@ -528,7 +511,8 @@ class StreamReader:
             return
         if self._over:
             if page is not None and not self._named:
-                self._put_back([data for _, data in page.entries])
+                for _, data in page.entries:
+                    self._replica.queue.put(data)
             return
         if page is None or page.ended:
             self._fail()
@@ -581,12 +565,8 @@ class StreamReader:
         exchange.write(self._replica.poll_event(self.number, self._position, retry))
         self._named = True
         exchange.finish()
-        self._leave()
+        self.let_go()
         return True
-
-    def let_go(self) -> None:
-        """Stop following, as the connection is gone."""
-        self._leave()
 
     def moved(self) -> None:
         """Give up the stream, as the client has resumed it at another worker."""
@@ -608,7 +588,7 @@ class StreamReader:
             else:
                 self._exchange.finish()
                 self._unsent.clear()  # all output is sent before the end is
-            self._leave()
+            self.let_go()
 
     def close(self, row: RefusalRow, message: str) -> None:
         """End with the session; a request that waits on the stream gets an error."""
@@ -620,15 +600,14 @@ class StreamReader:
             if self._request is not None:
                 self._exchange.write(encode_event(failure(self._request, message)))
             self._exchange.finish()
-        self._leave()
+        self.let_go()
 
     def _fail(self) -> None:
-        """Refuse or end the response as the store has failed; the client has to come back."""
         if not self._over:
             self._exchange.fail(STORE_UNAVAILABLE)
-            self._leave()
+            self.let_go()
 
-    def _leave(self) -> None:
+    def let_go(self) -> None:
         """Release the stream, and return the messages that did not reach the client."""
         if self._over:
             return
@@ -639,14 +618,10 @@ class StreamReader:
         if carries:
             self._replica.release_stream(self.number)
         if not self._named:
-            self._put_back([data for data, _ in self._unsent])
+            for data, _ in self._unsent:
+                replica.queue.put(data)
 
     def _forget(self) -> None:
         self._exchange.source = None
         if self._replica.readers.get(self.number) is self:
             del self._replica.readers[self.number]
-
-    def _put_back(self, messages: list[bytes]) -> None:
-        """Return messages to the queue that were taken here and cannot be resumed."""
-        for data in messages:
-            self._replica.queue.put(data)
