@@ -202,7 +202,7 @@ def test_nothing_that_may_differ_is_kept_for_others() -> None:
 
 
 def test_all_that_lets_a_request_in_decides() -> None:
-    looked_at = {*gate._DECIDE, MCP_METHOD, MCP_NAME, LAST_EVENT_ID, b"mcp-param-region"}
+    looked_at = {*gate.headers.DECIDING, MCP_METHOD, MCP_NAME, LAST_EVENT_ID, b"mcp-param-region"}
     assert {name for name in looked_at if not decides(name)} == set()
     assert not any(map(decides, (CONTENT_LENGTH, SESSION_ID, b"x-request-id", b"traceparent")))
 

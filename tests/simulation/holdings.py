@@ -41,7 +41,6 @@ _ENDED = {
 """... that a machine may have when its last connection has ended ..."""
 _KEPT = {
     "EventLog._order": "events",
-    "EventStream.entries": "events",
     "SseSession.backlog": "what waits for a stream",
     "Session.backlog": "what waits for a stream",
     "SessionLog.entries": "events",
@@ -50,7 +49,7 @@ _KEPT = {
 """... and that are longer for as long as a session is: these have limits of their own."""
 _NUMBERS = NUMBERED | {
     *("Endpoint.capacity", "LineReader._limit", "PeerState.capacity", "SseDecoder._limit"),
-    *("Chance._count", "PostSender._barren", "ClientState.epoch"),
+    *("Chance._count", "ClientState._barren", "ClientState.epoch"),
     *("ClientState.lost_route", "ClientState._routes"),
     *("Call.epoch", "Call.route", "Call.status", "PeerState.changes"),
     *("Outbox.size", "Transmit.code", "Transmit.key", "Transmit.request", "Transmit.size"),

@@ -154,7 +154,7 @@ class Watch:
             self._stalled(server, stuffed)
         self._peer(server._modern)
         if server._stored is not None:
-            steps = server._stored._steps
+            steps = server._stored.steps
             few = len(steps) <= 4 * _MOST_WAITING
             demand(few, "what the store was asked is bounded", len(steps))
             few = len(steps._due) <= 66 + 2 * 4 * _MOST_WAITING
@@ -188,7 +188,7 @@ class Watch:
             demand(reader._named or reader._unsent_size == unsent, _COUNTED, unsent)
             demand(unsent <= most, _STORED, unsent)
         queue = replica.queue
-        waiting = sum(len(message.data) for message in queue._messages)
+        waiting = sum(len(message.data) for message in queue._items)
         demand(queue._size == waiting, _COUNTED, queue._size, waiting)
         demand(waiting <= replica.settings.session_queue, _STORED, waiting)
 
@@ -215,7 +215,7 @@ class Watch:
         demand(client.exchanges <= 4 * _MOST_WAITING, "exchanges are bounded", client.exchanges)
         stale = [id for id in client._state.by_request if id not in endpoint.outbound]
         demand(not stale, "no exchange waits for what has ended", stale)
-        for what in (client._sender._saved, client._state.waiting, client._sender.turns):
+        for what in (client._state._saved, client._state.waiting, client._state.turns):
             demand(len(what) <= _MOST_WAITING, "what waits is bounded", len(what))
 
 

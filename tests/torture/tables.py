@@ -28,7 +28,7 @@ NUMBERED = {
         "Steps._numbers",
         "TaskTable._count",
     ),
-    *("Broadcasts._count", "Trace._connections"),
+    *("Trace._connections"),
     *("Trace._written", "ReplicaTable._count"),
 }
 """Numbers that go up only, as whatever comes gets the next one, or that stay where they are."""

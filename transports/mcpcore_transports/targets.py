@@ -209,7 +209,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
     The message contains no value.
     """
-    from mcpcore.http.client.plan import own_header
+    from mcpcore.http.client.call import own_header
 
     for header in headers.items():
         try:

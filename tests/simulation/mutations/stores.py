@@ -5,8 +5,8 @@ from typing import Any
 from msgspec import structs
 
 from mcpcore.http import HttpServer
-from mcpcore.http.server.stored.mailbox import NoteQueue
-from mcpcore.http.server.stored.replica import Quota, Releases, SessionQueue, SessionReplica
+from mcpcore.http.server.stored.replica import Quota, SessionQueue, SessionReplica
+from mcpcore.http.server.stored.sessions import NoteQueue
 from mcpcore.http.server.stored.streams import StreamWriter
 from mcpcore.http.storing import LogPage
 from mcpcore_transports.stores.memory import DropOrder, MemoryStore
@@ -141,10 +141,14 @@ def _left_open() -> None:
 def _begun_unheard() -> None:
     """A worker forgets its session while a stream that was given up is still being begun."""
 
-    def mutant(self: Any, stream: Any) -> None:
-        return None
+    def make(busy: Any) -> Any:
+        def mutant(self: Any) -> Any:
+            self.giving_up.clear()
+            return busy.fget(self)
 
-    Releases.expect = mutant  # type: ignore[method-assign]
+        return property(mutant)
+
+    wrapped(SessionReplica, "busy", make)
 
 
 def _taken_unseen() -> None:

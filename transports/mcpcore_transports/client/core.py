@@ -37,7 +37,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import ConnectionClosed, InvalidResponse, LinkError, NegotiationError, PeerError
 from mcpcore.http import HttpClient, Recovery, StreamInterrupted, StreamReopened
-from mcpcore.http.client.sending import INITIALIZE
+from mcpcore.http.client.state import INITIALIZE
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup

@@ -6,7 +6,7 @@ from functools import partial
 from msgspec import Struct
 
 from mcpcore.engine.events import Route
-from mcpcore.http.coding import GZIP_LINE, unpacker
+from mcpcore.http.headers import GZIP_LINE, unpacker
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Direction, Kind, RecordBuilder, Side
 from mcpcore.trace.framing import EventFrame, Events, Gatherer, Held

@@ -23,7 +23,7 @@ from wsproto.utilities import generate_accept_token
 from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore.http.client.plan import own_header
+from mcpcore.http.client.call import own_header
 from mcpcore.http.headers import quoted
 from mcpcore.http.messages import HttpSend
 from mcpcore.wire.redaction import shown_flaw, shown_url

@@ -12,8 +12,8 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.engine.events import Fault, FaultKind, Route
+from mcpcore.http.client.call import own_header
 from mcpcore.http.client.client import HttpClient
-from mcpcore.http.client.plan import own_header
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore_transports.http.client.origin import Failure
 from mcpcore_transports.http.pump import EventPump
