@@ -49,7 +49,7 @@ _ROWS: tuple[tuple[Span, _Members], ...] = (
             "resources.Resource": ("meta", "title"),
             "content.ResourceContents": ("meta",),
             "resources.ResourceTemplate": ("meta", "title"),
-            "roots.Root": ("meta",),
+            "sampling.Root": ("meta",),
             "content.TextContent": ("meta",),
             "tools.Tool": ("meta", "output_schema", "title"),
         },

@@ -304,7 +304,7 @@ METHODS: tuple[Method, ...] = (
         "roots/list",
         server=_LEGACY,
         embedded=_MODERN,
-        result_type="roots.ListRootsResult",
+        result_type="sampling.ListRootsResult",
         capability="roots",
     ),
     Method("notifications/roots/list_changed", client=_LEGACY, capability="roots.listChanged"),
