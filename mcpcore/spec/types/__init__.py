@@ -48,8 +48,8 @@ _NAMES = {
     ),
     "elicitation": (
         "ElicitationCompleteParams ElicitFormParams ElicitParams ElicitResult ElicitUrlParams"
-        " UrlElicitationRequiredData BooleanSchema EnumItems EnumOption LegacyTitledEnumSchema NumberSchema"
-        " PrimitiveSchema StringFormat StringSchema TitledMultiSelectEnumSchema"
+        " UrlElicitationRequiredData BooleanSchema EnumItems EnumOption LegacyTitledEnumSchema"
+        " NumberSchema PrimitiveSchema StringFormat StringSchema TitledMultiSelectEnumSchema"
         " TitledSingleSelectEnumSchema UntitledMultiSelectEnumSchema"
         " UntitledSingleSelectEnumSchema"
     ),
