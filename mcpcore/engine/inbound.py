@@ -3,10 +3,9 @@
 frame -> message -> kind -> the ladder (:mod:`mcpcore.engine.ladder`) -> event.  The answers owed
 to a frame are counted: one end of its route, one array for a batch.
 
-Some requests the engine answers itself, by two tables from method to function.  ``IMMEDIATE``: they
-are answered at once, and take no place in the table of requests in flight.  ``LASTING``: they stay
-in flight.  Each function answers, or returns the error to refuse with; params of the wrong type it
-need not catch.  Notifications that only change the state of the engine are consumed here as well.
+Some requests the engine answers itself, by the functions of ``ANSWERED_HERE``: each answers, or
+returns the error to refuse with; params of the wrong type it need not catch.  Notifications that
+only change the state of the engine are consumed here as well.
 
 Every outbound request ends exactly once: in a result, an error, a demand for input, or a local
 end (timeout, cancellation, end of the transport, an answer that is not valid).
@@ -16,6 +15,7 @@ subscriptions pages of 2026-07-28.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -164,15 +164,7 @@ _decode_state = Decoder(str).decode
 
 def _reply(state: PeerState, arrival: Inbound, result: bytes = b"{}") -> None:
     members = state.profile.complete[arrival.revision]
-    state.send_last(
-        arrival.route,
-        FrameKind.RESULT,
-        encode_result(arrival.id, result, members),
-        batch=arrival.batch,
-        key=ENGINE,
-        method=arrival.method,
-        revision=arrival.revision,
-    )
+    state.answer(arrival, FrameKind.RESULT, encode_result(arrival.id, result, members))
 
 
 def _initialize(state: PeerState, arrival: Inbound) -> ErrorData | None:
@@ -189,10 +181,6 @@ def _initialize(state: PeerState, arrival: Inbound) -> ErrorData | None:
     arrival.revision = chosen
     _reply(state, arrival, result)
     return None
-
-
-def _ping(state: PeerState, arrival: Inbound) -> None:
-    _reply(state, arrival)
 
 
 def _discover(state: PeerState, arrival: Inbound) -> None:
@@ -215,14 +203,6 @@ def _overlong(state: PeerState, member: str, uri: str) -> ErrorData | None:
     if len(uri) <= limit:
         return None
     return ErrorData(INVALID_PARAMS, f"invalid params: {member}: longer than {limit} characters")
-
-
-def _subscribe(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    return _set_subscription(state, arrival, active=True)
-
-
-def _unsubscribe(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    return _set_subscription(state, arrival, active=False)
 
 
 def _set_subscription(state: PeerState, arrival: Inbound, *, active: bool) -> ErrorData | None:
@@ -249,18 +229,16 @@ def _set_subscription(state: PeerState, arrival: Inbound, *, active: bool) -> Er
 
 
 def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    early = is_early_enough(state, arrival)
+    if early is not None:
+        return early
     params = json.decode(arrival.params, type=SubscriptionsListenParams)
     overlong = names_itself_shortly(state, arrival)
     if overlong is not None:
         return overlong
-    limits = state.config.limits
-    if (
-        len(state.streams) >= limits.listen_streams
-        or len(state.endpoint.inbound) >= state.endpoint.capacity
-    ):
-        return ErrorData(
-            busy_code(arrival.revision), f"busy: {len(state.streams)} streams are open"
-        )
+    limits, endpoint, count = state.config.limits, state.endpoint, len(state.streams)
+    if count >= limits.listen_streams or len(endpoint.inbound) >= endpoint.capacity:
+        return ErrorData(busy_code(arrival.revision), f"busy: {count} streams are open")
     asked = honoured(params.notifications, state.profile.announced)
     missing = undeclared(asked, arrival.capabilities)
     if missing is not None:
@@ -277,50 +255,35 @@ def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
         overlong = _overlong(state, "notifications.resourceSubscriptions", uri)
         if overlong is not None:
             return overlong
-    record = arrival
-    state.register(record)
-    record.forget_arrival()
-    record.stream = StreamState.LISTENING
-    record.interest = interest
-    state.streams[record.key] = record
+    key = state.register(arrival)
+    arrival.forget_arrival()
+    arrival.stream = StreamState.LISTENING
+    arrival.interest = interest
+    state.streams[key] = arrival
+    members, body = subscription_meta(arrival.id), acknowledged(interest)
     state.send_notification(
-        ACKNOWLEDGED,
-        acknowledged(interest),
-        members=subscription_meta(record.id),
-        record=record,
-        subject=ACKNOWLEDGED,
+        ACKNOWLEDGED, body, members=members, record=arrival, subject=ACKNOWLEDGED
     )
-    state.emit(
-        SubscriptionOpened(
-            key=record.key, filter=asked, route=record.route, principal=arrival.principal
-        )
-    )
+    state.emit(SubscriptionOpened(key, asked, arrival.route, arrival.principal))
     return None
 
 
-IMMEDIATE: dict[str, Handler] = {
+ANSWERED_HERE: dict[str, Handler] = {
     "initialize": _initialize,
-    "ping": _ping,
+    "ping": _reply,
     "server/discover": _discover,
     "logging/setLevel": _set_level,
-    "resources/subscribe": _subscribe,
-    "resources/unsubscribe": _unsubscribe,
+    "resources/subscribe": partial(_set_subscription, active=True),
+    "resources/unsubscribe": partial(_set_subscription, active=False),
+    "subscriptions/listen": _listen,
 }
-
-LASTING: dict[str, Handler] = {"subscriptions/listen": _listen}
-
-_ANSWERED_HERE = frozenset({*IMMEDIATE, *LASTING})
 
 
 def _answer_here(arrival: Inbound) -> None:
     """Answer a request that is the engine's to answer."""
-    state, answer = arrival.peer, IMMEDIATE.get(arrival.method)
+    state = arrival.peer
     try:
-        if answer is not None:
-            refusal = answer(state, arrival)
-        else:
-            answer = LASTING[arrival.method]
-            refusal = is_early_enough(state, arrival) or answer(state, arrival)
+        refusal = ANSWERED_HERE[arrival.method](state, arrival)
     except msgspec.MsgspecError as error:
         refusal = ErrorData(INVALID_PARAMS, f"invalid params: {error}")
     if refusal is not None:
@@ -328,14 +291,8 @@ def _answer_here(arrival: Inbound) -> None:
 
 
 def _refuse(arrival: Inbound, error: ErrorData) -> None:
-    arrival.peer.refuse(
-        arrival.route,
-        arrival.id,
-        error,
-        batch=arrival.batch,
-        method=arrival.method,
-        revision=arrival.revision,
-    )
+    route, batch, method, revision = arrival.route, arrival.batch, arrival.method, arrival.revision
+    arrival.peer.refuse(route, arrival.id, error, batch=batch, method=method, revision=revision)
 
 
 class Receiver:
@@ -408,7 +365,7 @@ class Receiver:
         responses: dict[str, Raw] | None = None
         echoed: str | None = None
         if refusal is None:
-            if method in _ANSWERED_HERE:
+            if method in ANSWERED_HERE:
                 if method not in state.config.asked_first:
                     _answer_here(arrival)
                     return
@@ -566,12 +523,12 @@ class Receiver:
         if not record.peer.finish(record, _ANSWER):
             return False
         # As it arrived: a listen stream is registered anew.
-        arrival = structs.replace(record, state=_ACTIVE, held=False)
-        refusal = is_early_enough(arrival.peer, arrival)
-        if refusal is None:
+        arrival = structs.replace(record, state=_ACTIVE, held=False, key=ENGINE)
+        early = is_early_enough(arrival.peer, arrival)
+        if early is None:
             _answer_here(arrival)
         else:
-            _refuse(arrival, refusal)
+            _refuse(arrival, early)
         return True
 
     # Ends
@@ -641,7 +598,7 @@ class Receiver:
                 self._negotiator.refused(request, failure, now, modern=modern)
                 return
             state.conclude(request, _ANSWER)
-            state.emit(ErrorReceived(request=request.id, method=request.method, error=failure))
+            state.emit(ErrorReceived(request.id, request.method, failure))
         elif result is UNSET:
             return
         elif request.purpose is not _APPLICATION:
@@ -653,11 +610,7 @@ class Receiver:
             state.conclude(request, _ANSWER)
             if request.want_progress and request.row is not None and request.row.task_capability:
                 self._remember_progress(request, result)
-            self._endpoint.events.append(
-                ResultReceived(
-                    request=request.id, method=request.method, result=result, revision=revision
-                )
-            )
+            state.emit(ResultReceived(request.id, request.method, result, revision))
 
     def _remember_progress(self, request: Outbound, result: Raw) -> None:
         """Keep the last progress of an experimental task, as more follows after the answer."""
@@ -712,14 +665,7 @@ class Receiver:
         request.round += 1
         request.input_state = skim.request_state
         state.waiting_input[request.id] = request
-        state.emit(
-            InputRequired(
-                request=request.id,
-                method=request.method,
-                requests=questions,
-                round=request.round,
-            )
-        )
+        state.emit(InputRequired(request.id, request.method, questions, request.round))
         return None
 
     # Ends without a valid answer
@@ -753,9 +699,8 @@ class Receiver:
         if state.revision is not None:
             row = state.profile.theirs[state.revision.position].get(method)
             if row is None and method in KNOWN_METHODS:
-                text = (
-                    f"{method} is not sent by a {state.role.other.value} in {state.revision.name}"
-                )
+                other = state.role.other.value
+                text = f"{method} is not sent by a {other} in {state.revision.name}"
                 state.violation(route, METHOD_NOT_FOUND, text)
                 return
             if row is not None and row.kind is MethodKind.REQUEST:
@@ -766,18 +711,11 @@ class Receiver:
             if handler is not None:
                 handler(self, params, row, route, now)
             elif not (state.is_modern_client and self._on_stream(method, params, route)):
-                declared = state.peer_capabilities
+                theirs = state.peer_capabilities
+                declared = theirs if isinstance(theirs, ClientCapabilities) else None
+                revision, session = state.revision, state.session
                 state.emit(
-                    NotificationReceived(
-                        method=method,
-                        params=params,
-                        route=route,
-                        revision=state.revision,
-                        session=state.session,
-                        client_capabilities=(
-                            declared if isinstance(declared, ClientCapabilities) else None
-                        ),
-                    )
+                    NotificationReceived(method, params, route, revision, None, session, declared)
                 )
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             state.violation(route, INVALID_PARAMS, f"{method}: {error}")
@@ -789,24 +727,15 @@ class Receiver:
         revision = state.revision
         if state.alone:
             return  # no session is opened, which the client cannot know
-        if (
-            state.role is Role.CLIENT
-            or state.lifecycle is not SessionState.OPENING
-            or revision is None
-        ):
-            text = f"notifications/initialized while the session is {state.lifecycle.value}"
+        stage = state.lifecycle
+        if state.role is Role.CLIENT or stage is not SessionState.OPENING or revision is None:
+            text = f"notifications/initialized while the session is {stage.value}"
             state.violation(route, INVALID_REQUEST, text)
             return
         state.move(SessionSignal.INITIALIZED)
         state.changes += 1
-        state.emit(
-            Ready(
-                revision=revision,
-                info=state.peer_info,
-                capabilities=state.peer_capabilities or ClientCapabilities(),
-                session=state.session,
-            )
-        )
+        declared = state.client_capabilities
+        state.emit(Ready(revision, state.peer_info, declared, session=state.session))
         self._sender.send_held()
 
     # Cancellation
@@ -838,9 +767,8 @@ class Receiver:
             state.violation(route, INVALID_REQUEST, text)
         elif request.farewell is None:
             request.farewell = f"the server ended the subscription: {reason or 'no reason given'}"
-            request.stream = step(
-                STREAM, request.stream or StreamState.OPENING, StreamSignal.FINISH
-            )
+            stream = request.stream or StreamState.OPENING
+            request.stream = step(STREAM, stream, StreamSignal.FINISH)
             self._endpoint.deadlines.set(request, now + state.config.limits.farewell)
 
     # Progress
@@ -866,14 +794,7 @@ class Receiver:
         else:
             request.progress = value
             self._sender.extend(request, now)
-        state.emit(
-            ProgressReceived(
-                request=token,
-                progress=value,
-                total=progress.total,
-                message=progress.message,
-            )
-        )
+        state.emit(ProgressReceived(token, value, progress.total, progress.message))
 
     # Listen streams of a client
 
@@ -904,9 +825,7 @@ class Receiver:
             return
         request.stream = after
         self._endpoint.deadlines.set(request, None)
-        self._state.emit(
-            SubscriptionAcknowledged(request=request.id, filter=confirmed.notifications)
-        )
+        self._state.emit(SubscriptionAcknowledged(request.id, confirmed.notifications))
 
 
 _CONSUMED: dict[str, Callable[[Receiver, Raw, Method | None, Route, float], None]] = {

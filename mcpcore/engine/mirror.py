@@ -114,7 +114,6 @@ def name_in(skim: Skim, row: Method) -> str | None:
 
 def mirror_of(
     params: bytes,
-    *,
     version: str,
     method: str,
     row: Method | None,

@@ -238,32 +238,18 @@ class Sender:
             request.row = self._check(request, revision) if row is None else row
         mirror = None
         if state.mirrors and revision.mirror_headers:
-            mirror = mirror_of(
-                request.body,
-                version=revision.name,
-                method=request.method,
-                row=request.row,
-                header_params=state.config.header_params,
-            )
+            wanted = state.config.header_params
+            mirror = mirror_of(request.body, revision.name, request.method, request.row, wanted)
         data = encode_request(
             request.id, request.method, request.body, self._meta_member(request, revision)
         )
         request.revision = revision
         request.state = _ACTIVE
-        frame = Transmit(
-            peer=state,
-            route=request.route,
-            data=(data,),
-            size=len(data),
-            kind=_REQUEST,
-            key=request.parent,
-            request=request.id,
-            method=request.method,
-            revision=revision,
-            mirror=mirror,
-            repeatable=state.mirrors
-            and may_repeat(request.method, request.body, request.repeat, state.config),
-        )
+        route, size, key, method = request.route, len(data), request.parent, request.method
+        frame = Transmit(state, route, (data,), size, _REQUEST, key, method, revision)
+        frame.request, frame.mirror = request.id, mirror
+        if state.mirrors:  # else no transport sends it twice
+            frame.repeatable = may_repeat(method, request.body, request.repeat, state.config)
         if request.parent is not None and request.parent in self._endpoint.inbound:
             self._endpoint.inbound[request.parent].queued += frame.size
         state.outbox.push(frame)

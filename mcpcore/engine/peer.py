@@ -793,24 +793,7 @@ def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = No
     peer = record.peer
     if not peer.finish(record, _ANSWER):
         return False
-    if record.batch is not None:
-        record.batch.settle(data)
-        return True
-    route = record.route
-    peer.outbox.push(
-        Transmit(
-            peer=peer,
-            route=route,
-            data=(data,),
-            size=len(data),
-            kind=kind,
-            ends=route != MAIN,
-            key=record.key,
-            code=code,
-            method=record.method,
-            revision=record.revision,
-        )
-    )
+    peer.answer(record, kind, data, code)
     return True
 
 

@@ -63,6 +63,8 @@ from mcpcore.wire.message import (
 )
 
 if TYPE_CHECKING:
+    from mcpcore.engine.negotiation import Negotiator
+    from mcpcore.engine.outbound import Sender
     from mcpcore.engine.reconnection import Succession
 
 NO_PARAMS = Raw(b"{}")
@@ -149,20 +151,10 @@ class Purpose(Enum):
     INITIALIZE = auto()
 
 
-class Sends(Protocol):
-    """Part of a Peer that sends requests."""
-
-    def expire(self, request: "Outbound", now: float) -> None:
-        """Handle a request that got no answer in time."""
-
-    def give_up(self, request: "Outbound", reason: str | None) -> None:
-        """Cancel a request as the application asks, or raise LocalProtocolError."""
-
-
 class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     """Outbound request."""
 
-    sender: Sends
+    sender: "Sender | Negotiator"
     """Part that has sent it."""
     id: RequestId
     method: str
@@ -466,19 +458,26 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         if batch is not None:
             batch.settle(data)
         elif kind is not _ACCEPTED or route != MAIN:
-            frame = Transmit(
-                peer=self,
-                route=route,
-                data=() if data is None else (data,),
-                size=0 if data is None else len(data),
-                kind=kind,
-                ends=route != MAIN,
-                key=key,
-                code=code,
-                method=method,
-                revision=revision,
+            texts, size = ((), 0) if data is None else ((data,), len(data))
+            ends = route != MAIN
+            self.outbox.push(
+                Transmit(self, route, texts, size, kind, key, method, revision, code, ends=ends)
             )
-            self.outbox.push(frame)
+
+    def answer(
+        self, record: Inbound, kind: FrameKind, data: bytes, code: int | None = None
+    ) -> None:
+        """Send the answer to a request, or put it into its batch."""
+        self.send_last(
+            record.route,
+            kind,
+            data,
+            batch=record.batch,
+            key=record.key,
+            code=code,
+            method=record.method,
+            revision=record.revision,
+        )
 
     def refuse(
         self,
@@ -497,14 +496,9 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         self.violation(route, error.code, error.message, refused=method is not None)
         if method is not None and self.is_modern_client:
             return  # a modern client never sends responses
+        data, code = encode_error(id, error), error.code
         self.send_last(
-            route,
-            FrameKind.ERROR,
-            encode_error(id, error),
-            batch=batch,
-            code=error.code,
-            method=method,
-            revision=revision,
+            route, FrameKind.ERROR, data, batch=batch, code=code, method=method, revision=revision
         )
 
     def send_notification(
@@ -531,21 +525,9 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         key = None if subject is None else ENGINE
         if subject is not None and self.crowded(None) and self.renew(None, subject, data):
             return
-        frame = Transmit(
-            peer=self,
-            route=route,
-            data=(data,),
-            size=len(data),
-            kind=_NOTIFICATION,
-            key=key,
-            request=request,
-            method=method,
-            revision=revision,
-            subject=subject,
-        )
-        if subject is not None:
-            self.replaceable[key, subject] = frame
-        self.outbox.push(frame)
+        frame = Transmit(self, route, (data,), len(data), _NOTIFICATION, key, method, revision)
+        frame.request = request
+        self._push_news(frame, subject)
 
     def send_news(
         self, method: str, data: bytes, record: Inbound, subject: Hashable = None
@@ -560,20 +542,15 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
                 record.queued += size
                 return
         record.queued += size
-        frame = Transmit(
-            peer=self,
-            route=record.route,
-            data=(data,),
-            size=size,
-            kind=_NOTIFICATION,
-            key=key,
-            method=method,
-            revision=record.revision,
-            subject=subject,
-        )
+        route, revision = record.route, record.revision
+        frame = Transmit(self, route, (data,), size, _NOTIFICATION, key, method, revision)
+        self._push_news(frame, subject)
+
+    def _push_news(self, frame: Transmit, subject: Hashable) -> None:
         if subject is not None:
-            self.replaceable[key, subject] = frame
-        outbox.push(frame)
+            frame.subject = subject
+            self.replaceable[frame.key, subject] = frame
+        self.outbox.push(frame)
 
     def renew(self, record: Inbound | None, subject: Hashable, data: bytes) -> bool:
         """Replace the queued notification of ``subject`` by ``data``; False if none is queued."""
@@ -706,15 +683,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         The engine's own requests (probe, handshake) have none; negotiation has its own events.
         """
         if self.conclude(request, signal) and request.purpose is _APPLICATION:
-            self.emit(
-                RequestEnded(
-                    request=request.id,
-                    method=request.method,
-                    reason=reason,
-                    message=message,
-                    fault=fault,
-                )
-            )
+            self.emit(RequestEnded(request.id, request.method, reason, message, fault))
 
     def end_outbound(self, reason: EndReason, message: str, fault: Fault | None = None) -> None:
         """End every outbound request that does not outlive this conversation."""

@@ -27,7 +27,7 @@ class FrameKind(Enum):
     """Nothing to send (any more) on this route: HTTP 202, or the end of a stream."""
 
 
-class Transmit(Struct, kw_only=True):
+class Transmit(Struct):
     """Outgoing frame: exactly one JSON text without a newline (empty for ACCEPTED)."""
 
     peer: "PeerState"
@@ -36,19 +36,19 @@ class Transmit(Struct, kw_only=True):
     size: int
     """Bytes in ``data``, and in ``more``."""
     kind: FrameKind
+    key: Key | None = None
+    """Key of the inbound request it belongs to.  ENGINE if the engine answers the request or speaks
+    for itself.  None for a rejection by the engine, and for frames that belong to no request."""
+    method: str | None = None
+    revision: Revision | None = None
+    code: int | None = None
+    """Code of an error."""
+    request: RequestId | None = None
+    """Id of the outbound request that this frame is, or that it cancels."""
     more: list[bytes] | None = None
     """Further JSON texts: newer notifications of the subject; only of a Peer that joins them."""
     ends: bool = False
     """True if nothing more is owed on this route."""
-    key: Key | None = None
-    """Key of the inbound request it belongs to.  ENGINE if the engine answers the request or speaks
-    for itself.  None for a rejection by the engine, and for frames that belong to no request."""
-    request: RequestId | None = None
-    """Id of the outbound request that this frame is, or that it cancels."""
-    method: str | None = None
-    code: int | None = None
-    """Code of an error."""
-    revision: Revision | None = None
     mirror: Mirror | None = None
     """Client: values that the HTTP headers must have."""
     subject: Hashable = None
@@ -105,10 +105,6 @@ class Outbox:
         last.size += size
         self.size += size
         return True
-
-    def lines(self) -> bytes:
-        """Return the queued frames as newline-framed lines, without taking them; thread-safe."""
-        return b"".join(frame.line() for frame in list(self.frames))
 
     def requests(self) -> set[RequestId | None]:
         """Return the ids of the outbound requests that are queued."""
