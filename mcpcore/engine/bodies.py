@@ -1,14 +1,18 @@
-"""Bodies given by the application, without the members that the engine writes itself.
+"""Bodies and their ``_meta``: those to send are split into both, params that arrived are read.
 
 ``_meta`` travels beside a body so that the engine can add to it without encoding it twice.  A
 body with a ``_meta`` of its own (typed results, bodies that a relay passes on) is split here.
+
+In params, the revision decides which keys of ``_meta`` have a meaning; any other key may hold any
+value and never makes a request invalid.  Sources: basic protocol page of each revision (``_meta``);
+W3C Trace Context, "Processing Model": a receiver that cannot parse ``traceparent`` ignores it.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from mcpcore.spec.errors import (
     ERRORS,
@@ -20,11 +24,17 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import (
+    META_CLIENT_CAPABILITIES,
     META_PREFIX,
     META_PROGRESS_TOKEN,
+    META_PROTOCOL_VERSION,
     META_SERVER_INFO,
     META_SUBSCRIPTION_ID,
+    TRACE_KEYS,
+    RequestMeta,
+    Skim,
 )
+from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import Body, to_json
 
 Meta = Mapping[str, Any]
@@ -149,3 +159,69 @@ def checked_meta(meta: Meta) -> dict[str, Any]:
         if key in _RESERVED:
             raise LocalProtocolError(f"_meta key {key!r} is set by the engine")
     return dict(meta)
+
+
+# Params that arrived
+
+NO_META = RequestMeta()
+_NAMES_TERMS = RequestMeta(protocol_version="")
+
+IsModern = Callable[[RequestMeta], bool]
+"""Function that tells from the named ``_meta`` keys if a request is modern."""
+
+
+class _Loose(Struct):
+    meta: Maybe[dict[str, Raw]] = field(default=None, name="_meta")
+
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+"""Exceptions that reading params may raise."""
+
+decode_skim = msgspec.json.Decoder(Skim).decode
+"""Decodes the members of params that the engine needs, as strictly as any era asks for."""
+_decode_loose = msgspec.json.Decoder(_Loose).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def read_member(member: Raw) -> Any:
+    """Return the value of a member, or the Raw itself for a number that Python cannot read.
+
+    JSON sets no limit to numbers: 1e999 is valid, and so is an integer of 5000 digits.
+    """
+    try:
+        return _decode_any(member)
+    except msgspec.MsgspecError:
+        return member
+
+
+def read_skim(params: Raw, is_modern: IsModern) -> Skim:
+    """Decode a request's params only as strictly as its era asks for.
+
+    Raises one of :data:`UNREADABLE` for params that the era does not allow.
+    """
+    try:
+        return decode_skim(params)
+    except msgspec.ValidationError:
+        tolerable = _tolerable(params, is_modern)
+        if tolerable is None:
+            raise
+        return decode_skim(tolerable)
+
+
+def _tolerable(params: Raw, is_modern: IsModern) -> bytes | None:
+    """Return the params without the meaningless keys of ``_meta``; None if there are none."""
+    meta = _decode_loose(params).meta
+    if meta is None:
+        return None
+    kept = {
+        key: value
+        for key, value in meta.items()
+        if key not in TRACE_KEYS or bytes(value).startswith(b'"')
+    }
+    names_terms = META_PROTOCOL_VERSION in meta or META_CLIENT_CAPABILITIES in meta
+    if not is_modern(_NAMES_TERMS if names_terms else NO_META):
+        known = {META_PROGRESS_TOKEN, *TRACE_KEYS}
+        kept = {key: value for key, value in kept.items() if key in known}
+    if len(kept) == len(meta):
+        return None
+    return to_json({**_members_of(params), "_meta": kept})

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, json, structs
 from msgspec.json import Decoder
 
-from mcpcore.engine.bodies import becomes_task
+from mcpcore.engine.bodies import NO_META, UNREADABLE, becomes_task, decode_skim
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import (
     ENGINE,
@@ -64,7 +64,6 @@ from mcpcore.engine.lifecycle import (
     StreamState,
     step,
 )
-from mcpcore.engine.metadata import NO_META, UNREADABLE, decode_skim
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import Negotiator, discover_result, initialize_result
 from mcpcore.engine.outbound import COMPLETE, INPUT_REQUIRED, TASK, Sender

@@ -12,9 +12,9 @@ from functools import partial
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
+from mcpcore.engine.bodies import UNREADABLE, read_member, read_skim
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SESSION, SessionSignal, SessionState, step
-from mcpcore.engine.metadata import UNREADABLE, read_member, read_skim
 from mcpcore.engine.mirror import Mirror, mismatch, names_the_same
 from mcpcore.engine.negotiation import is_modern, unsupported
 from mcpcore.engine.state import NO_SKIM, Inbound, PeerState
@@ -48,7 +48,7 @@ def read_metadata(
 ) -> tuple[Skim, ErrorData | None]:
     """Read ``_meta`` as strictly as the request's era asks for; return it and the error, if any.
 
-    For params that :func:`~mcpcore.engine.metadata.decode_skim` does not take.
+    For params that :func:`~mcpcore.engine.bodies.decode_skim` does not take.
     """
     try:
         return read_skim(params, partial(_is_modern, state, method, mirror)), None

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from mcpcore.engine.bodies import read_member
 from mcpcore.engine.config import HeaderParams
-from mcpcore.engine.metadata import read_member
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import Method
 from mcpcore.spec.types.base import Skim

@@ -5,7 +5,7 @@ Source: the versioning page of 2026-07-28 ("Backward Compatibility"), the lifecy
 2025-11-25.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
 import msgspec
@@ -107,26 +107,17 @@ def initialize_result(config: Config, requested: str) -> tuple[Revision, bytes]:
     return chosen, to_json(result)
 
 
-def initialize_params(config: Config, revision: Revision) -> bytes:
-    """Build the params of ``initialize``."""
-    params = InitializeParams(
-        protocol_version=revision.name,
-        capabilities=in_revision(config.declared(ClientCapabilities), revision),
-        client_info=known_members(config.info, revision),
-    )
-    return to_json(params)
-
-
 def discover_result(config: Config) -> bytes:
     """Build the result of ``server/discover``."""
-    result = DiscoverResult(
-        supported_versions=names(config.revisions),
-        capabilities=in_revision(config.declared(ServerCapabilities), LATEST),
-        instructions=config.instructions,
-        ttl_ms=config.discover_ttl_ms,
-        cache_scope=config.discover_cache_scope,
+    return to_json(
+        DiscoverResult(
+            supported_versions=names(config.revisions),
+            capabilities=in_revision(config.declared(ServerCapabilities), LATEST),
+            instructions=config.instructions,
+            ttl_ms=config.discover_ttl_ms,
+            cache_scope=config.discover_cache_scope,
+        )
     )
-    return to_json(result)
 
 
 class Verdict(Enum):
@@ -147,6 +138,10 @@ class NegotiationStep(Struct, frozen=True):
     message: str = ""
 
 
+def _impossible(message: str) -> NegotiationStep:
+    return NegotiationStep(Verdict.IMPOSSIBLE, None, message)
+
+
 def first_step(config: Config) -> NegotiationStep:
     """Return the first step of a client's negotiation."""
     modern, legacy = modern_of(config.revisions), legacy_of(config.revisions)
@@ -158,25 +153,7 @@ def first_step(config: Config) -> NegotiationStep:
         return NegotiationStep(Verdict.MODERN, newest(modern))
     if legacy:
         return NegotiationStep(Verdict.LEGACY, newest(legacy))
-    return NegotiationStep(Verdict.IMPOSSIBLE, None, "no revision is left to negotiate")
-
-
-def second_step(config: Config) -> Revision | None:
-    """Return the revision to probe after a refused handshake that no probe preceded, or None."""
-    if config.negotiation is not Negotiation.AUTO or config.assumed is not Negotiation.LEGACY:
-        return None
-    return newest(modern_of(config.revisions))
-
-
-def modern_after_all(config: Config, error: ErrorData) -> Revision | None:
-    """Return the revision of one more probe, if a refused handshake names modern revisions.
-
-    A server of both eras refuses so if the probe has bound it to the modern era, and its answer
-    to the probe is late.
-    """
-    if config.negotiation is not Negotiation.AUTO or error.code != UNSUPPORTED_PROTOCOL_VERSION:
-        return None
-    return select(_versions_in(error), modern_of(config.revisions))
+    return _impossible("no revision is left to negotiate")
 
 
 def falls_back(config: Config) -> bool:
@@ -222,9 +199,8 @@ def probe_timeout(config: Config) -> float | None:
     return config.limits.request_timeout
 
 
-def _choose(
-    config: Config, offered: Iterable[str], tried: Revision | None, supported_text: str
-) -> NegotiationStep:
+def _choose(config: Config, offered: Sequence[str], tried: Revision | None) -> NegotiationStep:
+    """Return the step that follows from the revisions of a server, which may have refused one."""
     modern = select(offered, modern_of(config.revisions))
     if modern is not None:
         # Even the one just refused: the caller limits the retries.
@@ -233,11 +209,10 @@ def _choose(
         legacy = select(offered, legacy_of(config.revisions))
         if legacy is not None:
             return NegotiationStep(Verdict.LEGACY, legacy)
+    theirs = ", ".join(offered) or ("none" if tried is None else "nothing that it names")
     ours = ", ".join(names(config.revisions))
-    return NegotiationStep(
-        Verdict.IMPOSSIBLE,
-        None,
-        f"no common protocol revision: the server supports {supported_text}, we support {ours}",
+    return _impossible(
+        f"no common protocol revision: the server supports {theirs}, we support {ours}"
     )
 
 
@@ -256,29 +231,6 @@ def _versions_in(error: ErrorData) -> list[str]:
     return [] if versions.supported is UNSET else versions.supported
 
 
-def read_discover_result(result: Raw) -> DiscoverResult:
-    """Decode the result of ``server/discover``. Raises msgspec.MsgspecError."""
-    discovered = msgspec.json.decode(result, type=DiscoverResult)
-    if discovered.result_type not in (None, COMPLETE):
-        raise msgspec.ValidationError(f"unknown resultType {discovered.result_type!r}")
-    return discovered
-
-
-def identity_in(discovered: DiscoverResult) -> Implementation | None:
-    """Return the server's self-reported identity; None also for a malformed one."""
-    meta = discovered.meta or {}
-    try:
-        return msgspec.convert(meta.get(META_SERVER_INFO), Implementation | None)
-    except msgspec.ValidationError:
-        return None
-
-
-def read_discovery(config: Config, result: DiscoverResult) -> NegotiationStep:
-    """Return the step that follows from a DiscoverResult."""
-    offered = result.supported_versions
-    return _choose(config, offered, None, ", ".join(offered) or "none")
-
-
 def proves_modern(code: int) -> bool:
     """Return True if only a modern server sends this error code."""
     row = ERRORS.get(code)
@@ -294,22 +246,17 @@ def read_probe_error(
     JSON-RPC body).
     """
     if error is not None and error.code == UNSUPPORTED_PROTOCOL_VERSION:
-        offered = _versions_in(error)
-        return _choose(config, offered, tried, ", ".join(offered) or "nothing that it names")
+        return _choose(config, _versions_in(error), tried)
     if error is not None and proves_modern(error.code):
-        return NegotiationStep(
-            Verdict.IMPOSSIBLE, None, f"the server is modern and refused us: {error.message}"
-        )
+        return _impossible(f"the server is modern and refused us: {error.message}")
     if modern:
         return NegotiationStep(Verdict.MODERN, tried)
     legacy = newest(legacy_of(config.revisions))
     if legacy is None or not falls_back(config):
         said = "did not answer" if error is None else f"answered {error.message!r} ({error.code})"
         ours = ", ".join(names(modern_of(config.revisions)))
-        return NegotiationStep(
-            Verdict.IMPOSSIBLE,
-            None,
-            f"the server {said} to server/discover, so it is a legacy server; we speak {ours} only",
+        return _impossible(
+            f"the server {said} to server/discover, so it is a legacy server; we speak {ours} only"
         )
     return NegotiationStep(Verdict.LEGACY, legacy)
 
@@ -363,17 +310,13 @@ class Negotiator:
         state = self._state
         if state.role is not Role.CLIENT or state.lifecycle is not SessionState.NEW:
             raise LocalProtocolError("only a new client can start")
-        self._begin(now)
+        self._follow(first_step(state.config), now, first=True)
 
     def disconnected(self) -> None:
         """Note that the connection has ended."""
         state = self._state
         if state.role is Role.CLIENT and self.upset is None:
             self.upset = upset_by_probe(state.config, state.lifecycle, None)
-
-    def _begin(self, now: float) -> None:
-        """Begin to negotiate."""
-        self._follow(first_step(self._state.config), now, first=True)
 
     def answered(self, request: Outbound, result: Raw, now: float) -> None:
         """Handle the result of one of the engine's own requests."""
@@ -397,8 +340,8 @@ class Negotiator:
                 opening = NegotiationStep(Verdict.IMPOSSIBLE, None, error.message)
             self._follow(opening, now, error, tries=request.tries + 1)
         elif self._late is not None:
-            self._open_discovered(self._late)
-        elif request.tries < 2 and (revision := modern_after_all(state.config, error)) is not None:
+            self._open_discovered(*self._late)
+        elif request.tries < 2 and (revision := self._modern_after_all(error)) is not None:
             # Only this probe is under way, so it may take as long as any request.
             self._forget(Purpose.PROBE)
             self._probe(revision, now, 2, state.config.limits.request_timeout)
@@ -407,6 +350,17 @@ class Negotiator:
             ours = ", ".join(names(state.profile.legacy))
             text = f"the server refused initialize: {error.message} (we speak {ours})"
             self._handshake_failed(request, text, now, error)
+
+    def _modern_after_all(self, error: ErrorData) -> Revision | None:
+        """Return the revision of one more probe, if a refused handshake names modern revisions.
+
+        A server of both eras refuses so if the probe has bound it to the modern era, and its answer
+        to the probe is late.
+        """
+        config = self._state.config
+        if config.negotiation is Negotiation.AUTO and error.code == UNSUPPORTED_PROTOCOL_VERSION:
+            return select(_versions_in(error), modern_of(config.revisions))
+        return None
 
     def broken(
         self,
@@ -440,12 +394,14 @@ class Negotiator:
         error: ErrorData | None = None,
         fault: Fault | None = None,
     ) -> None:
-        state = self._state
-        revision = None if request.tries else second_step(state.config)
+        config, revision = self._state.config, None
+        remembered = (config.negotiation, config.assumed) == (Negotiation.AUTO, Negotiation.LEGACY)
+        if remembered and not request.tries:  # no probe came before this handshake
+            revision = newest(modern_of(config.revisions))
         if revision is None:
             self.fail(message, error, fault)
         else:
-            self._probe(revision, now, 1, probe_timeout(state.config))
+            self._probe(revision, now, 1, probe_timeout(config))
 
     def expire(self, request: Outbound, now: float) -> None:
         """Handle one of the engine's own requests that was not answered in time.
@@ -474,7 +430,6 @@ class Negotiator:
         first: bool = False,
         tries: int = 1,
     ) -> None:
-        """Carry out a step of negotiation."""
         state = self._state
         verdict, revision = opening.verdict, opening.revision
         if state.lifecycle is SessionState.OPENING:
@@ -520,9 +475,14 @@ class Negotiator:
 
     def _initialize(self, revision: Revision, now: float, tries: int = 1) -> None:
         state = self._state
+        config = state.config
         state.move(SessionSignal.INITIALIZE)
-        body = initialize_params(state.config, revision)
-        timeout = state.config.limits.request_timeout
+        params = InitializeParams(
+            protocol_version=revision.name,
+            capabilities=in_revision(config.declared(ClientCapabilities), revision),
+            client_info=known_members(config.info, revision),
+        )
+        body, timeout = to_json(params), config.limits.request_timeout
         self._ask(Purpose.INITIALIZE, "initialize", body, revision, now, timeout, tries)
 
     def initialize_again(self, now: float) -> None:
@@ -533,50 +493,49 @@ class Negotiator:
         self._forget(Purpose.INITIALIZE)
         self._agree(None)
         if revision is None:
-            self._begin(now)
+            self._follow(first_step(state.config), now, first=True)
         else:
             self._initialize(revision, now)
 
     def _discovered(self, request: Outbound, result: Raw, now: float) -> None:
         state = self._state
         try:
-            discovered = read_discover_result(result)
+            found = msgspec.json.decode(result, type=DiscoverResult)
+            if found.result_type not in (None, COMPLETE):
+                raise msgspec.ValidationError(f"unknown resultType {found.result_type!r}")
         except msgspec.MsgspecError as error:
             state.violation(MAIN, INVALID_REQUEST, f"server/discover: {error}")
             self._follow(self._silence(request), now)
             return
-        opening = read_discovery(state.config, discovered)
+        opening = _choose(state.config, found.supported_versions, None)
         if opening.verdict is not Verdict.MODERN or opening.revision is None:
             self._follow(opening, now)
         elif state.lifecycle is SessionState.OPENING and not state.mirrors:
             # A server of both eras may bind its connection to that of the handshake; over HTTP
             # each request stands alone.
-            self._late = opening.revision, discovered
+            self._late = opening.revision, found
         else:
-            self._open_discovered((opening.revision, discovered))
+            self._open_discovered(opening.revision, found)
 
-    def _open_discovered(self, found: tuple[Revision, DiscoverResult]) -> None:
-        state = self._state
-        revision, discovered = found
+    def _open_discovered(self, revision: Revision, found: DiscoverResult) -> None:
         self._forget(Purpose.INITIALIZE)
-        state.peer_info = identity_in(discovered)
-        self._open_modern(revision, discovered)
+        identity = (found.meta or {}).get(META_SERVER_INFO)
+        try:
+            self._state.peer_info = msgspec.convert(identity, Implementation | None)
+        except msgspec.ValidationError:
+            self._state.peer_info = None
+        self._open_modern(revision, found)
 
-    def _open_modern(self, revision: Revision, discovered: DiscoverResult | None) -> None:
+    def _open_modern(self, revision: Revision, found: DiscoverResult | None) -> None:
         state = self._state
         state.move(SessionSignal.DISCOVERED)
         self._agree(revision)
-        state.peer_capabilities = None if discovered is None else discovered.capabilities
-        instructions = None if discovered is None else discovered.instructions
-        state.emit(
-            Ready(
-                revision=revision,
-                info=state.peer_info,
-                capabilities=state.peer_capabilities or ServerCapabilities(),
-                instructions=instructions,
-                supported=tuple(discovered.supported_versions) if discovered else (revision.name,),
-            )
-        )
+        instructions, supported, state.peer_capabilities = None, [revision.name], None
+        if found is not None:
+            instructions, supported = found.instructions, found.supported_versions
+            state.peer_capabilities = found.capabilities
+        declared = state.peer_capabilities or ServerCapabilities()
+        state.emit(Ready(revision, state.peer_info, declared, instructions, tuple(supported)))
         self._sender.send_held()
 
     def _initialize_answered(self, result: Raw) -> None:
@@ -587,12 +546,10 @@ class Negotiator:
             self.fail(f"invalid initialize result: {error}")
             return
         legacy = state.profile.legacy
-        chosen = next((row for row in legacy if row.name == answer.protocol_version), None)
+        chosen = select([answer.protocol_version], legacy)
         if chosen is None:
-            ours = ", ".join(revision.name for revision in legacy)
-            self.fail(
-                f"the server chose protocol version {answer.protocol_version!r}; we speak {ours}"
-            )
+            theirs, ours = answer.protocol_version, ", ".join(row.name for row in legacy)
+            self.fail(f"the server chose protocol version {theirs!r}; we speak {ours}")
             return
         self._agree(chosen)
         state.peer_info = answer.server_info
@@ -601,14 +558,7 @@ class Negotiator:
         state.send_notification("notifications/initialized", b"{}", revision=chosen)
         for probe in self._forget(Purpose.PROBE):
             self._sender.send_cancelled(probe, "no answer in time")
-        state.emit(
-            Ready(
-                revision=chosen,
-                info=answer.server_info,
-                capabilities=answer.capabilities,
-                instructions=answer.instructions,
-            )
-        )
+        state.emit(Ready(chosen, answer.server_info, answer.capabilities, answer.instructions))
         self._sender.send_held()
 
     def _agree(self, revision: Revision | None) -> None:
@@ -632,7 +582,7 @@ class Negotiator:
         """
         state = self._state
         if self._late is not None:
-            self._open_discovered(self._late)
+            self._open_discovered(*self._late)
             return
         state.move(SessionSignal.FAILED)
         state.failure = message

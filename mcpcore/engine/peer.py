@@ -648,18 +648,15 @@ class Peer:
 
     def _publish(self, change: TopicChange, body: bytes, meta: Meta | None) -> bool:
         state = self._state
-        topic = change.topic
-        if not state.profile.announced[topic.method]:
+        topic, method = change.topic, change.topic.row.name
+        if not state.profile.announced[method]:
             return False
         told = False
         heard = topic.subject is None or (topic.subject == "uri" and change.subject in state.uris)
         if heard and state.lifecycle is SessionState.OPEN:
+            members, subject = _meta_member(meta), (method, change.subject)
             state.send_notification(
-                topic.method,
-                body,
-                members=_meta_member(meta),
-                revision=state.revision,
-                subject=(topic.method, change.subject),
+                method, body, members=members, revision=state.revision, subject=subject
             )
             told = True
         for record in state.streams.values():
@@ -819,16 +816,10 @@ def _tell(record: Inbound, change: TopicChange, body: bytes, meta: Meta | None) 
     """Send a change on a listen stream that carries it; False for any other stream."""
     if record.interest is None or not record.interest.wants(change):
         return False
-    members = subscription_meta(record.id)
-    if meta:  # a relay passes on the id of another stream
-        members = _meta_member({**meta, META_SUBSCRIPTION_ID: record.id})
-    record.peer.send_notification(
-        change.topic.method,
-        body,
-        members=members,
-        record=record,
-        subject=(change.topic.method, change.subject),
-    )
+    # A relay passes on the id of another stream.
+    members = _meta_member({**(meta or {}), META_SUBSCRIPTION_ID: record.id})
+    method, subject = change.topic.row.name, (change.topic.row.name, change.subject)
+    record.peer.send_notification(method, body, members=members, record=record, subject=subject)
     return True
 
 

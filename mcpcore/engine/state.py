@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import UNSET, Raw, Struct, field
 
-from mcpcore.engine.config import Config, Role
+from mcpcore.engine.bodies import NO_META
+from mcpcore.engine.config import Config, Profile, Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import (
     ENGINE,
@@ -44,8 +45,6 @@ from mcpcore.engine.lifecycle import (
     StreamState,
     step,
 )
-from mcpcore.engine.metadata import NO_META
-from mcpcore.engine.profile import Profile
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
