@@ -1,7 +1,7 @@
 """Settings of one conversation: identity, capabilities, revisions and limits."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.capabilities import Capabilities, declares, in_revision
-from mcpcore.spec.methods import KNOWN_METHODS, METHODS, Method, MethodKind, lookup
+from mcpcore.spec.methods import KNOWN_METHODS, METHODS, Method, lookup
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, modern_of
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
@@ -172,9 +172,6 @@ class Config(Struct, frozen=True, kw_only=True):
 
 Rows = tuple[dict[str, Method], ...]
 """Methods that one side may send, by the position of the revision, then by method."""
-Terms = Revision | str | None
-"""Basis for reading a request: the revision agreed on, or the version that the request names."""
-
 
 _PATHS = frozenset(method.capability for method in METHODS if method.capability is not None)
 ROWS: dict[Role, Rows] = {
@@ -222,23 +219,10 @@ class Profile:
         """Encoded members of every complete result of this side, by revision."""
         self.offered = frozenset(path for path in _PATHS if declares(capabilities, path))
         """Declared capabilities that methods need, as dotted paths."""
-        self.usual = dict(self._usual()) if role is Role.SERVER else {}
-        """Rows of the requests that a server admits by version and method alone.  For legacy
-        requests the key holds the negotiated revision instead of the version."""
         announced = {None, *self.offered}
         self.announced = {name: topic.row.capability in announced for name, topic in TOPICS.items()}
         """True if this side declared that it announces such changes, by notification method."""
         self._client_meta: dict[str, bytes] = {}
-
-    def _usual(self) -> Iterator[tuple[tuple[Terms, str], Method]]:
-        for revision in (*self.modern, *self.legacy):
-            for row in self.theirs[revision.position].values():
-                declared = row.capability is None or row.capability in self.offered
-                if row.kind is MethodKind.REQUEST and declared and row.peer_capability is None:
-                    if revision.modern:
-                        yield (revision.name, row.name), row
-                    elif row.name != "initialize":  # it has a rung of its own
-                        yield (revision, row.name), row
 
     def client_meta(self, revision: Revision) -> bytes:
         """Return the ``_meta`` member of every outbound request in a modern ``revision``."""

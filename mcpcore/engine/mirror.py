@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.bodies import read_member
+from mcpcore.engine.bodies import decode_skim, read_member
 from mcpcore.engine.config import HeaderParams
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import Method
@@ -40,7 +40,6 @@ class _Arguments(Struct):
     arguments: dict[str, Raw] = {}
 
 
-_decode_skim = msgspec.json.Decoder(Skim).decode
 _decode_arguments = msgspec.json.Decoder(_Arguments).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -122,7 +121,7 @@ def mirror_of(
     """Compute the headers that mirror a request with ``params``."""
     if row is None or row.header is None:
         return Mirror(version=version, method=method)
-    name = name_in(_decode_skim(params), row)
+    name = name_in(decode_skim(params), row)
     wanted = header_params.get(name) if name is not None and row.header_params else None
     texts = header_arguments(params, wanted) if wanted else {}
     return Mirror(version=version, method=method, name=name, params=texts)
@@ -149,19 +148,6 @@ def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str
 
 
 # The server's side
-
-
-def names_the_same(
-    mirror: Mirror, row: Method, skim: Skim, header_params: Mapping[str, HeaderParams]
-) -> bool:
-    """Return True if ``Mcp-Name`` agrees with the body and no other header has to."""
-    if row.header is None:
-        return True
-    name = mirror.name
-    if name is None or (row.header_params and name in header_params):
-        return False
-    member = getattr(skim, _MIRRORED[row.header])
-    return member is not None and read_member(member) == name
 
 
 def mismatch(
