@@ -22,29 +22,10 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, json, structs
 from msgspec.json import Decoder
 
+from mcpcore.engine import events
 from mcpcore.engine.bodies import NO_META, UNREADABLE, becomes_task, decode_skim
 from mcpcore.engine.config import Role
-from mcpcore.engine.events import (
-    ENGINE,
-    MAIN,
-    ConnectionEnded,
-    EndReason,
-    ErrorReceived,
-    Fault,
-    InputRequired,
-    Key,
-    LogLevelChanged,
-    NotificationReceived,
-    ProgressReceived,
-    Ready,
-    RequestReceived,
-    ResourceSubscribed,
-    ResultReceived,
-    Route,
-    SubscriptionAcknowledged,
-    SubscriptionNotification,
-    SubscriptionOpened,
-)
+from mcpcore.engine.events import ENGINE, MAIN, EndReason, Fault, Key, Route
 from mcpcore.engine.input_rounds import refuse_questions
 from mcpcore.engine.ladder import (
     climb,
@@ -192,7 +173,7 @@ def _set_level(state: PeerState, arrival: Inbound) -> ErrorData | None:
     if state.said is not None:
         state.said.add(None)
     state.changes += 1
-    state.emit(LogLevelChanged(level=params.level, session=state.session))
+    state.emit(events.LogLevelChanged(level=params.level, session=state.session))
     _reply(state, arrival)
     return None
 
@@ -222,7 +203,7 @@ def _set_subscription(state: PeerState, arrival: Inbound, *, active: bool) -> Er
     if state.said is not None:
         state.said.add(uri)
     state.changes += 1
-    state.emit(ResourceSubscribed(uri=uri, active=active, session=state.session))
+    state.emit(events.ResourceSubscribed(uri=uri, active=active, session=state.session))
     _reply(state, arrival)
     return None
 
@@ -263,7 +244,7 @@ def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
     state.send_notification(
         ACKNOWLEDGED, body, members=members, record=arrival, subject=ACKNOWLEDGED
     )
-    state.emit(SubscriptionOpened(key, asked, arrival.route, arrival.principal))
+    state.emit(events.SubscriptionOpened(key, asked, arrival.route, arrival.principal))
     return None
 
 
@@ -371,13 +352,15 @@ class Receiver:
                 arrival.held = True
             refusal = finds_room(state, arrival)
             if refusal is None and revision.input_rounds:
-                responses, echoed, refusal = self._retried(skim)
+                responses, echoed, flaw = self._retried(skim)
+                if flaw is not None:
+                    refusal = ErrorData(INVALID_PARAMS, f"invalid params: {flaw}")
         if refusal is not None:
             _refuse(arrival, refusal)
             return
         key = state.register(arrival)
         self._endpoint.events.append(
-            RequestReceived(
+            events.RequestReceived(
                 key=key,
                 id=id,
                 method=method,
@@ -417,9 +400,7 @@ class Receiver:
         elif isinstance(item, End):
             self._end(item, route)
         elif isinstance(item, TransportFailure):
-            request = state.pending.get(item.request)
-            if request is not None:
-                self._transport_failed(request, item, now)
+            self._transport_failed(item, now)
         elif isinstance(item, TooLong):
             self._reject(refuse_oversized(item.head, item.limit), now, route, None, item.head)
 
@@ -497,22 +478,20 @@ class Receiver:
 
     # Requests
 
-    def _retried(self, skim: Skim) -> tuple[dict[str, Raw] | None, str | None, ErrorData | None]:
-        """Return the answers and the state of a retry, and the error if they are invalid."""
-        responses, echoed = None, None
+    def _retried(self, skim: Skim) -> tuple[dict[str, Raw] | None, str | None, str | None]:
+        """Return the answers and the state of a retry, and what is wrong with them."""
+        responses, echoed, flaw = None, None, None
         try:
             if skim.input_responses is not None:
                 responses = _decode_responses(skim.input_responses)
                 most = self._state.config.limits.input_requests
                 if len(responses) > most:
-                    text = f"invalid params: inputResponses has more than {most} members"
-                    return None, None, ErrorData(INVALID_PARAMS, text)
+                    flaw = f"inputResponses has more than {most} members"
             if skim.request_state is not None:
                 echoed = _decode_state(skim.request_state)
         except msgspec.MsgspecError as error:
-            text = f"invalid params: inputResponses or requestState: {error}"
-            return None, None, ErrorData(INVALID_PARAMS, text)
-        return responses, echoed, None
+            flaw = f"inputResponses or requestState: {error}"
+        return responses, echoed, flaw
 
     def admit(self, key: Key) -> bool:
         """Answer a request that the application admits; False if it was cancelled meanwhile."""
@@ -574,7 +553,7 @@ class Receiver:
             state.drop_unsent()
         if state.lifecycle is not SessionState.CLOSED:
             state.move(SessionSignal.EOF)
-        state.emit(ConnectionEnded(reason=end.reason, session=state.session))
+        state.emit(events.ConnectionEnded(reason=end.reason, session=state.session))
         state.ended = True
 
     # Answers to outbound requests
@@ -597,7 +576,7 @@ class Receiver:
                 self._negotiator.refused(request, failure, now, modern=modern)
                 return
             state.conclude(request, _ANSWER)
-            state.emit(ErrorReceived(request.id, request.method, failure))
+            state.emit(events.ErrorReceived(request.id, request.method, failure))
         elif result is UNSET:
             return
         elif request.purpose is not _APPLICATION:
@@ -607,17 +586,13 @@ class Receiver:
             if revision.result_type and not self._is_complete(request, result, now):
                 return
             state.conclude(request, _ANSWER)
-            if request.want_progress and request.row is not None and request.row.task_capability:
-                self._remember_progress(request, result)
-            state.emit(ResultReceived(request.id, request.method, result, revision))
-
-    def _remember_progress(self, request: Outbound, result: Raw) -> None:
-        """Keep the last progress of an experimental task, as more follows after the answer."""
-        if not becomes_task(result):
-            return
-        self._task_progress[request.id] = request.progress
-        if len(self._task_progress) > self._state.config.limits.in_flight:
-            del self._task_progress[next(iter(self._task_progress))]
+            row = request.row
+            if request.want_progress and row and row.task_capability and becomes_task(result):
+                # An experimental task, of which more progress follows after the answer.
+                self._task_progress[request.id] = request.progress
+                if len(self._task_progress) > state.config.limits.in_flight:
+                    del self._task_progress[next(iter(self._task_progress))]
+            state.emit(events.ResultReceived(request.id, request.method, result, revision))
 
     def _is_complete(self, request: Outbound, result: Raw, now: float) -> bool:
         """Return True for a final result; handle every other ``resultType`` here."""
@@ -634,14 +609,11 @@ class Receiver:
             if flaw is not None:
                 self._invalid_answer(request, flaw, now)
             return False
-        if kind == TASK and self._takes_tasks(request):
+        extension = None if request.row is None else request.row.task_extension
+        if kind == TASK and f"extensions.{extension}" in self._state.profile.offered:
             return True
         self._invalid_answer(request, f"invalid result: unknown resultType {kind!r}", now)
         return False
-
-    def _takes_tasks(self, request: Outbound) -> bool:
-        extension = None if request.row is None else request.row.task_extension
-        return extension is not None and f"extensions.{extension}" in self._state.profile.offered
 
     def _input_required(self, request: Outbound, skim: _ResultSkim) -> str | None:
         """Handle a demand for input; return what is wrong with it, or None."""
@@ -664,7 +636,7 @@ class Receiver:
         request.round += 1
         request.input_state = skim.request_state
         state.waiting_input[request.id] = request
-        state.emit(InputRequired(request.id, request.method, questions, request.round))
+        state.emit(events.InputRequired(request.id, request.method, questions, request.round))
         return None
 
     # Ends without a valid answer
@@ -678,16 +650,16 @@ class Receiver:
         else:
             self._negotiator.broken(request, message, now, legacy=True)
 
-    def _transport_failed(self, request: Outbound, failure: TransportFailure, now: float) -> None:
+    def _transport_failed(self, failure: TransportFailure, now: float) -> None:
         """End an outbound request that the transport reports as failed."""
+        request, fault = self._state.pending.get(failure.request), failure.fault
+        if request is None:
+            return
+        text = failure.message
         if request.purpose is _APPLICATION:
-            self._state.abort(
-                request, RequestSignal.END, failure.reason, failure.message, failure.fault
-            )
+            self._state.abort(request, RequestSignal.END, failure.reason, text, fault)
         else:
-            self._negotiator.broken(
-                request, failure.message, now, legacy=failure.evidence, fault=failure.fault
-            )
+            self._negotiator.broken(request, text, now, legacy=failure.evidence, fault=fault)
 
     # Notifications, which are never answered
 
@@ -714,7 +686,9 @@ class Receiver:
                 declared = theirs if isinstance(theirs, ClientCapabilities) else None
                 revision, session = state.revision, state.session
                 state.emit(
-                    NotificationReceived(method, params, route, revision, None, session, declared)
+                    events.NotificationReceived(
+                        method, params, route, revision, None, session, declared
+                    )
                 )
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             state.violation(route, INVALID_PARAMS, f"{method}: {error}")
@@ -734,7 +708,7 @@ class Receiver:
         state.move(SessionSignal.INITIALIZED)
         state.changes += 1
         declared = state.client_capabilities
-        state.emit(Ready(revision, state.peer_info, declared, session=state.session))
+        state.emit(events.Ready(revision, state.peer_info, declared, session=state.session))
         self._sender.send_held()
 
     # Cancellation
@@ -742,26 +716,19 @@ class Receiver:
     def _cancelled(self, params: Raw, row: Method | None, route: Route, now: float) -> None:
         state = self._state
         cancelled = _decode_cancelled(params)
-        id = cancelled.request_id
+        id, reason = cancelled.request_id, cancelled.reason
         if id is None:
             return
-        reason = cancelled.reason
-        if row is not None and row.about is not None:
-            self._ended_by_server(id, reason, row.about, route, now)
+        if row is None or row.about is None:
+            record = state.in_flight_by_id.get(state.slot(route, id))
+            if record is not None:
+                state.drop(record, RequestSignal.CANCEL, reason)
             return
-        record = state.in_flight_by_id.get(state.slot(route, id))
-        if record is not None:
-            state.drop(record, RequestSignal.CANCEL, reason)
-
-    def _ended_by_server(
-        self, id: RequestId, reason: str | None, about: frozenset[str], route: Route, now: float
-    ) -> None:
-        """Handle a modern server's end of one of our subscriptions. Its result may follow."""
-        state = self._state
+        # A modern server ends one of our subscriptions; its result may follow.
         request = state.pending.get(id)
         if request is None:
             return
-        if request.method not in about:
+        if request.method not in row.about:
             text = f"notifications/cancelled from a server for {request.method}"
             state.violation(route, INVALID_REQUEST, text)
         elif request.farewell is None:
@@ -793,7 +760,7 @@ class Receiver:
         else:
             request.progress = value
             self._sender.extend(request, now)
-        state.emit(ProgressReceived(token, value, progress.total, progress.message))
+        state.emit(events.ProgressReceived(token, value, progress.total, progress.message))
 
     # Listen streams of a client
 
@@ -809,22 +776,18 @@ class Receiver:
         if request is None or request.stream is None:
             return True  # it crossed the end of its stream
         if method == ACKNOWLEDGED:
-            self._acknowledged(request, params)
+            confirmed = _decode_acknowledged(params).notifications
+            after = step(STREAM, request.stream, StreamSignal.ACKNOWLEDGE)
+            if after is not None:
+                request.stream = after
+                self._endpoint.deadlines.set(request, None)
+                state.emit(events.SubscriptionAcknowledged(request.id, confirmed))
         elif request.stream is StreamState.LISTENING:
-            state.emit(SubscriptionNotification(request=request.id, method=method, params=params))
+            state.emit(events.SubscriptionNotification(request.id, method, params))
         else:
             text = f"{method} came while its subscription is {request.stream.value}"
             state.violation(route, INVALID_REQUEST, text)
         return True
-
-    def _acknowledged(self, request: Outbound, params: Raw) -> None:
-        confirmed = _decode_acknowledged(params)
-        after = step(STREAM, request.stream or StreamState.OPENING, StreamSignal.ACKNOWLEDGE)
-        if after is None:
-            return
-        request.stream = after
-        self._endpoint.deadlines.set(request, None)
-        self._state.emit(SubscriptionAcknowledged(request.id, confirmed.notifications))
 
 
 _CONSUMED: dict[str, Callable[[Receiver, Raw, Method | None, Route, float], None]] = {

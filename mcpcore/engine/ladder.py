@@ -1,9 +1,9 @@
 """Inbound ladder: the checks that a request of the other side passes before it is served.
 
-Findings are noted in the request that passes.  The order is the specification's: the message itself, the claims of the
-headers, the revision, the method, the state of the session, the capabilities, the table of
-requests in flight.  Source: 2026-07-28, basic protocol (``_meta``), versioning, Streamable HTTP
-("Server Validation"); the lifecycle page of 2025-11-25.
+Findings are noted in the request that passes.  The order is the specification's: the message
+itself, the claims of the headers, the revision, the method, the state of the session, the
+capabilities, the table of requests in flight.  Source: 2026-07-28, basic protocol (``_meta``),
+versioning, Streamable HTTP ("Server Validation"); the lifecycle page of 2025-11-25.
 """
 
 from functools import partial

@@ -707,7 +707,7 @@ class Peer:
     def _unless_over(self, key: Key) -> Inbound | None:
         """Return the request with ``key``, or None if it was answered, cancelled or ended."""
         record = self._endpoint.inbound.get(key)
-        if record is None and not self._endpoint.was_issued(key):
+        if record is None and not 0 < key <= self._endpoint.last_key:
             raise LocalProtocolError(f"there never was a request with key {key}")
         return record if record is not None and record.state is RequestState.ACTIVE else None
 

@@ -10,29 +10,17 @@ Every inbound request is registered by :meth:`PeerState.register` and ends in
 
 import sys
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import UNSET, Raw, Struct, field
 
+from mcpcore.engine import events
 from mcpcore.engine.bodies import NO_META
 from mcpcore.engine.config import Config, Profile, Role
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.events import (
-    ENGINE,
-    MAIN,
-    EndReason,
-    Event,
-    Fault,
-    Key,
-    RequestCancelled,
-    RequestEnded,
-    Route,
-    StreamDrained,
-    SubscriptionClosed,
-    Violation,
-)
+from mcpcore.engine.events import ENGINE, MAIN, EndReason, Event, Fault, Key, Route
 from mcpcore.engine.lifecycle import (
     REQUEST,
     SESSION,
@@ -284,10 +272,6 @@ class Endpoint(Struct, weakref=False, eq=False):
             raise LocalProtocolError("a listen stream ends with end_subscription")
         return record
 
-    def was_issued(self, key: Key) -> bool:
-        """Return True if ``key`` is or was the handle of a request."""
-        return 0 < key <= self.last_key
-
     def next_event(self) -> Event | None:
         """Advance to the next event and return it; None when all input is used up."""
         events, inbox = self.events, self.inbox
@@ -383,11 +367,8 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
     @property
     def is_modern_client(self) -> bool:
         """True for a client of a modern revision: it gets no requests and never sends responses."""
-        return (
-            self.role is Role.CLIENT
-            and self.revision is not None
-            and not self.revision.server_requests
-        )
+        revision = self.revision
+        return self.role is Role.CLIENT and revision is not None and not revision.server_requests
 
     def slot(self, route: Route, id: RequestId) -> Any:
         """Return the key under which an inbound id is unique."""
@@ -410,9 +391,8 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         """Advance the session; raises LocalProtocolError if the table does not allow it."""
         after = step(SESSION, self.lifecycle, signal)
         if after is None:
-            raise LocalProtocolError(
-                f"{signal.value!r} is not possible while the session is {self.lifecycle.value}"
-            )
+            text = f"{signal.value!r} is not possible while the session is {self.lifecycle.value}"
+            raise LocalProtocolError(text)
         self.lifecycle = after
 
     def agree(self, revision: Revision | None) -> None:
@@ -434,7 +414,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
     ) -> None:
         """Emit a Violation: the other side broke a rule. Nothing is emitted after the end."""
         if not self.ended:
-            self.emit(Violation(code, message, route, self.session, refused, excerpt))
+            self.emit(events.Violation(code, message, route, self.session, refused, excerpt))
 
     # Sending
 
@@ -577,17 +557,12 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         if record.drain_wanted and not record.queued:
             record.drain_wanted = False
             if not self.ended:
-                self.emit(StreamDrained(key=record.key))
+                self.emit(events.StreamDrained(key=record.key))
 
     def withdraw(self, record: Inbound) -> None:
         """Drop the queued notifications of a request that is no longer wanted."""
-
-        def unwanted(frame: Transmit) -> bool:
-            return frame.key == record.key and frame.kind is FrameKind.NOTIFICATION
-
         if record.queued:
-            for frame in self.outbox.discard(unwanted):
-                self.taken(frame)
+            self._discard(lambda each: each.key == record.key and each.kind is _NOTIFICATION)
 
     # Requests in flight: inbound
 
@@ -596,11 +571,9 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         endpoint = self.endpoint
         endpoint.last_key = arrival.key = key = endpoint.last_key + 1
         endpoint.inbound[key] = arrival
+        self.in_flight_by_id[self.slot(arrival.route, arrival.id)] = arrival
         if self.scoped:
-            self.in_flight_by_id[arrival.route, arrival.id] = arrival
             self.by_route[arrival.route] = arrival
-        else:
-            self.in_flight_by_id[arrival.id] = arrival
         return key
 
     def finish(self, record: Inbound, signal: RequestSignal) -> bool:
@@ -614,32 +587,27 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
             return False
         record.state = _DONE
         del self.endpoint.inbound[record.key]
+        slot = self.slot(record.route, record.id)
+        if self.in_flight_by_id.get(slot) is record:  # else a newer session uses the id
+            del self.in_flight_by_id[slot]
         if self.scoped:
-            self.in_flight_by_id.pop((record.route, record.id), None)
             self.by_route.pop(record.route, None)
-        else:
-            named = self.in_flight_by_id.pop(record.id, None)
-            if named is not record and named is not None:  # a newer session reused the id
-                self.in_flight_by_id[record.id] = named
         if record.stream is not None:
             self.streams.pop(record.key, None)
         return before is _ACTIVE
-
-    def end_stream(self, record: Inbound, signal: StreamSignal) -> None:
-        """End a listen stream of the other side and emit SubscriptionClosed."""
-        record.stream = step(STREAM, StreamState.LISTENING, signal)
-        self.finish(record, RequestSignal.RELEASE)
-        self.emit(SubscriptionClosed(key=record.key))
 
     def drop(self, record: Inbound, signal: RequestSignal, reason: str | None) -> None:
         """Drop an inbound request to which the other side wants no answer any more."""
         cancelled = signal is RequestSignal.CANCEL
         if record.stream is not None:
             self.withdraw(record)
-            self.end_stream(record, StreamSignal.CANCEL if cancelled else StreamSignal.END)
+            ending = StreamSignal.CANCEL if cancelled else StreamSignal.END
+            record.stream = step(STREAM, StreamState.LISTENING, ending)
+            self.finish(record, RequestSignal.RELEASE)
+            self.emit(events.SubscriptionClosed(key=record.key))
         elif record.state is RequestState.ACTIVE:
             record.state = step(REQUEST, record.state, signal) or record.state
-            self.emit(RequestCancelled(key=record.key, reason=reason))
+            self.emit(events.RequestCancelled(key=record.key, reason=reason))
             self.withdraw(record)
         else:
             return
@@ -682,7 +650,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         The engine's own requests (probe, handshake) have none; negotiation has its own events.
         """
         if self.conclude(request, signal) and request.purpose is _APPLICATION:
-            self.emit(RequestEnded(request.id, request.method, reason, message, fault))
+            self.emit(events.RequestEnded(request.id, request.method, reason, message, fault))
 
     def end_outbound(self, reason: EndReason, message: str, fault: Fault | None = None) -> None:
         """End every outbound request that does not outlive this conversation."""
@@ -694,9 +662,8 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
 
     def drop_unsent(self) -> None:
         """Drop all frames of this conversation that were not sent."""
+        self._discard(lambda each: each.peer is self)
 
-        def unwanted(frame: Transmit) -> bool:
-            return frame.peer is self
-
+    def _discard(self, unwanted: Callable[[Transmit], bool]) -> None:
         for frame in self.outbox.discard(unwanted):
             self.taken(frame)
