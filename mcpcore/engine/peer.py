@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, field
+from msgspec import Raw
 
 from mcpcore.engine.bodies import Meta, own_meta, permitted, take_apart, take_result_apart
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
@@ -58,7 +58,6 @@ from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.framing import LineReader, TooLong
-from mcpcore.wire.jsontext import encode_sound
 from mcpcore.wire.message import (
     Body,
     Frame,
@@ -80,39 +79,15 @@ _NEWLINE = (b"\n",)
 DEFAULT_LOG_LEVEL = "info"
 """Lowest level sent to a legacy client that never set one."""
 _PROGRESS = "notifications/progress"
-_INFINITE = math.inf
-"""Bound for comparisons, as :func:`math.isfinite` takes no integer larger than all floats."""
 LOST_LOGGER = "mcpcore"
 LOST_LEVEL = "warning"
 """Level of the message that log messages were dropped; ``LOST_LOGGER`` is its logger."""
 
-_NOT_BY_HAND = frozenset(
-    {
-        "notifications/cancelled",
-        "notifications/initialized",
-        "notifications/message",
-        ACKNOWLEDGED,
-    }
+_NOT_BY_HAND = (
+    *("notifications/cancelled", "notifications/initialized", "notifications/message"),
+    ACKNOWLEDGED,
 )
 """Notifications that the engine sends, for which there are calls."""
-
-
-class _Report(Struct, gc=False):
-    """Params of a progress notification."""
-
-    token: Any = field(name="progressToken")
-    progress: Any
-    total: Any
-    message: Any
-    meta: Any = field(name="_meta")
-
-
-class _Reported(Struct, gc=False):
-    """Progress notification with its envelope: encoded in one step, as there may be many."""
-
-    jsonrpc: str = "2.0"
-    method: str = _PROGRESS
-    params: _Report | None = None
 
 
 class Peer:
@@ -454,7 +429,12 @@ class Peer:
             result, meta, own_type = take_result_apart(result, meta)
             result_type = own_type or result_type
         if meta or result_type != COMPLETE:
-            _check_result_type(record, result_type)
+            if result_type == INPUT_REQUIRED:
+                raise LocalProtocolError("an input_required result is made by require_input")
+            extension = None if record.row is None else record.row.task_extension
+            path = f"extensions.{extension}"
+            if result_type == TASK and extension and not declares(record.capabilities, path):
+                raise CapabilityMissing(path)
             return answer_with(record, result, own_meta(meta) if meta else None, result_type)
         members = record.peer.profile.complete[record.revision]
         return _finish(record, _RESULT, encode_result(record.id, result, members))
@@ -506,27 +486,22 @@ class Peer:
     ) -> bool:
         """Report progress; False if not asked for, not increased, or if the request is over."""
         record = self._endpoint.inbound.get(key)
-        if record is None or record.state is not _ACTIVE or record.stream is not None:
+        if record is None or not _takes_news(record):
             return False
-        if record.held:
-            return False  # as in _takes_news, without a call
         token, last = record.meta.progress_token, record.progress
-        if token is None:
+        finite = -math.inf < value < math.inf  # math.isfinite takes no integer above all floats
+        if token is None or not finite or (last is not None and value <= last):
             return False
-        if not -_INFINITE < value < _INFINITE or (last is not None and value <= last):
-            return False
-        report = _Report(
-            token,
-            value,
-            UNSET if total is None else total,
-            UNSET if message is None else message,
-            meta or UNSET,
-        )
-        sound = not meta and (total is None or -_INFINITE < total < _INFINITE)
-        encode = encode_sound if sound else to_json
-        data = encode(_Reported(params=report))
+        params: dict[str, Any] = {"progressToken": token, "progress": value}
+        if total is not None:
+            params["total"] = total
+        if message is not None:
+            params["message"] = message
+        if meta:
+            params["_meta"] = meta
+        body = to_json(params)
         record.progress = value
-        record.peer.send_news(_PROGRESS, data, record, "progress")
+        record.peer.send_notification(_PROGRESS, body, record=record, subject="progress")
         return True
 
     def log(
@@ -687,11 +662,9 @@ class Peer:
         record = self._stream(key)
         if record is None:
             return False
+        members, body = subscription_meta(record.id), to_json({"requestId": record.id})
         record.peer.send_notification(
-            "notifications/cancelled",
-            to_json({"requestId": record.id}),
-            members=subscription_meta(record.id),
-            record=record,
+            "notifications/cancelled", body, members=members, record=record
         )
         record.stream = step(STREAM, StreamState.LISTENING, StreamSignal.FINISH)
         answer_with(record, b"{}", {META_SUBSCRIPTION_ID: record.id}, COMPLETE)
@@ -759,17 +732,6 @@ def _takes_news(record: Inbound) -> bool:
     A listen stream has none, nor a held request that becomes one when it is admitted.
     """
     return record.state is _ACTIVE and record.stream is None and not record.held
-
-
-def _check_result_type(record: Inbound, result_type: str) -> None:
-    """Raise LocalProtocolError if a request may not be answered with this type of result."""
-    if result_type == INPUT_REQUIRED:
-        raise LocalProtocolError("an input_required result is made by require_input")
-    extension = None if record.row is None else record.row.task_extension
-    if result_type == TASK and extension is not None:
-        path = f"extensions.{extension}"
-        if not declares(record.capabilities, path):
-            raise CapabilityMissing(path)
 
 
 def answer_with(record: Inbound, body: bytes | Raw, meta: Meta | None, result_type: str) -> bool:

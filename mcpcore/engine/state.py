@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Raw, Struct, field
 
@@ -201,13 +201,6 @@ _PROFILES = 8
 """Maximum profiles kept; an endpoint has one or two Configs, unless each Peer has its own."""
 
 
-class TakesIn(Protocol):
-    """Target of an item of the endpoint's queue."""
-
-    def take_in(self, *item: Any) -> None:
-        """Process one item that arrived."""
-
-
 class Endpoint(Struct, weakref=False, eq=False):
     """Shared state of the Peers of one endpoint: counters, queues, in-flight tables, deadlines.
 
@@ -238,11 +231,11 @@ class Endpoint(Struct, weakref=False, eq=False):
         self._profiles = [*self._profiles[-_PROFILES:], profile]
         return profile
 
-    def queue(self, target: TakesIn, *item: Any) -> None:
-        """Queue an item for ``target`` behind everything that has arrived already."""
+    def queue(self, target: Any, *item: Any) -> None:
+        """Queue an item for ``take_in`` of ``target`` behind everything that has arrived."""
         self.inbox.append((target, *item))
 
-    def advance(self, target: TakesIn, *item: Any) -> None:
+    def advance(self, target: Any, *item: Any) -> None:
         """Process an item at once if nothing waits before it, else queue it for ``target``."""
         if self.inbox or self.events:
             self.inbox.append((target, *item))
@@ -447,16 +440,15 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         self, record: Inbound, kind: FrameKind, data: bytes, code: int | None = None
     ) -> None:
         """Send the answer to a request, or put it into its batch."""
-        self.send_last(
-            record.route,
-            kind,
-            data,
-            batch=record.batch,
-            key=record.key,
-            code=code,
-            method=record.method,
-            revision=record.revision,
+        if record.batch is not None:
+            record.batch.settle(data)
+            return
+        route, size, method = record.route, len(data), record.method
+        frame = Transmit(
+            self, route, (data,), size, kind, record.key, method, record.revision, code
         )
+        frame.ends = route != MAIN
+        self.outbox.push(frame)
 
     def refuse(
         self,
@@ -498,37 +490,22 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         on; if the stream is crowded, it replaces a queued notification with the same subject.
         """
         data = encode_notification(method, body, members)
+        size, key = len(data), None if subject is None else ENGINE
         if record is not None:
-            self.send_news(method, data, record, subject)
-            return
-        key = None if subject is None else ENGINE
-        if subject is not None and self.crowded(None) and self.renew(None, subject, data):
-            return
-        frame = Transmit(self, route, (data,), len(data), _NOTIFICATION, key, method, revision)
-        frame.request = request
-        self._push_news(frame, subject)
-
-    def send_news(
-        self, method: str, data: bytes, record: Inbound, subject: Hashable = None
-    ) -> None:
-        """Send an encoded notification on a request's stream; see :meth:`send_notification`."""
-        key, outbox, size = record.key, self.outbox, len(data)
+            key, route, revision = record.key, record.route, record.revision
         if subject is not None:
-            full = record.queued > self.config.limits.queued or record.route == MAIN
-            if full and self.crowded(record) and self.renew(record, subject, data):
+            if self.crowded(record) and self.renew(record, subject, data):
                 return
-            if self.joins and outbox.join(data, size, key, subject):
+            if record is not None and self.joins and self.outbox.join(data, size, key, subject):
                 record.queued += size
                 return
-        record.queued += size
-        route, revision = record.route, record.revision
         frame = Transmit(self, route, (data,), size, _NOTIFICATION, key, method, revision)
-        self._push_news(frame, subject)
-
-    def _push_news(self, frame: Transmit, subject: Hashable) -> None:
+        frame.request = request
+        if record is not None:
+            record.queued += size
         if subject is not None:
             frame.subject = subject
-            self.replaceable[frame.key, subject] = frame
+            self.replaceable[key, subject] = frame
         self.outbox.push(frame)
 
     def renew(self, record: Inbound | None, subject: Hashable, data: bytes) -> bool:

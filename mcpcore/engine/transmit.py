@@ -89,19 +89,13 @@ class Outbox:
         self.frames.append(frame)
         self.size += frame.size
 
-    def join(self, data: bytes, size: int, key: Key, subject: Hashable) -> bool:
+    def join(self, data: bytes, size: int, key: Key | None, subject: Hashable) -> bool:
         """Add ``data`` to the last frame; False if that has another subject or is full."""
-        frames = self.frames
-        if not frames:
+        last = self.frames[-1] if self.frames else None
+        if last is None or last.key != key or last.subject != subject or last.size > _FULL:
             return False
-        last = frames[-1]
-        if last.key != key or last.subject != subject or last.size > _FULL:
-            return False
-        more = last.more
-        if more is None:
-            last.more = [data]
-        else:
-            more.append(data)
+        last.more = last.more or []
+        last.more.append(data)
         last.size += size
         self.size += size
         return True

@@ -203,8 +203,6 @@ def sayable(text: str) -> str:
 
 
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
-encode_sound = _encode
-"""As :func:`to_json`, for an object that is known to hold no Raw and only finite numbers."""
 _pack = msgspec.msgpack.Encoder(enc_hook=encodable).encode
 _NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _BRACE, _QUOTE, _LF, _CR = b'{"\n\r'  # as integers: faster to look for
