@@ -99,16 +99,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Seconds to wait for the result of a subscription that the server has cancelled."""
 
     def __post_init__(self) -> None:
-        check_numbers(
-            self,
-            "batch",
-            "subscriptions",
-            "listen_streams",
-            "queued",
-            "input_rounds",
-            "input_requests",
-            "farewell",
-        )
+        may_be_zero = ("queued", "input_rounds", "input_requests", "farewell")
+        check_numbers(self, "batch", "subscriptions", "listen_streams", *may_be_zero)
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -146,11 +138,7 @@ class Config(Struct, frozen=True, kw_only=True):
     """Prefix that turns outbound request ids into strings (several workers, one session)."""
 
     def __post_init__(self) -> None:
-        """Check the numbers and the cache scope.
-
-        Raises ValueError for a value out of range, TypeError for a ``discover_ttl_ms`` that is no
-        int.
-        """
+        """Raise ValueError for a value out of range, TypeError for a TTL that is no int."""
         check_numbers(self, "discover_ttl_ms")
         if not isinstance(self.discover_ttl_ms, int):
             raise TypeError(f"discover_ttl_ms must be a whole number, not {self.discover_ttl_ms}")

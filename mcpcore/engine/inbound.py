@@ -278,8 +278,6 @@ def _refuse(arrival: Inbound, error: ErrorData) -> None:
 class Receiver:
     """Part of a Peer that takes in what arrives."""
 
-    __slots__ = ("_decode", "_endpoint", "_negotiator", "_sender", "_state", "_task_progress")
-
     def __init__(self, state: PeerState, sender: Sender, negotiator: Negotiator) -> None:
         self._state = state
         self._endpoint = state.endpoint

@@ -67,8 +67,7 @@ def names(revisions: Iterable[Revision]) -> list[str]:
 
 def unsupported(requested: str, revisions: Iterable[Revision]) -> ErrorData:
     """Return the error for a version that is not served statelessly; it lists those that are."""
-    known = tuple(revisions)
-    row = BY_NAME.get(requested)
+    known, row = tuple(revisions), BY_NAME.get(requested)
     if row is not None and not row.modern:
         # A legacy revision needs a handshake, so none is offered here.
         known = modern_of(known) or known
@@ -261,21 +260,18 @@ def read_probe_error(
     return NegotiationStep(Verdict.LEGACY, legacy)
 
 
-class Negotiator:
+class Negotiator(Struct, weakref=False, eq=False):
     """Part of a Peer that agrees with the other side on a revision: probe, discovery, handshake.
 
     The functions above decide what an answer means, and this class carries it out.
     """
 
-    __slots__ = ("_late", "_sender", "_state", "upset")
-
-    def __init__(self, state: PeerState, sender: Sender) -> None:
-        self._state = state
-        self._sender = sender
-        self._late: tuple[Revision, DiscoverResult] | None = None
-        """Client: what the probe found out, once the handshake was on its way."""
-        self.upset: Upset | None = None
-        """Client: kind of failed negotiation that the era probe may have caused."""
+    _state: PeerState
+    _sender: Sender
+    _late: tuple[Revision, DiscoverResult] | None = None
+    """Client: what the probe found out, once the handshake was on its way."""
+    upset: Upset | None = None
+    """Client: kind of failed negotiation that the era probe may have caused."""
 
     # A server that goes on where another process began
 

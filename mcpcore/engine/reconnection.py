@@ -57,18 +57,8 @@ class ReconnectSettings(Struct, frozen=True, kw_only=True):
     safe."""
 
     def __post_init__(self) -> None:
-        check_numbers(
-            self,
-            "attempts",
-            "max_restarts",
-            "first_delay",
-            "max_delay",
-            "jitter",
-            "lasting",
-            "max_waiting",
-            "parting",
-            "max_repeats",
-        )
+        above_zero = ("opening", "growth")
+        check_numbers(self, *(name for name in self.__struct_fields__ if name not in above_zero))
         if not self.growth >= 1:
             raise ValueError(f"growth must be at least 1, not {self.growth}")
 
@@ -247,7 +237,7 @@ def refuses_for_good(error: ErrorData | None) -> bool:
 # Succession of conversations
 
 
-class Succession:
+class Succession(Struct, frozen=True, weakref=False, eq=False):
     """Part of a Peer that reconnects: the next conversation of a client takes over its requests.
 
     When the transport ends, some requests are held: those that were never sent, those that may be
@@ -260,11 +250,8 @@ class Succession:
     conversations cannot be confused.
     """
 
-    __slots__ = ("_state", "settings")
-
-    def __init__(self, state: PeerState, settings: ReconnectSettings) -> None:
-        self._state = state
-        self.settings = settings
+    _state: PeerState
+    settings: ReconnectSettings
 
     def keeps(self, request: Outbound, unsent: set[RequestId | None]) -> bool:
         """Return True if a request need not end with this conversation; then it is held."""
@@ -290,9 +277,8 @@ class Succession:
         """Raise LocalProtocolError if no further request may wait for the next connection."""
         state, limit = self._state, self.settings.max_waiting
         if state.lifecycle is not SessionState.OPEN and len(state.held) >= limit:
-            raise LocalProtocolError(
-                f"the connection is lost, and {limit} requests wait for the next one already"
-            )
+            text = f"the connection is lost, and {limit} requests wait for the next one already"
+            raise LocalProtocolError(text)
 
     def config_of_heir(self) -> Config:
         """Return the config of the next conversation, which speaks the era of this one."""

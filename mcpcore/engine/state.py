@@ -59,18 +59,15 @@ NO_SKIM = Skim()
 NO_CAPABILITIES = ClientCapabilities()
 
 
-class Batch:
+class Batch(Struct, weakref=False, eq=False):
     """Collector of the answers to one batch: one array, sent when the last answer is known."""
 
-    __slots__ = ("_open", "_parts", "peer", "revision", "route")
-
-    def __init__(self, peer: "PeerState", route: Route, revision: Revision | None) -> None:
-        self.peer = peer
-        self.route = route
-        self.revision = revision
-        self._parts: list[bytes] = []
-        # The batch itself counts as one until all of its messages have been read.
-        self._open = 1
+    peer: "PeerState"
+    route: Route
+    revision: Revision | None
+    _parts: list[bytes] = []
+    _open: int = 1
+    """Answers owed; the batch itself counts as one until all of its messages have been read."""
 
     def expect(self) -> None:
         """Count one more answer that is owed."""

@@ -7,7 +7,7 @@ an incomplete unit at the end is given all the same.
 import re
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 _WORD = 4096
 """Maximum bytes of a last word."""
@@ -21,15 +21,12 @@ class Held(NamedTuple):
     dropped: int = 0
 
 
-class Gatherer:
-    """Joins pieces of data, up to a limit."""
+class Gatherer(Struct, eq=False):
+    """Joins pieces of data, up to a limit in bytes."""
 
-    __slots__ = ("_data", "_dropped", "_limit")
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._data = bytearray()
-        self._dropped = 0
+    _limit: int
+    _data: bytearray = field(default_factory=bytearray)
+    _dropped: int = 0
 
     def __bool__(self) -> bool:
         return bool(self._data) or bool(self._dropped)

@@ -118,7 +118,7 @@ def test_outbox_keeps_order_and_counts(sizes: list[int], limit: int) -> None:
     frames = [frame(size) for size in sizes]
     for each in frames:
         outbox.push(each)
-    assert (len(outbox), outbox.size) == (len(sizes), sum(sizes))
+    assert (len(outbox.frames), outbox.size) == (len(sizes), sum(sizes))
     taken: list[Transmit] = []
     while some := outbox.take(limit):
         assert len(some) == 1 or sum(each.size for each in some) <= limit
