@@ -69,12 +69,7 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.methods import KNOWN_METHODS, Method, MethodKind
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
-from mcpcore.spec.types.base import (
-    CancelledParams,
-    NotificationSkim,
-    ProgressParams,
-    Skim,
-)
+from mcpcore.spec.types.base import CancelledParams, NotificationSkim, ProgressParams, Skim
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import InitializeParams, SetLevelParams
 from mcpcore.spec.types.model import Maybe, Model
@@ -83,14 +78,7 @@ from mcpcore.spec.types.subscriptions import (
     SubscriptionsListenParams,
 )
 from mcpcore.wire.framing import TooLong
-from mcpcore.wire.message import (
-    Frame,
-    Message,
-    Reject,
-    RequestId,
-    encode_result,
-    refuse_oversized,
-)
+from mcpcore.wire.message import Frame, Message, Reject, RequestId, encode_result, refuse_oversized
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _APPLICATION, _ANSWER = RequestState.ACTIVE, Purpose.APPLICATION, RequestSignal.ANSWER

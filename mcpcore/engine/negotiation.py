@@ -26,15 +26,7 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.members import known_members
 from mcpcore.spec.methods import modern_only
-from mcpcore.spec.revisions import (
-    BY_NAME,
-    LATEST,
-    Revision,
-    legacy_of,
-    modern_of,
-    newest,
-    select,
-)
+from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, legacy_of, modern_of, newest, select
 from mcpcore.spec.types.base import META_SERVER_INFO, Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
@@ -276,10 +268,7 @@ class Negotiator(Struct, weakref=False, eq=False):
     # A server that goes on where another process began
 
     def restore(
-        self,
-        revision: Revision,
-        info: Implementation | None,
-        capabilities: ClientCapabilities,
+        self, revision: Revision, info: Implementation | None, capabilities: ClientCapabilities
     ) -> None:
         """Server, legacy: take up a session whose ``initialize`` another process has answered.
 

@@ -87,11 +87,7 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         return request.id
 
     def retry(
-        self,
-        request: RequestId,
-        responses: Mapping[str, Body],
-        now: float,
-        timeout: float | None,
+        self, request: RequestId, responses: Mapping[str, Body], now: float, timeout: float | None
     ) -> RequestId:
         """Answer an InputRequired: send the request again with answers, state and a new id."""
         state = self._state

@@ -141,10 +141,7 @@ INPUT_NEEDS: dict[str, tuple[_Need, ...]] = {
         _Need("sampling.tools", "toolChoice"),
         _Need("sampling"),
     ),
-    "elicitation/create": (
-        _Need("elicitation.url", "mode", ("url",)),
-        _Need("elicitation.form"),
-    ),
+    "elicitation/create": (_Need("elicitation.url", "mode", ("url",)), _Need("elicitation.form")),
 }
 """Capabilities that requests to the client need; the first row that applies decides."""
 
