@@ -578,7 +578,8 @@ class Receiver:
                 self._task_progress[request.id] = request.progress
                 if len(self._task_progress) > state.config.limits.in_flight:
                     del self._task_progress[next(iter(self._task_progress))]
-            state.emit(events.ResultReceived(request.id, request.method, result, revision))
+            event = events.ResultReceived(request.id, request.method, result, revision)
+            self._endpoint.events.append(event)
 
     def _is_complete(self, request: Outbound, result: Raw, now: float) -> bool:
         """Return True for a final result; handle every other ``resultType`` here."""

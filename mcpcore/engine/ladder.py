@@ -71,7 +71,7 @@ def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorDat
             return _unknown(state, arrival)
     elif row.result_type is None:
         return ErrorData(INVALID_REQUEST, f"{method} is a notification and has no id")
-    if not modern:
+    if not modern and (state.revision is None or method == "initialize"):
         refusal = _comes_in_order(state, arrival)
         if refusal is not None:
             return refusal
@@ -91,8 +91,9 @@ def _is_modern(state: PeerState, method: str, mirror: Mirror | None, meta: Reque
     """Return True if a request is modern; the era belongs to the request, not the connection."""
     if state.role is _CLIENT:
         return False
-    header = None if mirror is None else mirror.version
-    return not state.profile.legacy or is_modern(meta, header, method)
+    if meta.protocol_version is not None or not state.profile.legacy:
+        return True
+    return is_modern(meta, None if mirror is None else mirror.version, method)
 
 
 def _read_terms(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
@@ -134,7 +135,7 @@ def _comes_in_order(state: PeerState, arrival: Inbound) -> ErrorData | None:
             text = "initialize must not be part of a batch"
         elif step(SESSION, state.lifecycle, SessionSignal.INITIALIZE) is None:
             text = "initialize was already received"
-    elif state.revision is None and arrival.method != "ping":
+    elif arrival.method != "ping":
         text = f"{shortened(arrival.method)} came before initialize"
     return None if text is None else ErrorData(INVALID_REQUEST, text)
 

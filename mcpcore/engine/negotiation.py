@@ -25,7 +25,7 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
 )
 from mcpcore.spec.members import known_members
-from mcpcore.spec.methods import modern_only
+from mcpcore.spec.methods import MODERN_ONLY
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, legacy_of, modern_of, newest, select
 from mcpcore.spec.types.base import META_SERVER_INFO, Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
@@ -48,7 +48,7 @@ def is_modern(meta: RequestMeta | None, version_header: str | None, method: str)
         row = BY_NAME.get(version_header)
         if row is not None and row.modern:
             return True
-    return modern_only(method)
+    return method in MODERN_ONLY
 
 
 def names(revisions: Iterable[Revision]) -> list[str]:

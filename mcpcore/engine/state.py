@@ -545,9 +545,11 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         endpoint = self.endpoint
         endpoint.last_key = arrival.key = key = endpoint.last_key + 1
         endpoint.inbound[key] = arrival
-        self.in_flight_by_id[self.slot(arrival.route, arrival.id)] = arrival
         if self.scoped:
+            self.in_flight_by_id[arrival.route, arrival.id] = arrival
             self.by_route[arrival.route] = arrival
+        else:
+            self.in_flight_by_id[arrival.id] = arrival
         return key
 
     def finish(self, record: Inbound, signal: RequestSignal) -> bool:
@@ -561,11 +563,11 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
             return False
         record.state = _DONE
         del self.endpoint.inbound[record.key]
-        slot = self.slot(record.route, record.id)
-        if self.in_flight_by_id.get(slot) is record:  # else a newer session uses the id
-            del self.in_flight_by_id[slot]
         if self.scoped:
+            self.in_flight_by_id.pop((record.route, record.id), None)
             self.by_route.pop(record.route, None)
+        elif self.in_flight_by_id.get(record.id) is record:  # else a newer session uses the id
+            del self.in_flight_by_id[record.id]
         if record.stream is not None:
             self.streams.pop(record.key, None)
         return before is _ACTIVE

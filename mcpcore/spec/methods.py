@@ -380,9 +380,10 @@ REPEATABLE = frozenset(
 KNOWN_METHODS = frozenset(row.name for row in METHODS)
 """All methods of all revisions; any other method belongs to an extension."""
 
-_MODERN_ONLY = KNOWN_METHODS.difference(
+MODERN_ONLY = KNOWN_METHODS.difference(
     row.name for row in METHODS if any(map(row.occurs_in, LEGACY))
 )
+"""Methods that exist in the modern era only."""
 
 
 def lookup(method: str, sender: str, revision: Revision) -> Method | None:
@@ -397,8 +398,3 @@ def lookup(method: str, sender: str, revision: Revision) -> Method | None:
 def lookup_embedded(method: str, revision: Revision) -> Method | None:
     """Return the row of a request that a server may embed in an input round, or None."""
     return _EMBEDDED.get((method, revision))
-
-
-def modern_only(name: str) -> bool:
-    """Return True if the method exists in the modern era only."""
-    return name in _MODERN_ONLY
