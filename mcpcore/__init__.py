@@ -184,8 +184,9 @@ _LATER = {
 _HOMES = {name: module for module, names in _LATER.items() for name in names.split()}
 _INNER = {"TYPE_CHECKING", "Any", "import_module", "engine", "spec", "wire"}
 
+__all__ = sorted({*_HOMES, *(name for name in globals() if name[0] != "_")} - _INNER)
+
 if not TYPE_CHECKING:  # a checker would take any name for one of these
-    __all__ = sorted({*_HOMES, *(name for name in globals() if name[0] != "_")} - _INNER)
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:
@@ -199,5 +200,6 @@ if not TYPE_CHECKING:  # a checker would take any name for one of these
         globals()[name] = found
         return found
 
-    def __dir__() -> list[str]:
-        return __all__
+
+def __dir__() -> list[str]:
+    return __all__

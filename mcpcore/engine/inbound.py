@@ -7,9 +7,6 @@ Some requests the engine answers itself, by the functions of ``ANSWERED_HERE``: 
 returns the error to refuse with; params of the wrong type it need not catch.  Notifications that
 only change the state of the engine are consumed here as well.
 
-Every outbound request ends exactly once: in a result, an error, a demand for input, or a local
-end (timeout, cancellation, end of the transport, an answer that is not valid).
-
 Sources: the lifecycle, ping, logging and resources pages of 2025-11-25; the discovery and
 subscriptions pages of 2026-07-28.
 """
@@ -69,10 +66,15 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.methods import KNOWN_METHODS, Method, MethodKind
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
-from mcpcore.spec.types.base import CancelledParams, NotificationSkim, ProgressParams, Skim
+from mcpcore.spec.types.base import (
+    CancelledParams,
+    NotificationSkim,
+    ProgressParams,
+    ResultSkim,
+    Skim,
+)
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import InitializeParams, SetLevelParams
-from mcpcore.spec.types.model import Maybe, Model
 from mcpcore.spec.types.subscriptions import (
     SubscriptionsAcknowledgedParams,
     SubscriptionsListenParams,
@@ -109,16 +111,8 @@ class TransportFailure(Struct, frozen=True):
     fault: Fault | None = None
 
 
-class _ResultSkim(Model):
-    """Members of a result that tell its kind; the rest is not read."""
-
-    result_type: Maybe[str] = None
-    input_requests: Maybe[dict[str, Raw]] = None
-    request_state: Maybe[str] = None
-
-
 _decode_error = Decoder(ErrorData).decode
-_decode_result = Decoder(_ResultSkim).decode
+_decode_result = Decoder(ResultSkim).decode
 _decode_notification = Decoder(NotificationSkim).decode
 _decode_cancelled = Decoder(CancelledParams).decode
 _decode_progress = Decoder(ProgressParams).decode
@@ -285,10 +279,7 @@ class Receiver:
         proves_modern: bool = False,
         batch: Batch | None = None,
     ) -> None:
-        """Process one item that arrived; ``batch`` is the batch of a message, if any.
-
-        A request climbs the ladder, and is answered here or emitted to the application.
-        """
+        """Process one item that arrived; ``batch`` is the batch of a message, if any."""
         state = self._state
         frame = self._decode(item) if isinstance(item, bytes) else item
         if state.ended or not isinstance(frame, Message):
@@ -498,11 +489,7 @@ class Receiver:
     # Ends
 
     def restart(self, now: float) -> None:
-        """Client, legacy: initialize again after the session was lost.
-
-        Pending requests stay (the transport sends them again or fails them).  Requests of the
-        server in the lost session are cancelled.
-        """
+        """Client, legacy: initialize again after the session was lost; pending requests stay."""
         state = self._state
         self._negotiator.initialize_again(now)
         for record in list(state.in_flight_by_id.values()):
@@ -602,7 +589,7 @@ class Receiver:
         self._invalid_answer(request, f"invalid result: unknown resultType {kind!r}", now)
         return False
 
-    def _input_required(self, request: Outbound, skim: _ResultSkim) -> str | None:
+    def _input_required(self, request: Outbound, skim: ResultSkim) -> str | None:
         """Handle a demand for input; return what is wrong with it, or None."""
         state = self._state
         if request.row is None or not request.row.needs_input:

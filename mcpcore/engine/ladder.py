@@ -91,9 +91,8 @@ def _is_modern(state: PeerState, method: str, mirror: Mirror | None, meta: Reque
     """Return True if a request is modern; the era belongs to the request, not the connection."""
     if state.role is _CLIENT:
         return False
-    if meta.protocol_version is not None or not state.profile.legacy:
-        return True
-    return is_modern(meta, None if mirror is None else mirror.version, method)
+    header = None if mirror is None else mirror.version
+    return not state.profile.legacy or is_modern(meta, header, method)
 
 
 def _read_terms(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:

@@ -35,20 +35,11 @@ from mcpcore.wire.message import to_json
 
 
 def is_modern(meta: RequestMeta | None, version_header: str | None, method: str) -> bool:
-    """Return True if a request that a server received is modern.
-
-    Modern if its ``_meta`` names a protocol version or the client's capabilities, or the version
-    header names a modern revision, or the method exists only there; otherwise legacy.
-    """
-    if meta is not None and (
-        meta.protocol_version is not None or meta.client_capabilities is not None
-    ):
+    """Return True if a request that a server received is modern, else it is legacy."""
+    if meta and (meta.protocol_version is not None or meta.client_capabilities is not None):
         return True
-    if version_header is not None:
-        row = BY_NAME.get(version_header)
-        if row is not None and row.modern:
-            return True
-    return method in MODERN_ONLY
+    row = None if version_header is None else BY_NAME.get(version_header)
+    return (row is not None and row.modern) or method in MODERN_ONLY
 
 
 def names(revisions: Iterable[Revision]) -> list[str]:
@@ -74,19 +65,14 @@ def unsupported(requested: str, revisions: Iterable[Revision]) -> ErrorData:
 def bound_to(config: Config, revision: str | None) -> Config:
     """Return ``config`` restricted to one revision, agreed on before the first message.
 
-    ``initialize`` is then answered with that revision whatever it asks for.  A modern request
-    that names another revision gets -32022.  Only the era of that revision is spoken.  None, or a
-    revision that ``config`` does not speak, leaves the config as it is.
+    None, or a revision that ``config`` does not speak, leaves the config as it is.
     """
     chosen = None if revision is None else select([revision], config.revisions)
     return config if chosen is None else structs.replace(config, revisions=(chosen,))
 
 
 def initialize_result(config: Config, requested: str) -> tuple[Revision, bytes]:
-    """Choose the revision for an ``initialize`` and build its result.
-
-    The requested revision if this side speaks it, else its newest legacy one.
-    """
+    """Return the requested revision, or else the newest legacy one, and the result naming it."""
     legacy = legacy_of(config.revisions)
     chosen = select([requested], legacy) or newest(legacy) or LATEST
     result = InitializeResult(
@@ -172,9 +158,7 @@ def upset_by_probe(config: Config, state: SessionState, error: ErrorData | None)
     """Return the kind of failure if a handshake may succeed on a new connection, else None.
 
     Some legacy servers do not survive a request before ``initialize``, or take it for the one that
-    opens the session.  ``state`` is that of the session when negotiation failed.  ``error`` is the
-    error that refused a request of it, None if the connection ended.  A server is not of this kind
-    if it answers the probe as a modern one does, or refuses the revision of the handshake.
+    opens the session.  ``error`` refused a request of negotiation; None if the connection ended.
     """
     if not falls_back(config) or first_step(config).verdict is not Verdict.MODERN:
         return None
@@ -233,8 +217,7 @@ def read_probe_error(
 ) -> NegotiationStep:
     """Return the step that follows from an error answer to the probe (or None: no answer).
 
-    ``modern``: the transport recognised a modern server by other means (HTTP status 404 with a
-    JSON-RPC body).
+    ``modern``: the transport recognised a modern server (HTTP status 404 with a JSON-RPC body).
     """
     if error is not None and error.code == UNSUPPORTED_PROTOCOL_VERSION:
         return _choose(config, _versions_in(error), tried)
@@ -253,10 +236,7 @@ def read_probe_error(
 
 
 class Negotiator(Struct, weakref=False, eq=False):
-    """Part of a Peer that agrees with the other side on a revision: probe, discovery, handshake.
-
-    The functions above decide what an answer means, and this class carries it out.
-    """
+    """Part of a Peer that agrees with the other side on a revision: probe, discovery, handshake."""
 
     _state: PeerState
     _sender: Sender
@@ -272,8 +252,7 @@ class Negotiator(Struct, weakref=False, eq=False):
     ) -> None:
         """Server, legacy: take up a session whose ``initialize`` another process has answered.
 
-        Nothing is emitted or sent.  :meth:`opened` follows if the client has confirmed it.  Raises
-        LocalProtocolError for a client, and for a conversation that has begun.
+        :meth:`opened` follows if the client has confirmed it.
         """
         state = self._state
         if state.role is Role.CLIENT or state.lifecycle is not SessionState.NEW:
@@ -312,10 +291,7 @@ class Negotiator(Struct, weakref=False, eq=False):
             self._initialize_answered(result)
 
     def refused(self, request: Outbound, error: ErrorData, now: float, *, modern: bool) -> None:
-        """Handle the error response to one of the engine's own requests.
-
-        ``modern``: the transport tells that the server is modern.
-        """
+        """Handle the error response to one of the engine's own requests."""
         state = self._state
         state.conclude(request, RequestSignal.ANSWER)
         if request.purpose is Purpose.PROBE:
@@ -339,8 +315,7 @@ class Negotiator(Struct, weakref=False, eq=False):
     def _modern_after_all(self, error: ErrorData) -> Revision | None:
         """Return the revision of one more probe, if a refused handshake names modern revisions.
 
-        A server of both eras refuses so if the probe has bound it to the modern era, and its answer
-        to the probe is late.
+        A server of both eras does so whose answer to the probe, which has bound it, is late.
         """
         config = self._state.config
         if config.negotiation is Negotiation.AUTO and error.code == UNSUPPORTED_PROTOCOL_VERSION:
@@ -356,7 +331,7 @@ class Negotiator(Struct, weakref=False, eq=False):
         legacy: bool,
         fault: Fault | None = None,
     ) -> None:
-        """Handle one of the engine's own requests that gets no answer, or an unreadable one.
+        """Handle one of the engine's own requests without an answer that can be read.
 
         ``legacy``: a legacy server behaves like that when it is probed.
         """
@@ -561,10 +536,7 @@ class Negotiator(Struct, weakref=False, eq=False):
     def fail(
         self, message: str, error: ErrorData | None = None, fault: Fault | None = None
     ) -> None:
-        """Fail the negotiation: there is no common ground, and every waiting request ends.
-
-        Unless the probe had a late answer: then the server is modern after all.
-        """
+        """Fail the negotiation, unless the probe had a late answer; every waiting request ends."""
         state = self._state
         if self._late is not None:
             self._open_discovered(*self._late)

@@ -1,8 +1,4 @@
-"""Outbound requests of a Peer: held until negotiation has ended, checked, sent, timed, given up.
-
-A request whose connection broke before the answer may or may not have been carried out.  One rule
-for all transports tells if it may be sent again: :func:`may_repeat`.
-"""
+"""Outbound requests of a Peer: held until negotiation has ended, checked, sent, timed, given up."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -157,11 +153,7 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         return serial if prefix is None else f"{prefix}{serial}"
 
     def submit(self, request: Outbound, now: float) -> None:
-        """Send a request, or hold it until negotiation has ended.
-
-        Raises LocalProtocolError if it may not be sent, ValueError or TypeError if it has no JSON
-        form; then nothing has changed.
-        """
+        """Send a request, or hold it until negotiation has ended; an error changes nothing."""
         state = self._state
         if state.alone:
             text = f"{request.method} cannot be sent: no session is there in which to answer it"

@@ -93,9 +93,8 @@ _NOT_BY_HAND = (
 class Peer:
     """Client or server end of a conversation, in either era.
 
-    It answers requests and sends notifications itself.  Its state and the parts that do the rest, a
-    Receiver, a Sender (of requests), a Negotiator, and for a client that reconnects a Succession,
-    have underscores: ``mcpcore.http`` uses them as well, and nothing outside of this package does.
+    Its state and parts (Receiver, Sender of requests, Negotiator; for a client that reconnects a
+    Succession) have underscores: ``mcpcore.http`` uses them, nothing outside of this package does.
 
     ``endpoint`` is given where several Peers share one, ``session`` names this one in events.
     ``mirrors`` asks for header mirrors on the frames of a client.  ``joins`` lets one frame hold
@@ -168,10 +167,7 @@ class Peer:
 
     @property
     def in_flight(self) -> int:
-        """Number of inbound requests that are open.
-
-        Listen streams are counted, and cancelled requests until they are released.
-        """
+        """Number of inbound requests that are open, listen streams and unreleased ones included."""
         return len(self._state.in_flight_by_id)
 
     @property
@@ -187,10 +183,7 @@ class Peer:
 
     @property
     def finished(self) -> bool:
-        """True if nothing can follow.
-
-        The conversation has ended, or the other side stopped writing and has all its answers.
-        """
+        """True if the conversation has ended, or the other side, done writing, has all answers."""
         state = self._state
         if state.lifecycle is SessionState.CLOSED:
             return True
@@ -326,8 +319,7 @@ class Peer:
         """Make the Peer of the next conversation with the same server, yet to be started.
 
         It speaks the era of this one; requests may be given to it at once.  Raises
-        LocalProtocolError unless this is a client with ``reconnects`` whose conversation has
-        ended.
+        LocalProtocolError unless this is a client with ``reconnects`` that has ended.
         """
         state = self._state
         succession = state.succession
@@ -448,10 +440,7 @@ class Peer:
     def require_input(
         self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
     ) -> bool:
-        """Modern: answer that input is needed; the client retries with the answers.
-
-        Raises LocalProtocolError, CapabilityMissing.
-        """
+        """Modern: answer that input is needed.  Raises LocalProtocolError, CapabilityMissing."""
         record = self._unheld(key)
         body = input_required(record, requests, state)
         return answer_with(record, body, None, INPUT_REQUIRED)
@@ -463,10 +452,7 @@ class Peer:
         return record
 
     def admit(self, key: Key) -> bool:
-        """Let the engine answer a request of ``Config.asked_first``; False if it was cancelled.
-
-        Raises LocalProtocolError for any other request.
-        """
+        """Let the engine answer a request of ``Config.asked_first``; False if it was cancelled."""
         return self._inbound.admit(key)
 
     def release(self, key: Key) -> None:

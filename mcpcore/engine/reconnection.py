@@ -186,11 +186,7 @@ _PASSING = frozenset({404, 408, 425, 429})
 
 
 def fails_for_good(fault: Fault | None) -> bool:
-    """Return True if a connection that could not be opened will fail the next time too.
-
-    True if the server, or a proxy, refuses access: 401, 403, 407 and most other client errors,
-    redirects.
-    """
+    """Return True if a server, or a proxy, refuses access: redirects and most client errors."""
     if fault is None:
         return False
     if fault.status is None:
@@ -204,10 +200,7 @@ _INCOMPREHENSIBLE = frozenset(
 
 
 def breaks_for_good(fault: Fault | None) -> bool:
-    """Return True if a stream that ended with ``fault`` is not to be requested again.
-
-    True if its content cannot be understood, or is over our limits.
-    """
+    """Return True if a stream ended with content that is over our limits, or not understood."""
     return fault is not None and (fault.kind in _INCOMPREHENSIBLE or fails_for_good(fault))
 
 

@@ -1,11 +1,9 @@
 """State of a Peer, which its parts share: the record, its tables, and the ways out.
 
-Ids on the wire come from the other side and may be anything.  Inside, an inbound request is known
-by its ``key``, an outbound one by the id that this side gave it.  Both are unique in the endpoint.
-
-Every inbound request is registered by :meth:`PeerState.register` and ends in
-:meth:`PeerState.finish`; every outbound one by :meth:`PeerState.expect` and in
-:meth:`PeerState.conclude`.  Every frame leaves by one of the ``send_`` methods.
+Inside, an inbound request is known by its ``key``, an outbound one by the id that this side gave
+it.  Both are unique in the endpoint.  An inbound request is registered by
+:meth:`PeerState.register` and ends in :meth:`PeerState.finish`; an outbound one by
+:meth:`PeerState.expect` and in :meth:`PeerState.conclude`.
 """
 
 import sys
@@ -86,10 +84,7 @@ class Batch(Struct, weakref=False, eq=False):
 
 
 class Inbound(Struct, weakref=False, eq=False):
-    """Inbound request: as it arrived, the findings about it, and its state.
-
-    It gets a key, and a place in the tables, when it has climbed the ladder and stays in flight.
-    """
+    """Inbound request: as it arrived, the findings about it, and its state."""
 
     peer: "PeerState"
     id: RequestId
@@ -201,8 +196,7 @@ _PROFILES = 8
 class Endpoint(Struct, weakref=False, eq=False):
     """Shared state of the Peers of one endpoint: counters, queues, in-flight tables, deadlines.
 
-    Arrived items wait in ``inbox``, each behind the Peer (or other machine of the endpoint)
-    that takes it in; :meth:`next_event` advances the state by one item at a time.
+    Items in ``inbox`` stand behind the part of a Peer, or other machine, that takes them in.
     """
 
     inbox: deque[tuple[Any, ...]] = field(default_factory=deque)
@@ -251,10 +245,7 @@ class Endpoint(Struct, weakref=False, eq=False):
         return waiting.union(record.route for record in self.inbound.values())
 
     def answerable(self, key: Key) -> Inbound:
-        """Return the request that the application answers by ``key``.
-
-        Raises LocalProtocolError if there is none.
-        """
+        """Return the request that the application answers by ``key``; or LocalProtocolError."""
         record = self.inbound.get(key)
         if record is None:
             raise LocalProtocolError(f"no request with key {key} is in flight")
@@ -365,11 +356,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         return (route, id) if self.scoped else id
 
     def crowded(self, record: Inbound | None) -> bool:
-        """Return True if the queue is over its limit, so that notifications must make way.
-
-        Bytes are counted on the stream of ``record``.  On MAIN, which all requests share, the whole
-        outbox counts.
-        """
+        """Return True if the stream of ``record``, or on MAIN the outbox, is over its limit."""
         limit = self.config.limits.queued
         if record is not None and record.queued > limit:
             return True
@@ -420,10 +407,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         method: str | None = None,
         revision: Revision | None = None,
     ) -> None:
-        """Send the last frame of a route, or put the answer into the batch that it belongs to.
-
-        MAIN has no end: no ACCEPTED frame is sent there.
-        """
+        """Send the last frame of a route, or put the answer into its batch; MAIN has no end."""
         if batch is not None:
             batch.settle(data)
         elif kind is not _ACCEPTED or route != MAIN:
@@ -457,10 +441,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         method: str | None = None,
         revision: Revision | None = None,
     ) -> None:
-        """Answer with an error of the engine's own and report the violation.
-
-        ``method``: of the request, if it is one that could be read.
-        """
+        """Answer with an error of the engine's own and report the violation."""
         self.violation(route, error.code, error.message, refused=method is not None)
         if method is not None and self.is_modern_client:
             return  # a modern client never sends responses
@@ -516,10 +497,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         return True
 
     def taken(self, frame: Transmit) -> None:
-        """Note that a frame was taken from the outbox (or dropped).
-
-        Needed for frames of a request in flight and for frames with a subject.
-        """
+        """Note that a frame of a request in flight, or with a subject, left the outbox."""
         if frame.subject is not None:
             place = (frame.key, frame.subject)
             if self.replaceable.get(place) is frame:
@@ -621,10 +599,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         message: str,
         fault: Fault | None = None,
     ) -> None:
-        """End an outbound request without an answer: emit its one terminal event.
-
-        The engine's own requests (probe, handshake) have none; negotiation has its own events.
-        """
+        """End an outbound request without an answer; emit its event if it is the application's."""
         if self.conclude(request, signal) and request.purpose is _APPLICATION:
             self.emit(events.RequestEnded(request.id, request.method, reason, message, fault))
 
