@@ -40,15 +40,8 @@ from mcpcore.wire.message import Body, to_json
 Meta = Mapping[str, Any]
 T = TypeVar("T")
 
-_RESERVED = frozenset(
-    [
-        META_PROGRESS_TOKEN,
-        *(
-            META_PREFIX + name
-            for name in ("protocolVersion", "clientInfo", "clientCapabilities", "logLevel")
-        ),
-    ]
-)
+_NAMES = ("protocolVersion", "clientInfo", "clientCapabilities", "logLevel")
+_RESERVED = frozenset([META_PROGRESS_TOKEN, *(META_PREFIX + name for name in _NAMES)])
 _OF_RESULTS = _RESERVED | {META_SERVER_INFO, META_SUBSCRIPTION_ID}
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _text_of = msgspec.json.Decoder(str).decode
@@ -56,54 +49,32 @@ _text_of = msgspec.json.Decoder(str).decode
 _UNDERSCORE, _T, _BACKSLASH = b"_T\\"
 
 
-def take_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None]:
-    """Encode a body without its own ``_meta``; return both. ``meta`` wins where they differ.
+def take_apart(
+    body: Body, meta: Meta | None, *, result: bool = False
+) -> tuple[bytes, Meta | None, str | None]:
+    """Encode a body without its own ``_meta``, and a result without its ``resultType``.
 
-    Raises ValueError or TypeError for a body that is no JSON object.
+    Returns the text, the ``_meta`` (``meta`` wins where they differ) and the type.  Raises
+    ValueError or TypeError for a body that is no JSON object.
     """
     text = to_json(body)
-    if (type(body) is dict and "_meta" not in body) or not _may_name_meta(text):
-        return text, meta
-    members = _members(text)
-    if "_meta" not in members:
-        return text, meta
-    return _without_meta(members, meta)
-
-
-def take_result_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None, str | None]:
-    """Encode a result without its own ``_meta`` and ``resultType``; return all three.
-
-    Otherwise like :func:`take_apart`.
-    """
-    text = to_json(body)
-    if type(body) is dict and "_meta" not in body and "resultType" not in body:
+    if type(body) is dict:
+        found = "_meta" in body or (result and "resultType" in body)
+    else:  # an escape could hide any name
+        found = (_UNDERSCORE in text and b'"_meta"' in text) or (
+            (_BACKSLASH in text and b"\\u" in text)
+            or (result and _T in text and b'"resultType"' in text)
+        )
+    if not found:
         return text, meta, None
-    if not _may_name_meta(text) and not (_T in text and b'"resultType"' in text):
-        return text, meta, None
-    members = _members(text)
-    result_type = members.pop("resultType", None)
-    if result_type is None and "_meta" not in members:
-        return text, meta, None
-    text, meta = _without_meta(members, meta)
-    return text, meta, None if result_type is None else _typed(_text_of, result_type, "resultType")
-
-
-def _may_name_meta(text: bytes) -> bool:
-    """Return True if a member may be called ``_meta``; an escape could hide any name."""
-    if _UNDERSCORE in text and b'"_meta"' in text:
-        return True
-    return _BACKSLASH in text and b"\\u" in text
-
-
-def _members(text: bytes) -> dict[str, Raw]:
-    return _typed(_members_of, text, "the body")
-
-
-def _without_meta(members: dict[str, Raw], meta: Meta | None) -> tuple[bytes, Meta | None]:
+    members = _typed(_members_of, text, "the body")
     own = members.pop("_meta", None)
+    kind = members.pop("resultType", None) if result else None
+    if own is None and kind is None:
+        return text, meta, None
     if own is not None:
         meta = {**_typed(_members_of, own, "_meta"), **(meta or {})}
-    return to_json(members), meta
+    return to_json(members), meta, None if kind is None else _typed(_text_of, kind, "resultType")
 
 
 def _typed(decode: Callable[[bytes | Raw], T], text: bytes | Raw, what: str) -> T:
@@ -127,34 +98,21 @@ def becomes_task(body: bytes | Raw) -> bool:
 
 def permitted(error: ErrorData, revision: Revision) -> ErrorData:
     """Return the error as ``revision`` may carry it: replace codes that it does not have."""
-    row = ERRORS.get(error.code)
-    if row is None:
-        allowed = error.code not in RESERVED or not revision.modern
-    else:
-        allowed = revision in row.revisions
-    if allowed:
+    code, row = error.code, ERRORS.get(error.code)
+    if revision in row.revisions if row else (code not in RESERVED or not revision.modern):
         return error
-    code = INTERNAL_ERROR
-    if error.code == RESOURCE_NOT_FOUND:
-        code = revision.resource_not_found
+    missing = code == RESOURCE_NOT_FOUND
+    code = revision.resource_not_found if missing else INTERNAL_ERROR
     return ErrorData(code, error.message, error.data)
 
 
 def own_meta(meta: Meta) -> Meta:
-    """Return the ``_meta`` of a result without the keys that only the engine sets.
-
-    A relay may pass on results that name another server; here only this side may be named.
-    """
-    if _OF_RESULTS.isdisjoint(meta):
-        return meta
+    """Return the ``_meta`` of a result, which a relay may pass on, without keys of the engine."""
     return {key: value for key, value in meta.items() if key not in _OF_RESULTS}
 
 
 def checked_meta(meta: Meta) -> dict[str, Any]:
-    """Return the ``_meta`` of a request as a dict; refuse the keys that the engine sets.
-
-    Raises LocalProtocolError.
-    """
+    """Return the ``_meta`` of a request as a dict, or LocalProtocolError for keys of the engine."""
     for key in meta:
         if key in _RESERVED:
             raise LocalProtocolError(f"_meta key {key!r} is set by the engine")

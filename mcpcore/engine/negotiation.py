@@ -145,15 +145,6 @@ class Upset(Enum):
     REFUSED = "refused initialize"
 
 
-_UPSET = {
-    (SessionState.PROBING, False): Upset.ENDED,
-    (SessionState.OPENING, False): Upset.ENDED,
-    (SessionState.OPENING, True): Upset.REFUSED,
-}
-"""Kind of failure by the state of negotiation, and by whether a request of it was refused
-(True) or the connection ended (False)."""
-
-
 def upset_by_probe(config: Config, state: SessionState, error: ErrorData | None) -> Upset | None:
     """Return the kind of failure if a handshake may succeed on a new connection, else None.
 
@@ -164,7 +155,9 @@ def upset_by_probe(config: Config, state: SessionState, error: ErrorData | None)
         return None
     if error is not None and (proves_modern(error.code) or _versions_in(error)):
         return None
-    return _UPSET.get((state, error is not None))
+    if error is not None:
+        return Upset.REFUSED if state is SessionState.OPENING else None
+    return Upset.ENDED if state in (SessionState.PROBING, SessionState.OPENING) else None
 
 
 def probe_timeout(config: Config) -> float | None:

@@ -61,7 +61,7 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         if log_level is not None and log_level not in SEVERITY:
             known = ", ".join(SEVERITY)
             raise LocalProtocolError(f"unknown log level {log_level!r}; known: {known}")
-        body, meta = take_apart(params, meta)
+        body, meta, _ = take_apart(params, meta)
         request = Outbound(
             sender=self,
             id=self.new_id(),

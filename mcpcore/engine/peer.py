@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from mcpcore.engine.bodies import Meta, own_meta, permitted, take_apart, take_result_apart
+from mcpcore.engine.bodies import Meta, own_meta, permitted, take_apart
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Fault, Key, Route, SubscriptionClosed
 from mcpcore.engine.inbound import End, Receiver, TransportFailure
@@ -418,7 +418,7 @@ class Peer:
         if record is None or record.stream is not None or record.held:
             record = self._unheld(key)  # raises the error
         if not (bare and isinstance(result, Raw)):
-            result, meta, own_type = take_result_apart(result, meta)
+            result, meta, own_type = take_apart(result, meta, result=True)
             result_type = own_type or result_type
         if meta or result_type != COMPLETE:
             if result_type == INPUT_REQUIRED:
@@ -567,7 +567,7 @@ class Peer:
         state = self._state
         if method in _NOT_BY_HAND:
             raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
-        body, meta = take_apart(params, meta)
+        body, meta, _ = take_apart(params, meta)
         topic = TOPICS.get(method) if state.role is Role.SERVER else None
         change = None if topic is None else change_of(topic, body)
         if parent is not None:

@@ -222,12 +222,8 @@ class Endpoint(Struct, weakref=False, eq=False):
         self._profiles = [*self._profiles[-_PROFILES:], profile]
         return profile
 
-    def queue(self, target: Any, *item: Any) -> None:
-        """Queue an item for ``take_in`` of ``target`` behind everything that has arrived."""
-        self.inbox.append((target, *item))
-
     def advance(self, target: Any, *item: Any) -> None:
-        """Process an item at once if nothing waits before it, else queue it for ``target``."""
+        """Let ``target`` take in an item, or queue it if something waits before it."""
         if self.inbox or self.events:
             self.inbox.append((target, *item))
         else:

@@ -126,26 +126,6 @@ def _input_in_revision(capabilities: Any, revision: Revision) -> Any:
     )
 
 
-class _Need(Struct, frozen=True):
-    """Need for ``capability`` of params whose ``member`` is present (or one of ``values``)."""
-
-    capability: str
-    member: str | None = None
-    values: tuple[str, ...] | None = None
-
-
-INPUT_NEEDS: dict[str, tuple[_Need, ...]] = {
-    "roots/list": (_Need("roots"),),
-    "sampling/createMessage": (
-        _Need("sampling.tools", "tools"),
-        _Need("sampling.tools", "toolChoice"),
-        _Need("sampling"),
-    ),
-    "elicitation/create": (_Need("elicitation.url", "mode", ("url",)), _Need("elicitation.form")),
-}
-"""Capabilities that requests to the client need; the first row that applies decides."""
-
-
 class _InputSkim(Model):
     mode: Any = None
     tools: Maybe[Raw] = None
@@ -162,13 +142,15 @@ def input_capability(method: str, params: Struct | Mapping[str, Any] | Raw | Non
     raw and no JSON object.
     """
     source: Any = _input_skim.decode(params) if isinstance(params, Raw) else params
-    for need in INPUT_NEEDS.get(method, ()):
-        if need.member is None:
-            return need.capability
+
+    def member(name: str) -> Any:
         if isinstance(source, Mapping):
-            value = source.get(need.member)
-        else:
-            value = getattr(source, _ATTRIBUTES.get(need.member, need.member), None)
-        if value is not None and (need.values is None or value in need.values):
-            return need.capability
-    return None
+            return source.get(name)
+        return getattr(source, _ATTRIBUTES.get(name, name), None)
+
+    if method == "sampling/createMessage":
+        plain = member("tools") is None and member("toolChoice") is None
+        return "sampling" if plain else "sampling.tools"
+    if method == "elicitation/create":
+        return "elicitation.url" if member("mode") == "url" else "elicitation.form"
+    return "roots" if method == "roots/list" else None

@@ -15,18 +15,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 SCHEMA = frozenset(
     {
-        "additionalItems",
-        "additionalProperties",
-        "contains",
-        "contentSchema",
-        "else",
-        "if",
-        "items",
-        "not",
-        "propertyNames",
-        "then",
-        "unevaluatedItems",
-        "unevaluatedProperties",
+        *("additionalItems", "additionalProperties", "contains", "contentSchema", "else", "if"),
+        *("items", "not", "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties"),
     }
 )
 """Keywords whose value is a schema."""
