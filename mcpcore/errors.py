@@ -243,9 +243,8 @@ class TaskCancelled(CallFailed):
 class LinkError(LocalError):
     """Failure to open a connection; the message is one sentence for the user.
 
-    ``fault`` is the kind of failure, where that is known: with the status and the ``Retry-After``
-    of a server that refused, for instance.  ``final``: True if a retry would not help; by default
-    this follows from the fault.
+    ``fault`` is the kind of failure, where that is known.  ``final``: True if a retry would not
+    help; by default this follows from the fault.
     """
 
     def __init__(
@@ -254,8 +253,7 @@ class LinkError(LocalError):
         super().__init__(message)
         self.fault = fault
         if final is None:
-            # Imported late: a server that cannot listen has no use for it.
-            from mcpcore.engine.reconnection import fails_for_good
+            from mcpcore.engine.reconnection import fails_for_good  # late: few need it
 
             final = fails_for_good(fault)
         self.final = final

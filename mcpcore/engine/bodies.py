@@ -97,7 +97,7 @@ def becomes_task(body: bytes | Raw) -> bool:
 
 
 def permitted(error: ErrorData, revision: Revision) -> ErrorData:
-    """Return the error as ``revision`` may carry it: replace codes that it does not have."""
+    """Return the error with a code that ``revision`` has."""
     code, row = error.code, ERRORS.get(error.code)
     if revision in row.revisions if row else (code not in RESERVED or not revision.modern):
         return error
@@ -124,9 +124,6 @@ def checked_meta(meta: Meta) -> dict[str, Any]:
 NO_META = RequestMeta()
 _NAMES_TERMS = RequestMeta(protocol_version="")
 
-IsModern = Callable[[RequestMeta], bool]
-"""Function that tells from the named ``_meta`` keys if a request is modern."""
-
 
 class _Loose(Struct):
     meta: Maybe[dict[str, Raw]] = field(default=None, name="_meta")
@@ -152,25 +149,17 @@ def read_member(member: Raw) -> Any:
         return member
 
 
-def read_skim(params: Raw, is_modern: IsModern) -> Skim:
-    """Decode a request's params only as strictly as its era asks for.
+def read_skim(params: Raw, is_modern: Callable[[RequestMeta], bool]) -> Skim:
+    """Decode a request's params without the keys of ``_meta`` that have no meaning in its era.
 
-    Raises one of :data:`UNREADABLE` for params that the era does not allow.
+    ``is_modern`` tells the era from the named keys.  Raises one of :data:`UNREADABLE`.
     """
     try:
         return decode_skim(params)
     except msgspec.ValidationError:
-        tolerable = _tolerable(params, is_modern)
-        if tolerable is None:
+        meta = _decode_loose(params).meta
+        if meta is None:
             raise
-        return decode_skim(tolerable)
-
-
-def _tolerable(params: Raw, is_modern: IsModern) -> bytes | None:
-    """Return the params without the meaningless keys of ``_meta``; None if there are none."""
-    meta = _decode_loose(params).meta
-    if meta is None:
-        return None
     kept = {
         key: value
         for key, value in meta.items()
@@ -180,6 +169,4 @@ def _tolerable(params: Raw, is_modern: IsModern) -> bytes | None:
     if not is_modern(_NAMES_TERMS if names_terms else NO_META):
         known = {META_PROGRESS_TOKEN, *TRACE_KEYS}
         kept = {key: value for key, value in kept.items() if key in known}
-    if len(kept) == len(meta):
-        return None
-    return to_json({**_members_of(params), "_meta": kept})
+    return decode_skim(to_json({**_members_of(params), "_meta": kept}))

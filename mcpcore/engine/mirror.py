@@ -52,11 +52,7 @@ _MIRRORED = {"name": "name", "uri": "uri", "taskId": "task_id"}
 
 
 def text_of(value: Any) -> str | None:
-    """Return the header text of an argument.
-
-    Strings as they are, integers in decimal, true or false.  None if there is nothing to mirror
-    (null, or a value of no permitted type).
-    """
+    """Return the header text of a string, an integer or a boolean; None for any other argument."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -67,24 +63,17 @@ def text_of(value: Any) -> str | None:
 
 
 def value_at(arguments: Any, path: tuple[str, ...]) -> Any:
-    """Return the value at a property path, None if there is none.
-
-    Raw values are read along the path and no further, as by :func:`read_member`.
-    """
+    """Return the value at a property path, None if there is none; Raw values are read."""
     for step in path:
         if isinstance(arguments, Raw):
-            arguments = _members_of(arguments)
+            try:
+                arguments = _decode_object(arguments)
+            except msgspec.MsgspecError:
+                return None
         if not isinstance(arguments, dict):
             return None
         arguments = arguments.get(step)
     return read_member(arguments) if isinstance(arguments, Raw) else arguments
-
-
-def _members_of(value: Raw) -> dict[str, Raw] | None:
-    try:
-        return _decode_object(value)
-    except msgspec.MsgspecError:
-        return None
 
 
 def same_value(claimed: str, value: Any) -> bool:
@@ -159,10 +148,7 @@ def mismatch(
     params: Raw,
     header_params: Mapping[str, HeaderParams],
 ) -> str | None:
-    """Return a text on how the headers contradict the body, or None if they do not.
-
-    ``row`` is the method's row if the method is known.
-    """
+    """Return a text on how the headers contradict the body, or None if they do not."""
     if mirror.version != version:
         return _differs("MCP-Protocol-Version", mirror.version, version)
     if mirror.method != method:

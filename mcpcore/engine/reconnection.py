@@ -1,8 +1,7 @@
 """Reconnection after a connection broke: attempts, their delays, and what outlives a connection.
 
-Several conversations follow each other, each with a Peer of its own
-(:meth:`mcpcore.engine.peer.Peer.succeed`).  The code that makes the connections asks
-:class:`Reconnection` after each end if, and when, there is to be another.
+The code that makes the connections asks :class:`Reconnection` after each end if, and when, there
+is to be another; each has a Peer of its own (:meth:`mcpcore.engine.peer.Peer.succeed`).
 """
 
 from msgspec import Struct, structs
@@ -211,10 +210,8 @@ _PRIVATE = range(3000, 5000)
 def closes_for_good(code: int) -> bool:
     """Return True if a WebSocket that the server closed with ``code`` is not to be reopened.
 
-    1000: it is done with us.  1002, 1003, 1007 and 1010: it did not understand us.  1008: it does
-    not want us.  From 3000 on: reasons of its own, unknown but deliberate.  False for 1001, 1011
-    to 1014 (it goes away, fails, restarts, is busy), 1009 (one message was too long; it is not sent
-    again) and no code at all.  Source: RFC 6455 section 7.4, and its registry.
+    1000: it is done with us.  1002, 1003, 1007, 1010: it did not understand us.  1008: it does not
+    want us.  From 3000 on: reasons of its own.  Source: RFC 6455 section 7.4, and its registry.
     """
     return code in _CLOSED_FOR_GOOD or code in _PRIVATE
 
@@ -233,14 +230,9 @@ def refuses_for_good(error: ErrorData | None) -> bool:
 class Succession(Struct, frozen=True, weakref=False, eq=False):
     """Part of a Peer that reconnects: the next conversation of a client takes over its requests.
 
-    When the transport ends, some requests are held: those that were never sent, those that may be
-    repeated, and listen streams.  Every other request has its one terminal event, and
-    ConnectionEnded follows.  Then :meth:`Peer.succeed <mcpcore.engine.peer.Peer.succeed>` makes the
-    Peer of the next conversation, which takes requests at once, or :meth:`Peer.renounce
-    <mcpcore.engine.peer.Peer.renounce>` ends the held requests.
-
-    Ids and keys go on where those of the previous Peer ended, so that messages of the two
-    conversations cannot be confused.
+    When the transport ends, requests that were never sent or may be repeated, and listen streams,
+    are held for the Peer that :meth:`Peer.succeed <mcpcore.engine.peer.Peer.succeed>` makes.  Ids
+    and keys go on where they ended, so that the two conversations cannot be confused.
     """
 
     _state: PeerState

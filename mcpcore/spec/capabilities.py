@@ -98,11 +98,9 @@ def requirement(path: str) -> dict[str, Any]:
 def in_revision(capabilities: C, revision: Revision) -> C:
     """Return the part of ``capabilities`` that may be declared in ``revision``.
 
-    Tasks are a capability in one revision and an extension in later ones; declared in the wrong
-    one they would promise a protocol that is not spoken there.  The same holds for capabilities
-    that a client declares before it knows the revision: where elicitation has no modes it means
-    forms.  Other extensions may be declared in every revision, as the capabilities of
-    ``schema.ts`` are "not a closed set" in any.
+    Tasks are a capability in one revision and an extension in later ones; where elicitation has no
+    modes it means forms.  Other extensions may be declared in every revision, as the capabilities
+    of ``schema.ts`` are "not a closed set" in any.
     """
     if capabilities.tasks is not None and revision not in _EXPERIMENTAL_TASKS:
         capabilities = structs.replace(capabilities, tasks=None)

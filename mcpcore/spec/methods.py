@@ -1,11 +1,9 @@
 """Methods of every revision, and of the tasks extension: one row per request or notification.
 
-A row says who may send the method and when, its needs and its content.  If a method
-has different rules in different revisions, the row holds all of them, and :func:`lookup` gives the
-row as it holds in one revision, so that no other code has to ask which revision it is.  The tasks
-of 2025-11-25 and those of the extension are different protocols that share names: they have a row
-each.  Source: ``schema.ts`` and the feature pages of each revision; the specification of the
-extension ``io.modelcontextprotocol/tasks``.
+If a method has different rules in different revisions, the row holds all of them, and
+:func:`lookup` gives the row as it holds in one revision.  The tasks of 2025-11-25 and those of the
+extension are different protocols that share names: they have a row each.  Source: ``schema.ts`` and
+the feature pages of each revision; the specification of ``io.modelcontextprotocol/tasks``.
 """
 
 from enum import Enum
@@ -389,8 +387,7 @@ MODERN_ONLY = KNOWN_METHODS.difference(
 def lookup(method: str, sender: str, revision: Revision) -> Method | None:
     """Return the row of a method that ``sender`` (``client`` or ``server``) may send on the wire.
 
-    The row is as it holds in ``revision``: rules of other revisions are blanked.  None if there is
-    no such method there.
+    Rules of other revisions than ``revision`` are blanked.  None if there is no such method there.
     """
     return _WIRE.get((method, sender, revision))
 

@@ -1,9 +1,7 @@
 """Format of traces: the traffic of connections, one JSON object a line.
 
-The first line is a :class:`Header`, every other one a :class:`Record`: a message, the head of an
-HTTP request or response, a WebSocket control frame, or an event of the connection.
-:class:`RecordBuilder` makes records of the bytes on the wire: it finds their kind, hides the
-secrets and limits the size.  Nothing here reads a clock or a file;
+The first line is a :class:`Header`, every other one a :class:`Record`.  :class:`RecordBuilder`
+makes records of the bytes on the wire: it finds their kind, hides the secrets and limits the size.
 docs/reference/traces.md describes the format for authors of other readers.
 """
 

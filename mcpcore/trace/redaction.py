@@ -6,11 +6,8 @@ token or a private key, also in plain text and in JSON that is itself a string; 
 occurrence of a value that was hidden before.  ``<hidden-N>`` stands in its place: one
 number for one secret, so that a reader still sees that two places held the same.
 
-Literal words are looked for first, which costs next to nothing, and a form of secrets only if its
-word is there.
-
-Text is not decoded and encoded again: text that is not secret stays byte for byte, and malformed
-text is read as far as possible.  Time and memory are linear in the text.
+Text that is not secret stays byte for byte, and malformed text is read as far as possible.  Time
+and memory are linear in the text.
 """
 
 import binascii

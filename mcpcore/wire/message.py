@@ -160,7 +160,7 @@ def decode(
 
 
 def _check_utf8(text: bytes) -> None:
-    """Raise UnicodeDecodeError if it is not UTF-8; a long text is never decoded as a whole."""
+    """Raise UnicodeDecodeError if it is not UTF-8; a long text is decoded in blocks."""
     view, start, end = memoryview(text), 0, len(text)
     while start < end:
         last = end - start <= _BLOCK
