@@ -48,11 +48,8 @@ _WORDS = (
 The last one stands for names written with escapes."""
 
 
-class Form(NamedTuple):
-    """Form of a secret: ``find`` yields where secrets are, if one of ``words`` is in the text."""
-
-    words: tuple[str, ...]
-    find: Callable[[str], Iterator[tuple[int, int]]]
+_Find = Callable[[str], Iterator[tuple[int, int]]]
+"""Function that yields where secrets of one form are in a text."""
 
 
 def weight(name: str) -> int:
@@ -63,7 +60,7 @@ def weight(name: str) -> int:
     return 2 if _HARD.search(squashed) else 1 if _SOFT.search(squashed) else 0
 
 
-def _groups(pattern: str) -> Callable[[str], Iterator[tuple[int, int]]]:
+def _groups(pattern: str) -> _Find:
     """Return a function that finds the first group of a pattern."""
     compiled = re.compile(pattern, re.DOTALL)
     return lambda text: (found.span(1) for found in compiled.finditer(text))
@@ -111,28 +108,28 @@ def _private_keys(text: str) -> Iterator[tuple[int, int]]:
         yield begin.end(), at
 
 
-FORMS = (
-    Form(("://",), _groups(r"://([^/\s?#\"<>\\]{0,2000})@")),
-    Form(("bearer",), _groups(r"(?<![A-Za-z0-9_])(?i:bearer)\s{1,9}([A-Za-z0-9._~+/=-]{6,})")),
-    Form(
+FORMS: tuple[tuple[tuple[str, ...], _Find], ...] = (
+    (("://",), _groups(r"://([^/\s?#\"<>\\]{0,2000})@")),
+    (("bearer",), _groups(r"(?<![A-Za-z0-9_])(?i:bearer)\s{1,9}([A-Za-z0-9._~+/=-]{6,})")),
+    (
         ("authorization",),
         _groups(
             r"(?<![A-Za-z0-9_])(?i:authorization)[\"']?\s{0,4}[:=]\s{0,4}[\"']?"
             r"(?:[A-Za-z0-9-]{1,32}\s{1,4})?([^\s\"',;]+)"
         ),
     ),
-    Form(("=",), _parameters),
-    Form(("eyj",), _json_web_tokens),
-    Form(
+    (("=",), _parameters),
+    (("eyj",), _json_web_tokens),
+    (
         _TOKENS,
         _groups(
             r"(?<![A-Za-z0-9_-])(sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}"
             r"|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,})"
         ),
     ),
-    Form(("private key",), _private_keys),
-    Form(("mcp.auth.",), _groups(r"(?i:mcp\.auth\.)([^,\s\"\\]+)")),
-    Form(
+    (("private key",), _private_keys),
+    (("mcp.auth.",), _groups(r"(?i:mcp\.auth\.)([^,\s\"\\]+)")),
+    (
         ("passw", "pwd", "passphrase", "secret", "token", "key", "session", "cookie"),
         _groups(
             r"(?<![A-Za-z])(?i:password|passwd|pwd|passphrase|secret|client[_-]secret|api[_-]?key"
@@ -141,7 +138,7 @@ FORMS = (
         ),
     ),
 )
-"""Forms in the order in which they are looked for."""
+"""Forms of secrets in the order in which they are looked for, if one of the words is there."""
 
 # A trace
 
@@ -423,7 +420,7 @@ class Redactor:
                 text = self._without(text, find)
         return text
 
-    def _without(self, text: str, find: Callable[[str], Iterator[tuple[int, int]]]) -> str:
+    def _without(self, text: str, find: _Find) -> str:
         parts: list[str] = []
         done = 0
         for start, end in find(text):
