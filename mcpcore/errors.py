@@ -12,79 +12,22 @@ There are four kinds, which are never mixed up:
   cannot be opened (:class:`LinkError`), a server that cannot start.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mcpcore.engine.events import Fault
-from mcpcore.spec.errors import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    CapabilityMissing,
-    ErrorData,
-    LocalError,
-    LocalProtocolError,
-    McpError,
-    ToolFailed,
-)
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS
+from mcpcore.spec.errors import CapabilityMissing as CapabilityMissing
+from mcpcore.spec.errors import ErrorData as ErrorData
+from mcpcore.spec.errors import LocalError as LocalError
+from mcpcore.spec.errors import LocalProtocolError as LocalProtocolError
+from mcpcore.spec.errors import McpError as McpError
+from mcpcore.spec.errors import ToolFailed as ToolFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mcpcore.engine.events import Fault
     from mcpcore.spec.types.elicitation import ElicitUrlParams
     from mcpcore.spec.types.tasks import Task
-
-__all__ = [
-    "BadConfig",
-    "BadProxy",
-    "BadTarget",
-    "BadTls",
-    "CallFailed",
-    "CapabilityMissing",
-    "ConnectFailed",
-    "ConnectTimeout",
-    "ConnectionClosed",
-    "ErrorData",
-    "ExtraMissingError",
-    "HandlerError",
-    "HandlerExit",
-    "HeadersFailed",
-    "HttpStatusError",
-    "InputFailed",
-    "InputUnavailable",
-    "InvalidResponse",
-    "InvalidValue",
-    "LifespanError",
-    "LinkError",
-    "LocalError",
-    "LocalProtocolError",
-    "Malformed",
-    "MalformedResponse",
-    "MaskedError",
-    "McpError",
-    "NegotiationError",
-    "NoSessionError",
-    "OutputMismatch",
-    "PeerError",
-    "PromptError",
-    "ProxyFailed",
-    "RedirectRefused",
-    "RequestAborted",
-    "RequestRefused",
-    "RequestTimeout",
-    "ResourceError",
-    "ResourceNotFound",
-    "ResponseTooLarge",
-    "ResponseUndecodable",
-    "ServerStalled",
-    "StepFailedError",
-    "StoreUnavailableError",
-    "TaskCancelled",
-    "TlsFailed",
-    "ToolError",
-    "ToolFailed",
-    "Unsayable",
-    "UrlElicitationRequired",
-    "ValidatorMissing",
-    "WorkersFailed",
-]
 
 
 class HandlerError(Exception):
@@ -190,7 +133,7 @@ class UrlElicitationRequired(PeerError):
 class CallFailed(LocalError):
     """A request ended without an answer of the server."""
 
-    fault: Fault | None = None
+    fault: "Fault | None" = None
     """Details of the failure, if the transport gives them (HTTP)."""
 
     def __init__(self, method: str, message: str) -> None:
@@ -305,20 +248,17 @@ class LinkError(LocalError):
     """Failure to open a connection; the message is one sentence for the user.
 
     Over HTTP, :class:`NegotiationError` tells of it.
-
-    ``fault`` is the kind of failure, where that is known: with the status and the ``Retry-After``
-    of a server that refused, for instance.  ``final``: True if a retry would not help; by default
-    this follows from the fault.
+    ``fault`` is the kind of failure, where that is known.  ``final``: True if a retry would not
+    help; by default this follows from the fault.
     """
 
     def __init__(
-        self, message: str, fault: Fault | None = None, *, final: bool | None = None
+        self, message: str, fault: "Fault | None" = None, *, final: bool | None = None
     ) -> None:
         super().__init__(message)
         self.fault = fault
         if final is None:
-            # Imported late: a server that cannot listen has no use for it.
-            from mcpcore.engine.reconnection import fails_for_good
+            from mcpcore.engine.reconnection import fails_for_good  # late: few need it
 
             final = fails_for_good(fault)
         self.final = final
@@ -374,3 +314,6 @@ class NoSessionError(StepFailedError):
 
 class ExtraMissingError(StoreUnavailableError, ImportError):
     """The store needs an extra that is not installed; the message names it."""
+
+
+__all__ = [name for name, value in vars().items() if isinstance(value, type)]

@@ -76,7 +76,6 @@ NOT_OFFERED = {
     "mcpcore.service.uri_templates",
     "mcpcore.spec.types.completion",
     "mcpcore.spec.types.elicitation",
-    "mcpcore.spec.types.forms",
     "mcpcore.spec.types.prompts",
     "mcpcore.spec.types.resources",
     "mcpcore.spec.types.sampling",

@@ -37,9 +37,7 @@ def input_required(
 ) -> bytes:
     """Build the ``input_required`` result, without ``resultType`` and ``_meta``.
 
-    Raises LocalProtocolError if the method or the revision has no input rounds, or if there are
-    neither requests nor a state; CapabilityMissing if the client did not declare what a question
-    needs.
+    Raises LocalProtocolError, and CapabilityMissing for a question that the client did not allow.
     """
     if record.row is None or not record.row.needs_input:
         raise LocalProtocolError(f"{record.method} cannot require input in {record.revision.name}")

@@ -17,8 +17,7 @@ from msgspec import inspect as types
 from mcpcore.service.custom_types import describe, read_by_pydantic, read_custom
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.handlers import Parameter
-from mcpcore.spec.header_params import ANNOTATION
-from mcpcore.spec.json_schema import subschemas, walk
+from mcpcore.spec.json_schema import ANNOTATION, subschemas, walk
 from mcpcore.spec.types.model import Model
 from mcpcore.wire.jsontext import encodable
 

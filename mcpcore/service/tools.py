@@ -51,7 +51,7 @@ from mcpcore.service.schema import (
 )
 from mcpcore.service.task_settings import TaskForm, TaskMode, support_of, task_form
 from mcpcore.spec.errors import McpError
-from mcpcore.spec.header_params import header_params
+from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.content import ContentBlock, TextContent

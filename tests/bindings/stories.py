@@ -166,8 +166,8 @@ class Ledger:
         def submitted(sender: Sender, request: Outbound, now: float) -> None:
             submit(sender, request, now)
             if request.purpose is Purpose.APPLICATION:
-                self._endpoints.append(sender._endpoint)
-                self._asked[id(sender._endpoint), request.id] = request.method
+                self._endpoints.append(sender._state.endpoint)
+                self._asked[id(sender._state.endpoint), request.id] = request.method
 
         def told(endpoint: Endpoint) -> Any:
             event = next_event(endpoint)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec import Meta, Raw, Struct
 
-from mcpcore.engine.metadata import decode_skim
+from mcpcore.engine.bodies import decode_skim
 from mcpcore.errors import OutputMismatch, PromptError, ResourceError, ToolError, ValidatorMissing
 from mcpcore.service import Audio, Embedded, Image, Server, is_masked, mirrored
 from mcpcore.service.task_settings import task_form

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from mcpcore.engine.profile import Profile
+from mcpcore.engine.config import Profile
 from tests.simulation.rules import demand
 from tests.torture.tables import NUMBERED, REMEMBERED, counts, package, tables
 

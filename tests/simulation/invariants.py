@@ -115,20 +115,16 @@ class Watch:
         self._deadlines(endpoint.deadlines)
 
     def _deadlines(self, deadlines: Deadlines[Any]) -> None:
-        queue, heap = deadlines._queue, deadlines._heap
-        if not queue and not heap:
+        heap = deadlines._heap
+        if not heap:
             demand(not deadlines.live, "deadlines are counted right", deadlines.live)
             return
         alive, first = set(), math.inf
-        for when, item in queue:
-            if item.deadline == when:
-                alive.add(id(item))
-                first = min(first, when)
         for when, _, item in heap:
             if item.deadline == when:
                 alive.add(id(item))
                 first = min(first, when)
-        live, size = len(alive), len(queue) + len(heap)
+        live, size = len(alive), len(heap)
         # Cleared away is when one is set: as many may stay as there were allowed before.
         most = self._most[deadlines] = max(live, self._most.get(deadlines, 0))
         demand(size <= 65 + 4 * most, "deadlines are bounded", size, live)
@@ -227,14 +223,10 @@ def _patience(settings: HttpSettings) -> float:
 
 def _earliest(deadlines: Deadlines[Any]) -> float:
     """What ``next()`` would find, without that it clears anything away."""
-    queue, heap = deadlines._queue, deadlines._heap
-    if heap and heap[0][2].deadline != heap[0][0]:
-        copy: Deadlines[Any] = Deadlines()
-        copy._queue, copy._heap = queue.copy(), heap.copy()
-        found = copy.next()
-        return math.inf if found is None else found
-    first = heap[0][0] if heap else math.inf
-    return next((min(first, when) for when, item in queue if item.deadline == when), first)
+    copy: Deadlines[Any] = Deadlines()
+    copy._heap = deadlines._heap.copy()
+    found = copy.next()
+    return math.inf if found is None else found
 
 
 def rested(machine: Any, name: str) -> None:

@@ -18,7 +18,6 @@ MAY_GROW = {
     "Profile.offered": "those of the profiles, which are counted by themselves",
     "Profile.ours": "those of the profiles",
     "Profile.theirs": "those of the profiles",
-    "Profile.usual": "those of the profiles",
     "ResponseHead.headers": "those of the heads",
     "ResponseParser._known": "32 heads of each client",
     "ResultCache._changes": "as many as there are results",

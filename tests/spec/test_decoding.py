@@ -205,13 +205,15 @@ def test_the_other_skims() -> None:
         b'{"_meta":{"io.modelcontextprotocol/subscriptionId":"7"}}', types.NotificationSkim
     )
     assert note.meta == types.NotificationMeta(subscription_id="7")
+    meta = decode(
+        b'{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}}', types.ResultMeta
+    )
+    assert meta == types.ResultMeta(server_info=types.Implementation(name="s", version="1"))
     result = decode(
-        b'{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}},'
-        b'"resultType":"input_required","inputRequests":{"k":{"method":"roots/list"}},'
+        b'{"resultType":"input_required","inputRequests":{"k":{"method":"roots/list"}},'
         b'"requestState":"s","content":5}',
         types.ResultSkim,
     )
-    assert result.meta == types.ResultMeta(server_info=types.Implementation(name="s", version="1"))
     assert (result.result_type, result.request_state) == ("input_required", "s")
     assert isinstance(result.input_requests, dict)
     assert {key: bytes(raw) for key, raw in result.input_requests.items()} == {

@@ -36,7 +36,6 @@ REMEMBERED = {
     "_Entry.encoded": "an item of a list as each revision has it",
     "Collection._pages": "a list as each revision has it",
     "Deadlines._heap": "64 that are over, and four for each that is not",
-    "Deadlines._queue": "64 that are over, and four for each that is not",
     "Dialect.keywords": "those of a dialect",
     "EventLog._order": "64 events that are gone, and four for each that is kept",
     "Gate._terms": "256 revisions and credentials",

@@ -25,7 +25,7 @@ from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
-from mcpcore.spec.types.roots import Root
+from mcpcore.spec.types.sampling import Root
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.opening import ClientSettings

@@ -13,9 +13,9 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.json import encode as json_encode
 
+from mcpcore.engine.bodies import read_skim
 from mcpcore.engine.events import Event, Route
 from mcpcore.engine.lifecycle import State, Table
-from mcpcore.engine.metadata import read_skim
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import is_modern
 from mcpcore.engine.transmit import FrameKind, Transmit

@@ -4,7 +4,7 @@ from typing import Any
 
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason
-from mcpcore.engine.inbound import IMMEDIATE
+from mcpcore.engine.inbound import ANSWERED_HERE
 from mcpcore.engine.lifecycle import RequestState
 from mcpcore.engine.outbound import Sender
 from mcpcore.engine.peer import Peer
@@ -221,7 +221,7 @@ def _subscribed_for_ever() -> None:
 
         return mutant
 
-    IMMEDIATE["resources/unsubscribe"] = make(IMMEDIATE["resources/unsubscribe"])
+    ANSWERED_HERE["resources/unsubscribe"] = make(ANSWERED_HERE["resources/unsubscribe"])
 
 
 def _unfiltered() -> None:

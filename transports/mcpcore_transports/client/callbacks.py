@@ -31,8 +31,12 @@ from mcpcore.spec.types.capabilities import (
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.model import Maybe
-from mcpcore.spec.types.roots import ListRootsResult, Root
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore.spec.types.sampling import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ListRootsResult,
+    Root,
+)
 from mcpcore.wire.message import RequestId, to_json
 from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Run

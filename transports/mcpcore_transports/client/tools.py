@@ -7,7 +7,7 @@ from typing import Any
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.outbound import is_repeatable
 from mcpcore.errors import InvalidResponse
-from mcpcore.spec.header_params import header_params
+from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.types.tools import CallToolResult, Tool
 
 logger = logging.getLogger("mcpcore.client")

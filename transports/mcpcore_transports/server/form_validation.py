@@ -14,7 +14,7 @@ import msgspec
 
 from mcpcore.errors import Unsayable, ValidatorMissing
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.forms import PrimitiveSchema
+from mcpcore.spec.types.elicitation import PrimitiveSchema
 
 _PATTERN_MEMORY = 4 * 1024 * 1024
 """Maximum bytes of compiled patterns of one form."""

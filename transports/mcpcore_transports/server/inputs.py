@@ -22,10 +22,11 @@ from mcpcore.spec.members import unknown_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Meta
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import (
     CreateMessageParams,
     CreateMessageResult,
+    ListRootsResult,
+    Root,
     SamplingMessage,
 )
 from mcpcore_transports.running.decode import InvalidAnswer as InvalidAnswer

@@ -327,7 +327,7 @@ class Quota:
         if endpoint.inbox:
             self._coming += count
             # Behind them in the queue: they are in flight by then, or refused.
-            endpoint.queue(self, count)
+            endpoint.inbox.append((self, count))
 
     def take_in(self, count: int) -> None:
         """Note that the Peer has taken in ``count`` requests (called by the endpoint)."""
