@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mcpcore.service.content import Audio, Embedded, Image
-from mcpcore.service.prepared import Prepared, is_masked
+from mcpcore.service.handlers import Prepared, is_masked
 from mcpcore.service.schema import Validator, mirrored
 from mcpcore.service.server import Server
 

@@ -9,7 +9,7 @@ must not be repeated then goes through :meth:`Context.remember`.
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypedDict, Unpack, overload
 
 import msgspec
 from msgspec import Raw, Struct
@@ -37,11 +37,12 @@ from mcpcore_transports.link import clock
 from mcpcore_transports.running.pending import Run
 from mcpcore_transports.running.serial_calls import ProgressCallback
 from mcpcore_transports.running.threads import current, in_loop, when_there_is_room, with_room
-from mcpcore_transports.server.elicitation import ask_client, ping
-from mcpcore_transports.server.input_rounds import (
+from mcpcore_transports.server.questions import (
     InputNeeded,
     RoundState,
+    ask_client,
     params_of,
+    ping,
     read_answers,
 )
 
@@ -64,6 +65,24 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 __all__ = ["Context", "InputNeeded", "InputUnavailable", "RoundState"]
+
+
+class AskOptions(TypedDict, total=False):
+    """Options of a question to the client."""
+
+    key: str | None
+    """Name of the question among those of this request.
+
+    Without it the question's content is its name: a question that is worded differently when the
+    handler runs again is asked again.
+    """
+    progress: ProgressCallback | None
+    """Callback for the client's progress; in the modern era clients report none."""
+    meta: Mapping[str, Any] | None
+    """Members for the question's ``_meta``, in place of those it has.
+
+    The trace context of the handler's request goes into every question; ``meta`` overrides it.
+    """
 
 
 class Context(Generic[L]):
@@ -328,7 +347,7 @@ class Context(Generic[L]):
 
         ``meta`` is the notification's ``_meta``.
         """
-        return Sent.of(self._log(level, data, logger, meta), self)
+        return Sent(self._log(level, data, logger, meta), self)
 
     @with_room
     def _log(
@@ -437,13 +456,7 @@ class Context(Generic[L]):
 
     @overload
     async def elicit(
-        self,
-        message: str,
-        schema: type[T],
-        *,
-        key: str | None = None,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        self, message: str, schema: type[T], **options: Unpack[AskOptions]
     ) -> "Elicited[T]": ...
 
     @overload
@@ -452,49 +465,31 @@ class Context(Generic[L]):
         message: str,
         schema: Mapping[str, Any],
         *,
-        key: str | None = None,
         validate: bool = True,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        **options: Unpack[AskOptions],
     ) -> "Elicited[dict[str, Any]]": ...
 
     async def elicit(
-        self,
-        message: str,
-        schema: Any,
-        *,
-        key: str | None = None,
-        validate: bool = True,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        self, message: str, schema: Any, *, validate: bool = True, **options: Unpack[AskOptions]
     ) -> "Elicited[Any]":
-        """Ask the user to fill in a form; see :class:`mcpcore_transports.server.inputs.Elicit`.
-
-        ``key`` names the question among those of this request.  Without it the question's content
-        is its name: a question that is worded differently when the handler runs again is asked
-        again.  ``progress`` gets the client's progress; in the modern era clients report none.
-        ``meta``: see :meth:`ask`.
-        """
+        """Ask the user to fill in a form; see :class:`mcpcore_transports.server.inputs.Elicit`."""
         from mcpcore_transports.server.inputs import Elicit
 
         wanted: Elicit[Any] = Elicit(message, schema, validate=validate)
-        return await self.ask(wanted, key=key, progress=progress, meta=meta)
+        return await self.ask(wanted, **options)
 
     async def elicit_url(
         self,
         message: str,
         url: str,
         *,
-        key: str | None = None,
         elicitation_id: str | None = None,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        **options: Unpack[AskOptions],
     ) -> "Elicited[None]":
         """Ask the user to visit ``url``, for data that must not pass through the client."""
         from mcpcore_transports.server.inputs import ElicitUrl
 
-        wanted = ElicitUrl(message, url, elicitation_id=elicitation_id)
-        return await self.ask(wanted, key=key, progress=progress, meta=meta)
+        return await self.ask(ElicitUrl(message, url, elicitation_id=elicitation_id), **options)
 
     async def sample(
         self,
@@ -512,43 +507,26 @@ class Context(Generic[L]):
         wanted = Sample(messages, max_tokens, options)
         return await self.ask(wanted, key=key, progress=progress, meta=meta)
 
-    async def list_roots(
-        self,
-        *,
-        key: str | None = None,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> "RootList":
+    async def list_roots(self, **options: Unpack[AskOptions]) -> "RootList":
         """Ask for the directories and files that the client lets the server work on."""
         from mcpcore_transports.server.inputs import ListRoots
 
-        return await self.ask(ListRoots(), key=key, progress=progress, meta=meta)
+        return await self.ask(ListRoots(), **options)
 
-    async def ask(
-        self,
-        wanted: "Input[R]",
-        *,
-        key: str | None = None,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> R:
-        """Ask one question.
-
-        ``meta`` goes into the question's ``_meta``, in place of the ``meta`` of ``wanted``.  The
-        trace context of the handler's request goes into every question; ``meta`` overrides it.
-        """
-        if meta is not None:
+    async def ask(self, wanted: "Input[R]", **options: Unpack[AskOptions]) -> R:
+        """Ask one question; see :class:`AskOptions`."""
+        if (meta := options.get("meta")) is not None:
             wanted.with_meta(meta)
-        if key is None:
+        if (key := options.get("key")) is None:
             # Named by content, not by position: the answer to one question can never be taken for
             # that of another, whatever the handler asks the second time.
             key = f"{wanted.method.split('/')[0]}-{wanted.digest()}"
             counts = self._counts = self._counts or {}
             count = counts[key] = counts.get(key, 0) + 1
             key = key if count == 1 else f"{key}-{count}"
+        progress = options.get("progress")
         heard = {} if progress is None else {key: progress}
-        answers = await self.gather_inputs({key: wanted}, progress=heard)
-        answer: R = answers[key]
+        answer: R = (await self.gather_inputs({key: wanted}, progress=heard))[key]
         return answer
 
     async def gather_inputs(
@@ -630,10 +608,8 @@ class Sent(int):
 
     _context: Context[Any]
 
-    @classmethod
-    def of(cls, sent: bool, context: Context[Any]) -> "Sent":
-        """Make the return value for a message of a handler."""
-        made = cls(sent)
+    def __new__(cls, sent: bool, context: Context[Any]) -> "Sent":
+        made = super().__new__(cls, sent)
         made._context = context
         return made
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.service.prepared import is_masked, shown
+from mcpcore.service.handlers import is_masked, shown
 from mcpcore_transports.running.cancellation import failure_of, settled
 from mcpcore_transports.server.context import InputNeeded
 

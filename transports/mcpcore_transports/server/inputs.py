@@ -30,13 +30,14 @@ from mcpcore.spec.types.sampling import (
 )
 from mcpcore_transports.running.decode import InvalidAnswer as InvalidAnswer
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.server.form_validation import (
+from mcpcore_transports.server.contents import (
     check_form,
     form_for,
     form_problems,
+    message_problem,
+    params_for,
     pattern_check,
 )
-from mcpcore_transports.server.sampling import message_problem, params_for
 from mcpcore_transports.targets import is_web_url
 
 if TYPE_CHECKING:

@@ -70,8 +70,6 @@ class _Guarded(Prepared):
         if isinstance(inner, Prepared):
             self.is_async = inner.is_async or inner.thread or chain.is_async
             self.task = inner.task
-        else:
-            self.refused = True
         self._chain = chain
         self._failures = failures
         self._inner = inner

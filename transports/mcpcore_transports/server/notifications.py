@@ -17,7 +17,7 @@ from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.running.serial_calls import ProgressCallback, SerialCalls
 from mcpcore_transports.running.threads import in_loop, in_thread
 from mcpcore_transports.server.context import L
-from mcpcore_transports.server.elicitation import ask_client, ping
+from mcpcore_transports.server.questions import ask_client, ping
 
 if TYPE_CHECKING:
     from mcpcore_transports.server.inputs import Input, RootList

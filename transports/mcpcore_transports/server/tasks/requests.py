@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcpcore.engine.events import Key, RequestReceived
@@ -181,24 +182,12 @@ class TaskDesk:
         params: Body,
         *,
         session: str | None,
-        parent: Key | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send a notification, on the stream of ``parent`` or else in the session."""
-        # Imported here because clients have a desk, too, and do not need the server.
-        from mcpcore.http import HttpServer
-
-        machine = self.machine
-        try:
-            if isinstance(machine, Peer):
-                machine.notify(method, params, parent=parent, meta=meta)
-            elif isinstance(machine, HttpServer):
-                machine.notify(method, params, parent=parent, session=session, meta=meta)
-            else:
-                machine.notify(method, params, meta=meta)
-        except LocalError:
-            return  # the session or the stream has ended meanwhile
-        self.flush()
+        """Send a notification; a client has one session."""
+        with suppress(LocalError):  # the session has ended meanwhile
+            self.machine.notify(method, params, meta=meta)
+            self.flush()
 
 
 class TaskAnswer(NamedTuple):

@@ -16,9 +16,11 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec import Raw, Struct, UnsetType, field, structs
 
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.engine.events import (
     EndReason,
     Key,
+    NotificationReceived,
     RequestEnded,
     RequestReceived,
     ResultReceived,
@@ -26,7 +28,6 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable, Malformed
 from mcpcore.service import Prepared
 from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
@@ -50,9 +51,10 @@ from mcpcore.spec.errors import (
     McpError,
     busy_code,
 )
+from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.model import Maybe
-from mcpcore.spec.types.tasks import TaskMetadata
+from mcpcore.spec.types.tasks import TERMINAL, Task, TaskMetadata
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.decode import typed
@@ -60,10 +62,15 @@ from mcpcore_transports.running.pending import Handlers, Run, Settled
 from mcpcore_transports.running.serial_calls import ProgressCallback
 from mcpcore_transports.running.tasks import TaskHost, Timer
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import GIVEN_UP, ask_all, unanswered
-from mcpcore_transports.server.input_rounds import RoundState, params_of
 from mcpcore_transports.server.inputs import Input
-from mcpcore_transports.server.tasks.questions import runs_tasks, task_outcome
+from mcpcore_transports.server.questions import (
+    GIVEN_UP,
+    Asker,
+    RoundState,
+    ask_all,
+    params_of,
+    unanswered,
+)
 from mcpcore_transports.server.tasks.requests import METHODS, TaskAnswer, TaskDesk, outcome_of
 
 if TYPE_CHECKING:  # loaded with HTTP; imports this module
@@ -71,6 +78,11 @@ if TYPE_CHECKING:  # loaded with HTTP; imports this module
     from mcpcore_transports.server.runtime import ServerRuntime
 
 _EXTENSION = f"extensions.{TASKS_EXTENSION}"
+
+
+_PAUSE = 1.0
+"""Seconds between two polls if the client names no interval."""
+_MIN_PAUSE, _MAX_PAUSE = 0.05, 30.0
 
 
 class _Wanted(Struct):
@@ -268,13 +280,11 @@ class TaskCall:
         record = self.record
         if record is None or record.ended or self._form is TaskForm.EXTENSION:
             return False
-        machine, outlet = self._desk.runtime.machine, self._outlet()
+        runtime, outlet = self._desk.runtime, self._outlet()
         meta = {**(meta or {}), **related(record.id)}
+        where = runtime.in_session(self.event.session)
         try:
-            if not isinstance(machine, Peer):
-                session = self.event.session
-                return machine.log(outlet, level, data, logger, session=session, meta=meta)
-            return machine.log(outlet, level, data, logger, meta=meta)
+            return runtime.machine.log(outlet, level, data, logger, meta=meta, **where)
         except LocalError:
             return False
         finally:
@@ -286,7 +296,7 @@ class TaskCall:
         if record is None or record.ended or self._form is TaskForm.EXTENSION:
             return False
         session, meta = self.event.session, related(record.id)
-        self._desk.tell(method, params, session=session, parent=self._outlet(), meta=meta)
+        self._desk.runtime.tell(session, method, params, parent=self._outlet(), meta=meta)
         return True
 
     async def ask(
@@ -413,8 +423,6 @@ class ServerTasks(TaskDesk):
         """
         support, form = prepared.task, task_form(event.revision, event.method)
         if form is TaskForm.EXPERIMENTAL and (terms := _terms(event.params)) is not None:
-            if prepared.refused:
-                return False
             if support is None:
                 raise McpError(METHOD_NOT_FOUND, "this tool cannot be run as a task")
             ttl = support.ttl if terms.ttl is None else self.host.table.granted(terms.ttl)
@@ -587,6 +595,17 @@ class ServerTasks(TaskDesk):
             if not self._heard[id]:
                 del self._heard[id]
 
+    def tell(
+        self,
+        method: str,
+        params: Body,
+        *,
+        session: str | None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send a notification in a session."""
+        self.runtime.tell(session, method, params, meta=meta)
+
     def session_closed(self, event: "SessionClosed") -> None:
         """Handle the end of a session: drop the tasks that only this session could ask for."""
         self.host.drop(f"{self._name}, session {event.session}")
@@ -642,3 +661,92 @@ def _refusal(event: RequestReceived, form: TaskForm | None) -> McpError:
     if form is TaskForm.EXPERIMENTAL:
         return McpError(METHOD_NOT_FOUND, f"{text}: the call needs the task parameter")
     return McpError(METHOD_NOT_FOUND, f"{text}, which {event.revision.name} does not have")
+
+
+# Questions that a client runs as tasks of its own (2025-11-25)
+
+
+class _Created(Struct):
+    task: Maybe[Task] = None
+
+
+def runs_tasks(method: str, asker: Asker) -> bool:
+    """Return True if the client that sent ``asker`` can run a question as a task."""
+    if asker.revision is None or asker.client_capabilities is None:
+        return False
+    row = lookup(method, "server", asker.revision)
+    if row is None or row.task_capability is None:
+        return False
+    return declares(asker.client_capabilities, row.task_capability)
+
+
+async def task_outcome(
+    runtime: "ServerRuntime",
+    asker: Asker,
+    answered: ResultReceived,
+    *,
+    over: bool = False,
+) -> Settled:
+    """Return the outcome of a question that the client may have made a task of.
+
+    If ``asker`` is no request of the client, or if it is ``over`` as that of a task is, the client
+    is asked in its session.  If the caller stops waiting, the task is cancelled.
+    """
+    parent = None if over or isinstance(asker, NotificationReceived) else asker
+    try:
+        task = typed(answered.result, _Created).task
+    except Malformed:
+        return answered  # the reader of the answer reports the fault
+    if task is None:
+        return answered
+    about = {"taskId": task.task_id}
+    try:
+        with anyio.move_on_after(runtime.settings.input_timeout):
+            while task.status not in TERMINAL:
+                await anyio.sleep(_pause(task))
+                outcome = await _ask(runtime, parent, asker.session, "tasks/get", about)
+                if not isinstance(outcome, ResultReceived):
+                    return outcome
+                task = typed(outcome.result, Task)
+            return await _ask(runtime, parent, asker.session, "tasks/result", about)
+        return _ended(answered, EndReason.TIMED_OUT, "its task did not end in time")
+    except Malformed as error:
+        return _ended(answered, EndReason.INVALID, f"its task is malformed: {error}")
+    except LocalProtocolError as error:
+        return _ended(answered, EndReason.CLOSED, str(error))
+    finally:
+        if task.status not in TERMINAL:
+            with suppress(LocalError):  # the client cannot be told, or has gone
+                where = runtime.in_session(asker.session)
+                runtime.machine.request("tasks/cancel", about, now=clock(), **where)
+                runtime.flush()
+
+
+def _ended(answered: ResultReceived, reason: EndReason, message: str) -> RequestEnded:
+    return RequestEnded(
+        request=answered.request, method=answered.method, reason=reason, message=message
+    )
+
+
+def _pause(task: Task) -> float:
+    if task.poll_interval is None:
+        return _PAUSE
+    # Compared in milliseconds: a client may name a number that is larger than any float.
+    return min(max(task.poll_interval, _MIN_PAUSE * 1000), _MAX_PAUSE * 1000) / 1000
+
+
+async def _ask(
+    runtime: "ServerRuntime",
+    parent: RequestReceived | None,
+    session: str | None,
+    method: str,
+    params: dict[str, Any],
+) -> Settled:
+    request = runtime.send_request(
+        method, params, request=parent, session=session, timeout=DEFAULT_TIMEOUT
+    )
+    try:
+        return await runtime.waiting.outcome(request)
+    except anyio.get_cancelled_exc_class():
+        runtime.withdraw(request, GIVEN_UP)
+        raise
