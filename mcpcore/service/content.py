@@ -59,7 +59,7 @@ class _Media(Struct, frozen=True):
     mime_type: str | None = None
     format: str | None = None
 
-    def _encoded(self, kind: str) -> dict[str, str]:
+    def _encoded(self, kind: str) -> dict[str, Any]:
         mime_type = self.mime_type or _type_of(self.data, kind, self.format)
         return {"data": b64encode(self.data).decode(), "mime_type": mime_type}
 
@@ -104,7 +104,7 @@ _PIECES = (str, bytes, bytearray, *_BLOCKS, *_HELPERS)
 
 
 def contents(
-    uri: str, data: str | bytes, mime_type: str | None
+    uri: str, data: str | bytes | bytearray, mime_type: str | None
 ) -> TextResourceContents | BlobResourceContents:
     """Return text or bytes as the contents of a resource."""
     if isinstance(data, str):

@@ -127,15 +127,9 @@ def _message(item: Any) -> PromptMessage:
 
 
 class CompletionEntry(Declaration):
-    """Function that completes one argument, or without a name any argument of its owner.
+    """Function that completes arguments; see :meth:`mcpcore.service.Server.completion`.
 
-    The owner is a prompt or a template. The function takes the text typed so far as its first
-    parameter and, if it has parameters of these names, ``argument`` (the name of the completed
-    argument) and ``arguments`` (a dict of the values known already). The context is injected as in
-    all handlers.
-
-    ``owned``: False for the function that completes arguments without a function of their own.  Its
-    parameters are the members of the request: ``ref``, ``argument``, and ``context`` or None.
+    ``owned``: False for the function that completes arguments without a function of their own.
     """
 
     def __init__(

@@ -114,13 +114,8 @@ class ResourceEntry(Declaration):
         return _encode(known_members(self.declaration, revision))
 
     def bind(self, uri: str) -> tuple[Any, ...] | None:
-        """Return the values for the handler, or None if ``uri`` is not one of this entry.
-
-        Raises UnsafeValue if it is, but with a value that could escape its place.
-        """
-        values: dict[str, str] | None = {}
-        if self.template is not None:
-            values = self.template.match(uri)
+        """Return the values for the handler, None for a URI of others.  Raises UnsafeValue."""
+        values = {} if self.template is None else self.template.match(uri)
         if values is None:
             return None
         try:
@@ -154,10 +149,8 @@ class ResourceEntry(Declaration):
                 text = "either all items are ResourceContents or none is"
                 raise OutputMismatch(text, "the result mixes contents and something else")
             return value
-        if isinstance(value, str):
+        if isinstance(value, str | bytes | bytearray):
             return [contents(uri, value, mime_type)]
-        if isinstance(value, bytes | bytearray):
-            return [contents(uri, bytes(value), mime_type)]
         if value is None:
             raise OutputMismatch("a resource must have contents, got None", "the result is empty")
         text = json_value(value).decode()
@@ -178,7 +171,7 @@ def find(
     templates: Iterable[ResourceEntry],
     revision: Revision,
 ) -> tuple[ResourceEntry, tuple[Any, ...]]:
-    """Return the entry for ``uri`` and its values: the resource itself, or the first template.
+    """Return the entry for a URI, with values: the resource, or the first template that matches.
 
     Raises McpError, not found, if there is none.
     """

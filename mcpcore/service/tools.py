@@ -74,7 +74,7 @@ _anything: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str,
 
 
 class ToolOptions(FeatureOptions, total=False):
-    """Options of a tool, beyond its name and its function."""
+    """Options of a tool."""
 
     annotations: ToolAnnotations | Mapping[str, Any]
     """Hints; a mapping has wire names: ``{"readOnlyHint": True}``."""
@@ -90,10 +90,8 @@ class ToolOptions(FeatureOptions, total=False):
     task: TaskMode
     """Use of tasks: ``optional``, ``required``, or (default) ``forbidden``."""
     task_after: float | None
-    """Extension: seconds until a call that has not ended becomes a task (default: at once).
-
-    None: when the handler calls ``start_task`` of its context.
-    """
+    """Extension: seconds until a call that has not ended becomes a task (default: at once); None:
+    when the handler calls ``start_task`` of its context."""
     task_ttl: float | None
     """Seconds for which its tasks are kept from their creation; None: no limit."""
     task_poll: float
@@ -179,14 +177,11 @@ class ToolEntry(Declaration):
         return _encode(tool)
 
     def bind(self, arguments: bytes | Raw) -> tuple[Any, ...]:
-        """Check the arguments, a JSON object, and return the values for the handler.
-
-        Raises :class:`InvalidValue` naming the field.
-        """
-        if self._problems is None:
-            return astuple(self._arguments.read(arguments, "arguments"))
-        tree = read(_anything, arguments, "arguments")
-        refuse(self._problems(tree), "arguments")
+        """Return the values for the handler.  Raises InvalidValue naming the argument."""
+        tree = {}
+        if self._problems is not None:
+            tree = read(_anything, arguments, "arguments")
+            refuse(self._problems(tree), "arguments")
         values = astuple(self._arguments.read(arguments, "arguments"))
         if self._known is None:
             return values
@@ -198,10 +193,7 @@ class ToolEntry(Declaration):
         return (*values, rest)
 
     def finish(self, value: Any, request: Prepared) -> Raw:
-        """Shape the return value into content and structured content.
-
-        Raises OutputMismatch if it breaks the tool's declaration, or the result is too large.
-        """
+        """Shape the return value into content and structured content."""
         if type(value) is str and self.output is None:  # the most frequent case
             result = _result(value)
         elif isinstance(value, CallToolResult):
@@ -216,10 +208,7 @@ class ToolEntry(Declaration):
         return result
 
     def failure(self, error: Exception, told: str | None, request: Prepared) -> Raw:
-        """Return a result with ``isError``; only an McpError is an error of the protocol.
-
-        A message that would make the result too large is cut.
-        """
+        """Return a result with ``isError``, whose message is cut if that is too large."""
         if isinstance(error, McpError):
             raise error
         text = told or shown(error)
@@ -247,12 +236,7 @@ def _titled_by_annotation(tool: Tool) -> Tool:
 
 
 class Output:
-    """Output schema of a tool, and the check that goes with it.
-
-    ``check`` takes the JSON of a value; it raises :class:`InvalidValue` naming the field.
-    """
-
-    __slots__ = ("_wrapped", "check", "encode", "schema")
+    """Output schema of a tool; ``check`` takes the JSON of a value, and raises InvalidValue."""
 
     def __init__(
         self,
@@ -268,11 +252,7 @@ class Output:
 
     @classmethod
     def derived(cls, type: Any, validator: Validator | None) -> "Output":
-        """Create an output from a return type.
-
-        Raises TypeError if it has no schema, ValidatorMissing and ValueError as
-        :class:`~mcpcore.service.reading.ValueReader` does.
-        """
+        """Create an output from a return type.  Raises TypeError if it has no schema."""
         twin = twin_of_class(type)
         schema = output_schema(twin or type)
         if twin is not None:
@@ -289,16 +269,9 @@ class Output:
 
     @classmethod
     def written(cls, schema: Schema, validator: Validator | None) -> "Output":
-        """Create an output from a JSON Schema.
-
-        Raises ValidatorMissing, or ValueError if the schema is not valid.
-        """
+        """Create an output from a JSON Schema."""
         problems = _compiled(schema, validator, "the output")
-
-        def check(value: bytes) -> None:
-            refuse(problems(read_tree(value, WRAPPED)), WRAPPED)
-
-        return cls(schema, check)
+        return cls(schema, lambda value: refuse(problems(read_tree(value, WRAPPED)), WRAPPED))
 
     def _encode(self, value: Any) -> bytes:
         encoded = json_value(value)
@@ -365,10 +338,7 @@ def error_result(message: str) -> Raw:
 
 
 def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
-    """Shape the return value of a tool.
-
-    Raises :class:`OutputMismatch` if it breaks the tool's declaration or has no JSON form.
-    """
+    """Shape the return value of a tool.  Raises OutputMismatch."""
     if output is not None:
         encoded = output.encode(value)
         text = value if isinstance(value, str) else encoded.decode()
@@ -451,10 +421,7 @@ def _check(encoded: bytes, output: Output) -> None:
 
 
 class MethodEntry(Declaration):
-    """Function of a method; its parameters are members of ``params``, by their names.
-
-    Members that it does not take are ignored, as the peer may know a newer version.
-    """
+    """Method whose members of ``params`` are parameters of the function; others are ignored."""
 
     def __init__(
         self, function: Callable[..., Any], *, thread: bool, validator: Validator | None
@@ -467,17 +434,14 @@ class MethodEntry(Declaration):
         self._values = arguments_reader(values, handler.parameters, validator)
 
     def bind(self, params: Raw | bytes) -> tuple[Any, ...]:
-        """Return the values for the handler.
-
-        Raises McpError (-32602) naming the invalid member.
-        """
+        """Return the values for the handler.  Raises McpError (-32602) naming the member."""
         try:
             return astuple(self._values.read(params, "params"))
         except InvalidValue as error:
             raise McpError(INVALID_PARAMS, str(error)) from None
 
     def finish(self, value: Any, request: Prepared) -> Raw:
-        """Shape the result: any value that is an object in JSON; None becomes an empty object."""
+        """Shape the result, an object in JSON; None becomes an empty one."""
         if isinstance(value, Result):
             value = request.own(value)
         body = b"{}" if value is None else json_value(value)

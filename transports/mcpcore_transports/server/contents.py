@@ -57,8 +57,7 @@ def check_form(schema: Mapping[str, Any]) -> None:
 def form_for(schema: Mapping[str, Any], revision: Revision) -> Mapping[str, Any]:
     """Return a form in terms of ``revision``.  Raises :class:`Unsayable` for multiple choices.
 
-    Revisions before rich forms have the titles of choices in a separate list, and defaults for
-    booleans only.
+    Older revisions have the titles of choices in a separate list, and defaults for booleans only.
     """
     if revision.rich_forms:
         return schema
@@ -87,11 +86,9 @@ def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list
 
     Unknown fields, and fields with rules that are not allowed in a form, are accepted.
     """
-    properties: Mapping[str, Any] = schema.get("properties", {})
-    problems = [
-        f"{name}: missing" for name in schema.get("required", ()) if content.get(name) is None
-    ]
-    for name, rules in properties.items():
+    required = schema.get("required", ())
+    problems = [f"{name}: missing" for name in required if content.get(name) is None]
+    for name, rules in schema.get("properties", {}).items():
         if (value := content.get(name)) is None:
             continue
         try:
@@ -107,8 +104,8 @@ def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list
 def pattern_check(schema: Mapping[str, Any]) -> Callable[[Any], list[str]]:
     """Return a function that lists the fields of a form's content that violate their patterns.
 
-    Raises ValidatorMissing if there are patterns and the extra ``schema`` is not installed, and
-    ValueError, naming the field, for a pattern that is not supported.
+    Raises ValidatorMissing for patterns without the extra ``schema``, and ValueError, naming the
+    field, for a pattern that is not supported.
     """
     checks: dict[str, Callable[[Any], list[str]]] = {}
     for name, rules in schema.get("properties", {}).items():
@@ -153,10 +150,8 @@ def _string_problem(rules: Mapping[str, Any], value: Any) -> str | None:
         return f"expected a string, got {_type_name(value)}"
     if wrong := _choice_problem(rules, value):
         return wrong
-    if len(value) < rules.get("minLength", 0):
-        return f"expected at least {rules['minLength']} characters"
-    if "maxLength" in rules and len(value) > rules["maxLength"]:
-        return f"expected at most {rules['maxLength']} characters"
+    if wrong := _bound_problem(rules, "minLength", "maxLength", len(value), " characters"):
+        return wrong
     if isinstance(pattern := rules.get("pattern"), str):
         # Patterns that cannot be checked are left to the other side.
         with suppress(ImportError, ValueError):
@@ -174,22 +169,26 @@ def _number_problem(rules: Mapping[str, Any], value: Any) -> str | None:
         return f"expected {'an integer' if whole else 'a number'}, got {_type_name(value)}"
     if whole and isinstance(value, float) and not value.is_integer():
         return "expected an integer, got a fraction"
-    if "minimum" in rules and value < rules["minimum"]:
-        return f"expected at least {rules['minimum']}"
-    if "maximum" in rules and value > rules["maximum"]:
-        return f"expected at most {rules['maximum']}"
-    return None
+    return _bound_problem(rules, "minimum", "maximum", value)
 
 
 def _array_problem(rules: Mapping[str, Any], value: Any) -> str | None:
     if not isinstance(value, list):
         return f"expected an array, got {_type_name(value)}"
-    if len(value) < rules.get("minItems", 0):
-        return f"expected at least {rules['minItems']} choices"
-    if "maxItems" in rules and len(value) > rules["maxItems"]:
-        return f"expected at most {rules['maxItems']} choices"
+    if wrong := _bound_problem(rules, "minItems", "maxItems", len(value), " choices"):
+        return wrong
     items = {"type": "string", **rules.get("items", {})}
     return next((wrong for item in value if (wrong := _string_problem(items, item))), None)
+
+
+def _bound_problem(
+    rules: Mapping[str, Any], least: str, most: str, value: float, unit: str = ""
+) -> str | None:
+    if least in rules and value < rules[least]:
+        return f"expected at least {rules[least]}{unit}"
+    if most in rules and value > rules[most]:
+        return f"expected at most {rules[most]}{unit}"
+    return None
 
 
 def _choice_problem(rules: Mapping[str, Any], value: str) -> str | None:
@@ -246,8 +245,7 @@ def blocks_of(message: SamplingMessage | CreateMessageResult) -> Sequence[Sampli
 def message_problem(messages: Sequence[SamplingMessage]) -> str | None:
     """Return the fault in the tool uses and results of a conversation, or None.
 
-    A message with results has no other content, and results follow directly after the uses that
-    they answer, each exactly once.
+    Results, without other content, follow directly after the uses that they answer.
     """
     open_uses: list[str] = []
     for number, message in enumerate(messages):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypedDict, Unpac
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.events import RequestReceived
+from mcpcore.engine.events import NotificationReceived, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable
 from mcpcore.http.principals import Principal
@@ -85,30 +85,59 @@ class AskOptions(TypedDict, total=False):
     """
 
 
-class Context(Generic[L]):
+class MessageContext(Generic[L]):
+    """Context of a message of the client."""
+
+    __mcp_context__ = True
+    __slots__ = ("_event", "_runtime", "thread")
+
+    def __init__(
+        self, event: RequestReceived | NotificationReceived, runtime: "ServerRuntime"
+    ) -> None:
+        self._event = event
+        self._runtime = runtime
+        self.thread = runtime.thread
+        """Identifier of the event loop's thread."""
+
+    @property
+    def method(self) -> str:
+        """The method, for instance ``tools/call``."""
+        return self._event.method
+
+    @property
+    def params(self) -> Raw:
+        """The params object, as sent."""
+        return self._event.params
+
+    @property
+    def session(self) -> str | None:
+        """The session's id (legacy HTTP)."""
+        return self._event.session
+
+    @property
+    def lifespan(self) -> L:
+        """Value that the lifespan of the server has yielded; None without a lifespan."""
+        value: L = self._runtime.lifespan
+        return value
+
+
+class Context(MessageContext[L]):
     """The current request of a handler, which gets it by annotating a parameter with this class.
 
     ``Context[Database]`` gives the type of the lifespan's value.
-
-    It has the facts of the request and of the task that the request may have become, messages to
-    the client, and questions to the client.
 
     ``progress``, ``log`` and its shorthands may be called from any handler, also from one that
     runs in a thread; awaitable methods only from ``async def`` handlers.
     """
 
-    __mcp_context__ = True
-
     __slots__ = (
         "_counts",
         "_request",
         "_result_meta",
-        "_runtime",
         "_state",
         "call",
         "cancel_reason",
         "scope",
-        "thread",
     )
 
     def __init__(
@@ -118,10 +147,8 @@ class Context(Generic[L]):
         state: RoundState | None,
         call: "TaskCall | None" = None,
     ) -> None:
+        super().__init__(request, runtime)
         self._request = request
-        self._runtime = runtime
-        self.thread = runtime.thread
-        """Identifier of the event loop's thread."""
         self._state = state
         self._counts: dict[str, int] | None = None
         self._result_meta: dict[str, Any] | None = None
@@ -138,36 +165,22 @@ class Context(Generic[L]):
         return self._request.id
 
     @property
-    def method(self) -> str:
-        """The method, for instance ``tools/call``."""
-        return self._request.method
-
-    @property
-    def params(self) -> Raw:
-        """The request's params object, as sent."""
-        return self._request.params
-
-    @property
     def meta(self) -> RequestMeta:
         """The request's ``_meta``: progress token, ``traceparent`` and so on."""
         return self._request.meta
 
     @property
     def result_meta(self) -> dict[str, Any]:
-        """Members for the ``_meta`` of the result, whatever the handler returns; to be filled.
+        """Members for the ``_meta`` of the result, to be filled; those of a result take precedence.
 
-        Members that a result has itself take precedence, and members reserved for the engine are
-        left out.  Errors of the protocol have no ``_meta``.
+        Members reserved for the engine are left out.  Errors of the protocol have no ``_meta``.
         """
         if self._result_meta is None:
             self._result_meta = {}
         return self._result_meta
 
     def take_result_meta(self, own: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Return the rest of :attr:`result_meta` that was not taken yet, overridden by ``own``.
-
-        ``own`` is the ``_meta`` of the result itself.  For the runtime and its middleware.
-        """
+        """Return the rest of :attr:`result_meta`, overridden by ``own``, that of the result."""
         added, self._result_meta = self._result_meta, None
         return {**added, **(own or {})} if added else own
 
@@ -185,11 +198,6 @@ class Context(Generic[L]):
     def revision(self) -> Revision:
         """Revision of the request."""
         return self._request.revision
-
-    @property
-    def session(self) -> str | None:
-        """The session's id (legacy HTTP)."""
-        return self._request.session
 
     @property
     def principal(self) -> Principal | None:
@@ -234,9 +242,8 @@ class Context(Generic[L]):
     def start_task(self) -> bool:
         """Continue as a task: the client gets the task's handle and asks for the result later.
 
-        Earlier questions belong to the request, whose input rounds end here (modern); later
-        questions belong to the task.  Returns False if the client cannot follow tasks, the tool
-        does not declare them, or there are too many; the call then continues as it is.
+        Later questions belong to the task.  Returns False if the client cannot follow tasks, the
+        tool does not declare them, or there are too many; the call then continues as it is.
         """
         return self.call is not None and self.call.begin_if_possible()
 
@@ -253,12 +260,6 @@ class Context(Generic[L]):
         if self._state is None:
             self._state = RoundState()
         return self._state
-
-    @property
-    def lifespan(self) -> L:
-        """Value that the lifespan of the server has yielded; None without a lifespan."""
-        value: L = self._runtime.lifespan
-        return value
 
     @property
     def lifespan_context(self) -> L:
@@ -281,9 +282,8 @@ class Context(Generic[L]):
     async def remember(self, key: str, factory: Callable[[], Any], type: Any = Any) -> Any:
         """Return the value of ``factory`` from its first call, in this and in all later rounds.
 
-        For work that must not be repeated, and values that must not change, when the handler runs
-        again.  The value travels through the client, which can read it but not alter it.  It is
-        JSON, decoded as ``type``, in every round and era.
+        For work that must not be repeated when the handler runs again.  The value is JSON, decoded
+        as ``type``; it travels through the client, which can read it but not alter it.
         """
         kept = self.state.kept
         if key not in kept:
@@ -313,8 +313,7 @@ class Context(Generic[L]):
         if current() != self.thread:  # with_room written out: it may be called very often
             again = partial(self.progress, value, total, message, meta=meta)
             return when_there_is_room(self, again)
-        task = None if self.call is None else self._task
-        runtime = self._runtime
+        task, runtime = self._task, self._runtime
         throttle = runtime.throttle
         if throttle is not None and throttle.drops_progress(self._request, in_task=bool(task)):
             return False
@@ -397,8 +396,7 @@ class Context(Generic[L]):
     def notify(self, method: str, params: Struct | Mapping[str, Any] | None = None) -> bool:
         """Send another notification on the request's stream; return False if the revision has none.
 
-        For instance one of an extension, or ``notifications/elicitation/complete`` when the visit
-        to a URL has ended.
+        For instance one of an extension.
         """
         own = method not in KNOWN_METHODS
         if self.cancelled or not (own or lookup(method, "server", self.revision)):
@@ -414,8 +412,7 @@ class Context(Generic[L]):
         """Close the connection on which the client waits for this request, which continues.
 
         The client reconnects after ``retry`` seconds (None: the server's setting) for the events
-        that it has missed.  So no connection need stay open during long work.  Returns False if
-        this is not possible: only Streamable HTTP of 2025-11-25 has it.
+        that it has missed.  Returns False except on Streamable HTTP of 2025-11-25.
         """
         machine = self._runtime.machine
         if isinstance(machine, Peer):
@@ -425,10 +422,9 @@ class Context(Generic[L]):
         return closed
 
     async def ping(self, *, timeout: float = 10.0) -> None:
-        """Check that the client is still there (legacy).  ``timeout`` is in seconds.
+        """Check that the client is still there (legacy); ``timeout`` in seconds.
 
-        Raises InputUnavailable if it does not answer, and in the modern era, which has no such
-        request: there the end of the request's stream cancels the handler.
+        Raises InputUnavailable if it does not answer, and in the modern era.
         """
         await ping(self._runtime, self.revision, timeout, request=self._request)
 
@@ -442,8 +438,7 @@ class Context(Generic[L]):
     def drained(self) -> Awaitable[None]:
         """Wait until the client has taken all sent messages; for handlers that send very much.
 
-        If nothing waits, only every eighth call lets other tasks run.  A handler that runs in a
-        thread does not need this: its messages wait for room.
+        If nothing waits, only every eighth call lets other tasks run.
         """
         return self._runtime.drained(self._request.key)
 
@@ -558,9 +553,8 @@ class Context(Generic[L]):
     def url_elicitation_required(self, *visits: "ElicitUrl") -> NoReturn:
         """Refuse the request until the user has made these visits; for any handler of a request.
 
-        In 2025-11-25 the client gets the error -32042, and tries again when it sees fit.  In the
-        modern era it gets a round of input, and the handler runs again until it no longer calls
-        this.  Raises InputUnavailable if neither is possible or the user refuses.
+        The client gets the error -32042 (2025-11-25), or a round of input (modern).  Raises
+        InputUnavailable if neither is possible or the user refuses.
         """
         for visit in visits:
             self.require(visit.capability)
@@ -579,8 +573,7 @@ class Context(Generic[L]):
     def elicitation_completer(self, elicitation_id: str) -> Callable[[], bool]:
         """Return a function that notifies this client, at any later time, that a visit is over.
 
-        It may be called long after the request.  It returns False if the revision has no such
-        notification or the client's session has ended.
+        It returns False if the revision has no such notification or the session has ended.
         """
         method, runtime, session = "notifications/elicitation/complete", self._runtime, self.session
         known = lookup(method, "server", self.revision) is not None
@@ -594,17 +587,12 @@ class Context(Generic[L]):
         row = lookup(self.method, "client", self.revision)
         if row is None or not row.needs_input:
             raise LocalProtocolError(f"a handler of {self.method} cannot ask the client")
-        given = self._request.input_responses or {}
-        return read_answers(
-            wanted, given, self.state.answers, self.revision, self._request.meta.trace
-        )
+        given, trace = self._request.input_responses or {}, self._request.meta.trace
+        return read_answers(wanted, given, self.state.answers, self.revision, trace)
 
 
 class Sent(int):
-    """True if a message was sent, else False.  Awaiting it waits until there is room for more.
-
-    A handler need not await it.
-    """
+    """True if a message was sent, else False.  It may be awaited, for room for more."""
 
     _context: Context[Any]
 

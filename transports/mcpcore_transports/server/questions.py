@@ -46,10 +46,7 @@ Asker = RequestReceived | NotificationReceived
 def params_of(
     question: "Input[Any]", revision: Revision, problem: str | None, trace: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the question's params, with its ``_meta`` and the trace context that it belongs to.
-
-    Raises InputUnavailable if the revision cannot express the question.
-    """
+    """Return the question's params, with ``_meta`` and trace context.  Raises InputUnavailable."""
     try:
         params = question.wire_params(revision, problem)
     except Unsayable as error:
@@ -93,9 +90,8 @@ async def ask_client(
 ) -> dict[str, Any]:
     """Send questions and return all answers by key; cancel the rest after a failure.
 
-    A question on behalf of a request is sent on its stream, one on behalf of a notification in the
-    session of the notification.  ``progress``: callbacks for the progress that the client reports,
-    by the keys of the questions.  Raises InputUnavailable.
+    They are sent on the stream of the request ``asker``, or in the session of the notification.
+    ``progress``: callbacks for the client's progress, by key.  Raises InputUnavailable.
     """
     request = asker if isinstance(asker, RequestReceived) else None
     trace = {} if request is None else request.meta.trace
@@ -162,8 +158,8 @@ async def ask_all(
 ) -> dict[str, Any]:
     """Send all questions, then await and decode all answers, by key.
 
-    A question whose answer does not fit is sent again with the problem.  Raises InputUnavailable if
-    none of as many ``attempts`` fits.
+    A question whose answer does not fit is sent again with the problem.  Raises InputUnavailable
+    after so many ``attempts``.
     """
     answers: dict[str, Any] = {}
     for key, question in wanted.items():
@@ -216,8 +212,7 @@ def read_answers(
 ) -> dict[str, Any]:
     """Find the answers among those ``given`` in this round and ``used`` in earlier ones.
 
-    Raises :class:`InputNeeded` for those that are missing or do not fit.  ``trace``: the trace
-    context to send with questions.
+    Raises :class:`InputNeeded` for those that are missing or do not fit.
     """
     answers: dict[str, Any] = {}
     missing: dict[str, InputRequest] = {}
@@ -264,8 +259,7 @@ class Rounds:
     def close(self, event: RequestReceived, state: RoundState) -> str:
         """End a round: return its state, sealed.
 
-        Raises McpError (-32600) if there were too many, ValueError or TypeError for a state that is
-        too large or not JSON.
+        Raises McpError (-32600) after too many, ValueError or TypeError for a bad state.
         """
         state.round += 1
         if state.round > self._limit:
@@ -277,10 +271,7 @@ class Rounds:
 
 
 class OwnSeal:
-    """Default seal of a server: the best kind that is available, made with a key at its first use.
-
-    Most servers never need one, and its imports take time.
-    """
+    """Default seal of a server: the best kind that is available, made and imported when needed."""
 
     @cached_property
     def _made(self) -> "Seal":

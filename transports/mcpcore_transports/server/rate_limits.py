@@ -2,14 +2,16 @@
 
 import itertools
 import math
+from typing import Any
 
 from mcpcore.engine.events import RequestReceived
-from mcpcore.service.rate import Activity, RateLimiter
+from mcpcore.service.rate import Activity
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError, busy_code
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.runtime import ServerMachine
+from mcpcore_transports.server.settings import RuntimeSettings
 
 _LIMITED = {
     "tools/call": Activity.TOOLS,
@@ -24,22 +26,14 @@ class _Undecided(Exception):
 
 
 class Throttle:
-    """Rate limiting of the requests of one machine.
-
-    ``admits``: True to admit requests if the limiter fails, instead of refusing them.
-    """
+    """Rate limiting of the requests of one machine; the settings have a limiter."""
 
     def __init__(
-        self,
-        limiter: RateLimiter,
-        machine: ServerMachine,
-        failures: Failures,
-        *,
-        admits: bool = False,
+        self, settings: RuntimeSettings, machine: ServerMachine, failures: Failures
     ) -> None:
-        self._limiter = limiter
+        self._limiter: Any = settings.limiter
+        self._admits = settings.limiter_failure == "admit"
         self._failures = failures
-        self._admits = admits
         self._machine = machine
         self._name = f"connection {next(_connections)}"
 
@@ -83,7 +77,7 @@ class Throttle:
         elif request.session is not None:
             caller = f"session {request.session}"
         try:
-            wait = self._limiter.admit(activity, caller, now=clock())
+            wait: float = self._limiter.admit(activity, caller, now=clock())
             if math.isfinite(wait):
                 return wait
             raise ValueError(f"a rate limiter answers with seconds, not {wait!r}")

@@ -9,22 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from mcpcore.engine import events
 from mcpcore.engine.config import ASKABLE
-from mcpcore.engine.events import (
-    ErrorReceived,
-    Event,
-    Key,
-    NotificationReceived,
-    ProgressReceived,
-    RequestCancelled,
-    RequestEnded,
-    RequestReceived,
-    ResultReceived,
-    StreamDrained,
-    SubscriptionClosed,
-    SubscriptionOpened,
-    Violation,
-)
+from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.service import Prepared, Server
 from mcpcore.spec.capabilities import requirement
@@ -75,8 +62,8 @@ _TURN = 8
 class ServerRuntime:
     """App of one machine that answers its requests with the handlers of a server.
 
-    Set ``link``, then :meth:`run` the link.  Plain functions run inline, without a task; ``async``
-    handlers have one each, in a task group that ends with the link.
+    Set ``link``, then :meth:`run` the link.  Plain functions run inline, ``async`` handlers in a
+    task each, in a group that ends with the link.
     """
 
     def __init__(
@@ -122,36 +109,33 @@ class ServerRuntime:
         self._table: dict[type[Event], Callable[[Any], object]] = {
             RequestReceived: self._on_request,
             RequestCancelled: self._on_cancelled,
-            ResultReceived: self._settle,
-            ErrorReceived: self._settle,
-            RequestEnded: self._settle,
-            StreamDrained: lambda event: self._wake(event.key),
-            NotificationReceived: lambda event: self._notifications.hear(event),
-            ProgressReceived: lambda event: self.progress.hear(event),
-            Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
+            events.ResultReceived: self._settle,
+            events.ErrorReceived: self._settle,
+            events.RequestEnded: self._settle,
+            events.StreamDrained: lambda event: self._wake(event.key),
+            events.NotificationReceived: lambda event: self._notifications.hear(event),
+            events.ProgressReceived: lambda event: self.progress.hear(event),
+            events.Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
         }
         self.throttle: Throttle | None = None
         if self.settings.limiter is not None:
             from mcpcore_transports.server import rate_limits
 
-            admits = self.settings.limiter_failure == "admit"
-            self.throttle = rate_limits.Throttle(
-                self.settings.limiter, self.machine, self.failures, admits=admits
-            )
+            self.throttle = rate_limits.Throttle(self.settings, machine, self.failures)
         if tasks is not None or server.capabilities().tasks is not None:
             from mcpcore.http import SessionClosed
             from mcpcore_transports.running.tasks import TaskHost
             from mcpcore_transports.server.tasks import tasks as server_tasks
 
             self._tasks = server_tasks.ServerTasks(self, tasks or TaskHost(self.settings.tasks))
-            self._table[SubscriptionOpened] = self._tasks.opened
-            self._table[SubscriptionClosed] = self._tasks.closed
+            self._table[events.SubscriptionOpened] = self._tasks.opened
+            self._table[events.SubscriptionClosed] = self._tasks.closed
             self._table[SessionClosed] = self._tasks.session_closed
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
-        """Run the link to its end; handlers that still run then are cancelled.
+        """Run the link to its end, within the lifespan; handlers that still run then are cancelled.
 
-        All of that is within the lifespan of the server.  Raises LifespanError.
+        Raises LifespanError.
         """
         if self._server.lifespan is None:
             await self._serve(link_run)
@@ -387,7 +371,6 @@ class ServerRuntime:
         """Send a request to a legacy client, on the stream of ``request`` or in ``session``.
 
         The outcome is kept for ``waiting.outcome``.  ``timeout``: by default that of questions.
-        ``progress`` is called for the progress of the client, until it is forgotten.
         Raises LocalProtocolError, also for a capability that the client did not declare.
         """
         wait = self.settings.input_timeout if timeout is UNSET else timeout
