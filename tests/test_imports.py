@@ -66,7 +66,6 @@ ASKED = [
 
 NOT_OFFERED = {
     "mcpcore.engine.seal",
-    "mcpcore.service.completions",
     "mcpcore.service.prompts",
     "mcpcore.service.pydantic_types",
     "mcpcore.service.rate",
@@ -86,7 +85,7 @@ NOT_OFFERED = {
     "mcpcore_transports.server.seal",
     "mcpcore_transports.server.middleware",
     "mcpcore_transports.running.tasks",
-    "mcpcore_transports.server.tasks.questions",
+    "mcpcore_transports.server.tasks.tasks",
     "mcpcore_transports.tracing.tracing",
 }
 OF_OTHERS = {

@@ -1,12 +1,14 @@
 """Common parts of all declarations: names, icons, hints, absent members."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, TypedDict, TypeVar
 
 from msgspec import convert
 
-from mcpcore.service.pagination import Visible
+from mcpcore.errors import ValidatorMissing
+from mcpcore.service.handlers import Visible
 from mcpcore.spec.types.base import Icon
 
 T = TypeVar("T")
@@ -20,6 +22,8 @@ MAX_URI = 8192
 class FeatureOptions(TypedDict, total=False):
     """Options that tools, resources, templates and prompts have in common."""
 
+    replace: bool
+    """True to replace a feature of the same name or URI; otherwise that is an error."""
     title: str
     description: str
     """Description; default: the docstring, without its parts on parameters and results."""
@@ -34,10 +38,20 @@ class FeatureOptions(TypedDict, total=False):
     block."""
 
 
-def check_options(options: Mapping[str, Any], known: type, what: str) -> None:
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Put the name of a declaration in front of the messages of its errors."""
+    try:
+        yield
+    except (TypeError, ValueError, ValidatorMissing) as error:
+        error.args = (f"{what}: {error}",)
+        raise
+
+
+def check_options(options: Mapping[str, Any], known: type) -> None:
     """Raise TypeError for an option that the TypedDict ``known`` does not have."""
     if unknown := options.keys() - known.__annotations__.keys():
-        raise TypeError(f"{what}: there is no option {min(unknown)!r}")
+        raise TypeError(f"there is no option {min(unknown)!r}")
 
 
 def check_count(name: str, count: float) -> None:

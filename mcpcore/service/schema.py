@@ -1,8 +1,7 @@
 """JSON Schema of the application's types, dialect 2020-12: derived by msgspec, completed here.
 
-msgspec enforces the types, so that the checks agree with the schemas.  It leaves out the formats of
-dates and times if several are allowed, and all descriptions of fields outside of ``Meta``, and it
-copies docstrings as they stand in the code.
+msgspec leaves out the formats of dates and times if several are allowed, and all descriptions of
+fields outside of ``Meta``, and it copies docstrings as they stand in the code.
 """
 
 import inspect
@@ -52,11 +51,10 @@ def mirrored(header: str) -> Meta:
 def input_schema(
     type: type[Struct], parameters: tuple[Parameter, ...], descriptions: Mapping[str, str]
 ) -> Schema:
-    """Return the schema of a tool's arguments.
+    """Return the schema of a handler's arguments; ``type``: its :func:`values_type`.
 
-    ``type``: result of :func:`mcpcore.service.handlers.values_type` for ``parameters``.
-    ``descriptions``: of parameters whose types have none.
-    Raises TypeError naming the parameter whose type has no schema.
+    ``descriptions``: of parameters whose types have none.  Raises TypeError naming the parameter
+    whose type has no schema.
     """
     try:
         schema = derive(type)
@@ -112,7 +110,7 @@ def _set_default(rules: Schema, parameter: Parameter) -> None:
 
 
 def _last_line(error: Exception) -> str:
-    # msgspec names the type in the last line of a longer explanation.
+    """Return the line in which msgspec names the type, after a longer explanation."""
     return str(error).strip().splitlines()[-1]
 
 
@@ -127,14 +125,13 @@ def derive(type: Any, *, output: bool = False) -> Schema:
     """
     found = read_by_pydantic(type)
     if found is not None:
-        schema = found.schema(output=output)
-    else:
-        schema = _generate(type, partial(describe, output=output))
-        _Finisher(schema.get("$defs", {})).finish(types.type_info(type), schema)
-        gather_definitions(schema)
-        for node in walk(schema):
-            _name_type_of_enum(node)
-    return _in_plain_sight(schema)
+        return _inlined(found.schema(output=output))
+    schema = _generate(type, partial(describe, output=output))
+    _Finisher(schema.get("$defs", {})).finish(types.type_info(type), schema)
+    gather_definitions(schema)
+    for node in walk(schema):
+        _name_type_of_enum(node)
+    return _inlined(schema)
 
 
 def _generate(type: Any, hook: Callable[[Any], Schema]) -> Schema:
@@ -159,7 +156,7 @@ def _generate(type: Any, hook: Callable[[Any], Schema]) -> Schema:
         return schema
 
 
-def _in_plain_sight(schema: Schema) -> Schema:
+def _inlined(schema: Schema) -> Schema:
     reference = schema.get("$ref")
     if reference is None:
         return schema
@@ -351,13 +348,10 @@ _FORM_FORMATS = ("email", "uri", "date", "date-time")
 
 
 def form_schema(type: Any) -> Schema:
-    """Return the schema of a form (elicitation) with the fields of ``type``.
+    """Return the schema of a form (elicitation page, "Requested Schema") with the fields of a type.
 
-    ``type``: a Struct, dataclass or TypedDict whose fields are strings, numbers, booleans,
-    choices (Literal or enum of strings) or lists of choices, or any of these or None.  Raises
-    TypeError naming the first field that a form cannot hold.
-
-    Source: elicitation page, "Requested Schema".
+    The fields are strings, numbers, booleans, choices (Literal or enum of strings) or lists of
+    choices, or any of these or None.  Raises TypeError naming the first field of another kind.
 
     >>> form_schema(msgspec.defstruct("Login", [("user", str)]))
     {'type': 'object', 'properties': {'user': {'type': 'string'}}, 'required': ['user']}
@@ -395,20 +389,18 @@ def _form_field(name: str, rules: Schema, definitions: Schema) -> tuple[Schema, 
         rules = {**rules, "enum": [rules["const"]]}
     kind = rules.get("type")
     items = resolved(rules.get("items") or {}, definitions)
+    is_choices = items.get("type") == "string" and "enum" in items
     if (
         kind not in _FORM_KEYWORDS
-        or (kind == "array" and items.get("type") != "string")
-        or (kind == "array" and "enum" not in items)
+        or (kind == "array" and not is_choices)
         or (kind != "string" and "enum" in rules)
     ):
         raise TypeError(
             f"field {name!r}: a form holds strings, numbers, booleans, choices and lists of "
             "choices (which are strings) only"
         )
-    field: Schema = {w: rules[w] for w in ("type", "title", "description") if w in rules}
-    for word in _FORM_KEYWORDS[kind]:
-        if rules.get(word) is not None:
-            field[word] = rules[word]
+    words = ("type", "title", "description", *_FORM_KEYWORDS[kind])
+    field: Schema = {word: rules[word] for word in words if rules.get(word) is not None}
     if field.get("format", "email") not in _FORM_FORMATS:
         del field["format"]
     if kind == "array":
@@ -438,14 +430,9 @@ def wrap_schema(schema: Schema) -> Schema:
 
     References into the document follow the schema to its new place.
     """
-    inner = {word: value for word, value in schema.items() if word != "$schema"}
+    inner = _moved({word: value for word, value in schema.items() if word != "$schema"})
     wrapped: Schema = {"$schema": schema["$schema"]} if "$schema" in schema else {}
-    return {
-        **wrapped,
-        "type": "object",
-        "properties": {WRAPPED: _moved(inner)},
-        "required": [WRAPPED],
-    }
+    return wrapped | {"type": "object", "properties": {WRAPPED: inner}, "required": [WRAPPED]}
 
 
 def _moved(schema: Schema) -> Schema:
@@ -456,15 +443,12 @@ def _moved(schema: Schema) -> Schema:
         target = copy.get(word)
         if isinstance(target, str) and (target == "#" or target.startswith("#/")):
             copy[word] = f"#/properties/{WRAPPED}{target[1:]}"
-    for steps, inner in subschemas(schema):
-        if len(steps) == 1:
-            copy[steps[0]] = _moved(inner)
-        else:
-            keyword, key = steps
-            if isinstance(schema[keyword], list):
-                if copy[keyword] is schema[keyword]:
-                    copy[keyword] = list(schema[keyword])
-                copy[keyword][int(key)] = _moved(inner)
-            else:
-                copy[keyword] = {**copy[keyword], key: _moved(inner)}
+    for (keyword, *key), inner in subschemas(schema):
+        if not key:
+            copy[keyword] = _moved(inner)
+            continue
+        if copy[keyword] is schema[keyword]:
+            copy[keyword] = schema[keyword].copy()
+        is_list = isinstance(schema[keyword], list)
+        copy[keyword][int(key[0]) if is_list else key[0]] = _moved(inner)
     return copy

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mcpcore.engine.seal import Refusal
 from mcpcore_transports.schema import SchemaLimits
-from mcpcore_transports.schema.dialects import DIALECTS
+from mcpcore_transports.schema.validation import DIALECTS
 from tests.docs.blocks import ROOT
 
 SEALED, SCHEMAS = (

@@ -174,7 +174,7 @@ def test_without_middleware_nothing_is_between() -> None:
     server = library()
     peer = Peer(Role.SERVER, server_config(server, RuntimeSettings()))
     runtime = ServerRuntime(server, peer)
-    assert runtime._prepare == server.prepare
+    assert runtime._guard is None
     assert runtime._table[RequestReceived] == runtime._on_request
     assert runtime.throttle is None
 

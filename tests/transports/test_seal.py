@@ -287,7 +287,10 @@ def test_keys_derived_from_one_secret(kind: Any) -> None:
 
 def test_keys_of_one_secret_have_nothing_in_common() -> None:
     key = KEYS[0]
-    assert len({key.id, key.mac_key[:8], key._print_key[:8], b"\0" * 8}) == 4
+    assert (
+        len({key.id, key._subkey(b"hmac-sha-256")[:8], key._subkey(b"fingerprint")[:8], b"\0" * 8})
+        == 4
+    )
     assert SealKey.random().id != SealKey.random().id
 
 

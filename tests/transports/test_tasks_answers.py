@@ -38,8 +38,7 @@ from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Elicit, Sample
 from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.server.tasks.questions import _pause
-from mcpcore_transports.server.tasks.tasks import _terms
+from mcpcore_transports.server.tasks.tasks import _pause, _terms
 from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import LEGACY, Bench, bench

@@ -7,7 +7,7 @@ from msgspec import Struct, field, structs
 from mcpcore.errors import BadTarget
 from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
-from mcpcore_transports.server.input_rounds import OwnSeal
+from mcpcore_transports.server.questions import OwnSeal
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.sockets.settings import SocketSettings, authority
 from mcpcore_transports.stdio.settings import StdioSettings

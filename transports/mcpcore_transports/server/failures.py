@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.service.prepared import is_masked, shown
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.service.handlers import is_masked, shown
 from mcpcore_transports.running.cancellation import failure_of, settled
 from mcpcore_transports.server.context import InputNeeded
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from mcpcore_transports.server.settings import RuntimeSettings
 
 logger = logging.getLogger("mcpcore.server")
-
 
 REVEALING = (
     "reveal_errors is on: clients see what handlers raise, secrets included; turn it off where "
@@ -84,20 +84,17 @@ def simplified(error: BaseException) -> Exception | InputNeeded:
     If tasks of the handler asked the client, all of their questions are joined.  Raises exceptions
     that are no failure: see :mod:`mcpcore_transports.running.cancellation`.
     """
+    if isinstance(error, InputNeeded):
+        return error
     if isinstance(error, BaseExceptionGroup):
         asked, rest = error.split(InputNeeded)
-        if asked is not None:
-            if rest is None:
-                return _joined(asked)
-            error = rest
-    elif isinstance(error, InputNeeded):
-        return error
+        if asked is not None and rest is None:
+            return InputNeeded(_requests(asked))
+        error = rest or error
     return failure_of(settled(error))
 
 
-def _joined(group: BaseExceptionGroup[InputNeeded]) -> InputNeeded:
-    requests = {}
-    for error in group.exceptions:
-        inner = _joined(error) if isinstance(error, BaseExceptionGroup) else error
-        requests.update(inner.requests)
-    return InputNeeded(requests)
+def _requests(error: InputNeeded | BaseExceptionGroup[InputNeeded]) -> dict[str, InputRequest]:
+    if isinstance(error, InputNeeded):
+        return error.requests
+    return {key: each for inner in error.exceptions for key, each in _requests(inner).items()}

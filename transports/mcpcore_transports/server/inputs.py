@@ -1,9 +1,4 @@
-"""Requests of a handler to the client, described once for both eras.
-
-An :class:`Input` has the params of its request, the capability it needs and the parser of the
-answer.  :mod:`mcpcore_transports.server.context` sends it, as a request on the wire or as an entry
-of ``inputRequests``.
-"""
+"""Requests of a handler to the client, described once for both eras."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,13 +26,14 @@ from mcpcore.spec.types.sampling import (
 )
 from mcpcore_transports.running.decode import InvalidAnswer as InvalidAnswer
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.server.form_validation import (
+from mcpcore_transports.server.contents import (
     check_form,
     form_for,
     form_problems,
+    message_problem,
+    params_for,
     pattern_check,
 )
-from mcpcore_transports.server.sampling import message_problem, params_for
 from mcpcore_transports.targets import is_web_url
 
 if TYPE_CHECKING:
@@ -76,7 +72,7 @@ class RootList(list[Root]):
 
 
 class Input(ABC, Generic[R]):
-    """Base of the requests to the client."""
+    """Request to the client: its params, the capability it needs, the parser of the answer."""
 
     method: ClassVar[str]
     task: dict[str, int] | None = None
@@ -87,14 +83,13 @@ class Input(ABC, Generic[R]):
     def as_task(self, ttl: float | None = None) -> Self:
         """Ask the client to run it as a task, where it can do that (2025-11-25); return self.
 
-        The client then keeps no request open while its user or its model takes their time. ``ttl``:
-        seconds that it is asked to keep the task.
+        ``ttl``: seconds that it is asked to keep the task.
         """
         self.task = {} if ttl is None else {"ttl": max(1, round(ttl * 1000))}
         return self
 
     def with_meta(self, meta: Mapping[str, Any] | None) -> Self:
-        """Put ``meta`` into the request's ``_meta``; return self.
+        """Put members into the request's ``_meta``; return self.
 
         Raises LocalProtocolError for keys that are reserved for the engine.
         """
@@ -108,8 +103,7 @@ class Input(ABC, Generic[R]):
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
         """Return the params for one revision; ``problem``: why the last answer was refused.
 
-        Raises :class:`~mcpcore_transports.running.decode.Unsayable` if the revision cannot express
-        the request.
+        Raises :class:`~mcpcore.errors.Unsayable` if the revision cannot express the request.
         """
         return self.params()
 
@@ -130,9 +124,9 @@ class Input(ABC, Generic[R]):
 
     def digest(self) -> str:
         """Return a digest of the question that is the same in every process."""
-        asked = msgspec.json.encode([self.method, self.params()], order="deterministic")
         import hashlib  # imported late, as secrets below: neither is needed to serve
 
+        asked = msgspec.json.encode([self.method, self.params()], order="deterministic")
         return hashlib.sha256(asked).hexdigest()[:12]
 
 
@@ -167,7 +161,7 @@ class Elicit(Input[Elicited[T]]):
         self._validate = validate
 
     def params(self) -> dict[str, Any]:
-        """Return the params in form mode, the default and the only mode that older clients know."""
+        """Return the params in form mode, which all clients know."""
         return {"message": self.message, "requestedSchema": self.schema}
 
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:

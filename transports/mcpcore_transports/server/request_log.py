@@ -13,10 +13,10 @@ which may contain secrets, are never logged.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Struct, structs
 
 from mcpcore.spec.errors import McpError
 from mcpcore.wire.message import to_json
@@ -46,22 +46,16 @@ class RequestRecord(Struct, kw_only=True):
     principal: str | None = None
     traceparent: str | None = None
     outcome: Literal["answered", "failed", "refused", "asked", "ended", "cancelled"] = "ended"
-    """Outcome of the request.
-
-    ``failed``: a tool result with an error; ``refused``: a protocol error; ``asked``: the client
-    has to answer a question first; ``ended``: without an answer.
-    """
+    """``failed``: a tool result with an error; ``refused``: a protocol error; ``asked``: the client
+    has to answer a question first; ``ended``: without an answer."""
     code: int | None = None
     """Error code of a refusal."""
     duration: float = 0.0
     """Duration in seconds."""
 
 
-_TRUE, _FALSE = Raw(b"true"), Raw(b"false")
-
-
 class _Failure(Struct, rename="camel"):
-    is_error: Raw = _FALSE
+    is_error: Any = False
 
 
 def log_incoming(
@@ -74,7 +68,6 @@ def log_incoming(
         if not target.isEnabledFor(level):
             yield
             return
-        trace = request.meta.traceparent
         record = RequestRecord(
             side="server",
             method=request.method,
@@ -82,7 +75,7 @@ def log_incoming(
             revision=request.revision.name,
             session=None if request.session is None else session_label(request.session),
             principal=request.principal,
-            traceparent=trace,
+            traceparent=request.meta.traceparent,
         )
         with _logged(target, level, record):
             answer = yield
@@ -109,7 +102,8 @@ def log_outgoing(
         )
         with _logged(target, level, record):
             outcome = yield
-            record.outcome = _outcome(outcome.result)
+            failed = msgspec.json.decode(outcome.result, type=_Failure).is_error is True
+            record.outcome = "failed" if failed else "answered"
 
     return outgoing
 
@@ -141,8 +135,3 @@ def _logged(logger: logging.Logger, level: int, record: RequestRecord) -> Iterat
             record.duration * 1000,
             extra={f"mcp_{key}": value for key, value in structs.asdict(record).items()},
         )
-
-
-def _outcome(result: Raw) -> Literal["answered", "failed"]:
-    failed = msgspec.json.decode(result, type=_Failure).is_error == _TRUE
-    return "failed" if failed else "answered"
