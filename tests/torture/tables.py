@@ -20,7 +20,7 @@ KEEPERS = OURS | {"anyio"}
 _SIMPLE = frozenset({set, frozenset, deque, bytearray, WeakSet, WeakKeyDictionary})
 NUMBERED = {
     *("Deadlines._count", "Endpoint.serial", "Endpoint.last_key"),
-    *("AsyncioServerLink._last_exchange", "HttpServerLink._last_exchange", "SessionTable._count"),
+    *("HttpServerLink._last_exchange", "SessionTable._count"),
     *(
         "ServerRuntime._unyielding",
         "SqliteFile.rung",
@@ -54,7 +54,6 @@ REMEMBERED = {
     "RequestParser._kinds": "1,024 kinds of heads",
     "RequestParser._known": "1,024 heads",
     "RequestParser._once": "1,024 marks of heads",
-    "Writers._resting": "as many as wrote at a time",
     "objects: trio CancelScope": "1,000 whose deadlines do not matter any more, and two for each",
     "objects: weakref ReferenceType": "of cursors that are gone a connection of SQLite has 200",
 }

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.http.server.listening import http_driver
+from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http.settings import HttpServerSettings, ParserName
 from mcpcore_transports.http1 import heads as http_heads
 from mcpcore_transports.http1 import parsers as http_parsers
@@ -165,7 +165,7 @@ async def test_the_parser_reads_usual_heads_where_it_is_told_to(
         (HttpServerSettings(parser=name), []),
         (HttpServerSettings(parser=name, usual_heads="parsed"), [head]),
     ):
-        link = http_driver(settings)(make_server(HttpSettings()), Deaf(), settings=settings)
+        link = HttpServerLink(make_server(HttpSettings()), Deaf(), settings=settings)
         assert link.parser.parse(head).request.path == "/mcp"
         assert seen == heads
 

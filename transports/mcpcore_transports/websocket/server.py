@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
@@ -17,11 +17,10 @@ from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal, address_of, quota_key
 from mcpcore_transports.http.server.host import peer_name
-from mcpcore_transports.http.server.lingering import linger
 from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
 from mcpcore_transports.link import App, Handshake, LinkFactory
-from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen
+from mcpcore_transports.link_errors import LOST, cannot_listen
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.plain import PendingConnections, accept
 from mcpcore_transports.stream.secure import SecureStream
@@ -39,6 +38,8 @@ Serve = Callable[[LinkFactory, Handshake], Awaitable[None]]
 """Server of one connection: makes Peer, App and the link, and awaits ``link.run()``."""
 
 _PAUSE = 0.1
+_LINGER = 1.0
+"""Seconds for a client to read a refusal and stop sending."""
 _RETRY = ("Retry-After", "1")
 
 
@@ -132,7 +133,7 @@ class WebSocketServer:
                 refusal = error.refusal
             except BadHead as error:
                 refusal = Refusal(status=error.status, message=error.message)
-            except (OSError, *STREAM_ERRORS):
+            except LOST:
                 pass  # it is gone before it was a WebSocket
             except Exception:
                 logger.exception("a WebSocket connection was ended by an error of this server")
@@ -140,7 +141,7 @@ class WebSocketServer:
             if refusal is not None and (context is None or secured is not stream):
                 await self._turn_away(secured, refusal)
         finally:
-            with anyio.CancelScope(shield=True), suppress(OSError, *STREAM_ERRORS):
+            with anyio.CancelScope(shield=True), suppress(*LOST):
                 with anyio.move_on_after(self._settings.close_timeout):
                     await secured.aclose()
 
@@ -204,9 +205,26 @@ class WebSocketServer:
         with anyio.move_on_after(self._settings.close_timeout):
             try:
                 await stream.send(refusal_response(refusal))
-            except (OSError, *STREAM_ERRORS):
+            except LOST:
                 return
-            await linger(stream)
+            await _linger(stream, _LINGER, self._settings.linger_bytes)
+
+
+async def _linger(stream: ByteStream, seconds: float, left: int) -> None:
+    """Let the client read the reply: closing with unread input would reset the connection."""
+    # Imported late: needed for connections of an HTTP server only.
+    from mcpcore_transports.http.server.protocol import ProtocolStream
+
+    with anyio.move_on_after(seconds), suppress(*LOST):
+        # Further input is not needed, and TLS itself cannot be closed in one direction.
+        if isinstance(stream, SecureStream):
+            await stream.finish()
+            stream = cast(ByteStream, stream.transport_stream)
+        elif isinstance(stream, ProtocolStream):
+            stream = stream.beneath()
+        await stream.send_eof()
+        while left > 0:
+            left -= len(await stream.receive())
 
 
 def refusal_response(refusal: Refusal) -> bytes:
