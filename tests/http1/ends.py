@@ -51,13 +51,6 @@ class Application:
         """Take input and go on as far as possible."""
         http = self.http
         try:
-            if http.state is Http1State.HEAD and not http.buffer:
-                head = http.whole_request(data)
-                if head is not None:
-                    self._head(head)
-                    self._content(data[len(head.text) :])
-                    self._reply()
-                    return
             if http.state is Http1State.BODY:
                 self._body(data)
             else:

@@ -323,9 +323,6 @@ def test_every_state_bears_every_input(steps: list[bytes | str]) -> None:
         try:
             if isinstance(step, str):
                 act(http, step, now)
-            elif http.state is Http1State.HEAD and not http.buffer and not http.blocked:
-                if http.whole_request(step) is None:
-                    http.feed(step)
             else:
                 http.feed(step)
         except (BadHead, BadBody):

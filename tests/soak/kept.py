@@ -50,12 +50,10 @@ def forget() -> int:
     most = 0
     for each in gc.get_objects():
         if type(each) is RequestParser:
-            most = max(most, len(each._known), len(each._once), len(each._kinds))
-            for table in (each._known, each._once, each._kinds):
-                table.clear()
-            if each._lines is not None:
-                each._lines._known.clear()
-                each._lines._lengths.clear()
+            most = max(most, len(each._known), len(each._kinds))
+            each._known.clear()
+            each._lengths.clear()
+            each._kinds.clear()
     give_back()
     return most
 

@@ -128,7 +128,7 @@ async def test_cancelled_call_closes_its_connection() -> None:
 async def test_call_that_times_out_closes_its_connection(clock: Clock) -> None:
     async with server() as running, caller(url_of(running)) as client:
         request = client.request("wait", timeout=HOUR)
-        assert client.link._pump._alarm <= clock() + HOUR
+        assert client.link._alarm <= clock() + HOUR
         await running.app.until(lambda: running.app.waiting)
         await clock.skip(HOUR)
         outcome = await client.outcome(request)
@@ -180,10 +180,10 @@ async def test_nothing_looks_at_an_idle_connection_before_its_time() -> None:
     async with server() as running, caller(url_of(running), settings=settings) as client:
         await client.call()
         [connection] = client.link._connections
-        assert client.link.quiet_until() == connection.http.deadline > clock() + 900
+        assert client.link._quiet_until() == connection.http.deadline > clock() + 900
         request = client.request("wait")
-        assert client.link.quiet_until() == 0.0
-        assert client.link._pump._sweep_at <= clock() + client.link._pump._sweep
+        assert client.link._quiet_until() == 0.0
+        assert client.link._sweep_at <= clock() + client.link._sweep
         client.machine.cancel(request, now=clock())
 
 

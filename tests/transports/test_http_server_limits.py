@@ -343,5 +343,5 @@ async def test_timer_sleeps_when_nobody_is_there() -> None:
         assert (await client.call(tool("echo"))).status == 200
         assert await client.closed()
         with patience():
-            while running.link._pump._sweep_at != float("inf"):
+            while running.link._sweep_at != float("inf"):
                 await anyio.lowlevel.checkpoint()

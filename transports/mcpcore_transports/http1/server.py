@@ -1,11 +1,10 @@
 """HTTP/1.1 connection of a server, without I/O (RFC 9112).
 
-Received bytes go in (:meth:`Http1Server.whole_request`, :meth:`~Http1Server.feed`); heads
-(:meth:`~Http1Server.next_head`) and pieces of bodies (:meth:`~Http1Server.read_body`) come out.
-Replies go in and come out as bytes (:meth:`~Http1Server.send_whole`, :meth:`~Http1Server.send`).
-The driver writes these in order, and tells when the client does not take them
-(:meth:`~Http1Server.pause`).  ``deadline`` is the time at which the current step has taken too
-long.  Times are seconds of any monotonic clock.
+Received bytes go in (:meth:`Http1Server.feed`); heads (:meth:`~Http1Server.next_head`) and pieces
+of bodies (:meth:`~Http1Server.read_body`) come out.  Replies go in and come out as bytes
+(:meth:`~Http1Server.send_whole`, :meth:`~Http1Server.send`).  The driver writes these in order, and
+tells when the client does not take them (:meth:`~Http1Server.pause`).  ``deadline`` is the time at
+which the current step has taken too long.  Times are seconds of any monotonic clock.
 """
 
 import math
@@ -149,26 +148,6 @@ class Http1Server:
                 self.stop()
         else:
             self.buffer += data
-
-    def whole_request(self, data: bytes) -> RequestHead | None:
-        """Return the head of the request that ``data`` is: head and body of a simple POST.
-
-        Only while no input is buffered, and only for a head that is (nearly) the same as the one
-        before; otherwise return None, for :meth:`feed` to take ``data``.
-        """
-        head = self._last
-        if head is None or not head.plain:
-            return None
-        if len(data) - len(head.text) != head.length or not data.startswith(head.text):
-            head = self._parser.next(head, data)
-            if head is None or not head.plain or len(data) - len(head.text) != head.length:
-                return None
-            if len(head.request.headers) <= _FEW:
-                self._last = head
-        self._begin(head)
-        self.state = _REPLY
-        self.deadline = math.inf
-        return head
 
     def next_head(self, now: float, *, draining: bool = False) -> RequestHead | None:
         """Take the next head from the input; None if none is complete.

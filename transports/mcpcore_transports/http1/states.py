@@ -58,7 +58,6 @@ SERVER: Table[Http1State, Http1Signal] = {
     (_S.OPENING, _G.CLOSE): _S.CLOSING,
     (_S.OPENING, _G.STOP): _S.CLOSED,
     (_S.HEAD, _G.HEAD): _S.HELD,
-    (_S.HEAD, _G.WHOLE): _S.REPLY,
     (_S.HEAD, _G.FINISH): _S.LINGERING,
     (_S.HEAD, _G.CLOSE): _S.CLOSING,
     (_S.HEAD, _G.STOP): _S.CLOSED,

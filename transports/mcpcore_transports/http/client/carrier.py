@@ -16,9 +16,10 @@ from mcpcore.http.client.client import HttpClient
 from mcpcore.http.client.plan import own_header
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore_transports.http.client.origin import Failure
-from mcpcore_transports.http.pump import EventPump
+from mcpcore_transports.http.pump import PumpedLink
 from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.link import App, Link, clock
+from mcpcore_transports.http1.coding import BadCoding, Bomb
+from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.cancellation import failure_of, without_messages
 from mcpcore_transports.running.task_guard import called
 
@@ -34,12 +35,14 @@ It is a function or a coroutine function.  Its headers replace those of the same
 from it ends that request.
 """
 
+CODINGS = {True: b"gzip, deflate", False: b"identity"}
+"""Accept-Encoding, with and without compression."""
 _CLOSED = "this side is closed"
 _SWEEP = 0.4
 """Maximum seconds between two checks of the deadlines of connections."""
 
 
-class HttpCarrier(Link):
+class HttpCarrier(PumpedLink):
     """Base of the links that carry out the plans of a client machine, until :meth:`aclose`.
 
     Run :meth:`run` in a task.  The link connects when there is something to send, so that starting
@@ -58,7 +61,7 @@ class HttpCarrier(Link):
         self.settings = settings or HttpClientLinkSettings()
         times = self.settings
         shortest = min(times.idle_time or _SWEEP, times.write_time, times.body_time)
-        self._pump = EventPump(self, machine, app, sweep=min(_SWEEP, shortest / 4))
+        super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
         self._headers = headers
         self._tasks: TaskGroup | None = None
         self._waiting: deque[HttpSend] = deque()
@@ -78,7 +81,7 @@ class HttpCarrier(Link):
             raise RuntimeError("a link runs once")
         try:
             async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._pump.run)
+                self._tasks.start_soon(self._keep_alarm)
                 for send in self._take_waiting():
                     self._send(send)
                 self.flush_soon()
@@ -97,13 +100,6 @@ class HttpCarrier(Link):
         finally:
             self._stop()
             self._ended.set()
-
-    def flush_soon(self) -> None:
-        """Implement :meth:`Link.flush_soon <mcpcore_transports.link.Link.flush_soon>`.
-
-        The events have been handled when this returns.
-        """
-        self._pump.flush()
 
     async def aclose(self) -> None:
         """Close the machine, let its last requests leave, close the connections."""
@@ -175,8 +171,7 @@ class HttpCarrier(Link):
 
     # Plans of the machine
 
-    def move_output(self) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.move_output`."""
+    def _move_output(self) -> bool:
         news = False
         for plan in self.machine.requests_to_send():
             if isinstance(plan, HttpAbort):
@@ -206,27 +201,19 @@ class HttpCarrier(Link):
 
     # Timer
 
-    def keep_time(self) -> None:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.keep_time`."""
-        self._pump.keep_time()
-
-    def deadline(self) -> float | None:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.deadline`."""
+    def _deadline(self) -> float | None:
         deadline = self.machine.deadline()
         if self._delayed and (deadline is None or self._delayed[0][0] < deadline):
             return self._delayed[0][0]
         return deadline
 
-    def quiet_until(self) -> float:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.quiet_until`."""
-        return 0.0
-
-    @abstractmethod
-    def expire(self, now: float) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
-
-    def handle_deadline(self, now: float) -> None:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.handle_deadline`."""
+    def _handle_deadline(self, now: float) -> None:
         while self._delayed and self._delayed[0][0] <= now:
             self._send(heappop(self._delayed)[2])
         self.machine.handle_timeout(now)
+
+
+def coding_fault(server: object, error: BadCoding) -> Failure:
+    """Return the failure for a response whose content coding is refused."""
+    kind = FaultKind.TOO_LARGE if isinstance(error, Bomb) else FaultKind.ENCODING
+    return Failure(f"{server}: {error}", Fault(kind))

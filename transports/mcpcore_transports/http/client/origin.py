@@ -15,14 +15,13 @@ from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http.settings import HeadLimits
 from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead, find_head, parse_response
+from mcpcore_transports.link_errors import LOST
 from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.tls import client_tls, tls_problem
 
 _PORTS = {"http": 80, "https": 443}
 _INTERIM = 16
 """Maximum interim responses of a proxy before the final one; no setting, as in the pool."""
-LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
-"""Exceptions with which streams report their end."""
 
 
 class Failure(Exception):

@@ -162,7 +162,7 @@ class HttpServerLink(HttpHost):
         elif len(self._turned_away) < self.settings.turned_away:
             connection.refusal = f"too many connections{full}"
             self._turned_away.add(connection)
-            self._pump.watch()
+            self._watch()
         else:
             await stream.aclose()
             return
@@ -189,12 +189,11 @@ class HttpServerLink(HttpHost):
         self._turned_away.discard(carrier)
         super().discard(carrier)
 
-    def expire(self, now: float) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
+    def _expire(self, now: float) -> bool:
         for carrier in tuple(self._turned_away):
             if carrier.deadline <= now:
                 carrier.expire()
-        return super().expire(now) or bool(self._turned_away)
+        return super()._expire(now) or bool(self._turned_away)
 
     def abandon(self) -> None:
         """Implement ``HttpHost.abandon``."""
@@ -216,8 +215,8 @@ class HttpServerLink(HttpHost):
 
     def write_now(self) -> None:
         """Implement :meth:`~mcpcore_transports.link.Link.write_now`."""
-        if self._late and self._pump.context is not None:
-            self._pump.context.copy().run(self._write_late)  # flushing enters the context itself
+        if self._late and self._context is not None:
+            self._context.copy().run(self._write_late)  # flushing enters the context itself
 
     def _write_in_turn(self) -> None:
         self._called = False
