@@ -1,11 +1,12 @@
 """The two ends of an HTTP/1.1 connection without I/O, and what they make of bytes."""
 
+import math
 from collections.abc import Iterable
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
 from mcpcore_transports.http1.body import BadBody
-from mcpcore_transports.http1.client import Http1Client, ResponseParser
+from mcpcore_transports.http1.client import Http1Client
 from mcpcore_transports.http1.coding import BadCoding
 from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser
 from mcpcore_transports.http1.server import Http1Server
@@ -129,7 +130,7 @@ def told(pieces: Iterable[bytes], *, ended: bool = False, whole: bool = True) ->
 
 def client(settings: HttpClientLinkSettings | None = None) -> Http1Client:
     """A client's end that has sent a request, at the time 0."""
-    http = Http1Client(ResponseParser(), settings or HttpClientLinkSettings())
+    http = Http1Client(settings or HttpClientLinkSettings())
     http.begin(None, None, 0.0)
     http.connect()
     http.established()
@@ -145,8 +146,8 @@ def read(pieces: Iterable[bytes], *, ended: bool = False) -> list[Event]:
         for piece in pieces:
             http.feed(piece)
             if http.state is Http1State.HEAD and (head := http.next_head(0.0)) is not None:
-                events.append(("head", (head.head.status, head.head.headers, head.lasting)))
-                http.accept_codings(head.codings)
+                events.append(("head", (head.status, head.headers, http.deadline == math.inf)))
+                http.accept_codings(head.values(b"content-encoding"))
             if http.state is Http1State.BODY:
                 content += b"".join(http.decode(http.read_body()))
                 http.check_body()

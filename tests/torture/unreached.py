@@ -115,7 +115,6 @@ WHY: dict[str, Excuse] = {
             "http/server/call.py HttpCall.__anext__": (1, 1),
             "running/pending.py Handlers.idle": (1, 1),
             "server/runtime.py ServerRuntime.idle": (1, 1),
-            "websocket/server.py serve_websocket": (1, 1),
             "serve/workers.py Lifeline.supervisor_gone": (1, 1),
         },
     ),

@@ -29,7 +29,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.http.client.client import HttpClientLink, HttpClientLinkSettings
-from mcpcore_transports.http1.client import ResponseParser
+from mcpcore_transports.http1.client import Http1Client
 from mcpcore_transports.link import clock
 from tests.clock import HOUR, Clock, arrived, patience
 from tests.transports.http_client_fixture import (
@@ -310,7 +310,7 @@ async def test_a_mistake_of_ours_ends_one_exchange(
 ) -> None:
     async with server() as running, caller(url_of(running)) as client:
         await client.call()
-        monkeypatch.setattr(ResponseParser, "parse", lambda: None)
+        monkeypatch.setattr(Http1Client, "next_head", lambda: None)
         assert "TypeError" in await client.failure()
         monkeypatch.undo()
         assert await client.call() == "{}"

@@ -7,15 +7,20 @@ taken too long, ``step`` says what that would mean.  Times are seconds of any mo
 """
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterable
+from functools import lru_cache
 
-from msgspec import Struct
-
+from mcpcore.http.headers import CONTENT_TYPE
 from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.http1.body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
+from mcpcore_transports.http1.body import BadBody, Body
 from mcpcore_transports.http1.coding import Inflater, decoder_for
-from mcpcore_transports.http1.heads import BadHead, ResponseHead, find_head, parse_response
+from mcpcore_transports.http1.heads import (
+    BadHead,
+    ResponseHead,
+    find_head,
+    is_interim,
+    parse_response,
+)
 from mcpcore_transports.http1.states import CLIENT, Http1Signal, Http1State
 
 _INTERIM = 64
@@ -24,9 +29,8 @@ _INTERIM = 64
 No setting, as there is nothing to weigh: no server has a use for more.  Each of them is bounded as
 a head is, and all of them by the time of the call.
 """
-_KNOWN = 32
-"""Number of heads that are cached, each of at most ``_SHORT`` bytes."""
 _SHORT = 2048
+"""Maximum bytes of a head that is remembered."""
 _EVENT_STREAM = b"text/event-stream"
 _WRITING = "does not take the request"
 _READING = "took too long to send its response"
@@ -34,53 +38,16 @@ _EXCHANGE = "did not take the message in time"
 _BEGINNING = "did not begin its response in time"
 
 
-class Response(Struct, frozen=True):
-    """Head of a response with the facts for reading its body; must not be changed."""
-
-    head: ResponseHead
-    codings: list[bytes]
-    """Values of Content-Encoding."""
-    lasting: bool
-    """True if the body is a stream of events, which may take any time."""
-
-
-class ResponseParser:
-    """Parser for the heads of one server's responses.
-
-    A server that answers the same calls sends the same heads, byte for byte, except for a Date that
-    changes once a second.
-    """
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[bytes, Response] = OrderedDict()
-
-    def parse(self, head: bytes) -> Response:
-        """Parse the head of a final response (not 1xx).  Raises BadHead."""
-        known = self._known.get(head)
-        if known is None:
-            known = _response(parse_response(head))
-            if len(head) <= _SHORT:
-                self._known[head] = known
-                if len(self._known) > _KNOWN:
-                    self._known.popitem(last=False)
-        return known
-
-
-def _response(head: ResponseHead) -> Response:
-    lasting = False
-    codings: list[bytes] = []
-    for name, value in head.headers:
-        if name == b"content-encoding":
-            codings.append(value)
-        elif name == b"content-type" and _EVENT_STREAM in value.lower():
-            lasting = True
-    return Response(head, codings, lasting)
+@lru_cache(64)
+def _known_head(head: bytes) -> ResponseHead:
+    """Parse a head, or remember it: those of a server differ mostly in the second of Date."""
+    return parse_response(head)
 
 
 class Http1Client:
     """State of a connection, which may be opened again, and of its exchange."""
 
-    def __init__(self, responses: ResponseParser, settings: HttpClientLinkSettings) -> None:
+    def __init__(self, settings: HttpClientLinkSettings) -> None:
         self.state = Http1State.CLOSED
         self.deadline = math.inf
         self.step = ""
@@ -89,7 +56,6 @@ class Http1Client:
         """Input that was received and not processed."""
         self.received = False
         """True if some of the response to the current request was received."""
-        self._responses = responses
         self._settings = settings
         self._limits = settings.head_limits
         self._until = math.inf  # when the exchange must be over, or the head received
@@ -164,7 +130,7 @@ class Http1Client:
         self.buffer += data
         self.received = True
 
-    def next_head(self, now: float) -> Response | None:
+    def next_head(self, now: float) -> ResponseHead | None:
         """Take the head of the response, past interim ones; None if it is not complete.
 
         Raises :class:`BadHead`.
@@ -172,8 +138,9 @@ class Http1Client:
         while size := find_head(self.buffer, self._limits):
             raw = bytes(self.buffer[:size])
             del self.buffer[:size]
-            if not raw.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
-                return self._begin_body(self._responses.parse(raw), now)
+            if not is_interim(raw):
+                head = _known_head(raw) if len(raw) <= _SHORT else parse_response(raw)
+                return self._begin_body(head, now)
             if raw[9:12] == b"101":
                 raise BadHead(400, "it switched protocols unasked")
             self._interim += 1
@@ -181,21 +148,16 @@ class Http1Client:
                 raise BadHead(400, f"{_INTERIM} interim responses")
         return None
 
-    def _begin_body(self, response: Response, now: float) -> Response:
+    def _begin_body(self, head: ResponseHead, now: float) -> ResponseHead:
         self._move(Http1Signal.HEAD)
         if self._until_step == _BEGINNING:
             self._until = math.inf
-        self._allow(math.inf if response.lasting else now + self._settings.body_time, _READING)
-        head = response.head
+        lasting = any(_EVENT_STREAM in value.lower() for value in head.values(CONTENT_TYPE))
+        self._allow(math.inf if lasting else now + self._settings.body_time, _READING)
         self._keep_alive = head.keep_alive
         self._fault = None
-        if head.chunked:
-            self._body = ChunkedBody()
-        elif head.length is not None:
-            self._body = LengthBody(head.length)
-        else:
-            self._body = StreamBody()
-        return response
+        self._body = head.body()
+        return head
 
     def accept_codings(self, codings: list[bytes]) -> None:
         """Prepare for the content codings of the response.  Raises BadCoding."""

@@ -35,6 +35,7 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_transports.http.settings import HeadLimits, ParserName
+from mcpcore_transports.http1.body import Body, ChunkedBody, LengthBody, StreamBody
 
 if TYPE_CHECKING:
     from mcpcore.http.certificates import ClientCertificate
@@ -125,13 +126,26 @@ def named_revision(request: HttpRequest) -> Revision | None:
 
 
 class ResponseHead(Struct):
-    """Head of a response. ``length``: bytes of the body, None if chunked or ended by the stream."""
+    """Head of a response, which must not be changed.
+
+    ``length``: bytes of the body, None if chunked or ended by the stream.
+    """
 
     status: int
     headers: Headers
     keep_alive: bool
     length: int | None
     chunked: bool
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of a header, in order."""
+        return [value for key, value in self.headers if key == name]
+
+    def body(self) -> Body:
+        """Return the reader of the body."""
+        if self.chunked:
+            return ChunkedBody()
+        return StreamBody() if self.length is None else LengthBody(self.length)
 
 
 def find_head(buffer: bytearray, limits: HeadLimits) -> int:
@@ -412,17 +426,29 @@ def _request_head(
     )
 
 
+def is_interim(head: bytes) -> bool:
+    """Return True if the head of a response is that of an interim one (1xx)."""
+    return head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1"))
+
+
 def parse_response(head: bytes) -> ResponseHead:
-    """Parse the head of a final response (not 1xx) to a POST, GET or DELETE.
+    """Parse the head of a response to a POST, GET or DELETE, which may ask for an upgrade.
 
     Raises :class:`BadHead`.
     """
     _refuse_folded(head)
-    event = h11_event(h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head)), head)
-    if not isinstance(event, h11.Response):
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head))
+    interim = is_interim(head)
+    if interim:  # status 101 is valid only then
+        lines = [("host", ""), ("upgrade", "x"), ("connection", "x")]
+        connection.send(h11.Request(method="GET", target="/", headers=lines))
+        connection.send(h11.EndOfMessage())
+    event = _h11_event(connection, head)
+    if not isinstance(event, (h11.Response, h11.InformationalResponse)):
         raise BadHead(400, "malformed response")
-    if event.http_version not in (b"1.1", b"1.0"):
-        raise BadHead(400, f"HTTP/{event.http_version.decode()} is not supported")
+    if event.http_version != b"1.1" and (interim or event.http_version != b"1.0"):
+        text = "has no upgrade" if interim else "is not supported"
+        raise BadHead(400, f"HTTP/{event.http_version.decode()} {text}")
     headers: Headers = list(event.headers)
     length = _content_length(head)
     chunked = any(name == b"transfer-encoding" for name, _ in headers)
@@ -496,13 +522,13 @@ def chosen(name: ParserName) -> Literal["h11", "httptools"]:
 
 def read_by_h11(head: bytes) -> RequestLines:
     """Parse the head of a request with h11."""
-    event = h11_event(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head)
+    event = _h11_event(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head)
     if not isinstance(event, h11.Request):  # pragma: no cover - servers get no other
         raise BadHead(400, "malformed request")
     return RequestLines(event.method, event.target, event.http_version, list(event.headers))
 
 
-def h11_event(connection: h11.Connection, head: bytes) -> object:
+def _h11_event(connection: h11.Connection, head: bytes) -> object:
     """Return the h11 event for a head.  Raises :class:`BadHead`."""
     connection.receive_data(head)
     try:

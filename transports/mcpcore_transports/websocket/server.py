@@ -239,28 +239,6 @@ def refusal_response(refusal: Refusal) -> bytes:
     return format_response(refusal.status, headers) + body
 
 
-async def serve_websocket(
-    host: str,
-    port: int,
-    serve: Serve,
-    *,
-    settings: WebSocketSettings | None = None,
-    rules: UpgradeRules | None = None,
-    ssl_context: ssl.SSLContext | None = None,
-    task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
-) -> None:
-    """Accept connections until cancelled, each served by ``serve`` in a task of its own.
-
-    ``rules`` decide who may connect, those of ``settings`` by default.
-    ``task_status.started(port)`` reports the bound port once connections are accepted.  On
-    cancellation every connection is closed with 1001.  Raises LinkError if the address cannot be
-    used.
-    """
-    rules = rules or UpgradeRules(settings or WebSocketSettings())
-    server = WebSocketServer(serve, rules)
-    await listen_websocket(host, port, server, ssl_context=ssl_context, task_status=task_status)
-
-
 async def listen_websocket(
     host: str,
     port: int,
@@ -269,7 +247,12 @@ async def listen_websocket(
     ssl_context: ssl.SSLContext | None = None,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Accept connections for ``server`` until cancelled; see :func:`serve_websocket`."""
+    """Accept connections for ``server`` until cancelled, each in a task of its own.
+
+    ``task_status.started(port)`` reports the bound port once connections are accepted.  On
+    cancellation every connection is closed with 1001.  Raises LinkError if the address cannot be
+    used.
+    """
     try:
         bound = await anyio.create_tcp_listener(local_host=host, local_port=port)
     except (OSError, UnicodeError) as error:

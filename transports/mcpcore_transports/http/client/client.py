@@ -30,7 +30,7 @@ from mcpcore_transports.http.client.origin import Failure, Origin, proxy_refusal
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.http1.body import BadBody
-from mcpcore_transports.http1.client import Http1Client, ResponseParser
+from mcpcore_transports.http1.client import Http1Client
 from mcpcore_transports.http1.coding import BadCoding
 from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead
@@ -68,7 +68,6 @@ class HttpClientLink(HttpCarrier):
         headers: RequestHeaders | None = None,
     ) -> None:
         self.origin = Origin.of(url, ssl_context, proxy)
-        self.responses = ResponseParser()
         super().__init__(machine, app, settings, headers)
         self._connections: set[PooledConnection] = set()
         self._idle: list[PooledConnection] = []
@@ -162,7 +161,7 @@ class PooledConnection:
     """
 
     def __init__(self, link: HttpClientLink, send: HttpSend) -> None:
-        self.http = Http1Client(link.responses, link.settings)
+        self.http = Http1Client(link.settings)
         self._link = link
         self._settings = link.settings
         self._send: HttpSend | None = send
@@ -366,18 +365,18 @@ class PooledConnection:
     async def _read(self, exchange: Route) -> None:
         """Feed the response to the machine as it is received."""
         http, link, machine = self.http, self._link, self._link.machine
-        while (response := http.next_head(clock())) is None:
+        while (head := http.next_head(clock())) is None:
             http.feed(await self._receive())
-        status, headers = response.head.status, response.head.headers
+        status, headers, codings = head.status, head.headers, head.values(b"content-encoding")
         if status == 407 and link.origin.relay is not None:
             raise proxy_refusal(link.origin.relay, status, "the request")
-        http.accept_codings(response.codings)
+        http.accept_codings(codings)
         if link.trace is not None:
             link.trace.response(exchange, status, headers)
         machine.response_head(exchange, status, headers, now=clock())
         while True:
             if data := http.read_body():
-                await self._pass_on(data, exchange, coded=bool(response.codings))
+                await self._pass_on(data, exchange, coded=bool(codings))
             http.check_body()
             if http.complete:
                 break

@@ -14,7 +14,7 @@ from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http.settings import HeadLimits
 from mcpcore_transports.http1.format import format_request
-from mcpcore_transports.http1.heads import BadHead, find_head, parse_response
+from mcpcore_transports.http1.heads import BadHead, find_head, is_interim, parse_response
 from mcpcore_transports.link_errors import LOST
 from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.tls import client_tls, tls_problem
@@ -118,7 +118,7 @@ class Origin(Struct, frozen=True):
                 buffer += await stream.receive()
             head = bytes(buffer[:size])
             del buffer[:size]
-            if not head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
+            if not is_interim(head):
                 break
         status = parse_response(head).status
         if not 200 <= status < 300:
