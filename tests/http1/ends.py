@@ -5,9 +5,8 @@ from collections.abc import Iterable
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
-from mcpcore_transports.http1.body import BadBody
+from mcpcore_transports.http1.body import BadBody, BadCoding
 from mcpcore_transports.http1.client import Http1Client
-from mcpcore_transports.http1.coding import BadCoding
 from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser
 from mcpcore_transports.http1.server import Http1Server
 from mcpcore_transports.http1.states import Http1State
@@ -111,8 +110,6 @@ class Application:
         self.events.append(("end", self.http.keep_alive))
         if self.http.may_be_whole:
             self.sent += self.http.send_whole(HttpReply(1, 200, (), b"x" * 100), 0.0)
-            while self.http.unsent:
-                self.sent += self.http.send_rest(0.0)
         else:
             self.sent += self.http.send([HttpHead(1, 200, []), HttpChunk(1, b"x")], 0.0)
             self.sent += self.http.send([HttpEnd(1)], 0.0)

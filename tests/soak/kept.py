@@ -32,8 +32,6 @@ MAY_GROW = {
     "redis: inbox": "10,000 notes to each worker",
     "redis: t": "4,096 streams of each session; those that are over go when room is wanted",
     "redis: u": "1,000 announcements of each session",
-    "mcpcore_transports.http1.format._known_lines": "256 sets of lines",
-    "mcpcore_transports.http1.format._known_starts": "256 sets of lines",
     "mcpcore_transports.websocket.link._xor": "256 bytes",
 }
 """What is kept to be used again, and how much of it at most.  Functions that remember so many

@@ -39,7 +39,7 @@ WHY: dict[str, Excuse] = {
             "client/opening.py ClientConnection._agree": (2, 1),
             "http/server/listening.py HttpServerLink.serve": (3, 1),
             "server/lifespan.py _Life._stay": (2, 1),
-            "http/client/origin.py Origin._tunnel": (3, 1),
+            "http/client/carrier.py Origin._tunnel": (3, 1),
             "http/client/client.py PooledConnection._carry_out": (5, 1),
             "http/server/listening.py HttpServerLink._accept": (3, 1),
             "stdio/process.py ProcessLink._exited": (2, 1),
@@ -112,7 +112,7 @@ WHY: dict[str, Excuse] = {
         {
             "http/server/asgi.py AsgiApp.prepare": (1, 1),
             "server/context.py Context.report_progress": (1, 1),
-            "http/server/call.py HttpCall.__anext__": (1, 1),
+            "http/server/endpoint.py HttpCall.__anext__": (1, 1),
             "running/pending.py Handlers.idle": (1, 1),
             "server/runtime.py ServerRuntime.idle": (1, 1),
             "serve/workers.py Lifeline.supervisor_gone": (1, 1),

@@ -74,15 +74,9 @@ class PumpedLink(Link):
         """
         if self._pumping:
             return  # called from within handle(): the loop goes on anyway
-        if self._context is None:
-            self._context = copy_context()
-        self._pumping = True
-        try:
-            self._context.run(self._dispatch)
-            while self._move_output():
-                self._context.run(self._dispatch)
-        finally:
-            self._pumping = False
+        self.handle_events()
+        while self._move_output():
+            self.handle_events()
         self.keep_time()
 
     def handle_events(self) -> None:

@@ -12,8 +12,7 @@ from functools import lru_cache
 
 from mcpcore.http.headers import CONTENT_TYPE
 from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.http1.body import BadBody, Body
-from mcpcore_transports.http1.coding import Inflater, decoder_for
+from mcpcore_transports.http1.body import BadBody, Body, Inflater, decoder_for
 from mcpcore_transports.http1.heads import (
     BadHead,
     ResponseHead,

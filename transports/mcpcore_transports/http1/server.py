@@ -44,34 +44,6 @@ _REPLY, _LINGERING = Http1State.REPLY, Http1State.LINGERING
 class Http1Server:
     """State of one connection and its framing, request after request."""
 
-    __slots__ = (
-        "_began",
-        "_begun",
-        "_bodiless",
-        "_body",
-        "_certificate",
-        "_chunked",
-        "_http_1_0",
-        "_last",
-        "_left",
-        "_parser",
-        "_peer",
-        "_plain",
-        "_probes",
-        "_received",
-        "_rest",
-        "_settings",
-        "blocked",
-        "buffer",
-        "deadline",
-        "ended",
-        "head",
-        "keep_alive",
-        "replying",
-        "secure",
-        "state",
-    )
-
     def __init__(
         self, parser: RequestParser, settings: HttpServerSettings, peer: str | None, now: float
     ) -> None:
@@ -103,7 +75,6 @@ class Http1Server:
         self._received = 0
         self._plain = self._http_1_0 = self._bodiless = False  # of the current request
         self._chunked = False  # of its reply
-        self._rest: bytes | memoryview = b""  # of a whole reply
         self._probes = -1  # number of probes made during this reply; -1 before they begin
         self._left = settings.linger_bytes  # that may still be dropped
 
@@ -268,36 +239,16 @@ class Http1Server:
     # Output
 
     @property
-    def unsent(self) -> bool:
-        """True if a part of a whole reply waits for :meth:`send_rest`."""
-        return bool(self._rest)
-
-    @property
     def may_be_whole(self) -> bool:
         """True if :meth:`send_whole` may send the reply."""
         return self._plain and self.keep_alive and not self.replying
 
     def send_whole(self, reply: HttpReply, now: float) -> bytes:
-        """Return the bytes of a whole reply, or of its beginning: see :attr:`unsent`."""
-        if len(reply.body) <= self._settings.write_size:
-            self.state = _HEAD
-            if not self.blocked:
-                self.deadline = now + self._settings.idle_time
-            return format_reply(reply)
-        length = (CONTENT_LENGTH, b"%d" % len(reply.body))
-        head = format_response(reply.status, (*reply.headers, length))
-        self.replying = True
-        self._rest = memoryview(reply.body)
-        return head + self.send_rest(now)
-
-    def send_rest(self, now: float) -> bytes:
-        """Return the next ``write_size`` bytes of a whole reply."""
-        size = self._settings.write_size
-        data, self._rest = bytes(self._rest[:size]), self._rest[size:]
-        if not self._rest:
-            self._rest = b""
-            self._replied(now)
-        return data
+        """Return the bytes of a whole reply."""
+        self.state = _HEAD
+        if not self.blocked:
+            self.deadline = now + self._settings.idle_time
+        return format_reply(reply)
 
     def send(self, items: Iterable[HttpHead | HttpChunk | HttpEnd], now: float) -> bytes:
         """Return the bytes of the next parts of the reply.

@@ -55,36 +55,21 @@ _S, _G = Http1State, Http1Signal
 
 SERVER: Table[Http1State, Http1Signal] = {
     (_S.OPENING, _G.ESTABLISHED): _S.HEAD,
-    (_S.OPENING, _G.CLOSE): _S.CLOSING,
-    (_S.OPENING, _G.STOP): _S.CLOSED,
     (_S.HEAD, _G.HEAD): _S.HELD,
     (_S.HEAD, _G.FINISH): _S.LINGERING,
-    (_S.HEAD, _G.CLOSE): _S.CLOSING,
-    (_S.HEAD, _G.STOP): _S.CLOSED,
     (_S.HELD, _G.ADMIT): _S.BODY,
     (_S.HELD, _G.WHOLE): _S.REPLY,
     (_S.HELD, _G.ANSWER): _S.REPLY,
     (_S.HELD, _G.SWITCH): _S.SWITCHED,
     (_S.HELD, _G.FINISH): _S.LINGERING,
-    (_S.HELD, _G.CLOSE): _S.CLOSING,
-    (_S.HELD, _G.STOP): _S.CLOSED,
     (_S.BODY, _G.ANSWER): _S.REPLY,
     (_S.BODY, _G.FINISH): _S.LINGERING,
-    (_S.BODY, _G.CLOSE): _S.CLOSING,
-    (_S.BODY, _G.STOP): _S.CLOSED,
     (_S.REPLY, _G.REPLIED): _S.HEAD,
     (_S.REPLY, _G.FINISH): _S.LINGERING,
-    (_S.REPLY, _G.CLOSE): _S.CLOSING,
-    (_S.REPLY, _G.STOP): _S.CLOSED,
     (_S.SWITCHED, _G.DECLINE): _S.HELD,
-    (_S.SWITCHED, _G.CLOSE): _S.CLOSING,
-    (_S.SWITCHED, _G.STOP): _S.CLOSED,
-    (_S.LINGERING, _G.CLOSE): _S.CLOSING,
-    (_S.LINGERING, _G.STOP): _S.CLOSED,
-    (_S.CLOSING, _G.CLOSE): _S.CLOSING,
-    (_S.CLOSING, _G.STOP): _S.CLOSED,
+    **{(state, _G.CLOSE): _S.CLOSING for state in _S if state not in (_S.IDLE, _S.CLOSED)},
     (_S.CLOSED, _G.CLOSE): _S.CLOSED,
-    (_S.CLOSED, _G.STOP): _S.CLOSED,
+    **{(state, _G.STOP): _S.CLOSED for state in _S if state is not _S.IDLE},
 }
 
 CLIENT: Table[Http1State, Http1Signal] = {
@@ -93,11 +78,7 @@ CLIENT: Table[Http1State, Http1Signal] = {
     (_S.IDLE, _G.SEND): _S.HEAD,
     (_S.HEAD, _G.HEAD): _S.BODY,
     (_S.BODY, _G.RECEIVED): _S.IDLE,
-    (_S.CLOSED, _G.STOP): _S.CLOSED,
-    (_S.OPENING, _G.STOP): _S.CLOSED,
-    (_S.IDLE, _G.STOP): _S.CLOSED,
-    (_S.HEAD, _G.STOP): _S.CLOSED,
-    (_S.BODY, _G.STOP): _S.CLOSED,
+    **{(state, _G.STOP): _S.CLOSED for state in (_S.CLOSED, _S.OPENING, _S.IDLE, _S.HEAD, _S.BODY)},
 }
 
 DIAGRAMS = (

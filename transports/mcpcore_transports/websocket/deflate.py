@@ -318,13 +318,10 @@ def _read(pairs: Sequence[tuple[str, str | None]], *, bits_optional: bool) -> Pa
             return None
         if name in (_SERVER_FRESH, _CLIENT_FRESH):
             fits = value is None
-        elif name in (_SERVER_BITS, _CLIENT_BITS):
-            if value is None:
-                fits = bits_optional and name == _CLIENT_BITS
-            else:
-                fits = _BITS.fullmatch(value) is not None
+        elif value is None:
+            fits = bits_optional and name == _CLIENT_BITS
         else:
-            fits = False
+            fits = name in (_SERVER_BITS, _CLIENT_BITS) and _BITS.fullmatch(value) is not None
         if not fits:
             return None
         read[name] = value

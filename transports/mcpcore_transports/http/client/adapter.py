@@ -20,13 +20,13 @@ from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
 from mcpcore.http.messages import HttpSend
 from mcpcore_transports.http.client.carrier import (
     CODINGS,
+    Failure,
     HttpCarrier,
     RequestHeaders,
     coding_fault,
 )
-from mcpcore_transports.http.client.origin import Failure
 from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.http1.coding import BadCoding, decoder_for
+from mcpcore_transports.http1.body import BadCoding, decoder_for
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.tls import tls_problem
 

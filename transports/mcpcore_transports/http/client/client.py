@@ -22,16 +22,17 @@ from mcpcore.http import HttpClient
 from mcpcore.http.messages import HttpSend
 from mcpcore_transports.http.client.carrier import (
     CODINGS,
+    Failure,
     HttpCarrier,
+    Origin,
     RequestHeaders,
     coding_fault,
+    proxy_refusal,
 )
-from mcpcore_transports.http.client.origin import Failure, Origin, proxy_refusal
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.http1.body import BadBody
+from mcpcore_transports.http1.body import BadBody, BadCoding
 from mcpcore_transports.http1.client import Http1Client
-from mcpcore_transports.http1.coding import BadCoding
 from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead
 from mcpcore_transports.link import App, clock

@@ -81,6 +81,8 @@ class HttpHost(PumpedLink):
         """Trace of the host's traffic; set it before :meth:`run`."""
         self.carriers: set[Carrier] = set()
         """Open carriers."""
+        self.turned_away = 0
+        """Number of carriers beyond the limit, which are being refused."""
         self._clients: Counter[str] = Counter()
         self._store: StoreLink | None = None
         self._tasks: TaskGroup | None = None
@@ -193,7 +195,7 @@ class HttpHost(PumpedLink):
         Otherwise return the end of a message: empty if the limit of all connections is reached,
         or words about the client's address if its own limit is.
         """
-        if len(self.carriers) >= self.settings.connections:
+        if len(self.carriers) - self.turned_away >= self.settings.connections:
             return ""
         if client is not None and self._clients[client] >= self.settings.connections_per_client:
             return " from your address"

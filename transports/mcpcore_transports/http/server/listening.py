@@ -20,11 +20,10 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
 
 from mcpcore.http import HttpServer
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.http.server.host import Carrier, HttpHost, Work, guarded, peer_name
+from mcpcore_transports.http.server.host import HttpHost, Work, guarded, peer_name
 from mcpcore_transports.http.server.protocol import HttpProtocol, Upgrade
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.http1.heads import RequestParser
-from mcpcore_transports.http1.server import SMALL_READ
 from mcpcore_transports.link import App
 from mcpcore_transports.link_errors import LOST, cannot_listen
 from mcpcore_transports.running.background import current_loop, known_in_callbacks
@@ -72,22 +71,15 @@ class HttpServerLink(HttpHost):
         """True if connections are streams of anyio."""
         self.inbox = memoryview(bytearray(_READ))
         """Shared buffer into which the transports of asyncio read, one at a time."""
-        self.small_inbox = self.inbox[:SMALL_READ]
         self._late: list[HttpProtocol] = []
         self._called = False  # in the next turn
         self._pending = PendingConnections()
         self._listeners: Sequence[SocketListener] = ()
-        self._turned_away: set[Carrier] = set()
 
     @property
     def connections(self) -> int:
-        """Number of open connections."""
-        return len(self.carriers)
-
-    @property
-    def turned_away(self) -> int:
-        """Number of connections beyond the limit that are being refused with a 503."""
-        return len(self._turned_away)
+        """Number of open connections, without those that are being refused."""
+        return len(self.carriers) - self.turned_away
 
     async def serve(
         self,
@@ -157,15 +149,12 @@ class HttpServerLink(HttpHost):
         """Serve a new connection, or refuse it with a 503, or close it at once."""
         assert self._tasks is not None  # noqa: S101 - runs while serving only
         full = self.full_for(connection.client)
-        if full is None:
-            self.add(connection)
-        elif len(self._turned_away) < self.settings.turned_away:
-            connection.refusal = f"too many connections{full}"
-            self._turned_away.add(connection)
-            self._watch()
-        else:
-            await stream.aclose()
-            return
+        if full is not None:
+            if self.turned_away >= self.settings.turned_away:
+                await stream.aclose()
+                return
+            connection.turn_away(f"too many connections{full}")
+        self.add(connection)
         run: Work
         if self.on_streams:
             run = StreamTransport(self, stream, connection).run
@@ -183,23 +172,6 @@ class HttpServerLink(HttpHost):
             connection.stop()
             accepted.close()
             raise
-
-    def discard(self, carrier: Carrier) -> None:
-        """Handle the end of a connection; may be repeated."""
-        self._turned_away.discard(carrier)
-        super().discard(carrier)
-
-    def _expire(self, now: float) -> bool:
-        for carrier in tuple(self._turned_away):
-            if carrier.deadline <= now:
-                carrier.expire()
-        return super()._expire(now) or bool(self._turned_away)
-
-    def abandon(self) -> None:
-        """Implement ``HttpHost.abandon``."""
-        super().abandon()
-        for carrier in tuple(self._turned_away):
-            carrier.stop()
 
     # Output
 

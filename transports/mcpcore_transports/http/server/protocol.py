@@ -11,7 +11,6 @@ the transport.
 import asyncio
 import logging
 import ssl
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -55,37 +54,13 @@ _LINGERING = Http1State.LINGERING
 class HttpProtocol(asyncio.BufferedProtocol):
     """Connection that carries one exchange after the other.
 
-    All connections read into the same ``link.inbox``.  ``refusal``: message for a connection in
-    excess of the limit, which is refused with it.
+    All connections read into the same ``link.inbox``.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_asked",
-        "_exchange",
-        "_gone",
-        "_held",
-        "_http",
-        "_link",
-        "_machine",
-        "_paused",
-        "_principal",
-        "_probing",
-        "_scope",
-        "_sent_end",
-        "_stream",
-        "_tls",
-        "_transport",
-        "_woken",
-        "_writing",
-        "client",
-        "refusal",
-    )
-
     def __init__(self, link: "HttpServerLink", peer: str | None) -> None:
-        self.client = quota_key(address_of(peer))
+        self.client: str | None = quota_key(address_of(peer))
         """Client whose share of the connections this one counts for."""
-        self.refusal: str | None = None
+        self._refusal: str | None = None  # of a connection in excess of the limit
         self._link = link
         self._machine = link.machine
         self._http = Http1Server(link.parser, link.settings, peer, clock())
@@ -147,6 +122,13 @@ class HttpProtocol(asyncio.BufferedProtocol):
                 self._scope.cancel()
             self._end_exchanges()
             self._link.discard(self)
+            if self._refusal is not None:
+                self._link.turned_away -= 1
+
+    def turn_away(self, message: str) -> None:
+        """Refuse the connection, which is in excess of the limit, once it is established."""
+        self._refusal, self.client = message, None
+        self._link.turned_away += 1
 
     # Callbacks of the transport: input
 
@@ -162,8 +144,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def _begin(self, certificate: "ClientCertificate | None") -> None:
         self._http.established(secure=self._tls is not None, certificate=certificate)
-        if self.refusal is not None:
-            self._refuse(BadHead(503, self.refusal))
+        if self._refusal is not None:
+            self._refuse(BadHead(503, self._refusal))
             self._write()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -175,8 +157,6 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Implement :meth:`asyncio.BufferedProtocol.get_buffer`."""
-        if self._http.state is _HEAD:
-            return self._link.small_inbox
         return self._link.inbox[: max(self._http.room, 1)]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -244,7 +224,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def pace(self) -> None:
         """Pause or resume reading by the room that is left."""
         stream = self._stream
-        full = not self._http.room if stream is None else stream.waiting >= SMALL_READ
+        full = not self._http.room if stream is None else len(stream.received) >= SMALL_READ
         if full is self._paused or self._transport is None or self._transport.is_closing():
             return
         self._paused = full
@@ -343,7 +323,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         machine.ask(exchange, head.request, body, principal=self._principal, now=clock())
         link.handle_events()
         if not (http.blocked or link.draining):
-            whole = machine.whole_reply(exchange, sys.maxsize)
+            whole = machine.whole_reply(exchange, link.settings.write_size)
             if whole is not None:
                 return self._send_whole(whole)
         if machine.pending or http.blocked or http.ended or link.draining:
@@ -378,16 +358,12 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def _take_reply(self) -> bool:
         """Take output of the machine, unless the client takes none; True if there may be more."""
         http, link, machine, exchange = self._http, self._link, self._machine, self._exchange
-        if http.blocked:
+        if http.blocked or exchange is None:
             return False
         if link.draining:
             http.keep_alive = False
-        if exchange is None:
-            self._held += http.send_rest(clock())
-            self._writing = http.unsent
-            return not self._writing
         if http.may_be_whole and link.trace is None:
-            whole = machine.whole_reply(exchange, sys.maxsize)
+            whole = machine.whole_reply(exchange, link.settings.write_size)
             if whole is not None:
                 return self._send_whole(whole)
         items = machine.data_to_send(exchange, link.settings.write_size)
@@ -417,7 +393,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         link.unregister(whole.exchange)
         self._exchange = None
         self._held += http.send_whole(whole, clock())
-        self._writing = http.unsent
+        self._writing = False
         if machine.pending:
             link.flush_soon()
         elif machine.timed:
@@ -595,7 +571,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
                 taken = await upgrade(stream, head.request, bytes(http.buffer))
         finally:
             self._scope = None
-            if taken or stream.lost:
+            if taken or stream.lost is not None:
                 self.stop()
         if self._gone:
             return
@@ -614,27 +590,18 @@ class ProtocolStream(ByteStream):
     def __init__(self, connection: HttpProtocol, *, secure: bool) -> None:
         self._connection = connection
         self._secure = secure
-        self._received = bytearray()
+        self.received = bytearray()
+        """Bytes that were received and not taken."""
         self._eof = False
-        self._lost: Exception | None = None
+        self.lost: Exception | None = None
         self._closed = False
         self._changed: anyio.Event | None = None  # while a task waits for it
-
-    @property
-    def waiting(self) -> int:
-        """Number of bytes that were received and not taken."""
-        return len(self._received)
-
-    @property
-    def lost(self) -> bool:
-        """True once the connection is lost."""
-        return self._lost is not None
 
     # Called by the connection
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take received data."""
-        self._received += data
+        self.received += data
         self.changed()
 
     def feed_eof(self) -> None:
@@ -644,7 +611,7 @@ class ProtocolStream(ByteStream):
 
     def lose(self, error: Exception | None) -> None:
         """Take the loss of the connection."""
-        self._lost = error or ConnectionResetError("the connection is lost")
+        self.lost = error or ConnectionResetError("the connection is lost")
         self.changed()
 
     def changed(self) -> None:
@@ -660,8 +627,8 @@ class ProtocolStream(ByteStream):
 
     def reclaim(self) -> bytes:
         """Take back the unread input, because the connection stays with HTTP."""
-        data = bytes(self._received)
-        self._received.clear()
+        data = bytes(self.received)
+        self.received.clear()
         return data
 
     # Stream interface
@@ -669,16 +636,16 @@ class ProtocolStream(ByteStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Implement :meth:`anyio.abc.ByteReceiveStream.receive`."""
         await anyio.lowlevel.checkpoint()
-        while not self._received:
+        while not self.received:
             if self._closed:
                 raise anyio.ClosedResourceError
             if self._eof:
                 raise anyio.EndOfStream
-            if self._lost is not None:
-                raise anyio.BrokenResourceError from self._lost
+            if self.lost is not None:
+                raise anyio.BrokenResourceError from self.lost
             await self._wait()
-        data = bytes(self._received[:max_bytes])
-        del self._received[:max_bytes]
+        data = bytes(self.received[:max_bytes])
+        del self.received[:max_bytes]
         self._connection.pace()
         return data
 
@@ -693,8 +660,8 @@ class ProtocolStream(ByteStream):
         while True:
             if self._closed:
                 raise anyio.ClosedResourceError
-            if self._lost is not None:
-                raise anyio.BrokenResourceError from self._lost
+            if self.lost is not None:
+                raise anyio.BrokenResourceError from self.lost
             if not self._connection.blocked:
                 return
             await self._wait()
