@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
 from mcpcore_transports.http1.body import BadBody, BadCoding
-from mcpcore_transports.http1.client import Http1Client
+from mcpcore_transports.http1.connection import Http1Client, Http1Server, Http1State
 from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser
-from mcpcore_transports.http1.server import Http1Server
-from mcpcore_transports.http1.states import Http1State
 
 Event = tuple[str, object]
 SETTINGS = HttpServerSettings(

@@ -39,7 +39,7 @@ WHY: dict[str, Excuse] = {
             "client/opening.py ClientConnection._agree": (2, 1),
             "http/server/listening.py HttpServerLink.serve": (3, 1),
             "server/lifespan.py _Life._stay": (2, 1),
-            "http/client/carrier.py Origin._tunnel": (3, 1),
+            "http/client/client.py Origin._tunnel": (3, 1),
             "http/client/client.py PooledConnection._carry_out": (5, 1),
             "http/server/listening.py HttpServerLink._accept": (3, 1),
             "stdio/process.py ProcessLink._exited": (2, 1),

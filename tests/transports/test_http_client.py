@@ -29,7 +29,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.http.client.client import HttpClientLink, HttpClientLinkSettings
-from mcpcore_transports.http1.client import Http1Client
+from mcpcore_transports.http1.connection import Http1Client
 from mcpcore_transports.link import clock
 from tests.clock import HOUR, Clock, arrived, patience
 from tests.transports.http_client_fixture import (
@@ -536,7 +536,7 @@ async def test_idle_connection_on_which_the_server_spoke_is_not_used_again() -> 
 async def test_connection_that_expires_is_not_given_another_request() -> None:
     async with server() as running, caller(url_of(running)) as client:
         await client.call()
-        client.link.expire(math.inf)
+        client.link._expire(math.inf)
         assert await client.call() == "{}"
 
 

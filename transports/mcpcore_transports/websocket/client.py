@@ -26,7 +26,7 @@ from mcpcore.http.client.plan import own_header
 from mcpcore.http.headers import quoted
 from mcpcore.http.messages import HttpSend
 from mcpcore.wire.redaction import shown_flaw, shown_url
-from mcpcore_transports.http.client.carrier import Failure, Origin, RequestHeaders
+from mcpcore_transports.http.client.client import Failure, Origin, RequestHeaders
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.format import format_request

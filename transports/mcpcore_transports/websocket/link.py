@@ -419,23 +419,21 @@ def whole_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[bytes
 
     None if it is not a whole message of at most ``limit`` bytes in UTF-8.
     """
-    if len(data) - at < 2 or data[at] != _WHOLE_TEXT or (data[at + 1] >= _MASKED) is not masked:
+    head = data[at : at + _LONGEST_HEAD]
+    if len(head) < 2 or head[0] != _WHOLE_TEXT:
         return None
-    size, start = data[at + 1] & _LENGTH, at + 2
-    if size >= _TWO:
-        if size == _EIGHT or len(data) - start < 2:
-            return None
-        size, start = int.from_bytes(data[start : start + 2], "big"), start + 2
-        if size < _TWO:  # the length must be written in the shortest form
-            return None
-    key = data[start : start + 4] if masked else b""
-    start += 4 if masked else 0
+    start = _head_size(head[1])
+    size = 0 if len(head) < start else _payload_size(head)
+    # The length must be written in the shortest form; there must be a mask, or none.
+    if len(head) < start or size > limit or start != len(text_head(size)) + (4 if masked else 0):
+        return None
+    start += at
     end = start + size
-    if end > len(data) or size > limit:
+    if end > len(data):
         return None
     text = data[start:end]
     if masked:
-        text = _unmask(text, key)
+        text = _unmask(text, data[start - 4 : start])
     if not text.isascii():
         try:
             text.decode()

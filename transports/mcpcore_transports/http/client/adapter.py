@@ -18,7 +18,7 @@ from mcpcore.engine.events import Fault, FaultKind, Route
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
 from mcpcore.http.messages import HttpSend
-from mcpcore_transports.http.client.carrier import (
+from mcpcore_transports.http.client.client import (
     CODINGS,
     Failure,
     HttpCarrier,

@@ -49,7 +49,7 @@ from mcpcore_transports.serve.settings import websocket_rules
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.websocket.server import ConnectionCount
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from mcpcore_transports.websocket.upgrade import UpgradeRefused
+from mcpcore_transports.websocket.upgrade import UpgradeRefused, UpgradeRules
 from mcpcore_transports.websocket.upgrade import refused as upgrade_refused
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ Principal = Callable[[Scope], str | None]
 
 _END = (HttpEnd(0),)
 _LEFT = (HttpHead(0, 499, [(b"content-length", b"0")]), HttpEnd(0))
-_NOT_HERE = Refusal(status=404, message="WebSocket is not served here")
 _ARRIVED = b"\0"
 """Placeholder for a received message of a WebSocket, which may be empty."""
 _REASON = 120
@@ -105,7 +104,7 @@ class AsgiApp:
         self._principal = principal or (lambda scope: None)
         self._rules = websocket_rules(endpoint.settings) if endpoint.settings.shared else None
         """Rules for WebSocket, if it is served."""
-        self._count = None if self._rules is None else ConnectionCount(self._rules.settings)
+        self._count = ConnectionCount(endpoint.settings.websocket)
         self._told = endpoint.server.lifespan is None
         """True if there is nothing to warn of: somebody says when the application ends."""
         self._protocols = {
@@ -239,29 +238,26 @@ class AsgiApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = None if self._rules is not None else _NOT_HERE
-        principal = None
-        if refusal is None:
+        first = await receive()
+        try:
+            if self._rules is None:
+                raise upgrade_refused(404, "WebSocket is not served here")
             principal = self._authenticated(scope)
             if isinstance(principal, Refusal):
-                refusal = principal
-            else:
-                self._warn()
-        if (await receive())["type"] != "websocket.connect" and refusal is None:
-            return  # it has left again
-        if refusal is None:
-            assert self._count is not None  # noqa: S101 - as there are rules
-            request = _request(scope)
-            try:
+                raise UpgradeRefused(principal)
+            self._warn()
+            if first["type"] == "websocket.connect":  # else it has left again
+                request = _request(scope)
                 with self._count.another(request.peer):
-                    await self._converse(scope, request, principal, receive, send)
-            except UpgradeRefused as error:
-                refusal = error.refusal
-        if refusal is not None:
-            await _refuse_websocket(scope, send, refusal)
+                    await self._converse(self._rules, scope, request, principal, receive, send)
+            return
+        except UpgradeRefused as error:
+            refusal = error.refusal
+        await _refuse_websocket(scope, send, refusal)
 
     async def _converse(
         self,
+        rules: UpgradeRules,
         scope: Scope,
         request: HttpRequest,
         principal: str | None,
@@ -269,8 +265,7 @@ class AsgiApp:
         send: Send,
     ) -> None:
         """Admit a WebSocket and serve it to its end.  Raises UpgradeRefused."""
-        endpoint, rules = self.endpoint, self._rules
-        assert rules is not None  # noqa: S101 - called only then
+        endpoint = self.endpoint
         if endpoint.closing:
             raise upgrade_refused(503, "the server is shutting down", ("Retry-After", "1"))
         rules.check_place(request)

@@ -1,6 +1,6 @@
 """TCP connection of the HTTP server as a protocol of asyncio: no task, timer or future.
 
-Between the bytes and two machines: :class:`~mcpcore_transports.http1.server.Http1Server`, which
+Between the bytes and two machines: :class:`~mcpcore_transports.http1.connection.Http1Server`, which
 knows HTTP/1.1, and :class:`~mcpcore.http.HttpServer`, which knows MCP.  The callbacks of the
 transport process input and write the output at once.  Later output is written in the next turn of
 the loop, together with that of other connections.  Output of a stream is taken only as the client
@@ -24,9 +24,8 @@ from mcpcore.engine.events import Route
 from mcpcore.http.messages import HttpReply, HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
 from mcpcore_transports.http1.body import BadBody
+from mcpcore_transports.http1.connection import SMALL_READ, Http1Server, Http1State
 from mcpcore_transports.http1.heads import BadHead, RequestHead
-from mcpcore_transports.http1.server import SMALL_READ, Http1Server
-from mcpcore_transports.http1.states import Http1State
 from mcpcore_transports.link import clock
 from mcpcore_transports.link_errors import LOST
 
