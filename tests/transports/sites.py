@@ -14,9 +14,8 @@ from anyio.abc import ByteStream
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App, Handshake
 from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.websocket.server import WebSocketServer, listen_websocket
+from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer, listen_websocket
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from mcpcore_transports.websocket.upgrade import UpgradeRules
 from tests.clock import PATIENCE, patience
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import META, request

@@ -19,9 +19,8 @@ from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.link import Handshake, LinkFactory, clock
-from mcpcore_transports.websocket.server import WebSocketServer, listen_websocket
+from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer, listen_websocket
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from mcpcore_transports.websocket.upgrade import UpgradeRules
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio

@@ -6,9 +6,15 @@ import anyio
 import pytest
 
 from mcpcore.errors import LinkError
-from mcpcore_transports.websocket.server import WebSocketServer, listen_websocket
+from mcpcore_transports.websocket.server import (
+    Token,
+    UpgradeRefused,
+    UpgradeRules,
+    WebSocketServer,
+    listen_websocket,
+    read_offers,
+)
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from mcpcore_transports.websocket.upgrade import Token, UpgradeRefused, UpgradeRules, read_offers
 from tests.transports.malformed import good
 from tests.transports.sites import CLOSE, TEXT, raw, site, upgrade, upgraded
 

@@ -27,7 +27,7 @@ from mcpcore_transports.http1.body import (
 from mcpcore_transports.http1.format import (
     CONTINUE,
     PROCESSING,
-    error_response,
+    error_reply,
     format_reply,
     format_response,
 )
@@ -182,6 +182,10 @@ class Http1Server:
     def _move(self, signal: Http1Signal) -> None:
         self.state = SERVER[self.state, signal]
 
+    def _due(self, deadline: float) -> None:
+        if not self.blocked:  # then it is that of writing
+            self.deadline = deadline
+
     # Input
 
     @property
@@ -246,8 +250,7 @@ class Http1Server:
         self.head = head
         self._begin(head)
         self.state = _HELD
-        if not self.blocked:
-            self.deadline = math.inf  # the application has time limits of its own
+        self._due(math.inf)  # the application has time limits of its own
         return head
 
     def _begin(self, head: RequestHead) -> None:
@@ -277,8 +280,7 @@ class Http1Server:
         del self.buffer[: head.length]
         self.state = _REPLY
         self.head = None
-        if not self.blocked:
-            self.deadline = math.inf
+        self._due(math.inf)
         return body
 
     def begin_body(self, now: float) -> bytes:
@@ -295,8 +297,7 @@ class Http1Server:
         """Return content from the input and ``data`` behind it.
 
         Further: the bytes known to follow, and True if the body is complete; then the reply is
-        awaited.  Raises :class:`~mcpcore_transports.http1.body.BadBody`, and :class:`BadHead` if
-        the stream has ended.
+        awaited.  Raises :class:`BadBody`, and :class:`BadHead` if the stream has ended.
         """
         body = self._body
         assert body is not None  # noqa: S101 - begun
@@ -305,8 +306,7 @@ class Http1Server:
             self.answer()
             return content, 0, True
         self._received += len(content)
-        if not self.blocked:
-            self.deadline = self._settings.body_deadline(self._began, self._received)
+        self._due(self._settings.body_deadline(self._began, self._received))
         return content, body.announced, False
 
     def check_body(self) -> None:
@@ -328,8 +328,7 @@ class Http1Server:
         """Await the reply, whether or not the request is complete."""
         self._move(Http1Signal.ANSWER)
         self.head = self._body = None
-        if not self.blocked:
-            self.deadline = math.inf
+        self._due(math.inf)
 
     def end_input(self, now: float) -> None:
         """Handle the end of the input; what was received before is still served."""
@@ -347,8 +346,7 @@ class Http1Server:
     def send_whole(self, reply: HttpReply, now: float) -> bytes:
         """Return the bytes of a whole reply."""
         self.state = _HEAD
-        if not self.blocked:
-            self.deadline = now + self._settings.idle_time
+        self._due(now + self._settings.idle_time)
         return format_reply(reply)
 
     def send(self, items: Iterable[HttpHead | HttpChunk | HttpEnd], now: float) -> bytes:
@@ -400,8 +398,7 @@ class Http1Server:
             self.finish(now)
             return
         self._move(Http1Signal.REPLIED)
-        if not self.blocked:
-            self.deadline = now + self._settings.idle_time
+        self._due(now + self._settings.idle_time)
 
     def refuse(self, refusal: BadHead, extra: Iterable[tuple[bytes, bytes]], now: float) -> bytes:
         """Return the reply to a request that is malformed or incomplete, the last of all.
@@ -410,16 +407,15 @@ class Http1Server:
         """
         revision = None if self.head is None else self.head.revision
         self.finish(now)
-        return error_response(refusal.status, refusal.message, revision, extra)
+        headers, body = error_reply(refusal.status, refusal.message, revision, extra)
+        return format_response(refusal.status, [*headers, (b"connection", b"close")]) + body
 
     def probe(self) -> tuple[bytes, float] | None:
         """Return an interim response for a client that has finished sending, and a delay.
 
-        ``shutdown(SHUT_WR)`` and ``close()`` look the same from here: only writing shows if the
-        client still listens.  One that closed answers with a reset; one that listens must ignore
-        an interim response (RFC 9110 section 15.2).  The delay is in seconds until the next probe.
-        Return None if there is none any more: if the client leaves then, writing the reply will
-        fail.
+        Only writing shows if the client still listens.  One that closed answers with a reset; one
+        that listens must ignore an interim response (RFC 9110 section 15.2).  The delay is in
+        seconds until the next probe.  Return None if there is none any more.
         """
         self.keep_alive = self.keep_alive and bool(self.buffer)  # else no request can follow
         self._probes += 1
@@ -484,14 +480,12 @@ class Http1Server:
         self._move(Http1Signal.FINISH)
         self.head = self._body = None
         self.buffer.clear()
-        if not self.blocked:
-            self.deadline = now + self._settings.linger_time
+        self._due(now + self._settings.linger_time)
 
     def close(self, now: float) -> None:
         """Close once the last bytes are out."""
         self._move(Http1Signal.CLOSE)
-        if not self.blocked:
-            self.deadline = now + self._settings.linger_time
+        self._due(now + self._settings.linger_time)
 
     def stop(self) -> None:
         """Close at once."""
@@ -502,11 +496,7 @@ class Http1Server:
 
 
 _INTERIM = 64
-"""Maximum number of interim (1xx) responses before a final one.
-
-No setting, as there is nothing to weigh: no server has a use for more.  Each of them is bounded as
-a head is, and all of them by the time of the call.
-"""
+"""Maximum number of interim (1xx) responses before a final one: no server has a use for more."""
 _SHORT = 2048
 """Maximum bytes of a head that is remembered."""
 _EVENT_STREAM = b"text/event-stream"

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.messages import HttpReply
@@ -27,9 +27,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 def _date_line(second: int) -> bytes:
     """Render a Date header line, in English whatever the locale.
 
-    ``email.utils`` is not used: for each date, datetime looks up a method by a newly made string.
-    The method cache of the interpreter keeps these strings, after a flood each in a page of its
-    own.
+    ``email.utils`` would leave a string for each date in the method cache of the interpreter.
     """
     year, month, day, hour, minute, sec, weekday, _, _ = time.gmtime(second)
     return (
@@ -47,6 +45,7 @@ def date_header() -> bytes:
     return _date[1]
 
 
+@cache
 def _status_line(status: int) -> bytes:
     from http import HTTPStatus  # imported late: a hundred phrases, of which few are used
 
@@ -58,19 +57,19 @@ def _status_line(status: int) -> bytes:
 
 
 @lru_cache(256)
-def _head_lines(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    return b"".join([_status_line(status), *[b"%b: %b\r\n" % pair for pair in headers]])
+def _lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
 
 
 def format_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the bytes of a response head, with Date."""
-    return b"%b%b\r\n" % (_head_lines(status, tuple(headers)), date_header())
+    return b"%b%b%b\r\n" % (_status_line(status), date_header(), _lines(tuple(headers)))
 
 
 def format_reply(reply: HttpReply) -> bytes:
     """Return the bytes of a whole response, with Date and Content-Length."""
-    lines, body = _head_lines(reply.status, reply.headers), reply.body
-    return b"%b%bcontent-length: %d\r\n\r\n%b" % (lines, date_header(), len(body), body)
+    start, lines, body = _status_line(reply.status), _lines(reply.headers), reply.body
+    return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (start, date_header(), lines, len(body), body)
 
 
 def format_request(method: str, target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -105,14 +104,3 @@ def error_reply(
     if row.retry:
         headers.append((RETRY_AFTER, b"1"))
     return [*headers, *extra], body
-
-
-def error_response(
-    status: int,
-    message: str,
-    revision: Revision | None = None,
-    extra: Iterable[tuple[bytes, bytes]] = (),
-) -> bytes:
-    """Return the whole bytes of such a refusal; the connection ends with it."""
-    headers, body = error_reply(status, message, revision, extra)
-    return format_response(status, [*headers, (b"connection", b"close")]) + body

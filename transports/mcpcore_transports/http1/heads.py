@@ -1,12 +1,9 @@
 """Heads of HTTP/1.x messages: found in a buffer, parsed, refused where parsers disagree.
 
-Parsers see complete heads only; bodies are framed by :mod:`mcpcore_transports.http1.body`.  Usual
-heads of requests are read here, line by line with a cache of lines.  All others are read by h11, or
-by httptools if the extra ``speed`` is installed.  Of httptools only the division into header lines
-is used, and only where it is unambiguous: the first line is parsed here in the way of h11, there
-must be one header for each line, and h11 must have no objection to Host and Transfer-Encoding.  In
-all other cases h11 decides.  So all of them accept the same heads, with the same meaning and the
-same answers.
+Usual heads of requests are read here, line by line with a cache of lines.  All others are read by
+h11, or by httptools if the extra ``speed`` is installed.  Of httptools only the division into
+header lines is used, where it is unambiguous and h11 has no objection to Host and
+Transfer-Encoding; else h11 decides.  So all of them accept the same heads, with the same meaning.
 
 Heads that two parsers could read differently are refused here: bare CR or LF, folded lines,
 repeated or listed Content-Length, Content-Length beside Transfer-Encoding, control characters,
@@ -195,10 +192,9 @@ def usual(headers: HeaderLines, kind: Kind) -> RequestLines | None:
 class RequestParser:
     """Parser of request heads, with a cache of header lines and of kinds of heads.
 
-    One parser serves all connections of a server, so that an idle connection caches nothing.  Most
-    heads of a client differ in the length of the body, in an id or in headers added by a proxy.
-    Their other lines come again.  Of these, each line that decides on the admission or meaning of
-    the request is parsed once and cached.
+    One parser serves all connections of a server.  Most heads of a client differ in the length of
+    the body, in an id or in headers added by a proxy.  Of their other lines, each that decides on
+    the admission or meaning of the request is parsed once and cached.
     """
 
     __slots__ = ("_kinds", "_known", "_lengths", "_limits", "_plain", "_read")

@@ -39,8 +39,8 @@ from mcpcore_transports.tls import client_tls, tls_problem
 from mcpcore_transports.tracing.websocket import record_head
 from mcpcore_transports.websocket.deflate import Bounds, finish_deflate, offer_deflate
 from mcpcore_transports.websocket.link import Opened, WebSocketLink
+from mcpcore_transports.websocket.server import SUBPROTOCOL
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from mcpcore_transports.websocket.upgrade import SUBPROTOCOL
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import ConnectionTrace
@@ -122,12 +122,8 @@ class WebSocketAddress:
         return f"{'https' if self.secure else 'http'}://{self.parts.netloc}{self.parts.path}"
 
 
-class NotOpened(Exception):
+class NotOpened(Failure):
     """Failure to open a WebSocket; the message gives the reason, ``fault`` its kind."""
-
-    def __init__(self, message: str, fault: Fault) -> None:
-        super().__init__(message)
-        self.fault = fault
 
 
 def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:

@@ -1,8 +1,7 @@
 """Bounds on WebSocket messages that wsproto does not enforce, and bounded compression.
 
-wsproto decompresses all of the input that has arrived for a frame, without any limit.  Here a
-message that is too large ends the connection when its length is announced, and a compressed one as
-soon as one byte too many was decompressed: no more than that is ever produced.
+wsproto decompresses all that has arrived, without any limit.  Here a message that is too large ends
+the connection when its length is announced, a compressed one with the first byte too many.
 
 Sources: RFC 6455 sections 5.2 and 9.1 (frames, extension headers), RFC 7692.
 """

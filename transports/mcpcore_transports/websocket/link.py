@@ -1,8 +1,7 @@
 """WebSocket connection of either side: one JSON-RPC message per text frame.
 
-Source: RFC 6455.  There is no page in the specification, so this binding follows the rules of
-stdio: the connection is the session of the legacy era, and carries self-contained requests in the
-modern one.  The subprotocol is ``mcp``.
+Source: RFC 6455.  The rules are those of stdio: the connection is the session of the legacy era,
+and carries self-contained requests in the modern one.  The subprotocol is ``mcp``.
 
 Most messages are one plain text frame that comes in one piece.  These are parsed here in a fraction
 of the time that wsproto takes.  wsproto parses everything else, malformed heads included, frame by

@@ -50,10 +50,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mcpcore.http")
 
 RequestHeaders = Callable[[HttpSend], Mapping[str, str] | Awaitable[Mapping[str, str]]]
-"""Hook that returns the application's headers for a request about to be sent.
+"""Function, or coroutine function, that returns headers for a request about to be sent.
 
-It is a function or a coroutine function.  Its headers replace those of the same name.  An exception
-from it ends that request.
+They replace those of the same name.  An exception from it ends that request.
 """
 
 CODINGS = {True: b"gzip, deflate", False: b"identity"}
@@ -77,9 +76,8 @@ class Failure(Exception):
 class HttpCarrier(PumpedLink):
     """Base of the links that carry out the plans of a client machine, until :meth:`aclose`.
 
-    Run :meth:`run` in a task.  The link connects when there is something to send, so that starting
-    never fails: a failure is an outcome of the request concerned.  Cancelling that task closes the
-    link at once.
+    Run :meth:`run` in a task, whose cancellation closes the link at once.  It connects when there
+    is something to send: a failure is an outcome of the request concerned.
     """
 
     def __init__(
@@ -401,8 +399,7 @@ class HttpClientLink(HttpCarrier):
     ``url`` names the machine's server; https without ``ssl_context`` verifies against the system's
     certificates (:func:`mcpcore_transports.tls.client_tls`).  ``proxy`` is the proxy to it.
     ``headers`` is called for headers with every request.  Raises ValueError for a URL that is
-    neither http nor https.  See :class:`~mcpcore_transports.http.client.client.HttpCarrier` for
-    running it.
+    neither http nor https.
     """
 
     def __init__(
@@ -558,7 +555,7 @@ class PooledConnection:
                     self._signal = anyio.Event()
                     self.http.rest(clock())
                     self._link.finish(self, send.exchange, result)  # may resume us
-                    if self._idle():
+                    if self._send is None and self.usable:
                         await self._signal.wait()
             if self._overdue:
                 failure = Failure(f"{self._link.origin} {self.http.step}", Fault(FaultKind.STALLED))
@@ -572,15 +569,11 @@ class PooledConnection:
             await self._close()
             self._link.discard(self)
 
-    def _idle(self) -> bool:
-        return self._send is None and self.usable
-
     async def _carry_out(self, send: HttpSend) -> Failure | None:
         """Send one request and feed the response to the machine; return the failure, if any.
 
-        A connection that was used before may turn out to be closed without a byte received.  Most
-        likely the server had closed it before the request came.  A request that may reach the
-        server twice is then sent once more.
+        A connection that was used before may turn out to be closed without a byte received, most
+        likely before the request came.  A request that may reach the server twice is sent again.
         """
         link = self._link
         try:

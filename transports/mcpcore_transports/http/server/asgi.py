@@ -5,11 +5,10 @@
     app = asgi_app(server)                                # uvicorn module:app
     Starlette(routes=[Mount("/tools", app=asgi_app(server))])
 
-Works with HTTP/1.0 to HTTP/2, as the ASGI server supports them.  Of WebSocket, beside it, the ASGI
-server handles frames, pings, fragments and compression; admission and messages are handled as with
-every other driver.  The lifespan protocol is used if
-it is offered, and never required.  Source: the ASGI specification 3.0, "HTTP & WebSocket ASGI
-Message Format" 2.5 and "Lifespan Protocol" 2.0.
+Works with HTTP/1.0 to HTTP/2, as the ASGI server supports them; frames, pings and compression of
+WebSocket are its own, too.  The lifespan protocol is used if it is offered, and never required.
+Source: the ASGI specification 3.0, "HTTP & WebSocket ASGI Message Format" 2.5 and "Lifespan
+Protocol" 2.0.
 """
 
 import logging
@@ -47,10 +46,9 @@ from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.serve.serve import ServeSettings, ungrouped
 from mcpcore_transports.serve.settings import websocket_rules
 from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.websocket.server import ConnectionCount
+from mcpcore_transports.websocket.server import ConnectionCount, UpgradeRefused, UpgradeRules
+from mcpcore_transports.websocket.server import refused as upgrade_refused
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from mcpcore_transports.websocket.upgrade import UpgradeRefused, UpgradeRules
-from mcpcore_transports.websocket.upgrade import refused as upgrade_refused
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import Trace

@@ -109,12 +109,10 @@ class HttpEndpoint:
 
         Must be called in the event loop.  Never blocks, except for a store that is reached for the
         first time.  With a store or a lifespan, call :meth:`prepare` before.  Without ``body`` the
-        caller feeds it to the call in parts; then the headers have its length or
-        ``transfer-encoding``.
-        ``principal`` is the one that the caller has authenticated, or the result of
-        :meth:`identify`: sessions and sealed state are bound to it.  Raises RuntimeError if
-        ``authenticate`` is set and was not called, and if the server has a lifespan that is not
-        entered.
+        caller feeds it to the call in parts; then the headers tell its length.  ``principal`` is
+        the one that the caller has authenticated, or the result of :meth:`identify`: sessions and
+        sealed state are bound to it.  Raises RuntimeError if neither
+        was asked though ``authenticate`` is set, and for a lifespan that is not entered.
         """
         if body:
             request = with_length(request, len(body))
@@ -146,7 +144,13 @@ class HttpEndpoint:
         Returns None if it is not set, or if the request does not depend on it.
         """
         await self.prepare()
-        return await self._serving().host.identify(request)
+        settings = self.settings.http_link
+        machine = self._serving().host.machine
+        if settings.authenticate is None or not machine.asks_who(request):
+            return None
+        from mcpcore_transports.http.server.identity import identify  # imported late: rarely used
+
+        return await identify(settings.authenticate, request, settings.authenticate_time)
 
     async def aclose(self) -> None:
         """Stop serving in this event loop: requests may finish, for a bounded time.
@@ -355,12 +359,6 @@ def _octets(text: str | bytes) -> bytes:
 
 class HttpCall:
     """Request and its reply: :meth:`feed` its body, carry out its actions, :meth:`close` it.
-
-    ::
-
-        with endpoint.handle(request, body) as call:
-            async for action in call:
-                ...
 
     The actions are one HttpHead, any number of HttpChunk, and HttpEnd.  An iteration that ends
     without HttpEnd was aborted: abort the connection.  Actions are made only on demand, which gives

@@ -1,9 +1,7 @@
 """Base of all drivers of a server's HTTP endpoint, however its requests arrive.
 
-A host owns one :class:`~mcpcore.http.HttpServer`: the pump of its events, its timer, the
-numbers of its exchanges and the graceful shutdown.  *Carriers* bring the replies of the exchanges
-to the clients: a connection of the h11 driver carries one exchange after the other, a request of a
-framework carries one.
+*Carriers* bring the replies of the exchanges to the clients: a connection carries one exchange
+after the other, a request of a framework carries one.
 """
 
 import logging
@@ -16,8 +14,6 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.engine.events import Route
 from mcpcore.http import HttpServer
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Verdict
 from mcpcore_transports.http.pump import PumpedLink
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, clock
@@ -172,18 +168,6 @@ class HttpHost(PumpedLink):
 
     # What carriers need
 
-    async def identify(self, request: HttpRequest) -> Verdict | None:
-        """Authenticate ``request``, if the machine requires it and the application can.
-
-        Return None otherwise.
-        """
-        authenticate = self.settings.authenticate
-        if authenticate is None or not self.machine.asks_who(request):
-            return None
-        from mcpcore_transports.http.server.identity import identify  # imported late: rarely used
-
-        return await identify(authenticate, request, self.settings.authenticate_time)
-
     def start(self, work: Work) -> None:
         """Run ``work`` in a task of the host."""
         assert self._tasks is not None  # noqa: S101 - carriers exist while serving only
@@ -192,8 +176,7 @@ class HttpHost(PumpedLink):
     def full_for(self, client: str | None) -> str | None:
         """Return None if ``client`` may have one more carrier.
 
-        Otherwise return the end of a message: empty if the limit of all connections is reached,
-        or words about the client's address if its own limit is.
+        Otherwise return the end of a message, empty if the limit of all connections is reached.
         """
         if len(self.carriers) - self.turned_away >= self.settings.connections:
             return ""
