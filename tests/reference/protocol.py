@@ -26,7 +26,7 @@ NO, YES = "", "yes"
 TABLES = (
     "mcpcore.engine.lifecycle",
     "mcpcore.http.server.exchange",
-    "mcpcore_transports.http1.states",
+    "mcpcore_transports.http1.connection",
     "mcpcore_transports.stream.connection",
 )
 """Modules with state tables, listed in their ``DIAGRAMS``."""

@@ -20,7 +20,7 @@ KEEPERS = OURS | {"anyio"}
 _SIMPLE = frozenset({set, frozenset, deque, bytearray, WeakSet, WeakKeyDictionary})
 NUMBERED = {
     *("Deadlines._count", "Endpoint.serial", "Endpoint.last_key"),
-    *("AsyncioServerLink._last_exchange", "HttpServerLink._last_exchange", "SessionTable._count"),
+    *("HttpServerLink._last_exchange", "SessionTable._count"),
     *(
         "ServerRuntime._unyielding",
         "SqliteFile.rung",
@@ -41,8 +41,6 @@ REMEMBERED = {
     "Gate._terms": "256 revisions and credentials",
     "HttpEndpoint._running": "an event loop, until another comes",
     "Endpoint._profiles": "8 kinds of clients",
-    "LineReader._known": "1,024 lines of heads",
-    "LineReader._lengths": "1,024 lengths of bodies",
     "MemoryStore._order": "64 events that are gone, and four for each that is kept",
     "NotificationDispatcher._sessions": "the last one to be told of something",
     "Redactor._known": "256 names",
@@ -51,9 +49,8 @@ REMEMBERED = {
     "_Life.holders": "the lifespan protocol, and its endpoint, which begins with the first request",
     "RedisStore._here": "where a worker of this process reads on, whose leaving was cut off",
     "RequestParser._kinds": "1,024 kinds of heads",
-    "RequestParser._known": "1,024 heads",
-    "RequestParser._once": "1,024 marks of heads",
-    "Writers._resting": "as many as wrote at a time",
+    "RequestParser._known": "1,024 lines of heads",
+    "RequestParser._lengths": "1,024 lengths of bodies",
     "objects: trio CancelScope": "1,000 whose deadlines do not matter any more, and two for each",
     "objects: weakref ReferenceType": "of cursors that are gone a connection of SQLite has 200",
 }

@@ -18,7 +18,7 @@ from anyio.abc import SocketAttribute
 from mcpcore.errors import BadTarget
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
-from mcpcore_transports.http.server.descriptor import descriptor_of
+from mcpcore_transports.http.client.client import descriptor_of
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.link_errors import STREAM_ERRORS
 from mcpcore_transports.serve.serve import ServeSettings, serve

@@ -19,7 +19,8 @@ from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.link import Handshake, LinkFactory, clock
-from mcpcore_transports.websocket.server import serve_websocket
+from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer, listen_websocket
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio
@@ -103,9 +104,10 @@ async def scripted(
         script.peer = Peer(Role.SERVER, Config(info=info, capabilities=offered))
         await make_link(script.peer, script).run()
 
+    server = WebSocketServer(converse, UpgradeRules(WebSocketSettings()))
     with patience():
         async with anyio.create_task_group() as group:
-            port = await group.start(serve_websocket, "127.0.0.1", 0, converse)
+            port = await group.start(listen_websocket, "127.0.0.1", 0, server)
             async with connect(
                 f"ws://127.0.0.1:{port}/mcp",
                 revision="2025-11-25",

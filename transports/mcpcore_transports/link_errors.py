@@ -8,6 +8,8 @@ import anyio
 
 STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 """Exceptions with which anyio's streams report their end."""
+LOST = (*STREAM_ERRORS, OSError)
+"""Exceptions with which streams and sockets report their end."""
 
 
 _WORDS: dict[type[BaseException], str] = {

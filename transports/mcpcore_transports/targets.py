@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # each is imported with the transport that needs it
     from urllib.parse import SplitResult
 
     from mcpcore.engine.peer import Peer
-    from mcpcore_transports.http.client.carrier import RequestHeaders
+    from mcpcore_transports.http.client.client import RequestHeaders
     from mcpcore_transports.link import App
     from mcpcore_transports.server.runtime import RuntimeSettings
     from mcpcore_transports.stream.connection import StreamConnection

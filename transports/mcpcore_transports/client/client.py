@@ -68,7 +68,7 @@ from mcpcore_transports.targets import (
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.http.client.adapter import HttpClientLike
-    from mcpcore_transports.http.client.carrier import RequestHeaders
+    from mcpcore_transports.http.client.client import RequestHeaders
     from mcpcore_transports.tracing.tracing import TraceTo
 
 logger = logging.getLogger("mcpcore.client")

@@ -58,7 +58,7 @@ from mcpcore_transports.targets import (
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.http.client.adapter import HttpClientLike
-    from mcpcore_transports.http.client.carrier import HttpCarrier
+    from mcpcore_transports.http.client.client import HttpCarrier
     from mcpcore_transports.sockets.settings import SocketSettings
     from mcpcore_transports.stdio.settings import ProcessSettings
     from mcpcore_transports.tracing.tracing import Trace, TraceTo

@@ -89,7 +89,7 @@ class Bindings:
         self, host: str, port: int, *, streamable: bool = True, sse: bool = False
     ) -> None:
         """Accept HTTP connections: for Streamable HTTP, for HTTP+SSE, or for both."""
-        from mcpcore_transports.http.server.listening import http_driver
+        from mcpcore_transports.http.server.listening import HttpServerLink
 
         settings = self._settings
         rules = _http_rules(settings, host, streamable=streamable, sse=sse)
@@ -98,7 +98,7 @@ class Bindings:
         link, runtime = assemble_http(
             self._server,
             partial(
-                http_driver(settings.http_link),
+                HttpServerLink,
                 settings=settings.http_link,
                 ssl_context=settings.ssl_context,
                 upgrade=upgrade,

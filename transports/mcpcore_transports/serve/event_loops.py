@@ -22,7 +22,7 @@ def backend_options(
     if loop == "auto":
         loop = "asyncio"
         if there and backend == "asyncio" and settings and settings.driver != "anyio":
-            from mcpcore_transports.http1.parsers import chosen
+            from mcpcore_transports.http1.heads import chosen
 
             loop = "uvloop" if chosen(settings.parser) == "httptools" else "asyncio"
     if loop != "uvloop":

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # not needed by every server, and slow to import
 
     from mcpcore_transports.stores.base import Store
     from mcpcore_transports.tracing.tracing import Trace
-    from mcpcore_transports.websocket.upgrade import UpgradeRules
+    from mcpcore_transports.websocket.server import UpgradeRules
 
 S = TypeVar("S", HttpSettings, WebSocketSettings)
 
@@ -78,7 +78,7 @@ def websocket_rules(settings: ServeSettings, host: str | None = None) -> "Upgrad
 
     ``host`` is the host that is bound, if known.  Raises BadTarget for an invalid policy.
     """
-    from mcpcore_transports.websocket.upgrade import UpgradeRules
+    from mcpcore_transports.websocket.server import UpgradeRules
 
     return UpgradeRules(
         guard(settings, settings.websocket, host),

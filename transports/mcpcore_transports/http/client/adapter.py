@@ -18,17 +18,21 @@ from mcpcore.engine.events import Fault, FaultKind, Route
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
 from mcpcore.http.messages import HttpSend
-from mcpcore_transports.http.client.carrier import HttpCarrier, RequestHeaders
-from mcpcore_transports.http.client.origin import Failure
+from mcpcore_transports.http.client.client import (
+    CODINGS,
+    Failure,
+    HttpCarrier,
+    RequestHeaders,
+    coding_fault,
+)
 from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.http1.coding import BadCoding, Bomb, decoder_for
+from mcpcore_transports.http1.body import BadCoding, decoder_for
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.tls import tls_problem
 
 _Lines = list[tuple[bytes, bytes]]
 _BY_CLIENT = frozenset({HOST, CONTENT_LENGTH})
 _EVENT_STREAM = b"text/event-stream"
-_CODINGS = {True: b"gzip, deflate", False: b"identity"}
 
 _KINDS: Mapping[str, FaultKind] = {
     "ConnectTimeout": FaultKind.CONNECT_TIMEOUT,
@@ -124,10 +128,6 @@ class AdaptedClientLink(HttpCarrier):
     def _runs(self) -> bool:
         return bool(self._running)
 
-    def expire(self, now: float) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
-        return False  # each exchange has a scope with a deadline of its own
-
     # One exchange
 
     async def _carry(self, send: HttpSend, scope: anyio.CancelScope) -> None:
@@ -153,8 +153,7 @@ class AdaptedClientLink(HttpCarrier):
         except Failure as failure:
             return failure
         except BadCoding as error:
-            kind = FaultKind.TOO_LARGE if isinstance(error, Bomb) else FaultKind.ENCODING
-            return Failure(f"{self._base}: {error}", Fault(kind))
+            return coding_fault(self._base, error)
         except Exception as error:
             # Any exception ends this exchange and nothing else.
             return _failure(error, self._base)
@@ -168,7 +167,7 @@ class AdaptedClientLink(HttpCarrier):
         elif send.head_timeout is not None:
             scope.deadline = anyio.current_time() + send.head_timeout
         headers = [pair for pair in await self.headers_of(send) if pair[0] not in _BY_CLIENT]
-        headers.append((b"accept-encoding", _CODINGS[settings.compression]))
+        headers.append((b"accept-encoding", CODINGS[settings.compression]))
         if self.trace is not None:
             self.trace.request(exchange, send.method, send.target, headers, send.body)
         async with self._client.stream(

@@ -1,9 +1,7 @@
 """Base of all drivers of a server's HTTP endpoint, however its requests arrive.
 
-A host owns one :class:`~mcpcore.http.HttpServer`: the pump of its events, its timer, the
-numbers of its exchanges and the graceful shutdown.  *Carriers* bring the replies of the exchanges
-to the clients: a connection of the h11 driver carries one exchange after the other, a request of a
-framework carries one.
+*Carriers* bring the replies of the exchanges to the clients: a connection carries one exchange
+after the other, a request of a framework carries one.
 """
 
 import logging
@@ -16,11 +14,9 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.engine.events import Route
 from mcpcore.http import HttpServer
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Verdict
-from mcpcore_transports.http.pump import EventPump
+from mcpcore_transports.http.pump import PumpedLink
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
-from mcpcore_transports.link import App, Link, clock
+from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.background import known_in_callbacks
 
 if TYPE_CHECKING:
@@ -58,7 +54,7 @@ class Carrier(Protocol):
         """Close at once."""
 
 
-class HttpHost(Link):
+class HttpHost(PumpedLink):
     """Driver of one endpoint; run :meth:`run` in a task, whose cancellation skips draining."""
 
     def __init__(
@@ -74,14 +70,15 @@ class HttpHost(Link):
 
             machine.reports = True
             app = HttpLog(app)
-        self._pump = pump = EventPump(self, machine, app, sweep=min(1.0, shortest / 4))
-        self.handle_events = pump.handle_events
+        super().__init__(machine, app, sweep=min(1.0, shortest / 4))
         self.draining = False
         """True once the shutdown has begun: each reply is the last of its connection."""
         self.trace: HttpTrace | None = None
         """Trace of the host's traffic; set it before :meth:`run`."""
         self.carriers: set[Carrier] = set()
         """Open carriers."""
+        self.turned_away = 0
+        """Number of carriers beyond the limit, which are being refused."""
         self._clients: Counter[str] = Counter()
         self._store: StoreLink | None = None
         self._tasks: TaskGroup | None = None
@@ -99,8 +96,8 @@ class HttpHost(Link):
             StoreLink,  # imported late: few servers have a store
         )
 
-        self._pump.app = self._store = StoreLink(
-            store, worker, machine, self._pump.app, self.flush_soon, settings=settings
+        self.app = self._store = StoreLink(
+            store, worker, machine, self.app, self.flush_soon, settings=settings
         )
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -129,7 +126,7 @@ class HttpHost(Link):
         self._once()
         try:
             async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._pump.run)
+                self._tasks.start_soon(self._keep_alarm)
                 if self._store is not None:
                     self._tasks.start_soon(self._store.run)
                 started()
@@ -158,7 +155,7 @@ class HttpHost(Link):
         A call before :meth:`run` takes effect when that begins.
         """
         if self._tasks is not None:
-            self._pump.flush()
+            super().flush_soon()
             if self.draining:
                 self._changed.set()
 
@@ -171,18 +168,6 @@ class HttpHost(Link):
 
     # What carriers need
 
-    async def identify(self, request: HttpRequest) -> Verdict | None:
-        """Authenticate ``request``, if the machine requires it and the application can.
-
-        Return None otherwise.
-        """
-        authenticate = self.settings.authenticate
-        if authenticate is None or not self.machine.asks_who(request):
-            return None
-        from mcpcore_transports.http.server.identity import identify  # imported late: rarely used
-
-        return await identify(authenticate, request, self.settings.authenticate_time)
-
     def start(self, work: Work) -> None:
         """Run ``work`` in a task of the host."""
         assert self._tasks is not None  # noqa: S101 - carriers exist while serving only
@@ -191,10 +176,9 @@ class HttpHost(Link):
     def full_for(self, client: str | None) -> str | None:
         """Return None if ``client`` may have one more carrier.
 
-        Otherwise return the end of a message: empty if the limit of all connections is reached,
-        or words about the client's address if its own limit is.
+        Otherwise return the end of a message, empty if the limit of all connections is reached.
         """
-        if len(self.carriers) >= self.settings.connections:
+        if len(self.carriers) - self.turned_away >= self.settings.connections:
             return ""
         if client is not None and self._clients[client] >= self.settings.connections_per_client:
             return " from your address"
@@ -205,7 +189,7 @@ class HttpHost(Link):
         self.carriers.add(carrier)
         if carrier.client is not None:
             self._clients[carrier.client] += 1
-        self._pump.watch()
+        self._watch()
 
     def discard(self, carrier: Carrier) -> None:
         """Remove a carrier that has ended; repeated calls do nothing."""
@@ -242,32 +226,18 @@ class HttpHost(Link):
                     carrier.stop()
 
     def keep_time(self) -> None:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.keep_time`."""
+        """Implement :meth:`~mcpcore_transports.http.pump.PumpedLink.keep_time`."""
         if self.machine.timed:
-            self._pump.keep_time()
+            super().keep_time()
 
-    def deadline(self) -> float | None:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.deadline`."""
-        return self.machine.deadline()
-
-    def handle_deadline(self, now: float) -> None:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.handle_deadline`."""
-        self.machine.handle_timeout(now)
-
-    def quiet_until(self) -> float:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.quiet_until`."""
-        return 0.0
-
-    def move_output(self) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.move_output`."""
+    def _move_output(self) -> bool:
         for exchange in self.machine.writable():
             carrier = self._exchanges.get(exchange)
             if carrier is not None:
                 carrier.wake()
         return False
 
-    def expire(self, now: float) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
+    def _expire(self, now: float) -> bool:
         for carrier in tuple(self.carriers):
             if carrier.deadline <= now:
                 carrier.expire()

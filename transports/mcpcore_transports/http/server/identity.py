@@ -28,12 +28,9 @@ async def identify(
 ) -> Verdict:
     """Return the verdict of ``authenticate`` on a request or on the opening of a connection.
 
-    An exception, a result that is neither a principal nor a refusal (such as a plain string, which
-    may be the text of an error), and more than ``seconds`` refuse the request: no fault of the hook
-    lets a client in.
-
-    The log gets the type and the place of an exception.  It does not get the message, which may
-    contain the token that was checked (``KeyError: 'the token'``).
+    An exception, any other result (a plain string may be the text of an error), and more than
+    ``seconds`` refuse the request.  The log gets the type and the place of an exception, but not
+    the message, which may contain the token that was checked (``KeyError: 'the token'``).
     """
     asked = ask(authenticate, request)
     return asked if isinstance(asked, (Principal, Refusal)) else await answer(asked, seconds)

@@ -1,8 +1,7 @@
 """Link between an HTTP server and its store: steps out in batches, outcomes and notes in.
 
 A store blocks, so it is called in worker threads of anyio.  One thread carries out steps, a batch
-at a time: the steps that arrive meanwhile are the next batch, so that a slow store gets larger
-batches and not more of them.  Another thread waits for notes of other workers.
+at a time: a slow store gets larger batches.  Another waits for notes of other workers.
 """
 
 import logging
