@@ -90,8 +90,8 @@ if TYPE_CHECKING:
     from mcpcore_transports.sockets.settings import Caller, SocketSettings
     from mcpcore_transports.stdio.settings import ProcessSettings, StdioSettings
     from mcpcore_transports.stores.base import Store, StoreSettings
-    from mcpcore_transports.stores.memory import MemoryStore
     from mcpcore_transports.stores.open import open_store
+    from mcpcore_transports.stores.sqlite import MemoryStore
     from mcpcore_transports.stream.settings import PumpSettings
     from mcpcore_transports.targets import (
         CustomTarget,
@@ -268,7 +268,7 @@ _LATER = {
     "mcpcore_transports.sockets.settings": "Caller SocketSettings",
     "mcpcore_transports.stdio.settings": "ProcessSettings StdioSettings",
     "mcpcore_transports.stores.base": "Store StoreSettings",
-    "mcpcore_transports.stores.memory": "MemoryStore",
+    "mcpcore_transports.stores.sqlite": "MemoryStore",
     "mcpcore_transports.stores.open": "open_store",
     "mcpcore_transports.stream.settings": "PumpSettings",
     "mcpcore_transports.targets": (

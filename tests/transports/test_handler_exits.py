@@ -37,7 +37,7 @@ from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.stdio.settings import ProcessSettings
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from mcpcore_transports.targets import (
     HttpTarget,
     MemoryTarget,

@@ -8,10 +8,9 @@ import pytest
 from msgspec import structs
 
 from mcpcore_transports.stores.base import StoreSettings
-from mcpcore_transports.stores.memory import MemoryStore
 from mcpcore_transports.stores.open import StoreUrlError, check_shared, open_store
 from mcpcore_transports.stores.redis import RedisStore
-from mcpcore_transports.stores.sqlite import SqliteStore
+from mcpcore_transports.stores.sqlite import MemoryStore, SqliteStore
 
 SETTINGS = StoreSettings(events=7)
 

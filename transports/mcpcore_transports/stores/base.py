@@ -6,29 +6,21 @@ process or in many, may share one database behind it.  :mod:`mcpcore.http.storin
 meaning of each step.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any, ClassVar, Protocol
+from typing import Protocol
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from mcpcore.errors import NoSessionError, StepFailedError
 from mcpcore.http.storing import (
     Ended,
     LogPage,
     Lost,
     Moved,
-    NoSession,
-    QueueTake,
     SessionRecord,
     Step,
     StoreFailure,
-    StreamAppend,
-    StreamBegin,
-    StreamClaim,
-    StreamRead,
-    StreamRelease,
     Wake,
 )
 from mcpcore.spec.bounds import check_numbers
@@ -140,32 +132,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close connections and files; stored data stays."""
-
-
-StreamStep = StreamBegin | StreamAppend | StreamRead | StreamClaim | StreamRelease | QueueTake
-"""Step on one stream of a session."""
-
-StepHandler = Callable[[Any, str, Any, float], Outcome]
-"""Method of a store that carries out one kind of step, from the worker, the step and the time."""
-
-
-class StepStore(Protocol):
-    """Store that carries out steps one by one."""
-
-    handlers: ClassVar[Mapping[type[Step], StepHandler]]
-
-
-def carry_out(store: StepStore, worker: str, step: Step, wall: float) -> Outcome:
-    """Carry out one step by the handler for its class; return its outcome."""
-    handler = store.handlers.get(type(step))
-    if handler is None:
-        return StoreFailure(f"no store knows the step {type(step).__name__}")
-    try:
-        return handler(store, worker, step, wall)
-    except NoSessionError:
-        return NoSession()
-    except StepFailedError as refused:
-        return StoreFailure(str(refused))
 
 
 def ends(created: float, used: float | None, settings: StoreSettings) -> float:

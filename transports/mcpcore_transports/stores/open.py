@@ -118,7 +118,7 @@ def _memory(url: _StoreUrl, settings: StoreSettings | None) -> Callable[[], Stor
         raise StoreUrlError(f"{url.shown}: nothing but options follows on 'memory:'")
     settings = url.settings(settings)
     url.check_taken()
-    from mcpcore_transports.stores.memory import MemoryStore
+    from mcpcore_transports.stores.sqlite import MemoryStore
 
     return partial(MemoryStore, settings)
 
