@@ -34,46 +34,33 @@ def open_channel(stream: ByteStream, size: int, take: Take) -> Channel:
     return StreamChannel(stream, size)
 
 
-class StreamChannel:
+class StreamChannel(Channel):
     """Bytes in and out of any byte stream of anyio, which it owns."""
-
-    early = b""
 
     def __init__(self, stream: ByteStream, size: int) -> None:
         self._stream = stream
         self._size = size
 
     async def receive(self) -> bytes:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.receive`."""
+        """See :meth:`Channel.receive`."""
         try:
             return await self._stream.receive(self._size)
         except anyio.EndOfStream:
             return b""
 
-    def send_nowait(self, data: bytes | memoryview) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send_nowait`."""
-        return 0
-
     async def send(self, data: memoryview) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send`."""
+        """See :meth:`Channel.send`."""
         chunk = bytes(data[: self._size])
         await self._stream.send(chunk)
         return len(chunk)
 
-    def unwatch(self) -> None:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.unwatch`."""
-
-    async def settle(self) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.settle`."""
-        return 0
-
     async def aclose(self, seconds: float) -> None:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.aclose`."""
+        """See :meth:`Channel.aclose`."""
         with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
             await self._stream.aclose()
 
 
-class SecureChannel:
+class SecureChannel(Channel):
     """Bytes in and out of a TLS stream, which it owns, by the descriptor of the socket below."""
 
     def __init__(self, stream: SecureStream, descriptor: int, size: int, take: Take) -> None:
@@ -89,29 +76,29 @@ class SecureChannel:
         self.early = stream.read_ahead() if self.direct else b""
 
     async def receive(self) -> bytes:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.receive`."""
+        """See :meth:`Channel.receive`."""
         if not self._stream.over and (data := await self._socket.receive()):
             return data
         return self._decrypt(b"")  # raises if the end was an error
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send_nowait`."""
+        """See :meth:`Channel.send_nowait`."""
         return self._stream.write_some(data, self._socket.send_nowait)
 
     async def send(self, data: memoryview) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send`."""
+        """See :meth:`Channel.send`."""
         return await self._socket.send(data)
 
     def unwatch(self) -> None:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.unwatch`."""
+        """See :meth:`Channel.unwatch`."""
         self._socket.unwatch()
 
     async def settle(self) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.settle`."""
+        """See :meth:`Channel.settle`."""
         return await self._stream.settle()
 
     async def aclose(self, seconds: float) -> None:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.aclose`."""
+        """See :meth:`Channel.aclose`."""
         self.unwatch()
         with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
             await self._stream.aclose()
