@@ -87,12 +87,15 @@ if TYPE_CHECKING:
     from mcpcore_transports.server.request_log import log_incoming, log_outgoing
     from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
     from mcpcore_transports.server.settings import RuntimeSettings
-    from mcpcore_transports.sockets.settings import Caller, SocketSettings
-    from mcpcore_transports.stdio.settings import ProcessSettings, StdioSettings
-    from mcpcore_transports.stores.base import Store, StoreSettings
-    from mcpcore_transports.stores.open import open_store
+    from mcpcore_transports.stores.base import Store, StoreSettings, open_store
     from mcpcore_transports.stores.sqlite import MemoryStore
-    from mcpcore_transports.stream.settings import PumpSettings
+    from mcpcore_transports.stream.settings import (
+        Caller,
+        ProcessSettings,
+        PumpSettings,
+        SocketSettings,
+        StdioSettings,
+    )
     from mcpcore_transports.targets import (
         CustomTarget,
         HttpTarget,
@@ -265,12 +268,11 @@ _LATER = {
     "mcpcore_transports.server.request_log": "log_incoming log_outgoing",
     "mcpcore_transports.server.seal": "SealKey SealSettings make_seal",
     "mcpcore_transports.server.settings": "RuntimeSettings",
-    "mcpcore_transports.sockets.settings": "Caller SocketSettings",
-    "mcpcore_transports.stdio.settings": "ProcessSettings StdioSettings",
-    "mcpcore_transports.stores.base": "Store StoreSettings",
+    "mcpcore_transports.stores.base": "Store StoreSettings open_store",
     "mcpcore_transports.stores.sqlite": "MemoryStore",
-    "mcpcore_transports.stores.open": "open_store",
-    "mcpcore_transports.stream.settings": "PumpSettings",
+    "mcpcore_transports.stream.settings": (
+        "Caller ProcessSettings PumpSettings SocketSettings StdioSettings"
+    ),
     "mcpcore_transports.targets": (
         "CustomTarget HttpTarget MemoryTarget SseTarget StdioTarget TcpTarget UnixTarget"
         " WebSocketTarget parse_target"

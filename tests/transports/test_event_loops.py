@@ -12,8 +12,7 @@ from mcpcore_transports.http.server.anyio_server import HttpServerLink
 from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
 from mcpcore_transports.http.server.listening import http_driver
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.serve import event_loops
-from mcpcore_transports.serve.event_loops import LoopName, backend_options
+from mcpcore_transports.serve.serve import LoopName, backend_options
 from tests.transports.served import ANY_PORT
 from tests.transports.serving import serving
 
@@ -43,7 +42,7 @@ def test_uvloop_runs_where_it_is_worth_it(
 
 
 def test_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_loops, "find_spec", lambda name: None)
+    monkeypatch.setattr("mcpcore_transports.serve.serve.find_spec", lambda name: None)
     assert backend_options("auto", "asyncio", QUICK) == {}
     with pytest.raises(LocalError, match=r"mcpcore\[speed\]"):
         backend_options("uvloop", "asyncio", QUICK)

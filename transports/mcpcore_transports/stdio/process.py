@@ -26,7 +26,6 @@ from mcpcore.errors import LinkError
 from mcpcore_transports.link import App
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.stdio.reaper import GUARD, KILL, MARK, ProcessTree
-from mcpcore_transports.stdio.settings import SAFE_ENVIRONMENT, ProcessSettings
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
 from mcpcore_transports.stream.descriptors import (
     DescriptorChannel,
@@ -35,6 +34,7 @@ from mcpcore_transports.stream.descriptors import (
     has_unread,
     open_reader,
 )
+from mcpcore_transports.stream.settings import SAFE_ENVIRONMENT, ProcessSettings
 
 _log = logging.getLogger("mcpcore.stdio")
 
@@ -455,15 +455,12 @@ def _find(name: str, settings: ProcessSettings, env: Mapping[str, str]) -> str:
     """Return the file of a program; a shell would not report the error well.  Raises LinkError."""
     if "\0" in name:
         raise LinkError(f"cannot start {name}: embedded null byte")
-    folder = os.fspath(settings.cwd or "")
+    path = name
     if os.path.dirname(name):
-        path = os.path.abspath(os.path.join(folder, name))
-        if not os.path.exists(path):
-            raise LinkError(f"command not found: {name}")
-        if os.path.isdir(path) or not os.access(path, os.X_OK):
+        path = os.path.join(os.fspath(settings.cwd or ""), name)
+        if os.path.exists(path) and shutil.which(path) is None:
             raise LinkError(f"cannot start {name}: Permission denied")
-        return path
-    found = shutil.which(name, path=env.get("PATH", os.defpath))
+    found = shutil.which(path, path=env.get("PATH", os.defpath))
     if found is None:
         raise LinkError(f"command not found: {name}")
     return os.path.abspath(found)

@@ -115,67 +115,31 @@ CREATE TABLE streams (
 CREATE INDEX carriers ON streams (session, rank)
     WHERE request IS NULL AND holder IS NOT NULL AND NOT ended;
 
-CREATE TABLE readers (
-    stream INTEGER NOT NULL,
-    worker TEXT NOT NULL,
-    PRIMARY KEY (stream, worker)
-) WITHOUT ROWID;
+CREATE TABLE readers (stream INTEGER, worker TEXT, PRIMARY KEY (stream, worker)) WITHOUT ROWID;
 
 CREATE TABLE events (
-    key INTEGER PRIMARY KEY,
-    session INTEGER NOT NULL,
-    stream INTEGER NOT NULL,
-    place INTEGER NOT NULL,
-    time REAL NOT NULL,
-    data BLOB NOT NULL
+    key INTEGER PRIMARY KEY, session INTEGER, stream INTEGER, place INTEGER, time REAL, data BLOB
 );
 CREATE INDEX events_by_session ON events (session);
 CREATE INDEX events_by_stream ON events (stream, place);
 
-CREATE TABLE queue (
-    key INTEGER PRIMARY KEY,
-    session INTEGER NOT NULL,
-    request INTEGER NOT NULL,
-    data BLOB NOT NULL
-);
+CREATE TABLE queue (key INTEGER PRIMARY KEY, session INTEGER, request INTEGER, data BLOB);
 CREATE INDEX queue_by_session ON queue (session, request);
 
-CREATE TABLE once (
-    key INTEGER PRIMARY KEY,
-    session INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    UNIQUE (session, name)
-);
+CREATE TABLE once (key INTEGER PRIMARY KEY, session INTEGER, name TEXT, UNIQUE (session, name));
 CREATE INDEX once_by_session ON once (session);
 
 CREATE TABLE calls (
-    session INTEGER NOT NULL,
-    worker TEXT NOT NULL,
-    calls INTEGER NOT NULL,
-    PRIMARY KEY (session, worker)
+    session INTEGER, worker TEXT, calls INTEGER, PRIMARY KEY (session, worker)
 ) WITHOUT ROWID;
 
-CREATE TABLE announcements (
-    key INTEGER PRIMARY KEY,
-    topic TEXT NOT NULL UNIQUE,
-    time REAL NOT NULL,
-    note BLOB NOT NULL
-);
+CREATE TABLE announcements (key INTEGER PRIMARY KEY, topic TEXT UNIQUE, time REAL, note BLOB);
 
 CREATE TABLE workers (
-    name TEXT PRIMARY KEY,
-    expires REAL NOT NULL,
-    place TEXT NOT NULL,
-    process INTEGER NOT NULL,
-    buried INTEGER NOT NULL DEFAULT 0
+    name TEXT PRIMARY KEY, expires REAL, place TEXT, process INTEGER, buried INTEGER DEFAULT 0
 ) WITHOUT ROWID;
 
-CREATE TABLE notes (
-    key INTEGER PRIMARY KEY,
-    worker TEXT NOT NULL,
-    posted INTEGER NOT NULL,
-    note BLOB NOT NULL
-);
+CREATE TABLE notes (key INTEGER PRIMARY KEY, worker TEXT, posted INTEGER, note BLOB);
 CREATE INDEX notes_by_worker ON notes (worker);
 
 CREATE TRIGGER event_kept AFTER INSERT ON events BEGIN
@@ -251,11 +215,6 @@ class StreamRow(Struct):
             orphaned=bool(self.orphaned),
             request=self.request,
         )
-
-    @property
-    def idle(self) -> bool:
-        """True if nothing will be added to the stream unless a client comes back for it."""
-        return bool(self.ended or self.orphaned or (self.request is None and self.holder is None))
 
 
 _STREAM = f"SELECT {', '.join(StreamRow.__struct_fields__)} FROM streams WHERE"  # noqa: S608
@@ -638,15 +597,12 @@ class SqliteStore:
         row = self._row(f"{_STREAM} session = ? AND number = ?", session, step.stream)
         if row is None:
             return None
-        stream = StreamRow(*row)
-        age = self.settings.age
-        if (
-            stream.idle
-            and wall >= stream.time + age
+        stream, age = StreamRow(*row), self.settings.age
+        outlived = (
+            wall >= stream.time + age
             and self._run(f"{_DROP_OUTLIVED} AND key = ?", age, wall, stream.key).rowcount
-        ):
-            return None
-        return stream
+        )
+        return None if outlived else stream
 
     def _full(self, session: int, limit: int) -> bool:
         """Return True if ``limit`` GET streams of a session have a connection; 0 is no limit."""
@@ -973,27 +929,37 @@ def _opened(path: str | Path, synchronous: str, busy: float) -> sqlite3.Connecti
         path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     try:
-        db.execute("BEGIN")  # a consistent view: another process may be creating the tables
-        _is_made(db, path)  # check before anything is changed
+        db.execute("BEGIN IMMEDIATE")  # another process may be creating the tables
+        _make_tables(db, path)
         db.execute("COMMIT")
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
         _journal(db, busy)
-        db.execute("BEGIN IMMEDIATE")
-        if not _is_made(db, path):
-            statement = ""
-            for line in _TABLES.splitlines():
-                statement += line
-                if sqlite3.complete_statement(statement):
-                    db.execute(statement)
-                    statement = ""
-            db.execute(f"PRAGMA application_id = {_APPLICATION}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute("COMMIT")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _make_tables(db: sqlite3.Connection, path: str | Path) -> None:
+    """Create the tables if there are none.  Raises StoreUnavailableError for foreign ones."""
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if not tables:
+        statement = ""
+        for line in _TABLES.splitlines():
+            statement += line
+            if sqlite3.complete_statement(statement):
+                db.execute(statement)
+                statement = ""
+        db.execute(f"PRAGMA application_id = {_APPLICATION}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    elif db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+        raise StoreUnavailableError(f"{path} is the database of another program")
+    elif version != VERSION:
+        raise StoreUnavailableError(
+            f"{path} is a store of version {version}; this program knows version {VERSION}"
+        )
 
 
 def _journal(db: sqlite3.Connection, busy: float) -> None:
@@ -1010,22 +976,6 @@ def _journal(db: sqlite3.Connection, busy: float) -> None:
         if mode not in ("wal", "memory"):
             raise sqlite3.OperationalError(f"a write-ahead log is not possible here, only {mode}")
         return
-
-
-def _is_made(db: sqlite3.Connection, path: str | Path) -> bool:
-    """Return True if the tables exist.  Raises StoreUnavailableError for foreign tables."""
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    if application == _APPLICATION:
-        if version != VERSION:
-            raise StoreUnavailableError(
-                f"{path} is a store of version {version}; this program knows version {VERSION}"
-            )
-        return True
-    if tables:
-        raise StoreUnavailableError(f"{path} is the database of another program")
-    return False
 
 
 def _place_of_processes() -> str:
