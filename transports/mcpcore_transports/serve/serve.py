@@ -331,10 +331,9 @@ async def serve(
             settings = structs.replace(settings, trace=recorder)
         bindings = Bindings(server, settings, on_listening or (lambda url: None))
 
-        streamable = [parse_address(address) for address in _listed(http)]
-        streams = [parse_address(address) for address in _listed(sse)]
-        websockets = [parse_address(address) for address in _listed(ws)]
-        sockets = [parse_address(address) for address in _listed(tcp)]
+        streamable, streams, websockets, sockets = (
+            [parse_address(address) for address in _listed(each)] for each in (http, sse, ws, tcp)
+        )
 
         async def offer(lifespan: object = None) -> None:
             async with anyio.create_task_group() as watching:

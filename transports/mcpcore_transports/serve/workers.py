@@ -8,7 +8,6 @@ listens.  The end of the pair tells it that the supervisor is gone, for any reas
 
 import logging
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +18,7 @@ from anyio.abc import Process
 from msgspec import Struct
 
 from mcpcore.errors import WorkersFailed
-from mcpcore_transports.link_errors import cannot_listen
+from mcpcore_transports.link_errors import cannot_listen, signal_name
 
 logger = logging.getLogger("mcpcore.workers")
 
@@ -132,7 +131,7 @@ class Supervisor:
         WorkersFailed if one of them ends, or cannot be started, before all of them have listened
         once; later such a worker is started again after a pause.
         """
-        failure: WorkersFailed | None = None
+        failure: Exception | None = None
         try:
             async with anyio.create_task_group() as group:
                 for number in range(1, self._count + 1):
@@ -145,12 +144,9 @@ class Supervisor:
                     )
                 ready(self._urls)
         except* WorkersFailed as failed:
-            # Several may fail at once, most likely for the same reason.
-            first = failed.exceptions[0]
-            assert isinstance(first, WorkersFailed)  # noqa: S101 - no group is in the group
-            failure = first
+            failure = failed.exceptions[0]  # several may fail at once, most likely for one reason
         if failure is not None:
-            raise WorkersFailed(str(failure), said=failure.said)
+            raise failure
 
     async def _keep(self, number: int) -> None:
         delay = self.settings.backoff
@@ -168,7 +164,7 @@ class Supervisor:
             else:
                 self.restarts += again
                 status, words = await self._watch(number, process, ours)
-                fate = f"ended with {_said(status)}"
+                fate = f"ended with {signal_name(-status) if status < 0 else f'status {status}'}"
                 steady = anyio.current_time() - began >= self.settings.steady
             if not self._all_ready.is_set():
                 if words:
@@ -259,15 +255,6 @@ class Supervisor:
             process.kill()
         await process.wait()
         self._report(f"process {process.pid} did not end in time and was killed")
-
-
-def _said(status: int) -> str:
-    if status >= 0:
-        return f"status {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"signal {-status}"
 
 
 class Lifeline:

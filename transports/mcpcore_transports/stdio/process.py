@@ -24,6 +24,7 @@ from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore_transports.link import App
+from mcpcore_transports.link_errors import signal_name
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.stdio.reaper import GUARD, KILL, MARK, ProcessTree
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
@@ -169,7 +170,7 @@ class ProcessLink(StreamConnection):
         if code is None:
             text += "closed its output"
         elif code < 0:
-            text += f"was ended by {_signal_name(-code)}"
+            text += f"was ended by {signal_name(-code)}"
             if -code == getattr(signal, "SIGXCPU", None):
                 text += " (cpu_limit)"
         else:
@@ -272,13 +273,6 @@ class ProcessLink(StreamConnection):
         with anyio.move_on_after(wait):
             await self._exited()
         return self.returncode is not None
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 # Standard error

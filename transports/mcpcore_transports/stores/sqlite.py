@@ -662,16 +662,12 @@ class SqliteStore:
         self._run(_DROP_OUTLIVED, settings.age, wall)
 
     def _expire(self, session: int, wall: float) -> None:
-        """Drop the events of a session that are too old."""
-        newest = None
-        for key, at in self._run(
-            "SELECT key, time FROM events WHERE session = ? ORDER BY key", session
-        ):
-            if wall < at + self.settings.age:
-                break
-            newest = key
-        if newest is not None:
-            self._run("DELETE FROM events WHERE session = ? AND key <= ?", session, newest)
+        """Drop the oldest events of a session, up to the first that is not too old."""
+        self._run(
+            "DELETE FROM events WHERE session = ?1 AND key < coalesce((SELECT key FROM events"
+            " WHERE session = ?1 AND time + ?2 > ?3 ORDER BY key LIMIT 1), 1 << 62)",
+            *(session, self.settings.age, wall),
+        )
 
     def _keep(self, stream: StreamRow, data: bytes, wall: float) -> int:
         """Add an event to a stream; return its position."""
@@ -757,20 +753,14 @@ class SqliteStore:
         return tuple(note for (note,) in rows)
 
     def _limit_announcements(self, wall: float) -> None:
+        """Drop the announcements that are too old, and the oldest beyond the limits."""
         settings = self.settings
-        known = self._run(
-            "SELECT key, time, length(note) FROM announcements ORDER BY key"
-        ).fetchall()
-        size = sum(length for _, _, length in known)
-        for count, (key, at, length) in zip(range(len(known), 0, -1), known, strict=True):
-            if (
-                count <= settings.announcements
-                and size <= settings.queue_bytes
-                and wall < at + settings.idle
-            ):
-                return
-            self._run("DELETE FROM announcements WHERE key = ?", key)
-            size -= length
+        self._run(
+            "DELETE FROM announcements WHERE time + ? <= ? OR key IN (SELECT key FROM"
+            " (SELECT key, row_number() OVER newer AS count, sum(length(note)) OVER newer AS size"
+            " FROM announcements WINDOW newer AS (ORDER BY key DESC)) WHERE count > ? OR size > ?)",
+            *(settings.idle, wall, settings.announcements, settings.queue_bytes),
+        )
 
     def receive(self, worker: str, timeout: float) -> list[bytes]:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
