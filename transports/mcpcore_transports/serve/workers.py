@@ -69,11 +69,11 @@ def reserved(host: str, port: int) -> Iterator[int]:
             for family, kind, protocol, _, address in places:
                 held = stack.enter_context(socket.socket(family, kind, protocol))
                 at = (address[0], port, *address[2:])
-                _refuse_if_taken(family, at)
-                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                if family == socket.AF_INET6:
-                    held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                held.bind(at)
+                # with SO_REUSEPORT we would silently share it with workers of an earlier start
+                if port:
+                    with socket.socket(family, kind, protocol) as probe:
+                        _bind(probe, at, socket.SO_REUSEADDR)
+                _bind(held, at, socket.SO_REUSEPORT)
                 port = port or held.getsockname()[1]
         except (OSError, UnicodeError) as error:
             readable = OSError(cannot_listen(host, port, error))
@@ -82,14 +82,11 @@ def reserved(host: str, port: int) -> Iterator[int]:
         yield port
 
 
-def _refuse_if_taken(family: int, address: tuple[Any, ...]) -> None:
-    # With SO_REUSEPORT we would silently share the port with workers of an earlier start.
-    if address[1]:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(address)
+def _bind(sock: socket.socket, address: tuple[Any, ...], option: int) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, option, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(address)
 
 
 class Supervisor:

@@ -219,9 +219,6 @@ class StreamRow(Struct):
 
 _STREAM = f"SELECT {', '.join(StreamRow.__struct_fields__)} FROM streams WHERE"  # noqa: S608
 
-StepHandler = Callable[[Any, str, Any, float], Outcome]
-"""Method that carries out one kind of step, from the worker, the step and the time."""
-
 
 class SqliteStore:
     """Store that keeps everything in one file, which other processes may use at the same time.
@@ -879,7 +876,7 @@ class SqliteStore:
             self._run("UPDATE streams SET armed = 0 WHERE key = ?", key)
             self._tell(holder, wake(id, number))
 
-    _handlers: ClassVar[Mapping[type[Step], StepHandler]] = {
+    _handlers: ClassVar[Mapping[type[Step], Callable[..., Outcome]]] = {
         SessionSave: _save,
         SessionLoad: _load,
         SessionTouch: _touch,

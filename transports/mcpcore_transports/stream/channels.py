@@ -8,7 +8,6 @@ from anyio.abc import ByteStream
 
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import STREAM_ERRORS
 from mcpcore_transports.stream.connection import Channel, PumpSettings, StreamConnection
 from mcpcore_transports.stream.descriptors import DescriptorChannel, Take, ThreadReader
 from mcpcore_transports.stream.plain import PlainStream
@@ -38,6 +37,7 @@ class StreamChannel(Channel):
     """Bytes in and out of any byte stream of anyio, which it owns."""
 
     def __init__(self, stream: ByteStream, size: int) -> None:
+        super().__init__(stream)
         self._stream = stream
         self._size = size
 
@@ -54,16 +54,12 @@ class StreamChannel(Channel):
         await self._stream.send(chunk)
         return len(chunk)
 
-    async def aclose(self, seconds: float) -> None:
-        """See :meth:`Channel.aclose`."""
-        with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
-            await self._stream.aclose()
-
 
 class SecureChannel(Channel):
     """Bytes in and out of a TLS stream, which it owns, by the descriptor of the socket below."""
 
     def __init__(self, stream: SecureStream, descriptor: int, size: int, take: Take) -> None:
+        super().__init__(stream)
         self._stream = stream
         self._take = take
         self._socket = socket = DescriptorChannel(
@@ -96,12 +92,6 @@ class SecureChannel(Channel):
     async def settle(self) -> int:
         """See :meth:`Channel.settle`."""
         return await self._stream.settle()
-
-    async def aclose(self, seconds: float) -> None:
-        """See :meth:`Channel.aclose`."""
-        self.unwatch()
-        with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
-            await self._stream.aclose()
 
     def _take_in(self, data: bytes) -> bytes | None:
         left = self._take(data)

@@ -14,11 +14,12 @@ diagrams in ``docs/reference/protocol.md`` are generated from these tables.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import AsyncResource, TaskGroup, TaskStatus
 from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.config import Role
@@ -153,10 +154,13 @@ _HOLD = 0.005
 
 
 class Channel(ABC):
-    """Bytes in and out of an open connection."""
+    """Bytes in and out of an open connection; ``owner`` is closed with it, if there is one."""
 
     early = b""
     """Input that was read before the channel was made."""
+
+    def __init__(self, owner: AsyncResource | None) -> None:
+        self._owner = owner
 
     @abstractmethod
     async def receive(self) -> bytes:
@@ -178,9 +182,12 @@ class Channel(ABC):
         """Finish a write that was begun; return how many bytes of its data that were."""
         return 0
 
-    @abstractmethod
     async def aclose(self, seconds: float) -> None:
         """Release what the channel owns, within ``seconds``."""
+        self.unwatch()
+        if self._owner is not None:
+            with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
+                await self._owner.aclose()
 
 
 class StreamConnection(Link):

@@ -13,7 +13,6 @@ import os
 import select
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
@@ -21,7 +20,6 @@ import anyio.to_thread
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
-from mcpcore_transports.link_errors import STREAM_ERRORS
 from mcpcore_transports.stream.connection import Channel
 
 if TYPE_CHECKING:
@@ -305,7 +303,7 @@ class DescriptorChannel(Channel):
         write: Write | None = None,
         owner: ByteStream | None = None,
     ) -> None:
-        self._owner = owner
+        super().__init__(owner)
         self.reader: DescriptorReader | None = open_reader(source, size, take, decrypt)
         self.direct = make_nonblocking(sink)
         """True if writes never block."""
@@ -345,10 +343,3 @@ class DescriptorChannel(Channel):
         if self._writer is None:
             self._writer = open_writer(self._sink, self._write)
         return await self._writer.write(data)
-
-    async def aclose(self, seconds: float) -> None:
-        """See :meth:`Channel.aclose`."""
-        self.unwatch()
-        if self._owner is not None:
-            with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
-                await self._owner.aclose()
