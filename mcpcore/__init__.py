@@ -167,12 +167,11 @@ _LATER = {
     "mcpcore_transports.server.request_log": "log_incoming log_outgoing",
     "mcpcore_transports.server.seal": "SealKey SealSettings make_seal",
     "mcpcore_transports.server.settings": "RuntimeSettings",
-    "mcpcore_transports.sockets.settings": "Caller SocketSettings",
-    "mcpcore_transports.stdio.settings": "ProcessSettings StdioSettings",
-    "mcpcore_transports.stores.base": "Store StoreSettings",
-    "mcpcore_transports.stores.memory": "MemoryStore",
-    "mcpcore_transports.stores.open": "open_store",
-    "mcpcore_transports.stream.settings": "PumpSettings",
+    "mcpcore_transports.stores.base": "Store StoreSettings open_store",
+    "mcpcore_transports.stores.sqlite": "MemoryStore",
+    "mcpcore_transports.stream.settings": (
+        "Caller ProcessSettings PumpSettings SocketSettings StdioSettings"
+    ),
     "mcpcore_transports.targets": (
         "CustomTarget HttpTarget MemoryTarget SseTarget StdioTarget TcpTarget UnixTarget"
         " WebSocketTarget parse_target"

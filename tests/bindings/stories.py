@@ -21,9 +21,8 @@ from mcpcore.spec.errors import LocalError, McpError
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.features import text
 from tests.bindings.places import ASGI, HTTP_WAYS, MODERN, House

@@ -25,7 +25,7 @@ from mcpcore.engine.lifecycle import (
     step,
 )
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
-from mcpcore_transports.stream.connection import LIFE, READING, SHUTDOWN, WRITING
+from mcpcore_transports.stream.connection import LIFE, READING, WRITING
 from tests.engine.bench import server_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "protocol.md"
@@ -48,7 +48,7 @@ def test_tables_are_whole(table, states, signals, final) -> None:  # type: ignor
     assert all(step(table, final, signal) is None for signal in signals)
 
 
-@pytest.mark.parametrize("table", [LIFE, SHUTDOWN, READING, WRITING])
+@pytest.mark.parametrize("table", [LIFE, READING, WRITING])
 def test_tables_of_a_connection_are_whole(table: Table[Any, Any]) -> None:
     first, signal = next(iter(table))
     states: type[Enum] = type(first)

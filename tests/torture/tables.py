@@ -5,6 +5,7 @@ or of the event loops' library, is looked into.  So a table that somebody adds i
 """
 
 import gc
+import sqlite3
 import sys
 from collections import Counter, deque
 from collections.abc import Container, Iterable, Iterator
@@ -23,7 +24,6 @@ NUMBERED = {
     *("HttpServerLink._last_exchange", "SessionTable._count"),
     *(
         "ServerRuntime._unyielding",
-        "SqliteFile.rung",
         "Steps._count",
         "Steps._numbers",
         "TaskTable._count",
@@ -41,7 +41,8 @@ REMEMBERED = {
     "Gate._terms": "256 revisions and credentials",
     "HttpEndpoint._running": "an event loop, until another comes",
     "Endpoint._profiles": "8 kinds of clients",
-    "MemoryStore._order": "64 events that are gone, and four for each that is kept",
+    "LineReader._known": "1,024 lines of heads",
+    "LineReader._lengths": "1,024 lengths of bodies",
     "NotificationDispatcher._sessions": "the last one to be told of something",
     "Redactor._known": "256 names",
     "Redactor._labels": "256 names",
@@ -105,6 +106,20 @@ def counts(objects: Iterable[Any]) -> Counter[str]:
         for name, value in _attributes(each):
             if type(value) is int:
                 found[f"{type(each).__name__}.{name}"] += value
+    return found
+
+
+def rows(db: sqlite3.Connection) -> Counter[str]:
+    """The rows of all tables of a store in SQLite, and what it counts."""
+    names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    found = Counter(
+        {
+            name: db.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+            for (name,) in names
+            if name != "facts"
+        }
+    )
+    found.update(dict(db.execute("SELECT * FROM facts WHERE name <> 'secret'")))
     return found
 
 

@@ -80,7 +80,7 @@ WHY: dict[str, Excuse] = {
         {
             "stream/plain.py paused_stream": (1, 1),
             "stream/plain.py stream_of": (1, 1),
-            "stdio/shutdown.py ProgramExit.signals.received": (1, 1),
+            "stdio/server.py ProgramExit.signals.received": (1, 1),
             "stream/descriptors.py DescriptorChannel.send": (2, 1),
             "stream/descriptors.py LoopWriter.write": (1, 0),
             "stream/descriptors.py ThreadReader.read": (1, 1),

@@ -43,7 +43,7 @@ def test_uvloop_runs_where_it_is_worth_it(
 
 
 def test_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_loops, "find_spec", lambda name: None)
+    monkeypatch.setattr("mcpcore_transports.serve.serve.find_spec", lambda name: None)
     assert backend_options("auto", "asyncio", QUICK) == {}
     with pytest.raises(LocalError, match=r"mcpcore\[speed\]"):
         backend_options("uvloop", "asyncio", QUICK)

@@ -27,8 +27,7 @@ from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.stream.settings import PumpSettings, SocketSettings
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import HOUR, PATIENCE

@@ -17,7 +17,7 @@ from mcpcore_transports.http.client.proxies import parse_proxy
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.sockets.settings import Caller, SocketSettings
+from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import (
     HttpTarget,
     SseTarget,

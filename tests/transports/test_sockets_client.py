@@ -23,7 +23,7 @@ from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.serve import serve as run_serve
 from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.sockets.settings import Caller, SocketSettings
+from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget, describe, parse_target
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.transports.certificates import papers

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import socket
 
 import anyio
@@ -21,13 +22,24 @@ _WORDS: dict[type[BaseException], str] = {
 
 def cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> str:
     """Return a message about an address that cannot be bound; UnicodeError: invalid host name."""
+    return f"cannot listen on {host}:{port}: {system_reason(error) or error}"
+
+
+def system_reason(error: BaseException) -> str:
+    """Return the reason for an error of the system or a host name that cannot be used, else ""."""
     if isinstance(error, (socket.gaierror, UnicodeError)):
-        reason = "unknown host"
-    elif error.errno is not None and error.errno in errno.errorcode:
-        reason = os.strerror(error.errno).lower()
-    else:
-        reason = str(error)
-    return f"cannot listen on {host}:{port}: {reason}"
+        return "unknown host"
+    if isinstance(error, OSError) and error.errno in errno.errorcode:
+        return os.strerror(error.errno).lower()
+    return ""
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, as far as it has one here."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def what_broke(error: BaseException) -> str:

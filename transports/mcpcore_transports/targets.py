@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from mcpcore.errors import BadTarget as BadTarget
 from mcpcore.service import Server
 from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
-from mcpcore_transports.sockets.settings import authority
+from mcpcore_transports.stream.settings import authority
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
     from urllib.parse import SplitResult
@@ -57,7 +57,7 @@ class StdioTarget(Discreet, frozen=True):
     """Server to be started as a child process, connected by its standard streams.
 
     ``command``: program and arguments.  ``env``: variables in addition to the few of
-    :data:`~mcpcore_transports.stdio.settings.SAFE_ENVIRONMENT`, which take precedence over
+    :data:`~mcpcore_transports.stream.settings.SAFE_ENVIRONMENT`, which take precedence over
     those of ``ProcessSettings.env``.  ``cwd``: its working directory.
     """
 

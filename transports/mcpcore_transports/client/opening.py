@@ -59,8 +59,7 @@ from mcpcore_transports.targets import (
 if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.http.client.adapter import HttpClientLike
     from mcpcore_transports.http.client.client import HttpCarrier
-    from mcpcore_transports.sockets.settings import SocketSettings
-    from mcpcore_transports.stdio.settings import ProcessSettings
+    from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
     from mcpcore_transports.tracing.tracing import Trace, TraceTo
     from mcpcore_transports.websocket.settings import WebSocketSettings
 
@@ -233,7 +232,7 @@ class ClientConnection:
                 raise
             upset = link.link.peer.upset  # the server's failure on the probe
             if isinstance(self.target, StdioTarget):  # one limit covers both starts
-                from mcpcore_transports.stdio.settings import ProcessSettings
+                from mcpcore_transports.stream.settings import ProcessSettings
 
                 limit = (self.settings.process or ProcessSettings()).startup_timeout
                 if limit is not None:
@@ -413,7 +412,7 @@ class ClientConnection:
             link = target.make_link(peer, core)
         elif isinstance(target, StdioTarget):
             from mcpcore_transports.stdio.process import ProcessLink
-            from mcpcore_transports.stdio.settings import ProcessSettings
+            from mcpcore_transports.stream.settings import ProcessSettings
 
             process = settings.process or ProcessSettings()
             env = {**(process.env or {}), **(target.env or {})} or None

@@ -24,8 +24,8 @@ from mcpcore_transports.commands.output import Exit, say
 from mcpcore_transports.commands.sources import Sources, Stamps, imported, look
 from mcpcore_transports.commands.workers import without
 from mcpcore_transports.serve.serve import ungrouped
-from mcpcore_transports.sockets.settings import parse_address
 from mcpcore_transports.stdio.reaper import GUARD, MARK, ProcessTree, bury
+from mcpcore_transports.stream.settings import parse_address
 
 _WORD = "MCPCORE_DEV"
 """Variable with the name of the file to which the server's process writes its imported files."""

@@ -19,9 +19,9 @@ from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.stdio.server import StdioSettings
 from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
 Values = dict[str, Any]

@@ -13,7 +13,7 @@ from mcpcore.errors import BadTarget
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.http.settings import DriverName, ParserName
-from mcpcore_transports.serve.event_loops import LoopName
+from mcpcore_transports.serve.serve import LoopName
 
 if TYPE_CHECKING:  # imported where a trace is written: a client waits for the start of a server
     from mcpcore_transports.tracing.tracing import Trace

@@ -23,7 +23,7 @@ from mcpcore_transports.serve.workers import WorkersSettings, worker_lifeline
 from mcpcore_transports.server.failures import REVEALING
 from mcpcore_transports.server.request_log import log_incoming
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.tls import server_tls
 
 REFERENCE = "mcpcore_conformance.everything.server:server"
@@ -88,7 +88,7 @@ def serve(
             options = structs.replace(options, trace=f"{stem}.{os.getpid()}{suffix}")
     try:
         if options.store is not None:
-            from mcpcore_transports.stores.open import open_store
+            from mcpcore_transports.stores.base import open_store
 
             settings = structs.replace(settings, store=open_store(options.store))
         with recording(options) as recorder:

@@ -31,8 +31,7 @@ from mcpcore_transports.commands.output import Exit, Failure, print_warning
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.server.request_log import log_outgoing
-from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.settings import ProcessSettings
+from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.targets import (
     HttpTarget,
     SseTarget,

@@ -13,7 +13,7 @@ from mcpcore.errors import StoreUnavailableError, WorkersFailed
 from mcpcore_transports.commands.output import Exit, Failure, say
 from mcpcore_transports.serve.serve import ungrouped
 from mcpcore_transports.serve.workers import Supervisor, WorkersSettings, reserved
-from mcpcore_transports.sockets.settings import parse_address
+from mcpcore_transports.stream.settings import parse_address
 
 _REPLACED = ("--http", "--workers", "--store")
 
@@ -33,7 +33,7 @@ def supervise(
     ``store`` they share one in a temporary file, which is removed at their end.
     """
     if store is not None:
-        from mcpcore_transports.stores.open import check_shared
+        from mcpcore_transports.stores.base import check_shared
 
         try:
             check_shared(store)  # once, before the workers start

@@ -9,8 +9,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.server.questions import OwnSeal
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings, authority
-from mcpcore_transports.stdio.settings import StdioSettings
+from mcpcore_transports.stream.settings import SocketSettings, StdioSettings, authority
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:  # not needed by every server, and slow to import

@@ -24,9 +24,9 @@ from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore_transports.link import App
+from mcpcore_transports.link_errors import signal_name
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.stdio.reaper import GUARD, KILL, MARK, ProcessTree
-from mcpcore_transports.stdio.settings import SAFE_ENVIRONMENT, ProcessSettings
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
 from mcpcore_transports.stream.descriptors import (
     DescriptorChannel,
@@ -35,6 +35,7 @@ from mcpcore_transports.stream.descriptors import (
     has_unread,
     open_reader,
 )
+from mcpcore_transports.stream.settings import SAFE_ENVIRONMENT, ProcessSettings
 
 _log = logging.getLogger("mcpcore.stdio")
 
@@ -169,7 +170,7 @@ class ProcessLink(StreamConnection):
         if code is None:
             text += "closed its output"
         elif code < 0:
-            text += f"was ended by {_signal_name(-code)}"
+            text += f"was ended by {signal_name(-code)}"
             if -code == getattr(signal, "SIGXCPU", None):
                 text += " (cpu_limit)"
         else:
@@ -272,13 +273,6 @@ class ProcessLink(StreamConnection):
         with anyio.move_on_after(wait):
             await self._exited()
         return self.returncode is not None
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 # Standard error
@@ -455,15 +449,12 @@ def _find(name: str, settings: ProcessSettings, env: Mapping[str, str]) -> str:
     """Return the file of a program; a shell would not report the error well.  Raises LinkError."""
     if "\0" in name:
         raise LinkError(f"cannot start {name}: embedded null byte")
-    folder = os.fspath(settings.cwd or "")
+    path = name
     if os.path.dirname(name):
-        path = os.path.abspath(os.path.join(folder, name))
-        if not os.path.exists(path):
-            raise LinkError(f"command not found: {name}")
-        if os.path.isdir(path) or not os.access(path, os.X_OK):
+        path = os.path.join(os.fspath(settings.cwd or ""), name)
+        if os.path.exists(path) and shutil.which(path) is None:
             raise LinkError(f"cannot start {name}: Permission denied")
-        return path
-    found = shutil.which(name, path=env.get("PATH", os.defpath))
+    found = shutil.which(path, path=env.get("PATH", os.defpath))
     if found is None:
         raise LinkError(f"command not found: {name}")
     return os.path.abspath(found)

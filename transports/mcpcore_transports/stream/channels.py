@@ -8,7 +8,6 @@ from anyio.abc import ByteStream
 
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import STREAM_ERRORS
 from mcpcore_transports.stream.connection import Channel, PumpSettings, StreamConnection
 from mcpcore_transports.stream.descriptors import DescriptorChannel, Take, ThreadReader
 from mcpcore_transports.stream.plain import PlainStream
@@ -34,49 +33,33 @@ def open_channel(stream: ByteStream, size: int, take: Take) -> Channel:
     return StreamChannel(stream, size)
 
 
-class StreamChannel:
+class StreamChannel(Channel):
     """Bytes in and out of any byte stream of anyio, which it owns."""
 
-    early = b""
-
     def __init__(self, stream: ByteStream, size: int) -> None:
+        super().__init__(stream)
         self._stream = stream
         self._size = size
 
     async def receive(self) -> bytes:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.receive`."""
+        """See :meth:`Channel.receive`."""
         try:
             return await self._stream.receive(self._size)
         except anyio.EndOfStream:
             return b""
 
-    def send_nowait(self, data: bytes | memoryview) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send_nowait`."""
-        return 0
-
     async def send(self, data: memoryview) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send`."""
+        """See :meth:`Channel.send`."""
         chunk = bytes(data[: self._size])
         await self._stream.send(chunk)
         return len(chunk)
 
-    def unwatch(self) -> None:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.unwatch`."""
 
-    async def settle(self) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.settle`."""
-        return 0
-
-    async def aclose(self, seconds: float) -> None:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.aclose`."""
-        with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
-            await self._stream.aclose()
-
-
-class SecureChannel:
+class SecureChannel(Channel):
     """Bytes in and out of a TLS stream, which it owns, by the descriptor of the socket below."""
 
     def __init__(self, stream: SecureStream, descriptor: int, size: int, take: Take) -> None:
+        super().__init__(stream)
         self._stream = stream
         self._take = take
         self._socket = socket = DescriptorChannel(
@@ -89,32 +72,26 @@ class SecureChannel:
         self.early = stream.read_ahead() if self.direct else b""
 
     async def receive(self) -> bytes:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.receive`."""
+        """See :meth:`Channel.receive`."""
         if not self._stream.over and (data := await self._socket.receive()):
             return data
         return self._decrypt(b"")  # raises if the end was an error
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send_nowait`."""
+        """See :meth:`Channel.send_nowait`."""
         return self._stream.write_some(data, self._socket.send_nowait)
 
     async def send(self, data: memoryview) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send`."""
+        """See :meth:`Channel.send`."""
         return await self._socket.send(data)
 
     def unwatch(self) -> None:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.unwatch`."""
+        """See :meth:`Channel.unwatch`."""
         self._socket.unwatch()
 
     async def settle(self) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.settle`."""
+        """See :meth:`Channel.settle`."""
         return await self._stream.settle()
-
-    async def aclose(self, seconds: float) -> None:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.aclose`."""
-        self.unwatch()
-        with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
-            await self._stream.aclose()
 
     def _take_in(self, data: bytes) -> bytes | None:
         left = self._take(data)
