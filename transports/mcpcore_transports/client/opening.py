@@ -467,7 +467,7 @@ class ClientConnection:
                 headers=headers,
             )
         if settings.trace is not None:
-            from mcpcore_transports.tracing.http import HttpTrace
+            from mcpcore_transports.tracing.tracing import HttpTrace
 
             link.trace = HttpTrace(settings.trace, "client")
         return link

@@ -212,7 +212,7 @@ def call(
       mcpcore call forecast city=Bergen weather        weather is the name of a server in mcp.json
       mcpcore call build --memory-limit 2G --cwd ~/site --env CI=1 -- ./tools.py
     """  # noqa: D301
-    from mcpcore_transports.commands.call import call as run_call
+    from mcpcore_transports.commands.client import call as run_call
 
     guarded(
         options.verbose,
@@ -250,7 +250,7 @@ def list_(
       mcpcore list weather                             weather is the name of a server in mcp.json
       mcpcore list tools --config team.json weather    ... and in a file of your own
     """  # noqa: D301
-    from mcpcore_transports.commands.listing import list_offers
+    from mcpcore_transports.commands.client import list_offers
 
     guarded(options.verbose, lambda: list_offers(words or (), options, as_json=as_json))
 
@@ -276,7 +276,7 @@ def probe(
       mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
       mcpcore probe weather                            weather is the name of a server in mcp.json
     """  # noqa: D301
-    from mcpcore_transports.commands.probe import probe as run_probe
+    from mcpcore_transports.commands.client import probe as run_probe
 
     guarded(options.verbose, lambda: run_probe(words or (), options, as_json=as_json))
 
@@ -294,7 +294,7 @@ def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
       mcpcore servers --config ~/.cursor/mcp.json
       mcpcore servers --json
     """  # noqa: D301
-    from mcpcore_transports.commands.listing import list_servers
+    from mcpcore_transports.commands.client import list_servers
 
     guarded(False, lambda: list_servers(config, as_json=as_json))
 

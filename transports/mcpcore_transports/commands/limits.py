@@ -6,10 +6,10 @@ behind the dot is enough if only one kind of settings that matters to the served
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 from inspect import get_annotations
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct, structs
 
@@ -24,7 +24,7 @@ from mcpcore_transports.stdio.server import StdioSettings
 from mcpcore_transports.stream.connection import PumpSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
-Values = dict[str, Any]
+S = TypeVar("S", bound=Struct)
 
 SIZES = frozenset(
     {
@@ -60,31 +60,19 @@ _MOST_SECONDS = 10 * 365 * 86_400.0
 
 
 class _Kind(Struct, frozen=True):
-    """Class of settings, with the options that it matters to and a function to set its values."""
+    """Class of settings, with the options that it matters to, and its places in the settings."""
 
     of: type[Struct]
     bindings: frozenset[str]
-    put: Callable[[ServeSettings, Values], ServeSettings]
+    places: tuple[str, ...]
 
 
-def _put_in(member: str) -> Callable[[ServeSettings, Values], ServeSettings]:
-    def put(settings: ServeSettings, values: Values) -> ServeSettings:
-        changed = structs.replace(getattr(settings, member), **values)
-        return structs.replace(settings, **{member: changed})
-
-    return put
-
-
-def _put_limits(settings: ServeSettings, values: Values) -> ServeSettings:
-    limits = structs.replace(settings.runtime.limits, **values)
-    return _put_in("runtime")(settings, {"limits": limits})
-
-
-def _put_pumps(settings: ServeSettings, values: Values) -> ServeSettings:
-    for member in ("stdio", "websocket", "socket"):
-        pump = structs.replace(getattr(settings, member).pump, **values)
-        settings = _put_in(member)(settings, {"pump": pump})
-    return settings
+def replaced(settings: S, place: str, **values: Any) -> S:
+    """Return ``settings`` with ``values`` at a place, such as ``stdio.pump``."""
+    member, _, rest = place.partition(".")
+    inner = getattr(settings, member)
+    changed = replaced(inner, rest, **values) if rest else structs.replace(inner, **values)
+    return structs.replace(settings, **{member: changed})
 
 
 _WEB = frozenset({"--http", "--sse"})
@@ -93,15 +81,17 @@ _WS = frozenset({"--ws", "--websocket"})
 _STDIO = frozenset({"--stdio"})
 _ALL = _WEB | _SOCKETS | _WS | _STDIO
 
+PUMPS = ("stdio.pump", "websocket.pump", "socket.pump")
+
 _KINDS = (
-    _Kind(HttpSettings, _WEB, _put_in("http")),
-    _Kind(HttpServerSettings, _WEB, _put_in("http_link")),
-    _Kind(Limits, _ALL, _put_limits),
-    _Kind(RuntimeSettings, _ALL, _put_in("runtime")),
-    _Kind(WebSocketSettings, _WS, _put_in("websocket")),
-    _Kind(SocketSettings, _SOCKETS, _put_in("socket")),
-    _Kind(StdioSettings, _STDIO, _put_in("stdio")),
-    _Kind(PumpSettings, _STDIO | _WS | _SOCKETS, _put_pumps),
+    _Kind(HttpSettings, _WEB, ("http",)),
+    _Kind(HttpServerSettings, _WEB, ("http_link",)),
+    _Kind(Limits, _ALL, ("runtime.limits",)),
+    _Kind(RuntimeSettings, _ALL, ("runtime",)),
+    _Kind(WebSocketSettings, _WS, ("websocket",)),
+    _Kind(SocketSettings, _SOCKETS, ("socket",)),
+    _Kind(StdioSettings, _STDIO, ("stdio",)),
+    _Kind(PumpSettings, _STDIO | _WS | _SOCKETS, PUMPS),
 )
 _ONLY = {
     # The messages of HTTP have bounds of their own, and so have its streams.
@@ -182,11 +172,11 @@ def limited(
         given[limit.whole] = _value(limit, value)
     for kind in _KINDS:
         values = {LIMITS[name].name: it for name, it in given.items() if LIMITS[name].kind is kind}
-        if values:
-            try:
-                settings = kind.put(settings, values)
-            except ValueError as error:
-                raise _wrong(f"--limit: {error}") from error
+        try:
+            for place in kind.places if values else ():
+                settings = replaced(settings, place, **values)
+        except ValueError as error:
+            raise _wrong(f"--limit: {error}") from error
     return settings
 
 
@@ -222,23 +212,18 @@ def _value(limit: _Limit, text: str) -> int | float | None:
     """Parse the value of a setting; None for ``none``.  Raises Failure."""
     if limit.optional and text == "none":
         return None
-    number = _size(limit, text) if limit.type is int else _seconds(text)
+    number: int | float | None = None
+    if limit.type is float:
+        if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
+            number = float(text)
+    else:
+        units = "[KMG]?" if limit.name in SIZES else ""
+        if parsed := re.fullmatch(f"([0-9]{{1,15}})({units})", text):
+            number = int(parsed[1]) * _UNITS[parsed[2]]
     most = _MOST_SECONDS if limit.type is float else sys.maxsize
     if number is not None and number <= most and (number or limit.name in _MAY_BE_ZERO):
         return number
     raise _wrong(f"--limit {limit.name}: expected {_expected(limit)}, not {text!r}")
-
-
-def _size(limit: _Limit, text: str) -> int | None:
-    parsed = re.fullmatch("([0-9]{1,15})([KMG]?)", text)
-    if parsed is None or (parsed[2] and limit.name not in SIZES):
-        return None
-    return int(parsed[1]) * _UNITS[parsed[2]]
-
-
-def _seconds(text: str) -> float | None:
-    plain = re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text)
-    return None if plain is None else float(text)
 
 
 def _expected(limit: _Limit) -> str:

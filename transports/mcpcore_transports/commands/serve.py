@@ -10,16 +10,16 @@ from functools import partial
 from msgspec import structs
 
 from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
+from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.commands.limits import limited
+from mcpcore_transports.commands.limits import PUMPS, limited, replaced
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say
-from mcpcore_transports.commands.workers import supervise
 from mcpcore_transports.http.server.log import LOGGER
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings, run
-from mcpcore_transports.serve.workers import WorkersSettings, worker_lifeline
+from mcpcore_transports.serve.workers import Lifeline, worker_lifeline
 from mcpcore_transports.server.failures import REVEALING
 from mcpcore_transports.server.request_log import log_incoming
 from mcpcore_transports.server.runtime import RuntimeSettings
@@ -59,55 +59,24 @@ def serve(
     settings = _settings(options, develop=develop)
     if options.reveal_errors and lifeline is None:
         print_warning(REVEALING)  # the log shows errors alone
-    if options.workers > 1 and lifeline is None:
-        return _supervised(words, options, settings)
-    telling: AbstractContextManager[None] = nullcontext()
-    if develop:
-        from mcpcore_transports.commands.dev import develop_server, telling_of_sources
-
-        told = telling_of_sources()
-        if told is None:
-            addresses = {
-                "--http": options.http,
-                "--ws": options.ws,
-                "--sse": options.sse,
-                "--tcp": options.tcp,
-            }
-            return develop_server(words, addresses, grace=_time_to_end(settings) + 5)
-        telling = told
-    with telling:
-        server = load(service or REFERENCE)
-    if options.log_http:
-        _show_http_log()
-    urls: list[str] = []
-    if lifeline is not None:
-        link = structs.replace(settings.http_link, reuse_port=True)
-        settings = structs.replace(settings, http_link=link)
-        if options.trace is not None:  # each worker has a file: a.jsonl becomes a.PID.jsonl
-            stem, suffix = os.path.splitext(options.trace)
-            options = structs.replace(options, trace=f"{stem}.{os.getpid()}{suffix}")
     try:
-        if options.store is not None:
-            from mcpcore_transports.stores.open import open_store
+        if options.workers > 1 and lifeline is None:
+            _check_workers(options)
+            from mcpcore_transports.commands.processes import supervise
 
-            settings = structs.replace(settings, store=open_store(options.store))
-        with recording(options) as recorder:
-            run(
-                server,
-                stdio=options.stdio,
-                http=options.http,
-                ws=options.ws,
-                sse=options.sse,
-                tcp=options.tcp,
-                unix=options.unix,
-                settings=settings,
-                revisions=options.revision,
-                on_listening=urls.append if lifeline else lambda url: say(f"listening on {url}"),
-                on_ready=None if lifeline is None else partial(lifeline.ready, urls),
-                until=None if lifeline is None else lifeline.supervisor_gone,
-                loop=options.loop,
-                trace=recorder,
-            )
+            return supervise(words, options, settings)
+        telling: AbstractContextManager[None] | None = nullcontext()
+        if develop:
+            from mcpcore_transports.commands.processes import develop_server, telling_of_sources
+
+            telling = telling_of_sources()
+            if telling is None:
+                return develop_server(words, options, settings)
+        with telling:
+            server = load(service or REFERENCE)
+        if options.log_http:
+            _show_http_log()
+        _run(server, options, settings, lifeline)
     except BadTarget as error:
         raise Failure(str(error), Exit.USAGE) from error
     except (LocalError, OSError, StoreUnavailableError) as error:
@@ -118,6 +87,39 @@ def serve(
         lifeline.failed(str(error))
         return Exit.REFUSED
     return Exit.OK
+
+
+def _run(
+    server: Server, options: ServeOptions, settings: ServeSettings, lifeline: Lifeline | None
+) -> None:
+    """Serve in this process; with a ``lifeline`` as one of several."""
+    urls: list[str] = []
+    if lifeline is not None:
+        settings = replaced(settings, "http_link", reuse_port=True)
+        if options.trace is not None:  # each worker has a file: a.jsonl becomes a.PID.jsonl
+            stem, suffix = os.path.splitext(options.trace)
+            options = structs.replace(options, trace=f"{stem}.{os.getpid()}{suffix}")
+    if options.store is not None:
+        from mcpcore_transports.stores.open import open_store
+
+        settings = structs.replace(settings, store=open_store(options.store))
+    with recording(options) as recorder:
+        run(
+            server,
+            stdio=options.stdio,
+            http=options.http,
+            ws=options.ws,
+            sse=options.sse,
+            tcp=options.tcp,
+            unix=options.unix,
+            settings=settings,
+            revisions=options.revision,
+            on_listening=urls.append if lifeline else lambda url: say(f"listening on {url}"),
+            on_ready=None if lifeline is None else partial(lifeline.ready, urls),
+            until=None if lifeline is None else lifeline.supervisor_gone,
+            loop=options.loop,
+            trace=recorder,
+        )
 
 
 def _check_fit(options: ServeOptions) -> None:
@@ -162,7 +164,9 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
         ssl_context=_tls(options),
     )
     if options.drain is not None:
-        settings = _draining(settings, options.drain)
+        settings = replaced(settings, "http_link", drain_time=options.drain)
+        for pump in PUMPS:
+            settings = replaced(settings, pump, drain=options.drain)
     bindings = {
         "--stdio": options.stdio,
         "--http": options.http,
@@ -196,26 +200,13 @@ def _change_to(folder: str) -> None:
         raise Failure(f"--cwd: {folder}: {error.strerror}", Exit.USAGE) from error
 
 
-def _supervised(words: Sequence[str], options: ServeOptions, settings: ServeSettings) -> int:
-    """Serve in several processes.  Raises Failure."""
+def _check_workers(options: ServeOptions) -> None:
+    """Refuse bindings that several processes cannot share.  Raises Failure."""
     if options.sse:
         # A message has to reach the worker that holds the event stream.
         raise Failure("--sse needs one process: --workers cannot serve it", Exit.USAGE)
     if options.stdio or options.ws or options.tcp or options.unix:
         raise Failure("--workers is for --http alone", Exit.USAGE)
-    try:
-        return supervise(
-            words,
-            workers=options.workers,
-            http=options.http,
-            store=options.store,
-            start=WorkersSettings().start + settings.runtime.lifespan_start,
-            grace=_time_to_end(settings),
-        )
-    except BadTarget as error:
-        raise Failure(str(error), Exit.USAGE) from error
-    except OSError as error:
-        raise Failure(str(error)) from error
 
 
 def _check_development(service: str | None, options: ServeOptions) -> None:
@@ -229,24 +220,6 @@ def _check_development(service: str | None, options: ServeOptions) -> None:
         )
     if options.workers > 1:
         raise Failure("dev has no --workers: it starts one process anew", Exit.USAGE)
-
-
-def _time_to_end(settings: ServeSettings) -> float:
-    """Return the maximum seconds from a signal to the end of a process."""
-    link = settings.http_link
-    return link.notice_time + link.drain_time + settings.runtime.lifespan_end
-
-
-def _draining(settings: ServeSettings, seconds: float) -> ServeSettings:
-    """Return ``settings`` with ``seconds`` for running requests at the shutdown."""
-    pump = structs.replace(settings.stdio.pump, drain=seconds)
-    return structs.replace(
-        settings,
-        stdio=structs.replace(settings.stdio, pump=pump),
-        websocket=structs.replace(settings.websocket, pump=pump),
-        socket=structs.replace(settings.socket, pump=pump),
-        http_link=structs.replace(settings.http_link, drain_time=seconds),
-    )
 
 
 class _HttpLogLines(logging.Formatter):

@@ -133,7 +133,7 @@ def assemble_http(
         host = runtime.link = make_host(stored, runtime)
         host.use_store(settings.store, stored, shared.worker, settings.store_link)
     if settings.trace is not None:
-        from mcpcore_transports.tracing.http import HttpTrace
+        from mcpcore_transports.tracing.tracing import HttpTrace
 
         host.trace = HttpTrace(settings.trace, "server")
     return host, runtime

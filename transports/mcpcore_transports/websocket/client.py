@@ -38,7 +38,6 @@ from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
 from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.running.task_guard import called
 from mcpcore_transports.tls import client_tls, tls_problem
-from mcpcore_transports.tracing.websocket import record_head
 from mcpcore_transports.websocket.deflate import Bounds, finish_deflate, offer_deflate
 from mcpcore_transports.websocket.link import Opened, WebSocketLink
 from mcpcore_transports.websocket.settings import WebSocketSettings
@@ -212,7 +211,7 @@ async def _upgrade(
     trace: "ConnectionTrace | None",
 ) -> Opened:
     if trace is not None:
-        record_head(trace, request.data)
+        trace.head(request.data)
     await stream.send(request.data)
     limits = settings.head_limits
     buffer = bytearray()
@@ -222,7 +221,7 @@ async def _upgrade(
         raw = bytes(buffer[:size])
         del buffer[:size]
         if trace is not None:
-            record_head(trace, raw)
+            trace.head(raw)
         head = _parse_head(raw, request)
         if isinstance(head, h11.Response):
             raise await _refusal(stream, address.http_url, head, buffer)

@@ -23,7 +23,7 @@ from mcpcore_transports.running.cancellation import failure_of, without_messages
 from mcpcore_transports.running.task_guard import called
 
 if TYPE_CHECKING:
-    from mcpcore_transports.tracing.http import HttpTrace
+    from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")
 

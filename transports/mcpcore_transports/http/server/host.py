@@ -26,7 +26,7 @@ from mcpcore_transports.running.background import known_in_callbacks
 if TYPE_CHECKING:
     from mcpcore_transports.http.server.store_link import StoreLink
     from mcpcore_transports.stores.base import Store
-    from mcpcore_transports.tracing.http import HttpTrace
+    from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")
 
