@@ -65,11 +65,10 @@ if TYPE_CHECKING:
     from mcpcore.http.settings import HttpSettings, SsePaths
     from mcpcore.service import Audio, Embedded, Image, Server, assistant, mirrored, user
     from mcpcore.service.rate import Activity, Rate, RateLimits
-    from mcpcore_transports.client.cache import ResultCache
+    from mcpcore_transports.client.cache import EraCache, ResultCache
     from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
     from mcpcore_transports.client.client import Client, connect
     from mcpcore_transports.client.config.file import load_targets
-    from mcpcore_transports.client.era_cache import EraCache
     from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
     from mcpcore_transports.client.opening import ClientSettings
     from mcpcore_transports.client.tasks import TaskOptions
@@ -243,11 +242,10 @@ _LATER = {
     "mcpcore.http.settings": "HttpSettings SsePaths",
     "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
-    "mcpcore_transports.client.cache": "ResultCache",
+    "mcpcore_transports.client.cache": "EraCache ResultCache",
     "mcpcore_transports.client.callbacks": "CallbackContext Callbacks",
     "mcpcore_transports.client.client": "Client connect",
     "mcpcore_transports.client.config.file": "load_targets",
-    "mcpcore_transports.client.era_cache": "EraCache",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
     "mcpcore_transports.client.opening": "ClientSettings",
     "mcpcore_transports.client.tasks": "TaskOptions",

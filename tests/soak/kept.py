@@ -22,7 +22,6 @@ MAY_GROW = {
     "ResponseHead.headers": "those of the heads",
     "ResponseParser._known": "32 heads of each client",
     "ResultCache._changes": "as many as there are results",
-    "ToolBook._checks": "one of each tool, made when it is needed after a change of the list",
     "database: once": "1,000 announcements of each session",
     "objects: mcpcore_transports _Array": "those of 32 forms",
     "objects: mcpcore_transports _Check": "those of the tools",

@@ -11,9 +11,9 @@ from msgspec import structs
 
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.era_cache import EraCache
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.running.middleware import CallNext, Steps

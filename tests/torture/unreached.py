@@ -36,7 +36,7 @@ WHY: dict[str, Excuse] = {
             "http/server/asgi.py AsgiApp._lifespan": (7, 4),
             "http/server/asgi.py AsgiApp._websocket": (5, 2),
             "client/listen.py Listening.__aenter__": (3, 1),
-            "client/opening.py ClientConnection._agree": (2, 1),
+            "client/client.py connect._agree": (2, 1),
             "http/server/listening.py ListeningHost.serve": (3, 1),
             "server/lifespan.py _Life._stay": (2, 1),
             "http/client/origin.py Origin._tunnel": (3, 1),

@@ -22,8 +22,8 @@ from mcpcore.errors import (
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.era_cache import EraCache
 from mcpcore_transports.client.opening import ClientSettings
 from tests.clock import patience
 

@@ -30,6 +30,7 @@ from mcpcore_transports.client.core import CANCELLED
 from mcpcore_transports.client.errors import failure_of_request
 from mcpcore_transports.client.listen import LISTEN, Listening
 from mcpcore_transports.client.middleware import Outcome
+from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks import ClientTasks
 from mcpcore_transports.running.pending import Settled
 
@@ -49,8 +50,7 @@ class Conversation:
     Whoever has called it lets the strands run and the Peer speak: :meth:`turn`.
     """
 
-    max_changes = 4096
-    """So many changes wait for a listener."""
+    settings = ClientSettings()
     deaf: str | None = None
     listeners: tuple[Listening, ...] = ()
     """Only streams are listened to."""

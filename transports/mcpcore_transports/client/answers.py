@@ -34,6 +34,7 @@ from mcpcore_transports.running.task_guard import called
 
 if TYPE_CHECKING:  # the core makes use of this module
     from mcpcore_transports.client.core import ClientCore
+    from mcpcore_transports.client.opening import ClientSettings
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -183,15 +184,10 @@ class Visits:
     "URL Elicitation Required Error".
     """
 
-    def __init__(self, callbacks: Callbacks) -> None:
+    def __init__(self, callbacks: Callbacks, settings: "ClientSettings") -> None:
         self._callbacks = callbacks
-        self.limit = 1000
-        """Maximum visits at a time."""
+        self._settings = settings
         self._under_way: dict[str, anyio.Event] = {}
-        self.patience = 0.0
-        """Seconds to wait for the end of a visit before a request is tried again."""
-        self.rounds = 1
-        """Maximum retries of one request."""
 
     def asked(self, event: RequestReceived) -> None:
         """Record the visit that a request of the server may ask for."""
@@ -236,7 +232,7 @@ class Visits:
         for answer in answers.values():
             if not isinstance(answer, ElicitResult) or answer.action != "accept":
                 return False
-        with anyio.move_on_after(self.patience):
+        with anyio.move_on_after(self._settings.visit_timeout):
             for elicitation_id in questions:
                 if (visit := self._under_way.get(elicitation_id)) is not None:
                     await visit.wait()
@@ -244,5 +240,5 @@ class Visits:
 
     def _expect(self, elicitation_id: str) -> None:
         self._under_way.setdefault(elicitation_id, anyio.Event())
-        if len(self._under_way) > self.limit:
+        if len(self._under_way) > self._settings.max_visits:
             del self._under_way[next(iter(self._under_way))]

@@ -9,15 +9,32 @@ The same code works over every transport and in both eras.
 """
 
 import logging
+import math
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-from msgspec import Raw
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import Raw, structs
 
-from mcpcore.engine.config import DEFAULT_TIMEOUT
+from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, HeaderParams, Negotiation, Role
 from mcpcore.engine.events import Ready
-from mcpcore.errors import BadTarget, CallFailed, ConnectionClosed, InvalidResponse, PeerError
+from mcpcore.engine.peer import Peer
+from mcpcore.errors import (
+    BadTarget,
+    CallFailed,
+    ConnectionClosed,
+    InvalidResponse,
+    LifespanError,
+    LinkError,
+    NegotiationError,
+    PeerError,
+)
+from mcpcore.http import HttpClient
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -26,9 +43,9 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import Revision
+from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
 from mcpcore.spec.types.base import Implementation, LoggingLevel
-from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.completion import (
     CompleteParams,
     CompleteResult,
@@ -47,21 +64,33 @@ from mcpcore.spec.types.resources import (
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.spec.types.tools import CallToolResult, ListToolsResult, Tool
 from mcpcore.wire.message import Body
-from mcpcore_transports.client.cache import ServerCache
+from mcpcore_transports.client.cache import ERAS, ResultCache, ServerCache, ToolBook, place_of
 from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
 from mcpcore_transports.client.core import ClientCore
-from mcpcore_transports.client.errors import promised
+from mcpcore_transports.client.errors import RaisedExceptions, promised
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.middleware import ClientMiddleware
-from mcpcore_transports.client.opening import ClientConnection, ClientSettings
+from mcpcore_transports.client.opening import (
+    ClientSettings,
+    fixed_headers,
+    http_link,
+    http_machine,
+    make_link,
+    schema_compiler,
+)
+from mcpcore_transports.client.reconnect import ReconnectingLink, ReconnectingStream
 from mcpcore_transports.client.tasks import CALL, ClientTasks
-from mcpcore_transports.client.tools import ToolBook
-from mcpcore_transports.link import clock
+from mcpcore_transports.link import Link, clock
+from mcpcore_transports.running.background import current_loop
+from mcpcore_transports.running.cancellation import first_of
+from mcpcore_transports.running.task_guard import guard_tasks
 from mcpcore_transports.targets import (
     HttpTarget,
     MemoryTarget,
     SseTarget,
+    StdioTarget,
     Target,
+    WebSocketTarget,
     named,
     parse_target,
 )
@@ -549,26 +578,53 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                 "raise_exceptions is for a Server of this process, "
                 f"and the target is {named(self.target)}"
             )
-        self._connection = ClientConnection(
-            self.target,
-            callbacks or Callbacks(),
-            settings or ClientSettings(),
-            revisions if revision is None else [revision],
-            middleware,
-            http_client,
-            trace,
-            raises=raise_exceptions,
-        )
+        self._callbacks = callbacks or Callbacks()
+        self._settings = settings or ClientSettings()
+        if revision is not None:
+            revisions = [revision]
+        self._revisions = REVISIONS if revisions is None else parse_revisions(revisions)
+        self._http_client = http_client
+        self._middleware = middleware
+        self._trace = trace
+        self._raised = RaisedExceptions() if raise_exceptions else None
+        self._recording = ExitStack()
+        self._eras = ERAS if self._settings.eras is None else self._settings.eras
+        self._place = place_of(self.target)
+        self._headers: dict[str, HeaderParams] = {}
+        self._repeatable: set[str] = set()
+        self._group: TaskGroup
+        self._link: Link | ReconnectingLink | None = None
+        self._core: ClientCore | None = None
 
     async def __aenter__(self) -> Client:
-        connection = self._connection
-        core, ready = await connection.open()
+        settings = self._settings
+        if self._trace is not None:
+            from mcpcore_transports.tracing.tracing import tracing
+
+            trace = self._recording.enter_context(tracing(self._trace))
+            self._settings = structs.replace(settings, trace=trace)
+        if self._settings.trace is not None:
+            self._settings.trace.begin("client", target=named(self.target))
+        guard_tasks(current_loop())
+        try:
+            core, ready = await self._agree()
+        except BaseException as error:
+            self._recording.close()
+            if isinstance(error, LinkError | NegotiationError):
+                self._eras.forget(self._place)
+            raise
+        modern = any(revision.modern for revision in self._revisions)
+        open_era = modern and any(revision.handshake for revision in self._revisions)
+        sse = isinstance(core.machine, HttpClient) and core.machine.uses_sse
+        if sse or (open_era and settings.negotiation is Negotiation.AUTO):
+            era = Negotiation.MODERN if ready.revision.modern else Negotiation.LEGACY
+            self._eras.learn(self._place, era, now=clock(), sse=sse)
         return Client(
             core,
             ready,
-            connection.tool_book(core, ready.revision),
-            connection.server_cache(core, ready.revision),
-            max_pages=connection.settings.max_pages,
+            self._tool_book(core, ready.revision),
+            self._server_cache(core, ready.revision),
+            max_pages=settings.max_pages,
         )
 
     async def __aexit__(
@@ -577,4 +633,186 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        return await self._connection.close(exc)
+        with self._recording:
+            swallowed = await self._close(exc)
+        if exc is None and self._raised is not None:
+            self._raised.raise_rest()
+        return swallowed
+
+    async def _agree(self) -> tuple[ClientCore, Ready]:
+        """Open a connection; if the probe upsets the server, another with the handshake first."""
+        began = clock()
+        try:
+            return await self._attempt()
+        except (LinkError, NegotiationError) as error:
+            first, link, patience = error, self._link, math.inf
+            if not isinstance(link, ReconnectingLink) or link.link.unprovoked:
+                raise
+            upset = link.link.peer.upset  # the server's failure on the probe
+            if isinstance(self.target, StdioTarget):  # one limit covers both starts
+                from mcpcore_transports.stdio.settings import ProcessSettings
+
+                limit = (self._settings.process or ProcessSettings()).startup_timeout
+                if limit is not None:
+                    patience = limit - (clock() - began)
+            if upset is None or patience <= 0:
+                raise
+        logger.warning(
+            "%s %s after it was asked server/discover, as some legacy servers do: it is %s once "
+            "more, with the handshake first, and remembered as one of them if it answers that",
+            named(self.target),
+            upset.value,
+            "started" if isinstance(self.target, StdioTarget) else "connected to",
+        )
+        self._settings = structs.replace(self._settings, negotiation=Negotiation.LEGACY)
+        try:
+            return await self._attempt(patience)
+        except (LinkError, NegotiationError) as error:
+            text = f"{error}\n(with the handshake first; before, after server/discover: {first})"
+            if str(first) == str(error):
+                where = "after server/discover, and with the handshake first"
+                text = f"{error}\n(so it was twice: {where})"
+            error.args = (text, *error.args[1:])
+            raise
+
+    async def _attempt(self, patience: float = math.inf) -> tuple[ClientCore, Ready]:
+        """Open one connection and negotiate; a failed connection is closed when this raises."""
+        self._group = await anyio.create_task_group().__aenter__()
+        try:
+            core = await self._start()
+            with anyio.move_on_after(patience):
+                ready = await core.opened()
+                machine, link = core.machine, self._link
+                if isinstance(machine, HttpClient) and machine.uses_sse and isinstance(link, Link):
+                    settings = self._settings.reconnect
+                    core.reconnector = ReconnectingStream(core, machine, link, settings)
+                    core.reconnector.opened(ready)
+                return core, ready
+            raise LinkError("no agreement within startup_timeout, which is for both starts")
+        except BaseException as error:
+            await self._close(error)
+            raise
+
+    async def _close(self, exc: BaseException | None) -> bool | None:
+        cancelled = exc is not None and isinstance(exc, anyio.get_cancelled_exc_class())
+        interrupted: BaseException | None = exc if cancelled else None
+        failure: BaseException | None = None
+        if self._core is not None:
+            self._core.closing = True
+        if not cancelled and self._link is not None:
+            try:
+                await self._link.aclose()
+            except anyio.get_cancelled_exc_class() as error:
+                interrupted = error
+            except BaseException as error:  # such as a second Ctrl-C: end all tasks even then
+                failure = error
+        if self._core is not None:
+            self._core.closed = self._core.closed or "closed by this side"
+        self._group.cancel_scope.cancel()
+        # The caller's own exception must not come out wrapped in a group, so that only a
+        # cancellation, which may belong to the group's scope, is passed to it.
+        kind = None if interrupted is None else type(interrupted)
+        traceback = None if interrupted is None else interrupted.__traceback__
+        try:
+            swallowed = await self._group.__aexit__(kind, interrupted, traceback)
+        except BaseExceptionGroup as group:
+            if group.split(LifespanError)[1] is None:  # of a server in memory
+                failure = failure or first_of(group)
+            elif group.split(KeyboardInterrupt)[1] is not None:
+                raise
+            failure = failure or KeyboardInterrupt()  # trio raises it in any of the tasks
+        if failure is not None:
+            raise failure from failure.__cause__
+        if interrupted is None or cancelled:
+            return swallowed if cancelled else None
+        if not swallowed:
+            raise interrupted
+        return None
+
+    async def _start(self) -> ClientCore:
+        settings, target = self._settings, self.target
+        capabilities = self._callbacks.capabilities()
+        if settings.tasks is not None:
+            capabilities = settings.tasks.declare(capabilities)
+        config = Config(
+            info=settings.info,
+            capabilities=capabilities,
+            revisions=self._revisions,
+            negotiation=settings.negotiation,
+            assumed=self._eras.get(self._place, now=clock()),
+            limits=settings.limits,
+            header_params=self._headers,
+            repeatable_tools=self._repeatable,
+        )
+        link: Any  # of a kind that runs in the group
+        if isinstance(target, HttpTarget | SseTarget):
+            sse = self._eras.uses_sse(self._place, now=clock())
+            http = http_machine(settings, config, target, assume_sse=sse)
+            core = self._make_core(http, capabilities)
+            core.link = link = http_link(settings, http, core, target, self._http_client)
+        else:
+            peer = Peer(Role.CLIENT, config)
+            core = self._make_core(peer, capabilities)
+            if isinstance(target, MemoryTarget):
+                from mcpcore_transports.serve.assembling import join_in_memory
+
+                server, rules, wire = target.server, target.settings, target.wire
+                joined = await join_in_memory(peer, core, server, self._group, rules, wire=wire)
+                if settings.trace is not None:
+                    joined.trace = settings.trace.connection("client")
+                core.link = link = joined
+            else:
+                link = ReconnectingLink(
+                    core,
+                    peer,
+                    partial(make_link, settings, core, target),
+                    settings.reconnect,
+                    settings.reconnect.max_restarts
+                    if isinstance(target, StdioTarget)
+                    else settings.reconnect.attempts,
+                )
+                core.reconnector = link
+        self._link = link
+        await self._group.start(link.run)
+        return core
+
+    def _make_core(
+        self, machine: Peer | HttpClient, capabilities: ClientCapabilities
+    ) -> ClientCore:
+        core = self._core = ClientCore(
+            machine,
+            self._callbacks,
+            self._group,
+            settings=self._settings,
+            middleware=self._middleware,
+            raised=self._raised,
+        )
+        if self._settings.tasks is not None and capabilities.tasks is not None:
+            core.run_tasks(capabilities, self._settings.tasks.own)
+        return core
+
+    def _tool_book(self, core: ClientCore, revision: Revision) -> ToolBook:
+        book = ToolBook(
+            self._headers,
+            strict=revision.mirror_headers and isinstance(self.target, HttpTarget),
+            compile_schema=schema_compiler() if self._settings.check_output else None,
+            look_up=self._settings.look_up_tools,
+            repeatable=self._repeatable,
+        )
+        core.watch(book.outdated)
+        return book
+
+    def _server_cache(self, core: ClientCore, revision: Revision) -> ServerCache | None:
+        settings, target = self._settings, self.target
+        if settings.cache is False:
+            return None
+        cache = ResultCache() if settings.cache is True else settings.cache
+        headers = dict(settings.http.headers) if settings.http is not None else {}
+        if isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
+            headers.update(fixed_headers(target))
+        if self._http_client is not None or callable(getattr(target, "headers", None)):
+            # The identity towards the server is unknown here, so no private result is shared.
+            headers[""] = secrets.token_hex(16)
+        kept = cache.connect(target, headers, revision)
+        core.watch(kept.notified)
+        return kept

@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -29,13 +29,20 @@ from mcpcore.engine.events import (
     RequestEnded,
     RequestReceived,
     ResultReceived,
+    Route,
     SubscriptionAcknowledged,
     SubscriptionNotification,
     Violation,
 )
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnection import ConnectionEvent
-from mcpcore.errors import ConnectionClosed, InvalidResponse, LinkError, NegotiationError, PeerError
+from mcpcore.errors import (
+    ConnectionClosed,
+    InvalidResponse,
+    LinkError,
+    Malformed,
+    NegotiationError,
+    PeerError,
+)
 from mcpcore.http import HttpClient, Recovery, StreamInterrupted, StreamReopened
 from mcpcore.http.client.sending import INITIALIZE
 from mcpcore.service.task_settings import TaskSettings
@@ -44,22 +51,32 @@ from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.spec.types.elicitation import ElicitationCompleteParams
+from mcpcore.spec.types.lifecycle import LoggingMessageParams
+from mcpcore.spec.types.resources import ResourceUpdatedParams
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId, to_json
 from mcpcore_transports.client.answers import COMPLETE, Answers, Visits, answer_inputs
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.errors import RaisedExceptions, failed, failure_of_request
-from mcpcore_transports.client.listen import LIST_CHANGES, LISTEN, Change, Listening
+from mcpcore_transports.client.listen import (
+    LIST_CHANGES,
+    LISTEN,
+    RESOURCE_UPDATED,
+    Change,
+    Listening,
+)
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
-from mcpcore_transports.client.notifications import RESOURCE_UPDATED, Notifier, ViolationLog
-from mcpcore_transports.client.reconnect import Reconnector
+from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.reconnect import ReconnectingLink, Reconnector
 from mcpcore_transports.client.task_requests import ClientDesk
 from mcpcore_transports.client.tasks import ClientTasks
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.middleware import Chain
 from mcpcore_transports.running.pending import Settled, Waiting
-from mcpcore_transports.running.serial_calls import ProgressCallback
+from mcpcore_transports.running.serial_calls import ProgressCallback, SerialCalls
 from mcpcore_transports.running.task_guard import called
 
 logger = logging.getLogger("mcpcore.client")
@@ -67,8 +84,32 @@ logger = logging.getLogger("mcpcore.client")
 CANCELLED = "cancelled by the caller"
 """Reason of a cancellation that is sent to the server when the caller was cancelled."""
 
+E = TypeVar("E")
+
 _SUBSCRIBE = "resources/subscribe"
 _SUBSCRIPTIONS = (_SUBSCRIBE, "resources/unsubscribe")
+
+
+_CALLBACKS: dict[str, tuple[str, Callable[[Raw], Sequence[Any]]]] = {
+    "notifications/message": ("log", lambda params: [typed(params, LoggingMessageParams)]),
+    RESOURCE_UPDATED: (
+        "resource_updated",
+        lambda params: [typed(params, ResourceUpdatedParams).uri],
+    ),
+    "notifications/elicitation/complete": (
+        "elicitation_complete",
+        lambda params: [typed(params, ElicitationCompleteParams).elicitation_id],
+    ),
+    "notifications/tools/list_changed": ("tools_changed", lambda params: ()),
+    "notifications/prompts/list_changed": ("prompts_changed", lambda params: ()),
+    "notifications/resources/list_changed": ("resources_changed", lambda params: ()),
+}
+"""Callback for a notification, and its arguments."""
+
+_SHOWN = 10
+"""Violations per stream that are logged; later ones are logged at each power of two."""
+_STREAMS = 256
+"""Maximum streams whose violations are counted at a time."""
 
 
 class _Subject(Struct):
@@ -83,11 +124,15 @@ class ClientCore:
         machine: Peer | HttpClient,
         callbacks: Callbacks,
         group: TaskGroup,
+        *,
+        settings: ClientSettings | None = None,
         middleware: Sequence[ClientMiddleware] = (),
+        raised: RaisedExceptions | None = None,
     ) -> None:
         self.machine = machine
         self.callbacks = callbacks
-        self.link: Link | None = None
+        self.settings = settings or ClientSettings()
+        self.link: Link | ReconnectingLink | None = None
         self.ready: Ready | None = None
         self.closed: str | None = None
         """Reason for the end of the connection, once it has ended."""
@@ -96,14 +141,12 @@ class ClientCore:
         self.log_level: LoggingLevel | None = None
         self.subscribed: dict[str, None] = {}
         """URIs of the resources to which this session is subscribed (legacy)."""
-        self.meta: dict[str, Any] = {}
-        """Members for the ``_meta`` of every request."""
-        self.visits = Visits(callbacks)
-        self.raised: RaisedExceptions | None = None
+        self.raised = raised
         """Exceptions of a server in this process, for its callers to raise."""
-        self._chain: Chain[OutgoingRequest, Outcome] | None = None
-        if middleware:
-            self._chain = Chain(middleware)
+        self._visits = Visits(callbacks, self.settings)
+        self._chain: Chain[OutgoingRequest, Outcome] | None = (
+            Chain(middleware) if middleware else None
+        )
         self._waiting = Waiting()
         self.progress: dict[RequestId, ProgressCallback] = {}
         """Progress callbacks of requests, and of tasks by the request that began them."""
@@ -114,7 +157,9 @@ class ClientCore:
         """Listeners for the notifications that belong to no listen stream."""
         self.deaf: str | None = None
         """Reason why a legacy server can no longer report changes by itself; None while it can."""
-        self._notifier = Notifier(callbacks, group)
+        self._calls = SerialCalls(group, "a callback", limit=callbacks.waiting, failed=_log_failure)
+        self.tell = self._calls.call
+        """Call a callback of the application, now or after the earlier ones have ended."""
         self._watchers: list[Callable[[str], None]] = []
         self._opened = anyio.Event()
         self._failure: NegotiationFailed | None = None
@@ -123,10 +168,6 @@ class ClientCore:
         """Listeners by the request of their listen stream."""
         self.interest: Counter[str] = Counter()
         """Number of listeners that share the subscription of a resource, by URI (legacy)."""
-        self.max_changes = 4096
-        """Maximum changes that wait for a listener."""
-        self.parting_time = 2.0
-        """Maximum seconds for telling the server to end a subscription or a task."""
         self.tasks = ClientTasks(self)
         self._violations = ViolationLog()
         self._table: dict[type[Event], Callable[[Any], None]] = {
@@ -195,7 +236,7 @@ class ClientCore:
         outgoing = OutgoingRequest(
             method=method,
             params=params,
-            meta={**self.meta, **(meta or {})},
+            meta={**self.settings.meta, **(meta or {})},
             timeout=timeout,
             progress=progress,
             repeat=repeat,
@@ -259,9 +300,9 @@ class ClientCore:
                 return Outcome(outcome.result, rounds > 0, request)
             error = failure_of_request(outcome)
             tries += 1
-            if not isinstance(error, PeerError) or tries > self.visits.rounds:
+            if not isinstance(error, PeerError) or tries > self.settings.limits.input_rounds:
                 raise error
-            if not await self.visits.make(error, self.revision):
+            if not await self._visits.make(error, self.revision):
                 raise error
             request, rounds = None, 0
 
@@ -294,7 +335,9 @@ class ClientCore:
     async def open_stream(self, listening: Listening, wanted: SubscriptionFilter) -> None:
         """Open a listen stream, without a deadline; its events go to ``listening``."""
         params = SubscriptionsListenParams(notifications=wanted)
-        outgoing = OutgoingRequest(method=LISTEN, params=params, meta={**self.meta}, timeout=None)
+        outgoing = OutgoingRequest(
+            method=LISTEN, params=params, meta={**self.settings.meta}, timeout=None
+        )
 
         async def send() -> Outcome:
             if self.closed is not None:
@@ -342,13 +385,13 @@ class ClientCore:
             stream.end(outcome)
 
     def _on_request(self, event: RequestReceived) -> None:
-        self.visits.asked(event)
+        self._visits.asked(event)
         self._answers.begin(event)
 
     def _on_progress(self, event: ProgressReceived) -> None:
         callback = self.progress.get(event.request)
         if callback is not None:
-            self._notifier.tell(callback, event.progress, event.total, event.message)
+            self.tell(callback, event.progress, event.total, event.message)
 
     # Conversation
 
@@ -405,10 +448,10 @@ class ClientCore:
         """True if the connection is lost and there is no other one yet."""
         return self.reconnector is not None and self.reconnector.away
 
-    def tell(self, event: ConnectionEvent) -> None:
-        """Pass a connection event to the application's callback."""
-        if self.callbacks.connection is not None:
-            self._notifier.tell(self.callbacks.connection, event)
+    def report(self, callback: Callable[[E], object] | None, event: E) -> None:
+        """Pass an event to a callback of the application, if there is one."""
+        if callback is not None:
+            self.tell(callback, event)
 
     async def _renew(self) -> None:
         """Repeat the subscriptions and the log level for a new session (legacy)."""
@@ -445,7 +488,7 @@ class ClientCore:
         params = Raw(b"{}" if change.uri is None else msgspec.json.encode({"uri": change.uri}))
         self._watched(change.method)
         if change.task_id is None:
-            self._notifier.announce(change.method, params, assumed=True)
+            self._announce(change.method, params)
 
     # Ends
 
@@ -482,8 +525,7 @@ class ClientCore:
         """Report the break of a stream: of a legacy server's changes, or of one answer."""
         what = "the stream of changes" if event.request is None else "the stream of an answer"
         logger.info("%s broke off (%s): %s", what, event.recovery.value, event.reason)
-        if self.callbacks.stream_interrupted is not None:
-            self._notifier.tell(self.callbacks.stream_interrupted, event)
+        self.report(self.callbacks.stream_interrupted, event)
         if event.request is None and event.recovery is Recovery.FAIL:
             self.deaf = event.reason
             for listener in self.listeners:
@@ -511,7 +553,7 @@ class ClientCore:
         if isinstance(event, SubscriptionNotification):
             stream = self.streams.get(event.request)
             listeners = [] if stream is None else [stream]
-        if method == COMPLETE and not self.visits.completed(params):
+        if method == COMPLETE and not self._visits.completed(params):
             return
         try:
             for listener in listeners:
@@ -520,13 +562,50 @@ class ClientCore:
         except InvalidResponse as error:
             logger.warning("%s", error)
         self._watched(method)
-        self._notifier.announce(method, params)
+        self._announce(method, params)
+        if self.callbacks.notification is not None:
+            self.tell(self.callbacks.notification, method, params)
+
+    def _announce(self, method: str, params: Raw) -> None:
+        """Pass a notification to the callback for its method."""
+        name, arguments = _CALLBACKS.get(method, ("", None))
+        callback = getattr(self.callbacks, name, None)
+        if callback is not None and arguments is not None:
+            try:
+                self.tell(callback, *arguments(params))
+            except Malformed as error:
+                logger.warning("the server's %s is malformed: %s", method, error)
 
     def _on_violation(self, event: Violation) -> None:
         self._violations.tell(event)
-        if self.callbacks.violation is not None:
-            self._notifier.tell(self.callbacks.violation, event)
+        self.report(self.callbacks.violation, event)
 
     def _on_acknowledged(self, event: SubscriptionAcknowledged) -> None:
         if stream := self.streams.get(event.request):
             stream.acknowledged(event.filter)
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    logger.error("%s failed", what, exc_info=error)
+
+
+class ViolationLog:
+    """Log of violations: the first few of a stream, then ever fewer, with their number.
+
+    So a server can neither flood the log nor keep violating unnoticed.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[Route, int] = {}
+
+    def tell(self, event: Violation) -> None:
+        """Count a violation; log it if it is among the first of its stream or at a power of two."""
+        count = self._counts.pop(event.route, 0) + 1
+        self._counts[event.route] = count
+        if len(self._counts) > _STREAMS:
+            del self._counts[next(iter(self._counts))]
+        what = f"{event.message}: {event.excerpt!r}" if event.excerpt else event.message
+        if count <= _SHOWN:
+            logger.warning("the server broke a rule: %s", what)
+        elif count.bit_count() == 1:
+            logger.warning("the server broke a rule, %d times by now: %s", count, what)

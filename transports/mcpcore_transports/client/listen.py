@@ -23,13 +23,15 @@ from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.client.errors import ended, promised
-from mcpcore_transports.client.notifications import RESOURCE_UPDATED, TASK_CHANGED, TASK_STATUS
 from mcpcore_transports.link import clock
 
 if TYPE_CHECKING:  # the core makes use of this module
     from mcpcore_transports.client.core import ClientCore
 
 LISTEN = "subscriptions/listen"
+RESOURCE_UPDATED = "notifications/resources/updated"
+TASK_CHANGED = "notifications/tasks"
+TASK_STATUS = "notifications/tasks/status"
 _STEADY = 10.0
 """Seconds after which the end of a stream is no failure, but a cut of idle connections."""
 
@@ -133,7 +135,7 @@ class Listening:
                 self._core.cancel(self._request, "nobody listens any more")
         elif self in self._core.listeners:
             self._core.listeners.remove(self)
-            with anyio.move_on_after(self._core.parting_time, shield=True):
+            with anyio.move_on_after(self._core.settings.parting_time, shield=True):
                 await self._leave()
         if not self._ended:
             self._request, self._error, self._ended = None, None, True
@@ -213,7 +215,7 @@ class Listening:
             self.broken(error)
 
     def _add(self, change: Change) -> None:
-        if len(self._pending) >= self._core.max_changes:
+        if len(self._pending) >= self._core.settings.max_changes:
             del self._pending[next(iter(self._pending))]
         self._pending[change] = None
         self._wake()

@@ -41,9 +41,8 @@ from mcpcore.wire.message import Body
 from mcpcore_transports.client.answers import answer_input
 from mcpcore_transports.client.callbacks import Answer
 from mcpcore_transports.client.errors import promised
-from mcpcore_transports.client.listen import Listening
+from mcpcore_transports.client.listen import TASK_CHANGED, TASK_STATUS, Listening
 from mcpcore_transports.client.middleware import Outcome
-from mcpcore_transports.client.notifications import TASK_CHANGED, TASK_STATUS
 from mcpcore_transports.running.serial_calls import ProgressCallback
 
 if TYPE_CHECKING:  # the core makes use of this module
@@ -255,7 +254,7 @@ class ClientTasks:
     """
 
     def __init__(self, core: "ClientCore") -> None:
-        self.options: TaskOptions | None = None
+        self.options: TaskOptions | None = core.settings.tasks
         """Options for following tasks; None if this client does not follow tasks."""
         self._core = core
         self._followed: dict[str, set[Follower]] = {}
@@ -401,7 +400,7 @@ class ClientTasks:
                 except BaseException as error:
                     told = isinstance(error, PeerError | CallFailed)
                     if abandon and (not told or isinstance(error, InputFailed)):
-                        patience = self._core.parting_time
+                        patience = self._core.settings.parting_time
                         with anyio.move_on_after(patience, shield=True):
                             with suppress(McpError, LocalError):
                                 await self.cancel(state.task_id)
