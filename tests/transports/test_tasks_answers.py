@@ -29,9 +29,9 @@ from mcpcore.spec.types import (
     TextContent,
 )
 from mcpcore.wire.message import to_json
+from mcpcore_transports.client.answers import related_meta
 from mcpcore_transports.client.callbacks import Callbacks, meta_of
 from mcpcore_transports.client.core import ClientCore
-from mcpcore_transports.client.task_requests import related_meta
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.memory import MemoryPair
 from mcpcore_transports.server.context import Context

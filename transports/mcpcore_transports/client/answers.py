@@ -1,14 +1,14 @@
-"""Answers of a client to its server: on the wire, in input rounds, and by visits of URLs."""
+"""Answers of a client: on the wire, in input rounds, as tasks, and by visits of URLs."""
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from mcpcore.engine.events import InputRequired, Key, RequestCancelled, RequestReceived
 from mcpcore.errors import (
@@ -19,24 +19,175 @@ from mcpcore.errors import (
     PeerError,
     UrlElicitationRequired,
 )
-from mcpcore.spec.errors import ERRORS, URL_ELICITATION_REQUIRED, McpError
+from mcpcore.service.task_settings import TaskForm, TaskSettings
+from mcpcore.service.tasks import TableFull, TaskRecord, describe, related
+from mcpcore.spec.capabilities import declares
+from mcpcore.spec.errors import (
+    ERRORS,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    URL_ELICITATION_REQUIRED,
+    ErrorData,
+    McpError,
+    busy_code,
+)
+from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import InputRequest
+from mcpcore.spec.types.base import META_RELATED_TASK, InputRequest
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.elicitation import ElicitationCompleteParams, ElicitResult
 from mcpcore.spec.types.model import Maybe
+from mcpcore.spec.types.tasks import TaskMetadata
+from mcpcore.wire.message import to_json
 from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, meta_of
 from mcpcore_transports.client.errors import promised
-from mcpcore_transports.client.task_requests import ClientDesk, masked_error, related_meta
 from mcpcore_transports.running.cancellation import failure_of, first_of
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.running.pending import Handlers
+from mcpcore_transports.running.pending import Handlers, Run
 from mcpcore_transports.running.task_guard import called
+from mcpcore_transports.running.tasks import TaskHost
+from mcpcore_transports.server.settings import error_id
+from mcpcore_transports.server.tasks.requests import TaskDesk
 
-if TYPE_CHECKING:  # the core makes use of this module
+if TYPE_CHECKING:  # each is imported where it is needed
     from mcpcore_transports.client.core import ClientCore
     from mcpcore_transports.client.opening import ClientSettings
 
 logger = logging.getLogger("mcpcore.client")
+
+
+class _Wanted(Struct):
+    task: Maybe[TaskMetadata] = None
+
+
+class ClientDesk(TaskDesk):
+    """Desk of a client: runs requests of its server as tasks, and answers requests about them.
+
+    With tasks (2025-11-25) the server does not have to keep a request open while a person is asked.
+    ``capabilities`` tells which requests may run as tasks.
+    """
+
+    def __init__(
+        self, core: "ClientCore", capabilities: ClientCapabilities, settings: TaskSettings
+    ) -> None:
+        super().__init__(TaskHost(settings), core.machine, core.flush)
+        self._core = core
+        self._capabilities = capabilities
+        self._handlers: Handlers | None = None
+
+    def takes(self, event: RequestReceived) -> bool:
+        """Run a request as a task if the server asks for that; return False if it does not."""
+        row = lookup(event.method, "server", event.revision)
+        if row is None or row.task_capability is None:
+            return False
+        if not declares(self._capabilities, row.task_capability):
+            return False
+        try:
+            task = typed(event.params, _Wanted).task
+            if task is None:
+                return False
+            ttl = self.host.table.granted(task.ttl)
+            record = self.host.create(self.owner(event), ttl=ttl)
+        except McpError as error:
+            self.machine.fail(event.key, error.error)
+        except Malformed as error:
+            self.machine.fail(event.key, ErrorData(INVALID_PARAMS, f"invalid params: {error}"))
+        except TableFull as full:
+            self.machine.fail(event.key, ErrorData(busy_code(event.revision), str(full)))
+        else:
+            self._start(event, record)
+        return True
+
+    def _start(self, event: RequestReceived, record: TaskRecord) -> None:
+        if self._handlers is None:
+            # Nothing to release: the request itself was answered when its task was created.
+            self._handlers = Handlers(self.host.begin(self._core.group), lambda key: None)
+        view = {"task": describe(record, TaskForm.EXPERIMENTAL)}
+        self.machine.respond(event.key, view, meta=related(record.id))
+        self.follow(record, None)
+        worker = _Worker()
+        self.host.employ(record, worker)
+        context = _context(event, partial(self._report, event, record))
+
+        async def work() -> None:
+            try:
+                answer = self._core.callbacks.answer(event.params, context)
+                if inspect.isawaitable(answer):
+                    answer = await answer
+                self.host.complete(record, Raw(to_json(answer)))
+            except BaseException as error:
+                self.host.fail(record, masked_error(event.method, failure_of(error)))
+            finally:
+                worker.scope = None
+                self.host.dismiss(record)
+
+        context.scope = worker.scope = self._handlers.start(event.key, work, context)
+
+    def _report(
+        self,
+        event: RequestReceived,
+        record: TaskRecord,
+        value: float,
+        total: float | None,
+        message: str | None,
+    ) -> bool:
+        """Report the progress of a task under the progress token of the request that created it."""
+        token = event.meta.progress_token
+        if token is None or record.ended:
+            return False
+        params: dict[str, Any] = {"progressToken": token, "progress": value}
+        more = {"total": total, "message": message}
+        params |= {name: given for name, given in more.items() if given is not None}
+        self.tell("notifications/progress", params, session=None, meta=related(record.id))
+        return True
+
+
+class _Worker:
+    def __init__(self) -> None:
+        self.scope: Run | None = None
+
+    def stop(self) -> None:
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def deliver(self, key: str, answer: Raw) -> None:
+        """Do nothing: a task of a client asks no questions."""
+
+
+def _context(event: RequestReceived, report: Callable[..., bool]) -> CallbackContext:
+    return CallbackContext(
+        event.method, event.revision, event.meta, request_id=event.id, report=report
+    )
+
+
+def masked_error(method: str, error: Exception) -> ErrorData:
+    """Return the error for a failed callback as the server sees it; log an unexpected exception."""
+    if isinstance(error, McpError):
+        return error.error
+    made = error_id()
+    logger.error("the callback for %s failed (error id %s)", method, made, exc_info=error)
+    return ErrorData(INTERNAL_ERROR, f"the client failed to answer (error id {made})")
+
+
+class _Related(Struct):
+    task: Maybe[Raw] = field(default=None, name=META_RELATED_TASK)
+
+
+class _Tied(Struct):
+    meta: Maybe[_Related] = field(default=None, name="_meta")
+
+
+_tied = msgspec.json.Decoder(_Tied)
+
+
+def related_meta(params: Raw) -> dict[str, Any] | None:
+    """Return the ``_meta`` for the answer to a request that belongs to a task of the server."""
+    text = bytes(params)
+    if not (b"related-task" in text or b"\\u" in text):  # escapes could hide the name
+        return None
+    meta = _tied.decode(text).meta
+    return None if meta is None or meta.task is None else {META_RELATED_TASK: meta.task}
+
 
 COMPLETE = "notifications/elicitation/complete"
 
@@ -58,13 +209,7 @@ class Answers:
         desk = self.desk
         if desk is not None and (desk.serve(event) or desk.takes(event)):
             return
-        context = CallbackContext(
-            event.method,
-            event.revision,
-            event.meta,
-            request_id=event.id,
-            report=partial(self._report, event.key),
-        )
+        context = _context(event, partial(self._report, event.key))
         try:
             answer = self._core.callbacks.answer(event.params, context)
         except BaseException as error:

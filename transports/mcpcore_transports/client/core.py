@@ -56,7 +56,7 @@ from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.resources import ResourceUpdatedParams
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId, to_json
-from mcpcore_transports.client.answers import COMPLETE, Answers, Visits, answer_inputs
+from mcpcore_transports.client.answers import COMPLETE, Answers, ClientDesk, Visits, answer_inputs
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.errors import RaisedExceptions, failed, failure_of_request
 from mcpcore_transports.client.listen import (
@@ -69,7 +69,6 @@ from mcpcore_transports.client.listen import (
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
 from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.reconnect import ReconnectingLink, Reconnector
-from mcpcore_transports.client.task_requests import ClientDesk
 from mcpcore_transports.client.tasks import ClientTasks
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.cancellation import failure_of

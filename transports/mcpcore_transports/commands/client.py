@@ -24,7 +24,7 @@ from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.config.file import ConfiguredServer, read_config
-from mcpcore_transports.commands.options import ConnectOptions, recording
+from mcpcore_transports.commands.options import AskOptions, CallOptions, ConnectOptions, recording
 from mcpcore_transports.commands.output import (
     Exit,
     Failure,
@@ -40,22 +40,12 @@ from mcpcore_transports.commands.target import client_settings, config_path, con
 from mcpcore_transports.targets import Target, describe
 
 
-def call(
-    tool: str,
-    words: Sequence[str],
-    options: ConnectOptions,
-    *,
-    arguments: str | None,
-    answer: str | None,
-    sample: str | None,
-    roots: Sequence[str],
-    as_json: bool,
-) -> int:
-    """Call ``tool``; return the exit status."""
-    pairs, target = split_target(words, options)
+def call(options: CallOptions) -> int:
+    """Call a tool; return the exit status."""
+    pairs, target = split_target(options.words, options)
     given = parse_pairs(pairs)
-    base = _json_object(arguments, "--arguments") if arguments is not None else {}
-    callbacks = _callbacks(answer, sample, roots)
+    base = {} if options.arguments is None else _json_object(options.arguments, "--arguments")
+    callbacks, tool = _callbacks(options), options.tool
 
     async def talk(client: Client) -> CallToolResult:
         known = {listed.name: listed for listed in await client.tools()}
@@ -68,7 +58,15 @@ def call(
         return await client.call_tool(tool, values, progress=_show_progress)
 
     result = converse(target, options, talk, callbacks)
-    _show(result, as_json)
+    if options.as_json:
+        print_json(result)
+    else:
+        for block in result.content:
+            print_block(block)
+        if not result.content and result.is_structured:
+            print_json(result.structured_content)
+        if result.is_error:
+            errors.print("[bold red]the tool failed[/]")
     return Exit.REFUSED if result.is_error else Exit.OK
 
 
@@ -111,7 +109,8 @@ def _json_object(text: str, option: str) -> dict[str, Any]:
         raise Failure(f"{option}: {error}", Exit.USAGE) from None
 
 
-def _callbacks(answer: str | None, sample: str | None, roots: Sequence[str]) -> Callbacks:
+def _callbacks(options: CallOptions) -> Callbacks:
+    answer, sample = options.answer, options.sample
     content = None if answer is None else _json_object(answer, "--answer")
 
     def elicit(params: ElicitParams) -> dict[str, Any] | None:
@@ -125,7 +124,7 @@ def _callbacks(answer: str | None, sample: str | None, roots: Sequence[str]) -> 
     return Callbacks(
         elicitation=None if content is None else elicit,
         sampling=None if sample is None else complete,
-        roots=list(roots) or None,
+        roots=list(options.root) or None,
         log=_show_log,
     )
 
@@ -142,18 +141,6 @@ def _show_log(message: LoggingMessageParams) -> None:
     data = message.data
     text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
     errors.print(f"{message.level}{source}: {text}", style="dim", markup=False)
-
-
-def _show(result: CallToolResult, as_json: bool) -> None:
-    if as_json:
-        print_json(result)
-        return
-    for block in result.content:
-        print_block(block)
-    if not result.content and result.is_structured:
-        print_json(result.structured_content)
-    if result.is_error:
-        errors.print("[bold red]the tool failed[/]")
 
 
 _TYPES = {"https": "http", "wss": "ws", "sse+http": "sse", "sse+https": "sse"}
@@ -206,9 +193,9 @@ KINDS = {
 }
 
 
-def list_offers(words: Sequence[str], options: ConnectOptions, *, as_json: bool) -> int:
-    """List the kinds that ``words`` name, all by default; return the exit status."""
-    rest, target = split_target(words, options)
+def list_offers(options: AskOptions) -> int:
+    """List the kinds that the words name, all by default; return the exit status."""
+    rest, target = split_target(options.words, options)
     unknown = [word for word in rest if word not in KINDS]
     if unknown:
         raise Failure(
@@ -225,7 +212,7 @@ def list_offers(words: Sequence[str], options: ConnectOptions, *, as_json: bool)
         return found
 
     found = converse(target, options, talk)
-    if as_json:
+    if options.as_json:
         print_json({KINDS[kind].member: items for kind, items in found.items()})
         return Exit.OK
     for kind, items in found.items():
@@ -277,9 +264,9 @@ def _written(server: ConfiguredServer) -> str:
 _ROUNDS = 10
 
 
-def probe(words: Sequence[str], options: ConnectOptions, *, as_json: bool) -> int:
+def probe(options: AskOptions) -> int:
     """Probe a server; return the exit status."""
-    rest, target = split_target(words, options)
+    rest, target = split_target(options.words, options)
     if rest:
         raise BadTarget(f"{rest[0]!r} was not expected; probe takes one server")
     began = time.perf_counter()
@@ -303,7 +290,7 @@ def probe(words: Sequence[str], options: ConnectOptions, *, as_json: bool) -> in
         found = converse(target, options, talk)
         if found["era"] == "legacy" and options.revisions is None:
             found["revisions"] = anyio.run(_spoken, found["revision"], target, options)
-    if as_json:
+    if options.as_json:
         print_json(found)
     else:
         print_facts(_facts(found))

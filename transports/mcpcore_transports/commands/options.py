@@ -4,10 +4,11 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import get_annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from msgspec import Struct, structs
+from msgspec import NODEFAULT, Struct, structs
 
 from mcpcore.errors import BadTarget
 from mcpcore.spec.revisions import parse_revisions
@@ -107,6 +108,25 @@ class ConnectOptions(Struct, frozen=True, kw_only=True):
     verbose: Annotated[
         bool, Opt("Show log messages, those of the server too.", flags="--verbose -v")
     ] = False
+
+
+class AskOptions(ConnectOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore list`` and ``mcpcore probe``."""
+
+    words: Annotated[Texts, typer.Argument(hidden=True)] = ()
+    as_json: Shown = False
+
+
+class CallOptions(ConnectOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore call``."""
+
+    tool: Annotated[str, typer.Argument(hidden=True)]
+    words: Annotated[Texts, typer.Argument(hidden=True)] = ()
+    arguments: Annotated[Text, Opt("All arguments as an object.", "JSON")] = None
+    answer: Annotated[Text, Opt("Answer forms with this object.", "JSON")] = None
+    sample: Annotated[Text, Opt("Answer as the model would.", "TEXT")] = None
+    root: Annotated[Texts, Opt("A root; repeatable.", "URI")] = ()
+    as_json: Shown = False
 
 
 class ServeOptions(Struct, frozen=True, kw_only=True):
@@ -256,7 +276,7 @@ def size_of(option: str, text: str | None) -> int | None:
 
 
 def _options_of(declared: type) -> dict[str, inspect.Parameter]:
-    """Return the options that a class declares by ``Annotated`` attributes, by attribute.
+    """Return the options that a class declares by ``Annotated`` attributes, its own ones first.
 
     An option may be repeated if it is a tuple, for which typer has a list.
     """
@@ -264,7 +284,8 @@ def _options_of(declared: type) -> dict[str, inspect.Parameter]:
     defaults = dict(vars(declared))
     if issubclass(declared, Struct):
         defaults = dict(zip(declared.__struct_fields__, declared.__struct_defaults__, strict=True))
-    for name, annotation in declared.__annotations__.items():
+    written = [item for kind in declared.__mro__ for item in get_annotations(kind).items()]
+    for name, annotation in written:
         if get_origin(annotation) is Annotated:
             default = defaults[name]
             kind, mark = get_args(annotation)
@@ -272,23 +293,28 @@ def _options_of(declared: type) -> dict[str, inspect.Parameter]:
                 kind, default = list[str] | None, None
             option = Annotated[kind, mark.of(name) if isinstance(mark, Opt) else mark]
             found[name] = inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if default is NODEFAULT else default,
+                annotation=option,
             )
     return found
 
 
 def connecting(
-    function: Callable[..., None], names: Collection[str] | None = None
+    function: Callable[..., None],
+    names: Collection[str] | None = None,
+    declared: type[ConnectOptions] = ConnectOptions,
 ) -> Callable[..., None]:
-    """Add options to a command, which gets them as ``options``, :class:`ConnectOptions`.
+    """Add options to a command, which gets them as ``options``, of the class ``declared``.
 
     The first parameter of the command is the typer context.  ``names``: only these options.
     """
 
     def make(context: typer.Context, given: dict[str, Any]) -> ConnectOptions:
-        return ConnectOptions(command=context.obj, **given)
+        return declared(command=context.obj, **given)
 
-    return gathering(function, "options", ConnectOptions, names, make)
+    return gathering(function, "options", declared, names, make)
 
 
 def gathering(

@@ -2,7 +2,7 @@
 
 :class:`TaskDesk` answers ``tasks/get``, ``tasks/update``, ``tasks/result``, ``tasks/list`` and
 ``tasks/cancel``.  Servers and clients have one (:mod:`mcpcore_transports.server.tasks.tasks`,
-:mod:`mcpcore_transports.client.task_requests`).
+:mod:`mcpcore_transports.client.answers`).
 """
 
 from collections.abc import Callable, Mapping
