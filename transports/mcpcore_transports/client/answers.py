@@ -21,6 +21,7 @@ from mcpcore.errors import (
 )
 from mcpcore.service.task_settings import TaskForm, TaskSettings
 from mcpcore.service.tasks import TableFull, TaskRecord, describe, related
+from mcpcore.spec import types
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import (
     ERRORS,
@@ -33,11 +34,7 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import META_RELATED_TASK, InputRequest
-from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.spec.types.elicitation import ElicitationCompleteParams, ElicitResult
 from mcpcore.spec.types.model import Maybe
-from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import to_json
 from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, meta_of
 from mcpcore_transports.client.errors import promised
@@ -57,7 +54,7 @@ logger = logging.getLogger("mcpcore.client")
 
 
 class _Wanted(Struct):
-    task: Maybe[TaskMetadata] = None
+    task: Maybe[types.TaskMetadata] = None
 
 
 class ClientDesk(TaskDesk):
@@ -68,7 +65,7 @@ class ClientDesk(TaskDesk):
     """
 
     def __init__(
-        self, core: "ClientCore", capabilities: ClientCapabilities, settings: TaskSettings
+        self, core: "ClientCore", capabilities: types.ClientCapabilities, settings: TaskSettings
     ) -> None:
         super().__init__(TaskHost(settings), core.machine, core.flush)
         self._core = core
@@ -170,7 +167,7 @@ def masked_error(method: str, error: Exception) -> ErrorData:
 
 
 class _Related(Struct):
-    task: Maybe[Raw] = field(default=None, name=META_RELATED_TASK)
+    task: Maybe[Raw] = field(default=None, name=types.META_RELATED_TASK)
 
 
 class _Tied(Struct):
@@ -186,7 +183,7 @@ def related_meta(params: Raw) -> dict[str, Any] | None:
     if not (b"related-task" in text or b"\\u" in text):  # escapes could hide the name
         return None
     meta = _tied.decode(text).meta
-    return None if meta is None or meta.task is None else {META_RELATED_TASK: meta.task}
+    return None if meta is None or meta.task is None else {types.META_RELATED_TASK: meta.task}
 
 
 COMPLETE = "notifications/elicitation/complete"
@@ -301,7 +298,7 @@ async def answer_input(
 
     Raises InputFailed if the input cannot or may not be given, and any exception of the callback.
     """
-    wanted = promised(raw, InputRequest, method)
+    wanted = promised(raw, types.InputRequest, method)
     params = Raw(b"{}") if wanted.params is None else wanted.params
     try:
         context = CallbackContext(wanted.method, revision, meta_of(params))
@@ -347,7 +344,7 @@ class Visits:
     def completed(self, params: Raw) -> bool:
         """Record the end of a visit; return False for an unknown or ended one, to be ignored."""
         try:
-            done = typed(params, ElicitationCompleteParams)
+            done = typed(params, types.ElicitationCompleteParams)
         except Malformed as error:
             logger.warning("the server's %s is malformed: %s", COMPLETE, error)
             return False
@@ -375,7 +372,7 @@ class Visits:
             questions[key] = Raw(msgspec.json.encode(question))
         answers = await answer_questions(questions, error.method, self._callbacks, revision)
         for answer in answers.values():
-            if not isinstance(answer, ElicitResult) or answer.action != "accept":
+            if not isinstance(answer, types.ElicitResult) or answer.action != "accept":
                 return False
         with anyio.move_on_after(self._settings.visit_timeout):
             for elicitation_id in questions:

@@ -17,22 +17,11 @@ from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import Malformed, Unsayable
 from mcpcore.http import StreamInterrupted
 from mcpcore.service.reading import shorten
+from mcpcore.spec import types
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import RequestMeta
-from mcpcore.spec.types.capabilities import (
-    ClientCapabilities,
-    ElicitationCapability,
-    RootsCapability,
-    SamplingCapability,
-    Settings,
-)
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.model import Maybe
-from mcpcore.spec.types.roots import ListRootsResult, Root
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.wire.message import RequestId, to_json
 from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Run
@@ -69,7 +58,7 @@ class CallbackContext:
         self,
         method: str,
         revision: Revision,
-        meta: RequestMeta,
+        meta: types.RequestMeta,
         *,
         request_id: RequestId | None = None,
         report: Callable[[float, float | None, str | None], bool] | None = None,
@@ -112,25 +101,25 @@ class CallbackContext:
 Answer = Struct | Mapping[str, Any]
 """Result object for a request of the server."""
 _Answered = Answer | Awaitable[Answer]
-Roots = Sequence[Root | str]
+Roots = Sequence[types.Root | str]
 
-_Elicited = ElicitResult | Mapping[str, Any] | None
-_Sampled = CreateMessageResult | Mapping[str, Any]
-_Found = Roots | ListRootsResult
+_Elicited = types.ElicitResult | Mapping[str, Any] | None
+_Sampled = types.CreateMessageResult | Mapping[str, Any]
+_Found = Roots | types.ListRootsResult
 
 ElicitationCallback = (
-    Callable[[ElicitParams], _Elicited | Awaitable[_Elicited]]
-    | Callable[[ElicitParams, CallbackContext], _Elicited | Awaitable[_Elicited]]
+    Callable[[types.ElicitParams], _Elicited | Awaitable[_Elicited]]
+    | Callable[[types.ElicitParams, CallbackContext], _Elicited | Awaitable[_Elicited]]
 )
 SamplingCallback = (
-    Callable[[CreateMessageParams], _Sampled | Awaitable[_Sampled]]
-    | Callable[[CreateMessageParams, CallbackContext], _Sampled | Awaitable[_Sampled]]
+    Callable[[types.CreateMessageParams], _Sampled | Awaitable[_Sampled]]
+    | Callable[[types.CreateMessageParams, CallbackContext], _Sampled | Awaitable[_Sampled]]
 )
 RootsCallback = (
     Callable[[], _Found | Awaitable[_Found]]
     | Callable[[CallbackContext], _Found | Awaitable[_Found]]
 )
-LogCallback = Callable[[LoggingMessageParams], Awaitable[None] | None]
+LogCallback = Callable[[types.LoggingMessageParams], Awaitable[None] | None]
 ChangeCallback = Callable[[], Awaitable[None] | None]
 UpdateCallback = Callable[[str], Awaitable[None] | None]
 NotificationCallback = Callable[[str, Raw], Awaitable[None] | None]
@@ -191,9 +180,9 @@ class Callbacks(Struct, kw_only=True):
 
     Further ones are dropped, with a warning in the log.
     """
-    extensions: Mapping[str, Settings] = {}
+    extensions: Mapping[str, types.Settings] = {}
     """Extensions, declared as they are."""
-    experimental: Mapping[str, Settings] = {}
+    experimental: Mapping[str, types.Settings] = {}
     """Experimental capabilities, declared as they are."""
 
     def __post_init__(self) -> None:
@@ -202,22 +191,22 @@ class Callbacks(Struct, kw_only=True):
         if self.roots is not None and not callable(self.roots):
             checked_roots(self.roots)
 
-    def capabilities(self) -> ClientCapabilities:
+    def capabilities(self) -> types.ClientCapabilities:
         """Return the capabilities for which there are callbacks."""
-        declared = ClientCapabilities()
+        declared = types.ClientCapabilities()
         if self.elicitation is not None or self.elicitation_url is not None:
-            declared.elicitation = ElicitationCapability()
+            declared.elicitation = types.ElicitationCapability()
             if self.elicitation_url is not None:
                 declared.elicitation.url = {}
                 if self.elicitation is not None:
                     declared.elicitation.form = {}
         if self.sampling is not None:
-            declared.sampling = SamplingCapability(
+            declared.sampling = types.SamplingCapability(
                 tools={} if self.sampling_tools else None,
                 context={} if self.sampling_context else None,
             )
         if self.roots is not None:
-            declared.roots = RootsCapability(list_changed=True)
+            declared.roots = types.RootsCapability(list_changed=True)
         declared.extensions = dict(self.extensions) or None
         declared.experimental = dict(self.experimental) or None
         return declared
@@ -235,7 +224,7 @@ class Callbacks(Struct, kw_only=True):
 
 
 def _answer_elicitation(callbacks: Callbacks, raw: Raw, context: CallbackContext) -> _Answered:
-    params = _decode_params(raw, ElicitParams)
+    params = _decode_params(raw, types.ElicitParams)
     by_url = params.mode == "url"
     callback = callbacks.elicitation_url if by_url else callbacks.elicitation
     if callback is None:
@@ -248,10 +237,10 @@ def _answer_elicitation(callbacks: Callbacks, raw: Raw, context: CallbackContext
 
     def finish(answer: _Elicited) -> Answer:
         if answer is None:
-            return ElicitResult(action="decline")
+            return types.ElicitResult(action="decline")
         if isinstance(answer, Mapping) and not by_url:
-            answer = ElicitResult(action="accept", content=dict(answer))
-        if not isinstance(answer, ElicitResult):
+            answer = types.ElicitResult(action="accept", content=dict(answer))
+        if not isinstance(answer, types.ElicitResult):
             kind = type(answer).__name__
             raise TypeError(f"the {name} callback returned {kind}, which is no ElicitResult")
         if answer.action not in _ACTIONS:
@@ -269,7 +258,7 @@ def _answer_elicitation(callbacks: Callbacks, raw: Raw, context: CallbackContext
 def _answer_sampling(callbacks: Callbacks, raw: Raw, context: CallbackContext) -> _Answered:
     if callbacks.sampling is None:
         raise McpError(METHOD_NOT_FOUND, "this client does not support sampling")
-    params = _decode_params(raw, CreateMessageParams)
+    params = _decode_params(raw, types.CreateMessageParams)
     with_tools = params.tools is not None or params.tool_choice is not None
     if with_tools and not callbacks.sampling_tools:
         raise McpError(INVALID_PARAMS, "this client does not support sampling with tools")
@@ -279,10 +268,10 @@ def _answer_sampling(callbacks: Callbacks, raw: Raw, context: CallbackContext) -
     def finish(answer: Any) -> Answer:
         if isinstance(answer, Mapping):
             try:
-                answer = typed(Raw(to_json(answer)), CreateMessageResult)
+                answer = typed(Raw(to_json(answer)), types.CreateMessageResult)
             except Malformed as error:
                 raise ValueError(f"the sampling callback's result is wrong: {error}") from None
-        if not isinstance(answer, CreateMessageResult):
+        if not isinstance(answer, types.CreateMessageResult):
             kind = type(answer).__name__
             raise TypeError(f"the sampling callback returned {kind}, not a CreateMessageResult")
         try:
@@ -301,16 +290,18 @@ def _answer_roots(callbacks: Callbacks, raw: Raw, context: CallbackContext) -> _
         roots = call(roots, context)
 
     def finish(given: _Found) -> Answer:
-        result = given if isinstance(given, ListRootsResult) else ListRootsResult(roots=[])
-        listed = checked_roots(given.roots if isinstance(given, ListRootsResult) else given)
+        result = (
+            given if isinstance(given, types.ListRootsResult) else types.ListRootsResult(roots=[])
+        )
+        listed = checked_roots(given.roots if isinstance(given, types.ListRootsResult) else given)
         return known_members(structs.replace(result, roots=listed), context.revision)
 
     return _then(roots, finish)
 
 
-def checked_roots(roots: Roots) -> list[Root]:
+def checked_roots(roots: Roots) -> list[types.Root]:
     """Return roots, each given as a Root or by its URI.  Raises ValueError for a non-file URI."""
-    found = [Root(uri=root) if isinstance(root, str) else root for root in roots]
+    found = [types.Root(uri=root) if isinstance(root, str) else root for root in roots]
     for root in found:
         if not root.uri.startswith("file://"):
             raise ValueError(f"{root.uri!r} is no root: its URI must begin with file://")
@@ -326,12 +317,12 @@ _ANSWERS: dict[str, Callable[[Callbacks, Raw, CallbackContext], _Answered]] = {
 
 
 class _WithMeta(Struct):
-    meta: Maybe[RequestMeta] = field(default=None, name="_meta")
+    meta: Maybe[types.RequestMeta] = field(default=None, name="_meta")
 
 
-def meta_of(params: Raw) -> RequestMeta:
+def meta_of(params: Raw) -> types.RequestMeta:
     """Return the ``_meta`` of an input request.  Raises Malformed."""
-    return typed(params, _WithMeta).meta or RequestMeta()
+    return typed(params, _WithMeta).meta or types.RequestMeta()
 
 
 def call(callback: Callable[..., Any], context: CallbackContext, *args: Any) -> Any:

@@ -35,6 +35,7 @@ from mcpcore.errors import (
     PeerError,
 )
 from mcpcore.http import HttpClient
+from mcpcore.spec import types
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -44,25 +45,6 @@ from mcpcore.spec.errors import (
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
-from mcpcore.spec.types.base import Implementation, LoggingLevel
-from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.spec.types.completion import (
-    CompleteParams,
-    CompleteResult,
-    PromptReference,
-    ResourceTemplateReference,
-)
-from mcpcore.spec.types.lifecycle import DiscoverResult
-from mcpcore.spec.types.prompts import GetPromptResult, ListPromptsResult, Prompt
-from mcpcore.spec.types.resources import (
-    ListResourcesResult,
-    ListResourceTemplatesResult,
-    ReadResourceResult,
-    Resource,
-    ResourceTemplate,
-)
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
-from mcpcore.spec.types.tools import CallToolResult, ListToolsResult, Tool
 from mcpcore.wire.message import Body
 from mcpcore_transports.client.cache import ERAS, ResultCache, ServerCache, ToolBook, place_of
 from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
@@ -150,12 +132,12 @@ class Client:
         return self._ready.revision
 
     @property
-    def server_info(self) -> Implementation | None:
+    def server_info(self) -> types.Implementation | None:
         """The server's name and version according to itself."""
         return self._ready.info
 
     @property
-    def capabilities(self) -> ServerCapabilities:
+    def capabilities(self) -> types.ServerCapabilities:
         """Capabilities that the server has declared."""
         return self._core.capabilities
 
@@ -257,8 +239,9 @@ class Client:
     ) -> list[T]:
         """Return all pages of a list; start again, once, if a cursor is refused."""
         found: list[T] = []
+        cursors: set[str | None] = {None}
         cursor: str | None = None
-        seen: set[str] = set()
+        endless = f"the limit is {self._max_pages}"
         for _ in range(self._max_pages):
             try:
                 page = await fetch(cursor)
@@ -267,28 +250,27 @@ class Client:
                     return await self._all(fetch, items, again=False)
                 raise
             found += items(page)
-            if page.next_cursor is None:
-                return found
             cursor = page.next_cursor
-            if cursor in seen:
-                text = f"the server's pages do not end (they lead back to the cursor {cursor!r})"
-                raise InvalidResponse("pagination", text)
-            seen.add(cursor)
-        text = f"the server's pages do not end (the limit is {self._max_pages})"
-        raise InvalidResponse("pagination", text)
+            if cursor is None:
+                return found
+            if cursor in cursors:
+                endless = f"they lead back to the cursor {cursor!r}"
+                break
+            cursors.add(cursor)
+        raise InvalidResponse("pagination", f"the server's pages do not end ({endless})")
 
     # Tools
 
     async def list_tools(
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> ListToolsResult:
+    ) -> types.ListToolsResult:
         """Return one page of tools; :meth:`tools` returns all of them."""
-        result = await self._page("tools/list", cursor, ListToolsResult, timeout)
+        result = await self._page("tools/list", cursor, types.ListToolsResult, timeout)
         result.tools = self._tools.learn(result.tools)
         _drop_unsafe_icons(result.tools)
         return result
 
-    async def tools(self) -> list[Tool]:
+    async def tools(self) -> list[types.Tool]:
         """Return all tools."""
         return await self._all(self.list_tools, lambda page: page.tools)
 
@@ -301,7 +283,7 @@ class Client:
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
         repeat: bool | None = None,
-    ) -> CallToolResult:
+    ) -> types.CallToolResult:
         """Call a tool; a failure of the tool is a result with ``is_error``.
 
         Questions of the server during the call are answered through the callbacks.  If the call
@@ -340,14 +322,13 @@ class Client:
         raw = outcome.result
         if tasks.options is not None:
             raw = await tasks.result_of(outcome, timeout=timeout, progress=progress)
-        result = promised(raw, CallToolResult, CALL)
+        result = promised(raw, types.CallToolResult, CALL)
         if not self._tools.check(name, result):
             try:
                 await self.tools()
             except (PeerError, CallFailed) as problem:
-                logger.warning(
-                    "the result of %r is not checked: no list of tools: %s", name, problem
-                )
+                text = "the result of %r is not checked: no list of tools: %s"
+                logger.warning(text, name, problem)
             self._tools.check(name, result)
         _drop_unsafe_icons(result.content)
         return result
@@ -361,26 +342,26 @@ class Client:
 
     async def list_resources(
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> ListResourcesResult:
+    ) -> types.ListResourcesResult:
         """Return one page of resources."""
-        result = await self._page("resources/list", cursor, ListResourcesResult, timeout)
+        result = await self._page("resources/list", cursor, types.ListResourcesResult, timeout)
         _drop_unsafe_icons(result.resources)
         return result
 
-    async def resources(self) -> list[Resource]:
+    async def resources(self) -> list[types.Resource]:
         """Return all resources."""
         return await self._all(self.list_resources, lambda page: page.resources)
 
     async def list_resource_templates(
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> ListResourceTemplatesResult:
+    ) -> types.ListResourceTemplatesResult:
         """Return one page of resource templates."""
         method = "resources/templates/list"
-        result = await self._page(method, cursor, ListResourceTemplatesResult, timeout)
+        result = await self._page(method, cursor, types.ListResourceTemplatesResult, timeout)
         _drop_unsafe_icons(result.resource_templates)
         return result
 
-    async def resource_templates(self) -> list[ResourceTemplate]:
+    async def resource_templates(self) -> list[types.ResourceTemplate]:
         """Return all resource templates."""
         return await self._all(self.list_resource_templates, lambda page: page.resource_templates)
 
@@ -391,15 +372,11 @@ class Client:
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> ReadResourceResult:
+    ) -> types.ReadResourceResult:
         """Return a resource's contents."""
+        params, kind = {"uri": uri}, types.ReadResourceResult
         return await self.request(
-            "resources/read",
-            {"uri": uri},
-            ReadResourceResult,
-            timeout=timeout,
-            progress=progress,
-            meta=meta,
+            "resources/read", params, kind, timeout=timeout, progress=progress, meta=meta
         )
 
     async def subscribe(self, uri: str) -> None:
@@ -414,13 +391,13 @@ class Client:
 
     async def list_prompts(
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> ListPromptsResult:
+    ) -> types.ListPromptsResult:
         """Return one page of prompts."""
-        result = await self._page("prompts/list", cursor, ListPromptsResult, timeout)
+        result = await self._page("prompts/list", cursor, types.ListPromptsResult, timeout)
         _drop_unsafe_icons(result.prompts)
         return result
 
-    async def prompts(self) -> list[Prompt]:
+    async def prompts(self) -> list[types.Prompt]:
         """Return all prompts."""
         return await self._all(self.list_prompts, lambda page: page.prompts)
 
@@ -432,51 +409,53 @@ class Client:
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> GetPromptResult:
+    ) -> types.GetPromptResult:
         """Return a prompt with its arguments filled in."""
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
             params["arguments"] = arguments
+        kind = types.GetPromptResult
         result = await self.request(
-            "prompts/get", params, GetPromptResult, timeout=timeout, progress=progress, meta=meta
+            "prompts/get", params, kind, timeout=timeout, progress=progress, meta=meta
         )
         _drop_unsafe_icons(message.content for message in result.messages)
         return result
 
     async def complete(
         self,
-        ref: PromptReference | ResourceTemplateReference,
+        ref: types.PromptReference | types.ResourceTemplateReference,
         argument: str,
         value: str,
         *,
         known: Mapping[str, str] | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         meta: Mapping[str, Any] | None = None,
-    ) -> CompleteResult:
+    ) -> types.CompleteResult:
         """Return completions for an ``argument`` of which ``value`` has been typed.
 
         ``known`` are the values of other arguments; they are sent if the revision has them.
         """
         ref = known_members(ref, self.revision)
         params: dict[str, Any] = {"ref": ref, "argument": {"name": argument, "value": value}}
-        if known is not None and "context" not in unknown_members(CompleteParams, self.revision):
+        unknown = unknown_members(types.CompleteParams, self.revision)
+        if known is not None and "context" not in unknown:
             params["context"] = {"arguments": known}
         return await self.request(
-            "completion/complete", params, CompleteResult, timeout=timeout, meta=meta
+            "completion/complete", params, types.CompleteResult, timeout=timeout, meta=meta
         )
 
     # The conversation
 
-    async def discover(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> DiscoverResult:
+    async def discover(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> types.DiscoverResult:
         """Return the revisions and capabilities of the server (modern)."""
-        return await self.request("server/discover", None, DiscoverResult, timeout=timeout)
+        return await self.request("server/discover", None, types.DiscoverResult, timeout=timeout)
 
     async def ping(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> None:
         """Check that the server answers, by ``ping`` or, where the era has none, by discovery."""
         legacy = lookup("ping", "client", self.revision) is not None
         await self._core.request("ping" if legacy else "server/discover", timeout=timeout)
 
-    async def set_log_level(self, level: LoggingLevel) -> None:
+    async def set_log_level(self, level: types.LoggingLevel) -> None:
         """Request log messages of this level and above for the ``log`` callback."""
         self._core.log_level = level
         if not self.revision.per_request_log_level:
@@ -506,7 +485,7 @@ class Client:
 
         ``async with client.listen(tools=True) as changes: async for change in changes: ...``
         """
-        wanted = SubscriptionFilter(
+        wanted = types.SubscriptionFilter(
             tools_list_changed=tools,
             prompts_list_changed=prompts,
             resources_list_changed=resources,
@@ -777,7 +756,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         return core
 
     def _make_core(
-        self, machine: Peer | HttpClient, capabilities: ClientCapabilities
+        self, machine: Peer | HttpClient, capabilities: types.ClientCapabilities
     ) -> ClientCore:
         core = self._core = ClientCore(
             machine,

@@ -15,25 +15,8 @@ import msgspec
 from anyio.abc import TaskGroup
 from msgspec import Raw, Struct
 
+from mcpcore.engine import events
 from mcpcore.engine.config import DEFAULT_TIMEOUT
-from mcpcore.engine.events import (
-    ConnectionEnded,
-    ErrorReceived,
-    Event,
-    InputRequired,
-    NegotiationFailed,
-    NotificationReceived,
-    ProgressReceived,
-    Ready,
-    RequestCancelled,
-    RequestEnded,
-    RequestReceived,
-    ResultReceived,
-    Route,
-    SubscriptionAcknowledged,
-    SubscriptionNotification,
-    Violation,
-)
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import (
     ConnectionClosed,
@@ -46,15 +29,10 @@ from mcpcore.errors import (
 from mcpcore.http import HttpClient, Recovery, StreamInterrupted, StreamReopened
 from mcpcore.http.client.sending import INITIALIZE
 from mcpcore.service.task_settings import TaskSettings
+from mcpcore.spec import types
 from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import LoggingLevel
-from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.spec.types.elicitation import ElicitationCompleteParams
-from mcpcore.spec.types.lifecycle import LoggingMessageParams
-from mcpcore.spec.types.resources import ResourceUpdatedParams
-from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId, to_json
 from mcpcore_transports.client.answers import COMPLETE, Answers, ClientDesk, Visits, answer_inputs
 from mcpcore_transports.client.callbacks import Callbacks
@@ -90,14 +68,14 @@ _SUBSCRIPTIONS = (_SUBSCRIBE, "resources/unsubscribe")
 
 
 _CALLBACKS: dict[str, tuple[str, Callable[[Raw], Sequence[Any]]]] = {
-    "notifications/message": ("log", lambda params: [typed(params, LoggingMessageParams)]),
+    "notifications/message": ("log", lambda params: [typed(params, types.LoggingMessageParams)]),
     RESOURCE_UPDATED: (
         "resource_updated",
-        lambda params: [typed(params, ResourceUpdatedParams).uri],
+        lambda params: [typed(params, types.ResourceUpdatedParams).uri],
     ),
     "notifications/elicitation/complete": (
         "elicitation_complete",
-        lambda params: [typed(params, ElicitationCompleteParams).elicitation_id],
+        lambda params: [typed(params, types.ElicitationCompleteParams).elicitation_id],
     ),
     "notifications/tools/list_changed": ("tools_changed", lambda params: ()),
     "notifications/prompts/list_changed": ("prompts_changed", lambda params: ()),
@@ -132,12 +110,12 @@ class ClientCore:
         self.callbacks = callbacks
         self.settings = settings or ClientSettings()
         self.link: Link | ReconnectingLink | None = None
-        self.ready: Ready | None = None
+        self.ready: events.Ready | None = None
         self.closed: str | None = None
         """Reason for the end of the connection, once it has ended."""
         self.closing = False
         """True if this side is about to end the connection."""
-        self.log_level: LoggingLevel | None = None
+        self.log_level: types.LoggingLevel | None = None
         self.subscribed: dict[str, None] = {}
         """URIs of the resources to which this session is subscribed (legacy)."""
         self.raised = raised
@@ -161,7 +139,7 @@ class ClientCore:
         """Call a callback of the application, now or after the earlier ones have ended."""
         self._watchers: list[Callable[[str], None]] = []
         self._opened = anyio.Event()
-        self._failure: NegotiationFailed | None = None
+        self._failure: events.NegotiationFailed | None = None
         self._answers = Answers(self)
         self.streams: dict[RequestId, Listening] = {}
         """Listeners by the request of their listen stream."""
@@ -169,28 +147,28 @@ class ClientCore:
         """Number of listeners that share the subscription of a resource, by URI (legacy)."""
         self.tasks = ClientTasks(self)
         self._violations = ViolationLog()
-        self._table: dict[type[Event], Callable[[Any], None]] = {
-            ResultReceived: self._settle,
-            ErrorReceived: self._settle,
-            InputRequired: self._settle,
-            RequestEnded: self._settle,
-            ProgressReceived: self._on_progress,
-            RequestReceived: self._on_request,
-            RequestCancelled: self._answers.cancel,
-            NotificationReceived: self._on_notification,
-            SubscriptionNotification: self._on_notification,
-            SubscriptionAcknowledged: self._on_acknowledged,
-            Ready: self._on_ready,
-            NegotiationFailed: self._on_negotiation_failed,
-            ConnectionEnded: self._on_end,
+        self._table: dict[type[events.Event], Callable[[Any], None]] = {
+            events.ResultReceived: self._settle,
+            events.ErrorReceived: self._settle,
+            events.InputRequired: self._settle,
+            events.RequestEnded: self._settle,
+            events.ProgressReceived: self._on_progress,
+            events.RequestReceived: self._on_request,
+            events.RequestCancelled: self._answers.cancel,
+            events.NotificationReceived: self._on_notification,
+            events.SubscriptionNotification: self._on_notification,
+            events.SubscriptionAcknowledged: self._on_acknowledged,
+            events.Ready: self._on_ready,
+            events.NegotiationFailed: self._on_negotiation_failed,
+            events.ConnectionEnded: self._on_end,
             StreamInterrupted: self._on_interrupted,
             StreamReopened: self._on_reopened,
-            Violation: self._on_violation,
+            events.Violation: self._on_violation,
         }
 
     # App
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: events.Event) -> None:
         """Handle one event of the machine."""
         handler = self._table.get(type(event))
         if handler is not None:
@@ -206,10 +184,14 @@ class ClientCore:
         return self.ready.revision
 
     @property
-    def capabilities(self) -> ServerCapabilities:
+    def capabilities(self) -> types.ServerCapabilities:
         """Capabilities that the server has declared."""
         declared = None if self.ready is None else self.ready.capabilities
-        return declared if isinstance(declared, ServerCapabilities) else ServerCapabilities()
+        return (
+            declared
+            if isinstance(declared, types.ServerCapabilities)
+            else types.ServerCapabilities()
+        )
 
     def flush(self) -> None:
         """Flush the machine's output to the link; needed after each call of the machine."""
@@ -287,13 +269,13 @@ class ClientCore:
             finally:
                 if progress is not None:
                     self.progress.pop(request, None)
-            if isinstance(outcome, InputRequired):
+            if isinstance(outcome, events.InputRequired):
                 rounds += 1
                 request = await self._answer_round(outcome, outgoing.timeout)
                 continue
             if self.raised is not None:
                 self.raised.raise_for(outcome)
-            if isinstance(outcome, ResultReceived):
+            if isinstance(outcome, events.ResultReceived):
                 if method in _SUBSCRIPTIONS:
                     self._note_subscription(method, outgoing.params)
                 return Outcome(outcome.result, rounds > 0, request)
@@ -305,7 +287,7 @@ class ClientCore:
                 raise error
             request, rounds = None, 0
 
-    async def _answer_round(self, asked: InputRequired, timeout: float | None) -> RequestId:
+    async def _answer_round(self, asked: events.InputRequired, timeout: float | None) -> RequestId:
         try:
             answers = await answer_inputs(asked, self.callbacks, self.revision)
             if self.closed is not None:
@@ -331,9 +313,9 @@ class ClientCore:
         self.machine.cancel(request, now=clock(), reason=reason)
         self.flush()
 
-    async def open_stream(self, listening: Listening, wanted: SubscriptionFilter) -> None:
+    async def open_stream(self, listening: Listening, wanted: types.SubscriptionFilter) -> None:
         """Open a listen stream, without a deadline; its events go to ``listening``."""
-        params = SubscriptionsListenParams(notifications=wanted)
+        params = types.SubscriptionsListenParams(notifications=wanted)
         outgoing = OutgoingRequest(
             method=LISTEN, params=params, meta={**self.settings.meta}, timeout=None
         )
@@ -359,7 +341,7 @@ class ClientCore:
         else:
             await self._guarded(self._chain, outgoing, send)
 
-    def run_tasks(self, capabilities: ClientCapabilities, settings: TaskSettings) -> None:
+    def run_tasks(self, capabilities: types.ClientCapabilities, settings: TaskSettings) -> None:
         """Let the server have its requests run as tasks, as ``capabilities`` promise."""
         self._answers.desk = ClientDesk(self, capabilities, settings)
 
@@ -378,23 +360,23 @@ class ClientCore:
         if self._waiting.settle(outcome):
             return
         stream = self.streams.pop(outcome.request, None)
-        if isinstance(outcome, InputRequired):
+        if isinstance(outcome, events.InputRequired):
             self.machine.abandon(outcome.request)
         elif stream is not None:
             stream.end(outcome)
 
-    def _on_request(self, event: RequestReceived) -> None:
+    def _on_request(self, event: events.RequestReceived) -> None:
         self._visits.asked(event)
         self._answers.begin(event)
 
-    def _on_progress(self, event: ProgressReceived) -> None:
+    def _on_progress(self, event: events.ProgressReceived) -> None:
         callback = self.progress.get(event.request)
         if callback is not None:
             self.tell(callback, event.progress, event.total, event.message)
 
     # Conversation
 
-    async def opened(self) -> Ready:
+    async def opened(self) -> events.Ready:
         """Negotiate and wait for the outcome.  Raises NegotiationError or LinkError."""
         self.machine.start(now=clock())
         self.flush()
@@ -409,7 +391,7 @@ class ClientCore:
             raise NegotiationError(failure.message, failure.error) from cause
         raise LinkError(self.closed or "the connection ended")
 
-    def _on_ready(self, event: Ready) -> None:
+    def _on_ready(self, event: events.Ready) -> None:
         again = self.ready is not None
         self.ready, self.deaf = event, None
         self._opened.set()
@@ -424,7 +406,7 @@ class ClientCore:
                 self.tasks.look_again()
             self.group.start_soon(self._renew)
 
-    def _on_negotiation_failed(self, event: NegotiationFailed) -> None:
+    def _on_negotiation_failed(self, event: events.NegotiationFailed) -> None:
         if self.ready is not None and self.reconnector is not None:
             self.reconnector.refused(event)
             return
@@ -534,7 +516,7 @@ class ClientCore:
         for listener in tuple(self.listeners):
             listener.missed()
 
-    def _on_end(self, event: ConnectionEnded) -> None:
+    def _on_end(self, event: events.ConnectionEnded) -> None:
         reason: str | None = event.reason
         if self.reconnector is not None:
             reason = self.reconnector.ended(event)
@@ -547,9 +529,11 @@ class ClientCore:
 
     # Notifications
 
-    def _on_notification(self, event: NotificationReceived | SubscriptionNotification) -> None:
+    def _on_notification(
+        self, event: events.NotificationReceived | events.SubscriptionNotification
+    ) -> None:
         method, params, listeners = event.method, event.params, self.listeners
-        if isinstance(event, SubscriptionNotification):
+        if isinstance(event, events.SubscriptionNotification):
             stream = self.streams.get(event.request)
             listeners = [] if stream is None else [stream]
         if method == COMPLETE and not self._visits.completed(params):
@@ -575,11 +559,11 @@ class ClientCore:
             except Malformed as error:
                 logger.warning("the server's %s is malformed: %s", method, error)
 
-    def _on_violation(self, event: Violation) -> None:
+    def _on_violation(self, event: events.Violation) -> None:
         self._violations.tell(event)
         self.report(self.callbacks.violation, event)
 
-    def _on_acknowledged(self, event: SubscriptionAcknowledged) -> None:
+    def _on_acknowledged(self, event: events.SubscriptionAcknowledged) -> None:
         if stream := self.streams.get(event.request):
             stream.acknowledged(event.filter)
 
@@ -595,9 +579,9 @@ class ViolationLog:
     """
 
     def __init__(self) -> None:
-        self._counts: dict[Route, int] = {}
+        self._counts: dict[events.Route, int] = {}
 
-    def tell(self, event: Violation) -> None:
+    def tell(self, event: events.Violation) -> None:
         """Count a violation; log it if it is among the first of its stream or at a power of two."""
         count = self._counts.pop(event.route, 0) + 1
         self._counts[event.route] = count

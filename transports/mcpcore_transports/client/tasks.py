@@ -24,19 +24,10 @@ from mcpcore.errors import (
     TaskCancelled,
 )
 from mcpcore.service.task_settings import TaskForm, TaskSettings, task_form
+from mcpcore.spec import types
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalError, McpError
-from mcpcore.spec.types.capabilities import (
-    ClientCapabilities,
-    ElicitationTasks,
-    SamplingTasks,
-    TaskRequests,
-    TasksCapability,
-)
 from mcpcore.spec.types.model import Maybe, as_sent
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
-from mcpcore.spec.types.tasks import TERMINAL, ListTasksResult, Task, TaskResult
-from mcpcore.spec.types.tools import CallToolResult
 from mcpcore.wire.message import Body
 from mcpcore_transports.client.answers import answer_input
 from mcpcore_transports.client.callbacks import Answer
@@ -78,21 +69,21 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
     own: TaskSettings = field(default_factory=TaskSettings)
     """Settings for requests of the server that the client runs as tasks (2025-11-25)."""
 
-    def declare(self, capabilities: ClientCapabilities) -> ClientCapabilities:
+    def declare(self, capabilities: types.ClientCapabilities) -> types.ClientCapabilities:
         """Return ``capabilities`` with those added that go with tasks."""
-        requests = TaskRequests()
+        requests = types.TaskRequests()
         if capabilities.sampling is not None:
-            requests.sampling = SamplingTasks(create_message={})
+            requests.sampling = types.SamplingTasks(create_message={})
         if capabilities.elicitation is not None:
-            requests.elicitation = ElicitationTasks(create={})
+            requests.elicitation = types.ElicitationTasks(create={})
         extensions = capabilities.extensions or {}
         declared = structs.replace(capabilities, extensions={TASKS_EXTENSION: {}, **extensions})
-        if requests != TaskRequests():
-            declared.tasks = TasksCapability(list={}, cancel={}, requests=requests)
+        if requests != types.TaskRequests():
+            declared.tasks = types.TasksCapability(list={}, cancel={}, requests=requests)
         return declared
 
 
-class TaskState(TaskResult, kw_only=True):
+class TaskState(types.TaskResult, kw_only=True):
     """State of a task, with its input requests and its result left undecoded."""
 
     input_requests: Maybe[dict[str, Raw]] = None  # type: ignore[assignment]
@@ -129,7 +120,7 @@ class Follower:
         """Follow the task to its end; return the result of the call."""
         async with AsyncExitStack() as stack:
             if self._options.listen and not self._experimental:
-                wanted = SubscriptionFilter(task_ids=[self._state.task_id])
+                wanted = types.SubscriptionFilter(task_ids=[self._state.task_id])
                 with suppress(PeerError, CallFailed):
                     listening = Listening(self._core, wanted)
                     self._listening = await stack.enter_async_context(listening)
@@ -146,7 +137,7 @@ class Follower:
                 # Its questions come on the stream of the request for its result.
                 if state.status != "working" and (result := await self._fetch()) is not None:
                     return result
-            elif state.status in TERMINAL:
+            elif state.status in types.TERMINAL:
                 if self._core.raised is not None:
                     self._core.raised.raise_for(state)
                 return _outcome(state)
@@ -261,9 +252,9 @@ class ClientTasks:
 
     # Operations on one task
 
-    async def get(self, task_id: str) -> TaskResult:
+    async def get(self, task_id: str) -> types.TaskResult:
         """Get the state of a task; in the extension with its result, its error or its questions."""
-        return await self._ask("tasks/get", {"taskId": task_id}, TaskResult)
+        return await self._ask("tasks/get", {"taskId": task_id}, types.TaskResult)
 
     async def update(self, task_id: str, answers: Mapping[str, Answer]) -> None:
         """Answer questions of a task, all of them or a part (extension)."""
@@ -274,15 +265,15 @@ class ClientTasks:
         """Request the cancellation of a task; in the extension the server may ignore it."""
         await self._core.request("tasks/cancel", {"taskId": task_id})
 
-    async def list(self, cursor: str | None = None) -> ListTasksResult:
+    async def list(self, cursor: str | None = None) -> types.ListTasksResult:
         """Return one page of tasks (2025-11-25)."""
         params = None if cursor is None else {"cursor": cursor}
-        return await self._ask("tasks/list", params, ListTasksResult)
+        return await self._ask("tasks/list", params, types.ListTasksResult)
 
-    async def result(self, task_id: str) -> CallToolResult:
+    async def result(self, task_id: str) -> types.CallToolResult:
         """Wait for the result of a task, and answer its questions (2025-11-25)."""
         outcome = await self._core.request("tasks/result", {"taskId": task_id}, timeout=None)
-        return promised(outcome.result, CallToolResult, "tasks/result")
+        return promised(outcome.result, types.CallToolResult, "tasks/result")
 
     async def start(
         self,
@@ -291,7 +282,7 @@ class ClientTasks:
         *,
         ttl: float | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> Task | CallToolResult:
+    ) -> types.Task | types.CallToolResult:
         """Call a tool as a task if that is possible, without waiting for its end.
 
         ``ttl``: seconds to keep the task (2025-11-25).  Returns the task, or the result if the
@@ -304,11 +295,11 @@ class ClientTasks:
             params["task"] = self._terms(ttl)
         outcome = await self._core.request(CALL, params, meta=meta)
         task = self._task_of(outcome.result)
-        return task if task is not None else promised(outcome.result, CallToolResult, CALL)
+        return task if task is not None else promised(outcome.result, types.CallToolResult, CALL)
 
     async def wait(
-        self, task: Task | str, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> CallToolResult:
+        self, task: types.Task | str, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> types.CallToolResult:
         """Follow a task of any connection to its end; a cancelled caller does not cancel the task.
 
         ``timeout`` in seconds; by default there is none.  Raises TaskCancelled.
@@ -316,7 +307,7 @@ class ClientTasks:
         task_id = task if isinstance(task, str) else task.task_id
         state = await self._ask("tasks/get", {"taskId": task_id}, TaskState)
         result = await self._follow(state, timeout=timeout, abandon=False)
-        return promised(result, CallToolResult, CALL)
+        return promised(result, types.CallToolResult, CALL)
 
     async def _ask(self, method: str, params: Body, expected: type[T]) -> T:
         return promised((await self._core.request(method, params)).result, expected, method)

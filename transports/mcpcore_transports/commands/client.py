@@ -12,14 +12,9 @@ import msgspec
 from msgspec import Struct, structs
 
 from mcpcore.errors import BadTarget
+from mcpcore.spec import types
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import LEGACY
-from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams
-from mcpcore.spec.types.lifecycle import LoggingMessageParams
-from mcpcore.spec.types.prompts import Prompt
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
-from mcpcore.spec.types.tools import CallToolResult, Tool
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
@@ -47,7 +42,7 @@ def call(options: CallOptions) -> int:
     base = {} if options.arguments is None else _json_object(options.arguments, "--arguments")
     callbacks, tool = _callbacks(options), options.tool
 
-    async def talk(client: Client) -> CallToolResult:
+    async def talk(client: Client) -> types.CallToolResult:
         known = {listed.name: listed for listed in await client.tools()}
         if tool not in known:
             names = ", ".join(known) or "none"
@@ -83,7 +78,7 @@ def parse_pairs(words: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def convert_pairs(pairs: Mapping[str, str], tool: Tool) -> dict[str, Any]:
+def convert_pairs(pairs: Mapping[str, str], tool: types.Tool) -> dict[str, Any]:
     """Convert each value to the type in the tool's schema: text stays text, the rest is JSON."""
     properties = tool.input_schema.get("properties", {})
     values: dict[str, Any] = {}
@@ -113,13 +108,13 @@ def _callbacks(options: CallOptions) -> Callbacks:
     answer, sample = options.answer, options.sample
     content = None if answer is None else _json_object(answer, "--answer")
 
-    def elicit(params: ElicitParams) -> dict[str, Any] | None:
+    def elicit(params: types.ElicitParams) -> dict[str, Any] | None:
         errors.print(f"[dim]the server asks:[/] {params.message}", markup=True)
         return content
 
-    def complete(params: CreateMessageParams) -> CreateMessageResult:
-        text = TextContent(text=sample or "")
-        return CreateMessageResult(role="assistant", content=text, model="mcpcore-cli")
+    def complete(params: types.CreateMessageParams) -> types.CreateMessageResult:
+        text = types.TextContent(text=sample or "")
+        return types.CreateMessageResult(role="assistant", content=text, model="mcpcore-cli")
 
     return Callbacks(
         elicitation=None if content is None else elicit,
@@ -136,7 +131,7 @@ def _show_progress(value: float, total: float | None, message: str | None) -> No
     )
 
 
-def _show_log(message: LoggingMessageParams) -> None:
+def _show_log(message: types.LoggingMessageParams) -> None:
     source = "" if message.logger is None else f" {message.logger}"
     data = message.data
     text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
@@ -159,7 +154,7 @@ class Listing(Struct, frozen=True):
     row: Callable[[Any], tuple[str, ...]]
 
 
-def _tool_row(tool: Tool) -> tuple[str, ...]:
+def _tool_row(tool: types.Tool) -> tuple[str, ...]:
     required = tool.input_schema.get("required", [])
     names = [
         name if name in required else f"[{name}]"
@@ -168,7 +163,7 @@ def _tool_row(tool: Tool) -> tuple[str, ...]:
     return tool.name, " ".join(names)
 
 
-def _prompt_row(prompt: Prompt) -> tuple[str, ...]:
+def _prompt_row(prompt: types.Prompt) -> tuple[str, ...]:
     names = [each.name if each.required else f"[{each.name}]" for each in prompt.arguments]
     return prompt.name, " ".join(names)
 
