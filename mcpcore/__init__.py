@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from mcpcore_transports.client.cache import EraCache, ResultCache
     from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
     from mcpcore_transports.client.client import Client, connect
-    from mcpcore_transports.client.config.file import load_targets
+    from mcpcore_transports.client.config import load_targets
     from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
     from mcpcore_transports.client.opening import ClientSettings
     from mcpcore_transports.client.tasks import TaskOptions
@@ -245,7 +245,7 @@ _LATER = {
     "mcpcore_transports.client.cache": "EraCache ResultCache",
     "mcpcore_transports.client.callbacks": "CallbackContext Callbacks",
     "mcpcore_transports.client.client": "Client connect",
-    "mcpcore_transports.client.config.file": "load_targets",
+    "mcpcore_transports.client.config": "load_targets",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
     "mcpcore_transports.client.opening": "ClientSettings",
     "mcpcore_transports.client.tasks": "TaskOptions",

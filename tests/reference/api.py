@@ -36,7 +36,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
             "mcpcore_transports.targets",
             "mcpcore.errors",
             "mcpcore_transports.client.middleware",
-            "mcpcore_transports.client.config.file",
+            "mcpcore_transports.client.config",
         ),
     ),
     "operations": (

@@ -517,7 +517,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
 
     ``target`` is a URL (http, https, ws, wss, sse+http, sse+https, tcp, tls, unix); a command as a
     list of strings; a ``Server`` of this process; or a Target, such as one that
-    :func:`mcpcore_transports.client.config.file.load_targets` has read from an ``mcp.json``.
+    :func:`mcpcore_transports.client.config.load_targets` has read from an ``mcp.json``.
 
     ``callbacks`` answer the server and take its news.  ``revision`` is the only revision to speak,
     ``revisions`` are several, of which the newest common one is used.  ``headers`` go with HTTP

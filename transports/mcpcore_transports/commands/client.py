@@ -18,7 +18,7 @@ from mcpcore.spec.revisions import LEGACY
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.config.file import ConfiguredServer, read_config
+from mcpcore_transports.client.config import ConfiguredServer, read_config
 from mcpcore_transports.commands.options import AskOptions, CallOptions, ConnectOptions, recording
 from mcpcore_transports.commands.output import (
     Exit,

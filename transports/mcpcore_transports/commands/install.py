@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from mcpcore.errors import BadConfig, BadTarget
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.client.config.writing import add_server
+from mcpcore_transports.client.config import add_server
 from mcpcore_transports.commands.options import ClientName, ConnectOptions, InstallOptions
 from mcpcore_transports.commands.output import Exit, errors, print_json
 from mcpcore_transports.commands.target import converse, fitted

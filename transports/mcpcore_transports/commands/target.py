@@ -18,7 +18,7 @@ from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.base import Implementation
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.config.file import (
+from mcpcore_transports.client.config import (
     PLACES,
     VARIABLE,
     ConfiguredServer,
