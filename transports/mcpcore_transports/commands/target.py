@@ -49,6 +49,8 @@ T = TypeVar("T")
 
 
 _WEB = (HttpTarget, SseTarget, WebSocketTarget)
+_FLAGS = {"headers": "--header", "ca": "--cacert"}
+"""Options that are not named like their attribute."""
 _SECURE = ("https", "wss", "tls")
 
 
@@ -58,19 +60,19 @@ def split_target(words: Sequence[str], options: ConnectOptions) -> tuple[list[st
     Raises BadTarget, also for options that do not fit it, and Failure for an unknown revision.
     """
     check_revisions(options.revisions)
-    if options.command is not None:
-        if not options.command:
-            raise BadTarget("no command stands after --")
-        if options.config is not None:
-            raise BadTarget("--config is for servers that are named, and this one is a command")
-        return list(words), fitted(StdioTarget(options.command), options)
-    if not words:
+    if options.command == ():
+        raise BadTarget("no command stands after --")
+    if options.command is None and not words:
         raise BadTarget(
             "no server: give a URL, a name out of mcp.json, or -- and the command that starts one"
         )
-    if "://" in words[-1]:
-        if options.config is not None:
-            raise BadTarget("--config is for servers that are named, and this one is a URL")
+    by_url = options.command is None and "://" in words[-1]
+    if options.config is not None and (by_url or options.command):
+        kind = "a URL" if by_url else "a command"
+        raise BadTarget(f"--config is for servers that are named, and this one is {kind}")
+    if options.command is not None:
+        return list(words), fitted(StdioTarget(options.command), options)
+    if by_url:
         target = parse_target(words[-1])
     else:
         server = named(words[-1], options.config)
@@ -126,30 +128,20 @@ def fitted(target: Target, options: ConnectOptions) -> Target:
 
 
 def _check_fit(target: Target, options: ConnectOptions) -> None:
-    web, command = isinstance(target, _WEB), isinstance(target, StdioTarget)
     secure = urlsplit(getattr(target, "url", "")).scheme in _SECURE
-    rules = (
-        (web, "URLs of http, ws and sse", {"--header": options.headers, "--proxy": options.proxy}),
+    for fits, what, names in (
+        (isinstance(target, _WEB), "URLs of http, ws and sse", ("headers", "proxy")),
+        (secure, "https, wss, sse+https and tls", ("ca", "cert", "key")),
         (
-            secure,
-            "https, wss, sse+https and tls",
-            {"--cacert": options.ca, "--cert": options.cert, "--key": options.key},
-        ),
-        (
-            command,
+            isinstance(target, StdioTarget),
             "servers that are started as a command",
-            {
-                "--env": options.env,
-                "--cwd": options.cwd,
-                "--memory-limit": options.memory_limit,
-                "--cpu-limit": options.cpu_limit,
-            },
+            ("env", "cwd", "memory_limit", "cpu_limit"),
         ),
-    )
-    for fits, what, given in rules:
-        for name, value in given.items():
-            if value not in (None, ()) and not fits:
-                raise BadTarget(f"{name} is for {what}; this server is {_kind(target)}")
+    ):
+        for name in names:
+            if getattr(options, name) not in (None, ()) and not fits:
+                flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+                raise BadTarget(f"{flag} is for {what}; this server is {_kind(target)}")
     size_of("--memory-limit", options.memory_limit)
     if options.key is not None and options.cert is None:
         raise BadTarget("--key is the key of --cert, which is not given")
