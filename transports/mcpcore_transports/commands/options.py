@@ -285,13 +285,14 @@ def _options_of(declared: type) -> dict[str, inspect.Parameter]:
     if issubclass(declared, Struct):
         defaults = dict(zip(declared.__struct_fields__, declared.__struct_defaults__, strict=True))
     written = [item for kind in declared.__mro__ for item in get_annotations(kind).items()]
+    annotation: Any
     for name, annotation in written:
         if get_origin(annotation) is Annotated:
             default = defaults[name]
             kind, mark = get_args(annotation)
             if kind in _REPEATABLE:
                 kind, default = list[str] | None, None
-            option = Annotated[kind, mark.of(name) if isinstance(mark, Opt) else mark]
+            option = Annotated[(kind, mark.of(name) if isinstance(mark, Opt) else mark)]
             found[name] = inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
