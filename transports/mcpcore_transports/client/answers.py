@@ -190,10 +190,7 @@ COMPLETE = "notifications/elicitation/complete"
 
 
 class Answers:
-    """Answers to requests on the wire (legacy).
-
-    Plain callbacks run inline, coroutines in a task.
-    """
+    """Answers to requests on the wire (legacy); plain callbacks run inline, others in a task."""
 
     def __init__(self, core: "ClientCore") -> None:
         self._core = core
@@ -294,10 +291,7 @@ async def answer_questions(
 async def answer_input(
     raw: Raw, key: str, method: str, callbacks: Callbacks, revision: Revision
 ) -> Answer:
-    """Answer one question of ``method``, a request without id, known by ``key``.
-
-    Raises InputFailed if the input cannot or may not be given, and any exception of the callback.
-    """
+    """Answer one question.  Raises InputFailed, and any exception of the callback."""
     wanted = promised(raw, types.InputRequest, method)
     params = Raw(b"{}") if wanted.params is None else wanted.params
     try:
@@ -322,8 +316,7 @@ class _Asked(Struct, rename="camel"):
 class Visits:
     """Visits of URLs that a server asks for, by elicitation id; the oldest are forgotten first.
 
-    Source: elicitation page of 2025-11-25, "Completion Notifications for URL Mode Elicitation" and
-    "URL Elicitation Required Error".
+    Source: elicitation page of 2025-11-25, sections on URL mode.
     """
 
     def __init__(self, callbacks: Callbacks, settings: "ClientSettings") -> None:
@@ -354,10 +347,7 @@ class Visits:
         return visit is not None
 
     async def make(self, error: PeerError, revision: Revision) -> bool:
-        """Ask the user for the visits that ``error`` requires; return True if a retry is useful.
-
-        Raises InputFailed, and any exception of the callback.
-        """
+        """Ask for the visits that ``error`` requires; return True if a retry is useful."""
         if (
             not isinstance(error, UrlElicitationRequired)
             or revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions

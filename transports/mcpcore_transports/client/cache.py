@@ -92,10 +92,7 @@ class ResultCache:
     def connect(
         self, target: Target, headers: Mapping[str, str], revision: Revision
     ) -> "ServerCache":
-        """Return the view of one connection on the cache.
-
-        A server without a URL has no other clients, so that its results are not shared.
-        """
+        """Return the view of one connection; results of a server without a URL are not shared."""
         if isinstance(target, HttpTarget | WebSocketTarget):
             server = f"{revision.name} {target.url}"
         else:
@@ -196,11 +193,9 @@ def _encode(params: Body) -> bytes:
 class EraCache:
     """Cache of the eras of at most ``limit`` servers, each kept for ``ttl`` seconds.
 
-    A server that is known as legacy is not probed, which saves a timeout if the server ignores
-    unknown requests.  A server that is known as modern is asked all the same, as its answer lists
-    its capabilities, but may take its time.  The cache is a hint: a refused handshake is followed
-    by the probe, on the same connection.  Source: the versioning page of 2026-07-28 ("Backward
-    Compatibility with Initialization-Based Versions").
+    A server that is known as legacy is not probed; one that is known as modern is, but may take its
+    time.  The cache is a hint: a refused handshake is followed by the probe.  Source: versioning
+    page of 2026-07-28, "Backward Compatibility with Initialization-Based Versions".
     """
 
     def __init__(self, *, limit: int = 1024, ttl: float = 3600.0) -> None:
@@ -238,11 +233,7 @@ ERAS = EraCache()
 
 
 def place_of(target: Target) -> Hashable:
-    """Return the cache key of a server: its address, or the way its process is started.
-
-    None for a server of this process.  Two paths of one origin may lead to different servers, so
-    they are kept apart; headers and query do not matter.
-    """
+    """Return the cache key of a server: its address, or how it is started; None in memory."""
     if isinstance(target, HttpTarget | WebSocketTarget):
         parts = urlsplit(target.url)
         return parts.scheme, parts.hostname, parts.port, parts.path
@@ -305,10 +296,7 @@ class ToolBook:
         self._repeatable = set() if repeatable is None else repeatable
 
     def unknown(self, name: str, result: CallToolResult) -> bool:
-        """Return True if a result can be checked only after the tools are listed.
-
-        True at most once until the list changes: a second list would not have the tool either.
-        """
+        """Return True if the tools have to be listed first; at most once until the list changes."""
         if not self._look_up or self._compile is None or self._tools.get(name, _Known()).listed:
             return False
         if result.is_error or not result.is_structured:
@@ -335,8 +323,7 @@ class ToolBook:
     def check(self, name: str, result: CallToolResult) -> bool:
         """Check a result against the tool's output schema; return False if it is :meth:`unknown`.
 
-        Raises InvalidResponse, also for an unusable schema: such a schema permits nothing
-        (basic/index#ref-resolution).
+        Raises InvalidResponse, also for an unusable schema, which permits nothing.
         """
         if self.unknown(name, result):
             return False

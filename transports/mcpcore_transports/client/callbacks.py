@@ -1,8 +1,7 @@
 """Callbacks of a client for its server: elicitation, sampling, roots, notifications.
 
-The same callbacks serve both eras: requests on the wire (legacy) and the ``inputRequests`` of an
-input round (modern).  Each may be a plain function or a coroutine function.  Callbacks that answer
-the server may take a :class:`CallbackContext` as well.
+The same callbacks, functions or coroutine functions, serve both eras: requests on the wire (legacy)
+and the ``inputRequests`` of an input round (modern).
 """
 
 import inspect
@@ -37,11 +36,7 @@ P = TypeVar("P")
 
 
 class CallbackContext:
-    """The request of the server that a callback answers.
-
-    It is passed to callbacks with one required parameter more than needed: a second one, for roots
-    the first one.
-    """
+    """Request of the server that a callback answers: its last argument, if it takes one more."""
 
     __slots__ = (
         "_progress",
@@ -86,10 +81,7 @@ class CallbackContext:
     def progress(
         self, value: float, total: float | None = None, message: str | None = None
     ) -> bool:
-        """Report progress, which must increase; return False if the server did not ask for it.
-
-        In the modern era it never does: inputs have no progress.  Call it in the event loop.
-        """
+        """Report progress, which must increase; return False if the server did not ask for it."""
         if self._report is None or self.cancelled:
             return False
         if not math.isfinite(value) or value <= self._progress:
@@ -163,10 +155,7 @@ class Callbacks(Struct, kw_only=True):
     stream_interrupted: InterruptedCallback | None = None
     """Take the loss of an event stream's connection (legacy, over HTTP), with the recovery."""
     connection: ConnectionCallback | None = None
-    """Take connection events: loss, each attempt to reconnect, success, and giving up.
-
-    Not over Streamable HTTP.
-    """
+    """Take connection events, of attempts to reconnect too; not over Streamable HTTP."""
     violation: ViolationCallback | None = None
     """Take each violation of the protocol by the server.
 
@@ -176,10 +165,7 @@ class Callbacks(Struct, kw_only=True):
     at_once: int = 8
     """Maximum callbacks that run at the same time for the questions of one input round."""
     waiting: int = 10_000
-    """Maximum notifications that wait while coroutine functions handle earlier ones.
-
-    Further ones are dropped, with a warning in the log.
-    """
+    """Maximum notifications that wait for coroutine functions; further ones are dropped."""
     extensions: Mapping[str, types.Settings] = {}
     """Extensions, declared as they are."""
     experimental: Mapping[str, types.Settings] = {}
@@ -212,11 +198,7 @@ class Callbacks(Struct, kw_only=True):
         return declared
 
     def answer(self, params: Raw, context: CallbackContext) -> _Answered:
-        """Answer a request of the server, in the form of its revision.
-
-        Raises McpError, and TypeError or ValueError for an invalid answer of a callback; so may the
-        awaitable.
-        """
+        """Answer a request in the form of its revision.  Raises McpError, TypeError, ValueError."""
         answer = _ANSWERS.get(context.method)
         if answer is None:
             raise McpError(METHOD_NOT_FOUND, f"this client does not answer {context.method!r}")

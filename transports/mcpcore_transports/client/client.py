@@ -1,11 +1,9 @@
-"""Client: connect to a server, call it, listen to it.
+"""Client: connect to a server, call it, listen to it, over every transport and in both eras.
 
 ::
 
     async with connect("http://127.0.0.1:8000/mcp") as client:
         result = await client.call_tool("add", {"a": 1, "b": 2})
-
-The same code works over every transport and in both eras.
 """
 
 import logging
@@ -431,10 +429,7 @@ class Client:
         timeout: float | None = DEFAULT_TIMEOUT,
         meta: Mapping[str, Any] | None = None,
     ) -> types.CompleteResult:
-        """Return completions for an ``argument`` of which ``value`` has been typed.
-
-        ``known`` are the values of other arguments; they are sent if the revision has them.
-        """
+        """Return completions of an ``argument``'s ``value``; ``known`` are the values of others."""
         ref = known_members(ref, self.revision)
         params: dict[str, Any] = {"ref": ref, "argument": {"name": argument, "value": value}}
         unknown = unknown_members(types.CompleteParams, self.revision)
@@ -481,10 +476,7 @@ class Client:
         uris: "list[str] | tuple[str, ...]" = (),
         task_ids: "list[str] | tuple[str, ...]" = (),
     ) -> Listening:
-        """Open a stream of changes of the lists that are True and of the given resources and tasks.
-
-        ``async with client.listen(tools=True) as changes: async for change in changes: ...``
-        """
+        """Open a stream of changes of the lists that are True, and of resources and tasks."""
         wanted = types.SubscriptionFilter(
             tools_list_changed=tools,
             prompts_list_changed=prompts,
@@ -495,11 +487,7 @@ class Client:
         return Listening(self._core, wanted)
 
     def notify(self, method: str, params: Body = None) -> bool:
-        """Send any notification of the revision or of an extension.
-
-        Returns False if it was not sent: the revision does not have it, or its capability is not
-        declared.
-        """
+        """Send a notification; return False if the revision or our capabilities do not have it."""
         return self._core.notify(method, params)
 
 

@@ -126,10 +126,9 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         }
 
     def target(self, environ: Mapping[str, str] | None = None) -> Target:
-        """Return the target to connect to, with variables replaced.
+        """Return the target, with variables of ``environ`` (default: this process) replaced.
 
-        ``environ`` has the variables; the default is the environment of this process.  Raises
-        BadConfig for an undefined variable and for an invalid URL.
+        Raises BadConfig for an undefined variable and for an invalid URL.
         """
         place = Place(self.file, os.environ if environ is None else environ)
 
@@ -234,10 +233,7 @@ def load_targets(
 
 
 def find_config() -> Path | None:
-    """Return the default file: that of :data:`VARIABLE`, or the first existing of :data:`PLACES`.
-
-    None if there is none; a file named by the variable need not exist.
-    """
+    """Return the file that :data:`VARIABLE` names, or the first existing of :data:`PLACES`."""
     if named := os.environ.get(VARIABLE):
         return Path(named).expanduser()
     found = (Path(place).expanduser() for place in PLACES)
@@ -245,10 +241,7 @@ def find_config() -> Path | None:
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, ConfiguredServer]:
-    """Read the servers of a configuration file as written, with the disabled ones.
-
-    Raises BadConfig.
-    """
+    """Read the servers of a configuration file as written, disabled ones too.  Raises BadConfig."""
     file = Path(path)
     _, top = parse_file(file)
     if not isinstance(top, _Object):
@@ -298,10 +291,9 @@ def _whole_object(pairs: list[tuple[str, Any]]) -> _Object:
 
 
 def parse_file(file: Path, *, exactly: bool = False) -> tuple[str, Any]:
-    """Return the text of a file and the JSON in it, from which comments are removed.
+    """Return the text of a file and the JSON in it.  Raises BadConfig.
 
-    With ``exactly`` the file must be plain JSON: no comments and no duplicate members.  Raises
-    BadConfig.
+    With ``exactly`` no comments and no duplicate members are allowed.
     """
     try:
         with file.open("rb") as opened:

@@ -1,8 +1,4 @@
-"""Core of the client: handling of the machine's events.
-
-:class:`ClientCore` is the App of a client machine.
-:class:`mcpcore_transports.client.client.Client` has the typed methods for the protocol.
-"""
+"""Core of the client: handling of the machine's events, beneath the typed methods of Client."""
 
 import logging
 from collections import Counter
@@ -208,11 +204,9 @@ class ClientCore:
         meta: Mapping[str, Any] | None = None,
         repeat: bool | None = None,
     ) -> Outcome:
-        """Send a request through the middleware, serve its input rounds and visits.
+        """Send a request through the middleware; serve its input rounds and visits.
 
-        ``repeat`` is True if the request may be sent again when the connection breaks before the
-        answer; :func:`~mcpcore.engine.outbound.may_repeat` defines the default.  Cancelling the
-        caller cancels the request.  Raises PeerError or a CallFailed.
+        The parameters are those of ``Client.request``.  Raises PeerError or a CallFailed.
         """
         outgoing = OutgoingRequest(
             method=method,
@@ -416,10 +410,7 @@ class ClientCore:
     # The next conversation
 
     def succeed(self, machine: Peer) -> None:
-        """Continue the conversation on ``machine``; the keys of requests continue, too.
-
-        Requests of the server were cancelled with its conversation, and are not answered.
-        """
+        """Continue on ``machine``, with the keys of requests; the server's were cancelled."""
         self.machine = machine
         if self._answers.desk is not None:
             self._answers.desk.machine = machine
@@ -573,10 +564,7 @@ def _log_failure(what: str, error: Exception) -> None:
 
 
 class ViolationLog:
-    """Log of violations: the first few of a stream, then ever fewer, with their number.
-
-    So a server can neither flood the log nor keep violating unnoticed.
-    """
+    """Log of violations: the first few of a stream, then ever fewer, with their number."""
 
     def __init__(self) -> None:
         self._counts: dict[events.Route, int] = {}

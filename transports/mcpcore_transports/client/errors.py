@@ -1,9 +1,4 @@
-"""Exceptions of the client's calls, by their origin.
-
-:class:`PeerError` is an error response of the server.  All others are a
-:class:`~mcpcore.spec.errors.LocalError`: they happened on this side and the server did not send
-them.  An error of a tool is a result; it raises :class:`ToolFailed` on demand.
-"""
+"""Exceptions of the client's calls: PeerError for the server's errors, CallFailed for ours."""
 
 from typing import TypeVar
 
@@ -105,11 +100,7 @@ _KEPT = 1000
 
 
 class RaisedExceptions:
-    """Exceptions of server functions that a client in the same process raises itself.
-
-    With ``raise_exceptions=True`` a test gets the original exception, with its traceback, in place
-    of the masked error, whose id identifies it.
-    """
+    """Exceptions of server functions for a client in the same process to raise, by error id."""
 
     def __init__(self) -> None:
         self._kept: dict[str, BaseException] = {}

@@ -1,7 +1,7 @@
 """Changes on the server as one async iterator, in both eras.
 
-In the modern era the changes arrive on a ``subscriptions/listen`` stream.  In the legacy era they
-arrive on the connection, and resources are subscribed to one by one.
+They arrive on a ``subscriptions/listen`` stream (modern), or on the connection, and resources are
+subscribed to one by one (legacy).
 """
 
 import logging
@@ -236,8 +236,8 @@ class Listening:
     async def reopen(self, attempts: int, delay: float, longest: float) -> None:
         """Open a broken stream again, in at most ``attempts`` attempts in a row.
 
-        The first delay is ``delay`` seconds.  It doubles with each attempt, up to ``longest``, and
-        varies randomly, so that not all clients of a restarted server come back at once.
+        The delay doubles from ``delay`` up to ``longest`` seconds and varies randomly, so that not
+        all clients of a restarted server come back at once.
         """
         logger.info("a listen stream broke: %s", self._error)
         self._reopening = True
@@ -268,11 +268,7 @@ class Listening:
             self.broken(self._error or ConnectionClosed(LISTEN, "it cannot be opened again"))
 
     async def part(self, lost: anyio.Event, patience: float, again: Pace) -> None:
-        """Decide on a stream that the server has ended: reopen it if the connection is lost, too.
-
-        ``lost`` is set when the connection is lost and there is to be another.  After ``patience``
-        seconds without a loss the iteration ends.
-        """
+        """Wait ``patience`` seconds for a loss of the connection; end the iteration without."""
         with anyio.move_on_after(patience):
             await lost.wait()
         if lost.is_set() and not self._over():

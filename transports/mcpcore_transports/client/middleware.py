@@ -34,10 +34,7 @@ class OutgoingRequest(Struct, kw_only=True):
     """Timeout in seconds; None means no limit, and the default is that of the settings."""
     progress: ProgressCallback | None = None
     repeat: bool | None = None
-    """True if the request may be sent again when its connection breaks; None: by the protocol.
-
-    A middleware does not notice the repetition.
-    """
+    """True if the request may be sent again when its connection breaks; None: by the protocol."""
 
 
 class Outcome(Struct):

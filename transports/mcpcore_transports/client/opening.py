@@ -54,20 +54,14 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
         default_factory=lambda: Implementation(name="mcpcore", version="0.1.0")
     )
     limits: Limits = field(default_factory=lambda: Limits(message_size=64 * 1024 * 1024))
-    """Limits of messages and requests, with ``request_timeout``.
-
-    The maximum message size is 64 MiB, more than at a server.
-    """
+    """Limits of messages (64 MiB, more than at a server) and requests, with ``request_timeout``."""
     negotiation: Negotiation = Negotiation.AUTO
     eras: EraCache | None = None
     """Cache of the eras of servers; None is the cache shared by this process."""
     meta: dict[str, Any] = field(default_factory=dict)
     """Members for the ``_meta`` of every request, for instance ``traceparent``."""
     visit_timeout: float = 60.0
-    """Seconds to wait for the notification that the user has visited a URL (2025-11-25).
-
-    After that the request that requires the visit is tried again anyway.
-    """
+    """Seconds to wait for the end of a visit to a URL before a request is retried (2025-11-25)."""
     max_visits: int = 1000
     """Maximum visits under way that are remembered; the oldest are forgotten first."""
     max_changes: int = 4096
@@ -75,17 +69,11 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     parting_time: float = 2.0
     """Maximum seconds for telling the server to end a subscription or a task."""
     cache: ResultCache | bool = True
-    """Cache of results for as long as the server allows (modern).
-
-    Clients with the same ResultCache share its results, as far as the cache scope permits.
-    """
+    """Cache of results (modern), which may be shared with other clients; False for none."""
     max_pages: int = 1000
     """Maximum pages of one list."""
     look_up_tools: bool = True
-    """True to list the tools before the structured result of an unlisted tool is checked.
-
-    They are listed once, until the server reports that the list has changed.
-    """
+    """True to list the tools, once, before the structured result of an unlisted tool is checked."""
     check_output: bool = True
     """True to check structured results against the tool's schema; needs the extra `schema`."""
     tasks: TaskOptions | None = None
@@ -98,11 +86,7 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     ssl_context: ssl.SSLContext | None = None
     """TLS context for https, wss and tls; see :func:`mcpcore_transports.tls.client_tls`."""
     proxy: Proxy | str | None = ENVIRONMENT
-    """Proxy or its URL for HTTP and WebSocket, None for no proxy.
-
-    The default is that of the environment (``HTTPS_PROXY`` and so on), which never concerns
-    connections to this machine itself.
-    """
+    """Proxy or its URL for HTTP and WebSocket; None: no proxy; default: that of the environment."""
     process: "ProcessSettings | None" = None
     websocket: "WebSocketSettings | None" = None
     socket: "SocketSettings | None" = None

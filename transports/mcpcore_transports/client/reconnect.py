@@ -1,8 +1,4 @@
-"""Reconnection of a client: one conversation after the other, each on a connection of its own.
-
-:class:`mcpcore.engine.reconnection.Reconnection` decides if and when there is another connection, a
-:class:`Reconnector` carries that out and reports it.
-"""
+"""Reconnection of a client: one conversation after the other, each on a connection of its own."""
 
 import logging
 import math
@@ -41,11 +37,9 @@ logger = logging.getLogger("mcpcore.client")
 
 
 class Reconnector(ABC):
-    """Continuation of an ended conversation by another one, with its events.
+    """Continuation of an ended conversation by another one, as Reconnection decides.
 
-    ``attempts``: maximum number of attempts in a row to reconnect.  The first connection is not
-    retried.  All later ones are, until the conversation is closed, an end is final, or the attempts
-    are used up.
+    ``attempts``: maximum number of attempts in a row.  The first connection is not retried.
     """
 
     def __init__(self, core: "ClientCore", settings: ReconnectSettings, attempts: int) -> None:
@@ -163,11 +157,9 @@ class Reconnector(ABC):
 
 
 class ReconnectingLink(Reconnector):
-    """Maker of one connection after the other, each with a Peer and a link of its own.
+    """Maker of one connection after the other, each with a Peer and a link, which ``make`` makes.
 
-    ``make`` makes the link of one connection for a Peer.  The failure of the first connection is
-    raised by ``run()``.  ``core.link`` is the link of the current connection, or this object
-    between two connections.
+    ``core.link`` is the link of the current connection, or this object between two connections.
     """
 
     def __init__(

@@ -1,9 +1,7 @@
 """Tasks on the client: calls are followed to the end of their tasks.
 
-``call_tool`` returns the result whether the server answered at once or made a task of the call.  In
-the second case the client polls the task or has the server report changes, answers its questions,
-and cancels it if the caller stops waiting.  :class:`ClientTasks` (``client.tasks``) is for
-applications that keep the id of a task and come back later.
+The client polls the task or has the server report changes, answers its questions, and cancels it if
+the caller stops waiting.  ``client.tasks`` is for applications that come back to a task later.
 """
 
 from collections.abc import Mapping
@@ -89,12 +87,6 @@ class TaskState(types.TaskResult, kw_only=True):
     input_requests: Maybe[dict[str, Raw]] = None  # type: ignore[assignment]
     result: Maybe[Raw] = None  # type: ignore[assignment]
     error: Maybe[ErrorData] = None  # type: ignore[assignment]
-
-
-if TYPE_CHECKING:
-    SentTaskState = TaskState
-else:
-    SentTaskState = as_sent(TaskState, "ttl", "ttl_ms")
 
 
 class Follower:
@@ -229,7 +221,7 @@ def _outcome(state: TaskState) -> Raw:
 
 
 class _Created(Struct):
-    task: Maybe[SentTaskState] = None
+    task: Maybe[as_sent(TaskState, "ttl", "ttl_ms")] = None  # type: ignore[valid-type]
 
 
 class _Kind(Struct, rename="camel"):
@@ -237,12 +229,7 @@ class _Kind(Struct, rename="camel"):
 
 
 class ClientTasks:
-    """Tasks of the server: ``client.tasks``.
-
-    The available methods depend on the revision; the others raise LocalProtocolError.  All raise
-    PeerError and :class:`~mcpcore_transports.client.errors.CallFailed` as the methods of the client
-    do.
-    """
+    """Tasks of the server: ``client.tasks``; the methods depend on the revision."""
 
     def __init__(self, core: "ClientCore") -> None:
         self.options: TaskOptions | None = core.settings.tasks
@@ -272,8 +259,8 @@ class ClientTasks:
 
     async def result(self, task_id: str) -> types.CallToolResult:
         """Wait for the result of a task, and answer its questions (2025-11-25)."""
-        outcome = await self._core.request("tasks/result", {"taskId": task_id}, timeout=None)
-        return promised(outcome.result, types.CallToolResult, "tasks/result")
+        params = {"taskId": task_id}
+        return await self._ask("tasks/result", params, types.CallToolResult, timeout=None)
 
     async def start(
         self,
@@ -283,10 +270,9 @@ class ClientTasks:
         ttl: float | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> types.Task | types.CallToolResult:
-        """Call a tool as a task if that is possible, without waiting for its end.
+        """Call a tool as a task; return that without waiting, or the result if given at once.
 
-        ``ttl``: seconds to keep the task (2025-11-25).  Returns the task, or the result if the
-        server gave it at once.
+        ``ttl``: seconds to keep the task (2025-11-25).
         """
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
@@ -300,17 +286,18 @@ class ClientTasks:
     async def wait(
         self, task: types.Task | str, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> types.CallToolResult:
-        """Follow a task of any connection to its end; a cancelled caller does not cancel the task.
+        """Follow a task to its end; a cancelled caller does not cancel it.  Raises TaskCancelled.
 
-        ``timeout`` in seconds; by default there is none.  Raises TaskCancelled.
+        ``timeout`` in seconds; by default there is none.
         """
         task_id = task if isinstance(task, str) else task.task_id
         state = await self._ask("tasks/get", {"taskId": task_id}, TaskState)
         result = await self._follow(state, timeout=timeout, abandon=False)
         return promised(result, types.CallToolResult, CALL)
 
-    async def _ask(self, method: str, params: Body, expected: type[T]) -> T:
-        return promised((await self._core.request(method, params)).result, expected, method)
+    async def _ask(self, method: str, params: Body, expected: type[T], **options: Any) -> T:
+        outcome = await self._core.request(method, params, **options)
+        return promised(outcome.result, expected, method)
 
     # Tool calls
 

@@ -17,10 +17,7 @@ _running: set[asyncio.Task[None]] = set()
 
 
 def current_loop() -> object:
-    """Return the running event loop as an object: asyncio's loop or trio's token.
-
-    Raises RuntimeError outside of both.
-    """
+    """Return the running event loop: asyncio's loop or trio's token.  Raises RuntimeError."""
     if _in_trio():
         return sys.modules["trio"].lowlevel.current_trio_token()
     return asyncio.get_running_loop()
@@ -30,8 +27,7 @@ def current_loop() -> object:
 def known_in_callbacks() -> Iterator[None]:
     """Let anyio recognise the event loop in callbacks that are scheduled within the block, too.
 
-    With sniffio installed, anyio finds asyncio by its current task only, unless anyio itself has
-    started the loop.
+    With sniffio, anyio finds asyncio only in tasks, unless it has started the loop itself.
     """
     sniffio = sys.modules.get("sniffio")
     name = None if sniffio is None or _in_trio() else sniffio.current_async_library_cvar
@@ -53,10 +49,9 @@ def is_over(loop: object) -> bool:
 
 
 def call_in_loop(loop: object, function: Callable[[], object]) -> bool:
-    """Schedule a call of ``function``, which must not raise, in an event loop; from any thread.
+    """Schedule a call of ``function``, which must not raise; return False if the loop is over.
 
-    ``loop`` is the result of :func:`current_loop` in that event loop.  Returns False if the loop is
-    over.
+    ``loop`` is what :func:`current_loop` has returned there.  Works in any thread.
     """
     soon: Callable[[Callable[[], object]], object]
     if isinstance(loop, asyncio.AbstractEventLoop):
@@ -75,10 +70,9 @@ def _nothing() -> None:
 
 
 def start_background(work: Work, context: Context) -> None:
-    """Run ``work``, which must not raise, in a task of the running event loop.
+    """Run ``work``, which must not raise, in a task of the event loop, until that ends.
 
-    The task runs in ``context`` instead of the caller's, is no child of the caller's task, and is
-    cancelled when the loop ends.
+    The task runs in ``context`` and is no child of the caller's task.
     """
     if _in_trio():
         sys.modules["trio"].lowlevel.spawn_system_task(work, context=context)

@@ -30,8 +30,7 @@ class Signal(BaseException):
 def settled(error: BaseException) -> BaseException:
     """Return the exception to go on with: an Exception for a failure, else one that is no failure.
 
-    From a group, it returns the only exception in it, if there is only one.  Exceptions that are no
-    failures take precedence; a group with a :class:`Signal` is returned unchanged.
+    Exceptions that are no failures take precedence in a group; one with a :class:`Signal` is kept.
     """
     if isinstance(error, BaseExceptionGroup):
         passing, failures = error.split(_passes)
@@ -103,10 +102,7 @@ def _cancels(error: BaseException) -> bool:
 
 
 def without_messages(error: BaseException) -> str:
-    """Return the tracebacks of an exception of a hook that handles credentials, and of its causes.
-
-    Types are shown, but no messages: they may contain the token (``KeyError: 'the token'``).
-    """
+    """Return tracebacks and types of an exception and its causes, without messages (secrets)."""
     chain: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in chain:

@@ -57,10 +57,8 @@ class Handlers:
     """Handler tasks for the requests of the peer.
 
     ``release`` is called with a key when the handler of a cancelled request has ended.
-
     ``loop``: that of asyncio, where the owner of ``group`` calls :meth:`stop` before the group
-    ends. Handlers are then tasks of the loop, at half the cost of tasks of an anyio group.  They
-    stop with the group all the same, and the group fails with their exceptions.
+    ends. Handlers are then tasks of the loop, at half the cost of tasks of an anyio group.
     """
 
     def __init__(
@@ -84,10 +82,7 @@ class Handlers:
         return key in self._runs
 
     def start(self, key: Key, work: Callable[[], Awaitable[None]], told: Told | None = None) -> Run:
-        """Run ``work`` in a task of its own; it must not raise.
-
-        ``told`` is given the reason if the request is cancelled.
-        """
+        """Run ``work``, which must not raise; ``told`` gets the reason of a cancellation."""
         run = self._runs[key] = Run(told, self._scope())
         if self._loop is None:
             self._group.start_soon(self._run, key, run, work, name=_TASK)

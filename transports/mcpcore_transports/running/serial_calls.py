@@ -23,9 +23,8 @@ ProgressCallback = Callable[[float, float | None, str | None], Awaitable[None] |
 class SerialCalls:
     """Caller of functions in order: plain ones at once, coroutine functions one after the other.
 
-    An error of a function is passed to ``failed`` and affects no other call.  At most ``limit``
-    calls of coroutine functions wait; further ones are dropped, with a warning.  ``what`` names
-    them there.
+    Errors are passed to ``failed``.  At most ``limit`` calls wait; further ones are dropped, with a
+    warning that names ``what``.
     """
 
     __slots__ = ("_failed", "_group", "_limit", "_waiting", "_what", "_working")
@@ -85,11 +84,9 @@ class SerialCalls:
 
 
 class Progress:
-    """Dispatcher of the progress of each request to the callback of its sender.
+    """Dispatcher of the progress of each request to the callback of its sender, in order.
 
-    Each callback gets its reports in order; a slow one does not delay others.  ``limit``: maximum
-    number of reports on one request that wait for its callback; further ones are dropped.
-    ``failed`` is called with the exceptions of callbacks.
+    ``limit``: maximum number of reports on one request that wait; further ones are dropped.
     """
 
     def __init__(

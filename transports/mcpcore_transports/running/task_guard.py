@@ -58,10 +58,7 @@ def in_handler() -> Iterator[None]:
 
 
 def guard_tasks(loop: object) -> None:
-    """Guard the tasks of handlers in an event loop from now on; only asyncio's are changed.
-
-    A task factory of the loop keeps making the tasks.
-    """
+    """Guard the tasks of handlers in an event loop of asyncio from now on, by its task factory."""
     if isinstance(loop, asyncio.AbstractEventLoop):
         inner = loop.get_task_factory()
         if not isinstance(inner, _Factory):

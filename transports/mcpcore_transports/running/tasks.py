@@ -1,7 +1,4 @@
-"""Tasks of one side: their workers, their expiry, and the observers of their changes.
-
-One :class:`TaskHost` holds them for any number of connections.
-"""
+"""Tasks of one side, of any number of connections: workers, expiry, observers of changes."""
 
 import heapq
 import itertools
@@ -60,10 +57,7 @@ class Timer:
 
 
 class TaskHost:
-    """All tasks of one side, with their workers.
-
-    ``wall``: the clock for creation and expiry, in seconds since the epoch.
-    """
+    """All tasks of one side, with their workers; ``wall``: clock in seconds since the epoch."""
 
     def __init__(
         self, settings: TaskSettings | None = None, *, wall: Callable[[], float] = time.time
@@ -102,10 +96,7 @@ class TaskHost:
         ttl: int | UnsetType | None = UNSET,
         poll: int | None = None,
     ) -> TaskRecord:
-        """Add a task.
-
-        Raises TableFull, also while too many workers of ended tasks have not stopped yet.
-        """
+        """Add a task.  Raises TableFull, also if too many workers of ended tasks go on."""
         if self._working >= self.table.settings.tasks:
             raise TableFull(f"busy: {self._working} tasks are being worked on")
         record = self.table.create(owner, wall=self.wall(), ttl=ttl, poll=poll)

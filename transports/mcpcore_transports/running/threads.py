@@ -35,8 +35,7 @@ current = threading.get_ident
 def begin(prepared: Prepared, context: Any) -> Any:
     """Call a handler; return its value or an awaitable for it.
 
-    A thread cannot be stopped.  When its request is cancelled it runs on, and its result is
-    dropped; it may check ``context.cancelled``.  anyio's limit on threads applies until it ends.
+    The thread of a cancelled request runs on; its result is dropped.
     """
     if prepared.thread:
         return in_thread(prepared.call, context)
@@ -58,10 +57,7 @@ def _called(call: Callable[..., T], *args: Any) -> T:
 def with_room(
     method: "Callable[Concatenate[Context[Any], P], R]",
 ) -> "Callable[Concatenate[Context[Any], P], R]":
-    """Decorate a method as :func:`in_loop` does; a thread also waits for room for its output.
-
-    In the event loop itself a call cannot wait.
-    """
+    """Decorate a method as :func:`in_loop` does; a thread also waits for room for its output."""
 
     @functools.wraps(method)
     def call(context: "Context[Any]", /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -85,10 +81,7 @@ def when_there_is_room(context: "Context[Any]", send: Callable[[], R]) -> R:
 
 
 def in_loop(method: Callable[Concatenate[F, P], R]) -> Callable[Concatenate[F, P], R]:
-    """Decorate a method of a context so that it always runs in the event loop's thread.
-
-    Raises RuntimeError in a thread that anyio did not start.
-    """
+    """Decorate a method of a context so that it runs in the event loop's thread."""
 
     @functools.wraps(method)
     def call(context: F, /, *args: P.args, **kwargs: P.kwargs) -> R:
