@@ -37,19 +37,13 @@ class Link(ABC):
 
     @abstractmethod
     def flush_soon(self) -> None:
-        """Drain the machine's events and write what it has to send, soon.
+        """Drain the machine's events and write what it has to send, soon; never blocks.
 
-        Must be called whenever the machine was used outside of :meth:`App.handle`.  Safe from any
-        task of the event loop, never blocks.
+        Must be called whenever the machine was used outside of :meth:`App.handle`.
         """
 
     def write_now(self) -> None:
-        """Write as much as possible without waiting for the next turn of the event loop.
-
-        For a task that is about to wait for its output to be taken; never from within
-        :meth:`App.handle`. Links that cannot do this leave it to :meth:`flush_soon`, which was
-        called before.
-        """
+        """Write as much as possible, for a task that waits for room; not in :meth:`App.handle`."""
         return
 
     @abstractmethod

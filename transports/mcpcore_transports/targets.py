@@ -102,11 +102,7 @@ class CustomTarget(ABC):
 
     @abstractmethod
     def make_link(self, peer: "Peer", app: "App") -> "StreamConnection":
-        """Make the link of one connection, without running it.
-
-        Called once for each connection: another one follows a broken one, if the settings say so
-        (``ClientSettings.reconnect``).
-        """
+        """Make the link of one connection, yet to be run; another may follow when it breaks."""
 
 
 Target = (
@@ -172,10 +168,7 @@ def named(target: Target) -> str:
 
 
 def headers_of(lines: Iterable[str]) -> dict[str, str]:
-    """Parse headers, a line of ``Name: value`` each.  Raises :class:`BadTarget` without the line.
-
-    A malformed line may be a secret whose header name was forgotten.
-    """
+    """Parse headers, lines of ``Name: value``.  Raises :class:`BadTarget`, without the line."""
     headers = {}
     for line in lines:
         name, colon, value = line.partition(":")
@@ -187,10 +180,7 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Raise :class:`BadTarget` for a header that cannot be sent or is reserved for the engine.
-
-    The message contains no value.
-    """
+    """Raise :class:`BadTarget`, without the value, for a header that cannot be sent or is ours."""
     from mcpcore.http.client.plan import own_header
 
     for header in headers.items():

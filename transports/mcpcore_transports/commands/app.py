@@ -1,10 +1,7 @@
 """Typer application: the commands, their parameters and their help.
 
-The code of a command is imported when it runs, and plug-ins when one may be meant, because a client
-waits for the start of a server.
-
-A plug-in is an entry point of the group ``mcpcore.commands``: a typer application, added as a
-group of commands under the entry point's name, or a function, added as one command.
+The code of a command is imported when it runs.  A plug-in is an entry point of the group
+``mcpcore.commands``: a typer application, added as a group, or a function, added as one command.
 """
 
 import sys

@@ -293,10 +293,7 @@ def probe(options: AskOptions) -> int:
 
 
 async def _spoken(known: str, target: Target, options: ConnectOptions) -> list[str]:
-    """Return the revisions that a legacy server supports, tried one by one; ``known`` is one.
-
-    There is one connection at a time, as a program may not tolerate a second process of itself.
-    """
+    """Return the revisions of a legacy server, tried one by one: it may bear one process alone."""
     spoken = []
     for row in reversed(LEGACY):
         if row.name == known:

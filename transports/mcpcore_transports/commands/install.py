@@ -72,10 +72,7 @@ _UNCHANGED = (
 
 
 def install(server: str, client: ClientName, options: InstallOptions) -> int:
-    """Print the entry of a server, or write it; return the exit status.
-
-    Raises BadTarget, and Failure for a server that does not start.
-    """
+    """Print the entry of a server, or write it; return the exit status.  Raises BadTarget."""
     of_project = client in _OF_PROJECTS if options.project is None else options.project
     known = _FILES[client, of_project]
     path = known.path if options.file is None else Path(options.file).expanduser()
@@ -103,10 +100,7 @@ def install(server: str, client: ClientName, options: InstallOptions) -> int:
 
 
 def _of_module(server: str, given: ConnectOptions, known: _File) -> tuple[str, dict[str, Any]]:
-    """Start a server once; return its name and its entry with the command that starts it.
-
-    The entry assumes nothing of the program that uses it: neither its folder nor its search path.
-    """
+    """Start a server once; return its name and its entry, which works from any folder."""
     folder = Path(given.cwd or ".").expanduser().resolve()
     if not folder.is_dir():
         raise BadTarget(f"--cwd: there is no directory {folder}")

@@ -29,10 +29,7 @@ _REPEATABLE = (Texts, Texts | None)
 
 
 class Opt:
-    """Declaration of an option: its help, the name of its value, and settings of typer's.
-
-    Without ``flags``, separated by blanks, the option is named like the attribute.
-    """
+    """Declaration of an option; without ``flags`` (separated by blanks) its attribute names it."""
 
     def __init__(self, help: str, metavar: str | None = None, flags: str = "", **more: Any) -> None:
         self._flags = flags
@@ -276,10 +273,7 @@ def size_of(option: str, text: str | None) -> int | None:
 
 
 def _options_of(declared: type) -> dict[str, inspect.Parameter]:
-    """Return the options that a class declares by ``Annotated`` attributes, its own ones first.
-
-    An option may be repeated if it is a tuple, for which typer has a list.
-    """
+    """Return the options of a class: its ``Annotated`` attributes, of which tuples are repeatable."""
     found: dict[str, inspect.Parameter] = {}
     defaults = dict(vars(declared))
     if issubclass(declared, Struct):
@@ -307,10 +301,7 @@ def connecting(
     names: Collection[str] | None = None,
     declared: type[ConnectOptions] = ConnectOptions,
 ) -> Callable[..., None]:
-    """Add options to a command, which gets them as ``options``, of the class ``declared``.
-
-    The first parameter of the command is the typer context.  ``names``: only these options.
-    """
+    """Add options to a command, which gets typer's context and ``options``; ``names``: only these."""
 
     def make(context: typer.Context, given: dict[str, Any]) -> ConnectOptions:
         return declared(command=context.obj, **given)
@@ -327,8 +318,7 @@ def gathering(
 ) -> Callable[..., None]:
     """Add the options that ``declared`` has to a command, which gets them as one ``parameter``.
 
-    ``names``: only these.  ``make`` gets the typer context and the given values, lists as tuples;
-    it returns the value of the parameter, by default an object of the class ``declared``.
+    ``names``: only these.  ``make`` makes the value of the parameter; default: a ``declared``.
     """
     shared = {
         name: option

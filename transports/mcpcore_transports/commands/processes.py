@@ -35,10 +35,7 @@ T = TypeVar("T")
 
 
 def supervise(words: Sequence[str], options: ServeOptions, settings: ServeSettings) -> int:
-    """Run ``mcpcore`` with ``words`` in several processes until a signal; return the status.
-
-    Without ``options.store`` they share one in a temporary file, which is removed at their end.
-    """
+    """Run several processes until a signal, by default with a store in a file; return a status."""
     store = options.store
     if store is not None:
         from mcpcore_transports.stores.open import check_shared
@@ -158,10 +155,7 @@ def _telling(place: str) -> Iterator[None]:
 
 
 def develop_server(words: Sequence[str], options: ServeOptions, settings: ServeSettings) -> int:
-    """Run ``mcpcore`` with ``words``, again and again, until a signal; return the exit status.
-
-    A free port is the same each time.
-    """
+    """Run ``mcpcore``, again and again, at the same addresses, until a signal; return a status."""
     given = {"--http": options.http, "--ws": options.ws, "--sse": options.sse, "--tcp": options.tcp}
     with ExitStack() as held:  # so that no port is chosen twice
         chosen = {
@@ -207,10 +201,7 @@ class _Developing:
             self._patience.cancel()
 
     async def run(self) -> int:
-        """Run until cancelled, or until the first process cannot serve whatever its sources are.
-
-        Return the exit status of the process.
-        """
+        """Run until cancelled; return a status if the first process cannot serve at all."""
         first = True
         while True:
             tree = ProcessTree(0.0, self._grace)
@@ -289,10 +280,7 @@ Stamps = dict[str, Stamp]
 
 
 class Sources:
-    """Watched Python files, given by folders and files.
-
-    A folder that ends in a separator is watched with its subfolders, any other one without.
-    """
+    """Watched Python files: folders, with subfolders if they end in a separator, and files."""
 
     def __init__(self, roots: Iterable[str]) -> None:
         self._roots = set(roots)
@@ -345,10 +333,7 @@ def _is_source(folder: str, name: str) -> bool:
 
 
 def imported() -> set[str]:
-    """Return the files of imported modules that are not installed.
-
-    For a package this is its whole folder, as more of its modules may be imported later.
-    """
+    """Return the files of imported modules that are not installed; of packages the whole folder."""
     own = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
     roots = set()
     for name, module in sys.modules.copy().items():

@@ -49,8 +49,7 @@ def serve(
 ) -> int:
     """Serve until a signal, or the end of standard input; return the exit status.
 
-    ``words``: the command line, for further processes.  ``develop``: serve in one of those, which
-    is started anew whenever a file of the server changes.
+    ``words``: the command line, for further processes; ``develop``: serve in one of those.
     """
     lifeline = worker_lifeline()
     if options.cwd is not None and lifeline is None:  # a worker is there already
@@ -369,13 +368,9 @@ def limited(
 ) -> ServeSettings:
     """Return ``settings`` changed by the values of ``--limit``.
 
-    A name is that of a setting as in ``docs/reference/limits.md``, ``HttpSettings.max_body``.  The
-    part behind the dot is enough if only one kind of settings that matters to the served bindings
-    has it.
-
-    ``serving`` are the given options of the bindings, ``--http`` and so on, with ``--store`` and
-    ``--workers``.  Raises Failure for an unknown setting, an invalid value, and a setting that
-    would do nothing.
+    A name is ``HttpSettings.max_body``, as in ``docs/reference/limits.md``, or its part behind the
+    dot, if only one kind of settings with an effect has it.  ``serving`` are the given options of
+    bindings, with ``--store`` and ``--workers``.  Raises Failure.
     """
     given: dict[str, Any] = {}
     for text in limits:

@@ -55,10 +55,7 @@ _SECURE = ("https", "wss", "tls")
 
 
 def split_target(words: Sequence[str], options: ConnectOptions) -> tuple[list[str], Target]:
-    """Separate the target from the other words: the command behind ``--``, or the last word.
-
-    Raises BadTarget, also for options that do not fit it, and Failure for an unknown revision.
-    """
+    """Separate the target from the other words.  Raises BadTarget, Failure for a revision."""
     check_revisions(options.revisions)
     if options.command == ():
         raise BadTarget("no command stands after --")

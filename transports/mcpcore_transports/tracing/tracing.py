@@ -1,13 +1,6 @@
 """Recording of the traffic of a client or a server, for later inspection.
 
-::
-
-    await serve(server, http="127.0.0.1:8000", trace="server.jsonl")
-    async with connect(url, trace="client.jsonl") as client: ...
-
-Secrets are removed before anything is written.  The format is that of :mod:`mcpcore.trace.format`;
-docs/how-to/traces.md describes it.  A connection whose ``trace`` is None pays for one comparison
-per read or write.
+Secrets are removed before anything is written; the format is that of :mod:`mcpcore.trace.format`.
 """
 
 import logging
