@@ -273,7 +273,7 @@ def size_of(option: str, text: str | None) -> int | None:
 
 
 def _options_of(declared: type) -> dict[str, inspect.Parameter]:
-    """Return the options of a class: its ``Annotated`` attributes, of which tuples are repeatable."""
+    """Return the options of a class: its ``Annotated`` attributes; tuples are repeatable."""
     found: dict[str, inspect.Parameter] = {}
     defaults = dict(vars(declared))
     if issubclass(declared, Struct):
@@ -301,7 +301,7 @@ def connecting(
     names: Collection[str] | None = None,
     declared: type[ConnectOptions] = ConnectOptions,
 ) -> Callable[..., None]:
-    """Add options to a command, which gets typer's context and ``options``; ``names``: only these."""
+    """Add options to a command, which gets the typer context and ``options``."""
 
     def make(context: typer.Context, given: dict[str, Any]) -> ConnectOptions:
         return declared(command=context.obj, **given)
