@@ -712,14 +712,22 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             repeatable_tools=self._repeatable,
         )
         link: Any  # of a kind that runs in the group
+        make_core = partial(
+            ClientCore,
+            callbacks=self._callbacks,
+            group=self._group,
+            settings=settings,
+            middleware=self._middleware,
+            raised=self._raised,
+        )
         if isinstance(target, HttpTarget | SseTarget):
             sse = self._eras.uses_sse(self._place, now=clock())
             http = http_machine(settings, config, target, assume_sse=sse)
-            core = self._make_core(http, capabilities)
-            core.link = link = http_link(settings, http, core, target, self._http_client)
+            self._core = core = make_core(http)
+            core.link = link = http_link(http, core, target, self._http_client)
         else:
             peer = Peer(Role.CLIENT, config)
-            core = self._make_core(peer, capabilities)
+            self._core = core = make_core(peer)
             if isinstance(target, MemoryTarget):
                 from mcpcore_transports.serve.assembling import join_in_memory
 
@@ -729,33 +737,15 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                     joined.trace = settings.trace.connection("client")
                 core.link = link = joined
             else:
-                link = ReconnectingLink(
-                    core,
-                    peer,
-                    partial(make_link, settings, core, target),
-                    settings.reconnect,
-                    settings.reconnect.max_restarts
-                    if isinstance(target, StdioTarget)
-                    else settings.reconnect.attempts,
-                )
-                core.reconnector = link
+                again, make = settings.reconnect, partial(make_link, core, target)
+                attempts = again.attempts
+                if isinstance(target, StdioTarget):
+                    attempts = again.max_restarts
+                core.reconnector = link = ReconnectingLink(core, peer, make, again, attempts)
+        if settings.tasks is not None and capabilities.tasks is not None:
+            core.run_tasks(capabilities, settings.tasks.own)
         self._link = link
         await self._group.start(link.run)
-        return core
-
-    def _make_core(
-        self, machine: Peer | HttpClient, capabilities: types.ClientCapabilities
-    ) -> ClientCore:
-        core = self._core = ClientCore(
-            machine,
-            self._callbacks,
-            self._group,
-            settings=self._settings,
-            middleware=self._middleware,
-            raised=self._raised,
-        )
-        if self._settings.tasks is not None and capabilities.tasks is not None:
-            core.run_tasks(capabilities, self._settings.tasks.own)
         return core
 
     def _tool_book(self, core: ClientCore, revision: Revision) -> ToolBook:

@@ -59,26 +59,18 @@ CANCELLED = "cancelled by the caller"
 
 E = TypeVar("E")
 
-_SUBSCRIBE = "resources/subscribe"
-_SUBSCRIPTIONS = (_SUBSCRIBE, "resources/unsubscribe")
+_SUBSCRIPTIONS = ("resources/subscribe", "resources/unsubscribe")
 
 
-_CALLBACKS: dict[str, tuple[str, Callable[[Raw], Sequence[Any]]]] = {
-    "notifications/message": ("log", lambda params: [typed(params, types.LoggingMessageParams)]),
-    RESOURCE_UPDATED: (
-        "resource_updated",
-        lambda params: [typed(params, types.ResourceUpdatedParams).uri],
-    ),
-    "notifications/elicitation/complete": (
-        "elicitation_complete",
-        lambda params: [typed(params, types.ElicitationCompleteParams).elicitation_id],
-    ),
-    "notifications/tools/list_changed": ("tools_changed", lambda params: ()),
-    "notifications/prompts/list_changed": ("prompts_changed", lambda params: ()),
-    "notifications/resources/list_changed": ("resources_changed", lambda params: ()),
+_CALLBACKS: dict[str, tuple[str, Any, str]] = {
+    "notifications/message": ("log", types.LoggingMessageParams, ""),
+    RESOURCE_UPDATED: ("resource_updated", types.ResourceUpdatedParams, "uri"),
+    COMPLETE: ("elicitation_complete", types.ElicitationCompleteParams, "elicitation_id"),
+    "notifications/tools/list_changed": ("tools_changed", None, ""),
+    "notifications/prompts/list_changed": ("prompts_changed", None, ""),
+    "notifications/resources/list_changed": ("resources_changed", None, ""),
 }
-"""Callback for a notification, and its arguments."""
-
+"""Callback for a notification, and its argument: params of a type, or a member of them."""
 _SHOWN = 10
 """Violations per stream that are logged; later ones are logged at each power of two."""
 _STREAMS = 256
@@ -117,9 +109,7 @@ class ClientCore:
         self.raised = raised
         """Exceptions of a server in this process, for its callers to raise."""
         self._visits = Visits(callbacks, self.settings)
-        self._chain: Chain[OutgoingRequest, Outcome] | None = (
-            Chain(middleware) if middleware else None
-        )
+        self._chain = Chain(middleware) if middleware else None
         self._waiting = Waiting()
         self.progress: dict[RequestId, ProgressCallback] = {}
         """Progress callbacks of requests, and of tasks by the request that began them."""
@@ -183,11 +173,8 @@ class ClientCore:
     def capabilities(self) -> types.ServerCapabilities:
         """Capabilities that the server has declared."""
         declared = None if self.ready is None else self.ready.capabilities
-        return (
-            declared
-            if isinstance(declared, types.ServerCapabilities)
-            else types.ServerCapabilities()
-        )
+        known = isinstance(declared, types.ServerCapabilities)
+        return declared if known else types.ServerCapabilities()
 
     def flush(self) -> None:
         """Flush the machine's output to the link; needed after each call of the machine."""
@@ -297,7 +284,7 @@ class ClientCore:
             uri = msgspec.json.decode(to_json(params), type=_Subject).uri
         except msgspec.MsgspecError:
             return
-        if method == _SUBSCRIBE:
+        if method == _SUBSCRIPTIONS[0]:
             self.subscribed[uri] = None
         else:
             self.subscribed.pop(uri, None)
@@ -377,11 +364,9 @@ class ClientCore:
         await self._opened.wait()
         if self.ready is not None:
             return self.ready
-        if self._failure is not None:
-            failure = self._failure
-            cause = None
-            if failure.fault is not None:
-                cause = failed(INITIALIZE, failure.message, failure.fault)
+        if (failure := self._failure) is not None:
+            fault = failure.fault
+            cause = None if fault is None else failed(INITIALIZE, failure.message, fault)
             raise NegotiationError(failure.message, failure.error) from cause
         raise LinkError(self.closed or "the connection ended")
 
@@ -466,18 +451,15 @@ class ClientCore:
 
     def reopen(self, listening: Listening, error: Exception) -> bool:
         """Open a broken stream again, in the background; return False if that is not possible."""
-        if self.closing or self.closed is not None:
-            return False
         machine, reconnector = self.machine, self.reconnector
+        pace = 0, 0.0, 0.0
         if isinstance(machine, HttpClient):
             http = machine.settings
             pace = http.max_resumes, http.retry_delay, http.max_retry_delay
         elif reconnector is not None and isinstance(error, PeerError):
             # The engine repairs broken connections; here the server has no capacity yet.
             pace = reconnector.pace
-        else:
-            return False
-        if pace[0] < 1:
+        if pace[0] < 1 or self.closing or self.closed is not None:
             return False
         self.group.start_soon(listening.reopen, *pace)
         return True
@@ -485,9 +467,7 @@ class ClientCore:
     def parts(self, listening: Listening) -> bool:
         """Return True if the end of a stream may be a restart of the server; wait for it then."""
         reconnector = self.reconnector
-        if reconnector is None or reconnector.attempts < 1:
-            return False
-        if self.closing or self.closed is not None:
+        if reconnector is None or reconnector.attempts < 1 or self.closing or self.closed:
             return False
         patience = reconnector.settings.parting
         self.group.start_soon(listening.part, reconnector.loss, patience, reconnector.pace)
@@ -508,9 +488,8 @@ class ClientCore:
             listener.missed()
 
     def _on_end(self, event: events.ConnectionEnded) -> None:
-        reason: str | None = event.reason
-        if self.reconnector is not None:
-            reason = self.reconnector.ended(event)
+        reconnector = self.reconnector
+        reason = event.reason if reconnector is None else reconnector.ended(event)
         if reason is None:
             return
         self.closed = reason
@@ -542,13 +521,19 @@ class ClientCore:
 
     def _announce(self, method: str, params: Raw) -> None:
         """Pass a notification to the callback for its method."""
-        name, arguments = _CALLBACKS.get(method, ("", None))
+        name, kind, member = _CALLBACKS.get(method, ("", None, ""))
         callback = getattr(self.callbacks, name, None)
-        if callback is not None and arguments is not None:
-            try:
-                self.tell(callback, *arguments(params))
-            except Malformed as error:
-                logger.warning("the server's %s is malformed: %s", method, error)
+        if callback is None:
+            return
+        if kind is None:
+            self.tell(callback)
+            return
+        try:
+            told = typed(params, kind)
+        except Malformed as error:
+            logger.warning("the server's %s is malformed: %s", method, error)
+        else:
+            self.tell(callback, getattr(told, member) if member else told)
 
     def _on_violation(self, event: events.Violation) -> None:
         self._violations.tell(event)

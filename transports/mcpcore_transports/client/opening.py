@@ -109,22 +109,17 @@ def http_machine(
         http = structs.replace(http, legacy_sse=SseUse.ONLY)
         if not legacy_of(config.revisions):
             raise BadTarget("HTTP+SSE needs a revision with a handshake: allow a legacy one")
-    return HttpClient(
-        config,
-        target.url,
-        settings=http,
-        seed=secrets.token_bytes(16),
-        assume_sse=assume_sse,
-    )
+    seed = secrets.token_bytes(16)
+    return HttpClient(config, target.url, settings=http, seed=seed, assume_sse=assume_sse)
 
 
 def make_link(
-    settings: ClientSettings,
     core: "ClientCore",
     target: StdioTarget | WebSocketTarget | TcpTarget | UnixTarget | CustomTarget,
     peer: Peer,
 ) -> StreamConnection:
     """Make the link of one connection, yet to be run."""
+    settings = core.settings
     link: StreamConnection
     if isinstance(target, CustomTarget):
         link = target.make_link(peer, core)
@@ -160,13 +155,13 @@ def make_link(
 
 
 def http_link(
-    settings: ClientSettings,
     machine: HttpClient,
     core: "ClientCore",
     target: HttpTarget | SseTarget,
     http_client: "HttpClientLike | None",
 ) -> "HttpCarrier":
     """Make the link that carries HTTP requests."""
+    settings = core.settings
     headers = None if isinstance(target.headers, Mapping) else target.headers
     link: HttpCarrier
     if http_client is not None:
