@@ -10,7 +10,7 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct, field
 
-from mcpcore.engine.events import InputRequired, Key, RequestCancelled, RequestReceived
+from mcpcore.engine.events import Key, RequestCancelled, RequestReceived
 from mcpcore.errors import (
     HandlerExit,
     InputFailed,
@@ -75,9 +75,8 @@ class ClientDesk(TaskDesk):
     def takes(self, event: RequestReceived) -> bool:
         """Run a request as a task if the server asks for that; return False if it does not."""
         row = lookup(event.method, "server", event.revision)
-        if row is None or row.task_capability is None:
-            return False
-        if not declares(self._capabilities, row.task_capability):
+        capability = None if row is None else row.task_capability
+        if capability is None or not declares(self._capabilities, capability):
             return False
         try:
             task = typed(event.params, _Wanted).task
@@ -139,9 +138,8 @@ class ClientDesk(TaskDesk):
         return True
 
 
-class _Worker:
-    def __init__(self) -> None:
-        self.scope: Run | None = None
+class _Worker(Struct):
+    scope: Run | None = None
 
     def stop(self) -> None:
         if self.scope is not None:
@@ -152,9 +150,7 @@ class _Worker:
 
 
 def _context(event: RequestReceived, report: Callable[..., bool]) -> CallbackContext:
-    return CallbackContext(
-        event.method, event.revision, event.meta, request_id=event.id, report=report
-    )
+    return CallbackContext(event.method, event.revision, event.meta, event.id, report)
 
 
 def masked_error(method: str, error: Exception) -> ErrorData:
@@ -166,15 +162,8 @@ def masked_error(method: str, error: Exception) -> ErrorData:
     return ErrorData(INTERNAL_ERROR, f"the client failed to answer (error id {made})")
 
 
-class _Related(Struct):
-    task: Maybe[Raw] = field(default=None, name=types.META_RELATED_TASK)
-
-
 class _Tied(Struct):
-    meta: Maybe[_Related] = field(default=None, name="_meta")
-
-
-_tied = msgspec.json.Decoder(_Tied)
+    meta: Maybe[dict[str, Raw]] = field(default=None, name="_meta")
 
 
 def related_meta(params: Raw) -> dict[str, Any] | None:
@@ -182,8 +171,8 @@ def related_meta(params: Raw) -> dict[str, Any] | None:
     text = bytes(params)
     if not (b"related-task" in text or b"\\u" in text):  # escapes could hide the name
         return None
-    meta = _tied.decode(text).meta
-    return None if meta is None or meta.task is None else {types.META_RELATED_TASK: meta.task}
+    task = (typed(text, _Tied).meta or {}).get(types.META_RELATED_TASK)
+    return None if task in (None, Raw(b"null")) else {types.META_RELATED_TASK: task}
 
 
 COMPLETE = "notifications/elicitation/complete"
@@ -247,17 +236,6 @@ class Answers:
     def _release(self, key: Key) -> None:
         self._core.machine.release(key)
         self._core.flush()
-
-
-async def answer_inputs(
-    asked: InputRequired, callbacks: Callbacks, revision: Revision
-) -> dict[str, Answer]:
-    """Return the answers of one input round (modern).  Raises as :func:`answer_questions`."""
-    if asked.requests:
-        return await answer_questions(asked.requests, asked.method, callbacks, revision)
-    # The server sent state only: it waits for something outside of this conversation.
-    await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
-    return {}
 
 
 async def answer_questions(

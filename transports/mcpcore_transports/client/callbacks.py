@@ -7,6 +7,7 @@ and the ``inputRequests`` of an input round (modern).
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from msgspec import Raw, Struct, field, structs
@@ -38,23 +39,11 @@ P = TypeVar("P")
 class CallbackContext:
     """Request of the server that a callback answers: its last argument, if it takes one more."""
 
-    __slots__ = (
-        "_progress",
-        "_report",
-        "cancel_reason",
-        "meta",
-        "method",
-        "request_id",
-        "revision",
-        "scope",
-    )
-
     def __init__(
         self,
         method: str,
         revision: Revision,
         meta: types.RequestMeta,
-        *,
         request_id: RequestId | None = None,
         report: Callable[[float, float | None, str | None], bool] | None = None,
     ) -> None:
@@ -309,17 +298,15 @@ def meta_of(params: Raw) -> types.RequestMeta:
 
 def call(callback: Callable[..., Any], context: CallbackContext, *args: Any) -> Any:
     """Call a callback, with the context if it takes one."""
-    return callback(*args, context) if _takes_context(callback, len(args)) else callback(*args)
-
-
-def _takes_context(callback: Callable[..., Any], position: int) -> bool:
-    try:
-        parameters = inspect.signature(callback).parameters.values()
-    except (TypeError, ValueError):  # some functions written in C have no signature
-        return False
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    places = [each for each in parameters if each.kind in kinds]
-    return len(places) > position and places[position].default is inspect.Parameter.empty
+    with suppress(TypeError, ValueError):  # some functions written in C have no signature
+        places = [
+            each
+            for each in inspect.signature(callback).parameters.values()
+            if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        ]
+        if len(places) > len(args) and places[len(args)].default is inspect.Parameter.empty:
+            args = (*args, context)
+    return callback(*args)
 
 
 def _decode_params(raw: Raw, expected: type[P]) -> P:

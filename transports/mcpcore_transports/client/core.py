@@ -30,8 +30,14 @@ from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import Body, RequestId, to_json
-from mcpcore_transports.client.answers import COMPLETE, Answers, ClientDesk, Visits, answer_inputs
-from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.answers import (
+    COMPLETE,
+    Answers,
+    ClientDesk,
+    Visits,
+    answer_questions,
+)
+from mcpcore_transports.client.callbacks import Answer, Callbacks
 from mcpcore_transports.client.errors import RaisedExceptions, failed, failure_of_request
 from mcpcore_transports.client.listen import (
     LIST_CHANGES,
@@ -270,7 +276,13 @@ class ClientCore:
 
     async def _answer_round(self, asked: events.InputRequired, timeout: float | None) -> RequestId:
         try:
-            answers = await answer_inputs(asked, self.callbacks, self.revision)
+            answers: dict[str, Answer] = {}
+            if asked.requests:
+                answers = await answer_questions(
+                    asked.requests, asked.method, self.callbacks, self.revision
+                )
+            else:  # the server waits for something outside of this conversation
+                await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
             if self.closed is not None:
                 raise ConnectionClosed(asked.method, self.closed)
         except BaseException:

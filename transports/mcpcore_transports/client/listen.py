@@ -22,7 +22,7 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import RequestId
-from mcpcore_transports.client.errors import ended, promised
+from mcpcore_transports.client.errors import failure_of_request, promised
 from mcpcore_transports.link import clock
 
 if TYPE_CHECKING:  # the core makes use of this module
@@ -72,13 +72,10 @@ class _Uri(Struct):
 class Listening:
     """An open stream of changes: ``async with client.listen(...) as changes: async for ...``.
 
-    Equal changes that wait for the reader are joined into one, so that a slow reader misses nothing
-    that matters.
-
-    A broken stream is opened again: over HTTP according to its settings (``max_resumes``,
-    ``retry_delay``, ``max_retry_delay``), on other bindings with the next connection
-    (``ClientSettings.reconnect``).  Then all that it covers is reported as changed, with
-    ``missed``.
+    Equal changes that wait for the reader are joined into one.  A broken stream is opened again:
+    over HTTP according to its settings (``max_resumes``, ``retry_delay``, ``max_retry_delay``), on
+    other bindings with the next connection (``ClientSettings.reconnect``).  Then all that it covers
+    is reported as changed, with ``missed``.
 
     The iteration ends when the server ends the stream gracefully without going away itself.  If the
     stream is broken for good, the iteration raises PeerError, ConnectionClosed or another
@@ -174,13 +171,11 @@ class Listening:
             task = promised(params, Task, method)
             change = Change(method, task_id=task.task_id)
         wanted = _wants(self.filter, change)
-        if wanted is None:  # an extension's change is taken from this listener's own stream
-            wanted = self._request is not None
-        if not wanted:
-            return
-        if task is not None:
-            self.tasks[task.task_id] = task
-        self._add(change)
+        # A change of an extension is taken from this listener's own stream.
+        if wanted or (wanted is None and self._request is not None):
+            if task is not None:
+                self.tasks[task.task_id] = task
+            self._add(change)
 
     def carries(self, task_id: str) -> bool:
         """Return True if the stream is open and covers a task."""
@@ -194,11 +189,7 @@ class Listening:
         if isinstance(outcome, ResultReceived):
             self._ended = not self._core.parts(self)
         else:
-            self._error = (
-                ended(outcome)
-                if isinstance(outcome, RequestEnded)
-                else PeerError(outcome.method, outcome.error)
-            )
+            self._error = failure_of_request(outcome)
             if not self._reopening:  # otherwise reopen() decides on it
                 again = was_open and _passes(self._error)
                 self._ended = not (again and self._core.reopen(self, self._error))

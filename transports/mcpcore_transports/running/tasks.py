@@ -6,7 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,16 +17,12 @@ from mcpcore.service.tasks import TableFull, TaskRecord, TaskTable
 from mcpcore.spec.errors import ErrorData
 from mcpcore_transports.link import clock
 
+if TYPE_CHECKING:  # it makes use of this module
+    from mcpcore_transports.server.tasks.requests import TaskDesk
+
 CANCELLED = "The task was cancelled by request."
 _FEW = 64
 """Number of timers, cancelled ones included, below which the heap is not cleaned."""
-
-
-class Watcher(Protocol):
-    """Observer of the changes of tasks."""
-
-    def changed(self, record: TaskRecord) -> None:
-        """Handle the change of a task."""
 
 
 class Worker(Protocol):
@@ -64,7 +60,7 @@ class TaskHost:
     ) -> None:
         self.table = TaskTable(secrets.token_bytes(32), settings)
         self._group: TaskGroup | None = None
-        self.desks: list[Watcher] = []
+        self.desks: list[TaskDesk] = []
         """Observers that are called for every change."""
         self.wall = wall
         self._workers: dict[str, Worker] = {}
