@@ -10,15 +10,8 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct, field
 
+from mcpcore import errors
 from mcpcore.engine.events import Key, RequestCancelled, RequestReceived
-from mcpcore.errors import (
-    HandlerExit,
-    InputFailed,
-    InvalidResponse,
-    Malformed,
-    PeerError,
-    UrlElicitationRequired,
-)
 from mcpcore.service.task_settings import TaskForm, TaskSettings
 from mcpcore.service.tasks import TableFull, TaskRecord, describe, related
 from mcpcore.spec import types
@@ -86,7 +79,7 @@ class ClientDesk(TaskDesk):
             record = self.host.create(self.owner(event), ttl=ttl)
         except McpError as error:
             self.machine.fail(event.key, error.error)
-        except Malformed as error:
+        except errors.Malformed as error:
             self.machine.fail(event.key, ErrorData(INVALID_PARAMS, f"invalid params: {error}"))
         except TableFull as full:
             self.machine.fail(event.key, ErrorData(busy_code(event.revision), str(full)))
@@ -277,12 +270,12 @@ async def answer_input(
         return await called(callbacks.answer, params, context)
     except BaseException as raised:
         error = failure_of(raised)
-        if isinstance(error, Malformed):
+        if isinstance(error, errors.Malformed):
             text = f"the server's message is malformed: the input {key!r}: {error}"
-            raise InvalidResponse(method, text) from None
+            raise errors.InvalidResponse(method, text) from None
         if isinstance(error, McpError):
-            raise InputFailed(method, f"the input {key!r} was not given: {error}") from error
-        if isinstance(error, HandlerExit):
+            raise errors.InputFailed(method, f"the input {key!r} was not given: {error}") from error
+        if isinstance(error, errors.HandlerExit):
             logger.error("the callback for %s failed", wanted.method, exc_info=error)
         raise error  # noqa: B904 - the same exception, or one that has its cause
 
@@ -307,7 +300,7 @@ class Visits:
         if event.method == "elicitation/create":
             try:
                 asked = typed(event.params, _Asked)
-            except Malformed:
+            except errors.Malformed:
                 return  # the answer to the request reports it
             if asked.elicitation_id is not None:
                 self._expect(asked.elicitation_id)
@@ -316,7 +309,7 @@ class Visits:
         """Record the end of a visit; return False for an unknown or ended one, to be ignored."""
         try:
             done = typed(params, types.ElicitationCompleteParams)
-        except Malformed as error:
+        except errors.Malformed as error:
             logger.warning("the server's %s is malformed: %s", COMPLETE, error)
             return False
         visit = self._under_way.pop(done.elicitation_id, None)
@@ -324,10 +317,10 @@ class Visits:
             visit.set()
         return visit is not None
 
-    async def make(self, error: PeerError, revision: Revision) -> bool:
+    async def make(self, error: errors.PeerError, revision: Revision) -> bool:
         """Ask for the visits that ``error`` requires; return True if a retry is useful."""
         if (
-            not isinstance(error, UrlElicitationRequired)
+            not isinstance(error, errors.UrlElicitationRequired)
             or revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions
             or self._callbacks.elicitation_url is None
         ):

@@ -18,15 +18,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tools import CallToolResult, Tool
 from mcpcore.wire.message import Body
-from mcpcore_transports.targets import (
-    CustomTarget,
-    HttpTarget,
-    StdioTarget,
-    Target,
-    TcpTarget,
-    UnixTarget,
-    WebSocketTarget,
-)
+from mcpcore_transports import targets
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -90,10 +82,10 @@ class ResultCache:
         return len(self._results)
 
     def connect(
-        self, target: Target, headers: Mapping[str, str], revision: Revision
+        self, target: targets.Target, headers: Mapping[str, str], revision: Revision
     ) -> "ServerCache":
         """Return the view of one connection; results of a server without a URL are not shared."""
-        if isinstance(target, HttpTarget | WebSocketTarget):
+        if isinstance(target, targets.HttpTarget | targets.WebSocketTarget):
             server = f"{revision.name} {target.url}"
         else:
             self._connections += 1
@@ -232,16 +224,16 @@ ERAS = EraCache()
 """Default cache, shared by the connections of this process."""
 
 
-def place_of(target: Target) -> Hashable:
+def place_of(target: targets.Target) -> Hashable:
     """Return the cache key of a server: its address, or how it is started; None in memory."""
-    if isinstance(target, HttpTarget | WebSocketTarget):
+    if isinstance(target, targets.HttpTarget | targets.WebSocketTarget):
         parts = urlsplit(target.url)
         return parts.scheme, parts.hostname, parts.port, parts.path
-    if isinstance(target, TcpTarget | UnixTarget):
+    if isinstance(target, targets.TcpTarget | targets.UnixTarget):
         return target.url
-    if isinstance(target, CustomTarget):
+    if isinstance(target, targets.CustomTarget):
         return type(target), target.name
-    if isinstance(target, StdioTarget):
+    if isinstance(target, targets.StdioTarget):
         return tuple(target.command), str(target.cwd), frozenset((target.env or {}).items())
     return None
 

@@ -226,7 +226,10 @@ class Client:
         self, method: str, cursor: str | None, expected: type[T], timeout: float | None
     ) -> T:
         params = None if cursor is None else {"cursor": cursor}  # an empty cursor is valid
-        return await self.request(method, params, expected, timeout=timeout)
+        page = await self.request(method, params, expected, timeout=timeout)
+        for member in ("tools", "prompts", "resources", "resource_templates"):
+            _drop_unsafe_icons(getattr(page, member, ()))
+        return page
 
     async def _all(
         self,
@@ -265,7 +268,6 @@ class Client:
         """Return one page of tools; :meth:`tools` returns all of them."""
         result = await self._page("tools/list", cursor, types.ListToolsResult, timeout)
         result.tools = self._tools.learn(result.tools)
-        _drop_unsafe_icons(result.tools)
         return result
 
     async def tools(self) -> list[types.Tool]:
@@ -342,9 +344,7 @@ class Client:
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> types.ListResourcesResult:
         """Return one page of resources."""
-        result = await self._page("resources/list", cursor, types.ListResourcesResult, timeout)
-        _drop_unsafe_icons(result.resources)
-        return result
+        return await self._page("resources/list", cursor, types.ListResourcesResult, timeout)
 
     async def resources(self) -> list[types.Resource]:
         """Return all resources."""
@@ -355,9 +355,7 @@ class Client:
     ) -> types.ListResourceTemplatesResult:
         """Return one page of resource templates."""
         method = "resources/templates/list"
-        result = await self._page(method, cursor, types.ListResourceTemplatesResult, timeout)
-        _drop_unsafe_icons(result.resource_templates)
-        return result
+        return await self._page(method, cursor, types.ListResourceTemplatesResult, timeout)
 
     async def resource_templates(self) -> list[types.ResourceTemplate]:
         """Return all resource templates."""
@@ -391,9 +389,7 @@ class Client:
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> types.ListPromptsResult:
         """Return one page of prompts."""
-        result = await self._page("prompts/list", cursor, types.ListPromptsResult, timeout)
-        _drop_unsafe_icons(result.prompts)
-        return result
+        return await self._page("prompts/list", cursor, types.ListPromptsResult, timeout)
 
     async def prompts(self) -> list[types.Prompt]:
         """Return all prompts."""

@@ -1,7 +1,6 @@
 """Core of the client: handling of the machine's events, beneath the typed methods of Client."""
 
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -135,8 +134,6 @@ class ClientCore:
         self._answers = Answers(self)
         self.streams: dict[RequestId, Listening] = {}
         """Listeners by the request of their listen stream."""
-        self.interest: Counter[str] = Counter()
-        """Number of listeners that share the subscription of a resource, by URI (legacy)."""
         self.tasks = ClientTasks(self)
         self._violations = ViolationLog()
         self._table: dict[type[events.Event], Callable[[Any], None]] = {

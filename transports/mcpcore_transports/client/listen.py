@@ -299,24 +299,26 @@ class Listening:
             honoured.task_ids = wanted.task_ids
         self.filter = honoured
         self._core.listeners.append(self)
-        interest = self._core.interest
         for uri in honoured.resource_subscriptions or ():
+            shared = self._shared(uri)
             self._uris.append(uri)
-            interest[uri] += 1
-            if interest[uri] == 1:
+            if not shared:
                 await self._core.request("resources/subscribe", {"uri": uri})
 
+    def _shared(self, uri: str) -> bool:
+        """Return True if a listener has subscribed to a resource already."""
+        return any(uri in listener._uris for listener in self._core.listeners)
+
     async def _leave(self) -> None:
-        interest = self._core.interest
-        for uri in self._uris:
-            interest[uri] -= 1
-            if not interest[uri]:
-                del interest[uri]
-                if self._core.away:  # the next session does not have the subscription
-                    self._core.subscribed.pop(uri, None)
-                    continue
-                with suppress(McpError, LocalError):
-                    await self._core.request("resources/unsubscribe", {"uri": uri})
+        while self._uris:
+            uri = self._uris.pop(0)
+            if uri in self._uris or self._shared(uri):
+                continue
+            if self._core.away:  # the next session does not have the subscription
+                self._core.subscribed.pop(uri, None)
+                continue
+            with suppress(McpError, LocalError):
+                await self._core.request("resources/unsubscribe", {"uri": uri})
 
     async def _wait(self) -> None:
         await self._news.wait()
