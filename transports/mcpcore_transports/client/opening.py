@@ -86,7 +86,10 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     ssl_context: ssl.SSLContext | None = None
     """TLS context for https, wss and tls; see :func:`mcpcore_transports.tls.client_tls`."""
     proxy: Proxy | str | None = ENVIRONMENT
-    """Proxy or its URL for HTTP and WebSocket; None: no proxy; default: that of the environment."""
+    """Proxy or its URL for HTTP and WebSocket, None for no proxy.
+
+    The default is that of the environment, which never concerns connections to this machine itself.
+    """
     process: "ProcessSettings | None" = None
     websocket: "WebSocketSettings | None" = None
     socket: "SocketSettings | None" = None
