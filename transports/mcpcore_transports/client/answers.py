@@ -31,10 +31,9 @@ from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import to_json
 from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, meta_of
 from mcpcore_transports.client.errors import promised
-from mcpcore_transports.running.cancellation import failure_of, first_of
 from mcpcore_transports.running.decode import typed
+from mcpcore_transports.running.functions import called, failure_of, first_of
 from mcpcore_transports.running.pending import Handlers, Run
-from mcpcore_transports.running.task_guard import called
 from mcpcore_transports.running.tasks import TaskHost
 from mcpcore_transports.server.settings import error_id
 from mcpcore_transports.server.tasks.requests import TaskDesk

@@ -24,8 +24,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import RequestId, to_json
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.running.pending import Run
-from mcpcore_transports.running.serial_calls import ProgressCallback
+from mcpcore_transports.running.pending import ProgressCallback, Run
 from mcpcore_transports.server.form_validation import fill_defaults, form_problems
 from mcpcore_transports.server.sampling import message_problem, result_for
 from mcpcore_transports.targets import is_web_url

@@ -61,9 +61,7 @@ from mcpcore_transports.client.opening import (
 from mcpcore_transports.client.reconnect import ReconnectingLink, ReconnectingStream
 from mcpcore_transports.client.tasks import CALL, ClientTasks
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.running.background import current_loop
-from mcpcore_transports.running.cancellation import first_of
-from mcpcore_transports.running.task_guard import guard_tasks
+from mcpcore_transports.running.functions import current_loop, first_of, guard_tasks
 from mcpcore_transports.targets import (
     HttpTarget,
     MemoryTarget,

@@ -50,12 +50,10 @@ from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.reconnect import ReconnectingLink, Reconnector
 from mcpcore_transports.client.tasks import ClientTasks
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.running.cancellation import failure_of
 from mcpcore_transports.running.decode import typed
+from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.running.middleware import Chain
-from mcpcore_transports.running.pending import Settled, Waiting
-from mcpcore_transports.running.serial_calls import ProgressCallback, SerialCalls
-from mcpcore_transports.running.task_guard import called
+from mcpcore_transports.running.pending import ProgressCallback, SerialCalls, Settled, Waiting
 
 logger = logging.getLogger("mcpcore.client")
 

@@ -13,7 +13,7 @@ from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.spec.types.base import full_meta
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.running.middleware import Around
-from mcpcore_transports.running.serial_calls import ProgressCallback
+from mcpcore_transports.running.pending import ProgressCallback
 
 __all__ = ["ClientMiddleware", "Outcome", "OutgoingRequest"]
 

@@ -32,7 +32,7 @@ from mcpcore_transports.client.callbacks import Answer
 from mcpcore_transports.client.errors import promised
 from mcpcore_transports.client.listen import TASK_CHANGED, TASK_STATUS, Listening
 from mcpcore_transports.client.middleware import Outcome
-from mcpcore_transports.running.serial_calls import ProgressCallback
+from mcpcore_transports.running.pending import ProgressCallback
 
 if TYPE_CHECKING:  # the core makes use of this module
     from mcpcore_transports.client.core import ClientCore

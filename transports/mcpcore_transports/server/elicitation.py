@@ -18,8 +18,7 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.running.decode import InvalidAnswer
-from mcpcore_transports.running.pending import Settled
-from mcpcore_transports.running.serial_calls import ProgressCallback
+from mcpcore_transports.running.pending import ProgressCallback, Settled
 from mcpcore_transports.server.input_rounds import params_of
 
 # Questions are imported with the first one, as most handlers ask nothing; the runtime imports this.

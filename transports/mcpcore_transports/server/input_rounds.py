@@ -16,8 +16,8 @@ from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.errors import InputUnavailable, Unsayable
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, McpError
 from mcpcore.spec.revisions import Revision
-from mcpcore_transports.running.cancellation import Signal
 from mcpcore_transports.running.decode import InvalidAnswer
+from mcpcore_transports.running.functions import Signal
 
 # Imported with the first question, and at the end of the first round: most servers have none.
 if TYPE_CHECKING:

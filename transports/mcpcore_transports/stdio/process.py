@@ -24,7 +24,7 @@ from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore_transports.link import App
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stdio.reaper import GUARD, KILL, MARK, ProcessTree
 from mcpcore_transports.stdio.settings import SAFE_ENVIRONMENT, ProcessSettings
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf

@@ -34,7 +34,7 @@ from mcpcore.trace.format import (
 from mcpcore.trace.framing import EventFrame, Events, Gatherer, Held, Lines
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.functions import failure_of
 
 if TYPE_CHECKING:  # each is imported where it is needed
     from wsproto.events import Event

@@ -35,8 +35,7 @@ from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead, find_head
 from mcpcore_transports.link import App
 from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
-from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.task_guard import called
+from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.tls import client_tls, tls_problem
 from mcpcore_transports.websocket.deflate import Bounds, finish_deflate, offer_deflate
 from mcpcore_transports.websocket.link import Opened, WebSocketLink

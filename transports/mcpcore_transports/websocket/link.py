@@ -35,7 +35,7 @@ from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.link_errors import STREAM_ERRORS
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stream.channels import open_channel
 from mcpcore_transports.stream.connection import Channel, StreamConnection, WritingHalf
 from mcpcore_transports.websocket.deflate import Bounds

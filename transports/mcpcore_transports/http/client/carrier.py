@@ -19,8 +19,7 @@ from mcpcore_transports.http.client.origin import Failure
 from mcpcore_transports.http.pump import EventPump
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import App, Link, clock
-from mcpcore_transports.running.cancellation import failure_of, without_messages
-from mcpcore_transports.running.task_guard import called
+from mcpcore_transports.running.functions import called, failure_of, without_messages
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import HttpTrace

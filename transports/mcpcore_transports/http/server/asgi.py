@@ -28,7 +28,7 @@ from mcpcore_transports.http.server.endpoint import HttpEndpoint, unready
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import broken
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.serve.serve import ServeSettings, ungrouped
 from mcpcore_transports.websocket.asgi import AsgiWebSockets, refuse_websocket
 

@@ -33,7 +33,7 @@ from mcpcore_transports.http.server.call import Action, HttpCall, http_request, 
 from mcpcore_transports.http.server.host import HttpHost
 from mcpcore_transports.http.server.store_link import binding
 from mcpcore_transports.link import Handshake, Link, LinkFactory
-from mcpcore_transports.running.background import current_loop, is_over, start_background
+from mcpcore_transports.running.functions import current_loop, is_over, start_background
 from mcpcore_transports.running.tasks import TaskHost
 from mcpcore_transports.serve.assembling import assemble_http, serve_connection
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing

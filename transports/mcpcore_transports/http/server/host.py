@@ -21,7 +21,7 @@ from mcpcore.http.principals import Verdict
 from mcpcore_transports.http.pump import EventPump
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, Link, clock
-from mcpcore_transports.running.background import known_in_callbacks
+from mcpcore_transports.running.functions import known_in_callbacks
 
 if TYPE_CHECKING:
     from mcpcore_transports.http.server.store_link import StoreLink
