@@ -69,8 +69,8 @@ if TYPE_CHECKING:
     from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
     from mcpcore_transports.client.client import Client, connect
     from mcpcore_transports.client.config import load_targets
+    from mcpcore_transports.client.core import ClientSettings
     from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
-    from mcpcore_transports.client.opening import ClientSettings
     from mcpcore_transports.client.tasks import TaskOptions
     from mcpcore_transports.http.client.proxies import parse_proxy
     from mcpcore_transports.http.server.asgi import asgi_app
@@ -247,7 +247,7 @@ _LATER = {
     "mcpcore_transports.client.client": "Client connect",
     "mcpcore_transports.client.config": "load_targets",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
-    "mcpcore_transports.client.opening": "ClientSettings",
+    "mcpcore_transports.client.core": "ClientSettings",
     "mcpcore_transports.client.tasks": "TaskOptions",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
     "mcpcore_transports.http.server.asgi": "asgi_app",

@@ -18,7 +18,7 @@ from mcpcore.spec.types import (
 )
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from tests.clock import patience
 

@@ -25,7 +25,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.cache import EraCache, place_of
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.link import clock
 from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.targets import StdioTarget, parse_target

@@ -19,7 +19,7 @@ from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.server.call import http_request
 from mcpcore_transports.http.server.endpoint import HttpEndpoint
 from mcpcore_transports.http.settings import HttpServerSettings

@@ -15,7 +15,7 @@ from mcpcore.service import Server
 from mcpcore.spec.types import CallToolResult, Task, TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.middleware import Steps

@@ -16,7 +16,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.spec.types import CallToolResult, Implementation, ServerCapabilities, TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.link import Handshake, LinkFactory, clock
 from mcpcore_transports.websocket.server import serve_websocket

@@ -26,11 +26,10 @@ from mcpcore_conformance.kit.hosts.core import End
 from mcpcore_conformance.subjects.strands import Bell, Cancelled, Strand, Strands, Work
 from mcpcore_transports.client.answers import answer_input
 from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, ProgressCallback
-from mcpcore_transports.client.core import CANCELLED
+from mcpcore_transports.client.core import CANCELLED, ClientSettings
 from mcpcore_transports.client.errors import failure_of_request
 from mcpcore_transports.client.listen import LISTEN, Listening
 from mcpcore_transports.client.middleware import Outcome
-from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks import ClientTasks
 from mcpcore_transports.running.pending import Settled
 

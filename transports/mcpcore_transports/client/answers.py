@@ -39,8 +39,7 @@ from mcpcore_transports.server.settings import error_id
 from mcpcore_transports.server.tasks.requests import TaskDesk
 
 if TYPE_CHECKING:  # each is imported where it is needed
-    from mcpcore_transports.client.core import ClientCore
-    from mcpcore_transports.client.opening import ClientSettings
+    from mcpcore_transports.client.core import ClientCore, ClientSettings
 
 logger = logging.getLogger("mcpcore.client")
 

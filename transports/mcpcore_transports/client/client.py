@@ -33,6 +33,7 @@ from mcpcore.errors import (
     PeerError,
 )
 from mcpcore.http import HttpClient
+from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec import types
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
@@ -42,32 +43,36 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
+from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
 from mcpcore.wire.message import Body
-from mcpcore_transports.client.cache import ERAS, ResultCache, ServerCache, ToolBook, place_of
+from mcpcore_transports.client.cache import (
+    ERAS,
+    ResultCache,
+    ServerCache,
+    ToolBook,
+    Uncheckable,
+    place_of,
+)
 from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
-from mcpcore_transports.client.core import ClientCore
+from mcpcore_transports.client.core import ClientCore, ClientSettings
 from mcpcore_transports.client.errors import RaisedExceptions, promised
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.middleware import ClientMiddleware
-from mcpcore_transports.client.opening import (
-    ClientSettings,
-    fixed_headers,
-    http_link,
-    http_machine,
-    make_link,
-    schema_compiler,
-)
 from mcpcore_transports.client.reconnect import ReconnectingLink, ReconnectingStream
 from mcpcore_transports.client.tasks import CALL, ClientTasks
+from mcpcore_transports.http.client.proxies import proxy_for
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.functions import current_loop, first_of, guard_tasks
+from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.targets import (
+    CustomTarget,
     HttpTarget,
     MemoryTarget,
     SseTarget,
     StdioTarget,
     Target,
+    TcpTarget,
+    UnixTarget,
     WebSocketTarget,
     named,
     parse_target,
@@ -75,7 +80,7 @@ from mcpcore_transports.targets import (
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.http.client.adapter import HttpClientLike
-    from mcpcore_transports.http.client.carrier import RequestHeaders
+    from mcpcore_transports.http.client.carrier import HttpCarrier, RequestHeaders
     from mcpcore_transports.tracing.tracing import TraceTo
 
 logger = logging.getLogger("mcpcore.client")
@@ -494,6 +499,117 @@ def _drop_unsafe_icons(items: Iterable[Any]) -> None:
             item.icons = [icon for icon in icons if icon.is_safe]
 
 
+def _http_machine(
+    settings: ClientSettings, config: Config, target: HttpTarget | SseTarget, *, assume_sse: bool
+) -> HttpClient:
+    """Make the machine of HTTP.  Raises BadTarget if it cannot speak an allowed revision."""
+    http = settings.http or HttpClientSettings()
+    http = structs.replace(http, headers=(*http.headers, *_fixed_headers(target).items()))
+    if isinstance(target, SseTarget):
+        http = structs.replace(http, legacy_sse=SseUse.ONLY)
+        if not legacy_of(config.revisions):
+            raise BadTarget("HTTP+SSE needs a revision with a handshake: allow a legacy one")
+    seed = secrets.token_bytes(16)
+    return HttpClient(config, target.url, settings=http, seed=seed, assume_sse=assume_sse)
+
+
+def _make_link(
+    core: "ClientCore",
+    target: StdioTarget | WebSocketTarget | TcpTarget | UnixTarget | CustomTarget,
+    peer: Peer,
+) -> StreamConnection:
+    """Make the link of one connection, yet to be run."""
+    settings = core.settings
+    link: StreamConnection
+    if isinstance(target, CustomTarget):
+        link = target.make_link(peer, core)
+    elif isinstance(target, StdioTarget):
+        from mcpcore_transports.stdio.process import ProcessLink
+        from mcpcore_transports.stdio.settings import ProcessSettings
+
+        process = settings.process or ProcessSettings()
+        env = {**(process.env or {}), **(target.env or {})} or None
+        process = structs.replace(process, env=env, cwd=target.cwd or process.cwd)
+        link = ProcessLink(peer, core, target.command, settings=process)
+    elif isinstance(target, WebSocketTarget):
+        from mcpcore_transports.websocket.client import websocket_client_link
+
+        link = websocket_client_link(
+            peer,
+            core,
+            target.url,
+            settings=settings.websocket,
+            headers=target.headers,
+            ssl_context=settings.ssl_context,
+            proxy=proxy_for(target.url, settings.proxy),
+        )
+    else:
+        from mcpcore_transports.sockets.client import SocketClientLink
+
+        link = SocketClientLink(
+            peer, core, target, settings=settings.socket, ssl_context=settings.ssl_context
+        )
+    if settings.trace is not None:
+        link.trace = settings.trace.connection("client")
+    return link
+
+
+def _http_link(
+    machine: HttpClient,
+    core: "ClientCore",
+    target: HttpTarget | SseTarget,
+    http_client: "HttpClientLike | None",
+) -> "HttpCarrier":
+    """Make the link that carries HTTP requests."""
+    settings = core.settings
+    headers = None if isinstance(target.headers, Mapping) else target.headers
+    link: HttpCarrier
+    if http_client is not None:
+        from mcpcore_transports.http.client.adapter import AdaptedClientLink
+
+        link = AdaptedClientLink(
+            machine, core, http_client, settings=settings.http_link, headers=headers
+        )
+    else:
+        from mcpcore_transports.http.client.client import HttpClientLink
+
+        link = HttpClientLink(
+            machine,
+            core,
+            url=target.url,
+            settings=settings.http_link,
+            ssl_context=settings.ssl_context,
+            proxy=proxy_for(target.url, settings.proxy),
+            headers=headers,
+        )
+    if settings.trace is not None:
+        from mcpcore_transports.tracing.tracing import HttpTrace
+
+        link.trace = HttpTrace(settings.trace, "client")
+    return link
+
+
+def _fixed_headers(target: HttpTarget | SseTarget | WebSocketTarget) -> Mapping[str, str]:
+    """Return the headers of a target that are the same for each request."""
+    return target.headers if isinstance(target.headers, Mapping) else {}
+
+
+def _schema_compiler() -> Any:
+    """Return the compiler of output schemas, None without the extra `schema`."""
+    try:
+        from mcpcore_transports.schema import BadPattern, compile_schema
+    except ImportError:
+        return None
+
+    def compiled(schema: Mapping[str, Any]) -> Any:
+        try:
+            return compile_schema(schema)
+        except BadPattern as error:  # mostly valid patterns, but not matched in linear time
+            raise Uncheckable(str(error)) from error
+
+    return compiled
+
+
 class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are
     """Connect to ``target`` for the time of an ``async with`` block; yields a :class:`Client`.
 
@@ -716,9 +832,9 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         )
         if isinstance(target, HttpTarget | SseTarget):
             sse = self._eras.uses_sse(self._place, now=clock())
-            http = http_machine(settings, config, target, assume_sse=sse)
+            http = _http_machine(settings, config, target, assume_sse=sse)
             self._core = core = make_core(http)
-            core.link = link = http_link(http, core, target, self._http_client)
+            core.link = link = _http_link(http, core, target, self._http_client)
         else:
             peer = Peer(Role.CLIENT, config)
             self._core = core = make_core(peer)
@@ -731,7 +847,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                     joined.trace = settings.trace.connection("client")
                 core.link = link = joined
             else:
-                again, make = settings.reconnect, partial(make_link, core, target)
+                again, make = settings.reconnect, partial(_make_link, core, target)
                 attempts = again.attempts
                 if isinstance(target, StdioTarget):
                     attempts = again.max_restarts
@@ -746,7 +862,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         book = ToolBook(
             self._headers,
             strict=revision.mirror_headers and isinstance(self.target, HttpTarget),
-            compile_schema=schema_compiler() if self._settings.check_output else None,
+            compile_schema=_schema_compiler() if self._settings.check_output else None,
             look_up=self._settings.look_up_tools,
             repeatable=self._repeatable,
         )
@@ -760,7 +876,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         cache = ResultCache() if settings.cache is True else settings.cache
         headers = dict(settings.http.headers) if settings.http is not None else {}
         if isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
-            headers.update(fixed_headers(target))
+            headers.update(_fixed_headers(target))
         if self._http_client is not None or callable(getattr(target, "headers", None)):
             # The identity towards the server is unknown here, so no private result is shared.
             headers[""] = secrets.token_hex(16)

@@ -1,18 +1,20 @@
-"""Core of the client: handling of the machine's events, beneath the typed methods of Client."""
+"""Core of the client: its settings, and handling of the machine's events beneath its methods."""
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from mcpcore.engine import events
-from mcpcore.engine.config import DEFAULT_TIMEOUT
+from mcpcore.engine.config import DEFAULT_TIMEOUT, Limits, Negotiation
 from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import (
     ConnectionClosed,
     InvalidResponse,
@@ -23,12 +25,15 @@ from mcpcore.errors import (
 )
 from mcpcore.http import HttpClient, Recovery, StreamInterrupted, StreamReopened
 from mcpcore.http.client.sending import INITIALIZE
+from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec import types
 from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Implementation
 from mcpcore.wire.message import Body, RequestId, to_json
+from mcpcore.wire.redaction import Discreet, shown_url
 from mcpcore_transports.client.answers import (
     COMPLETE,
     Answers,
@@ -36,6 +41,7 @@ from mcpcore_transports.client.answers import (
     Visits,
     answer_questions,
 )
+from mcpcore_transports.client.cache import EraCache, ResultCache
 from mcpcore_transports.client.callbacks import Answer, Callbacks
 from mcpcore_transports.client.errors import RaisedExceptions, failed, failure_of_request
 from mcpcore_transports.client.listen import (
@@ -46,14 +52,23 @@ from mcpcore_transports.client.listen import (
     Listening,
 )
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
-from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.reconnect import ReconnectingLink, Reconnector
-from mcpcore_transports.client.tasks import ClientTasks
+from mcpcore_transports.client.tasks import ClientTasks, TaskOptions
+from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
+from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.running.middleware import Chain
 from mcpcore_transports.running.pending import ProgressCallback, SerialCalls, Settled, Waiting
+
+if TYPE_CHECKING:  # each is imported with the transport that needs it
+    from mcpcore_transports.sockets.settings import SocketSettings
+    from mcpcore_transports.stdio.settings import ProcessSettings
+    from mcpcore_transports.tracing.tracing import Trace
+    from mcpcore_transports.websocket.settings import WebSocketSettings
+
+__all__ = ["ClientSettings"]  # for applications; the rest is for the client
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -82,6 +97,61 @@ _STREAMS = 256
 
 class _Subject(Struct):
     uri: str
+
+
+class ClientSettings(Discreet, frozen=True, kw_only=True):
+    """Settings of a client; None leaves a setting to the transport's own defaults."""
+
+    info: Implementation = field(
+        default_factory=lambda: Implementation(name="mcpcore", version="0.1.0")
+    )
+    limits: Limits = field(default_factory=lambda: Limits(message_size=64 * 1024 * 1024))
+    """Limits of messages (64 MiB, more than at a server) and requests, with ``request_timeout``."""
+    negotiation: Negotiation = Negotiation.AUTO
+    eras: EraCache | None = None
+    """Cache of the eras of servers; None is the cache shared by this process."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Members for the ``_meta`` of every request, for instance ``traceparent``."""
+    visit_timeout: float = 60.0
+    """Seconds to wait for the end of a visit to a URL before a request is retried (2025-11-25)."""
+    max_visits: int = 1000
+    """Maximum visits under way that are remembered; the oldest are forgotten first."""
+    max_changes: int = 4096
+    """Maximum different changes that wait for one listener; the oldest are dropped first."""
+    parting_time: float = 2.0
+    """Maximum seconds for telling the server to end a subscription or a task."""
+    cache: ResultCache | bool = True
+    """Cache of results (modern), which may be shared with other clients; False for none."""
+    max_pages: int = 1000
+    """Maximum pages of one list."""
+    look_up_tools: bool = True
+    """True to list the tools, once, before the structured result of an unlisted tool is checked."""
+    check_output: bool = True
+    """True to check structured results against the tool's schema; needs the extra `schema`."""
+    tasks: TaskOptions | None = None
+    """Options for calls that the server runs as tasks; None declares no support for tasks."""
+    reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
+    """Reconnection after a lost connection, on all bindings but Streamable HTTP (see ``http``)."""
+    http: HttpClientSettings | None = None
+    http_link: HttpClientLinkSettings | None = None
+    """Limits of HTTP connections."""
+    ssl_context: ssl.SSLContext | None = None
+    """TLS context for https, wss and tls; see :func:`mcpcore_transports.tls.client_tls`."""
+    proxy: Proxy | str | None = ENVIRONMENT
+    """Proxy or its URL for HTTP and WebSocket, None for no proxy.
+
+    The default is that of the environment, which never concerns connections to this machine itself.
+    """
+    process: "ProcessSettings | None" = None
+    websocket: "WebSocketSettings | None" = None
+    socket: "SocketSettings | None" = None
+    """Settings of TCP and Unix sockets."""
+    trace: "Trace | None" = None
+    """Recorder of the whole traffic of the connection; its owner closes it."""
+
+    def __shown__(self) -> Mapping[str, object]:
+        proxy = self.proxy
+        return {"proxy": shown_url(proxy) if isinstance(proxy, str) else proxy}
 
 
 class ClientCore:

@@ -26,7 +26,7 @@ from mcpcore_transports.client.config import (
     find_config,
     find_server,
 )
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.options import ConnectOptions, check_revisions, recording, size_of
 from mcpcore_transports.commands.output import Exit, Failure, print_warning
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
