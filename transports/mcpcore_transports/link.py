@@ -1,16 +1,20 @@
-"""Interfaces between drivers and runtime: an application that takes events, and a link."""
+"""Interfaces between drivers and runtime: an application that takes events, a link, its errors."""
 
+import errno
+import os
+import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+import anyio
 from msgspec import Struct
 
 from mcpcore.engine.events import Event, Fault
 from mcpcore.engine.peer import Peer
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each is imported where it is needed
     from mcpcore.http.principals import Principal  # not needed by clients, and slow to import
     from mcpcore_transports.stream.connection import StreamConnection  # a kind of link
 
@@ -74,3 +78,38 @@ class Handshake(Struct, frozen=True, kw_only=True):
             f"Handshake(path={self.path!r}, peer={self.peer!r}, revision={self.revision!r}, "
             f"principal={self.principal!r})"
         )
+
+
+STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+"""Exceptions with which anyio's streams report their end."""
+
+
+_WORDS: dict[type[BaseException], str] = {
+    anyio.BrokenResourceError: "the other side broke it off",
+    anyio.ClosedResourceError: "it was closed on this side",
+    anyio.EndOfStream: "the other side closed it",
+}
+
+
+def cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> str:
+    """Return a message about an address that cannot be bound; UnicodeError: invalid host name."""
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        reason = "unknown host"
+    elif error.errno is not None and error.errno in errno.errorcode:
+        reason = os.strerror(error.errno).lower()
+    else:
+        reason = str(error)
+    return f"cannot listen on {host}:{port}: {reason}"
+
+
+def what_broke(error: BaseException) -> str:
+    """Return the reason at the bottom of a chain or group of connection errors, as text."""
+    import ssl  # imported late: connections without TLS do not need it
+
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    cause = error.__cause__
+    if cause is not None and not isinstance(error, ssl.SSLError):
+        return what_broke(cause)
+    said = getattr(error, "strerror", None) or str(error)
+    return said or _WORDS.get(type(error)) or type(error).__name__

@@ -244,8 +244,9 @@ class ClientCore:
     def capabilities(self) -> types.ServerCapabilities:
         """Capabilities that the server has declared."""
         declared = None if self.ready is None else self.ready.capabilities
-        known = isinstance(declared, types.ServerCapabilities)
-        return declared if known else types.ServerCapabilities()
+        if isinstance(declared, types.ServerCapabilities):
+            return declared
+        return types.ServerCapabilities()
 
     def flush(self) -> None:
         """Flush the machine's output to the link; needed after each call of the machine."""

@@ -283,10 +283,11 @@ def _options_of(declared: type) -> dict[str, inspect.Parameter]:
     for name, annotation in written:
         if get_origin(annotation) is Annotated:
             default = defaults[name]
-            kind, mark = get_args(annotation)
+            kind, *marks = get_args(annotation)
             if kind in _REPEATABLE:
                 kind, default = list[str] | None, None
-            option = Annotated[(kind, mark.of(name) if isinstance(mark, Opt) else mark)]
+            marks = [mark.of(name) if isinstance(mark, Opt) else mark for mark in marks]
+            option = Annotated[(kind, *marks)]
             found[name] = inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,

@@ -9,6 +9,7 @@ KeyboardInterrupt, which ends the program, and GeneratorExit where no event loop
 """
 
 import asyncio
+import contextvars
 import functools
 import inspect
 import logging
@@ -18,7 +19,6 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
-from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import anyio
@@ -96,7 +96,7 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-def start_background(work: Work, context: Context) -> None:
+def start_background(work: Work, context: contextvars.Context) -> None:
     """Run ``work``, which must not raise, in a task of the event loop, until that ends.
 
     The task runs in ``context`` and is no child of the caller's task.
@@ -115,7 +115,9 @@ def _in_trio() -> bool:
     return trio is not None and bool(trio.lowlevel.in_trio_task())
 
 
-_in_handler: ContextVar[bool] = ContextVar("mcpcore.in_handler", default=False)
+_in_handler: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "mcpcore.in_handler", default=False
+)
 
 _ENDS = (SystemExit, GeneratorExit)
 

@@ -19,7 +19,7 @@ from anyio.abc import Process
 from msgspec import Struct
 
 from mcpcore.errors import WorkersFailed
-from mcpcore_transports.link_errors import cannot_listen
+from mcpcore_transports.link import cannot_listen
 
 logger = logging.getLogger("mcpcore.workers")
 

@@ -7,8 +7,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from mcpcore.engine.peer import Peer
-from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import STREAM_ERRORS
+from mcpcore_transports.link import STREAM_ERRORS, App
 from mcpcore_transports.stream.connection import Channel, PumpSettings, StreamConnection
 from mcpcore_transports.stream.descriptors import DescriptorChannel, Take, ThreadReader
 from mcpcore_transports.stream.plain import PlainStream

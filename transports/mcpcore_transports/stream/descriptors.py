@@ -21,7 +21,7 @@ import anyio.to_thread
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
-from mcpcore_transports.link_errors import STREAM_ERRORS
+from mcpcore_transports.link import STREAM_ERRORS
 
 if TYPE_CHECKING:
     import asyncio

@@ -33,8 +33,7 @@ from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http1.body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
 from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead, find_head
-from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
+from mcpcore_transports.link import STREAM_ERRORS, App, what_broke
 from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.tls import client_tls, tls_problem
 from mcpcore_transports.websocket.deflate import Bounds, finish_deflate, offer_deflate

@@ -33,8 +33,7 @@ from mcpcore.engine.reconnection import closes_for_good
 from mcpcore.http.principals import Principal
 from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
-from mcpcore_transports.link import App, clock
-from mcpcore_transports.link_errors import STREAM_ERRORS
+from mcpcore_transports.link import STREAM_ERRORS, App, clock
 from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stream.channels import open_channel
 from mcpcore_transports.stream.connection import Channel, StreamConnection, WritingHalf

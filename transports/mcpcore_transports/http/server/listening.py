@@ -15,8 +15,7 @@ from mcpcore.spec.errors import LocalError
 from mcpcore_transports.http.server.host import Carrier, HttpHost
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.http1.heads import RequestParser
-from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import cannot_listen
+from mcpcore_transports.link import App, cannot_listen
 from mcpcore_transports.running.functions import current_loop, known_in_callbacks
 from mcpcore_transports.sockets.tcp import close_listener
 
