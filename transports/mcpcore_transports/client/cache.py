@@ -127,10 +127,6 @@ class ResultCache:
         for key in [key for key in self._results if (key[0], key[2]) == (server, method)]:
             self._forget(key)
 
-    def changes(self, server: str, method: str) -> int:
-        """Return a number that changes whenever results of a method are dropped."""
-        return self._changes.get((server, method), self._older)
-
     def _forget(self, key: _Key) -> None:
         self._used -= len(self._results.pop(key).result)
 
@@ -154,7 +150,7 @@ class ServerCache:
 
     def mark(self, method: str) -> int:
         """Return a mark for :meth:`put`, to be taken when the request leaves."""
-        return self._cache.changes(self._server, method)
+        return self._cache._changes.get((self._server, method), self._cache._older)
 
     def put(self, method: str, params: Body, result: Raw, mark: int, *, now: float) -> None:
         """Keep a result for the TTL in it, unless it became stale since ``mark`` was taken."""

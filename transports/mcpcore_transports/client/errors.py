@@ -27,7 +27,9 @@ def failure_of_request(outcome: Settled) -> errors.PeerError | errors.CallFailed
     if isinstance(outcome, ErrorReceived):
         return peer_error(outcome.method, outcome.error)
     if isinstance(outcome, RequestEnded):
-        return ended(outcome)
+        if outcome.fault is not None:
+            return failed(outcome.method, outcome.message, outcome.fault)
+        return _BY_REASON[outcome.reason](outcome.method, outcome.message)
     return errors.InvalidResponse(outcome.method, "it cannot ask for input")
 
 
@@ -73,13 +75,6 @@ _BY_KIND: dict[FaultKind, type[errors.CallFailed]] = {
     FaultKind.PROXY: errors.ProxyFailed,
     FaultKind.STALLED: errors.ServerStalled,
 }
-
-
-def ended(event: RequestEnded) -> errors.CallFailed:
-    """Return the exception for the end of a request without an answer."""
-    if event.fault is not None:
-        return failed(event.method, event.message, event.fault)
-    return _BY_REASON[event.reason](event.method, event.message)
 
 
 def failed(method: str, message: str, fault: Fault) -> errors.CallFailed:

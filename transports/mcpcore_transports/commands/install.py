@@ -36,29 +36,22 @@ class _File(Struct, frozen=True):
         return Path(os.path.expandvars(self.paths.get(sys.platform, self.paths[""]))).expanduser()
 
 
+def _of_user(path: str) -> Mapping[str, str]:
+    return {
+        "darwin": f"~/Library/Application Support/{path}",
+        "win32": f"${{APPDATA}}/{path}",
+        "": f"~/.config/{path}",
+    }
+
+
 _FILES: Mapping[tuple[ClientName, bool], _File] = {
     ("claude", False): _File(
-        "Claude Desktop",
-        {
-            "darwin": "~/Library/Application Support/Claude/claude_desktop_config.json",
-            "win32": "${APPDATA}/Claude/claude_desktop_config.json",
-            "": "~/.config/Claude/claude_desktop_config.json",
-        },
-        urls=False,
+        "Claude Desktop", _of_user("Claude/claude_desktop_config.json"), urls=False
     ),
     ("claude", True): _File("Claude Code", {"": ".mcp.json"}, typed=True),
     ("cursor", False): _File("Cursor", {"": "~/.cursor/mcp.json"}),
     ("cursor", True): _File("Cursor", {"": ".cursor/mcp.json"}),
-    ("vscode", False): _File(
-        "VS Code",
-        {
-            "darwin": "~/Library/Application Support/Code/User/mcp.json",
-            "win32": "${APPDATA}/Code/User/mcp.json",
-            "": "~/.config/Code/User/mcp.json",
-        },
-        "servers",
-        typed=True,
-    ),
+    ("vscode", False): _File("VS Code", _of_user("Code/User/mcp.json"), "servers", typed=True),
     ("vscode", True): _File("VS Code", {"": ".vscode/mcp.json"}, "servers", typed=True),
 }
 """Configuration files by client and kind: True for that of a project, False for the user's."""
@@ -104,16 +97,8 @@ def _of_module(server: str, given: ConnectOptions, known: _File) -> tuple[str, d
     folder = Path(given.cwd or ".").expanduser().resolve()
     if not folder.is_dir():
         raise BadTarget(f"--cwd: there is no directory {folder}")
-    words = [
-        "-P",
-        "-m",
-        "mcpcore_transports.commands.main",
-        "serve",
-        server,
-        "--stdio",
-        "--cwd",
-        str(folder),
-    ]
+    words = ["-P", "-m", "mcpcore_transports.commands.main"]
+    words += ["serve", server, "--stdio", "--cwd", str(folder)]
     alone = StdioTarget((sys.executable, *words), cwd=folder.anchor)
     target = fitted(alone, structs.replace(given, cwd=None))
     assert isinstance(target, StdioTarget)  # noqa: S101 - made above

@@ -287,7 +287,8 @@ def _options_of(declared: type) -> dict[str, inspect.Parameter]:
             if kind in _REPEATABLE:
                 kind, default = list[str] | None, None
             marks = [mark.of(name) if isinstance(mark, Opt) else mark for mark in marks]
-            option = Annotated[(kind, *marks)]
+            annotated: Any = Annotated
+            option = annotated[(kind, *marks)]
             found[name] = inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,

@@ -115,9 +115,7 @@ def _in_trio() -> bool:
     return trio is not None and bool(trio.lowlevel.in_trio_task())
 
 
-_in_handler: contextvars.ContextVar[bool] = contextvars.ContextVar(
-    "mcpcore.in_handler", default=False
-)
+_in_handler = contextvars.ContextVar("mcpcore.in_handler", default=False)
 
 _ENDS = (SystemExit, GeneratorExit)
 
