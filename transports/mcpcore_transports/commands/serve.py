@@ -79,13 +79,14 @@ def serve(
             from mcpcore_transports.commands.processes import supervise
 
             return supervise(words, options, settings)
-        telling: AbstractContextManager[None] | None = nullcontext()
+        telling: AbstractContextManager[None] = nullcontext()
         if develop:
             from mcpcore_transports.commands.processes import develop_server, telling_of_sources
 
-            telling = telling_of_sources()
-            if telling is None:
+            told = telling_of_sources()
+            if told is None:
                 return develop_server(words, options, settings)
+            telling = told
         with telling:
             server = load(service or REFERENCE)
         if options.log_http:
