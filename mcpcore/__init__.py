@@ -73,16 +73,16 @@ if TYPE_CHECKING:
     from mcpcore.service.rate import Activity as Activity
     from mcpcore.service.rate import Rate as Rate
     from mcpcore.service.rate import RateLimits as RateLimits
+    from mcpcore_transports.client.cache import EraCache as EraCache
     from mcpcore_transports.client.cache import ResultCache as ResultCache
     from mcpcore_transports.client.callbacks import CallbackContext as CallbackContext
     from mcpcore_transports.client.callbacks import Callbacks as Callbacks
     from mcpcore_transports.client.client import Client as Client
     from mcpcore_transports.client.client import connect as connect
-    from mcpcore_transports.client.config.file import load_targets as load_targets
-    from mcpcore_transports.client.era_cache import EraCache as EraCache
+    from mcpcore_transports.client.config import load_targets as load_targets
+    from mcpcore_transports.client.core import ClientSettings as ClientSettings
     from mcpcore_transports.client.middleware import Outcome as Outcome
     from mcpcore_transports.client.middleware import OutgoingRequest as OutgoingRequest
-    from mcpcore_transports.client.opening import ClientSettings as ClientSettings
     from mcpcore_transports.client.tasks import TaskOptions as TaskOptions
     from mcpcore_transports.http.client.proxies import parse_proxy as parse_proxy
     from mcpcore_transports.http.server.asgi import asgi_app as asgi_app
@@ -107,15 +107,15 @@ if TYPE_CHECKING:
     from mcpcore_transports.server.seal import SealSettings as SealSettings
     from mcpcore_transports.server.seal import make_seal as make_seal
     from mcpcore_transports.server.settings import RuntimeSettings as RuntimeSettings
-    from mcpcore_transports.sockets.settings import Caller as Caller
-    from mcpcore_transports.sockets.settings import SocketSettings as SocketSettings
-    from mcpcore_transports.stdio.settings import ProcessSettings as ProcessSettings
-    from mcpcore_transports.stdio.settings import StdioSettings as StdioSettings
     from mcpcore_transports.stores.base import Store as Store
     from mcpcore_transports.stores.base import StoreSettings as StoreSettings
-    from mcpcore_transports.stores.memory import MemoryStore as MemoryStore
-    from mcpcore_transports.stores.open import open_store as open_store
+    from mcpcore_transports.stores.base import open_store as open_store
+    from mcpcore_transports.stores.sqlite import MemoryStore as MemoryStore
+    from mcpcore_transports.stream.settings import Caller as Caller
+    from mcpcore_transports.stream.settings import ProcessSettings as ProcessSettings
     from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
+    from mcpcore_transports.stream.settings import SocketSettings as SocketSettings
+    from mcpcore_transports.stream.settings import StdioSettings as StdioSettings
     from mcpcore_transports.targets import CustomTarget as CustomTarget
     from mcpcore_transports.targets import HttpTarget as HttpTarget
     from mcpcore_transports.targets import MemoryTarget as MemoryTarget
@@ -145,13 +145,12 @@ _LATER = {
     "mcpcore.http.settings": "HttpSettings SsePaths",
     "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
-    "mcpcore_transports.client.cache": "ResultCache",
+    "mcpcore_transports.client.cache": "EraCache ResultCache",
     "mcpcore_transports.client.callbacks": "CallbackContext Callbacks",
     "mcpcore_transports.client.client": "Client connect",
-    "mcpcore_transports.client.config.file": "load_targets",
-    "mcpcore_transports.client.era_cache": "EraCache",
+    "mcpcore_transports.client.config": "load_targets",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
-    "mcpcore_transports.client.opening": "ClientSettings",
+    "mcpcore_transports.client.core": "ClientSettings",
     "mcpcore_transports.client.tasks": "TaskOptions",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
     "mcpcore_transports.http.server.asgi": "asgi_app",

@@ -8,14 +8,13 @@ import pytest
 from mcpcore.engine import inbound
 from mcpcore.service import server as service
 from mcpcore.spec.methods import METHODS, Method, MethodKind
-from mcpcore_transports.client import callbacks, notifications
+from mcpcore_transports.client import callbacks, core
 from mcpcore_transports.server.tasks import requests as tasks
 
 Names = Collection[str]
 
 BY_SERVER: tuple[Names, ...] = (
-    inbound.IMMEDIATE,
-    inbound.LASTING,
+    inbound.ANSWERED_HERE,
     service._METHODS,
     tasks.METHODS,
     {"tools/call"},  # `Server.prepare`, as it has tools of its own to look up
@@ -49,4 +48,4 @@ def test_each_news_of_a_server_has_a_callback_or_is_the_engines() -> None:
         "notifications/tasks",
         "notifications/tasks/status",
     }
-    assert told - own == set(notifications._CALLBACKS)
+    assert told - own == set(core._CALLBACKS)

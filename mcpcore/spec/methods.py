@@ -2,9 +2,9 @@
 
 If a method has different rules in different revisions, the row holds all of them, and
 :func:`lookup` gives the row as it holds in one revision.  The tasks of 2025-11-25 and those of the
-extension are different protocols that share names: they have a row each.  Where a method is served:
-CONTRIBUTING.md, "A new method, a new revision".  Source: ``schema.ts`` and the feature pages of each
-revision; the specification of ``io.modelcontextprotocol/tasks``.
+extension are different protocols that share names: they have a row each.  Where a method is served
+is in CONTRIBUTING.md, "A new method, a new revision".  Source: ``schema.ts`` and the feature pages
+of each revision; the specification of ``io.modelcontextprotocol/tasks``.
 """
 
 from enum import Enum

@@ -19,7 +19,7 @@ from mcpcore.errors import ConnectionClosed
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.stream.connection import PumpSettings
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings

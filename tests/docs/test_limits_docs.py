@@ -6,7 +6,7 @@ import pytest
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.server.settings import RuntimeSettings

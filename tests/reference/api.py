@@ -31,12 +31,12 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
         "Connecting and calling",
         (
             "mcpcore_transports.client.client",
-            "mcpcore_transports.client.opening",
+            "mcpcore_transports.client.core",
             "mcpcore_transports.client.callbacks",
             "mcpcore_transports.targets",
             "mcpcore.errors",
             "mcpcore_transports.client.middleware",
-            "mcpcore_transports.client.config.file",
+            "mcpcore_transports.client.config",
         ),
     ),
     "operations": (

@@ -12,7 +12,7 @@ from msgspec import json, structs
 
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service import Server
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.stream.connection import PumpSettings

@@ -20,7 +20,6 @@ MAY_GROW = {
     "Profile.theirs": "those of the profiles",
     "ResponseHead.headers": "those of the heads",
     "ResultCache._changes": "as many as there are results",
-    "ToolBook._checks": "one of each tool, made when it is needed after a change of the list",
     "database: once": "1,000 announcements of each session",
     "objects: mcpcore_transports _Array": "those of 32 forms",
     "objects: mcpcore_transports _Check": "those of the tools",

@@ -10,7 +10,8 @@ from msgspec import Raw
 
 from mcpcore.spec import types
 from mcpcore.spec.decoding import decode, decoder
-from mcpcore.spec.types import UnknownContent, full_meta
+from mcpcore.spec.types.base import full_meta
+from mcpcore.spec.types.content import UnknownContent
 
 TEXT = {"type": "text", "text": "a"}
 IMAGE = {"type": "image", "data": "AA==", "mimeType": "image/png"}

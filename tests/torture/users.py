@@ -19,7 +19,7 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.service import Server
 from mcpcore.service.rate import RateLimiter
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.middleware import ServerMiddleware
 from mcpcore_transports.stores.base import Store

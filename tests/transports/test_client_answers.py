@@ -22,7 +22,7 @@ from mcpcore.spec.types.sampling import (
 )
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.server.context import Context, InputNeeded
 from mcpcore_transports.server.inputs import Elicit
 from tests.clock import patience

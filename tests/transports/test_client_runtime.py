@@ -28,7 +28,7 @@ from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.sampling import Root
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import StdioTarget
 from tests.clock import patience

@@ -10,8 +10,7 @@ from mcpcore.spec.errors import LocalError
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http.settings import DriverName, HttpServerSettings
-from mcpcore_transports.serve import event_loops
-from mcpcore_transports.serve.event_loops import LoopName, backend_options
+from mcpcore_transports.serve.serve import LoopName, backend_options
 from tests.http.support import make_server
 from tests.transports.http_fixture import Tools
 from tests.transports.served import ANY_PORT

@@ -18,7 +18,7 @@ from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.spec.types.content import TextContent
 from mcpcore_conformance.trace.check import check
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.server.endpoint import HttpEndpoint
 from mcpcore_transports.http.settings import HttpClientLinkSettings

@@ -30,8 +30,8 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
-from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps
 from mcpcore_transports.serve.serve import ServeSettings, server_config
 from mcpcore_transports.server.context import Context

@@ -14,7 +14,7 @@ from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, Violation
 from mcpcore.errors import LinkError
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.stdio.process import ErrorLines, ProcessLink
 from mcpcore_transports.stream.settings import ProcessSettings
 from tests.more_time import with_more_time

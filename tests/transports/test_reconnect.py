@@ -30,8 +30,8 @@ from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
-from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.server.context import Context

@@ -20,7 +20,7 @@ from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
 from mcpcore_transports.http.client.client import descriptor_of
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.link_errors import STREAM_ERRORS
+from mcpcore_transports.link import STREAM_ERRORS
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.sockets.tcp import keep_alive, socket_of

@@ -16,9 +16,9 @@ from mcpcore.engine.config import Limits
 from mcpcore.errors import BadTarget, CallFailed, LinkError, NegotiationError
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.era_cache import EraCache
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.serve import serve as run_serve

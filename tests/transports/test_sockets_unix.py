@@ -20,7 +20,7 @@ import pytest
 
 from mcpcore.errors import BadTarget, LinkError
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.sockets.unix import (
     LONGEST_PATH,

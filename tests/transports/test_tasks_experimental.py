@@ -13,10 +13,13 @@ from msgspec import Raw
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import Event, RequestReceived, ResultReceived
 from mcpcore.engine.peer import Peer
-from mcpcore.spec.types import CallToolResult, Implementation, ServerCapabilities, TextContent
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.link import Handshake, LinkFactory, clock
 from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer, listen_websocket

@@ -129,7 +129,7 @@ def assemble_http(
     if settings.store is not None and shared is not None:
         host.use_store(settings.store, machine, shared.worker, settings.store_link)
     if settings.trace is not None:
-        from mcpcore_transports.tracing.http import HttpTrace
+        from mcpcore_transports.tracing.tracing import HttpTrace
 
         host.trace = HttpTrace(settings.trace, "server")
     return host, runtime

@@ -113,7 +113,7 @@ class Bindings:
         self, host: str, port: int, *, streamable: bool = True, sse: bool = False
     ) -> None:
         """Accept HTTP connections: for Streamable HTTP, for HTTP+SSE, or for both."""
-        from mcpcore_transports.http.server.listening import http_driver
+        from mcpcore_transports.http.server.listening import HttpServerLink
 
         settings = self._settings
         rules = _http_rules(settings, host, streamable=streamable, sse=sse)
@@ -122,7 +122,7 @@ class Bindings:
         link, runtime = assemble_http(
             self._server,
             partial(
-                http_driver(settings.http_link),
+                HttpServerLink,
                 settings=settings.http_link,
                 ssl_context=settings.ssl_context,
                 upgrade=upgrade,
@@ -454,7 +454,7 @@ def backend_options(
     if loop == "auto":
         loop = "asyncio"
         if there and backend == "asyncio" and settings and settings.driver != "anyio":
-            from mcpcore_transports.http1.parsers import chosen
+            from mcpcore_transports.http1.heads import chosen
 
             loop = "uvloop" if chosen(settings.parser) == "httptools" else "asyncio"
     if loop != "uvloop":

@@ -18,7 +18,7 @@ from anyio.abc import Process
 from msgspec import Struct
 
 from mcpcore.errors import WorkersFailed
-from mcpcore_transports.link_errors import cannot_listen, signal_name
+from mcpcore_transports.link import cannot_listen, signal_name
 
 logger = logging.getLogger("mcpcore.workers")
 

@@ -34,9 +34,8 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.pending import Run
-from mcpcore_transports.running.serial_calls import ProgressCallback
-from mcpcore_transports.running.threads import current, in_loop, when_there_is_room, with_room
+from mcpcore_transports.running.functions import current, in_loop, when_there_is_room, with_room
+from mcpcore_transports.running.pending import ProgressCallback, Run
 from mcpcore_transports.server.questions import (
     InputNeeded,
     RoundState,

@@ -8,7 +8,7 @@ from msgspec import Raw, Struct
 
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.service.handlers import is_masked, shown
-from mcpcore_transports.running.cancellation import failure_of, settled
+from mcpcore_transports.running.functions import failure_of, settled
 from mcpcore_transports.server.context import InputNeeded
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def simplified(error: BaseException) -> Exception | InputNeeded:
     """Reduce the exceptions of a handler with task groups to one, so that a ToolError stays one.
 
     If tasks of the handler asked the client, all of their questions are joined.  Raises exceptions
-    that are no failure: see :mod:`mcpcore_transports.running.cancellation`.
+    that are no failure: see :mod:`mcpcore_transports.running.functions`.
     """
     if isinstance(error, InputNeeded):
         return error

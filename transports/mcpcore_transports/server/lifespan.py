@@ -16,8 +16,13 @@ import anyio
 from mcpcore.errors import HandlerExit, LifespanError
 from mcpcore.service import Server
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.background import current_loop, is_over, start_background
-from mcpcore_transports.running.task_guard import enter_handler, guard_tasks
+from mcpcore_transports.running.functions import (
+    current_loop,
+    enter_handler,
+    guard_tasks,
+    is_over,
+    start_background,
+)
 from mcpcore_transports.server.settings import RuntimeSettings
 
 logger = logging.getLogger("mcpcore.lifespan")

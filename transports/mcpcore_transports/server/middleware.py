@@ -13,9 +13,8 @@ from msgspec import Raw, Struct, field
 
 from mcpcore.service import Prepared
 from mcpcore.spec.revisions import Revision
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.functions import begin, failure_of
 from mcpcore_transports.running.middleware import Around, Chain
-from mcpcore_transports.running.threads import begin
 from mcpcore_transports.server.context import Context, InputNeeded
 from mcpcore_transports.server.failures import Failures, about, simplified
 

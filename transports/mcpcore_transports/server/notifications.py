@@ -12,9 +12,8 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
-from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.serial_calls import ProgressCallback, SerialCalls
-from mcpcore_transports.running.threads import in_loop, in_thread
+from mcpcore_transports.running.functions import failure_of, in_loop, in_thread
+from mcpcore_transports.running.pending import ProgressCallback, SerialCalls
 from mcpcore_transports.server.context import L, MessageContext
 from mcpcore_transports.server.questions import ask_client, ping
 

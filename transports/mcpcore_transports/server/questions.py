@@ -25,10 +25,9 @@ from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, LocalProtocolEr
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
-from mcpcore_transports.running.cancellation import Signal
 from mcpcore_transports.running.decode import InvalidAnswer
-from mcpcore_transports.running.pending import Settled
-from mcpcore_transports.running.serial_calls import ProgressCallback
+from mcpcore_transports.running.functions import Signal
+from mcpcore_transports.running.pending import ProgressCallback, Settled
 
 # Imported with the first question, and at the end of the first round: most servers have none.
 if TYPE_CHECKING:

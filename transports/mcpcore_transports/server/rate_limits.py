@@ -8,7 +8,7 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.service.rate import Activity
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError, busy_code
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.runtime import ServerMachine
 from mcpcore_transports.server.settings import RuntimeSettings

@@ -24,12 +24,22 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.running.background import call_in_loop, current_loop
-from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.pending import Handlers, Settled, Waiting
-from mcpcore_transports.running.serial_calls import Progress, ProgressCallback
-from mcpcore_transports.running.task_guard import guard_tasks, guarded_call
-from mcpcore_transports.running.threads import begin, current
+from mcpcore_transports.running.functions import (
+    begin,
+    call_in_loop,
+    current,
+    current_loop,
+    failure_of,
+    guard_tasks,
+    guarded_call,
+)
+from mcpcore_transports.running.pending import (
+    Handlers,
+    Progress,
+    ProgressCallback,
+    Settled,
+    Waiting,
+)
 from mcpcore_transports.server.context import Context, InputNeeded, RoundState
 from mcpcore_transports.server.failures import Failures, about, simplified
 from mcpcore_transports.server.notifications import NotificationDispatcher

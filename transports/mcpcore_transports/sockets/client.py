@@ -12,8 +12,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore.spec.errors import ErrorData
 from mcpcore.wire.message import Message, decode
-from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import STREAM_ERRORS, system_reason, what_broke
+from mcpcore_transports.link import STREAM_ERRORS, App, system_reason, what_broke
 from mcpcore_transports.sockets.tcp import keep_alive, socket_of
 from mcpcore_transports.sockets.unix import checked_path, credentials, not_welcome
 from mcpcore_transports.stream.channels import open_channel

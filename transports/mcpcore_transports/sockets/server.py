@@ -27,8 +27,7 @@ from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, ErrorData
 from mcpcore.wire.message import encode_error
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import identify
-from mcpcore_transports.link import App, clock
-from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen, what_broke
+from mcpcore_transports.link import STREAM_ERRORS, App, cannot_listen, clock, what_broke
 from mcpcore_transports.sockets.tcp import keep_alive, listen_tcp
 from mcpcore_transports.sockets.unix import UnixFile, credentials, listen_unix, not_welcome
 from mcpcore_transports.stream.channels import open_channel

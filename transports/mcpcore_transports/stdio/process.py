@@ -23,9 +23,8 @@ import anyio
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import signal_name
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.link import App, signal_name
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stdio.reaper import GUARD, KILL, MARK, ProcessTree
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
 from mcpcore_transports.stream.descriptors import (

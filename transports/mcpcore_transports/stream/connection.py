@@ -27,9 +27,8 @@ from mcpcore.engine.events import ConnectionEnded
 from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore_transports.link import App, Link, clock
-from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
-from mcpcore_transports.running.background import known_in_callbacks
+from mcpcore_transports.link import STREAM_ERRORS, App, Link, clock, what_broke
+from mcpcore_transports.running.functions import known_in_callbacks
 from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
 
 if TYPE_CHECKING:

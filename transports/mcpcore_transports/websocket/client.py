@@ -31,12 +31,9 @@ from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead, ResponseHead, find_head, parse_response
-from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
-from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.task_guard import called
+from mcpcore_transports.link import STREAM_ERRORS, App, what_broke
+from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.tls import client_tls, tls_problem
-from mcpcore_transports.tracing.websocket import record_head
 from mcpcore_transports.websocket.deflate import Bounds, finish_deflate, offer_deflate
 from mcpcore_transports.websocket.link import Opened, WebSocketLink
 from mcpcore_transports.websocket.server import SUBPROTOCOL
@@ -206,7 +203,7 @@ async def _upgrade(
     trace: "ConnectionTrace | None",
 ) -> Opened:
     if trace is not None:
-        record_head(trace, request.data)
+        trace.head(request.data)
     await stream.send(request.data)
     limits = settings.head_limits
     buffer = bytearray()
@@ -216,7 +213,7 @@ async def _upgrade(
         raw = bytes(buffer[:size])
         del buffer[:size]
         if trace is not None:
-            record_head(trace, raw)
+            trace.head(raw)
         head = parse_response(raw)
         if head.status >= 200:
             raise await _refusal(stream, address.http_url, head, buffer)

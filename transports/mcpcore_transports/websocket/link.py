@@ -30,12 +30,10 @@ from mcpcore.engine.reconnection import closes_for_good
 from mcpcore.http.principals import Principal
 from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
-from mcpcore_transports.link import App, clock
-from mcpcore_transports.link_errors import STREAM_ERRORS
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.link import STREAM_ERRORS, App, clock
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stream.channels import open_channel
 from mcpcore_transports.stream.connection import Channel, StreamConnection, WritingHalf
-from mcpcore_transports.tracing.websocket import record_frame, record_refused
 from mcpcore_transports.websocket.deflate import Bounds
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
@@ -179,7 +177,7 @@ class WebSocketLink(StreamConnection):
             for event in ws.events():
                 if not self._frame(event, ws):
                     if self.trace is not None and _is_error(event, ws):
-                        record_refused(self.trace, event, data[at:], self._close_row.reason)
+                        self.trace.websocket_refused(event, data[at:], self._close_row.reason)
                     return
             at = end
         if self._message:
@@ -190,7 +188,7 @@ class WebSocketLink(StreamConnection):
     def _frame(self, event: Event, ws: WsProtocol) -> bool:
         """Process an event of wsproto; return True to go on."""
         if self.trace is not None and not _is_error(event, ws):
-            record_frame(self.trace, event)
+            self.trace.websocket_frame(event)
         if isinstance(event, TextMessage):
             self._text(event)
         elif isinstance(event, Ping):
@@ -198,7 +196,7 @@ class WebSocketLink(StreamConnection):
                 self._pongs.popleft()
             self._pongs.append(bytes(self._out.pong(event.payload)))
             if self.trace is not None:
-                record_frame(self.trace, Pong(event.payload), incoming=False)
+                self.trace.websocket_frame(Pong(event.payload), incoming=False)
         elif isinstance(event, Pong):
             self._ponged(bytes(event.payload))
         elif isinstance(event, BytesMessage):
@@ -330,7 +328,7 @@ class WebSocketLink(StreamConnection):
             self._asked += 1
             self._pings += self._out.ping(b"%d" % self._asked)
             if self.trace is not None:
-                record_frame(self.trace, Ping(b"%d" % self._asked), incoming=False)
+                self.trace.websocket_frame(Ping(b"%d" % self._asked), incoming=False)
             self._pinged = now
 
     # Closing
@@ -359,7 +357,7 @@ class WebSocketLink(StreamConnection):
         # Answers to requests before the peer's close are sent, if they are ready.
         last = bytes(self._rest) + b"".join(self._pongs)
         if self.trace is not None:
-            record_frame(self.trace, goodbye, incoming=False)
+            self.trace.websocket_frame(goodbye, incoming=False)
         await stream.send(last + self._out.close(goodbye.code, goodbye.reason))
         client, answered = self.peer.role is Role.CLIENT, self._goodbye is not None
         unread = self._unread
@@ -369,7 +367,7 @@ class WebSocketLink(StreamConnection):
             for event in ws.events():
                 answered = answered or isinstance(event, CloseConnection)
                 if self.trace is not None:
-                    record_frame(self.trace, event)
+                    self.trace.websocket_frame(event)
         # The peer may still be sending, also if its answer was invalid (then the state is
         # unchanged).
         if (not client and (self._goodbye or ws.state is ConnectionState.OPEN)) or self._refused:

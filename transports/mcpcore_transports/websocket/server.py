@@ -32,8 +32,7 @@ from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import identify
 from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
-from mcpcore_transports.link import App, Handshake, LinkFactory
-from mcpcore_transports.link_errors import LOST, cannot_listen
+from mcpcore_transports.link import LOST, App, Handshake, LinkFactory, cannot_listen
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.plain import PendingConnections, accept
 from mcpcore_transports.stream.secure import SecureStream

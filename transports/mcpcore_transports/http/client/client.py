@@ -25,8 +25,8 @@ from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskGroup, Task
 from msgspec import Struct
 
 from mcpcore.engine.events import Fault, FaultKind, Route
+from mcpcore.http.client.call import own_header
 from mcpcore.http.client.client import HttpClient
-from mcpcore.http.client.plan import own_header
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.http.client.proxies import Proxy
@@ -36,16 +36,14 @@ from mcpcore_transports.http1.body import BadBody, BadCoding, Bomb
 from mcpcore_transports.http1.connection import Http1Client
 from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead, find_head, is_interim, parse_response
-from mcpcore_transports.link import App, clock
-from mcpcore_transports.link_errors import LOST
-from mcpcore_transports.running.cancellation import failure_of, without_messages
-from mcpcore_transports.running.task_guard import called
+from mcpcore_transports.link import LOST, App, clock
+from mcpcore_transports.running.functions import called, failure_of, without_messages
 from mcpcore_transports.sockets.tcp import socket_of
 from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.tls import client_tls, tls_problem
 
 if TYPE_CHECKING:
-    from mcpcore_transports.tracing.http import HttpTrace
+    from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")
 

@@ -42,7 +42,7 @@ from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import broken
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.serve.serve import ServeSettings, ungrouped
 from mcpcore_transports.serve.settings import websocket_rules
 from mcpcore_transports.stream.connection import StreamConnection

@@ -41,7 +41,7 @@ from mcpcore_transports.http.settings import HeadLimits
 from mcpcore_transports.http1.format import error_reply
 from mcpcore_transports.http1.heads import named_revision, split_target
 from mcpcore_transports.link import Handshake, Link, LinkFactory, clock
-from mcpcore_transports.running.background import current_loop, is_over, start_background
+from mcpcore_transports.running.functions import current_loop, is_over, start_background
 from mcpcore_transports.running.tasks import TaskHost
 from mcpcore_transports.serve.assembling import assemble_http, serve_connection
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing

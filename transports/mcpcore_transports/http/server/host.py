@@ -17,12 +17,12 @@ from mcpcore.http import HttpServer
 from mcpcore_transports.http.pump import PumpedLink
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.running.background import known_in_callbacks
+from mcpcore_transports.running.functions import known_in_callbacks
 
 if TYPE_CHECKING:
     from mcpcore_transports.http.server.store_link import StoreLink
     from mcpcore_transports.stores.base import Store
-    from mcpcore_transports.tracing.http import HttpTrace
+    from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")
 

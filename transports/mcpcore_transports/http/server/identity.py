@@ -8,8 +8,7 @@ from typing import TypeVar
 import anyio
 
 from mcpcore.http.principals import Principal, Refusal, Verdict
-from mcpcore_transports.running.cancellation import failure_of, without_messages
-from mcpcore_transports.running.task_guard import in_handler
+from mcpcore_transports.running.functions import failure_of, in_handler, without_messages
 from mcpcore_transports.server.settings import error_id
 
 T = TypeVar("T")

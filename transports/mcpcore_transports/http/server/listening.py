@@ -24,9 +24,8 @@ from mcpcore_transports.http.server.host import HttpHost, Work, guarded, peer_na
 from mcpcore_transports.http.server.protocol import HttpProtocol, Upgrade
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.http1.heads import RequestParser
-from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import LOST, cannot_listen
-from mcpcore_transports.running.background import current_loop, known_in_callbacks
+from mcpcore_transports.link import LOST, App, cannot_listen
+from mcpcore_transports.running.functions import current_loop, known_in_callbacks
 from mcpcore_transports.sockets.tcp import close_listener
 from mcpcore_transports.stream.plain import PendingConnections, PlainStream, accept
 

@@ -26,8 +26,7 @@ from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quo
 from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.connection import SMALL_READ, Http1Server, Http1State
 from mcpcore_transports.http1.heads import BadHead, RequestHead
-from mcpcore_transports.link import clock
-from mcpcore_transports.link_errors import LOST
+from mcpcore_transports.link import LOST, clock
 
 if TYPE_CHECKING:
     from mcpcore.http.certificates import ClientCertificate  # not needed without TLS

@@ -19,7 +19,7 @@ from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore_transports.http.settings import StoreLinkSettings
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
 
 __all__ = ["StoreLink", "StoreLinkSettings", "binding", "worker_name"]

@@ -57,8 +57,7 @@ from mcpcore.spec.types.tasks import TERMINAL, Task, TaskMetadata
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.running.pending import Handlers, Run, Settled
-from mcpcore_transports.running.serial_calls import ProgressCallback
+from mcpcore_transports.running.pending import Handlers, ProgressCallback, Run, Settled
 from mcpcore_transports.running.tasks import TaskHost, Timer
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Input
