@@ -77,6 +77,7 @@ class HttpServer:
         self.settings = settings = HttpSettings() if settings is None else settings
         self._router = router = Router(config, secret, settings)
         self._gate = gate = Gate(settings, router.legacy)
+        # Must the application authenticate a request; what lets an allowed page read any reply.
         self.asks_who, self.readable = gate.asks_who, gate.readable
         self._sse = SseServer(router, gate)
         self._stored: StoredSessions | None = None
