@@ -70,10 +70,7 @@ class InvalidValue(ValueError):
 
 
 class MaskedError(LocalError):
-    """Failure of which the client sees only the ``rule``, if there is one.
-
-    The message is for the log: it may hold secrets.  ``rule`` holds fixed words of this library.
-    """
+    """Failure of which the client sees only the ``rule``; the message is for the log alone."""
 
     def __init__(self, message: str, rule: str = "") -> None:
         super().__init__(message)
@@ -94,10 +91,7 @@ class HandlerExit(MaskedError):
 
 
 class LifespanError(LocalError):
-    """Failure of a server's lifespan: at its start, while it was needed, or at its end.
-
-    The message is one sentence that names the function and, if there is one, the exception raised.
-    """
+    """Failure of a server's lifespan: at its start, while it was needed, or at its end."""
 
 
 class ValidatorMissing(LocalError):

@@ -23,17 +23,7 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
 )
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import (
-    META_CLIENT_CAPABILITIES,
-    META_PREFIX,
-    META_PROGRESS_TOKEN,
-    META_PROTOCOL_VERSION,
-    META_SERVER_INFO,
-    META_SUBSCRIPTION_ID,
-    TRACE_KEYS,
-    RequestMeta,
-    Skim,
-)
+from mcpcore.spec.types import base
 from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import Body, to_json
 
@@ -41,8 +31,8 @@ Meta = Mapping[str, Any]
 T = TypeVar("T")
 
 _NAMES = ("protocolVersion", "clientInfo", "clientCapabilities", "logLevel")
-_RESERVED = frozenset([META_PROGRESS_TOKEN, *(META_PREFIX + name for name in _NAMES)])
-_OF_RESULTS = _RESERVED | {META_SERVER_INFO, META_SUBSCRIPTION_ID}
+_RESERVED = frozenset([base.META_PROGRESS_TOKEN, *(base.META_PREFIX + name for name in _NAMES)])
+_OF_RESULTS = _RESERVED | {base.META_SERVER_INFO, base.META_SUBSCRIPTION_ID}
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _text_of = msgspec.json.Decoder(str).decode
 # One rare byte of each name is looked for first: that takes a tenth of the time.
@@ -121,8 +111,8 @@ def checked_meta(meta: Meta) -> dict[str, Any]:
 
 # Params that arrived
 
-NO_META = RequestMeta()
-_NAMES_TERMS = RequestMeta(protocol_version="")
+NO_META = base.RequestMeta()
+_NAMES_TERMS = base.RequestMeta(protocol_version="")
 
 
 class _Loose(Struct):
@@ -132,7 +122,7 @@ class _Loose(Struct):
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 """Exceptions that reading params may raise."""
 
-decode_skim = msgspec.json.Decoder(Skim).decode
+decode_skim = msgspec.json.Decoder(base.Skim).decode
 """Decodes the members of params that the engine needs, as strictly as any era asks for."""
 _decode_loose = msgspec.json.Decoder(_Loose).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -149,7 +139,7 @@ def read_member(member: Raw) -> Any:
         return member
 
 
-def read_skim(params: Raw, is_modern: Callable[[RequestMeta], bool]) -> Skim:
+def read_skim(params: Raw, is_modern: Callable[[base.RequestMeta], bool]) -> base.Skim:
     """Decode a request's params without the keys of ``_meta`` that have no meaning in its era.
 
     ``is_modern`` tells the era from the named keys.  Raises one of :data:`UNREADABLE`.
@@ -163,10 +153,10 @@ def read_skim(params: Raw, is_modern: Callable[[RequestMeta], bool]) -> Skim:
     kept = {
         key: value
         for key, value in meta.items()
-        if key not in TRACE_KEYS or bytes(value).startswith(b'"')
+        if key not in base.TRACE_KEYS or bytes(value).startswith(b'"')
     }
-    names_terms = META_PROTOCOL_VERSION in meta or META_CLIENT_CAPABILITIES in meta
+    names_terms = base.META_PROTOCOL_VERSION in meta or base.META_CLIENT_CAPABILITIES in meta
     if not is_modern(_NAMES_TERMS if names_terms else NO_META):
-        known = {META_PROGRESS_TOKEN, *TRACE_KEYS}
+        known = {base.META_PROGRESS_TOKEN, *base.TRACE_KEYS}
         kept = {key: value for key, value in kept.items() if key in known}
     return decode_skim(to_json({**_members_of(params), "_meta": kept}))

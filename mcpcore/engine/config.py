@@ -14,13 +14,7 @@ from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.capabilities import Capabilities, declares, in_revision
 from mcpcore.spec.methods import KNOWN_METHODS, METHODS, Method, lookup
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, modern_of
-from mcpcore.spec.types.base import (
-    META_CLIENT_CAPABILITIES,
-    META_CLIENT_INFO,
-    META_PROTOCOL_VERSION,
-    META_SERVER_INFO,
-    Implementation,
-)
+from mcpcore.spec.types import base
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.wire.message import decode
 
@@ -106,7 +100,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 class Config(Struct, frozen=True, kw_only=True):
     """Settings of one side. ``capabilities`` must be of the type of its role."""
 
-    info: Implementation
+    info: base.Implementation
     capabilities: ServerCapabilities | ClientCapabilities
     instructions: str | None = None
     revisions: tuple[Revision, ...] = REVISIONS
@@ -201,7 +195,7 @@ class Profile:
         """Revisions that are served statelessly, by name."""
         self.ours = ROWS[role]
         self.theirs = ROWS[role.other]
-        self.server_meta: dict[str, Any] = {META_SERVER_INFO: config.info}
+        self.server_meta: dict[str, Any] = {base.META_SERVER_INFO: config.info}
         ours = b'"resultType":"complete","_meta":' + msgspec.json.encode(self.server_meta)
         self.complete = {row: ours if row.result_type else b"" for row in REVISIONS}
         """Encoded members of every complete result of this side, by revision."""
@@ -217,9 +211,9 @@ class Profile:
         meta = self._client_meta.get(revision.name)
         if meta is None:
             members: dict[str, Any] = {
-                META_PROTOCOL_VERSION: revision.name,
-                META_CLIENT_INFO: self.config.info,
-                META_CLIENT_CAPABILITIES: in_revision(self.config.capabilities, revision),
+                base.META_PROTOCOL_VERSION: revision.name,
+                base.META_CLIENT_INFO: self.config.info,
+                base.META_CLIENT_CAPABILITIES: in_revision(self.config.capabilities, revision),
             }
             meta = b'"_meta":' + msgspec.json.encode(members)
             self._client_meta[revision.name] = meta

@@ -20,7 +20,7 @@ from msgspec import UNSET, Raw, Struct, json, structs
 from msgspec.json import Decoder
 
 from mcpcore.engine import events
-from mcpcore.engine.bodies import NO_META, UNREADABLE, becomes_task, decode_skim
+from mcpcore.engine.bodies import NO_META, UNREADABLE, becomes_task, decode_skim, read_skim
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import ENGINE, MAIN, EndReason, Fault, Key, Route
 from mcpcore.engine.input_rounds import refuse_questions
@@ -28,9 +28,9 @@ from mcpcore.engine.ladder import (
     climb,
     finds_room,
     is_early_enough,
+    is_modern_request,
     lacks_capability,
     names_itself_shortly,
-    read_metadata,
 )
 from mcpcore.engine.lifecycle import (
     STREAM,
@@ -294,28 +294,21 @@ class Receiver:
             batch.expect()
         if params is UNSET:
             params = NO_PARAMS
+        era, theirs, info = state.revision, state.client_capabilities, state.peer_info
+        if era is None:
+            era = LATEST_LEGACY
         try:
             skim = decode_skim(params)
         except UNREADABLE:
-            skim, refusal = read_metadata(state, method, params, mirror)
-            if refusal is not None:
-                era = state.revision or LATEST_LEGACY
-                state.refuse(route, id, refusal, batch=batch, method=method, revision=era)
+            try:  # as strictly as the request's era asks for
+                skim = read_skim(params, partial(is_modern_request, state, method, mirror))
+            except UNREADABLE as error:
+                flawed = ErrorData(INVALID_PARAMS, f"invalid params: {error}")
+                state.refuse(route, id, flawed, batch=batch, method=method, revision=era)
                 return
         meta = skim.meta or NO_META
         arrival = Inbound(
-            state,
-            id,
-            method,
-            params,
-            route,
-            principal,
-            batch,
-            state.revision or LATEST_LEGACY,
-            skim,
-            meta,
-            state.client_capabilities,
-            state.peer_info,
+            state, id, method, params, route, principal, batch, era, skim, meta, theirs, info
         )
         refusal = climb(state, arrival, mirror)
         revision = arrival.revision

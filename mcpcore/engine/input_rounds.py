@@ -87,14 +87,10 @@ def refuse_questions(
 
 
 def retry_body(request: Outbound, responses: Mapping[str, Body]) -> bytes:
-    """Build the params of a retry: the original ones, the answers, the state byte for byte.
-
-    The original may be a retry that a relay passes on: its answers and state are left out, as they
-    belong to another round.
-    """
+    """Build the params of a retry: the original ones, the answers, the state byte for byte."""
     members: dict[str, Any] = dict(_members_of(request.original))
-    members.pop("inputResponses", None)
-    members.pop("requestState", None)
+    for name in ("inputResponses", "requestState"):  # of another round, if a relay asks
+        members.pop(name, None)
     if responses:
         members["inputResponses"] = {key: Raw(to_json(body)) for key, body in responses.items()}
     if request.input_state is not None:

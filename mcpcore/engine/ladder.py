@@ -6,17 +6,15 @@ capabilities, the table of requests in flight.  Source: 2026-07-28, basic protoc
 versioning, Streamable HTTP ("Server Validation"); the lifecycle page of 2025-11-25.
 """
 
-from functools import partial
-
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from mcpcore.engine.bodies import UNREADABLE, read_member, read_skim
+from mcpcore.engine.bodies import read_member
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SESSION, SessionSignal, SessionState, step
 from mcpcore.engine.mirror import Mirror, mismatch
 from mcpcore.engine.negotiation import is_modern, unsupported
-from mcpcore.engine.state import NO_SKIM, Inbound, PeerState
+from mcpcore.engine.state import Inbound, PeerState
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
@@ -33,7 +31,6 @@ from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_PROTOCOL_VERSION,
     RequestMeta,
-    Skim,
 )
 from mcpcore.wire.jsontext import shortened
 
@@ -42,25 +39,12 @@ _CLIENT = Role.CLIENT
 _ENDING = frozenset({SessionState.CLOSING, SessionState.CLOSED})
 
 
-def read_metadata(
-    state: PeerState, method: str, params: Raw, mirror: Mirror | None
-) -> tuple[Skim, ErrorData | None]:
-    """Read ``_meta`` as strictly as the request's era asks for; return it and the error, if any.
-
-    For params that :func:`~mcpcore.engine.bodies.decode_skim` does not take.
-    """
-    try:
-        return read_skim(params, partial(_is_modern, state, method, mirror)), None
-    except UNREADABLE as error:
-        return NO_SKIM, ErrorData(INVALID_PARAMS, f"invalid params: {error}")
-
-
 def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
     """Take a request up the ladder; return the error that refuses it, or None if it passes.
 
     ``mirror`` is what the HTTP headers claim.
     """
-    method, modern = arrival.method, _is_modern(state, arrival.method, mirror, arrival.meta)
+    method, modern = arrival.method, is_modern_request(state, arrival.method, mirror, arrival.meta)
     if modern:
         refusal = _read_terms(state, arrival, mirror)
         if refusal is not None:
@@ -87,7 +71,9 @@ def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorDat
     return None
 
 
-def _is_modern(state: PeerState, method: str, mirror: Mirror | None, meta: RequestMeta) -> bool:
+def is_modern_request(
+    state: PeerState, method: str, mirror: Mirror | None, meta: RequestMeta
+) -> bool:
     """Return True if a request is modern; the era belongs to the request, not the connection."""
     if state.role is _CLIENT:
         return False

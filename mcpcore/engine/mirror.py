@@ -117,10 +117,7 @@ def mirror_of(
 
 
 def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str]:
-    """Return the texts of the mirrored arguments in ``params`` by their name in ``wanted``.
-
-    Raises LocalProtocolError for a number that no header can carry: servers must refuse it.
-    """
+    """Return the texts of the mirrored arguments; LocalProtocolError if no header can carry one."""
     arguments = _decode_arguments(params).arguments
     texts = {}
     for name, path in wanted.items():
@@ -129,10 +126,9 @@ def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str
         if text is not None:
             texts[name] = text
         elif isinstance(value, int | Raw):
-            raise LocalProtocolError(
-                f"arguments.{'.'.join(path)} cannot be mirrored in the header Mcp-Param-{name}: "
-                f"integers there are between -(2**53 - 1) and 2**53 - 1"
-            )
+            where = f"arguments.{'.'.join(path)} cannot be mirrored in the header Mcp-Param-{name}"
+            text = f"{where}: integers there are between -(2**53 - 1) and 2**53 - 1"
+            raise LocalProtocolError(text)
     return texts
 
 

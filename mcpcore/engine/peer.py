@@ -127,7 +127,7 @@ class Peer:
     ) -> None:
         self.role = role
         self.config = config
-        self._endpoint = endpoint = Endpoint() if endpoint is None else endpoint
+        self._endpoint = endpoint = endpoint or Endpoint()
         self._inbox = endpoint.inbox
         self._state = state = PeerState(
             role=role,
@@ -386,10 +386,7 @@ class Peer:
         self._state.waiting_input.pop(request, None)
 
     def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
-        """Cancel an outbound request: its terminal event is RequestEnded, a late answer is dropped.
-
-        A request that has ended already is left alone; one that waits for input is abandoned.
-        """
+        """Cancel an outbound request, or abandon it; its terminal event is RequestEnded."""
         self.abandon(request)
         pending = self._state.pending.get(request)
         if pending is not None:
@@ -713,23 +710,19 @@ class Peer:
 
 
 def _takes_news(record: Inbound) -> bool:
-    """Return True if progress and log messages may be sent for a request.
-
-    A listen stream has none, nor a held request that becomes one when it is admitted.
-    """
+    """Return True if progress and log messages may be sent for a request."""
     return record.state is _ACTIVE and record.stream is None and not record.held
 
 
 def answer_with(record: Inbound, body: bytes | Raw, meta: Meta | None, result_type: str) -> bool:
     """Send a result with a type or ``_meta`` of its own; False if it was cancelled."""
-    members = b""
     if record.revision.result_type:
         members = b'"resultType":%b,"_meta":%b' % (
             msgspec.json.encode(result_type),
             to_json({**record.peer.profile.server_meta, **(meta or {})}),
         )
-    elif meta:
-        members = b'"_meta":' + to_json(meta)
+    else:
+        members = _meta_member(meta)
     return _finish(record, _RESULT, encode_result(record.id, body, members))
 
 

@@ -105,12 +105,11 @@ ConnectionEvent = ConnectionLost | Reconnecting | Reconnected | ReconnectingGive
 # Attempts and their delays
 
 
-class Chance:
+class Chance(Struct, eq=False):
     """Generator of fractions in [0, 1): fixed by its seed, and always 0 without one."""
 
-    def __init__(self, seed: bytes) -> None:
-        self._seed = seed[:64]
-        self._count = 0
+    _seed: bytes
+    _count: int = 0
 
     def next(self) -> float:
         """Return the next fraction."""
@@ -119,7 +118,7 @@ class Chance:
         from hashlib import blake2b  # imported late: most programs never need it
 
         self._count += 1
-        digest = blake2b(b"%d" % self._count, key=self._seed, digest_size=6).digest()
+        digest = blake2b(b"%d" % self._count, key=self._seed[:64], digest_size=6).digest()
         return int.from_bytes(digest) / 2**48
 
 

@@ -52,8 +52,7 @@ class ErrorData(Struct, frozen=True, omit_defaults=True):
     def make(cls, code: int, message: str, data: Any = None) -> "ErrorData":
         """Build one from plain values; ``data`` is anything msgspec can encode, None: absent.
 
-        Characters of ``message`` without a JSON form are replaced, as it may quote anything, such
-        as a path.
+        Characters of ``message`` without a JSON form are replaced, as it may quote anything.
         """
         message = sayable(message)
         if data is None or isinstance(data, Raw):
@@ -105,10 +104,7 @@ ERRORS: dict[int, ErrorRow] = {row.code: row for row in _ROWS}
 
 
 def busy_code(revision: Revision | None) -> int:
-    """Return the code for "too many requests in flight" in ``revision``.
-
-    None, where a client names none, stands for the legacy era, as everywhere.
-    """
+    """Return the code for "too many requests in flight"; None stands for the legacy era."""
     return BUSY if revision is not None and revision.modern else LEGACY_BUSY
 
 

@@ -7,17 +7,7 @@ row.  Clauses without a number are sections of the Streamable HTTP pages.
 
 from msgspec import Struct
 
-from mcpcore.spec.errors import (
-    BUSY,
-    HEADER_MISMATCH,
-    INVALID_REQUEST,
-    LEGACY_BUSY,
-    LEGACY_TIMED_OUT,
-    LEGACY_TOO_LARGE,
-    PARSE_ERROR,
-    TIMED_OUT,
-    TOO_LARGE,
-)
+from mcpcore.spec import errors
 from mcpcore.spec.revisions import Revision
 
 
@@ -29,7 +19,7 @@ class RefusalRow(Struct, frozen=True, eq=False):
     clause: str
     message: str = ""
     """Message of the error, if it is always the same."""
-    code: int = INVALID_REQUEST
+    code: int = errors.INVALID_REQUEST
     """JSON-RPC code of the body."""
     modern_code: int | None = None
     """Code for a request that names a modern revision, if it is another."""
@@ -64,15 +54,15 @@ MALFORMED_VERSION = RefusalRow(
     400,
     "`MCP-Protocol-Version` is repeated, or no visible ASCII",
     "Protocol Version Header",
-    code=HEADER_MISMATCH,
+    code=errors.HEADER_MISMATCH,
 )
 SHUTTING_DOWN = RefusalRow(
     503,
     "the server is shutting down",
     "RFC 9110 section 15.6.4",
     "the server is shutting down",
-    code=LEGACY_BUSY,
-    modern_code=BUSY,
+    code=errors.LEGACY_BUSY,
+    modern_code=errors.BUSY,
     retry=True,
     close=True,
 )
@@ -107,14 +97,14 @@ EMPTY_BODY = RefusalRow(
     "there is no body",
     "JSON-RPC 2.0 section 5.1",
     "Parse error: the body is empty",
-    code=PARSE_ERROR,
+    code=errors.PARSE_ERROR,
 )
 BODY_TOO_LARGE = RefusalRow(
     413,
     "the body is longer than `max_body`",
     "RFC 9110 section 15.5.14",
-    code=LEGACY_TOO_LARGE,
-    modern_code=TOO_LARGE,
+    code=errors.LEGACY_TOO_LARGE,
+    modern_code=errors.TOO_LARGE,
     close=True,
 )
 UNSUPPORTED_VERSION = RefusalRow(
@@ -170,7 +160,7 @@ STORE_UNAVAILABLE = RefusalRow(
     "the store of the sessions fails, or does not answer in time",
     "RFC 9110 section 15.6.4",
     "busy: where sessions are kept cannot be reached",
-    code=LEGACY_BUSY,
+    code=errors.LEGACY_BUSY,
     retry=True,
 )
 
@@ -187,7 +177,7 @@ SSE_STREAM_FULL = RefusalRow(
     "a request over HTTP+SSE while the client does not read its stream",
     "RFC 9110 section 15.6.4",
     "busy: so much waits on the event stream that nothing more can be asked",
-    code=LEGACY_BUSY,
+    code=errors.LEGACY_BUSY,
     retry=True,
 )
 
@@ -198,8 +188,8 @@ TOO_SLOW = RefusalRow(
     408,
     "the head or the body takes too long to arrive",
     "RFC 9110 section 15.5.9",
-    code=LEGACY_TIMED_OUT,
-    modern_code=TIMED_OUT,
+    code=errors.LEGACY_TIMED_OUT,
+    modern_code=errors.TIMED_OUT,
 )
 TARGET_TOO_LONG = RefusalRow(414, "the request target is too long", "RFC 9110 section 15.5.15")
 EXPECTATION = RefusalRow(
@@ -216,8 +206,8 @@ OVERLOADED = RefusalRow(
     503,
     "there are too many connections or requests, or the server is not up or shutting down",
     "RFC 9110 section 15.6.4",
-    code=LEGACY_BUSY,
-    modern_code=BUSY,
+    code=errors.LEGACY_BUSY,
+    modern_code=errors.BUSY,
     retry=True,
 )
 HTTP_VERSION = RefusalRow(505, "the version is neither HTTP/1.0 nor 1.1", "RFC 9110 section 15.6.6")
