@@ -18,11 +18,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Meta
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.roots import ListRootsResult, Root
-from mcpcore.spec.types.sampling import (
-    CreateMessageParams,
-    CreateMessageResult,
-    SamplingMessage,
-)
+from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult, SamplingMessage
 from mcpcore_transports.running.decode import InvalidAnswer as InvalidAnswer
 from mcpcore_transports.running.decode import typed
 from mcpcore_transports.server.contents import (
@@ -265,10 +261,9 @@ class Sample(Input[CreateMessageResult]):
 
     def needs(self, revision: Revision) -> tuple[str, ...]:
         """Return the capabilities; context of servers needs one of its own in some revisions."""
-        context = self._typed.include_context
-        if revision.sampling_tools and context not in (None, "none"):
-            return (self.capability, "sampling.context")
-        return (self.capability,)
+        with_context = self._typed.include_context not in (None, "none")
+        more = ("sampling.context",) if revision.sampling_tools and with_context else ()
+        return (self.capability, *more)
 
     def parse(self, answer: Raw) -> CreateMessageResult:
         """Decode the model's message."""
